@@ -49,6 +49,15 @@ class Reason(Record):
     weight: float = 0.0
 
 
+def expected_share(share: float) -> str:
+    """What a rule expects of a strategy, among the effects of a reason.
+
+    >>> expected_share(0.9)
+    "at least 90% of full's quality"
+    """
+    return f"at least {share:.0%} of full's quality"
+
+
 class Condition(Record):
     """The parameter exists only where another one has one of these values."""
 

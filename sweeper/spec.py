@@ -351,6 +351,9 @@ class SearchSpec(Record):
         description="try the best configurations of earlier sweeps on similar data early (kept in "
         "SWEEPER_HOME)",
     )
+    test_rules: int = Field(
+        0, ge=0, description="number of trials, the last ones, that test the rules that matter most"
+    )
     stop_when_settled: bool = Field(
         False,
         description="end the search once the expected gain of five more trials is far below noise",

@@ -84,6 +84,7 @@ FLAGS: dict[Path_, str] = {
     ("search", "target_loss"): "--target-loss",
     ("search", "stop_when_settled"): "--stop-when-settled",
     ("search", "warm_start"): "--warm-start",
+    ("search", "test_rules"): "--test-rules",
     ("search", "finalists"): "--finalists",
     ("search", "confirmation_seeds"): "--confirmation-seeds",
     ("search", "track"): "--track",

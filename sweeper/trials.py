@@ -20,7 +20,7 @@ from sweeper.plans import Precision
 from sweeper.spec import Scalar, Task
 from sweeper.textfile import read_text
 
-Origin = Literal["default", "user", "search"]
+Origin = Literal["default", "user", "search", "rule-test"]
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 FailureKind = Literal[
     "out-of-memory", "diverged", "timeout", "crash", "error", "refused", "disk-full"
@@ -78,6 +78,7 @@ class TrialConfig(Artifact):
     forgetting_limit: float | None = Field(
         None, description="nats per token that general text may lose; None where there is no limit"
     )
+    tests_rule: str = Field("", description="the rule that it was made to test, by id")
     memory_note: str = Field("", description="why the batches are smaller than planned")
 
     def memory_setup(self) -> str:

@@ -107,7 +107,12 @@ def run_sweep(
         owner = Owner(
             state=state,
             search=Search(
-                plan, tuple(known_starts(plan, total)), spec.search.sampler, spec.search.pruner
+                plan,
+                tuple(known_starts(plan, total)),
+                spec.search.sampler,
+                spec.search.pruner,
+                total=total,
+                rule_tests=spec.search.test_rules,
             ),
             mirror=_mirror(run, spec, maximize=plan.objective.higher_is_better),
             pool=pool,

@@ -670,7 +670,7 @@ def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
         number=item.trial,
         attempt=attempt,
         origin=asked.origin,
-    )
+    ).model_copy(update={"tests_rule": asked.rule})
     return config if item.seed is None else config.model_copy(update={"seed": item.seed})
 
 

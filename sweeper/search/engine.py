@@ -106,6 +106,7 @@ def search(
     sampler: str = "sweeper",
     pruner: str = "sweeper",
     untrained: Untrained = NOTHING,
+    rule_tests: int = 0,
 ) -> Searched:
     """Search until the limit.
 
@@ -124,6 +125,7 @@ def search(
         untrained: Losses that are known before any trial, by model (``""`` where strategies name
             none): of the base model as it is, and of a linear head on it, for trials that may
             start from that (``head_init`` of ``probe``).
+        rule_tests: How many of the last trials test rules, where the problem is a plan.
 
     Raises:
         SpecError: Sampler or pruner cannot be made.
@@ -132,8 +134,8 @@ def search(
         keyed = optuna_space.candidates(problem)
         starts = [optuna_space.fixed(key, one, {}) for key, one in keyed.items()]
     known = [Start("start", "default", fixed) for fixed in starts]
-    running = Search(problem, known, sampler, pruner, untrained)
     stop, tried = limit or StopCondition(), list[Tried]()
+    running = Search(problem, known, sampler, pruner, untrained, stop.trials, rule_tests)
     while not (because := _ended(running, stop, tried)):
         tried.append(_try(running, objective))
     return Searched(tuple(tried), because)

@@ -18,6 +18,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.objective import LOSS, Objective
+from sweeper.plans import Plan
 from sweeper.search import optuna_space, outlook
 from sweeper.search.loss_model.observations import (
     CONSTRAINT,
@@ -33,6 +34,7 @@ from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
 from sweeper.search.problem import AnyCandidate, Problem, objective_of
 from sweeper.search.pruner import Judgement, judge
+from sweeper.search.rule_tests import RuleTest, rule_test
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.starts import Start
 from sweeper.spec import Scalar
@@ -47,13 +49,15 @@ class Asked:
         number: Its number in the study, from 0.
         key: What the study calls the candidate (``optuna_space.candidate_key``).
         parameters: Every parameter whose condition holds, searched or not, by plain name.
-        origin: ``default``, ``user`` or ``search``.
+        origin: ``default``, ``user``, ``search`` or ``rule-test``.
+        rule: The rule that it is to test.
     """
 
     number: int
     key: str
     parameters: dict[str, Scalar]
     origin: Origin
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ class Search:
             brackets.
         pruner: Likewise.
         untrained: Losses that are known before any trial.
+        total: Trials of the study, where the last ``rule_tests`` of them test rules of the plan.
 
     Attributes:
         study: In memory, with values and direction of the objective; may be looked at, and is
@@ -172,6 +177,8 @@ class Search:
     sampler: str = "sweeper"
     pruner: str = "sweeper"
     untrained: Untrained = NOTHING
+    total: int = 0
+    rule_tests: int = 0
     study: optuna.Study = field(init=False)
     objective: Objective = field(init=False)
     untried: list[Start] = field(init=False)
@@ -179,6 +186,7 @@ class Search:
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _ours: SweeperSampler = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
+    _tested: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -203,6 +211,7 @@ class Search:
         """Add the trials of earlier calls, by number and without gaps, before any ``ask``."""
         for one in trials:
             number = one.asked.number
+            self._tested.add(one.asked.rule)
             self.study.add_trial(self._frozen(one))
             began = (start for start in self.untried if self._began_as(one.asked, start))
             if (start := next(began, None)) is not None:
@@ -212,7 +221,7 @@ class Search:
 
     def ask(self) -> Asked:
         """The next trial: the first start that was not tried, else what the sampler chooses."""
-        start = self.untried.pop(0) if self.untried else None
+        start = self.untried.pop(0) if self.untried else self._rule_test()
         origin: Origin = start.origin if start else "search"
         self.study.enqueue_trial(dict(start.fixed) if start else {}, user_attrs={ORIGIN: origin})
         number = len(self.study.get_trials(deepcopy=False)) - 1
@@ -225,7 +234,8 @@ class Search:
             # Too few trials for all defaults: the sampler begins with them, too.
             origin = "default"
             trial.set_user_attr(ORIGIN, origin)
-        return Asked(trial.number, key, parameters, origin)
+        rule = start.rule if isinstance(start, RuleTest) else ""
+        return Asked(trial.number, key, parameters, origin, rule)
 
     def report(self, number: int, rung: Rung) -> Judgement:
         """Record one rung of a running trial, and decide whether it goes on."""
@@ -267,6 +277,16 @@ class Search:
         if not tried.issuperset(self._candidates):
             return ""
         return outlook.settled([one.loss if one.complete and one.keeps else None for one in seen])
+
+    def _rule_test(self) -> RuleTest | None:
+        """A test of a rule, if the next trial is one of those that were set aside for it."""
+        number = len(self.study.get_trials(deepcopy=False))
+        if number < self.total - self.rule_tests or not isinstance(self.problem, Plan):
+            return None
+        found = rule_test(self.problem, self.seen(), self._tested)
+        if found is not None:
+            self._tested.add(found.rule)
+        return found
 
     def _note(self, number: int, rung: Rung) -> None:
         storage, trial_id = self.study._storage, self.trial(number)._trial_id

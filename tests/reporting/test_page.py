@@ -7,11 +7,14 @@ import sys
 import pytest
 
 from sweeper.declared.files import known_strategies
+from sweeper.findings.evidence.rules import rules_told
 from sweeper.findings.record import ClassFindings, ClassRow
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections.discovery import sections
 from sweeper.reporting.sections.plan import declared_table
+from sweeper.reporting.sections.rules import rules_section
+from sweeper.reporting.sections.trials import trials_section
 from sweeper.reporting.sections.verdict import verdict_section
 from sweeper.reporting.write import html
 
@@ -421,3 +424,20 @@ def test_what_the_user_declared_is_beside_what_the_rule_book_has(report):
     (table,) = declared_table(made.model_copy(update={"plan": plan}))
     (row,) = table.rows
     assert [cell.text for cell in row.cells][3:] == ["1e-4 to 3e-4 (2e-4)", "sweep.yaml:7"]
+
+
+def test_an_untested_rule_says_what_would_test_it(report):
+    document = report(trials=3, prune=False)
+    text, table = rules_section(document).blocks
+    assert text.sentences[0].endswith(f"shaped this plan: {rules_told(document.findings.rules)}.")
+    evidence = {row.cells[0].text: row.cells[4].text for row in table.rows}
+    assert evidence["lora-rate"].startswith("Would test it: A LoRA trial with another")
+
+
+def test_a_trial_that_tests_a_rule_is_marked(report):
+    document = report(trials=3)
+    trial = document.findings.trials[0]
+    marked = trial.model_copy(update={"origin": "rule-test", "tests_rule": "lora-rate"})
+    findings = document.findings.model_copy(update={"trials": (marked,)})
+    section = trials_section(document.model_copy(update={"findings": findings}))
+    assert "tests the rule lora-rate" in str(section.blocks)

@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from sweeper.findings.evidence.rules import rules_told
 from sweeper.findings.verdict.costs import cost_line
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.findings.words import sentence
@@ -45,6 +46,8 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
     line = predicted_line(ended.findings.predictions)
     if line and ended.outcome.signal is None:
         console.print(line, markup=False, soft_wrap=True)
+    if rules := rules_told(ended.findings.rules):
+        console.print(f"Rules: {rules}.", markup=False, soft_wrap=True)
     if (step := ended.findings.next_step) is not None and ended.outcome.signal is None:
         console.print(next_step_line(step), markup=False, soft_wrap=True)
         if step.command:

@@ -16,7 +16,7 @@ from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.parameters import DeclaredParameter
 from sweeper.planning.rulebook.rules import Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
-from sweeper.plans import Parameter, Prior, Reason
+from sweeper.plans import Parameter, Prior, Reason, expected_share
 from sweeper.spec import Scalar
 
 # Where no density is published, the default holds this much of the choices' weight, and numbers
@@ -154,6 +154,8 @@ def _apply(
     if weight:
         rated.score += weight
         done.append(f"{weight:+g}")
+    if name in effects.shares:
+        done.append(expected_share(effects.shares[name]))
     if name in effects.exclude:
         # what the model cannot do at all says more than what one strategy lacks for it
         rated.refused = (fill(rule.why, values), rule.id, rule.source)

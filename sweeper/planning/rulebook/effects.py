@@ -213,6 +213,11 @@ class Effects(FileModel):
 
     prefer: Weights = Field({}, description="added to the scores of strategies")
     avoid: Weights = Field({}, description="taken from the scores of strategies")
+    shares: dict[StrategyName, Annotated[float, Field(gt=0, le=1)]] = Field(
+        {},
+        alias="share_of_full",
+        description="the least share of full fine-tuning's quality that is expected of strategies",
+    )
     exclude: Strategies = Field((), description="strategies that cannot work here")
     leave_out: Strategies = Field(
         (), description="strategies that only compete if the user names them"

@@ -17,7 +17,7 @@ from sweeper.planning.rulebook.effects import Change, Effects, fill
 from sweeper.planning.rulebook.fact_table import FACTS, fact_values
 from sweeper.planning.rulebook.named_facts import Values, show
 from sweeper.planning.rulebook.rules import Rule, RuleBook, rule_book
-from sweeper.plans import Plan
+from sweeper.plans import Plan, expected_share
 from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
 
 # A number is near a bound within this factor of it, or within this share of one.
@@ -137,6 +137,7 @@ def _distance(test: FactComparison, values: Values) -> float | None:
 def effect_texts(effects: Effects, values: Values) -> tuple[str, ...]:
     """What a rule does, one short phrase an effect."""
     texts = [f"{name} {weight:+g}" for name, weight in effects.weights.items()]
+    texts += [f"{name} {expected_share(share)}" for name, share in effects.shares.items()]
     texts += [f"{name} cannot be used" for name in effects.exclude]
     texts += [f"{name} left out unless named" for name in effects.leave_out]
     texts += [_change_text(change) for change in effects.changes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sweeper.findings import words
+from sweeper.findings.evidence.rules import rules_told
 from sweeper.findings.record import RuleFinding
 from sweeper.reporting.blocks import (
     Block,
@@ -27,16 +28,17 @@ def rules_section(report: Report) -> Section:
     if not rules:
         empty = Empty("no-rules", "No rule of the rule book applied to this plan.")
         return Section("rules", "Rules", "Why these choices?", (empty,))
-    counts = {word: sum(rule.verdict == word for rule in rules) for word in _VERDICTS}
-    told = words.joined([f"{count} {word}" for word, count in counts.items()])
-    blocks: tuple[Block, ...] = (
-        Text((f"{words.plural(len(rules), 'rule')} shaped this plan. By its trials: {told}.",)),
-        _table(rules),
-    )
+    told = f"{words.plural(len(rules), 'rule')} shaped this plan: {rules_told(rules)}."
+    blocks: tuple[Block, ...] = (Text((told, _HOW)), _table(rules))
     return Section("rules", "Rules", "Why these choices?", blocks)
 
 
-_VERDICTS = ("held", "contradicted", "untested")
+_VERDICTS = ("contradicted", "held", "untested")
+_HOW = (
+    "A rule about a parameter is held or contradicted where losses inside and outside its values "
+    "differ in a model of all parameters of one strategy. Losses are those at the end; pruned "
+    "trials count with what their last rung lets one expect."
+)
 
 
 def _table(rules: tuple[RuleFinding, ...]) -> Table:
@@ -59,7 +61,7 @@ def _table(rules: tuple[RuleFinding, ...]) -> Table:
                     Cell(rule.verdict, css="v-" + rule.verdict),
                     Cell(f"{rule.title}. {rule.why}"),
                     Cell(rule.effect or words.DASH),
-                    Cell(rule.evidence or words.DASH),
+                    Cell(_evidence(rule)),
                     Cell(rule.source),
                 ),
                 pointer=f"/findings/rules/{i}",
@@ -67,6 +69,11 @@ def _table(rules: tuple[RuleFinding, ...]) -> Table:
             for i, rule in ordered
         ),
     )
+
+
+def _evidence(rule: RuleFinding) -> str:
+    would = f"Would test it: {rule.would_test}" if rule.would_test else ""
+    return " ".join(filter(None, (rule.evidence, would))) or words.DASH
 
 
 @section(130)

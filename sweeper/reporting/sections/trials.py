@@ -122,7 +122,8 @@ def _row(report: Report, trial: TrialRow, pointer: str) -> Row:
 def _remark(trial: TrialRow) -> str:
     told = []
     if trial.origin != "search":
-        told.append("default" if trial.origin == "default" else "yours")
+        marks = {"default": "default", "rule-test": f"tests the rule {trial.tests_rule}"}
+        told.append(marks.get(trial.origin, "yours"))
     if trial.loss_note:
         told.append(trial.loss_note)
     if trial.stopped_at_rung is not None:

@@ -189,9 +189,19 @@ def test_an_unknown_rule_is_answered_with_the_nearest() -> None:
 
 def test_every_effect_is_used_by_some_shipped_rule() -> None:
     effects = [rule.effects for rule in rule_book().rules]
-    assert len(Effects.model_fields) == 9
+    assert len(Effects.model_fields) == 10
     assert any(min(effect.weights.values(), default=0) < 0 for effect in effects)
-    for name in ("exclude", "leave_out", "changes", "warning", "advice", "cautions", "answers"):
+    names = (
+        "shares",
+        "exclude",
+        "leave_out",
+        "changes",
+        "warning",
+        "advice",
+        "cautions",
+        "answers",
+    )
+    for name in names:
         assert any(getattr(effect, name) for effect in effects), name
 
 
