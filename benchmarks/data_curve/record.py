@@ -1,0 +1,188 @@
+"""Records losses of trainings on nested shares of real rows: ``python -m benchmarks.data_curve.record``.
+
+The packaged encoder's last layer and a new head are trained; what the layers below compute is the
+same in every training and is made once, so that hundreds of trainings take an hour on one core. Of
+each seed one line of JSON is appended for each size; lines that are there are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from transformers import AutoModel, AutoTokenizer
+
+from benchmarks.live.rows import Row, cut, read
+from sweeper.data.examples import digest
+from sweeper.facts.models.packaged import ready_folder
+
+SETS = ("banking77", "snips7", "query_wellformed")
+ROWS, SHARES = 800, (8, 4, 2, 1)
+EPOCHS, BATCH, RATE, HEAD_RATE = 2, 16, 2e-4, 5e-3
+VALIDATION = 400
+_TOKENS = 32
+
+
+@dataclass
+class Texts:
+    """A split as the last layer sees it."""
+
+    states: torch.Tensor
+    mask: torch.Tensor
+    labels: torch.Tensor
+
+
+class Head(nn.Module):
+    """The encoder's last layer, the mean over tokens, and a linear head."""
+
+    def __init__(self, layer: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.head = nn.Linear(384, classes)
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Logits ``(rows, classes)``."""
+        length = int(mask.sum(1).max())
+        states, mask = states[:, :length], mask[:, :length]
+        hidden: Any = self.layer(states, (1.0 - mask[:, None, None, :]) * -1e9)
+        hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        pooled = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+        return self.head(pooled)  # type: ignore[no-any-return]
+
+
+def order(rows: list[Row], seed: int) -> list[int]:
+    """Places of the rows so that every prefix has the shares of the classes."""
+    keyed = sorted(range(len(rows)), key=lambda at: digest(f"{seed}:{rows[at]['text']}"))
+    count: dict[str, int] = {}
+    size: dict[str, int] = {}
+    for row in rows:
+        size[row["label"]] = size.get(row["label"], 0) + 1
+    ranked = []
+    for at in keyed:
+        label = rows[at]["label"]
+        ranked.append((count.get(label, 0) / size[label], len(ranked), at))
+        count[label] = count.get(label, 0) + 1
+    return [at for _, _, at in sorted(ranked)]
+
+
+class Subject:
+    """One data set, ready for trainings."""
+
+    def __init__(self, data: Path, scratch: Path) -> None:
+        cut(data, scratch, {"train": ROWS, "validation": VALIDATION, "test": 10})
+        self.rows = read(scratch / "train.jsonl")
+        folder = ready_folder("packaged:minilm")
+        if folder is None:
+            raise SystemExit("packaged:minilm is not installed")
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._base = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+        self._labels = sorted({row["label"] for row in self.rows})
+        self.train = self._texts(self.rows)
+        self.validation = self._texts(read(scratch / "validation.jsonl"))
+
+    def _texts(self, rows: list[Row]) -> Texts:
+        parts, masks = [], []
+        with torch.no_grad():
+            for start in range(0, len(rows), 64):
+                texts = [row["text"] for row in rows[start : start + 64]]
+                batch = self._tokenizer(
+                    texts,
+                    truncation=True,
+                    max_length=_TOKENS,
+                    padding="max_length",
+                    return_tensors="pt",
+                )
+                hidden = self._base(**batch, output_hidden_states=True).hidden_states[-2]
+                parts.append(hidden)
+                masks.append(batch["attention_mask"].float())
+        labels = torch.tensor([self._labels.index(row["label"]) for row in rows])
+        return Texts(torch.cat(parts), torch.cat(masks), labels)
+
+    def training(self, rows: int, seed: int) -> dict[str, float]:
+        """Train on the first rows of a seed's order; the validation loss and accuracy."""
+        torch.manual_seed(seed)
+        draw = np.random.default_rng((seed, rows))
+        layer = type(self._base.encoder.layer[-1])(self._base.config, layer_idx=5)
+        layer.load_state_dict(self._base.encoder.layer[-1].state_dict())
+        model = Head(layer, len(self._labels))
+        groups = [
+            {"params": layer.parameters(), "lr": RATE},
+            {"params": model.head.parameters(), "lr": HEAD_RATE},
+        ]
+        optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+        taken = np.array(order(self.rows, seed)[:rows])
+        steps = EPOCHS * -(-rows // BATCH)
+        warm = max(1, steps // 20)
+        shape = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda at: min((at + 1) / warm, (steps - at) / max(1, steps - warm))
+        )
+        model.train()
+        for _ in range(EPOCHS):
+            shuffled = taken[draw.permutation(rows)]
+            for start in range(0, rows, BATCH):
+                at = torch.from_numpy(shuffled[start : start + BATCH])
+                loss = cross_entropy(
+                    model(self.train.states[at], self.train.mask[at]), self.train.labels[at]
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                shape.step()
+        return self._scored(model.eval())
+
+    def _scored(self, model: Head) -> dict[str, float]:
+        logits = []
+        with torch.no_grad():
+            for start in range(0, len(self.validation.labels), 64):
+                at = slice(start, start + 64)
+                logits.append(model(self.validation.states[at], self.validation.mask[at]))
+        found = torch.cat(logits)
+        right = (found.argmax(1) == self.validation.labels).float().mean()
+        loss = cross_entropy(found, self.validation.labels)
+        return {"loss": round(float(loss), 5), "accuracy": round(float(right), 5)}
+
+
+def missing(path: Path, seeds: int) -> Iterator[tuple[str, int, int]]:
+    """Set, seed and rows of the trainings that the file lacks, all sets in turn."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    known = {(one["set"], one["seed"], one["rows"]) for one in map(json.loads, lines)}
+    for seed in range(seeds):
+        for name in SETS:
+            for share in SHARES:
+                if (name, seed, ROWS // share) not in known:
+                    yield name, seed, ROWS // share
+
+
+def main() -> None:
+    """Read the flags; append what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the data sets")
+    parser.add_argument("--scratch", type=Path, required=True, help="where parts of them go")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "losses.jsonl")
+    parser.add_argument("--seeds", type=int, default=30)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    subjects: dict[str, Subject] = {}
+    for name, seed, rows in missing(asked.out, asked.seeds):
+        if name not in subjects:
+            subjects[name] = Subject(asked.data / name, asked.scratch / name)
+        began = time.perf_counter()
+        found = subjects[name].training(rows, seed)
+        line = {"set": name, "seed": seed, "rows": rows, **found}
+        with asked.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), f"{time.perf_counter() - began:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
