@@ -308,6 +308,11 @@ class SearchSpec(Record):
         3, description="trainings of each finalist, the first one included"
     )
     finalists: PositiveInt = Field(3, description="best trials that are trained on further seeds")
+    data_curve: bool = Field(
+        False,
+        description="train the winner and its default on an eighth, a quarter and half of the "
+        "rows, too, to tell what more rows would bring",
+    )
     track: tuple[TrackerName, ...] = Field(
         (), description="services to log the run to: mlflow, wandb, tensorboard"
     )

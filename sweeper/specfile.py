@@ -84,6 +84,7 @@ FLAGS: dict[Path_, str] = {
     ("search", "warm_start"): "--warm-start",
     ("search", "finalists"): "--finalists",
     ("search", "confirmation_seeds"): "--confirmation-seeds",
+    ("search", "data_curve"): "--data-curve",
     ("search", "track"): "--track",
     ("rules",): "--rules",
 }

@@ -1,4 +1,4 @@
-"""Records losses of trainings on nested shares of real rows: ``python -m benchmarks.data_curve.record``.
+"""Records trainings on nested shares of real rows: ``python -m benchmarks.data_curve.record``.
 
 The packaged encoder's last layer and a new head are trained; what the layers below compute is the
 same in every training and is made once, so that hundreds of trainings take an hour on one core. Of

@@ -222,6 +222,13 @@ _PLAN_FLAGS = (
         _SEARCH,
     ),
     _Flag(
+        ("search", "data_curve"),
+        bool,
+        "Train the winner and its default on parts of the rows, too: what would more rows bring? "
+        "Also for a run that has ended.",
+        _SEARCH,
+    ),
+    _Flag(
         ("evaluation", "suite"),
         str,
         "lm-eval tasks on which the base and the finalists are scored.",

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sweeper.data.splits import curve_seeds
 from sweeper.execution.state.status import Eta, Phase
 from sweeper.plans import Plan
 from sweeper.trials import TrialConfig, TrialResult
@@ -121,7 +122,8 @@ def remaining(
         jobs_left: Confirmation runs or test scores that are not done.
         workers: Workers that work side by side.
     """
-    if seen is None or phase not in ("baselines", "search", "confirmation", "test"):
+    working = ("baselines", "search", "confirmation", "test", "data-curve")
+    if seen is None or phase not in working:
         return None
     least, most = (seen.factor * math.exp(sign * 2 * seen.error) for sign in (-1, 1))
     after = _after(plan, phase, jobs_left)
@@ -137,8 +139,13 @@ def _after(plan: Plan, phase: Phase, jobs_left: int) -> float:
     budget = plan.budget
     test = budget.beside.seconds if budget.beside is not None else 0.0
     suite = budget.suite.seconds if budget.suite is not None else 0.0
+    curve = budget.data_curve.seconds if budget.data_curve is not None else 0.0
     runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
     models = budget.finalists * budget.confirmation_seeds + 1
+    if phase == "data-curve":
+        trainings = 6 * curve_seeds(budget.confirmation_seeds)  # two trials at three sizes
+        return curve * min(1.0, jobs_left / trainings) + suite
+    suite += curve
     if phase == "test":
         return test * min(1.0, jobs_left / models) + suite
     if phase == "confirmation":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sweeper.data.splits import curve_seeds, part_sizes
 from sweeper.evaluation.resampling import weighted
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.events import now
@@ -94,6 +95,24 @@ def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) ->
             if result is not None and result.state == "COMPLETE":
                 scored.append(work_items.scoring(number, seed))
     return scored
+
+
+def curve_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[WorkItem]:
+    """The trainings that the data curve lacks: the winner and its strategy's default.
+
+    All sizes of one seed come before the next seed, so that a curve is there early.
+    """
+    winner = seal.recommended if seal.recommended is not None else seal.order[0]
+    key = state.strategies().get(winner)
+    default = [number for number in state.defaults() if state.strategies()[number] == key][:1]
+    rows = plan.facts.data.train_rows
+    return [
+        work_items.point(number, size, seed)
+        for seed in range(plan.seed, plan.seed + curve_seeds(plan.budget.confirmation_seeds))
+        for number in dict.fromkeys([winner, *default])
+        for size in (*part_sizes(rows), rows)
+        if size < rows or not (seed == plan.seed or confirmed(run.seed(number, seed)))
+    ]
 
 
 def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> TestSeal:
