@@ -334,6 +334,46 @@ class RuleFinding(Record):
     evidence: str = ""
 
 
+class DataPoint(Record):
+    """The trainings of one configuration on so many rows: a validation score of each."""
+
+    rows: int
+    scores: tuple[float, ...]
+
+
+class DataBand(Record):
+    """The curve at so many rows, with its 90% interval."""
+
+    rows: int
+    value: float
+    low: float
+    high: float
+
+
+class DataCurve(Record):
+    """One configuration by the number of rows that it was trained on."""
+
+    trial: int
+    strategy: str
+    default: bool
+    points: tuple[DataPoint, ...]
+    band: tuple[DataBand, ...]
+    twice: Interval = Field(
+        description="what twice the rows would bring, with a 90% interval; positive is a gain"
+    )
+    seen: bool = Field(description="the whole interval is a gain")
+
+
+class DataNeed(Record):
+    """How much data the task needs. Scores are those of ``metric`` on the validation split."""
+
+    metric: Metric
+    rows: int = Field(description="training rows that there are")
+    items: int | None = Field(None, description="of validation")
+    curves: tuple[DataCurve, ...] = Field(description="the winner first, then its default")
+    sentence: str
+
+
 class Limitation(Record):
     """A reason to trust the verdict less, with its numbers and the action that removes it."""
 
@@ -428,6 +468,9 @@ class Findings(Artifact):
     augmentation: tuple[AugmentationFinding, ...] = ()
     rules: tuple[RuleFinding, ...] = ()
     limits: tuple[Limitation, ...] = ()
+    data_need: DataNeed | NotMeasured = NotMeasured(
+        reason="no configuration was trained on parts of the rows"
+    )
     forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
     reproduction: Reproduction
     next_step: NextStep | None = Field(None, description="None while the run goes on")

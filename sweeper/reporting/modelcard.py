@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper import units
 from sweeper.declared.traits import find
 from sweeper.findings import words
-from sweeper.findings.record import TrialRow
+from sweeper.findings.record import DataNeed, TrialRow
 from sweeper.reporting.document import Report
 from sweeper.reporting.markdown import plain
 from sweeper.reporting.sections.parts import described, mix_lines, parameters_text
@@ -90,5 +90,7 @@ def _results(report: Report, row: TrialRow) -> list[str]:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         lines.append(f"- Test {findings.metric.title}: {score}")
     loss = words.loss(row.validation_loss)
+    if isinstance(findings.data_need, DataNeed):
+        lines.append(f"- {plain(findings.data_need.sentence)}")
     lines.append(f"- Validation loss: {loss} {findings.loss_unit} (lower is better)")
     return lines

@@ -6,7 +6,7 @@ written file of a trial is a state, not a fault. Only a run without a plan is re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ class SeedRun:
 class TrialFiles:
     """The files of one trial.
 
-    ``unreadable`` names a damaged file; ``ended`` are the attempts without a result, by number.
+    ``parts`` are trainings on so many rows; ``unreadable`` names a damaged file; ``ended`` are the
+    attempts without a result, by number.
     """
 
     config: TrialConfig
@@ -67,6 +68,7 @@ class TrialFiles:
     attempts: int
     seeds: tuple[SeedRun, ...]
     weights: Path | None
+    parts: tuple[tuple[int, SeedRun], ...] = ()
     unreadable: str = ""
     ended: tuple[tuple[int, AttemptEnd], ...] = ()
 
@@ -160,10 +162,9 @@ def _trial(
         result=result,
         items=read_items(folder, result),
         attempts=max([config.attempt, *attempts]),
-        seeds=tuple(
-            SeedRun(int(path.name), seed_result, read_items(path, seed_result))
-            for path in _numbered(folder / "seeds")
-            if (seed_result := TrialResult.read_or_none(path / "result.json")) is not None
+        seeds=tuple(_seed_runs(folder / "seeds")),
+        parts=tuple(
+            (int(part.name), run) for part in _numbered(folder / "rows") for run in _seed_runs(part)
         ),
         weights=folder / "weights" if (folder / "weights").is_dir() else None,
         unreadable="result.json" if result is None and result_path.is_file() else "",
@@ -173,6 +174,13 @@ def _trial(
             if (end := AttemptEnd.read_or_none(folder / "attempts" / str(number) / "ended.json"))
         ),
     )
+
+
+def _seed_runs(folder: Path) -> Iterator[SeedRun]:
+    for path in _numbered(folder):
+        result = TrialResult.read_or_none(path / "result.json")
+        if result is not None:
+            yield SeedRun(int(path.name), result, read_items(path, result))
 
 
 def read_items(folder: Path, result: TrialResult | None) -> ValidationItems | None:
