@@ -219,12 +219,14 @@ class PredictedFigure(Record):
 
     ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``download``,
     ``conversion`` and ``suite`` are phases of it that the command does itself, ``own_text`` is the
-    base writing general text; ``trial`` is a full
+    base writing general text, ``data_curve`` trainings on parts of the rows; ``trial`` is a full
     trial, the median of ``trials`` of them; ``memory`` the highest peak that a trial measured of
     itself.
     """
 
-    what: Literal["sweep", "download", "conversion", "own_text", "suite", "trial", "memory"]
+    what: Literal[
+        "sweep", "download", "conversion", "own_text", "data_curve", "suite", "trial", "memory"
+    ]
     strategy: str = ""
     unit: Literal["s", "GiB"]
     predicted: float

@@ -215,20 +215,20 @@ def _band(rows: int, found: Interval, metric: Metric) -> DataBand:
 
 def _sentences(curves: Sequence[DataCurve], rows: int, metric: Metric) -> Iterator[str]:
     first, *others = curves
-    yield f"Twice the data ({2 * rows:,} rows to train on) {_brings(first, metric)}."
+    role = "the default" if first.default else "the winner"
+    yield f"Twice the data ({2 * rows:,} rows to train on) {_brings(first, role, metric)}."
     half, full = first.points[-2:] if first.points[-1].rows == rows else (None, None)
     if half is not None and full is not None and half.rows == rows // 2:
         gained = float(np.mean(full.scores) - np.mean(half.scores))
         gained = gained if metric.higher_is_better else -gained
         yield f"From half of the rows to all of them it gained {_amount(gained, metric)}."
     for other in others:
-        yield f"It {_brings(other, metric)}."
+        yield f"It {_brings(other, 'its default', metric)}."
 
 
-def _brings(curve: DataCurve, metric: Metric) -> str:
-    """The gain in words: ``would bring trial 3 (LoRA) 1.2 points of accuracy (0.3 to 2.1)``."""
-    role = ", its default" if curve.default else ""
-    who = f"trial {curve.trial} ({words.short(curve.strategy)}{role})"
+def _brings(curve: DataCurve, role: str, metric: Metric) -> str:
+    """The gain in words: ``would bring the winner (trial 3, LoRA) 1.2 points of accuracy``."""
+    who = f"{role} (trial {curve.trial}, {words.short(curve.strategy)})"
     low, high = curve.twice.low or 0.0, curve.twice.high or 0.0
     ends = f"90% interval {_number(low, metric)} to {_number(high, metric)}"
     brought = f"{_amount(curve.twice.value, metric)} ({ends})"

@@ -5,18 +5,19 @@ Knows the plan and the results; corrects nothing.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator
 from typing import Literal
 
 from sweeper.findings.record import PredictedFigure
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.rows import is_full, known, trial_seconds
+from sweeper.findings.study.rows import is_full, known, result_seconds, trial_seconds
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Candidate, Duration
 
-Phase = Literal["sweep", "download", "conversion", "own_text", "suite"]
+Phase = Literal["sweep", "download", "conversion", "own_text", "data_curve", "suite"]
 _OWN: tuple[Phase, ...] = ("download", "conversion", "suite")
 """Phases that the command does itself, so that workers' time does not hold them."""
 
@@ -50,8 +51,15 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
         if (phase := run.plan.budget.phases.get(name)) is not None
         and (actual := _number(took.get(name))) is not None
     ]
-    yield _of_phase("sweep", planned, seconds + sum(one.actual for one in phases), trials)
+    parts = [part.result for trial in run.trials for _, part in trial.parts]
+    curve = math.fsum(result_seconds(result) for result in parts)
+    # A curve that was asked for later is no part of the plan's sweep.
+    other = 0.0 if run.plan.budget.data_curve is not None else curve
+    whole = seconds - other + sum(one.actual for one in phases)
+    yield _of_phase("sweep", planned, whole, trials)
     yield from phases
+    if run.plan.budget.data_curve is not None and curve > 0:
+        yield _of_phase("data_curve", run.plan.budget.data_curve, curve, trials)
     wrote = sum(trial.result.own_text_seconds for trial in run.trials if trial.result)
     if run.plan.budget.own_text is not None and wrote > 0:
         yield _of_phase("own_text", run.plan.budget.own_text, wrote, trials)

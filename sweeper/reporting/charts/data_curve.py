@@ -27,7 +27,12 @@ def data_chart(need: DataNeed, description: str) -> Panel:
     rows = [_rows(need, place, factor) for place in range(len(need.curves))]
     points = [point for _, found in rows for point in found]
     band = [point for found, _ in rows for point in found]
-    y_scale = fit([point["y"] for point in points] + [point["y"] for point in band], log=False)
+    scores = [point["y"] for point in [*points, *band]]
+    # A wide band must not squeeze what was measured: half of its span at either end is enough.
+    room = (max(scores) - min(scores)) / 2
+    ends = [end for point in band for end in (point["low"], point["high"])]
+    near = [end for end in ends if min(scores) - room <= end <= max(scores) + room]
+    y_scale = fit([*scores, *near], log=False)
     counts = [point["x"] for point in [*points, *band]]
     x_scale = Scale(min(counts) / 1.1, max(counts) * _ROOM, log=True)
     title = f"{need.metric.title}, %" if share else f"loss, {need.metric.unit}"

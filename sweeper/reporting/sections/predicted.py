@@ -16,6 +16,7 @@ PHASES = {
     "download": "of it, downloading models",
     "conversion": "of it, converting models",
     "own_text": "of it, writing general text",
+    "data_curve": "of it, the data curve",
     "suite": "of it, scoring the suite",
 }
 
