@@ -1,13 +1,16 @@
 """Records trainings on nested shares of real rows: ``python -m benchmarks.data_curve.record``.
 
-The packaged encoder's last layer and a new head are trained; what the layers below compute is the
-same in every training and is made once, so that hundreds of trainings take an hour on one core. Of
-each seed one line of JSON is appended for each size; lines that are there are not made again.
+Trained are a new head on the frozen packaged encoder (``head``), or the head and the encoder's last
+layer (``layer``). What the layers below compute is the same in every training and is made once, so
+that hundreds of trainings take an hour on one core. Of each seed one line of JSON is appended for
+each size; lines that are there are not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -17,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModel, AutoTokenizer
@@ -27,7 +31,9 @@ from sweeper.facts.models.packaged import ready_folder
 
 SETS = ("banking77", "snips7", "query_wellformed")
 ROWS, SHARES = 800, (8, 4, 2, 1)
-EPOCHS, BATCH, RATE, HEAD_RATE = 4, 16, 5e-4, 1e-2
+KINDS = {"head": 20, "layer": 4}
+"""What is trained, and for how many epochs."""
+BATCH, RATE, HEAD_RATE = 16, 5e-4, 1e-2
 VALIDATION = 400
 _TOKENS = 32
 
@@ -49,14 +55,18 @@ class Head(nn.Module):
         self.layer = layer
         self.head = nn.Linear(384, classes)
 
-    def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Logits ``(rows, classes)``."""
+    def pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Features ``(rows, width)``."""
         length = int(mask.sum(1).max())
         states, mask = states[:, :length], mask[:, :length]
         hidden: Any = self.layer(states, (1.0 - mask[:, None, None, :]) * -1e9)
         hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-        pooled = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
-        return self.head(pooled)  # type: ignore[no-any-return]
+        return torch.Tensor((hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True))
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Logits ``(rows, classes)``; states without tokens are features already."""
+        features = self.pooled(states, mask) if states.dim() == 3 else states
+        return torch.Tensor(self.head(features))
 
 
 def order(rows: list[Row], seed: int) -> list[int]:
@@ -86,8 +96,9 @@ class Subject:
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._base = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
         self._labels = sorted({row["label"] for row in self.rows})
-        self.train = self._texts(self.rows)
-        self.validation = self._texts(read(scratch / "validation.jsonl"))
+        self._layer = self._base.encoder.layer[-1]
+        found = self._texts(self.rows), self._texts(read(scratch / "validation.jsonl"))
+        self._texts_of = {"layer": found, "head": (self._frozen(found[0]), self._frozen(found[1]))}
 
     def _texts(self, rows: list[Row]) -> Texts:
         parts, masks = [], []
@@ -107,68 +118,76 @@ class Subject:
         labels = torch.tensor([self._labels.index(row["label"]) for row in rows])
         return Texts(torch.cat(parts), torch.cat(masks), labels)
 
-    def training(self, rows: int, seed: int) -> dict[str, float]:
+    def _frozen(self, texts: Texts) -> Texts:
+        model = Head(self._layer, 1).eval()
+        with torch.no_grad():
+            parts = [
+                model.pooled(texts.states[at : at + 64], texts.mask[at : at + 64])
+                for at in range(0, len(texts.labels), 64)
+            ]
+        return Texts(torch.cat(parts), texts.mask, texts.labels)
+
+    def training(self, kind: str, rows: int, seed: int) -> dict[str, float]:
         """Train on the first rows of a seed's order; the validation loss and accuracy."""
+        train, validation = self._texts_of[kind]
         torch.manual_seed(seed)
         draw = np.random.default_rng((seed, rows))
-        layer = type(self._base.encoder.layer[-1])(self._base.config, layer_idx=5)
-        layer.load_state_dict(self._base.encoder.layer[-1].state_dict())
+        layer = copy.deepcopy(self._layer) if kind == "layer" else nn.Identity()
         model = Head(layer, len(self._labels))
-        groups = [
-            {"params": layer.parameters(), "lr": RATE},
-            {"params": model.head.parameters(), "lr": HEAD_RATE},
-        ]
+        groups: list[dict[str, Any]] = [{"params": model.head.parameters(), "lr": HEAD_RATE}]
+        if kind == "layer":
+            groups.append({"params": layer.parameters(), "lr": RATE})
         optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
         taken = np.array(order(self.rows, seed)[:rows])
-        steps = EPOCHS * -(-rows // BATCH)
+        steps = KINDS[kind] * -(-rows // BATCH)
         warm = max(1, steps // 20)
         shape = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda at: min((at + 1) / warm, (steps - at) / max(1, steps - warm))
         )
         model.train()
-        for _ in range(EPOCHS):
-            for places in self._batches(taken[draw.permutation(rows)]):
+        for _ in range(KINDS[kind]):
+            for places in _batches(train, taken[draw.permutation(rows)]):
                 at = torch.from_numpy(places)
                 with torch.autocast("cpu", torch.bfloat16):
-                    logits = model(self.train.states[at], self.train.mask[at])
-                loss = cross_entropy(logits.float(), self.train.labels[at])
+                    logits = model(train.states[at], train.mask[at])
+                loss = cross_entropy(logits.float(), train.labels[at])
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 shape.step()
-        return self._scored(model.eval())
-
-    def _batches(self, shuffled: np.ndarray) -> Iterator[np.ndarray]:
-        """Batches of rows of about one length, as sweeper makes them."""
-        lengths = self.train.mask.sum(1).numpy()
-        for start in range(0, len(shuffled), 8 * BATCH):
-            chunk = shuffled[start : start + 8 * BATCH]
-            chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
-            yield from (chunk[at : at + BATCH] for at in range(0, len(chunk), BATCH))
-
-    def _scored(self, model: Head) -> dict[str, float]:
-        logits = []
-        with torch.no_grad():
-            for start in range(0, len(self.validation.labels), 64):
-                at = slice(start, start + 64)
-                with torch.autocast("cpu", torch.bfloat16):
-                    logits.append(model(self.validation.states[at], self.validation.mask[at]))
-        found = torch.cat(logits).float()
-        right = (found.argmax(1) == self.validation.labels).float().mean()
-        loss = cross_entropy(found, self.validation.labels)
-        return {"loss": round(float(loss), 5), "accuracy": round(float(right), 5)}
+        return _scored(model.eval(), validation)
 
 
-def missing(path: Path, seeds: int) -> Iterator[tuple[str, int, int]]:
-    """Set, seed and rows of the trainings that the file lacks, all sets in turn."""
+def _batches(texts: Texts, shuffled: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Batches of rows of about one length, as sweeper makes them."""
+    lengths = texts.mask.sum(1).numpy()
+    for start in range(0, len(shuffled), 8 * BATCH):
+        chunk = shuffled[start : start + 8 * BATCH]
+        chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
+        yield from (chunk[at : at + BATCH] for at in range(0, len(chunk), BATCH))
+
+
+def _scored(model: Head, texts: Texts) -> dict[str, float]:
+    logits = []
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for start in range(0, len(texts.labels), 64):
+            at = slice(start, start + 64)
+            logits.append(model(texts.states[at], texts.mask[at]))
+    found = torch.cat(logits).float()
+    right = (found.argmax(1) == texts.labels).float().mean()
+    loss = cross_entropy(found, texts.labels)
+    return {"loss": round(float(loss), 5), "accuracy": round(float(right), 5)}
+
+
+def missing(path: Path, seeds: dict[str, int]) -> Iterator[tuple[str, str, int, int]]:
+    """Kind, set, seed and rows of the trainings that the file lacks, all sets in turn."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    known = {(one["set"], one["seed"], one["rows"]) for one in map(json.loads, lines)}
-    for seed in range(seeds):
-        for name in SETS:
-            for share in SHARES:
-                if (name, seed, ROWS // share) not in known:
-                    yield name, seed, ROWS // share
+    known = {(one["kind"], one["set"], one["seed"], one["rows"]) for one in map(json.loads, lines)}
+    for kind, count in seeds.items():
+        for seed, name, share in itertools.product(range(count), SETS, SHARES):
+            if (kind, name, seed, ROWS // share) not in known:
+                yield kind, name, seed, ROWS // share
 
 
 def main() -> None:
@@ -177,16 +196,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with the data sets")
     parser.add_argument("--scratch", type=Path, required=True, help="where parts of them go")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "losses.jsonl")
-    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=60, help="of the head")
+    parser.add_argument("--layer-seeds", type=int, default=30, help="of head and layer")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     subjects: dict[str, Subject] = {}
-    for name, seed, rows in missing(asked.out, asked.seeds):
+    wanted = {"head": asked.seeds, "layer": asked.layer_seeds}
+    for kind, name, seed, rows in missing(asked.out, wanted):
         if name not in subjects:
             subjects[name] = Subject(asked.data / name, asked.scratch / name)
         began = time.perf_counter()
-        found = subjects[name].training(rows, seed)
-        line = {"set": name, "seed": seed, "rows": rows, **found}
+        found = subjects[name].training(kind, rows, seed)
+        line = {"kind": kind, "set": name, "seed": seed, "rows": rows, **found}
         with asked.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line), f"{time.perf_counter() - began:.1f} s", flush=True)

@@ -1,5 +1,7 @@
 """The backend as a worker sees it: data from files, baselines, trials, the sealed test split."""
 
+import json
+
 import numpy as np
 import pytest
 from transformers import set_seed
@@ -59,3 +61,21 @@ def test_a_model_without_weights_here_says_what_to_do(make_shared):
     facts = make_shared().context.facts.model_copy(update={"id": "some/model", "folder": None})
     with pytest.raises(ModelError, match=r"some/model are not on this machine[\s\S]*Download"):
         weights_folder(ModelSpec(id="some/model"), facts)
+
+
+def test_a_point_of_the_data_curve_trains_on_its_rows_alone(backend, config, tmp_path):
+    results = {}
+    for name, changes in (("whole", {}), ("part", {"train_rows": 12}), ("again", {})):
+        (tmp_path / name).mkdir()
+        changes = {**changes, "budget": config().budget}
+        results[name] = backend.train(config(**changes), tmp_path / name, go_on, lambda: False)
+    whole, part, again = results.values()
+    assert part.state == "COMPLETE"
+    assert 0 < part.tokens < whole.tokens / 2
+    # Later trials have all rows again, and all are scored on the same items.
+    assert (again.tokens, again.validation_loss) == (whole.tokens, whole.validation_loss)
+    kept = {
+        name: json.loads((tmp_path / name / "item_losses.json").read_text())["keys"]
+        for name in results
+    }
+    assert kept["part"] == kept["whole"]
