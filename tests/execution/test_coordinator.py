@@ -247,38 +247,11 @@ def points(run: RunFolder) -> dict[str, list[int]]:
     return {name: sorted(seeds) for name, seeds in sorted(found.items())}
 
 
-def test_a_run_that_has_ended_gets_its_data_curve(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    sweep(run, 5)
-    assert points(run) == {}
-    order, ended = TestSeal.read(run.test_seal), len(results_of(run))
-    outcome = sweep(run, 5, data_curve=True)
-    assert outcome.kind == "complete"
-    winner = order.recommended
-    key = TrialConfig.read(run.trial(winner) / "config.json").strategy
-    trials = {n: TrialConfig.read(run.trial(n) / "config.json") for n in range(ended)}
-    default = next(n for n, c in trials.items() if c.strategy == key and c.origin == "default")
-    found = points(run)
-    for size in (25, 50, 100):
-        for number in {winner, default}:
-            assert found[f"{number}/{size}"] == [0, 1, 2]
-    config = TrialConfig.read(run.trial(winner) / "rows" / "25" / "1" / "config.json")
-    assert (config.train_rows, config.seed, config.keep_weights) == (25, 1, False)
-    # The confirmation trained the winner on all rows with these seeds already.
-    assert f"{winner}/200" not in found
-    assert TestSeal.read(run.test_seal) == order
-    trained = (run.path / "trained.log").read_text()
-    assert sweep(run, 5, data_curve=True).kind == "complete"
-    assert (run.path / "trained.log").read_text() == trained
-
-
-def results_of(run: RunFolder) -> list[Path]:
-    return list(run.trials.glob("*/result.json"))
-
-
-def test_a_stopped_data_curve_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_run_that_has_ended_gets_its_data_curve_though_it_is_killed(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     sweep(run, 3)
+    order = TestSeal.read(run.test_seal)
+    assert points(run) == {}
     program = [sys.executable, str(Path(__file__).parent / "curve_backend.py"), str(run.path), "3"]
     environment = {**os.environ, "CURVE_STEP_SECONDS": "0.005", "CURVE_DATA": "1"}
     command = subprocess.Popen([*program, "1", "0"], env=environment, stdout=subprocess.DEVNULL)
@@ -287,9 +260,24 @@ def test_a_stopped_data_curve_goes_on_where_it_stopped(tmp_path: Path) -> None:
         time.sleep(0.01)
     command.kill()
     command.wait()
-    before = points(run)
-    assert before
     kept = {path: path.stat().st_mtime_ns for path in run.trials.glob("*/rows/*/*/result.json")}
+    assert kept
     assert sweep(run, 3, data_curve=True).kind == "complete"
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert all(seeds == [0, 1, 2] for name, seeds in points(run).items() if "/200" not in name)
+    configs = [TrialConfig.read(run.trial(n) / "config.json") for n in range(3)]
+    winner = order.recommended
+    assert winner is not None
+    default = next(
+        c.number
+        for c in configs
+        if c.strategy == configs[winner].strategy and c.origin == "default"
+    )
+    found = points(run)
+    for size in (25, 50, 100):
+        for number in {winner, default}:
+            assert found[f"{number}/{size}"] == [0, 1, 2]
+    # The confirmation trained the winner on all rows with these seeds already.
+    assert f"{winner}/200" not in found
+    config = TrialConfig.read(run.trial(winner) / "rows" / "25" / "1" / "config.json")
+    assert (config.train_rows, config.seed, config.keep_weights) == (25, 1, False)
+    assert TestSeal.read(run.test_seal) == order

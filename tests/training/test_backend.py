@@ -67,7 +67,6 @@ def test_a_point_of_the_data_curve_trains_on_its_rows_alone(backend, config, tmp
     results = {}
     for name, changes in (("whole", {}), ("part", {"train_rows": 12}), ("again", {})):
         (tmp_path / name).mkdir()
-        changes = {**changes, "budget": config().budget}
         results[name] = backend.train(config(**changes), tmp_path / name, go_on, lambda: False)
     whole, part, again = results.values()
     assert part.state == "COMPLETE"

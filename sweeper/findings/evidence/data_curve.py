@@ -1,8 +1,9 @@
 """What more rows would bring: a curve through trainings on parts of the rows.
 
-error(rows) = floor + height x (rows / fewest) ^ -exponent. Floor and exponent come from a grid,
-each pair weighted by how well it explains the trainings; the height is drawn from its t
-distribution. So the interval holds what the shape of the curve leaves open, the noise of seeds,
+error(rows) = level + slope x (rows ^ -exponent - 1) / exponent: a power law with a limit, a
+straight line in log(rows) for exponent 0, and gains that grow with each doubling below 0. Each
+exponent counts as much as it explains the trainings; level and slope are drawn from their t
+distributions. So the interval holds what the shape of the curve leaves open, the noise of seeds,
 and by resampling that of the validation items.
 """
 
@@ -25,11 +26,12 @@ Floats = NDArray[np.float64]
 
 # Share of the draws within an interval of this file.
 LEVEL = 0.9
-_EXPONENTS = np.linspace(0.05, 1.0, 20)
-_FLOORS = 25
-# As many as all other floors: few rows lie far above what is possible. With floors all alike, the
-# curve promised too little where there is none (benchmarks/data_curve).
-_NO_FLOOR = _FLOORS - 1
+# Of ResNets, translators and language models the exponent lies between 0.07 and 0.35 (Hestness et
+# al. 2017, arXiv:1712.00409); of a head on frozen features it can reach 1.
+_EXPONENTS = np.linspace(-1.0, 1.0, 41)
+# What a growing gain counts for beside a shrinking one before anything was trained. It is the rule
+# only where few rows teach a model next to nothing (benchmarks/data_curve).
+_GROWING = 0.3
 _DRAWS = 4000
 # Resamples of the validation items; each is fitted and gives its share of the draws.
 _RESAMPLES = 100
@@ -44,25 +46,23 @@ class Curves:
     """Draws of the curve that trainings come from, shape (draws,) each.
 
     Args:
-        fewest: Rows at which a curve lies ``heights`` above its floor.
+        levels: Error where the bent rows are ``centers``.
+        slopes: Change of the error with the bent rows.
+        fewest: Rows that count as one.
         noise: Standard deviation of one training.
     """
 
-    fewest: float
-    floors: Floats
-    heights: Floats
+    levels: Floats
+    slopes: Floats
     exponents: Floats
+    centers: Floats
+    fewest: float
     noise: Floats
 
     def at(self, rows: float) -> Floats:
         """The expected error with so many rows."""
-        found = self.floors + self.heights * (rows / self.fewest) ** -self.exponents
-        return np.asarray(found, dtype=np.float64)
-
-    def trained(self, rows: float, seeds: int, rng: np.random.Generator) -> Floats:
-        """The mean error of so many trainings."""
-        noise = self.noise / np.sqrt(seeds) * rng.standard_normal(self.noise.size)
-        return np.asarray(self.at(rows) + noise, dtype=np.float64)
+        bent = _bent(rows / self.fewest, self.exponents) - self.centers
+        return np.asarray(np.maximum(self.levels + self.slopes * bent, 0.0), dtype=np.float64)
 
 
 def fit(
@@ -76,27 +76,32 @@ def fit(
         draws: How many.
     """
     counts, found = np.asarray(rows, dtype=np.float64), np.asarray(errors, dtype=np.float64)
-    fewest, n = float(counts.min()), found.size
-    least = min(found[counts == size].mean() for size in np.unique(counts))
-    floors = np.linspace(0.0, max(least, 0.0), _FLOORS)
-    exponent, floor = (grid.ravel() for grid in np.meshgrid(_EXPONENTS, floors, indexing="ij"))
-    x = (counts / fewest) ** -exponent[:, None]
-    y = found - floor[:, None]
+    fewest, free = float(counts.min()), found.size - 2
+    bent = _bent(counts / fewest, _EXPONENTS[:, None])
+    center = bent.mean(axis=1)
+    x, y = bent - center[:, None], found - found.mean()
     squares = (x * x).sum(axis=1)
-    height = (x * y).sum(axis=1) / squares
-    left = ((y - height[:, None] * x) ** 2).sum(axis=1) + 1e-12
-    weight = -0.5 * np.log(squares) - (n - 1) / 2 * np.log(left)
-    weight += np.where(floor == 0, np.log(_NO_FLOOR), 0.0)
+    slope = x @ y / squares
+    left = ((y - slope[:, None] * x) ** 2).sum(axis=1) + 1e-12
+    weight = -free / 2 * np.log(left) + np.where(_EXPONENTS < 0, np.log(_GROWING), 0.0)
     shares = np.exp(weight - weight.max())
-    cell = rng.choice(shares.size, size=draws, p=shares / shares.sum())
-    noise = np.sqrt(left[cell] / rng.chisquare(n - 1, size=draws))
+    which = rng.choice(shares.size, size=draws, p=shares / shares.sum())
+    noise = np.sqrt(left[which] / rng.chisquare(free, size=draws))
+    first, second = rng.standard_normal((2, draws))
     return Curves(
-        fewest,
-        floor[cell],
-        height[cell] + noise / np.sqrt(squares[cell]) * rng.standard_normal(draws),
-        exponent[cell],
-        noise,
+        levels=found.mean() + noise / np.sqrt(found.size) * first,
+        slopes=slope[which] + noise / np.sqrt(squares[which]) * second,
+        exponents=_EXPONENTS[which],
+        centers=center[which],
+        fewest=fewest,
+        noise=noise,
     )
+
+
+def _bent(rows: ArrayLike, exponents: Floats) -> Floats:
+    """(rows ^ -exponent - 1) / exponent (Box and Cox 1964), which is -log(rows) at 0."""
+    safe = np.where(np.abs(exponents) < 1e-9, 1e-9, exponents)
+    return np.asarray(np.expm1(-safe * np.log(rows)) / safe, dtype=np.float64)
 
 
 def data_need(run: RunFiles, contest: Contest) -> DataNeed | NotMeasured:
