@@ -109,12 +109,13 @@ class Subject:
                     texts,
                     truncation=True,
                     max_length=_TOKENS,
-                    padding="max_length",
+                    padding=True,
                     return_tensors="pt",
                 )
                 hidden = self._base(**batch, output_hidden_states=True).hidden_states[-2]
-                parts.append(hidden)
-                masks.append(batch["attention_mask"].float())
+                room = _TOKENS - hidden.shape[1]
+                parts.append(nn.functional.pad(hidden, (0, 0, 0, room)))
+                masks.append(nn.functional.pad(batch["attention_mask"].float(), (0, room)))
         labels = torch.tensor([self._labels.index(row["label"]) for row in rows])
         return Texts(torch.cat(parts), torch.cat(masks), labels)
 

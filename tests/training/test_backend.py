@@ -1,7 +1,5 @@
 """The backend as a worker sees it: data from files, baselines, trials, the sealed test split."""
 
-import json
-
 import numpy as np
 import pytest
 from transformers import set_seed
@@ -64,17 +62,12 @@ def test_a_model_without_weights_here_says_what_to_do(make_shared):
 
 
 def test_a_point_of_the_data_curve_trains_on_its_rows_alone(backend, config, tmp_path):
-    results = {}
-    for name, changes in (("whole", {}), ("part", {"train_rows": 12}), ("again", {})):
-        (tmp_path / name).mkdir()
-        results[name] = backend.train(config(**changes), tmp_path / name, go_on, lambda: False)
-    whole, part, again = results.values()
-    assert part.state == "COMPLETE"
-    assert 0 < part.tokens < whole.tokens / 2
-    # Later trials have all rows again, and all are scored on the same items.
-    assert (again.tokens, again.validation_loss) == (whole.tokens, whole.validation_loss)
-    kept = {
-        name: json.loads((tmp_path / name / "item_losses.json").read_text())["keys"]
-        for name in results
-    }
-    assert kept["part"] == kept["whole"]
+    tmp_path.joinpath("part").mkdir()
+    point = config(train_rows=12)
+    result = backend.train(point, tmp_path / "part", go_on, lambda: False)
+    assert result.state == "COMPLETE"
+    whole, part = backend.shared(point.model).context, backend.shared_by(point).context
+    assert len(part.items("train")) == 12 < len(whole.items("train"))
+    assert result.tokens == point.budget.epochs * sum(part.items("train").lengths)
+    # All are scored on the same items.
+    assert part.items("validation") is whole.items("validation")
