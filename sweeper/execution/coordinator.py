@@ -352,7 +352,11 @@ class Coordinator:
             return
         opened = seal.open_seal(self.run, self.plan, ())
         self.owner.set_phase("data-curve")
-        self.owner.add(seal.curve_work(self.run, self.plan, opened, self.owner.state))
+        work = seal.curve_work(self.run, self.plan, opened, self.owner.state)
+        if not work:
+            rows = self.plan.facts.data.train_rows
+            self.owner.warn(f"no data curve: {rows} training rows are too few for parts of them")
+        self.owner.add(work)
         self.owner.until(lambda: not self.owner.open)
 
     def _note_late_trials(self, opened: TestSeal) -> None:

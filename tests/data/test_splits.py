@@ -134,5 +134,5 @@ def test_every_class_is_in_a_part_that_has_room_for_it():
 
 def test_parts_of_a_few_rows_are_left_out():
     assert part_sizes(800) == (100, 200, 400)
-    assert part_sizes(40) == (20,)
-    assert part_sizes(20) == ()
+    assert part_sizes(100) == (25, 50)
+    assert part_sizes(40) == ()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sweeper.data.splits import part_sizes
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric, NotMeasured
 from sweeper.findings.record import DataBand, DataCurve, DataNeed, DataPoint
@@ -112,6 +113,8 @@ def data_need(run: RunFiles, contest: Contest) -> DataNeed | NotMeasured:
     metric = _metric(wanted, contest.metric, loss_metric(run.plan.facts))
     rows = run.plan.facts.data.train_rows
     curves = [found for trial in wanted if (found := _curve(trial, rows, metric)) is not None]
+    if not part_sizes(rows):
+        return NotMeasured(reason=f"{rows:,} training rows are too few to train on parts of them.")
     if not curves:
         done = sum(len(trial.parts) for trial in wanted)
         return NotMeasured(

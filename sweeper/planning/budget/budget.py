@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeper import units
+from sweeper.data.splits import part_sizes
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
 from sweeper.planning.budget import suite_scoring
@@ -131,7 +132,7 @@ def make_budget(
     suite = suite_scoring.suite_seconds(spec, facts, costs, course, spread)
     scoring = suite.seconds if suite is not None else 0.0
     curve = None
-    if spec.search.data_curve:
+    if spec.search.data_curve and part_sizes(course.train_rows):
         curve = data_curve_seconds(facts, costs, course, spec.search, side_by_side, spread)
     after = together(confirmation, curve)
     trials, trial_notes = _affordable(
