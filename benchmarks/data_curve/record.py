@@ -76,7 +76,7 @@ def order(rows: list[Row], seed: int) -> list[int]:
     size: dict[str, int] = {}
     for row in rows:
         size[row["label"]] = size.get(row["label"], 0) + 1
-    ranked = []
+    ranked: list[tuple[float, int, int]] = []
     for at in keyed:
         label = rows[at]["label"]
         ranked.append((count.get(label, 0) / size[label], len(ranked), at))

@@ -75,7 +75,7 @@ def findings_of(run: RunFiles) -> Findings:
     warm = warm_starts(run)
     told += tuple(warm_start_sentence(run, one) for one in warm)
     told += (words.sentence(f"{summary.search_ended}."),) if summary.search_ended else ()
-    need = data_need(run, contest)
+    need = data_need(run, contest.metric, decided.recommended_trial)
     told += (need.sentence,) if isinstance(need, DataNeed) else ()
     decided = decided.model_copy(update={"because": (*decided.because, *told)})
     found = Findings(

@@ -21,7 +21,6 @@ from sweeper.findings.figures import Interval, Metric, NotMeasured
 from sweeper.findings.record import DataBand, DataCurve, DataNeed, DataPoint
 from sweeper.findings.study.metric import loss_metric
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.findings.verdict.comparisons import Contest
 
 Floats = NDArray[np.float64]
 
@@ -105,12 +104,11 @@ def _bent(rows: ArrayLike, exponents: Floats) -> Floats:
     return np.asarray(np.expm1(-safe * np.log(rows)) / safe, dtype=np.float64)
 
 
-def data_need(run: RunFiles, contest: Contest) -> DataNeed | NotMeasured:
+def data_need(run: RunFiles, headline: Metric, winner: int | None) -> DataNeed | NotMeasured:
     """What twice the training rows would bring the winner and its default."""
     wanted = [trial for trial in run.trials if trial.parts]
-    winner = contest.chosen.trial if contest.chosen else None
     wanted.sort(key=lambda trial: trial.config.number != winner)
-    metric = _metric(wanted, contest.metric, loss_metric(run.plan.facts))
+    metric = _metric(wanted, headline, loss_metric(run.plan.facts))
     rows = run.plan.facts.data.train_rows
     curves = [found for trial in wanted if (found := _curve(trial, rows, metric)) is not None]
     if not part_sizes(rows):

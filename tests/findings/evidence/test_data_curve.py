@@ -32,7 +32,7 @@ def drawn(
 )
 def test_the_promise_for_twice_the_rows_holds(floor: float, height: float, exponent: float) -> None:
     def truth(rows: float) -> float:
-        return floor + height * (rows / 100) ** -exponent
+        return float(floor + height * (rows / 100) ** -exponent)
 
     held, repeats = 0, 60
     for seed in range(repeats):
