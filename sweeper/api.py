@@ -84,6 +84,7 @@ class PlanKeywords(TypedDict, total=False):
     seed: int
     finalists: int
     confirmation_seeds: int
+    data_curve: bool
     suite: PathText
     rules: Sequence[PathText]
     set: Mapping[str, object]

@@ -235,6 +235,9 @@ class Budget(Record):
         None, description="general text that the base model writes, where trials need some"
     )
     suite: Duration | None = Field(None, description="the base and the finalists on the suite")
+    data_curve: Duration | None = Field(
+        None, description="winner and default on parts of the rows, where that is asked for"
+    )
     download: Duration | None = Field(None, description="weights that the hub's cache lacks")
     conversion: Duration | None = Field(None, description="of packaged models, once")
     sweep: Duration | None = Field(None, description="all phases, on the clock")
@@ -261,6 +264,7 @@ class Budget(Record):
             "confirmation": self.confirmation,
             "beside": self.beside,
             "test": self.test,
+            "data_curve": self.data_curve,
             "suite": self.suite,
         }
         return {name: phase for name, phase in phases.items() if phase is not None}

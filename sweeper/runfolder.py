@@ -9,6 +9,7 @@ runs/<name>/
   trials/<n>/                         config.json rungs.jsonl result.json item_losses.json
     attempts/<k>/                     the same files and trainer.log of each attempt
     seeds/<s>/                        the same files of each confirmation run
+    rows/<n>/<s>/                     the same files of each point of the data curve
     weights/                          adapter or full weights, head included
   first_stages/<id>/                  bases that read a corpus, for the adapters trained on them
   refit/<s>/ refit-all/<s>/           a configuration trained again on held-out rows as well

@@ -364,6 +364,11 @@ class SearchSpec(Record):
     finalists: PositiveInt = Field(
         3, description="number of best trials that are trained again with further seeds"
     )
+    data_curve: bool = Field(
+        False,
+        description="train the winner and its default on an eighth, a quarter and half of the rows "
+        "too, to estimate the gain of more rows; also for a run that has ended",
+    )
     track: tuple[TrackerName, ...] = Field(
         (), description="services to log the run to: mlflow, wandb, tensorboard"
     )

@@ -87,6 +87,7 @@ FLAGS: dict[Path_, str] = {
     ("search", "test_rules"): "--test-rules",
     ("search", "finalists"): "--finalists",
     ("search", "confirmation_seeds"): "--confirmation-seeds",
+    ("search", "data_curve"): "--data-curve",
     ("search", "track"): "--track",
     ("rules",): "--rules",
 }

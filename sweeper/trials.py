@@ -51,7 +51,8 @@ class TrialConfig(Artifact):
 
     ``parameters`` holds every parameter of the strategy, searched or not, with plain names. The
     effective batch is ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``. A
-    confirmation run is the same configuration with another ``seed``.
+    confirmation run is the same configuration with another ``seed``; a point of the data curve has
+    ``train_rows`` as well, which are the first ones in the order of its seed.
     """
 
     number: int
@@ -66,6 +67,9 @@ class TrialConfig(Artifact):
     micro_batch: int = Field(ge=1)
     gradient_accumulation_steps: int = Field(ge=1)
     evaluation_batch: int = Field(ge=1)
+    train_rows: int | None = Field(
+        None, ge=1, description="how many rows of the train split it trains on; all if None"
+    )
     gradient_checkpointing: bool = False
     precision: Precision
     sequence_length: int

@@ -65,7 +65,7 @@ _SEVERAL = {
 }
 # Of these sections a plan needs only what is named here.
 _FOR_RUNS = {
-    "search": {"trials", "workers", "seed", "finalists", "confirmation_seeds"},
+    "search": {"trials", "workers", "seed", "finalists", "confirmation_seeds", "data_curve"},
     "evaluation": {"suite"},
 }
 

@@ -235,6 +235,7 @@ class Coordinator:
             if self.owner.state.best is None:
                 return self._end("none-completed", "failed")
             self._confirm_and_test()
+            self._data_curve()
         except Stopped:
             self.owner.stop_workers()
             if self.owner.signals.count:
@@ -349,6 +350,19 @@ class Coordinator:
         owner.until(lambda: not owner.open)
         seal.close_seal(self.run, opened, scored)
         seal.drop_seed_weights(self.run, self.plan, opened)
+
+    def _data_curve(self) -> None:
+        """Train the winner and its default on parts of the rows, where that was asked for."""
+        if not self.spec.search.data_curve:
+            return
+        opened = seal.open_seal(self.run, self.plan, ())
+        self.owner.set_phase("data-curve")
+        work = seal.curve_work(self.run, self.plan, opened, self.owner.state)
+        if not work:
+            rows = self.plan.facts.data.train_rows
+            self.owner.warn(f"no data curve: {rows} training rows are too few for parts of them")
+        self.owner.add(work)
+        self.owner.until(lambda: not self.owner.open)
 
     def _note_late_trials(self, opened: TestSeal) -> None:
         if set(self.owner.state.finalists(self.plan.budget.finalists)) - set(opened.order):

@@ -671,6 +671,8 @@ def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
         attempt=attempt,
         origin=asked.origin,
     ).model_copy(update={"tests_rule": asked.rule})
+    if item.rows is not None:  # only its loss is of use
+        config = config.model_copy(update={"train_rows": item.rows, "keep_weights": False})
     return config if item.seed is None else config.model_copy(update={"seed": item.seed})
 
 

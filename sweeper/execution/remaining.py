@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sweeper.data.splits import curve_seeds
 from sweeper.execution.state.status import Eta, Phase
 from sweeper.plans import Budget, Plan
 from sweeper.trials import TrialConfig, TrialResult
@@ -132,7 +133,8 @@ def remaining(
         workers: Workers that work side by side.
         again: Seconds of one training of those that are confirmed, on average.
     """
-    if seen is None or phase not in ("baselines", "search", "confirmation", "test"):
+    working = ("baselines", "search", "confirmation", "test", "data-curve")
+    if seen is None or phase not in working:
         return None
     budget, searching = plan.budget, phase in ("baselines", "search")
     left = trials_left if searching else 0.0
@@ -142,15 +144,20 @@ def remaining(
     apart = 2 * seen.spread * math.sqrt(1 / seen.trials + 1 / max(left, 1.0))
     off, side_by_side = math.exp(2 * max(seen.error, _LEAST_ERROR)), max(1, workers)
     low, high = (left * max(0.0, seen.trial + sign * apart) / side_by_side for sign in (-1, 1))
-    later = runs * again / side_by_side + seen.factor * _scoring(budget, phase, jobs_left)
+    later = runs * again / side_by_side + seen.factor * _after(budget, phase, jobs_left)
     return Eta(low=low + later / off, high=high + later * off)
 
 
-def _scoring(budget: Budget, phase: Phase, jobs_left: int) -> float:
-    """The plan's seconds for the test split and the suite."""
+def _after(budget: Budget, phase: Phase, jobs_left: int) -> float:
+    """The plan's seconds for test split, data curve and suite."""
     test = budget.test or budget.beside
-    seconds = test.seconds if test is not None else 0.0
+    scoring = test.seconds if test is not None else 0.0
+    curve = budget.data_curve.seconds if budget.data_curve is not None else 0.0
+    suite = budget.suite.seconds if budget.suite is not None else 0.0
+    if phase == "data-curve":
+        trainings = 6 * curve_seeds(budget.confirmation_seeds)  # two trials at three sizes
+        return curve * min(1.0, jobs_left / trainings) + suite
     if phase == "test":
         models = budget.finalists * budget.confirmation_seeds + 1
-        seconds *= min(1.0, jobs_left / models)
-    return seconds + (budget.suite.seconds if budget.suite is not None else 0.0)
+        scoring *= min(1.0, jobs_left / models)
+    return scoring + curve + suite

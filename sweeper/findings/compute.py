@@ -8,6 +8,7 @@ from sweeper.findings.evidence.augmentation import (
     augmentation_pairs,
     augmentation_sentence,
 )
+from sweeper.findings.evidence.data_curve import data_need
 from sweeper.findings.evidence.first_stage import (
     first_stage_findings,
     first_stage_pairs,
@@ -20,7 +21,7 @@ from sweeper.findings.evidence.predicted import predictions
 from sweeper.findings.evidence.rules import rule_findings, rule_pairs
 from sweeper.findings.evidence.strategies import quality_share, strategy_summaries
 from sweeper.findings.evidence.warm_start import warm_start_sentence, warm_starts
-from sweeper.findings.record import Findings
+from sweeper.findings.record import DataNeed, Findings
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
@@ -74,6 +75,8 @@ def findings_of(run: RunFiles) -> Findings:
     warm = warm_starts(run)
     told += tuple(warm_start_sentence(run, one) for one in warm)
     told += (words.sentence(f"{summary.search_ended}."),) if summary.search_ended else ()
+    need = data_need(run, contest.metric, decided.recommended_trial)
+    told += (need.sentence,) if isinstance(need, DataNeed) else ()
     decided = decided.model_copy(update={"because": (*decided.because, *told)})
     found = Findings(
         run=summary,
@@ -99,6 +102,7 @@ def findings_of(run: RunFiles) -> Findings:
         first_stage=read,
         augmentation=augmented,
         rules=rule_findings(run, judged),
+        data_need=need,
         limits=limits(Study(run, summary, contest, parameters)),
         forgetting=forgotten,
         reproduction=reproduction(

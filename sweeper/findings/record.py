@@ -217,14 +217,14 @@ class PredictedFigure(Record):
     ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``search`` goes
     from the start to the last trial, baselines among it; ``download``, ``conversion`` and
     ``suite`` are phases that the command does itself, ``own_text`` is the base writing general
-    text; ``trial`` is a full trial, the median of ``trials`` of them; ``memory`` the highest peak
-    that a trial measured of itself; ``energy`` and ``money`` are those of the devices while the
-    sweep held them.
+    text, ``data_curve`` trainings on parts of the rows; ``trial`` is a full trial, the median of
+    ``trials`` of them; ``memory`` the highest peak that a trial measured of itself; ``energy`` and
+    ``money`` are those of the devices while the sweep held them.
     """
 
     what: Literal[
-        "sweep", "download", "conversion", "search", "own_text", "confirmation", "test", "suite",
-        "energy", "money", "trial", "memory",
+        "sweep", "download", "conversion", "search", "own_text", "confirmation", "test",
+        "data_curve", "suite", "energy", "money", "trial", "memory",
     ]  # fmt: skip
     strategy: str = ""
     unit: Literal["s", "GiB", "kWh", "USD"]
@@ -361,6 +361,46 @@ class RuleFinding(Record):
     would_test: str = Field("", description="what would test it, where it is untested")
 
 
+class DataPoint(Record):
+    """The trainings of one configuration on so many rows: a validation score of each."""
+
+    rows: int
+    scores: tuple[float, ...]
+
+
+class DataBand(Record):
+    """The curve at so many rows, with its 90% interval."""
+
+    rows: int
+    value: float
+    low: float
+    high: float
+
+
+class DataCurve(Record):
+    """One configuration by the number of rows that it was trained on."""
+
+    trial: int
+    strategy: str
+    default: bool
+    points: tuple[DataPoint, ...]
+    band: tuple[DataBand, ...]
+    twice: Interval = Field(
+        description="what twice the rows would bring, with a 90% interval; positive is a gain"
+    )
+    seen: bool = Field(description="the whole interval is a gain")
+
+
+class DataNeed(Record):
+    """How much data the task needs. Scores are those of ``metric`` on the validation split."""
+
+    metric: Metric
+    rows: int = Field(description="training rows that there are")
+    items: int | None = Field(None, description="of validation")
+    curves: tuple[DataCurve, ...] = Field(description="the winner first, then its default")
+    sentence: str
+
+
 class Limitation(Record):
     """A reason to trust the verdict less, with its numbers and the action that removes it."""
 
@@ -455,6 +495,9 @@ class Findings(Artifact):
     augmentation: tuple[AugmentationFinding, ...] = ()
     rules: tuple[RuleFinding, ...] = ()
     limits: tuple[Limitation, ...] = ()
+    data_need: DataNeed | NotMeasured = NotMeasured(
+        reason="no configuration was trained on parts of the rows"
+    )
     forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
     reproduction: Reproduction
     next_step: NextStep | None = Field(None, description="None during the run")

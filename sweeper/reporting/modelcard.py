@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper import units
 from sweeper.declared.traits import find
 from sweeper.findings import words
-from sweeper.findings.record import TrialRow
+from sweeper.findings.record import DataNeed, TrialRow
 from sweeper.reporting.document import Report
 from sweeper.reporting.markdown import plain
 from sweeper.reporting.sections.parts import described, mix_lines, parameters_text
@@ -94,4 +94,6 @@ def _results(report: Report, row: TrialRow) -> list[str]:
     lines.append(f"- {told} ({findings.objective.direction})")
     if findings.objective.name != "loss":
         lines.append(f"- Validation loss: {words.loss(row.validation_loss)} {findings.loss_unit}")
+    if isinstance(findings.data_need, DataNeed):
+        lines.append(f"- {plain(findings.data_need.sentence)}")
     return lines

@@ -87,6 +87,11 @@ class TorchBackend:
             gc.freeze()
         return self._shared[model]
 
+    def shared_by(self, config: TrialConfig) -> SharedModel:
+        """The same for one trial, which may train on a part of the rows."""
+        shared = self.shared(config.model)
+        return shared.part(config.train_rows, config.seed) if config.train_rows else shared
+
     def _open(self, model: str) -> SharedModel:
         facts = next(facts for facts in self._plan.facts.models if facts.id == model)
         named = next(spec for spec in self._spec.models if spec.id == model)
@@ -155,7 +160,7 @@ class TorchBackend:
         checkpoint: Path | None = None,
     ) -> TrialResult:
         """Train one trial from the base weights; see ``Backend.train``."""
-        shared = self.shared(config.model)
+        shared = self.shared_by(config)
         self._underway.should_stop = should_stop
         rungs: list[RungReport] = []
 

@@ -111,7 +111,7 @@ def main(arguments: list[str]) -> int:
     backend = TorchBackend(request.plan, request.spec, run, device, **speaks)
     own = own_folder(folder, rank)
     own.mkdir(parents=True, exist_ok=True)
-    shared = backend.shared(config.model)
+    shared = backend.shared_by(config)
     job = TrialJob(shared, config, own, partial(tell, folder), never, run)
     job.attempt, job.planned = Path(request.attempt), request.planned
     if request.checkpoint is not None:

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Example, input_key
-from sweeper.data.splits import apportioned, carve, in_order, proportional, subset
+from sweeper.data.splits import (
+    apportioned,
+    carve,
+    in_order,
+    part,
+    part_sizes,
+    proportional,
+    subset,
+)
 
 BOTH = {"validation": 0.15, "test": 0.15}
 
@@ -121,3 +129,26 @@ def test_apportioned_numbers_add_up_and_are_off_by_less_than_a_row(weights, size
     assert sum(counts) == size
     for count, weight in zip(counts, weights, strict=True):
         assert abs(count - size * weight / sum(weights)) < 1
+
+
+def test_a_part_lies_within_a_larger_one_and_keeps_the_shares_of_classes():
+    examples = in_order(
+        example(f"row {n}", "rare" if n % 10 == 0 else "usual", n) for n in range(400)
+    )
+    quarter, half = part(examples, 100, seed=3), part(examples, 200, seed=3)
+    assert keys(quarter) < keys(half) < keys(examples)
+    assert Counter(e.label for e in quarter) == {"usual": 90, "rare": 10}
+    assert quarter == in_order(quarter)
+    assert keys(part(examples, 100, seed=4)) != keys(quarter)
+    assert part(examples, 400, seed=3) == examples
+
+
+def test_every_class_is_in_a_part_that_has_room_for_it():
+    examples = in_order([*rows(40, 8), example("alone", "alone")])
+    assert len({e.label for e in part(examples, 9, seed=0)}) == 9
+
+
+def test_parts_of_a_few_rows_are_left_out():
+    assert part_sizes(800) == (100, 200, 400)
+    assert part_sizes(100) == (25, 50)
+    assert part_sizes(40) == ()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -234,3 +236,48 @@ def test_the_first_line_of_a_run_says_what_its_figures_are(task, models, unit):
     plan = SimpleNamespace(facts=facts, budget=SimpleNamespace(rungs=8))
     assert f"in {unit} (" in _figures(plan)
     assert "A rung is 1/8 of a full trial" in _figures(plan)
+
+
+def points(run: RunFolder) -> dict[str, list[int]]:
+    """The data curve's trainings that are done: trial and rows, with their seeds."""
+    found: dict[str, list[int]] = {}
+    for path in run.trials.glob("*/rows/*/*/result.json"):
+        trial, _, rows, seed = path.parent.parts[-4:]
+        found.setdefault(f"{trial}/{rows}", []).append(int(seed))
+    return {name: sorted(seeds) for name, seeds in sorted(found.items())}
+
+
+def test_a_run_that_has_ended_gets_its_data_curve_though_it_is_killed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    sweep(run, 3)
+    order = TestSeal.read(run.test_seal)
+    assert points(run) == {}
+    program = [sys.executable, str(Path(__file__).parent / "curve_backend.py"), str(run.path), "3"]
+    environment = {**os.environ, "CURVE_STEP_SECONDS": "0.005", "CURVE_DATA": "1"}
+    command = subprocess.Popen([*program, "1", "0"], env=environment, stdout=subprocess.DEVNULL)
+    limit = time.monotonic() + 60
+    while len(points(run)) < 2 and time.monotonic() < limit:
+        time.sleep(0.01)
+    command.kill()
+    command.wait()
+    kept = {path: path.stat().st_mtime_ns for path in run.trials.glob("*/rows/*/*/result.json")}
+    assert kept
+    assert sweep(run, 3, data_curve=True).kind == "complete"
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    configs = [TrialConfig.read(run.trial(n) / "config.json") for n in range(3)]
+    winner = order.recommended
+    assert winner is not None
+    default = next(
+        c.number
+        for c in configs
+        if c.strategy == configs[winner].strategy and c.origin == "default"
+    )
+    found = points(run)
+    for size in (25, 50, 100):
+        for number in {winner, default}:
+            assert found[f"{number}/{size}"] == [0, 1, 2]
+    # The confirmation trained the winner on all rows with these seeds already.
+    assert f"{winner}/200" not in found
+    config = TrialConfig.read(run.trial(winner) / "rows" / "25" / "1" / "config.json")
+    assert (config.train_rows, config.seed, config.keep_weights) == (25, 1, False)
+    assert TestSeal.read(run.test_seal) == order

@@ -57,6 +57,7 @@ SHAPES = {
         "test_items": 600,
         "validation_items": 400,
         "probe_loss": 0.5,
+        "parts": 0.5,
     },
     "text": {
         "trials": 10,

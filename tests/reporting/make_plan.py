@@ -48,6 +48,8 @@ class Shape:
         ends: State by trial number, where it is not left to the pruning: COMPLETE, PRUNED, FAIL,
             RUNNING, WAITING.
         kinds: Failure kind by trial number.
+        parts: How fast the loss of the best trial and its default falls with the training rows, as
+            an exponent; None writes no trainings on parts of them.
         gap: Added to every fine-tuned model's distance from the probe.
     """
 
@@ -67,6 +69,7 @@ class Shape:
     finalists: int = 3
     seeds: int = 3
     seal: bool = True
+    parts: float | None = None
     baselines: bool = True
     keep_items: bool = True
     weights: bool = False

@@ -63,6 +63,13 @@ def make_run(root: Path, shape: Shape | None = None, **changes: object) -> RunFo
                 _seed(run, shape, number, seed, rng, difficulty, finals[number])
     if shape.seal and order:
         _seal(run, shape, plan, order, finals, rng)
+    if shape.parts is not None and order:
+        seal = TestSeal.read_or_none(run.test_seal)
+        winner = seal.recommended if seal and seal.recommended is not None else order[0]
+        best = TrialConfig.read(run.trial(winner) / "config.json").strategy
+        default = next(i for i, c in enumerate(plan.candidates) if c.strategy == best)
+        for number in dict.fromkeys([winner, default] if default in finals else [winner]):
+            _parts(run, shape, number, rng, difficulty, finals[number])
     if shape.phase is not None:
         run.status.write_text(
             json.dumps(
@@ -278,6 +285,25 @@ def _seed(
     _put(config, folder / "config.json")
     around = final + float(rng.normal(0, shape.noise / 2))
     _result(run, shape, folder, config, "COMPLETE", around, shape.rungs, difficulty, rng, seed)
+
+
+def _parts(
+    run: RunFolder,
+    shape: Shape,
+    number: int,
+    rng: np.random.Generator,
+    difficulty: np.ndarray,
+    final: float,
+) -> None:
+    """Trainings on an eighth, a quarter and half of the rows, with three seeds each."""
+    config = TrialConfig.read(run.trial(number) / "config.json")
+    for share in (8, 4, 2):
+        for seed in range(3):
+            folder = run.trial(number) / "rows" / str(560 // share) / str(seed)
+            point = config.model_copy(update={"seed": seed, "train_rows": 560 // share})
+            _put(point, folder / "config.json")
+            loss = final * share**shape.parts * (1 + float(rng.normal(0, shape.noise)))
+            _result(run, shape, folder, point, "COMPLETE", loss, 8, difficulty, rng, seed)
 
 
 def _baselines(shape: Shape) -> tuple[BaselineResult, ...]:

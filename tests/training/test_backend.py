@@ -59,3 +59,15 @@ def test_a_model_without_weights_here_says_what_to_do(make_shared):
     facts = make_shared().context.facts.model_copy(update={"id": "some/model", "folder": None})
     with pytest.raises(ModelError, match=r"some/model are not on this machine[\s\S]*Download"):
         weights_folder(ModelSpec(id="some/model"), facts)
+
+
+def test_a_point_of_the_data_curve_trains_on_its_rows_alone(backend, config, tmp_path):
+    tmp_path.joinpath("part").mkdir()
+    point = config(train_rows=12)
+    result = backend.train(point, tmp_path / "part", go_on, lambda: False)
+    assert result.state == "COMPLETE"
+    whole, part = backend.shared(point.model).context, backend.shared_by(point).context
+    assert len(part.items("train")) == 12 < len(whole.items("train"))
+    assert result.tokens == point.budget.epochs * sum(part.items("train").lengths)
+    # All are scored on the same items.
+    assert part.items("validation") is whole.items("validation")

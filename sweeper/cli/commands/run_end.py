@@ -9,6 +9,7 @@ import sys
 import typer
 
 from sweeper.findings.evidence.rules import rules_told
+from sweeper.findings.record import DataNeed
 from sweeper.findings.verdict.costs import cost_line
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.findings.words import sentence
@@ -41,6 +42,8 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
     console.print(ended.findings.verdict.sentence, markup=False, soft_wrap=True)
     if why := ended.findings.run.search_ended:
         console.print(f"{sentence(why)}.", markup=False, soft_wrap=True)
+    if isinstance(need := ended.findings.data_need, DataNeed):
+        console.print(need.sentence, markup=False, soft_wrap=True)
     if costs := cost_line(ended.findings):
         console.print(costs, markup=False, soft_wrap=True)
     line = predicted_line(ended.findings.predictions)

@@ -148,5 +148,11 @@ def homes_of_jobs(run: RunFolder) -> dict[str, Path]:
         work_items.confirm(int(path.parents[1].name), int(path.name)).title: path
         for path in run.trials.glob("*/seeds/*")
     }
+    seeds |= {
+        work_items.point(
+            int(path.parents[2].name), int(path.parent.name), int(path.name)
+        ).title: path
+        for path in run.trials.glob("*/rows/*/*")
+    }
     jobs = (path for path in (run.path / "jobs").glob("*") if path.is_dir())
     return seeds | {work_items.WorkItem("test", path.name).title: path for path in jobs}

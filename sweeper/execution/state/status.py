@@ -16,7 +16,15 @@ from sweeper.search.study_end import Ending
 from sweeper.spec import Scalar
 
 Phase = Literal[
-    "baselines", "search", "confirmation", "test", "complete", "interrupted", "timeout", "failed"
+    "baselines",
+    "search",
+    "confirmation",
+    "test",
+    "data-curve",
+    "complete",
+    "interrupted",
+    "timeout",
+    "failed",
 ]
 
 

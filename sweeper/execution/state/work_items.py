@@ -33,18 +33,22 @@ class WorkItem:
         name: Unique in the run; for ``test`` what the score is filed under.
         trial: The trial that it is about; None for baselines.
         seed: The seed of a confirmation run; None for the trial's own.
+        rows: The training rows of a point of the data curve; None for all.
     """
 
     kind: JobKind
     name: str
     trial: int | None = None
     seed: int | None = None
+    rows: int | None = None
 
     @property
     def home(self) -> str:
         """The folder that holds its attempts, relative to the run's."""
         if self.kind == "trial":
             return f"trials/{self.trial}"
+        if self.rows is not None:
+            return f"trials/{self.trial}/rows/{self.rows}/{self.seed}"
         if self.kind == "confirm":
             return f"trials/{self.trial}/seeds/{self.seed}"
         return f"jobs/{self.name}"
@@ -55,7 +59,8 @@ class WorkItem:
         if self.kind == "trial":
             return f"trial {self.trial}"
         if self.kind == "confirm":
-            return f"trial {self.trial} with seed {self.seed}"
+            on = f" on {self.rows:,} rows" if self.rows is not None else ""
+            return f"trial {self.trial} with seed {self.seed}{on}"
         return self.name if self.kind == "baselines" else f"the score of {self.name}"
 
     @property
@@ -77,6 +82,11 @@ def trial(number: int) -> WorkItem:
 def confirm(number: int, seed: int) -> WorkItem:
     """Train a finalist again with another seed."""
     return WorkItem("confirm", f"confirm-{number}-seed-{seed}", number, seed)
+
+
+def point(number: int, rows: int, seed: int) -> WorkItem:
+    """Train a trial again on so many rows, for the data curve."""
+    return WorkItem("confirm", f"curve-{number}-rows-{rows}-seed-{seed}", number, seed, rows)
 
 
 def scoring(number: int, seed: int | None = None) -> WorkItem:

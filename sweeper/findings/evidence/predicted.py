@@ -63,7 +63,9 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     planned_phases = _planned(run.plan.budget).items()
     phases = {name: p for name, p in planned_phases if p.seconds > 0 and name in took}
     own = math.fsum(took[name] for name in phases if name in _OWN)
-    yield figure("sweep", planned, seconds + own)
+    # A curve that was asked for later is no part of the plan's sweep.
+    later = took.get("data_curve", 0.0) if run.plan.budget.data_curve is None else 0.0
+    yield figure("sweep", planned, seconds + own - later)
     for name, phase in phases.items():
         yield figure(name, phase, took[name])
     yield from _bill(run.plan, seconds + (took["suite"] if "suite" in phases else 0.0), figure)
@@ -76,6 +78,8 @@ def _took(run: RunFiles) -> dict[str, float]:
     took = {str(name): s for name, value in found if (s := _number(value)) is not None}
     if "search" in took:  # the first trials run beside the baselines
         took["search"] += took.get("baselines", 0.0)
+    if "data-curve" in took:
+        took["data_curve"] = took.pop("data-curve")
     wrote = math.fsum(trial.result.own_text_seconds for trial in run.trials if trial.result)
     return took | ({"own_text": wrote} if wrote > 0 else {})
 

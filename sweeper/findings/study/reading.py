@@ -6,7 +6,7 @@ written file of a trial is a state, not a fault. Only a run without a plan is re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,9 @@ class SeedRun:
 class TrialFiles:
     """The files of one trial.
 
-    ``unreadable`` names a damaged file; ``ended`` are the attempts without a result, by number.
-    What trials are compared by is called their loss here: the validation loss, or the cost of the
-    study's objective, of which the lowest is best too.
+    ``parts`` are trainings on this many rows; ``unreadable`` names a damaged file; ``ended`` are
+    the attempts without a result, by number. What trials are compared by is called their loss here:
+    the validation loss, or the cost of the study's objective, of which the lowest is best too.
     """
 
     config: TrialConfig
@@ -70,6 +70,7 @@ class TrialFiles:
     attempts: int
     seeds: tuple[SeedRun, ...]
     weights: Path | None
+    parts: tuple[tuple[int, SeedRun], ...] = ()
     unreadable: str = ""
     ended: tuple[tuple[int, AttemptEnd], ...] = ()
     objective: Objective = LOSS
@@ -173,10 +174,11 @@ def _trial(
         items=read_items(folder, result, objective),
         objective=objective,
         attempts=max([config.attempt, *attempts]),
-        seeds=tuple(
-            SeedRun(int(path.name), seed_result, read_items(path, seed_result, objective))
-            for path in _numbered(folder / "seeds")
-            if (seed_result := TrialResult.read_or_none(path / "result.json")) is not None
+        seeds=tuple(_seed_runs(folder / "seeds", objective)),
+        parts=tuple(
+            (int(part.name), run)
+            for part in _numbered(folder / "rows")
+            for run in _seed_runs(part, objective)
         ),
         weights=folder / "weights" if (folder / "weights").is_dir() else None,
         unreadable="result.json" if result is None and result_path.is_file() else "",
@@ -186,6 +188,13 @@ def _trial(
             if (end := AttemptEnd.read_or_none(folder / "attempts" / str(number) / "ended.json"))
         ),
     )
+
+
+def _seed_runs(folder: Path, objective: Objective) -> Iterator[SeedRun]:
+    for path in _numbered(folder):
+        result = TrialResult.read_or_none(path / "result.json")
+        if result is not None:
+            yield SeedRun(int(path.name), result, read_items(path, result, objective))
 
 
 def read_items(

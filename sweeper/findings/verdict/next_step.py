@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
-from sweeper.findings.record import Findings, NextStep, TrialRow
+from sweeper.findings.record import DataNeed, Findings, NextStep, TrialRow
 from sweeper.findings.verdict.reproduction import run_command
 from sweeper.findings.verdict.verdict import SEEDS_NEEDED
 
@@ -158,6 +158,18 @@ def _unsettled(findings: Findings) -> NextStep | None:
     return _twice_the_trials(findings, because)
 
 
+def _more_rows(findings: Findings) -> NextStep | None:
+    """The data curve shows that twice the rows would bring more than the margin."""
+    need = findings.data_need
+    if not isinstance(need, DataNeed):
+        return None
+    curve = need.curves[0]
+    if not curve.seen or curve.twice.value < findings.margin_points / 100:
+        return None
+    because = f"{need.sentence} Give more rows with --data, and --new, which renames this run."
+    return NextStep(kind="more-data", because=because)
+
+
 def _use(findings: Findings) -> NextStep:
     row = _row(findings)
     number = row.number if row else findings.verdict.recommended_trial
@@ -184,6 +196,7 @@ _QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (
     _longer,
     _overfits,
     _unsettled,
+    _more_rows,
     _use,
 )
 

@@ -14,7 +14,7 @@ from sweeper.search.outlook import Outlook
 from sweeper.trials import State, TrialResult
 
 Status = Literal["running", "interrupted", "complete"]
-_AT_WORK = ("baselines", "search", "confirmation", "test")
+_AT_WORK = ("baselines", "search", "confirmation", "test", "data-curve")
 
 
 def run_summary(run: RunFiles) -> RunSummary:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeper import units
+from sweeper.data.splits import part_sizes
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
 from sweeper.planning.budget import suite_scoring
@@ -22,6 +23,7 @@ from sweeper.planning.budget.study_phases import (
     bill,
     confirmation_seconds,
     conversion_seconds,
+    data_curve_seconds,
     download_notes,
     download_seconds,
     own_text,
@@ -130,14 +132,18 @@ def make_budget(
     confirmation = confirmation_seconds(costs, spec.search, side_by_side, spread)
     suite = suite_scoring.suite_seconds(spec, facts, costs, course, spread)
     scoring = suite.seconds if suite is not None else 0.0
+    curve = None
+    if spec.search.data_curve and part_sizes(course.train_rows):
+        curve = data_curve_seconds(facts, costs, course, spec.search, side_by_side, spread)
+    after = together(confirmation, curve)
     trials, trial_notes = _affordable(
-        spec, facts, costs, confirmation, scoring, side_by_side, first, limit
+        spec, facts, costs, after, scoring, side_by_side, first, limit
     )
     search = search_seconds(costs, trials, searched_shares(first), side_by_side, spread)
     beside = beside_seconds(facts, costs, course, side_by_side, spread)
     test = test_seconds(facts, costs, course, spec.search, side_by_side, spread)
     written = own_text(facts, costs, course, spread)
-    held = together(written, search, confirmation, beside, test, suite)
+    held = together(written, search, confirmation, beside, test, curve, suite)
     download = download_seconds(facts)
     conversion = conversion_seconds(facts)
     sweep = together(download, conversion, held)
@@ -162,6 +168,7 @@ def make_budget(
         test=test,
         own_text=written,
         suite=suite,
+        data_curve=curve,
         download=download,
         conversion=conversion,
         sweep=sweep,
@@ -205,7 +212,7 @@ def _affordable(
     spec: Spec,
     facts: Facts,
     costs: Sequence[Priced],
-    confirmation: Duration,
+    after: Duration,
     scoring: float,
     at_once: int,
     first: int,
@@ -217,19 +224,19 @@ def _affordable(
     if seconds is None:
         return wanted, ()
     _, expected, _ = searched_shares(first)
-    left = seconds - confirmation.seconds - scoring
+    left = seconds - after.seconds - scoring
     mean = sum(cost.searched for cost in costs) / len(costs)
     buys = math.floor(left * at_once / max(mean * expected, 1e-9))
     if buys >= wanted:
         return wanted, ()
     if buys < 1:
-        return 1, (_too_little(costs, confirmation, scoring, seconds, at_once, mean * expected),)
+        return 1, (_too_little(costs, after, scoring, seconds, at_once, mean * expected),)
     return buys, (f"The budget buys about {buys} of the {wanted} requested trials.",)
 
 
 def _too_little(
     costs: Sequence[Priced],
-    confirmation: Duration,
+    after: Duration,
     scoring: float,
     seconds: float,
     at_once: int,
@@ -245,9 +252,10 @@ def _too_little(
     alone = math.floor((seconds - scoring) * at_once / max(trial, 1e-9))
     if alone >= 1:
         return (
-            f"The confirmation takes about {units.duration(confirmation.seconds)}, which leaves "
-            f"less than one trial of the budget. Without it (--finalists 1 --confirmation-seeds 1) "
-            f"the budget buys about {alone} {'trial' if alone == 1 else 'trials'}."
+            f"The trainings after the search take about {units.duration(after.seconds)}, which "
+            "leaves less than one trial of the budget. Without them (--finalists 1 "
+            "--confirmation-seeds 1, no --data-curve) the budget buys about "
+            f"{units.plural(alone, 'trial')}."
         )
     cheapest = min(costs, key=lambda cost: cost.searched)
     return (

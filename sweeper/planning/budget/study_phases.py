@@ -5,9 +5,12 @@ The user's budget is applied in ``budget``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sweeper import units
+from sweeper.data.splits import curve_seeds, part_sizes
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.planning.budget.candidate_costs import (
     BETWEEN_SECONDS,
@@ -15,6 +18,7 @@ from sweeper.planning.budget.candidate_costs import (
     Priced,
     baseline_scoring,
     baseline_seconds,
+    clock_of_default,
     own_text_seconds,
 )
 from sweeper.planning.costs.trial_seconds import Course
@@ -121,6 +125,31 @@ def confirmation_seconds(
         (least + between) / side_by_side,
         (runs * mean + between) / side_by_side,
         (runs * max(each) + between) / side_by_side,
+        spread,
+    )
+
+
+def data_curve_seconds(
+    facts: Facts,
+    costs: Sequence[Priced],
+    course: Course,
+    search: SearchSpec,
+    side_by_side: int,
+    spread: tuple[float, float],
+) -> Duration:
+    """The winner and its default on parts of the rows, and the default on all of them."""
+    seeds, sizes = curve_seeds(search.confirmation_seeds), part_sizes(course.train_rows)
+    each = []
+    for cost in costs:
+        clock = clock_of_default(cost.candidate, facts, course)
+        parts = math.fsum(clock.whole(replace(course, train_rows=size)) for size in sizes)
+        each.append(2 * seeds * parts + (seeds - 1) * cost.default)
+    between = BETWEEN_SECONDS * (2 * seeds * len(sizes) + seeds - 1)
+    return _range(
+        # The winner may be the default, or the cheapest of all.
+        (min(each) / 2 + between) / side_by_side,
+        (math.fsum(each) / len(each) + between) / side_by_side,
+        (max(each) + between) / side_by_side,
         spread,
     )
 

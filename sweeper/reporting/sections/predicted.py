@@ -21,6 +21,7 @@ PHASES = {
     "own_text": "of the search, writing general text",
     "confirmation": "of it, confirmation",
     "test": "of it, test split",
+    "data_curve": "of it, the data curve",
     "suite": "of it, scoring the suite",
 }
 _OTHERS = {"energy": "energy at the board power", "money": "money"}

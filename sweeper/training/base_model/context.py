@@ -5,7 +5,9 @@ Made once for each model and worker; knows no trial and no first stage.
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from sweeper.data.examples import Dataset
+from sweeper.data.splits import part
 from sweeper.evaluation.judge import Judge, autocast
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.record import ModelFacts, Split
@@ -76,6 +79,27 @@ class ModelContext:
             name=loadable(model.id, folder),
         )
         self._items: dict[Split, TokenizedSplit] = {}
+
+    def part(self, rows: int, seed: int) -> ModelContext:
+        """The same base and validation split with so many of the training rows.
+
+        Augmented rows stay as far as all rows that they were made from are among these.
+        """
+        made, dataset = copy.copy(self), self.dataset
+        train = part(dataset.splits["train"], rows, seed)
+        keys = {example.key for example in train}
+        made.dataset = replace(
+            dataset,
+            splits={**dataset.splits, "train": train},
+            augmented=tuple(
+                row for row in dataset.augmented if row.made_from and keys.issuperset(row.made_from)
+            ),
+        )
+        length = self.task.sequence_length
+        made.task = task_of(self.spec)(made.dataset, self.tokenizer, self.facts, self.spec, length)
+        made.__dict__.pop("augmented", None)
+        made._items = {split: items for split, items in self._items.items() if split != "train"}
+        return made
 
     def items(self, split: Split) -> TokenizedSplit:
         """The tokenised items of a split, made when first asked for."""

@@ -27,6 +27,12 @@ class SharedModel:
         self.first_stages = FirstStages(context)
         self.general = GeneralSet(context)
 
+    def part(self, rows: int, seed: int) -> SharedModel:
+        """The same model with so many of the training rows; first stages and text stay."""
+        made = SharedModel(self.context.part(rows, seed))
+        made.first_stages, made.general = self.first_stages, self.general
+        return made
+
     @cached_property
     def baselines(self) -> tuple[Baseline, ...]:
         """Every baseline, cheapest first."""

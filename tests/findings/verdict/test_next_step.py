@@ -4,7 +4,7 @@ import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Comparison, Interval
-from sweeper.findings.record import Limitation, SearchGain
+from sweeper.findings.record import DataCurve, DataNeed, Limitation, SearchGain
 from sweeper.findings.verdict.next_step import next_step, next_step_line
 
 ENDED = {"status": "complete", "complete": 20, "pruned": 0, "failed": 0, "trials_asked": 20}
@@ -144,3 +144,23 @@ def test_a_search_that_still_gained_takes_more_trials_unless_it_is_noise(plain):
     noise = gain.model_copy(update={"outcome": "within noise"})
     assert next_step(late.model_copy(update={"gains": (noise,)})).kind == "use"
     assert next_step(with_run(late, search_ended="it settled")).kind == "use"
+
+
+@pytest.mark.parametrize(
+    ("gain", "low", "expected"),
+    [(0.03, 0.01, "more-data"), (0.03, -0.01, "use"), (0.005, 0.001, "use")],
+)
+def test_more_rows_are_next_where_the_data_curve_shows_a_gain(plain, gain, low, expected):
+    curve = DataCurve(
+        trial=1,
+        strategy="lora",
+        default=False,
+        points=(),
+        band=(),
+        twice=Interval(value=gain, low=low, high=0.05),
+        seen=low > 0,
+    )
+    need = DataNeed(metric=plain.metric, rows=560, curves=(curve,), sentence="Twice the data.")
+    step = next_step(plain.model_copy(update={"data_need": need}))
+    assert step.kind == expected
+    assert ("Twice the data." in step.because) == (expected == "more-data")

@@ -139,3 +139,14 @@ def test_trials_that_overfit_end_early_where_rows_are_seen_again(
     assert any("more than once" in note for note in budget.notes) is (
         training["epochs"] > 1 and stops
     )
+
+
+def test_the_data_curve_is_a_phase_of_its_own_where_it_is_asked_for(scene: Any) -> None:
+    without = make_plan(*scene()).budget
+    assert "data_curve" not in without.phases
+    budget = make_plan(*scene(search={"data_curve": True})).budget
+    curve = budget.phases["data_curve"]
+    assert 0 < curve.low < curve.seconds < curve.high
+    assert budget.sweep is not None
+    assert without.sweep is not None
+    assert budget.sweep.seconds == pytest.approx(without.sweep.seconds + curve.seconds, rel=1e-3)

@@ -1,0 +1,131 @@
+"""Scores by the number of training rows: trainings as points, the curve with its band."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from sweeper.findings import words
+from sweeper.findings.record import DataNeed
+from sweeper.reporting.blocks import Panel
+from sweeper.reporting.charts.draw import INK, MUTED, PAPER, Sheet, plain, shaped
+from sweeper.reporting.charts.scales import Scale, dodge, fit
+from sweeper.reporting.palette import look
+
+_WIDTH, _HEIGHT = 560, 300
+_GAP = 14 / _HEIGHT
+# What a bare label needs beside the last place of the curve, as a factor of the rows.
+_ROOM = 1.9
+_DEFAULT_DASH = [4, 3]
+
+
+def data_chart(need: DataNeed, description: str) -> Panel:
+    """Every curve with its band up to twice the rows, and a line at all rows that there are."""
+    share = need.metric.unit == "points"
+    factor = 100 if share else 1
+    rows = [_rows(need, place, factor) for place in range(len(need.curves))]
+    points = [point for _, found in rows for point in found]
+    band = [point for found, _ in rows for point in found]
+    scores = [point["y"] for point in [*points, *band]]
+    # A wide band must not squeeze what was measured: half of its span at either end is enough.
+    room = (max(scores) - min(scores)) / 2
+    ends = [end for point in band for end in (point["low"], point["high"])]
+    near = [end for end in ends if min(scores) - room <= end <= max(scores) + room]
+    y_scale = fit([*scores, *near], log=False)
+    counts = [point["x"] for point in [*points, *band]]
+    x_scale = Scale(min(counts) / 1.1, max(counts) * _ROOM, log=True)
+    title = f"{need.metric.title}, %" if share else f"loss, {need.metric.unit}"
+    better = "higher" if need.metric.higher_is_better else "lower"
+    x = alt.X("x:Q", scale=x_scale.altair(), axis=_axis(need, x_scale))
+    y = alt.Y(
+        "y:Q",
+        scale=y_scale.altair(),
+        axis=y_scale.axis(title=f"validation {title} ({better} is better)"),
+    )
+    sheet = Sheet()
+    for point in band:
+        point["low"], point["high"] = y_scale.clip(point["low"]), y_scale.clip(point["high"])
+    chart = _full(sheet, need, x)
+    for found, _ in rows:
+        area = sheet.chart(found).mark_area(opacity=0.18)
+        chart = chart + area.encode(
+            x=x, y=alt.Y("low:Q", scale=y_scale.altair()), y2="high:Q", color=plain("color")
+        )
+        line = sheet.chart(found).mark_line(strokeWidth=2)
+        dash = alt.StrokeDash("dash:N", scale=None)
+        chart = chart + line.encode(x=x, y=y, color=plain("color"), strokeDash=dash)
+    dots = sheet.chart(points).mark_point(opacity=1, size=46, strokeWidth=1.5)
+    chart = chart + dots.encode(
+        x=x,
+        y=y,
+        stroke=alt.Stroke("color:N", scale=None),
+        fill=alt.Fill("fill:N", scale=None),
+        shape=shaped("shape"),
+        description="trial:N",
+    )
+    chart = chart + _labels(sheet, [found[-1] for found, _ in rows], x, y_scale)
+    chart = chart.properties(width=_WIDTH, height=_HEIGHT)
+    return Panel(sheet.draw(chart, "Validation score by training rows", description), wide=True)
+
+
+def _axis(need: DataNeed, scale: Scale) -> Any:
+    sizes = sorted({point.rows for curve in need.curves for point in curve.points})
+    inside = [float(size) for size in (*sizes, 2 * need.rows) if scale.low <= size <= scale.high]
+    return alt.Axis(values=inside, format=",d", grid=False, title="training rows")
+
+
+def _rows(
+    need: DataNeed, place: int, factor: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The places of one curve's band, and its trainings."""
+    curve = need.curves[place]
+    style = look(curve.strategy)
+    second = place > 0
+    sign = {
+        "color": "var(--muted)" if second else style.color,
+        "fill": PAPER if second else style.color,
+        "shape": style.shape,
+        "dash": _DEFAULT_DASH if second else [1, 0],
+        "trial": str(curve.trial),
+        "label": f"{words.short(curve.strategy)} #{curve.trial}{', default' if second else ''}",
+    }
+    band = [
+        {
+            "x": one.rows,
+            "y": factor * one.value,
+            "low": factor * one.low,
+            "high": factor * one.high,
+            **sign,
+        }
+        for one in curve.band
+    ]
+    points = [
+        {"x": point.rows, "y": factor * score, **sign}
+        for point in curve.points
+        for score in point.scores
+    ]
+    return band, points
+
+
+def _full(sheet: Sheet, need: DataNeed, x: Any) -> Any:
+    row = [{"x": need.rows, "label": "all rows that there are"}]
+    rule = sheet.chart(row).mark_rule(color=MUTED, strokeDash=[2, 3]).encode(x=x)
+    text = (
+        sheet.chart(row)
+        .mark_text(align="right", dx=-4, color=MUTED)
+        .encode(x=x, y=alt.value(6), text="label:N")
+    )
+    return rule + text
+
+
+def _labels(sheet: Sheet, ends: list[dict[str, Any]], x: Any, scale: Scale) -> Any:
+    places = dodge([scale.place(scale.clip(end["y"])) for end in ends], _GAP)
+    rows = [
+        {**end, "pixel": (1 - place) * _HEIGHT} for end, place in zip(ends, places, strict=True)
+    ]
+    return (
+        sheet.chart(rows)
+        .mark_text(align="left", dx=8, baseline="middle", color=INK)
+        .encode(x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
+    )

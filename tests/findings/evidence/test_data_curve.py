@@ -1,0 +1,114 @@
+"""What more rows would bring: the estimator on curves that are known, and on a run's files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from sweeper.findings.compute import compute
+from sweeper.findings.evidence.data_curve import LEVEL, fit
+from sweeper.findings.figures import NotMeasured
+from sweeper.findings.record import DataNeed
+from sweeper.runfolder import RunFolder
+
+Make = Callable[..., RunFolder]
+SIZES = (100, 200, 400)
+
+
+def drawn(
+    curve: Callable[[float], float], noise: float, seed: int
+) -> tuple[list[int], list[float]]:
+    rng = np.random.default_rng(seed)
+    rows = [size for size in SIZES for _ in range(3)]
+    return rows, [curve(size) + noise * rng.standard_normal() for size in rows]
+
+
+@pytest.mark.parametrize(
+    ("floor", "height", "exponent"),
+    [(0.05, 0.3, 0.5), (0.0, 0.4, 0.3), (0.2, 0.2, 0.9), (0.6, -0.1, -0.4)],
+)
+def test_the_promise_for_twice_the_rows_holds(floor: float, height: float, exponent: float) -> None:
+    def truth(rows: float) -> float:
+        return float(floor + height * (rows / 100) ** -exponent)
+
+    held, repeats = 0, 60
+    for seed in range(repeats):
+        curves = fit(*drawn(truth, 0.01, seed), np.random.default_rng(seed), 1000)
+        low, high = np.quantile(curves.at(800), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        held += low <= truth(800) <= high
+    assert held >= 0.8 * repeats
+
+
+def test_where_rows_bring_nothing_the_gain_is_about_none() -> None:
+    curves = fit(*drawn(lambda _: 0.3, 0.01, 0), np.random.default_rng(0))
+    gain = curves.at(800) - curves.at(1600)
+    assert np.quantile(gain, 0.05) < 0.003
+    assert np.quantile(gain, 0.95) < 0.02
+
+
+def test_a_run_without_a_curve_says_how_to_get_one(make: Make) -> None:
+    need = compute(make(trials=6)).data_need
+    assert isinstance(need, NotMeasured)
+    assert "cannot say" in need.reason
+    assert need.command.endswith("--data-curve")
+
+
+def test_a_run_with_a_curve_answers_in_the_verdict(make: Make) -> None:
+    found = compute(make(trials=6, parts=0.5, validation_items=400))
+    need = found.data_need
+    assert isinstance(need, DataNeed), need
+    curve = need.curves[0]
+    assert curve.trial == found.verdict.recommended_trial
+    assert [(point.rows, len(point.scores)) for point in curve.points] == [
+        (70, 3), (140, 3), (280, 3), (560, 3)
+    ]  # fmt: skip
+    assert curve.seen
+    assert need.sentence in found.verdict.because
+    assert "Twice the data (1,120 rows to train on) would bring the" in need.sentence
+    assert "points of accuracy (90% interval" in need.sentence
+    assert "From half of the rows to all of them it gained" in need.sentence
+    assert curve.band[0].rows == 70
+    assert curve.band[-1].rows == 1120
+    assert all(one.low <= one.value <= one.high <= 1 for one in curve.band)
+
+
+def test_a_text_task_is_answered_in_its_loss(make: Make) -> None:
+    need = compute(make(trials=6, parts=0.5, task="instruction")).data_need
+    assert isinstance(need, DataNeed)
+    curve = need.curves[0]
+    low, high = curve.twice.low, curve.twice.high
+    assert low is not None
+    assert high is not None
+    # The loss falls by a factor of 1.41 at each doubling.
+    whole = sum(curve.points[-1].scores) / len(curve.points[-1].scores)
+    assert low < whole * (1 - 2**-0.5) * 1.1
+    assert high > whole * (1 - 2**-0.5) * 0.7
+    assert "less loss (90% interval" in need.sentence
+
+
+def test_where_rows_bring_nothing_the_run_says_so(make: Make) -> None:
+    need = compute(make(trials=6, parts=0.0)).data_need
+    assert isinstance(need, DataNeed)
+    assert not need.curves[0].seen
+    assert "nothing that could be seen: " in need.sentence
+
+
+def test_a_curve_that_is_not_done_says_how_far_it_is(make: Make) -> None:
+    run = make(trials=6, parts=0.5)
+    for path in [*run.trials.glob("*/rows/140"), *run.trials.glob("*/rows/280")]:
+        shutil.rmtree(path)
+    need = compute(run).data_need
+    assert isinstance(need, NotMeasured)
+    assert "trainings on parts of the rows are too few" in need.reason
+
+
+def test_damaged_parts_are_left_out(make: Make) -> None:
+    run = make(trials=6, parts=0.5)
+    for path in run.trials.glob("*/rows/70/0/result.json"):
+        path.write_text("{")
+    need = compute(run).data_need
+    assert isinstance(need, DataNeed)
+    assert len(need.curves[0].points[0].scores) == 2
