@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+_scan = json.JSONDecoder().scan_once
+"""What ``json.loads`` calls in the end. The calls around it take three quarters of its time on a
+row of 500 bytes."""
+
 
 def value_of(text: str | bytes) -> Any:
     """The value in a JSON text.
@@ -13,6 +17,13 @@ def value_of(text: str | bytes) -> Any:
         ValueError: It is not JSON, or is nested deeper than Python follows.
     """
     try:
+        if isinstance(text, str):
+            try:
+                value, end = _scan(text, 0)
+            except StopIteration:  # white space in front, or no JSON
+                return json.loads(text)
+            if text[end:] in ("", "\n", "\r\n"):
+                return value
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error

@@ -67,8 +67,11 @@ class _Lines:
             self.start, self._end = self._end, self._end + len(line)
             if len(line) > MOST_LINE_BYTES + 1:
                 raise line_too_long(self._name, self.count, len(line))
+            if self.count == 1 and line.startswith(codecs.BOM_UTF8):
+                self.start += len(codecs.BOM_UTF8)
+                line = line.removeprefix(codecs.BOM_UTF8)
             try:
-                yield line.decode("utf-8-sig" if self.count == 1 else "utf-8")
+                yield line.decode()
             except UnicodeDecodeError:
                 self.garbled.append(self.count)
                 yield _text(line)
@@ -78,7 +81,7 @@ class _Lines:
 
 
 def _text(line: bytes) -> str:
-    return line.decode("utf-8-sig", errors="replace")
+    return line.decode("utf-8", errors="replace")
 
 
 def _indexed(path: Path, name: str) -> RowTable | None:
@@ -120,7 +123,7 @@ def _rows(path: Path, starts: array[int], numbers: array[int]) -> Stored[Numbere
         with path.open("rb") as file:
             due = iter(zip(starts, numbers, strict=False))
             start, number = next(due, (-1, 0))
-            here = 0
+            here = file.seek(starts[0])
             for line in file:
                 if here == start:
                     yield number, value_of(_text(line))
