@@ -111,7 +111,9 @@ class Sorter(ExitStack):
         """End adding; ``change`` gives what becomes of an example, None where it is left out."""
         for written in self._files:
             written.close()
-        for part in told(range(_PARTS), "reconciling labels", _PARTS) if change else ():
+        if change is None:
+            return
+        for part in told(range(_PARTS), "reconciling labels", _PARTS):
             rows = ((row.split, row.example()) for row in map(StoredRow, self._lines(part)))
             changed = [(split, change(split, example)) for split, example in rows]
             lines = [StoredRow.of(split, new).line for split, new in changed if new]

@@ -35,6 +35,7 @@ def loaded(path):
 def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work):
     monkeypatch.setattr(large, "LARGE_BYTES", 0)
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
+    monkeypatch.setattr(checking, "READ_ROWS", 30)
     monkeypatch.setattr(detect, "SAMPLE_ROWS", 50)
     monkeypatch.setattr(checks, "SAMPLE_ROWS", 50)
     monkeypatch.setattr(stored, "_PARTS", 16)
