@@ -10,9 +10,11 @@ import codecs
 import gzip
 import hashlib
 import io
+import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -182,7 +184,7 @@ def _indexed(file: _TextFile) -> RowTable | None:
     with file.opened() as opened:
         lines = _Lines(opened, file)
         rows = scan(lines, file.name, problems, broken)
-        done = opened.fileobj.tell if isinstance(opened, gzip.GzipFile) else opened.tell
+        done = partial(os.lseek, opened.fileno(), 0, os.SEEK_CUR)
         size = file.path.stat().st_size
         for number, fields in told(rows, f"reading {file.name}", size, done):
             starts.append(lines.start_of(number))
