@@ -179,8 +179,9 @@ def stored_hashes(folder: Path, split: Split) -> Iterator[str]:
 
 
 def _stored(folder: Path, split: Split) -> Iterator[StoredRow]:
+    count = _places(folder, split).stat().st_size // 8 - 1
     with _rows(folder, split).open("rb") as file:
-        yield from map(StoredRow, file)
+        yield from told(map(StoredRow, file), f"going through the rows of {split}", count)
 
 
 def stored_examples(folder: Path, split: Split) -> Stored[Example]:
