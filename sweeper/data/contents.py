@@ -95,7 +95,7 @@ def too_large(path: Path | str, limit: int) -> DataError:
         f"the content is larger than {units.gib(limit / 2**30)}",
         why=f"Rows take about {COPIES} times that in memory, and no more is free.",
         fix="Give fewer rows, or the rows as a .jsonl file in UTF-8: `sweeper data check`, `plan` "
-        "and `run` leave those on the disk.",
+        "and `run` leave its rows on the disk.",
         where=str(path),
     )
 
