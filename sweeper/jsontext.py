@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-_scan = json.JSONDecoder().scan_once
-"""What ``json.loads`` calls in the end. The calls around it take three quarters of its time on a
-row of 500 bytes."""
+_decode = json.JSONDecoder().raw_decode
+"""What ``json.loads`` calls. The calls around it take most of its time on a row of 500 bytes."""
 
 
 def value_of(text: str | bytes) -> Any:
@@ -19,8 +18,8 @@ def value_of(text: str | bytes) -> Any:
     try:
         if isinstance(text, str):
             try:
-                value, end = _scan(text, 0)
-            except StopIteration:  # white space in front, or no JSON
+                value, end = _decode(text)
+            except json.JSONDecodeError:  # white space in front, or no JSON
                 return json.loads(text)
             if text[end:] in ("", "\n", "\r\n"):
                 return value

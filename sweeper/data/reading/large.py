@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from sweeper.data.contents import MOST_LINE_BYTES, line_too_long, packed
+from sweeper.data.contents import MOST_LINE_BYTES, Opened, line_too_long, packed
 from sweeper.data.encoding import GUESSED_FROM, REPLACEMENT, TOLERATED, encoding_of, read_as
 from sweeper.data.problems import Problems
 from sweeper.data.reading.arrow import BINARY, stored_batches
@@ -117,6 +117,8 @@ class _TextFile:
 
     def reader(self) -> Callable[[int, int], bytes]:
         """Gives the bytes from a place up to another."""
+        if not self.in_gzip:
+            return Opened(self.path).read
         file = self.opened()
 
         def read(start: int, end: int) -> bytes:
