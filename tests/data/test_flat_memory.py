@@ -16,7 +16,7 @@ from sweeper.data.reading import large
 from sweeper.data.reading.read import read
 from sweeper.spec import DataSpec
 
-BYTES_A_ROW = 150
+BYTES_A_ROW = 100
 """A row of these files is 700 bytes long, and takes thousands as a list of what it becomes."""
 
 
@@ -32,7 +32,8 @@ def loaded(path):
 
 
 @pytest.mark.parametrize("work", [checked, loaded])
-def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work):
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work, suffix):
     monkeypatch.setattr(large, "LARGE_BYTES", 0)
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
     monkeypatch.setattr(checking, "READ_ROWS", 30)
@@ -41,13 +42,18 @@ def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work
     monkeypatch.setattr(stored, "_PARTS", 16)
     peaks = {}
     for rows in (150, 150, 600):  # the first fills caches
-        path = tmp_path / f"{rows}.jsonl"
-        path.write_text("".join(json.dumps(_row(n)) + "\n" for n in range(rows)))
+        path = tmp_path / f"{rows}{suffix}"
+        text = "".join(f"{_line(suffix, _row(n))}\n" for n in range(rows))
+        path.write_text(text if suffix == ".jsonl" else f"prompt,completion\n{text}")
         tracemalloc.start()
         work(path)
         peaks[rows] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peaks[600] - peaks[150] < 450 * BYTES_A_ROW
+
+
+def _line(suffix, row):
+    return json.dumps(row) if suffix == ".jsonl" else ",".join(f'"{one}"' for one in row.values())
 
 
 def _row(number):

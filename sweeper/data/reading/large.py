@@ -194,6 +194,8 @@ def _indexed(file: _TextFile) -> RowTable | None:
                 if len(columns) > MOST_COLUMNS:
                     raise too_many_columns(file.name, number)
     refuse_most(len(starts), broken, problems)
+    if not starts:
+        return None
     starts.append(lines.end)
     if lines.not_utf8 > TOLERATED * lines.count and not file.encoding:
         return _indexed(replace(file, encoding=encoding_of(lines.sample)))
@@ -213,7 +215,10 @@ def _rows(file: _TextFile, scan: Scan, starts: array[int], numbers: array[int]) 
     read = file.reader()
 
     def again(opened: _Binary) -> Iterator[Numbered]:
-        return scan(_Lines(opened, file), file.name, Problems(), [])
+        lines = _Lines(opened, file)
+        for number, fields in scan(lines, file.name, Problems(), []):
+            lines.start_of(number)  # which forgets it
+            yield number, fields
 
     def at(place: int) -> Numbered:
         _, fields = next(again(io.BytesIO(read(starts[place], starts[place + 1]))))
