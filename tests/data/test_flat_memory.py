@@ -16,7 +16,7 @@ from sweeper.data.reading import large
 from sweeper.data.reading.read import read
 from sweeper.spec import DataSpec
 
-BYTES_A_ROW = 100
+BYTES_A_ROW = 150
 """A row of these files is 700 bytes long, and takes thousands as a list of what it becomes."""
 
 

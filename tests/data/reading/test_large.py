@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 
 import pytest
 
@@ -93,6 +94,18 @@ def test_text_of_every_kind_is_read_as_a_list_of_it_is(tmp_path, name):
     _same(listed, stored)
     assert bool(listed.cautions) == name.startswith("latin")
     assert ([line for line, _ in listed.broken] == [7, 8]) == (name in ("x.csv", "x.CSV.gz"))
+
+
+@pytest.mark.parametrize("line", ['{"n": 1}', "words,a"])
+def test_a_pass_over_the_rows_keeps_nothing_of_them(tmp_path, line):
+    path = tmp_path / ("x.jsonl" if line.startswith("{") else "x.csv")
+    path.write_text("text,label\n" * (path.suffix == ".csv") + f"{line}\n" * 5000)
+    rows = read(path, stored=True).rows
+    tracemalloc.start()
+    assert sum(1 for _ in rows) == 5000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 300_000
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "stream"])
