@@ -12,7 +12,10 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 SECONDS = 2.0
-"""Before the first line, and between two."""
+"""Before the first line."""
+
+GROWTH = 0.25
+"""How much of the time so far passes until the next line: an hour has 30 lines."""
 
 _listeners: list[Callable[[str], None]] = []
 
@@ -34,7 +37,7 @@ def told(
     """
     begun = last = time.monotonic()
     for count, item in enumerate(items):
-        if (now := time.monotonic()) - last >= SECONDS:
+        if (now := time.monotonic()) - last >= max(SECONDS, GROWTH * (last - begun)):
             last = now
             share = (done() if done else count) / max(of, 1)
             for listener in _listeners:

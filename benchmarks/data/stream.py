@@ -141,6 +141,8 @@ def theirs(stage: str, path: Path, model: str) -> str:
         for split, (low, high) in limits.items()
     }
     if stage == "split":
+        for split, part in parts.items():
+            part.save_to_disk(path.parent / "parts" / split)
         return ", ".join(f"{split} {len(part)}" for split, part in parts.items())
     return str(sum(_tokens(part, model) for part in parts.values()))
 

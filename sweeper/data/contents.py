@@ -11,6 +11,8 @@ import resource
 import stat
 import weakref
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,7 +57,8 @@ def read_bytes(path: Path) -> bytes:
         with os.fdopen(handle, "rb") as file:
             _must_be_regular(os.fstat(handle), path)
             if path.name.lower().endswith(".gz"):
-                return _unpacked(file, path, limit)
+                with packed(path), gzip.GzipFile(fileobj=file) as unpacked:
+                    return _up_to(unpacked, path, limit)
             return _up_to(file, path, limit)
     except OSError as error:
         raise DataError(
@@ -92,7 +95,7 @@ def too_large(path: Path | str, limit: int) -> DataError:
         f"the content is larger than {units.gib(limit / 2**30)}",
         why=f"Rows take about {COPIES} times that in memory, and no more is free.",
         fix="Give fewer rows, or the rows as a .jsonl file in UTF-8: `sweeper data check`, `plan` "
-        "and `run` leave those on the disk.",
+        "and `run` leave its rows on the disk.",
         where=str(path),
     )
 
@@ -118,10 +121,11 @@ def _must_be_regular(found: os.stat_result, path: Path) -> None:
     )
 
 
-def _unpacked(file: BinaryIO, path: Path, limit: int) -> bytes:
+@contextmanager
+def packed(path: Path) -> Iterator[None]:
+    """Turn what gzip raises about a damaged file into our error."""
     try:
-        with gzip.GzipFile(fileobj=file) as unpacked:
-            return _up_to(unpacked, path, limit)
+        yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(
             f"the file cannot be unpacked ({error})",

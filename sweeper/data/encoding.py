@@ -134,22 +134,27 @@ def _with_replacements(data: bytes, name: str) -> Decoded:
     broken = {number: line for number, line in enumerate(lines, start=1) if not _is_utf8(line)}
     if len(broken) <= TOLERATED * len(lines):
         return Decoded(data.decode("utf-8-sig", errors="replace"), tuple(broken))
-    encoding = _guessed(b"\n".join(broken.values())[:GUESSED_FROM])
+    encoding = encoding_of(b"\n".join(broken.values()))
     # Line by line: a file that was put together from several may hold UTF-8, too.
     texts = [
         line.decode(encoding, errors="replace") if number in broken else line.decode("utf-8-sig")
         for number, line in enumerate(lines, start=1)
     ]
-    caution = (
-        f"{len(broken):,} of {len(lines):,} lines of {name} are not UTF-8 (the first is line "
-        f"{next(iter(broken))}) and are read as {encoding}, the likeliest encoding: check the "
-        "accents. If they are wrong, convert the file: iconv -f ENCODING -t utf-8 OLD > NEW"
-    )
+    caution = read_as(encoding, len(broken), len(lines), name, next(iter(broken)))
     garbled = tuple(number for number in broken if REPLACEMENT in texts[number - 1])
     return Decoded("\n".join(texts), garbled, (caution,))
 
 
-def _guessed(sample: bytes) -> str:
+def read_as(encoding: str, broken: int, lines: int, name: str, first: int) -> str:
+    """The caution about lines that are not UTF-8."""
+    return (
+        f"{broken:,} of {lines:,} lines of {name} are not UTF-8 (the first is line {first}) and "
+        f"are read as {encoding}, the likeliest encoding: check the accents. If they are wrong, "
+        "convert the file: iconv -f ENCODING -t utf-8 OLD > NEW"
+    )
+
+
+def encoding_of(sample: bytes) -> str:
     """The likeliest encoding of bytes that are not UTF-8.
 
     charset-normalizer tells scripts apart, but takes French for cp1250 as often as for cp1252: both
@@ -158,6 +163,7 @@ def _guessed(sample: bytes) -> str:
     # Here, since most files are UTF-8.
     from charset_normalizer import from_bytes
 
+    sample = sample[:GUESSED_FROM]
     guess = from_bytes(sample, cp_isolation=[*_LEGACY]).best()
     if guess is not None and guess.encoding not in _LATIN:
         return guess.encoding

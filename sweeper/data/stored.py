@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import mmap
 import shutil
+import sys
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from heapq import nsmallest
-from itertools import accumulate, groupby
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from sweeper.progress import told
 
 _PARTS = 256
 """At most 256: 40 MB of rows each in a file of 10 GB."""
+
+_BUFFER = 2**16
+"""Bytes of each file that are written together."""
 
 _KEY = 32
 """Characters of a key and of a content hash."""
@@ -45,9 +49,10 @@ class StoredRow:
     @classmethod
     def of(cls, split: Split, example: Example) -> StoredRow:
         """The row of an example."""
-        content = json.dumps([getattr(example, name) for name in _FIELDS], default=_values)
+        values = [getattr(example, name) for name in _FIELDS]
+        values[_TURNS] = [(turn.role, turn.content, turn.more) for turn in example.messages]
         head = f"{example.key}{example.content_hash()}{SPLITS.index(split)}{example.line:012}"
-        return cls(f"{head}{content}\n".encode())
+        return cls(f"{head}{_ENCODER.encode(values)}\n".encode())
 
     @property
     def key(self) -> str:
@@ -71,10 +76,7 @@ class StoredRow:
 
 _FIELDS = tuple(one.name for one in fields(Example))
 _TURNS = _FIELDS.index("messages")
-
-
-def _values(turn: Message) -> list[str]:
-    return [getattr(turn, one.name) for one in fields(turn)]
+_ENCODER = json.JSONEncoder(check_circular=False)
 
 
 class Sorter(ExitStack):
@@ -91,7 +93,8 @@ class Sorter(ExitStack):
         self._added = 0
         self.callback(shutil.rmtree, folder)
         self._files = [
-            self.enter_context((folder / f"{part:02x}").open("wb")) for part in range(_PARTS)
+            self.enter_context((folder / f"{part:02x}").open("wb", _BUFFER))
+            for part in range(_PARTS)
         ]
 
     def add(self, split: Split, example: Example) -> None:
@@ -108,23 +111,35 @@ class Sorter(ExitStack):
         """End adding; ``change`` gives what becomes of an example, None where it is left out."""
         for written in self._files:
             written.close()
-        for part in told(range(_PARTS), "sorting rows", _PARTS):
-            path = self._folder / f"{part:02x}"
-            with path.open("rb") as file:
-                lines = list(file)
-            if change is not None:
-                rows = [(row.split, row.example()) for row in map(StoredRow, lines)]
-                changed = [(split, change(split, example)) for split, example in rows]
-                lines = [StoredRow.of(split, new).line for split, new in changed if new]
-            path.write_bytes(b"".join(sorted(lines)))
+        if change is None:
+            return
+        for part in told(range(_PARTS), "reconciling labels", _PARTS):
+            rows = ((row.split, row.example()) for row in map(StoredRow, self._lines(part)))
+            changed = [(split, change(split, example)) for split, example in rows]
+            lines = [StoredRow.of(split, new).line for split, new in changed if new]
+            self._path(part).write_bytes(b"".join(lines))
 
     def groups(self) -> Iterator[list[StoredRow]]:
         """The rows of each input, in order."""
         for part in range(_PARTS):
-            with (self._folder / f"{part:02x}").open("rb") as file:
-                rows = map(StoredRow, file)
-                for _, group in groupby(rows, key=lambda row: row.line[:_KEY]):
-                    yield list(group)
+            group: list[StoredRow] = []
+            key = b""
+            for line in sorted(self._lines(part)):
+                if not line.startswith(key) and group:
+                    yield group
+                    group = []
+                if not group:
+                    key = line[:_KEY]
+                group.append(StoredRow(line))
+            if group:
+                yield group
+
+    def _path(self, part: int) -> Path:
+        return self._folder / f"{part:02x}"
+
+    def _lines(self, part: int) -> list[bytes]:
+        with self._path(part).open("rb") as file:
+            return list(file)
 
 
 class SplitWriter(ExitStack):
@@ -132,18 +147,22 @@ class SplitWriter(ExitStack):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._rows = {s: self.enter_context(_rows(folder, s).open("wb")) for s in SPLITS}
+        self._rows = {s: self.enter_context(_rows(folder, s).open("wb", _BUFFER)) for s in SPLITS}
         self._at = {s: self.enter_context(_places(folder, s).open("wb")) for s in SPLITS}
+        self._written = dict.fromkeys(SPLITS, 0)
 
     def add(self, split: Split, row: StoredRow) -> None:
         """Write a row behind those of its split."""
-        array("Q", [self._rows[split].tell()]).tofile(self._at[split])
-        self._rows[split].write(row.line)
+        self._note(split)
+        self._written[split] += self._rows[split].write(row.line)
 
     def end(self) -> None:
         """Note where the last rows end."""
         for split in SPLITS:
-            array("Q", [self._rows[split].tell()]).tofile(self._at[split])
+            self._note(split)
+
+    def _note(self, split: Split) -> None:
+        self._at[split].write(self._written[split].to_bytes(8, sys.byteorder))
 
 
 def _rows(folder: Path, split: Split) -> Path:
@@ -160,8 +179,9 @@ def stored_hashes(folder: Path, split: Split) -> Iterator[str]:
 
 
 def _stored(folder: Path, split: Split) -> Iterator[StoredRow]:
+    count = _places(folder, split).stat().st_size // 8 - 1
     with _rows(folder, split).open("rb") as file:
-        yield from map(StoredRow, file)
+        yield from told(map(StoredRow, file), f"going through the rows of {split}", count)
 
 
 def stored_examples(folder: Path, split: Split) -> Stored[Example]:

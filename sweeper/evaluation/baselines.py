@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _TFIDF_PATH = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
+_TFIDF_ROWS = 100_000
+"""Rows that TF-IDF is fitted on. Measured: 259,000 rows of 390 characters take 3.4 GB of memory."""
+
 
 class _Classifying(ABC):
     """A baseline that gives log-probabilities of the classes."""
@@ -82,8 +85,10 @@ class Tfidf(_Classifying):
 
     @property
     def note(self) -> str:
-        """Which regularisation validation chose."""
-        return f"C = {self._fitted[1].C:g}"
+        """Which regularisation validation chose, and on how many rows it was fitted."""
+        rows = len(self._task.dataset.splits["train"])
+        part = f", fitted on {_TFIDF_ROWS:,} of {rows:,} rows" if rows > _TFIDF_ROWS else ""
+        return f"C = {self._fitted[1].C:g}{part}"
 
     @cached_property
     def _fitted(self) -> tuple[TfidfVectorizer, LogisticRegression]:
@@ -92,9 +97,11 @@ class Tfidf(_Classifying):
         from sklearn.linear_model import LogisticRegression
 
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
-        train = vectorizer.fit_transform(self._texts("train"))
+        # The rows of a split are in the order of hashes, so the first ones are a random sample.
+        rows = self._task.dataset.splits["train"][:_TFIDF_ROWS]
+        train = vectorizer.fit_transform([example.text for example in rows])
         validation = vectorizer.transform(self._texts("validation"))
-        targets = self._targets("train")
+        targets = self._task.targets(rows)
         best: tuple[float, LogisticRegression] | None = None
         for number, strength in enumerate(_TFIDF_PATH):
             self._underway(number, len(_TFIDF_PATH))

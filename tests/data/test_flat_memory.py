@@ -32,21 +32,28 @@ def loaded(path):
 
 
 @pytest.mark.parametrize("work", [checked, loaded])
-def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work):
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work, suffix):
     monkeypatch.setattr(large, "LARGE_BYTES", 0)
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
+    monkeypatch.setattr(checking, "READ_ROWS", 30)
     monkeypatch.setattr(detect, "SAMPLE_ROWS", 50)
     monkeypatch.setattr(checks, "SAMPLE_ROWS", 50)
     monkeypatch.setattr(stored, "_PARTS", 16)
     peaks = {}
     for rows in (150, 150, 600):  # the first fills caches
-        path = tmp_path / f"{rows}.jsonl"
-        path.write_text("".join(json.dumps(_row(n)) + "\n" for n in range(rows)))
+        path = tmp_path / f"{rows}{suffix}"
+        text = "".join(f"{_line(suffix, _row(n))}\n" for n in range(rows))
+        path.write_text(text if suffix == ".jsonl" else f"prompt,completion\n{text}")
         tracemalloc.start()
         work(path)
         peaks[rows] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peaks[600] - peaks[150] < 450 * BYTES_A_ROW
+
+
+def _line(suffix, row):
+    return json.dumps(row) if suffix == ".jsonl" else ",".join(f'"{one}"' for one in row.values())
 
 
 def _row(number):

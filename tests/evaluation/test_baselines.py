@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from sweeper.data.examples import Dataset, Example, digest
+from sweeper.evaluation import baselines as module
 from sweeper.evaluation.baselines import classification_baselines
 from sweeper.evaluation.linear_probe import fit_path
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.classification import Classification
+
+numbers = Classification.targets
 
 FACTS = ModelFacts(
     id="tiny",
@@ -88,6 +91,18 @@ def test_the_others_learn_the_word(baselines, name):
     assert found.loss < 0.1
     assert len(found.losses) == len(found.scores) == 40
     assert "C = " in baselines[name].note
+
+
+def test_tfidf_is_fitted_on_a_part_of_many_rows(task, baselines, monkeypatch):
+    monkeypatch.setattr(module, "_TFIDF_ROWS", 40)
+    fitted_on = []
+    monkeypatch.setattr(
+        type(task), "targets", lambda self, rows: fitted_on.append(len(rows)) or numbers(self, rows)
+    )
+    assert baselines["tfidf"].evaluate("validation").metrics["accuracy"] == 1.0
+    assert baselines["tfidf"].note.endswith(", fitted on 40 of 80 rows")
+    assert fitted_on
+    assert 80 not in fitted_on
 
 
 def test_the_test_split_is_scored_only_when_asked_for(baselines, task, monkeypatch):

@@ -167,9 +167,9 @@ class RowFormat:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class RawRow:
-    """One row, asked by role."""
+    """One row, asked by role. Not frozen, which would take three times as long for every row."""
 
     format: RowFormat
     line: int
@@ -185,12 +185,13 @@ class RawRow:
         if column is None:
             return None
         value = self.fields.get(column)
-        is_gap = isinstance(value, str) and value.strip() in self.gaps.get(column, ())
-        return None if is_gap else value
+        gaps = self.gaps.get(column)
+        return None if gaps and isinstance(value, str) and value.strip() in gaps else value
 
     def text(self, role: str) -> str:
         """The text of a role, which may be empty."""
-        return without_surrogates(text_of(self.value(role)))
+        value = self.value(role)
+        return "" if value is None else without_surrogates(text_of(value))
 
     def checked(self, role: str) -> object:
         """The value of a role, or None.
@@ -210,9 +211,8 @@ class RawRow:
             Empty: There is nothing but white space.
             Unusable: The value is of another kind.
         """
-        self.checked(role)
-        text = self.text(role)
-        if not text.strip():
+        text = without_surrogates(text_of(self.checked(role)))
+        if not text or text.isspace():
             raise EmptyRow
         return text
 

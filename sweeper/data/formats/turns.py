@@ -52,7 +52,7 @@ def is_text_or_turns(value: object) -> bool:
 
 def is_answer(value: object) -> bool:
     """Text, several accepted answers, or SQuAD's object of them and of where they stand."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value.get("text")
         return value == [] or is_text(value)
     return is_text(value)
@@ -90,7 +90,7 @@ def answered(row: RawRow, asked: tuple[Message, ...], role: str) -> Example:
     value = row.checked(role)
     if row.columns[role] == "answers":
         value = parsed(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value["text"]
     if isinstance(value, list):
         references = tuple(without_surrogates(text_of(part)) for part in value)

@@ -20,6 +20,10 @@ from sweeper.data.table import Stored
 from sweeper.progress import told
 
 BLOCK_ROWS = 20_000
+READ_ROWS = 1000
+"""Rows that kinds look at together which compare nothing. With more, the garbage collector goes
+through all of them again and again."""
+
 SAMPLE_ROWS = 100_000
 """Rows that similarity, lengths and languages are looked at in. Measured: 5 KiB of memory for a row
 of 500 bytes."""
@@ -68,7 +72,7 @@ def find_all(data: DataRows, wanted: Sequence[Kind]) -> tuple[dict[str, Found], 
     usable = _Usable()
     alone = [kind for kind in wanted if kind.compares == "nothing"]
     rows = told(data.rows, f"checking {data.name}", len(data.rows))
-    while block := list(islice(rows, BLOCK_ROWS)):
+    while block := list(islice(rows, READ_ROWS)):
         part = data.with_rows(block)
         for place, row, example in part.usable:
             usable.add(counts.total() + place, row, example)

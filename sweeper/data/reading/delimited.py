@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
+from sweeper.data.contents import MOST_LINE_BYTES
 from sweeper.data.formats.base import known_names
 from sweeper.data.problems import Problems
-from sweeper.data.table import RowTable
+from sweeper.data.reading.jsonrows import refuse_most
+from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ _LOOKED_AT = 100
 
 Line = TypeVar("Line", bound=Sequence[object])
 
+TITLE = "a title above the table"
+
+Broken = list[tuple[int, str]]
+"""Line and reason of rows that cannot be read."""
+
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
@@ -45,10 +52,12 @@ class Dialect:
     delimiter: str
     quoted: bool
 
-    def reader(self, text: str) -> Reader:
+    def reader(self, lines: Iterable[str]) -> Reader:
         """Rows of fields, as the csv module reads them."""
+        # The default of 131,072 characters cuts long documents off.
+        csv.field_size_limit(MOST_LINE_BYTES)
         return csv.reader(
-            io.StringIO(text, newline=""),
+            lines,
             delimiter=self.delimiter,
             quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
             strict=self.quoted,
@@ -64,19 +73,90 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
     Raises:
         DataError: A quote is never closed, or most rows have more fields than there are columns.
     """
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # 131,072 characters cut long documents off
     dialect = _sniff(text, suffix)
-    above, lines = titles_and_table(_fields(text, name, dialect))
+    lines = list(_fields(dialect.reader(_lines(text)), name))
     if not lines:
         return RowTable(name, ())
-    has_header = _has_header([fields for _, fields in lines])
-    header = lines[0][1] if has_header else [f"column_{n + 1}" for n in range(len(lines[0][1]))]
-    body = lines[1:] if has_header else lines
-    found = f"fields divided by {dialect}, " + (
-        f"names in line {lines[0][0]}" if has_header else "no line with names"
-    )
-    rows, broken = _rows(body, unique_names(header), name)
-    return RowTable(name, rows, how=(found,), broken=(*above, *broken))
+    layout = _layout(dialect, lines)
+    problems = Problems()
+    broken: list[tuple[int, str]] = []
+    rows = tuple(layout.named(lines, name, problems, broken))
+    refuse_most(len(rows), broken, problems)
+    return RowTable(name, rows, how=(layout.said,), broken=tuple(broken))
+
+
+def layout_of(head: str, suffix: str) -> Layout | None:
+    """How a file is laid out that begins so; None where that cannot be seen."""
+    dialect = _sniff(head, suffix)
+    lines: list[tuple[int, list[str]]] = []
+    with suppress(DataError):  # the head may end inside a quoted field
+        lines.extend(_fields(dialect.reader(_lines(head)), ""))
+    return _layout(dialect, lines) if lines else None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the fields of a file are, and what they are called.
+
+    Args:
+        dialect: How they are divided.
+        names: Of the columns.
+        header: The fields of the line with names; empty if there is none.
+        line: Number of the table's first line; what is above it are titles.
+    """
+
+    dialect: Dialect
+    names: list[str]
+    header: list[str]
+    line: int
+
+    @property
+    def said(self) -> str:
+        """All of it in words."""
+        names = f"names in line {self.line}" if self.header else "no line with names"
+        return f"fields divided by {self.dialect}, {names}"
+
+    def rows(
+        self, lines: Iterable[str], name: str, problems: Problems, broken: Broken
+    ) -> Iterator[Numbered]:
+        """The rows of lines of text; notes those that cannot be read."""
+        return self.named(_fields(self.dialect.reader(lines), name), name, problems, broken)
+
+    def named(
+        self,
+        lines: Iterable[tuple[int, list[str]]],
+        name: str,
+        problems: Problems,
+        broken: Broken,
+    ) -> Iterator[Numbered]:
+        """The rows of lines of fields; notes those that cannot be read."""
+        for line, fields in lines:
+            if line < self.line:
+                broken.append((line, TITLE))
+            elif fields == self.header:
+                if line != self.line:
+                    broken.append((line, "the line with names, repeated"))
+            elif len(fields) > len(self.names):
+                problems.add(
+                    f"{len(fields)} fields, but there are {len(self.names)} columns",
+                    fix="Put quotation marks around text that contains the delimiter.",
+                    where=f"{name}:{line}",
+                )
+                broken.append((line, "more fields than there are columns"))
+            else:
+                yield line, dict(zip(self.names, fields, strict=False))
+
+
+def _layout(dialect: Dialect, lines: list[tuple[int, list[str]]]) -> Layout:
+    _, table = titles_and_table(lines)
+    line, first = table[0]
+    if _has_header([fields for _, fields in table]):
+        return Layout(dialect, unique_names(first), first, line)
+    return Layout(dialect, [f"column_{n + 1}" for n in range(len(first))], [], line)
+
+
+def _lines(text: str) -> Iterable[str]:
+    return io.StringIO(text, newline="")
 
 
 def _sniff(text: str, suffix: str) -> Dialect:
@@ -99,7 +179,7 @@ def _consistency(sample: str, dialect: Dialect, whole: bool) -> float:
     """
     counts: Counter[int] = Counter()
     try:
-        for fields in dialect.reader(sample):
+        for fields in dialect.reader(_lines(sample)):
             counts[len(fields)] += bool(fields)
     except csv.Error:
         if whole:  # otherwise the sample may end inside a quoted field
@@ -111,14 +191,13 @@ def _consistency(sample: str, dialect: Dialect, whole: bool) -> float:
     return 0.0 if width == 1 else 1.0 if share >= CONSISTENT else share
 
 
-def _fields(text: str, name: str, dialect: Dialect) -> list[tuple[int, list[str]]]:
-    reader = dialect.reader(text)
-    lines: list[tuple[int, list[str]]] = []
+def _fields(reader: Reader, name: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not empty, with the numbers of the lines in which they begin."""
     start = 1
     try:
         for fields in reader:
             if any(fields):
-                lines.append((start, fields))
+                yield start, fields
             start = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
@@ -127,7 +206,6 @@ def _fields(text: str, name: str, dialect: Dialect) -> list[tuple[int, list[str]
             fix='Write a quotation mark inside a quoted field twice (""), or use JSONL.',
             where=f"{name}:{start}",
         ) from error
-    return lines
 
 
 def _has_header(lines: list[list[str]]) -> bool:
@@ -166,7 +244,7 @@ def titles_and_table(
     if not filled or median(filled) < 2:
         return [], lines
     count = next(place for place, cells in enumerate(filled) if cells > 1)
-    return [(line, "a title above the table") for line, _ in lines[:count]], lines[count:]
+    return [(line, TITLE) for line, _ in lines[:count]], lines[count:]
 
 
 def unique_names(header: list[str]) -> list[str]:
@@ -176,28 +254,3 @@ def unique_names(header: list[str]) -> list[str]:
         name = cell.strip() or f"column_{number}"
         names[f"{name}_{number}" if name in names else name] = None
     return list(names)
-
-
-def _rows(
-    body: Sequence[tuple[int, list[str]]], header: list[str], name: str
-) -> tuple[tuple[tuple[int, dict[str, object]], ...], tuple[tuple[int, str], ...]]:
-    """The rows, and line and reason of those that cannot be read."""
-    problems = Problems()
-    broken: list[tuple[int, str]] = []
-    rows: list[tuple[int, dict[str, object]]] = []
-    for line, fields in body:
-        if fields == header:
-            broken.append((line, "the line with names, repeated"))
-            continue
-        if len(fields) > len(header):
-            problems.add(
-                f"{len(fields)} fields, but there are {len(header)} columns",
-                fix="Put quotation marks around text that contains the delimiter.",
-                where=f"{name}:{line}",
-            )
-            broken.append((line, "more fields than there are columns"))
-            continue
-        rows.append((line, dict(zip(header, fields, strict=False))))
-    if len(broken) > len(rows):
-        problems.raise_any()
-    return tuple(rows), tuple(broken)

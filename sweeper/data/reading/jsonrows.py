@@ -21,7 +21,7 @@ def read_json(text: str, name: str, suffix: str) -> RowTable:
     if start.startswith("["):
         how = "a JSON list" if suffix != ".json" else ""
         return _table(name, _rows_of_list(_parse(text, name), name), how)
-    if suffix == ".json" and _is_one_document(text):
+    if suffix == ".json" and is_one_document(text):
         return _document(_parse(text, name), name)
     how = "JSON Lines" if suffix == ".json" else ""
     return _table(name, _lines(text, name), how)
@@ -36,7 +36,8 @@ def _table(name: str, found: Rows, how: str) -> RowTable:
     return RowTable(name, rows, how=(f"the content is {how}",) if how else (), broken=broken)
 
 
-def _is_one_document(text: str) -> bool:
+def is_one_document(text: str) -> bool:
+    """Whether a text, or one that begins so, is one document, and no JSON Lines."""
     first = text.lstrip().split("\n", 1)
     if len(first) == 1 or not first[1].strip():
         return True

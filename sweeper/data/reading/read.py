@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 from sweeper.data.contents import MOST_LINE_BYTES, line_too_long, out_of_memory, read_bytes
 from sweeper.data.encoding import decode
-from sweeper.data.reading.arrow import read_arrow, read_parquet
+from sweeper.data.reading.arrow import read_batches
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import read_json
@@ -46,8 +46,8 @@ TEXT_READERS: dict[str, TextReader] = {
     ".txt": read_paragraphs,
 }
 BINARY_READERS: dict[str, Callable[[bytes, str], RowTable]] = {
-    ".parquet": read_parquet,
-    ".arrow": read_arrow,
+    ".parquet": read_batches,
+    ".arrow": read_batches,
     ".xlsx": read_excel,
 }
 

@@ -104,8 +104,10 @@ def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
 
 
 def _sources(dataset: Dataset, spec: Spec) -> tuple[SourceFacts, ...]:
-    found = Counter((row.source, split) for split in SPLITS for row in dataset.splits[split])
     titles = [source.title for source in spec.data.sources]
+    if not titles:
+        return ()
+    found = Counter((row.source, split) for split in SPLITS for row in dataset.splits[split])
     return tuple(
         SourceFacts(
             title=title,

@@ -30,6 +30,7 @@ def test_the_findings_are_those_of_a_list(tmp_path, monkeypatch, name, classes):
     if kinds()[name].missing(data):
         pytest.skip("an optional package is missing")
     monkeypatch.setattr(large, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(large, "READ_ROWS", 64)
     (listed,), (streamed,) = (check(one, [kinds()[name]]).findings for one in (data, stored(data)))
     assert replace(streamed, examples=()) == replace(listed, examples=())
     assert len(streamed.examples) == len(listed.examples)

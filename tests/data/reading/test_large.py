@@ -2,11 +2,12 @@
 
 import gzip
 import json
+import tracemalloc
 
 import pytest
 
 from sweeper.data.contents import MOST_LINE_BYTES
-from sweeper.data.reading import large
+from sweeper.data.reading import arrow, large
 from sweeper.data.reading.read import read
 from sweeper.data.table import Stored
 from sweeper.errors import DataError
@@ -53,21 +54,106 @@ def test_shards_are_joined(tmp_path):
     assert list(both.sample(6)) == [{"n": int(n)} for n in ("0", "3", "6", "10", "13", "16")]
 
 
+CSV = (
+    b'\xef\xbb\xbftext,label\r\n"caf\xc3\xa9\r\nand ""more"" of it",a\r\n'
+    b"\r\n,,\r\nshort\r\none,two,three\r\n"
+    + b"text,label\r\n"
+    + b'words,"a"\r\n' * 60
+    + b"no end,b"
+)
+LATIN = "\n".join(json.dumps({"text": f"café {n}"}, ensure_ascii=False) for n in range(9)).encode(
+    "latin-1"
+)
+TEXTS = {
+    "x.csv": CSV,
+    "x.tsv": b'a "quote\tb\n' * 5 + b"last\n",
+    "x.CSV.gz": gzip.compress(CSV),
+    "x.jsonl.gz": gzip.compress(CONTENT),
+    "x.json": b'{"text": "one"}\n{"text": "two", "n": 2}\n',
+    "latin.jsonl": LATIN,
+    "latin.csv": b"text,caf\xe9\ncaf\xe9,a\nword,b",
+}
+
+
+def _same(listed, stored):
+    assert isinstance(stored.rows, Stored)
+    assert not isinstance(listed.rows, Stored)
+    assert tuple(stored.rows) == listed.rows
+    places = [*range(len(stored.rows)), *reversed(range(len(stored.rows)))]
+    assert [stored.rows[place] for place in places] == [listed.rows[place] for place in places]
+    assert stored.columns == listed.columns
+    for name in ("how", "broken", "garbled", "cautions", "label_names"):
+        assert getattr(stored, name) == getattr(listed, name)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_of_every_kind_is_read_as_a_list_of_it_is(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(TEXTS[name])
+    listed, stored = read(path), read(path, stored=True)
+    _same(listed, stored)
+    assert bool(listed.cautions) == name.startswith("latin")
+    assert ([line for line, _ in listed.broken] == [7, 8]) == (name in ("x.csv", "x.CSV.gz"))
+
+
+@pytest.mark.parametrize("line", ['{"n": 1}', "words,a"])
+def test_a_pass_over_the_rows_keeps_nothing_of_them(tmp_path, line):
+    path = tmp_path / ("x.jsonl" if line.startswith("{") else "x.csv")
+    path.write_text("text,label\n" * (path.suffix == ".csv") + f"{line}\n" * 5000)
+    rows = read(path, stored=True).rows
+    tracemalloc.start()
+    assert sum(1 for _ in rows) == 5000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 300_000
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "stream"])
+def test_batches_are_read_as_a_list_of_them_is(tmp_path, monkeypatch, kind):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import ipc, parquet
+
+    monkeypatch.setattr(arrow, "BATCH_ROWS", 4)
+    about = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["no", "yes"]}}}}
+    table = pyarrow.table(
+        {"text": [f"text {n}" if n % 7 else None for n in range(30)], "label": [0, 1] * 15}
+    ).replace_schema_metadata({"huggingface": json.dumps(about)})
+    path = tmp_path / f"x.{kind.replace('stream', 'arrow')}"
+    if kind == "parquet":
+        parquet.write_table(table, path, row_group_size=11)
+    else:
+        new = ipc.new_stream if kind == "stream" else ipc.new_file
+        with new(str(path), table.schema) as file:
+            file.write_table(table, max_chunksize=11)
+    listed, stored = read(path), read(path, stored=True)
+    _same(listed, stored)
+    assert listed.label_names == {"label": ("no", "yes")}
+    path.write_bytes(path.read_bytes()[:-60] if kind == "parquet" else path.read_bytes()[:900])
+    with pytest.raises(DataError, match="not a whole"):
+        read(path, stored=True)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("x.csv", b"text,label\nwords,a\n"),
-        ("x.jsonl.gz", gzip.compress(b'{"text": "packed"}\n')),
         ("x.jsonl", b'[{"text": "a list"}]'),
+        ("x.json", b'{\n"data": [{"text": "a document"}]}'),
         ("x.jsonl", '{"text": "wide"}\n'.encode("utf-16")),
-        ("x.jsonl", b'{"text": "caf\xe9"}\n' * 9),
+        ("x.csv", b"text,label\rwords,a\r"),
+        ("x.csv", "text,label\nwords,a\n".encode("utf-16")),
     ],
 )
-def test_what_is_no_json_lines_in_utf8_is_read_as_a_whole(tmp_path, name, content):
+def test_other_text_is_read_as_a_whole(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     table = read(tmp_path / name, stored=True)
     assert not isinstance(table.rows, Stored)
     assert "text" in table.columns
+
+
+def test_damaged_gzip_is_refused(tmp_path):
+    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(CONTENT)[:-20])
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        read(tmp_path / "x.jsonl.gz", stored=True)
 
 
 @pytest.mark.parametrize(
