@@ -9,7 +9,7 @@ import csv
 import io
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, TypeVar
 from sweeper.data.formats.base import known_names
 from sweeper.data.problems import Problems
 from sweeper.data.table import RowTable
-from sweeper.errors import DataError
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -29,6 +28,12 @@ format recognition asks for, too."""
 
 HEADER_CHARACTERS = 60
 """A longer cell is not a column's name."""
+
+_UNCLOSED = 0.5
+"""What the agreement of a delimiter's rows counts if one of them has a quote that is not closed."""
+
+_FEWEST = 1000
+"""Rows that cannot be read from which on a file is given up, if these are most."""
 
 _LOOKED_AT = 100
 """Lines by which a title is told from a table."""
@@ -45,10 +50,10 @@ class Dialect:
     delimiter: str
     quoted: bool
 
-    def reader(self, text: str) -> Reader:
+    def reader(self, lines: Iterable[str]) -> Reader:
         """Rows of fields, as the csv module reads them."""
         return csv.reader(
-            io.StringIO(text, newline=""),
+            lines,
             delimiter=self.delimiter,
             quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
             strict=self.quoted,
@@ -62,11 +67,12 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
     """Rows of a CSV or TSV file.
 
     Raises:
-        DataError: A quote is never closed, or most rows have more fields than there are columns.
+        DataError: In most rows a quote is never closed, or there are more fields than columns.
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # 131,072 characters cut long documents off
     dialect = _sniff(text, suffix)
-    above, lines = titles_and_table(_fields(text, name, dialect))
+    every, unclosed = _fields(text, name, dialect)
+    above, lines = titles_and_table(every)
     if not lines:
         return RowTable(name, ())
     has_header = _has_header([fields for _, fields in lines])
@@ -76,7 +82,7 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
         f"names in line {lines[0][0]}" if has_header else "no line with names"
     )
     rows, broken = _rows(body, unique_names(header), name)
-    return RowTable(name, rows, how=(found,), broken=(*above, *broken))
+    return RowTable(name, rows, how=(found,), broken=(*above, *sorted((*unclosed, *broken))))
 
 
 def _sniff(text: str, suffix: str) -> Dialect:
@@ -98,36 +104,54 @@ def _consistency(sample: str, dialect: Dialect, whole: bool) -> float:
     Shares at or above ``CONSISTENT`` count as 1, so that the order of candidates decides there.
     """
     counts: Counter[int] = Counter()
+    certainty = 1.0
     try:
-        for fields in dialect.reader(sample):
+        for fields in dialect.reader(io.StringIO(sample, newline="")):
             counts[len(fields)] += bool(fields)
     except csv.Error:
-        if whole:  # otherwise the sample may end inside a quoted field
-            return 0.0
+        # Where the sample is not all, it may end inside a quoted field.
+        certainty = _UNCLOSED if whole else 1.0
     if not counts.total():
         return 0.0
     width, rows = counts.most_common(1)[0]
     share = rows / counts.total()
-    return 0.0 if width == 1 else 1.0 if share >= CONSISTENT else share
+    return 0.0 if width == 1 else certainty * (1.0 if share >= CONSISTENT else share)
 
 
-def _fields(text: str, name: str, dialect: Dialect) -> list[tuple[int, list[str]]]:
-    reader = dialect.reader(text)
-    lines: list[tuple[int, list[str]]] = []
-    start = 1
-    try:
-        for fields in reader:
-            if any(fields):
-                lines.append((start, fields))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"the row that starts here cannot be read ({error})",
-            why="A quotation mark is opened and not closed, or stands inside a field unescaped.",
-            fix='Write a quotation mark inside a quoted field twice (""), or use JSONL.',
-            where=f"{name}:{start}",
-        ) from error
-    return lines
+def _fields(
+    text: str, name: str, dialect: Dialect
+) -> tuple[list[tuple[int, list[str]]], list[tuple[int, str]]]:
+    """The rows, and lines with a quote that cannot be read: reading goes on below each of them."""
+    lines = io.StringIO(text, newline="").readlines()
+    rows: list[tuple[int, list[str]]] = []
+    broken: list[tuple[int, str]] = []
+    problems = Problems()
+    first = 0
+    while first < len(lines):
+        reader = dialect.reader(lines[place] for place in range(first, len(lines)))
+        start = first
+        try:
+            for fields in reader:
+                if any(fields):
+                    rows.append((start + 1, fields))
+                start = first + reader.line_num
+        except csv.Error as error:
+            problems.add(
+                f"the row that starts here cannot be read ({error})",
+                why="A quotation mark is opened and not closed, or stands inside a field "
+                "unescaped.",
+                fix='Write a quotation mark inside a quoted field twice (""), or use JSONL.',
+                where=f"{name}:{start + 1}",
+            )
+            broken.append((start + 1, "a quotation mark is not closed, or not escaped"))
+            if len(broken) > max(len(rows), _FEWEST):
+                problems.raise_any()
+            first = start + 1
+        else:
+            break
+    if len(broken) > len(rows):
+        problems.raise_any()
+    return rows, broken
 
 
 def _has_header(lines: list[list[str]]) -> bool:
