@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -99,15 +100,13 @@ def judged(data: DataRows) -> JudgedLabels:
 def judge_labels(texts: tuple[str, ...], given: tuple[str, ...]) -> JudgedLabels:
     """Judge labels by cross-validation: TF-IDF of words and word pairs, logistic regression."""
     # Here, since it is optional and slow to load.
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import SGDClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     labels = sorted(set(given))
     number = {label: place for place, label in enumerate(labels)}
     numbers = [number[label] for label in given]
-    features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(texts)
-    model = SGDClassifier(loss="log_loss", alpha=ALPHA, random_state=SEED)
+    words, model = _words_and_model()
+    features = words.fit_transform(texts)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
     likely: Any = cross_val_predict(model, features, numbers, cv=folds, method="predict_proba")
     best = likely.argmax(axis=1)
@@ -116,4 +115,25 @@ def judge_labels(texts: tuple[str, ...], given: tuple[str, ...]) -> JudgedLabels
         tuple(labels[one] for one in best),
         tuple(map(float, likely.max(axis=1))),
         float((best == numbers).mean()),
+    )
+
+
+def predicted_labels(
+    texts: Sequence[str], labels: Sequence[str], asked: Sequence[str]
+) -> Sequence[str]:
+    """The likeliest labels of other texts, by the words of labelled ones."""
+    words, model = _words_and_model()
+    found: Sequence[str] = model.fit(words.fit_transform(texts), labels).predict(
+        words.transform(asked)
+    )
+    return found
+
+
+def _words_and_model() -> tuple[Any, Any]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import SGDClassifier
+
+    return (
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        SGDClassifier(loss="log_loss", alpha=ALPHA, random_state=SEED),
     )

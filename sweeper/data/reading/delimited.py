@@ -32,6 +32,12 @@ format recognition asks for, too."""
 HEADER_CHARACTERS = 60
 """A longer cell is not a column's name."""
 
+_UNCLOSED = 0.5
+"""What the agreement of a delimiter's rows counts if one of them has a quote that is not closed."""
+
+_FEWEST = 1000
+"""Rows that cannot be read from which on a file is given up, if these are most."""
+
 _LOOKED_AT = 100
 """Lines by which a title is told from a table."""
 
@@ -41,6 +47,9 @@ TITLE = "a title above the table"
 
 Broken = list[tuple[int, str]]
 """Line and reason of rows that cannot be read."""
+
+_QUOTES = "A quotation mark is opened and not closed, or stands inside a field unescaped."
+_QUOTE_TWICE = 'Write a quotation mark inside a quoted field twice (""), or use JSONL.'
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
@@ -71,18 +80,17 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
     """Rows of a CSV or TSV file.
 
     Raises:
-        DataError: A quote is never closed, or most rows have more fields than there are columns.
+        DataError: In most rows a quote is never closed, or there are more fields than columns.
     """
     dialect = _sniff(text, suffix)
-    lines = list(_fields(dialect.reader(_lines(text)), name))
+    lines, broken = _fields_of_text(text, name, dialect)
     if not lines:
         return RowTable(name, ())
     layout = _layout(dialect, lines)
     problems = Problems()
-    broken: list[tuple[int, str]] = []
     rows = tuple(layout.named(lines, name, problems, broken))
     refuse_most(len(rows), broken, problems)
-    return RowTable(name, rows, how=(layout.said,), broken=tuple(broken))
+    return RowTable(name, rows, how=(layout.said,), broken=tuple(sorted(broken)))
 
 
 def layout_of(head: str, suffix: str) -> Layout | None:
@@ -178,17 +186,18 @@ def _consistency(sample: str, dialect: Dialect, whole: bool) -> float:
     Shares at or above ``CONSISTENT`` count as 1, so that the order of candidates decides there.
     """
     counts: Counter[int] = Counter()
+    certainty = 1.0
     try:
         for fields in dialect.reader(_lines(sample)):
             counts[len(fields)] += bool(fields)
     except csv.Error:
-        if whole:  # otherwise the sample may end inside a quoted field
-            return 0.0
+        # Where the sample is not all, it may end inside a quoted field.
+        certainty = _UNCLOSED if whole else 1.0
     if not counts.total():
         return 0.0
     width, rows = counts.most_common(1)[0]
     share = rows / counts.total()
-    return 0.0 if width == 1 else 1.0 if share >= CONSISTENT else share
+    return 0.0 if width == 1 else certainty * (1.0 if share >= CONSISTENT else share)
 
 
 def _fields(reader: Reader, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -202,10 +211,44 @@ def _fields(reader: Reader, name: str) -> Iterator[tuple[int, list[str]]]:
     except csv.Error as error:
         raise DataError(
             f"the row that starts here cannot be read ({error})",
-            why="A quotation mark is opened and not closed, or stands inside a field unescaped.",
-            fix='Write a quotation mark inside a quoted field twice (""), or use JSONL.',
+            why=_QUOTES,
+            fix=_QUOTE_TWICE,
             where=f"{name}:{start}",
         ) from error
+
+
+def _fields_of_text(
+    text: str, name: str, dialect: Dialect
+) -> tuple[list[tuple[int, list[str]]], Broken]:
+    """The rows, and lines with a quote that cannot be read: reading goes on below each of them."""
+    lines = list(_lines(text))
+    rows: list[tuple[int, list[str]]] = []
+    broken: Broken = []
+    problems = Problems()
+    first = 0
+    while first < len(lines):
+        reader = dialect.reader(lines[place] for place in range(first, len(lines)))
+        start = first
+        try:
+            for fields in reader:
+                if any(fields):
+                    rows.append((start + 1, fields))
+                start = first + reader.line_num
+        except csv.Error as error:
+            problems.add(
+                f"the row that starts here cannot be read ({error})",
+                why=_QUOTES,
+                fix=_QUOTE_TWICE,
+                where=f"{name}:{start + 1}",
+            )
+            broken.append((start + 1, "a quotation mark is not closed, or not escaped"))
+            if len(broken) > max(len(rows), _FEWEST):
+                problems.raise_any()
+            first = start + 1
+        else:
+            break
+    refuse_most(len(rows), broken, problems)
+    return rows, broken
 
 
 def _has_header(lines: list[list[str]]) -> bool:

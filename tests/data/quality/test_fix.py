@@ -148,6 +148,20 @@ def test_what_changed_is_listed_with_both_texts(tmp_path):
     assert changes[2].why == "e-mail address"
 
 
+def test_codes_of_another_split_get_the_names_that_their_words_have_in_train(tmp_path):
+    planted = made(classes=True, rows=200)
+    names = [row["label"] for row in planted.rows["test"]]
+    PLANTS["label-sets"][0](planted, random.Random(2))
+    data = planted.read(tmp_path)
+    kind = kinds()["label-sets"]
+    pytest.importorskip("sklearn")
+    fixed = mended(data, [kind])
+    assert [row.label for row in fixed.data.rows if row.split == "test"] == names
+    planted.rows["test"][0]["label"] = names[0]  # so that its code cannot stand for it
+    fixed = fix(planted.read(tmp_path), [kind])
+    assert names[0] not in {change.after["label"] for change in fixed.changes}
+
+
 def test_a_label_is_rewritten_where_another_is_very_likely_and_never_by_itself(tmp_path):
     planted = made(classes=True, rows=200)
     clean = [row["label"] for row in planted.rows["train"]]

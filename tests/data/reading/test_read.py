@@ -161,7 +161,7 @@ BROKEN = {
     "broken.json": (b'[{"a": 1},\n{"a": }]', r"broken\.json:2: broken JSON"),
     "deep.json": (b"[" * 100_000, "nested too deeply"),
     "number.json": (b'[{"a": ' + b"9" * 5000 + b"}]", "cannot be read"),
-    "open.csv": (b'text,label\nfine,a\n"never closed,b\n', r"open\.csv:3: .*cannot be read"),
+    "open.csv": (b'text,label\n"never closed,b\n"nor this\n', r"open\.csv:2: .*cannot be read"),
     "wide.csv": (b"text,label\n" + b"a,b\n" + b"a,b,c\n" * 2, r"wide\.csv:3: 3 fields"),
 }
 
@@ -195,6 +195,19 @@ def test_broken_lines_are_listed_and_refused_only_where_most_are(tmp_path):
     path.write_text("nonsense\n" * 100)
     with pytest.raises(DataError, match="and 90 more problems"):
         read(path)
+
+
+@pytest.mark.parametrize("mark", [",", ";"])
+def test_a_quote_that_is_not_closed_costs_its_own_line_alone(tmp_path, mark):
+    lines = [f'"row {n}{mark} quoted"{mark}{"ab"[n % 2]}' for n in range(40)]
+    lines[10] = f'"row 10 never closed{mark}a'
+    lines[20] = f'"row "20" badly quoted"{mark}a'
+    lines[39] = '"the end'
+    (tmp_path / "rows.csv").write_text("\n".join([f"text{mark}label", *lines]))
+    table = read(tmp_path / "rows.csv")
+    assert [line for line, _ in table.broken] == [12, 22, 41]
+    assert [line for line, _ in table.rows] == [n for n in range(2, 41) if n not in (12, 22)]
+    assert {fields["text"] for _, fields in table.rows} >= {f"row 11{mark} quoted"}
 
 
 ENCODED = {
