@@ -175,7 +175,7 @@ class RungReport(Artifact):
         """The reports in a ``rungs.jsonl``; lines that were cut off or damaged are left out."""
         found: list[RungReport] = []
         with suppress(OSError):
-            for line in read_text(path, errors="replace").split("\n")[:-1]:
+            for line in read_text(path, errors="replace").split("\n"):
                 with suppress(UsageError):
                     found.append(cls.from_json(line))
         return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -12,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -229,22 +227,10 @@ def rows(here: Path) -> Path:
 @pytest.fixture
 def make_run(here: Path) -> Callable[..., RunFolder]:
     """Write a run below ``runs`` as a sweep would leave it, with the fields of ``Shape``."""
-    folder = Path(__file__).parent / "reporting"
-    maker = loaded("make_plan", folder) and loaded("make_run", folder)
+    import make_run as maker
 
     def write(**changes: object) -> RunFolder:
         made: RunFolder = maker.make_run(here / "runs", maker.Shape(), **changes)
         return RunFolder(made.path.relative_to(here))
 
     return write
-
-
-def loaded(name: str, folder: Path) -> Any:
-    """A module of the tests of reporting, under its own name: tests are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]

@@ -3,13 +3,13 @@
 import json
 import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from make_run import Shape, make_run
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -122,14 +122,8 @@ def workplace(tmp_path_factory):
     (folder / "texts.txt").write_text("\n\n".join(f"A text of number {n}." for n in range(60)))
     example = re.search(r"```yaml\n(.*?)```", (DOCS / "sweep-yaml.md").read_text(), re.DOTALL)[1]
     (folder / "sweep.yaml").write_text(example)
-    reporting = ROOT / "tests" / "reporting"
-    sys.path.insert(0, str(reporting))
-    try:
-        made = runpy.run_path(str(reporting / "make_run.py"))
-    finally:
-        sys.path.remove(str(reporting))
     for name in ("demo", "NAME"):
-        made["make_run"](folder / "runs", made["Shape"](name=name, trials=3))
+        make_run(folder / "runs", Shape(name=name, trials=3))
     return folder
 
 

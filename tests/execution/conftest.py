@@ -1,19 +1,13 @@
-"""What all execution tests stand on: the curve backend importable, commands that leave nothing."""
+"""What all execution tests stand on: the curve backend, commands that leave nothing."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
 import pytest
-
-HERE = Path(__file__).parent
-if str(HERE) not in sys.path:
-    sys.path.insert(0, str(HERE))
-
-from commands import PATHS, Commands, Sweeper, check_whole, ended_after  # noqa: E402
+from commands import PATHS, Commands, Sweeper, check_whole, ended_after
 
 
 @pytest.fixture(autouse=True)

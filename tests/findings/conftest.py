@@ -1,23 +1,5 @@
-import importlib.util
-import sys
-from pathlib import Path
-
+import make_run as maker
 import pytest
-
-_FOLDER = Path(__file__).parent.parent / "reporting"
-
-
-def _load(name):
-    """A module of the tests of reporting, under its own name: tests are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, _FOLDER / f"{name}.py")
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-_load("make_plan")
-maker = _load("make_run")
 
 
 @pytest.fixture

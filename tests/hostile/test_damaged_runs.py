@@ -1,11 +1,10 @@
 """Every file of a finished run cut, filled with garbage, gone, or a folder: commands that read it
 end well or name the file, and never show a traceback."""
 
-import importlib.util
 import shutil
 import sys
-from pathlib import Path
 
+import make_run as maker
 import pytest
 
 from sweeper.cli.main import main
@@ -14,21 +13,6 @@ from sweeper.plans import Plan
 from sweeper.processes import report_maker
 from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
-
-_FOLDER = Path(__file__).parent.parent / "reporting"
-
-
-def _load(name):
-    """A module of the tests of reporting, under its own name: tests are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, _FOLDER / f"{name}.py")
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-_load("make_plan")
-maker = _load("make_run")
 
 DAMAGE = {
     "empty": lambda whole: b"",

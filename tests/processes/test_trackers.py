@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -17,8 +15,6 @@ from sweeper.execution.state.events import make_event
 from sweeper.execution.state.status import Status
 from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.tracking.follower import TrackingState
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "execution"))
 
 # What the command may spend on trackers at each event, on a busy machine.
 LITTLE_SECONDS = 0.05

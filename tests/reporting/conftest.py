@@ -1,30 +1,13 @@
-import importlib.util
-import sys
-from pathlib import Path
-
+import make_run as maker
+import page_browser as browsing
 import pytest
+from page_tree import parse
 
 from sweeper.declared.files import known_strategies
 from sweeper.findings.compute import compute
 from sweeper.plans import Plan
 from sweeper.reporting.document import document
 from sweeper.reporting.write import write_reports
-
-
-def _load(name):
-    """A module beside this one, under its own name: tests are no package."""
-    if name not in sys.modules:
-        path = Path(__file__).parent / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-_load("make_plan")
-maker = _load("make_run")
-browsing = _load("page_browser")
-parse = _load("page_tree").parse
 
 FIRST = ("lora", "full", "head")
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u2028&amp;"

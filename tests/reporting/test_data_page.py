@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from page_tree import parse
 
 from sweeper.data.quality.check import check
 from sweeper.data.quality.rows import read_rows
 from sweeper.reporting.data_page import data_page
 from sweeper.spec import DataSpec
-from tests.reporting.page_tree import parse
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from curve_backend import make_plan
 
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
@@ -18,11 +18,6 @@ from sweeper.trials import (
     TrialConfig,
     TrialResult,
 )
-
-HERE = Path(__file__).parent
-if str(HERE) not in sys.path:
-    sys.path.insert(0, str(HERE))
-EXECUTION = Path(__file__).parents[1] / "execution"
 
 
 @dataclass
@@ -105,11 +100,7 @@ class Sweep:
 @pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(EXECUTION))
-    from curve_backend import make_plan
-
     run = RunFolder(tmp_path / "runs" / "demo")
     plan = make_plan()
     plan.write(run.plan)
-    sys.modules.pop("curve_backend", None)
     return Sweep(run, plan)

@@ -1,14 +1,13 @@
 """``sweeper evaluate`` with a process in the models' place that scores without torch."""
 
-import importlib.util
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
 
+import make_run as maker
 import pytest
 
 from sweeper.cli.commands.run_end import conclude
@@ -64,19 +63,6 @@ for trial in request.trials:
     wrong = (Path(trial.weights) / "wrong").read_text()
     score(trial_file(folder, trial.number), wrong, trial.number)
 """
-
-
-def _reporting(name):
-    folder = Path(__file__).parents[2] / "reporting"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-_reporting("make_plan")
-maker = _reporting("make_run")
 
 
 @pytest.fixture
