@@ -67,6 +67,8 @@ class PlanKeywords(TypedDict, total=False):
     gpus: int
     nodes: int
     price: float
+    objective: str
+    objective_direction: str
     strategies: str | Sequence[str]
     budget: str
     tasks_on_one_base: int

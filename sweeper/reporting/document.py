@@ -130,5 +130,5 @@ def _shown(plan: Plan) -> PlanShown:
         answers=plan.answers,
         warnings=plan.warnings,
         budget=plan.budget,
-        objective=plan.objective,
+        objective=plan.objective.model_copy(update={"folder": ""}),
     )

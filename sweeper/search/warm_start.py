@@ -18,7 +18,7 @@ from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
 from sweeper.errors import UsageError
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.objective import Objective
+from sweeper.objective import LOSS, Objective
 from sweeper.plans import Candidate, Hint, Parameter, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import loss_of, within
@@ -236,15 +236,17 @@ def first_lines(plan: Plan, *, asked: bool) -> list[str]:
     """The lines on a run's warm start; none without one."""
     if asked and not plan.hints:
         return ["no earlier study is similar, or the run began without --warm-start"]
-    return [told(hint) for hint in plan.hints]
+    return [told(hint, plan.objective) for hint in plan.hints]
 
 
-def told(hint: Hint) -> str:
+def told(hint: Hint, objective: Objective = LOSS) -> str:
     """A hint in words."""
-    against = "" if hint.default_loss is None else f" (its default {hint.default_loss:.4g})"
+    reached, title = objective.value(hint.loss), "loss" if objective.is_loss else objective.title
+    default = None if hint.default_loss is None else objective.value(hint.default_loss)
+    against = "" if default is None else f" (its default {default:.4g})"
     without = f", without {', '.join(hint.dropped)}" if hint.dropped else ""
     return (
         f"{hint.strategy} of {hint.model} starts with the best configuration of "
-        f"{hint.study}, which reached a loss of {hint.loss:.4g}{against}"
+        f"{hint.study}, which reached a {title} of {reached:.4g}{against}"
         f"{without}; similarity {hint.similarity:.0%}"
     )

@@ -17,6 +17,7 @@ from sweeper.data.examples import Dataset, digest
 from sweeper.data.splits import in_order
 from sweeper.errors import DataError, SweeperError
 from sweeper.facts.dataset.curation import curated
+from sweeper.objective import LOSS
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
@@ -38,7 +39,9 @@ def refit(request: RefitRequest) -> None:
         SweeperError: The training failed.
     """
     run = RunFolder(Path(request.run))
-    plan, spec = Plan.read(run.plan), resolve({}, run.spec)
+    # No rows are left to measure an objective on.
+    plan = Plan.read(run.plan).model_copy(update={"objective": LOSS})
+    spec = resolve({}, run.spec)
     dataset = curated(spec, run.data_changes).dataset
     if dataset.fingerprint != plan.facts.data.fingerprint:
         raise DataError(

@@ -19,6 +19,7 @@ from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Status
 from sweeper.execution.storages import default_url
 from sweeper.execution.worker.session import _last_line
+from sweeper.objective import LOSS, Objective
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TestSeal, TrialConfig, TrialResult
 
@@ -233,9 +234,12 @@ def test_a_default_that_the_sampler_begins_with_is_one_and_is_not_trained_again(
 )
 def test_the_first_line_of_a_run_says_what_its_figures_are(task, models, unit):
     facts = SimpleNamespace(task=task, models=("m",) * models)
-    plan = SimpleNamespace(facts=facts, budget=SimpleNamespace(rungs=8))
+    plan = SimpleNamespace(facts=facts, budget=SimpleNamespace(rungs=8), objective=LOSS)
     assert f"in {unit} (" in _figures(plan)
     assert "A rung is 1/8 of a full trial" in _figures(plan)
+    plan.objective = Objective(title="macro-F1", of="classes", higher_is_better=True)
+    assert _figures(plan).startswith("Trials are compared by macro-F1; higher is better. val is ")
+    assert "at whose end its macro-F1 is compared" in _figures(plan)
 
 
 def points(run: RunFolder) -> dict[str, list[int]]:

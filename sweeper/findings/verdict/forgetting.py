@@ -134,7 +134,7 @@ def _trial(run: RunFiles, trial: TrialFiles) -> TrialForgetting | None:
     return TrialForgetting(
         trial=trial.config.number,
         strategy=trial.config.strategy,
-        task_loss=trial.loss,
+        task_loss=trial.loss if result.validation_loss is None else result.validation_loss,
         general_loss=after,
         general_loss_base=before,
         forgetting=points,

@@ -168,7 +168,6 @@ def _mean(mean: float | None, seeds: int | None, gain: Interval | None, metric: 
 def _baselines(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
-    scored = metric.higher_is_better
     columns = [
         Column("baseline", pointer="/title"),
         Column("validation loss", unit=findings.loss_unit, number=True, pointer="/validation_loss"),
@@ -176,7 +175,7 @@ def _baselines(report: Report) -> Table:
     if metric.name != "loss":
         columns.append(Column(f"validation {metric.title}", number=True))
     columns += [
-        Column(f"test {metric.title}", unit="" if scored else metric.unit, number=True),
+        Column(f"test {metric.title}", unit=words.column_unit(metric), number=True),
         Column("time", unit="s", number=True, pointer="/seconds"),
         Column("note", pointer="/note"),
     ]

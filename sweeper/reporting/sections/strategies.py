@@ -123,7 +123,7 @@ def _unequal(report: Report) -> str:
 def _table(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
-    scored, compared = metric.higher_is_better, findings.objective
+    compared = findings.objective
     unit = words.column_unit(compared)
     columns = [
         Column("strategy", pointer="/strategy"),
@@ -131,9 +131,9 @@ def _table(report: Report) -> Table:
         Column(words.on_validation(compared), unit=unit, number=True, pointer="/best_value"),
         Column("95% CI", unit=unit, number=True),
     ]
-    if scored and metric.name != compared.name:
+    if metric.higher_is_better and metric.name != compared.name:
         columns.append(Column(f"validation {metric.title}", number=True))
-    columns.append(Column(f"test {metric.title}", unit="" if scored else metric.unit, number=True))
+    columns.append(Column(f"test {metric.title}", unit=words.column_unit(metric), number=True))
     if baseline := _baseline(report):
         columns.append(Column(f"test: minus {baseline}", unit=metric.unit, number=True))
     columns += [

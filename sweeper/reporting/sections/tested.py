@@ -34,13 +34,14 @@ def _tested(report: Report) -> Table:
         for name, metric in metrics().items()
         if metric.of != "answers" and any(name in model.metrics for model in models)
     ]
-    written = _written(models)
+    written = [name for name in _written(models) if name != findings.metric.name]
     head = [n for n in plain if n != findings.metric.name]
     columns = [Column("model", pointer="/title"), Column("seeds", number=True, pointer="/seeds")]
-    if findings.metric.higher_is_better:
+    if findings.metric.name != "loss":
+        unit = "%" if findings.metric.unit == "points" else findings.metric.unit
         columns += [
-            Column(findings.metric.title, unit="%", number=True, pointer="/score/value"),
-            Column("95% CI", unit="%", number=True),
+            Column(findings.metric.title, unit=unit, number=True, pointer="/score/value"),
+            Column("95% CI", unit=unit, number=True),
         ]
     columns += [
         Column("loss", unit=findings.loss_unit, number=True, pointer="/loss/value"),
@@ -123,8 +124,10 @@ def _row(
     report: Report, model: TestedModel, head: list[str], written: list[str], pointer: str
 ) -> Row:
     cells = [Cell(model.title), Cell(str(model.seeds))]
-    if report.findings.metric.higher_is_better:
-        cells += [_share(model.score.value), Cell(_ends(model.score, 100))]
+    metric = report.findings.metric
+    if metric.name != "loss":
+        score = words.score(model.score.value, metric, model.score).removesuffix("%")
+        cells += [Cell(score), Cell(_ends(model.score, 100 if metric.unit == "points" else 1))]
     cells += [Cell(words.loss(model.loss.value if model.loss else None, model.loss))]
     cells += [Cell(_ends(model.loss, 1))]
     cells += [_metric(n, model.metrics) for n in head]
