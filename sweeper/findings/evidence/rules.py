@@ -32,6 +32,7 @@ from sweeper.search.rule_claims import Claim, claims
 # at most 5% had a false verdict with it; Holm's correction on top left few verdicts at all.
 DOUBT = 0.05
 _SHARE = re.compile(expected_share(0.9).replace("90", r"(\d+)"))
+_UNCLEAR = " That is too little to tell."
 _MORE_SEEDS = "More seeds of both: --confirmation-seeds 5."
 Word = Literal["held", "contradicted", "untested"]
 
@@ -84,8 +85,11 @@ def rules_told(rules: Sequence[RuleFinding]) -> str:
         return ""
     counts = Counter(rule.verdict for rule in rules)
     told = words.joined([f"{counts[word]} {word}" for word in ("held", "contradicted", "untested")])
-    notes = sum(rule.evidence == _NOTHING for rule in rules)
-    return f"{told} ({notes} of them only warn or advise)" if notes else told
+    left = [rule for rule in rules if rule.verdict == "untested" and rule.evidence]
+    notes = sum(rule.evidence == _NOTHING for rule in left)
+    more = [f"{len(left) - notes} compared without a clear result"] if len(left) > notes else []
+    more += [f"{notes} only warn or advise"] if notes else []
+    return f"{told} (of them {words.joined(more)})" if more else told
 
 
 def _reasons(run: RunFiles) -> Iterator[tuple[Candidate, Reason]]:
@@ -120,22 +124,24 @@ def _of_parameter(run: RunFiles, tests: list[_Test]) -> RuleFinding:
         return _finding(
             first.reason,
             strategy=first.candidate.strategy,
-            would_test=_would_test(first),
+            would_test=_would_test(run, first),
         )
     test = min(compared, key=_width)
     assert test.effect is not None
     comparison = _comparison(test, test.effect)
-    smallest = margin(run.plan.facts.aim.margin_points)
-    large = abs(comparison.difference.value) >= smallest
+    smallest, gap = margin(run.plan.facts.aim.margin_points), comparison.difference
+    evidence, would = _told(comparison, loss_unit(run.plan.facts)), ""
+    for trial in run.trials:
+        if trial.config.tests_rule == test.reason.rule:
+            evidence += f" Trial {trial.config.number} was made to test it."
     verdict: Word = "untested"
-    if test.effect.doubt < DOUBT and large:
+    if test.effect.doubt < DOUBT and abs(gap.value) >= smallest:
         verdict = "held" if test.effect.value > 0 else "contradicted"
-    evidence = _told(comparison, loss_unit(run.plan.facts))
-    would = ""
-    if verdict == "untested":
-        evidence += " Too little to tell." if large else f" Less than the margin of {smallest:g}."
+    else:
+        small = max(abs(gap.low or 0.0), abs(gap.high or 0.0)) < smallest
+        evidence += f" Less than the margin of {smallest:g}." if small else _UNCLEAR
         which = "other" if test.effect.outside <= test.effect.inside else "these"
-        would = f"More trials with {which} values: sweeper run --test-rules 1."
+        would = f"More trials with {which} values."
     return _finding(
         test.reason,
         strategy=test.candidate.strategy,
@@ -187,15 +193,15 @@ def _told(one: RuleComparison, unit: str) -> str:
     )
 
 
-def _would_test(test: _Test) -> str:
+def _would_test(run: RunFiles, test: _Test) -> str:
     """The trial that a rule lacks."""
-    name, known = test.claim.parameter, test.candidate.parameters.get(test.claim.parameter)
-    trial = (
-        f"A {words.short(test.candidate.strategy)} trial with another {name} than {test.claim.told}"
-    )
-    if known is None or not known.searched:
-        return f"{trial}; it is not searched: sweeper run --test-rules 1, or trials: in sweep.yaml."
-    return f"{trial}: sweeper run --test-rules 1, or trials: in sweep.yaml."
+    name, strategy = test.claim.parameter, test.candidate.strategy
+    tried = [t.config.parameters for t in run.trials if t.config.strategy == strategy]
+    inside = [test.claim.inside(point[name]) for point in tried if name in point]
+    values = test.claim.told if inside and not any(inside) else f"other than {test.claim.told}"
+    known = test.candidate.parameters.get(name)
+    fixed = "" if known is not None and known.searched else " (it is not searched)"
+    return f"A {words.short(strategy)} trial with {name} {values}{fixed}."
 
 
 def _of_share(run: RunFiles, reason: Reason, strategy: str, least: float) -> RuleFinding:

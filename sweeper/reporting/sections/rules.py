@@ -37,7 +37,8 @@ _VERDICTS = ("contradicted", "held", "untested")
 _HOW = (
     "A rule about a parameter is held or contradicted where losses inside and outside its values "
     "differ in a model of all parameters of one strategy. Losses are those at the end; pruned "
-    "trials count with what their last rung lets one expect."
+    "trials count with what their last rung lets one expect. sweeper run --test-rules 1 spends a "
+    "trial on the rule that matters most; 'trials' in sweep.yaml names trials of your own."
 )
 
 
