@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeper.findings import words
-from sweeper.findings.evidence.effects import Effect, Seen, effects
+from sweeper.findings.evidence.effects import FEWEST_CONFIGURATIONS, Effect, Seen, effects
 from sweeper.findings.evidence.paired_trials import Judged, Pair, paired_scores
 from sweeper.findings.evidence.strategies import quality_share
 from sweeper.findings.figures import Interval, Metric
@@ -131,9 +131,6 @@ def _of_parameter(run: RunFiles, tests: list[_Test]) -> RuleFinding:
     comparison = _comparison(test, test.effect)
     smallest, gap = margin(run.plan.facts.aim.margin_points), comparison.difference
     evidence, would = _told(comparison, loss_unit(run.plan.facts)), ""
-    for trial in run.trials:
-        if trial.config.tests_rule == test.reason.rule:
-            evidence += f" Trial {trial.config.number} was made to test it."
     verdict: Word = "untested"
     if test.effect.doubt < DOUBT and abs(gap.value) >= smallest:
         verdict = "held" if test.effect.value > 0 else "contradicted"
@@ -142,6 +139,9 @@ def _of_parameter(run: RunFiles, tests: list[_Test]) -> RuleFinding:
         evidence += f" Less than the margin of {smallest:g}." if small else _UNCLEAR
         which = "other" if test.effect.outside <= test.effect.inside else "these"
         would = f"More trials with {which} values."
+    for trial in run.trials:
+        if trial.config.tests_rule == test.reason.rule:
+            evidence += f" Trial {trial.config.number} was made to test it."
     return _finding(
         test.reason,
         strategy=test.candidate.strategy,
@@ -198,6 +198,8 @@ def _would_test(run: RunFiles, test: _Test) -> str:
     name, strategy = test.claim.parameter, test.candidate.strategy
     tried = [t.config.parameters for t in run.trials if t.config.strategy == strategy]
     inside = [test.claim.inside(point[name]) for point in tried if name in point]
+    if any(inside) and not all(inside):
+        return f"More {words.short(strategy)} trials: a comparison needs {FEWEST_CONFIGURATIONS}."
     values = test.claim.told if inside and not any(inside) else f"other than {test.claim.told}"
     known = test.candidate.parameters.get(name)
     fixed = "" if known is not None and known.searched else " (it is not searched)"

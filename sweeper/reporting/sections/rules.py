@@ -43,7 +43,7 @@ _HOW = (
 
 
 def _table(rules: tuple[RuleFinding, ...]) -> Table:
-    ordered = sorted(enumerate(rules), key=lambda entry: _VERDICTS.index(entry[1].verdict))
+    ordered = sorted(enumerate(rules), key=lambda entry: _place(entry[1]))
     return Table(
         id="rule-table",
         caption="Rules, and whether these trials support them",
@@ -70,6 +70,11 @@ def _table(rules: tuple[RuleFinding, ...]) -> Table:
             for i, rule in ordered
         ),
     )
+
+
+def _place(rule: RuleFinding) -> tuple[int, bool]:
+    """Decided rules first, then those that were compared."""
+    return _VERDICTS.index(rule.verdict), not (rule.evidence and rule.would_test)
 
 
 def _evidence(rule: RuleFinding) -> str:
