@@ -82,6 +82,9 @@ def main() -> None:
             print(f"{task:18} {search:15} {line(studies)}", flush=True)
     for search, everything in all_of.items():
         print(f"decided, {search}: {by_size(everything)}")
+        own = [one for one in everything if one.own_trial]
+        if own:
+            print(f"decided with a trial of their own, {search}: {by_size(own)}")
 
 
 if __name__ == "__main__":

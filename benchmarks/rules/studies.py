@@ -148,7 +148,7 @@ def _files(plan: Plan, one: Tried, shown: Realised, again: list[Realised]) -> Tr
     candidate = plan.candidate(one.strategy)
     config = configure(
         plan, candidate, one.parameters, number=one.number, attempt=1, origin="search"
-    )
+    ).model_copy(update={"tests_rule": one.rule})
     rungs = tuple(
         RungReport(number=one.number, attempt=1, rung=rung.rung, validation_loss=rung.loss, items=1,
                    optimizer_steps=1, epochs=1, tokens=1, training_seconds=1, evaluation_seconds=1)
@@ -180,7 +180,8 @@ def _items(shown: Realised) -> ValidationItems | None:
 class Judged:
     """The verdict on one rule, and the true effect that it should have the sign of.
 
-    ``preference`` says whether it is about strategies. ``truth`` is in log loss, above 0 where the
+    ``preference`` says whether it is about strategies, ``own_trial`` whether a trial was spent on
+    it. ``truth`` is in log loss, above 0 where the
     rule is right; None where it is not known, or nothing was compared.
     """
 
@@ -188,6 +189,7 @@ class Judged:
     verdict: str
     truth: float | None
     preference: bool
+    own_trial: bool = False
 
     @property
     def false(self) -> bool:
@@ -200,8 +202,15 @@ class Judged:
 def judged(surface: Surface, run: RunFiles) -> list[Judged]:
     """Every rule of the study that says something about parameters or strategies."""
     found = rule_findings(run, judge(rule_pairs(run)))
+    own = {trial.config.tests_rule for trial in run.trials}
     return [
-        Judged(one.rule, one.verdict, _truth(surface, run, one), one.comparison is None)
+        Judged(
+            one.rule,
+            one.verdict,
+            _truth(surface, run, one),
+            one.comparison is None,
+            one.rule in own,
+        )
         for one in found
     ]
 
