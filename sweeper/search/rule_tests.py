@@ -20,7 +20,6 @@ from sweeper.search.rule_claims import Claim, claims
 from sweeper.search.starts import Start
 from sweeper.spec import Scalar
 
-
 # So many trials on either side of a rule's bound are some test of it.
 ENOUGH = 2
 
