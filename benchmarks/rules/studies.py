@@ -20,8 +20,9 @@ from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.replay import PLANNED_LIKE, answered_by, seeded
 from benchmarks.search.table import read
 from benchmarks.search.world import Ground, ModelWorld, Realised, TableWorld, World
+from sweeper.evaluation.significance import holm
 from sweeper.findings.evidence.paired_trials import judge
-from sweeper.findings.evidence.rules import rule_findings, rule_pairs
+from sweeper.findings.evidence.rules import DOUBT, rule_findings, rule_pairs
 from sweeper.findings.record import RuleFinding
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles, ValidationItems
 from sweeper.plans import Candidate, Parameter, Plan, Reason
@@ -199,9 +200,15 @@ class Judged:
         return self.truth == 0 or (self.truth > 0) != (self.verdict == "held")
 
 
-def judged(surface: Surface, run: RunFiles) -> list[Judged]:
-    """Every rule of the study that says something about parameters or strategies."""
-    found = rule_findings(run, judge(rule_pairs(run)))
+def judged(surface: Surface, run: RunFiles, *, corrected: bool = False) -> list[Judged]:
+    """Every rule of the study, where asked for with Holm's correction over its comparisons."""
+    found = list(rule_findings(run, judge(rule_pairs(run))))
+    if corrected:
+        places = [place for place, one in enumerate(found) if one.comparison is not None]
+        doubts = [found[place].comparison.doubt for place in places]  # type: ignore[union-attr]
+        for place, doubt in zip(places, holm(doubts), strict=True):
+            if doubt >= DOUBT:
+                found[place] = found[place].model_copy(update={"verdict": "untested"})
     own = {trial.config.tests_rule for trial in run.trials}
     return [
         Judged(

@@ -36,9 +36,10 @@ def rule_test(
 ) -> RuleTest | None:
     """The test of the rule whose contradiction could change the recommendation most.
 
-    Rules with fewer than two trials on one side come first. Among them it is the one whose parameter, moved
-    across the bound, could change the loss most by what the search's own model takes losses to
-    depend on before it sees any. Epochs are left alone: they change what a trial costs.
+    Rules with fewer than two trials on one side come first. Among them it is the one whose
+    parameter, moved across the bound, could change the loss most by what the search's own model
+    takes losses to depend on before it sees any. Epochs are left alone: they change what a trial
+    costs.
 
     Args:
         seen: The trials so far.
