@@ -1,6 +1,7 @@
 """How many rules twenty trials decide, by the size of their effect, and how often wrongly.
 
-    python -m benchmarks.rules [--tasks a,b] [--searches a,b] [--studies 60] [--test-rules 2] [--holm]
+    python -m benchmarks.rules [--tasks a,b] [--searches a/b] [--studies 60] [--test-rules 2]
+        [--holm]
 
 One line for each task and search. A task is a formula (``form``), a model of recorded trials
 (``wellformed``), or recorded trials themselves, where only rules about nothing are known to be
