@@ -102,6 +102,7 @@ class RunKeywords(PlanKeywords, total=False):
     timeout: float | str
     target_loss: float
     warm_start: bool
+    test_rules: int
     stop_when_settled: bool
     workers: int
     executor: Literal["local", "ray"]

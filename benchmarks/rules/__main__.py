@@ -1,6 +1,7 @@
 """How many rules twenty trials decide, by the size of their effect, and how often wrongly.
 
-    python -m benchmarks.rules [--tasks a,b] [--searches a,b] [--studies 60] [--test-rules 2]
+    python -m benchmarks.rules [--tasks a,b] [--searches a/b] [--studies 60] [--test-rules 2]
+        [--holm]
 
 One line for each task and search. A task is a formula (``form``), a model of recorded trials
 (``wellformed``), or recorded trials themselves, where only rules about nothing are known to be
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--searches", default="/".join(SEARCHES), help="separated by /")
     parser.add_argument("--studies", type=int, default=60)
     parser.add_argument("--test-rules", type=int, default=0, help="trials spent on rules")
+    parser.add_argument("--holm", action="store_true", help="correct the verdicts on parameters")
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     all_of: dict[str, list[Judged]] = defaultdict(list)
@@ -77,11 +79,14 @@ def main() -> None:
             for seed in range(chosen.studies):
                 surface = make(seed)
                 run = study(surface, seed, *SEARCHES[search], chosen.test_rules)
-                studies.append(judged(surface, run))
+                studies.append(judged(surface, run, corrected=chosen.holm))
             all_of[search] += [one for found in studies for one in found]
             print(f"{task:18} {search:15} {line(studies)}", flush=True)
     for search, everything in all_of.items():
         print(f"decided, {search}: {by_size(everything)}")
+        own = [one for one in everything if one.own_trial]
+        if own:
+            print(f"decided with a trial of their own, {search}: {by_size(own)}")
 
 
 if __name__ == "__main__":

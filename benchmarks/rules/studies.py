@@ -20,8 +20,9 @@ from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.replay import PLANNED_LIKE, answered_by, seeded
 from benchmarks.search.table import read
 from benchmarks.search.world import Ground, ModelWorld, Realised, TableWorld, World
+from sweeper.evaluation.significance import holm
 from sweeper.findings.evidence.paired_trials import judge
-from sweeper.findings.evidence.rules import rule_findings, rule_pairs
+from sweeper.findings.evidence.rules import DOUBT, rule_findings, rule_pairs
 from sweeper.findings.record import RuleFinding
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles, ValidationItems
 from sweeper.plans import Candidate, Parameter, Plan, Reason
@@ -148,7 +149,7 @@ def _files(plan: Plan, one: Tried, shown: Realised, again: list[Realised]) -> Tr
     candidate = plan.candidate(one.strategy)
     config = configure(
         plan, candidate, one.parameters, number=one.number, attempt=1, origin="search"
-    )
+    ).model_copy(update={"tests_rule": one.rule})
     rungs = tuple(
         RungReport(number=one.number, attempt=1, rung=rung.rung, validation_loss=rung.loss, items=1,
                    optimizer_steps=1, epochs=1, tokens=1, training_seconds=1, evaluation_seconds=1)
@@ -180,7 +181,8 @@ def _items(shown: Realised) -> ValidationItems | None:
 class Judged:
     """The verdict on one rule, and the true effect that it should have the sign of.
 
-    ``preference`` says whether it is about strategies. ``truth`` is in log loss, above 0 where the
+    ``preference`` says whether it is about strategies, ``own_trial`` whether a trial was spent on
+    it. ``truth`` is in log loss, above 0 where the
     rule is right; None where it is not known, or nothing was compared.
     """
 
@@ -188,6 +190,7 @@ class Judged:
     verdict: str
     truth: float | None
     preference: bool
+    own_trial: bool = False
 
     @property
     def false(self) -> bool:
@@ -197,11 +200,24 @@ class Judged:
         return self.truth == 0 or (self.truth > 0) != (self.verdict == "held")
 
 
-def judged(surface: Surface, run: RunFiles) -> list[Judged]:
-    """Every rule of the study that says something about parameters or strategies."""
-    found = rule_findings(run, judge(rule_pairs(run)))
+def judged(surface: Surface, run: RunFiles, *, corrected: bool = False) -> list[Judged]:
+    """Every rule of the study, where asked for with Holm's correction over its comparisons."""
+    found = list(rule_findings(run, judge(rule_pairs(run))))
+    if corrected:
+        places = [place for place, one in enumerate(found) if one.comparison is not None]
+        doubts = [found[place].comparison.doubt for place in places]  # type: ignore[union-attr]
+        for place, doubt in zip(places, holm(doubts), strict=True):
+            if doubt >= DOUBT:
+                found[place] = found[place].model_copy(update={"verdict": "untested"})
+    own = {trial.config.tests_rule for trial in run.trials}
     return [
-        Judged(one.rule, one.verdict, _truth(surface, run, one), one.comparison is None)
+        Judged(
+            one.rule,
+            one.verdict,
+            _truth(surface, run, one),
+            one.comparison is None,
+            one.rule in own,
+        )
         for one in found
     ]
 

@@ -59,7 +59,8 @@ Objective = Callable[[str, dict[str, Scalar]], Generator[Rung, None, float | Non
 class Tried:
     """How one trial ended.
 
-    ``loss`` is the final loss of a completed trial; ``because`` says why another one ended.
+    ``loss`` is the final loss of a completed trial; ``because`` says why another one ended, and
+    ``rule`` which rule it was to test.
     """
 
     number: int
@@ -70,6 +71,7 @@ class Tried:
     loss: float | None
     seconds: float
     because: str = ""
+    rule: str = ""
 
     @property
     def keeps(self) -> bool:
@@ -163,7 +165,15 @@ def _try(running: Search, objective: Objective) -> Tried:
     running.tell(asked.number, End(state, loss, seconds, failure, excess))
     final = loss if state == "COMPLETE" else None
     return Tried(
-        asked.number, asked.key, asked.parameters, state, tuple(rungs), final, seconds, because
+        asked.number,
+        asked.key,
+        asked.parameters,
+        state,
+        tuple(rungs),
+        final,
+        seconds,
+        because,
+        asked.rule,
     )
 
 

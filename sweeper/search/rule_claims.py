@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sweeper import units
 from sweeper.plans import Candidate, Parameter, Reason
 from sweeper.spec import Scalar
 
@@ -45,7 +46,7 @@ class Claim:
 
     @property
     def told(self) -> str:
-        """Its values: ``1e-4 to 5e-4`` or ``qv or qkvo``.
+        """Its values: ``1e-4 to 5e-4``, ``qv or qkvo``.
 
         >>> Claim("r", choices=("4", "8", "16")).told
         '4, 8 or 16'
@@ -86,4 +87,4 @@ def _same(value: Scalar, text: str) -> bool:
 
 
 def _text(value: float) -> str:
-    return f"{value:g}"
+    return units.rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"

@@ -20,6 +20,9 @@ from sweeper.search.rule_claims import Claim, claims
 from sweeper.search.starts import Start
 from sweeper.spec import Scalar
 
+# So many trials on either side of a rule's bound are some test of it.
+ENOUGH = 2
+
 
 @dataclass(frozen=True)
 class RuleTest(Start):
@@ -33,9 +36,10 @@ def rule_test(
 ) -> RuleTest | None:
     """The test of the rule whose contradiction could change the recommendation most.
 
-    Rules without trials on one side come first. Among them it is the one whose parameter, moved
-    across the bound, could change the loss most by what the search's own model takes losses to
-    depend on before it sees any. Epochs are left alone: they change what a trial costs.
+    Rules with fewer than two trials on one side come first. Among them it is the one whose
+    parameter, moved across the bound, could change the loss most by what the search's own model
+    takes losses to depend on before it sees any. Epochs are left alone: they change what a trial
+    costs.
 
     Args:
         seen: The trials so far.
@@ -51,7 +55,7 @@ def rule_test(
     candidate = optuna_space.candidates(plan)[best.key]
     base = {**candidate.defaults(), **best.parameters}
     alike = [{**candidate.defaults(), **one.parameters} for one in seen if one.key == best.key]
-    found: list[tuple[int, float, str, dict[str, Scalar]]] = []
+    found: list[tuple[bool, float, str, dict[str, Scalar]]] = []
     for reason in candidate.reasons:
         for claim in claims(reason, candidate):
             name, parameter = claim.parameter, candidate.parameters.get(claim.parameter)
@@ -61,9 +65,9 @@ def rule_test(
             if value is None:
                 continue
             sides = [claim.inside(point[name]) for point in alike if name in point]
-            fewer = min(sides.count(True), sides.count(False))
+            tried = min(sides.count(True), sides.count(False)) >= ENOUGH
             change = _possible_change(parameter, name, base[name], value)
-            found.append((fewer, -change, reason.rule, {name: value}))
+            found.append((tried, -change, reason.rule, {name: value}))
     if not found:
         return None
     _, _, rule, moved = min(found, key=lambda one: one[:2])

@@ -431,7 +431,7 @@ def test_an_untested_rule_says_what_would_test_it(report):
     text, table = rules_section(document).blocks
     assert text.sentences[0].endswith(f"shaped this plan: {rules_told(document.findings.rules)}.")
     evidence = {row.cells[0].text: row.cells[4].text for row in table.rows}
-    assert evidence["lora-rate"].startswith("Would test it: A LoRA trial with another")
+    assert evidence["lora-rate"].startswith("Would test it: A LoRA trial with learning_rate other")
 
 
 def test_a_trial_that_tests_a_rule_is_marked(report):

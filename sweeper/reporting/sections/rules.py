@@ -37,12 +37,13 @@ _VERDICTS = ("contradicted", "held", "untested")
 _HOW = (
     "A rule about a parameter is held or contradicted where losses inside and outside its values "
     "differ in a model of all parameters of one strategy. Losses are those at the end; pruned "
-    "trials count with what their last rung lets one expect."
+    "trials count with what their last rung lets one expect. sweeper run --test-rules 1 spends a "
+    "trial on the rule that matters most; 'trials' in sweep.yaml names trials of your own."
 )
 
 
 def _table(rules: tuple[RuleFinding, ...]) -> Table:
-    ordered = sorted(enumerate(rules), key=lambda entry: _VERDICTS.index(entry[1].verdict))
+    ordered = sorted(enumerate(rules), key=lambda entry: _place(entry[1]))
     return Table(
         id="rule-table",
         caption="Rules, and whether these trials support them",
@@ -69,6 +70,11 @@ def _table(rules: tuple[RuleFinding, ...]) -> Table:
             for i, rule in ordered
         ),
     )
+
+
+def _place(rule: RuleFinding) -> tuple[int, bool]:
+    """Decided rules first, then those that were compared."""
+    return _VERDICTS.index(rule.verdict), not (rule.evidence and rule.would_test)
 
 
 def _evidence(rule: RuleFinding) -> str:
