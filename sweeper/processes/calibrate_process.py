@@ -17,9 +17,6 @@ from sweeper.views.console import Tell, say_nothing
 _MODULE = "sweeper.training.probes.calibrate"
 # Measuring takes a second or two and loading torch some more.
 _SECONDS = 60.0
-# Others at work make a measurement that would be believed for months: products were measured at
-# two fifths of their rate under a load of 20 on two cores.
-_BUSY_SHARE = 0.5
 
 
 def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
@@ -29,7 +26,7 @@ def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
     are not calibrated.
     """
     known = facts.hardware
-    if not needs_calibration(known) or busy(known.cpu_cores) or not _measure(known, tell):
+    if not needs_calibration(known) or not _measure(known, tell):
         return facts
     hardware = with_measured(hardware_facts(spec.hardware), facts.models)
     return facts.model_copy(update={"hardware": hardware})
@@ -43,11 +40,3 @@ def _measure(facts: HardwareFacts, tell: Tell) -> bool:
         tell("It could not be measured; times are estimates.")
         return False
     return True
-
-
-def busy(cores: int | None) -> bool:
-    """Whether other processes use the cores at the moment, as far as known."""
-    try:
-        return os.getloadavg()[0] > _BUSY_SHARE * (cores or 1)
-    except OSError:
-        return False

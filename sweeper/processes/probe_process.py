@@ -23,7 +23,6 @@ from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
 from sweeper.memory.overheads import KNOWN
 from sweeper.memory.setup import Setup
-from sweeper.processes.calibrate_process import busy
 from sweeper.spec import HardwareSpec
 from sweeper.units import gib
 from sweeper.views.console import Tell, say_nothing
@@ -65,8 +64,6 @@ def probe(
     kept = known(model, setup, mean, hardware)
     if kept is not None:
         return kept
-    if hardware.device == "cpu" and busy(hardware.cpu_cores):
-        tell("Other processes are at work: the probe's seconds will be too many.")
     answer = _ask(model, setup, mean, hardware)
     found = _record(model, setup, mean, answer)
     if found.out_of_memory and not _alone(answer):

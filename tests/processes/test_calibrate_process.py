@@ -10,7 +10,6 @@ from sweeper.facts.machine.calibration import Calibration, versions, write
 from sweeper.facts.machine.detect import Processor
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts
-from sweeper.processes import calibrate_process
 from sweeper.processes.calibrate_process import calibrated
 from sweeper.spec import AimSpec, ModelSpec, Spec
 
@@ -30,7 +29,6 @@ FACTS = Facts(
 @pytest.fixture(autouse=True)
 def quiet_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
-    monkeypatch.setattr("os.getloadavg", lambda: (0.1, 0.1, 0.1))
     monkeypatch.setattr("sweeper.facts.machine.hardware.detected_gpus", lambda: ())
     monkeypatch.setattr(
         "sweeper.facts.machine.hardware.processor", lambda: Processor("a cpu", 2, 16.0)
@@ -67,12 +65,6 @@ def test_only_a_processor_at_hand_is_measured(
     monkeypatch.setattr(calibrate_process, "ask", None)
     facts = FACTS.model_copy(update={"hardware": hardware})
     assert calibrated(SPEC, facts) is facts
-
-
-def test_a_busy_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrate_process, "ask", None)
-    monkeypatch.setattr(calibrate_process.os, "getloadavg", lambda: (1.5, 0.0, 0.0))
-    assert calibrated(SPEC, FACTS) is FACTS
 
 
 def test_a_failed_measurement_costs_nothing_but_certainty(

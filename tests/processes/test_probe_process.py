@@ -63,7 +63,6 @@ def torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Torch:
     monkeypatch.setattr(
         "sweeper.facts.machine.hardware.processor", lambda: Processor("a cpu", 2, 16.0)
     )
-    monkeypatch.setattr("os.getloadavg", lambda: (0.1, 0.1, 0.1))
     process = Torch()
     monkeypatch.setattr(subprocess, "run", process)
     return process
@@ -76,15 +75,6 @@ def test_a_setup_that_was_measured_here_is_not_measured_again(torch: Torch) -> N
     assert probe(MINILM, SETUP) == first
     assert len(torch.asked) == 1
     assert torch.asked[0]["setup"]["micro_batch"] == 8
-
-
-def test_it_says_that_others_are_at_work(torch: Torch, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    probe(MINILM, SETUP, tell=told.append)
-    assert told == []
-    monkeypatch.setattr("os.getloadavg", lambda: (3.0, 3.0, 3.0))
-    probe(MINILM, replace(SETUP, r=16), tell=told.append)
-    assert "Other processes are at work" in told[0]
 
 
 @pytest.mark.parametrize(

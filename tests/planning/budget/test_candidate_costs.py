@@ -62,7 +62,7 @@ def test_the_search_is_priced_by_the_batches_that_it_will_try(scene: Any) -> Non
     changed = candidate.model_copy(update={"parameters": {**candidate.parameters, BATCH: tiny}})
     cheap, dear = (priced(c, facts, course(spec, facts)) for c in (candidate, changed))
     assert dear.default == pytest.approx(cheap.default)
-    assert dear.searched > 1.5 * cheap.searched
+    assert dear.searched > 1.2 * cheap.searched
 
 
 def test_a_frozen_head_is_made_by_its_baseline(scene: Any) -> None:

@@ -10,7 +10,7 @@ from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, Measured
 from sweeper.memory.estimate import Setup, estimate, trial_gib
 from sweeper.planning.costs.corrections import lesson, ran_out, with_measured_peak
-from sweeper.planning.costs.device_speed import speed_of, step_seconds
+from sweeper.planning.costs.device_speed import of_one_worker, speed_of, step_seconds
 from sweeper.planning.costs.setups import measured_setup
 from sweeper.planning.planner import make_plan
 from sweeper.spec import ModelSpec
@@ -64,6 +64,18 @@ def test_trainings_of_the_strategy_correct_it_by_their_mean_factor() -> None:
     found = learned(timed(2.0), timed(0.5, micro_batch=4), timed(4.0, micro_batch=2))
     assert found.training == pytest.approx(4.0 ** (1 / 3))
     assert found.source.startswith("measured here on 2026-01-01: 3 trainings of lora, ")
+
+
+def test_a_training_on_fewer_threads_teaches_one_on_all() -> None:
+    half = of_one_worker(CPU, 2)
+    plain = one(threads=1)
+    alone = step_seconds(MINILM, measured_setup(plain, 5, "cpu"), speed_of(half, SETUP))
+    found = learned(plain.model_copy(update={"seconds_per_step": 2 * alone}))
+    assert found.training == pytest.approx(2.0)
+    assert half.cpu_cores == 1
+    assert speed_of(half, SETUP).flops == speed_of(CPU, SETUP).flops / 2
+    assert of_one_worker(CPU, 1) == CPU
+    assert of_one_worker(CPU, 5).cpu_cores == 1
 
 
 def test_other_strategies_count_only_where_there_is_none_of_its_own() -> None:

@@ -284,6 +284,8 @@ def test_a_result_says_what_it_ran_on(make_job):
     assert (result.number, result.attempt, result.seed, result.micro_batch) == (3, 1, 0, 8)
     assert result.peak_memory_gib > 0
     assert result.training_seconds > 0
+    spent = result.training_seconds + result.evaluation_seconds + result.setup_seconds
+    assert 0 <= result.waited_seconds < spent
     assert result.evaluation_seconds > 0
     assert "lora" in (job.folder / "trainer.log").read_text()
 
