@@ -17,8 +17,8 @@ LEAST_SPREAD = 0.2
 all be outliers."""
 
 BEYOND = math.log(3)
-"""Where lengths differ much, as in the mixed tasks of T0, the score leaves all of them in. There, an
-outlier is three times as long as 95% of the rows, or a third of what 95% have at least."""
+"""Where lengths differ much, as in the mixed tasks of T0, the score leaves all of them in. There,
+an outlier is three times as long as 95% of the rows, or a third of what 95% have at least."""
 
 LEAST_ROWS = 30
 
