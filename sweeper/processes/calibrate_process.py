@@ -5,8 +5,6 @@ Knows when a measurement is missing; the measuring is a process of its own, sinc
 
 from __future__ import annotations
 
-import os
-
 from sweeper.child_process import NoAnswer, ask
 from sweeper.facts.machine.hardware import hardware_facts, needs_calibration
 from sweeper.facts.machine.measured import with_measured

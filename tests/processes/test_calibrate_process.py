@@ -10,6 +10,7 @@ from sweeper.facts.machine.calibration import Calibration, versions, write
 from sweeper.facts.machine.detect import Processor
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts
+from sweeper.processes import calibrate_process
 from sweeper.processes.calibrate_process import calibrated
 from sweeper.spec import AimSpec, ModelSpec, Spec
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from sweeper.data.problems import Problems
@@ -18,13 +19,18 @@ def read_json(text: str, name: str, suffix: str) -> RowTable:
         DataError: Broken JSON, or most rows are broken or no objects (all of them are named).
     """
     start = text.lstrip()
-    if start.startswith("["):
-        how = "a JSON list" if suffix != ".json" else ""
-        return _table(name, _rows_of_list(_parse(text, name), name), how)
-    if suffix == ".json" and is_one_document(text):
-        return _document(_parse(text, name), name)
-    how = "JSON Lines" if suffix == ".json" else ""
-    return _table(name, _lines(text, name), how)
+    try:
+        if start.startswith("["):
+            how = "a JSON list" if suffix != ".json" else ""
+            return _table(name, _rows_of_list(_parse(text, name), name), how)
+        if suffix == ".json" and is_one_document(text):
+            return _document(_parse(text, name), name)
+        how = "JSON Lines" if suffix == ".json" else ""
+        return _table(name, _lines(text, name), how)
+    except DataError:
+        if (found := _objects_in(text)) is None:
+            raise
+        return _table(name, found, "JSON objects, read one by one")
 
 
 Rows = tuple[tuple[Numbered, ...], tuple[tuple[int, str], ...]]
@@ -98,6 +104,44 @@ def _lines(text: str, name: str) -> Rows:
     kept = list(objects(text.split("\n"), name, problems, broken))
     refuse_most(len(kept), broken, problems)
     return tuple(kept), tuple(broken)
+
+
+_OBJECT = re.compile(r"^([ \t]*)(?:\[[ \t]*)?\{", re.MULTILINE)
+
+
+def _objects_in(text: str) -> Rows | None:
+    """The objects that begin a line, of a list that is broken or printed in several lines a row.
+
+    None if most of what is there is something else.
+    """
+    decoder = json.JSONDecoder()
+    kept: list[Numbered] = []
+    broken: list[tuple[int, str]] = []
+    end, line, indent, whole = 0, 1, None, True
+
+    def pass_to(place: int) -> None:
+        """Go on to a place; what lies in between is no object, or the rest of a broken one."""
+        nonlocal line
+        for number, part in enumerate(text[end:place].split("\n")):
+            if whole and part.strip(" \t\r,[]"):
+                broken.append((line + number, _NO_OBJECT))
+        line += text.count("\n", end, place)
+
+    for found in _OBJECT.finditer(text):
+        start = found.end() - 1
+        indent = len(found[1]) if indent is None else indent
+        if start < end or len(found[1]) > indent:
+            continue
+        pass_to(start)
+        try:
+            row, end = decoder.raw_decode(text, start)
+            kept.append((line, row))
+            line, whole = line + text.count("\n", start, end), True
+        except (ValueError, RecursionError):
+            broken.append((line, _BROKEN))
+            end, whole = start, False
+    pass_to(len(text))
+    return (tuple(kept), tuple(broken)) if len(kept) > max(1, len(broken)) else None
 
 
 def objects(

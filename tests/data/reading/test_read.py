@@ -210,6 +210,26 @@ def test_a_quote_that_is_not_closed_costs_its_own_line_alone(tmp_path, mark):
     assert {fields["text"] for _, fields in table.rows} >= {f"row 11{mark} quoted"}
 
 
+def test_a_json_list_that_is_broken_in_places_is_read_around_them(tmp_path):
+    rows = [{"text": f"row {n}", "meta": {"n": n}} for n in range(30)]
+    texts = [json.dumps(row, indent=1) for row in rows]  # in 6 lines each
+    texts[4] = texts[4].replace('"meta"', "meta")
+    path = tmp_path / "rows.json"
+    for start, mark, end in (("[\n", ",\n", ",\n]"), ("", "\n", "")):
+        path.write_text(start + mark.join(texts) + end)
+        table = read(path)
+        assert [fields for _, fields in table.rows] == rows[:4] + rows[5:]
+        first = 2 if start else 1
+        assert [line for line, _ in table.rows][:2] == [first, first + 6]
+        assert table.broken == ((first + 24, "broken JSON"),)
+    path.write_text("[\n" + ",\n".join(texts)[:-20])  # the end is missing
+    assert len(read(path).broken) == 2
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(['{"text": "a"}', '["x"]', '{"text": "b"}', '["y"]', '["z"]']))
+    with pytest.raises(DataError, match="a row must be an object"):
+        read(path)
+
+
 ENCODED = {
     "latin-1": "Köln über Größe und Straße",
     "cp1252": "où est l’hôtel déjà payé par le garçon",

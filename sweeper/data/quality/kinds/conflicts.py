@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from sweeper.data.examples import normalised
 from sweeper.data.problems import listing
@@ -28,6 +29,9 @@ they are planted; with 0.8 these are 75% and 4%."""
 
 MOST_UNLIKE = 0.25
 """If more answers are unlike the others of their input, answers of an input need not be alike."""
+
+COMPARED = 50
+"""Answers of an input that each is compared with."""
 
 _WORD = re.compile(r"\w+")
 
@@ -117,7 +121,8 @@ def _unlike(several: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | Non
         [
             one
             for one in answers
-            if max(alike(one, other) for other in answers if other is not one) < limit
+            if max(alike(one, other) for other in islice(answers, COMPARED) if other is not one)
+            < limit
         ]
         for answers in several
     ]

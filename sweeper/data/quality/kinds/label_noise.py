@@ -19,6 +19,7 @@ class LabelNoise(Kind):
         "rows would be too good. `--remedy relabel` writes the likely label instead"
     )
     judges = True
+    least_confidence = 0.0
 
     def missing(self, data: DataRows) -> str:
         """It needs labels that words can predict, scikit-learn and cleanlab."""
@@ -30,9 +31,13 @@ class LabelNoise(Kind):
             return []
         found = judged(data)
         return [
-            Fault(place, f"{data.rows[place].label!r} may be {found.predicted[n]!r}")
+            Fault(
+                place,
+                f"{data.rows[place].label!r} may be {found.predicted[n]!r} "
+                f"(confidence {found.confidence[n]:.0%})",
+            )
             for n, place in enumerate(judgeable(data))
-            if found.trust[n] < SUSPECTED
+            if found.trust[n] < SUSPECTED and found.confidence[n] >= self.least_confidence
         ]
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:

@@ -16,6 +16,10 @@ LEAST_SPREAD = 0.2
 """Lower bound of the median deviation of log lengths: else rows that are nearly equally long would
 all be outliers."""
 
+BEYOND = math.log(3)
+"""Where lengths differ much, as in the mixed tasks of T0, the score leaves all of them in. There,
+an outlier is three times as long as 95% of the rows, or a third of what 95% have at least."""
+
 LEAST_ROWS = 30
 
 
@@ -50,8 +54,12 @@ def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
     logs = {place: math.log(size + 1) for place, size in sizes.items()}
     middle = median(logs.values())
     spread = max(median(abs(one - middle) for one in logs.values()), LEAST_SPREAD)
+    ordered = sorted(logs.values())
+    most, fewest = ordered[int(0.95 * len(ordered))], ordered[int(0.05 * len(ordered))]
+    # 0.6745 makes the median deviation of a normal distribution its standard deviation.
+    far = MOST * spread / 0.6745
+    lower, upper = max(middle - far, fewest - BEYOND), min(middle + far, most + BEYOND)
     for place, one in logs.items():
-        # 0.6745 makes the median deviation of a normal distribution its standard deviation.
-        if 0.6745 * abs(one - middle) / spread > MOST:
+        if not lower <= one <= upper:
             usual = round(math.exp(middle) - 1)
             yield place, f"{sizes[place]:,} characters; the median is {usual:,}"

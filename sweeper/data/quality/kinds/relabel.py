@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper.data.quality.kinds.base import Fault
 from sweeper.data.quality.kinds.label_noise import LabelNoise
 from sweeper.data.quality.rows import DataRows, FileRow
-from sweeper.data.quality.trust import SUSPECTED, judgeable, judged, why_not
+from sweeper.data.quality.trust import judgeable, judged
 
 CONFIDENT = 0.7
 """Probability of the predicted label from which on it is written. Of 5% and 20% wrong labels in
@@ -24,23 +24,11 @@ class Relabel(LabelNoise):
         "train alone; other suspected rows stay as they are, unless `label-noise` is named, too"
     )
     instead_of = "label-noise"
+    least_confidence = CONFIDENT
 
     def find(self, data: DataRows) -> list[Fault]:
         """Those rows of train, with both labels and the probability."""
-        if why_not(data):
-            return []
-        found = judged(data)
-        return [
-            Fault(
-                place,
-                f"{data.rows[place].label!r} may be {found.predicted[n]!r} "
-                f"(confidence {found.confidence[n]:.0%})",
-            )
-            for n, place in enumerate(judgeable(data))
-            if found.trust[n] < SUSPECTED
-            and found.confidence[n] >= CONFIDENT
-            and data.rows[place].split == "train"
-        ]
+        return [one for one in super().find(data) if data.rows[one.place].split == "train"]
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """The same rows with the predicted label."""
