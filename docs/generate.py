@@ -58,6 +58,8 @@ def rules_page(book: RuleBook) -> str:
         "| left out unless named | not in the plan unless `--strategies` names it |",
         "| caution on full | the plan shows a caution about that strategy |",
         "| answers the question full-or-lora | adds a sentence to an answer of the plan |",
+        "| strategies is not known | no strategies were named (`--strategies`) |",
+        "| lora at least 90% of full's quality | what LoRA is expected to reach; a run tests it |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
     ]
     for file, rules in _by_file(book):
