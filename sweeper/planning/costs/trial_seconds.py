@@ -138,7 +138,8 @@ class Clock:
     def generating(self, texts: int, tokens: float, batch: int) -> float:
         """So many texts of so many tokens, token by token, so many texts at a time."""
         work = evaluation(self.model, self.setup, batch, 1)
-        return math.ceil(texts / batch) * tokens * self.speed.seconds(work)
+        token = self.speed.seconds(work) + work.layers * self.speed.writing_seconds
+        return math.ceil(texts / batch) * tokens * token
 
 
 def fit_seconds(course: Course) -> float:

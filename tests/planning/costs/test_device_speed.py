@@ -10,6 +10,7 @@ from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup
 from sweeper.planning.costs.device_speed import speed_of, step_seconds, trial_duration
 from sweeper.planning.costs.step_work import evaluation, forward_flops, training_step
+from sweeper.planning.costs.trial_seconds import clock_of
 from sweeper.spec import ModelSpec
 
 
@@ -111,6 +112,16 @@ def test_bf16_on_a_processor_gains_what_was_measured(
     found = seconds_per_step(facts, plain, able) / seconds_per_step(facts, mixed, able)
     assert found == pytest.approx(gain, rel=0.2)
     assert seconds_per_step(facts, mixed, CORE) == seconds_per_step(facts, plain, CORE)
+
+
+@pytest.mark.parametrize(("batch", "seconds"), [(1, 0.0444), (8, 0.0849)])
+def test_a_core_writes_a_token_as_fast_as_measured_within_a_fifth(
+    batch: int, seconds: float
+) -> None:
+    setup = Setup(strategy="full", precision="fp32", micro_batch=batch, device="cpu")
+    assert clock_of(SMOLLM, setup, CORE).generating(batch, 1, batch) == pytest.approx(
+        seconds, rel=0.2
+    )
 
 
 LORA = Setup(strategy="lora", micro_batch=4, sequence_length=1024)
