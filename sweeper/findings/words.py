@@ -143,6 +143,11 @@ def difference(interval: Interval | None, metric: Metric) -> str:
     return f"{minus(f'{value:+.{digits}f}')} {metric.unit}".rstrip() + f" ({ends})"
 
 
+def bare(metric: Metric) -> str:
+    """What a metric is called where it is clear that it is measured on validation."""
+    return metric.title.removeprefix("validation ")
+
+
 def on_validation(metric: Metric) -> str:
     """The title of a metric on validation.
 
@@ -173,21 +178,15 @@ def column_unit(metric: Metric) -> str:
 
 
 def amount(gain: Interval, metric: Metric) -> str:
-    """A difference without sign and interval, with its unit: ``2.1 points``.
+    """A difference in the metric's unit, without sign and interval.
 
     >>> loss = Metric(name="loss", title="loss", higher_is_better=False, unit="nats/token")
     >>> amount(Interval(value=0.1234, low=0.1, high=0.2), loss)
-    '0.123 nats/token'
+    '0.123'
     """
-    return f"{plain_difference(gain, metric)} {metric.unit}".rstrip()
-
-
-def plain_difference(gain: Interval, metric: Metric) -> str:
-    """The same without unit."""
     factor = 100 if metric.unit == "points" else 1
     ends = [None if end is None else factor * end for end in (gain.low, gain.high)]
-    scaled = Interval(value=factor * gain.value, low=ends[0], high=ends[1])
-    return loss(scaled.value, scaled)
+    return loss(factor * gain.value, Interval(value=gain.value, low=ends[0], high=ends[1]))
 
 
 def minus_of(first: str, second: str, metric: Metric) -> str:

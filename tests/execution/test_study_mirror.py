@@ -509,3 +509,10 @@ def test_a_locked_sqlite_file_is_waited_for_while_trials_go_on(commands: Command
     assert popen.returncode == 0, errors
     assert "answers again" in commands.run.events.read_text()
     check_whole(commands, 5)
+
+
+def test_an_objective_that_is_maximised_is_so_in_the_storage(url: str) -> None:
+    for name, maximize in (("loss", False), ("accuracy", True)):
+        StudyMirror(url, name, maximize=maximize).open({})
+        study = optuna.load_study(study_name=name, storage=open_storage(url))
+        assert (study.direction == optuna.study.StudyDirection.MAXIMIZE) is maximize

@@ -149,11 +149,11 @@ def _unsettled(findings: Findings) -> NextStep | None:
     if gain is None or gain.gain is None or gain.outcome != "better":
         return None
     metric = findings.objective
+    gained = f"{words.amount(gain.gain, metric)} {metric.unit}".rstrip()
+    verb = "raised" if metric.higher_is_better else "lowered"
     because = (
-        f"The search gained {words.amount(gain.gain, metric)} over the default, and trial {last}, "
-        f"one of the last of {run.ended}, still "
-        f"{'raised' if metric.higher_is_better else 'lowered'} the best "
-        f"{'loss' if metric.name == 'loss' else metric.title}."
+        f"The search gained {gained} over the default, and trial {last}, one of the last of "
+        f"{run.ended}, still {verb} the best {words.bare(metric)}."
     )
     return _twice_the_trials(findings, because)
 

@@ -83,9 +83,8 @@ def search_sentence(report: Report) -> str:
     gap = words.difference(best.gain, metric)
     pairing = words.minus_of("default", "best found", metric)
     if best.outcome == "better":
-        title = "loss" if metric.name == "loss" else metric.title
         word = metric.direction.split()[0]
-        return f"{name}: {pairing} = {gap}, a {word} {title} than the default's."
+        return f"{name}: {pairing} = {gap}, a {word} {words.bare(metric)} than the default's."
     told = words.outcome(best.outcome, best.gain, best.comparisons, findings.margin_points / 100)
     ending = f"{told}. The default would have been enough."
     return f"{name}: {pairing} = {gap}: {ending}"
@@ -149,7 +148,7 @@ def _gain(gain: SearchGain, pointer: str, findings: Findings, *, means: bool) ->
             Cell(words.score(gain.best_value, metric, gain.best_interval)),
             Cell(words.DASH if gain.best_trial is None else f"#{gain.best_trial}"),
             *(over_seeds if means else ()),
-            Cell(words.plain_difference(gain.gain, metric) if gain.gain else words.DASH),
+            Cell(words.amount(gain.gain, metric) if gain.gain else words.DASH),
             Cell(interval_text(gain.gain, metric)),
             Cell(told),
         ),
