@@ -19,7 +19,7 @@ import optuna
 from benchmarks.rules.studies import Judged, judged, study, surfaces
 from benchmarks.verdict.__main__ import Rate
 
-TASKS = ("form", "misled", "kept", "topical", "slow", "wellformed", "intents:recorded")
+TASKS = ("form", "misled", "wellformed", "intents:recorded")
 SEARCHES = {
     "sweeper": ("sweeper", "sweeper"),
     "random": ("optuna:RandomSampler", "optuna:NopPruner"),
