@@ -64,7 +64,7 @@ def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected])
     ]
     plain = [one.name for one in asked if one.quantization is None]
     parts += [
-        f"{item.strategy}: left out, {item.reason}."
+        f"{item.strategy}: left out, {item.reason.rstrip('.')}."
         for item in rejected
         if item.strategy in plain and item.strategy not in found
     ]

@@ -11,7 +11,8 @@ from sweeper.findings.evidence.rules import rules_told
 from sweeper.findings.record import ClassFindings, ClassRow
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.reporting.palette import look
-from sweeper.reporting.sections.discovery import sections
+from sweeper.reporting.sections import discovery
+from sweeper.reporting.sections.discovery import section, sections
 from sweeper.reporting.sections.plan import declared_table
 from sweeper.reporting.sections.rules import rules_section
 from sweeper.reporting.sections.trials import trials_section
@@ -45,12 +46,19 @@ def test_sections_come_in_the_order_of_the_readers_questions(pages, shape):
     assert ids[-1] == "limits"
 
 
+def test_two_sections_in_one_place_are_an_error(monkeypatch):
+    first, second = section(7)(lambda report: None), section(7)(lambda report: None)
+    monkeypatch.setattr(discovery, "values_in", lambda folder: [first, first, second])
+    with pytest.raises(ValueError, match="have the same place 7 in the report"):
+        sections()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_section_says_something(pages, shape):
-    for section in pages[shape].all("section"):
-        heading = section.children[0]
+    for part in pages[shape].all("section"):
+        heading = part.children[0]
         assert heading.tag == "h2"
-        assert len(section.text) > len(heading.text) + 5, section.attributes["id"]
+        assert len(part.text) > len(heading.text) + 5, part.attributes["id"]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -156,7 +156,7 @@ def _apply(
         done.append(f"{weight:+g}")
     if name in effects.shares:
         done.append(expected_share(effects.shares[name]))
-    if name in effects.exclude:
+    if effects.exclude == EVERY or name in effects.exclude:
         # what the model cannot do at all says more than what one strategy lacks for it
         rated.refused = (fill(rule.why, values), rule.id, rule.source)
     if name in effects.leave_out:

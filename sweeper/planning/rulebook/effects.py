@@ -218,7 +218,9 @@ class Effects(FileModel):
         alias="share_of_full",
         description="the least share of full fine-tuning's quality that is expected of strategies",
     )
-    exclude: Strategies = Field((), description="strategies that cannot work here")
+    exclude: Strategies | Literal["*"] = Field(
+        (), description="strategies that cannot work here; * for all of them"
+    )
     leave_out: Strategies = Field(
         (), description="strategies that only compete if the user names them"
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.apply_rules import written
 from sweeper.planning.rulebook.conditions import Condition, FactComparison, Group, comparisons
-from sweeper.planning.rulebook.effects import Change, Effects, fill
+from sweeper.planning.rulebook.effects import EVERY, Change, Effects, fill
 from sweeper.planning.rulebook.fact_table import FACTS, fact_values
 from sweeper.planning.rulebook.named_facts import Values, show
 from sweeper.planning.rulebook.rules import Rule, RuleBook, rule_book
@@ -138,7 +138,10 @@ def effect_texts(effects: Effects, values: Values) -> tuple[str, ...]:
     """What a rule does, one short phrase an effect."""
     texts = [f"{name} {weight:+g}" for name, weight in effects.weights.items()]
     texts += [f"{name} {expected_share(share)}" for name, share in effects.shares.items()]
-    texts += [f"{name} cannot be used" for name in effects.exclude]
+    if effects.exclude == EVERY:
+        texts.append("no strategy can be used")
+    else:
+        texts += [f"{name} cannot be used" for name in effects.exclude]
     texts += [f"{name} left out unless named" for name in effects.leave_out]
     texts += [_change_text(change) for change in effects.changes]
     texts += [f"caution on {name}" for name in effects.cautions]

@@ -30,8 +30,15 @@ def section(place: int) -> Callable[[Build], Build]:
 
 
 def sections() -> list[Build]:
-    """All sections in their order."""
-    builds = {
-        getattr(value, _PLACE): value for value in values_in(folder) if hasattr(value, _PLACE)
-    }
+    """All sections in their order.
+
+    Raises:
+        ValueError: Two have one place.
+    """
+    builds: dict[int, Build] = {}
+    for value in values_in(folder):
+        place = getattr(value, _PLACE, None)
+        if place is not None and builds.setdefault(place, value) is not value:
+            both = f"{builds[place].__name__} and {value.__name__}"
+            raise ValueError(f"{both} have the same place {place} in the report")
     return [builds[place] for place in sorted(builds)]

@@ -8,6 +8,7 @@ import pytest
 from sweeper.errors import RuleError
 from sweeper.planning.planner import make_plan
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, rated_strategies
+from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.plans import Parameter
@@ -68,13 +69,24 @@ def test_a_changed_parameter_names_its_rule(tmp_path: Path, scene: Any) -> None:
     assert parameter.why == "Mine 0: Because of 4,000 rows."
 
 
+def test_a_star_excludes_every_strategy(tmp_path: Path, scene: Any) -> None:
+    rule = "- {id: none, title: None, then: {exclude: '*'}, why: It is so., source: me}\n"
+    (tmp_path / "own.yaml").write_text(rule, encoding="utf-8")
+    book = rule_book((str(tmp_path),))
+    spec, gathered = scene()
+    found = rated_strategies(book, fact_values(spec, gathered, gathered.models[0]))
+    assert set(found) == set(book.strategies)
+    assert {one.refused for one in found.values()} == {("It is so.", "none", "me")}
+    assert effect_texts(book.rule("none").effects, {}) == ("no strategy can be used",)
+
+
 def test_a_later_rule_wins_and_the_disagreement_is_shown(tmp_path: Path, scene: Any) -> None:
     book = book_with(tmp_path, "{lora.r: {range: [4, 6]}}", "{lora.r: {range: [40, 60]}}")
     found = rated(book, scene)
     assert (found.parameters["r"].low, found.parameters["r"].high) == (40, 60)
     caution = next(c for c in found.cautions if c.effect == "disagrees with mine-0")
-    assert "Mine 0 gives 4 to 6" in caution.why
-    assert "Mine 1 gives 40 to 60" in caution.why
+    assert '"Mine 0" gives 4 to 6' in caution.why
+    assert '"Mine 1" gives 40 to 60' in caution.why
     assert "me 0" in caution.why
 
 
@@ -232,7 +244,7 @@ def test_what_a_users_own_strategy_file_states_is_kept(tmp_path: Path, scene: An
     text = kept["not applied to learning_rate"].why
     assert "your own strategy file gives 1e-3 to 2e-3 (1.5e-3), and the plan keeps it" in text
     assert "lora-rate-of-recipes" in text
-    assert "Leave learning_rate out of your file" in text
+    assert "leave learning_rate out of your file" in text
 
 
 def test_rules_that_ship_change_what_it_includes_and_does_not_state(
