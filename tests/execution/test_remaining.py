@@ -17,6 +17,7 @@ PLAN: Any = SimpleNamespace(
     budget=SimpleNamespace(
         beside=Duration(seconds=30, low=20, high=40),
         suite=Duration(seconds=12, low=6, high=18),
+        data_curve=Duration(seconds=36, low=18, high=54),
         confirmation=Duration(seconds=60, low=30, high=90),
         finalists=3,
         confirmation_seeds=3,
@@ -87,11 +88,12 @@ def test_what_is_left_of_each_phase_is_counted() -> None:
         )
 
     search = left("search", trials=4)
-    middle = 4 * 30 + 2 * (90 + 12)
+    middle = 4 * 30 + 2 * (90 + 12 + 36)
     assert search.low < middle < search.high
     assert left("search", trials=4, workers=2).high < search.high
-    assert left("confirmation", jobs=3).high == pytest.approx(2 * (30 + 30 + 12))
-    assert left("test", jobs=5).high == pytest.approx(2 * (15 + 12))
+    assert left("confirmation", jobs=3).high == pytest.approx(2 * (30 + 30 + 36 + 12))
+    assert left("test", jobs=5).high == pytest.approx(2 * (15 + 36 + 12))
+    assert left("data-curve", jobs=9).high == pytest.approx(2 * (18 + 12))
     assert left("complete") is None
 
 
