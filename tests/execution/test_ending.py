@@ -69,7 +69,7 @@ def test_a_search_that_has_settled_stays_ended_and_goes_on_when_told_to(sweeper)
     count = len(ended(sweeper))
     assert 10 <= count < 60
     assert ended(sweeper) == list(range(count))
-    assert "the next trial is expected to lower the loss by" in printed
+    assert "5 more trials are expected to lower the best loss by" in printed
     assert f"after {count} of 60 trials" in Status.read(sweeper.run.status).search_ended
     trained = len(sweeper.lines("trained.log"))
 

@@ -9,6 +9,7 @@ import pytest
 from sweeper.execution.progress import pace, remaining
 from sweeper.plans import Duration
 
+JOBS_LEFT = {"confirmation": 3, "test": 5, "data-curve": 9}
 PLAN: Any = SimpleNamespace(
     candidates=(
         SimpleNamespace(strategy="lora", model="m", duration=Duration(seconds=10, low=5, high=20)),
@@ -18,6 +19,7 @@ PLAN: Any = SimpleNamespace(
         beside=Duration(seconds=9, low=6, high=12),
         test=Duration(seconds=30, low=20, high=40),
         suite=Duration(seconds=12, low=6, high=18),
+        data_curve=Duration(seconds=36, low=18, high=54),
         confirmation=Duration(seconds=60, low=30, high=90),
         finalists=3,
         confirmation_seeds=3,
@@ -90,13 +92,18 @@ def test_what_is_left_of_each_phase_is_counted() -> None:
         )
 
     search = left("search", trials=4)
-    middle = 4 * 30 + 6 * 8 + 2 * (30 + 12)
+    middle = 4 * 30 + 6 * 8 + 2 * (30 + 36 + 12)
     assert search.low < middle < search.high
     assert left("search", trials=4, workers=2).high < search.high
-    confirmation, test = left("confirmation", jobs=3), left("test", jobs=5)
-    assert math.sqrt(confirmation.low * confirmation.high) == pytest.approx(3 * 8 + 2 * (30 + 12))
-    assert math.sqrt(test.low * test.high) == pytest.approx(2 * (15 + 12))
-    assert test.low < 2 * (15 + 12) < test.high
+    found = {name: left(name, jobs=jobs) for name, jobs in JOBS_LEFT.items()}
+    middles = {name: math.sqrt(eta.low * eta.high) for name, eta in found.items()}
+    assert middles == pytest.approx(
+        {
+            "confirmation": 3 * 8 + 2 * (30 + 36 + 12),
+            "test": 2 * (15 + 36 + 12),
+            "data-curve": 2 * (18 + 12),
+        }
+    )
     assert left("complete") is None
 
 

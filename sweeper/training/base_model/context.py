@@ -98,7 +98,7 @@ class ModelContext:
         length = self.task.sequence_length
         made.task = task_of(self.spec)(made.dataset, self.tokenizer, self.facts, self.spec, length)
         made.__dict__.pop("augmented", None)
-        made._items = {split: items for split, items in self._items.items() if split != "train"}
+        made._items = {"validation": self.items("validation")}
         return made
 
     def items(self, split: Split) -> TokenizedSplit:
