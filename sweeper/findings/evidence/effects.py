@@ -134,7 +134,7 @@ def effects(
     if not asked:
         return found
     names = [claims[place].parameter for place in asked]
-    rates = [_is_rate(parameters[name]) for name in varied]
+    rates = [parameters[name].log and parameters[name].kind == "float" for name in varied]
     with one_thread():
         answers = _average(losses, blocks, rates, names, list(asked.values()))
     for place, known in zip(asked, answers, strict=True):
@@ -149,10 +149,6 @@ def _rows(name: str, parameter: Parameter, points: Sequence[Mapping[str, Scalar]
     values = [point[name] for point in points if name in point]
     axis = axis_of(name, parameter, optuna_space.distribution(parameter, values))
     return Rows({name: axis}).matrix(points)
-
-
-def _is_rate(parameter: Parameter) -> bool:
-    return parameter.log and parameter.kind == "float"
 
 
 def _sides(claim: Claim, points: Sequence[Mapping[str, Scalar]]) -> Vector:
