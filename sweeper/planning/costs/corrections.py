@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from sweeper.declared.traits import Traits, find
+from sweeper.declared.traits import find
 from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
 from sweeper.memory.estimate import Setup, estimate, trial_gib
@@ -42,11 +42,12 @@ def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Spee
     guards = _guards(setup)
     told = tuple(m for m in hardware.measured if _guards(m) == guards)
     cores = hardware.cpu_cores or 1
-    found = _lesson(model, setup.traits, setup.precision, setup.classes, speed, cores, told)
+    name, through = setup.traits.name, setup.traits.gradients_through_base
+    found = _lesson(model, name, through, setup.precision, setup.classes, speed, cores, told)
     if found.source or not any(guards):
         return found
     plain = tuple(m for m in hardware.measured if not any(_guards(m)))
-    return _lesson(model, setup.traits, setup.precision, setup.classes, speed, cores, plain)
+    return _lesson(model, name, through, setup.precision, setup.classes, speed, cores, plain)
 
 
 def _guards(one: Setup | Measured) -> tuple[bool, bool]:
@@ -57,7 +58,8 @@ def _guards(one: Setup | Measured) -> tuple[bool, bool]:
 @lru_cache(maxsize=256)
 def _lesson(
     model: ModelFacts,
-    strategy: Traits,
+    strategy: str,
+    gradients_through_base: bool,
     precision: str,
     classes: int,
     speed: Speed,
@@ -65,8 +67,8 @@ def _lesson(
     measured: tuple[Measured, ...],
 ) -> Correction:
     alike = [m for m in measured if _alike(m, model, classes) and m.precision == precision]
-    same = _trials_first(m for m in alike if m.strategy == strategy.name)
-    trained = _timed(same) or (_timed(alike) if strategy.gradients_through_base else [])
+    same = _trials_first(m for m in alike if m.strategy == strategy)
+    trained = _timed(same) or (_timed(alike) if gradients_through_base else [])
     judged = [m for m in same if m.seconds_per_item] or [m for m in alike if m.seconds_per_item]
     device = "cpu" if math.isinf(speed.bandwidth) else "cuda"
     steps = [
