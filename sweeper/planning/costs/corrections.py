@@ -84,7 +84,7 @@ def _lesson(
     return Correction(
         training=_mean(steps, trained),
         evaluation=_mean(items, judged),
-        source=_source(trained, strategy.name),
+        source=_source(trained, strategy),
     )
 
 
