@@ -83,6 +83,7 @@ class PlanKeywords(TypedDict, total=False):
     kl_weight: float
     patience: int
     trials: int
+    workers: int
     seed: int
     finalists: int
     confirmation_seeds: int
@@ -104,7 +105,6 @@ class RunKeywords(PlanKeywords, total=False):
     warm_start: bool
     test_rules: int
     stop_when_settled: bool
-    workers: int
     executor: Literal["local", "ray"]
     ray_address: str
     storage: str

@@ -17,7 +17,7 @@ from sweeper.artifact import Record
 From = Literal["loss", "classes", "answers", "programs"]
 
 
-class Scored(Protocol):
+class Compared(Protocol):
     """A result or a report of a trial, or a baseline."""
 
     @property
@@ -97,11 +97,11 @@ class Objective(Record):
         """
         return -value if self.higher_is_better and not self.at_rungs else self.cost(value)
 
-    def measured(self, one: Scored) -> float | None:
+    def measured(self, one: Compared) -> float | None:
         """The value of a result, a report or a baseline; None if it has none."""
         return one.validation_loss if self.is_loss else one.objective
 
-    def cost_of(self, one: Scored) -> float | None:
+    def cost_of(self, one: Compared) -> float | None:
         """Likewise its cost."""
         value = self.measured(one)
         return None if value is None else self.cost(value)

@@ -223,7 +223,7 @@ BAD = """import sweeper
 sweeper.plan(task="classification", modle="7B")
 sweeper.plan(task="nothing")
 sweeper.run(trials="5")
-sweeper.plan(workers=2)
+sweeper.plan(executor="ray")
 sweeper.load_run("x").verdict + 1
 sweeper.load("x").predict(["a"]).label
 """

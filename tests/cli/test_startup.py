@@ -104,5 +104,12 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(
 
 def test_help_names_every_exit_code(sweeper):
     text = " ".join(sweeper("--help").out.split())
-    for code in ("0 done", "2 a mistake", "3 nothing fits", "4 no trial", "5 a limit", "130 Ctrl-C"):
+    for code in (
+        "0 done",
+        "2 a mistake",
+        "3 nothing fits",
+        "4 no trial",
+        "5 a limit",
+        "130 Ctrl-C",
+    ):
         assert code in text

@@ -13,6 +13,7 @@ from sweeper.execution.state.status import Status
 from sweeper.facts.models.model_folder import read_json
 from sweeper.findings.study.reading import _mapping
 from sweeper.jsontext import object_of, value_of
+from sweeper.objective import LOSS
 from sweeper.runfolder import RunFolder
 from sweeper.training.base_model import first_stage, general_text
 from sweeper.yamlfile import parse
@@ -72,7 +73,7 @@ def test_json_beside_models_and_trials_may_be_nested_too_deeply(tmp_path):
     assert _mapping(DEEP) == {}
     for text in (DEEP, "[1]", "null", '{"losses": {}}', '{"losses": [1, "x"]}'):
         (tmp_path / "item_losses.json").write_text(text)
-        assert len(_item_losses(tmp_path)) == 0
+        assert len(_item_losses(tmp_path, LOSS)) == 0
 
 
 @pytest.mark.parametrize("text", [DEEP, '{"a":' * 100_000, "", "nul\0", "[1", b"\xff"])

@@ -106,4 +106,4 @@ def test_layers_that_are_not_attention_widen_the_interval_and_are_said() -> None
     plain, rough = estimate(MISTRAL, LORA, 80), estimate(hybrid, LORA, 80)
     assert rough.peak_gib == plain.peak_gib
     assert rough.high_gib > 2 * plain.peak_gib
-    assert "not attention" in " ".join(rough.assumptions)
+    assert "layers without attention" in " ".join(rough.assumptions)

@@ -46,7 +46,7 @@ def test_a_trial_and_its_test_score_tell_how_far_they_are(
     answering: Any,
 ) -> None:
     backend.train(config(), tmp_path, answering(), lambda: False)
-    assert ends(told, "training") == (1, 24)
+    assert ends(told, "training") == (0, 24)
     assert told.of("scoring validation") == [0, 16] * 3 + [0, 16, 32]  # 20 items, at last all 40
     told.clear()
     backend.score_test("trial-3", config(), tmp_path)

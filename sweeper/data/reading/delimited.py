@@ -93,7 +93,7 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
     return RowTable(name, rows, how=(layout.said,), broken=tuple(sorted(broken)))
 
 
-def layout_of(head: str, suffix: str) -> Layout | None:
+def layout_of(head: str, suffix: str) -> TableLayout | None:
     """How a file is laid out that begins so; None where that cannot be seen."""
     dialect = _sniff(head, suffix)
     lines: list[tuple[int, list[str]]] = []
@@ -103,7 +103,7 @@ def layout_of(head: str, suffix: str) -> Layout | None:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """Where the fields of a file are, and what they are called.
 
     Args:
@@ -155,12 +155,12 @@ class Layout:
                 yield line, dict(zip(self.names, fields, strict=False))
 
 
-def _layout(dialect: Dialect, lines: list[tuple[int, list[str]]]) -> Layout:
+def _layout(dialect: Dialect, lines: list[tuple[int, list[str]]]) -> TableLayout:
     _, table = titles_and_table(lines)
     line, first = table[0]
     if _has_header([fields for _, fields in table]):
-        return Layout(dialect, unique_names(first), first, line)
-    return Layout(dialect, [f"column_{n + 1}" for n in range(len(first))], [], line)
+        return TableLayout(dialect, unique_names(first), first, line)
+    return TableLayout(dialect, [f"column_{n + 1}" for n in range(len(first))], [], line)
 
 
 def _lines(text: str) -> Iterable[str]:

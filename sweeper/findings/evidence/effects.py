@@ -45,7 +45,7 @@ _Posterior = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenTrial:
     """The losses of one trial.
 
     Args:
@@ -81,7 +81,7 @@ class Effect:
     outside_loss: float
 
 
-def final_losses(trials: Sequence[Seen]) -> list[tuple[float, ...]]:
+def final_losses(trials: Sequence[SeenTrial]) -> list[tuple[float, ...]]:
     """The final losses of each trial; of a pruned one, what is expected of it.
 
     It is compared at its last rung: its loss changes from there as that of completed trials does,
@@ -101,7 +101,7 @@ def final_losses(trials: Sequence[Seen]) -> list[tuple[float, ...]]:
 
 
 def effects(
-    trials: Sequence[Seen], parameters: Mapping[str, Parameter], claims: Sequence[Claim]
+    trials: Sequence[SeenTrial], parameters: Mapping[str, Parameter], claims: Sequence[Claim]
 ) -> list[Effect | None]:
     """The effect of each claim's parameter; None where all trials are on one side, or too few.
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeper.findings import words
-from sweeper.findings.evidence.effects import FEWEST_CONFIGURATIONS, Effect, Seen, effects
+from sweeper.findings.evidence.effects import FEWEST_CONFIGURATIONS, Effect, SeenTrial, effects
 from sweeper.findings.evidence.paired_trials import Judged, Pair, paired_scores
 from sweeper.findings.evidence.strategies import quality_share
 from sweeper.findings.figures import Interval, Metric
@@ -110,11 +110,11 @@ def _tests(run: RunFiles, candidate: Candidate) -> list[_Test]:
     ]
 
 
-def _seen(trial: TrialFiles) -> Seen:
+def _seen(trial: TrialFiles) -> SeenTrial:
     rungs = {report.rung: report.validation_loss for report in trial.rungs}
     losses = [run.result.validation_loss for run in trial.trainings()]
     finals = tuple(loss for loss in losses if loss is not None)
-    return Seen(trial.config.parameters, rungs, finals)
+    return SeenTrial(trial.config.parameters, rungs, finals)
 
 
 def _of_parameter(run: RunFiles, tests: list[_Test]) -> RuleFinding:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sweeper.findings.evidence.effects import Seen, effects, final_losses
+from sweeper.findings.evidence.effects import SeenTrial, effects, final_losses
 from sweeper.plans import Parameter
 from sweeper.search.rule_claims import Claim
 
@@ -23,7 +23,7 @@ RATE = Claim("learning_rate", low=1e-4, high=1e-3)
 START = Claim("start", choices=("a",))
 
 
-def trials(effect: float, noise: float = 0.02, seed: int = 0) -> list[Seen]:
+def trials(effect: float, noise: float = 0.02, seed: int = 0) -> list[SeenTrial]:
     """Losses of a bowl in the rate; starts at b are higher by the effect, and at good rates."""
     rng = np.random.default_rng(seed)
     found = []
@@ -31,7 +31,7 @@ def trials(effect: float, noise: float = 0.02, seed: int = 0) -> list[Seen]:
         away = math.log10(rate / 3e-4)
         start = "b" if 4 <= place < 10 and place % 3 else "a"
         loss = math.exp(0.3 * away**2 + effect * (start == "b") + noise * rng.normal())
-        found.append(Seen({"learning_rate": float(rate), "start": start}, {}, (loss,)))
+        found.append(SeenTrial({"learning_rate": float(rate), "start": start}, {}, (loss,)))
     return found
 
 
@@ -59,7 +59,7 @@ def test_an_effect_beside_the_bowl_has_its_sign(effect: float) -> None:
 
 def test_repeated_trainings_count_as_one_configuration() -> None:
     seen = trials(0.4)
-    seen[0] = Seen(seen[0].parameters, {}, (*seen[0].finals, 1.5, 1.6))
+    seen[0] = SeenTrial(seen[0].parameters, {}, (*seen[0].finals, 1.5, 1.6))
     (start,) = effects(seen, PARAMETERS, [START])
     assert start is not None
     assert start.inside + start.outside == 14
@@ -72,7 +72,7 @@ def test_no_effect_without_two_sides_or_enough_trials() -> None:
 
 
 def test_a_pruned_trial_goes_on_as_completed_ones_did() -> None:
-    done = [Seen({}, {1: 2.0, 2: 1.0}, (0.5,)), Seen({}, {1: 4.0, 2: 1.0}, (0.5,))]
-    pruned = Seen({}, {1: 8.0, 2: 3.0})
-    failed = [Seen({}, {1: math.nan}), Seen({}, {}), Seen({}, {}, (math.inf,))]
+    done = [SeenTrial({}, {1: 2.0, 2: 1.0}, (0.5,)), SeenTrial({}, {1: 4.0, 2: 1.0}, (0.5,))]
+    pruned = SeenTrial({}, {1: 8.0, 2: 3.0})
+    failed = [SeenTrial({}, {1: math.nan}), SeenTrial({}, {}), SeenTrial({}, {}, (math.inf,))]
     assert final_losses([*done, pruned, *failed]) == [(0.5,), (0.5,), (1.5,), (), (), ()]
