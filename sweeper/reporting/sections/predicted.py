@@ -1,4 +1,4 @@
-"""What the run cost beside what was planned, as a section and as one line for a terminal."""
+"""What the run cost compared with what was planned, as a section and as one line for a terminal."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def cost_section(report: Report) -> Section:
         blocks.append(Text((f"{told}{f', confirmation {more} more' if more else ''}.",)))
     if not blocks:
         blocks.append(Empty("not-measured", "No trial of this run has ended."))
-    return Section("cost", "Cost", "What did it cost, beside the plan?", tuple(blocks))
+    return Section("cost", "Cost", "What did it cost, compared with the plan?", tuple(blocks))
 
 
 def _table(report: Report) -> Table:
     found = report.findings.predictions
-    caption = "Time, memory, energy and money: planned beside measured"
+    caption = "Time, memory, energy and money: planned and measured"
     disturbed = max(one.disturbed for one in found)
     if disturbed >= _DISTURBED:
         caption += (
@@ -111,7 +111,7 @@ def _range(prediction: PredictedFigure) -> str:
 
 
 def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
-    """The sweep's time and the highest peak of a default, each beside its estimate; empty before
+    """The sweep's time and the highest peak of a default, each with its estimate; empty before
     the end."""
     sweep = next((p for p in predictions if p.what == "sweep"), None)
     if sweep is None:

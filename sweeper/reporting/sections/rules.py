@@ -35,10 +35,10 @@ def rules_section(report: Report) -> Section:
 
 _VERDICTS = ("contradicted", "held", "untested")
 _HOW = (
-    "A rule about a parameter is held or contradicted where losses inside and outside its values "
-    "differ in a model of all parameters of one strategy. Losses are those at the end; pruned "
-    "trials count with what their last rung lets one expect. sweeper run --test-rules 1 spends a "
-    "trial on the rule that matters most; 'trials' in sweep.yaml names trials of your own."
+    "A rule about a parameter is held or contradicted if the final losses inside and outside its "
+    "values differ in a model of all parameters of the strategy. For a pruned trial, the final "
+    "loss is predicted from its last rung. sweeper run --test-rules 1 spends a trial on the rule "
+    "that matters most; 'trials' in sweep.yaml names trials of your own."
 )
 
 
