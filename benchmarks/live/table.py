@@ -9,7 +9,7 @@ from benchmarks.live.record import Outcome, Winner
 
 # A loss counts as reached within this share of it.
 WITHIN = 0.01
-_TITLES = {"like": "like for like", "whole": "as the whole product"}
+_TITLES = {"like": "like for like", "whole": "whole product"}
 
 
 def show(console: Console, mode: str, outcomes: list[Outcome]) -> None:
