@@ -61,7 +61,7 @@ WORK = (
 
 
 def measured(work: Work, strategy: str, data: Path, folder: Path, home: Path) -> dict[str, Any]:
-    """Run one trial at the strategy's defaults; its planned and its measured memory.
+    """Run one trial at the strategy's defaults; its planned and its measured memory and time.
 
     Args:
         folder: Of the run.
@@ -97,6 +97,10 @@ def measured(work: Work, strategy: str, data: Path, folder: Path, home: Path) ->
         "low_gib": round(memory["low_gib"] - process, 3),
         "high_gib": round(memory["high_gib"] - process, 3),
         "measured_gib": trial["peak_memory_gib"] and round(trial["peak_memory_gib"], 3),
+        "planned_seconds": candidate["duration"]["seconds"],
+        "low_seconds": candidate["duration"]["low"],
+        "high_seconds": candidate["duration"]["high"],
+        "measured_seconds": trial["training_seconds"] + trial["evaluation_seconds"],
         "parts": memory["parts"],
         **{name: candidate[name] for name in setup},
     }

@@ -1,0 +1,183 @@
+"""What works on this machine's GPU, and whether plans hold there.
+
+    python -m benchmarks.gpu --out FOLDER [--reduced]
+
+Four questions, each answered by commands that a user would run:
+
+1. does everything that sweeper needs work (``sweeper doctor``)?
+2. does every strategy train, and does it need the memory and time that were planned?
+3. how many tokens a second does a trial train, compared with TRL and transformers' Trainer?
+4. what does it bring that two trials share the device?
+
+Answers are written to FOLDER as they come, and what is there is not measured again. The last line
+names the page ``gpu.md``, made for docs. ``--reduced`` asks the same of less data, for a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.memory.trials import Work, measured
+from benchmarks.throughput import texts
+from sweeper.declared.files import known_strategies
+
+MODEL = "packaged:smollm2"
+# Rows of instructions, and rounds of each contender.
+WHOLE, REDUCED = (2000, 3), (24, 1)
+# Seconds after which a step is called hung.
+LONGEST = 3600.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is measured with.
+
+    Args:
+        out: Folder for the answers.
+        rows: Rows to train on.
+        rounds: Rounds of the comparison of throughput.
+        cpu: Whether seconds are those of the processor.
+    """
+
+    out: Path
+    rows: int
+    rounds: int
+    cpu: bool
+
+
+def sweeper(*words: str, folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    """One sweeper command, as a user gives it."""
+    around = os.environ | {"SWEEPER_HOME": str(home)}
+    return subprocess.run(
+        [sys.executable, "-m", "sweeper.cli.main", *words], cwd=folder, env=around,
+        capture_output=True, text=True, timeout=LONGEST, check=False,
+    )  # fmt: skip
+
+
+def doctor(asked: Asked) -> str:
+    """The lines of ``sweeper doctor``."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = sweeper("doctor", folder=Path(folder), home=Path(folder))
+    return done.stdout + done.stderr
+
+
+def strategies(asked: Asked) -> list[dict[str, Any]]:
+    """Memory and time of one trial of each strategy, planned and measured."""
+    work = Work("functions", MODEL, "instruction", "functions.jsonl", asked.rows)
+    found = []
+    with tempfile.TemporaryDirectory() as home:
+        for strategy in known_strategies():
+            with tempfile.TemporaryDirectory() as folder:
+                data = Path(folder)
+                rows = texts.real(asked.rows, data)
+                _write(data / work.data, "".join(json.dumps(row) + "\n" for row in rows))
+                found.append(measured(work, strategy, data, data, Path(home)))
+                print(json.dumps(found[-1]), flush=True)
+    return found
+
+
+def throughput(asked: Asked) -> dict[str, dict[str, float]]:
+    """Tokens a second of each contender, by strategy: the median of the rounds."""
+    command = [sys.executable, "-m", "benchmarks.throughput", "--lengths", "real"]
+    told = asked.out / "laps.json"
+    options = ["--rows", str(asked.rows), "--rounds", str(asked.rounds), "--json", str(told)]
+    subprocess.run([*command, *options, *(["--cpu"] if asked.cpu else [])], check=True)
+    kind = "cpu_seconds" if asked.cpu else "seconds"
+    return {
+        title: {
+            name: sorted(lap["tokens"] / lap[kind] for lap in laps)[len(laps) // 2]
+            for name, laps in race.items()
+        }
+        for title, race in json.loads(told.read_text(encoding="utf-8")).items()
+    }
+
+
+def sharing(asked: Asked) -> dict[str, float]:
+    """Seconds of a sweep of four trials, with one worker and with two on the same device."""
+    found = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        texts.real(asked.rows, folder)
+        for workers in ("1", "1", "2"):  # the first one prepares model and kernels
+            start = time.monotonic()
+            done = sweeper(
+                "run", "--new", "--model", MODEL, "--task", "instruction",
+                "--data", "functions.jsonl", "--strategies", "lora", "--trials", "4",
+                "--epochs", "1",
+                "--finalists", "1", "--confirmation-seeds", "1", "--generate-items", "0",
+                "--progress", "none", "--workers", workers, folder=folder, home=folder / "home",
+            )  # fmt: skip
+            if done.returncode:
+                raise SystemExit(f"the sweep failed:\n{(done.stdout + done.stderr)[-3000:]}")
+            found[workers] = time.monotonic() - start
+    return found
+
+
+def page(answers: dict[str, Any]) -> str:
+    """The answers in Markdown."""
+    trials = [
+        f"| {one['strategy']} | {_against(one, 'gib')} | {_against(one, 'seconds')} |"
+        if "error" not in one
+        else f"| {one['strategy']} | did not train: {one['error'][-1].strip()} | |"
+        for one in answers["strategies"]
+    ]
+    speeds = [
+        f"| {title} | {' | '.join(f'{rate:,.0f}' for rate in rates.values())} |"
+        for title, rates in answers["throughput"].items()
+    ]
+    one, two = answers["sharing"]["1"], answers["sharing"]["2"]
+    return "\n".join(
+        [
+            "```", answers["doctor"].rstrip(), "```", "",
+            "| strategy | GiB: measured, planned | seconds: measured, planned |", "|---|---|---|",
+            *trials, "",
+            f"| tokens a second | {' | '.join(next(iter(answers['throughput'].values())))} |",
+            "|---|---:|---:|---:|", *speeds, "",
+            f"Four trials of LoRA took {one:.0f} s with one worker, {two:.0f} s with two.", "",
+        ]
+    )  # fmt: skip
+
+
+def _against(row: dict[str, Any], unit: str) -> str:
+    low, high = (row[f"{end}_{unit}"] for end in ("low", "high"))
+    found = row[f"measured_{unit}"]
+    told = "not measured" if found is None else f"{found:.3g}"
+    return f"{told}, {row[f'planned_{unit}']:.3g} ({low:.3g}-{high:.3g})"
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Ask all questions that have no answer yet, then write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--reduced", action="store_true", help="little data, for a CPU")
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    rows, rounds = REDUCED if chosen.reduced else WHOLE
+    asked = Asked(chosen.out.resolve(), rows, rounds, cpu=chosen.reduced)
+    questions: tuple[Callable[[Asked], Any], ...] = (doctor, strategies, throughput, sharing)
+    answers = {}
+    for question in questions:
+        kept = asked.out / f"{question.__name__}.json"
+        if not kept.is_file():
+            _write(kept, json.dumps(question(asked), indent=1))
+        answers[question.__name__] = json.loads(kept.read_text(encoding="utf-8"))
+    _write(asked.out / "gpu.md", page(answers))
+    print(asked.out / "gpu.md")
+
+
+if __name__ == "__main__":
+    main()
