@@ -481,6 +481,12 @@ def _out_of_place(spec: Spec, document: Document, flags: Mapping[Path_, Any]) ->
         fix = "Leave it out, name a suite with --suite, or choose --task code."
         where = _where(path, document, flags)
         problems.append(Problem(f"run_generated_code in task {spec.task}", why, fix, where))
+    if spec.search.test_rules >= spec.search.trials:
+        path = ("search", "test_rules")
+        why = f"They are the last of {spec.search.trials} trials, and defaults come first."
+        fix = "Give a smaller number, or more --trials."
+        where = _where(path, document, flags)
+        problems.append(Problem(f"test_rules = {spec.search.test_rules}", why, fix, where))
     given = spec.data
     if given.corpus is not None and spec.task != "domain":
         why = "Only the domain task continues pretraining on a corpus."

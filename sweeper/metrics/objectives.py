@@ -41,6 +41,17 @@ def objective_of(spec: Spec) -> Objective:
         at = spec.places.where(("search", "target_loss"))
         why = f"Trials are compared by {given.name} here."
         problems.append(Problem("a target loss beside another objective", why, "Leave it out.", at))
+    if spec.search.stop_when_settled and not found.is_loss:
+        at = spec.places.where(("search", "stop_when_settled"))
+        why = (
+            f"What more trials gain is known for losses; trials are compared by {given.name} here."
+        )
+        what = "stop_when_settled beside another objective"
+        problems.append(Problem(what, why, "Leave it out.", at))
+    if spec.search.data_curve and not found.at_rungs:
+        at = spec.places.where(("search", "data_curve"))
+        why = f"It needs a loss or a score of each item; trials are compared by {given.name} here."
+        problems.append(Problem("a data curve of this objective", why, "Leave it out.", at))
     if problems:
         raise SpecError(problems)
     return found

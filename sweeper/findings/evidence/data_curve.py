@@ -109,6 +109,11 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> DataNeed |
     wanted = [trial for trial in run.trials if trial.parts]
     wanted.sort(key=lambda trial: trial.config.number != winner)
     metric = _metric(wanted, headline, loss_metric(run.plan.facts))
+    if metric is not headline and not run.plan.objective.is_loss:
+        return NotMeasured(
+            reason=f"Trials are compared by {run.plan.objective.title}, of which single items have "
+            "no score. A data curve needs a loss or such scores."
+        )
     rows = run.plan.facts.data.train_rows
     curves = [found for trial in wanted if (found := _curve(trial, rows, metric)) is not None]
     if not part_sizes(rows):
