@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from scipy.optimize import least_squares
-from sweeper.training.probes.random_model import random_model
 
 from sweeper.evaluation.judge import autocast
 from sweeper.facts.machine.detect import processor
@@ -32,6 +31,7 @@ from sweeper.spec import ModelSpec
 from sweeper.training.dryrun.models import config_of
 from sweeper.training.loop.fast_steps import quick_steps
 from sweeper.training.probes import calibrate, training_step
+from sweeper.training.probes.training_step import random_model
 
 MINILM, SMOLLM = "sentence-transformers/all-MiniLM-L6-v2", "HuggingFaceTB/SmolLM2-135M"
 QV, QKVO = ("q_proj", "v_proj"), ("q_proj", "k_proj", "v_proj", "o_proj")
