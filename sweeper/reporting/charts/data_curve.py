@@ -9,7 +9,7 @@ import altair as alt
 from sweeper.findings import words
 from sweeper.findings.record import DataNeed
 from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import INK, MUTED, PAPER, Sheet, plain, shaped
+from sweeper.reporting.charts.draw import INK, MUTED, PAPER, Sheet, marks, plain
 from sweeper.reporting.charts.scales import Scale, dodge, fit
 from sweeper.reporting.palette import look
 
@@ -55,15 +55,7 @@ def data_chart(need: DataNeed, description: str) -> Panel:
         line = sheet.chart(found).mark_line(strokeWidth=2)
         dash = alt.StrokeDash("dash:N", scale=None)
         chart = chart + line.encode(x=x, y=y, color=plain("color"), strokeDash=dash)
-    dots = sheet.chart(points).mark_point(opacity=1, size=46, strokeWidth=1.5)
-    chart = chart + dots.encode(
-        x=x,
-        y=y,
-        stroke=alt.Stroke("color:N", scale=None),
-        fill=alt.Fill("fill:N", scale=None),
-        shape=shaped("shape"),
-        description="trial:N",
-    )
+    chart = chart + marks(sheet, points, x, y, size=46)
     chart = chart + _labels(sheet, [found[-1] for found, _ in rows], x, y_scale)
     chart = chart.properties(width=_WIDTH, height=_HEIGHT)
     return Panel(sheet.draw(chart, "Validation score by training rows", description), wide=True)

@@ -149,6 +149,22 @@ def whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
     )
 
 
+def marks(sheet: Sheet, rows: Rows, x: Any, y: Any, size: int) -> Any:
+    """A mark for each row, in the shape, outline and fill that the row has."""
+    return (
+        sheet.chart(rows)
+        .mark_point(size=size, opacity=1, strokeWidth=1.5)
+        .encode(
+            x=x,
+            y=y,
+            stroke=alt.Stroke("color:N", scale=None),
+            fill=alt.Fill("fill:N", scale=None),
+            shape=shaped("shape"),
+            description="trial:N",
+        )
+    )
+
+
 def inside(rows: Sequence[dict[str, Any]], scale: Scale) -> list[dict[str, Any]]:
     """The rows whose ``y`` lies on the axis."""
     return [row for row in rows if not scale.off(row["y"])]

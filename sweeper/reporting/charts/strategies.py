@@ -11,7 +11,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings, TrialRow
 from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import MUTED, Sheet, arrows, inside, shaped, whiskers
+from sweeper.reporting.charts.draw import MUTED, Sheet, arrows, inside, marks, whiskers
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.charts.search import HEIGHT, value_title
 from sweeper.reporting.palette import look
@@ -63,8 +63,8 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
         sheet, [r for r in rows if r["best"]], x, y_scale
     )
     seen = inside(rows, y_scale)
-    chart = chart + _points(sheet, [r for r in seen if r["best"]], x, y, 110)
-    chart = chart + _points(sheet, [r for r in seen if not r["best"]], x, y, 30)
+    chart = chart + marks(sheet, [r for r in seen if r["best"]], x, y, 110)
+    chart = chart + marks(sheet, [r for r in seen if not r["best"]], x, y, 30)
     chart = chart + arrows(sheet, rows, x, y, y_scale)
     if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
         chart = chart + _limit(sheet, cost.limit, cost.limit_label, x)
@@ -139,21 +139,6 @@ def _row(
         "shape": style.shape,
         "trial": str(trial.number),
     }
-
-
-def _points(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any, size: int) -> Any:
-    return (
-        sheet.chart(rows)
-        .mark_point(size=size, opacity=1, strokeWidth=1.5)
-        .encode(
-            x=x,
-            y=y,
-            stroke=alt.Stroke("color:N", scale=None),
-            fill=alt.Fill("fill:N", scale=None),
-            shape=shaped("shape"),
-            description="trial:N",
-        )
-    )
 
 
 def _front(sheet: Sheet, rows: list[dict[str, Any]], front: list[int], x: Any, y: Any) -> Any:
