@@ -49,7 +49,7 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     beaten = against_baseline is not None and against_baseline.outcome == "worse"
     kind: VerdictKind = "recommend" if beaten or (ahead and not cheaper) else "tie"
     sentence = (
-        _baseline_sentence(contest, baseline, against_baseline, chosen)
+        _baseline_sentence(run, contest, baseline, against_baseline, chosen)
         if cheaper and baseline and against_baseline
         else _trial_sentence(run, contest, chosen, rivals, ahead=ahead)
     )
@@ -163,6 +163,7 @@ def _cheaper_still(
         if other.seconds < baseline.seconds
         and (against := contest.against(other.name)) is not None
         and against.outcome != "better"
+        and not _leads(against, contest)
     ]
     if not cheaper:
         return []
@@ -173,17 +174,25 @@ def _cheaper_still(
     ]
 
 
+def _leads(against: Comparison, contest: Contest) -> bool:
+    """Whether the trial is ahead by the interval alone, without correction or margin."""
+    gap = against.difference
+    if contest.metric.higher_is_better:
+        return gap.low is not None and gap.low > 0
+    return gap.high is not None and gap.high < 0
+
+
 def _baseline_sentence(
-    contest: Contest, baseline: BaselineResult, against: Comparison, chosen: Finalist
+    run: RunFiles, contest: Contest, baseline: BaselineResult, against: Comparison, chosen: Finalist
 ) -> str:
     trial = f"trial {chosen.trial} ({words.short(chosen.strategy)})"
     gap = f"{trial} − {baseline.title} = {words.difference(against.difference, contest.metric)}"
     if _needed(against) is False:
         return f"You need not fine-tune: {baseline.title} does as well. On the test split {gap}."
     return (
-        f"Fine-tuning is not shown to pay: {baseline.title} cannot be told apart from the best of "
-        f"the trials and takes {units.duration(baseline.seconds)} to fit and score. "
-        f"On the test split {gap}."
+        f"Fine-tuning is not shown to pay: {baseline.title} is not shown to be worse than {trial} "
+        f"and takes {units.duration(baseline.seconds)} to fit and score. "
+        f"On the test split {gap}: {_outcome(run, against)}."
     )
 
 

@@ -1,9 +1,12 @@
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from sweeper.findings.compute import compute
+from sweeper.findings.figures import Interval
 from sweeper.findings.study.reading import read_run
+from sweeper.findings.verdict.verdict import _leads
 from sweeper.trials import BaselineResult, TestSeal, TrialResult
 
 WORDS_NEVER_USED = ("optimal", "proves", "significantly", "best model")
@@ -77,7 +80,26 @@ def test_a_baseline_that_does_as_well_means_that_one_need_not_fine_tune(contest)
     assert verdict.fine_tuning_needed is None
     assert verdict.kind == "tie"
     assert verdict.sentence.startswith("Fine-tuning is not shown to pay")
+    assert "is not shown to be worse than trial" in verdict.sentence
+    assert verdict.sentence.endswith(": within noise.")
     assert verdict.baseline_score is not None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "higher_is_better", "leads"),
+    [
+        (12.0, 54.0, True, True),
+        (-1.0, 54.0, True, False),
+        (-2.8, -0.7, False, True),
+        (0.7, 2.8, False, False),
+    ],
+)
+def test_a_baseline_that_is_behind_without_correction_is_not_named_as_cheaper(
+    low, high, higher_is_better, leads
+):
+    gap = SimpleNamespace(difference=Interval(value=(low + high) / 2, low=low, high=high))
+    contest = SimpleNamespace(metric=SimpleNamespace(higher_is_better=higher_is_better))
+    assert _leads(gap, contest) is leads
 
 
 def test_a_cheaper_baseline_that_is_tied_too_is_named_with_why_it_was_not_chosen(contest):
