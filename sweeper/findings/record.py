@@ -457,6 +457,7 @@ class NextStep(Record):
         "use",
         "more-data",
         "more-trials",
+        "more-finalists",
         "longer-training",
         "another-base",
         "more-test-rows",

@@ -13,7 +13,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import DataNeed, Findings, NextStep, TrialRow
 from sweeper.findings.verdict.reproduction import run_command
-from sweeper.findings.verdict.verdict import SEEDS_NEEDED
+from sweeper.findings.verdict.verdict import FINALISTS_NEEDED, SEEDS_NEEDED
 
 # A search whose best trial came in the last quarter of its trials had not settled. Common practice.
 _LATE_SHARE = 0.75
@@ -30,6 +30,7 @@ _TITLES: dict[str, str] = {
     "use": "use this model",
     "more-data": "more training rows",
     "more-trials": "more trials",
+    "more-finalists": "more finalists",
     "longer-training": "more epochs",
     "another-base": "another base model",
     "more-test-rows": "more test rows",
@@ -105,6 +106,9 @@ def _undecided(findings: Findings) -> NextStep | None:
     because = (
         f"{finalists} of {words.plural(findings.run.complete, 'completed trial')} cannot decide."
     )
+    if len(findings.finalists) == 1 and findings.run.complete > 1:
+        command = f"{_run(findings)} --new --finalists {FINALISTS_NEEDED}"
+        return NextStep(kind="more-finalists", because=because, command=command)
     return _twice_the_trials(findings, because)
 
 

@@ -110,6 +110,13 @@ def test_a_verdict_that_the_study_cannot_carry_takes_more_trials(plain):
     assert step.command.endswith("--new --trials 40")
 
 
+def test_one_finalist_of_several_trials_takes_another_finalist(plain):
+    alone = plain.model_copy(update={"finalists": plain.finalists[:1]})
+    step = next_step(with_verdict(alone, kind="insufficient"))
+    assert step.kind == "more-finalists"
+    assert step.command.endswith("--new --finalists 2")
+
+
 def test_a_trial_that_still_improved_is_to_be_trained_longer(plain):
     step = next_step(limited(plain, "best-at-last-step"))
     assert step.kind == "longer-training"
