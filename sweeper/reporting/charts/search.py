@@ -225,16 +225,25 @@ def reference_rules(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
+def line_labels(rules: Rows, scale: Scale) -> list[dict[str, Any]]:
+    """A label above each line, from the top; one for lines that are too close for two."""
+    labels: list[dict[str, Any]] = []
+    for rule in sorted(rules, key=lambda rule: -scale.place(rule["y"])):
+        place = scale.place(rule["y"])
+        if labels and labels[-1]["place"] - place < _LABEL_GAP:  # lines too close for two labels
+            labels[-1]["label"] += f", {rule['label']}"
+        else:
+            pixel = (1 - place) * HEIGHT - 6
+            labels.append({"label": rule["label"], "place": place, "pixel": pixel})
+    return labels
+
+
 def _reference(sheet: Sheet, rules: Rows, scale: Scale, span: float) -> Any:
-    places = dodge([scale.place(rule["y"]) for rule in rules], _LABEL_GAP)
-    rows = [
-        {**rule, "pixel": (1 - place) * HEIGHT - 6, "x": span}
-        for rule, place in zip(rules, places, strict=True)
-    ]
+    labels = [{**label, "x": span} for label in line_labels(rules, scale)]
     y = alt.Y("y:Q", scale=scale.altair())
-    lines = sheet.chart(rows).mark_rule(strokeDash=[2, 3], strokeWidth=1, color=MUTED).encode(y=y)
+    lines = sheet.chart(rules).mark_rule(strokeDash=[2, 3], strokeWidth=1, color=MUTED).encode(y=y)
     text = (
-        sheet.chart(rows)
+        sheet.chart(labels)
         .mark_text(align="right", dx=-2, fontSize=11, color=MUTED)
         .encode(x="x:Q", y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
     )
