@@ -417,7 +417,7 @@ class Owner:
         assert job.config is not None
         number = job.config.number
         reports = attempts.read_rungs(self._home(job))
-        end = End.of(job.config, result, reports, self.plan.objective)
+        end = End.of(result, reports, self.plan)
         self.search.tell(number, end)
         self.mirror.end(self.search.trial(number), _forgotten(result))
         self.state.end(number, result)

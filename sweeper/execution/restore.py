@@ -60,7 +60,7 @@ def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say:
         for report in reports:
             state.rung(report)
         rungs = [Rung.of(report, plan.objective) for report in reports]
-        end = End.of(config, result, reports, plan.objective)
+        end = End.of(result, reports, plan)
         search.restore([Restored(asked, rungs, end)])
         state.results[number] = result
     state.count()

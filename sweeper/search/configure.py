@@ -35,7 +35,6 @@ def configure(
     batch = int(parameters.get(BATCH, candidate.micro_batch * _accumulation(candidate)))
     micro, accumulation = split_batch(batch, candidate.micro_batch, candidate.gpus_per_trial)
     budget = trial_budget(plan, parameters)
-    allowed = plan.facts.aim.max_forgetting_points
     return TrialConfig(
         number=number,
         attempt=attempt,
@@ -59,7 +58,6 @@ def configure(
         sharding="fsdp" if candidate.gpus_per_trial > 1 else "none",
         keep_weights=True,
         checkpoints=_seconds(plan, candidate, budget) > LONG_TRIAL_SECONDS,
-        forgetting_limit=None if allowed is None else allowed / 100,
     )
 
 

@@ -18,7 +18,7 @@ from sweeper.search.problem import Problem, RungCount, Space, StrategySpace
 from sweeper.search.search import End, Rung, Search
 from sweeper.search.starts import Start
 from sweeper.spec import Scalar
-from sweeper.trials import State
+from sweeper.trials import State, within_limit
 
 __all__ = [
     "Diverged",
@@ -76,8 +76,7 @@ class Tried:
     @property
     def keeps(self) -> bool:
         """Whether it is within the limit, if there is one."""
-        excess = self.rungs[-1].excess if self.rungs else None
-        return excess is None or excess <= 0
+        return within_limit(self.rungs[-1].excess if self.rungs else None, 0.0)
 
 
 @dataclass(frozen=True)

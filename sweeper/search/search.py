@@ -38,7 +38,7 @@ from sweeper.search.rule_tests import RuleTest, rule_test
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.starts import Start
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems, Origin, RungReport, State, TrialConfig, TrialResult
+from sweeper.trials import FirstItems, Origin, RungReport, State, TrialResult
 
 
 @dataclass(frozen=True)
@@ -81,30 +81,20 @@ class End:
     validation_loss: float | None = None
 
     @classmethod
-    def of(
-        cls,
-        config: TrialConfig,
-        result: TrialResult,
-        reports: Sequence[RungReport],
-        objective: Objective = LOSS,
-    ) -> End:
-        """Of a trial of a run.
-
-        Args:
-            reports: Its rungs; a pruned trial counts with the last one's loss.
-            objective: What the study improves.
-        """
+    def of(cls, result: TrialResult, reports: Sequence[RungReport], plan: Plan) -> End:
+        """The end of a trial of a run, whose last report's loss counts if it was pruned."""
+        objective = plan.objective
         loss = objective.cost_of(result) if result.state == "COMPLETE" else None
         if result.state == "PRUNED" and reports:
             last = Rung.of(reports[-1], objective).loss
             loss = last if math.isfinite(last) else None
-        points, limit = result.forgetting_points, config.forgetting_limit
+        points, limit = result.forgetting_points, plan.facts.aim.max_forgetting_points
         return cls(
             state=result.state,
             loss=loss,
             seconds=result.training_seconds + result.evaluation_seconds + result.setup_seconds,
             failure=result.failure.kind if result.failure else "",
-            excess=None if points is None or limit is None else points / 100 - limit,
+            excess=None if points is None or limit is None else (points - limit) / 100,
             validation_loss=None if objective.is_loss else result.validation_loss,
         )
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 
 import pytest
 from curve_backend import ITEMS, make_plan
@@ -39,7 +38,6 @@ def test_a_configuration_holds_the_candidates_set_up_and_the_plans_budget() -> N
     assert config.parameters == parameters
     assert (config.budget.rungs, config.budget.epochs) == (8, 2.0)
     assert config.keep_weights
-    assert config.forgetting_limit is None
 
 
 def test_a_trial_of_fewer_epochs_has_that_part_of_the_budget() -> None:
@@ -55,17 +53,6 @@ def test_a_trial_of_fewer_epochs_has_that_part_of_the_budget() -> None:
     budget = config.budget
     assert (budget.epochs, budget.rungs, budget.full_tokens) == (0.5, 2, 2500)
     assert budget.rung_items == rung_items(plan)
-
-
-def test_a_trial_is_held_to_the_users_limit_whatever_its_own_is() -> None:
-    plan = make_plan()
-    aim = plan.facts.aim.model_copy(update={"max_forgetting_points": 5.0})
-    plan = plan.model_copy(update={"facts": plan.facts.model_copy(update={"aim": aim})})
-    full = plan.candidate("full")
-    own = {**full.defaults(), "general_loss_limit": math.inf}
-    config = configure(plan, full, own, number=0, attempt=1, origin="user")
-    assert config.forgetting_limit == 0.05
-    assert config.parameters["general_loss_limit"] == math.inf
 
 
 def test_without_a_batch_parameter_the_candidates_own_batch_is_kept() -> None:
