@@ -5,7 +5,7 @@ import json
 import pytest
 from curve_backend import make_plan
 
-from sweeper.search.configure import configure
+from sweeper.execution.next_attempt import configure
 from sweeper.trials import TrialConfig, within_limit
 
 

@@ -27,12 +27,12 @@ from transformers import (
 from benchmarks.live.by_sweeper import MODEL, STRATEGY
 from benchmarks.live.record import Winner
 from sweeper.evaluation.judge import Judge, autocast
+from sweeper.execution.next_attempt import configure
 from sweeper.facts.gather import gather
 from sweeper.facts.record import Split
 from sweeper.hyperparameters import BATCH
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Half, Parameter, autocast_dtype
-from sweeper.search.configure import configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.base import Evaluation

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import CONFIG, RESULT, WEIGHTS, attempt_folder, attempts_of
 from sweeper.execution.state.run_state import RunState
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
-from sweeper.search.configure import configure
 from sweeper.search.loss_model.observations import FAILURE, ORIGIN, VALIDATION_LOSS
 from sweeper.search.search import Asked, End, Restored, Rung, Search
 from sweeper.spec import Scalar
