@@ -16,7 +16,7 @@ from sweeper.execution.state.work_items import WorkItem
 from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER
 from sweeper.plans import Candidate, Plan
 from sweeper.search import optuna_space
-from sweeper.search.problem import rungs_of
+from sweeper.search.optuna_space import rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import Origin, RungReport, TrialBudget, TrialConfig
 

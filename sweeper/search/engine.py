@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import best_so_far
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
-from sweeper.search.problem import Problem, RungCount, Space, StrategySpace
+from sweeper.search.optuna_space import Problem, RungCount, Space, StrategySpace
 from sweeper.search.search import End, Rung, Search
 from sweeper.search.starts import Start
 from sweeper.spec import Scalar

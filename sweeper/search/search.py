@@ -32,7 +32,7 @@ from sweeper.search.loss_model.observations import (
 )
 from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.problem import AnyCandidate, Problem, objective_of
+from sweeper.search.optuna_space import AnyCandidate, Problem, objective_of
 from sweeper.search.pruner import Judgement, judge
 from sweeper.search.rule_tests import RuleTest, rule_test
 from sweeper.search.sampler import SweeperSampler

@@ -16,8 +16,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.objective import LOSS, Objective
-from sweeper.search.optuna_space import STRATEGY
-from sweeper.search.problem import Full, rungs_of
+from sweeper.search.optuna_space import STRATEGY, Full, rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems, within_limit
 
