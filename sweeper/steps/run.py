@@ -368,7 +368,7 @@ def set_aside(folder: RunFolder, tell: Tell) -> None:
     tell(f"The earlier run is now {aside}.")
 
 
-def judge(ended: Ended, fail_under: float | None) -> None:
+def check_results(ended: Ended, fail_under: float | None) -> None:
     """Check the results of a sweep that was not interrupted.
 
     Raises:
