@@ -1,7 +1,4 @@
-"""Lines about work that takes longer than two seconds: what it is, and how much of it is done.
-
-Knows nothing of what the work is, nor where lines go: a command prints them, a library is silent.
-"""
+"""Lines about work that takes longer than two seconds: what it is, and how much of it is done."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""From events and the run's state to ``status.json``: work, progress, remaining time.
-
-Knows nothing about how anything is run.
-"""
+"""From events and the run's state to ``status.json``: work, progress, remaining time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which configurations are trained again, their order, and which one is recommended.
 
-Everything is decided on validation, before the test split is opened. Knows no Optuna.
+Everything is decided on validation, before the test split is opened.
 """
 
 from __future__ import annotations

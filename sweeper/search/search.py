@@ -1,8 +1,7 @@
 """The search of one study: ask for a trial, report its rungs, tell its end.
 
 All of it lies in memory and belongs to one caller. What happened before is restored from wherever
-the caller keeps it; given seed, number and earlier trials the next choice is the same. Knows
-nothing about workers, storages or files.
+the caller keeps it; given seed, number and earlier trials the next choice is the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Records of finished studies in ``SWEEPER_HOME``, and hints for new ones from them.
 
-Small records of facts and best configurations: no rows, no class names, no paths. Knows files and
-facts; how a hint is used is the sampler's business.
+Small records of facts and best configurations: no rows, no class names, no paths.
 """
 
 from __future__ import annotations

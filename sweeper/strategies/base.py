@@ -1,7 +1,7 @@
 """The interface of a strategy: which weights train, at which rates, and how they are saved.
 
-A strategy knows a base model and its own parameters. It knows nothing of tasks, data, trials or
-the search: the classification head, if there is one, is trained beside whatever it does.
+The classification head, if there is one, belongs to the task and is trained beside the strategy's
+weights.
 """
 
 from __future__ import annotations

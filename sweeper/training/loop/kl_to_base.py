@@ -1,7 +1,4 @@
-"""The base model's outputs for a KL penalty during training.
-
-Knows how each strategy gets back to its base. Knows nothing of optimizers or trials.
-"""
+"""The base model's outputs for a KL penalty during training."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""transformers' Trainer with the task's loss, the strategy's optimizer groups and our order.
-
-Knows nothing of rungs, reports or trials; callbacks do.
-"""
+"""transformers' Trainer with the task's loss, the strategy's optimizer groups and our order."""
 
 from __future__ import annotations
 
