@@ -1,4 +1,7 @@
-"""Lines about work that takes longer than two seconds: what it is, and how much of it is done."""
+"""Lines about work that takes longer than two seconds: what it is, and how much of it is done.
+
+A command prints the lines; without a listener they are dropped.
+"""
 
 from __future__ import annotations
 

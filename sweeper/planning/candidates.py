@@ -1,4 +1,4 @@
-"""One pair of model and strategy: a candidate with parameters, set-up and costs, or rejected."""
+"""One pair of model and strategy: a candidate with its set-up and costs, or rejected."""
 
 from __future__ import annotations
 

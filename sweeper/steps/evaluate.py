@@ -1,4 +1,7 @@
-"""The steps of scoring models on a suite, for ``sweeper evaluate`` and at the end of a sweep."""
+"""The steps of scoring models on a suite, for ``sweeper evaluate`` and at the end of a sweep.
+
+Scoring itself needs torch and happens in a process of its own.
+"""
 
 from __future__ import annotations
 

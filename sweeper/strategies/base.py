@@ -1,7 +1,6 @@
 """The interface of a strategy: which weights train, at which rates, and how they are saved.
 
-The classification head, if there is one, belongs to the task and is trained beside the strategy's
-weights.
+It does not depend on the task: a classification head, if there is one, is trained beside it.
 """
 
 from __future__ import annotations

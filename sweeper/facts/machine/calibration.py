@@ -1,6 +1,6 @@
 """The measured speed of this machine's processor, in the cache folder, one file a machine.
 
-``python -m sweeper.training.probes.calibrate`` measures and writes it.
+``python -m sweeper.training.probes.calibrate`` measures and writes.
 """
 
 from __future__ import annotations

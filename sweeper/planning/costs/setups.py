@@ -1,4 +1,4 @@
-"""From a configuration to the set-up that its time depends on."""
+"""From a configuration to the set-up that its time and memory depend on."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Fits a strategy to the device: micro-batch, accumulation, checkpointing, precision, GPUs.
 
-Of the set-ups that fit, the fastest is taken.
+Of the set-ups that fit it takes the fastest.
 """
 
 from __future__ import annotations
