@@ -28,7 +28,7 @@ from sweeper.declared.files import strategy_files
 from sweeper.exporting.configuration import targets
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
-from sweeper.planning.rulebook.shared_parameters import SHARED
+from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
 from sweeper.views.plan_view import scalar

@@ -292,7 +292,7 @@ def run(
     if (number := ended.outcome.signal) is not None:
         text = f"{ended.folder.path} was interrupted; the same call continues it"
         raise KeyboardInterrupt(text) if number == signal.SIGINT else SystemExit(128 + number)
-    steps.judge(ended, fail_under)
+    steps.check_results(ended, fail_under)
     return Run(ended.folder.path, ended.findings)
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -79,11 +79,13 @@ class TrialConfig(Artifact):
     sharding: Literal["none", "fsdp"] = "none"
     keep_weights: bool = False
     checkpoints: bool = Field(False, description="save one at each rung, to continue from")
-    forgetting_limit: float | None = Field(
-        None, description="nats per token that general text may lose; None where there is no limit"
-    )
     tests_rule: str = Field("", description="the rule that it was made to test, by id")
     memory_note: str = Field("", description="why the batches are smaller than planned")
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Older configurations repeat the plan's limit on forgetting."""
+        return {name: value for name, value in fields.items() if name != "forgetting_limit"}
 
     def memory_setup(self) -> str:
         """Names all that a trial's memory depends on, batches aside."""
@@ -325,6 +327,19 @@ class TrialResult(Artifact):
         if self.general_loss is None or self.general_loss_base is None:
             return None
         return 100 * (self.general_loss - self.general_loss_base)
+
+
+def within_limit(lost: float | None, limit: float | None) -> bool:
+    """Whether so much forgetting is within the user's limit (``--max-forgetting``).
+
+    True without a limit or a measurement. Given the mean, it decides which weights and trials are
+    preferred; given the low end of the interval, whether a trial is stopped and the gate fails.
+
+    Args:
+        lost: The loss of general capability, in points or in nats per token.
+        limit: In the same unit.
+    """
+    return limit is None or lost is None or lost <= limit
 
 
 AttemptEndKind = Literal[

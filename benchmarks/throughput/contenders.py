@@ -28,10 +28,10 @@ from transformers import (
 )
 
 from sweeper.backend import Decision
+from sweeper.execution.next_attempt import configure
 from sweeper.facts.gather import gather
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
-from sweeper.search.configure import configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.strategies.targets import target_modules

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.table import HEAD, read
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import StrategySummary
@@ -25,7 +26,6 @@ from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.verdict import verdict
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search.configure import configure
 from sweeper.search.finalists import Contender, choose, order, recommend
 from sweeper.trials import BaselineResult, TestScore, TestSeal, TrialConfig, TrialResult
 

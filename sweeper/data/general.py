@@ -1,6 +1,6 @@
 """General text or instructions: a part to replay in training, and a small part to measure with.
 
-What is measured with is never trained on. Knows words and hashes, neither tokenizers nor models.
+What is measured with is never trained on.
 """
 
 from __future__ import annotations

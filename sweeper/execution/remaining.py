@@ -1,7 +1,4 @@
-"""The remaining time of a run, from trials that ended and what the plan says of the rest.
-
-Knows the plan and results; knows nothing of workers or of what runs right now.
-"""
+"""The remaining time of a run, from trials that ended and what the plan says of the rest."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from sweeper.findings.evidence.first_stage import (
     first_stage_sentence,
 )
 from sweeper.findings.evidence.gains import gain_pairs, gains, last_useful_trial
-from sweeper.findings.evidence.paired_trials import judge
+from sweeper.findings.evidence.paired_trials import compare_pairs
 from sweeper.findings.evidence.parameters import parameter_findings
 from sweeper.findings.evidence.predicted import predictions
 from sweeper.findings.evidence.rules import rule_findings, rule_pairs
@@ -61,7 +61,7 @@ def findings_of(run: RunFiles) -> Findings:
     contest = hold_contest(run)
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     decided = verdict(run, summary, contest)
-    judged = judge(
+    judged = compare_pairs(
         gain_pairs(run), first_stage_pairs(run), augmentation_pairs(run), rule_pairs(run)
     )
     parameters = parameter_findings(run, judged)

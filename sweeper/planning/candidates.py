@@ -1,16 +1,16 @@
-"""One pair of model and strategy: a candidate with its set-up and costs, or rejected.
-
-Knows what the rules made of a strategy and asks the fitting for the rest; ranks nothing.
-"""
+"""One pair of model and strategy: a candidate with its set-up and costs, or rejected."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
-from sweeper.hyperparameters import EPOCHS
+from sweeper.hyperparameters import CLASS_WEIGHT, EPOCHS, KL, PATIENCE, REPLAY
 from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import Setup
 from sweeper.planning.budget.epochs import with_epochs
 from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
@@ -18,12 +18,6 @@ from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.declared_parameters import followed, unsettled, with_declared
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, TrialTokens, fit
-from sweeper.planning.fitting.fitted_parameters import (
-    widened_within,
-    with_choices,
-    within,
-    without_shards,
-)
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.effects import fill
@@ -32,7 +26,7 @@ from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.plans import Candidate, Duration, MemoryEstimate, Parameter, Rejected
-from sweeper.spec import Spec
+from sweeper.spec import Spec, TrainingSpec
 
 NOT_ASKED_FOR = "not among the requested strategies"
 FP16 = (
@@ -47,6 +41,8 @@ PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
     "lost in rounding (bfloat16 has 8 significant bits)"
 )
+# Numbers that memory grows with and that the search may widen.
+GROWING = ("r", "num_virtual_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +129,7 @@ def fitted(
         )
         remedy = "shorten texts (--max-length)"
         return _rejected(base, name, why, "", "the model's context", remedy)
-    parameters = within(parameters, "num_virtual_tokens", room)
+    parameters = held_to(parameters, "num_virtual_tokens", room)
     return parameters, fit(
         rated.strategy,
         parameters,
@@ -151,6 +147,81 @@ def settled_parameters(
     """The parameters that rules and request give a strategy, before the device is considered."""
     parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec.training)
     return with_declared(rated, parameters, spec, base.values)
+
+
+def with_choices(
+    parameters: Mapping[str, Parameter], training: TrainingSpec
+) -> dict[str, Parameter]:
+    """The parameters with the user's own values, which are not searched."""
+    found = dict(parameters)
+    wanted = {
+        REPLAY: training.replay_share,
+        KL: training.kl_weight,
+        PATIENCE: training.early_stopping_patience,
+        CLASS_WEIGHT: training.class_weight,
+    }
+    for name, value in wanted.items():
+        old = found.get(name)
+        if old is None or value is None:
+            continue
+        update: dict[str, object] = {"default": value, "searched": False, "prior": None}
+        if old.choices is not None:
+            allowed = dict.fromkeys((*(old.allowed_choices or ()), value))
+            update |= {"choices": (value,), "allowed_choices": tuple(allowed)}
+        else:
+            update |= {"low": value, "high": value}
+        update |= {"source": "the request", "why": "The requested value."}
+        found[name] = old.model_copy(update=update)
+    return found
+
+
+def without_shards(parameters: Mapping[str, Parameter], setup: Setup) -> dict[str, Parameter]:
+    """The parameters without a KL penalty where the model is spread over several GPUs.
+
+    There the base's own forward pass is not possible beside the model's.
+    """
+    if setup.gpus == 1:
+        return dict(parameters)
+    return {name: one for name, one in parameters.items() if name != KL}
+
+
+def held_to(parameters: Mapping[str, Parameter], name: str, most: float) -> dict[str, Parameter]:
+    """The parameters with one of them held to at most ``most``, in both of its ranges."""
+    old = parameters.get(name)
+    if old is None or old.allowed_high is None or old.allowed_high <= most:
+        return dict(parameters)
+    high = min(old.high if old.high is not None else most, most)
+    default = min(float(old.default), high)
+    update: dict[str, Any] = {
+        "allowed_high": most,
+        "high": high,
+        "default": round(default) if old.kind == "int" else default,
+    }
+    return {**parameters, name: old.model_copy(update=update)}
+
+
+def widened_within(
+    parameters: Mapping[str, Parameter], found: Fit, model: ModelFacts, hardware: HardwareFacts
+) -> dict[str, Parameter]:
+    """The parameters with their allowed ranges cut to what the device can hold.
+
+    The best-practice range fits already; what lies beyond it is tried in halvings from the top.
+    """
+    held = dict(parameters)
+    for name in GROWING:
+        parameter = held.get(name)
+        if parameter is None or parameter.high is None or parameter.allowed_high is None:
+            continue
+        most = parameter.allowed_high
+        while most > parameter.high and not _fits(found, name, most, model, hardware):
+            most = max(float(int(most) // 2), parameter.high)
+        held = held_to(held, name, most)
+    return held
+
+
+def _fits(found: Fit, name: str, value: float, model: ModelFacts, hardware: HardwareFacts) -> bool:
+    setup = replace(found.heaviest_setup, **{name: int(value)})  # type: ignore[arg-type]
+    return estimate(model, setup, hardware.memory_gib).high_gib <= hardware.memory_gib
 
 
 def _least(prompt: Parameter) -> float:

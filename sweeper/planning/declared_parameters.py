@@ -33,9 +33,12 @@ from sweeper.memory.linear_layers import (
 from sweeper.parameter_forms import unlike
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of, written
 from sweeper.planning.rulebook.named_facts import Values
-from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
 from sweeper.planning.rulebook.rules import RuleBook
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import (
+    ChoiceParameter,
+    DeclaredStrategy,
+    NumberParameter,
+)
 from sweeper.plans import DECLARED, Candidate, Parameter, Reason, Rejected
 from sweeper.spec import EVERY_STRATEGY, MODULE_PARAMETERS, ParameterSpec, Scalar, Spec
 

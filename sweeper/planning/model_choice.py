@@ -16,8 +16,8 @@ from sweeper import units
 from sweeper.errors import NothingFits, RuleError, SpecError
 from sweeper.facts.record import Facts
 from sweeper.planning.planner import plan_with, with_threshold
-from sweeper.planning.rulebook.parameters import Text
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.strategy_files import Text
 from sweeper.plans import ModelChoice, ModelOption, Plan, Reason
 from sweeper.resources import search_spaces
 from sweeper.spec import ModelSpec, Spec, Task

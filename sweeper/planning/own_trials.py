@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.hyperparameters import EPOCHS, near_parameter
 from sweeper.planning.declared_parameters import as_kind, same, value_problems
-from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
 from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.planning.rulebook.strategy_files import ChoiceParameter, NumberParameter
 from sweeper.plans import Candidate, Parameter, Rejected
 from sweeper.spec import OwnTrial, Scalar, Spec
 

@@ -1,6 +1,6 @@
 """Which configurations are trained again, their order, and which one is recommended.
 
-Everything is decided on validation, before the test split is opened. Knows no Optuna.
+Everything is decided on validation, before the test split is opened.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from sweeper.objective import LOSS, Objective
-from sweeper.trials import TrialResult
+from sweeper.trials import TrialResult, within_limit
 
 Losses = NDArray[np.float64]
 
@@ -48,17 +48,12 @@ def choose(
         (number for number, cost in costs.items() if math.isfinite(cost)),
         key=lambda number: (costs[number], number),
     )
-    kept = [one for one in ranked if within(results[one].forgetting_points, limit)]
+    kept = [one for one in ranked if within_limit(results[one].forgetting_points, limit)]
     if len(kept) < len(ranked):
         return _places(kept, strategies, n) + _places(
             [number for number in ranked if number not in kept], strategies, n - len(kept)
         )
     return _places(ranked, strategies, n)
-
-
-def within(points: float | None, limit: float | None) -> bool:
-    """Whether so much forgetting is allowed; true if it was not measured."""
-    return limit is None or points is None or points <= limit
 
 
 def _places(ranked: Sequence[int], strategies: Mapping[int, str], n: int) -> list[int]:
@@ -114,7 +109,7 @@ def recommend(contenders: Sequence[Contender], seed: int, limit: float | None = 
     """
     if not contenders:
         return None
-    kept = [one for one in contenders if within(one.forgetting_points, limit)]
+    kept = [one for one in contenders if within_limit(one.forgetting_points, limit)]
     if not kept:
         return min(contenders, key=lambda one: (one.forgetting_points or 0.0, one.trial)).trial
     best, *others = order(kept)

@@ -34,8 +34,7 @@ from sweeper.search.loss_model.observations import (
     observation,
     rung_losses,
 )
-from sweeper.search.optuna_space import STRATEGY, candidates
-from sweeper.search.problem import Problem, objective_of
+from sweeper.search.optuna_space import STRATEGY, Problem, candidates, objective_of
 from sweeper.spec import Scalar
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is

@@ -1,8 +1,7 @@
 """The search of one study: ask for a trial, report its rungs, tell its end.
 
 All of it lies in memory and belongs to one caller. What happened before is restored from wherever
-the caller keeps it; given seed, number and earlier trials the next choice is the same. Knows
-nothing about workers, storages or files.
+the caller keeps it; given seed, number and earlier trials the next choice is the same.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ from sweeper.search.loss_model.observations import (
 )
 from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.problem import AnyCandidate, Problem, objective_of
+from sweeper.search.optuna_space import AnyCandidate, Problem, objective_of
 from sweeper.search.pruner import Judgement, judge
 from sweeper.search.rule_tests import RuleTest, rule_test
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.starts import Start
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems, Origin, RungReport, State, TrialConfig, TrialResult
+from sweeper.trials import FirstItems, Origin, RungReport, State, TrialResult
 
 
 @dataclass(frozen=True)
@@ -81,30 +80,20 @@ class End:
     validation_loss: float | None = None
 
     @classmethod
-    def of(
-        cls,
-        config: TrialConfig,
-        result: TrialResult,
-        reports: Sequence[RungReport],
-        objective: Objective = LOSS,
-    ) -> End:
-        """Of a trial of a run.
-
-        Args:
-            reports: Its rungs; a pruned trial counts with the last one's loss.
-            objective: What the study improves.
-        """
+    def of(cls, result: TrialResult, reports: Sequence[RungReport], plan: Plan) -> End:
+        """The end of a trial of a run, whose last report's loss counts if it was pruned."""
+        objective = plan.objective
         loss = objective.cost_of(result) if result.state == "COMPLETE" else None
         if result.state == "PRUNED" and reports:
             last = Rung.of(reports[-1], objective).loss
             loss = last if math.isfinite(last) else None
-        points, limit = result.forgetting_points, config.forgetting_limit
+        points, limit = result.forgetting_points, plan.facts.aim.max_forgetting_points
         return cls(
             state=result.state,
             loss=loss,
             seconds=result.training_seconds + result.evaluation_seconds + result.setup_seconds,
             failure=result.failure.kind if result.failure else "",
-            excess=None if points is None or limit is None else points / 100 - limit,
+            excess=None if points is None or limit is None else (points - limit) / 100,
             validation_loss=None if objective.is_loss else result.validation_loss,
         )
 

@@ -1,7 +1,4 @@
-"""The first trials of a study: defaults, then the user's own configurations.
-
-Pure. Knows nothing about results.
-"""
+"""The first trials of a study: defaults, then the user's own configurations."""
 
 from __future__ import annotations
 

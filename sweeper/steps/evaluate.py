@@ -1,7 +1,6 @@
 """The steps of scoring models on a suite, for ``sweeper evaluate`` and at the end of a sweep.
 
-Knows what is to be scored and what must be right before that; scoring itself needs torch and
-happens in a process of its own.
+Scoring itself needs torch and happens in a process of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from sweeper.extras import install_command, missing
 from sweeper.facts.record import SuiteFacts
 from sweeper.findings.forgetting_record import Forgetting
 from sweeper.findings.record import Findings
-from sweeper.findings.verdict.forgetting import beyond
 from sweeper.findings.verdict.forgetting_words import amount, figures, limit_text, lost
 from sweeper.plans import Plan
 from sweeper.processes.suite_process import score
@@ -33,7 +31,7 @@ from sweeper.suite.scores import (
     checked_file,
     evaluations,
 )
-from sweeper.trials import TestSeal, TrialConfig
+from sweeper.trials import TestSeal, TrialConfig, within_limit
 from sweeper.views.work_progress import Lines, sentence
 
 
@@ -205,7 +203,7 @@ def gate(findings: Findings, trials: Sequence[int], limit: float) -> None:
                 fix="See what to do about it in the report's section on forgetting.",
             )
             for name, interval, unit in found
-            if beyond(interval, limit)
+            if not within_limit(interval.low, limit)
         ]
     if problems:
         raise GateFailed(problems)

@@ -1,7 +1,4 @@
-"""The steps of ``sweeper run``: facts and plan before anything is written, then the sweep.
-
-Knows the order of the stages; each stage knows its own work.
-"""
+"""The steps of ``sweeper run``: facts and plan before anything is written, then the sweep."""
 
 from __future__ import annotations
 
@@ -368,7 +365,7 @@ def set_aside(folder: RunFolder, tell: Tell) -> None:
     tell(f"The earlier run is now {aside}.")
 
 
-def judge(ended: Ended, fail_under: float | None) -> None:
+def check_results(ended: Ended, fail_under: float | None) -> None:
     """Check the results of a sweep that was not interrupted.
 
     Raises:

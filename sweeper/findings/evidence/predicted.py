@@ -1,7 +1,4 @@
-"""Planned beside measured figures: times of trials and phases, peaks, energy and money.
-
-Knows the plan and the results; corrects nothing.
-"""
+"""Planned beside measured figures: times of trials and phases, peaks, energy and money."""
 
 from __future__ import annotations
 

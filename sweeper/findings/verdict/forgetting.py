@@ -14,7 +14,6 @@ from pathlib import Path
 
 from scipy import special
 
-from sweeper.errors import UsageError
 from sweeper.evaluation.resampling import CONFIDENCE
 from sweeper.evaluation.significance import (
     Estimate,
@@ -35,7 +34,6 @@ from sweeper.findings.study.scores import interval
 from sweeper.jsontext import object_of
 from sweeper.suite.scores import ModelScores, TaskScores, evaluations
 from sweeper.textfile import read_text
-from sweeper.yamlfile import parse
 
 # The share of studies in which a difference of the size called detectable would be seen.
 POWER = 0.8
@@ -52,7 +50,7 @@ def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasur
     if not tasks and not trials:
         return _not_measured(run)
     return Forgetting(
-        limit_points=limit_of(run),
+        limit_points=run.limit_points,
         recommended_trial=recommended,
         tasks=tasks,
         trials=trials,
@@ -79,24 +77,6 @@ def _not_measured(run: RunFiles) -> NotMeasured:
         reason=f"{missing} To score it, choose tasks of lm-eval and give their folder to "
         "sweeper evaluate with --suite (docs/forgetting.md)."
     )
-
-
-def limit_of(run: RunFiles) -> float | None:
-    """The user's limit in points. It may change between calls of one run."""
-    try:
-        spec = parse(run.spec_yaml, str(run.folder.spec)).data
-    except UsageError:
-        spec = None
-    aim = spec.get("aim") if isinstance(spec, dict) else None
-    value = aim.get("max_forgetting_points") if isinstance(aim, dict) else None
-    if isinstance(value, int | float):
-        return float(value)
-    return run.plan.facts.aim.max_forgetting_points
-
-
-def beyond(found: Interval, limit: float) -> bool:
-    """Whether more than the limit was lost beyond noise: the whole interval lies above it."""
-    return found.low is not None and found.low > limit
 
 
 def with_forgetting(

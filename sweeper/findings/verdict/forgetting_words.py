@@ -7,6 +7,7 @@ from typing import Literal
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.forgetting_record import Forgetting, GeneralTask
+from sweeper.trials import within_limit
 
 Unit = Literal["points", "nats/token"]
 
@@ -105,7 +106,7 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
     found = figures(measured, trial)
     if not found:
         return f"What trial {trial} lost was not measured, so the limit was not checked."
-    over = [name for name, one, _ in found if one.low is not None and one.low > limit]
+    over = [name for name, one, _ in found if not within_limit(one.low, limit)]
     within = [name for name, one, _ in found if one.high is not None and one.high <= limit]
     unsettled = [one for one in found if one[0] not in (*over, *within)]
     above = [f"{name}, {lost(one, unit)}" for name, one, unit in unsettled if one.value > limit]

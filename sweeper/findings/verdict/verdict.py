@@ -17,9 +17,7 @@ from sweeper.findings.study.metric import loss_metric, margin, objective_metric,
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval, model_title, test_scores, trial_name
 from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
-from sweeper.findings.verdict.forgetting import limit_of
-from sweeper.search.finalists import within
-from sweeper.trials import BaselineResult
+from sweeper.trials import BaselineResult, within_limit
 
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
 SEEDS_NEEDED = 3
@@ -281,10 +279,11 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
 
 def _best_so_far(run: RunFiles) -> TrialFiles:
     """The lowest validation loss among the trials within the limit, or among all."""
-    limit = limit_of(run)
-    results = [(trial, trial.result.forgetting_points if trial.result else None)
-               for trial in run.completed]  # fmt: skip
-    return next((trial for trial, points in results if within(points, limit)), run.completed[0])
+    for trial in run.completed:
+        points = trial.result.forgetting_points if trial.result else None
+        if within_limit(points, run.limit_points):
+            return trial
+    return run.completed[0]
 
 
 def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str]:

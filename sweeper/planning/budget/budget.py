@@ -1,7 +1,4 @@
-"""The study's budget: the full budget, its rungs, and what the user's budget pays for.
-
-Knows the costs of candidates, not how trials are run.
-"""
+"""The study's budget: the full budget, its rungs, and what the user's budget pays for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Times of a candidate's trials and of its base model, for each phase of a sweep.
-
-Knows what a study does; ``costs.trial_seconds`` says what one trial takes.
-"""
+"""Times of a candidate's trials and of its base model, for each phase of a sweep."""
 
 from __future__ import annotations
 

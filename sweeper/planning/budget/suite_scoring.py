@@ -1,7 +1,4 @@
-"""Seconds to score the base and the finalists on a suite, as a range.
-
-Knows how lm-eval asks a model; how long a pass takes is the clock's business.
-"""
+"""Seconds to score the base and the finalists on a suite, as a range."""
 
 from __future__ import annotations
 

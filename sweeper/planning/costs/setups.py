@@ -1,7 +1,4 @@
-"""From a configuration to the set-up that its time depends on.
-
-Knows how parameters are spelt; knows nothing of seconds.
-"""
+"""From a configuration to the set-up that its time and memory depend on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Fits a strategy to the device: micro-batch, accumulation, checkpointing, precision, GPUs.
 
-Of the set-ups that fit it takes the fastest. Knows nothing of rules; memory and time come from
-their own modules.
+Of the set-ups that fit it takes the fastest.
 """
 
 from __future__ import annotations

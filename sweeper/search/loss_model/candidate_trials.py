@@ -19,7 +19,7 @@ from sweeper.search.loss_model.learning_curves import ends
 from sweeper.search.loss_model.model_inputs import Axes, Rows
 from sweeper.search.loss_model.observations import START, Observation
 from sweeper.search.loss_model.untrained import ORIGIN as UNTRAINED
-from sweeper.search.problem import Full, rungs_of
+from sweeper.search.optuna_space import Full, rungs_of
 from sweeper.spec import Scalar
 
 INCUMBENTS = 3

@@ -16,10 +16,9 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.objective import LOSS, Objective
-from sweeper.search.optuna_space import STRATEGY
-from sweeper.search.problem import Full, rungs_of
+from sweeper.search.optuna_space import STRATEGY, Full, rungs_of
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems
+from sweeper.trials import FirstItems, within_limit
 
 START = "head_init"
 
@@ -91,7 +90,7 @@ class Observation:
     @property
     def keeps(self) -> bool:
         """Whether it is within the limit, as far as known."""
-        return self.excess is None or self.excess <= 0
+        return within_limit(self.excess, 0.0)
 
     @cached_property
     def group(self) -> tuple[str, Scalar | None]:

@@ -17,8 +17,7 @@ from sweeper.plans import Plan
 from sweeper.search.loss_model.axis import Axis, ChoiceAxis
 from sweeper.search.loss_model.model_inputs import Axes
 from sweeper.search.loss_model.observations import START, Observation
-from sweeper.search.optuna_space import holds
-from sweeper.search.problem import AnyCandidate
+from sweeper.search.optuna_space import AnyCandidate, holds
 from sweeper.spec import Scalar
 from sweeper.trials import BaselineResult
 

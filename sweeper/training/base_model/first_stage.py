@@ -39,7 +39,7 @@ from sweeper.training.base_model.keeper import BaseKeeper, checkpoint, load_base
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.out_of_memory import release_memory
 from sweeper.training.loop.progress import TrainingProgress, finite
-from sweeper.training.loop.schedule import optimizer_steps, schedule
+from sweeper.training.loop.schedule import optimizer_steps
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.trials import FirstStageResult
 from sweeper.underway import Underway
@@ -335,8 +335,7 @@ def _read(
         steps=steps,
         micro_batch=stage.micro_batch,
         accumulation=stage.blocks // stage.micro_batch,
-        plan=schedule(stage.parameters, steps),
-        parameters=dict(stage.parameters),
+        parameters=stage.parameters,
         optimizer=USUAL_OPTIMIZER,
         seed=_SEED,
         device=next(base.parameters()).device,
@@ -346,7 +345,8 @@ def _read(
         task=task,
         features=blocks,
         order=LengthGroupedBatches([len(b["input_ids"]) for b in blocks], stage.blocks, _SEED),
-        groups=lambda: strategy.parameter_groups(adapted, stage.parameters),
+        strategy=strategy,
+        parameters=stage.parameters,
         progress=progress,
         mixed=autocast_dtype(stage.precision),
         settings=settings,

@@ -1,6 +1,5 @@
 """General data, tokenised once, with the untrained base's losses on it.
 
-Knows where general data comes from; replay and the loss that is watched are made from it elsewhere.
 If the user gives none, the base model writes it: where its tokenizer has a chat template, it makes
 up a question from the template's opening and answers it; else it writes on from the beginning of a
 text. Self-synthesised rehearsal (Huang et al. 2024, arXiv:2403.01244) replays such text against

@@ -1,7 +1,4 @@
-"""The base model's outputs for a KL penalty during training.
-
-Knows how each strategy gets back to its base. Knows nothing of optimizers or trials.
-"""
+"""The base model's outputs for a KL penalty during training."""
 
 from __future__ import annotations
 
@@ -28,7 +25,6 @@ class NearBase:
 
     Args:
         task: Gives logits on the answers.
-        model: Model in training, not wrapped.
         weight: Weight of the divergence, beside the task's loss; both are means over answer tokens.
         copied: A frozen copy of the base, where ``strategy`` changes the base itself.
     """
@@ -37,27 +33,29 @@ class NearBase:
         self,
         task: TextTask,
         strategy: Strategy,
-        model: nn.Module,
         weight: float,
         copied: nn.Module | None = None,
     ) -> None:
         self.task = task
         self.weight = weight
         self._strategy = strategy
-        self._model = model
         self._copied = copied
 
-    def logits(self, batch: Batch) -> Tensor:
-        """The base's logits at the answers' tokens: ``(answer tokens, vocabulary)``."""
-        with torch.no_grad(), self._base() as base, _without_dropout(base):
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The base's logits at the answers' tokens: ``(answer tokens, vocabulary)``.
+
+        Args:
+            model: In training, not wrapped.
+        """
+        with torch.no_grad(), self._base(model) as base, _without_dropout(base):
             return self.task.answer_logits(base, batch)
 
     @contextmanager
-    def _base(self) -> Iterator[nn.Module]:
+    def _base(self, model: nn.Module) -> Iterator[nn.Module]:
         if self._copied is not None:
             yield self._copied
             return
-        with self._strategy.base_output(self._model) as base:
+        with self._strategy.base_output(model) as base:
             yield base
 
 

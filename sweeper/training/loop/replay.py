@@ -1,7 +1,4 @@
-"""Replay: general examples beside those of the task, at a share of the tokens that is exact.
-
-Knows tokens and debts. Knows nothing of models, nor where general examples come from.
-"""
+"""Replay: general examples beside those of the task, at a share of the tokens that is exact."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
-"""transformers' Trainer with the task's loss, the strategy's optimizer groups and our order.
-
-Knows nothing of rungs, reports or trials; callbacks do.
-"""
+"""transformers' Trainer with the task's loss, the strategy's optimizer groups and our order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,12 +17,15 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from sweeper.evaluation.judge import autocast
 from sweeper.plans import Half
+from sweeper.spec import Scalar
+from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Feature, Task
+from sweeper.tasks.classifier import head_names
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.kl_to_base import NearBase
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.replay import Due, Replay
-from sweeper.training.loop.schedule import Schedule
+from sweeper.training.loop.schedule import schedule
 from sweeper.training.loop.sharding import check_wrapped, fsdp_arguments, ranks_in_all
 
 # Gradients are clipped at this norm, transformers' and most papers' value, unless a trial says
@@ -47,8 +47,7 @@ def arguments(
     steps: int,
     micro_batch: int,
     accumulation: int,
-    plan: Schedule,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, Scalar],
     optimizer: str,
     seed: int,
     device: torch.device,
@@ -67,11 +66,12 @@ def arguments(
         steps: Optimizer steps in all.
         micro_batch: On each device.
         accumulation: Micro-batches in a step.
-        plan: Schedule of the learning rate.
+        parameters: Of the strategy; the schedule and the norm of gradients are among them.
         optimizer: Name in transformers.
         device: Device of this process.
         sharded: Classes of the layers that FSDP gathers one by one; None without FSDP.
     """
+    plan = schedule(parameters, steps)
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -143,7 +143,8 @@ class TrialTrainer(Trainer):
         task: Gives the loss and counts its terms.
         features: Features of the train split.
         order: Indices of each epoch.
-        groups: Gives the optimizer groups, learning rates included.
+        strategy: Gives the optimizer groups, learning rates included.
+        parameters: Of the strategy.
         progress: Updated with every micro-batch.
         mixed: Dtype of autocast; float16 scales the loss.
         settings: See ``arguments``.
@@ -160,7 +161,8 @@ class TrialTrainer(Trainer):
         task: Task,
         features: Sequence[Feature],
         order: Sampler[int],
-        groups: Callable[[], list[dict[str, Any]]],
+        strategy: Strategy,
+        parameters: Mapping[str, Scalar],
         progress: TrainingProgress,
         mixed: Half | None,
         settings: TrainingArguments,
@@ -178,9 +180,11 @@ class TrialTrainer(Trainer):
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
+        self._unwrapped = model
         self._task = task
         self._order = order
-        self._groups = groups
+        self._strategy = strategy
+        self._parameters = parameters
         self._progress = progress
         self._mixed = mixed
         if mixed == "float16":  # accelerate scales, unscales and skips wherever it has a scaler
@@ -215,7 +219,11 @@ class TrialTrainer(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-        self.optimizer = kind(self._groups(), **options)
+        # Not earlier, since spreading a model over devices makes other tensors of its weights.
+        groups = self._strategy.parameter_groups(
+            self._unwrapped, self._parameters, head_names(self._unwrapped)
+        )
+        self.optimizer = kind(groups, **options)
         if options.get("optim_bits") == _EIGHT_BITS:
             _keep_embeddings_wide(self.model)
         return self.optimizer
@@ -289,7 +297,7 @@ class TrialTrainer(Trainer):
         else:
             # In a context of its own, since autocast keeps casts made without gradient for later.
             with autocast(self.args.device, self._mixed):
-                base = self._near.logits(inputs)
+                base = self._near.logits(self._unwrapped, inputs)
             with autocast(self.args.device, self._mixed):
                 loss, moved = self._near.task.loss_near(model, inputs, base)
             total = loss.total + self._near.weight * moved

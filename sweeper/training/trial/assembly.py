@@ -22,11 +22,6 @@ from sweeper.training.trial.trained_record import record_of
 from sweeper.trials import TrialConfig
 
 
-def head_names(model: nn.Module) -> set[str]:
-    """Weights of a new head, by their names in the assembled model."""
-    return {name for name, _ in model.named_parameters() if name.startswith("head.")}
-
-
 def start_head(model: Classifier, probe: Probe) -> None:
     """Start the head from the frozen probe."""
     model.head.become(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias))

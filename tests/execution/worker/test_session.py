@@ -20,11 +20,11 @@ from sweeper.execution.job import (
     RungSaid,
     RungVerdict,
 )
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts
 from sweeper.execution.worker import session as session_module
 from sweeper.execution.worker.session import UNSOUND, Patience, Session
 from sweeper.runfolder import RunFolder
-from sweeper.search.configure import configure
 from sweeper.trials import (
     BaselineResult,
     Failure,
