@@ -18,7 +18,7 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval, model_title, test_scores, trial_name
 from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
 from sweeper.findings.verdict.forgetting import limit_of
-from sweeper.search.finalists import within
+from sweeper.search.finalists import cheapest, within
 from sweeper.trials import BaselineResult
 
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
@@ -101,7 +101,7 @@ def _trial_sentence(
     if not tied:
         return f"{head}chosen on validation: the cheapest to train of those close to the best."
     others = [one for one in finalists(run) if trial_name(one.trial) in tied]
-    if all(_cost(chosen) <= _cost(other) for other in others):
+    if 0 in cheapest([_cost(one) for one in (chosen, *others)]):
         count = len(tied) + 1
         return f"{head}the cheapest to train of {count} finalists that cannot be told apart."
     return (
@@ -113,7 +113,7 @@ def _trial_sentence(
 def _cost(finalist: Finalist) -> tuple[float, float]:
     """Memory, then time."""
     memory = finalist.peak_memory_gib
-    return (float("inf") if memory is None else round(memory, 2), finalist.seconds)
+    return (float("inf") if memory is None else memory, finalist.seconds)
 
 
 def _pays(run: RunFiles, contest: Contest) -> str:
