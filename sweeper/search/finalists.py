@@ -115,7 +115,9 @@ def recommend(contenders: Sequence[Contender], seed: int, limit: float | None = 
     """The finalist that is cheapest to train of those close to the best.
 
     Of those that cost about the same it is the one with the lowest loss. A trial that was chosen
-    only to test a rule must itself be the best one. Only those count that forgot no more than ``limit`` points. Where all of them forgot more, it
+    only to test a rule must itself be the best one.
+
+    Only those count that forgot no more than ``limit`` points. Where all of them forgot more, it
     is the one that forgot least, and whoever reports it must say so.
     """
     if not contenders:
