@@ -362,7 +362,9 @@ class SearchSpec(Record):
         3, description="number of trainings of each finalist, the first one included"
     )
     finalists: PositiveInt = Field(
-        3, description="number of best trials that are trained again with further seeds"
+        3,
+        description="number of best trials, each strategy's best one first, that are trained "
+        "again with further seeds",
     )
     data_curve: bool = Field(
         False,

@@ -343,14 +343,23 @@ def within_limit(lost: float | None, limit: float | None) -> bool:
 
 
 AttemptEndKind = Literal[
-    "crash", "hang", "interrupted", "superseded", "error", "disk-full", "damaged", "out-of-memory"
+    "crash",
+    "hang",
+    "interrupted",
+    "superseded",
+    "error",
+    "disk-full",
+    "damaged",
+    "out-of-memory",
+    "refused",
 ]
 
 
 class AttemptEnd(Artifact):
     """Why an attempt ended without a result: ``ended.json`` in its folder.
 
-    ``superseded``: another worker had taken the trial over. ``damaged``: its last file could not
+    ``superseded``: another worker had taken the trial over. ``refused``: an error of the user's
+    code or data, which the next attempt would meet too. ``damaged``: its last file could not
     be read, and the work was done again. ``out-of-memory``: the system killed its worker; what a
     worker itself notices is no end of an attempt.
     """

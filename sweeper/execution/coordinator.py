@@ -393,6 +393,6 @@ def _figures(plan: Plan) -> str:
     return (
         f"{by}val is the validation loss in {unit}; lower is better. A rung is "
         f"1/{plan.budget.rungs} of a full trial, at whose end its {compared} is compared. "
-        "Finalists are the best trials, "
-        "trained again with further seeds."
+        "Finalists are the best trials, each strategy's best one first, trained again with further "
+        "seeds."
     )

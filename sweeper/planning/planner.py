@@ -105,6 +105,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         warnings=(
             *notes(rules, base.values, "warning"),
             *_cut(base.cap),
+            *_crowded(spec, facts),
             *declared_warnings(book, spec, candidates, rejected),
         ),
         advice=notes(rules, base.values, "advice"),
@@ -189,6 +190,23 @@ def _cut(cap: Cap) -> tuple[Reason, ...]:
             why=f"{cap.cuts} of the examples are longer than the cap of {cap.tokens} tokens "
             f"and {cap.fate} ({cap.why}).",
             source="measured: token lengths of the data",
+        ),
+    )
+
+
+def _crowded(spec: Spec, facts: Facts) -> tuple[Reason, ...]:
+    workers, cores = spec.search.workers, facts.hardware.cpu_cores
+    on_cpus = facts.hardware.gpus == 0 and spec.search.executor == "local"
+    if not on_cpus or cores is None or workers <= cores:
+        return ()
+    return (
+        Reason(
+            rule="workers-and-cores",
+            title="More workers than cores",
+            why=f"{workers} workers would share {cores} cores and wait for each other. More than "
+            f"{cores} save no time, and each needs memory for a trial of its own. Give "
+            f"--workers {cores} or fewer.",
+            source="detected: cores of this machine",
         ),
     )
 

@@ -541,8 +541,8 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     texts += [note for note in budget.notes if "budget" in note.lower()]
     # What sharding is and is not stands beside the GPUs.
     more = [
-        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained again, "
-        f"with {seeds} each.",
+        f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "
+        f"best one first) are trained again, with {seeds} each.",
         *(note for note in budget.notes if note not in texts and FSDP not in note),
     ]
     more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")

@@ -57,11 +57,23 @@ def _row(run: RunFolder) -> dict[str, str]:
         return row | {"status": "unreadable", "verdict": f"sweeper report {run.path.name}"}
     told = findings.run
     return row | {
-        "status": told.status,
+        "status": _status(findings),
         "trials": f"{told.ended}/{told.trials_asked}",
         "score": _score(findings),
         "verdict": findings.verdict.sentence,
     }
+
+
+def _status(findings: Findings) -> str:
+    """The run's status, with what failed of it."""
+    told = findings.run
+    if told.status != "complete":
+        return told.status
+    if not told.complete:
+        return "failed"
+    lacks = [f"{told.failed} failed"] if told.failed else []
+    lacks += [] if findings.baselines else ["no baselines"]
+    return ", ".join([told.status, *lacks])
 
 
 def _score(findings: Findings) -> str:

@@ -63,6 +63,8 @@ def show(
         status = Status.read(folder.status)
     for line in progress.view(status, console.width):
         console.print(line, markup=False, soft_wrap=True)
+    for text in filter(None, status.message.split("\n")):
+        console.print(f"warning: {text}", markup=False, soft_wrap=True)
     if status.phase not in ENDED and not run_now([folder]):
         text = f"No command is running this sweep; the last one was seen at {status.updated_at}."
         resume = f"Resume with: sweeper run {folder.spec}"

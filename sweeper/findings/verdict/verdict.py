@@ -17,6 +17,7 @@ from sweeper.findings.study.metric import loss_metric, margin, objective_metric,
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval, model_title, test_scores, trial_name
 from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
+from sweeper.search.finalists import cheapest
 from sweeper.trials import BaselineResult, within_limit
 
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
@@ -99,7 +100,7 @@ def _trial_sentence(
     if not tied:
         return f"{head}chosen on validation: the cheapest to train of those close to the best."
     others = [one for one in finalists(run) if trial_name(one.trial) in tied]
-    if all(_cost(chosen) <= _cost(other) for other in others):
+    if 0 in cheapest([_cost(one) for one in (chosen, *others)]):
         count = len(tied) + 1
         return f"{head}the cheapest to train of {count} finalists that cannot be told apart."
     return (
@@ -111,7 +112,7 @@ def _trial_sentence(
 def _cost(finalist: Finalist) -> tuple[float, float]:
     """Memory, then time."""
     memory = finalist.peak_memory_gib
-    return (float("inf") if memory is None else round(memory, 2), finalist.seconds)
+    return (float("inf") if memory is None else memory, finalist.seconds)
 
 
 def _pays(run: RunFiles, contest: Contest) -> str:

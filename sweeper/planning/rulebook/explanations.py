@@ -42,7 +42,7 @@ class NearMiss:
     """A rule that one comparison keeps from firing.
 
     Args:
-        missing: The comparison that fails.
+        missing: What must hold: the comparison that fails, or the opposite of one that must not.
         value: The fact as it is.
         gap: How far the fact is from the bound, with its unit; empty where there is no distance.
         effects: What the rule would do.
@@ -113,7 +113,7 @@ def _near_miss(model: str, rule: Rule, test: FactComparison, values: Values) -> 
         rule=rule.id,
         title=rule.title,
         model=model,
-        missing=str(test),
+        missing=test.opposite if test.holds(values) else str(test),
         value=show(values[test.fact]),
         gap=_gap(test, values),
         effects=effect_texts(rule.effects, values),
@@ -195,8 +195,10 @@ def _gap(test: FactComparison, values: Values) -> str:
     if test.operator not in ("min", "max", "above", "below") or value is None:
         return ""
     distance = abs(float(test.bound) - float(value))  # type: ignore[arg-type]
-    more = "more" if test.operator in ("min", "above") else "fewer"
+    if distance == 0:
+        return ""
+    rises = (test.operator in ("min", "above")) != bool(test.holds(values))
     unit = FACTS[test.fact].unit.replace("1e9", "B")
-    return f"{show(distance if distance < 100 else round(distance))} {unit} {more}".replace(
-        "  ", " "
-    )
+    unit = unit.removesuffix("s") if distance == 1 and not unit.endswith("ss") else unit
+    number = show(distance if distance < 100 else round(distance))
+    return " ".join(filter(None, [number, unit, "more" if rises else "fewer"]))

@@ -82,7 +82,8 @@ def _words(report: Report) -> Bullets:
             "Points: percentage points of a score. From 80% to 82% are 2 points.",
             f"Rung: one of up to {report.plan.budget.rungs} moments of a trial at which its "
             f"{pruned} is compared and a poor trial is stopped.",
-            "Finalists: the best trials, trained again with further seeds.",
+            "Finalists: the best trials, each strategy's best one first, trained again with "
+            "further seeds.",
             "Seal: the test split is sealed until the finalists are ranked on validation, and is "
             "then scored once.",
         ),

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from sweeper.execution.state.status import Status
+
 pytestmark = pytest.mark.usefixtures("without_charts")
 
 
@@ -37,6 +39,18 @@ def test_each_run_has_a_line_and_a_damaged_one_hides_no_other(sweeper, make_run)
     assert [line.split()[0] for line in shown.splitlines()[:2]] == ["name", "broken"]
     assert sweeper("report", "broken").code == 0
     assert "unreadable" not in sweeper("list").out
+
+
+def test_what_failed_of_a_run_that_ended_is_told(sweeper, make_run):
+    make_run(name="some", trials=3, ends={2: "FAIL"})
+    run = make_run(name="none", trials=2, ends={0: "FAIL", 1: "FAIL"}, seal=False)
+    warning = "baselines failed: the objective mine:f1: KeyError: 'a' (mine.py:3 in f1)"
+    Status.read(run.status).model_copy(update={"message": warning}).write(run.status)
+    for name in ("some", "none"):
+        assert sweeper("report", name).code == 0
+    rows = {row["name"]: row["status"] for row in json.loads(sweeper("list", "--json").out)}
+    assert rows == {"some": "complete, 1 failed", "none": "failed"}
+    assert f"warning: {warning}" in sweeper("show", "none").out
 
 
 def test_a_run_that_nobody_runs_any_more_is_interrupted(sweeper, make_run):
