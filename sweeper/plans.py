@@ -6,7 +6,7 @@ resume, whatever has become of the rules since.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -389,17 +389,6 @@ class Plan(Artifact):
     budget: Budget
     seed: int
     identity: Identity | None = Field(None, description="None for a plan that cannot be run")
-
-    @classmethod
-    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Plans from before ``one_trial``: what does not train for epochs had one trial."""
-        candidates = [
-            {"one_trial": "num_train_epochs" not in one.get("parameters", {}), **one}
-            if isinstance(one, dict)
-            else one
-            for one in fields.get("candidates", ())
-        ]
-        return {**fields, "candidates": candidates}
 
     def candidate(self, strategy: str, model: str | None = None) -> Candidate:
         """The candidate of that strategy (and model, where several compete).
