@@ -26,7 +26,7 @@ from sweeper.data.corpus import CorpusText, corpus_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.judge import Judge
 from sweeper.evaluation.tokenized_items import TokenizedSplit
-from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE, first_stage_rate
+from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, FIRST_STAGE_RATES, NO_FIRST_STAGE
 from sweeper.jsontext import object_of
 from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.plans import Precision, autocast_dtype
@@ -101,7 +101,7 @@ class FirstStage:
         )
         return cls(
             chosen,
-            float(parameters[first_stage_rate(chosen, parameters)]),
+            float(parameters[FIRST_STAGE_RATES[chosen]]),
             float(parameters["first_stage_epochs"]),
             blocks,
             micro,
