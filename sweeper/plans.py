@@ -6,9 +6,9 @@ resume, whatever has become of the rules since.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts
@@ -116,12 +116,15 @@ class MemoryEstimate(Record):
     assumptions: tuple[str, ...] = ()
 
 
+Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3))]
+
+
 class Duration(Record):
     """Predicted seconds, as a range."""
 
-    seconds: float
-    low: float
-    high: float
+    seconds: Seconds
+    low: Seconds
+    high: Seconds
 
 
 class Candidate(Record):
