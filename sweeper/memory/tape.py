@@ -1,7 +1,6 @@
 """A symbolic autograd tape: which tensors a block keeps for its backward pass, in bytes a token.
 
-Follows PyTorch's rules for what an operation saves and how gradients accumulate. Knows nothing
-about models; the blocks that are recorded on it live in ``blocks``.
+Follows PyTorch's rules for what an operation saves and how gradients accumulate.
 """
 
 from __future__ import annotations

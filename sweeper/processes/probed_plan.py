@@ -1,7 +1,4 @@
-"""Measures one step of each candidate of a plan before it is believed, and plans again.
-
-Knows what a candidate trains; the probe itself knows whether that was measured before.
-"""
+"""Measures one step of each candidate of a plan, and plans again with what was measured."""
 
 from __future__ import annotations
 

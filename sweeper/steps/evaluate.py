@@ -1,7 +1,6 @@
 """The steps of scoring models on a suite, for ``sweeper evaluate`` and at the end of a sweep.
 
-Knows what is to be scored and what must be right before that; scoring itself needs torch and
-happens in a process of its own.
+Scoring itself needs torch and happens in a process of its own.
 """
 
 from __future__ import annotations

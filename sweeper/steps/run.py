@@ -1,7 +1,4 @@
-"""The steps of ``sweeper run``: facts and plan before anything is written, then the sweep.
-
-Knows the order of the stages; each stage knows its own work.
-"""
+"""The steps of ``sweeper run``: facts and plan before anything is written, then the sweep."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The interface of a strategy: which weights train, at which rates, and how they are saved.
 
-A strategy knows a base model and its own parameters. It knows nothing of tasks, data, trials or
-the search: the classification head, if there is one, is trained beside whatever it does.
+It does not depend on the task: a classification head, if there is one, is trained beside it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The shape of a model from its ``config.json``: the same words for every family.
-
-Reads a dictionary.
-"""
+"""The shape of a model from its ``config.json``: the same words for every family."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The time of a trial: the work of its steps over the device's speed, as a range.
-
-Knows nothing of strategies or of how trials are scheduled; no torch.
-"""
+"""The time of a trial: the work of its steps over the device's speed, as a range."""
 
 from __future__ import annotations
 

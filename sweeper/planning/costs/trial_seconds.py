@@ -1,7 +1,4 @@
-"""The time of one trial: steps of whole batches, rungs, the last validation.
-
-Knows one configuration at a time; knows nothing of how many of them a study has.
-"""
+"""The time of one trial: steps of whole batches, rungs, the last validation."""
 
 from __future__ import annotations
 

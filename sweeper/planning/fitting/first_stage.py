@@ -1,7 +1,4 @@
-"""The first stage of domain adaptation in a plan: which ways fit, and their time.
-
-Knows the plan's side of it; how a stage is run is training's business.
-"""
+"""The first stage of domain adaptation in a plan: which ways fit, and their time."""
 
 from __future__ import annotations
 

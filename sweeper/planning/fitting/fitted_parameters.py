@@ -1,7 +1,7 @@
 """A candidate's parameters, limited by the request and the device.
 
 Values that the request fixes, parameters that a sharded model cannot have, and how far the search
-may widen a range before memory or context runs out. Knows not which values are wise.
+may widen a range before memory or context runs out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The score, reasons and parameters of each strategy after the rules, for one model.
-
-Knows nothing about memory and time.
-"""
+"""The score, reasons and parameters of each strategy after the rules, for one model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The ``then`` of a rule: its effects on a plan, with every name and bound checked.
-
-Knows what a change says, not how it is applied.
-"""
+"""The ``then`` of a rule: its effects on a plan, with every name and bound checked."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Strategies as ``search_spaces/strategies/*.yaml`` declare them: needs, quality and parameters.
-
-Knows the format of the files, not what any strategy does.
-"""
+"""Strategies as ``search_spaces/strategies/*.yaml`` declare them: needs, quality and parameters."""
 
 from __future__ import annotations
 
