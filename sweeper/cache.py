@@ -1,7 +1,6 @@
 """The folder for caches, and folders in it that appear only when complete.
 
-What takes long to make is made by one process only; knows locks and renames, not what lies in a
-folder.
+What takes long to make is made by one process only.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class FileModel(BaseModel):
 
 
 class Located(Protocol):
-    """Something that knows the file and line of each of its values, as a ``Document`` does."""
+    """Gives the file and line of each value, as a ``Document`` does."""
 
     def where(self, path: Path_) -> str:
         """``file:line key``."""
@@ -87,7 +87,7 @@ def problem_of(
     """One error of pydantic as a problem.
 
     Args:
-        places: Knows the line of each value.
+        places: The lines of values.
         base: The path of ``data`` in it.
     """
     loc, context = item["loc"], item.get("ctx", {})

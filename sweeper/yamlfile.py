@@ -1,4 +1,4 @@
-"""Reading YAML so that every value still knows its line.
+"""Reads YAML together with the line of every value.
 
 Only plain data is built: a tag that would run code is a problem like any other. Floats such as
 ``2e-5`` are floats (YAML 1.1 alone reads them as text).

@@ -25,7 +25,7 @@ from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
-from sweeper.plans import Candidate, Duration, MemoryEstimate, Parameter, Rejected
+from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected
 from sweeper.spec import Spec, TrainingSpec
 
 NOT_ASKED_FOR = "not among the requested strategies"
@@ -296,12 +296,8 @@ def _candidate(
         memory=_rounded(found.memory),
         least_gib=math.ceil(found.least_gib * 10) / 10,
         unsharded_gib=_unsharded(base.model, found),
-        seconds_per_trial=round(found.duration.seconds, 3),
-        duration=Duration(
-            seconds=round(found.duration.seconds, 3),
-            low=round(found.duration.low, 3),
-            high=round(found.duration.high, 3),
-        ),
+        seconds_per_trial=found.duration.seconds,
+        duration=found.duration,
         micro_batch=setup.micro_batch,
         gradient_accumulation_steps=setup.gradient_accumulation_steps,
         evaluation_batch=setup.evaluation_batch,

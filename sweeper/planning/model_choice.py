@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, TypeAdapter
+from pydantic import Field, Strict
 
 from sweeper import units
-from sweeper.errors import NothingFits, RuleError, SpecError
+from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.record import Facts
 from sweeper.planning.planner import plan_with, with_threshold
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
@@ -21,7 +21,7 @@ from sweeper.planning.rulebook.strategy_files import Text
 from sweeper.plans import ModelChoice, ModelOption, Plan, Reason
 from sweeper.resources import search_spaces
 from sweeper.spec import ModelSpec, Spec, Task
-from sweeper.yaml_models import FileModel, checked
+from sweeper.yaml_models import FileModel
 from sweeper.yamlfile import read
 
 # Models whose numbers of parameters differ by less than this are of one size.
@@ -68,17 +68,8 @@ class ModelComparison(FileModel):
 
 @lru_cache(maxsize=1)
 def comparison() -> ModelComparison:
-    """What ``model_choice.yaml`` holds.
-
-    Raises:
-        RuleError: With every mistake in it.
-    """
-    document = read(search_spaces() / "model_choice.yaml")
-    problems = list(document.problems)
-    found = checked(TypeAdapter(ModelComparison), document, (), problems)
-    if problems or found is None:
-        raise RuleError(problems)
-    return found
+    """What ``model_choice.yaml`` holds."""
+    return ModelComparison.model_validate(read(search_spaces() / "model_choice.yaml").data)
 
 
 @dataclass(frozen=True)

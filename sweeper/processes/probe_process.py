@@ -1,6 +1,6 @@
 """Trains a few steps of a set-up in a process with torch, unless they were measured before.
 
-Keeps the answers where trials keep theirs, so that plans read them as facts.
+The answers are kept where trials keep theirs, so that plans read them as facts.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class PromptStrategy(PeftStrategy):
     for_usual_classes: ClassVar[bool] = False  # what PEFT generates is wrong, see ``generate``
 
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
-        if problems := self.problems(model, parameters, setting):
+        if problems := self.problems(model, parameters):
             raise UsageError(problems)
         adapted = super().apply(model, parameters, setting)
         if setting.precision == "bf16-pure":  # PEFT makes prompt encoders in fp32, always
@@ -52,12 +52,10 @@ class PromptStrategy(PeftStrategy):
         base: nn.Module = adapted.get_base_model()
         return base.requires_grad_(False)
 
-    def problems(self, model: nn.Module, parameters: Parameters, setting: Setting) -> list[Problem]:
+    def problems(self, model: nn.Module, parameters: Parameters) -> list[Problem]:
         """The problems of using this prompt with this base."""
         tokens = int(parameters["num_virtual_tokens"])
         context = getattr(model.config, "max_position_embeddings", None)
-        if tokens < 1:
-            return [Problem(f"num_virtual_tokens is {tokens}.", "It must be at least 1.")]
         if context is not None and tokens >= context:
             return [
                 Problem(

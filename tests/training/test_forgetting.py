@@ -12,7 +12,7 @@ import torch
 from sweeper.backend import Interrupted
 from sweeper.data.examples import SPLITS, Dataset
 from sweeper.data.general import SelfSampling
-from sweeper.facts.own_text import FOLDER, own_text_folder
+from sweeper.facts.models.own_text import FOLDER, own_text_folder
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.general_text import GeneralSet

@@ -93,7 +93,8 @@ def evaluate(
             fix="Name one with --suite; examples/suites/ has some to start from.",
         )
     tasks = steps.require_suite(path)
-    numbers = [] if base else list(trial or [recommended(compute(folder))])
+    alone = "Score its base model alone with --base."
+    numbers = [] if base else list(trial or [recommended(compute(folder), alone)])
     request = steps.request_for(folder, plan, spec, tasks, numbers)
     with folder.lock():
 

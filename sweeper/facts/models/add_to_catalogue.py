@@ -9,11 +9,12 @@ already, and a shape that does not give the published number of parameters are r
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+
+import yaml
 
 from sweeper.errors import ModelError, SweeperError
 from sweeper.facts.models import catalogue
@@ -43,8 +44,6 @@ FIELDS = frozenset(
     | {name for family in FAMILIES.values() for name in family.defaults}
 )
 """What a shape is read from; everything else of a ``config.json`` is left out."""
-
-WIDTH = 100
 
 TOLERANCE = 0.02
 """How far a count may be from the rounded one that a model card states."""
@@ -104,45 +103,10 @@ def _check_count(model_id: str, config: Mapping[str, object], more: Mapping[str,
 
 def written(model_id: str, config: Mapping[str, object], more: Mapping[str, object]) -> str:
     """One entry as the catalogue writes it."""
-    fields = [part for name, value in config.items() for part in _parts(name, value)]
-    lines = [f"{model_id}:", *_wrapped("  config: {", fields, "}")]
-    for name, value in more.items():
-        if isinstance(value, list):
-            lines += _wrapped(f"  {name}: [", [str(one) for one in value], "]")
-        else:
-            lines += textwrap.wrap(
-                f"{name}: {_value(value)}", WIDTH, initial_indent="  ", subsequent_indent="    ",
-                break_long_words=False, break_on_hyphens=False,
-            )  # fmt: skip
-    return "\n".join(lines) + "\n"
-
-
-def _parts(name: str, value: object) -> list[str]:
-    """A field in parts between which a line may end."""
-    if not isinstance(value, list) or not value:
-        return [f"{name}: {_value(value)}"]
-    first, *rest = map(_value, value)
-    parts = [f"{name}: [{first}", *rest]
-    return [*parts[:-1], parts[-1] + "]"]
-
-
-def _wrapped(opening: str, parts: list[str], closing: str) -> list[str]:
-    """A flow mapping or list over as many lines as it needs, no part of it cut in two."""
-    lines, line = [], opening
-    for number, part in enumerate(parts):
-        text = part + (closing if number == len(parts) - 1 else ",")
-        if line != opening and len(line) + len(text) + 1 > WIDTH:
-            lines.append(line)
-            line = "    " + text
-        else:
-            line += text if line == opening else f" {text}"
-    return [*lines, line]
-
-
-def _value(value: object) -> str:
-    if isinstance(value, str) and not any(sign in value for sign in ":,#'\"[]{}|"):
-        return value
-    return json.dumps(value)
+    shape = yaml.safe_dump(dict(config), default_flow_style=True, sort_keys=False).strip()
+    rest = yaml.safe_dump(dict(more), default_flow_style=None, sort_keys=False)
+    entry = f"config: {shape}\n{rest}" if more else f"config: {shape}\n"
+    return f"{model_id}:\n{textwrap.indent(entry, '  ')}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ network is asked only for a model that neither this machine nor the user's setti
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,10 +25,10 @@ from sweeper.facts.models.model_folder import (
     read_json,
 )
 from sweeper.facts.models.names import Meant
+from sweeper.facts.models.own_text import has_written
 from sweeper.facts.models.packaged import PREFIX, package_folder, packaged, ready_folder
 from sweeper.facts.models.parameters import count_parameters
-from sweeper.facts.own_text import has_written
-from sweeper.facts.record import Missing, ModelFacts
+from sweeper.facts.record import Missing, ModelFacts, ModelShape
 from sweeper.hub import is_hub_id, switched_off
 from sweeper.spec import ModelSpec
 
@@ -274,8 +274,6 @@ def _facts(
     entry: Entry | None = None,
 ) -> ModelFacts:
     shape = architecture(config, str(folder / "config.json") if folder else spec.id)
-    names = (one.name for one in fields(shape) if one.name in ModelFacts.model_fields)
-    same = {name: getattr(shape, name) for name in names}
     return ModelFacts(
         id=spec.id,
         revision=spec.revision,
@@ -289,7 +287,7 @@ def _facts(
         trust_remote_code=spec.trust_remote_code,
         license=entry.license if entry else None,
         weights_note=_note(config, entry, shape.attention_only),
-        **same,
+        **{name: getattr(shape, name) for name in ModelShape.model_fields},
     )
 
 

@@ -133,17 +133,13 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
     cards = machines(of_one_worker(hardware, course.processes))
     each = [clock_of(model, setup, one).whole(course) for one in cards]
     low, high = default.speed.spread
-    rounded = Duration(
-        seconds=round(whole, 3),
-        low=round(min(whole, *each) * low, 3),
-        high=round(max(whole, *each) * high, 3),
-    )
+    duration = Duration(seconds=whole, low=min(whole, *each) * low, high=max(whole, *each) * high)
     notes = (default.learned.source,) if default.learned.source else ()
     return Priced(
         candidate=candidate.model_copy(
             update={
-                "seconds_per_trial": rounded.seconds,
-                "duration": rounded,
+                "seconds_per_trial": duration.seconds,
+                "duration": duration,
                 "setup_notes": (*candidate.setup_notes, *(f"time: {note}" for note in notes)),
             }
         ),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeper.declared.traits import Traits
+from sweeper import hyperparameters
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.hyperparameters import (
     KL,
@@ -21,10 +21,10 @@ from sweeper.hyperparameters import (
 )
 from sweeper.memory.estimate import Setup, estimate, trainable_parameters
 from sweeper.memory.linear_layers import saved_parameters, targeted
-from sweeper.memory.setup import further_parameters
 from sweeper.memory.states import optimizer_cost
 from sweeper.planning.costs.corrections import ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import trial_duration
+from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.spec import Scalar, TrainingSpec
@@ -36,8 +36,8 @@ MARGIN = "the upper end of the 90% interval must fit the device"
 # Evaluation keeps no gradients, so its batch may be larger; beyond this factor little is gained.
 EVALUATION_FACTOR = 4
 
-# Parameters whose effect on memory grows with their value: the fit is checked at the largest.
-_HEAVY = ("r", "num_virtual_tokens", "encoder_hidden_size")
+# Parameters with which memory grows: the fit is checked at their largest value.
+_GROWING = ("r", "num_virtual_tokens", "encoder_hidden_size", "lora_dropout", KL, REPLAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,10 @@ def fit(
         evaluation_length=work.sequence_length,
         device=hardware.device,
         **{"optimizer": optimizer}
-        | setup_fields(strategy.traits, parameters, model, heaviest=False),
+        | setup_fields(strategy.traits, {name: one.default for name, one in parameters.items()}),
     )
-    heavy = setup_fields(strategy.traits, parameters, model, heaviest=True)
+    largest = {name: _heaviest(name, one, model) for name, one in parameters.items()}
+    heavy = setup_fields(strategy.traits, largest)
     heavy |= _further(base, heavy, parameters, model)
     smallest: Fit | None = None
     for shape in _shapes(base, _alternatives(strategy, parameters), model, training, hardware):
@@ -295,75 +296,42 @@ def _with_evaluation(
     return found
 
 
-def setup_fields(
-    traits: Traits, parameters: Mapping[str, Parameter], model: ModelFacts, *, heaviest: bool
-) -> dict[str, Any]:
-    """The fields of a set-up that a strategy's parameters decide."""
-    further = sorted(further_parameters(traits) & parameters.keys())
-    fields: dict[str, Any] = {}
-    if further:
-        fields["parameters"] = tuple((name, parameters[name].default) for name in further)
-    for name in _HEAVY:
-        if name in parameters:
-            fields[name] = int(_value(parameters[name], heaviest))
-    if "reduction_factor" in parameters:
-        parameter = parameters["reduction_factor"]
-        choices = [int(c) for c in parameter.choices or ()]
-        lightest = parameter.default if not heaviest else min(choices)
-        fields["reduction_factor"] = int(lightest)
-    if "target_modules" in parameters:
-        fields["target_modules"] = _widest(parameters["target_modules"], model, heaviest)
-    if "placement" in parameters:
-        placement = parameters["placement"]
-        both = heaviest and "houlsby" in (placement.choices or ())
-        fields["placement"] = "houlsby" if both else str(placement.default)
-    for name in ("use_dora", "prefix_projection"):
-        if name in parameters:
-            parameter = parameters[name]
-            ever = heaviest and True in (parameter.choices or ())
-            fields[name] = bool(parameter.default) or ever
-    if KL in parameters:
-        near = parameters[KL]
-        fields["near_base"] = bool(_value(near, heaviest))
-    if REPLAY in parameters:
-        fields["replay_share"] = float(_value(parameters[REPLAY], heaviest))
-    if OPTIMIZER in parameters:
-        fields["optimizer"] = _largest_states(parameters[OPTIMIZER], heaviest)
-    if MODULES_TO_SAVE in parameters:
-        fields["modules_to_save"] = _most_saved(parameters[MODULES_TO_SAVE], model, heaviest)
-    if "lora_dropout" in parameters:
-        fields["lora_dropout"] = float(_value(parameters["lora_dropout"], heaviest))
-    return fields
+def _heaviest(name: str, parameter: Parameter, model: ModelFacts) -> Scalar:
+    """The value of the range that needs most memory, as far as single parameters decide that."""
+    default, choices = parameter.default, (parameter.default, *(parameter.choices or ()))
+    match name:
+        case "reduction_factor":
+            return min(choices, key=float)
+        case "placement":
+            return "houlsby" if "houlsby" in choices else default
+        case "use_dora" | "prefix_projection":
+            return True in choices
+        case hyperparameters.TARGET_MODULES:
+            return max(choices, key=lambda choice: _reached(model, str(choice)))
+        case hyperparameters.MODULES_TO_SAVE:
+            return max(choices, key=lambda choice: _saved(model, choice))
+        case hyperparameters.OPTIMIZER:
+            return max(choices, key=lambda choice: _states(str(choice)))
+        case _ if name in _GROWING and parameter.searched:
+            if parameter.choices is not None:
+                return max(parameter.choices, key=float)
+            return default if parameter.high is None else parameter.high
+    return default
 
 
-def _value(parameter: Parameter, heaviest: bool) -> Scalar:
-    if not heaviest or not parameter.searched:
-        return parameter.default
-    if parameter.choices is not None:
-        return max(parameter.choices, key=float)
-    return parameter.default if parameter.high is None else parameter.high
+def _reached(model: ModelFacts, choice: str) -> int:
+    """Weights of the layers that a choice of target modules reaches."""
+    return sum(linear.parameters for linear in targeted(model, modules_of(choice)))
 
 
-def _widest(parameter: Parameter, model: ModelFacts, heaviest: bool) -> tuple[str, ...] | str:
-    """The target modules of the default, or of the choice that reaches most of the model."""
-    choices = parameter.choices or () if heaviest else ()
-    named = [modules_of(str(choice)) for choice in (*choices, parameter.default)]
-    return max(named, key=lambda one: sum(linear.parameters for linear in targeted(model, one)))
+def _saved(model: ModelFacts, choice: Scalar) -> int:
+    """Weights of the modules that a choice trains whole."""
+    return saved_parameters(model, saved_modules({MODULES_TO_SAVE: choice}), new_head=False)
 
 
-def _largest_states(parameter: Parameter, heaviest: bool) -> str:
-    """The default optimizer, or the one of the choices that holds and needs most."""
-    choices = [str(parameter.default), *(map(str, parameter.choices or ()) if heaviest else ())]
-    needs = {name: optimizer_cost(name, 4) for name in choices}
-    largest = max(choices, key=lambda name: needs[name].states + needs[name].temporary)
-    return str(largest)
-
-
-def _most_saved(parameter: Parameter, model: ModelFacts, heaviest: bool) -> tuple[str, ...]:
-    """The modules that train whole by default, or the choice with most weights."""
-    choices = [parameter.default, *(parameter.choices or () if heaviest else ())]
-    named = [saved_modules({MODULES_TO_SAVE: choice}) for choice in choices]
-    return max(named, key=lambda names: saved_parameters(model, names, new_head=False))
+def _states(optimizer: str) -> float:
+    cost = optimizer_cost(optimizer, 4)
+    return cost.states + cost.temporary
 
 
 def _further(

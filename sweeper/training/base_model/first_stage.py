@@ -26,7 +26,8 @@ from sweeper.data.corpus import CorpusText, corpus_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.judge import Judge
 from sweeper.evaluation.tokenized_items import TokenizedSplit
-from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE, first_stage_rate
+from sweeper.facts.models.model_folder import weights_state
+from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, FIRST_STAGE_RATES, NO_FIRST_STAGE
 from sweeper.jsontext import object_of
 from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.plans import Precision, autocast_dtype
@@ -101,7 +102,7 @@ class FirstStage:
         )
         return cls(
             chosen,
-            float(parameters[first_stage_rate(chosen, parameters)]),
+            float(parameters[FIRST_STAGE_RATES[chosen]]),
             float(parameters["first_stage_epochs"]),
             blocks,
             micro,
@@ -234,14 +235,11 @@ class FirstStages:
 
     def _digest(self, stage: FirstStage) -> str:
         facts, folder = self._context.facts, self._context.folder
-        weights = sorted(folder.glob("*.safetensors"))
         parts = {
             # How much memory the work takes does not change what is learnt.
             "stage": {**asdict(stage), "micro_batch": None, "gradient_checkpointing": None},
             "model": [facts.id, facts.revision],
-            "weights": [
-                [file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in weights
-            ],
+            "weights": weights_state(folder),
             "corpus": self.corpus.fingerprint,
         }
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

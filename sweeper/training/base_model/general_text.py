@@ -28,7 +28,7 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.evaluation.judge import Judge, never
 from sweeper.evaluation.tokenized_items import TokenizedSplit
-from sweeper.facts.own_text import FOLDER, own_text_folder
+from sweeper.facts.models.own_text import FOLDER, own_text_folder
 from sweeper.jsontext import value_of
 from sweeper.plans import Half
 from sweeper.tasks.base import Evaluation, Feature
