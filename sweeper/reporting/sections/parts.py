@@ -24,9 +24,14 @@ def strategy_cell(strategy: str) -> Cell:
     return Cell(words.short(strategy), css=look(strategy).css)
 
 
-def number_cell(value: float | None) -> Cell:
+def number_text(value: float | None) -> str:
     """A number in three significant digits."""
-    return Cell(words.minus(units.number(value)))
+    return words.minus(units.number(value))
+
+
+def trial_number(number: int | None) -> str:
+    """A trial's number as tables show it."""
+    return words.DASH if number is None else f"#{number}"
 
 
 def interval_text(interval: Interval | None, metric: Metric | None = None) -> str:
@@ -97,9 +102,9 @@ def memory_name(report: Report) -> str:
     return "GPU memory" if report.plan.device == "cuda" else "memory"
 
 
-def minutes(seconds: float | None) -> float | None:
-    """Seconds as minutes."""
-    return None if seconds is None else seconds / 60
+def minutes(seconds: float | None) -> str:
+    """Seconds as minutes, in three significant digits."""
+    return number_text(None if seconds is None else seconds / 60)
 
 
 def drawn(*panels: Panel | None) -> tuple[Panel, ...]:
