@@ -112,24 +112,18 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart to draw. The drawing engine runs when the page is rendered.
+    """One drawing of a figure. The drawing engine runs when the page is rendered.
 
     Args:
         spec: A Vega-Lite spec in JSON.
         title: Title of the chart.
         description: What it says, for people who do not see it.
+        wide: Whether it takes the width of the page.
     """
 
     spec: str
     title: str
     description: str
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One drawing of a figure."""
-
-    drawing: Drawing
     wide: bool = False
 
 
@@ -142,7 +136,7 @@ class Figure:
     id: str
     finding: str
     note: str
-    panels: tuple[Panel, ...]
+    panels: tuple[Drawing, ...]
     legend: tuple[LegendEntry, ...] = ()
     table: Table | None = None
 

@@ -9,7 +9,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import Findings, TrialRow
 from sweeper.hyperparameters import SHORT_NAMES
-from sweeper.reporting.blocks import Cell, Empty, Panel
+from sweeper.reporting.blocks import Cell, Drawing, Empty
 from sweeper.reporting.charts.scales import Scale
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
@@ -107,7 +107,7 @@ def minutes(seconds: float | None) -> str:
     return number_text(None if seconds is None else seconds / 60)
 
 
-def drawn(*panels: Panel | None) -> tuple[Panel, ...]:
+def drawn(*panels: Drawing | None) -> tuple[Drawing, ...]:
     """The panels that have something to show."""
     return tuple(panel for panel in panels if panel is not None)
 
