@@ -435,6 +435,16 @@ class RunSummary(Record):
         """Trials that count towards the total."""
         return self.complete + self.pruned + self.failed
 
+    @property
+    def started(self) -> str:
+        """The beginning in UTC, as people read it."""
+        return self.started_at.replace("T", " ").removesuffix("Z")
+
+    @property
+    def training_seconds(self) -> float:
+        """Of all trials, with the confirmation."""
+        return (self.seconds or 0.0) + (self.confirmation_seconds or 0.0)
+
 
 class Reproduction(Record):
     """What is needed to repeat the run, without home folders, environment and tokens."""

@@ -5,29 +5,40 @@ Templates place these; they compute nothing and test no types. Numbers are words
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. ``css`` may hold a strategy's style; ``sort`` is the sort key."""
+    """One cell. ``css`` may hold a strategy's style."""
 
     text: str
     css: str = ""
-    sort: str = ""
-    pointer: str = ""
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column. ``unit`` is part of the header, ``pointer`` of the JSON pointer."""
+class Column(Generic[Item]):
+    """One column, and what it shows of an item: its text, or a cell with more than that.
+
+    ``unit`` is part of the header, ``pointer`` of the JSON pointer.
+    """
+
+    number: ClassVar[bool] = False
 
     title: str
-    unit: str = ""
-    number: bool = False
+    cell: Callable[[Item], Cell | str]
     pointer: str = ""
+    unit: str = ""
+
+
+class Number(Column[Item]):
+    """A column of numbers."""
+
+    number: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,6 @@ class Row:
     cells: tuple[Cell, ...]
     trial: int | None = None
     pointer: str = ""
-    css: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,13 +59,46 @@ class Table:
 
     id: str
     caption: str
-    columns: tuple[Column, ...]
+    columns: tuple[Column[Any], ...]
     rows: tuple[Row, ...]
     sortable: bool = False
     strategies: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     note: str = ""
     folded: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        caption: str,
+        columns: Sequence[Column[Item]],
+        items: Iterable[tuple[str, Item]],
+        trial: Callable[[Item], int | None] = lambda _: None,
+        **more: Any,
+    ) -> Table:
+        """The table with a row for each item.
+
+        Args:
+            name: Its id on the page.
+            items: JSON pointers and what stands there, as ``placed`` gives them.
+            trial: The trial that an item is about.
+        """
+        rows = []
+        for pointer, item in items:
+            cells = [column.cell(item) for column in columns]
+            shown = tuple(Cell(one) if isinstance(one, str) else one for one in cells)
+            rows.append(Row(shown, trial(item), pointer))
+        return cls(name, caption, tuple(columns), tuple(rows), **more)
+
+
+def placed(items: Iterable[Item], at: str = "") -> list[tuple[str, Item]]:
+    """Items with their JSON pointers, which are empty for a list that is not in report.json.
+
+    >>> placed(["first", "second"], "/findings/gains")
+    [('/findings/gains/0', 'first'), ('/findings/gains/1', 'second')]
+    """
+    return [(f"{at}/{number}" if at else "", item) for number, item in enumerate(items)]
 
 
 @dataclass(frozen=True)
@@ -69,24 +112,18 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart to draw. The drawing engine runs when the page is rendered.
+    """One drawing of a figure. The drawing engine runs when the page is rendered.
 
     Args:
         spec: A Vega-Lite spec in JSON.
         title: Title of the chart.
         description: What it says, for people who do not see it.
+        wide: Whether it takes the width of the page.
     """
 
     spec: str
     title: str
     description: str
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One drawing of a figure."""
-
-    drawing: Drawing
     wide: bool = False
 
 
@@ -99,7 +136,7 @@ class Figure:
     id: str
     finding: str
     note: str
-    panels: tuple[Panel, ...]
+    panels: tuple[Drawing, ...]
     legend: tuple[LegendEntry, ...] = ()
     table: Table | None = None
 

@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sweeper
-from sweeper.data.quality.check import Checked, Finding
+from sweeper.data.quality.check import Checked, ExampleOfFault, Finding
 from sweeper.findings import words
 from sweeper.reporting.blocks import (
     Block,
     Bullets,
-    Cell,
     Code,
     Column,
     FactList,
     NamedFact,
+    Number,
     Page,
-    Row,
     Section,
     Table,
     Text,
+    placed,
 )
 from sweeper.reporting.html import render
 
@@ -66,25 +66,27 @@ def _summary(checked: Checked) -> Iterator[Block]:
     if not checked.findings:
         yield Text(("No fault was found.",))
         return
-    columns = ("kind", "severity"), ("rows", "share"), ("rows that ...",)
-    names = [Column(name, number=group is columns[1]) for group in columns for name in group]
-    rows = [
-        Row((Cell(f.kind), Cell(f.severity), Cell(f"{f.count:,}"), Cell(_share(f)), Cell(f.title)))
-        for f in checked.findings
+    columns: list[Column[Finding]] = [
+        Column("kind", lambda one: one.kind),
+        Column("severity", lambda one: one.severity),
+        Number("rows", lambda one: f"{one.count:,}"),
+        Number("share", _share),
+        Column("rows that ...", lambda one: one.title),
     ]
-    yield Table("faults", "Kinds of faults, the most serious first", tuple(names), tuple(rows))
+    caption = "Kinds of faults, the most serious first"
+    yield Table.of("faults", caption, columns, placed(checked.findings))
     if any(one.safe for one in checked.findings):
         yield Code("Apply all safe remedies", checked.mend_all)
 
 
 def _finding(one: Finding) -> Iterator[Block]:
     yield Text((f"{words.plural(one.count, 'row')} ({_share(one)}) {one.title}.", one.consequence))
-    rows = [
-        Row((Cell(f"{Path(e.path).name}:{e.line}"), Cell(e.said), Cell(e.text)))
-        for e in one.examples
+    columns: list[Column[ExampleOfFault]] = [
+        Column("line", lambda e: f"{Path(e.path).name}:{e.line}"),
+        Column("what is wrong there", lambda e: e.said),
+        Column("text", lambda e: e.text),
     ]
-    columns = (Column("line"), Column("what is wrong there"), Column("text"))
-    yield Table(f"{one.kind}-rows", "The first rows", columns, tuple(rows))
+    yield Table.of(f"{one.kind}-rows", "The first rows", columns, placed(one.examples))
     if one.command:
         yield Code(f"Remedy: {one.remedy}", one.command)
 

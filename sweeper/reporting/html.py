@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -113,7 +114,9 @@ def _whole(text: str) -> Markup:
     return escape(visible(text))
 
 
-def _paired(columns: tuple[Column, ...], cells: tuple[Cell, ...]) -> Iterable[tuple[Column, Cell]]:
+def _paired(
+    columns: tuple[Column[Any], ...], cells: tuple[Cell, ...]
+) -> Iterable[tuple[Column[Any], Cell]]:
     return zip(columns, cells, strict=True)
 
 
@@ -123,16 +126,15 @@ def _row_attributes(row: Row, table: Table) -> Markup:
     return _attributes(
         {
             "id": anchor,
-            "class": row.css,
             "data-trial": "" if row.trial is None else str(row.trial),
             "data-k": row.pointer,
         }
     )
 
 
-def _cell_attributes(cell: Cell, column: Column) -> Markup:
+def _cell_attributes(cell: Cell, column: Column[Any]) -> Markup:
     css = " ".join(filter(None, ("n" if column.number else "", cell.css)))
-    return _attributes({"class": css, "data-s": cell.sort, "data-k": cell.pointer})
+    return _attributes({"class": css})
 
 
 def _attributes(values: dict[str, str]) -> Markup:

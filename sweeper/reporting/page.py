@@ -65,7 +65,6 @@ def _facts(report: Report) -> tuple[NamedFact, ...]:
         NamedFact("hardware", report.findings.reproduction.hardware),
     ]
     if run.started_at:
-        when = run.started_at.replace("T", " ").removesuffix("Z")
-        spent = (run.seconds or 0.0) + (run.confirmation_seconds or 0.0)
-        facts.append(NamedFact("started", f"{when} UTC, {units.duration(spent)} of training"))
+        spent = units.duration(run.training_seconds)
+        facts.append(NamedFact("started", f"{run.started} UTC, {spent} of training"))
     return tuple(facts)

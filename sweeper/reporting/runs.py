@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from sweeper import __version__, units
 from sweeper.findings import words
 from sweeper.findings.verdict.runs import ComparedRun, Pair, differences
-from sweeper.reporting.blocks import Cell, Column, FactList, NamedFact, Page, Row, Section, Table
+from sweeper.reporting.blocks import (
+    Column,
+    FactList,
+    NamedFact,
+    Number,
+    Page,
+    Section,
+    Table,
+    placed,
+)
 
 
 def runs_page(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> Page:
@@ -46,53 +56,45 @@ def pair_sentence(pair: Pair, found: Sequence[Pair]) -> str:
 
 
 def _runs(runs: Sequence[ComparedRun]) -> Table:
-    return Table(
-        id="run-table",
-        caption="Each run with its winner on its own test split",
-        columns=(
-            Column("run"),
-            Column("started", unit="UTC"),
-            Column("base model"),
-            Column("train rows", number=True),
-            Column("trials", number=True),
-            Column("training", number=True),
-            Column("winner"),
-            Column("test score (95% CI)", number=True),
-            Column("best baseline"),
-            Column("its test score", number=True),
+    columns: list[Column[ComparedRun]] = [
+        Column("run", lambda run: run.name),
+        Column("started", lambda run: run.summary.started or words.DASH, unit="UTC"),
+        Column("base model", lambda run: ", ".join(run.summary.models)),
+        Number("train rows", lambda run: f"{run.files.plan.facts.data.train_rows:,}"),
+        Number("trials", lambda run: f"{run.summary.ended} of {run.summary.trials_asked}"),
+        Number("training", lambda run: units.duration(run.summary.training_seconds)),
+        Column("winner", lambda run: run.winner or f"none yet ({run.summary.status})"),
+        Number(
+            "test score (95% CI)",
+            lambda run: f"{run.metric.title} {words.score_with_interval(run.score(), run.metric)}",
         ),
-        rows=tuple(map(_row, runs)),
+        Column("best baseline", lambda run: run.baseline.title if run.baseline else words.DASH),
+        Number("its test score", _baseline_score),
+    ]
+    return Table.of(
+        "run-table",
+        "Each run with its winner on its own test split",
+        columns,
+        placed(runs),
         note="Scores on different rows cannot be compared, even if they are close.",
     )
 
 
-def _row(run: ComparedRun) -> Row:
-    told, best = run.summary, run.contest.baseline
-    spent = (told.seconds or 0.0) + (told.confirmation_seconds or 0.0)
-    texts = (
-        run.name,
-        told.started_at.replace("T", " ").removesuffix("Z") or words.DASH,
-        ", ".join(told.models),
-        f"{run.files.plan.facts.data.train_rows:,}",
-        f"{told.ended} of {told.trials_asked}",
-        units.duration(spent),
-        run.winner or f"none yet ({told.status})",
-        f"{run.metric.title} {words.score_with_interval(run.score(), run.metric)}",
-        best.title if best else words.DASH,
-        words.score_with_interval(run.score(best.name) if best else None, run.metric),
-    )
-    return Row(tuple(map(Cell, texts)))
+def _baseline_score(run: ComparedRun) -> str:
+    score = run.score(run.baseline.name) if run.baseline else None
+    return words.score_with_interval(score, run.metric)
 
 
 def _pairs(found: Sequence[Pair]) -> Table:
-    return Table(
-        id="pair-table",
-        caption="The winners of every two runs",
-        columns=(Column("fair"), Column("what it says")),
-        rows=tuple(
-            Row((Cell("no" if pair.reasons else "yes"), Cell(pair_sentence(pair, found))))
-            for pair in found
-        ),
+    columns: list[Column[Pair]] = [
+        Column("fair", lambda pair: "no" if pair.reasons else "yes"),
+        Column("what it says", lambda pair: pair_sentence(pair, found)),
+    ]
+    return Table.of(
+        "pair-table",
+        "The winners of every two runs",
+        columns,
+        placed(found),
         note="A comparison is fair if task, metric and test rows are the same. Its difference is "
         "over the same items, with the spread between seeds; Holm's correction covers all fair "
         "ones. If the runs differ in several settings, it is not known which of them causes it.",
@@ -100,12 +102,12 @@ def _pairs(found: Sequence[Pair]) -> Table:
 
 
 def _differ(runs: Sequence[ComparedRun]) -> Table:
-    return Table(
-        id="difference-table",
-        caption="Settings and facts that are not the same in all runs",
-        columns=(Column("setting"), *(Column(run.name) for run in runs)),
-        rows=tuple(
-            Row((Cell(name), *(Cell(value or words.DASH) for value in values)))
-            for name, values in differences(runs).items()
-        ),
-    )
+    found = differences(runs)
+
+    def value(place: int, name: str) -> str:
+        return found[name][place] or words.DASH
+
+    columns: list[Column[str]] = [Column("setting", lambda name: name)]
+    columns += [Column(run.name, partial(value, place)) for place, run in enumerate(runs)]
+    caption = "Settings and facts that are not the same in all runs"
+    return Table.of("difference-table", caption, columns, placed(found))

@@ -8,7 +8,7 @@ positive.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasur
         recommended_trial=recommended,
         tasks=tasks,
         trials=trials,
-        front=_front(run, trials),
+        front=tuple(front_of((t.forgetting.value, t.task_loss, t.trial) for t in trials)),
     )
 
 
@@ -135,15 +135,19 @@ def _paired_file(folder: Path, name: str | None) -> Estimate | None:
         return None
 
 
-def _front(run: RunFiles, trials: Sequence[TrialForgetting]) -> tuple[int, ...]:
-    """Trials that no other one beats in both losses, by rising forgetting."""
+def front_of(points: Iterable[tuple[float, float, int]]) -> list[int]:
+    """Trials that no other one beats in both of two costs, by the first of them.
+
+    >>> front_of([(1.0, 5.0, 0), (2.0, 3.0, 1), (3.0, 4.0, 2)])
+    [0, 1]
+    """
     found: list[int] = []
     lowest = float("inf")
-    for one in sorted(trials, key=lambda t: (t.forgetting.value, t.task_loss, t.trial)):
-        if one.task_loss < lowest:
-            lowest = one.task_loss
-            found.append(one.trial)
-    return tuple(found)
+    for _, cost, number in sorted(points):
+        if cost < lowest:
+            lowest = cost
+            found.append(number)
+    return found
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
+from sweeper.trials import BaselineResult
 from sweeper.visible import LABEL_CHARACTERS, shortened
 
 
@@ -44,6 +45,10 @@ class ComparedRun:
     def scores(self) -> Scores | None:
         """The winner's on the test items; None before they were scored."""
         return self._scores.get(self._winner)
+
+    @property
+    def baseline(self) -> BaselineResult | None:
+        return self.contest.baseline
 
     @property
     def winner(self) -> str:

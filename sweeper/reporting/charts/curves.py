@@ -10,9 +10,19 @@ import altair as alt
 
 from sweeper.findings import words
 from sweeper.findings.record import CurvePoint, Findings, TrialRow
-from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import INK, PAPER, Sheet, arrows, inside, plain, shaped
-from sweeper.reporting.charts.scales import Scale, dodge, fit, focus
+from sweeper.reporting.blocks import Drawing
+from sweeper.reporting.charts.draw import (
+    INK,
+    PAPER,
+    Sheet,
+    arrows,
+    dots,
+    end_labels,
+    inside,
+    plain,
+    shaped,
+)
+from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.palette import look
 
 # Above this many curves, the best and a sample of each strategy are drawn.
@@ -21,7 +31,6 @@ _WIDTH = 880
 _HEIGHT = 340
 _PRUNED = [3, 3]
 _TRAINING = [1, 2]
-_GAP = 14 / _HEIGHT
 
 
 def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:
@@ -36,7 +45,7 @@ def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:
     return tuple(t for t in trials if t.number in kept)
 
 
-def curves(findings: Findings, description: str) -> Panel | None:
+def curves(findings: Findings, description: str) -> Drawing | None:
     """All curves: best of each strategy thick with its training loss thin, others faint."""
     trials = drawn_trials(findings)
     best = {s.best_trial for s in findings.strategies if s.best_trial is not None}
@@ -47,27 +56,16 @@ def curves(findings: Findings, description: str) -> Panel | None:
     by_tokens = _batches_differ(trials)
     across = [p.tokens for t in trials for p in t.curve] if by_tokens else steps
     x_scale = Scale(0.0, fit(across, log=False, pad=0.0).high, log=False)
-    x = alt.X(
-        "x:Q",
-        scale=x_scale.altair(),
-        axis=x_scale.axis(
-            format="~s" if by_tokens else ",d",
-            grid=False,
-            title="tokens trained on" if by_tokens else "optimizer step",
-        ),
-    )
-    y = alt.Y(
-        "y:Q",
-        scale=y_scale.altair(),
-        axis=y_scale.axis(title=f"validation loss, {findings.loss_unit} (lower is better)"),
-    )
+    title = "tokens trained on" if by_tokens else "optimizer step"
+    x = x_scale.x(format="~s" if by_tokens else ",d", grid=False, title=title)
+    y = y_scale.y(title=f"validation loss, {findings.loss_unit} (lower is better)")
     sheet = Sheet()
     others = [t for t in trials if t.number not in best]
     chart = _faint(sheet, others, by_tokens, x, y, y_scale)
     chart = chart + _ends(sheet, trials, by_tokens, x, y, y_scale)
     chart = chart + _best(sheet, [t for t in trials if t.number in best], by_tokens, x, y, y_scale)
-    chart = chart.properties(width=_WIDTH, height=_HEIGHT)
-    return Panel(sheet.draw(chart, "Validation loss during training", description), wide=True)
+    title = "Validation loss during training"
+    return sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
 
 
 def curve_scale(findings: Findings) -> Scale | None:
@@ -216,28 +214,14 @@ def _best(
         .mark_point(filled=True, size=28, opacity=1, stroke=PAPER, strokeWidth=0.75)
         .encode(x=x, y=y, fill=alt.Fill("color:N", scale=None), shape=shaped("shape"))
     )
-    last = [(t, t.curve[-1]) for t in trials]
-    ended = [(t, p) for t, p in last if p.validation_loss is not None]
-    heights = [y_scale.place(y_scale.clip(p.validation_loss or 0.0)) for _, p in ended]
-    places = dodge(heights, _GAP)
-    rows = [
-        _sign(trial, point, by_tokens)
-        | {
-            "pixel": (1 - place) * _HEIGHT,
-            "label": f"{words.short(trial.strategy)} #{trial.number}",
-        }
-        for (trial, point), place in zip(ended, places, strict=True)
+    ends = [
+        _sign(trial, trial.curve[-1], by_tokens)
+        | {"label": f"{words.short(trial.strategy)} #{trial.number}"}
+        for trial in trials
+        if trial.curve[-1].validation_loss is not None
     ]
-    points = (
-        sheet.chart(inside(rows, y_scale))
-        .mark_point(filled=True, size=60, opacity=1)
-        .encode(x=x, y=y, color=plain("color"), shape=shaped("shape"), description="trial:N")
-    )
-    text = (
-        sheet.chart(rows)
-        .mark_text(align="left", dx=8, baseline="middle", color=INK)
-        .encode(x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
-    )
+    points = dots(sheet, inside(ends, y_scale), x, y, 60)
+    text = end_labels(sheet, ends, x, y_scale, _HEIGHT, dx=8, color=INK)
     return thin + lines + small + points + text
 
 

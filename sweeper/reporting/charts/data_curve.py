@@ -8,19 +8,18 @@ import altair as alt
 
 from sweeper.findings import words
 from sweeper.findings.record import DataNeed
-from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import INK, MUTED, PAPER, Sheet, marks, plain
-from sweeper.reporting.charts.scales import Scale, dodge, fit
+from sweeper.reporting.blocks import Drawing
+from sweeper.reporting.charts.draw import INK, PAPER, Sheet, end_labels, marks, plain, vertical_rule
+from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.palette import look
 
 _WIDTH, _HEIGHT = 560, 300
-_GAP = 14 / _HEIGHT
 # What a bare label needs beside the last place of the curve, as a factor of the rows.
 _ROOM = 1.9
 _DEFAULT_DASH = [4, 3]
 
 
-def data_chart(need: DataNeed, description: str) -> Panel:
+def data_chart(need: DataNeed, description: str) -> Drawing:
     """Every curve with its band up to twice the rows, and a line at all rows that there are."""
     share = need.metric.unit == "points"
     factor = 100 if share else 1
@@ -38,15 +37,12 @@ def data_chart(need: DataNeed, description: str) -> Panel:
     title = f"{need.metric.title}, %" if share else f"loss, {need.metric.unit}"
     better = "higher" if need.metric.higher_is_better else "lower"
     x = alt.X("x:Q", scale=x_scale.altair(), axis=_axis(need, x_scale))
-    y = alt.Y(
-        "y:Q",
-        scale=y_scale.altair(),
-        axis=y_scale.axis(title=f"validation {title} ({better} is better)"),
-    )
+    y = y_scale.y(title=f"validation {title} ({better} is better)")
     sheet = Sheet()
     for point in band:
         point["low"], point["high"] = y_scale.clip(point["low"]), y_scale.clip(point["high"])
-    chart = _full(sheet, need, x)
+    said = "all rows that there are"
+    chart = vertical_rule(sheet, x, need.rows, said, left=True, strokeDash=[2, 3])
     for found, _ in rows:
         area = sheet.chart(found).mark_area(opacity=0.18)
         chart = chart + area.encode(
@@ -56,9 +52,10 @@ def data_chart(need: DataNeed, description: str) -> Panel:
         dash = alt.StrokeDash("dash:N", scale=None)
         chart = chart + line.encode(x=x, y=y, color=plain("color"), strokeDash=dash)
     chart = chart + marks(sheet, points, x, y, size=46)
-    chart = chart + _labels(sheet, [found[-1] for found, _ in rows], x, y_scale)
-    chart = chart.properties(width=_WIDTH, height=_HEIGHT)
-    return Panel(sheet.draw(chart, "Validation score by training rows", description), wide=True)
+    ends = [found[-1] for found, _ in rows]
+    chart = chart + end_labels(sheet, ends, x, y_scale, _HEIGHT, dx=8, color=INK)
+    title = "Validation score by training rows"
+    return sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
 
 
 def _axis(need: DataNeed, scale: Scale) -> Any:
@@ -98,26 +95,3 @@ def _rows(
         for score in point.scores
     ]
     return band, points
-
-
-def _full(sheet: Sheet, need: DataNeed, x: Any) -> Any:
-    row = [{"x": need.rows, "label": "all rows that there are"}]
-    rule = sheet.chart(row).mark_rule(color=MUTED, strokeDash=[2, 3]).encode(x=x)
-    text = (
-        sheet.chart(row)
-        .mark_text(align="right", dx=-4, color=MUTED)
-        .encode(x=x, y=alt.value(6), text="label:N")
-    )
-    return rule + text
-
-
-def _labels(sheet: Sheet, ends: list[dict[str, Any]], x: Any, scale: Scale) -> Any:
-    places = dodge([scale.place(scale.clip(end["y"])) for end in ends], _GAP)
-    rows = [
-        {**end, "pixel": (1 - place) * _HEIGHT} for end, place in zip(ends, places, strict=True)
-    ]
-    return (
-        sheet.chart(rows)
-        .mark_text(align="left", dx=8, baseline="middle", color=INK)
-        .encode(x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
-    )

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from sweeper.findings import words
 from sweeper.reporting.blocks import Drawing, LegendEntry
-from sweeper.reporting.charts.scales import Scale
+from sweeper.reporting.charts.scales import Scale, dodge
 from sweeper.reporting.charts.svg import clean_svg
 from sweeper.reporting.palette import look
 from sweeper.visible import LABEL_CHARACTERS, shortened, visible
@@ -22,6 +22,8 @@ INK = "var(--ink)"
 MUTED = "var(--muted)"
 RULE = "var(--rule)"
 PAPER = "var(--paper)"
+# From one label to the next.
+LABEL_PIXELS = 14
 
 _THEME = {
     "view": alt.ViewConfig(stroke=None),
@@ -80,15 +82,20 @@ class Sheet:
         spec: dict[str, Any] = chart.configure(**_THEME).to_dict(validate=False)
         return {**spec, "datasets": self._rows}
 
-    def draw(self, chart: Any, title: str, description: str) -> Drawing:
+    def draw(
+        self, chart: Any, size: tuple[int, int], title: str, description: str, *, wide: bool = False
+    ) -> Drawing:
         """The drawing, which ``drawn`` turns into SVG.
 
         Args:
-            chart: A layered or single chart of this sheet, with width and height.
+            chart: A layered or single chart of this sheet.
+            size: Width and height of the area within the axes, in pixels.
             title: What it shows.
             description: What it says, for people who do not see it.
         """
-        return Drawing(json.dumps(self.spec(chart)), title, description)
+        width, height = size
+        spec = self.spec(chart.properties(width=width, height=height))
+        return Drawing(json.dumps(spec), title, description, wide)
 
 
 def _label(value: Any) -> Any:
@@ -136,17 +143,9 @@ def dashed(field: str) -> Any:
 
 def whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
     """Thin rules from ``low`` to ``high`` of each row."""
-    return (
-        sheet.chart(rows)
-        .mark_rule(strokeWidth=1)
-        .encode(
-            x=x,
-            y=alt.Y("low:Q", scale=scale.altair()),
-            y2="high:Q",
-            color=plain("color"),
-            description="trial:N",
-        )
-    )
+    low = alt.Y("low:Q", scale=scale.altair())
+    rules = sheet.chart(rows).mark_rule(strokeWidth=1)
+    return rules.encode(x=x, y=low, y2="high:Q", color=plain("color"), description="trial:N")
 
 
 def marks(sheet: Sheet, rows: Rows, x: Any, y: Any, size: int) -> Any:
@@ -165,9 +164,56 @@ def marks(sheet: Sheet, rows: Rows, x: Any, y: Any, size: int) -> Any:
     )
 
 
+def dots(sheet: Sheet, rows: Rows, x: Any, y: Any, size: int, opacity: float = 1) -> Any:
+    """A filled mark for each row, in the shape and colour that the row has."""
+    points = sheet.chart(rows).mark_point(filled=True, size=size, opacity=opacity)
+    return points.encode(
+        x=x, y=y, color=plain("color"), shape=shaped("shape"), description="trial:N"
+    )
+
+
+def end_labels(
+    sheet: Sheet, rows: Rows, x: Any, scale: Scale, height: int, up: float = 0, **style: Any
+) -> Any:
+    """The ``label`` of each row beside its ``y``, moved so that labels do not overlap.
+
+    Args:
+        scale: Of ``y``.
+        height: Of the chart, in pixels.
+        up: Pixels by which all are moved up.
+    """
+    places = dodge([scale.place(scale.clip(row["y"])) for row in rows], LABEL_PIXELS / height)
+    placed = [
+        {**row, "pixel": (1 - place) * height - up} for row, place in zip(rows, places, strict=True)
+    ]
+    text = sheet.chart(placed).mark_text(**{"align": "left", "baseline": "middle", **style})
+    return text.encode(x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
+
+
+def vertical_rule(
+    sheet: Sheet, x: Any, value: float, label: str, at: int = 6, left: bool = False, **style: Any
+) -> Any:
+    """A rule at one value of ``x`` with its label.
+
+    Args:
+        at: Where the label stands, in pixels from the top.
+        left: Whether it stands left of the rule.
+    """
+    row = [{"x": value, "label": label}]
+    rule = sheet.chart(row).mark_rule(color=MUTED, **style).encode(x=x)
+    side = {"align": "right", "dx": -4} if left else {"align": "left", "dx": 4}
+    text = sheet.chart(row).mark_text(color=MUTED, **side)
+    return rule + text.encode(x=x, y=alt.value(at), text="label:N")
+
+
 def inside(rows: Sequence[dict[str, Any]], scale: Scale) -> list[dict[str, Any]]:
     """The rows whose ``y`` lies on the axis."""
     return [row for row in rows if not scale.off(row["y"])]
+
+
+def clipped(rows: Rows, scale: Scale) -> list[dict[str, Any]]:
+    """The rows, their ``y`` cut to the ends of the axis, so that medians stay what they are."""
+    return [{**row, "y": scale.clip(row["y"])} for row in rows]
 
 
 def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:

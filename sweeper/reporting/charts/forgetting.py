@@ -8,8 +8,8 @@ from typing import Any
 import altair as alt
 
 from sweeper.findings.forgetting_record import Forgetting, GeneralTask
-from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import INK, MUTED, PAPER, Sheet, plain, shaped
+from sweeper.reporting.blocks import Drawing
+from sweeper.reporting.charts.draw import INK, PAPER, Sheet, plain, shaped, vertical_rule
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.palette import look
 
@@ -18,7 +18,7 @@ _WIDTH = 380
 _BAND, _LINE = 34, 16
 
 
-def dumbbell(tasks: Sequence[GeneralTask], description: str) -> Panel | None:
+def dumbbell(tasks: Sequence[GeneralTask], description: str) -> Drawing | None:
     """Base (hollow) and tuned (filled) on each task that is right or wrong, joined by a line."""
     scored = [task for task in tasks if task.unit == "points"]
     if not scored:
@@ -62,12 +62,11 @@ def dumbbell(tasks: Sequence[GeneralTask], description: str) -> Panel | None:
             description="trial:N",
         )
     )
-    height = _BAND * len(scored) + 10
-    chart = (joined + base + tuned).properties(width=_WIDTH, height=height)
-    return Panel(sheet.draw(chart, "Base and tuned score by task", description))
+    size = _WIDTH, _BAND * len(scored) + 10
+    return sheet.draw(joined + base + tuned, size, "Base and tuned score by task", description)
 
 
-def points_lost(measured: Forgetting, description: str) -> Panel | None:
+def points_lost(measured: Forgetting, description: str) -> Drawing | None:
     """What every trial that was scored lost, with 95% intervals, zero and the limit."""
     if not measured.tasks:
         return None
@@ -88,9 +87,11 @@ def points_lost(measured: Forgetting, description: str) -> Panel | None:
             offset = (place - (len(group) - 1) / 2) * _LINE
             rows.append(_lost_row(task, offset, scale, measured.recommended_trial))
     y, offset = _bands(type="point", padding=0.5), alt.YOffset("offset:Q", scale=None)
-    chart = _line(sheet, 0.0, "no loss", x)
+    chart = vertical_rule(sheet, x("x"), 0.0, "no loss", at=-2)
     if limit is not None:
-        chart = chart + _line(sheet, limit, f"limit {limit:g}", x, dash=True)
+        chart = chart + vertical_rule(
+            sheet, x("x"), limit, f"limit {limit:g}", at=8, strokeDash=[4, 3]
+        )
     chart = (
         chart
         + sheet.chart(rows)
@@ -115,8 +116,8 @@ def points_lost(measured: Forgetting, description: str) -> Panel | None:
             shape=shaped("shape"),
             description="trial:N",
         )
-    ).properties(width=_WIDTH, height=height)
-    return Panel(sheet.draw(chart, "What was lost, by task", description))
+    )
+    return sheet.draw(chart, (_WIDTH, height), "What was lost, by task", description)
 
 
 def _lost_row(
@@ -150,15 +151,3 @@ def _bands(**scale: Any) -> Any:
     axis = alt.Axis(title=None, domain=False, ticks=False, labelLimit=130, labelColor=INK)
     # The first row's names decide the order, whatever the alphabet says.
     return alt.Y("task:N", sort=None, scale=alt.Scale(**scale), axis=axis)
-
-
-def _line(sheet: Sheet, value: float, label: str, x: Any, *, dash: bool = False) -> Any:
-    row = [{"x": value, "label": label}]
-    style = {"strokeDash": [4, 3]} if dash else {}
-    rule = sheet.chart(row).mark_rule(color=MUTED, **style).encode(x=x("x"))
-    text = (
-        sheet.chart(row)
-        .mark_text(align="left", dx=4, color=MUTED)
-        .encode(x=x("x"), y=alt.value(-2 if not dash else 8), text="label:N")
-    )
-    return rule + text

@@ -8,10 +8,10 @@ import altair as alt
 
 from sweeper.findings import words
 from sweeper.findings.record import Findings, ParameterFinding, TrialRow
-from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import INK, MUTED, Sheet, arrows, inside
+from sweeper.reporting.blocks import Drawing
+from sweeper.reporting.charts.draw import INK, MUTED, Sheet, arrows, clipped, dots, inside
 from sweeper.reporting.charts.scales import Scale, fit
-from sweeper.reporting.palette import Look, look
+from sweeper.reporting.palette import look
 
 _WIDTH = 262
 _HEIGHT = 150
@@ -21,7 +21,7 @@ WINDOW = 5
 
 def parameter_panel(
     findings: Findings, finding: ParameterFinding, scale: Scale, description: str
-) -> Panel | None:
+) -> Drawing | None:
     """The objective against one parameter of one strategy; choices and ranks as strips."""
     trials = [
         t
@@ -32,20 +32,12 @@ def parameter_panel(
     ]
     if not trials or not finding.varied:
         return None
-    style, sheet = look(finding.strategy), Sheet()
-    y = alt.Y(
-        "y:Q",
-        scale=scale.altair(),
-        axis=scale.axis(4, title=words.on_validation(findings.objective)),
-    )
-    chart = (
-        _strip(sheet, trials, finding, style, y, scale)
-        if is_strip(finding, trials)
-        else _scatter(sheet, trials, finding, style, y, scale)
-    )
+    sheet = Sheet()
     named = words.on_validation(findings.objective)
+    y = scale.y(4, title=named)
+    chart = (_strip if is_strip(finding, trials) else _scatter)(sheet, trials, finding, y, scale)
     title = f"{words.short(finding.strategy)}: {named} by {finding.parameter}"
-    return Panel(sheet.draw(chart.properties(width=_WIDTH, height=_HEIGHT), title, description))
+    return sheet.draw(chart, (_WIDTH, _HEIGHT), title, description)
 
 
 def is_strip(finding: ParameterFinding, trials: list[TrialRow]) -> bool:
@@ -74,47 +66,34 @@ def _mark(trial: TrialRow, finding: ParameterFinding, x: Any) -> dict[str, Any]:
         "x": x,
         "y": trial.objective,
         "color": look(trial.strategy).color,
+        "shape": look(trial.strategy).shape,
         "best": trial.number == finding.best_trial,
         "trial": str(trial.number),
     }
 
 
 def _scatter(
-    sheet: Sheet,
-    trials: list[TrialRow],
-    finding: ParameterFinding,
-    style: Look,
-    y: Any,
-    scale: Scale,
+    sheet: Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
 ) -> Any:
     rows = [_mark(t, finding, float(t.parameters[finding.parameter])) for t in trials]
     x_scale = fit([row["x"] for row in rows], log=finding.log or None, pad=0.08)
-    x = alt.X(
-        "x:Q",
-        scale=x_scale.altair(),
-        axis=x_scale.axis(
-            5,
-            format="~e" if x_scale.log and x_scale.low < 0.01 else ".3~r",
-            title=_title(finding),
-            grid=False,
-        ),
-    )
-    chart = _median(sheet, _clipped(rows, scale), x, y) + _points(sheet, rows, style, x, y, scale)
+    numbers = "~e" if x_scale.log and x_scale.low < 0.01 else ".3~r"
+    x = x_scale.x(5, format=numbers, title=_title(finding), grid=False)
+    chart = _median(sheet, clipped(rows, scale), x, y) + _points(sheet, rows, x, y, scale)
     low, high = finding.within_noise_low, finding.within_noise_high
     if low is not None and high is not None:
         band = [{"x": x_scale.clip(low), "x2": x_scale.clip(high)}]
-        shade = sheet.chart(band).mark_rect(color=style.color, opacity=0.13).encode(x=x, x2="x2:Q")
+        shade = (
+            sheet.chart(band)
+            .mark_rect(color=look(finding.strategy).color, opacity=0.13)
+            .encode(x=x, x2="x2:Q")
+        )
         chart = shade + chart
     return chart
 
 
 def _strip(
-    sheet: Sheet,
-    trials: list[TrialRow],
-    finding: ParameterFinding,
-    style: Look,
-    y: Any,
-    scale: Scale,
+    sheet: Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
 ) -> Any:
     """One column for each value, with its median. Rows are users' texts: only ever data."""
     values = sorted({t.parameters[finding.parameter] for t in trials}, key=_strip_order)
@@ -128,7 +107,7 @@ def _strip(
         ),
     )
     bar = (
-        sheet.chart(_clipped(rows, scale))
+        sheet.chart(clipped(rows, scale))
         .mark_tick(orient="horizontal", size=22, thickness=2, color=INK)
         .transform_aggregate(middle="median(y)", groupby=["x"])
         .transform_calculate(y="datum.middle")
@@ -141,7 +120,7 @@ def _strip(
         .mark_text(baseline="top", color=MUTED)
         .encode(x=x, y=alt.value(_HEIGHT + 7), text="label:N")
     )
-    return bar + _points(sheet, rows, style, x, y, scale) + label
+    return bar + _points(sheet, rows, x, y, scale) + label
 
 
 def shortened(text: str, room: int) -> str:
@@ -159,25 +138,10 @@ def _strip_order(value: object) -> tuple[int, float, str]:
     return (1, 0.0, str(value))
 
 
-def _clipped(rows: list[dict[str, Any]], scale: Scale) -> list[dict[str, Any]]:
-    """Medians of these rows are those of all rows, or lie at the edge of the axis."""
-    return [{**row, "y": scale.clip(row["y"])} for row in rows]
-
-
-def _points(
-    sheet: Sheet, rows: list[dict[str, Any]], style: Look, x: Any, y: Any, scale: Scale
-) -> Any:
+def _points(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any, scale: Scale) -> Any:
     small = [row for row in inside(rows, scale) if not row["best"]]
     large = [row for row in inside(rows, scale) if row["best"]]
-    base = sheet.chart(small).mark_point(
-        filled=True, shape=style.shape, size=30, opacity=0.75, color=style.color
-    )
-    best = sheet.chart(large).mark_point(
-        filled=True, shape=style.shape, size=110, opacity=1, color=style.color
-    )
-    drawn = base.encode(x=x, y=y, description="trial:N") + best.encode(
-        x=x, y=y, description="trial:N"
-    )
+    drawn = dots(sheet, small, x, y, 30, opacity=0.75) + dots(sheet, large, x, y, 110)
     return drawn + arrows(sheet, rows, x, y, scale)
 
 
@@ -194,7 +158,7 @@ def _median(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
     )
 
 
-def importance_panel(findings: list[ParameterFinding], description: str) -> Panel | None:
+def importance_panel(findings: list[ParameterFinding], description: str) -> Drawing | None:
     """How much each parameter of one strategy matters: means as bars, the range of the seeds."""
     known = [(f.parameter, f.importance) for f in findings if f.importance is not None]
     if not known:
@@ -224,6 +188,6 @@ def importance_panel(findings: list[ParameterFinding], description: str) -> Pane
         bars.encode(x=value, x2="zero:Q", y=y)
         + whiskers.encode(x=alt.X("low:Q", scale=x), x2="high:Q", y=y)
         + labels.encode(x=alt.X("zero:Q", scale=x), y=y, text="label:N")
-    ).properties(width=_WIDTH, height=max(60, 30 * len(rows)))
+    )
     name = f"{words.short(findings[0].strategy)}: importance of parameters"
-    return Panel(sheet.draw(chart, name, description))
+    return sheet.draw(chart, (_WIDTH, max(60, 30 * len(rows))), name, description)

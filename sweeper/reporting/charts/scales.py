@@ -54,6 +54,14 @@ class Scale:
         kind = "log" if self.log else "linear"
         return alt.Scale(type=kind, domain=[self.low, self.high], nice=False, zero=False)
 
+    def x(self, most: int = 6, **style: Any) -> Any:
+        """The rows' ``x`` on this scale, with its axis."""
+        return alt.X("x:Q", scale=self.altair(), axis=self.axis(most, **style))
+
+    def y(self, most: int = 6, **style: Any) -> Any:
+        """The rows' ``y`` on this scale, with its axis."""
+        return alt.Y("y:Q", scale=self.altair(), axis=self.axis(most, **style))
+
     def axis(self, most: int = 6, **style: Any) -> Any:
         """An axis with about ``most`` ticks; on a log scale 1, 2 and 5 of each decade.
 

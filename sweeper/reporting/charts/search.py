@@ -9,20 +9,24 @@ import altair as alt
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings, SearchGain
-from sweeper.reporting.blocks import Panel
+from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts.draw import (
     INK,
+    LABEL_PIXELS,
     MUTED,
     Rows,
     Sheet,
     arrows,
+    clipped,
     dashed,
+    dots,
+    end_labels,
     inside,
     plain,
-    shaped,
+    vertical_rule,
     whiskers,
 )
-from sweeper.reporting.charts.scales import Scale, dodge, fit, focus
+from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.palette import look
 
 HEIGHT = 260
@@ -30,7 +34,6 @@ _SLOPE_WIDTH = 300
 _STEP_WIDTH = 600
 # Above this many trials, marks are smaller and let each other show through.
 _CROWD = 120
-_LABEL_GAP = 14 / HEIGHT
 
 
 def value_title(findings: Findings) -> str:
@@ -40,7 +43,7 @@ def value_title(findings: Findings) -> str:
     return f"{', '.join(filter(None, parts))} ({metric.direction})"
 
 
-def slope(findings: Findings, description: str) -> Panel | None:
+def slope(findings: Findings, description: str) -> Drawing | None:
     """Default to best, one line a strategy, with the 95% intervals of the items."""
     gains = [gain for gain in findings.gains if gain.best_value is not None]
     if not gains:
@@ -60,18 +63,15 @@ def slope(findings: Findings, description: str) -> Panel | None:
             ticks=False,
         ),
     )
-    y = alt.Y(
-        "y:Q",
-        scale=scale.altair(),
-        axis=scale.axis(title=value_title(findings)),
-    )
+    y = scale.y(title=value_title(findings))
     chart = (
         _lines(sheet, rows, x, y)
         + whiskers(sheet, marks, x, scale)
-        + _points(sheet, marks, x, y)
-        + _labels(sheet, labels, x)
-    ).properties(width=_SLOPE_WIDTH, height=HEIGHT)
-    return Panel(sheet.draw(chart, "Default against best found, by strategy", description))
+        + dots(sheet, marks, x, y, 64)
+        + end_labels(sheet, labels, x, scale, HEIGHT, color=INK)
+    )
+    title = "Default against best found, by strategy"
+    return sheet.draw(chart, (_SLOPE_WIDTH, HEIGHT), title, description)
 
 
 def _ends(gain: SearchGain) -> list[tuple[float, Interval, int | None]]:
@@ -112,10 +112,8 @@ def _slope_rows(
             }
             marks.append(mark)
             lines.append({**mark, "trial": str(gain.best_trial)})
-    ends = [gain.best_value for gain in gains if gain.best_value is not None]
-    for gain, place in zip(gains, dodge([scale.place(e) for e in ends], _LABEL_GAP), strict=True):
         label = f"{words.short(gain.strategy)} #{gain.best_trial}"
-        labels.append({"x": 1.27, "place": 1 - place, "label": label})
+        labels.append({"x": 1.27, "y": gain.best_value, "label": label})
     return lines, marks, labels
 
 
@@ -134,26 +132,7 @@ def _lines(sheet: Sheet, rows: Rows, x: Any, y: Any) -> Any:
     )
 
 
-def _points(sheet: Sheet, rows: Rows, x: Any, y: Any) -> Any:
-    return (
-        sheet.chart(rows)
-        .mark_point(filled=True, size=64, opacity=1)
-        .encode(x=x, y=y, color=plain("color"), shape=shaped("shape"), description="trial:N")
-    )
-
-
-def _labels(sheet: Sheet, rows: Rows, x: Any) -> Any:
-    values = [{**row, "pixel": row["place"] * HEIGHT} for row in rows]
-    return (
-        sheet.chart(values)
-        .mark_text(align="left", baseline="middle")
-        .encode(
-            x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N", color=alt.value(INK)
-        )
-    )
-
-
-def progress(findings: Findings, description: str) -> Panel | None:
+def progress(findings: Findings, description: str) -> Drawing | None:
     """Every completed trial, the best so far as steps, and the baselines near them."""
     done = findings.best_first()
     if not done:
@@ -166,11 +145,7 @@ def progress(findings: Findings, description: str) -> Panel | None:
         scale=alt.Scale(domain=[-0.6, span], nice=False),
         axis=alt.Axis(title="trial", grid=False, format="d", tickMinStep=1),
     )
-    y = alt.Y(
-        "y:Q",
-        scale=scale.altair(),
-        axis=scale.axis(title=value_title(findings)),
-    )
+    y = scale.y(title=value_title(findings))
     points: list[dict[str, Any]] = [
         {
             "x": t.number,
@@ -182,23 +157,18 @@ def progress(findings: Findings, description: str) -> Panel | None:
         for t in sorted(done, key=lambda trial: trial.strategy)
     ]
     sheet = Sheet()
-    at = [{**point, "y": scale.clip(point["y"])} for point in points]
+    at = clipped(points, scale)
     chart = _reference(sheet, rules, scale, span) + _steps(
         sheet, at, last, x, y, higher_is_better=findings.objective.higher_is_better
     )
     size, opacity = (36, 1.0) if len(points) <= _CROWD else (18, 0.6)
-    dots = _points(sheet, inside(points, scale), x, y)
-    dots = dots.mark_point(filled=True, size=size, opacity=opacity)
-    chart = chart + dots + arrows(sheet, points, x, y, scale)
+    chart = chart + dots(sheet, inside(points, scale), x, y, size, opacity)
+    chart = chart + arrows(sheet, points, x, y, scale)
     if findings.last_useful_trial is not None and len(done) > 1:
-        chart = chart + _last_gain(sheet, findings.last_useful_trial, x)
-    chart = chart.properties(width=_STEP_WIDTH, height=HEIGHT)
-    return Panel(
-        sheet.draw(
-            chart, f"Best {words.on_validation(findings.objective)} so far, by trial", description
-        ),
-        wide=True,
-    )
+        last = findings.last_useful_trial
+        chart = chart + vertical_rule(sheet, x, last, "last gain", strokeWidth=1)
+    title = f"Best {words.on_validation(findings.objective)} so far, by trial"
+    return sheet.draw(chart, (_STEP_WIDTH, HEIGHT), title, description, wide=True)
 
 
 def progress_scale(findings: Findings) -> Scale:
@@ -226,15 +196,13 @@ def reference_rules(findings: Findings) -> list[dict[str, Any]]:
 
 
 def line_labels(rules: Rows, scale: Scale) -> list[dict[str, Any]]:
-    """A label above each line, from the top; one for lines that are too close for two."""
+    """The labels of lines, from the top; one for lines that are too close for two."""
     labels: list[dict[str, Any]] = []
     for rule in sorted(rules, key=lambda rule: -scale.place(rule["y"])):
-        place = scale.place(rule["y"])
-        if labels and labels[-1]["place"] - place < _LABEL_GAP:  # lines too close for two labels
+        if labels and scale.place(labels[-1]["y"]) - scale.place(rule["y"]) < LABEL_PIXELS / HEIGHT:
             labels[-1]["label"] += f", {rule['label']}"
         else:
-            pixel = (1 - place) * HEIGHT - 6
-            labels.append({"label": rule["label"], "place": place, "pixel": pixel})
+            labels.append(dict(rule))
     return labels
 
 
@@ -242,12 +210,8 @@ def _reference(sheet: Sheet, rules: Rows, scale: Scale, span: float) -> Any:
     labels = [{**label, "x": span} for label in line_labels(rules, scale)]
     y = alt.Y("y:Q", scale=scale.altair())
     lines = sheet.chart(rules).mark_rule(strokeDash=[2, 3], strokeWidth=1, color=MUTED).encode(y=y)
-    text = (
-        sheet.chart(labels)
-        .mark_text(align="right", dx=-2, fontSize=11, color=MUTED)
-        .encode(x="x:Q", y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
-    )
-    return lines + text
+    style = {"align": "right", "dx": -2, "fontSize": 11, "color": MUTED}
+    return lines + end_labels(sheet, labels, "x:Q", scale, HEIGHT, up=6, **style)
 
 
 def _steps(
@@ -267,14 +231,3 @@ def _steps(
         .transform_calculate(y="datum.best")
         .encode(x=x, y=y)
     )
-
-
-def _last_gain(sheet: Sheet, trial: int, x: Any) -> Any:
-    row = [{"x": trial, "label": "last gain"}]
-    line = sheet.chart(row).mark_rule(strokeWidth=1, color=MUTED).encode(x=x)
-    text = (
-        sheet.chart(row)
-        .mark_text(align="left", dx=4, color=MUTED)
-        .encode(x=x, y=alt.value(6), text="label:N")
-    )
-    return line + text

@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import altair as alt
-
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings, TrialRow
-from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import MUTED, Sheet, arrows, inside, marks, whiskers
+from sweeper.findings.verdict.forgetting import front_of
+from sweeper.reporting.blocks import Drawing
+from sweeper.reporting.charts.draw import (
+    MUTED,
+    Sheet,
+    arrows,
+    clipped,
+    inside,
+    marks,
+    vertical_rule,
+    whiskers,
+)
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.charts.search import HEIGHT, value_title
 from sweeper.reporting.palette import look
@@ -35,7 +43,7 @@ class Cost:
     marked: int | None = None
 
 
-def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None:
+def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | None:
     """The objective against one cost: best of each strategy large, front filled, others hollow."""
     trials = [t for t in findings.trials if t.objective is not None and t.number in cost.values]
     if not trials:
@@ -44,40 +52,27 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
     y_scale = cost_scale(findings)
     worse = findings.objective.worse
     front = front_of([(cost.values[t.number], worse(t.objective or 0.0), t.number) for t in trials])
-    x = alt.X(
-        "x:Q",
-        scale=x_scale.altair(),
-        axis=x_scale.axis(5, title=cost.title, grid=False),
-    )
-    y = alt.Y(
-        "y:Q",
-        scale=y_scale.altair(),
-        axis=y_scale.axis(title=value_title(findings)),
-    )
+    x = x_scale.x(5, title=cost.title, grid=False)
+    y = y_scale.y(title=value_title(findings))
     best = {s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None}
     rows = [_row(t, cost, t.number in front, best, y_scale) for t in trials]
     rows.sort(key=lambda row: (row["fill"] == row["color"], row["color"]))
     sheet = Sheet()
-    clipped = [{**row, "y": y_scale.clip(row["y"])} for row in rows]
-    chart = _front(sheet, clipped, front, x, y) + whiskers(
-        sheet, [r for r in rows if r["best"]], x, y_scale
-    )
+    best_rows = [row for row in rows if row["best"]]
+    chart = _front(sheet, clipped(rows, y_scale), front, x, y)
+    chart = chart + whiskers(sheet, best_rows, x, y_scale)
     seen = inside(rows, y_scale)
     chart = chart + marks(sheet, [r for r in seen if r["best"]], x, y, 110)
     chart = chart + marks(sheet, [r for r in seen if not r["best"]], x, y, 30)
     chart = chart + arrows(sheet, rows, x, y, y_scale)
     if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
-        chart = chart + _limit(sheet, cost.limit, cost.limit_label, x)
+        chart = chart + vertical_rule(
+            sheet, x, cost.limit, cost.limit_label, left=True, strokeDash=[4, 3]
+        )
     if any(row["trial"] == str(cost.marked) for row in rows):
         chart = chart + _mark(sheet, [r for r in rows if r["trial"] == str(cost.marked)], x, y)
-    chart = chart.properties(width=_WIDTH, height=HEIGHT)
-    return Panel(
-        sheet.draw(
-            chart,
-            f"{words.sentence(words.on_validation(findings.objective))} against {cost.name}",
-            description,
-        )
-    )
+    title = f"{words.sentence(words.on_validation(findings.objective))} against {cost.name}"
+    return sheet.draw(chart, (_WIDTH, HEIGHT), title, description)
 
 
 def _places(cost: Cost, trials: list[TrialRow]) -> list[float]:
@@ -86,21 +81,6 @@ def _places(cost: Cost, trials: list[TrialRow]) -> list[float]:
     if cost.log:
         return places
     return [*places, 0.0, *([cost.limit] if cost.limit is not None else [])]
-
-
-def front_of(points: list[tuple[float, float, int]]) -> list[int]:
-    """Trials that no other one beats on both counts, by rising cost.
-
-    >>> front_of([(1.0, 5.0, 0), (2.0, 3.0, 1), (3.0, 4.0, 2)])
-    [0, 1]
-    """
-    found: list[int] = []
-    lowest = float("inf")
-    for _, loss, number in sorted(points):
-        if loss < lowest:
-            lowest = loss
-            found.append(number)
-    return found
 
 
 def cost_scale(findings: Findings) -> Scale:
@@ -158,14 +138,3 @@ def _mark(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
         .mark_text(align="left", dx=9, dy=-9, color=MUTED)
         .encode(x=x, y=y, text="label:N")
     )
-
-
-def _limit(sheet: Sheet, value: float, label: str, x: Any) -> Any:
-    row = [{"x": value, "label": label}]
-    line = sheet.chart(row).mark_rule(strokeDash=[4, 3], color=MUTED).encode(x=x)
-    text = (
-        sheet.chart(row)
-        .mark_text(align="right", dx=-4, color=MUTED)
-        .encode(x=x, y=alt.value(6), text="label:N")
-    )
-    return line + text

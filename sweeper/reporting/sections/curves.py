@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.record import TrialRow
+from sweeper.findings.record import CurvePoint, TrialRow
 from sweeper.reporting.blocks import (
     Block,
-    Cell,
     Column,
     Figure,
     LegendEntry,
-    Row,
+    Number,
     Section,
     Table,
     Text,
+    placed,
 )
 from sweeper.reporting.charts.curves import curve_scale, curves, drawn_trials
 from sweeper.reporting.charts.draw import legend
@@ -121,41 +121,29 @@ def _off_range(report: Report) -> str:
 def _table(report: Report) -> Table:
     """The curves of the best trials; the rest is in curves.csv."""
     unit = report.findings.loss_unit
-    rows = []
     best = {s.best_trial for s in report.findings.strategies if s.best_trial is not None}
-    for i, trial in enumerate(report.findings.trials):
-        if trial.number not in best:
-            continue
-        for j, point in enumerate(trial.curve):
-            rows.append(
-                Row(
-                    cells=(
-                        Cell(f"#{trial.number}"),
-                        strategy_cell(trial.strategy),
-                        Cell(str(point.rung)),
-                        Cell(f"{point.optimizer_steps:,}"),
-                        Cell(f"{point.tokens:,}"),
-                        Cell(words.loss(point.validation_loss)),
-                        Cell(words.loss(point.train_loss)),
-                    ),
-                    trial=trial.number,
-                    pointer=f"/findings/trials/{i}/curve/{j}",
-                )
-            )
-    return Table(
-        id="curve-points",
-        caption="The curves of the best trials (all of them: curves.csv)",
-        columns=(
-            Column("trial", number=True),
-            Column("strategy"),
-            Column("rung", number=True, pointer="/rung"),
-            Column("optimizer steps", number=True, pointer="/optimizer_steps"),
-            Column("tokens", number=True, pointer="/tokens"),
-            Column("validation loss", unit=unit, number=True, pointer="/validation_loss"),
-            Column("training loss", unit=unit, number=True, pointer="/train_loss"),
+    columns: list[Column[tuple[TrialRow, CurvePoint]]] = [
+        Number("trial", lambda row: f"#{row[0].number}"),
+        Column("strategy", lambda row: strategy_cell(row[0].strategy)),
+        Number("rung", lambda row: str(row[1].rung), "/rung"),
+        Number("optimizer steps", lambda row: f"{row[1].optimizer_steps:,}", "/optimizer_steps"),
+        Number("tokens", lambda row: f"{row[1].tokens:,}", "/tokens"),
+        Number(
+            "validation loss",
+            lambda row: words.loss(row[1].validation_loss),
+            "/validation_loss",
+            unit,
         ),
-        rows=tuple(rows),
-    )
+        Number("training loss", lambda row: words.loss(row[1].train_loss), "/train_loss", unit),
+    ]
+    rows = [
+        (pointer, (trial, point))
+        for at, trial in placed(report.findings.trials, "/findings/trials")
+        if trial.number in best
+        for pointer, point in placed(trial.curve, f"{at}/curve")
+    ]
+    caption = "The curves of the best trials (all of them: curves.csv)"
+    return Table.of("curve-points", caption, columns, rows, trial=lambda row: row[0].number)
 
 
 def _pruning(report: Report) -> tuple[str, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.record import DataNeed
-from sweeper.reporting.blocks import Block, Cell, Column, Empty, Figure, Row, Section, Table
+from sweeper.findings.record import DataCurve, DataNeed, DataPoint
+from sweeper.reporting.blocks import Block, Column, Empty, Figure, Number, Section, Table, placed
 from sweeper.reporting.charts.data_curve import data_chart
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
@@ -42,34 +44,19 @@ def _note(need: DataNeed) -> str:
 
 
 def _table(need: DataNeed) -> Table:
-    rows = [
-        Row(
-            cells=(
-                Cell(f"#{curve.trial}"),
-                strategy_cell(curve.strategy),
-                Cell(f"{point.rows:,}"),
-                Cell(str(len(point.scores))),
-                Cell(words.score(sum(point.scores) / len(point.scores), need.metric)),
-                Cell(words.score(min(point.scores), need.metric)),
-                Cell(words.score(max(point.scores), need.metric)),
-            ),
-            trial=curve.trial,
-            pointer=f"/findings/data_need/curves/{i}/points/{j}",
-        )
-        for i, curve in enumerate(need.curves)
-        for j, point in enumerate(curve.points)
+    columns: list[Column[tuple[DataCurve, DataPoint]]] = [
+        Number("trial", lambda row: f"#{row[0].trial}"),
+        Column("strategy", lambda row: strategy_cell(row[0].strategy)),
+        Number("rows", lambda row: f"{row[1].rows:,}", "/rows"),
+        Number("seeds", lambda row: str(len(row[1].scores))),
+        Number("mean", lambda row: words.score(fmean(row[1].scores), need.metric)),
+        Number("lowest", lambda row: words.score(min(row[1].scores), need.metric)),
+        Number("highest", lambda row: words.score(max(row[1].scores), need.metric)),
     ]
-    return Table(
-        id="data-points",
-        caption=f"Validation {need.metric.title} by training rows",
-        columns=(
-            Column("trial", number=True),
-            Column("strategy"),
-            Column("rows", number=True, pointer="/rows"),
-            Column("seeds", number=True),
-            Column("mean", number=True),
-            Column("lowest", number=True),
-            Column("highest", number=True),
-        ),
-        rows=tuple(rows),
-    )
+    rows = [
+        (pointer, (curve, point))
+        for at, curve in placed(need.curves, "/findings/data_need/curves")
+        for pointer, point in placed(curve.points, f"{at}/points")
+    ]
+    caption = f"Validation {need.metric.title} by training rows"
+    return Table.of("data-points", caption, columns, rows, trial=lambda row: row[0].trial)

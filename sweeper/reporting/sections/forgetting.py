@@ -19,15 +19,15 @@ from sweeper.findings.verdict.forgetting_words import (
 )
 from sweeper.reporting.blocks import (
     Block,
-    Cell,
     Column,
     Empty,
     Figure,
     LegendEntry,
-    Row,
+    Number,
     Section,
     Table,
     Text,
+    placed,
 )
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.forgetting import dumbbell, points_lost
@@ -37,6 +37,8 @@ from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import drawn, strategy_cell
 
 _MOST_TRIALS = 20
+# Of losses on general text.
+_UNIT: Unit = "nats/token"
 
 
 @section(70)
@@ -131,49 +133,33 @@ def _count(tasks: int) -> str:
 
 
 def _table(measured: Forgetting) -> Table:
-    columns = (
-        Column("trial"),
-        Column("task"),
-        Column("scored by"),
-        Column("shots", number=True),
-        Column("items", number=True, pointer="/items"),
-        Column("base", number=True),
-        Column("tuned", number=True),
-        Column("lost", number=True),
-        Column("95% CI", number=True),
-        Column("detectable", number=True),
-        Column("unit of these"),
-        Column("against the margin"),
-    )
-    return Table(
-        id="forgetting-table",
-        caption="Base against tuned on the same items; a negative loss is a gain",
-        columns=columns,
-        rows=tuple(
-            _row(task, f"/findings/forgetting/tasks/{i}") for i, task in enumerate(measured.tasks)
-        ),
+    columns: list[Column[GeneralTask]] = [
+        Column("trial", lambda t: f"#{t.trial} {words.short(t.strategy)}"),
+        Column("task", lambda t: f"{t.task}, {scored_on(t)}"),
+        Column("scored by", lambda t: f"{t.metric}, {t.harness}"),
+        Number("shots", lambda t: words.DASH if t.shots is None else str(t.shots)),
+        Number("items", lambda t: str(t.items), "/items"),
+        Number("base", lambda t: figure(t, t.base)),
+        Number("tuned", lambda t: figure(t, t.tuned)),
+        Number("lost", lambda t: amount(t.forgetting.value, t.unit)),
+        Number("95% CI", lambda t: _ends(t.forgetting, t.unit)),
+        Number("detectable", lambda t: amount(t.detectable_points, t.unit)),
+        Column("unit of these", lambda t: t.unit),
+        Column("against the margin", _outcome),
+    ]
+    return Table.of(
+        "forgetting-table",
+        "Base against tuned on the same items; a negative loss is a gain",
+        columns,
+        placed(measured.tasks, "/findings/forgetting/tasks"),
+        trial=lambda t: t.trial,
     )
 
 
-def _row(task: GeneralTask, pointer: str) -> Row:
-    outcome: str = task.outcome
-    if task.more_items:
-        outcome += f"; {words.more(task.more_items)} would settle it"
-    cells = (
-        Cell(f"#{task.trial} {words.short(task.strategy)}"),
-        Cell(f"{task.task}, {scored_on(task)}"),
-        Cell(f"{task.metric}, {task.harness}"),
-        Cell(words.DASH if task.shots is None else str(task.shots)),
-        Cell(str(task.items)),
-        Cell(figure(task, task.base)),
-        Cell(figure(task, task.tuned)),
-        Cell(amount(task.forgetting.value, task.unit)),
-        Cell(_ends(task.forgetting, task.unit)),
-        Cell(amount(task.detectable_points, task.unit)),
-        Cell(task.unit),
-        Cell(outcome),
-    )
-    return Row(cells, trial=task.trial, pointer=pointer)
+def _outcome(task: GeneralTask) -> str:
+    if not task.more_items:
+        return task.outcome
+    return f"{task.outcome}; {words.more(task.more_items)} would settle it"
 
 
 def _general_text(report: Report, measured: Forgetting) -> list[Block]:
@@ -221,41 +207,25 @@ def _ends(found: Interval, unit: Unit) -> str:
 
 
 def _trial_table(report: Report, measured: Forgetting) -> Table:
-    loss = report.findings.loss_unit
+    columns: list[Column[TrialForgetting]] = [
+        Number("trial", lambda t: f"#{t.trial}"),
+        Column("strategy", lambda t: strategy_cell(t.strategy)),
+        Number("validation loss", lambda t: words.loss(t.task_loss), "", report.findings.loss_unit),
+        Number("general text, base", lambda t: words.loss(t.general_loss_base), "", _UNIT),
+        Number("general text, tuned", lambda t: words.loss(t.general_loss), "", _UNIT),
+        Number("lost", lambda t: amount(t.forgetting.value, _UNIT), "", _UNIT),
+        Number("95% CI", lambda t: _ends(t.forgetting, _UNIT), "", _UNIT),
+        Column("front", lambda t: "yes" if t.trial in measured.front else ""),
+    ]
     ordered = sorted(
-        enumerate(measured.trials),
-        key=lambda pair: (pair[1].trial not in measured.front, pair[1].task_loss, pair[1].trial),
+        placed(measured.trials, "/findings/forgetting/trials"),
+        key=lambda row: (row[1].trial not in measured.front, row[1].task_loss, row[1].trial),
     )
-    return Table(
-        id="forgetting-trials",
-        caption="Loss on the task and on general text, the front first",
-        columns=(
-            Column("trial", number=True),
-            Column("strategy"),
-            Column("validation loss", unit=loss, number=True),
-            Column("general text, base", unit="nats/token", number=True),
-            Column("general text, tuned", unit="nats/token", number=True),
-            Column("lost", unit="nats/token", number=True),
-            Column("95% CI", unit="nats/token", number=True),
-            Column("front"),
-        ),
-        rows=tuple(
-            _trial_row(trial, trial.trial in measured.front, f"/findings/forgetting/trials/{i}")
-            for i, trial in ordered[:_MOST_TRIALS]
-        ),
+    return Table.of(
+        "forgetting-trials",
+        "Loss on the task and on general text, the front first",
+        columns,
+        ordered[:_MOST_TRIALS],
+        trial=lambda t: t.trial,
         note=f"The first {_MOST_TRIALS} of {len(ordered)}." if len(ordered) > _MOST_TRIALS else "",
     )
-
-
-def _trial_row(trial: TrialForgetting, on_front: bool, pointer: str) -> Row:
-    cells = (
-        Cell(f"#{trial.trial}"),
-        strategy_cell(trial.strategy),
-        Cell(words.loss(trial.task_loss)),
-        Cell(words.loss(trial.general_loss_base)),
-        Cell(words.loss(trial.general_loss)),
-        Cell(amount(trial.forgetting.value, "nats/token")),
-        Cell(_ends(trial.forgetting, "nats/token")),
-        Cell("yes" if on_front else ""),
-    )
-    return Row(cells, trial=trial.trial, pointer=pointer)

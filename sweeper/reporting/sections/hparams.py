@@ -7,7 +7,7 @@ from sweeper.findings.evidence.parameters import TRIALS_FOR_IMPORTANCE
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import ParameterFinding
 from sweeper.hyperparameters import KEY_PARAMETERS
-from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table, Text
+from sweeper.reporting.blocks import Block, Column, Figure, Number, Section, Table, Text, placed
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.parameters import (
     WINDOW,
@@ -98,50 +98,30 @@ def _answer(finding: ParameterFinding) -> str:
 
 def _table(report: Report) -> Table:
     findings = report.findings
-    shown = any(p.importance for p in findings.parameters)
-    columns = [
-        Column("strategy", pointer="/strategy"),
-        Column("parameter", pointer="/parameter"),
-        Column("best", number=True, pointer="/best"),
-        Column("default", number=True, pointer="/default"),
-        Column("within noise of the best"),
-        Column("allowed range"),
-        Column("completed trials", number=True, pointer="/trials"),
+    columns: list[Column[ParameterFinding]] = [
+        Column("strategy", lambda p: strategy_cell(p.strategy), "/strategy"),
+        Column("parameter", lambda p: p.parameter, "/parameter"),
+        Number("best", lambda p: words.value(p.best), "/best"),
+        Number("default", _default, "/default"),
+        Column("within noise of the best", _within),
+        Column("allowed range", _range),
+        Number("completed trials", lambda p: str(p.trials), "/trials"),
     ]
-    if shown:
-        columns.append(
-            Column(
-                "importance",
-                unit="share; range when a fifth of the trials is left out",
-                number=True,
-            )
-        )
-    columns.append(Column("remark"))
-    return Table(
-        id="parameter-table",
-        caption="Every searched parameter",
-        columns=tuple(columns),
-        rows=tuple(
-            _row(parameter, f"/findings/parameters/{i}", importance=shown)
-            for i, parameter in enumerate(findings.parameters)
-        ),
+    if any(p.importance for p in findings.parameters):
+        unit = "share; range when a fifth of the trials is left out"
+        columns.append(Number("importance", lambda p: _importance(p.importance), "", unit))
+    columns.append(Column("remark", _remark))
+    return Table.of(
+        "parameter-table",
+        "Every searched parameter",
+        columns,
+        placed(findings.parameters, "/findings/parameters"),
+        trial=lambda p: p.best_trial,
     )
 
 
-def _row(finding: ParameterFinding, pointer: str, *, importance: bool) -> Row:
-    cells = [
-        strategy_cell(finding.strategy),
-        Cell(finding.parameter),
-        Cell(words.value(finding.best)),
-        Cell(words.DASH if finding.default is None else words.value(finding.default)),
-        Cell(_within(finding)),
-        Cell(_range(finding)),
-        Cell(str(finding.trials)),
-    ]
-    if importance:
-        cells.append(Cell(_importance(finding.importance)))
-    cells.append(Cell(_remark(finding)))
-    return Row(tuple(cells), pointer=pointer, trial=finding.best_trial)
+def _default(finding: ParameterFinding) -> str:
+    return words.DASH if finding.default is None else words.value(finding.default)
 
 
 def _within(finding: ParameterFinding) -> str:

@@ -9,7 +9,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import Findings, TrialRow
 from sweeper.hyperparameters import SHORT_NAMES
-from sweeper.reporting.blocks import Cell, Empty, Panel
+from sweeper.reporting.blocks import Cell, Drawing, Empty
 from sweeper.reporting.charts.scales import Scale
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
@@ -24,9 +24,14 @@ def strategy_cell(strategy: str) -> Cell:
     return Cell(words.short(strategy), css=look(strategy).css)
 
 
-def number_cell(value: float | None) -> Cell:
+def number_text(value: float | None) -> str:
     """A number in three significant digits."""
-    return Cell(words.minus(units.number(value)))
+    return words.minus(units.number(value))
+
+
+def trial_number(number: int | None) -> str:
+    """A trial's number as tables show it."""
+    return words.DASH if number is None else f"#{number}"
 
 
 def interval_text(interval: Interval | None, metric: Metric | None = None) -> str:
@@ -97,12 +102,12 @@ def memory_name(report: Report) -> str:
     return "GPU memory" if report.plan.device == "cuda" else "memory"
 
 
-def minutes(seconds: float | None) -> float | None:
-    """Seconds as minutes."""
-    return None if seconds is None else seconds / 60
+def minutes(seconds: float | None) -> str:
+    """Seconds as minutes, in three significant digits."""
+    return number_text(None if seconds is None else seconds / 60)
 
 
-def drawn(*panels: Panel | None) -> tuple[Panel, ...]:
+def drawn(*panels: Drawing | None) -> tuple[Drawing, ...]:
     """The panels that have something to show."""
     return tuple(panel for panel in panels if panel is not None)
 

@@ -6,7 +6,7 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.hyperparameters import KEY_PARAMETERS
 from sweeper.plans import Budget, Parameter
-from sweeper.reporting.blocks import Block, Bullets, Cell, Code, Column, Row, Table
+from sweeper.reporting.blocks import Block, Bullets, Code, Column, Number, Table, placed
 from sweeper.reporting.document import PlannedStrategy, Report
 from sweeper.reporting.sections.parts import strategy_cell
 from sweeper.reporting.sections.predicted import PHASES
@@ -54,41 +54,31 @@ def bill_text(budget: Budget) -> str:
 
 def plan_table(report: Report) -> Table:
     """Every strategy that competes with its estimates."""
-    return Table(
-        id="plan",
-        caption="The plan (estimates)",
-        columns=(
-            Column("strategy", pointer="/strategy"),
-            Column("memory", unit="GiB", number=True, pointer="/memory/peak_gib"),
-            Column("of", unit="GiB", number=True, pointer="/memory/limit_gib"),
-            Column("a trial"),
-            Column("trained parameters", number=True, pointer="/trainable_parameters"),
-            Column("search space (default)"),
+    columns: list[Column[PlannedStrategy]] = [
+        Column("strategy", lambda p: strategy_cell(p.strategy), "/strategy"),
+        Number("memory", lambda p: _gib(p.memory.peak_gib), "/memory/peak_gib", "GiB"),
+        Number("of", lambda p: _gib(p.memory.limit_gib), "/memory/limit_gib", "GiB"),
+        Column("a trial", lambda p: units.span(p.duration.low, p.duration.high)),
+        Number(
+            "trained parameters",
+            lambda p: units.count(p.trainable_parameters),
+            "/trainable_parameters",
         ),
-        rows=tuple(
-            _row(planned, f"/plan/strategies/{i}")
-            for i, planned in enumerate(report.plan.strategies)
-        ),
-    )
+        Column("search space (default)", _spaces),
+    ]
+    rows = placed(report.plan.strategies, "/plan/strategies")
+    return Table.of("plan", "The plan (estimates)", columns, rows)
 
 
-def _row(planned: PlannedStrategy, pointer: str) -> Row:
-    duration = planned.duration
-    spaces = [
+def _gib(size: float) -> str:
+    return units.gib(size).removesuffix(" GiB")
+
+
+def _spaces(planned: PlannedStrategy) -> str:
+    return " · ".join(
         f"{name} {space_of(planned.parameters[name])}"
         for name in KEY_PARAMETERS
         if name in planned.parameters
-    ]
-    return Row(
-        cells=(
-            strategy_cell(planned.strategy),
-            Cell(units.gib(planned.memory.peak_gib).removesuffix(" GiB")),
-            Cell(units.gib(planned.memory.limit_gib).removesuffix(" GiB")),
-            Cell(units.span(duration.low, duration.high)),
-            Cell(units.count(planned.trainable_parameters)),
-            Cell(" · ".join(spaces)),
-        ),
-        pointer=pointer,
     )
 
 
@@ -104,33 +94,21 @@ def space_of(parameter: Parameter) -> str:
 
 def declared_table(report: Report) -> list[Block]:
     """Parameters that the user declared, beside the rule book's; none if none were declared."""
+    columns: list[Column[tuple[str, str, Parameter]]] = [
+        Column("strategy", lambda row: strategy_cell(row[0])),
+        Column("parameter", lambda row: row[1]),
+        Column("declared (default)", lambda row: space_of(row[2])),
+        Column("the rule book", lambda row: row[2].shipped),
+        Column("where", lambda row: row[2].source),
+    ]
     rows = [
-        Row(
-            (
-                strategy_cell(planned.strategy),
-                Cell(name),
-                Cell(space_of(parameter)),
-                Cell(parameter.shipped),
-                Cell(parameter.source),
-            ),
-            pointer=f"/plan/strategies/{number}/parameters/{name}",
-        )
-        for number, planned in enumerate(report.plan.strategies)
+        (f"{at}/parameters/{name}", (planned.strategy, name, parameter))
+        for at, planned in placed(report.plan.strategies, "/plan/strategies")
         for name, parameter in planned.parameters.items()
         if parameter.shipped
     ]
-    if not rows:
-        return []
-    columns = ("strategy", "parameter", "declared (default)", "the rule book", "where")
     caption = "Parameters that were declared by the user; the search stayed within them"
-    return [
-        Table(
-            id="declared-parameters",
-            caption=caption,
-            columns=tuple(Column(name) for name in columns),
-            rows=tuple(rows),
-        )
-    ]
+    return [Table.of("declared-parameters", caption, columns, rows)] if rows else []
 
 
 def rejected_table(report: Report) -> Table:
@@ -139,12 +117,9 @@ def rejected_table(report: Report) -> Table:
     for rejected in report.plan.rejected:
         names = grouped.setdefault((rejected.reason, rejected.remedy), [])
         names.append(words.short(rejected.strategy))
-    return Table(
-        id="left-out",
-        caption="Left out by the plan",
-        columns=(Column("strategy"), Column("reason"), Column("what would change it")),
-        rows=tuple(
-            Row((Cell(", ".join(dict.fromkeys(names))), Cell(reason), Cell(remedy or words.DASH)))
-            for (reason, remedy), names in grouped.items()
-        ),
-    )
+    columns: list[Column[tuple[str, str]]] = [
+        Column("strategy", lambda why: ", ".join(dict.fromkeys(grouped[why]))),
+        Column("reason", lambda why: why[0]),
+        Column("what would change it", lambda why: why[1] or words.DASH),
+    ]
+    return Table.of("left-out", "Left out by the plan", columns, placed(grouped))

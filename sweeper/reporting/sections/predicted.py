@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.record import PredictedFigure
-from sweeper.reporting.blocks import Block, Cell, Column, Empty, Row, Section, Table, Text
+from sweeper.reporting.blocks import Block, Column, Empty, Number, Section, Table, Text, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import time_name
@@ -55,37 +55,21 @@ def _table(report: Report) -> Table:
             f". Other programs had the processor for up to {words.share(disturbed)} of the time, "
             "which the last column leaves out"
         )
-    return Table(
-        id="predicted",
-        caption=caption,
-        columns=(
-            Column("what"),
-            Column("planned", number=True),
-            Column("range", number=True),
-            Column("measured", number=True),
-            Column("of trials", number=True, pointer="/trials"),
-            Column("measured ÷ planned", number=True),
-        ),
-        rows=tuple(
-            _row(prediction, report.plan.device, f"/findings/predictions/{i}")
-            for i, prediction in enumerate(found)
-        ),
-    )
+    device = report.plan.device
+    columns: list[Column[PredictedFigure]] = [
+        Column("what", lambda p: _what(p, device)),
+        Number("planned", lambda p: _amount(p, p.predicted)),
+        Number("range", _range),
+        Number("measured", lambda p: _amount(p, p.actual)),
+        Number("of trials", lambda p: str(p.trials), "/trials"),
+        Number("measured ÷ planned", _factor),
+    ]
+    return Table.of("predicted", caption, columns, placed(found, "/findings/predictions"))
 
 
-def _row(prediction: PredictedFigure, device: str, pointer: str) -> Row:
+def _factor(prediction: PredictedFigure) -> str:
     factor = prediction.factor
-    return Row(
-        cells=(
-            Cell(_what(prediction, device)),
-            Cell(_amount(prediction, prediction.predicted)),
-            Cell(_range(prediction)),
-            Cell(_amount(prediction, prediction.actual)),
-            Cell(str(prediction.trials)),
-            Cell(words.DASH if factor is None else units.number(factor, 2)),
-        ),
-        pointer=pointer,
-    )
+    return words.DASH if factor is None else units.number(factor, 2)
 
 
 def _what(prediction: PredictedFigure, device: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 
 from sweeper.findings import words
-from sweeper.findings.human_record import HumanPreferences
+from sweeper.findings.human_record import HumanPreferences, WinRate
 from sweeper.findings.outputs_record import Outputs
-from sweeper.reporting.blocks import Cell, Column, Empty, Row, Section, Table, Text
+from sweeper.reporting.blocks import Column, Empty, Number, Section, Table, Text, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 
@@ -27,33 +27,20 @@ def preferences_section(report: Report) -> Section | None:
             text += " Write a page for raters:"
         empty = Empty("not-measured", text, command)
         return Section("preferences", "Preferences", _QUESTION, (empty,))
-    table = Table(
-        id="preference-table",
-        caption=f"How often people prefer {found.winner}",
-        columns=(
-            Column("against"),
-            Column("win rate (95% CI)", number=True, pointer="/win_rate/value"),
-            Column("won", number=True, pointer="/won"),
-            Column("no difference", number=True, pointer="/tied"),
-            Column("lost", number=True, pointer="/lost"),
-            Column("same answer", unit="items", number=True, pointer="/same"),
-            Column("", pointer="/outcome"),
-        ),
-        rows=tuple(
-            Row(
-                (
-                    Cell(one.title),
-                    Cell(words.in_percent(one.win_rate)),
-                    Cell(str(one.won)),
-                    Cell(str(one.tied)),
-                    Cell(str(one.lost)),
-                    Cell(str(one.same)),
-                    Cell(one.outcome),
-                ),
-                pointer=f"/findings/human/preferences/{place}",
-            )
-            for place, one in enumerate(found.preferences)
-        ),
+    columns: list[Column[WinRate]] = [
+        Column("against", lambda one: one.title),
+        Number("win rate (95% CI)", lambda one: words.in_percent(one.win_rate), "/win_rate/value"),
+        Number("won", lambda one: str(one.won), "/won"),
+        Number("no difference", lambda one: str(one.tied), "/tied"),
+        Number("lost", lambda one: str(one.lost), "/lost"),
+        Number("same answer", lambda one: str(one.same), "/same", "items"),
+        Column("", lambda one: one.outcome, "/outcome"),
+    ]
+    table = Table.of(
+        "preference-table",
+        f"How often people prefer {found.winner}",
+        columns,
+        placed(found.preferences, "/findings/human/preferences"),
         note="A tie is half a win, and so are two identical answers. Intervals (Wilson) "
         "are over items, however many people rated one. 'preferred' and 'not preferred' keep their "
         "level over all comparisons of this table (Bonferroni).",

@@ -12,10 +12,10 @@ from sweeper.reporting.blocks import (
     Empty,
     Note,
     Notes,
-    Row,
     Section,
     Table,
     Text,
+    placed,
 )
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
@@ -43,33 +43,17 @@ _HOW = (
 
 
 def _table(rules: tuple[RuleFinding, ...]) -> Table:
-    ordered = sorted(enumerate(rules), key=lambda entry: _place(entry[1]))
-    return Table(
-        id="rule-table",
-        caption="Rules, and whether these trials support them",
-        columns=(
-            Column("rule", pointer="/rule"),
-            Column("here", pointer="/verdict"),
-            Column("what it says and why"),
-            Column("what it set", pointer="/effect"),
-            Column("evidence here", pointer="/evidence"),
-            Column("source", pointer="/source"),
-        ),
-        rows=tuple(
-            Row(
-                cells=(
-                    Cell(rule.rule),
-                    Cell(rule.verdict, css="v-" + rule.verdict),
-                    Cell(f"{rule.title}. {rule.why}"),
-                    Cell(rule.effect or words.DASH),
-                    Cell(_evidence(rule)),
-                    Cell(rule.source),
-                ),
-                pointer=f"/findings/rules/{i}",
-            )
-            for i, rule in ordered
-        ),
-    )
+    columns: list[Column[RuleFinding]] = [
+        Column("rule", lambda rule: rule.rule, "/rule"),
+        Column("here", lambda rule: Cell(rule.verdict, css="v-" + rule.verdict), "/verdict"),
+        Column("what it says and why", lambda rule: f"{rule.title}. {rule.why}"),
+        Column("what it set", lambda rule: rule.effect or words.DASH, "/effect"),
+        Column("evidence here", _evidence, "/evidence"),
+        Column("source", lambda rule: rule.source, "/source"),
+    ]
+    ordered = sorted(placed(rules, "/findings/rules"), key=lambda row: _place(row[1]))
+    caption = "Rules, and whether these trials support them"
+    return Table.of("rule-table", caption, columns, ordered)
 
 
 def _place(rule: RuleFinding) -> tuple[int, bool]:

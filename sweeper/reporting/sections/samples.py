@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.outputs_record import OutputGroup, Outputs, ShownAnswer, ShownItem
+from sweeper.findings.outputs_record import OutputGroup, Outputs, ShownItem
 from sweeper.reporting.blocks import (
     Block,
-    Cell,
     Column,
     Empty,
     NamedFact,
-    Row,
+    Number,
     Sample,
     Samples,
     Section,
     Table,
     Text,
+    placed,
 )
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
@@ -96,33 +98,27 @@ def _sample(found: Outputs, item: ShownItem) -> Sample:
 
 
 def _table(found: Outputs, group: OutputGroup, pointer: str) -> Table:
-    return Table(
-        id=f"samples-{group.kind}",
-        caption=_TITLES[group.kind],
-        columns=(
-            Column("row", number=True, pointer="/line"),
-            Column("input", pointer="/asked"),
-            Column("class in the data", pointer="/reference"),
-            *(Column(f"{model.role}: {model.title}") for model in found.models),
-        ),
-        rows=tuple(
-            Row(
-                (
-                    Cell(str(item.line)),
-                    Cell(shortened(item.asked, _IN_TABLE)),
-                    Cell(item.reference),
-                    *(_answer(answer) for answer in item.answers),
-                ),
-                pointer=f"{pointer}/items/{place}",
-            )
-            for place, item in enumerate(group.items)
-        ),
+    columns: list[Column[ShownItem]] = [
+        Number("row", lambda item: str(item.line), "/line"),
+        Column("input", lambda item: shortened(item.asked, _IN_TABLE), "/asked"),
+        Column("class in the data", lambda item: item.reference, "/reference"),
+    ]
+    columns += [
+        Column(f"{model.role}: {model.title}", partial(_answer, place))
+        for place, model in enumerate(found.models)
+    ]
+    return Table.of(
+        f"samples-{group.kind}",
+        _TITLES[group.kind],
+        columns,
+        placed(group.items, f"{pointer}/items"),
         folded=_title(group),
     )
 
 
-def _answer(answer: ShownAnswer | None) -> Cell:
+def _answer(place: int, item: ShownItem) -> str:
+    answer = item.answers[place]
     if answer is None:
-        return Cell(words.DASH)
+        return words.DASH
     sure = "" if answer.confidence is None else f" {100 * answer.confidence:.0f}%"
-    return Cell(f"{answer.text}{sure}")
+    return f"{answer.text}{sure}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.record import Findings, SearchGain
-from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table
+from sweeper.findings.record import SearchGain
+from sweeper.reporting.blocks import Block, Column, Figure, Number, Section, Table, placed
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.search import progress, progress_scale, reference_rules, slope
 from sweeper.reporting.document import Report
@@ -15,10 +15,11 @@ from sweeper.reporting.sections.parts import (
     drawn,
     interval_text,
     no_trials,
-    number_cell,
+    number_text,
     off_scale,
     one_trial,
     strategy_cell,
+    trial_number,
 )
 from sweeper.trials import BaselineResult
 
@@ -99,62 +100,64 @@ def _gains(report: Report) -> Table:
     findings, metric = report.findings, report.findings.objective
     unit = words.column_unit(metric)
     again = any(max(g.default_seeds or 1, g.best_seeds or 1) > 1 for g in findings.gains)
-    means = (
-        Column("default, mean over seeds", unit=unit, number=True, pointer="/default_mean"),
-        Column("best, mean over seeds", unit=unit, number=True, pointer="/best_mean"),
-    )
+    columns: list[Column[SearchGain]] = [
+        Column("strategy", lambda g: strategy_cell(g.strategy), "/strategy"),
+        Number(
+            "default",
+            lambda g: words.score(g.default_value, metric, g.default_interval),
+            "/default_value",
+            unit,
+        ),
+        Number(
+            "best found",
+            lambda g: words.score(g.best_value, metric, g.best_interval),
+            "/best_value",
+            unit,
+        ),
+        Number("best trial", lambda g: trial_number(g.best_trial), "/best_trial"),
+    ]
+    if again:
+        columns += [
+            Number(
+                "default, mean over seeds",
+                lambda g: _mean(g.default_mean, g.default_seeds, g.gain, metric),
+                "/default_mean",
+                unit,
+            ),
+            Number(
+                "best, mean over seeds",
+                lambda g: _mean(g.best_mean, g.best_seeds, g.gain, metric),
+                "/best_mean",
+                unit,
+            ),
+        ]
+    columns += [
+        Number(
+            f"{words.minus_of('default', 'best', metric)}{', means' if again else ''}",
+            lambda g: words.amount(g.gain, metric) if g.gain else words.DASH,
+            "/gain/value",
+            metric.unit,
+        ),
+        Number("95% CI", lambda g: interval_text(g.gain, metric), "", metric.unit),
+        Column("best against default", lambda g: _outcome(g, findings.margin_points), "/outcome"),
+    ]
     note = "Default and best found are of the one training that the search saw. The difference is "
     note += "that of the means over all seeds of both, where they were trained again."
-    return Table(
-        id="gains",
-        caption=f"Default against best found, {words.on_validation(metric)} ({metric.direction})",
-        columns=(
-            Column("strategy", pointer="/strategy"),
-            Column("default", unit=unit, number=True, pointer="/default_value"),
-            Column("best found", unit=unit, number=True, pointer="/best_value"),
-            Column("best trial", number=True, pointer="/best_trial"),
-            *(means if again else ()),
-            Column(
-                f"{words.minus_of('default', 'best', metric)}{', means' if again else ''}",
-                unit=metric.unit,
-                number=True,
-                pointer="/gain/value",
-            ),
-            Column("95% CI", unit=metric.unit, number=True),
-            Column("best against default", pointer="/outcome"),
-        ),
-        rows=tuple(
-            _gain(gain, f"/findings/gains/{i}", findings, means=again)
-            for i, gain in enumerate(findings.gains)
-        ),
+    return Table.of(
+        "gains",
+        f"Default against best found, {words.on_validation(metric)} ({metric.direction})",
+        columns,
+        placed(findings.gains, "/findings/gains"),
+        trial=lambda g: g.best_trial,
         note=note if again else "",
     )
 
 
-def _gain(gain: SearchGain, pointer: str, findings: Findings, *, means: bool) -> Row:
-    smallest, metric = findings.margin_points / 100, findings.objective
-    same = gain.best_trial is not None and gain.best_trial == gain.default_trial
-    told = "the default is the best" if same else words.DASH
+def _outcome(gain: SearchGain, margin_points: float) -> str:
     if gain.outcome and gain.gain:
-        told = words.outcome(gain.outcome, gain.gain, gain.comparisons, smallest)
-    over_seeds = (
-        Cell(_mean(gain.default_mean, gain.default_seeds, gain.gain, metric)),
-        Cell(_mean(gain.best_mean, gain.best_seeds, gain.gain, metric)),
-    )
-    return Row(
-        cells=(
-            strategy_cell(gain.strategy),
-            Cell(words.score(gain.default_value, metric, gain.default_interval)),
-            Cell(words.score(gain.best_value, metric, gain.best_interval)),
-            Cell(words.DASH if gain.best_trial is None else f"#{gain.best_trial}"),
-            *(over_seeds if means else ()),
-            Cell(words.amount(gain.gain, metric) if gain.gain else words.DASH),
-            Cell(interval_text(gain.gain, metric)),
-            Cell(told),
-        ),
-        trial=gain.best_trial,
-        pointer=pointer,
-    )
+        return words.outcome(gain.outcome, gain.gain, gain.comparisons, margin_points / 100)
+    same = gain.best_trial is not None and gain.best_trial == gain.default_trial
+    return "the default is the best" if same else words.DASH
 
 
 def _mean(mean: float | None, seeds: int | None, gain: Interval | None, metric: Metric) -> str:
@@ -167,37 +170,33 @@ def _mean(mean: float | None, seeds: int | None, gain: Interval | None, metric: 
 def _baselines(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
-    columns = [
-        Column("baseline", pointer="/title"),
-        Column("validation loss", unit=findings.loss_unit, number=True, pointer="/validation_loss"),
+    columns: list[Column[BaselineResult]] = [
+        Column("baseline", lambda b: b.title, "/title"),
+        Number(
+            "validation loss",
+            lambda b: words.loss(b.validation_loss),
+            "/validation_loss",
+            findings.loss_unit,
+        ),
     ]
     if metric.name != "loss":
-        columns.append(Column(f"validation {metric.title}", number=True))
+        title = f"validation {metric.title}"
+        columns.append(Number(title, lambda b: words.score(b.metrics.get(metric.name), metric)))
     columns += [
-        Column(f"test {metric.title}", unit=words.column_unit(metric), number=True),
-        Column("time", unit="s", number=True, pointer="/seconds"),
-        Column("note", pointer="/note"),
-    ]
-    return Table(
-        id="baselines",
-        caption="Baselines: models to beat, without fine-tuning",
-        columns=tuple(columns),
-        rows=tuple(
-            _baseline(baseline, metric, f"/findings/baselines/{i}")
-            for i, baseline in enumerate(findings.baselines)
+        Number(
+            f"test {metric.title}",
+            lambda b: words.score(_test_figure(b, metric), metric),
+            unit=words.column_unit(metric),
         ),
+        Number("time", lambda b: number_text(b.seconds), "/seconds", "s"),
+        Column("note", lambda b: b.note or words.DASH, "/note"),
+    ]
+    caption = "Baselines: models to beat, without fine-tuning"
+    return Table.of(
+        "baselines", caption, columns, placed(findings.baselines, "/findings/baselines")
     )
 
 
-def _baseline(baseline: BaselineResult, metric: Metric, pointer: str) -> Row:
+def _test_figure(baseline: BaselineResult, metric: Metric) -> float | None:
     loss = baseline.test_loss if metric.name == "loss" else None
-    test = baseline.test_metrics.get(metric.name, loss)
-    cells = [Cell(baseline.title), Cell(words.loss(baseline.validation_loss))]
-    if metric.name != "loss":
-        cells.append(Cell(words.score(baseline.metrics.get(metric.name), metric)))
-    cells += [
-        Cell(words.score(test, metric)),
-        number_cell(baseline.seconds),
-        Cell(baseline.note or words.DASH),
-    ]
-    return Row(tuple(cells), pointer=pointer)
+    return baseline.test_metrics.get(metric.name, loss)

@@ -7,7 +7,16 @@ from sweeper.findings import words
 from sweeper.findings.figures import Metric
 from sweeper.findings.record import StrategySummary
 from sweeper.findings.verdict.forgetting_words import amount
-from sweeper.reporting.blocks import Block, Cell, Column, Figure, LegendEntry, Row, Section, Table
+from sweeper.reporting.blocks import (
+    Block,
+    Column,
+    Figure,
+    LegendEntry,
+    Number,
+    Section,
+    Table,
+    placed,
+)
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.strategies import Cost, cost_panel, cost_scale
 from sweeper.reporting.document import Report
@@ -20,11 +29,12 @@ from sweeper.reporting.sections.parts import (
     memory_name,
     minutes,
     no_trials,
-    number_cell,
+    number_text,
     off_scale,
     one_trial,
     strategy_cell,
     time_name,
+    trial_number,
 )
 from sweeper.reporting.sections.plan import rejected_table
 
@@ -122,65 +132,59 @@ def _unequal(report: Report) -> str:
 
 def _table(report: Report) -> Table:
     findings = report.findings
-    metric = findings.metric
-    compared = findings.objective
+    metric, compared = findings.metric, findings.objective
     unit = words.column_unit(compared)
-    columns = [
-        Column("strategy", pointer="/strategy"),
-        Column("best trial", number=True, pointer="/best_trial"),
-        Column(words.on_validation(compared), unit=unit, number=True, pointer="/best_value"),
-        Column("95% CI", unit=unit, number=True),
+    columns: list[Column[StrategySummary]] = [
+        Column("strategy", lambda s: strategy_cell(s.strategy), "/strategy"),
+        Number("best trial", lambda s: trial_number(s.best_trial), "/best_trial"),
+        Number(
+            words.on_validation(compared),
+            lambda s: words.score(s.best_value, compared, s.best_interval),
+            "/best_value",
+            unit,
+        ),
+        Number("95% CI", lambda s: interval_text(s.best_interval, compared), "", unit),
     ]
     if metric.higher_is_better and metric.name != compared.name:
-        columns.append(Column(f"validation {metric.title}", number=True))
-    columns.append(Column(f"test {metric.title}", unit=words.column_unit(metric), number=True))
+        title = f"validation {metric.title}"
+        columns.append(
+            Number(title, lambda s: words.score(s.best_metrics.get(metric.name), metric))
+        )
+    columns.append(
+        Number(
+            f"test {metric.title}",
+            lambda s: words.score_with_interval(s.test_score, metric).replace("95% CI ", ""),
+            unit=words.column_unit(metric),
+        )
+    )
     if baseline := _baseline(report):
-        columns.append(Column(f"test: minus {baseline}", unit=metric.unit, number=True))
+        title, smallest = f"test: minus {baseline}", findings.margin_points / 100
+        columns.append(Number(title, lambda s: _against(s, metric, smallest), unit=metric.unit))
     columns += [
-        Column(f"{time_name(report)} a trial", number=True),
-        Column("peak memory", unit="GiB", number=True, pointer="/peak_memory_gib"),
-        Column("trained", unit="% of parameters", number=True),
-        Column("completed / pruned / failed", number=True),
+        Number(f"{time_name(report)} a trial", lambda s: minutes(s.seconds_per_trial)),
+        Number("peak memory", lambda s: number_text(s.peak_memory_gib), "/peak_memory_gib", "GiB"),
+        Number("trained", _trained, unit="% of parameters"),
+        Number("completed / pruned / failed", lambda s: f"{s.complete} / {s.pruned} / {s.failed}"),
     ]
     if any(s.forgetting_points is not None for s in findings.strategies):
-        columns.append(Column("forgetting", unit="nats/token", number=True))
-    return Table(
-        id="strategy-table",
-        caption="Strategies, each over all of its trials",
-        columns=tuple(columns),
-        rows=tuple(
-            _row(report, summary, f"/findings/strategies/{i}")
-            for i, summary in enumerate(findings.strategies)
-        ),
+        columns.append(Number("forgetting", _forgetting, unit="nats/token"))
+    return Table.of(
+        "strategy-table",
+        "Strategies, each over all of its trials",
+        columns,
+        placed(findings.strategies, "/findings/strategies"),
+        trial=lambda s: s.best_trial,
     )
 
 
-def _row(report: Report, summary: StrategySummary, pointer: str) -> Row:
-    metric, compared = report.findings.metric, report.findings.objective
-    trial = words.DASH if summary.best_trial is None else f"#{summary.best_trial}"
-    cells = [
-        strategy_cell(summary.strategy),
-        Cell(trial),
-        Cell(words.score(summary.best_value, compared, summary.best_interval)),
-        Cell(interval_text(summary.best_interval, compared)),
-    ]
-    if metric.higher_is_better and metric.name != compared.name:
-        cells.append(Cell(words.score(summary.best_metrics.get(metric.name), metric)))
-    test = summary.test_score
+def _trained(summary: StrategySummary) -> str:
     share = summary.trainable_share
-    cells.append(Cell(words.score_with_interval(test, metric).replace("95% CI ", "")))
-    if _baseline(report):
-        cells.append(Cell(_against(summary, metric, report.findings.margin_points / 100)))
-    cells += [
-        number_cell(minutes(summary.seconds_per_trial)),
-        number_cell(summary.peak_memory_gib),
-        Cell(words.DASH if share is None else words.share(share).removesuffix("%")),
-        Cell(f"{summary.complete} / {summary.pruned} / {summary.failed}"),
-    ]
-    if any(s.forgetting_points is not None for s in report.findings.strategies):
-        lost = summary.forgetting_points
-        cells.append(Cell(words.DASH if lost is None else amount(lost, "nats/token")))
-    return Row(tuple(cells), trial=summary.best_trial, pointer=pointer)
+    return words.DASH if share is None else words.share(share).removesuffix("%")
+
+
+def _forgetting(summary: StrategySummary) -> str:
+    lost = summary.forgetting_points
+    return words.DASH if lost is None else amount(lost, "nats/token")
 
 
 def _baseline(report: Report) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.figures import Interval
-from sweeper.findings.record import ClassFindings, ClassRow, TestedModel
+from sweeper.findings.record import ClassFindings, ClassRow, TestedModel, TrialRow
 from sweeper.metrics.base import metrics
-from sweeper.reporting.blocks import Block, Cell, Column, Row, Section, Table
+from sweeper.reporting.blocks import Block, Column, Number, Section, Table, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import memory_name, number_cell
+from sweeper.reporting.sections.parts import interval_text, memory_name, number_text
 
 # More classes than this make a matrix that nobody reads; the confusions are listed then.
 MATRIX = 15
@@ -28,75 +30,85 @@ def tested_blocks(report: Report) -> list[Block]:
 
 def _tested(report: Report) -> Table:
     findings = report.findings
-    models = findings.tested
+    models, metric = findings.tested, findings.metric
     plain = [
         name
-        for name, metric in metrics().items()
-        if metric.of != "answers" and any(name in model.metrics for model in models)
+        for name, known in metrics().items()
+        if known.of != "answers" and any(name in model.metrics for model in models)
     ]
-    written = [name for name in _written(models) if name != findings.metric.name]
-    head = [n for n in plain if n != findings.metric.name]
-    columns = [Column("model", pointer="/title"), Column("seeds", number=True, pointer="/seeds")]
-    if findings.metric.name != "loss":
-        unit = "%" if findings.metric.unit == "points" else findings.metric.unit
+    columns: list[Column[TestedModel]] = [
+        Column("model", lambda m: m.title, "/title"),
+        Number("seeds", lambda m: str(m.seeds), "/seeds"),
+    ]
+    if metric.name != "loss":
+        unit = "%" if metric.unit == "points" else metric.unit
         columns += [
-            Column(findings.metric.title, unit=unit, number=True, pointer="/score/value"),
-            Column("95% CI", unit=unit, number=True),
+            Number(
+                metric.title,
+                lambda m: words.score(m.score.value, metric, m.score).removesuffix("%"),
+                "/score/value",
+                unit,
+            ),
+            Number("95% CI", lambda m: interval_text(m.score, metric), "", unit),
         ]
     columns += [
-        Column("loss", unit=findings.loss_unit, number=True, pointer="/loss/value"),
-        Column("95% CI", unit=findings.loss_unit, number=True),
-        *(_column(n, f"/metrics/{n}") for n in head),
-        *(_column(n, f"/generated/metrics/{n}") for n in written),
-    ]
-    return Table(
-        id="tested",
-        caption="On the sealed test split: every model that was scored there",
-        columns=tuple(columns),
-        rows=tuple(
-            _row(report, model, head, written, f"/findings/tested/{i}")
-            for i, model in enumerate(models)
+        Number(
+            "loss",
+            lambda m: words.loss(m.loss.value if m.loss else None, m.loss),
+            "/loss/value",
+            findings.loss_unit,
         ),
+        Number("95% CI", lambda m: interval_text(m.loss), "", findings.loss_unit),
+        *(_metric(n, lambda m: m.metrics, "/metrics") for n in plain if n != metric.name),
+        *(
+            _metric(n, lambda m: m.generated.metrics if m.generated else {}, "/generated/metrics")
+            for n in _written(models)
+            if n != metric.name
+        ),
+    ]
+    return Table.of(
+        "tested",
+        "On the sealed test split: every model that was scored there",
+        columns,
+        placed(models, "/findings/tested"),
+        trial=lambda m: m.trial,
         note=_note(models),
     )
 
 
 def _costs(report: Report) -> Table:
     """What each tested trial cost to train, and what it costs to use."""
-    trials = {row.number: (i, row) for i, row in enumerate(report.findings.trials)}
-    found = [
-        (*trials[model.trial], f"/findings/tested/{i}", model)
-        for i, model in enumerate(report.findings.tested)
-        if model.trial in trials and trials[model.trial][1].weights_bytes is not None
+    tested = {model.trial: model for model in report.findings.tested if model.trial is not None}
+    places = {
+        row.number: (at, row) for at, row in placed(report.findings.trials, "/findings/trials")
+    }
+    found = [places[number] for number in tested if number in places]
+    found = [(at, row) for at, row in found if row.weights_bytes is not None]
+    writes = any(tested[row.number].generated is not None for _, row in found)
+    columns: list[Column[TrialRow]] = [
+        Column("model", lambda t: tested[t.number].title),
+        Number("one training", lambda t: units.duration(t.seconds), "/seconds"),
+        Number(f"peak {memory_name(report)}", lambda t: units.gib(t.peak_memory_gib)),
+        Number("weights on disk", lambda t: units.size(t.weights_bytes)),
+        Number(
+            "their base on disk", lambda t: units.size(t.base_bytes) if t.base_bytes else "none"
+        ),
+        Number(
+            "parameters",
+            lambda t: units.count(t.total_parameters) if t.total_parameters else words.DASH,
+        ),
+        Number(
+            f"per 1,000 {'answers' if writes else 'items'}",
+            lambda t: number_text(tested[t.number].seconds_per_thousand),
+            unit="s",
+        ),
     ]
-    writes = any(model.generated is not None for *_, model in found)
-    return Table(
-        id="costs",
-        caption="Cost of training and of use",
-        columns=(
-            Column("model"),
-            Column("one training", number=True),
-            Column(f"peak {memory_name(report)}", number=True),
-            Column("weights on disk", number=True),
-            Column("their base on disk", number=True),
-            Column("parameters", number=True),
-            Column(f"per 1,000 {'answers' if writes else 'items'}", unit="s", number=True),
-        ),
-        rows=tuple(
-            Row(
-                cells=(
-                    Cell(model.title),
-                    Cell(units.duration(row.seconds), pointer=f"/findings/trials/{i}/seconds"),
-                    Cell(units.gib(row.peak_memory_gib)),
-                    Cell(units.size(row.weights_bytes)),
-                    Cell(units.size(row.base_bytes) if row.base_bytes else "none"),
-                    Cell(units.count(row.total_parameters) if row.total_parameters else words.DASH),
-                    number_cell(model.seconds_per_thousand),
-                ),
-                trial=row.number,
-            )
-            for i, row, pointer, model in found
-        ),
+    return Table.of(
+        "costs",
+        "Cost of training and of use",
+        columns,
+        found,
+        trial=lambda t: t.number,
         note="Training: time and memory of the trial. Use: files with the tokenizer, and seconds "
         + ("of greedy answers" if writes else "of scoring")
         + " on the test split, on the machine of the sweep and in its batches.",
@@ -111,46 +123,17 @@ def _written(models: tuple[TestedModel, ...]) -> list[str]:
     return [*(n for n in known if n in there), *passes]
 
 
-def _column(name: str, pointer: str) -> Column:
-    title = metrics()[name].title if name in metrics() else name
-    return Column(title, unit=_unit(name), number=True, pointer=pointer)
+def _metric(
+    name: str, scored: Callable[[TestedModel], Mapping[str, float]], at: str
+) -> Number[TestedModel]:
+    known = metrics().get(name)
+    title, unit = (known.title, known.unit) if known else (name, "%")  # pass@k, of any k
+    shown = _percent if unit == "%" else number_text
+    return Number(title, lambda model: shown(scored(model).get(name)), f"{at}/{name}", unit)
 
 
-def _unit(name: str) -> str:
-    return metrics()[name].unit if name in metrics() else "%"  # pass@k, of any k
-
-
-def _row(
-    report: Report, model: TestedModel, head: list[str], written: list[str], pointer: str
-) -> Row:
-    cells = [Cell(model.title), Cell(str(model.seeds))]
-    metric = report.findings.metric
-    if metric.name != "loss":
-        score = words.score(model.score.value, metric, model.score).removesuffix("%")
-        cells += [Cell(score), Cell(_ends(model.score, 100 if metric.unit == "points" else 1))]
-    cells += [Cell(words.loss(model.loss.value if model.loss else None, model.loss))]
-    cells += [Cell(_ends(model.loss, 1))]
-    cells += [_metric(n, model.metrics) for n in head]
-    own = model.generated.metrics if model.generated else {}
-    cells += [_metric(n, own) for n in written]
-    return Row(tuple(cells), trial=model.trial, pointer=pointer)
-
-
-def _metric(name: str, scored: dict[str, float]) -> Cell:
-    value = scored.get(name)
-    return _share(value) if _unit(name) == "%" else number_cell(value)
-
-
-def _share(value: float | None) -> Cell:
-    return Cell(words.DASH if value is None else f"{100 * value:.1f}")
-
-
-def _ends(interval: Interval | None, factor: int) -> str:
-    if interval is None or interval.low is None or interval.high is None:
-        return words.DASH
-    low, high = interval.low * factor, interval.high * factor
-    digits = words.digits_for((high - low) / 2)
-    return f"{words.minus(f'{low:.{digits}f}')} to {words.minus(f'{high:.{digits}f}')}"
+def _percent(value: float | None) -> str:
+    return words.DASH if value is None else f"{100 * value:.1f}"
 
 
 def _note(models: tuple[TestedModel, ...]) -> str:
@@ -183,40 +166,26 @@ def classes_section(report: Report) -> Section | None:
 
 def _classes(found: ClassFindings) -> Table:
     """The classes, those with the lowest F1 first."""
-    ranked = sorted(enumerate(found.classes), key=lambda pair: (_f1(pair[1]), pair[1].label))
+    columns: list[Column[ClassRow]] = [
+        Column("class", lambda row: row.label, "/label"),
+        Number("rows", lambda row: f"{row.rows:,}", "/rows"),
+        Number("test items", lambda row: f"{row.items:,}", "/items"),
+        Number("precision", lambda row: _percent(row.precision), "/precision", "%"),
+        Number("recall", lambda row: _percent(row.recall), "/recall", "%"),
+        Number("F1", lambda row: _percent(row.f1), "/f1", "%"),
+    ]
+    ranked = sorted(
+        placed(found.classes, "/findings/classes/classes"),
+        key=lambda place: (_f1(place[1]), place[1].label),
+    )
     shown = ranked[:LINES]
     rows = [row.rows for row in found.classes]
     note = f"Rows per class in all splits: {min(rows):,} to {max(rows):,}."
     if len(ranked) > len(shown):
         note += f" The {len(shown)} of {len(ranked)} classes with the lowest F1; all are in "
         note += "report.json."
-    return Table(
-        id="classes",
-        caption=f"Class by class on the test split: {found.title}, lowest F1 first",
-        columns=(
-            Column("class", pointer="/label"),
-            Column("rows", number=True, pointer="/rows"),
-            Column("test items", number=True, pointer="/items"),
-            Column("precision", unit="%", number=True, pointer="/precision"),
-            Column("recall", unit="%", number=True, pointer="/recall"),
-            Column("F1", unit="%", number=True, pointer="/f1"),
-        ),
-        rows=tuple(
-            Row(
-                cells=(
-                    Cell(row.label),
-                    Cell(f"{row.rows:,}"),
-                    Cell(f"{row.items:,}"),
-                    _share(row.precision),
-                    _share(row.recall),
-                    _share(row.f1),
-                ),
-                pointer=f"/findings/classes/classes/{place}",
-            )
-            for place, row in shown
-        ),
-        note=note,
-    )
+    caption = f"Class by class on the test split: {found.title}, lowest F1 first"
+    return Table.of("classes", caption, columns, shown, note=note)
 
 
 def _f1(row: ClassRow) -> float:
@@ -226,50 +195,35 @@ def _f1(row: ClassRow) -> float:
 def _matrix(found: ClassFindings) -> Table:
     """Test items by true class (rows) and predicted class (columns)."""
     counts = {(true, said): count for true, said, count in found.confusion}
-    places = range(len(found.classes))
-    return Table(
-        id="confusion",
-        caption=f"Confusion matrix on the test split: {found.title}; rows are true classes, "
+
+    def items(said: int, true: int) -> str:
+        return str(counts.get((true, said), 0))
+
+    columns: list[Column[int]] = [Column("true class", lambda true: found.classes[true].label)]
+    columns += [Number(row.label, partial(items, said)) for said, row in enumerate(found.classes)]
+    return Table.of(
+        "confusion",
+        f"Confusion matrix on the test split: {found.title}; rows are true classes, "
         "columns what was predicted, in test items",
-        columns=(
-            Column("true class"),
-            *(Column(row.label, number=True) for row in found.classes),
-        ),
-        rows=tuple(
-            Row(
-                (
-                    Cell(found.classes[true].label),
-                    *(Cell(str(counts.get((true, said), 0))) for said in places),
-                )
-            )
-            for true in places
-        ),
+        columns,
+        placed(range(len(found.classes))),
     )
 
 
 def _confusions(found: ClassFindings) -> Table:
     """The most common mistakes, where a matrix would be too large."""
-    wrong = sorted((-count, true, said) for true, said, count in found.confusion if true != said)
-    names = [row.label for row in found.classes]
-    return Table(
-        id="confusion",
-        caption=f"Most common confusions on the test split: {found.title}",
-        columns=(
-            Column("true class"),
-            Column("taken for"),
-            Column("test items", number=True),
-            Column("of", number=True),
-        ),
-        rows=tuple(
-            Row(
-                (
-                    Cell(names[true]),
-                    Cell(names[said]),
-                    Cell(str(-count)),
-                    Cell(f"{found.classes[true].items:,}"),
-                )
-            )
-            for count, true, said in wrong[:LINES]
-        ),
+    wrong = [one for one in found.confusion if one[0] != one[1]]
+    wrong.sort(key=lambda one: (-one[2], one))
+    columns: list[Column[tuple[int, int, int]]] = [
+        Column("true class", lambda one: found.classes[one[0]].label),
+        Column("taken for", lambda one: found.classes[one[1]].label),
+        Number("test items", lambda one: str(one[2])),
+        Number("of", lambda one: f"{found.classes[one[0]].items:,}"),
+    ]
+    return Table.of(
+        "confusion",
+        f"Most common confusions on the test split: {found.title}",
+        columns,
+        placed(wrong[:LINES]),
         note="The whole confusion matrix is in report.json.",
     )

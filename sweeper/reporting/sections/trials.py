@@ -9,12 +9,23 @@ from sweeper.findings import words
 from sweeper.findings.figures import Metric
 from sweeper.findings.record import TrialRow
 from sweeper.findings.verdict.limitations import LOST_SHARE
-from sweeper.reporting.blocks import Block, Bullets, Cell, Column, Empty, Row, Section, Table
+from sweeper.reporting.blocks import (
+    Block,
+    Bullets,
+    Cell,
+    Column,
+    Empty,
+    Number,
+    Section,
+    Table,
+    placed,
+)
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import (
+    minutes,
     no_trials,
-    number_cell,
+    number_text,
     parameters_text,
     searched,
     strategy_cell,
@@ -52,31 +63,43 @@ def trials_section(report: Report) -> Section:
 def _table(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
-    columns = [
-        Column("trial", number=True, pointer="/number"),
-        Column("strategy", pointer="/strategy"),
-        Column("state", pointer="/state"),
-        Column("validation loss", unit=findings.loss_unit, number=True, pointer="/validation_loss"),
+    columns: list[Column[TrialRow]] = [
+        Number("trial", lambda t: str(t.number), "/number"),
+        Column("strategy", lambda t: strategy_cell(t.strategy), "/strategy"),
+        Column("state", lambda t: Cell(_WORDS[t.state], css="st-" + _WORDS[t.state]), "/state"),
+        Number(
+            "validation loss",
+            lambda t: words.loss(t.validation_loss),
+            "/validation_loss",
+            findings.loss_unit,
+        ),
     ]
     if metric.name != "loss":
-        columns.append(Column(metric.title, number=True, pointer=f"/metrics/{metric.name}"))
+        columns.append(
+            Number(
+                metric.title,
+                lambda t: words.score(t.metrics.get(metric.name), metric),
+                f"/metrics/{metric.name}",
+            )
+        )
     columns += [
-        Column("learning rate", number=True, pointer="/parameters/learning_rate"),
-        Column("other searched parameters"),
-        Column("steps", number=True),
-        Column("time", unit=time_name(report), number=True),
-        Column("peak", unit="GiB", number=True, pointer="/peak_memory_gib"),
-        Column("remark"),
+        Number("learning rate", _learning_rate, "/parameters/learning_rate"),
+        Column("other searched parameters", lambda t: _others(report, t)),
+        Number("steps", _steps),
+        Number("time", lambda t: minutes(t.seconds), unit=time_name(report)),
+        Number("peak", lambda t: number_text(t.peak_memory_gib), "/peak_memory_gib", "GiB"),
+        Column("remark", _remark),
     ]
-    ordered = sorted(
-        enumerate(findings.trials), key=lambda entry: _order(entry[1], findings.objective)
-    )
     shown = [state for state in _STATES if any(t.state == state for t in findings.trials)]
-    return Table(
-        id="trial-table",
-        caption=f"{words.plural(len(findings.trials), 'trial')}, best first",
-        columns=tuple(columns),
-        rows=tuple(_row(report, trial, f"/findings/trials/{i}") for i, trial in ordered),
+    return Table.of(
+        "trial-table",
+        f"{words.plural(len(findings.trials), 'trial')}, best first",
+        columns,
+        sorted(
+            placed(findings.trials, "/findings/trials"),
+            key=lambda place: _order(place[1], findings.objective),
+        ),
+        trial=lambda t: t.number,
         sortable=True,
         strategies=tuple(dict.fromkeys(words.short(t.strategy) for t in findings.trials)),
         states=tuple(_WORDS[state] for state in shown),
@@ -90,33 +113,18 @@ def _order(trial: TrialRow, metric: Metric) -> tuple[int, float, int]:
     return (_STATES.index(trial.state), value, trial.number)
 
 
-def _row(report: Report, trial: TrialRow, pointer: str) -> Row:
-    metric = report.findings.metric
+def _learning_rate(trial: TrialRow) -> str:
     rate = trial.parameters.get("learning_rate")
+    return words.DASH if rate is None else words.value(rate)
+
+
+def _others(report: Report, trial: TrialRow) -> str:
     fixed = set(trial.parameters) - searched(report, trial.strategy)
-    others = parameters_text(trial.parameters, "learning_rate", *fixed)
-    cells = [
-        Cell(str(trial.number)),
-        strategy_cell(trial.strategy),
-        Cell(_WORDS[trial.state], css="st-" + _WORDS[trial.state]),
-        Cell(words.loss(trial.validation_loss)),
-    ]
-    if metric.name != "loss":
-        cells.append(Cell(words.score(trial.metrics.get(metric.name), metric)))
-    steps = f"{trial.curve[-1].optimizer_steps:,}" if trial.curve else words.DASH
-    cells += [
-        Cell(words.DASH if rate is None else words.value(rate)),
-        Cell(others or words.DASH),
-        Cell(steps),
-        number_cell(None if trial.seconds is None else trial.seconds / 60),
-        number_cell(trial.peak_memory_gib),
-        Cell(_remark(trial)),
-    ]
-    return Row(
-        cells=tuple(cells),
-        trial=trial.number,
-        pointer=pointer,
-    )
+    return parameters_text(trial.parameters, "learning_rate", *fixed) or words.DASH
+
+
+def _steps(trial: TrialRow) -> str:
+    return f"{trial.curve[-1].optimizer_steps:,}" if trial.curve else words.DASH
 
 
 def _remark(trial: TrialRow) -> str:
@@ -140,7 +148,8 @@ def _remark(trial: TrialRow) -> str:
 @section(100)
 def failures_section(report: Report) -> Section:
     """Failures by class, with memory needed and available, and the last line of the error."""
-    failed = [(i, t) for i, t in enumerate(report.findings.trials) if t.state == "FAIL"]
+    placed_trials = placed(report.findings.trials, "/findings/trials")
+    failed = [(at, trial) for at, trial in placed_trials if trial.state == "FAIL"]
     blocks: list[Block] = []
     if failed:
         blocks += [Bullets((_most_common(failed), *_lost(report))), _failures(failed)]
@@ -151,7 +160,7 @@ def failures_section(report: Report) -> Section:
     return Section("failures", "Failures", "What failed?", tuple(blocks))
 
 
-def _most_common(failed: list[tuple[int, TrialRow]]) -> str:
+def _most_common(failed: list[tuple[str, TrialRow]]) -> str:
     counts = Counter(_kind(trial) for _, trial in failed)
     kind, count = min(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     told = f"{count} of {words.plural(len(failed), 'failure')}: {words.failure(kind)}."
@@ -175,39 +184,31 @@ def _lost(report: Report) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _failures(failed: list[tuple[int, TrialRow]]) -> Table:
-    return Table(
-        id="failure-table",
-        caption="Failures by class",
-        columns=(
-            Column("class", pointer="/failure/kind"),
-            Column("trial", number=True, pointer="/number"),
-            Column("strategy", pointer="/strategy"),
-            Column("needed", unit="GiB", number=True, pointer="/failure/needed_gib"),
-            Column("had", unit="GiB", number=True, pointer="/failure/had_gib"),
-            Column("last line of the error", pointer="/failure/detail"),
-            Column("what usually helps"),
+def _failures(failed: list[tuple[str, TrialRow]]) -> Table:
+    columns: list[Column[TrialRow]] = [
+        Column("class", lambda t: words.failure(_kind(t)), "/failure/kind"),
+        Number("trial", lambda t: str(t.number), "/number"),
+        Column("strategy", lambda t: strategy_cell(t.strategy), "/strategy"),
+        Number(
+            "needed",
+            lambda t: units.number(t.failure.needed_gib if t.failure else None),
+            "/failure/needed_gib",
+            "GiB",
         ),
-        rows=tuple(
-            _failure(trial, f"/findings/trials/{i}")
-            for i, trial in sorted(failed, key=lambda entry: (_kind(entry[1]), entry[0]))
+        Number(
+            "had",
+            lambda t: units.number(t.failure.had_gib if t.failure else None),
+            "/failure/had_gib",
+            "GiB",
         ),
-    )
-
-
-def _failure(trial: TrialRow, pointer: str) -> Row:
-    failure = trial.failure
-    kind = _kind(trial)
-    return Row(
-        cells=(
-            Cell(words.failure(kind)),
-            Cell(str(trial.number)),
-            strategy_cell(trial.strategy),
-            Cell(units.number(failure.needed_gib if failure else None)),
-            Cell(units.number(failure.had_gib if failure else None)),
-            Cell(failure.detail if failure else words.DASH),
-            Cell(_REMEDIES.get(kind, words.DASH)),
+        Column(
+            "last line of the error",
+            lambda t: t.failure.detail if t.failure else words.DASH,
+            "/failure/detail",
         ),
-        trial=trial.number,
-        pointer=pointer,
+        Column("what usually helps", lambda t: _REMEDIES.get(_kind(t), words.DASH)),
+    ]
+    ordered = sorted(failed, key=lambda place: (_kind(place[1]), place[1].number))
+    return Table.of(
+        "failure-table", "Failures by class", columns, ordered, trial=lambda t: t.number
     )

@@ -6,7 +6,7 @@ import json
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.figures import Comparison
+from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.record import Finalist, TrialRow
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.reporting.blocks import (
@@ -16,11 +16,12 @@ from sweeper.reporting.blocks import (
     Code,
     Column,
     NamedFact,
-    Row,
+    Number,
     Section,
     Table,
     Text,
     VerdictCard,
+    placed,
 )
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
@@ -218,26 +219,28 @@ def _alternative(report: Report, finalist: Finalist | None, row: TrialRow | None
 
 def _comparisons(report: Report) -> Table:
     findings = report.findings
-    unit = findings.metric.unit
+    metric, smallest = findings.metric, findings.margin_points / 100
     first = model_title(report, findings.verdict.comparisons[0].first)
     margin = words.points(findings.margin_points)
-    if unit != "points":
-        margin = f"{words.value(findings.margin_points / 100)} {unit}"
-    return Table(
-        id="comparisons",
-        caption=f"On the sealed test split, item by item: A is {first}",
-        columns=(
-            Column("B"),
-            Column("A − B", unit=unit, number=True, pointer="/difference/value"),
-            Column("95% CI", unit=unit, number=True),
-            Column("A against B", pointer="/outcome"),
-            Column("p, Holm", number=True, pointer="/adjusted_p"),
-            Column("to settle it", number=True, pointer="/more_items"),
+    if metric.unit != "points":
+        margin = f"{words.value(smallest)} {metric.unit}"
+    columns: list[Column[Comparison]] = [
+        Column("B", lambda c: model_title(report, c.second)),
+        Number("A − B", lambda c: _gap(c, metric)[0], "/difference/value", metric.unit),
+        Number("95% CI", lambda c: _gap(c, metric)[1], "", metric.unit),
+        Column("A against B", lambda c: _outcome(c, smallest), "/outcome"),
+        Number("p, Holm", _p_value, "/adjusted_p"),
+        Number(
+            "to settle it",
+            lambda c: words.more(c.more_items) if c.more_items else words.DASH,
+            "/more_items",
         ),
-        rows=tuple(
-            _comparison(report, comparison, f"/findings/verdict/comparisons/{i}")
-            for i, comparison in enumerate(findings.verdict.comparisons)
-        ),
+    ]
+    return Table.of(
+        "comparisons",
+        f"On the sealed test split, item by item: A is {first}",
+        columns,
+        placed(findings.verdict.comparisons, "/findings/verdict/comparisons"),
         note="Better: the interval excludes 0, also after Holm's correction, and the difference "
         f"is at least {margin}. Equivalent: the whole interval is within that margin. Within "
         "noise: none of these. Intervals: bootstrap over paired items, and a t interval over "
@@ -245,25 +248,22 @@ def _comparisons(report: Report) -> Table:
     )
 
 
-def _comparison(report: Report, comparison: Comparison, pointer: str) -> Row:
-    metric, interval = report.findings.metric, comparison.difference
-    value, _, ends = words.difference(interval, metric).partition(" (CI ")
-    more = words.more(comparison.more_items) if comparison.more_items else words.DASH
-    p = comparison.adjusted_p
-    smallest = report.findings.margin_points / 100
-    told = words.outcome(comparison.outcome, interval, comparison.comparisons, smallest)
-    shown = words.DASH if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"
-    return Row(
-        cells=(
-            Cell(model_title(report, comparison.second)),
-            Cell(value.removesuffix(metric.unit).strip()),
-            Cell(ends.removesuffix(")") or words.DASH),
-            Cell(told, css="o-" + comparison.outcome.replace(" ", "-")),
-            Cell(shown),
-            Cell(more),
-        ),
-        pointer=pointer,
+def _gap(comparison: Comparison, metric: Metric) -> tuple[str, str]:
+    """The difference, and the ends of its interval."""
+    value, _, ends = words.difference(comparison.difference, metric).partition(" (CI ")
+    return value.removesuffix(metric.unit).strip(), ends.removesuffix(")") or words.DASH
+
+
+def _outcome(comparison: Comparison, smallest: float) -> Cell:
+    told = words.outcome(
+        comparison.outcome, comparison.difference, comparison.comparisons, smallest
     )
+    return Cell(told, css="o-" + comparison.outcome.replace(" ", "-"))
+
+
+def _p_value(comparison: Comparison) -> str:
+    p = comparison.adjusted_p
+    return words.DASH if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def model_title(report: Report, name: str) -> str:
