@@ -369,7 +369,10 @@ class DataPoint(Record):
 
 
 class DataBand(Record):
-    """The curve at so many rows, with its 90% interval."""
+    """The curve at so many rows, with its 90% interval.
+
+    Beyond all rows: the expected score with all rows plus the gain, with the interval of the gain.
+    """
 
     rows: int
     value: float

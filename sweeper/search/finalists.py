@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from sweeper.evaluation.resampling import SeedSpread, added, shared_spreads, t_quantile
 from sweeper.objective import LOSS, Objective
 from sweeper.trials import TrialResult, within_limit
 
 Losses = NDArray[np.float64]
 
-CONFIDENCE = 0.95
 # Costs that differ by no more than this share are alike: the seeds of one configuration took times
 # that differed by 16% in the median and by 37% in nine of ten of 30 recorded trials.
 ALIKE_MEMORY, ALIKE_SECONDS = 0.1, 0.35
@@ -121,7 +120,9 @@ def recommend(contenders: Sequence[Contender], seed: int, limit: float | None = 
     if not kept:
         return min(contenders, key=lambda one: (one.forgetting_points or 0.0, one.trial)).trial
     best, *others = order(kept)
-    others = [one for one in others if not one.tests_rule and not told_apart(best, one, seed)]
+    others = [
+        one for one in others if not one.tests_rule and not told_apart(best, one, seed, kept)
+    ]
     top = [best, *others]
     return top[min(cheapest([(one.memory_gib, one.seconds) for one in top]))].trial
 
@@ -137,26 +138,28 @@ def cheapest(costs: Sequence[tuple[float, float]]) -> list[int]:
     return [place for place, (used, one) in enumerate(costs) if used <= memory and one <= seconds]
 
 
-def told_apart(better: Contender, worse: Contender, seed: int) -> bool:
+def told_apart(
+    better: Contender, worse: Contender, seed: int, among: Sequence[Contender] = ()
+) -> bool:
     """Whether the data say that ``worse`` has the higher loss, at 95% confidence.
 
     The items are the same for both, so their share of the doubt is a bootstrap of the paired
     differences; the share of the seeds is added, and Student's t taken at the degrees of freedom
     of both together (Welch 1947, Satterthwaite 1946), since a bootstrap over three seeds covers
     far less than it says. Seeds that hardly differ thus cost no certainty.
+
+    Args:
+        among: All finalists, of which each tells how much trainings of the others vary.
     """
     difference = worse.loss - better.loss
-    parts = _item_part(better.items, worse.items, seed)
-    parts += _seed_parts(better.losses, worse.losses)
-    variance = sum(part for part, _ in parts)
-    if variance == 0.0:
+    items = _item_part(better.items, worse.items, seed)
+    doubt = added([*items, _seed_part(better, worse, among)])
+    if doubt.variance == 0.0:
         return difference > 0.0
-    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
-    reach = special.stdtrit(freedom, (1 + CONFIDENCE) / 2)
-    return bool(difference > float(reach) * math.sqrt(variance))
+    return difference > t_quantile(doubt.freedom) * math.sqrt(doubt.variance)
 
 
-def _item_part(first: Losses, second: Losses, seed: int) -> list[tuple[float, int]]:
+def _item_part(first: Losses, second: Losses, seed: int) -> list[SeedSpread]:
     """Variance of the mean difference by the choice of items, with its degrees of freedom."""
     if first.size == 0 or second.size == 0 or first.shape[1] != second.shape[1]:
         return []
@@ -165,13 +168,18 @@ def _item_part(first: Losses, second: Losses, seed: int) -> list[tuple[float, in
         return []
     generator = np.random.default_rng(seed)
     draws = generator.integers(0, len(differences), size=(BOOTSTRAP_DRAWS, len(differences)))
-    return [(float(differences[draws].mean(axis=1).var()), len(differences) - 1)]
+    return [SeedSpread(float(differences[draws].mean(axis=1).var()), len(differences) - 1)]
 
 
-def _seed_parts(first: Sequence[float], second: Sequence[float]) -> list[tuple[float, int]]:
-    """Variances of the two means by the choice of seeds, with their degrees of freedom."""
-    return [
-        (float(np.var(each, ddof=1)) / len(each), len(each) - 1)
-        for each in (first, second)
-        if len(each) > 1
+def _seed_part(first: Contender, second: Contender, among: Sequence[Contender]) -> SeedSpread:
+    """Variance of the mean difference by the choice of seeds."""
+    rest = [one for one in among if one.trial not in (first.trial, second.trial)]
+    own = [
+        SeedSpread(float(np.var(one.losses, ddof=1)), len(one.losses) - 1)
+        if len(one.losses) > 1
+        else SeedSpread(0.0, 0.0)
+        for one in (first, second, *rest)
     ]
+    both = zip(shared_spreads(own), (first, second), strict=False)
+    parts = [SeedSpread(one.variance / len(of.losses), one.freedom) for one, of in both]
+    return added(parts, max(part.freedom for part in parts))

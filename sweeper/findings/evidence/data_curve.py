@@ -37,8 +37,8 @@ _DRAWS = 4000
 _RESAMPLES = 100
 # A line through two sizes would fit whatever they are.
 _FEWEST_SIZES = 3
-# Places of the band between the fewest rows and twice all of them.
-_PLACES = 25
+# Places of the band up to all rows, and from there to twice as many.
+_PLACES, _FORECAST_PLACES = 19, 7
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,16 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
         fit(counts, errors @ share, rng, _DRAWS // _RESAMPLES) for share in _resampled(weights, rng)
     ]
     means = errors @ (weights / weights.sum())
-    places = np.geomspace(counts.min(), 2 * rows, _PLACES)
-    band = [_interval(np.concatenate([one.at(place) for one in drawn])) for place in places]
-    gain = _interval(np.concatenate([one.at(rows) - one.at(2 * rows) for one in drawn]))
+    trained_on = np.geomspace(counts.min(), rows, _PLACES)
+    band = [
+        (place, _interval(np.concatenate([one.at(place) for one in drawn]))) for place in trained_on
+    ]
+    # Beyond all rows: what more rows change from here. The band's end is thus the sentence's gain.
+    now = band[-1][1].value
+    for place in np.geomspace(rows, 2 * rows, _FORECAST_PLACES):
+        gains = np.concatenate([one.at(rows) - one.at(place) for one in drawn]).clip(max=now)
+        band.append((place, _interval(now - gains)))
+    gain = _interval(gains)
     return DataCurve(
         trial=trial.config.number,
         strategy=trial.config.strategy,
@@ -184,9 +191,7 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
             )
             for size in sizes
         ),
-        band=tuple(
-            _band(round(place), found, metric) for place, found in zip(places, band, strict=True)
-        ),
+        band=tuple(_band(round(place), found, metric) for place, found in band),
         twice=gain,
         seen=gain.low is not None and gain.low > 0,
     )

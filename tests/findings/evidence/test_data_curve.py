@@ -73,6 +73,10 @@ def test_a_run_with_a_curve_answers_in_the_verdict(make: Make) -> None:
     assert curve.band[0].rows == 70
     assert curve.band[-1].rows == 1120
     assert all(one.low <= one.value <= one.high <= 1 for one in curve.band)
+    # The chart ends where the sentence does: accuracy with all rows plus the gain of as many more.
+    now, last = next(one for one in curve.band[::-1] if one.rows == 560), curve.band[-1]
+    ends = [one - now.value for one in (last.low, last.value, last.high)]
+    assert ends == pytest.approx([curve.twice.low, curve.twice.value, curve.twice.high])
 
 
 def test_a_text_task_is_answered_in_its_loss(make: Make) -> None:
