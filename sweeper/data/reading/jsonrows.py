@@ -6,7 +6,6 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from sweeper.data.contents import MOST_LINE_BYTES
@@ -25,46 +24,19 @@ def read_json(text: str, name: str, suffix: str, key: str = "") -> RowTable:
     """
     if text.lstrip()[:1] != "[" and not (suffix == ".json" and is_one_document(text)):
         try:
-            return _table(name, _lines(text, name), "JSON Lines" if suffix == ".json" else "")
+            return _lines(text, name, suffix)
         except DataError:
-            found = scanned([text])[key]
-            if len(found.rows) <= max(1, len(found.broken)):
+            table = _scanned(text, name)[""]
+            if len(table.rows) <= max(1, len(table.broken)):
                 raise
-            how = "JSON objects, read one by one"
-            return _table(name, (found.rows, found.broken), how, found.cautions)
-    by_key, said = lists_in(text, name)
-    key = key or the_rows(by_key, name)
-    found = by_key[key]
+            return table
+    tables = lists_in(text, name)
+    table = tables[key or the_rows(tables, name)]
     problems = Problems()
-    for number, reason in found.broken:
+    for number, reason in table.broken:
         problems.add(reason, where=f"{name}:{number}", fix=_FILE_FIX)
-    refuse_most(len(found.rows), found.broken, problems)
-    return _table(name, (found.rows, found.broken), said or under(key), found.cautions)
-
-
-Rows = tuple[Sequence[Numbered], Sequence[tuple[int, str]]]
-"""The rows, and line and reason of those that cannot be read."""
-
-
-@dataclass
-class Found:
-    """What a list holds.
-
-    Args:
-        rows: Its objects, with their lines, or with their numbers where several share a line.
-        broken: Line and reason of all else.
-        cautions: What a user should check.
-    """
-
-    rows: list[Numbered] = field(default_factory=list)
-    broken: list[tuple[int, str]] = field(default_factory=list)
-    cautions: tuple[str, ...] = ()
-
-
-def _table(name: str, found: Rows, how: str, cautions: tuple[str, ...] = ()) -> RowTable:
-    rows, broken = found
-    said = (f"the content is {how}",) if how else ()
-    return RowTable(name, tuple(rows), how=said, broken=tuple(broken), cautions=cautions)
+    refuse_most(len(table.rows), table.broken, problems)
+    return table
 
 
 def is_one_document(text: str) -> bool:
@@ -79,28 +51,30 @@ def is_one_document(text: str) -> bool:
     return False
 
 
-def lists_in(text: str, name: str) -> tuple[dict[str, Found], str]:
-    """The rows of a document by their key, which is empty for those of a list; what it is in words.
+def lists_in(text: str, name: str) -> dict[str, RowTable]:
+    """The rows of a document by their key, which is empty where there is none.
 
     Raises:
         DataError: It holds none.
     """
-    scan = scanned([text])
-    found = {key: one for key, one in scan.items() if one.rows}
+    tables = _scanned(text, name)
+    found = {key: one for key, one in tables.items() if one.rows}
     if found and not any("paragraphs" in one.rows[0][1] for one in found.values()):
-        return found, ""
+        return found
     try:
         document = value_of(text)
     except ValueError as error:
         if found:
-            return found, ""
-        raise DataError(_broken(error), fix=_FILE_FIX, where=name) from error
+            return found
+        where = f"{name}:{getattr(error, 'lineno', 1)}"
+        raise DataError(_broken(error), fix=_FILE_FIX, where=where) from error
     if isinstance(document, list) and not found:
-        return {"": scan[""]}, ""
+        return tables
     whole = {"data": document} if isinstance(document, list) else document
     rows, said = _of_object(whole) if isinstance(whole, Mapping) else ({}, "")
     if rows:
-        return {key: Found([*enumerate(part, start=1)]) for key, part in rows.items()}, said
+        how = (f"the content is {said}",)
+        return {k: RowTable(name, (*enumerate(r, start=1),), how=how) for k, r in rows.items()}
     held = f"a single {type(document).__name__}"
     if isinstance(document, Mapping):
         held = f"an object with the keys {', '.join(map(repr, list(document)[:8]))}"
@@ -110,11 +84,6 @@ def lists_in(text: str, name: str) -> tuple[dict[str, Found], str]:
         fix="Export the rows as JSON Lines, one object a line.",
         where=name,
     )
-
-
-def under(key: str) -> str:
-    """What a document is, in words."""
-    return f"an object whose rows lie under `{key}`" if key else "a JSON list"
 
 
 def the_rows(keys: Iterable[str], name: str) -> str:
@@ -149,7 +118,7 @@ def _of_object(document: Mapping[str, Any]) -> tuple[dict[str, list[Mapping[str,
         elif key.lower() in SPLIT_NAMES and isinstance(value, Mapping):
             found |= dict.fromkeys([key], next(iter(_of_object(value)[0].values()), []))
     if found := {key: rows for key, rows in found.items() if rows}:
-        return found, ""
+        return found, f"an object whose rows lie under {listing([f'`{key}`' for key in found])}"
     if _all(values, list) and len(set(map(len, values))) == 1 and len(values[0]) > 1:
         columns = [[(name, cell) for cell in cells] for name, cells in document.items()]
         return {"": [dict(row) for row in zip(*columns, strict=True)]}, "an object of columns"
@@ -180,18 +149,19 @@ def _questions(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield {"title": row.get("title"), "context": part.get("context"), **one}
 
 
-def scanned(chunks: Iterable[str]) -> dict[str, Found]:
-    """The objects of a text by the key of their list."""
-    found: dict[str, Found] = defaultdict(Found)
-    scan = JsonStream(chunks)
-    for key, number, _, row in scan.elements():
+def _scanned(text: str, name: str) -> dict[str, RowTable]:
+    rows: dict[str, list[Numbered]] = {"": []}
+    broken: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    stream = JsonStream([text])
+    for key, number, _, row in stream.elements():
         if isinstance(row, Mapping):
-            found[key].rows.append((number, row))
+            rows.setdefault(key, []).append((number, row))
         else:
-            found[key].broken.append((number, row))
-    for one in found.values():
-        one.cautions = scan.cautions
-    return found
+            broken[key].append((number, row))
+    return {
+        key: RowTable(name, tuple(part), stream.how(key), {}, (), (*broken[key],), stream.cautions)
+        for key, part in rows.items()
+    }
 
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -223,6 +193,7 @@ class JsonStream:
         self._kept: int | None = None
         self._first_key = ""
         self._number = 0
+        self._listed = False
         self.cautions: tuple[str, ...] = ()
 
     def elements(self) -> Iterator[tuple[str, int, str, Mapping[str, Any] | str]]:
@@ -230,6 +201,7 @@ class JsonStream:
         mark = self._next()
         while mark == "[":
             self._at += 1
+            self._listed = True
             yield from self._of_list("")
             mark = self._next()
         if mark == "{" and not self._is_sequence():
@@ -237,6 +209,11 @@ class JsonStream:
             yield from self._of_document()
         elif mark:
             yield from self._of_list("", closed=False)
+
+    def how(self, key: str) -> tuple[str]:
+        """In words, how the rows under a key are written."""
+        plain = "a JSON list" if self._listed else "JSON objects, read one by one"
+        return (f"the content is {f'an object whose rows lie under `{key}`' if key else plain}",)
 
     def _of_document(self) -> Iterator[tuple[str, int, str, Mapping[str, Any] | str]]:
         while (mark := self._next()) not in ("", "}"):
@@ -356,13 +333,14 @@ class JsonStream:
         self._at = found.end() - 1 if self._indent is not None else found.start()
 
 
-def _lines(text: str, name: str) -> Rows:
+def _lines(text: str, name: str, suffix: str) -> RowTable:
     problems = Problems()
     broken: list[tuple[int, str]] = []
     # Not splitlines(): U+2028 and its like may stand unescaped inside a JSON string.
-    kept = list(objects(text.split("\n"), name, problems, broken))
-    refuse_most(len(kept), broken, problems)
-    return kept, broken
+    rows = tuple(objects(text.split("\n"), name, problems, broken))
+    refuse_most(len(rows), broken, problems)
+    how = ("the content is JSON Lines",) if suffix == ".json" else ()
+    return RowTable(name, rows, how=how, broken=tuple(broken))
 
 
 def objects(
@@ -385,7 +363,7 @@ def objects(
             problems.add(_not_an_object(row), where=f"{name}:{number}", fix=_LINE_FIX)
 
 
-def refuse_most(kept: int, broken: list[tuple[int, str]], problems: Problems) -> None:
+def refuse_most(kept: int, broken: Sequence[tuple[int, str]], problems: Problems) -> None:
     """Refuse a file of which more rows are broken than can be read.
 
     Raises:

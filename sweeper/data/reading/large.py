@@ -53,7 +53,6 @@ from sweeper.data.reading.jsonrows import (
     objects,
     refuse_most,
     the_rows,
-    under,
 )
 from sweeper.data.table import MOST_COLUMNS, Numbered, RowTable, Stored, too_many_columns
 from sweeper.jsontext import value_of
@@ -301,8 +300,8 @@ def _copy_lists(file: _TextFile, folder: Path) -> _Index:
     writers: dict[str, _LineWriter] = {}
     with ExitStack() as stack, file.opened() as opened:
         # As Latin-1, each byte is a character: the lines of the copy tell their encoding.
-        scan = JsonStream(chunk.decode("latin-1") for chunk in _chunks(opened, file))
-        for key, line, text, row in scan.elements():
+        stream = JsonStream(chunk.decode("latin-1") for chunk in _chunks(opened, file))
+        for key, line, text, row in stream.elements():
             if isinstance(row, str):
                 broken[key].append((line, row))
                 continue
@@ -317,8 +316,8 @@ def _copy_lists(file: _TextFile, folder: Path) -> _Index:
             key,
             broken[key],
             ".jsonl",
-            (f"the content is {under(key)}",),
-            scan.cautions,
+            stream.how(key),
+            stream.cautions,
         )
         for key in writers
     ]

@@ -112,7 +112,7 @@ def keys_of(path: Path) -> tuple[str, ...]:
     if text.lstrip()[:1] != "{" or not is_one_document(text):
         return ()
     with suppress(DataError):  # of which reading it says the same
-        return tuple(lists_in(text, str(path))[0])
+        return tuple(filter(None, lists_in(text, str(path))))
     return ()
 
 

@@ -158,7 +158,7 @@ BROKEN = {
     "half.jsonl.gz": (gzip.compress(b'{"text": "a"}' * 99)[:-9], "cannot be unpacked"),
     "scalar.json": (b"42", "a single int"),
     "object.json": (b'{"rows": []}', "an object with the keys 'rows'"),
-    "broken.json": (b'[{"a": },\n{"a": }]', r"broken\.json:2: broken JSON"),
+    "broken.json": (b'[{"a": },\n{"a": }]', r"broken\.json:1: broken JSON"),
     "deep.json": (b"[" * 100_000, "nested too deeply"),
     "number.json": (b'[{"a": ' + b"9" * 5000 + b"}]", "cannot be read"),
     "open.csv": (b'text,label\n"never closed,b\n"nor this\n', r"open\.csv:2: .*cannot be read"),
