@@ -43,6 +43,11 @@ class Opened:
         return os.pread(self._handle, end - start, start)
 
 
+def part_of(path: Path) -> tuple[Path, str]:
+    """The file on the disk, and the key of the rows in it, which ``FILE/KEY.json`` names."""
+    return (path.parent, path.stem) if path.parent.is_file() else (path, "")
+
+
 def read_bytes(path: Path) -> bytes:
     """The unpacked content of a file.
 
@@ -94,8 +99,8 @@ def too_large(path: Path | str, limit: int) -> DataError:
     return DataError(
         f"the content is larger than {units.gib(limit / 2**30)}",
         why=f"Rows take about {COPIES} times that in memory, and no more is free.",
-        fix="Give fewer rows, or the rows as a .jsonl file in UTF-8: `sweeper data check`, `plan` "
-        "and `run` leave its rows on the disk.",
+        fix="Give fewer rows, or the rows as a .jsonl file: `sweeper data check`, `plan` and `run` "
+        "leave its rows on the disk.",
         where=str(path),
     )
 

@@ -16,7 +16,7 @@ from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
 from sweeper.planning.budget.epochs import at_least
 from sweeper.planning.budget.rung_schedule import looks_of
-from sweeper.planning.budget.sequence_cap import USUAL, Cap
+from sweeper.planning.budget.sequence_cap import DIVIDED, USUAL, Cap
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     RatedModel,
@@ -186,7 +186,7 @@ def _cut(cap: Cap) -> tuple[Reason, ...]:
     return (
         Reason(
             rule="sequence-cap",
-            title="Long texts are divided" if cap.pieces > 1 else "Long texts are cut",
+            title="Long texts are divided" if cap.fate == DIVIDED else "Long texts are cut",
             why=f"{cap.cuts} of the examples are longer than the cap of {cap.tokens} tokens "
             f"and {cap.fate} ({cap.why}).",
             source="measured: token lengths of the data",

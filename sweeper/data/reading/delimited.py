@@ -38,7 +38,7 @@ _UNCLOSED = 0.5
 _FEWEST = 1000
 """Rows that cannot be read from which on a file is given up, if these are most."""
 
-_LOOKED_AT = 100
+LOOKED_AT = 100
 """Lines by which a title is told from a table."""
 
 Line = TypeVar("Line", bound=Sequence[object])
@@ -283,7 +283,7 @@ def titles_and_table(
     lines: Sequence[tuple[int, Line]],
 ) -> tuple[list[tuple[int, str]], Sequence[tuple[int, Line]]]:
     """Lines of one cell above a table of several columns, as broken ones, and the table."""
-    filled = [sum(cell not in (None, "") for cell in cells) for _, cells in lines[:_LOOKED_AT]]
+    filled = [sum(cell not in (None, "") for cell in cells) for _, cells in lines[:LOOKED_AT]]
     if not filled or median(filled) < 2:
         return [], lines
     count = next(place for place, cells in enumerate(filled) if cells > 1)
