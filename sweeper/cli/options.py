@@ -128,7 +128,7 @@ class _Flag:
         )
         # a list, so that one that is given twice is noticed
         kind = list[self.type] if one else self.type  # type: ignore[name-defined]
-        annotation = Annotated[kind | None, option]
+        annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=None
         )

@@ -120,9 +120,7 @@ def recommend(contenders: Sequence[Contender], seed: int, limit: float | None = 
     if not kept:
         return min(contenders, key=lambda one: (one.forgetting_points or 0.0, one.trial)).trial
     best, *others = order(kept)
-    others = [
-        one for one in others if not one.tests_rule and not told_apart(best, one, seed, kept)
-    ]
+    others = [one for one in others if not one.tests_rule and not told_apart(best, one, seed, kept)]
     top = [best, *others]
     return top[min(cheapest([(one.memory_gib, one.seconds) for one in top]))].trial
 
