@@ -30,8 +30,7 @@ from sweeper.findings.study.scores import trial_name
 from sweeper.findings.verdict.against_baseline import against_baseline
 from sweeper.findings.verdict.class_confusion import class_findings
 from sweeper.findings.verdict.comparisons import Contest, hold_contest
-from sweeper.findings.verdict.forgetting import forgetting, with_forgetting
-from sweeper.findings.verdict.forgetting_words import limit_sentence
+from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, with_forgetting
 from sweeper.findings.verdict.human import preferences
 from sweeper.findings.verdict.limitations import Study, limits
 from sweeper.findings.verdict.next_step import next_step

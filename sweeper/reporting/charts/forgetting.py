@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from sweeper.findings.forgetting_record import Forgetting, GeneralTask
+from sweeper.findings.record import Forgetting, GeneralTask
 from sweeper.reporting.blocks import Panel
 from sweeper.reporting.charts.draw import INK, MUTED, PAPER, Sheet, plain, shaped
 from sweeper.reporting.charts.scales import Scale, fit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.outputs_record import OutputGroup, Outputs, ShownAnswer, ShownItem
+from sweeper.findings.record import OutputGroup, Outputs, ShownAnswer, ShownItem
 from sweeper.reporting.blocks import (
     Block,
     Cell,

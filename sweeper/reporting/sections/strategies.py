@@ -6,7 +6,7 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
 from sweeper.findings.record import StrategySummary
-from sweeper.findings.verdict.forgetting_words import amount
+from sweeper.findings.verdict.forgetting import amount
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, LegendEntry, Row, Section, Table
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.strategies import Cost, cost_panel, cost_scale
