@@ -1,20 +1,114 @@
-"""Did something pay? A trial with it beside a trial without, of one strategy, on validation."""
+"""Did augmented rows, or reading the corpus first, pay? Trials with them beside trials without.
+
+One strategy at a time, on validation, and where there is one on a pair that differs in nothing
+else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from sweeper import units
+from sweeper.data.examples import augmented_by
 from sweeper.findings import words
 from sweeper.findings.evidence.gains import strategies_of
 from sweeper.findings.evidence.paired_trials import Judged, Pair
-from sweeper.findings.record import PairFinding
+from sweeper.findings.record import AugmentationFinding, FirstStageFinding, PairFinding
 from sweeper.findings.study.metric import margin, objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval
+from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED
 
 
-def with_and_without(
+def augmentation_pairs(run: RunFiles) -> list[Pair]:
+    """A trial without and one with augmented rows, of each strategy that completed both."""
+    return _with_and_without(run, _augmented, _but_rows)
+
+
+def augmentation_findings(run: RunFiles, judged: Judged) -> tuple[AugmentationFinding, ...]:
+    """One for each strategy that completed trials both with and without augmented rows."""
+    return tuple(_augmentation(run, pair, judged) for pair in augmentation_pairs(run))
+
+
+def augmentation_sentence(run: RunFiles, finding: AugmentationFinding) -> str:
+    """The finding as a report says it."""
+    return (
+        f"{_pair_words(run, finding, 'Augmented rows')}. {finding.augmented_rows:,} of the "
+        f"{finding.rows:,} rows that trial {finding.with_trial} trained on were augmented ones."
+    )
+
+
+def _augmented(trial: TrialFiles) -> bool | None:
+    """Whether it trained on them; None for a strategy that cannot."""
+    way = trial.config.parameters.get(AUGMENTED)
+    return None if way is None else way != NO_AUGMENTED
+
+
+def _but_rows(trial: TrialFiles) -> dict[str, object]:
+    return {name: v for name, v in trial.config.parameters.items() if name != AUGMENTED}
+
+
+def _augmentation(run: RunFiles, pair: Pair, judged: Judged) -> AugmentationFinding:
+    seen = pair[1].result.seen if pair[1].result else {}
+    augmentation = run.plan.facts.data.augmentation
+    made = set(map(augmented_by, augmentation.methods if augmentation else ()))
+    return AugmentationFinding(
+        **_compared(run, pair, judged, _but_rows),
+        augmented_rows=sum(one.rows for name, one in seen.items() if name in made),
+        rows=sum(one.rows for one in seen.values()),
+    )
+
+
+def first_stage_findings(run: RunFiles, judged: Judged) -> tuple[FirstStageFinding, ...]:
+    """One for each strategy that completed trials both with and without a first stage."""
+    return tuple(_first_stage(run, pair, judged) for pair in first_stage_pairs(run))
+
+
+def first_stage_pairs(run: RunFiles) -> list[Pair]:
+    """A trial without and one with a first stage, of each strategy that completed both."""
+    return _with_and_without(run, _read, _but_stage)
+
+
+def first_stage_sentence(run: RunFiles, finding: FirstStageFinding) -> str:
+    """The finding as a report says it."""
+    text = (
+        f"{_pair_words(run, finding, 'Reading the corpus first')}. It read {finding.tokens:,} "
+        f"tokens in {units.duration(finding.seconds)}"
+    )
+    before, after = finding.held_out_loss_before, finding.held_out_loss_after
+    if before is not None and after is not None:
+        text += (
+            f"; on documents that it did not read the loss went from {words.loss(before)} to "
+            f"{words.loss(after)} nats/token"
+        )
+    return f"{text}."
+
+
+def _read(trial: TrialFiles) -> bool | None:
+    return None if trial.result is None else trial.result.first_stage is not None
+
+
+def _first_stage(run: RunFiles, pair: Pair, judged: Judged) -> FirstStageFinding:
+    with_it = pair[1]
+    stage = with_it.result.first_stage if with_it.result else None
+    assert stage is not None
+    return FirstStageFinding(
+        **_compared(run, pair, judged, _but_stage),
+        tokens=stage.tokens,
+        seconds=stage.seconds,
+        held_out_loss_before=stage.held_out_loss_before,
+        held_out_loss_after=stage.held_out_loss_after,
+    )
+
+
+def _but_stage(trial: TrialFiles) -> dict[str, object]:
+    """The configuration without what concerns the first stage."""
+    parameters = trial.config.parameters.items()
+    return {name: value for name, value in parameters if not name.startswith(FIRST_STAGE)}
+
+
+def _with_and_without(
     run: RunFiles, has: Callable[[TrialFiles], bool | None], rest: Callable[[TrialFiles], object]
 ) -> list[Pair]:
     """A trial without something and one with it, of each strategy that completed both: two that
@@ -36,7 +130,7 @@ def with_and_without(
     return pairs
 
 
-def compared(
+def _compared(
     run: RunFiles, pair: Pair, judged: Judged, rest: Callable[[TrialFiles], object]
 ) -> dict[str, Any]:
     """The fields of ``PairFinding``."""
@@ -54,7 +148,7 @@ def compared(
     }
 
 
-def pair_words(run: RunFiles, finding: PairFinding, what: str) -> str:
+def _pair_words(run: RunFiles, finding: PairFinding, what: str) -> str:
     """The comparison as a report says it, without its last full stop."""
     outcome = "not compared"
     if finding.outcome is not None and finding.gain is not None:

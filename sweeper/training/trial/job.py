@@ -36,8 +36,7 @@ from sweeper.training.loop.checkpointing import Saved, usable
 from sweeper.training.loop.out_of_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks
-from sweeper.training.trial.artifacts import save_trained
-from sweeper.training.trial.companions import base_state
+from sweeper.training.trial.artifacts import base_state, save_trained
 from sweeper.training.trial.ranks import Ranks
 from sweeper.training.trial.trained_record import TrainedRecord
 from sweeper.trials import (
