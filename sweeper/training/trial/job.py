@@ -155,14 +155,6 @@ class TrialJob:
             self.first_stage = read.result
         self.read_base = read
 
-    @property
-    def watches_general(self) -> bool:
-        """Whether the loss on general text is measured, for the sweep or this trial."""
-        wanted = ("replay_share", "general_loss_limit")
-        guarded = any(self.config.parameters.get(name) for name in wanted)
-        text = self.context.task.task_type == "CAUSAL_LM"
-        return self.shared.general.watched or (guarded and text)
-
     def on_general(self, model: nn.Module, count: int | None = None) -> Evaluation:
         """Score this trial's model on the held-out general text, or on its first items."""
         return self.shared.general.measure(
