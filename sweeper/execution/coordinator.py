@@ -372,7 +372,7 @@ class Coordinator:
             )
 
     def _end(self, kind: OutcomeKind, phase: Phase) -> RunOutcome:
-        self.owner.dismiss_workers()
+        self.owner.stop_workers()
         self.owner.finish_mirror()
         status = self.owner.end(kind, phase)
         return RunOutcome(kind, status, self.owner.signals.number)

@@ -177,7 +177,11 @@ class Owner:
                 if isinstance(heard.message, RungSaid):
                     self._answer(heard.worker, heard.message.report)
         if self._heard:
-            self._take_in(self._heard.popleft())
+            heard = self._heard.popleft()
+            if isinstance(heard, WorkerGone):
+                self._worker_gone(heard)
+            else:
+                self._hear(heard.worker, heard.message)
         elif self._can_hand_out:
             self._hand_out()
         for worker in self.silence.look(self.pool.workers):
@@ -223,6 +227,7 @@ class Owner:
         return work_items.trial(asked.number)
 
     def _give(self, worker: str, item: WorkItem) -> None:
+        """Send the next attempt to a worker; there ``Session`` hands it to the training backend."""
         made = next_attempt(self.state, self.fitted, item)
         job = made.job
         self.pool.send(worker, Do(job=job))
@@ -249,12 +254,6 @@ class Owner:
         )
 
     # Hearing
-
-    def _take_in(self, heard: Said | WorkerGone) -> None:
-        if isinstance(heard, WorkerGone):
-            self._worker_gone(heard)
-        else:
-            self._hear(heard.worker, heard.message)
 
     def _hear(self, worker: str, message: Message) -> None:
         if isinstance(message, Hello):
@@ -533,7 +532,10 @@ class Owner:
     # Ending
 
     def stop_workers(self) -> None:
-        """Let workers stop at their next step; a second signal or a timeout ends them at once."""
+        """Let workers stop, busy ones at their next step.
+
+        A second signal or a timeout ends them at once.
+        """
         self._stopping = True
         self.pool.start(0)
         for worker in self.pool.workers:
@@ -544,17 +546,6 @@ class Owner:
             and time.monotonic() < limit
             and self.signals.count < 2
         ):
-            self._tick()
-        self.kill_workers()
-
-    def dismiss_workers(self) -> None:
-        """Close idle workers, and wait for them."""
-        self._stopping = True
-        self.pool.start(0)
-        for worker in self.pool.workers:
-            self.pool.send(worker, Close())
-        limit = time.monotonic() + STOP_SECONDS
-        while (self.pool.workers or self._heard) and time.monotonic() < limit:
             self._tick()
         self.kill_workers()
 

@@ -1,4 +1,7 @@
-"""Measures one step of each candidate of a plan, and plans again with what was measured."""
+"""Measures one step of each candidate of a plan before it is believed, and plans again.
+
+Knows what a candidate trains; the probe itself knows whether that was measured before.
+"""
 
 from __future__ import annotations
 

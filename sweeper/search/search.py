@@ -1,7 +1,7 @@
 """The search of one study: ask for a trial, report its rungs, tell its end.
 
-All of it lies in memory and belongs to one caller. What happened before is restored from wherever
-the caller keeps it; given seed, number and earlier trials the next choice is the same.
+The search is kept in memory. The caller restores earlier trials; with the same seed and earlier
+trials, the next choice is the same.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class End:
         loss: Final loss of a completed trial, the last one of a pruned trial, else None.
         seconds: What it took.
         failure: Kind of failure (``trials.FailureKind``), empty where it did not fail.
-        excess: By how much it breaks the user's limit; up to 0 it keeps to it. None without one.
+        excess: By how much it exceeds the user's limit; 0 or less is within it. None without one.
         validation_loss: Where ``loss`` is the cost of another objective.
     """
 
@@ -107,8 +107,7 @@ class Rung:
         loss: The validation loss.
         items: What the loss was taken over, where it is a mean of items' losses.
         seconds: Since the trial began, where an objective tells its cost by its rungs.
-        excess: Likewise by how much the trial breaks its user's limit, up to 0 where it keeps to
-            it.
+        excess: Likewise by how much the trial exceeds the user's limit; 0 or less is within it.
         validation_loss: Where ``loss`` is the cost of another objective.
     """
 
@@ -121,7 +120,7 @@ class Rung:
 
     @classmethod
     def of(cls, report: RungReport, objective: Objective = LOSS) -> Rung:
-        """Of a trial of a run."""
+        """The rung of a run's trial that a report is about."""
         cost = None if objective.is_loss else objective.cost_of(report)
         if cost is None or not objective.at_rungs:
             return cls(report.rung, report.validation_loss, report.first_items)

@@ -11,15 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweeper.errors import GateFailed, Problem, SpecError, UsageError
+from sweeper.errors import Problem, SpecError, UsageError
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.status import Status
 from sweeper.extras import install_command, missing
 from sweeper.facts.record import SuiteFacts
-from sweeper.findings.forgetting_record import Forgetting
-from sweeper.findings.record import Findings
-from sweeper.findings.verdict.forgetting_words import amount, figures, limit_text, lost
 from sweeper.plans import Plan
 from sweeper.processes.suite_process import score
 from sweeper.runfolder import RunFolder
@@ -31,7 +28,7 @@ from sweeper.suite.scores import (
     checked_file,
     evaluations,
 )
-from sweeper.trials import TestSeal, TrialConfig, within_limit
+from sweeper.trials import TestSeal, TrialConfig
 from sweeper.views.work_progress import Lines, sentence
 
 
@@ -173,37 +170,3 @@ def _keep_seconds(run: RunFolder, seconds: float) -> None:
     if status is not None:
         phases = {**status.phases, "suite": round(status.phases.get("suite", 0.0) + seconds, 3)}
         status.model_copy(update={"phases": phases}).write(run.status)
-
-
-def gate(findings: Findings, trials: Sequence[int], limit: float) -> None:
-    """Raise an error if one of these trials lost more than the limit, beyond noise.
-
-    Raises:
-        GateFailed: One did, or nothing was measured for it.
-    """
-    measured = findings.forgetting
-    problems: list[Problem] = []
-    for trial in trials:
-        found = figures(measured, trial) if isinstance(measured, Forgetting) else []
-        if not found:
-            problems.append(
-                Problem(
-                    f"the limit of {limit_text(limit)} could not be checked: what trial {trial} "
-                    "forgot was not measured",
-                    fix="Name tasks to measure it by with --suite, or general text with "
-                    "--general. A classification head writes no text, so that there it cannot "
-                    "be measured.",
-                )
-            )
-        problems += [
-            Problem(
-                f"trial {trial} lost {lost(interval, unit)} on {name}, more than the limit of "
-                f"{amount(limit, unit)} {unit}",
-                why="The whole 95% interval in brackets is above the limit.",
-                fix="See what to do about it in the report's section on forgetting.",
-            )
-            for name, interval, unit in found
-            if not within_limit(interval.low, limit)
-        ]
-    if problems:
-        raise GateFailed(problems)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sweeper.artifact import write_text
 from sweeper.errors import Problem, UsageError
-from sweeper.findings.human_record import AllRatings, HumanPage, Ratings
+from sweeper.findings.record import AllRatings, HumanPage, Ratings
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.human import human_page

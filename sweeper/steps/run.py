@@ -33,6 +33,7 @@ from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.facts.record import Facts, Missing, SuiteFacts
 from sweeper.findings.record import Findings
+from sweeper.findings.verdict.forgetting import gate
 from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
 from sweeper.objective import Objective
@@ -45,7 +46,7 @@ from sweeper.search import warm_start
 from sweeper.search.named import check_named
 from sweeper.spec import MOST_HELD_OUT_ROWS, DataSpec, HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import resolve, to_yaml
-from sweeper.steps.evaluate import check_suite, gate, score_finalists
+from sweeper.steps.evaluate import check_suite, score_finalists
 from sweeper.steps.plan import planned
 from sweeper.steps.winner import recommended
 from sweeper.views.console import Tell, say_nothing

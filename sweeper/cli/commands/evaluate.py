@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sweeper.findings.forgetting_record import Forgetting
-    from sweeper.findings.record import Findings
+    from sweeper.findings.record import Findings, Forgetting
     from sweeper.runfolder import RunFolder
 
 
@@ -66,6 +65,7 @@ def evaluate(
     require("sweeper evaluate", RUNS)
     from sweeper.errors import UsageError
     from sweeper.findings.compute import compute
+    from sweeper.findings.verdict.forgetting import gate
     from sweeper.plans import Plan
     from sweeper.processes import suite_process
     from sweeper.processes.report_maker import ReportMaker, lost_charts
@@ -113,7 +113,7 @@ def evaluate(
         raise typer.Exit(128 + ended_by)
     _show(folder, findings, numbers, as_json=as_json)
     if max_forgetting is not None and numbers:
-        steps.gate(findings, numbers, max_forgetting)
+        gate(findings, numbers, max_forgetting)
 
 
 def _human(
@@ -165,7 +165,7 @@ _RATE = (
 def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json: bool) -> None:
     import json
 
-    from sweeper.findings.forgetting_record import Forgetting
+    from sweeper.findings.record import Forgetting
     from sweeper.suite.scores import ModelScores, evaluations
     from sweeper.views.console import out
 
@@ -205,7 +205,7 @@ def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
     from rich.table import Table
 
     from sweeper.findings import words
-    from sweeper.findings.verdict.forgetting_words import (
+    from sweeper.findings.verdict.forgetting import (
         amount,
         figure,
         lost,

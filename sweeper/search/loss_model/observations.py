@@ -1,7 +1,7 @@
 """The trials so far, in the form that sampler and pruner use.
 
-Reads Optuna's trials; knows nothing about storage or files. A study keeps values of its objective,
-in its own direction. Here all of them are costs, called losses, of which the lowest is best.
+A study keeps values of its objective, in its own direction. Here all of them are costs, called
+losses, of which the lowest is best.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,8 @@ from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Feature, Task
 from sweeper.tasks.classifier import head_names
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
-from sweeper.training.loop.kl_to_base import NearBase
+from sweeper.training.loop.forgetting_guards import Due, Guards, Replay
 from sweeper.training.loop.progress import TrainingProgress
-from sweeper.training.loop.replay import Due, Replay
 from sweeper.training.loop.schedule import schedule
 from sweeper.training.loop.sharding import check_wrapped, fsdp_arguments, ranks_in_all
 
@@ -99,19 +97,6 @@ def arguments(
         log_level="error",
         **fsdp_arguments(sharded),
     )
-
-
-@dataclass(frozen=True)
-class Guards:
-    """The guards against forgetting of one training.
-
-    Args:
-        replay: General examples beside the task's.
-        near: The base, to stay near to.
-    """
-
-    replay: Replay | None = None
-    near: NearBase | None = None
 
 
 def _finite_or_none(norm: Any) -> Any:

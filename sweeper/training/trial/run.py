@@ -28,7 +28,13 @@ from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches
 from sweeper.training.loop.checkpointing import Saved, Saver
 from sweeper.training.loop.fast_steps import quick_steps
-from sweeper.training.loop.kl_to_base import NearBase, frozen_copy, text_task
+from sweeper.training.loop.forgetting_guards import (
+    Guards,
+    NearBase,
+    Replay,
+    frozen_copy,
+    text_task,
+)
 from sweeper.training.loop.mixture import mixture
 from sweeper.training.loop.neftune import noisy_embeddings
 from sweeper.training.loop.out_of_memory import (
@@ -40,10 +46,9 @@ from sweeper.training.loop.out_of_memory import (
 )
 from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
 from sweeper.training.loop.progress import TrainingDiverged, TrainingProgress
-from sweeper.training.loop.replay import Replay
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_here, ranks_in_all
-from sweeper.training.loop.trainer import ORIGIN, Guards, TrialTrainer, arguments
+from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments
 from sweeper.training.trial.assembly import assembled, start_head
 from sweeper.training.trial.job import Final, TrialJob
 from sweeper.training.trial.ranks import TRAINER_LOG, Ranks, train_in_ranks
@@ -174,7 +179,7 @@ def train_once(
         if watch.pruned_at is not None:
             return job.pruned(model, watch.pruned_at)
         final = watch.finish()
-        if job.watches_general:
+        if job.base_on_general is not None:
             watch.score_general()
         gather_trained(model)
         return job.completed(strategy, model, final)
@@ -348,9 +353,9 @@ def look_at_general(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> Non
     Raises:
         UsageError: There is no general text that can be scored.
     """
-    if not job.watches_general:
-        return
     shared, config = job.shared, job.config
+    if not shared.general.watched(config.parameters):
+        return
     alone = config.gpus == 1
     dtype = strategy.base_dtype(config.precision) if alone else shared.context.plain_dtype
     phase.evaluating = True

@@ -17,10 +17,9 @@ from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.general import General
 from sweeper.training.base_model.keeper import checkpoint
-from sweeper.training.loop.kl_to_base import NearBase, frozen_copy, text_task
+from sweeper.training.loop.forgetting_guards import Guards, NearBase, Replay, frozen_copy, text_task
 from sweeper.training.loop.progress import TrainingProgress
-from sweeper.training.loop.replay import Replay
-from sweeper.training.loop.trainer import Guards, TrialTrainer, arguments
+from sweeper.training.loop.trainer import TrialTrainer, arguments
 
 WORDS = 40
 PARAMETERS: dict[str, dict[str, Any]] = {
