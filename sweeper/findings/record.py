@@ -233,6 +233,9 @@ class PredictedFigure(Record):
     high: float
     actual: float
     trials: int
+    beside: str = Field(
+        "", description="what the plan's figure of memory has besides: the process, the driver"
+    )
     disturbed: float = Field(
         0.0, ge=0, lt=1, description="share of the time in which other programs had the processor"
     )

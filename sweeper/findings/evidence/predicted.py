@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sweeper import units
 from sweeper.findings.record import PredictedFigure
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.rows import is_full, known, result_seconds, trial_seconds
@@ -166,7 +167,7 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicte
     if not peaks:
         return
     planned = candidate.memory
-    beside = planned.peak_gib - trial_gib(planned)
+    beside, on_cpu = planned.peak_gib - trial_gib(planned), "process" in planned.parts
     yield PredictedFigure(
         what="memory",
         strategy=candidate.strategy,
@@ -175,5 +176,6 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicte
         low=max(0.0, planned.low_gib - beside),
         high=planned.high_gib - beside,
         actual=max(peaks),
+        beside=f"{units.gib(beside)} of {'the process' if on_cpu else 'driver and reserve'}",
         trials=len(peaks),
     )

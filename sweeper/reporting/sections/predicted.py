@@ -94,7 +94,9 @@ def _what(prediction: PredictedFigure, device: str) -> str:
     name = words.short(prediction.strategy)
     if prediction.what == "trial":
         return f"a full trial of {name}"
-    return f"{'peak' if device == 'cuda' else 'memory growth'}, default of {name}"
+    kind = "peak" if device == "cuda" else "memory growth"
+    beside = f" (without {prediction.beside})" if prediction.beside else ""
+    return f"{kind}, default of {name}{beside}"
 
 
 def _amount(prediction: PredictedFigure, value: float) -> str:
@@ -126,6 +128,7 @@ def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
             f"; peak of the default of {words.short(highest.strategy)} "
             f"{units.gib(highest.actual)}, planned {units.gib(highest.predicted)}"
         )
+        line += f"; the plan counts {highest.beside} besides" if highest.beside else ""
     return line
 
 
