@@ -69,6 +69,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     yield figure("sweep", planned, seconds + own - later)
     for name, phase in phases.items():
         yield figure(name, phase, took[name])
+    if later:
+        yield figure("data_curve", Duration(seconds=0.0, low=0.0, high=0.0), later)
     yield from _bill(run.plan, seconds + (took["suite"] if "suite" in phases else 0.0), figure)
 
 

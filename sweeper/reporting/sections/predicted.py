@@ -21,7 +21,7 @@ PHASES = {
     "own_text": "of the search, writing general text",
     "confirmation": "of it, confirmation",
     "test": "of it, test split",
-    "data_curve": "of it, the data curve",
+    "data_curve": "the data curve",
     "suite": "of it, scoring the suite",
 }
 _OTHERS = {"energy": "energy at the board power", "money": "money"}
@@ -78,8 +78,10 @@ def _row(prediction: PredictedFigure, device: str, pointer: str) -> Row:
     return Row(
         cells=(
             Cell(_what(prediction, device)),
-            Cell(_amount(prediction, prediction.predicted)),
-            Cell(_range(prediction)),
+            Cell(
+                _amount(prediction, prediction.predicted) if factor is not None else "not planned"
+            ),
+            Cell(_range(prediction) if factor is not None else words.DASH),
             Cell(_amount(prediction, prediction.actual)),
             Cell(str(prediction.trials)),
             Cell(words.DASH if factor is None else units.number(factor, 2)),
@@ -121,6 +123,8 @@ def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
     line = f"took {_time(sweep)}"
     if sweep.disturbed >= _DISTURBED:
         line += f", with {words.share(sweep.disturbed)} of it waiting for other programs"
+    for later in (p for p in predictions if p.what == "data_curve" and not p.predicted):
+        line += f"; the data curve, asked for later, took {units.duration(later.actual)} more"
     peaks = [p for p in predictions if p.what == "memory"]
     if peaks:
         highest = max(peaks, key=lambda p: p.actual)
