@@ -49,7 +49,7 @@ class Finalist(Record):
     objective: Interval | None = Field(None, description="where it is another than the loss")
     test_score: Interval | None = None
     test_metrics: dict[str, float] = Field(default_factory=dict)
-    peak_memory_gib: float | None = None
+    peak_memory_gib: float | None = Field(None, description="median of its trainings")
     seconds: float
 
 
