@@ -354,6 +354,9 @@ class Owner:
             self._idle[worker] = None
             self._take(worker, item, job)
         else:
+            if ended.end == "refused":  # its process is sound
+                self._strikes.got_on(worker)
+                self._idle[worker] = None
             self._broke_off(worker, item, job, ended.end or "error", ended.detail)
 
     def _worker_gone(self, gone: WorkerGone) -> None:

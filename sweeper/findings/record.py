@@ -51,7 +51,7 @@ class Finalist(Record):
     objective: Interval | None = Field(None, description="where it is another than the loss")
     test_score: Interval | None = None
     test_metrics: dict[str, float] = Field(default_factory=dict)
-    peak_memory_gib: float | None = None
+    peak_memory_gib: float | None = Field(None, description="median of its trainings")
     seconds: float
 
 
@@ -235,6 +235,9 @@ class PredictedFigure(Record):
     high: float
     actual: float
     trials: int
+    beside: str = Field(
+        "", description="what the plan's figure of memory has besides: the process, the driver"
+    )
     disturbed: float = Field(
         0.0, ge=0, lt=1, description="share of the time in which other programs had the processor"
     )
