@@ -31,7 +31,7 @@ MODULE = "sweeper.training.probes.training_step"
 _TIMEOUT_SECONDS = 600
 # Of the device's memory, so that running out of it says something of the set-up: what is left is
 # within the interval that predictions have.
-_FREE = 1 / KNOWN.high
+_FREE = 1 / KNOWN[1]
 _FIGURES = ("peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory")
 _UNCHANGED = "The formula's estimate stands without --probe."
 

@@ -16,7 +16,7 @@ from sweeper.errors import UsageError
 from sweeper.facts.gather import gather
 from sweeper.facts.machine.detect import Processor
 from sweeper.facts.models.model import model_facts
-from sweeper.memory.estimate import Setup
+from sweeper.memory.setup import Setup
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.processes import plan_where

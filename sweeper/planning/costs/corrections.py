@@ -14,7 +14,8 @@ from functools import lru_cache
 from sweeper.declared.traits import find
 from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
-from sweeper.memory.estimate import Setup, estimate, trial_gib
+from sweeper.memory.estimate import estimate, trial_gib
+from sweeper.memory.setup import Setup
 from sweeper.planning.costs.device_speed import Speed, step_seconds
 from sweeper.planning.costs.setups import measured_setup
 from sweeper.planning.costs.step_work import evaluation

@@ -17,8 +17,7 @@ from sweeper.hyperparameters import (
     modules_of,
     saved_modules,
 )
-from sweeper.memory.estimate import Setup
-from sweeper.memory.setup import further_parameters
+from sweeper.memory.setup import Setup, further_parameters
 from sweeper.plans import Candidate
 from sweeper.spec import Scalar
 

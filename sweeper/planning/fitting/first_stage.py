@@ -8,8 +8,8 @@ from dataclasses import replace
 from sweeper import units
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE
-from sweeper.memory.estimate import Setup, estimate
-from sweeper.memory.setup import USUAL_OPTIMIZER
+from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import USUAL_OPTIMIZER, Setup
 from sweeper.planning.costs.device_speed import trial_duration
 from sweeper.plans import Candidate, Parameter, autocast_dtype
 

@@ -19,9 +19,10 @@ from sweeper.hyperparameters import (
     modules_of,
     saved_modules,
 )
-from sweeper.memory.estimate import Setup, estimate, trainable_parameters
+from sweeper.memory.estimate import estimate
 from sweeper.memory.linear_layers import saved_parameters, targeted
-from sweeper.memory.states import optimizer_cost
+from sweeper.memory.setup import Setup
+from sweeper.memory.states import optimizer_cost, trainable_parameters
 from sweeper.planning.costs.corrections import ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import trial_duration
 from sweeper.planning.costs.setups import setup_fields

@@ -12,8 +12,8 @@ from sweeper import units
 from sweeper.declared.traits import quantized
 from sweeper.facts.machine import gpus
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
-from sweeper.memory.estimate import Setup, estimate
-from sweeper.memory.setup import USUAL_OPTIMIZER
+from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import USUAL_OPTIMIZER, Setup
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.fitting.fit import Fit
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
