@@ -42,16 +42,14 @@ class Counterfactual:
     text: str
 
 
-def counterfactuals(
-    spec: Spec, facts: Facts, book: RuleBook | None = None
-) -> tuple[Counterfactual, ...]:
+def counterfactuals(spec: Spec, facts: Facts) -> tuple[Counterfactual, ...]:
     """What would have to change for another strategy to rank first, or for one to fit.
 
     The plan is made again with more or fewer examples, more or less memory a device, and a larger
     or smaller model. The nearest change is found to the last example, tenth of a GiB, or third
     digit of the number of parameters.
     """
-    book = book or rule_book(spec.rules)
+    book = rule_book(spec.rules)
     wishes = _wishes(spec, facts, book)
     return tuple(one for knob in _KNOBS for one in _changes(spec, facts, book, knob, wishes))
 
