@@ -73,10 +73,8 @@ def with_declared(
     """The parameters of a strategy, with the user's declarations.
 
     Args:
-        rated: The strategy after the rules.
-        parameters: Its parameters, as request and rules leave them.
+        parameters: As request and rules leave them.
         spec: Checked by ``check_declared``.
-        values: The facts.
     """
     found = dict(parameters)
     for name, (one, path) in spec.declared(rated.strategy.name).items():
@@ -251,9 +249,6 @@ def check_declared(book: RuleBook, spec: Spec, facts: Facts, values: Mapping[str
     """Refuse declarations that cannot apply.
 
     Args:
-        book: The rule book.
-        spec: The request.
-        facts: The facts.
         values: Values of each base model, by its id.
 
     Raises:

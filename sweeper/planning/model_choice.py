@@ -85,7 +85,6 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
     """The plan for the model that suits task, data and hardware best, and the request for it.
 
     Args:
-        spec: The request, without a model.
         facts: With those of every model that is compared.
 
     Raises:

@@ -104,7 +104,6 @@ def without_model(spec: Spec, with_model: Callable[[str], str]) -> SpecError:
     """The error of a run without a model, with the command for the recommended model.
 
     Args:
-        spec: The request, without a model.
         with_model: What was typed, with that model.
 
     Raises:

@@ -31,8 +31,6 @@ def candidate_setup(
     """The set-up of one configuration of a candidate.
 
     Args:
-        candidate: Candidate of the plan.
-        parameters: Parameters of the configuration.
         length: Mean tokens of an example.
         classes: Classes of a new head; 0 for the vocabulary.
         device: ``cpu`` or ``cuda``.
