@@ -128,14 +128,7 @@ def _digits_value(place: int) -> float:
 
 
 _KNOBS = (
-    _Knob(
-        "examples",
-        lambda f: f.data.examples,
-        with_examples,
-        _more_rows,
-        math.ceil,
-        float,
-    ),
+    _Knob("examples", lambda f: f.data.examples, with_examples, _more_rows, math.ceil, float),
     _Knob(
         "memory_gib",
         lambda f: f.hardware.memory_gib,
@@ -221,11 +214,9 @@ class _Search:
         """The nearest value, up or down, with which the outcome is reached."""
         knob = self.knob
         least = knob.value(1) if knob.fact != "parameters_billion" else 1e6
-        found = nearest(
-            self.actual,
-            least,
-            knob.place,
-            knob.value,
-            lambda place: self.granted(place, strategy, outcome),
-        )
+
+        def granted(place: int) -> bool:
+            return self.granted(place, strategy, outcome)
+
+        found = nearest(self.actual, least, knob.place, knob.value, granted)
         return None if found is None else knob.value(found)
