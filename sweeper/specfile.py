@@ -7,7 +7,7 @@ name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -167,7 +167,7 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
     Raises:
         SpecError: An item has no value, no such key, or a key that an earlier one has.
     """
-    found: dict[Path_, SetItem] = {}
+    given: list[tuple[str, SetItem]] = []
     problems: list[Problem] = []
     for item in items:
         name, equals, text = item.partition("=")
@@ -182,10 +182,8 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
             problems += error.problems
             continue
         problems += document.problems
-        _set(found, name, SetItem(item, document.data), problems)
-    if problems:
-        raise SpecError(problems)
-    return found
+        given.append((name, SetItem(item, document.data)))
+    return _set(given, problems)
 
 
 def settings_of(values: Mapping[str, Any]) -> dict[Path_, SetItem]:
@@ -194,26 +192,26 @@ def settings_of(values: Mapping[str, Any]) -> dict[Path_, SetItem]:
     Raises:
         SpecError: There is no such key, or a key has two values.
     """
+    given = ((name, SetItem(f"{name}={value}", value)) for name, value in values.items())
+    return _set(given, [])
+
+
+def _set(given: Iterable[tuple[str, SetItem]], problems: list[Problem]) -> dict[Path_, SetItem]:
+    """Values under the whole paths of their keys."""
     found: dict[Path_, SetItem] = {}
-    problems: list[Problem] = []
-    for name, value in values.items():
-        _set(found, name, SetItem(f"{name}={value}", value), problems)
+    for name, item in given:
+        parts = tuple(int(part) if part.isdigit() else part for part in name.split("."))
+        path = _path_of(parts)
+        if path is None:
+            what, fix = str(parts[0]), near_match(str(parts[0]), _settable(len(parts)))
+            problems.append(Problem(f"there is no key {what!r}", fix=fix, where=item.flag))
+        elif path in found and found[path].value != item.value:
+            problems.append(Problem("given twice", "Its values differ.", "", item.flag))
+        else:
+            found[path] = item
     if problems:
         raise SpecError(problems)
     return found
-
-
-def _set(found: dict[Path_, SetItem], name: str, given: SetItem, problems: list[Problem]) -> None:
-    """Add one value under the whole path of its key."""
-    parts = tuple(int(part) if part.isdigit() else part for part in name.split("."))
-    path = _path_of(parts)
-    if path is None:
-        fix = near_match(str(parts[0]), _settable(len(parts)))
-        problems.append(Problem(f"there is no key {str(parts[0])!r}", fix=fix, where=given.flag))
-    elif path in found and found[path].value != given.value:
-        problems.append(Problem("given twice", "Its values differ.", "", given.flag))
-    else:
-        found[path] = given
 
 
 def _path_of(parts: Path_) -> Path_ | None:

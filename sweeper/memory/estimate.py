@@ -12,7 +12,7 @@ from sweeper.facts.record import ModelFacts
 from sweeper.memory.layers import embedding_kept, head_cost, layer_costs
 from sweeper.memory.linear_layers import embedding_parameters
 from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
-from sweeper.memory.setup import Attention, Loss, Setup, Sharding
+from sweeper.memory.setup import Setup
 from sweeper.memory.states import (
     base_weights,
     frozen_parameters,
@@ -252,12 +252,6 @@ def _layer_bytes(model: ModelFacts, setup: Setup, length: int) -> float:
     return 2 * model.hidden_size * setup.residual_bytes + item * max(mlp, heads + 2 * scores)
 
 
-__all__ = [
-    "OVERHEADS", "Attention", "Loss", "Setup", "Sharding", "estimate", "tensors_gib",
-    "trainable_parameters", "trial_gib", "worst_phase",
-]  # fmt: skip
-
-
 def worst_phase(model: ModelFacts, setup: Setup) -> StepPhase:
     """The phase of a step, or of evaluation, with the most allocated memory."""
     return max(phases(model, setup), key=lambda phase: phase.total)
@@ -274,11 +268,11 @@ def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
     peak = sum(parts.values())
     # What malloc keeps is as uncertain as the tensors; a CUDA context and the slack are not.
     fixed = parts["process"] if setup.device == "cpu" else peak - tensors
-    low, high = spread(setup, known=model.attention_only).around(peak - fixed)
+    low, high = spread(setup, known=model.attention_only)
     return MemoryEstimate(
         peak_gib=peak,
-        low_gib=low + fixed,
-        high_gib=high + fixed,
+        low_gib=low * (peak - fixed) + fixed,
+        high_gib=high * (peak - fixed) + fixed,
         limit_gib=1.0,
         parts=parts,
         assumptions=_assumptions(model, setup, worst.name),

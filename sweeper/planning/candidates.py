@@ -75,10 +75,7 @@ def candidate_or_rejected(
     """The strategy as a candidate, or as rejected with the reason.
 
     Args:
-        spec: The request.
-        facts: The gathered facts.
-        base: The base model.
-        rated: What the rules made of the strategy for it.
+        rated: The strategy after the rules, for this base.
         epochs: The study's full budget.
         leave_out: Whether rules may leave out strategies that the user did not name.
     """
@@ -298,23 +295,22 @@ def _candidate(
         unsharded_gib=_unsharded(base.model, found),
         seconds_per_trial=found.duration.seconds,
         duration=found.duration,
-        micro_batch=setup.micro_batch,
-        gradient_accumulation_steps=setup.gradient_accumulation_steps,
-        evaluation_batch=setup.evaluation_batch,
-        gradient_checkpointing=setup.gradient_checkpointing,
-        precision=setup.precision,
-        sequence_length=setup.sequence_length,
-        optimizer=setup.optimizer,
-        attention=setup.attention,
         begins_as_base=strategy.begins_as_base,
         one_trial=strategy.traits.one_trial,
-        quantization=setup.quantization,
         gpus_per_trial=setup.gpus,
         trainable_parameters=found.trainable,
         expected_quality=f"{strategy.quality.text} ({strategy.quality.source})",
         setup_notes=_setup_notes(base, strategy, hardware, found),
         parameters=parameters,
+        **{name: getattr(setup, name) for name in _OF_SETUP},
     )
+
+
+# Fields of a candidate that are its set-up's.
+_OF_SETUP = (
+    "micro_batch", "gradient_accumulation_steps", "evaluation_batch", "gradient_checkpointing",
+    "precision", "sequence_length", "optimizer", "attention", "quantization",
+)  # fmt: skip
 
 
 def _half_note(base: RatedModel, hardware: HardwareFacts, found: Fit) -> tuple[str, ...]:
@@ -338,14 +334,9 @@ def _unsharded(model: ModelFacts, found: Fit) -> float | None:
 
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
     """Rounded to a thousandth of a GiB, so that equal plans have no difference."""
-    return memory.model_copy(
-        update={
-            "peak_gib": round(memory.peak_gib, 3),
-            "low_gib": round(memory.low_gib, 3),
-            "high_gib": round(memory.high_gib, 3),
-            "parts": {name: round(gib, 3) for name, gib in memory.parts.items()},
-        }
-    )
+    ends = {name: round(getattr(memory, name), 3) for name in ("peak_gib", "low_gib", "high_gib")}
+    parts = {name: round(gib, 3) for name, gib in memory.parts.items()}
+    return memory.model_copy(update={**ends, "parts": parts})
 
 
 def _setup_notes(
@@ -356,14 +347,8 @@ def _setup_notes(
     gpus, whole = found.setup.gpus, _unsharded(base.model, found)
     smaller = {one.use: one for one in strategy.smaller_optimizers}.get(found.setup.optimizer)
     states = (f"optimizer {smaller.use}: {smaller.why} ({smaller.source})",) if smaller else ()
-    spread = (
-        (
-            f"the model is spread over {gpus} GPUs ({FSDP}): {found.memory.peak_gib:.1f} GiB on "
-            f"each instead of {whole:.1f} GiB on one",
-        )
-        if whole is not None
-        else ()
-    )
+    each = f"{found.memory.peak_gib:.1f} GiB on each instead of {whole or 0:.1f} GiB on one"
+    spread = (f"the model is spread over {gpus} GPUs ({FSDP}): {each}",)
     return (
         f"texts of at most {base.cap.tokens} tokens: {base.cap.why}"
         f"{f'; {base.cap.cuts} of them {base.cap.fate}' if base.cap.cuts else ''}",
@@ -372,5 +357,5 @@ def _setup_notes(
         *states,
         *pure,
         *_half_note(base, hardware, found),
-        *spread,
+        *(spread if whole is not None else ()),
     )

@@ -43,10 +43,6 @@ from sweeper.spec import Spec
 def make_plan(spec: Spec, facts: Facts) -> Plan:
     """Which strategies compete, over which space, at what cost, and why.
 
-    Args:
-        spec: The request.
-        facts: What is known of models, data and machine.
-
     Raises:
         NothingFits: No strategy can be used; with every reason and remedy.
         SpecError: A budget or an own configuration makes no sense in this plan.
@@ -168,16 +164,13 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
 def _candidates(
     spec: Spec, facts: Facts, bases: Sequence[RatedModel], epochs: float, *, leave_out: bool
 ) -> tuple[list[Candidate], list[Rejected]]:
-    candidates: list[Candidate] = []
-    rejected: list[Rejected] = []
-    for base in bases:
-        for rated in base.strategies.values():
-            made = candidate_or_rejected(spec, facts, base, rated, epochs, leave_out=leave_out)
-            if isinstance(made, Candidate):
-                candidates.append(made)
-            else:
-                rejected.append(made)
-    return candidates, rejected
+    made = [
+        candidate_or_rejected(spec, facts, base, rated, epochs, leave_out=leave_out)
+        for base in bases
+        for rated in base.strategies.values()
+    ]
+    candidates = [one for one in made if isinstance(one, Candidate)]
+    return candidates, [one for one in made if isinstance(one, Rejected)]
 
 
 def _cut(cap: Cap) -> tuple[Reason, ...]:

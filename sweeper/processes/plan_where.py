@@ -18,7 +18,7 @@ from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.record import Facts, HardwareFacts
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
-from sweeper.processes.probed_plan import with_probes
+from sweeper.processes.probe_process import with_probes
 from sweeper.spec import Spec
 from sweeper.views.console import Tell, say, say_nothing
 

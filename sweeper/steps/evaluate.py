@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sweeper.errors import Problem, SpecError, UsageError
 from sweeper.execution.coordinator import RunOutcome
@@ -18,7 +19,7 @@ from sweeper.execution.state.status import Status
 from sweeper.extras import install_command, missing
 from sweeper.facts.record import SuiteFacts
 from sweeper.plans import Plan
-from sweeper.processes.suite_process import score
+from sweeper.processes import request_process
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.suite.scores import (
@@ -29,7 +30,11 @@ from sweeper.suite.scores import (
     evaluations,
 )
 from sweeper.trials import TestSeal, TrialConfig
-from sweeper.views.work_progress import Lines, sentence
+from sweeper.units import plural
+from sweeper.views.console import Tell
+from sweeper.views.work_progress import Hidden, Lines, WorkProgress, sentence
+
+WORKER = "sweeper.suite.evaluate"
 
 
 def require_suite(path: Path) -> str:
@@ -66,6 +71,33 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts | None:
         if not found.is_file():
             return None
         return SuiteFacts.model_validate_json(found.read_bytes())
+
+
+def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> int | None:
+    """Score what has not been scored yet.
+
+    Args:
+        tell: Called with a line at each task's beginning and end.
+        work: Shows how far a task is; nothing if None.
+
+    Returns:
+        The signal that ended it, or None if it is done.
+
+    Raises:
+        SweeperError: The models or tasks cannot be used, or the process broke.
+    """
+
+    def hear(event: dict[str, Any]) -> None:
+        if event.get("event") == "started":
+            items = "" if event["items"] is None else f", {event['items']} items"
+            tell(f"scoring {event['model']} on {event['task']}{items}")
+        elif event.get("event") == "scored":
+            items = plural(event["items"], "item")
+            tell(f"scored {event['model']} on {event['task']}: {items}, {event['seconds']} s")
+
+    log = Path(request.folder) / "evaluate.log"
+    fix = "What it had scored is kept: the same command continues from there."
+    return request_process.ask(WORKER, request, log, work or Hidden(), hear, fix)
 
 
 def request_for(

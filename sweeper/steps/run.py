@@ -105,7 +105,6 @@ def without_model(spec: Spec, with_model: Callable[[str], str]) -> SpecError:
     """The error of a run without a model, with the command for the recommended model.
 
     Args:
-        spec: The request, without a model.
         with_model: What was typed, with that model.
 
     Raises:
@@ -203,21 +202,23 @@ def _function_checked(objective: Objective, examples: Sequence[Example]) -> str:
 
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
     """The list of changes of the run that is resumed, if it curates its data as this request."""
-    if not folder.plan.is_file() or not folder.spec.is_file():
-        return None
-    return folder.data_changes if resolve({}, folder.spec).curation == spec.curation else None
+    before = _resumed(folder)
+    return folder.data_changes if before and before.curation == spec.curation else None
+
+
+def _resumed(folder: RunFolder) -> Spec | None:
+    """The request of the run that is in the folder, if there is one."""
+    there = folder.plan.is_file() and folder.spec.is_file()
+    return resolve({}, folder.spec) if there else None
 
 
 def _split_as_before(spec: Spec, folder: RunFolder) -> Spec:
     """The request with the split of the run that it resumes, which may have had no limit yet."""
-    if not folder.plan.is_file() or not folder.spec.is_file():
+    before, data = _resumed(folder), spec.data
+    unlimited = before is not None and before.data.max_held_out_rows is None
+    if not unlimited or data.max_held_out_rows != MOST_HELD_OUT_ROWS:
         return spec
-    before = resolve({}, folder.spec).data
-    if before.max_held_out_rows is None and spec.data.max_held_out_rows == MOST_HELD_OUT_ROWS:
-        spec = spec.model_copy(
-            update={"data": spec.data.model_copy(update={"max_held_out_rows": None})}
-        )
-    return spec
+    return spec.model_copy(update={"data": data.model_copy(update={"max_held_out_rows": None})})
 
 
 def _as_begun(facts: Facts, missing: Mapping[str, Missing], suite: SuiteFacts | None) -> Facts:

@@ -8,21 +8,14 @@ import pytest
 from sweeper.declared.files import known_strategies
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelFacts
-from sweeper.memory.estimate import (
-    Setup,
-    estimate,
-    phases,
-    tensors_gib,
-    trainable_parameters,
-    trial_gib,
-    worst_phase,
-)
-from sweeper.memory.setup import OPTIMIZERS
+from sweeper.memory.estimate import estimate, phases, tensors_gib, trial_gib, worst_phase
+from sweeper.memory.setup import OPTIMIZERS, Setup
 from sweeper.memory.states import (
     base_weights,
     knows_optimizer,
     optimizer_cost,
     optimizer_states,
+    trainable_parameters,
 )
 from sweeper.spec import ModelSpec
 

@@ -67,7 +67,6 @@ def evaluate(
     from sweeper.findings.compute import compute
     from sweeper.findings.verdict.forgetting import gate
     from sweeper.plans import Plan
-    from sweeper.processes import suite_process
     from sweeper.processes.report_maker import ReportMaker, lost_charts
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
@@ -102,7 +101,7 @@ def evaluate(
             if not quiet:
                 err().print(line, markup=False, soft_wrap=True)
 
-        ended_by = suite_process.score(request, tell, work_progress(quiet=quiet))
+        ended_by = steps.score(request, tell, work_progress(quiet=quiet))
         with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
             findings = maker.finish()
     if maker.no_charts:

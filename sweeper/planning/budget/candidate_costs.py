@@ -121,17 +121,16 @@ def _processes(spec: Spec, facts: Facts) -> int:
 
 def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
     """What a candidate's trials take."""
-    model = next(m for m in facts.models if m.id == candidate.model)
     clocks = [
-        (weight, _clock(candidate, facts, model, course, parameters))
+        (weight, _clock(candidate, facts, course, parameters))
         for weight, parameters in _configurations(candidate)
     ]
-    default = _clock(candidate, facts, model, course, candidate.defaults())
+    default = clock_of_default(candidate, facts, course)
     whole = default.whole(course)
     # Where only the memory of the card is known, from the fastest such card to the slowest.
     setup, hardware = default.setup, facts.hardware
     cards = machines(of_one_worker(hardware, course.processes))
-    each = [clock_of(model, setup, one).whole(course) for one in cards]
+    each = [clock_of(default.model, setup, one).whole(course) for one in cards]
     low, high = default.speed.spread
     duration = Duration(seconds=whole, low=min(whole, *each) * low, high=max(whole, *each) * high)
     notes = (default.learned.source,) if default.learned.source else ()
@@ -148,19 +147,16 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         * usual_share(candidate.parameters),
         scoring=default.judging(course, course.test_rows),
         writing=default.writing(course),
-        free=candidate.one_trial and bool(course.classes) and _as_baseline(candidate),
+        # A frozen head is fitted as the baseline is, with all classes alike.
+        free=candidate.one_trial
+        and bool(course.classes)
+        and candidate.defaults().get(CLASS_WEIGHT, "none") == "none",
     )
-
-
-def _as_baseline(candidate: Candidate) -> bool:
-    """Whether a frozen head is fitted as the baseline is, with all classes alike."""
-    return candidate.defaults().get(CLASS_WEIGHT, "none") == "none"
 
 
 def clock_of_default(candidate: Candidate, facts: Facts, course: Course) -> Clock:
     """The clock of a candidate's default."""
-    model = next(m for m in facts.models if m.id == candidate.model)
-    return _clock(candidate, facts, model, course, candidate.defaults())
+    return _clock(candidate, facts, course, candidate.defaults())
 
 
 def clock_of_base(candidate: Candidate, facts: Facts, course: Course) -> Clock:
@@ -171,12 +167,9 @@ def clock_of_base(candidate: Candidate, facts: Facts, course: Course) -> Clock:
 
 
 def _clock(
-    candidate: Candidate,
-    facts: Facts,
-    model: ModelFacts,
-    course: Course,
-    parameters: Mapping[str, Scalar],
+    candidate: Candidate, facts: Facts, course: Course, parameters: Mapping[str, Scalar]
 ) -> Clock:
+    model = next(m for m in facts.models if m.id == candidate.model)
     setup = candidate_setup(
         candidate, parameters, course.item_tokens, course.classes, facts.hardware.device
     )

@@ -192,23 +192,19 @@ def bill(held: Duration, devices: float, hardware: HardwareFacts) -> dict[str, f
 
 def download_seconds(facts: Facts) -> Duration | None:
     """Seconds to download weights that the hub's cache lacks; None if it lacks none."""
-    wanted = [_stored_bytes(m) for m in facts.models if m.missing == "download"]
-    if not wanted:
-        return None
-    low, middle, high = (8 * sum(wanted) / rate for rate in _BITS_PER_SECOND)
-    return Duration(seconds=middle, low=low, high=high)
+    wanted = sum(_stored_bytes(m) for m in facts.models if m.missing == "download")
+    low, middle, high = (8 * wanted / rate for rate in _BITS_PER_SECOND)
+    return Duration(seconds=middle, low=low, high=high) if wanted else None
 
 
 def conversion_seconds(facts: Facts) -> Duration | None:
     """Seconds to convert packaged models; None if none has to be converted."""
-    wanted = [m.parameters for m in facts.models if m.missing == "conversion"]
-    if not wanted:
-        return None
+    wanted = sum(m.parameters for m in facts.models if m.missing == "conversion")
     low, middle, high = (
-        sum(wanted) * seconds * factor
+        wanted * seconds * factor
         for seconds, factor in zip(_SECONDS_PER_PARAMETER, _OTHER_MACHINES, strict=True)
     )
-    return Duration(seconds=middle, low=low, high=high)
+    return Duration(seconds=middle, low=low, high=high) if wanted else None
 
 
 def download_notes(facts: Facts) -> tuple[str, ...]:

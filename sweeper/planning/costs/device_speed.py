@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.memory.estimate import Setup
+from sweeper.memory.setup import Setup
 from sweeper.planning.costs.step_work import StepWork, evaluation, training_step
 from sweeper.plans import Duration
 

@@ -17,8 +17,7 @@ from sweeper.hyperparameters import (
     modules_of,
     saved_modules,
 )
-from sweeper.memory.estimate import Setup
-from sweeper.memory.setup import further_parameters
+from sweeper.memory.setup import Setup, further_parameters
 from sweeper.plans import Candidate
 from sweeper.spec import Scalar
 
@@ -32,8 +31,6 @@ def candidate_setup(
     """The set-up of one configuration of a candidate.
 
     Args:
-        candidate: Candidate of the plan.
-        parameters: Parameters of the configuration.
         length: Mean tokens of an example.
         classes: Classes of a new head; 0 for the vocabulary.
         device: ``cpu`` or ``cuda``.

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.memory.estimate import Setup
+from sweeper.memory.setup import Setup
 from sweeper.planning.costs.corrections import Correction, lesson
 from sweeper.planning.costs.device_speed import Speed, speed_of, step_seconds
 from sweeper.planning.costs.step_work import evaluation

@@ -19,9 +19,10 @@ from sweeper.hyperparameters import (
     modules_of,
     saved_modules,
 )
-from sweeper.memory.estimate import Setup, estimate, trainable_parameters
+from sweeper.memory.estimate import estimate
 from sweeper.memory.linear_layers import saved_parameters, targeted
-from sweeper.memory.states import optimizer_cost
+from sweeper.memory.setup import Setup
+from sweeper.memory.states import optimizer_cost, trainable_parameters
 from sweeper.planning.costs.corrections import ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import trial_duration
 from sweeper.planning.costs.setups import setup_fields
@@ -101,40 +102,84 @@ def fit(
     largest = {name: _heaviest(name, one, model) for name, one in parameters.items()}
     heavy = setup_fields(strategy.traits, largest)
     heavy |= _further(base, heavy, parameters, model)
+    if OPTIMIZER in parameters:  # the user declared one, so that no other is tried
+        strategy = strategy.model_copy(update={"smaller_optimizers": ()})
+    task = _Task(heavy, model, hardware, work)
+    groups = [
+        list(_batches(shapes, parameters))
+        for shapes in _shapes(base, strategy, model, training, hardware)
+    ]
     smallest: Fit | None = None
-    for shape in _shapes(base, _alternatives(strategy, parameters), model, training, hardware):
+    for setups in groups:
         best: Fit | None = None
-        for setup in _batches(shape, parameters):
-            found = _measured(setup, heavy, model, hardware, work)
+        for setup in setups:
+            found = task.measured(setup)
             if smallest is None or found.heaviest.high_gib <= smallest.heaviest.high_gib:
                 smallest = found  # at the same need the smaller batch says more
             if found.fits and (best is None or _better(found, best)):
                 best = found
         if best is not None:
-            found = _with_evaluation(best, heavy, model, hardware, work)
-            least = _least_gib(base, strategy, training, hardware, parameters, model, heavy)
-            return replace(found, least_gib=least)
+            alone = (setup for setups in groups for setup in setups if setup.micro_batch == 1)
+            least = min(map(task.largest, alone))
+            return replace(task.with_evaluation(best), least_gib=least)
     assert smallest is not None
     return smallest
 
 
-def _least_gib(
-    base: Setup,
-    strategy: DeclaredStrategy,
-    training: TrainingSpec,
-    hardware: HardwareFacts,
-    parameters: Mapping[str, Parameter],
-    model: ModelFacts,
-    heavy: Mapping[str, Any],
-) -> float:
-    """Memory of a device that the smallest of all set-ups needs, at the upper end, in GiB."""
-    smallest = (
-        list(_batches((shape,), parameters))[-1]
-        for shapes in _shapes(base, _alternatives(strategy, parameters), model, training, hardware)
-        for shape in shapes
-    )
-    limit = hardware.memory_gib
-    return min(estimate(model, replace(one, **heavy), limit).high_gib for one in smallest)
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What set-ups are measured for. ``heavy`` are the fields of the heaviest configuration."""
+
+    heavy: Mapping[str, Any]
+    model: ModelFacts
+    hardware: HardwareFacts
+    work: TrialTokens
+
+    def largest(self, setup: Setup) -> float:
+        """The upper end of what the heaviest configuration needs, in GiB."""
+        heaviest = replace(setup, **self.heavy)
+        return estimate(self.model, heaviest, self.hardware.memory_gib).high_gib
+
+    def _memory(self, setup: Setup) -> MemoryEstimate:
+        found = estimate(self.model, setup, self.hardware.memory_gib)
+        return with_measured_peak(found, self.model, setup, self.hardware)
+
+    def measured(self, setup: Setup) -> Fit:
+        """What a set-up costs."""
+        model, hardware, work = self.model, self.hardware, self.work
+        if work.evaluation_rows is not None:
+            batch = min(setup.evaluation_batch, work.evaluation_rows)
+            setup = replace(setup, evaluation_batch=batch)
+        heaviest_setup = replace(setup, **self.heavy)
+        heaviest = self._memory(heaviest_setup)
+        typical = replace(
+            setup,
+            sequence_length=work.mean_length,
+            evaluation_length=work.mean_length,
+            answer_fraction=1.0,  # as published speeds and those measured here count the output
+        )
+        tokens = work.train_tokens, work.evaluation_tokens
+        fits = heaviest.high_gib <= hardware.memory_gib
+        return Fit(
+            setup=setup,
+            heaviest_setup=heaviest_setup,
+            memory=self._memory(setup),
+            heaviest=heaviest,
+            duration=trial_duration(model, typical, hardware, *tokens),
+            trainable=trainable_parameters(model, setup),
+            fits=fits and not ran_out(model, heaviest_setup, hardware),
+        )
+
+    def with_evaluation(self, found: Fit) -> Fit:
+        """The same set-up with the largest evaluation batch that still fits."""
+        factor = EVALUATION_FACTOR
+        while factor > 1:
+            batch = found.setup.micro_batch * factor
+            larger = self.measured(replace(found.setup, evaluation_batch=batch))
+            if larger.fits:
+                return larger
+            factor //= 2
+        return found
 
 
 def _better(one: Fit, other: Fit) -> bool:
@@ -167,15 +212,6 @@ def precisions(
         return ("bf16-mixed", "bf16-pure")
     wide = family.startswith(_WIDE_ACTIVATIONS)
     return ("fp16-mixed",) if hardware.fp16_tflops and not wide else ("fp32",)
-
-
-def _alternatives(
-    strategy: DeclaredStrategy, parameters: Mapping[str, Parameter]
-) -> DeclaredStrategy:
-    """The strategy, without other optimizers where the user declared one."""
-    if OPTIMIZER not in parameters:
-        return strategy
-    return strategy.model_copy(update={"smaller_optimizers": ()})
 
 
 def _shapes(
@@ -242,58 +278,6 @@ def _batches(shapes: tuple[Setup, ...], parameters: Mapping[str, Parameter]) -> 
                     gradient_accumulation_steps=steps,
                 )
             micro //= 2
-
-
-def _measured(
-    setup: Setup,
-    heavy: Mapping[str, Any],
-    model: ModelFacts,
-    hardware: HardwareFacts,
-    work: TrialTokens,
-) -> Fit:
-    limit = hardware.memory_gib
-    if work.evaluation_rows is not None:
-        setup = replace(setup, evaluation_batch=min(setup.evaluation_batch, work.evaluation_rows))
-    heaviest_setup = replace(setup, **heavy)
-    heaviest = with_measured_peak(
-        estimate(model, heaviest_setup, limit), model, heaviest_setup, hardware
-    )
-    typical = replace(
-        setup,
-        sequence_length=work.mean_length,
-        evaluation_length=work.mean_length,
-        answer_fraction=1.0,  # as published speeds and those measured here count the output layer
-    )
-    return Fit(
-        setup=setup,
-        heaviest_setup=heaviest_setup,
-        memory=with_measured_peak(estimate(model, setup, limit), model, setup, hardware),
-        heaviest=heaviest,
-        duration=trial_duration(
-            model, typical, hardware, work.train_tokens, work.evaluation_tokens
-        ),
-        trainable=trainable_parameters(model, setup),
-        fits=heaviest.high_gib <= limit and not ran_out(model, heaviest_setup, hardware),
-    )
-
-
-def _with_evaluation(
-    found: Fit,
-    heavy: Mapping[str, Any],
-    model: ModelFacts,
-    hardware: HardwareFacts,
-    work: TrialTokens,
-) -> Fit:
-    """The same set-up with the largest evaluation batch that still fits."""
-    factor = EVALUATION_FACTOR
-    while factor > 1:
-        batch = found.setup.micro_batch * factor
-        setup = replace(found.setup, evaluation_batch=batch)
-        larger = _measured(setup, heavy, model, hardware, work)
-        if larger.fits:
-            return larger
-        factor //= 2
-    return found
 
 
 def _heaviest(name: str, parameter: Parameter, model: ModelFacts) -> Scalar:

@@ -17,7 +17,6 @@ from sweeper.execution.state.status import Status
 from sweeper.findings.compute import compute
 from sweeper.findings.verdict.forgetting import gate
 from sweeper.plans import Duration, Plan
-from sweeper.processes import suite_process
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
@@ -73,7 +72,7 @@ def run(here, monkeypatch) -> RunFolder:
     (here / "scorer" / "fake_scorer.py").write_text(WORKER)
     root = Path(__file__).parents[3]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here / "scorer"), str(root)]))
-    monkeypatch.setattr(suite_process, "WORKER", "fake_scorer")
+    monkeypatch.setattr(evaluate_steps, "WORKER", "fake_scorer")
     monkeypatch.setattr(evaluate_steps, "HARNESS", "json")
     (here / "facts.txt").write_text(" ".join(f"q{n}" for n in range(60)))
     (here / "suite.yaml").write_text("task: facts")

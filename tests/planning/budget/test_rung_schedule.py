@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sweeper.artifact import Record
 from sweeper.execution.next_attempt import trial_budget
-from sweeper.memory.estimate import Setup
+from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import course_of
 from sweeper.planning.budget.rung_schedule import (
     EVALUATION_SHARE,

@@ -12,7 +12,8 @@ from sweeper.declared.traits import traits_of
 from sweeper.errors import NothingFits
 from sweeper.facts.record import CorpusFacts
 from sweeper.hyperparameters import FIRST_STAGE_RATES
-from sweeper.memory.estimate import Setup, estimate
+from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import Setup
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.identity import identity
 from sweeper.planning.planner import make_plan

@@ -9,7 +9,6 @@ from sweeper.planning.counterfactuals import Counterfactual, counterfactuals
 from sweeper.planning.planner import make_plan
 from sweeper.planning.rulebook.conditions import FactComparison
 from sweeper.planning.rulebook.explanations import fired_rules, near_misses, request_of
-from sweeper.planning.rulebook.rules import rule_book
 
 FAR: dict[str, Any] = {"rows": 6900, "gpu_gib": 180.0, "domain": "far"}
 
@@ -100,8 +99,8 @@ def test_own_rules_take_part(scene: Any, tmp_path: Path) -> None:
         "  then: {prefer: {full: 5}}\n  why: Because.\n  source: me\n",
         encoding="utf-8",
     )
-    book = rule_book((str(tmp_path),))
     spec, facts = scene(gpu_gib=180.0)
-    assert "mine" in {miss.rule for miss in near_misses(spec, facts, book)}
-    found = counterfactuals(spec, facts, book)
+    spec = spec.model_copy(update={"rules": (str(tmp_path),)})
+    assert "mine" in {miss.rule for miss in near_misses(spec, facts)}
+    found = counterfactuals(spec, facts)
     assert "With 1,000 fewer examples (3,000 in all) full would rank first." in texts(found)
