@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from sweeper.findings import words
-from sweeper.findings.evidence.augmentation import (
-    augmentation_findings,
-    augmentation_pairs,
-    augmentation_sentence,
-)
 from sweeper.findings.evidence.data_curve import data_need
-from sweeper.findings.evidence.first_stage import (
-    first_stage_findings,
-    first_stage_pairs,
-    first_stage_sentence,
-)
 from sweeper.findings.evidence.gains import gain_pairs, gains, last_useful_trial
 from sweeper.findings.evidence.paired_trials import judge
 from sweeper.findings.evidence.parameters import parameter_findings
@@ -21,6 +11,14 @@ from sweeper.findings.evidence.predicted import predictions
 from sweeper.findings.evidence.rules import rule_findings, rule_pairs
 from sweeper.findings.evidence.strategies import quality_share, strategy_summaries
 from sweeper.findings.evidence.warm_start import warm_start_sentence, warm_starts
+from sweeper.findings.evidence.with_without import (
+    augmentation_findings,
+    augmentation_pairs,
+    augmentation_sentence,
+    first_stage_findings,
+    first_stage_pairs,
+    first_stage_sentence,
+)
 from sweeper.findings.record import DataNeed, Findings
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.metric import loss_unit, objective_metric

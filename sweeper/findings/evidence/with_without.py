@@ -1,44 +1,124 @@
-"""Did something pay? A trial with it beside a trial without, of one strategy, on validation."""
+"""Did something pay? Trials with it beside trials without, one strategy at a time, on validation.
+
+That is a corpus that was read first (a first stage), and augmented rows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from sweeper import units
+from sweeper.data.examples import augmented_by
 from sweeper.findings import words
 from sweeper.findings.evidence.gains import strategies_of
 from sweeper.findings.evidence.paired_trials import Judged, Pair
-from sweeper.findings.record import PairFinding
+from sweeper.findings.record import AugmentationFinding, FirstStageFinding, PairFinding
 from sweeper.findings.study.metric import margin, objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval
+from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED
 
 
-def with_and_without(
-    run: RunFiles, has: Callable[[TrialFiles], bool | None], rest: Callable[[TrialFiles], object]
-) -> list[Pair]:
+def first_stage_pairs(run: RunFiles) -> list[Pair]:
+    """A trial without and one with a first stage, of each strategy that completed both."""
+    return _pairs(run, _read_corpus, FIRST_STAGE)
+
+
+def augmentation_pairs(run: RunFiles) -> list[Pair]:
+    """A trial without and one with augmented rows, of each strategy that completed both."""
+    return _pairs(run, _augmented, AUGMENTED)
+
+
+def first_stage_findings(run: RunFiles, judged: Judged) -> tuple[FirstStageFinding, ...]:
+    """One for each of ``first_stage_pairs``."""
+    found = []
+    for pair in first_stage_pairs(run):
+        stage = pair[1].result.first_stage if pair[1].result else None
+        assert stage is not None
+        found.append(
+            FirstStageFinding(
+                **_compared(run, pair, judged, FIRST_STAGE),
+                tokens=stage.tokens,
+                seconds=stage.seconds,
+                held_out_loss_before=stage.held_out_loss_before,
+                held_out_loss_after=stage.held_out_loss_after,
+            )
+        )
+    return tuple(found)
+
+
+def augmentation_findings(run: RunFiles, judged: Judged) -> tuple[AugmentationFinding, ...]:
+    """One for each of ``augmentation_pairs``."""
+    augmentation = run.plan.facts.data.augmentation
+    made = set(map(augmented_by, augmentation.methods if augmentation else ()))
+    found = []
+    for pair in augmentation_pairs(run):
+        seen = pair[1].result.seen if pair[1].result else {}
+        found.append(
+            AugmentationFinding(
+                **_compared(run, pair, judged, AUGMENTED),
+                augmented_rows=sum(one.rows for name, one in seen.items() if name in made),
+                rows=sum(one.rows for one in seen.values()),
+            )
+        )
+    return tuple(found)
+
+
+def first_stage_sentence(run: RunFiles, finding: FirstStageFinding) -> str:
+    """The finding as a report says it."""
+    text = (
+        f"{_told(run, finding, 'Reading the corpus first')}. It read {finding.tokens:,} "
+        f"tokens in {units.duration(finding.seconds)}"
+    )
+    before, after = finding.held_out_loss_before, finding.held_out_loss_after
+    if before is not None and after is not None:
+        text += (
+            f"; on documents that it did not read the loss went from {words.loss(before)} to "
+            f"{words.loss(after)} nats/token"
+        )
+    return f"{text}."
+
+
+def augmentation_sentence(run: RunFiles, finding: AugmentationFinding) -> str:
+    """The finding as a report says it."""
+    return (
+        f"{_told(run, finding, 'Augmented rows')}. {finding.augmented_rows:,} of the "
+        f"{finding.rows:,} rows that trial {finding.with_trial} trained on were augmented ones."
+    )
+
+
+def _read_corpus(trial: TrialFiles) -> bool:
+    return trial.result is not None and trial.result.first_stage is not None
+
+
+def _augmented(trial: TrialFiles) -> bool | None:
+    """Whether it trained on augmented rows; None for a strategy that cannot."""
+    way = trial.config.parameters.get(AUGMENTED)
+    return None if way is None else way != NO_AUGMENTED
+
+
+def _rest(trial: TrialFiles, about: str) -> dict[str, object]:
+    """A trial's parameters but for those whose names begin so."""
+    parameters = trial.config.parameters.items()
+    return {name: value for name, value in parameters if not name.startswith(about)}
+
+
+def _pairs(run: RunFiles, has: Callable[[TrialFiles], bool | None], about: str) -> list[Pair]:
     """A trial without something and one with it, of each strategy that completed both: two that
-    differ in nothing else, or else the best of each.
-
-    Args:
-        run: The study.
-        has: Whether a trial has it; None where that is not known.
-        rest: All else of a trial's configuration.
-    """
+    differ in nothing else, or else the best of each."""
     pairs: list[Pair] = []
     for strategy in strategies_of(run):
         trials = [trial for trial in run.completed if trial.config.strategy == strategy]
         having = [trial for trial in trials if has(trial) is True]
         lacking = [trial for trial in trials if has(trial) is False]
-        same = ((o, w) for w in having for o in lacking if rest(w) == rest(o))
+        same = ((o, w) for w in having for o in lacking if _rest(w, about) == _rest(o, about))
         if having and lacking:
             pairs.append(next(same, (lacking[0], having[0])))
     return pairs
 
 
-def compared(
-    run: RunFiles, pair: Pair, judged: Judged, rest: Callable[[TrialFiles], object]
-) -> dict[str, Any]:
+def _compared(run: RunFiles, pair: Pair, judged: Judged, about: str) -> dict[str, Any]:
     """The fields of ``PairFinding``."""
     without, with_it = pair
     judgement = judged.of(without, with_it)
@@ -47,14 +127,14 @@ def compared(
         "strategy": with_it.config.strategy,
         "with_trial": with_it.config.number,
         "without_trial": without.config.number,
-        "same_configuration": rest(with_it) == rest(without),
+        "same_configuration": _rest(with_it, about) == _rest(without, about),
         "gain": interval(judgement.estimate) if judgement else None,
         "outcome": judgement.turned().outcome(smallest) if judgement else None,
         "comparisons": judgement.comparisons if judgement else 1,
     }
 
 
-def pair_words(run: RunFiles, finding: PairFinding, what: str) -> str:
+def _told(run: RunFiles, finding: PairFinding, what: str) -> str:
     """The comparison as a report says it, without its last full stop."""
     outcome = "not compared"
     if finding.outcome is not None and finding.gain is not None:
