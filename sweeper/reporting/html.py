@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from sweeper import resources
 from sweeper.findings.human_record import RATINGS_FORMAT
-from sweeper.reporting.blocks import Cell, Column, Drawing, Page
+from sweeper.reporting.blocks import Cell, Column, Page
 from sweeper.reporting.charts.draw import drawn
 from sweeper.visible import shortened, visible
 
@@ -89,7 +89,7 @@ def _environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["drawn"] = _drawn
+    environment.filters["drawn"] = drawn
     environment.filters["whole"] = _whole
     environment.filters["paired"] = _paired
     return environment
@@ -99,12 +99,6 @@ def _shown(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(shortened(value))
     return value
-
-
-def _drawn(drawing: Drawing) -> Markup:
-    # Here, since a page without charts needs no drawing engine.
-
-    return drawn(drawing)
 
 
 def _whole(text: str) -> Markup:
