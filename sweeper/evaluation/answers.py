@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from sweeper.data.examples import Example
-from sweeper.evaluation.code_execution import Limits, run_program
+from sweeper.evaluation.code_execution import run_program
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.metrics.base import computed
 from sweeper.tasks.instruction import Instruction
@@ -49,7 +49,6 @@ def answer(
     batch_size: int = 8,
     sampling: Sampling | None = None,
     run_code: bool = False,
-    limits: Limits | None = None,
     underway: Underway | None = None,
 ) -> Answered:
     """Let a model answer, and compare with the references.
@@ -80,7 +79,7 @@ def answer(
     metrics = computed("answers", [texts[0] for texts in written], references)
     if run_code:
         told = underway.steps("running programs")
-        metrics |= _pass_rates(passed(written, examples, limits, told))
+        metrics |= _pass_rates(passed(written, examples, told))
     return Answered(tuple(map(tuple, written)), metrics, most)
 
 
@@ -92,7 +91,6 @@ def _longest_reference(task: Instruction, examples: Sequence[Example]) -> int:
 def passed(
     written: Sequence[Sequence[str]],
     examples: Sequence[Example],
-    limits: Limits | None,
     underway: Steps,
 ) -> list[list[bool]]:
     """Whether each answer passes its item's tests, of the items that have tests.
@@ -103,9 +101,7 @@ def passed(
     found: list[list[bool]] = []
     for texts, example in tested:
         underway(len(found), len(tested))
-        runs = (
-            run_program(code_of(t), example.tests, permitted=True, limits=limits) for t in texts
-        )
+        runs = (run_program(code_of(text), example.tests, permitted=True) for text in texts)
         found.append([run.passed for run in runs])
     return found
 

@@ -70,4 +70,4 @@ class Judge:
                 parts.append(self.task.score(model, to_device(batch, device)))
                 positions += part
         joined = in_item_order(parts, positions)
-        return self.task.evaluation([joined], self.items.examples[:count])
+        return self.task.evaluation(joined, self.items.examples[:count])

@@ -66,7 +66,7 @@ def from_answers(
     if objective.function:
         return _of(*user_function.measured(objective, texts, examples))
     if objective.of == "programs":
-        runs = passed(said.answers, examples, None, underway.steps("running programs"))
+        runs = passed(said.answers, examples, underway.steps("running programs"))
         if not runs:
             raise UsageError(f"{objective.name} needs items with tests", "No item has any.")
         right = [float(one[0]) for one in runs]

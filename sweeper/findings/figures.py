@@ -19,6 +19,14 @@ class Interval(Record):
     high: float | None = None
     n: int | None = Field(None, description="number of items or seeds")
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Low and high; the value itself where an end is unknown."""
+        return (
+            self.value if self.low is None else self.low,
+            self.value if self.high is None else self.high,
+        )
+
 
 class Metric(Record):
     """A metric by name. ``unit`` is ``points`` where differences are shown times 100."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+from sweeper.findings.record import Limitation
+
 Item = TypeVar("Item")
 
 
@@ -238,20 +240,11 @@ class VerdictCard:
 
 @dataclass(frozen=True)
 class Notes:
-    """Limits: each with an id to link to, its numbers and the action that removes it."""
+    """Limits, each with its numbers and the action that removes it."""
 
     kind: ClassVar[str] = "notes"
 
-    notes: tuple[Note, ...]
-
-
-@dataclass(frozen=True)
-class Note:
-    """One limit."""
-
-    id: str
-    text: str
-    action: str
+    notes: tuple[Limitation, ...]
 
 
 Block = Table | Figure | Empty | Text | Bullets | Samples | Code | FactList | VerdictCard | Notes

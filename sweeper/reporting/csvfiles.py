@@ -13,57 +13,24 @@ from sweeper.findings.record import CurvePoint, Findings, TrialRow
 from sweeper.visible import visible
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-_FIXED = (
-    "trial",
-    "strategy",
-    "model",
-    "origin",
-    "state",
-    "objective",
-    "validation_loss",
-    "loss_note",
-    "best_rung",
-    "pruned_at_rung",
-    "pruned_because",
-    "stopped_at_rung",
-    "stopped_because",
-    "failure",
-    "failure_detail",
-    "attempts",
-    "ended_attempts",
-    "micro_batch",
-    "memory_note",
-    "tokens",
-    "seconds",
-    "peak_memory_gib",
-    "trainable_parameters",
-    "total_parameters",
-    "weights",
-    "weights_bytes",
-    "base_bytes",
-    "first_stage",
-    "first_stage_tokens",
-    "first_stage_seconds",
-)
-# Columns that are called otherwise than the field.
-_FIELDS = {
-    "trial": "number",
-    "failure": "failure.kind",
-    "failure_detail": "failure.detail",
-    "first_stage": "first_stage.id",
-    "first_stage_tokens": "first_stage.tokens",
-    "first_stage_seconds": "first_stage.seconds",
+# Fields of a trial whose columns differ from them: column to path. Those without have none here.
+_OTHERWISE: dict[str, dict[str, str]] = {
+    "number": {"trial": "number"},
+    "failure": {"failure": "failure.kind", "failure_detail": "failure.detail"},
+    "first_stage": {
+        "first_stage": "first_stage.id",
+        "first_stage_tokens": "first_stage.tokens",
+        "first_stage_seconds": "first_stage.seconds",
+    },
+    **{name: {} for name in ("parameters", "metrics", "seen", "validation_by_source", "curve")},
+}
+_PATHS = {
+    column: path
+    for field in TrialRow.model_fields
+    for column, path in _OTHERWISE.get(field, {field: field}).items()
 }
 _OF_TRIAL = ("trial", "strategy", "state")
-_OF_RUNG = (
-    "rung",
-    "optimizer_steps",
-    "tokens",
-    "epochs",
-    "validation_loss",
-    "train_loss",
-    "seconds",
-)
+_OF_RUNG = tuple(CurvePoint.model_fields)
 
 
 Table = tuple[Sequence[str], list[list[object]]]
@@ -84,10 +51,10 @@ def trials_table(findings: Findings) -> Table:
     """One row a trial; metrics and parameters have columns of their own."""
     metrics = sorted({name for trial in findings.trials for name in trial.metrics})
     parameters = sorted({name for trial in findings.trials for name in trial.parameters})
-    head = [*_FIXED, *(f"metric.{m}" for m in metrics), *(f"parameter.{p}" for p in parameters)]
+    head = [*_PATHS, *(f"metric.{m}" for m in metrics), *(f"parameter.{p}" for p in parameters)]
     rows = [
         [
-            *(_cell(trial, name) for name in _FIXED),
+            *(_cell(trial, name) for name in _PATHS),
             *(trial.metrics.get(name) for name in metrics),
             *(trial.parameters.get(name) for name in parameters),
         ]
@@ -112,7 +79,7 @@ def curves_table(findings: Findings) -> Table:
 def _cell(row: TrialRow | CurvePoint, column: str) -> object:
     """What a row has under a column's name; None where it is empty, or has nothing of the kind."""
     value: object = row
-    for name in _FIELDS.get(column, column).split("."):
+    for name in _PATHS.get(column, column).split("."):
         value = None if value is None else getattr(value, name)
     if isinstance(value, tuple):
         value = " | ".join(value)

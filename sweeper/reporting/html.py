@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from sweeper import resources
 from sweeper.findings.record import RATINGS_FORMAT
-from sweeper.reporting.blocks import Cell, Column, Drawing, Page, Row, Table
+from sweeper.reporting.blocks import Cell, Column, Drawing, Page
 from sweeper.reporting.charts.draw import drawn
 from sweeper.visible import shortened, visible
 
@@ -89,11 +89,9 @@ def _environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["drawn"] = _drawn
+    environment.filters["drawn"] = drawn
     environment.filters["whole"] = _whole
     environment.filters["paired"] = _paired
-    environment.filters["row_attributes"] = _row_attributes
-    environment.filters["cell_attributes"] = _cell_attributes
     return environment
 
 
@@ -101,12 +99,6 @@ def _shown(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(shortened(value))
     return value
-
-
-def _drawn(drawing: Drawing) -> Markup:
-    # Here, since a page without charts needs no drawing engine.
-
-    return drawn(drawing)
 
 
 def _whole(text: str) -> Markup:
@@ -118,25 +110,3 @@ def _paired(
     columns: tuple[Column[Any], ...], cells: tuple[Cell, ...]
 ) -> Iterable[tuple[Column[Any], Cell]]:
     return zip(columns, cells, strict=True)
-
-
-def _row_attributes(row: Row, table: Table) -> Markup:
-    """Only a table that can be sorted has the rows that ``#trial-17`` leads to."""
-    anchor = f"trial-{row.trial}" if table.sortable and row.trial is not None else ""
-    return _attributes(
-        {
-            "id": anchor,
-            "data-trial": "" if row.trial is None else str(row.trial),
-            "data-k": row.pointer,
-        }
-    )
-
-
-def _cell_attributes(cell: Cell, column: Column[Any]) -> Markup:
-    css = " ".join(filter(None, ("n" if column.number else "", cell.css)))
-    return _attributes({"class": css})
-
-
-def _attributes(values: dict[str, str]) -> Markup:
-    pairs = (f' {name}="{escape(_shown(value))}"' for name, value in values.items() if value)
-    return Markup("".join(pairs))

@@ -74,17 +74,11 @@ def in_item_order(parts: Sequence[ItemScores], positions: Sequence[int]) -> Item
         parts: One for each batch.
         positions: Where each of their items stands in the split, batch after batch.
     """
-    back, joined = torch.tensor(positions).argsort(), _joined(parts)
-    outputs = {name: values[back] for name, values in joined.outputs.items()}
-    return ItemScores(joined.losses[back], joined.weights[back], outputs)
-
-
-def _joined(parts: Sequence[ItemScores]) -> ItemScores:
-    names = parts[0].outputs
+    back, names = torch.tensor(positions).argsort(), parts[0].outputs
     return ItemScores(
-        torch.cat([part.losses for part in parts]),
-        torch.cat([part.weights for part in parts]),
-        {name: torch.cat([part.outputs[name] for part in parts]) for name in names},
+        torch.cat([part.losses for part in parts])[back],
+        torch.cat([part.weights for part in parts])[back],
+        {name: torch.cat([part.outputs[name] for part in parts])[back] for name in names},
     )
 
 
@@ -278,16 +272,15 @@ class Task(ABC):
             examples: The items, in the same order.
         """
 
-    def evaluation(self, parts: Sequence[ItemScores], examples: Sequence[Example]) -> Evaluation:
-        """Join the batches of one split into its evaluation."""
-        joined = _joined(parts)
-        metrics, scores = self.metrics(joined, examples)
+    def evaluation(self, scored: ItemScores, examples: Sequence[Example]) -> Evaluation:
+        """The evaluation of a split, from the scores of its items in item order."""
+        metrics, scores = self.metrics(scored, examples)
         return Evaluation(
-            joined.losses.double().numpy(),
-            joined.weights.double().numpy(),
+            scored.losses.double().numpy(),
+            scored.weights.double().numpy(),
             scores,
             metrics,
-            self.decisions(joined, examples),
+            self.decisions(scored, examples),
         )
 
     def decisions(self, scores: ItemScores, examples: Sequence[Example]) -> Decisions | None:

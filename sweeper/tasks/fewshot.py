@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from sweeper.data.examples import Example, Message
 from sweeper.facts.record import Split
 from sweeper.tasks.base import (
     Baseline,
     BaselineContext,
-    Batch,
     Evaluation,
     ItemScores,
     Task,
@@ -74,23 +72,22 @@ class FewShot:
         self.title = self.title or f"Untrained model, {len(self.shots)} examples in the prompt"
 
     def evaluate(self, split: Split) -> Evaluation:
-        with self.context.computing():
-            return self._evaluate(split)
-
-    def _evaluate(self, split: Split) -> Evaluation:
         model = self.context.base().eval()
+        device = next(model.parameters()).device
         shots = [turn for shot in self.shots for turn in self.turns(shot)]
         shown = self.chat.encode(shots).ids
-        prefix = CachedPrefix(model, shown)
         examples = self.context.dataset.splits[split]
         features = [self.task.feature(self._item(shown, shots, item), item) for item in examples]
         order = sorted(range(len(examples)), key=lambda i: -len(features[i]["input_ids"]))
         scores: list[ItemScores] = []
-        for start in range(0, len(order), _BATCH):
-            self.context.underway(f"scoring {split}", start, len(order))
-            batch = self.task.collate([features[i] for i in order[start : start + _BATCH]])
-            scores.append(self._score(model, prefix, batch))
-        return self.task.evaluation([in_item_order(scores, order)], examples)
+        with self.context.computing(), torch.no_grad():
+            prefix = CachedPrefix(model, shown)
+            for start in range(0, len(order), _BATCH):
+                self.context.underway(f"scoring {split}", start, len(order))
+                batch = self.task.collate([features[i] for i in order[start : start + _BATCH]])
+                batch = {name: tensor.to(device) for name, tensor in batch.items()}
+                scores.append(self.task.score_after(model, prefix, batch))
+        return self.task.evaluation(in_item_order(scores, order), examples)
 
     def _item(self, shown: list[int], shots: list[Message], item: Example) -> Encoded:
         """One item's own tokens: what follows the examples in the whole conversation."""
@@ -105,12 +102,6 @@ class FewShot:
             answers=tuple((a - cut, b - cut) for a, b in (whole.answers[i] for i in own)),
             answer_bytes=tuple(whole.answer_bytes[i] for i in own),
         )
-
-    def _score(self, model: nn.Module, prefix: CachedPrefix, batch: Batch) -> ItemScores:
-        device = next(model.parameters()).device
-        batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        with torch.no_grad():
-            return self.task.score_after(model, prefix, batch)
 
 
 def shot_baselines(

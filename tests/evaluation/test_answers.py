@@ -108,7 +108,7 @@ def test_code_is_run_only_when_that_was_allowed(
 ) -> None:
     ran: list[tuple[str, tuple[str, ...]]] = []
 
-    def run(program: str, tests: tuple[str, ...], *, permitted: bool, limits: Any) -> Outcome:
+    def run(program: str, tests: tuple[str, ...], *, permitted: bool) -> Outcome:
         ran.append((program, tests))
         return Outcome("passed" if program == "x = 1" else "failed")
 

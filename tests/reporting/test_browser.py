@@ -98,7 +98,7 @@ def test_a_click_selects_a_trial_everywhere_and_again_clears_it(show):
 
 def test_a_mark_can_be_clicked_and_escape_clears(show):
     page = show("mixed")
-    mark = "figure[data-chart='strategy-cost'] svg circle[data-trial]"
+    mark = "figure[data-chart='strategy-cost'] svg path[data-trial]"
     trial = page.run(f'document.querySelector("{mark}").dataset.trial')
     page.click(mark)
     assert selected(page) == [trial]
@@ -121,7 +121,7 @@ def test_a_link_to_a_trial_restores_its_selection(show):
 
 def test_the_tooltip_says_what_the_table_says(show):
     page = show("mixed")
-    mark = "figure[data-chart='strategy-cost'] svg circle[data-trial]"
+    mark = "figure[data-chart='strategy-cost'] svg path[data-trial]"
     page.move(mark)
     text = page.run("document.querySelector('#tip').textContent")
     trial = page.run(f'document.querySelector("{mark}").dataset.trial')

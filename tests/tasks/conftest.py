@@ -21,7 +21,7 @@ from transformers import (
 from sweeper.data.examples import SPLITS, Dataset, Example
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec, Spec
-from sweeper.tasks.base import Evaluation
+from sweeper.tasks.base import Evaluation, in_item_order
 from sweeper.underway import Underway
 
 SPECIAL = [
@@ -195,7 +195,7 @@ class TinyContext:
         batches = [self.task.collate([f]) for f in self.task.encode(examples)]
         with torch.no_grad():
             parts = [self.task.score(model, batch) for batch in batches]
-        return self.task.evaluation(parts, examples)
+        return self.task.evaluation(in_item_order(parts, range(len(parts))), examples)
 
 
 @pytest.fixture

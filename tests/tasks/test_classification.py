@@ -66,7 +66,7 @@ def test_the_training_loss_is_the_sum_of_the_items_losses(task, examples):
     assert torch.allclose(scores.losses, expected)
     assert loss.weight == 3
     assert float(loss.total) == pytest.approx(float(expected.sum()))
-    evaluation = task.evaluation([scores], examples)
+    evaluation = task.evaluation(scores, examples)
     assert evaluation.loss == pytest.approx(float(expected.mean()))
     assert evaluation.metrics["accuracy"] == pytest.approx(1 / 3)
     assert evaluation.scores.tolist() == [0.0, 0.0, 1.0]

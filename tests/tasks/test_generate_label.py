@@ -90,7 +90,7 @@ def test_metrics_are_those_of_a_classifier(task: Any, llama: Any) -> None:
         scores = task.score(llama, batch)
     scores.outputs["logits"][:] = torch.eye(3)[[0, 2, 2]]
 
-    evaluation = task.evaluation([scores], EXAMPLES)
+    evaluation = task.evaluation(scores, EXAMPLES)
 
     assert evaluation.metrics["accuracy"] == pytest.approx(2 / 3)
     assert evaluation.scores.tolist() == [1.0, 1.0, 0.0]
@@ -103,7 +103,7 @@ def test_confusions_are_pairs_of_classes_with_their_items(task: Any, llama: Any)
         scores = task.score(llama, batch)
     scores.outputs["logits"][:] = torch.eye(3)[[0, 2, 2]]
 
-    assert task.evaluation([scores], EXAMPLES).decisions.confusion == (
+    assert task.evaluation(scores, EXAMPLES).decisions.confusion == (
         (0, 0, 1),
         (1, 2, 1),
         (2, 2, 1),

@@ -50,8 +50,8 @@ def test_between_base_models_losses_are_bits_per_byte_of_the_answer(
     batch = task.collate(task.encode(TALK))
 
     with torch.no_grad():
-        alone = task.evaluation([task.score(llama, batch)], TALK)
-        among = several.evaluation([several.score(llama, batch)], TALK)
+        alone = task.evaluation(task.score(llama, batch), TALK)
+        among = several.evaluation(several.score(llama, batch), TALK)
 
     said = [len(example.messages[-1].content.encode()) for example in TALK]
     assert among.weights.tolist() == said
@@ -66,7 +66,7 @@ def test_validation_loss_is_the_mean_over_all_answer_tokens(
     batch = task.collate(task.encode(TALK))
 
     with torch.no_grad():
-        evaluation = task.evaluation([task.score(llama, batch)], TALK)
+        evaluation = task.evaluation(task.score(llama, batch), TALK)
         trained_on = task.loss(llama, batch)
 
     assert evaluation.loss == pytest.approx(float(trained_on.total) / trained_on.weight, rel=1e-6)

@@ -12,6 +12,12 @@ from sweeper.trials import Failure, RungReport, TrialResult
 
 # Characters of an error that a table shows; the log in the run folder has all of it.
 DETAIL = 500
+# Fields of a result that a row has under the same names.
+_AS_THEY_ARE = (
+    *("best_rung", "pruned_at_rung", "pruned_because", "stopped_at_rung", "stopped_because"),
+    *("trainable_parameters", "total_parameters", "weights_bytes", "base_bytes"),
+    *("first_stage", "seen"),
+)
 
 
 def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
@@ -39,11 +45,6 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         objective=trial.value if trial.completed else None,
         loss_note=_loss_note(trial, state, failure),
         metrics=finite(result.metrics) if result else {},
-        best_rung=result.best_rung if result else None,
-        pruned_at_rung=result.pruned_at_rung if result else None,
-        pruned_because=result.pruned_because if result else "",
-        stopped_at_rung=result.stopped_at_rung if result else None,
-        stopped_because=result.stopped_because if result else "",
         failure=failure and failure.model_copy(update={"detail": clean(failure.detail)[:DETAIL]}),
         attempts=trial.attempts,
         ended_attempts=tuple(
@@ -54,15 +55,10 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         tokens=result.tokens if result else trial.rungs[-1].tokens if trial.rungs else 0,
         seconds=trial_seconds(trial),
         peak_memory_gib=known(result.peak_memory_gib) if result else None,
-        trainable_parameters=result.trainable_parameters if result else None,
-        total_parameters=result.total_parameters if result else None,
         weights=f"trials/{config.number}/weights" if trial.weights else None,
-        weights_bytes=result.weights_bytes if result else None,
-        base_bytes=result.base_bytes if result else None,
-        first_stage=result.first_stage if result else None,
-        seen=result.seen if result else {},
         validation_by_source=finite(result.validation_by_source) if result else {},
         curve=tuple(_point(report) for report in trial.rungs),
+        **({name: getattr(result, name) for name in _AS_THEY_ARE} if result else {}),
     )
 
 

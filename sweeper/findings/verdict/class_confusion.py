@@ -28,32 +28,22 @@ def class_findings(run: RunFiles, name: str) -> ClassFindings | None:
     pairs = found[0]
     if max(max(true, said) for true, said, _ in pairs) >= len(labels):
         return None
-    right = {true: count for true, said, count in pairs if true == said}
     items, chosen = Counter[int](), Counter[int]()
     for true, said, count in pairs:
         items[true] += count
         chosen[said] += count
+    right = Counter({true: count for true, said, count in pairs if true == said})
     rows = tuple(
-        _row(
-            shortened(clean(label.label), LABEL_CHARACTERS),
-            label.rows,
-            items[n],
-            chosen[n],
-            right.get(n, 0),
+        ClassRow(
+            label=shortened(clean(label.label), LABEL_CHARACTERS),
+            rows=label.rows,
+            items=items[n],
+            chosen=chosen[n],
+            right=right[n],
+            precision=right[n] / chosen[n] if chosen[n] else None,
+            recall=right[n] / items[n] if items[n] else None,
+            f1=2 * right[n] / (items[n] + chosen[n]) if items[n] + chosen[n] else None,
         )
         for n, label in enumerate(labels)
     )
     return ClassFindings(name=name, title=model_title(run, name), classes=rows, confusion=pairs)
-
-
-def _row(label: str, rows: int, items: int, chosen: int, right: int) -> ClassRow:
-    return ClassRow(
-        label=label,
-        rows=rows,
-        items=items,
-        chosen=chosen,
-        right=right,
-        precision=right / chosen if chosen else None,
-        recall=right / items if items else None,
-        f1=2 * right / (items + chosen) if items + chosen else None,
-    )

@@ -6,7 +6,7 @@ noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,35 +39,31 @@ class Study:
 
 def limits(study: Study) -> tuple[Limitation, ...]:
     """Every limit that holds for this study, the most basic first."""
-    found: list[Limitation] = []
-    for check in _CHECKS:
-        found += check(study)
-    return tuple(found)
+    return tuple(limit for check in _CHECKS for limit in check(study))
 
 
-def _partial(study: Study) -> list[Limitation]:
+def _partial(study: Study) -> Iterator[Limitation]:
     summary = study.summary
     if summary.status == "complete" or summary.ended == 0:
-        return []
-    return [
-        Limitation(
-            id="partial",
-            text=f"{summary.ended} of {words.plural(summary.trials_asked, 'trial')} have ended; "
-            "results may change.",
-            action="Run the same command again: it continues where it stopped.",
-        )
-    ]
+        return
+    yield Limitation(
+        id="partial",
+        text=f"{summary.ended} of {words.plural(summary.trials_asked, 'trial')} have ended; "
+        "results may change.",
+        action="Run the same command again: it continues where it stopped.",
+    )
 
 
-def _few_seeds(study: Study) -> list[Limitation]:
+def _few_seeds(study: Study) -> Iterator[Limitation]:
     chosen = study.contest.chosen
     if chosen is None or study.summary.status != "complete":
-        return []
+        return
     seeds = len(chosen.seeds)
     if seeds < SEEDS_NEEDED:
         text = f"Trial {chosen.trial} was trained with {words.plural(seeds, 'seed')}."
         action = f"Set search.confirmation_seeds to {SEEDS_NEEDED} or more."
-        return [Limitation(id="few-seeds", text=text, action=action)]
+        yield Limitation(id="few-seeds", text=text, action=action)
+        return
     # Finalists get further seeds, defaults do not.
     others = {trial_name(trial.config.number) for trial in study.run.trials}
     others -= {trial_name(number) for number in (study.run.seal.order if study.run.seal else ())}
@@ -78,114 +74,102 @@ def _few_seeds(study: Study) -> list[Limitation]:
         if not {c.first, c.second} & others
     ]
     if not stuck:
-        return []
+        return
     pair = words.joined([model_title(study.run, n) for n in (stuck[0].first, stuck[0].second)])
-    return [
-        Limitation(
-            id="few-seeds",
-            text=f"Between {pair} the spread of {seeds} seeds makes up "
-            f"{words.share(stuck[0].seed_share or 0)} of the uncertainty: more test items would "
-            "not settle it.",
-            action=f"Raise search.confirmation_seeds above {seeds}.",
-        )
-    ]
+    yield Limitation(
+        id="few-seeds",
+        text=f"Between {pair} the spread of {seeds} seeds makes up "
+        f"{words.share(stuck[0].seed_share or 0)} of the uncertainty: more test items would "
+        "not settle it.",
+        action=f"Raise search.confirmation_seeds above {seeds}.",
+    )
 
 
-def _small_test(study: Study) -> list[Limitation]:
+def _small_test(study: Study) -> Iterator[Limitation]:
     seal = study.run.seal
     open_ones = [c for c in study.contest.comparisons if c.more_items]
     if seal is None or not open_ones:
-        return []
+        return
     least = min(open_ones, key=lambda c: c.more_items or 0)
     more = least.more_items or 0
-    return [
-        Limitation(
-            id="small-test-set",
-            text=f"{words.plural(seal.items, 'test item')} leave "
-            f"{words.plural(len(open_ones), 'comparison')} within noise; the nearest to a "
-            f"decision is {model_title(study.run, least.first)} against "
-            f"{model_title(study.run, least.second)}.",
-            action=words.sentence(
-                f"{words.more(more, 'test item')} would settle it if the difference stays as it is."
-            ),
-        )
-    ]
+    yield Limitation(
+        id="small-test-set",
+        text=f"{words.plural(seal.items, 'test item')} leave "
+        f"{words.plural(len(open_ones), 'comparison')} within noise; the nearest to a "
+        f"decision is {model_title(study.run, least.first)} against "
+        f"{model_title(study.run, least.second)}.",
+        action=words.sentence(
+            f"{words.more(more, 'test item')} would settle it if the difference stays as it is."
+        ),
+    )
 
 
-def _bound_hit(study: Study) -> list[Limitation]:
+def _bound_hit(study: Study) -> Iterator[Limitation]:
     best = study.run.completed[0].config.strategy if study.run.completed else ""
-    found = []
     for finding in study.parameters:
         if finding.strategy != best or finding.at_edge is None:
             continue
         bound = finding.low if finding.at_edge == "low" else finding.high
         side = "lower" if finding.at_edge == "low" else "upper"
-        found.append(
-            Limitation(
-                id=f"bound-{finding.parameter}",
-                text=f"{words.short(best)}: the best {finding.parameter} "
-                f"({words.value(finding.best)}) is within 10% of its {side} bound "
-                f"({words.value(bound)}); the optimum may be outside the range.",
-                action=f"Widen the allowed range of {finding.parameter} in a rule folder of your "
-                "own and run again with --new.",
-            )
+        yield Limitation(
+            id=f"bound-{finding.parameter}",
+            text=f"{words.short(best)}: the best {finding.parameter} "
+            f"({words.value(finding.best)}) is within 10% of its {side} bound "
+            f"({words.value(bound)}); the optimum may be outside the range.",
+            action=f"Widen the allowed range of {finding.parameter} in a rule folder of your "
+            "own and run again with --new.",
         )
-    return found
 
 
-def _still_falling(study: Study) -> list[Limitation]:
+def _still_falling(study: Study) -> Iterator[Limitation]:
     """The best trial still improved in each of its last two rungs by more than its seeds differ.
 
     Two, because a decay of the learning rate lowers the loss in the last one in any case.
     """
     if not study.run.completed:
-        return []
+        return
     best = study.run.completed[0]
     rungs = best.config.budget.rungs
     if rungs < study.run.plan.budget.rungs:
-        return []  # longer ones were tried and were no better
+        return  # longer ones were tried and were no better
     seeds = [run.result.validation_loss for run in best.trainings()]
     losses = [_loss_at(best, rung) for rung in (rungs - 2, rungs - 1, rungs)]
     known = [loss for loss in seeds if loss is not None]
     points = [loss for loss in losses if loss is not None]
     if len(known) < 2 or len(points) < 3:
-        return []
+        return
     spread = float(np.std(known, ddof=1))
     least = min(points[0] - points[1], points[1] - points[2])
     # Two standard deviations: one rung in twenty would show it by chance.
     if not least > 2 * spread:
-        return []
+        return
     unit = loss_unit(study.run.plan.facts)
-    return [
-        Limitation(
-            id="best-at-last-step",
-            text=f"Trial {best.config.number} was still improving when its budget ended: by "
-            f"{words.loss(points[0] - points[2])} {unit} in the last two of {rungs} rungs, while "
-            f"its seeds differ by {words.loss(spread)}.",
-            action=f"Raise training.epochs above {words.value(best.config.budget.epochs)}.",
-        )
-    ]
+    yield Limitation(
+        id="best-at-last-step",
+        text=f"Trial {best.config.number} was still improving when its budget ended: by "
+        f"{words.loss(points[0] - points[2])} {unit} in the last two of {rungs} rungs, while "
+        f"its seeds differ by {words.loss(spread)}.",
+        action=f"Raise training.epochs above {words.value(best.config.budget.epochs)}.",
+    )
 
 
-def _leaks(study: Study) -> list[Limitation]:
+def _leaks(study: Study) -> Iterator[Limitation]:
     data = study.run.plan.facts.data
     if data.leaked_rows == 0:
-        return []
-    return [
-        Limitation(
-            id="leaked-rows",
-            text=f"{words.plural(data.leaked_rows, 'row')} of validation or test are in train "
-            "too; scores on them say little.",
-            action="Remove them from train, or let sweeper make the splits.",
-        )
-    ]
+        return
+    yield Limitation(
+        id="leaked-rows",
+        text=f"{words.plural(data.leaked_rows, 'row')} of validation or test are in train "
+        "too; scores on them say little.",
+        action="Remove them from train, or let sweeper make the splits.",
+    )
 
 
-def _slow_starters(study: Study) -> list[Limitation]:
+def _slow_starters(study: Study) -> Iterator[Limitation]:
     """Early ranks were misleading: the best trial was in the worse half where pruning begins."""
     run = study.run
     if study.summary.pruned == 0 or not run.completed:
-        return []
+        return
     # A pruner that was named may begin later than planned; what diverges is stopped earlier.
     stops = [
         trial.rungs[-1].rung
@@ -200,19 +184,17 @@ def _slow_starters(study: Study) -> list[Limitation]:
     }
     best = run.completed[0].config.number
     if best not in early or len(early) < 4:
-        return []
+        return
     place = 1 + sum(cost < early[best] for cost in early.values())
     if place <= len(early) / 2:
-        return []
-    return [
-        Limitation(
-            id="slow-starters",
-            text=f"Trial {best}, in the end the best, was number {place} of {len(early)} at rung "
-            f"{rung}, where pruning began: a pruned trial that started slowly may have been "
-            "better.",
-            action="Run again with --new and search.pruner: optuna:NopPruner, or with more trials.",
-        )
-    ]
+        return
+    yield Limitation(
+        id="slow-starters",
+        text=f"Trial {best}, in the end the best, was number {place} of {len(early)} at rung "
+        f"{rung}, where pruning began: a pruned trial that started slowly may have been "
+        "better.",
+        action="Run again with --new and search.pruner: optuna:NopPruner, or with more trials.",
+    )
 
 
 def _loss_at(trial: TrialFiles, rung: int) -> float | None:
@@ -227,10 +209,10 @@ def _cost_at(trial: TrialFiles, rung: int) -> float | None:
     return next((trial.objective.cost_of(report) for report in found), None)
 
 
-def _unequal(study: Study) -> list[Limitation]:
+def _unequal(study: Study) -> Iterator[Limitation]:
     """A strategy that lost within noise of the best with a fraction of its trials."""
     if study.summary.status != "complete" or not study.run.completed:
-        return []
+        return
     counts = {
         name: sum(trial.config.strategy == name for trial in study.run.trials)
         for name in strategies_of(study.run)
@@ -240,16 +222,14 @@ def _unequal(study: Study) -> list[Limitation]:
     behind = [name for name in rivals if 3 * counts[name] <= counts[winner]]
     near = [name for name in behind if _near(study, name)]
     if not near:
-        return []
+        return
     told = words.joined([f"{words.short(name)} {counts[name]}" for name in near])
-    return [
-        Limitation(
-            id="unequal-budgets",
-            text=f"{words.short(winner)} had {words.plural(counts[winner], 'trial')}, {told}; "
-            "on validation their best trials are within the margin of the winner's.",
-            action="Name the strategies with aim.strategies and give them more trials.",
-        )
-    ]
+    yield Limitation(
+        id="unequal-budgets",
+        text=f"{words.short(winner)} had {words.plural(counts[winner], 'trial')}, {told}; "
+        "on validation their best trials are within the margin of the winner's.",
+        action="Name the strategies with aim.strategies and give them more trials.",
+    )
 
 
 def _near(study: Study, strategy: str) -> bool:
@@ -258,8 +238,7 @@ def _near(study: Study, strategy: str) -> bool:
     return rival is not None and rival.loss - best.loss <= smallest
 
 
-def _lost(study: Study) -> list[Limitation]:
-    found = []
+def _lost(study: Study) -> Iterator[Limitation]:
     for name in strategies_of(study.run):
         trials = [trial for trial in study.run.trials if trial.config.strategy == name]
         failed = [trial for trial in trials if trial.result and trial.result.state == "FAIL"]
@@ -269,67 +248,57 @@ def _lost(study: Study) -> list[Limitation]:
             trial.result.failure.kind for trial in failed if trial.result and trial.result.failure
         }
         told = words.joined([words.failure(kind) for kind in sorted(kinds)])
-        found.append(
-            Limitation(
-                id=f"lost-{name}",
-                text=f"{len(failed)} of {words.plural(len(trials), 'trial')} of "
-                f"{words.short(name)} failed ({told}); the others may not be typical.",
-                action="See the failures; remove their cause and run the same command again.",
-            )
+        yield Limitation(
+            id=f"lost-{name}",
+            text=f"{len(failed)} of {words.plural(len(trials), 'trial')} of "
+            f"{words.short(name)} failed ({told}); the others may not be typical.",
+            action="See the failures; remove their cause and run the same command again.",
         )
-    return found
 
 
-def _memory(study: Study) -> list[Limitation]:
+def _memory(study: Study) -> Iterator[Limitation]:
     """Strategies whose trials ran out of memory at the planned batches and fitted smaller ones."""
-    found = []
     for name in strategies_of(study.run):
         trials = [trial for trial in study.run.trials if trial.config.strategy == name]
         noted = [trial for trial in trials if memory_note(trial)]
         if not noted:
             continue
-        found.append(
-            Limitation(
-                id=f"memory-{name}",
-                text=f"{words.short(name)} needed more memory than predicted: "
-                f"{len(noted)} of {words.plural(len(trials), 'trial')} used smaller batches than "
-                f"planned (trial {noted[0].config.number}: {memory_note(noted[0])}). The effective "
-                "batch is unchanged.",
-                action="Nothing for these results; state less memory (--gpu-memory) when planning "
-                "the next run.",
-            )
+        yield Limitation(
+            id=f"memory-{name}",
+            text=f"{words.short(name)} needed more memory than predicted: "
+            f"{len(noted)} of {words.plural(len(trials), 'trial')} used smaller batches than "
+            f"planned (trial {noted[0].config.number}: {memory_note(noted[0])}). The effective "
+            "batch is unchanged.",
+            action="Nothing for these results; state less memory (--gpu-memory) when planning "
+            "the next run.",
         )
-    return found
 
 
-def _encoding(study: Study) -> list[Limitation]:
+def _encoding(study: Study) -> Iterator[Limitation]:
     """Examples that were not used in full, if they are more than a few."""
-    return [
-        Limitation(
-            id=f"{note.kind}-{note.split}",
-            text=f"{words.sentence(note.text)}.",
-            action="None is needed if only the turns with answers matter."
-            if note.kind == "rewritten"
-            else "Raise --max-length where memory allows it.",
-        )
-        for note in encoding_notes(study.run)
-        if note.kind == "dropped" or (note.kind != "divided" and note.count > USUALLY_CUT * note.of)
-    ]
+    for note in encoding_notes(study.run):
+        many = note.kind != "divided" and note.count > USUALLY_CUT * note.of
+        if note.kind == "dropped" or many:
+            yield Limitation(
+                id=f"{note.kind}-{note.split}",
+                text=f"{words.sentence(note.text)}.",
+                action="None is needed if only the turns with answers matter."
+                if note.kind == "rewritten"
+                else "Raise --max-length where memory allows it.",
+            )
 
 
-def _weights(study: Study) -> list[Limitation]:
-    return [
-        Limitation(
-            id="base-weights",
-            text=f"{model.id}: {model.weights_note}",
-            action="Sweep the original weights where quality in absolute terms matters.",
-        )
-        for model in study.run.plan.facts.models
-        if model.weights_note
-    ]
+def _weights(study: Study) -> Iterator[Limitation]:
+    for model in study.run.plan.facts.models:
+        if model.weights_note:
+            yield Limitation(
+                id="base-weights",
+                text=f"{model.id}: {model.weights_note}",
+                action="Sweep the original weights where quality in absolute terms matters.",
+            )
 
 
-_CHECKS: tuple[Callable[[Study], list[Limitation]], ...] = (
+_CHECKS: tuple[Callable[[Study], Iterator[Limitation]], ...] = (
     _partial,
     _few_seeds,
     _small_test,

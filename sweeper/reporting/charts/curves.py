@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -16,10 +17,12 @@ from sweeper.reporting.charts.draw import (
     PAPER,
     Sheet,
     arrows,
+    dashed,
     dots,
     end_labels,
     inside,
     plain,
+    row_of,
     shaped,
 )
 from sweeper.reporting.charts.scales import Scale, fit, focus
@@ -45,6 +48,20 @@ def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:
     return tuple(t for t in trials if t.number in kept)
 
 
+@dataclass(frozen=True)
+class _Axes:
+    """What the layers of the chart share: its sheet, its axes, and what runs along them."""
+
+    sheet: Sheet
+    x: Any
+    y: Any
+    scale: Scale
+    by_tokens: bool
+
+    def at(self, point: CurvePoint) -> int:
+        return point.tokens if self.by_tokens else point.optimizer_steps
+
+
 def curves(findings: Findings, description: str) -> Drawing | None:
     """All curves: best of each strategy thick with its training loss thin, others faint."""
     trials = drawn_trials(findings)
@@ -59,13 +76,11 @@ def curves(findings: Findings, description: str) -> Drawing | None:
     title = "tokens trained on" if by_tokens else "optimizer step"
     x = x_scale.x(format="~s" if by_tokens else ",d", grid=False, title=title)
     y = y_scale.y(title=f"validation loss, {findings.loss_unit} (lower is better)")
-    sheet = Sheet()
-    others = [t for t in trials if t.number not in best]
-    chart = _faint(sheet, others, by_tokens, x, y, y_scale)
-    chart = chart + _ends(sheet, trials, by_tokens, x, y, y_scale)
-    chart = chart + _best(sheet, [t for t in trials if t.number in best], by_tokens, x, y, y_scale)
+    axes = _Axes(Sheet(), x, y, y_scale, by_tokens)
+    chart = _faint(axes, [t for t in trials if t.number not in best]) + _ends(axes, trials)
+    chart = chart + _best(axes, [t for t in trials if t.number in best])
     title = "Validation loss during training"
-    return sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
+    return axes.sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
 
 
 def curve_scale(findings: Findings) -> Scale | None:
@@ -86,23 +101,14 @@ def _batches_differ(trials: Sequence[TrialRow]) -> bool:
     return len({t.curve[-1].optimizer_steps // max(1, t.curve[-1].rung) for t in trials}) > 1
 
 
-def _at(point: CurvePoint, by_tokens: bool) -> int:
-    return point.tokens if by_tokens else point.optimizer_steps
-
-
-def _rows(
-    trials: Sequence[TrialRow], by_tokens: bool, field: str, scale: Scale
-) -> list[dict[str, Any]]:
+def _rows(axes: _Axes, trials: Sequence[TrialRow], field: str) -> list[dict[str, Any]]:
     """The points of each curve, cut off where it leaves the axis."""
     rows = []
     for trial in trials:
-        look_ = {
-            "color": look(trial.strategy).color,
-            "dash": _PRUNED if trial.state == "PRUNED" else list(look(trial.strategy).dash),
-            "trial": str(trial.number),
-        }
-        points = [(float(_at(point, by_tokens)), getattr(point, field)) for point in trial.curve]
-        rows += [{"x": x, "y": y, **look_} for x, y in cut(points, scale)]
+        own = row_of(trial.strategy, trial.number)
+        own |= {"dash": _PRUNED} if trial.state == "PRUNED" else {}
+        points = [(float(axes.at(point)), getattr(point, field)) for point in trial.curve]
+        rows += [{"x": x, "y": y, **own} for x, y in cut(points, axes.scale)]
     return rows
 
 
@@ -134,103 +140,78 @@ def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
     return found
 
 
-def _line(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any, **style: Any) -> Any:
+def _line(axes: _Axes, rows: list[dict[str, Any]], **style: Any) -> Any:
     return (
-        sheet.chart(rows)
+        axes.sheet.chart(rows)
         .mark_line(invalid="break-paths-filter-domains", **style)
         .encode(
-            x=x,
-            y=y,
+            x=axes.x,
+            y=axes.y,
             detail="trial:N",
             color=plain("color"),
-            strokeDash=alt.StrokeDash("dash:N", scale=None),
+            strokeDash=dashed("dash"),
             description="trial:N",
         )
     )
 
 
-def _faint(
-    sheet: Sheet, trials: Sequence[TrialRow], by_tokens: bool, x: Any, y: Any, scale: Scale
-) -> Any:
+def _faint(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     opacity = 0.45 if len(trials) < 100 else 0.25
-    rows = _rows(trials, by_tokens, "validation_loss", scale)
-    return _line(sheet, rows, x, y, strokeWidth=1, opacity=opacity)
+    return _line(axes, _rows(axes, trials, "validation_loss"), strokeWidth=1, opacity=opacity)
 
 
-def _ends(
-    sheet: Sheet, trials: Sequence[TrialRow], by_tokens: bool, x: Any, y: Any, scale: Scale
-) -> Any:
+def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     """A tick where a trial was pruned, an x where its loss was no longer finite, an arrow where it
     ended above the axis."""
-    ticks, crosses, ends = [], [], []
+    ends: dict[str, list[dict[str, Any]]] = {"PRUNED": [], "FAIL": []}
     for trial in trials:
         known = [p for p in trial.curve if p.validation_loss is not None]
-        if not known:
-            continue
-        row = {
-            "x": _at(known[-1], by_tokens),
-            "y": known[-1].validation_loss,
-            "color": look(trial.strategy).color,
-            "trial": str(trial.number),
-        }
-        ends.append(row)
-        if trial.state == "PRUNED":
-            ticks.append(row)
-        elif trial.state == "FAIL":
-            crosses.append(row)
-    tick = (
-        sheet.chart(inside(ticks, scale))
-        .mark_tick(orient="vertical", thickness=1.5, size=9, opacity=0.9)
-        .encode(x=x, y=y, color=plain("color"), description="trial:N")
+        if known:
+            ends.setdefault(trial.state, []).append(_sign(axes, trial, known[-1]))
+    look_ = {"x": axes.x, "y": axes.y, "color": plain("color"), "description": "trial:N"}
+    ticks = axes.sheet.chart(inside(ends["PRUNED"], axes.scale)).mark_tick(
+        orient="vertical", thickness=1.5, size=9, opacity=0.9
     )
-    cross = (
-        sheet.chart(inside(crosses, scale))
-        .mark_point(filled=False, shape="M-1,-1L1,1M1,-1L-1,1", size=60, strokeWidth=1.75)
-        .encode(x=x, y=y, color=plain("color"), description="trial:N")
+    crosses = axes.sheet.chart(inside(ends["FAIL"], axes.scale)).mark_point(
+        filled=False, shape="M-1,-1L1,1M1,-1L-1,1", size=60, strokeWidth=1.75
     )
-    return tick + cross + arrows(sheet, ends, x, y, scale)
+    beyond = arrows(
+        axes.sheet, [row for of in ends.values() for row in of], axes.x, axes.y, axes.scale
+    )
+    return ticks.encode(**look_) + crosses.encode(**look_) + beyond
 
 
-def _best(
-    sheet: Sheet, trials: Sequence[TrialRow], by_tokens: bool, x: Any, y: Any, y_scale: Scale
-) -> Any:
+def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     """Thick lines with their training loss, their strategy's sign at each rung and a label each.
 
     Solid lines come first, so that a dashed one shows what lies under it.
     """
+    sheet, x, y, scale = axes.sheet, axes.x, axes.y, axes.scale
     trials = sorted(trials, key=lambda t: look(t.strategy).dash != (1, 0))
-    drawn = _rows(trials, by_tokens, "validation_loss", y_scale)
-    lines = _line(sheet, drawn, x, y, strokeWidth=2.5)
-    train = [row | {"dash": _TRAINING} for row in _rows(trials, by_tokens, "train_loss", y_scale)]
-    thin = _line(sheet, train, x, y, strokeWidth=1)
+    lines = _line(axes, _rows(axes, trials, "validation_loss"), strokeWidth=2.5)
+    train = [row | {"dash": _TRAINING} for row in _rows(axes, trials, "train_loss")]
+    thin = _line(axes, train, strokeWidth=1)
     signs = [
-        row
+        _sign(axes, trial, point)
         for trial in trials
         for point in trial.curve[:-1]
-        if (row := _sign(trial, point, by_tokens))["y"] is not None
+        if point.validation_loss is not None
     ]
     small = (
-        sheet.chart(inside(signs, y_scale))
+        sheet.chart(inside(signs, scale))
         .mark_point(filled=True, size=28, opacity=1, stroke=PAPER, strokeWidth=0.75)
         .encode(x=x, y=y, fill=alt.Fill("color:N", scale=None), shape=shaped("shape"))
     )
     ends = [
-        _sign(trial, trial.curve[-1], by_tokens)
-        | {"label": f"{words.short(trial.strategy)} #{trial.number}"}
+        _sign(axes, trial, trial.curve[-1], label=f"{words.short(trial.strategy)} #{trial.number}")
         for trial in trials
         if trial.curve[-1].validation_loss is not None
     ]
-    points = dots(sheet, inside(ends, y_scale), x, y, 60)
-    text = end_labels(sheet, ends, x, y_scale, _HEIGHT, dx=8, color=INK)
+    points = dots(sheet, inside(ends, scale), x, y, 60)
+    text = end_labels(sheet, ends, x, scale, _HEIGHT, dx=8, color=INK)
     return thin + lines + small + points + text
 
 
-def _sign(trial: TrialRow, point: CurvePoint, by_tokens: bool) -> dict[str, Any]:
-    style = look(trial.strategy)
-    return {
-        "x": _at(point, by_tokens),
-        "y": point.validation_loss,
-        "color": style.color,
-        "shape": style.shape,
-        "trial": str(trial.number),
-    }
+def _sign(axes: _Axes, trial: TrialRow, point: CurvePoint, **more: Any) -> dict[str, Any]:
+    at = {"x": axes.at(point), "y": point.validation_loss}
+    return row_of(trial.strategy, trial.number, **at, **more)

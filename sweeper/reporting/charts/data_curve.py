@@ -9,9 +9,19 @@ import altair as alt
 from sweeper.findings import words
 from sweeper.findings.record import DataNeed
 from sweeper.reporting.blocks import Drawing
-from sweeper.reporting.charts.draw import INK, PAPER, Sheet, end_labels, marks, plain, vertical_rule
+from sweeper.reporting.charts.draw import (
+    INK,
+    MUTED,
+    PAPER,
+    Sheet,
+    dashed,
+    end_labels,
+    marks,
+    plain,
+    row_of,
+    vertical_rule,
+)
 from sweeper.reporting.charts.scales import Scale, fit
-from sweeper.reporting.palette import look
 
 _WIDTH, _HEIGHT = 560, 300
 # What a bare label needs beside the last place of the curve, as a factor of the rows.
@@ -49,8 +59,7 @@ def data_chart(need: DataNeed, description: str) -> Drawing:
             x=x, y=alt.Y("low:Q", scale=y_scale.altair()), y2="high:Q", color=plain("color")
         )
         line = sheet.chart(found).mark_line(strokeWidth=2)
-        dash = alt.StrokeDash("dash:N", scale=None)
-        chart = chart + line.encode(x=x, y=y, color=plain("color"), strokeDash=dash)
+        chart = chart + line.encode(x=x, y=y, color=plain("color"), strokeDash=dashed("dash"))
     chart = chart + marks(sheet, points, x, y, size=46)
     ends = [found[-1] for found, _ in rows]
     chart = chart + end_labels(sheet, ends, x, y_scale, _HEIGHT, dx=8, color=INK)
@@ -69,16 +78,12 @@ def _rows(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The places of one curve's band, and its trainings."""
     curve = need.curves[place]
-    style = look(curve.strategy)
     second = place > 0
-    sign = {
-        "color": "var(--muted)" if second else style.color,
-        "fill": PAPER if second else style.color,
-        "shape": style.shape,
-        "dash": _DEFAULT_DASH if second else [1, 0],
-        "trial": str(curve.trial),
-        "label": f"{words.short(curve.strategy)} #{curve.trial}{', default' if second else ''}",
-    }
+    label = f"{words.short(curve.strategy)} #{curve.trial}{', default' if second else ''}"
+    sign = row_of(curve.strategy, curve.trial, label=label, dash=[1, 0])
+    sign["fill"] = sign["color"]
+    if second:
+        sign |= {"color": MUTED, "fill": PAPER, "dash": _DEFAULT_DASH}
     band = [
         {
             "x": one.rows,

@@ -12,6 +12,7 @@ import vl_convert
 from markupsafe import Markup
 
 from sweeper.findings import words
+from sweeper.findings.figures import Interval
 from sweeper.reporting.blocks import Drawing, LegendEntry
 from sweeper.reporting.charts.scales import Scale, dodge
 from sweeper.reporting.charts.svg import clean_svg
@@ -124,6 +125,19 @@ def drawn(drawing: Drawing) -> Markup:
         line = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise NotDrawn(line[:300]) from error
     return clean_svg(text, drawing.title, drawing.description)
+
+
+def row_of(strategy: str, trial: int | None, /, **fields: Any) -> dict[str, Any]:
+    """A row about one trial, in the look of its strategy."""
+    style = look(strategy)
+    told = {"color": style.color, "shape": style.shape, "dash": list(style.dash)}
+    return {**told, "trial": "" if trial is None else str(trial), **fields}
+
+
+def clipped_ends(interval: Interval, scale: Scale) -> dict[str, float]:
+    """``low`` and ``high`` of a row, cut to the ends of the axis."""
+    low, high = interval.ends
+    return {"low": scale.clip(low), "high": scale.clip(high)}
 
 
 def plain(field: str) -> Any:

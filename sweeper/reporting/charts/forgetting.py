@@ -9,7 +9,16 @@ import altair as alt
 
 from sweeper.findings.record import Forgetting, GeneralTask
 from sweeper.reporting.blocks import Drawing
-from sweeper.reporting.charts.draw import INK, PAPER, Sheet, plain, shaped, vertical_rule
+from sweeper.reporting.charts.draw import (
+    INK,
+    PAPER,
+    Sheet,
+    clipped_ends,
+    plain,
+    row_of,
+    shaped,
+    vertical_rule,
+)
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.palette import look
 
@@ -28,17 +37,8 @@ def dumbbell(tasks: Sequence[GeneralTask], description: str) -> Drawing | None:
     x = _axis(scale, "score, % (higher is better)")
     sheet, rows = Sheet(), []
     for task in scored:
-        style = look(task.strategy)
-        rows.append(
-            {
-                "task": task.task,
-                "base": 100 * task.base.value,
-                "tuned": 100 * task.tuned.value,
-                "color": style.color,
-                "shape": style.shape,
-                "trial": str(task.trial),
-            }
-        )
+        scores = {"base": 100 * task.base.value, "tuned": 100 * task.tuned.value}
+        rows.append(row_of(task.strategy, task.trial, task=task.task, **scores))
     y = _bands(padding=0.4)
     joined = (
         sheet.chart(rows)
@@ -75,8 +75,7 @@ def points_lost(measured: Forgetting, description: str) -> Drawing | None:
     limit = measured.limit_points
     reach = [0.0] + ([limit] if limit is not None else [])
     for task in measured.tasks:
-        found = task.forgetting
-        reach += [v for v in (found.low, found.value, found.high) if v is not None]
+        reach += task.forgetting.ends
     scale = fit(reach, log=False)
     most = max(len(group) for group in groups)
     height = len(names) * (_BAND + _LINE * (most - 1)) + 10
@@ -123,20 +122,17 @@ def points_lost(measured: Forgetting, description: str) -> Drawing | None:
 def _lost_row(
     task: GeneralTask, offset: float, scale: Scale, recommended: int | None
 ) -> dict[str, Any]:
-    style, found = look(task.strategy), task.forgetting
     marked = task.trial == recommended
-    return {
-        "task": task.task,
-        "offset": offset,
-        "lost": found.value,
-        "low": scale.clip(found.low if found.low is not None else found.value),
-        "high": scale.clip(found.high if found.high is not None else found.value),
-        "color": style.color,
-        "fill": style.color if marked else PAPER,
-        "shape": style.shape,
-        "size": 110 if marked else 50,
-        "trial": str(task.trial),
-    }
+    return row_of(
+        task.strategy,
+        task.trial,
+        task=task.task,
+        offset=offset,
+        lost=task.forgetting.value,
+        fill=look(task.strategy).color if marked else PAPER,
+        size=110 if marked else 50,
+        **clipped_ends(task.forgetting, scale),
+    )
 
 
 def _axis(scale: Scale, title: str) -> Any:

@@ -9,7 +9,7 @@ import altair as alt
 from sweeper.findings import words
 from sweeper.findings.record import Findings, ParameterFinding, TrialRow
 from sweeper.reporting.blocks import Drawing
-from sweeper.reporting.charts.draw import INK, MUTED, Sheet, arrows, clipped, dots, inside
+from sweeper.reporting.charts.draw import INK, MUTED, Sheet, arrows, clipped, dots, inside, row_of
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.palette import look
 
@@ -62,14 +62,8 @@ def _title(finding: ParameterFinding) -> str:
 
 
 def _mark(trial: TrialRow, finding: ParameterFinding, x: Any) -> dict[str, Any]:
-    return {
-        "x": x,
-        "y": trial.objective,
-        "color": look(trial.strategy).color,
-        "shape": look(trial.strategy).shape,
-        "best": trial.number == finding.best_trial,
-        "trial": str(trial.number),
-    }
+    best = trial.number == finding.best_trial
+    return row_of(trial.strategy, trial.number, x=x, y=trial.objective, best=best)
 
 
 def _scatter(
@@ -171,8 +165,8 @@ def importance_panel(findings: list[ParameterFinding], description: str) -> Draw
             "y": index,
             "zero": 0.0,
             "value": share.value,
-            "low": share.low if share.low is not None else share.value,
-            "high": share.high if share.high is not None else share.value,
+            "low": share.ends[0],
+            "high": share.ends[1],
         }
         for index, (name, share) in enumerate(known)
     ]

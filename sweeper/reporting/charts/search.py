@@ -18,16 +18,17 @@ from sweeper.reporting.charts.draw import (
     Sheet,
     arrows,
     clipped,
+    clipped_ends,
     dashed,
     dots,
     end_labels,
     inside,
     plain,
+    row_of,
     vertical_rule,
     whiskers,
 )
 from sweeper.reporting.charts.scales import Scale, fit, focus
-from sweeper.reporting.palette import look
 
 HEIGHT = 260
 _SLOPE_WIDTH = 300
@@ -49,7 +50,7 @@ def slope(findings: Findings, description: str) -> Drawing | None:
     if not gains:
         return None
     ends = [end for gain in gains for end in _ends(gain)]
-    scale = fit([value for end in ends for value in _reach(end[1])])
+    scale = fit([value for _, interval, _ in ends for value in interval.ends])
     sheet = Sheet()
     rows, marks, labels = _slope_rows(gains, scale)
     x = alt.X(
@@ -76,18 +77,9 @@ def slope(findings: Findings, description: str) -> Drawing | None:
 
 def _ends(gain: SearchGain) -> list[tuple[float, Interval, int | None]]:
     """(0 or 1, value, trial) of the default and of the best."""
-    found: list[tuple[float, Interval, int | None]] = []
-    if gain.default_value is not None:
-        default = gain.default_interval or Interval(value=gain.default_value)
-        found.append((0.0, default, gain.default_trial))
-    if gain.best_value is not None:
-        best = gain.best_interval or Interval(value=gain.best_value)
-        found.append((1.0, best, gain.best_trial))
-    return found
-
-
-def _reach(interval: Interval) -> list[float]:
-    return [v for v in (interval.low, interval.value, interval.high) if v is not None]
+    default, best = gain.default_interval, gain.best_interval
+    found = [(0.0, default, gain.default_trial), (1.0, best, gain.best_trial)]
+    return [(x, interval, trial) for x, interval, trial in found if interval is not None]
 
 
 def _slope_rows(
@@ -95,21 +87,11 @@ def _slope_rows(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     lines, marks, labels = [], [], []
     for index, gain in enumerate(gains):
-        style = look(gain.strategy)
         # Side by side, so that whiskers of several strategies do not lie on one another.
         shift = (index - (len(gains) - 1) / 2) * min(0.08, 0.32 / len(gains))
         for x, interval, trial in _ends(gain):
-            mark = {
-                "x": x + shift,
-                "y": interval.value,
-                "low": scale.clip(interval.low if interval.low is not None else interval.value),
-                "high": scale.clip(interval.high if interval.high is not None else interval.value),
-                "color": style.color,
-                "shape": style.shape,
-                "dash": list(style.dash),
-                "strategy": gain.strategy,
-                "trial": str(trial) if trial is not None else "",
-            }
+            at = {"x": x + shift, "y": interval.value, **clipped_ends(interval, scale)}
+            mark = row_of(gain.strategy, trial, strategy=gain.strategy, **at)
             marks.append(mark)
             lines.append({**mark, "trial": str(gain.best_trial)})
         label = f"{words.short(gain.strategy)} #{gain.best_trial}"
@@ -146,14 +128,8 @@ def progress(findings: Findings, description: str) -> Drawing | None:
         axis=alt.Axis(title="trial", grid=False, format="d", tickMinStep=1),
     )
     y = scale.y(title=value_title(findings))
-    points: list[dict[str, Any]] = [
-        {
-            "x": t.number,
-            "y": t.objective,
-            "color": look(t.strategy).color,
-            "shape": look(t.strategy).shape,
-            "trial": str(t.number),
-        }
+    points = [
+        row_of(t.strategy, t.number, x=t.number, y=t.objective)
         for t in sorted(done, key=lambda trial: trial.strategy)
     ]
     sheet = Sheet()

@@ -12,11 +12,14 @@ from sweeper.findings.verdict.forgetting import front_of
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts.draw import (
     MUTED,
+    PAPER,
     Sheet,
     arrows,
     clipped,
+    clipped_ends,
     inside,
     marks,
+    row_of,
     vertical_rule,
     whiskers,
 )
@@ -91,34 +94,23 @@ def cost_scale(findings: Findings) -> Scale:
 
 def _all_values(findings: Findings) -> list[float]:
     values = [t.objective for t in findings.trials if t.objective is not None]
-    ends = [s.best_interval for s in findings.strategies if s.best_interval is not None]
-    low = [end.low for end in ends if end.low is not None]
-    high = [end.high for end in ends if end.high is not None]
-    return [*values, *low, *high]
+    intervals = [s.best_interval for s in findings.strategies if s.best_interval is not None]
+    return [*values, *(end for interval in intervals for end in interval.ends)]
 
 
 def _row(
-    trial: TrialRow,
-    cost: Cost,
-    on_front: bool,
-    best: dict[int, Interval | None],
-    scale: Scale,
+    trial: TrialRow, cost: Cost, on_front: bool, best: dict[int, Interval | None], scale: Scale
 ) -> dict[str, Any]:
-    style, interval = look(trial.strategy), best.get(trial.number)
     value = trial.objective or 0.0
-    low = interval.low if interval and interval.low is not None else value
-    high = interval.high if interval and interval.high is not None else value
-    return {
-        "x": cost.values[trial.number],
-        "y": value,
-        "low": scale.clip(low),
-        "high": scale.clip(high),
-        "best": trial.number in best,
-        "color": style.color,
-        "fill": style.color if on_front else "var(--paper)",
-        "shape": style.shape,
-        "trial": str(trial.number),
-    }
+    return row_of(
+        trial.strategy,
+        trial.number,
+        x=cost.values[trial.number],
+        y=value,
+        best=trial.number in best,
+        fill=look(trial.strategy).color if on_front else PAPER,
+        **clipped_ends(best.get(trial.number) or Interval(value=value), scale),
+    )
 
 
 def _front(sheet: Sheet, rows: list[dict[str, Any]], front: list[int], x: Any, y: Any) -> Any:

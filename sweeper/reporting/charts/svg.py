@@ -1,13 +1,13 @@
 """Makes the SVG that Vega draws smaller, and prepares it for a page.
 
 Empty groups, repeated roles and fonts go; coordinates keep one decimal, and lines are written as
-steps instead of places; a mark's description, which
-holds a trial number, becomes ``data-trial``; what neighbours share is said once for all of them.
+steps instead of places; a mark's description, which holds a trial number, becomes ``data-trial``;
+what neighbours share is said once for all of them.
 What is left has no style attribute, no id and no address, so that a strict content policy lets it
 be.
 
-The page of 500 trials with 50 points each holds 753 KB. Without shared styles, circles, symbols in
-their places and relative steps it holds 1,061 KB, with a bound of 1,000 KB (test_browser.py).
+The page of 500 trials with 50 points each holds 866 KB, with a bound of 1,000 KB
+(test_browser.py). Without relative steps it holds 955 KB.
 """
 
 from __future__ import annotations
@@ -55,9 +55,6 @@ _FLOAT = re.compile(r"-?\d*\.\d+(?:e[-+]?\d+)?")
 _NUMBER = r"-?[\d.]+(?:e-?\d+)?"
 _POINT = re.compile(rf"([ML])({_NUMBER}),({_NUMBER})")
 _POLYLINE = re.compile(rf"(?:[ML]{_NUMBER},{_NUMBER})+Z?")
-_CIRCLE = re.compile(rf"M({_NUMBER}),0A\1,\1,0,1,1,-\1,0A\1,\1,0,1,1,\1,0")
-_STEPS = re.compile(rf"M({_NUMBER}),({_NUMBER})((?:[hv]{_NUMBER})+)Z")
-_TRANSLATE = re.compile(rf"translate\(({_NUMBER}),({_NUMBER})\)")
 
 
 @dataclass
@@ -98,8 +95,6 @@ def _simplified(element: ElementTree.Element, group: str) -> list[_Node]:
         inner = role if "role-" in role else group
         node = _Node(tag, _attributes(child, inner), text=child.text or "" if tag == "text" else "")
         node.children = _simplified(child, inner)
-        if "r" in node.attributes:
-            node.tag = "circle"
         if tag == "g" and not node.attributes:
             found += node.children
         elif _draws(node, child):
@@ -131,14 +126,8 @@ def _attributes(element: ElementTree.Element, group: str) -> dict[str, str]:
         if name == "stroke-dasharray" and short in ("1,0", ""):
             continue
         found[name] = short
-    if round_ := _circle(element.get("d", ""), element.get("transform", "")):
-        del found["d"], found["transform"]
-        return found | round_
     if "d" in found:
-        symbol = _placed(found["d"], element.get("transform", ""))
-        if symbol is not None:
-            found.pop("transform", None)
-        found["d"] = symbol or _shortened(found["d"])
+        found["d"] = _shortened(found["d"])
     return found
 
 
@@ -198,46 +187,11 @@ def _shortened(path: str) -> str:
     >>> _shortened("M0,10L10.04,12.5L20,11")
     'M0,10l10,2.5l10-1.5'
     """
-    if _POLYLINE.fullmatch(path):
-        return _polyline(path, 0.0, 0.0)
-    return _decimals(path)
-
-
-def _circle(path: str, transform: str) -> dict[str, str] | None:
-    """Centre and radius of a round symbol; None if it is no circle.
-
-    >>> _circle("M2.5,0A2.5,2.5,0,1,1,-2.5,0A2.5,2.5,0,1,1,2.5,0", "translate(10,20)")
-    {'cx': '10', 'cy': '20', 'r': '2.5'}
-    """
-    at, round_ = _TRANSLATE.fullmatch(transform), _CIRCLE.fullmatch(path)
-    if at is None or round_ is None:
-        return None
-    x, y, radius = float(at[1]), float(at[2]), float(round_[1])
-    return {"cx": _tenth(x), "cy": _tenth(y), "r": _tenth(radius)}
-
-
-def _placed(path: str, transform: str) -> str | None:
-    """A symbol drawn where its transform puts it, without the transform; None if it is no symbol.
-
-    >>> _placed("M-3,-3h6v6h-6Z", "translate(10,20)")
-    'M7,17h6v6h-6Z'
-    """
-    at = _TRANSLATE.fullmatch(transform)
-    if at is None:
-        return None
-    x, y = float(at[1]), float(at[2])
-    if steps := _STEPS.fullmatch(path):
-        start = f"M{_tenth(x + float(steps[1]))},{_tenth(y + float(steps[2]))}"
-        return f"{start}{_decimals(steps[3])}Z"
-    if _POLYLINE.fullmatch(path):
-        return _polyline(path, x, y)
-    return None
-
-
-def _polyline(path: str, x: float, y: float) -> str:
+    if not _POLYLINE.fullmatch(path):
+        return _decimals(path)
     parts, at = [], (0, 0)
     for command, across, down in _POINT.findall(path):
-        point = (round((float(across) + x) * 10), round((float(down) + y) * 10))
+        point = (round(float(across) * 10), round(float(down) * 10))
         if command == "M":
             parts.append(f"M{_tenth(point[0] / 10)},{_tenth(point[1] / 10)}")
         else:

@@ -10,7 +10,6 @@ from sweeper.reporting.blocks import (
     Cell,
     Column,
     Empty,
-    Note,
     Notes,
     Section,
     Table,
@@ -72,7 +71,7 @@ def limits_section(report: Report) -> Section:
     limits = report.findings.limits
     block: Block
     if limits:
-        block = Notes(tuple(Note(f"limit-{x.id}", x.text, x.action) for x in limits))
+        block = Notes(limits)
     else:
         block = Empty("no-limits", "None of the limits that sweeper checks for applies here.")
     return Section("limits", "Limits", "How far to trust it?", (block,))

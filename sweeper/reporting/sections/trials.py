@@ -8,16 +8,15 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
 from sweeper.findings.record import TrialRow
-from sweeper.findings.verdict.limitations import LOST_SHARE
 from sweeper.reporting.blocks import (
     Block,
-    Bullets,
     Cell,
     Column,
     Empty,
     Number,
     Section,
     Table,
+    Text,
     placed,
 )
 from sweeper.reporting.document import Report
@@ -152,7 +151,7 @@ def failures_section(report: Report) -> Section:
     failed = [(at, trial) for at, trial in placed_trials if trial.state == "FAIL"]
     blocks: list[Block] = []
     if failed:
-        blocks += [Bullets((_most_common(failed), *_lost(report))), _failures(failed)]
+        blocks += [Text((_most_common(failed),)), _failures(failed)]
     elif report.findings.trials:
         blocks.append(Empty("none-failed", "No trial failed."))
     else:
@@ -169,19 +168,6 @@ def _most_common(failed: list[tuple[str, TrialRow]]) -> str:
 
 def _kind(trial: TrialRow) -> str:
     return trial.failure.kind if trial.failure else "error"
-
-
-def _lost(report: Report) -> tuple[str, ...]:
-    told = []
-    for summary in report.findings.strategies:
-        count = summary.complete + summary.pruned + summary.failed
-        if count and summary.failed > LOST_SHARE * count:
-            name = words.short(summary.strategy)
-            told.append(
-                f"Warning: {summary.failed} of {words.plural(count, 'trial')} of {name} failed; "
-                "the others may not be typical."
-            )
-    return tuple(told)
 
 
 def _failures(failed: list[tuple[str, TrialRow]]) -> Table:
