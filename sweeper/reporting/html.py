@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from sweeper import resources
 from sweeper.findings.record import RATINGS_FORMAT
-from sweeper.reporting.blocks import Cell, Column, Drawing, Page
+from sweeper.reporting.blocks import Cell, Column, Page
 from sweeper.reporting.charts.draw import drawn
 from sweeper.visible import shortened, visible
 

@@ -21,7 +21,6 @@ Losses = NDArray[np.float64]
 # Costs that differ by no more than this share are alike: the seeds of one configuration took times
 # that differed by 16% in the median and by 37% in nine of ten of 30 recorded trials.
 ALIKE_MEMORY, ALIKE_SECONDS = 0.1, 0.35
-BOOTSTRAP_DRAWS = 2000
 
 
 def choose(
@@ -105,7 +104,7 @@ def order(contenders: Sequence[Contender]) -> list[Contender]:
     return sorted(contenders, key=lambda contender: (contender.loss, contender.trial))
 
 
-def recommend(contenders: Sequence[Contender], seed: int, limit: float | None = None) -> int | None:
+def recommend(contenders: Sequence[Contender], limit: float | None = None) -> int | None:
     """The finalist that is cheapest to train of those close to the best.
 
     Of those that cost about the same it is the one with the lowest loss. A trial that was chosen
@@ -120,7 +119,7 @@ def recommend(contenders: Sequence[Contender], seed: int, limit: float | None = 
     if not kept:
         return min(contenders, key=lambda one: (one.forgetting_points or 0.0, one.trial)).trial
     best, *others = order(kept)
-    others = [one for one in others if not one.tests_rule and not told_apart(best, one, seed, kept)]
+    others = [one for one in others if not one.tests_rule and not told_apart(best, one, kept)]
     top = [best, *others]
     return top[min(cheapest([(one.memory_gib, one.seconds) for one in top]))].trial
 
@@ -136,37 +135,31 @@ def cheapest(costs: Sequence[tuple[float, float]]) -> list[int]:
     return [place for place, (used, one) in enumerate(costs) if used <= memory and one <= seconds]
 
 
-def told_apart(
-    better: Contender, worse: Contender, seed: int, among: Sequence[Contender] = ()
-) -> bool:
+def told_apart(better: Contender, worse: Contender, among: Sequence[Contender] = ()) -> bool:
     """Whether the data say that ``worse`` has the higher loss, at 95% confidence.
 
-    The items are the same for both, so their share of the doubt is a bootstrap of the paired
-    differences; the share of the seeds is added, and Student's t taken at the degrees of freedom
-    of both together (Welch 1947, Satterthwaite 1946), since a bootstrap over three seeds covers
-    far less than it says. Seeds that hardly differ thus cost no certainty.
+    The items are the same for both, so their share of the doubt is that of the paired differences;
+    the share of the seeds is added, and Student's t taken at the degrees of freedom of both
+    together. Seeds that hardly differ thus cost no certainty.
 
     Args:
         among: All finalists, of which each tells how much trainings of the others vary.
     """
     difference = worse.loss - better.loss
-    items = _item_part(better.items, worse.items, seed)
+    items = _item_part(better.items, worse.items)
     doubt = added([*items, _seed_part(better, worse, among)])
     if doubt.variance == 0.0:
         return difference > 0.0
     return difference > t_quantile(doubt.freedom) * math.sqrt(doubt.variance)
 
 
-def _item_part(first: Losses, second: Losses, seed: int) -> list[SeedSpread]:
+def _item_part(first: Losses, second: Losses) -> list[SeedSpread]:
     """Variance of the mean difference by the choice of items, with its degrees of freedom."""
     if first.size == 0 or second.size == 0 or first.shape[1] != second.shape[1]:
         return []
     differences = second.mean(axis=0) - first.mean(axis=0)
-    if len(differences) < 2:
-        return []
-    generator = np.random.default_rng(seed)
-    draws = generator.integers(0, len(differences), size=(BOOTSTRAP_DRAWS, len(differences)))
-    return [SeedSpread(float(differences[draws].mean(axis=1).var()), len(differences) - 1)]
+    count = len(differences)
+    return [SeedSpread(float(differences.var()) / count, count - 1)] if count > 1 else []
 
 
 def _seed_part(first: Contender, second: Contender, among: Sequence[Contender]) -> SeedSpread:

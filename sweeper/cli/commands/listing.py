@@ -77,16 +77,16 @@ def _status(findings: Findings) -> str:
 
 
 def _score(findings: Findings) -> str:
-    """The headline figure of what is recommended, with its interval: ``accuracy 91.1% (...)``."""
+    """The headline figure on the test split of what is recommended, with its interval."""
     from sweeper.findings import words
 
     told, metric = findings.verdict, findings.metric
-    if told.recommended_baseline:
-        score = told.baseline_score
-    else:
-        scored = (one.score for one in findings.tested if one.trial == told.recommended_trial)
-        score = next(scored, None) if told.recommended_trial is not None else None
-    return f"{metric.title} {words.score_with_interval(score, metric)}" if score else ""
+    wanted = told.recommended_baseline or f"trial-{told.recommended_trial}"
+    model = next((one for one in findings.tested if one.name == wanted), None)
+    if model is None:
+        return ""
+    whose = f" ({model.title})" if told.recommended_baseline else ""
+    return f"test {metric.title} {words.score_with_interval(model.score, metric)}{whose}"
 
 
 def _mark_abandoned(rows: list[dict[str, str]], runs: list[RunFolder]) -> None:

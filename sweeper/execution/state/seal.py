@@ -80,7 +80,7 @@ def open_seal(
     usual = "accuracy" if classification else "loss"
     seal = TestSeal(
         order=tuple(one.trial for one in order(contenders)),
-        recommended=recommend(contenders, plan.seed, limit),
+        recommended=recommend(contenders, limit),
         opened_at=now(),
         headline_metric=usual if objective.is_loss else objective.metric,
         higher_is_better=classification if objective.is_loss else objective.higher_is_better,

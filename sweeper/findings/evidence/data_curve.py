@@ -247,7 +247,7 @@ def _sentences(curves: Sequence[DataCurve], rows: int, metric: Metric) -> Iterat
 
 
 def _brings(curve: DataCurve, role: str, metric: Metric) -> str:
-    """The gain in words: ``would bring the winner (trial 3, LoRA) 1.2 points of accuracy``."""
+    """The gain in words: ``would bring the winner (trial 3, LoRA) 1.2 points of ...``."""
     who = f"{role} (trial {curve.trial}, {words.short(curve.strategy)})"
     low, high = curve.twice.low or 0.0, curve.twice.high or 0.0
     ends = f"90% interval {_number(low, metric)} to {_number(high, metric)}"
@@ -258,7 +258,9 @@ def _brings(curve: DataCurve, role: str, metric: Metric) -> str:
 
 
 def _amount(gain: float, metric: Metric) -> str:
-    what = f"points of {metric.title}" if metric.unit == "points" else f"{metric.unit} less loss"
+    what = f"{metric.unit} less validation loss"
+    if metric.unit == "points":
+        what = f"points of {words.on_validation(metric)}"
     return f"{_number(gain, metric)} {what}"
 
 

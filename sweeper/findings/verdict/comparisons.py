@@ -101,7 +101,7 @@ def _in_loss(
     if not run.plan.objective.is_loss:  # the user has said what counts
         return None
     losses, name = test_losses(run), trial_name(chosen.trial)
-    estimates = _estimates(losses, [name, *rivals], [baseline.name])
+    estimates = pair_estimates(losses, [name, *rivals], [baseline.name])
     if (name, baseline.name) not in estimates:
         return None
     asked = [c.adjusted_p for c in compared if c.second == baseline.name and c.adjusted_p]
@@ -179,7 +179,7 @@ def _compare(
     if chosen is None:
         return ()
     first = trial_name(chosen.trial)
-    estimates = _estimates(tests.by_name, [first, *rivals], names)
+    estimates = pair_estimates(tests.by_name, [first, *rivals], names)
     adjusted = holm([estimate.p for estimate in estimates.values()])
     smallest = margin(run.plan.facts.aim.margin_points)
     return tuple(
@@ -189,7 +189,7 @@ def _compare(
     )
 
 
-def _estimates(
+def pair_estimates(
     scores: Mapping[str, Scores], firsts: Sequence[str], seconds: Sequence[str]
 ) -> dict[tuple[str, str], Estimate]:
     """The difference of every pair that scored the same items, by the names of the pair."""

@@ -126,7 +126,9 @@ def _pays(run: RunFiles, contest: Contest) -> str:
     _, _, title, nearest = min(compared, key=lambda one: one[:2])
     gap = words.difference(nearest.difference, contest.metric)
     told = "" if nearest.outcome == "better" else f" ({_outcome(run, nearest)})"
-    return f" Fine-tuning pays: {gap} against {title}, the nearest baseline{told}."
+    return (
+        f" Fine-tuning pays on the test split: {gap} against {title}, the nearest baseline{told}."
+    )
 
 
 def _pays_in_loss(run: RunFiles, contest: Contest, baseline: BaselineResult) -> str:
@@ -210,7 +212,8 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
         if comparison is None:
             continue
         line = (
-            f"Against {role}: trial {chosen.trial} − {model_title(run, comparison.second)} = "
+            f"Test {contest.metric.title} against {role}: "
+            f"trial {chosen.trial} − {model_title(run, comparison.second)} = "
             f"{words.difference(comparison.difference, contest.metric)}: "
             f"{_outcome(run, comparison)}"
         )

@@ -243,9 +243,18 @@ def _comparisons(report: Report) -> Table:
         placed(findings.verdict.comparisons, "/findings/verdict/comparisons"),
         note="Better: the interval excludes 0, also after Holm's correction, and the difference "
         f"is at least {margin}. Equivalent: the whole interval is within that margin. Within "
-        "noise: none of these. Intervals: bootstrap over paired items, and a t interval over "
-        "seeds.",
+        f"noise: none of these. {_width(findings.verdict.comparisons)}",
     )
+
+
+def _width(comparisons: tuple[Comparison, ...]) -> str:
+    """Where the width of the intervals comes from."""
+    shares = [one.seed_share for one in comparisons if one.seed_share]
+    told = "An interval is wide because few test items were scored, or because seeds differ"
+    if not shares:
+        return f"{told}; of seeds nothing is known here."
+    ends = " to ".join(dict.fromkeys(words.share(end(shares)) for end in (min, max)))
+    return f"{told}; here seeds make up {ends} of its variance."
 
 
 def _gap(comparison: Comparison, metric: Metric) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from sweeper.execution.state.status import Status
+from sweeper.findings.record import Findings
 
 pytestmark = pytest.mark.usefixtures("without_charts")
 
@@ -29,7 +30,8 @@ def test_each_run_has_a_line_and_a_damaged_one_hides_no_other(sweeper, make_run)
     assert rows["done"]["status"] == "complete"
     assert rows["done"]["trials"] == "6/6"
     assert rows["done"]["verdict"]
-    assert re.fullmatch(r"accuracy \d+\.\d% \(95% CI \d+\.\d to \d+\.\d\)", rows["done"]["score"])
+    score = r"test accuracy \d+\.\d% \(95% CI \d+\.\d to \d+\.\d\)"
+    assert re.fullmatch(score, rows["done"]["score"])
     assert rows["planned"] == {
         "name": "planned", "status": "planned", "trials": "0", "score": "", "verdict": "",
     }  # fmt: skip
@@ -51,6 +53,17 @@ def test_what_failed_of_a_run_that_ended_is_told(sweeper, make_run):
     rows = {row["name"]: row["status"] for row in json.loads(sweeper("list", "--json").out)}
     assert rows == {"some": "complete, 1 failed", "none": "failed"}
     assert f"warning: {warning}" in sweeper("show", "none").out
+
+
+def test_the_score_of_a_baseline_names_it(sweeper, make_run):
+    run = make_run(name="done", trials=6)
+    assert sweeper("report", "done").code == 0
+    found = Findings.read(run.findings)
+    chosen = {"recommended_baseline": found.tested[-1].name}
+    told = found.verdict.model_copy(update=chosen)
+    found.model_copy(update={"verdict": told}).write(run.findings)
+    shown = json.loads(sweeper("list", "--json").out)[0]["score"]
+    assert re.fullmatch(rf"test accuracy .*\) \({re.escape(found.tested[-1].title)}\)", shown)
 
 
 def test_a_run_that_nobody_runs_any_more_is_interrupted(sweeper, make_run):

@@ -50,7 +50,9 @@ def test_a_clear_winner_is_recommended(contest):
     assert verdict.recommended_trial == seal.order[0]
     assert verdict.fine_tuning_needed is True
     assert "better than the rest of 3 finalists" in verdict.sentence
-    assert re.search(r"Fine-tuning pays: \+\d+\.\d points \(CI .+\) against ", verdict.sentence)
+    assert re.search(
+        r"Fine-tuning pays on the test split: \+\d+\.\d points \(CI .+\) against ", verdict.sentence
+    )
     assert "95.1% (95% CI 9" in verdict.sentence
 
 
