@@ -60,12 +60,34 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
         for kind in chosen:
             if kind.missing(data):
                 continue
-            faults = kind.find(data)
+            faults = _own(kind, kind.find(data), chosen, data, changes)
             mended = kind.mend(data, faults) if faults else {}
             data = _applied(data, kind, faults, mended, changes)
         if len(changes) == before:
             break
     return Fixed(data, tuple(changes))
+
+
+def _own(
+    kind: Kind,
+    faults: list[Fault],
+    chosen: Sequence[Kind],
+    data: DataRows,
+    changes: Sequence[ListedChange],
+) -> list[Fault]:
+    """The faults without those that a kind mends, or has mended, instead of this one."""
+    others = [one for one in chosen if one.instead_of == kind.name]
+    if not others:
+        return faults
+    names = {one.name for one in others}
+    done = {(one.path, one.line) for one in changes if one.remedy in names}
+    theirs = {fault.place for one in others for fault in one.find(data)}
+    return [
+        fault
+        for fault in faults
+        if fault.place not in theirs
+        and (data.rows[fault.place].path, data.rows[fault.place].line) not in done
+    ]
 
 
 def applied(data: DataRows, changes: Iterable[ListedChange]) -> DataRows:
@@ -100,7 +122,8 @@ def _applied(
             continue
         new = mended[place]
         if new is None:
-            changes.append(_change(row, kind, "removed", said.get(place, ""), row.fields, {}))
+            held = row.fields if row.readable else {"unreadable": row.raw}
+            changes.append(_change(row, kind, "removed", said.get(place, ""), held, {}))
             continue
         rows.append(new)
         different = [name for name in new.fields if new.fields[name] != row.fields.get(name)]
