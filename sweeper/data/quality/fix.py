@@ -58,36 +58,22 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
     for _ in range(MOST_ROUNDS):
         before = len(changes)
         for kind in chosen:
-            if kind.missing(data):
+            # What is mended in another way is left to that until it has no more to do.
+            others = {one.name for one in chosen if one.instead_of == kind.name}
+            if kind.missing(data) or any(one.remedy in others for one in changes[before:]):
                 continue
-            faults = _own(kind, kind.find(data), chosen, data, changes)
+            done = {(one.path, one.line) for one in changes if one.remedy in others}
+            faults = [
+                fault
+                for fault in kind.find(data)
+                if not done
+                or (data.rows[fault.place].path, data.rows[fault.place].line) not in done
+            ]
             mended = kind.mend(data, faults) if faults else {}
             data = _applied(data, kind, faults, mended, changes)
         if len(changes) == before:
             break
     return Fixed(data, tuple(changes))
-
-
-def _own(
-    kind: Kind,
-    faults: list[Fault],
-    chosen: Sequence[Kind],
-    data: DataRows,
-    changes: Sequence[ListedChange],
-) -> list[Fault]:
-    """The faults without those that a kind mends, or has mended, instead of this one."""
-    others = [one for one in chosen if one.instead_of == kind.name]
-    if not others:
-        return faults
-    names = {one.name for one in others}
-    done = {(one.path, one.line) for one in changes if one.remedy in names}
-    theirs = {fault.place for one in others for fault in one.find(data)}
-    return [
-        fault
-        for fault in faults
-        if fault.place not in theirs
-        and (data.rows[fault.place].path, data.rows[fault.place].line) not in done
-    ]
 
 
 def applied(data: DataRows, changes: Iterable[ListedChange]) -> DataRows:
