@@ -30,6 +30,7 @@ from sweeper.data.contents import (
     MOST_LINE_BYTES,
     Opened,
     line_too_long,
+    many_rows,
     packed,
     part_of,
 )
@@ -364,6 +365,7 @@ def _chunks(opened: _Binary, file: _TextFile) -> Iterator[bytes]:
     yield from told(parts, f"copying {file.name}", file.path.stat().st_size, done)
 
 
+@many_rows()
 def _indexed(file: _TextFile) -> RowTable | None:
     how, scan = file.scan()
     if scan is None:
