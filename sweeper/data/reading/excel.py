@@ -46,7 +46,7 @@ def first_sheet(source: Path | io.BytesIO, name: str) -> tuple[RowTable, Iterato
         if not filled:
             return RowTable(name, ()), iter(())
         lines = _lines(book[filled[0]])
-        above, head = titles_and_table(list(islice(lines, LOOKED_AT)))
+        titles, head = titles_and_table(list(islice(lines, LOOKED_AT)))
     (line, names), *first = head
     columns = unique_names([str(cell).strip() if cell is not None else "" for cell in names])
     others = ", ".join(filled[1:])
@@ -56,8 +56,7 @@ def first_sheet(source: Path | io.BytesIO, name: str) -> tuple[RowTable, Iterato
     table = RowTable(
         name,
         (),
-        how=(f"the sheet {filled[0]!r}, names in line {line}",),
-        broken=tuple(above),
+        how=(f"the sheet {filled[0]!r}, names in line {line}{titles}",),
         cautions=(caution,) if others else (),
     )
     return table, _rows(chain(first, lines), columns, name)

@@ -11,7 +11,7 @@ from typing import Any
 from sweeper.data.contents import MOST_LINE_BYTES
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.problems import Problems, listing
-from sweeper.data.table import Numbered, RowTable
+from sweeper.data.table import Broken, Numbered, RowTable
 from sweeper.errors import DataError
 from sweeper.jsontext import value_of
 
@@ -33,7 +33,7 @@ def read_json(text: str, name: str, suffix: str, key: str = "") -> RowTable:
     tables = lists_in(text, name)
     table = tables[key or the_rows(tables, name)]
     problems = Problems()
-    for number, reason in table.broken:
+    for number, reason, _ in table.broken:
         problems.add(reason, where=f"{name}:{number}", fix=_FILE_FIX)
     refuse_most(len(table.rows), table.broken, problems)
     return table
@@ -151,13 +151,13 @@ def _questions(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _scanned(text: str, name: str) -> dict[str, RowTable]:
     rows: dict[str, list[Numbered]] = {"": []}
-    broken: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    broken: dict[str, list[Broken]] = defaultdict(list)
     stream = JsonStream([text])
-    for key, number, _, row in stream.elements():
+    for key, number, raw, row in stream.elements():
         if isinstance(row, Mapping):
             rows.setdefault(key, []).append((number, row))
         else:
-            broken[key].append((number, row))
+            broken[key].append(Broken(number, row, raw))
     return {
         key: RowTable(name, tuple(part), stream.how(key), {}, (), (*broken[key],), stream.cautions)
         for key, part in rows.items()
@@ -247,8 +247,10 @@ class JsonStream:
             try:
                 value, text = self._value()
             except (ValueError, RecursionError):
-                yield key, self._number, "", _BROKEN
+                held, start = self._text, self._at
                 self._resume()
+                end = self._at if self._text is held else len(held)
+                yield key, self._number, held[start:end].rstrip(" \t\r\n,"), _BROKEN
                 continue
             yield key, self._number, text, value if isinstance(value, Mapping) else _NO_OBJECT
         self._at += len(mark)
@@ -335,7 +337,7 @@ class JsonStream:
 
 def _lines(text: str, name: str, suffix: str) -> RowTable:
     problems = Problems()
-    broken: list[tuple[int, str]] = []
+    broken: list[Broken] = []
     # Not splitlines(): U+2028 and its like may stand unescaped inside a JSON string.
     rows = tuple(objects(text.split("\n"), name, problems, broken))
     refuse_most(len(rows), broken, problems)
@@ -344,7 +346,7 @@ def _lines(text: str, name: str, suffix: str) -> RowTable:
 
 
 def objects(
-    lines: Iterable[str], name: str, problems: Problems, broken: list[tuple[int, str]]
+    lines: Iterable[str], name: str, problems: Problems, broken: list[Broken]
 ) -> Iterator[Numbered]:
     """The objects of JSON Lines with their line numbers; notes the lines that hold none."""
     for number, line in enumerate(lines, start=1):
@@ -353,17 +355,17 @@ def objects(
         try:
             row = value_of(line)
         except ValueError as error:
-            broken.append((number, _BROKEN))
+            broken.append(Broken(number, _BROKEN, line.rstrip("\r\n")))
             problems.add(_broken(error), where=f"{name}:{number}", fix=_LINE_FIX)
             continue
         if isinstance(row, dict):
             yield number, row
         else:
-            broken.append((number, _NO_OBJECT))
+            broken.append(Broken(number, _NO_OBJECT, line.rstrip("\r\n")))
             problems.add(_not_an_object(row), where=f"{name}:{number}", fix=_LINE_FIX)
 
 
-def refuse_most(kept: int, broken: Sequence[tuple[int, str]], problems: Problems) -> None:
+def refuse_most(kept: int, broken: Sequence[Broken], problems: Problems) -> None:
     """Refuse a file of which more rows are broken than can be read.
 
     Raises:

@@ -30,6 +30,7 @@ from sweeper.data.contents import (
     MOST_LINE_BYTES,
     Opened,
     line_too_long,
+    many_rows,
     packed,
     part_of,
 )
@@ -54,7 +55,7 @@ from sweeper.data.reading.jsonrows import (
     refuse_most,
     the_rows,
 )
-from sweeper.data.table import MOST_COLUMNS, Numbered, RowTable, Stored, too_many_columns
+from sweeper.data.table import MOST_COLUMNS, Broken, Numbered, RowTable, Stored, too_many_columns
 from sweeper.jsontext import value_of
 from sweeper.progress import told
 
@@ -71,9 +72,11 @@ _EXCEL = ".xlsx"
 _BINARY = (*BINARY, _EXCEL)
 _SUFFIXES = (".jsonl", ".ndjson", ".json", *_DELIMITED, *_BINARY)
 _INDEX = "index.json"
+_SHOWN = 200
+"""Characters that are kept of a row that cannot be read."""
 
 _Binary = BinaryIO | gzip.GzipFile | io.BytesIO
-Scan = Callable[[Iterable[str], str, Problems, list[tuple[int, str]]], Iterator[Numbered]]
+Scan = Callable[[Iterable[str], str, Problems, list[Broken]], Iterator[Numbered]]
 """Rows with the numbers of their lines; the broken ones are noted."""
 
 
@@ -259,7 +262,7 @@ def _copies(file: _TextFile) -> dict[str, _TextFile]:
             file.name,
             (),
             how=tuple(how),
-            broken=tuple((line, reason) for line, reason in broken),
+            broken=tuple(Broken(*one) for one in broken),
             cautions=(*before, *cautions),
         )
         path = folder / f"{number}{suffix}"
@@ -291,19 +294,21 @@ def _copy(file: _TextFile, folder: Path) -> None:
     (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-_Index = list[tuple[str, Sequence[tuple[int, str]], str, Sequence[str], Sequence[str]]]
+_Index = list[tuple[str, Sequence[Broken], str, Sequence[str], Sequence[str]]]
 """Of each copy the key, broken rows, suffix, how its original was read, and cautions."""
 
 
 def _copy_lists(file: _TextFile, folder: Path) -> _Index:
-    broken: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    broken: dict[str, list[Broken]] = defaultdict(_Clipped)
     writers: dict[str, _LineWriter] = {}
     with ExitStack() as stack, file.opened() as opened:
         # As Latin-1, each byte is a character: the lines of the copy tell their encoding.
         stream = JsonStream(chunk.decode("latin-1") for chunk in _chunks(opened, file))
         for key, line, text, row in stream.elements():
             if isinstance(row, str):
-                broken[key].append((line, row))
+                broken[key].append(
+                    Broken(line, row, text.encode("latin-1").decode(errors="replace"))
+                )
                 continue
             if "paragraphs" in row:  # whose questions are rows, which are not copied
                 return []
@@ -321,6 +326,13 @@ def _copy_lists(file: _TextFile, folder: Path) -> _Index:
         )
         for key in writers
     ]
+
+
+class _Clipped(list[Broken]):
+    """Rows that cannot be read, with the beginnings of their texts."""
+
+    def append(self, one: Broken) -> None:
+        super().append(one._replace(text=one.text[:_SHOWN]))
 
 
 class _LineWriter:
@@ -353,17 +365,19 @@ def _chunks(opened: _Binary, file: _TextFile) -> Iterator[bytes]:
     yield from told(parts, f"copying {file.name}", file.path.stat().st_size, done)
 
 
+@many_rows()
 def _indexed(file: _TextFile) -> RowTable | None:
     how, scan = file.scan()
     if scan is None:
         return None
     problems = Problems()
     cautions: tuple[str, ...] = ()
-    broken: list[tuple[int, str]] = []
+    broken = _Clipped()
     if file.original is not None:
-        how, broken = file.original.how or how, [*file.original.broken]
+        how = file.original.how or how
+        broken.extend(file.original.broken)
         cautions = file.original.cautions
-        for number, reason in broken:
+        for number, reason, _ in broken:
             problems.add(reason, where=f"{file.name}:{number}")
     starts, numbers = array("Q"), array("I")
     columns: dict[str, None] = {}
@@ -399,6 +413,8 @@ def _indexed(file: _TextFile) -> RowTable | None:
 
 def _rows(file: _TextFile, scan: Scan, starts: array[int], numbers: array[int]) -> Stored[Numbered]:
     read = file.reader()
+    # So that a row is not taken for what is above the table.
+    above = b"\n" * (numbers[0] - 1 if file.suffix in _DELIMITED else 0)
 
     def again(opened: _Binary) -> Iterator[Numbered]:
         lines = _Lines(opened, file)
@@ -407,7 +423,7 @@ def _rows(file: _TextFile, scan: Scan, starts: array[int], numbers: array[int]) 
             yield number, fields
 
     def at(place: int) -> Numbered:
-        _, fields = next(again(io.BytesIO(read(starts[place], starts[place + 1]))))
+        _, fields = next(again(io.BytesIO(above + read(starts[place], starts[place + 1]))))
         return numbers[place], fields
 
     def stream() -> Iterator[Numbered]:

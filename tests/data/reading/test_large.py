@@ -39,7 +39,8 @@ def test_rows_lines_and_columns_are_those_of_a_list(tmp_path, name):
     assert stored.rows[-1] == (len(CONTENT.splitlines()), {"text": "no end of line"})
     assert stored.columns == listed.columns == ("text", "label", "n")
     assert (stored.broken, stored.garbled) == (listed.broken, listed.garbled)
-    assert [line for line, _ in stored.broken] == [4, 6]
+    assert stored.broken[0] == (4, "broken JSON", '{"text": broken}')
+    assert [line for line, *_ in stored.broken] == [4, 6]
     assert stored.garbled == (7,)
 
 
@@ -83,7 +84,12 @@ def _same(listed, stored):
     places = [*range(len(stored.rows)), *reversed(range(len(stored.rows)))]
     assert [stored.rows[place] for place in places] == [listed.rows[place] for place in places]
     assert stored.columns == listed.columns
-    for name in ("how", "broken", "garbled", "cautions", "label_names"):
+    assert [one[:2] for one in stored.broken] == [one[:2] for one in listed.broken]
+    assert all(
+        one.text.startswith(part.text[:20])
+        for one, part in zip(listed.broken, stored.broken, strict=True)
+    )
+    for name in ("how", "garbled", "cautions", "label_names"):
         assert getattr(stored, name) == getattr(listed, name)
 
 
@@ -94,7 +100,7 @@ def test_text_of_every_kind_is_read_as_a_list_of_it_is(tmp_path, name):
     listed, stored = read(path), read(path, stored=True)
     _same(listed, stored)
     assert bool(listed.cautions) == name.startswith("latin")
-    assert ([line for line, _ in listed.broken] == [7, 8]) == (name in ("x.csv", "x.CSV.gz"))
+    assert ([line for line, *_ in listed.broken] == [7, 8]) == (name in ("x.csv", "x.CSV.gz"))
 
 
 @pytest.mark.parametrize("line", ['{"n": 1}', "words,a"])
@@ -179,7 +185,7 @@ def test_an_excel_sheet_is_copied_line_by_line(tmp_path):
     assert isinstance(stored.rows, Stored)
     _same(listed, stored)
     assert [line for line, _ in stored.rows] == [4, 6, 7]
-    assert (stored.how, stored.broken) == (listed.how, ((1, "a title above the table"),))
+    assert stored.how == ("the sheet 'Sheet', names in line 3; left out above: 'A title'",)
 
 
 def test_damaged_gzip_is_refused(tmp_path):
