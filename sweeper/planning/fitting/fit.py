@@ -13,10 +13,13 @@ from typing import Any
 from sweeper.declared.traits import Traits
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.hyperparameters import (
+    ATTENTION,
     KL,
     MODULES_TO_SAVE,
     OPTIMIZER,
+    PADDING_FREE,
     REPLAY,
+    SDPA,
     modules_of,
     saved_modules,
 )
@@ -90,13 +93,12 @@ def fit(
     base = Setup(
         strategy=strategy.name,
         sequence_length=work.sequence_length,
-        padded=True,  # batches are padded to their longest text, or packed
         quantization=strategy.quantization,  # type: ignore[arg-type]
         classes=work.classes,
         answer_fraction=work.answer_fraction,
         evaluation_length=work.sequence_length,
         device=hardware.device,
-        **{"optimizer": optimizer}
+        **{"optimizer": optimizer, "padded": True}
         | setup_fields(strategy.traits, parameters, model, heaviest=False),
     )
     heavy = setup_fields(strategy.traits, parameters, model, heaviest=True)
@@ -330,6 +332,10 @@ def setup_fields(
         fields["replay_share"] = float(_value(parameters[REPLAY], heaviest))
     if OPTIMIZER in parameters:
         fields["optimizer"] = _largest_states(parameters[OPTIMIZER], heaviest)
+    if PADDING_FREE in parameters and parameters[PADDING_FREE].default:
+        fields["padded"] = False
+    if ATTENTION in parameters and parameters[ATTENTION].default != SDPA:
+        fields["attention"] = "flash"
     if MODULES_TO_SAVE in parameters:
         fields["modules_to_save"] = _most_saved(parameters[MODULES_TO_SAVE], model, heaviest)
     if "lora_dropout" in parameters:

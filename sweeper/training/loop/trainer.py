@@ -21,6 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from sweeper.evaluation.judge import autocast
 from sweeper.plans import Half
 from sweeper.tasks.base import Feature, Task
+from sweeper.tasks.sequences.joined import joined
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.kl_to_base import NearBase
 from sweeper.training.loop.progress import TrainingProgress
@@ -149,6 +150,7 @@ class TrialTrainer(Trainer):
         settings: See ``arguments``.
         callbacks: Callbacks after each step.
         guards: Against forgetting; none of them if None.
+        join: The texts of a batch are joined without padding; only for text tasks.
     """
 
     # The loss is divided by the terms of the whole accumulated batch in ``compute_loss``.
@@ -166,6 +168,7 @@ class TrialTrainer(Trainer):
         settings: TrainingArguments,
         callbacks: list[TrainerCallback],
         guards: Guards | None = None,
+        join: bool = False,
     ) -> None:
         # Several visible GPUs would make Trainer wrap the model in DataParallel.
         if settings.n_gpu > 1:
@@ -179,6 +182,7 @@ class TrialTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         self._task = task
+        self._join = join
         self._order = order
         self._groups = groups
         self._progress = progress
@@ -192,14 +196,15 @@ class TrialTrainer(Trainer):
         self._due: Due | None = None
 
     def _collate(self, features: Sequence[Feature]) -> dict[str, Any]:
-        batch: dict[str, Any] = dict(self._task.collate(features))
+        batch: dict[str, Any] = (
+            joined(features) if self._join else dict(self._task.collate(features))
+        )
         counts: dict[str, Any] = {
             _TERMS: self._task.weight(batch),
             _TOKENS: self._task.tokens(batch),
         }
         if ORIGIN in features[0]:
-            tokens = batch["attention_mask"].sum(1).tolist()
-            counts[_SEEN] = [(f[ORIGIN], n) for f, n in zip(features, tokens, strict=True)]
+            counts[_SEEN] = [(f[ORIGIN], len(f["input_ids"])) for f in features]
         return batch | counts
 
     def get_train_dataloader(self) -> DataLoader[Any]:
