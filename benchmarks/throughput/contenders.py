@@ -36,6 +36,7 @@ from sweeper.search.configure import configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.strategies.targets import target_modules
+from sweeper.tasks.sequences import answer_logits
 from sweeper.training.backend import TorchBackend
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.trainer import TrialTrainer
@@ -44,6 +45,8 @@ from sweeper.trials import TrialConfig
 
 _LENGTH = 512
 NAMES = ("sweeper", "trl", "trainer")
+COMPLETE_LOGITS = "complete_logits"
+"""Switches to the loss of all logits together, which no plan asks for."""
 
 
 @dataclass(frozen=True)
@@ -278,6 +281,8 @@ def main() -> None:
     """Run one contender and print its lap."""
     name, data, strategy, model = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
     switched = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
+    if switched.pop(COMPLETE_LOGITS, False):
+        answer_logits._in_parts = lambda layer: False
     spec, plan, config = planned(data, strategy, model, switched)
     with tempfile.TemporaryDirectory() as scratch:
         if name == "sweeper":
