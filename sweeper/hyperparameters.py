@@ -12,6 +12,7 @@ EPOCHS = "num_train_epochs"
 BATCH, TARGET_MODULES = "per_device_train_batch_size", "target_modules"
 MODULES_TO_SAVE, NO_MODULES = "modules_to_save", "none"
 OPTIMIZER, NEFTUNE = "optim", "neftune_noise_alpha"
+PADDING_FREE, ATTENTION, SDPA = "padding_free", "attn_implementation", "sdpa"
 # Those that a reader looks for first, in this order, and names for tables.
 KEY_PARAMETERS = (
     "learning_rate",

@@ -340,6 +340,9 @@ class HardwareFacts(Record):
     price_per_gpu_hour: float | None = None
     calibrated: str | None = Field(None, description="day of the calibration; None without one")
     watts: float | None = None
+    flash_attention: Literal[2, 3] | None = Field(
+        None, description="version that is installed and runs on these GPUs"
+    )
     cards: tuple[CardFacts, ...] = ()
     measured: tuple[Measured, ...] = ()
 

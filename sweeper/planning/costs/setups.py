@@ -9,10 +9,13 @@ from typing import Any
 from sweeper.declared.traits import Traits
 from sweeper.facts.record import Measured
 from sweeper.hyperparameters import (
+    ATTENTION,
     BATCH,
     KL,
     OPTIMIZER,
+    PADDING_FREE,
     REPLAY,
+    SDPA,
     TARGET_MODULES,
     modules_of,
     saved_modules,
@@ -92,6 +95,10 @@ def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, 
         fields["replay_share"] = float(parameters[REPLAY])
     if KL in parameters:
         fields["near_base"] = bool(parameters[KL])
+    if parameters.get(PADDING_FREE):
+        fields["padded"] = False
+    if parameters.get(ATTENTION, SDPA) != SDPA:
+        fields["attention"] = "flash"
     return fields
 
 

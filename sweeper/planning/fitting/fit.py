@@ -12,10 +12,13 @@ from typing import Any
 from sweeper import hyperparameters
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.hyperparameters import (
+    ATTENTION,
     KL,
     MODULES_TO_SAVE,
     OPTIMIZER,
+    PADDING_FREE,
     REPLAY,
+    SDPA,
     modules_of,
     saved_modules,
 )
@@ -90,13 +93,12 @@ def fit(
     base = Setup(
         strategy=strategy.name,
         sequence_length=work.sequence_length,
-        padded=True,  # batches are padded to their longest text, or packed
         quantization=strategy.quantization,  # type: ignore[arg-type]
         classes=work.classes,
         answer_fraction=work.answer_fraction,
         evaluation_length=work.sequence_length,
         device=hardware.device,
-        **{"optimizer": optimizer}
+        **{"optimizer": optimizer, "padded": True}
         | setup_fields(strategy.traits, {name: one.default for name, one in parameters.items()}),
     )
     largest = {name: _heaviest(name, one, model) for name, one in parameters.items()}

@@ -20,6 +20,7 @@ from sweeper.spec import Scalar
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Feature, Task
 from sweeper.tasks.classifier import head_names
+from sweeper.tasks.sequences.joined import joined
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.forgetting_guards import Due, Guards, Replay
 from sweeper.training.loop.progress import TrainingProgress
@@ -135,6 +136,7 @@ class TrialTrainer(Trainer):
         settings: See ``arguments``.
         callbacks: Callbacks after each step.
         guards: Against forgetting; none of them if None.
+        join: The texts of a batch are joined without padding; only for text tasks.
     """
 
     # The loss is divided by the terms of the whole accumulated batch in ``compute_loss``.
@@ -153,6 +155,7 @@ class TrialTrainer(Trainer):
         settings: TrainingArguments,
         callbacks: list[TrainerCallback],
         guards: Guards | None = None,
+        join: bool = False,
     ) -> None:
         # Several visible GPUs would make Trainer wrap the model in DataParallel.
         if settings.n_gpu > 1:
@@ -167,6 +170,7 @@ class TrialTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self._unwrapped = model
         self._task = task
+        self._join = join
         self._order = order
         self._strategy = strategy
         self._parameters = parameters
@@ -181,14 +185,15 @@ class TrialTrainer(Trainer):
         self._due: Due | None = None
 
     def _collate(self, features: Sequence[Feature]) -> dict[str, Any]:
-        batch: dict[str, Any] = dict(self._task.collate(features))
+        batch: dict[str, Any] = (
+            joined(features) if self._join else dict(self._task.collate(features))
+        )
         counts: dict[str, Any] = {
             _TERMS: self._task.weight(batch),
             _TOKENS: self._task.tokens(batch),
         }
         if ORIGIN in features[0]:
-            tokens = batch["attention_mask"].sum(1).tolist()
-            counts[_SEEN] = [(f[ORIGIN], n) for f, n in zip(features, tokens, strict=True)]
+            counts[_SEEN] = [(f[ORIGIN], len(f["input_ids"])) for f in features]
         return batch | counts
 
     def get_train_dataloader(self) -> DataLoader[Any]:

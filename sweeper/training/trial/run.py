@@ -19,10 +19,13 @@ from torch import nn
 
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints
 from sweeper.errors import SweeperError, UsageError
-from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED
+from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED, PADDING_FREE
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.tasks.base import Task
 from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.sequences.joined import reads_apart
+from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches
@@ -53,7 +56,7 @@ from sweeper.training.trial.assembly import assembled, start_head
 from sweeper.training.trial.job import Final, TrialJob
 from sweeper.training.trial.ranks import TRAINER_LOG, Ranks, train_in_ranks
 from sweeper.training.trial.rungs import RungWatch
-from sweeper.trials import TrialResult
+from sweeper.trials import TrialConfig, TrialResult
 
 log = logging.getLogger(__name__)
 
@@ -307,8 +310,22 @@ def _trainer(
         settings=settings,
         callbacks=[watch],
         guards=guards,
+        join=guards.near is None and _joins(config, task, model),
     )
     return watch, trainer
+
+
+def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
+    """Whether the texts of a batch are joined without padding."""
+    parameters = config.parameters
+    # The noise of NEFTune depends on the length of a row.
+    wanted = parameters.get(PADDING_FREE) and not parameters.get(NEFTUNE)
+    if not wanted or not isinstance(task, TextTask):
+        return False
+    if reads_apart(model):
+        return True
+    log.warning("texts are padded, since this model cannot read joined texts one by one")
+    return False
 
 
 def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
