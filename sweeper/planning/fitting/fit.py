@@ -12,13 +12,10 @@ from typing import Any
 from sweeper import hyperparameters
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.hyperparameters import (
-    ATTENTION,
     KL,
     MODULES_TO_SAVE,
     OPTIMIZER,
-    PADDING_FREE,
     REPLAY,
-    SDPA,
     modules_of,
     saved_modules,
 )
@@ -90,6 +87,8 @@ def fit(
     work: TrialTokens,
 ) -> Fit:
     """The fastest set-up that fits, or the smallest one if none does (``fits`` is False then)."""
+    decided: dict[str, Any] = {"optimizer": optimizer, "padded": True}
+    decided |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
     base = Setup(
         strategy=strategy.name,
         sequence_length=work.sequence_length,
@@ -98,8 +97,7 @@ def fit(
         answer_fraction=work.answer_fraction,
         evaluation_length=work.sequence_length,
         device=hardware.device,
-        **{"optimizer": optimizer, "padded": True}
-        | setup_fields(strategy.traits, {name: one.default for name, one in parameters.items()}),
+        **decided,
     )
     largest = {name: _heaviest(name, one, model) for name, one in parameters.items()}
     heavy = setup_fields(strategy.traits, largest)

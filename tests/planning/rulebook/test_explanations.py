@@ -68,10 +68,10 @@ def test_a_near_miss_of_a_negation_names_the_opposite(scene: Any, tmp_path: Path
         f"- {{id: mine, title: M, when: {when}, then: {{prefer: {{full: 5}}}}, why: W, source: S}}",
         encoding="utf-8",
     )
-    book = rule_book((str(tmp_path),))
     for rows, gap in ((8000, "1,000 rows more"), (9000, "")):
         spec, facts = scene(rows=rows)
-        mine = next(one for one in near_misses(spec, facts, book) if one.rule == "mine")
+        spec = spec.model_copy(update={"rules": (str(tmp_path),)})
+        mine = next(one for one in near_misses(spec, facts) if one.rule == "mine")
         assert (mine.missing, mine.gap) == ("examples above 9,000 rows", gap)
 
 
