@@ -1,7 +1,4 @@
-"""One example, whatever its file looked like, and a data set in its three splits.
-
-Only types and their hashes. Knows nothing about files, tokenizers or chat templates.
-"""
+"""One example, whatever its file looked like, and a data set in its three splits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Which files make up which split: one file, three paths, a folder, or a data set of the hub.
-
-Knows names, not contents.
-"""
+"""Which files make up which split: one file, three paths, a folder, or a data set of the hub."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which files of a listing belong to which split: in a folder, or in a repository of the hub.
 
-Knows names and the card's front matter, not contents. Follows the conventions of `datasets`:
+It follows the conventions of `datasets`:
 https://huggingface.co/docs/datasets/repository_structure
 """
 

@@ -1,7 +1,4 @@
-"""One file to rows: opens it, unpacks it, and hands the bytes to the reader of its format.
-
-Knows file names and bytes, not what rows mean.
-"""
+"""One file to rows: opens it, unpacks it, and hands the bytes to the reader of its format."""
 
 from __future__ import annotations
 

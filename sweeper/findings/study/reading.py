@@ -119,11 +119,11 @@ class RunFiles:
     folder: RunFolder
     plan: Plan
     spec_yaml: str
-    limit_points: float | None
     trials: tuple[TrialFiles, ...]
     baselines: tuple[BaselineResult, ...]
     seal: TestSeal | None
     status: Mapping[str, Any]
+    limit_points: float | None = None
 
     @property
     def completed(self) -> tuple[TrialFiles, ...]:

@@ -97,9 +97,9 @@ def with_forgetting(
     """The strategies with the loss of their best trial on general text, where it is known."""
     if isinstance(measured, NotMeasured):
         return tuple(summaries)
-    lost = {trial.trial: trial.forgetting.value for trial in measured.trials}
+    points = {trial.trial: trial.forgetting.value for trial in measured.trials}
     return tuple(
-        summary.model_copy(update={"forgetting_points": lost.get(summary.best_trial)})
+        summary.model_copy(update={"forgetting_points": points.get(summary.best_trial)})
         if summary.best_trial is not None
         else summary
         for summary in summaries

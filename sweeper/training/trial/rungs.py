@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sweeper.backend import Decision, Interrupted
+from sweeper.data.general import RUNG_TEXTS
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
@@ -23,8 +24,6 @@ from sweeper.training.loop.sharding import as_first_rank_says
 from sweeper.training.trial.job import Final, TrialJob
 from sweeper.trials import within_limit
 
-# General items that are scored at a rung: a quarter of those at the end, since rungs are eight.
-_RUNG_ITEMS = 8
 # Of a normal distribution, one-sided: a rise is beyond noise at 95%.
 _BEYOND = 1.645
 # Looks since the best one before a trial is said to overfit: one that is worse may be owed to the
@@ -160,7 +159,7 @@ class RungWatch(TrainerCallback):
         base = self._job.base_on_general
         if self._stopping.limit is None or base is None:
             return None, None
-        tuned = self._timed(lambda: self._job.on_general(self._model, _RUNG_ITEMS))
+        tuned = self._timed(lambda: self._job.on_general(self._model, RUNG_TEXTS))
         finite(tuned.loss, "loss on general text")
         return tuned.loss, Rise.of(_items(tuned), _items(base))
 
