@@ -288,6 +288,7 @@ def run(
         work=work_progress(progress),
     )
     view = progress_view(progress)
+    steps.check_fail_under(prepared.plan, fail_under)
     ended = steps.sweep(prepared, new=new, backend=_BACKEND, view=view, tell=tell)
     if (number := ended.outcome.signal) is not None:
         text = f"{ended.folder.path} was interrupted; the same call continues it"

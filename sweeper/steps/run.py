@@ -23,6 +23,7 @@ from sweeper.errors import (
     Problem,
     SpecError,
     SweeperError,
+    UsageError,
     near_match,
 )
 from sweeper.evaluation.code_execution import can_isolate
@@ -366,6 +367,23 @@ def set_aside(folder: RunFolder, tell: Tell) -> None:
             number += 1
         folder.path.rename(aside)
     tell(f"The earlier run is now {aside}.")
+
+
+def check_fail_under(plan: Plan, fail_under: float | None) -> None:
+    """Check ``--fail-under`` before anything is trained.
+
+    Raises:
+        UsageError: The test score is a share, and the limit is none.
+    """
+    objective = plan.objective
+    is_share = plan.facts.task == "classification" if objective.is_loss else objective.best == 1.0
+    if fail_under is not None and is_share and not 0 <= fail_under <= 1:
+        raise UsageError(
+            f"fail_under = {fail_under:g}",
+            "The test score is a share between 0 and 1.",
+            "Write 0.8 for 80%.",
+            "--fail-under",
+        )
 
 
 def judge(ended: Ended, fail_under: float | None) -> None:

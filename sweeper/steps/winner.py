@@ -37,7 +37,7 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
     except UsageError as error:
         raise UsageError(
             "this run has no completed trial",
-            fix=f"Wait for the first: 'sweeper show {run.path.name} --follow'.",
+            fix=f"See 'sweeper show {run.path.name}'. To go on with it: sweeper run {run.spec}",
             where=str(run.path),
         ) from error
     weights = run.trial(number) / "weights"

@@ -46,11 +46,16 @@ def list_runs(
 
 def _row(run: RunFolder) -> dict[str, str]:
     from sweeper.errors import UsageError
+    from sweeper.execution.state.status import Status
     from sweeper.findings.record import Findings
 
     row = {"name": run.path.name, "status": "planned", "trials": "0", "score": "", "verdict": ""}
     if not run.findings.is_file():
-        return row
+        known = Status.read_or_none(run.status)
+        if known is None:
+            return row
+        # Before its first report; whether it runs still is seen later.
+        return row | {"status": "running", "trials": f"{known.done}/{known.trials}"}
     try:
         findings = Findings.read(run.findings)
     except UsageError:  # one damaged run hides no other

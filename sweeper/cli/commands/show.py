@@ -45,7 +45,8 @@ def show(
         typer.echo(_as_json(folder))
         return
     if not folder.status.is_file():
-        console.print("planned, not started", markup=False)
+        text = f"planned, not started\nStart it with: sweeper run {folder.spec}"
+        console.print(text, markup=False, soft_wrap=True)
         return
     status = Status.read(folder.status)
     if live:

@@ -38,7 +38,9 @@ def test_a_finished_run_shows_its_counts_verdict_and_report(sweeper, make_run):
 def test_a_run_without_a_status_was_only_planned(sweeper, make_run):
     run = make_run(name="mine", trials=3)
     run.status.unlink()
-    assert sweeper("show", "mine").out.strip() == "planned, not started"
+    assert sweeper("show", "mine").out.splitlines() == [
+        "planned, not started", "Start it with: sweeper run runs/mine/sweep.yaml"
+    ]  # fmt: skip
     assert json.loads(sweeper("show", "mine", "--json").out)["status"] is None
 
 
