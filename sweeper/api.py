@@ -282,6 +282,7 @@ def run(
     prepared = steps.prepare(
         spec,
         check_model=_BACKEND == TRAINING,
+        file=None if sweep is None or isinstance(sweep, Mapping) else Path(sweep),
         new=new,
         probe=probe,
         tell=tell,

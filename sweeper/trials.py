@@ -328,16 +328,9 @@ class TrialResult(Artifact):
 
 
 AttemptEndKind = Literal[
-    "crash",
-    "hang",
-    "interrupted",
-    "superseded",
-    "error",
-    "disk-full",
-    "damaged",
-    "out-of-memory",
+    "crash", "hang", "interrupted", "superseded", "error", "disk-full", "damaged", "out-of-memory",
     "refused",
-]
+]  # fmt: skip
 
 
 class AttemptEnd(Artifact):

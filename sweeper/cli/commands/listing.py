@@ -51,11 +51,9 @@ def _row(run: RunFolder) -> dict[str, str]:
 
     row = {"name": run.path.name, "status": "planned", "trials": "0", "score": "", "verdict": ""}
     if not run.findings.is_file():
-        known = Status.read_or_none(run.status)
-        if known is None:
-            return row
-        # Before its first report; whether it runs still is seen later.
-        return row | {"status": "running", "trials": f"{known.done}/{known.trials}"}
+        if known := Status.read_or_none(run.status):  # before its first report
+            row |= {"status": "running", "trials": f"{known.done}/{known.trials}"}
+        return row
     try:
         findings = Findings.read(run.findings)
     except UsageError:  # one damaged run hides no other

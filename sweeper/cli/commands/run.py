@@ -82,6 +82,7 @@ def run(
         prepared = steps.prepare(
             spec,
             check_model=backend == BACKEND,
+            file=spec_file,
             new=new,
             probe=probe,
             tell=say_nothing if quiet else say,
