@@ -343,16 +343,9 @@ def within_limit(lost: float | None, limit: float | None) -> bool:
 
 
 AttemptEndKind = Literal[
-    "crash",
-    "hang",
-    "interrupted",
-    "superseded",
-    "error",
-    "disk-full",
-    "damaged",
-    "out-of-memory",
+    "crash", "hang", "interrupted", "superseded", "error", "disk-full", "damaged", "out-of-memory",
     "refused",
-]
+]  # fmt: skip
 
 
 class AttemptEnd(Artifact):

@@ -127,8 +127,8 @@ class _Flag:
             or (f"<{self.type.__name__}>" if one else "" if self.type is bool else None),
         )
         # a list, so that one that is given twice is noticed
-        kind = list[self.type] if one else self.type  # type: ignore[name-defined]
-        annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+        kind: Any = list[self.type] if one else self.type  # type: ignore[name-defined]
+        annotation = Annotated[kind | None, option]
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=None
         )

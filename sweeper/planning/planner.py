@@ -196,9 +196,8 @@ def _crowded(spec: Spec, facts: Facts) -> tuple[Reason, ...]:
         Reason(
             rule="workers-and-cores",
             title="More workers than cores",
-            why=f"{workers} workers would share {cores} cores and wait for each other. More than "
-            f"{cores} save no time, and each needs memory for a trial of its own. Give "
-            f"--workers {cores} or fewer.",
+            why=f"{workers} workers would share {cores} cores. More than {cores} save no time, and "
+            f"each needs memory for a trial. Give --workers {cores} or fewer.",
             source="detected: cores of this machine",
         ),
     )

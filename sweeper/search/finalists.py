@@ -21,6 +21,8 @@ Losses = NDArray[np.float64]
 # Costs that differ by no more than this share are alike: the seeds of one configuration took times
 # that differed by 16% in the median and by 37% in nine of ten of 30 recorded trials.
 ALIKE_MEMORY, ALIKE_SECONDS = 0.1, 0.35
+# Nor does memory below the part of a process that varies (``CPU_BUFFERS_GIB``).
+ALIKE_GIB = 0.1
 
 
 def choose(
@@ -130,7 +132,8 @@ def cheapest(costs: Sequence[tuple[float, float]]) -> list[int]:
     >>> cheapest([(2.0, 10.0), (1.0, 30.0), (1.05, 20.0), (1.0, 21.0)])
     [2, 3]
     """
-    memory = min(one for one, _ in costs) * (1 + ALIKE_MEMORY)
+    least = min(used for used, _ in costs)
+    memory = max(least * (1 + ALIKE_MEMORY), least + ALIKE_GIB)
     seconds = min(one for used, one in costs if used <= memory) * (1 + ALIKE_SECONDS)
     return [place for place, (used, one) in enumerate(costs) if used <= memory and one <= seconds]
 

@@ -49,6 +49,8 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
     """
     key = HumanPage.read_or_none(run.human / KEY)
     if key is None:
+        files_of_run = read_run(run)
+        human_page(files_of_run, hold_contest(files_of_run))  # says why there can be none
         raise UsageError(
             "this run has no page for raters",
             fix=f"Write it first: sweeper evaluate {run.path.name} --human",

@@ -20,6 +20,7 @@ from sweeper.errors import (
     Problem,
     SpecError,
     SweeperError,
+    UsageError,
     near_match,
 )
 from sweeper.evaluation.code_execution import can_isolate
@@ -133,6 +134,7 @@ def prepare(
     spec: Spec,
     *,
     check_model: bool,
+    file: Path | None = None,
     new: bool = False,
     probe: bool | None = None,
     tell: Tell = say_nothing,
@@ -141,6 +143,7 @@ def prepare(
     """Gather facts and plan; all mistakes are raised here, before a folder is made.
 
     Args:
+        file: The request's ``sweep.yaml``.
         check_model: Fetch what training needs, and measure what the machine can do.
         new: A run that is in the folder will be set aside.
         probe: Train a few steps of each candidate first; if None, where trials run on a
@@ -160,7 +163,7 @@ def prepare(
         suite = check_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
     work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
-    folder = RunFolder.named(str(spec.name))
+    folder = _folder(spec, file)
     if not new:
         spec = _split_as_before(spec, folder)
     spec = _with_data(spec, work)
@@ -225,6 +228,14 @@ def _as_begun(facts: Facts, missing: Mapping[str, Missing], suite: SuiteFacts | 
     """Facts from before the models were made ready, so that the plan has the time of that too."""
     models = tuple(m.model_copy(update={"missing": missing.get(m.id)}) for m in facts.models)
     return facts.model_copy(update={"models": models, "suite": suite or facts.suite})
+
+
+def _folder(spec: Spec, file: Path | None) -> RunFolder:
+    """That of a run's own ``sweep.yaml``, wherever it was copied to, else ``runs/NAME``."""
+    own = file is not None and (file.parent / "plan.json").is_file()
+    if own and file is not None and resolve({}, file).name == spec.name:
+        return RunFolder(file.parent)
+    return RunFolder.named(str(spec.name))
 
 
 def default_name(spec: Spec) -> str:
@@ -365,6 +376,15 @@ def set_aside(folder: RunFolder, tell: Tell) -> None:
             number += 1
         folder.path.rename(aside)
     tell(f"The earlier run is now {aside}.")
+
+
+def check_fail_under(plan: Plan, fail_under: float | None) -> None:
+    """Refuse a limit outside 0 to 1 where the test score is a share, before anything is trained."""
+    objective = plan.objective
+    is_share = plan.facts.task == "classification" if objective.is_loss else objective.best == 1.0
+    if fail_under is not None and is_share and not 0 <= fail_under <= 1:
+        why, fix = "The test score is a share between 0 and 1.", "Write 0.8 for 80%."
+        raise UsageError(f"fail_under = {fail_under:g}", why, fix, "--fail-under")
 
 
 def check_results(ended: Ended, fail_under: float | None) -> None:

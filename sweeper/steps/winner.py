@@ -35,7 +35,8 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
     Raises:
         UsageError: No trial has completed, or that one kept no weights.
     """
-    number = recommended(compute(run)) if trial is None else trial
+    fix = f"See 'sweeper show {run.path.name}'. To go on with it: sweeper run {run.spec}"
+    number = recommended(compute(run), fix) if trial is None else trial
     weights = run.trial(number) / "weights"
     if not (weights / "sweeper.json").is_file():
         raise UsageError(

@@ -88,19 +88,6 @@ def _verdicts(what: str) -> dict[str, dict[str, str]]:
     return {rule.rule: {key: getattr(rule, key) for key in keys} for rule in rules}
 
 
-def _epochs(plan: Plan) -> str:
-    """The epochs of this plan's trials. They replace the defaults that rules name."""
-    from sweeper.hyperparameters import EPOCHS
-
-    lead = plan.candidates[0].parameters.get(EPOCHS)
-    full, tried = plan.budget.epochs, (lead.choices or ()) if lead is not None else ()
-    others = " or ".join(f"{one:g}" for one in tried if one != full)
-    shorter = f"; some trials have {others}" if others else ""
-    return (
-        f"{full:g} in a full trial of this plan{shorter}. It replaces the defaults that rules name."
-    )
-
-
 def _declared(parameter: Parameter) -> dict[str, Any]:
     names = {"low", "high", "log", "step", "choices", "default", "source", "shipped"}
     return parameter.model_dump(mode="json", include=names, exclude_none=True)
@@ -109,13 +96,19 @@ def _declared(parameter: Parameter) -> dict[str, Any]:
 def _print(parts: dict[str, Any], plan: Plan) -> None:
     from rich.markup import escape
 
+    from sweeper.hyperparameters import EPOCHS
     from sweeper.views.console import out
     from sweeper.views.plan_view import declared_lines, objective_line, threshold_line
 
     console = out()
     order = " > ".join(f"{c.strategy} {c.score:+.3g}" for c in plan.candidates)
     console.print(f"[bold]Decision[/bold] {escape(order)}")
-    console.print(f"[bold]Epochs[/bold] {escape(_epochs(plan))}")
+    lead, full = plan.candidates[0].parameters.get(EPOCHS), plan.budget.epochs
+    others = [f"{one:g}" for one in (lead.choices or () if lead else ()) if one != full]
+    console.print(
+        f"[bold]Epochs[/bold] {full:g} in a full trial of this plan, in place of the rules' "
+        f"defaults{'; some trials have ' if others else ''}{' or '.join(others)}"
+    )
     if lines := declared_lines(plan):
         console.print("\n[bold]Declared[/bold] by you; the search stays within these")
     for line in lines:

@@ -46,10 +46,13 @@ def list_runs(
 
 def _row(run: RunFolder) -> dict[str, str]:
     from sweeper.errors import UsageError
+    from sweeper.execution.state.status import Status
     from sweeper.findings.record import Findings
 
     row = {"name": run.path.name, "status": "planned", "trials": "0", "score": "", "verdict": ""}
     if not run.findings.is_file():
+        if known := Status.read_or_none(run.status):  # before its first report
+            row |= {"status": "running", "trials": f"{known.done}/{known.trials}"}
         return row
     try:
         findings = Findings.read(run.findings)

@@ -21,8 +21,7 @@ def report(
         typer.Option(
             "-o",
             "--output",
-            help="File for the page; comparison.html for several runs. The report of one run is "
-            "copied there.",
+            help="File for the page. By default comparison.html for several runs.",
         ),
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
@@ -47,11 +46,8 @@ def report(
     found = {folder.path.resolve(): folder for folder in map(RunFolder.find, runs)}
     folder, *others = found.values()
     if len(runs) > 1 and not others:
-        raise UsageError(
-            f"{folder.path.name} is given {len(runs)} times",
-            "A comparison needs different runs.",
-            f"Name another run, or give it once: sweeper report {folder.path.name}",
-        )
+        fix = "A comparison needs different runs. Name another one, or this one once."
+        raise UsageError(f"{folder.path.name} is given {len(runs)} times", fix=fix)
     if others:
         path = _compare([folder, *others], output or Path("comparison.html"))
         if open_it:

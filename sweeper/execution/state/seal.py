@@ -43,8 +43,8 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
         trial=number,
         losses=tuple(costs[folder] or 0.0 for folder in complete),
         items=np.stack(items) if same else np.empty((0, 0)),
-        # The first training of a CPU's process also grows by the kernels that oneDNN keeps.
-        memory_gib=float(np.median([one.peak_memory_gib or 0.0 for one in complete.values()] or 0)),
+        # Not the highest: the first training of a CPU's process also grows by oneDNN's kernels.
+        memory_gib=min((one.peak_memory_gib or 0.0 for one in complete.values()), default=0.0),
         seconds=float(np.mean(seconds)) if seconds else 0.0,
         forgetting_points=float(np.mean(lost)) if lost else None,
         tests_rule=config is not None and bool(config.tests_rule),

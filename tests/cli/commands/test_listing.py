@@ -68,6 +68,9 @@ def test_the_score_of_a_baseline_names_it(sweeper, make_run):
 
 def test_a_run_that_nobody_runs_any_more_is_interrupted(sweeper, make_run):
     run = make_run(name="killed", trials=5, ends={4: "RUNNING"}, phase="search", seal=False)
+    Status.read(run.status).model_copy(update={"complete": 4}).write(run.status)
+    row = json.loads(sweeper("list", "--json").out)[0]  # killed before its first report
+    assert (row["status"], row["trials"]) == ("interrupted", "4/5")
     assert sweeper("report", "killed").code == 0
     assert json.loads(sweeper("list", "--json").out)[0]["status"] == "interrupted"
     with run.lock():
