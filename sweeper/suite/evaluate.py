@@ -39,7 +39,6 @@ from sweeper.suite.scores import (
     TrialToScore,
     base_file,
     checked_file,
-    harness,
     model_key,
     trial_file,
 )
@@ -256,21 +255,7 @@ class _Evaluation:
         model.add_bos_token = False if task.reads_text else None
         model.progress.begin(f"{task.name} of {subject}", task.items, task.requests)
         found = score(model, task)
-        return TaskScores(
-            task=task.name,
-            digest=task.digest,
-            kind=task.kind,
-            metric=found.metric,
-            unit=found.unit,
-            higher_is_better=found.unit == "points",
-            shots=task.shots,
-            total_items=task.total,
-            keys=found.keys,
-            scores=found.scores,
-            weights=found.weights,
-            harness=harness(),
-            seconds=time.perf_counter() - started,
-        )
+        return found.model_copy(update={"seconds": time.perf_counter() - started})
 
 
 def _require_room(model: Any, task: SuiteTask) -> None:
