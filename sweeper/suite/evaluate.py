@@ -249,22 +249,18 @@ class _Evaluation:
 
     def _score(self, model: Any, task: SuiteTask, subject: str) -> TaskScores:
         started = time.perf_counter()
-        _require_room(model, task)
+        if task.max_new_tokens >= model.max_length:
+            raise UsageError(
+                f"{task.name} asks for {task.max_new_tokens} new tokens",
+                why=f"The model reads {model.max_length} at most, question and output together.",
+                fix="Lower max_gen_toks in its generation_kwargs.",
+            )
         # A text's loss starts from lm-eval's own first token; one of the tokenizer's would be read
         # as part of the text.
         model.add_bos_token = False if task.reads_text else None
         model.progress.begin(f"{task.name} of {subject}", task.items, task.requests)
         found = score(model, task)
         return found.model_copy(update={"seconds": time.perf_counter() - started})
-
-
-def _require_room(model: Any, task: SuiteTask) -> None:
-    if task.max_new_tokens >= model.max_length:
-        raise UsageError(
-            f"{task.name} asks for {task.max_new_tokens} new tokens",
-            why=f"The model reads {model.max_length} at most, question and output together.",
-            fix="Lower max_gen_toks in its generation_kwargs.",
-        )
 
 
 def _say(**fields: Any) -> None:
