@@ -47,10 +47,10 @@ from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.reload import reload
 from sweeper.training.trial.trained_record import record_of
+from sweeper.underway import Underway, print_progress
 
 # lm-eval's own default for models that do not say how much they can read.
 _MOST_TOKENS = 2048
-_PROGRESS_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -115,27 +115,25 @@ def _load(subject: Subject, device: torch.device) -> nn.Module:
 
 
 class _Progress(CacheHook):
-    """Prints how many items are scored, at most twice a second.
+    """Prints how many items are scored.
 
     lm-eval tells its cache of every answer. This is such a cache, one that keeps nothing.
     """
 
     def __init__(self) -> None:
         super().__init__(None)
+        self._tell = Underway(print_progress)
         self.begin("", 1, 1)
 
     def begin(self, what: str, items: int, requests: int) -> None:
         """Say what is scored next, how many items it has, and how many requests they make."""
-        self._what, self._items, self._requests = what, items, requests
-        self._answers, self._said = 0, time.monotonic()
+        self._what, self._items, self._requests, self._answers = what, items, requests, 0
 
     def add_partial(self, attr: str, req: Any, res: Any) -> None:
         """Count an answer."""
         self._answers += 1
-        if time.monotonic() - self._said >= _PROGRESS_SECONDS:
-            self._said = time.monotonic()
-            done = self._items * min(self._answers, self._requests) // self._requests
-            print("PROGRESS", self._what, done, self._items, flush=True)
+        done = self._items * min(self._answers, self._requests) // self._requests
+        self._tell(self._what, done, self._items)
 
 
 class _Asked(HFLM):
