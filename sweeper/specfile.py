@@ -505,11 +505,6 @@ def _once(problems: list[Problem]) -> list[Problem]:
     return sorted((p for p in dict.fromkeys(problems) if p.what), key=line)
 
 
-def _of_strategy(name: str) -> str:
-    every = name == EVERY_STRATEGY
-    return "of every strategy that has them" if every else f"of the strategy {name}"
-
-
 def json_schema() -> dict[str, Any]:
     """JSON Schema of ``sweep.yaml``, short forms included, for editors to complete and check."""
     schema = Spec.model_json_schema()
@@ -531,8 +526,11 @@ def json_schema() -> dict[str, Any]:
     properties["parameters"] |= {
         "additionalProperties": False,
         "properties": {
-            name: {**of_one, "description": _of_strategy(name)}
-            for name in (EVERY_STRATEGY, *known_strategies())
+            EVERY_STRATEGY: {**of_one, "description": "of every strategy that has them"},
+            **{
+                name: {**of_one, "description": f"of the strategy {name}"}
+                for name in known_strategies()
+            },
         },
     }
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"

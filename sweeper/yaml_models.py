@@ -186,13 +186,13 @@ def _models_at(kind: TypeAdapter[Any], loc: Path_) -> list[type[BaseModel]]:
         if part in fields:
             models = [*_models(fields[str(part)].annotation, *fields[str(part)].metadata)]
         else:
-            tagged = [model for model in models if _has_tag(model, part)]
+            tagged = [
+                model
+                for model in models
+                if any(part in get_args(field.annotation) for field in model.model_fields.values())
+            ]
             models = tagged or models
     return models
-
-
-def _has_tag(model: type[BaseModel], tag: str | int) -> bool:
-    return any(tag in get_args(field.annotation) for field in model.model_fields.values())
 
 
 def _models(*kinds: Any) -> Iterator[type[BaseModel]]:

@@ -171,7 +171,7 @@ class Setup:
             return self.trained_bytes
         if self.base_dtype is not None:
             return 4 if self.base_dtype == "float32" else 2
-        return 4 if self.precision == "fp32" else 2
+        return self.compute_bytes
 
     @property
     def residual_bytes(self) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
-from sweeper.data.examples import Example
 from sweeper.data.quality.fix import ListedChange
 from sweeper.data.quality.write import change_list
 from sweeper.data.reading.hub import pinned
@@ -37,7 +36,6 @@ from sweeper.findings.record import Findings
 from sweeper.findings.verdict.forgetting import gate
 from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
-from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.processes.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.processes.report_maker import ReportMaker, lost_charts
@@ -45,7 +43,7 @@ from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.runfolder import RunFolder
 from sweeper.search import warm_start
 from sweeper.search.named import check_named
-from sweeper.spec import MOST_HELD_OUT_ROWS, DataSpec, HardwareSpec, ModelSpec, Spec
+from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import resolve, to_yaml
 from sweeper.steps.evaluate import check_suite, score_finalists
 from sweeper.steps.plan import planned
@@ -189,18 +187,14 @@ def prepare(
     facts = gather(here, rows=rows)
     facts = _as_begun(facts, missing, suite)
     if objective.function and rows is not None:
-        tell(_function_checked(objective, rows.dataset.splits["validation"]))
+        # Called once, with references in place of predictions.
+        value = user_function.check(objective, rows.dataset.splits["validation"])
+        tell(f"{objective.name} says {value:.4g} of references in place of predictions.")
     make = plan_elsewhere if elsewhere else plan_here
     plan = make(spec, facts, measure=check_model, probe=probe, tell=tell)
     if spec.search.warm_start:
         plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
     return Prepared(folder, spec, plan, took, rows.changes if rows else ())
-
-
-def _function_checked(objective: Objective, examples: Sequence[Example]) -> str:
-    """Call the user's function once, with references in place of predictions."""
-    value = user_function.check(objective, examples)
-    return f"{objective.name} says {value:.4g} of references in place of predictions."
 
 
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
@@ -241,7 +235,9 @@ def _folder(spec: Spec, file: Path | None) -> RunFolder:
 def default_name(spec: Spec) -> str:
     """A name from the task, the data and the model, the same for the same question."""
     model = spec.models[0].id.removeprefix("packaged:").rstrip("/").split("/")[-1]
-    data = _data_name(spec.data)
+    given = spec.data
+    data = "+".join(source.title for source in given.sources)
+    data = data or Path(given.path or given.corpus or "").name.split(".")[0]
     written = spec.task == "classification" and spec.training.classes_by == "generate"
     text = f"{spec.task}{'-generate' if written else ''}-{data}-{model}"
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
@@ -256,17 +252,9 @@ def _with_data(spec: Spec, work: WorkProgress) -> Spec:
     return spec.model_copy(update={"data": data})
 
 
-def _data_name(data: DataSpec) -> str:
-    if data.sources:
-        return "+".join(source.title for source in data.sources)
-    return Path(data.path or data.corpus or "").name.split(".")[0]
-
-
 def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
     """Fetch a hub model into the hub's own cache, so that its facts are exact and pinned."""
-    from sweeper.facts.models.hub_download import (
-        download,  # loads huggingface_hub, which planning must not
-    )
+    from sweeper.facts.models.hub_download import download  # loads the hub's client
 
     tell(f"Downloading {model.id}; later runs find it in the cache.")
     try:

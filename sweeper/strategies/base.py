@@ -219,7 +219,10 @@ class PeftStrategy(Strategy):
         assert isinstance(adapted, PeftModel)
         put_back(adapted)
         base: nn.Module = adapted.unload()
-        return _forget_peft(base)
+        for mark in ("peft_config", "peft_type"):  # so that the base is as it was loaded
+            if mark in vars(base):
+                delattr(base, mark)
+        return base.requires_grad_(False)
 
     def save(self, adapted: nn.Module, folder: Path) -> None:
         assert isinstance(adapted, PeftModel)
@@ -231,14 +234,6 @@ class PeftStrategy(Strategy):
             adapted: nn.Module = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
         load_in_float32(adapted, folder)
         return adapted.requires_grad_(False)
-
-
-def _forget_peft(base: nn.Module) -> nn.Module:
-    """Remove PEFT's attributes from a base, so that it is as it was loaded."""
-    for mark in ("peft_config", "peft_type"):
-        if mark in vars(base):
-            delattr(base, mark)
-    return base.requires_grad_(False)
 
 
 def _layer_number(name: str) -> int | None:

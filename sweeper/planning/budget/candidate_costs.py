@@ -214,8 +214,12 @@ def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> f
 
     Nothing for a base that has written some for an earlier run.
     """
-    wanted = course.general_tokens > 0 or any(_replays(cost.candidate) for cost in costs)
-    if not wanted or not course.own_texts:
+    replays = any(
+        share
+        for cost in costs
+        for _, _, share in _weighted(REPLAY, cost.candidate.parameters.get(REPLAY))
+    )
+    if not (course.general_tokens > 0 or replays) or not course.own_texts:
         return 0.0
     done = {model.id for model in facts.models if model.has_written}
     clocks = {c.candidate.model: clock_of_base(c.candidate, facts, course) for c in costs}
@@ -224,11 +228,6 @@ def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> f
         for model, clock in clocks.items()
         if model not in done
     )
-
-
-def _replays(candidate: Candidate) -> bool:
-    """Whether any trial of a candidate replays general text."""
-    return any(share for _, _, share in _weighted(REPLAY, candidate.parameters.get(REPLAY)))
 
 
 def baseline_scoring(facts: Facts, lead: Candidate, course: Course) -> float:
