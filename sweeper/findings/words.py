@@ -279,6 +279,15 @@ def _plain(value: float, interval: Interval | None) -> str:
     return minus(f"{value:.{min(digits, most)}f}")
 
 
+def span(low: object, high: object) -> str:
+    """From one value of a parameter to another; a dash where an end is unknown.
+
+    >>> span(1e-5, 1e-3), span(4, None)
+    ('1e-5 to 1e-3', '–')
+    """
+    return DASH if low is None or high is None else f"{value(low)} to {value(high)}"
+
+
 def value(scalar: object) -> str:
     """A parameter's value: small numbers as ``2e-4``, never with an SI prefix.
 
