@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from sweeper.artifact import write_text
@@ -66,7 +65,7 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
     base, part = public_name(facts), new_folder(folder)
     part.mkdir(parents=True)
     shutil.copyfile(adapter / _WEIGHTS, part / _WEIGHTS)
-    for path in _matching(weights, _TOKENIZER):
+    for path in sorted({path for pattern in _TOKENIZER for path in weights.glob(pattern)}):
         shutil.copyfile(path, part / path.name)
     config = object_of((adapter / _ADAPTER).read_text(encoding="utf-8"))
     config |= {"base_model_name_or_path": base, "revision": facts.revision}
@@ -83,10 +82,6 @@ def _must_have_a_published_base(weights: Path) -> None:
             fix="'sweeper export RUN --to merged' writes a model that needs no base.",
             where=str(weights),
         )
-
-
-def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
 def _card(strategy: str, base: str, dtype: str, facts: ModelFacts) -> str:
