@@ -26,12 +26,12 @@ from sweeper.data.formats.base import formats
 from sweeper.data.quality.kinds.base import kinds
 from sweeper.declared.files import strategy_files
 from sweeper.exporting.configuration import targets
+from sweeper.findings.words import value as value_text
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
-from sweeper.views.plan_view import scalar
 from sweeper.yamlfile import Path_
 
 DOCS = Path(__file__).parent
@@ -159,12 +159,12 @@ def _cells(one: dict[str, Any]) -> Iterator[str]:
     for bounds, choices in (("range", "choices"), ("allowed", "allowed_choices")):
         if bounds in one:
             low, high = one[bounds]
-            yield f"{scalar(low)} to {scalar(high)}{' (log)' if one.get('log') else ''}"
+            yield f"{value_text(low)} to {value_text(high)}{' (log)' if one.get('log') else ''}"
         elif choices in one:
-            yield ", ".join(str(scalar(value)) for value in one[choices])
+            yield ", ".join(str(value_text(value)) for value in one[choices])
         else:
             yield as_shared or ("as searched" if bounds == "allowed" else "")
-    yield str(scalar(one["default"])) if "default" in one else as_shared
+    yield str(value_text(one["default"])) if "default" in one else as_shared
     yield str(one.get("unit", ""))
     if one.get("optional"):
         yield "only if declared"
@@ -231,7 +231,7 @@ def _default(parameter: Any) -> str:
         value = getattr(section, str(path[1]), None)
     if value is None or value is False or value in ("", [], (), {}) or callable(value):
         return "required" if parameter.required else ""
-    return f"`{scalar(value) if isinstance(value, float) else value}`"
+    return f"`{value_text(value) if isinstance(value, float) else value}`"
 
 
 def data_page() -> str:

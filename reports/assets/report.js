@@ -99,8 +99,7 @@
 
   // sort
   const value = (row, index) => {
-    const cell = row.cells[index];
-    const text = (cell.dataset.s || cell.textContent).trim();
+    const text = row.cells[index].textContent.trim();
     const number = parseFloat(text.replace(/,/g, "").replace("−", "-").replace("#", ""));
     return text === missing || text === "" ? null : Number.isNaN(number) ? text : number;
   };

@@ -103,7 +103,7 @@ def export_configuration(
         target_modules=_trained_modules(weights),
         chat_template=form != "text" and template.is_file(),
     )
-    filled = fill(to, settings, form)
+    files, command, lost = _filled(to, target, settings, form)
     part.mkdir(parents=True)
     opened: tuple[Split, ...] = ("test",) if run.test_seal.is_file() else ()
     splits: tuple[Split, ...] = ("train", "validation", *opened)
@@ -115,16 +115,16 @@ def export_configuration(
             for example in dataset.splits[split]
         ]
         write_text(part / ROWS / f"{name}.jsonl", json_lines(rows))
-    for name, text in filled.files.items():
+    for name, text in files.items():
         write_text(part / name, text)
-    if settings["chat_template"] and "chat_template" not in {one.setting for one in filled.lost}:
+    if settings["chat_template"] and "chat_template" not in {one.setting for one in lost}:
         shutil.copyfile(template, part / _CHAT_TEMPLATE)
     made = len(dataset.splits["train"]) - plan.facts.data.train_rows
     about = _about_rows(found.counts, made)
-    card = _card(target, findings, config, facts, filled.command, filled.lost, about)
+    card = _card(target, findings, config, facts, command, lost, about)
     write_text(part / "README.md", card)
     part.rename(folder)
-    return Exported(folder, filled.command, filled.lost)
+    return Exported(folder, command, lost)
 
 
 def _with_augmented(config: TrialConfig, dataset: Dataset) -> tuple[TrialConfig, Dataset]:
@@ -381,22 +381,10 @@ def _read(path: Path) -> Target:
     return found
 
 
-@dataclass(frozen=True)
-class Filled:
-    """The files of a trainer, filled with one training.
-
-    Args:
-        lost: Settings that the trainer does not take over.
-        command: Trains, in the folder of the files.
-    """
-
-    files: Mapping[str, str]
-    lost: tuple[Lost, ...]
-    command: str
-
-
-def fill(name: str, settings: Settings, form: RowForm) -> Filled:
-    """Fill the templates of a trainer."""
+def _filled(
+    name: str, target: Target, settings: Settings, form: RowForm
+) -> tuple[dict[str, str], str, tuple[Lost, ...]]:
+    """The files of a trainer by name, the command that trains with them, and what they lack."""
     place = _TARGETS / name
     environment = Environment(
         loader=FileSystemLoader(place),
@@ -408,14 +396,14 @@ def fill(name: str, settings: Settings, form: RowForm) -> Filled:
     )
     environment.filters |= {"yaml": yaml_value, "py": repr}
     values = {"sweeper_version": __version__, "form": form, **settings}
-    target, named, files = _read(place / _DESCRIPTION), set[str](), {}
+    named, files = set[str](), {}
     for template in sorted(place.glob(f"*{_TEMPLATE}")):
         named |= meta.find_undeclared_variables(
             environment.parse(template.read_text(encoding="utf-8"))
         )
         files[template.stem] = environment.get_template(template.name).render(values)
     command = environment.from_string(target.command).render(values)
-    return Filled(files, tuple(_lost(target, named, settings)), command)
+    return files, command, tuple(_lost(target, named, settings))
 
 
 def _lost(target: Target, named: set[str], settings: Settings) -> Iterator[Lost]:

@@ -98,7 +98,7 @@ def upload(folder: Path, repo: str, *, private: bool) -> str:
         made = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Model from a sweep")
     except HfHubHTTPError as error:
-        raise UsageError(*_refusal(error.response.status_code, repo, str(error))) from error
+        raise _refusal(error.response.status_code, repo, str(error)) from error
     except Exception as error:  # also the errors of the client's network library
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise UsageError(
@@ -109,19 +109,15 @@ def upload(folder: Path, repo: str, *, private: bool) -> str:
     return str(made)
 
 
-def _refusal(status: int, repo: str, text: str) -> tuple[str, str, str, str]:
+def _refusal(status: int, repo: str, text: str) -> UsageError:
     if status == 401:
-        return (
+        return UsageError(
             "the hub does not know who you are",
-            "Uploading needs a token that may write.",
-            "Set HF_TOKEN, or log in with `hf auth login`.",
-            "",
+            why="Uploading needs a token that may write.",
+            fix="Set HF_TOKEN, or log in with `hf auth login`.",
         )
     if status in (403, 404):
-        return (
-            f"your token may not write to {repo}",
-            "",
-            "Use a token with write access to that owner, or another owner.",
-            "--repo",
-        )
-    return (f"the hub answered {status}", text.strip().splitlines()[0], "Try again.", repo)
+        fix = "Use a token with write access to that owner, or another owner."
+        return UsageError(f"your token may not write to {repo}", fix=fix, where="--repo")
+    why = text.strip().splitlines()[0]
+    return UsageError(f"the hub answered {status}", why=why, fix="Try again.", where=repo)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sweeper.artifact import write_text
@@ -34,13 +33,10 @@ def copy_model(weights: Path, folder: Path) -> None:
     Raises:
         UsageError: Its base lies in the run, so that the copy would not load.
     """
-    if object_of((weights / RECORD).read_text(encoding="utf-8")).get("first_stage"):
-        raise UsageError(
-            "these weights need a base that was trained on a corpus, which is in the run's folder",
-            fix="'sweeper export RUN --to merged' writes a model that needs no base.",
-            where=str(weights),
-        )
-    _written(folder, lambda part: shutil.copytree(weights, part))
+    _must_have_a_published_base(weights)
+    part = new_folder(folder)
+    shutil.copytree(weights, part)
+    part.rename(folder)
 
 
 def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFacts) -> None:
@@ -64,40 +60,28 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
             fix=f"{nearest(findings, _FOR_PEFT)} Or export to 'model', for sweeper.load.",
             where=str(weights),
         )
-    if record.get("first_stage"):
-        raise UsageError(
-            "this adapter needs a base that was trained on a corpus, which is in the run's folder",
-            fix="'sweeper export RUN --to merged' writes a model that needs no base.",
-            where=str(weights),
-        )
+    _must_have_a_published_base(weights)
     adapter = weights if (weights / _ADAPTER).is_file() else weights / "adapter"
-    base = public_name(facts)
-
-    def write(part: Path) -> None:
-        part.mkdir(parents=True)
-        shutil.copyfile(adapter / _WEIGHTS, part / _WEIGHTS)
-        for path in _matching(weights, _TOKENIZER):
-            shutil.copyfile(path, part / path.name)
-        config = object_of((adapter / _ADAPTER).read_text(encoding="utf-8"))
-        config |= {"base_model_name_or_path": base, "revision": facts.revision}
-        write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
-        write_text(
-            part / "README.md", clean(_card(strategy, base, str(record["base_dtype"]), facts))
-        )
-
-    _written(folder, write)
-
-
-def _written(folder: Path, write: Callable[[Path], object]) -> None:
-    """Move a folder into place once it is complete."""
-    part = new_folder(folder)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    write(part)
+    base, part = public_name(facts), new_folder(folder)
+    part.mkdir(parents=True)
+    shutil.copyfile(adapter / _WEIGHTS, part / _WEIGHTS)
+    for path in sorted({path for pattern in _TOKENIZER for path in weights.glob(pattern)}):
+        shutil.copyfile(path, part / path.name)
+    config = object_of((adapter / _ADAPTER).read_text(encoding="utf-8"))
+    config |= {"base_model_name_or_path": base, "revision": facts.revision}
+    write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    card = _card(strategy, base, str(record["base_dtype"]), facts)
+    write_text(part / "README.md", clean(card))
     part.rename(folder)
 
 
-def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
+def _must_have_a_published_base(weights: Path) -> None:
+    if object_of((weights / RECORD).read_text(encoding="utf-8")).get("first_stage"):
+        raise UsageError(
+            "these weights need a base that was trained on a corpus, which is in the run's folder",
+            fix="'sweeper export RUN --to merged' writes a model that needs no base.",
+            where=str(weights),
+        )
 
 
 def _card(strategy: str, base: str, dtype: str, facts: ModelFacts) -> str:

@@ -26,7 +26,6 @@ from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.rows import finite, known, trial_row
 from sweeper.findings.study.scores import trial_name
 from sweeper.findings.verdict.against_baseline import against_baseline
-from sweeper.findings.verdict.class_confusion import class_findings
 from sweeper.findings.verdict.comparisons import Contest, hold_contest
 from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, with_forgetting
 from sweeper.findings.verdict.human import preferences
@@ -35,7 +34,7 @@ from sweeper.findings.verdict.next_step import next_step
 from sweeper.findings.verdict.outputs import outputs
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
-from sweeper.findings.verdict.tested import tested_models
+from sweeper.findings.verdict.tested import class_findings, tested_models
 from sweeper.findings.verdict.verdict import verdict
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult

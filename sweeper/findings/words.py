@@ -279,16 +279,25 @@ def _plain(value: float, interval: Interval | None) -> str:
     return minus(f"{value:.{min(digits, most)}f}")
 
 
+def span(low: object, high: object) -> str:
+    """From one value of a parameter to another; a dash where an end is unknown.
+
+    >>> span(1e-5, 1e-3), span(4, None)
+    ('1e-5 to 1e-3', '–')
+    """
+    return DASH if low is None or high is None else f"{value(low)} to {value(high)}"
+
+
 def value(scalar: object) -> str:
     """A parameter's value: small numbers as ``2e-4``, never with an SI prefix.
 
-    >>> value(0.0002), value(16), value(0.05), value("all-linear")
-    ('2e-4', '16', '0.05', 'all-linear')
+    >>> value(0.0002), value(16), value(0.05), value(1230.5), value("all-linear")
+    ('2e-4', '16', '0.05', '1,230', 'all-linear')
     """
     if isinstance(scalar, bool) or not isinstance(scalar, int | float):
         return str(scalar)
-    if isinstance(scalar, int):
-        return f"{scalar:,}"
+    if float(scalar).is_integer():
+        return f"{scalar:,.0f}"
     if 0 < abs(scalar) < 0.01:
         return units.rate(scalar)
-    return f"{scalar:.3g}"
+    return units.number(scalar) if abs(scalar) >= 1000 else f"{scalar:.3g}"

@@ -276,11 +276,10 @@ class Page:
     name: str
     verdict: str
     head: FactList
-    limits: int
-    limits_text: str
-    banner: str
     sections: tuple[Section, ...]
     sweeper_version: str
+    limits_text: str = ""
+    banner: str = ""
     no_charts: str = ""
     kicker: str = "sweeper report"
     footer: str = "Losses are validation losses unless a column says test; lower is better."

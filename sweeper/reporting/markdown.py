@@ -26,7 +26,8 @@ def markdown(report: Report) -> str:
     """The report as Markdown."""
     findings = report.findings
     run, decided = findings.run, findings.verdict
-    lines = [f"<!-- sweeper:{_marker(run.name)} -->", f"## sweeper: {plain(run.name)}", ""]
+    marker = re.sub(r"[^A-Za-z0-9._-]", "-", run.name).replace("--", "-")
+    lines = [f"<!-- sweeper:{marker} -->", f"## sweeper: {plain(run.name)}", ""]
     told = banner(report)
     if told:
         lines += [f"> {plain(told)}", ""]
@@ -44,10 +45,6 @@ def markdown(report: Report) -> str:
 def plain(text: str) -> str:
     """Text that no Markdown renderer takes for markup, on one line."""
     return _SPECIAL.sub(r"\\\1", visible(" ".join(text.split())))
-
-
-def _marker(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "-", name).replace("--", "-")
 
 
 def _strategies(report: Report) -> list[str]:

@@ -13,7 +13,7 @@ from sweeper.reporting.sections.discovery import sections as all_sections
 
 def page(report: Report) -> Page:
     """The whole page, in words."""
-    run = report.findings.run
+    run, limits = report.findings.run, len(report.findings.limits)
     sections = [made for build in all_sections() if (made := build(report)) is not None]
     if run.ended and run.failed == run.ended:
         # Nothing else is worth reading first where everything broke.
@@ -23,8 +23,7 @@ def page(report: Report) -> Page:
         name=run.name,
         verdict=report.findings.verdict.kind,
         head=FactList(_facts(report)),
-        limits=len(report.findings.limits),
-        limits_text=f"{words.plural(len(report.findings.limits), 'limit applies', 'limits apply')}",
+        limits_text=words.plural(limits, "limit applies", "limits apply") if limits else "",
         banner=banner(report),
         sections=tuple(sections),
         sweeper_version=report.sweeper_version,

@@ -30,9 +30,6 @@ def runs_page(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> Page:
         name=names,
         verdict="none",
         head=FactList(tuple(said)),
-        limits=0,
-        limits_text="",
-        banner="",
         sections=(
             Section("verdict", "Runs", "What did each run find?", (_runs(runs),)),
             Section("pairs", "Comparisons", "Which runs can be compared?", (_pairs(found),)),

@@ -70,7 +70,9 @@ def show_changes(fixed: Fixed, before: DataRows, output: Path | None) -> None:
     """What each remedy did, with its first rows, and where the new data set lies."""
     counts = Counter((change.remedy, change.action) for change in fixed.changes)
     for (remedy, action), rows in counts.items():
-        done = ("left out" if action == "removed" else action) if output else _would(action)
+        done = "left out" if action == "removed" else action
+        if not output:
+            done = "would be left out" if action == "removed" else "would be changed"
         _line(f"{remedy}: {'1 row' if rows == 1 else f'{rows:,} rows'} {done}")
         shown = [c for c in fixed.changes if (c.remedy, c.action) == (remedy, action)]
         for change in shown[:SHOWN_CHANGES]:
@@ -110,10 +112,6 @@ def show_conversion(made: Conversion, files: Sequence[Path]) -> None:
         names = listing([f"`{name}`" for name in made.left])
         _line(f"Columns not written, since they would be read as part of {made.to}: {names}")
     _line(f"Written: {listing([str(path) for path in files])}")
-
-
-def _would(action: str) -> str:
-    return "would be left out" if action == "removed" else "would be changed"
 
 
 def _difference(change: ListedChange) -> str:

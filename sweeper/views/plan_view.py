@@ -420,8 +420,8 @@ def threshold_line(plan: Plan) -> str:
     way = "more" if found.needed > found.actual else "fewer"
     change = units.plural(abs(found.needed - found.actual), f"{way} example")
     texts = [
-        f"{_SHORT.get(name, name)} {scalar(value)}"
-        + (f" instead of {scalar(found.now[name])}" if name in found.now else "")
+        f"{_SHORT.get(name, name)} {words.value(value)}"
+        + (f" instead of {words.value(found.now[name])}" if name in found.now else "")
         for name, value in found.then.items()
     ]
     return f"With {change} ({found.needed:,} in all): {', '.join(texts)}."
@@ -451,20 +451,11 @@ def _gpus(plan: Plan) -> str:
 def range_of(parameter: Parameter) -> str:
     """The best-practice range of a parameter with its default, in one cell."""
     if not parameter.searched:
-        return scalar(parameter.default)
+        return words.value(parameter.default)
     if parameter.choices is not None:
-        return "{" + "|".join(scalar(choice) for choice in parameter.choices) + "}"
-    return f"{scalar(parameter.low)}..{scalar(parameter.high)} ({scalar(parameter.default)})"
-
-
-def scalar(value: object) -> str:
-    """One value of a parameter."""
-    if isinstance(value, float) and not value.is_integer():
-        text = units.rate(value) if abs(value) < 0.01 else units.number(value)
-        return text.rstrip("0") if "." in text and "e" not in text else text
-    if isinstance(value, float):
-        return f"{value:.0f}"
-    return str(value)
+        return "{" + "|".join(words.value(choice) for choice in parameter.choices) + "}"
+    low, high, default = map(words.value, (parameter.low, parameter.high, parameter.default))
+    return f"{low}..{high} ({default})"
 
 
 def _reasons(page: _Page, plan: Plan, *, verbose: bool) -> None:
@@ -516,8 +507,8 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     seeds = units.plural(budget.confirmation_seeds, "seed")
     texts = [
         f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
-        f"{scalar(budget.epochs)} epochs ({units.count(budget.full_tokens)} tokens). Losses are "
-        f"compared at {budget.rungs} points of a trial, called rungs{stops}.",
+        f"{words.value(budget.epochs)} epochs ({units.count(budget.full_tokens)} tokens). Losses "
+        f"are compared at {budget.rungs} points of a trial, called rungs{stops}.",
     ]
     tasks = plan.facts.suite.tasks if plan.facts.suite is not None else ()
     names = {

@@ -20,10 +20,10 @@ from rich.text import Text
 from sweeper import units
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.status import Best, Running, Status
+from sweeper.findings import words
 from sweeper.objective import LOSS, Objective
 from sweeper.views.console import err, is_live
 from sweeper.views.html import pre
-from sweeper.views.plan_view import scalar
 from sweeper.views.work_progress import sentence
 from sweeper.visible import visible
 
@@ -217,8 +217,8 @@ def ended_line(event: Event, objective: Objective = LOSS) -> str:
         value += f" {objective.title} {units.number(event.objective)}"
     took = f" in {units.duration(event.seconds)}" if event.seconds else ""
     what = _parameters(event.strategy, event.parameters)
-    words = [name, what, event.state.lower() + value + took, event.text]
-    return "  ".join(word for word in words if word)
+    parts = [name, what, event.state.lower() + value + took, event.text]
+    return "  ".join(filter(None, parts))
 
 
 def view(status: Status, width: int) -> list[str]:
@@ -286,5 +286,5 @@ def _running_line(running: Running, width: int, objective: Objective) -> str:
 
 
 def _parameters(strategy: str, parameters: Mapping[str, object]) -> str:
-    shown = [f"{_SHORT[key]}={scalar(parameters[key])}" for key in _SHORT if key in parameters]
+    shown = [f"{_SHORT[key]}={words.value(parameters[key])}" for key in _SHORT if key in parameters]
     return " ".join([strategy, *shown]).strip()

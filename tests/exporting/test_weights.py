@@ -50,7 +50,7 @@ def test_an_adapter_names_its_published_base_and_how_to_load_it(
     [
         ({"pooling": "mean"}, "does not load this classification head"),
         ({"strategy": "prefix"}, "does not give the answers of this trial"),
-        ({"first_stage": "0f"}, "needs a base that was trained on a corpus"),
+        ({"first_stage": "0f"}, "need a base that was trained on a corpus"),
     ],
 )
 def test_what_peft_would_answer_otherwise_is_refused(weights, tiny_facts, tmp_path, record, told):

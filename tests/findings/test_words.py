@@ -38,3 +38,19 @@ def test_scores_of_shares_are_per_cent_and_losses_are_not():
     assert words.score_with_interval(wide, ACCURACY) == "94.1% (95% CI 90.0 to 97.0)"
     assert words.score_with_interval(wide, LOSS) == "0.941 (95% CI 0.900 to 0.970)"
     assert words.score(float("nan"), LOSS) == "–"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2e-4, "2e-4"),
+        (0.05, "0.05"),
+        (8.0, "8"),
+        (16, "16"),
+        (1230.5, "1,230"),
+        ("qv", "qv"),
+        (0.0, "0"),
+    ],
+)
+def test_values_are_written_short(value, text):
+    assert words.value(value) == text

@@ -6,25 +6,9 @@ from pathlib import Path
 import pytest
 
 from sweeper.facts.record import DomainFacts
-from sweeper.views.plan_view import LINES, WIDTH, domain_line, scalar
+from sweeper.views.plan_view import LINES, WIDTH, domain_line
 
 SIZE = ("plan", "--task", "classification", "--examples", "2000", "--model", "7B")
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (2e-4, "2e-4"),
-        (0.05, "0.05"),
-        (8.0, "8"),
-        (16, "16"),
-        (1230.5, "1,230"),
-        ("qv", "qv"),
-        (0.0, "0"),
-    ],
-)
-def test_values_are_written_short(value, text):
-    assert scalar(value) == text
 
 
 def test_a_plan_shows_what_decides_first_then_facts_space_cost_and_what_was_left_out(sweeper):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sweeper import units
@@ -14,6 +14,7 @@ from sweeper.findings.study.rows import is_full, known, result_seconds, trial_se
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Budget, Candidate, Duration, Plan
+from sweeper.spec import Scalar
 
 _OWN = ("download", "conversion", "suite")
 """Phases that the command does itself, so that workers' time does not hold them."""
@@ -122,7 +123,8 @@ def _number(value: object) -> float | None:
 
 def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:
     """Full trials; those of the default's batch and modules where there are any."""
-    alike = [trial for trial in full if _timed(trial) == _timed_default(candidate)]
+    default = _timed(candidate.defaults())
+    alike = [trial for trial in full if _timed(trial.config.parameters) == default]
     chosen = alike or full
     timed = [(trial, s) for trial in chosen if (s := trial_seconds(trial)) is not None and s > 0]
     if not timed:
@@ -142,13 +144,9 @@ def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Predicted
     )
 
 
-def _timed(trial: TrialFiles) -> tuple[object, ...]:
-    return tuple(trial.config.parameters.get(name) for name in (BATCH, TARGET_MODULES))
-
-
-def _timed_default(candidate: Candidate) -> tuple[object, ...]:
-    defaults = candidate.defaults()
-    return tuple(defaults.get(name) for name in (BATCH, TARGET_MODULES))
+def _timed(parameters: Mapping[str, Scalar]) -> tuple[Scalar | None, ...]:
+    """The parameters on which the time of a trial depends most."""
+    return tuple(parameters.get(name) for name in (BATCH, TARGET_MODULES))
 
 
 def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[PredictedFigure]:

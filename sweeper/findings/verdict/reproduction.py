@@ -30,7 +30,8 @@ def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> R
     chosen = run.trial(recommended) if recommended is not None else None
     seeds = {run.plan.seed, *(result.seed for result in results)}
     return Reproduction(
-        command=_command(run, complete=complete),
+        # The run's own sweep.yaml has its name, seed and number of trials.
+        command=run_command(run.folder.path.name) + (" --new" if complete else ""),
         spec_yaml=run.spec_yaml,
         versions=_versions(results),
         hardware=_hardware(run.plan.facts.hardware),
@@ -40,11 +41,6 @@ def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> R
         models={clean(model.id): model.revision for model in run.plan.facts.models},
         train_command=_own_trial(chosen) if chosen else "",
     )
-
-
-def _command(run: RunFiles, *, complete: bool) -> str:
-    # The run's own sweep.yaml has its name, seed and number of trials.
-    return run_command(run.folder.path.name) + (" --new" if complete else "")
 
 
 def _own_trial(trial: TrialFiles) -> str:

@@ -1,16 +1,19 @@
-"""Every model that was scored on the opened test split: its figures side by side."""
+"""The models on the opened test split: their figures side by side, and one class by class."""
 
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 
 from sweeper.evaluation.significance import mean_interval
-from sweeper.findings.record import TestedModel
+from sweeper.findings.record import ClassFindings, ClassRow, TestedModel
 from sweeper.findings.study.metric import LOSS, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.rows import finite
 from sweeper.findings.study.scores import entries, interval, model_title, test_losses, test_scores
+from sweeper.redaction import clean
 from sweeper.trials import GeneratedAnswers, TestScore
+from sweeper.visible import LABEL_CHARACTERS, shortened
 
 
 def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
@@ -52,3 +55,41 @@ def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
     """Written answers, of the one training that wrote some."""
     found = next((score.generated for score in scores if score.generated is not None), None)
     return found and found.model_copy(update={"metrics": finite(found.metrics), "said": {}})
+
+
+def class_findings(run: RunFiles, name: str) -> ClassFindings | None:
+    """Precision, recall and F1 of every class, and the confusions.
+
+    Args:
+        run: Its plan names the classes, its seal holds the confusions.
+        name: Name of the model, as comparisons call it. Of a trial with several seeds the first
+            training counts, so that items are counted once.
+    """
+    found = [score.confusion for score in entries(run).get(name, ()) if score.confusion]
+    known = run.plan.facts.data.labels
+    if not found or not known:
+        return None
+    # Class numbers are places among the sorted names.
+    labels = sorted(known, key=lambda label: label.label)
+    pairs = found[0]
+    if max(max(true, said) for true, said, _ in pairs) >= len(labels):
+        return None
+    items, chosen = Counter[int](), Counter[int]()
+    for true, said, count in pairs:
+        items[true] += count
+        chosen[said] += count
+    right = Counter({true: count for true, said, count in pairs if true == said})
+    rows = tuple(
+        ClassRow(
+            label=shortened(clean(label.label), LABEL_CHARACTERS),
+            rows=label.rows,
+            items=items[n],
+            chosen=chosen[n],
+            right=right[n],
+            precision=right[n] / chosen[n] if chosen[n] else None,
+            recall=right[n] / items[n] if items[n] else None,
+            f1=2 * right[n] / (items[n] + chosen[n]) if items[n] + chosen[n] else None,
+        )
+        for n, label in enumerate(labels)
+    )
+    return ClassFindings(name=name, title=model_title(run, name), classes=rows, confusion=pairs)

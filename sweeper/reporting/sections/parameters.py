@@ -91,8 +91,8 @@ def _answer(finding: ParameterFinding) -> str:
         f"best of {words.plural(finding.trials, 'completed trial')} at {words.value(finding.best)}"
     )
     low, high = finding.within_noise_low, finding.within_noise_high
-    if low is not None and high is not None:
-        return f"{name}: {best}; {words.value(low)} to {words.value(high)} cannot be told apart."
+    if low is not None:
+        return f"{name}: {best}; {words.span(low, high)} cannot be told apart."
     return f"{name}: {best}."
 
 
@@ -104,7 +104,7 @@ def _table(report: Report) -> Table:
         Number("best", lambda p: words.value(p.best), "/best"),
         Number("default", _default, "/default"),
         Column("within noise of the best", _within),
-        Column("allowed range", _range),
+        Column("allowed range", lambda p: words.span(p.low, p.high)),
         Number("completed trials", lambda p: str(p.trials), "/trials"),
     ]
     if any(p.importance for p in findings.parameters):
@@ -126,19 +126,9 @@ def _default(finding: ParameterFinding) -> str:
 
 def _within(finding: ParameterFinding) -> str:
     low, high = finding.within_noise_low, finding.within_noise_high
-    if low is not None and high is not None:
-        if low == high:
-            return words.value(low)
-        return f"{words.value(low)} to {words.value(high)}"
     if finding.within_noise:
         return ", ".join(words.value(choice) for choice in finding.within_noise)
-    return words.DASH
-
-
-def _range(finding: ParameterFinding) -> str:
-    if finding.low is None or finding.high is None:
-        return words.DASH
-    return f"{words.value(finding.low)} to {words.value(finding.high)}"
+    return words.value(low) if low is not None and low == high else words.span(low, high)
 
 
 def _importance(interval: Interval | None) -> str:

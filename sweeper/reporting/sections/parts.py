@@ -127,15 +127,15 @@ def off_scale(findings: Findings, trials: Sequence[TrialRow], scale: Scale) -> s
     return f" {side} the drawn range, with an arrow at its edge: {', '.join(told)}{rest}."
 
 
-def completed(report: Report) -> int:
-    """How many trials have a final loss."""
-    return len(report.findings.best_first())
-
-
-def one_trial(report: Report) -> Empty:
-    """The sentence for a single completed trial."""
+def nothing_to_compare(report: Report) -> Empty | None:
+    """The reason, if fewer than two trials have completed."""
     findings = report.findings
-    told = words.validation_figure(findings.best_first()[0].objective, findings.objective)
+    done = findings.best_first()
+    if len(done) > 1:
+        return None
+    if not done:
+        return no_trials(report)
+    told = words.validation_figure(done[0].objective, findings.objective)
     told = told.replace(": ", " ", 1)
     text = f"One trial completed ({told[:1].lower()}{told[1:]}): no comparison possible."
     return Empty("one-trial", text)

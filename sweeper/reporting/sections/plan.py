@@ -89,7 +89,7 @@ def space_of(parameter: Parameter) -> str:
         return default
     if parameter.choices is not None:
         return f"{'|'.join(words.value(choice) for choice in parameter.choices)} ({default})"
-    return f"{words.value(parameter.low)} to {words.value(parameter.high)} ({default})"
+    return f"{words.span(parameter.low, parameter.high)} ({default})"
 
 
 def declared_table(report: Report) -> list[Block]:

@@ -46,7 +46,11 @@ def samples_section(report: Report) -> Section:
     blocks: list[Block] = [Text(_said(report, found))]
     for place, group in enumerate(found.groups):
         pointer = f"/findings/outputs/groups/{place}"
-        blocks.append(_samples(found, group) if found.written else _table(found, group, pointer))
+        if found.written:
+            items = tuple(_sample(found, item) for item in group.items)
+            blocks.append(Samples(_title(group), items))
+        else:
+            blocks.append(_table(found, group, pointer))
     return Section("samples", "Samples", question, tuple(blocks))
 
 
@@ -71,10 +75,6 @@ def _said(report: Report, found: Outputs) -> tuple[str, ...]:
 
 def _title(group: OutputGroup) -> str:
     return f"{_TITLES[group.kind]} ({len(group.items)} of {group.of:,})"
-
-
-def _samples(found: Outputs, group: OutputGroup) -> Samples:
-    return Samples(_title(group), tuple(_sample(found, item) for item in group.items))
 
 
 def _sample(found: Outputs, item: ShownItem) -> Sample:

@@ -11,13 +11,11 @@ from sweeper.reporting.charts.search import progress, progress_scale, reference_
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import (
-    completed,
     drawn,
     interval_text,
-    no_trials,
+    nothing_to_compare,
     number_text,
     off_scale,
-    one_trial,
     strategy_cell,
     trial_number,
 )
@@ -28,11 +26,7 @@ from sweeper.trials import BaselineResult
 def search_section(report: Report) -> Section:
     """Default against best, best so far, baselines."""
     findings = report.findings
-    blocks: list[Block] = []
-    if completed(report) > 1:
-        blocks.append(_figure(report))
-    else:
-        blocks.append(one_trial(report) if completed(report) else no_trials(report))
+    blocks: list[Block] = [nothing_to_compare(report) or _figure(report)]
     if findings.baselines:
         blocks.append(_baselines(report))
     return Section("search", "Search", "Did the search beat the default?", tuple(blocks))

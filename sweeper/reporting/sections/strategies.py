@@ -23,15 +23,13 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.forgetting import forgetting_cost
 from sweeper.reporting.sections.parts import (
-    completed,
     drawn,
     interval_text,
     memory_name,
     minutes,
-    no_trials,
+    nothing_to_compare,
     number_text,
     off_scale,
-    one_trial,
     strategy_cell,
     time_name,
     trial_number,
@@ -42,11 +40,7 @@ from sweeper.reporting.sections.plan import rejected_table
 @section(30)
 def strategies_section(report: Report) -> Section:
     """Table and cost charts."""
-    blocks: list[Block] = []
-    if completed(report) > 1:
-        blocks.append(_figure(report))
-    else:
-        blocks.append(one_trial(report) if completed(report) else no_trials(report))
+    blocks: list[Block] = [nothing_to_compare(report) or _figure(report)]
     if report.findings.run.ended:
         blocks.append(_table(report))
     if report.plan.rejected and report.findings.run.ended:

@@ -82,12 +82,8 @@ def completed(encoded: Encoded, tokenizer: Any) -> Encoded:
 
     For texts that no chat template of this tokenizer wrote. What is there is not added again.
     """
-    ids, answers, bos, eos = (
-        encoded.ids,
-        encoded.answers,
-        tokenizer.bos_token_id,
-        tokenizer.eos_token_id,
-    )
+    ids, answers = encoded.ids, encoded.answers
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     if ids[-1:] and eos is not None and ids[-1] not in tokenizer.added_tokens_decoder:
         ids = [*ids, eos]
         answers = (*answers[:-1], (answers[-1][0], len(ids)))
