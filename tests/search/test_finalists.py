@@ -53,6 +53,19 @@ def test_seeds_that_disagree_widen_the_doubt() -> None:
     assert not told_apart(best, contender(2, 0.45, spread=0.1))
 
 
+def test_finalists_tell_how_much_the_seeds_of_the_others_vary() -> None:
+    # Two means of three seeds alone have to differ by more than a third finalist leaves open.
+    none = np.empty((0, 0))
+    first, second, third = (
+        Contender(trial, (loss - 0.1, loss, loss + 0.1), none, 1.0, 1.0)
+        for trial, loss in enumerate((0.30, 0.51, 0.52))
+    )
+    assert not told_apart(first, second)
+    assert told_apart(first, second, [first, second, third])
+    wild = replace(third, losses=(0.1, 0.5, 0.9))
+    assert not told_apart(first, second, [first, second, wild])
+
+
 def test_the_cheapest_that_cannot_be_told_apart_is_recommended() -> None:
     best = contender(1, 0.30, memory=4.0)
     near = contender(2, 0.31, memory=1.0)
