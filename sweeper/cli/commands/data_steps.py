@@ -31,8 +31,8 @@ from sweeper.errors import DataError, UsageError, near_match
 from sweeper.facts.dataset.lengths import ruler
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import TASKS, DataSpec, ModelSpec, Task
-from sweeper.views.console import err
 from sweeper.specfile import names
+from sweeper.views.console import err
 
 
 def rows_of(
