@@ -95,7 +95,12 @@ def without_surrogates(text: str) -> str:
 
 
 def utf16_of(data: bytes) -> str:
-    """UTF-16, by its mark or by the zero bytes of ASCII characters; empty for all else."""
+    """UTF-16, by its mark or by the zero bytes of ASCII characters, or UTF-32 by its mark.
+
+    Empty for all else.
+    """
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     sample = data[:GUESSED_FROM]
@@ -109,7 +114,7 @@ def utf16_of(data: bytes) -> str:
 
 def utf16_caution(encoding: str, name: str) -> tuple[str, ...]:
     """What to check where a file has no mark."""
-    if encoding == "utf-16":
+    if encoding in ("utf-16", "utf-32"):
         return ()
     return (f"{name} is read as {encoding}, which its zero bytes suggest; save it as UTF-8",)
 

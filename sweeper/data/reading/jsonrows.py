@@ -68,9 +68,11 @@ def lists_in(text: str, name: str) -> dict[str, RowTable]:
             return found
         where = f"{name}:{getattr(error, 'lineno', 1)}"
         raise DataError(_broken(error), fix=_FILE_FIX, where=where) from error
-    if isinstance(document, list) and not found:
-        return tables
-    whole = {"data": document} if isinstance(document, list) else document
+    whole = document
+    if isinstance(document, list):
+        whole = {"data": document} if found else _of_lists(document)
+        if not whole:
+            return tables
     rows, said = _of_object(whole) if isinstance(whole, Mapping) else ({}, "")
     if rows:
         how = (f"the content is {said}",)
@@ -135,6 +137,15 @@ def _of_object(document: Mapping[str, Any]) -> tuple[dict[str, list[Mapping[str,
     return {}, ""
 
 
+def _of_lists(rows: list[Any]) -> dict[str, Any]:
+    """Rows that are lists, of turns or of cells below their names, as an object that is read."""
+    if rows and all(_all(row, Mapping) for row in rows):
+        return {"data": [{"messages": row} for row in rows]}
+    if len(rows) > 1 and _all(rows, list) and _all(rows[0], str):
+        return {"columns": rows[0], "data": rows[1:]}
+    return {}
+
+
 def _all(values: object, kind: type) -> bool:
     return isinstance(values, list) and bool(values) and all(isinstance(v, kind) for v in values)
 
@@ -146,7 +157,10 @@ def _questions(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         return
     for part in row["paragraphs"]:
         for one in part.get("qas", ()):
-            yield {"title": row.get("title"), "context": part.get("context"), **one}
+            answers = one.get("answers")
+            texts = [a.get("text") for a in answers] if _all(answers, Mapping) else []
+            cells = {"title": row.get("title"), "context": part.get("context"), **one}
+            yield {**cells, "answers": {"text": texts}}
 
 
 def _scanned(text: str, name: str) -> dict[str, RowTable]:

@@ -137,6 +137,7 @@ OBJECTS = {
     "columns": ({"q": ["a", "b"], "a": [1, 2]}, [""]),
     "pandas split": ({"columns": ["q", "a"], "index": [0, 1], "data": [["a", 1], ["b", 2]]}, [""]),
     "splits of columns": ({"train": {"q": ["a", "b"], "a": [1, 2]}}, ["train"]),
+    "cells": ([["q", "a"], ["a", 1], ["b", 2]], [""]),
     "squad": (
         {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": ROWS_A}]}]},
         ["data"],
@@ -151,8 +152,8 @@ def test_rows_in_an_object_are_found_and_told(tmp_path, name):
     path.write_text(json.dumps(document))
     assert keys_of(path) == tuple(filter(None, keys))
     table = read(path / f"{keys[0]}.json" if "train" in keys else path)
-    more = {"title": "t", "context": "c"} if name == "squad" else {}
-    assert [fields for _, fields in table.rows] == [{**more, **row} for row in ROWS_A]
+    more = {"title": "t", "context": "c", "answers": {"text": []}} if name == "squad" else {}
+    assert [fields for _, fields in table.rows] == [{**row, **more} for row in ROWS_A]
     assert table.how[0].startswith("the content is an object")
 
 
@@ -281,6 +282,7 @@ ENCODED = {
     "cp1250": "Zażółć gęślą jaźń proszę",
     "cp1251": "Где моя карта сегодня вечером",
     "utf-16": "Köln über Größe",
+    "utf-32": "Köln über Größe",
     "utf-16-le": "Koln uber Strasse und Größe",
     "utf-16-be": "Koln uber Strasse und Größe",
     "utf-8-sig": "Köln über Größe",
@@ -295,7 +297,7 @@ def test_a_file_in_another_encoding_is_read_and_a_guess_is_said(tmp_path, encodi
     table = read(path)
     assert table.rows[3][1]["text"] == f"{ENCODED[encoding]} 3"
     assert not table.garbled
-    certain = encoding in ("utf-16", "utf-8-sig")
+    certain = encoding in ("utf-16", "utf-32", "utf-8-sig")
     assert bool(table.cautions) != certain
     if encoding == "cp1251":
         assert "20 of 22 lines" in table.cautions[0]
