@@ -98,6 +98,7 @@ def fit(
         answer_fraction=work.answer_fraction,
         evaluation_length=work.sequence_length,
         device=hardware.device,
+        loss="by-rows",
         **{"optimizer": optimizer, "padded": True}
         | setup_fields(strategy.traits, parameters, model, heaviest=False),
     )

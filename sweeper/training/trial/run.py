@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints
 from sweeper.errors import SweeperError, UsageError
@@ -293,6 +294,9 @@ def _trainer(
         device=job.context.device,
         sharded=layer_classes(model) if config.sharding == "fsdp" else None,
     )
+    job.joined = guards.near is None and _joins(config, task, model)
+    bases = (module for module in model.modules() if isinstance(module, PreTrainedModel))
+    job.attention = next((base.config._attn_implementation for base in bases), None)
     trainer = TrialTrainer(
         model=model,
         task=task,
@@ -312,7 +316,7 @@ def _trainer(
         settings=settings,
         callbacks=[watch],
         guards=guards,
-        join=guards.near is None and _joins(config, task, model),
+        join=job.joined,
     )
     return watch, trainer
 
