@@ -206,7 +206,7 @@ class HeadCost:
 
 
 # Families whose logits are what the output layer gives, neither scaled nor capped.
-_PLAIN_LOGITS = (
+PLAIN_LOGITS = (
     *("gemma", "gpt2", "gpt_neox", "llama", "mistral", "mixtral", "olmo2", "phi3", "smollm3"),
     *("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"),
 )
@@ -217,7 +217,7 @@ def by_rows(model: ModelFacts, setup: Setup, *, trains: bool = True) -> bool:
     if setup.loss != "by-rows" or setup.sharding != "none" or setup.modules_to_save:
         return False
     whole = trains and (setup.traits.trains_base or setup.near_base)
-    return model.model_type in _PLAIN_LOGITS and not whole
+    return model.model_type in PLAIN_LOGITS and not whole
 
 
 def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:

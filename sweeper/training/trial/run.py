@@ -324,9 +324,10 @@ def _trainer(
 def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
     """Whether the texts of a batch are joined without padding."""
     parameters = config.parameters
-    # The noise of NEFTune depends on the length of a row.
-    wanted = parameters.get(PADDING_FREE) and not parameters.get(NEFTUNE)
-    if not wanted or not isinstance(task, TextTask):
+    # The noise of NEFTune depends on the length of a row; FSDP's layers cannot be asked here.
+    if parameters.get(NEFTUNE) or config.sharding == "fsdp" or not isinstance(task, TextTask):
+        return False
+    if not parameters.get(PADDING_FREE):
         return False
     if reads_apart(model):
         return True
