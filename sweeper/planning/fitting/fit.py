@@ -99,7 +99,7 @@ def fit(
         evaluation_length=work.sequence_length,
         device=hardware.device,
         loss="by-rows",
-        **{"optimizer": optimizer, "padded": True}
+        **{"optimizer": optimizer}
         | setup_fields(strategy.traits, parameters, model, heaviest=False),
     )
     heavy = setup_fields(strategy.traits, parameters, model, heaviest=True)
@@ -304,7 +304,8 @@ def setup_fields(
 ) -> dict[str, Any]:
     """The fields of a set-up that a strategy's parameters decide."""
     further = sorted(further_parameters(traits) & parameters.keys())
-    fields: dict[str, Any] = {}
+    joined = PADDING_FREE in parameters and bool(parameters[PADDING_FREE].default)
+    fields: dict[str, Any] = {"padded": not joined}
     if further:
         fields["parameters"] = tuple((name, parameters[name].default) for name in further)
     for name in _HEAVY:
@@ -333,8 +334,6 @@ def setup_fields(
         fields["replay_share"] = float(_value(parameters[REPLAY], heaviest))
     if OPTIMIZER in parameters:
         fields["optimizer"] = _largest_states(parameters[OPTIMIZER], heaviest)
-    if PADDING_FREE in parameters and parameters[PADDING_FREE].default:
-        fields["padded"] = False
     if ATTENTION in parameters and parameters[ATTENTION].default != SDPA:
         fields["attention"] = "flash"
     if MODULES_TO_SAVE in parameters:
