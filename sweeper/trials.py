@@ -312,6 +312,8 @@ class TrialResult(Artifact):
     peak_memory_gib: float | None = None
     micro_batch: int | None = Field(None, description="that it was trained with in the end")
     evaluation_batch: int | None = Field(None, description="that it was scored with in the end")
+    attention: str | None = Field(None, description="that it was trained with, by its name")
+    padding_free: bool | None = Field(None, description="whether its texts were joined")
     first_stage: FirstStageResult | None = None
     worker: str = ""
     started_at: str = ""

@@ -126,7 +126,7 @@ def planned(
     """What sweeper's plan makes of it: the default configuration of one strategy.
 
     Args:
-        switched: Values of the configuration, or of its parameters, to use in place of planned ones.
+        switched: Values of the configuration or of its parameters that replace planned ones.
     """
     spec = Spec(
         task="instruction",

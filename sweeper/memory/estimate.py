@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.layers import embedding_kept, head_cost, layer_costs
+from sweeper.memory.layers import by_rows, embedding_kept, head_cost, layer_costs
 from sweeper.memory.linear_layers import embedding_parameters
 from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
-from sweeper.memory.setup import Setup
+from sweeper.memory.setup import LOSS_ROWS, Setup
 from sweeper.memory.states import (
     base_weights,
     frozen_parameters,
@@ -236,7 +236,10 @@ def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
     parts = {"one layer at work": tokens * _layer_bytes(model, setup, length)}
     if not setup.classes:
         logits = (0 if item == 4 else item) + 8
-        parts["evaluation logits"] = setup.answer_fraction * tokens * model.vocabulary_size * logits
+        rows = setup.answer_fraction * tokens
+        if by_rows(model, setup, trains=False):
+            rows = min(rows, LOSS_ROWS)
+        parts["evaluation logits"] = rows * model.vocabulary_size * logits
         parts["one layer at work"] = 0.0
     return parts
 

@@ -97,6 +97,7 @@ def fit(
         answer_fraction=work.answer_fraction,
         evaluation_length=work.sequence_length,
         device=hardware.device,
+        loss="by-rows",
         **decided,
     )
     largest = {name: _heaviest(name, one, model) for name, one in parameters.items()}

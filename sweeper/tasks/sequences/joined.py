@@ -99,7 +99,10 @@ def _by_text(
         cu_seq_lens_q: Where texts end, from 0; None in a padded batch.
     """
     if cu_seq_lens_q is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        usual: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, **options
+        )
+        return usual
     parts = []
     for start, end in pairwise(cu_seq_lens_q.tolist()):
         of_text = [states[:, :, start:end] for states in (query, key, value)]

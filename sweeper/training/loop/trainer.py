@@ -88,6 +88,8 @@ def arguments(
         ddp_backend="gloo" if device.type == "cpu" and ranks_in_all() > 1 else None,
         dataloader_num_workers=0,
         dataloader_pin_memory=device.type == "cuda",
+        # The next batch is made and copied while the GPU computes this one.
+        accelerator_config={"non_blocking": device.type == "cuda"},
         remove_unused_columns=False,
         logging_strategy="no",
         logging_nan_inf_filter=False,

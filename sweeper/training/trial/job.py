@@ -107,6 +107,8 @@ class TrialJob:
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     batching: Batching = field(init=False)
     peak_memory_gib: float | None = None
+    attention: str | None = None
+    joined: bool | None = None
     ranks: Ranks | None = None
     read_base: ReadBase | None = None
     first_stage: FirstStageResult | None = None
@@ -341,6 +343,8 @@ class TrialJob:
             peak_memory_gib=self.peak_memory_gib,
             micro_batch=self.batching.micro,
             evaluation_batch=self.batching.evaluation,
+            attention=self.attention,
+            padding_free=self.joined,
             data_fingerprint=self.context.dataset.fingerprint,
             model_revision=self.context.facts.revision,
             versions=versions(),

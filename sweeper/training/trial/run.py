@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints
 from sweeper.errors import SweeperError, UsageError
@@ -291,6 +292,9 @@ def _trainer(
         device=job.context.device,
         sharded=layer_classes(model) if config.sharding == "fsdp" else None,
     )
+    job.joined = guards.near is None and _joins(config, task, model)
+    bases = (module for module in model.modules() if isinstance(module, PreTrainedModel))
+    job.attention = next((base.config._attn_implementation for base in bases), None)
     trainer = TrialTrainer(
         model=model,
         task=task,
@@ -310,7 +314,7 @@ def _trainer(
         settings=settings,
         callbacks=[watch],
         guards=guards,
-        join=guards.near is None and _joins(config, task, model),
+        join=job.joined,
     )
     return watch, trainer
 
@@ -318,9 +322,10 @@ def _trainer(
 def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
     """Whether the texts of a batch are joined without padding."""
     parameters = config.parameters
-    # The noise of NEFTune depends on the length of a row.
-    wanted = parameters.get(PADDING_FREE) and not parameters.get(NEFTUNE)
-    if not wanted or not isinstance(task, TextTask):
+    # The noise of NEFTune depends on the length of a row; FSDP's layers cannot be asked here.
+    if parameters.get(NEFTUNE) or config.sharding == "fsdp" or not isinstance(task, TextTask):
+        return False
+    if not parameters.get(PADDING_FREE):
         return False
     if reads_apart(model):
         return True

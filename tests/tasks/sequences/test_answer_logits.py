@@ -7,8 +7,9 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, Gemma2Config
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, Gemma2Config
 
+from sweeper.memory.layers import PLAIN_LOGITS
 from sweeper.tasks.sequences import answer_logits
 from sweeper.tasks.sequences.answer_logits import answer_losses, by_row
 
@@ -119,9 +120,8 @@ def test_losses_in_parts_have_the_gradients_of_complete_logits(
     (losses, gradient), (theirs, other) = found
     exact = 1e-5 if half is None else 1e-2
     torch.testing.assert_close(theirs, losses.float(), rtol=exact, atol=exact)
-    torch.testing.assert_close(
-        other, gradient, rtol=exact, atol=exact * float(gradient.abs().max())
-    )
+    largest = float(gradient.abs().max())
+    torch.testing.assert_close(other, gradient, rtol=exact, atol=exact * largest)
     assert max(rows[1:]) == 3
 
 
@@ -136,3 +136,19 @@ def test_a_model_that_caps_its_logits_is_found_out_and_has_them_all() -> None:
     expected = _from_all_logits(model, inputs, labels)
     for _ in range(2):
         torch.testing.assert_close(answer_losses(model, inputs, labels), expected)
+
+
+@pytest.mark.parametrize("family", sorted(PLAIN_LOGITS))
+def test_families_whose_memory_is_planned_without_logits_do_without_them(family: str) -> None:
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    more = {"intermediate_size": 16, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}
+    experts = {"num_local_experts": 2, "num_experts": 2, "num_experts_per_tok": 1}
+    config = CONFIG_MAPPING[family](vocab_size=512, **size, **more, **experts)
+    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    rows: list[int] = []
+    layer = model.get_output_embeddings()
+    layer.register_forward_hook(lambda *call: rows.append(call[2].numel() // 512))
+
+    losses = answer_losses(model, *_batch())
+
+    assert rows == [1, 1, len(losses)]  # in the model, to compare with it, and of all in parts

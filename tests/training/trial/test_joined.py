@@ -62,6 +62,8 @@ def test_a_trial_without_padding_trains_as_one_with_padding(train: Any, strategy
     )
     assert padded.state == joined.state == "COMPLETE", joined.failure
     assert joined.tokens == padded.tokens
+    assert (padded.attention, padded.padding_free) == ("sdpa", False)
+    assert (joined.attention, joined.padding_free) == ("sdpa_by_text", True)
     for one, other in zip(after, before, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
         assert one.validation_loss == pytest.approx(other.validation_loss, rel=1e-4)
