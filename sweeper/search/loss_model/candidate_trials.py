@@ -160,7 +160,7 @@ class Trials:
             alike = [other for other in self._complete if other.rungs == one.rungs]
             shares = [final / early for early, final in ends(alike, rung) if early > 0]
             self._shares[one.rungs, rung] = float(np.median(shares)) if shares else 1.0
-        return one.curve[rung] * self._shares[one.rungs, rung]
+        return one.loss * self._shares[one.rungs, rung]
 
     @cached_property
     def _complete(self) -> list[Observation]:
