@@ -87,6 +87,10 @@ class Observation:
         seen = [self.reported[rung] for rung in sorted(self.reported) if rung <= last]
         return [loss if math.isfinite(loss) else math.nan for loss in seen]
 
+    def has(self, rung: int) -> bool:
+        """Whether a finite loss was reported at a rung."""
+        return math.isfinite(self.reported.get(rung, math.inf))
+
     @property
     def keeps(self) -> bool:
         """Whether it is within the limit, as far as known."""
