@@ -138,7 +138,7 @@ def study(surface: Surface, seed: int, sampler: str, pruner: str, rule_tests: in
         again = range(1, SEEDS) if one.number in best else ()
         seeds = [surface.trial(one.strategy, {**one.parameters, "again": k}) for k in again]
         trials.append(_files(plan, one, shown, seeds))
-    return RunFiles(RunFolder(Path("simulated")), plan, "", None, tuple(trials), (), None, {})
+    return RunFiles(RunFolder(Path("simulated")), plan, "", tuple(trials), (), None, {})
 
 
 def _loss(one: Tried) -> float:

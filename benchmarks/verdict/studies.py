@@ -293,7 +293,7 @@ class _Simulation:
         trials = [self._files(config, results[config.number], again) for config in configs]
         status = {"phase": "complete", "trials": TRIALS}
         folder = RunFolder(Path("simulated"))
-        return RunFiles(folder, plan, "", None, tuple(trials), (baseline,), seal, status)
+        return RunFiles(folder, plan, "", tuple(trials), (baseline,), seal, status)
 
     def strategies(self) -> tuple[StrategySummary, ...]:
         """One empty line for each strategy, to be filled with its comparison."""
