@@ -22,7 +22,7 @@ from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED
 
 def first_stage_pairs(run: RunFiles) -> list[Pair]:
     """A trial without and one with a first stage, of each strategy that completed both."""
-    return _pairs(run, _read_corpus, FIRST_STAGE)
+    return _pairs(run, lambda t: bool(t.result and t.result.first_stage), FIRST_STAGE)
 
 
 def augmentation_pairs(run: RunFiles) -> list[Pair]:
@@ -86,10 +86,6 @@ def augmentation_sentence(run: RunFiles, finding: AugmentationFinding) -> str:
         f"{_told(run, finding, 'Augmented rows')}. {finding.augmented_rows:,} of the "
         f"{finding.rows:,} rows that trial {finding.with_trial} trained on were augmented ones."
     )
-
-
-def _read_corpus(trial: TrialFiles) -> bool:
-    return trial.result is not None and trial.result.first_stage is not None
 
 
 def _augmented(trial: TrialFiles) -> bool | None:
