@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from itertools import islice
 
 from sweeper.data.detect import SAMPLE_ROWS, Form
 from sweeper.data.examples import Dataset, Example, Split
-from sweeper.data.formats.text import is_templated
 from sweeper.data.labels import remedy
 from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.problems import Problems, listing
@@ -155,14 +153,6 @@ def _quoted(labels: Iterable[str]) -> list[str]:
     return [repr(label) for label in labels]
 
 
-def spelling_variants(labels: Iterable[str]) -> list[str]:
-    """Labels that differ only in case or white space from another one."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for label in labels:
-        alike[" ".join(label.casefold().split())].append(label)
-    return [" and ".join(_quoted(sorted(group))) for group in alike.values() if len(group) > 1]
-
-
 def duplicates(parts: Parts) -> int:
     """Rows that repeat an earlier row exactly."""
     rows = Counter(example.content_hash() for examples in parts.values() for example in examples)
@@ -191,9 +181,6 @@ UNEVEN = 10
 """Ratio of the most to the least frequent class from which on accuracy hides the rare one: a model
 that never names the rare class still scores above 90% between the two."""
 
-MOST_LOOKED_AT = 100_000
-"""Rows that chat markers are looked for in; they lie in the order of hashes."""
-
 FEW_HELD_OUT = 100
 """Below this many validation or test rows, the 95% interval of an accuracy of 90% is wider than
 plus or minus 6 points (binomial)."""
@@ -204,7 +191,6 @@ def warnings(dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]])
     return (
         *_left_out(dataset, skipped),
         *_repeated(dataset),
-        *_templated_twice(dataset),
         *_classes(dataset),
         *_few(dataset),
     )
@@ -254,31 +240,7 @@ def _classes(dataset: Dataset) -> list[str]:
         said.append(f"uneven classes: {many} rows of {most!r}, {few} of {least!r} in train")
     if all(label.lstrip("-").isdigit() for label in dataset.labels):
         said.append("labels are numbers; a column label_text could give their names")
-    if variants := spelling_variants(dataset.labels):
-        said.append(
-            f"labels that may be the same: {listing(variants, 3)}. "
-            f"{remedy(dataset.path, 'label-variants')}"
-        )
     return said
-
-
-def _templated_twice(dataset: Dataset) -> list[str]:
-    """Chat markers inside the turns of conversations, which would get a template on top.
-
-    Of a large data set, a sample is looked at: such markers are in most rows, or in hardly any.
-    """
-    train = dataset.splits["train"]
-    marked = sum(
-        any(is_templated(message.content) for message in example.messages)
-        for example in islice(train, MOST_LOOKED_AT)
-    )
-    if not marked:
-        return []
-    first = f"the first {MOST_LOOKED_AT:,} rows of " if len(train) > MOST_LOOKED_AT else ""
-    return [
-        f"{_rows(marked)} of {first}train hold chat markers such as [INST] inside their turns: "
-        f"they may have been templated before. {remedy(dataset.path, 'templated')}"
-    ]
 
 
 def _few(dataset: Dataset) -> list[str]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Dataset, Message
 from sweeper.data.load import load, load_corpus
+from sweeper.data.quality.quick import quick_warnings
 from sweeper.data.quality.rows import read_rows
 from sweeper.data.reading.read import SUFFIXES
 from sweeper.errors import DataError, NotInstalled
@@ -224,15 +225,18 @@ def test_max_rows_keeps_every_class_or_says_that_it_cannot(tmp_path):
 def test_a_warning_names_uneven_classes_and_labels_spelt_alike(tmp_path):
     rows = [{"text": f"t {n}", "label": "Often" if n else "rare"} for n in range(300)]
     rows += [{"text": f"u {n}", "label": ("rare", "often")[n % 2]} for n in range(12)]
-    said = " ".join(loaded(write(tmp_path / "rows.jsonl", rows)).warnings)
-    assert "uneven classes: " in said
-    assert "labels that may be the same: 'Often' and 'often'" in said
+    dataset = loaded(write(tmp_path / "rows.jsonl", rows))
+    assert "uneven classes: " in " ".join(dataset.warnings)
+    said = " ".join(quick_warnings(dataset, DataSpec(path=dataset.path), "classification"))
+    assert "6 rows spell a label differently from most rows" in said
+    assert "--remedy label-variants --task classification -o NEW, or give --fix" in said
 
 
 def test_a_template_inside_a_turn_is_warned_of(tmp_path):
     rows = [{"prompt": f"[INST] {n} [/INST]", "completion": "a"} for n in range(40)]
-    said = " ".join(loaded(write(tmp_path / "rows.jsonl", rows), "instruction").warnings)
-    assert "may have been templated before" in said
+    dataset = loaded(write(tmp_path / "rows.jsonl", rows), "instruction")
+    said = " ".join(quick_warnings(dataset, DataSpec(path=dataset.path), "instruction"))
+    assert "40 rows have chat markers such as [INST] inside their texts" in said
 
 
 def test_pretemplated_text_is_marked(tmp_path):

@@ -15,6 +15,7 @@ from sweeper.data.reading.delimited import LOOKED_AT, titles_and_table, unique_n
 from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 from sweeper.extras import install_command, needed_for
+from sweeper.progress import told
 
 
 def read_excel(data: bytes, name: str) -> RowTable:
@@ -63,8 +64,10 @@ def first_sheet(source: Path | io.BytesIO, name: str) -> tuple[RowTable, Iterato
 
 
 def _lines(sheet: Any) -> Iterator[tuple[int, Sequence[object]]]:
+    count = sheet.max_row or 1
     sheet.reset_dimensions()  # which some programs write wrong
-    numbered = enumerate(sheet.iter_rows(values_only=True), start=1)
+    rows = told(sheet.iter_rows(values_only=True), f"reading {sheet.title}", count)
+    numbered = enumerate(rows, start=1)
     return ((line, cells) for line, cells in numbered if any(cell is not None for cell in cells))
 
 

@@ -245,12 +245,12 @@ class JsonStream:
             except ValueError:
                 return
             self._at += 1
+            self._number = 0
             yield from self._of_list(str(key))
 
     def _of_list(
         self, key: str, closed: bool = True
     ) -> Iterator[tuple[str, int, str, Mapping[str, Any] | str]]:
-        self._number = 0
         while (mark := self._next()) not in ("", "]"):
             if mark == ",":
                 self._at += 1

@@ -112,14 +112,13 @@ def read_large(path: Path, name: str) -> RowTable | None:
         return _indexed(file)
 
 
-def keys_in(path: Path, name: str) -> tuple[str, ...]:
-    """The keys of the lists that a large JSON file holds; none if it is no object of lists."""
-    file = _TextFile(path, name, *_kind(path))
+def keys_in(path: Path, name: str) -> tuple[str, ...] | None:
+    """The keys of the lists in a large JSON file, which may have none; None if it has no lists."""
+    lists = {"": _TextFile(path, name, *_kind(path))}
     with packed(path):
-        lists = _copies(file) if file.copied else {}
-        if "" in lists and lists[""].copied:  # it was UTF-16
+        while "" in lists and lists[""].copied:  # twice if it is UTF-16
             lists = _copies(lists[""])
-    return tuple(key for key in lists if key)
+    return tuple(filter(None, lists)) if lists else None
 
 
 def state_of(*paths: Path, read_as: str = "") -> str:

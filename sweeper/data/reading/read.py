@@ -103,8 +103,8 @@ def keys_of(path: Path) -> tuple[str, ...]:
     """
     if data_suffix(path) != ".json":
         return ()
-    if is_large(path):
-        return keys_in(path, str(path))
+    if is_large(path) and (keys := keys_in(path, str(path))) is not None:
+        return keys
     text = decode(read_bytes(path), str(path)).text
     if text.lstrip()[:1] != "{" or not is_one_document(text):
         return ()

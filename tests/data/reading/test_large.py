@@ -157,6 +157,7 @@ WIDE_CSV = 'text,label\n"two\nlines",a\n' + "words caf\u00e9,b\n" * 40
         ("x.json", LIST.replace('"row 9', "row 9").replace("[{", "[7, {", 1).encode(), 4),
         ("x.json", PRETTY.replace('"row 9', '"ro"w 9')[:-40].encode(), 24),
         ("x.json", LIST.encode("utf-16"), 3),
+        ("x.json", f"{LIST}\n{LIST}".encode(), 3),
         ("x.json", LIST.replace("\u4e2d", "").encode("cp1252"), 3),
         ("x.jsonl", "".join(f"{json.dumps(i)}\n" for i in ITEMS).encode("utf-16-le"), 3),
         ("x.csv", WIDE_CSV.encode("utf-16"), 5),
@@ -171,6 +172,7 @@ def test_files_that_are_no_lines_of_utf8_are_copied_as_such(
     listed, stored = read(tmp_path / name), read(tmp_path / name, stored=True)
     assert isinstance(stored.rows, Stored)
     assert stored.rows[2][0] == line
+    assert len({number for number, _ in stored.rows}) == len(stored.rows)
     _same(replace(listed, cautions=stored.cautions), stored)
     assert len(stored.cautions) == len(listed.cautions)
 

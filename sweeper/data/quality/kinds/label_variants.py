@@ -19,6 +19,7 @@ class LabelVariants(RenamedLabels):
     remedy = "writes the most common spelling"
     severity = "serious"
     safe = True
+    in_plan = True
     compares = "labels"
 
     def renamed(self, data: DataRows) -> dict[str, str]:

@@ -25,6 +25,7 @@ class Templated(Kind):
     title = "have chat markers such as [INST] inside their texts"
     consequence = "With a second template around them, the model learns to write markers as words."
     remedy = "removes the markers"
+    in_plan = True
     compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
