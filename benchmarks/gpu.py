@@ -2,12 +2,13 @@
 
     python -m benchmarks.gpu --out FOLDER [--reduced]
 
-Four questions, each answered by commands that a user would run:
+Five questions, each answered by commands that a user would run:
 
 1. does everything that sweeper needs work (``sweeper doctor``)?
 2. does every strategy train, and does it need the memory and time that were planned?
 3. how many tokens a second does a trial train, compared with TRL and transformers' Trainer?
-4. what does it bring that two trials share the device?
+4. what does each way of training faster bring, switched on and off?
+5. what does it bring that two trials share the device?
 
 Answers are written to FOLDER as they come, and what is there is not measured again. The last line
 names the page ``gpu.md``, made for docs. ``--reduced`` asks the same of less data, for a CPU.
@@ -29,6 +30,8 @@ from typing import Any
 
 from benchmarks.memory.trials import Work, measured
 from benchmarks.throughput import texts
+from benchmarks.throughput.__main__ import lap
+from benchmarks.throughput.contenders import COMPLETE_LOGITS
 from sweeper.declared.files import known_strategies
 
 MODEL = "packaged:smollm2"
@@ -36,6 +39,18 @@ MODEL = "packaged:smollm2"
 WHOLE, REDUCED = (2000, 3), (24, 1)
 # Seconds after which a step is called hung.
 LONGEST = 3600.0
+# Values that replace those of a plan. What is not installed, or not for this device, is said to
+# have failed or is left at what works.
+SWITCHES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("lora", "as planned", {}),
+    ("lora", "padded", {"padding_free": False}),
+    ("lora", "joined, SDPA", {"padding_free": True, "attn_implementation": "sdpa"}),
+    ("lora", "joined, FlashAttention 2",
+     {"padding_free": True, "attn_implementation": "flash_attention_2"}),
+    ("lora", "complete logits", {COMPLETE_LOGITS: True}),
+    ("full", "as planned", {}),
+    *(("full", name, {"optimizer": name}) for name in ("adamw_torch", "adamw_bnb_8bit")),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,26 @@ def throughput(asked: Asked) -> dict[str, dict[str, float]]:
     }
 
 
+def switches(asked: Asked) -> list[dict[str, Any]]:
+    """Tokens a second, memory and training loss of a trial, with one thing changed at a time."""
+    kind, found = "cpu_seconds" if asked.cpu else "seconds", []
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        data = texts.write(texts.real(asked.rows, folder), folder / "data")
+        for strategy, title, switched in SWITCHES:
+            try:
+                rounds = range(asked.rounds)
+                laps = [lap("sweeper", data, strategy, MODEL, switched) for _ in rounds]
+            except SystemExit as error:
+                found.append({"strategy": strategy, "title": title, "error": str(error)})
+                continue
+            rates = sorted(one["tokens"] / one[kind] for one in laps)
+            row = {"strategy": strategy, "title": title, "rate": rates[len(rates) // 2]}
+            found.append(row | {name: laps[0][name] for name in ("peak_gib", "train_loss")})
+            print(json.dumps(found[-1]), flush=True)
+    return found
+
+
 def sharing(asked: Asked) -> dict[str, float]:
     """Seconds of a sweep of four trials, with one worker and with two on the same device."""
     found = {}
@@ -135,6 +170,15 @@ def page(answers: dict[str, Any]) -> str:
         f"| {title} | {' | '.join(f'{rate:,.0f}' for rate in rates.values())} |"
         for title, rates in answers["throughput"].items()
     ]
+    changed = [
+        f"| {one['strategy']} | {one['title']} | "
+        + (
+            "did not train | | |"
+            if "error" in one
+            else f"{one['rate']:,.0f} | {one['peak_gib']:.2f} | {one['train_loss']:.4f} |"
+        )
+        for one in answers["switches"]
+    ]
     one, two = answers["sharing"]["1"], answers["sharing"]["2"]
     return "\n".join(
         [
@@ -143,6 +187,8 @@ def page(answers: dict[str, Any]) -> str:
             *trials, "",
             f"| tokens a second | {' | '.join(next(iter(answers['throughput'].values())))} |",
             "|---|---:|---:|---:|", *speeds, "",
+            "| strategy | changed | tokens a second | GiB | training loss |",
+            "|---|---|---:|---:|---:|", *changed, "",
             f"Four trials of LoRA took {one:.0f} s with one worker, {two:.0f} s with two.", "",
         ]
     )  # fmt: skip
@@ -168,7 +214,13 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     rows, rounds = REDUCED if chosen.reduced else WHOLE
     asked = Asked(chosen.out.resolve(), rows, rounds, cpu=chosen.reduced)
-    questions: tuple[Callable[[Asked], Any], ...] = (doctor, strategies, throughput, sharing)
+    questions: tuple[Callable[[Asked], Any], ...] = (
+        doctor,
+        strategies,
+        throughput,
+        switches,
+        sharing,
+    )
     answers = {}
     for question in questions:
         kept = asked.out / f"{question.__name__}.json"

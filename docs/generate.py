@@ -29,7 +29,7 @@ from sweeper.exporting.configuration import targets
 from sweeper.findings.words import value as value_text
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
-from sweeper.planning.rulebook.shared_parameters import SHARED
+from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
 from sweeper.yamlfile import Path_

@@ -282,17 +282,19 @@ def run(
     prepared = steps.prepare(
         spec,
         check_model=_BACKEND == TRAINING,
+        file=None if sweep is None or isinstance(sweep, Mapping) else Path(sweep),
         new=new,
         probe=probe,
         tell=tell,
         work=work_progress(progress),
     )
     view = progress_view(progress)
+    steps.check_fail_under(prepared.plan, fail_under)
     ended = steps.sweep(prepared, new=new, backend=_BACKEND, view=view, tell=tell)
     if (number := ended.outcome.signal) is not None:
         text = f"{ended.folder.path} was interrupted; the same call continues it"
         raise KeyboardInterrupt(text) if number == signal.SIGINT else SystemExit(128 + number)
-    steps.judge(ended, fail_under)
+    steps.check_results(ended, fail_under)
     return Run(ended.folder.path, ended.findings)
 
 

@@ -1,7 +1,6 @@
 """The folder for caches, and folders in it that appear only when complete.
 
-What takes long to make is made by one process only; knows locks and renames, not what lies in a
-folder.
+What takes long to make is made by one process only.
 """
 
 from __future__ import annotations
@@ -79,20 +78,16 @@ def _lock(path: Path, while_waiting: Callable[[], None]) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        while not _taken(handle):
-            while_waiting()
-            time.sleep(_LOOK_EVERY_SECONDS)
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                while_waiting()
+                time.sleep(_LOOK_EVERY_SECONDS)
         yield
     finally:
         os.close(handle)
-
-
-def _taken(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _replace(folder: Path, make: Callable[[Path], None]) -> None:

@@ -43,10 +43,6 @@ class CheckpointFile(Record):
         """Whether a file is there and has this size."""
         return path.is_file() and path.stat().st_size == self.bytes
 
-    def is_that_of(self, path: Path) -> bool:
-        """Whether a file has this size and this content."""
-        return self.has_size(path) and _crc32(path) == self.crc32
-
 
 class Checkpoint(Artifact):
     """``checkpoint.json``: the manifest of a checkpoint. It is written after all other files.
@@ -72,8 +68,10 @@ class Checkpoint(Artifact):
 
     def damaged(self, folder: Path) -> str:
         """The first file in ``folder`` whose size or content is not as recorded, if any."""
-        files = self.files.items()
-        return next((name for name, file in files if not file.is_that_of(folder / name)), "")
+        for name, file in self.files.items():
+            if not file.has_size(folder / name) or _crc32(folder / name) != file.crc32:
+                return name
+        return ""
 
 
 def checkpoint_folder(attempt: Path, rung: int) -> Path:

@@ -47,6 +47,25 @@ def quiet_threads(threads: int | None) -> dict[str, str]:
     }
 
 
+def start(
+    module: str, *arguments: str, threads: int | None = 1, **options: Any
+) -> subprocess.Popen[Any]:
+    """A process with pipes for standard input and output.
+
+    Args:
+        module: Run with ``python -m``.
+        threads: For torch; all cores if None.
+        options: Further arguments of ``Popen``.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **quiet_threads(threads), "TQDM_DISABLE": "1"},
+        **options,
+    )
+
+
 def ask(module: str, question: str, *, seconds: float, threads: int | None = None) -> str:
     """The last line that a module writes to standard output.
 

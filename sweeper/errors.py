@@ -21,22 +21,6 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = [
-    "DataError",
-    "GateFailed",
-    "ModelError",
-    "NoTrialCompleted",
-    "NotInstalled",
-    "NothingFits",
-    "Problem",
-    "RuleError",
-    "RunError",
-    "SpecError",
-    "SweeperError",
-    "UsageError",
-    "near_match",
-]
-
 
 @dataclass(frozen=True)
 class Problem:

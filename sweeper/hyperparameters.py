@@ -12,6 +12,7 @@ EPOCHS = "num_train_epochs"
 BATCH, TARGET_MODULES = "per_device_train_batch_size", "target_modules"
 MODULES_TO_SAVE, NO_MODULES = "modules_to_save", "none"
 OPTIMIZER, NEFTUNE = "optim", "neftune_noise_alpha"
+PADDING_FREE, ATTENTION, SDPA = "padding_free", "attn_implementation", "sdpa"
 # Those that a reader looks for first, in this order, and names for tables.
 KEY_PARAMETERS = (
     "learning_rate",
@@ -111,16 +112,6 @@ CLASS_WEIGHT_POWERS: Mapping[ClassWeight, float] = {
 FIRST_STAGE, NO_FIRST_STAGE = "first_stage", "none"
 # LoRA's rank in a first stage.
 FIRST_STAGE_RANK = 256
-# Each way to read has its own rates: a tenth of LoRA's for all weights.
-_FIRST_STAGE_RATES = {"lora": "first_stage_learning_rate", "full": "first_stage_full_learning_rate"}
-
-
-def first_stage_rate(way: str, parameters: Collection[str]) -> str:
-    """The parameter that holds the learning rate of a way to read the corpus.
-
-    Args:
-        way: ``lora`` or ``full``.
-        parameters: Parameters of the trial; in older runs one rate is for both ways.
-    """
-    own = _FIRST_STAGE_RATES[way]
-    return own if own in parameters else _FIRST_STAGE_RATES["lora"]
+#: The parameter with the learning rate of each way to read the corpus: a tenth of LoRA's for all
+#: weights.
+FIRST_STAGE_RATES = {"lora": "first_stage_learning_rate", "full": "first_stage_full_learning_rate"}

@@ -6,9 +6,9 @@ resume, whatever has become of the rules since.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts
@@ -116,12 +116,15 @@ class MemoryEstimate(Record):
     assumptions: tuple[str, ...] = ()
 
 
+Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3))]
+
+
 class Duration(Record):
     """Predicted seconds, as a range."""
 
-    seconds: float
-    low: float
-    high: float
+    seconds: Seconds
+    low: Seconds
+    high: Seconds
 
 
 class Candidate(Record):
@@ -389,17 +392,6 @@ class Plan(Artifact):
     budget: Budget
     seed: int
     identity: Identity | None = Field(None, description="None for a plan that cannot be run")
-
-    @classmethod
-    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Plans from before ``one_trial``: what does not train for epochs had one trial."""
-        candidates = [
-            {"one_trial": "num_train_epochs" not in one.get("parameters", {}), **one}
-            if isinstance(one, dict)
-            else one
-            for one in fields.get("candidates", ())
-        ]
-        return {**fields, "candidates": candidates}
 
     def candidate(self, strategy: str, model: str | None = None) -> Candidate:
         """The candidate of that strategy (and model, where several compete).

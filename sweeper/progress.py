@@ -1,6 +1,6 @@
 """Lines about work that takes longer than two seconds: what it is, and how much of it is done.
 
-Knows nothing of what the work is, nor where lines go: a command prints them, a library is silent.
+A command prints the lines; without a listener they are dropped.
 """
 
 from __future__ import annotations

@@ -100,7 +100,11 @@ class RunFolder:
                 return cls(folder)
         known = [plan.parent.name for plan in root.glob("*/plan.json")]
         fix = near_match(str(run), known) if known else "Start one with 'sweeper run'."
-        raise RunError(f"there is no run {str(run)!r} here", why="No plan.json in it.", fix=fix)
+        raise RunError(
+            f"there is no run {str(run)!r} here",
+            why=f"Neither {run} nor {root / run} has a plan.json.",
+            fix=fix,
+        )
 
     def trial(self, number: int) -> Path:
         """The folder of one trial; ``config.json``, ``rungs.jsonl`` and ``result.json`` in it."""

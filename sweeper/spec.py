@@ -130,7 +130,7 @@ class DataSpec(Record):
         description="rows that validation takes out of the data at most, and test as many; null "
         "for no limit",
     )
-    split_seed: int = Field(0, description="another number gives another split")
+    split_seed: int = Field(0, ge=0, description="another number gives another split")
     split_by: SplitBy = Field(
         "stratified",
         description="what decides a row's split: stratified (the hash of its input, each class as "
@@ -340,7 +340,7 @@ class SearchSpec(Record):
     storage: str | None = Field(
         None, description="URL of an Optuna storage, instead of study.db in the run's folder"
     )
-    seed: int = Field(0, description="seed of splits, samplers and trainings")
+    seed: int = Field(0, ge=0, description="seed of splits, samplers and trainings")
     sampler: str = Field("sweeper", description="or optuna:NAME, or module:Class")
     pruner: str = Field("sweeper", description="or optuna:NAME, or module:Class")
     target_loss: float | None = Field(
@@ -362,7 +362,9 @@ class SearchSpec(Record):
         3, description="number of trainings of each finalist, the first one included"
     )
     finalists: PositiveInt = Field(
-        3, description="number of best trials that are trained again with further seeds"
+        3,
+        description="number of best trials, each strategy's best one first, that are trained "
+        "again with further seeds",
     )
     data_curve: bool = Field(
         False,

@@ -7,7 +7,7 @@ name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -125,20 +125,20 @@ def resolve(
     _name_objective(data, file if isinstance(file, Path) else None)
     needed = ("task", "models") if needs_model else ("task",)
     problems += _missing(data, document, needed, from_file=file is not None)
-    places = _Places(document, flags)
+    places = Places(lambda path: _where(path, document, flags))
     if "parameters" in data:
         data["parameters"] = spelled_out(data["parameters"], places.where, problems)
     spec: Spec | None = None
     try:
         spec = Spec.model_validate(data)
     except ValidationError as error:
-        problems += [_problem(item, data, document, flags) for item in error.errors()]
-    problems += _unknown_strategies(data, document, flags)
+        problems += [_problem(item, data, places) for item in error.errors()]
+    problems += _unknown_strategies(data, places)
     if spec is not None:
-        problems += _out_of_place(spec, document, flags)
+        problems += _out_of_place(spec, places)
     if problems or spec is None:
         raise SpecError(_once(problems))
-    return spec.given_at(Places(places.where))
+    return spec.given_at(places)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
     Raises:
         SpecError: An item has no value, no such key, or a key that an earlier one has.
     """
-    found: dict[Path_, SetItem] = {}
+    given: list[tuple[str, SetItem]] = []
     problems: list[Problem] = []
     for item in items:
         name, equals, text = item.partition("=")
@@ -182,10 +182,8 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
             problems += error.problems
             continue
         problems += document.problems
-        _set(found, name, SetItem(item, document.data), problems)
-    if problems:
-        raise SpecError(problems)
-    return found
+        given.append((name, SetItem(item, document.data)))
+    return _set(given, problems)
 
 
 def settings_of(values: Mapping[str, Any]) -> dict[Path_, SetItem]:
@@ -194,26 +192,26 @@ def settings_of(values: Mapping[str, Any]) -> dict[Path_, SetItem]:
     Raises:
         SpecError: There is no such key, or a key has two values.
     """
+    given = ((name, SetItem(f"{name}={value}", value)) for name, value in values.items())
+    return _set(given, [])
+
+
+def _set(given: Iterable[tuple[str, SetItem]], problems: list[Problem]) -> dict[Path_, SetItem]:
+    """Values under the whole paths of their keys."""
     found: dict[Path_, SetItem] = {}
-    problems: list[Problem] = []
-    for name, value in values.items():
-        _set(found, name, SetItem(f"{name}={value}", value), problems)
+    for name, item in given:
+        parts = tuple(int(part) if part.isdigit() else part for part in name.split("."))
+        path = _path_of(parts)
+        if path is None:
+            what, fix = str(parts[0]), near_match(str(parts[0]), _settable(len(parts)))
+            problems.append(Problem(f"there is no key {what!r}", fix=fix, where=item.flag))
+        elif path in found and found[path].value != item.value:
+            problems.append(Problem("given twice", "Its values differ.", "", item.flag))
+        else:
+            found[path] = item
     if problems:
         raise SpecError(problems)
     return found
-
-
-def _set(found: dict[Path_, SetItem], name: str, given: SetItem, problems: list[Problem]) -> None:
-    """Add one value under the whole path of its key."""
-    parts = tuple(int(part) if part.isdigit() else part for part in name.split("."))
-    path = _path_of(parts)
-    if path is None:
-        fix = near_match(str(parts[0]), _settable(len(parts)))
-        problems.append(Problem(f"there is no key {str(parts[0])!r}", fix=fix, where=given.flag))
-    elif path in found and found[path].value != given.value:
-        problems.append(Problem("given twice", "Its values differ.", "", given.flag))
-    else:
-        found[path] = given
 
 
 def _path_of(parts: Path_) -> Path_ | None:
@@ -381,28 +379,15 @@ def _missing(
     return problems
 
 
-def _problem(
-    item: ErrorDetails, data: object, document: Document, flags: Mapping[Path_, Any]
-) -> Problem:
+def _problem(item: ErrorDetails, data: object, places: Places) -> Problem:
     loc, kind = item["loc"], item["type"]
     if kind == "missing" and loc == ("task",):
         return Problem("", where="")  # already asked for
     if kind == "extra_forbidden":
         key = str(loc[-1])
         fix = near_match(key, _keys(loc[:-1]))
-        return Problem(f"there is no key {key!r} here", "", fix, _where(loc, document, flags))
-    return problem_of(item, data, TypeAdapter(Spec), _Places(document, flags))
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where a value was given: by a flag, or in the file."""
-
-    document: Document
-    flags: Mapping[Path_, Any]
-
-    def where(self, path: Path_) -> str:
-        return _where(path, self.document, self.flags)
+        return Problem(f"there is no key {key!r} here", "", fix, places.where(loc))
+    return problem_of(item, data, TypeAdapter(Spec), places)
 
 
 def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
@@ -433,9 +418,7 @@ def _keys(path: Path_) -> list[str]:
     return [*names, "model"] if model is Spec else names
 
 
-def _unknown_strategies(
-    data: dict[str, Any], document: Document, flags: Mapping[Path_, Any]
-) -> list[Problem]:
+def _unknown_strategies(data: dict[str, Any], places: Places) -> list[Problem]:
     aim = data.get("aim")
     named: list[tuple[Path_, Any]] = []
     if isinstance(aim, dict) and isinstance(aim.get("strategies"), list | tuple):
@@ -446,84 +429,69 @@ def _unknown_strategies(
             for i, trial in enumerate(data["trials"])
             if isinstance(trial, dict) and "strategy" in trial
         ]
-    if isinstance(data.get("parameters"), dict):
-        keys = [key for key in data["parameters"] if key != EVERY_STRATEGY]
-        named += [(("parameters", key), key) for key in keys]
     known = known_strategies()
+    every = (*known, EVERY_STRATEGY)
+    declared = data.get("parameters")
+    keys = declared if isinstance(declared, dict) else {}
+    unknown = [(path, name, known) for path, name in named if name not in known]
+    unknown += [(("parameters", key), key, every) for key in keys if key not in every]
     return [
         Problem(
-            f"there is no strategy {name!r}",
-            fix=near_match(str(name), (*known, *_also(path))),
-            where=_where(path, document, flags),
+            f"there is no strategy {name!r}", "", near_match(str(name), names), places.where(path)
         )
-        for path, name in named
-        if name not in known
+        for path, name, names in unknown
     ]
 
 
-def _also(path: Path_) -> tuple[str, ...]:
-    return (EVERY_STRATEGY,) if path[0] == "parameters" else ()
-
-
-def _out_of_place(spec: Spec, document: Document, flags: Mapping[Path_, Any]) -> list[Problem]:
+def _out_of_place(spec: Spec, places: Places) -> list[Problem]:
     """Problems for choices of another task, or without effect."""
-    problems = []
-    if spec.training.classes_by == "generate" and spec.task != "classification":
-        path: Path_ = ("training", "classes_by")
+    problems: list[Problem] = []
+
+    def refuse(path: Path_, what: str, why: str, fix: str) -> None:
+        problems.append(Problem(what, why, fix, places.where(path)))
+
+    task, data, evaluation = spec.task, spec.data, spec.evaluation
+    if spec.training.classes_by == "generate" and task != "classification":
         why = "Only a classification has classes to tell apart."
         fix = "Leave it out, or choose --task classification."
-        where = _where(path, document, flags)
-        problems.append(Problem(f"classes_by = 'generate' in task {spec.task}", why, fix, where))
-    evaluation = spec.evaluation
-    if evaluation.run_generated_code and spec.task != "code" and evaluation.suite is None:
-        path = ("evaluation", "run_generated_code")
+        refuse(("training", "classes_by"), f"classes_by = 'generate' in task {task}", why, fix)
+    if evaluation.run_generated_code and task != "code" and evaluation.suite is None:
         why = "Programs are run against the tests of a code task or of a suite."
         fix = "Leave it out, name a suite with --suite, or choose --task code."
-        where = _where(path, document, flags)
-        problems.append(Problem(f"run_generated_code in task {spec.task}", why, fix, where))
+        where = ("evaluation", "run_generated_code")
+        refuse(where, f"run_generated_code in task {task}", why, fix)
     if spec.search.test_rules >= spec.search.trials:
-        path = ("search", "test_rules")
         why = f"They are the last of {spec.search.trials} trials, and defaults come first."
-        fix = "Give a smaller number, or more --trials."
-        where = _where(path, document, flags)
-        problems.append(Problem(f"test_rules = {spec.search.test_rules}", why, fix, where))
-    given = spec.data
-    if given.corpus is not None and spec.task != "domain":
+        what, fix = (
+            f"test_rules = {spec.search.test_rules}",
+            "Give a smaller number, or more --trials.",
+        )
+        refuse(("search", "test_rules"), what, why, fix)
+    if data.corpus is not None and task != "domain":
         why = "Only the domain task continues pretraining on a corpus."
         fix = "Leave it out, or choose --task domain."
-        where = _where(("data", "corpus"), document, flags)
-        problems.append(Problem(f"corpus = {given.corpus!r} in task {spec.task}", why, fix, where))
-    at_hand = given.named or (given.corpus if spec.task == "domain" else None)
-    if given.examples is not None and at_hand is not None:
+        refuse(("data", "corpus"), f"corpus = {data.corpus!r} in task {task}", why, fix)
+    at_hand = data.named or (data.corpus if task == "domain" else None)
+    if data.examples is not None and at_hand is not None:
         why = "A number of examples replaces data; here there are data."
-        fix = f"Leave it out; to use at most so many, give --max-rows {given.examples}."
-        where = _where(("data", "examples"), document, flags)
-        problems.append(Problem(f"examples = {given.examples} beside {at_hand}", why, fix, where))
-    return problems + _sources(spec, lambda path: _where(path, document, flags))
-
-
-def _sources(spec: Spec, where: Callable[[Path_], str]) -> list[Problem]:
-    """What cannot be meant about several sources of examples."""
-    data = spec.data
+        fix = f"Leave it out; to use at most so many, give --max-rows {data.examples}."
+        refuse(("data", "examples"), f"examples = {data.examples} beside {at_hand}", why, fix)
     if not data.sources:
-        return []
-    problems = []
+        return problems
     for key in ("path", "validation", "test"):
         if getattr(data, key) is not None:
             fix = f"Leave out data.{key}; a source may be a folder with splits of its own."
-            problems.append(Problem(f"{key} beside sources", fix=fix, where=where(("data", key))))
+            refuse(("data", key), f"{key} beside sources", "", fix)
     titles = [source.title for source in data.sources]
-    weighted = [source.weight is not None for source in data.sources]
-    for place, title in enumerate(titles):
+    weighted = any(source.weight is not None for source in data.sources)
+    for place, (title, source) in enumerate(zip(titles, data.sources, strict=True)):
+        at: Path_ = ("data", "sources", place, "path")
         if title in titles[:place]:
             fix = "Give each source a name of its own: name: NAME."
-            at = where(("data", "sources", place, "path"))
-            problems.append(Problem(f"two sources are called {title!r}", fix=fix, where=at))
-        if any(weighted) and not weighted[place]:
+            refuse(at, f"two sources are called {title!r}", "", fix)
+        if weighted and source.weight is None:
             why = "Other sources have one, and a weight says nothing without the others."
-            fix = "Give every source a weight, or none."
-            at = where(("data", "sources", place, "path"))
-            problems.append(Problem(f"{title!r} has no weight", why, fix, at))
+            refuse(at, f"{title!r} has no weight", why, "Give every source a weight, or none.")
     return problems
 
 
@@ -535,11 +503,6 @@ def _once(problems: list[Problem]) -> list[Problem]:
         return int(match[1]) if match else 0
 
     return sorted((p for p in dict.fromkeys(problems) if p.what), key=line)
-
-
-def _of_strategy(name: str) -> str:
-    every = name == EVERY_STRATEGY
-    return "of every strategy that has them" if every else f"of the strategy {name}"
 
 
 def json_schema() -> dict[str, Any]:
@@ -563,8 +526,11 @@ def json_schema() -> dict[str, Any]:
     properties["parameters"] |= {
         "additionalProperties": False,
         "properties": {
-            name: {**of_one, "description": _of_strategy(name)}
-            for name in (EVERY_STRATEGY, *known_strategies())
+            EVERY_STRATEGY: {**of_one, "description": "of every strategy that has them"},
+            **{
+                name: {**of_one, "description": f"of the strategy {name}"}
+                for name in known_strategies()
+            },
         },
     }
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"

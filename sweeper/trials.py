@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -79,11 +79,13 @@ class TrialConfig(Artifact):
     sharding: Literal["none", "fsdp"] = "none"
     keep_weights: bool = False
     checkpoints: bool = Field(False, description="save one at each rung, to continue from")
-    forgetting_limit: float | None = Field(
-        None, description="nats per token that general text may lose; None where there is no limit"
-    )
     tests_rule: str = Field("", description="the rule that it was made to test, by id")
     memory_note: str = Field("", description="why the batches are smaller than planned")
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Older configurations repeat the plan's limit on forgetting."""
+        return {name: value for name, value in fields.items() if name != "forgetting_limit"}
 
     def memory_setup(self) -> str:
         """Names all that a trial's memory depends on, batches aside."""
@@ -310,6 +312,8 @@ class TrialResult(Artifact):
     peak_memory_gib: float | None = None
     micro_batch: int | None = Field(None, description="that it was trained with in the end")
     evaluation_batch: int | None = Field(None, description="that it was scored with in the end")
+    attention: str | None = Field(None, description="that it was trained with, by its name")
+    padding_free: bool | None = Field(None, description="whether its texts were joined")
     first_stage: FirstStageResult | None = None
     worker: str = ""
     started_at: str = ""
@@ -327,15 +331,30 @@ class TrialResult(Artifact):
         return 100 * (self.general_loss - self.general_loss_base)
 
 
+def within_limit(lost: float | None, limit: float | None) -> bool:
+    """Whether so much forgetting is within the user's limit (``--max-forgetting``).
+
+    True without a limit or a measurement. Given the mean, it decides which weights and trials are
+    preferred; given the low end of the interval, whether a trial is stopped and the gate fails.
+
+    Args:
+        lost: The loss of general capability, in points or in nats per token.
+        limit: In the same unit.
+    """
+    return limit is None or lost is None or lost <= limit
+
+
 AttemptEndKind = Literal[
-    "crash", "hang", "interrupted", "superseded", "error", "disk-full", "damaged", "out-of-memory"
-]
+    "crash", "hang", "interrupted", "superseded", "error", "disk-full", "damaged", "out-of-memory",
+    "refused",
+]  # fmt: skip
 
 
 class AttemptEnd(Artifact):
     """Why an attempt ended without a result: ``ended.json`` in its folder.
 
-    ``superseded``: another worker had taken the trial over. ``damaged``: its last file could not
+    ``superseded``: another worker had taken the trial over. ``refused``: an error of the user's
+    code or data, which the next attempt would meet too. ``damaged``: its last file could not
     be read, and the work was done again. ``out-of-memory``: the system killed its worker; what a
     worker itself notices is no end of an attempt.
     """

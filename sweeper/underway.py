@@ -18,7 +18,7 @@ _EVERY_SECONDS = 0.5
 
 
 def nothing(_done: int, _of: int) -> None:
-    """Nobody wants to know."""
+    """Ignore the progress."""
 
 
 class Underway:

@@ -33,7 +33,7 @@ class FileModel(BaseModel):
 
 
 class Located(Protocol):
-    """Something that knows the file and line of each of its values, as a ``Document`` does."""
+    """Gives the file and line of each value, as a ``Document`` does."""
 
     def where(self, path: Path_) -> str:
         """``file:line key``."""
@@ -87,7 +87,7 @@ def problem_of(
     """One error of pydantic as a problem.
 
     Args:
-        places: Knows the line of each value.
+        places: The lines of values.
         base: The path of ``data`` in it.
     """
     loc, context = item["loc"], item.get("ctx", {})
@@ -186,13 +186,13 @@ def _models_at(kind: TypeAdapter[Any], loc: Path_) -> list[type[BaseModel]]:
         if part in fields:
             models = [*_models(fields[str(part)].annotation, *fields[str(part)].metadata)]
         else:
-            tagged = [model for model in models if _has_tag(model, part)]
+            tagged = [
+                model
+                for model in models
+                if any(part in get_args(field.annotation) for field in model.model_fields.values())
+            ]
             models = tagged or models
     return models
-
-
-def _has_tag(model: type[BaseModel], tag: str | int) -> bool:
-    return any(tag in get_args(field.annotation) for field in model.model_fields.values())
 
 
 def _models(*kinds: Any) -> Iterator[type[BaseModel]]:

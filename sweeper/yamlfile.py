@@ -1,4 +1,4 @@
-"""Reading YAML so that every value still knows its line.
+"""Reads YAML together with the line of every value.
 
 Only plain data is built: a tag that would run code is a problem like any other. Floats such as
 ``2e-5`` are floats (YAML 1.1 alone reads them as text).
@@ -136,9 +136,7 @@ def parse(text: str, name: str) -> Document:
             fix="Check indentation, quotes and colons on this line and the one above.",
             where=f"{name}{line}",
         ) from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"this is not YAML: {error}", where=name) from error
-    except ValueError as error:  # a date or number that does not exist, as a key
+    except (yaml.YAMLError, ValueError) as error:  # such as a date that does not exist, as a key
         raise UsageError(f"this is not YAML: {error}", where=name) from error
     finally:
         loader.dispose()

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.execution.sleeping import RUNGS, curve_backend, items
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.storages import default_url
 from sweeper.execution.study_mirror import StudyMirror
 from sweeper.plans import Plan
-from sweeper.search.configure import configure
 from sweeper.search.optuna_space import candidates
 from sweeper.search.search import Asked, End, Restored, Rung, Search
 from sweeper.search.starts import known_starts

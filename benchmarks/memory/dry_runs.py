@@ -26,7 +26,8 @@ from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
 from sweeper.facts.models.parameters import count_parameters
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.estimate import Setup, worst_phase
+from sweeper.memory.estimate import worst_phase
+from sweeper.memory.setup import Setup
 from sweeper.training.dryrun.step import follow
 from sweeper.units import GIB
 

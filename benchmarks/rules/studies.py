@@ -21,13 +21,13 @@ from benchmarks.search.replay import PLANNED_LIKE, answered_by, seeded
 from benchmarks.search.table import read
 from benchmarks.search.world import Ground, ModelWorld, Realised, TableWorld, World
 from sweeper.evaluation.significance import holm
-from sweeper.findings.evidence.paired_trials import judge
+from sweeper.execution.next_attempt import configure
+from sweeper.findings.evidence.paired_trials import compare_pairs
 from sweeper.findings.evidence.rules import DOUBT, rule_findings, rule_pairs
 from sweeper.findings.record import RuleFinding
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles, ValidationItems
 from sweeper.plans import Candidate, Parameter, Plan, Reason
 from sweeper.runfolder import RunFolder
-from sweeper.search.configure import configure
 from sweeper.search.engine import StopCondition, Tried, search
 from sweeper.search.optuna_space import searchable
 from sweeper.search.rule_claims import Claim, claims
@@ -202,7 +202,7 @@ class Judged:
 
 def judged(surface: Surface, run: RunFiles, *, corrected: bool = False) -> list[Judged]:
     """Every rule of the study, where asked for with Holm's correction over its comparisons."""
-    found = list(rule_findings(run, judge(rule_pairs(run))))
+    found = list(rule_findings(run, compare_pairs(rule_pairs(run))))
     if corrected:
         places = [place for place, one in enumerate(found) if one.comparison is not None]
         doubts = [found[place].comparison.doubt for place in places]  # type: ignore[union-attr]

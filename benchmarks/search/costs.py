@@ -15,7 +15,7 @@ from scipy.optimize import nnls
 
 from benchmarks.search.design import BATCH
 from benchmarks.search.table import Floats, Recorded, Table
-from sweeper.search.problem import RungCount, rungs_of
+from sweeper.search.optuna_space import RungCount, rungs_of
 from sweeper.spec import Scalar
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 

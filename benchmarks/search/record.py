@@ -28,10 +28,10 @@ from benchmarks.search.design import Design, Planned
 from benchmarks.search.table import BASE_FILE, write_trial
 from benchmarks.search.tasks import RecordedTask, plan_of, tasks_named
 from sweeper.backend import Decision
+from sweeper.execution.next_attempt import configure
 from sweeper.facts.machine.detect import processor
 from sweeper.plans import Plan
 from sweeper.search import optuna_space
-from sweeper.search.configure import configure
 from sweeper.search.loss_model.untrained import BASE
 from sweeper.tasks.base import Evaluation
 from sweeper.training.backend import TorchBackend

@@ -52,7 +52,9 @@ def _good(table: Table, random_head: bool) -> list[Recorded]:
 
 
 def _shares(one: Recorded) -> np.ndarray:
-    so_far = np.minimum.accumulate(one.items.mean(axis=1))
+    # A study looks at every second rung, and does not see lucky losses in between.
+    losses = one.items.mean(axis=1)
+    so_far = np.asarray([losses[rung::-2].min() for rung in range(len(losses))])
     return np.asarray(one.final[: one.items.shape[1]].mean() / so_far)
 
 

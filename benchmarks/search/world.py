@@ -25,7 +25,7 @@ from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.axis import Axis, ChoiceAxis, axis_of
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
-from sweeper.search.problem import rungs_of
+from sweeper.search.optuna_space import rungs_of
 from sweeper.search.pruner import chance
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems

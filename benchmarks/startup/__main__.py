@@ -33,7 +33,7 @@ PARTS = {
     ),
     "100 estimates of memory": (
         "from sweeper.facts.models.model import model_facts; from sweeper.spec import ModelSpec; "
-        "from sweeper.memory.estimate import Setup, estimate; "
+        "from sweeper.memory.estimate import estimate; from sweeper.memory.setup import Setup; "
         "facts = model_facts(ModelSpec(id='meta-llama/Meta-Llama-3-8B'))",
         "[estimate(facts, Setup(strategy='lora', micro_batch=n, sequence_length=1000 + n), 80)"
         " for n in range(1, 101)]",

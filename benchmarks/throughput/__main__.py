@@ -25,12 +25,13 @@ from benchmarks.throughput.contenders import NAMES
 Lap = dict[str, Any]
 
 
-def lap(name: str, data: Path, strategy: str, model: str) -> Lap:
-    """One contender in its own process."""
+def lap(
+    name: str, data: Path, strategy: str, model: str, switched: dict[str, Any] | None = None
+) -> Lap:
+    """One contender in its own process; ``switched`` replaces values of sweeper's plan."""
     command = [sys.executable, "-m", "benchmarks.throughput.contenders"]
-    done = subprocess.run(
-        [*command, name, str(data), strategy, model], capture_output=True, text=True, check=False
-    )
+    words = [name, str(data), strategy, model, json.dumps(switched or {})]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name} failed on {strategy}:\n{done.stderr[-3000:]}")
     found: Lap = json.loads(done.stdout.strip().splitlines()[-1])

@@ -1,7 +1,8 @@
 """The same training three ways: a sweeper trial, TRL's SFTTrainer, transformers' Trainer.
 
 Runs in a process of its own, so that memory is that of one contender:
-``python -m benchmarks.throughput.contenders NAME DATA STRATEGY MODEL`` prints one JSON line.
+``python -m benchmarks.throughput.contenders NAME DATA STRATEGY MODEL [SWITCHED]`` prints one JSON
+line; SWITCHED are values in JSON to use in place of those that the plan has.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from transformers import (
 )
 
 from sweeper.backend import Decision
+from sweeper.execution.next_attempt import configure
 from sweeper.facts.gather import gather
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
-from sweeper.search.configure import configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.strategies.targets import target_modules
+from sweeper.tasks.sequences import answer_logits
 from sweeper.training.backend import TorchBackend
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.trainer import TrialTrainer
@@ -43,6 +45,8 @@ from sweeper.trials import TrialConfig
 
 _LENGTH = 512
 NAMES = ("sweeper", "trl", "trainer")
+COMPLETE_LOGITS = "complete_logits"
+"""Switches to the loss of all logits together, which no plan asks for."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,14 @@ class Watched:
         setattr(owner, method, timed)
 
 
-def planned(data: Path, strategy: str, model: str) -> tuple[Spec, Plan, TrialConfig]:
-    """What sweeper's plan makes of it: the default configuration of one strategy."""
+def planned(
+    data: Path, strategy: str, model: str, switched: dict[str, Any]
+) -> tuple[Spec, Plan, TrialConfig]:
+    """What sweeper's plan makes of it: the default configuration of one strategy.
+
+    Args:
+        switched: Values of the configuration or of its parameters that replace planned ones.
+    """
     spec = Spec(
         task="instruction",
         models=(ModelSpec(id=model),),
@@ -129,7 +139,10 @@ def planned(data: Path, strategy: str, model: str) -> tuple[Spec, Plan, TrialCon
     candidate = plan.candidates[0]
     defaults = {name: one.default for name, one in candidate.parameters.items()}
     config = configure(plan, candidate, defaults, number=0, attempt=0, origin="default")
-    return spec, plan, config.model_copy(update={"keep_weights": False})
+    own = {name: switched.pop(name) for name in TrialConfig.model_fields if name in switched}
+    parameters = {**config.parameters, **switched}
+    changes = {"keep_weights": False, "parameters": parameters, **own}
+    return spec, plan, config.model_copy(update=changes)
 
 
 def by_sweeper(spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> Lap:
@@ -267,7 +280,10 @@ def _lap(name: str, spent: Spent, tokens: int, loss: float) -> Lap:
 def main() -> None:
     """Run one contender and print its lap."""
     name, data, strategy, model = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-    spec, plan, config = planned(data, strategy, model)
+    switched = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
+    if switched.pop(COMPLETE_LOGITS, False):
+        answer_logits._in_parts = lambda layer: False
+    spec, plan, config = planned(data, strategy, model, switched)
     with tempfile.TemporaryDirectory() as scratch:
         if name == "sweeper":
             lap = by_sweeper(spec, plan, config, Path(scratch))

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.table import HEAD, read
+from sweeper.evaluation import significance
+from sweeper.evaluation.resampling import RESAMPLES, item_deviations
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import StrategySummary
@@ -25,7 +29,6 @@ from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.verdict import verdict
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search.configure import configure
 from sweeper.search.finalists import Contender, choose, order, recommend
 from sweeper.trials import BaselineResult, TestScore, TestSeal, TrialConfig, TrialResult
 
@@ -190,6 +193,28 @@ def is_better(comparison: Comparison | None) -> bool:
     return comparison is not None and comparison.outcome == "better"
 
 
+@cache
+def _resamples(items: int) -> tuple[Floats, dict[str, Any]]:
+    """How often each item is in each resample, and the state of the generator afterwards."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, items, (RESAMPLES, items))
+    counts = np.array([np.bincount(row, minlength=items) for row in drawn])
+    return counts / items, dict(rng.bit_generator.state)
+
+
+def _item_deviations(
+    values: Floats, rng: np.random.Generator, pseudo: dict[float, float]
+) -> Floats:
+    """``item_deviations``, which draws the same resamples for each comparison of losses."""
+    if pseudo or np.unique(values).size < values.size // 2:
+        return item_deviations(values, rng, pseudo)
+    shares, rng.bit_generator.state = _resamples(values.size)
+    return np.asarray(shares @ values - values.mean())
+
+
+significance.item_deviations = _item_deviations  # type: ignore[attr-defined]
+
+
 class _Simulation:
     """One study: its items, its trials, and their trainings."""
 
@@ -257,7 +282,7 @@ class _Simulation:
         scores += [self._score(f"trial-{n}", self.trained[n, s], n, s) for n, s in scored]
         seal = TestSeal(
             order=ordered,
-            recommended=recommend(contenders, plan.seed),
+            recommended=recommend(contenders),
             opened_at="",
             headline_metric="accuracy" if self.world.accuracy else "loss",
             higher_is_better=self.world.accuracy,

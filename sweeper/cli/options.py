@@ -66,7 +66,7 @@ _SEVERAL = {
 # Of these sections a plan needs only what is named here.
 _FOR_RUNS = {
     "search": {"trials", "workers", "seed", "finalists", "confirmation_seeds", "data_curve"},
-    "evaluation": {"suite"},
+    "evaluation": {"suite", "run_generated_code"},
 }
 
 
@@ -118,22 +118,25 @@ class _Flag:
 
     def parameter(self) -> inspect.Parameter:
         one = self.type is not bool and not self.listed
+        names = FLAGS[self.path]
         option = typer.Option(
-            FLAGS[self.path],
+            f"{names}/{_negative(names)}" if self.type is bool else names,
             help=self._help,
             rich_help_panel=_PANELS[str(self.path[0])],
-            metavar=self._shown or (f"<{self.type.__name__}>" if one else None),
+            metavar=self._shown
+            or (f"<{self.type.__name__}>" if one else "" if self.type is bool else None),
         )
-        if self.type is bool:
-            annotation: Any = Annotated[bool, option]
-            default: Any = False
-        else:
-            # a list, so that one that is given twice is noticed
-            kind = list[self.type] if one else self.type  # type: ignore[name-defined]
-            annotation, default = Annotated[kind | None, option], None
+        # a list, so that one that is given twice is noticed
+        kind: Any = list[self.type] if one else self.type  # type: ignore[name-defined]
+        annotation = Annotated[kind | None, option]
         return inspect.Parameter(
-            self.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default
+            self.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=None
         )
+
+
+def _negative(flag: str) -> str:
+    """The flag that takes back what a file says."""
+    return f"--{flag.removeprefix('--no-')}" if flag.startswith("--no-") else f"--no-{flag[2:]}"
 
 
 @cache
@@ -173,7 +176,7 @@ def command_of(command: str, flags: Mapping[Path_, Any], file: Path | None) -> s
             continue
         flag = FLAGS[path]
         if isinstance(value, bool):
-            words.append(flag)
+            words.append(flag if value else _negative(flag))
         elif isinstance(value, Mapping):
             words += [word for role, column in value.items() for word in (flag, f"{role}={column}")]
         elif path == ("aim", "strategies"):
@@ -195,7 +198,7 @@ def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def wrapper(**values: Any) -> None:
             typed = {flag: values.pop(flag.name) for flag in declared}
-            typed = {flag: value for flag, value in typed.items() if value}
+            typed = {flag: value for flag, value in typed.items() if value not in (None, [])}
             if problems := [p for flag, value in typed.items() for p in flag.repeated(value)]:
                 raise SpecError(problems)
             given = {flag.path: flag.read(value) for flag, value in typed.items()}

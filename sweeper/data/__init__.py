@@ -1,1 +1,1 @@
-"""From files to examples: reading, recognising, splitting. Knows nothing about models."""
+"""From files to examples: reading, recognising, splitting."""

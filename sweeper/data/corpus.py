@@ -1,7 +1,4 @@
-"""The text of a first stage, without what validation and test hold: a stage must not read them.
-
-Knows words and hashes, neither tokenizers nor models.
-"""
+"""The text of a first stage, without what validation and test hold: a stage must not read them."""
 
 from __future__ import annotations
 

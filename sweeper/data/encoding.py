@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sweeper.errors import DataError
@@ -68,11 +70,9 @@ def decode(data: bytes, name: str) -> Decoded:
     Raises:
         DataError: The file is binary.
     """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return Decoded(_utf16(data, "utf-16", name))
-    if unmarked := _utf16_without_mark(data):
-        caution = f"{name} is read as {unmarked}, which its zero bytes suggest; save it as UTF-8"
-        return Decoded(_utf16(data, unmarked, name), cautions=(caution,))
+    if encoding := utf16_of(data):
+        with whole_utf16(name):
+            return Decoded(data.decode(encoding), cautions=utf16_caution(encoding, name))
     _refuse_binary(data, name)
     try:
         return Decoded(data.decode("utf-8-sig"))
@@ -94,8 +94,15 @@ def without_surrogates(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub(REPLACEMENT, text)
 
 
-def _utf16_without_mark(data: bytes) -> str:
-    """The byte order of UTF-16 without a mark, by the zero bytes of its ASCII characters."""
+def utf16_of(data: bytes) -> str:
+    """UTF-16, by its mark or by the zero bytes of ASCII characters, or UTF-32 by its mark.
+
+    Empty for all else.
+    """
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
     sample = data[:GUESSED_FROM]
     if len(data) % 2 or sample.count(0) < len(sample) / 4:
         return ""
@@ -105,9 +112,18 @@ def _utf16_without_mark(data: bytes) -> str:
     return "utf-16-le" if odd > even else "utf-16-be"
 
 
-def _utf16(data: bytes, encoding: str, name: str) -> str:
+def utf16_caution(encoding: str, name: str) -> tuple[str, ...]:
+    """What to check where a file has no mark."""
+    if encoding in ("utf-16", "utf-32"):
+        return ()
+    return (f"{name} is read as {encoding}, which its zero bytes suggest; save it as UTF-8",)
+
+
+@contextmanager
+def whole_utf16(name: str) -> Iterator[None]:
+    """Turn what is raised about a file that is not UTF-16 after all into our error."""
     try:
-        return data.decode(encoding)
+        yield
     except UnicodeDecodeError as error:
         raise DataError(
             f"the file starts like UTF-16 but is not ({error.reason} at byte {error.start})",

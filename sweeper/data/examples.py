@@ -1,7 +1,4 @@
-"""One example, whatever its file looked like, and a data set in its three splits.
-
-Only types and their hashes. Knows nothing about files, tokenizers or chat templates.
-"""
+"""One example, whatever its file looked like, and a data set in its three splits."""
 
 from __future__ import annotations
 
@@ -16,6 +13,16 @@ Origin = Literal["official", "hash"]
 MessageRole = Literal["system", "user", "assistant", "tool"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+"""What others call them."""
 
 
 @dataclass(frozen=True, slots=True)

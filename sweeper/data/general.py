@@ -1,6 +1,6 @@
 """General text or instructions: a part to replay in training, and a small part to measure with.
 
-What is measured with is never trained on. Knows words and hashes, neither tokenizers nor models.
+What is measured with is never trained on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from sweeper.spec import DataSpec
 
 # Every completed trial is scored on these, so that they must stay a small part of its time.
 HELD_BACK = 32
+# Of them, those that a trial with a limit is scored on at each rung below the last.
+RUNG_TEXTS = 8
 # What is held back is cut there: 32 texts of this length cost a 135M model seconds on a CPU.
 HELD_BACK_TOKENS = 128
 # Of a small set no more than this share is held back.

@@ -1,7 +1,4 @@
-"""Rows to ask a trained model about: read like data to train on, but nobody has to know answers.
-
-Knows columns and formats. Knows nothing of models.
-"""
+"""Rows to ask a trained model about: read like data to train on, but nobody has to know answers."""
 
 from __future__ import annotations
 

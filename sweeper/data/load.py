@@ -359,7 +359,7 @@ def examples(
     kept: list[Example] = []
     empty: list[int] = []
     skipped: dict[str, list[int]] = {}
-    for line, reason in table.broken:
+    for line, reason, _ in table.broken:
         skipped.setdefault(reason, []).append(line)
     take = take or kept.append
     garbled = 0

@@ -12,6 +12,7 @@ from typing import Any
 
 from sweeper.cache import home, made_while_used
 from sweeper.data import checks
+from sweeper.data.contents import many_rows
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.labels import SeenLabels, label_changes, with_label
 from sweeper.data.load import (
@@ -79,6 +80,7 @@ def _splits(folder: Path) -> dict[Split, Sequence[Example]]:
     return {split: stored_examples(folder, split) for split in SPLITS}
 
 
+@many_rows()
 def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None:
     """Write the splits of a data set and all that is known of it."""
     name = str(spec.path)

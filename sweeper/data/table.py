@@ -6,13 +6,28 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
-from typing import TypeVar, overload
+from typing import NamedTuple, TypeVar, overload
 
 from sweeper.errors import DataError
 
 Fields = Mapping[str, object]
 Numbered = tuple[int, Fields]
 """A line (or row) number with the fields of its row."""
+
+
+class Broken(NamedTuple):
+    """A row that cannot be read.
+
+    Args:
+        line: Where it is.
+        reason: Why it cannot be read.
+        text: What the file holds there, as far as it is kept.
+    """
+
+    line: int
+    reason: str
+    text: str = ""
+
 
 MOST_COLUMNS = 10_000
 """More are not fields of examples. Common practice: spreadsheets end at 16,384."""
@@ -100,7 +115,7 @@ class RowTable:
         how: In words, how the file was read, where that had to be found out.
         label_names: Column to names of its integer classes, where the file states them.
         garbled: Lines that held bytes which are not text; they were replaced.
-        broken: Line and reason of every row that could not be read.
+        broken: The rows that could not be read.
         cautions: What a user should check about how the file was read, with the remedy.
         named: All columns, where whoever read the file has noted them.
     """
@@ -110,7 +125,7 @@ class RowTable:
     how: tuple[str, ...] = ()
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     garbled: tuple[int, ...] = ()
-    broken: tuple[tuple[int, str], ...] = ()
+    broken: tuple[Broken, ...] = ()
     cautions: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
 

@@ -45,7 +45,7 @@ def strategy_files() -> StrategyFiles:
     found = {entry.name: _beside(entry) for entry in entries}
     paths = {name: path for name, path in found.items() if path is not None}
     for folder in (resources.search_spaces(), *installed_folders()):
-        paths |= _yaml_in(folder / "strategies")
+        paths |= {path.stem: path for path in sorted(folder.glob("strategies/*.yaml"))}
     problems = []
     for entry in entries:
         if entry.name not in paths:
@@ -79,7 +79,10 @@ def installed_folders() -> tuple[Path, ...]:
 def _beside(entry: EntryPoint) -> Path | None:
     """``<name>.yaml`` in the folder of the entry point's module."""
     package, _, _ = entry.module.rpartition(".")
-    folders = _folders_of(package) if package else _folder_of_module(entry.module)
+    folders = _folders_of(package)
+    if not package:
+        spec = find_spec(entry.module)
+        folders = [Path(spec.origin).parent] if spec and spec.origin else []
     found = [folder / f"{entry.name}.yaml" for folder in folders]
     return next((path for path in found if path.is_file()), None)
 
@@ -87,15 +90,6 @@ def _beside(entry: EntryPoint) -> Path | None:
 def _folders_of(package: str) -> list[Path]:
     """Folders of a package; its top level alone is looked up, which imports nothing."""
     top, _, rest = package.partition(".")
-    spec = find_spec(top)
+    spec = find_spec(top) if top else None
     places = list(spec.submodule_search_locations or ()) if spec else []
     return [Path(place, *rest.split(".")) if rest else Path(place) for place in places]
-
-
-def _folder_of_module(module: str) -> list[Path]:
-    spec = find_spec(module)
-    return [Path(spec.origin).parent] if spec and spec.origin else []
-
-
-def _yaml_in(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

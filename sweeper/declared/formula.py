@@ -1,7 +1,7 @@
 """Numbers of parameters as strategy files declare them: sums of products over a model's layers.
 
-A formula is data and never code: factors are names or whole numbers. ``memory.states`` knows the
-layers of a model and counts with it.
+A formula is data and never code: factors are names or whole numbers. ``memory.states`` evaluates
+it for the layers of a model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The objective of a study on the items of a split: one value, and one number an item.
-
-Knows class decisions, answers and metrics; knows nothing of trials or of the search.
-"""
+"""The objective of a study on the items of a split: one value, and one number an item."""
 
 from __future__ import annotations
 

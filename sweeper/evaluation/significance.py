@@ -8,7 +8,7 @@ bootstrap). All draws are seeded.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,8 +21,11 @@ from sweeper.evaluation.resampling import (
     RESAMPLES,
     Floats,
     SeedPart,
+    SeedSpread,
+    added,
     item_deviations,
     seed_part,
+    shared_spreads,
     t_quantile,
     weighted,
 )
@@ -37,10 +40,13 @@ class Scores:
     Args:
         items: Shape (seeds, items): one row for each training of the same configuration.
         trained: Whether another seed would have given another model. A majority class has none.
+        shared: The spread of its single trainings that other models help to estimate; its own
+            trainings alone if None.
     """
 
     items: Floats
     trained: bool = True
+    shared: SeedSpread | None = None
 
     @classmethod
     def of(
@@ -74,11 +80,28 @@ class Scores:
         return bool(np.isin(self.items, (0.0, 1.0)).all())
 
     @property
-    def seed_variance(self) -> float | None:
+    def seed_spread(self) -> SeedSpread | None:
         """Variance between the means of single seeds; None where it cannot be known."""
         if not self.trained:
-            return 0.0
-        return float(self.items.mean(axis=1).var(ddof=1)) if self.seeds > 1 else None
+            return SeedSpread(0.0, 0.0)
+        if self.shared is not None or self.seeds < 2:
+            return self.shared
+        return SeedSpread(float(self.items.mean(axis=1).var(ddof=1)), self.seeds - 1)
+
+
+def with_shared_seeds(models: Mapping[str, Scores]) -> dict[str, Scores]:
+    """The models with the variance of their seeds drawn towards that of all of them.
+
+    Each finalist has few seeds, and a difference of two means of three seeds has to exceed four
+    standard errors. Models of one task and one kind vary alike, so that each of them adds to what
+    is known of the others.
+    """
+    trained = {name: one for name, one in models.items() if one.trained}
+    known = [one.seed_spread or SeedSpread(0.0, 0.0) for one in trained.values()]
+    if sum(one.freedom > 0 and one.variance > 0 for one in known) < 2:
+        return dict(models)
+    spreads = dict(zip(trained, shared_spreads(known), strict=True))
+    return {name: replace(one, shared=spreads.get(name)) for name, one in models.items()}
 
 
 @dataclass(frozen=True)
@@ -110,9 +133,7 @@ def mean_interval(scores: Scores, seed: int = 0) -> Estimate:
     rng = np.random.default_rng(seed)
     pseudo = {0.0: 2.0, 1.0: 2.0} if scores.binary else {}
     items = item_deviations(scores.items.mean(axis=0), rng, pseudo)
-    variance = scores.seed_variance
-    parts = None if variance is None else [(variance, scores.seeds)] if variance > 0 else []
-    estimate = _estimate(scores.mean, items, seed_part(parts, rng), scores)
+    estimate = _estimate(scores.mean, items, seed_part(_of_mean(scores), rng), scores)
     if not scores.binary:
         return estimate
     return replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high))
@@ -122,7 +143,8 @@ def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Estimate:
     """The mean of ``first`` minus that of ``second`` on the same items, with its 95% interval.
 
     Items are drawn in pairs. Seeds of the two models are independent; where one of them was
-    trained once only, its seeds are taken to vary as the other's do. Scores of 0 and 1 get half a
+    trained once only, its seeds are taken to vary as the other's do (``with_shared_seeds``: as
+    those of all models). Scores of 0 and 1 get half a
     pseudo-item of either sign (Agresti and Min 2005, Statistics in Medicine 24:729), so that two
     models that agree on 20 items are not called the same.
 
@@ -134,7 +156,7 @@ def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Estimate:
     differences = first.items.mean(axis=0) - second.items.mean(axis=0)
     pseudo = {-1.0: 0.5, 1.0: 0.5} if first.binary and second.binary else {}
     items = item_deviations(differences, rng, pseudo)
-    part = seed_part(_variances(first, second), rng)
+    part = seed_part(_of_both(first, second), rng)
     return _estimate(float(differences.mean()), items, part, first, second)
 
 
@@ -162,8 +184,8 @@ def ratio(first: Scores, second: Scores, floor: Scores | None = None) -> Estimat
     both = floor is None and first.binary and second.binary
     pseudo = {-1.0 / whole: 0.5, 1.0 / whole: 0.5} if both else {}
     items = item_deviations((above - value * below) / whole, rng, pseudo)
-    parts = _variances(first, second, 1 / whole**2, (value / whole) ** 2)
-    return _estimate(value, items, seed_part(parts, rng), first, second)
+    part = seed_part(_of_both(first, second, 1 / whole**2, (value / whole) ** 2), rng)
+    return _estimate(value, items, part, first, second)
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -242,20 +264,26 @@ def _same_items(first: Scores, second: Scores) -> None:
         )
 
 
-def _variances(
+def _of_mean(scores: Scores) -> SeedSpread | None:
+    spread = scores.seed_spread
+    return SeedSpread(spread.variance / scores.seeds, spread.freedom) if spread else None
+
+
+def _of_both(
     first: Scores, second: Scores, first_factor: float = 1.0, second_factor: float = 1.0
-) -> list[tuple[float, int]] | None:
-    """(variance, seeds) of each model; a model trained once borrows the other's variance."""
-    known = [model.seed_variance for model in (first, second) if model.trained]
-    borrowed = next((variance for variance in known if variance is not None), None)
+) -> SeedSpread | None:
+    """The seeds' part of a difference; a model trained once borrows the other's variance."""
+    models = ((first, first_factor), (second, second_factor))
+    known = [one.seed_spread for one, _ in models if one.trained]
+    borrowed = next((spread for spread in known if spread is not None), None)
     parts = []
-    for model, factor in ((first, first_factor), (second, second_factor)):
-        variance = model.seed_variance if model.seed_variance is not None else borrowed
-        if variance is None:
+    for model, factor in models:
+        spread = model.seed_spread or borrowed
+        if spread is None:
             return None
-        if variance > 0:
-            parts.append((variance * factor, model.seeds))
-    return parts
+        parts.append(SeedSpread(factor * spread.variance / model.seeds, spread.freedom))
+    alone = all(one.shared is None and one.seed_spread is not None for one, _ in models)
+    return added(parts, math.inf if alone else max(part.freedom for part in parts))
 
 
 def _estimate(value: float, items: Floats, seeds: SeedPart, *models: Scores) -> Estimate:

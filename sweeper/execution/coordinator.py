@@ -372,7 +372,7 @@ class Coordinator:
             )
 
     def _end(self, kind: OutcomeKind, phase: Phase) -> RunOutcome:
-        self.owner.dismiss_workers()
+        self.owner.stop_workers()
         self.owner.finish_mirror()
         status = self.owner.end(kind, phase)
         return RunOutcome(kind, status, self.owner.signals.number)
@@ -393,6 +393,6 @@ def _figures(plan: Plan) -> str:
     return (
         f"{by}val is the validation loss in {unit}; lower is better. A rung is "
         f"1/{plan.budget.rungs} of a full trial, at whose end its {compared} is compared. "
-        "Finalists are the best trials, "
-        "trained again with further seeds."
+        "Finalists are the best trials, each strategy's best one first, trained again with further "
+        "seeds."
     )

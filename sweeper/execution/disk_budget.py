@@ -11,10 +11,10 @@ from pathlib import Path
 from sweeper.cache import home
 from sweeper.checkpoints import checkpoint_bytes
 from sweeper.execution.disk import RESERVE_BYTES, free_bytes, size
+from sweeper.execution.next_attempt import LONG_TRIAL_SECONDS
 from sweeper.hyperparameters import FIRST_STAGE as NAME
 from sweeper.hyperparameters import NO_FIRST_STAGE as NONE
 from sweeper.plans import Candidate, Parameter, Plan
-from sweeper.search.configure import LONG_TRIAL_SECONDS
 from sweeper.spec import Scalar
 
 # A base that has read a corpus is written whole and in fp32, whichever way it read.

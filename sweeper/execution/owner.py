@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.backend import Decision
-from sweeper.checkpoints import MANIFEST, Checkpoint, drop_checkpoints, newest_checkpoint
+from sweeper.checkpoints import drop_checkpoints
 from sweeper.errors import NoTrialCompleted, Problem, RunError
 from sweeper.execution import disk
 from sweeper.execution.interruption import Signals
@@ -32,10 +32,11 @@ from sweeper.execution.job import (
     RungVerdict,
     Stop,
 )
+from sweeper.execution.next_attempt import next_attempt
 from sweeper.execution.pools.pool import Pool, Said, WorkerGone
 from sweeper.execution.progress import RunProgress
 from sweeper.execution.state import attempts, work_items
-from sweeper.execution.state.attempts import CONFIG, attempt_folder, attempts_of
+from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.events import Event, EventKind, make_event
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
@@ -44,8 +45,6 @@ from sweeper.execution.state.work_items import WorkItem
 from sweeper.execution.strikes import Silence, Strikes
 from sweeper.execution.study_mirror import StudyMirror
 from sweeper.redaction import without_secrets
-from sweeper.search import optuna_space
-from sweeper.search.configure import configure
 from sweeper.search.loss_model.untrained import of_baseline
 from sweeper.search.search import End, Rung, Search
 from sweeper.trials import (
@@ -53,7 +52,6 @@ from sweeper.trials import (
     BaselineResult,
     Failure,
     RungReport,
-    TrialConfig,
     TrialResult,
 )
 
@@ -179,7 +177,11 @@ class Owner:
                 if isinstance(heard.message, RungSaid):
                     self._answer(heard.worker, heard.message.report)
         if self._heard:
-            self._take_in(self._heard.popleft())
+            heard = self._heard.popleft()
+            if isinstance(heard, WorkerGone):
+                self._worker_gone(heard)
+            else:
+                self._hear(heard.worker, heard.message)
         elif self._can_hand_out:
             self._hand_out()
         for worker in self.silence.look(self.pool.workers):
@@ -225,6 +227,7 @@ class Owner:
         return work_items.trial(asked.number)
 
     def _give(self, worker: str, item: WorkItem) -> None:
+        """Send the next attempt to a worker; there ``Session`` hands it to the training backend."""
         made = next_attempt(self.state, self.fitted, item)
         job = made.job
         self.pool.send(worker, Do(job=job))
@@ -251,12 +254,6 @@ class Owner:
         )
 
     # Hearing
-
-    def _take_in(self, heard: Said | WorkerGone) -> None:
-        if isinstance(heard, WorkerGone):
-            self._worker_gone(heard)
-        else:
-            self._hear(heard.worker, heard.message)
 
     def _hear(self, worker: str, message: Message) -> None:
         if isinstance(message, Hello):
@@ -357,6 +354,9 @@ class Owner:
             self._idle[worker] = None
             self._take(worker, item, job)
         else:
+            if ended.end == "refused":  # its process is sound
+                self._strikes.got_on(worker)
+                self._idle[worker] = None
             self._broke_off(worker, item, job, ended.end or "error", ended.detail)
 
     def _worker_gone(self, gone: WorkerGone) -> None:
@@ -417,7 +417,7 @@ class Owner:
         assert job.config is not None
         number = job.config.number
         reports = attempts.read_rungs(self._home(job))
-        end = End.of(job.config, result, reports, self.plan.objective)
+        end = End.of(result, reports, self.plan)
         self.search.tell(number, end)
         self.mirror.end(self.search.trial(number), _forgotten(result))
         self.state.end(number, result)
@@ -535,7 +535,10 @@ class Owner:
     # Ending
 
     def stop_workers(self) -> None:
-        """Let workers stop at their next step; a second signal or a timeout ends them at once."""
+        """Let workers stop, busy ones at their next step.
+
+        A second signal or a timeout ends them at once.
+        """
         self._stopping = True
         self.pool.start(0)
         for worker in self.pool.workers:
@@ -546,17 +549,6 @@ class Owner:
             and time.monotonic() < limit
             and self.signals.count < 2
         ):
-            self._tick()
-        self.kill_workers()
-
-    def dismiss_workers(self) -> None:
-        """Close idle workers, and wait for them."""
-        self._stopping = True
-        self.pool.start(0)
-        for worker in self.pool.workers:
-            self.pool.send(worker, Close())
-        limit = time.monotonic() + STOP_SECONDS
-        while (self.pool.workers or self._heard) and time.monotonic() < limit:
             self._tick()
         self.kill_workers()
 
@@ -611,85 +603,3 @@ def _forgotten(result: TrialResult) -> dict[str, float]:
     if result.forgetting_points is None or result.general_loss is None:
         return {}
     return {GENERAL_LOSS: result.general_loss, FORGETTING: result.forgetting_points}
-
-
-@dataclass(frozen=True)
-class NextAttempt:
-    """A job, and the rungs that it takes over from an interrupted attempt."""
-
-    job: Job
-    rungs: tuple[RungReport, ...] = ()
-
-
-@dataclass
-class _Checkpoint:
-    folder: Path
-    rung: int
-    attempt: Path
-
-
-def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> NextAttempt:
-    """Begin the next attempt at a work item.
-
-    Args:
-        state: State of the run; takes a trial's configuration.
-        item: Not done.
-    """
-    run, home = state.run, state.run.path / item.home
-    found = _checkpoint(home) if item.kind in ("trial", "confirm") else None
-    attempt = attempts.new_attempt(home)
-    job = Job(kind=item.kind, name=item.name, home=item.home, attempt=attempt, trial=item.trial)
-    if item.trial is None:
-        return NextAttempt(job)
-    if found is not None:
-        config = TrialConfig.read(found.attempt / CONFIG)
-        config = config.model_copy(update={"attempt": attempt})
-    else:
-        config = fitted.apply(_config(state, item, attempt))
-    rungs = _carried(found, attempt) if found is not None else ()
-    if item.kind == "test":
-        config.write(attempt_folder(home, attempt) / CONFIG)
-        weights = item.scored.home
-        return NextAttempt(job.model_copy(update={"config": config, "weights": weights}))
-    attempts.begin(home, config, rungs)
-    if item.kind == "trial":
-        state.configs[item.trial] = config
-    checkpoint = str(found.folder.relative_to(run.path)) if found is not None else None
-    return NextAttempt(job.model_copy(update={"config": config, "checkpoint": checkpoint}), rungs)
-
-
-def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
-    assert item.trial is not None
-    if item.kind == "test":
-        return TrialConfig.read(state.run.path / item.scored.home / CONFIG)
-    asked = state.asked[item.trial]
-    config = configure(
-        state.plan,
-        optuna_space.candidates(state.plan)[asked.key],
-        asked.parameters,
-        number=item.trial,
-        attempt=attempt,
-        origin=asked.origin,
-    ).model_copy(update={"tests_rule": asked.rule})
-    if item.rows is not None:  # only its loss is of use
-        config = config.model_copy(update={"train_rows": item.rows, "keep_weights": False})
-    return config if item.seed is None else config.model_copy(update={"seed": item.seed})
-
-
-def _checkpoint(home: Path) -> _Checkpoint | None:
-    """The last checkpoint of attempts that were interrupted, not failed."""
-    for number in reversed(attempts_of(home)):
-        folder = attempt_folder(home, number)
-        end = attempts.read_end(folder)
-        if end is None or end.kind != "interrupted":
-            return None
-        known = newest_checkpoint(folder)
-        if known is not None and TrialConfig.read_or_none(folder / CONFIG) is not None:
-            return _Checkpoint(known[0], known[1], folder)
-    return None
-
-
-def _carried(found: _Checkpoint, attempt: int) -> tuple[RungReport, ...]:
-    # The checkpoint's own reports: it was written before the last of them was sent.
-    reports = Checkpoint.read(found.folder / MANIFEST).reports
-    return tuple(report.model_copy(update={"attempt": attempt}) for report in reports)

@@ -1,7 +1,4 @@
-"""From events and the run's state to ``status.json``: work, progress, remaining time.
-
-Knows nothing about how anything is run.
-"""
+"""From events and the run's state to ``status.json``: work, progress, remaining time."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from sweeper.plans import Plan
 from sweeper.search.outlook import NEXT, Outlook, outlook
 from sweeper.search.starts import useful_total
 from sweeper.search.study_end import Ending
-from sweeper.trials import TrialResult
+from sweeper.trials import TrialResult, within_limit
 
 _HOST = socket.gethostname()
 _FREED = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
@@ -164,9 +161,8 @@ class RunProgress:
 
     def _final(self, result: TrialResult) -> float | None:
         """The final loss of a completed trial within the limit on forgetting."""
-        limit, points = self.state.max_forgetting_points, result.forgetting_points
-        over = limit is not None and points is not None and points > limit
-        done = not over and result.state == "COMPLETE"
+        kept = within_limit(result.forgetting_points, self.state.max_forgetting_points)
+        done = kept and result.state == "COMPLETE"
         return self.plan.objective.cost_of(result) if done else None
 
     def _eta(self) -> Eta | None:

@@ -1,7 +1,4 @@
-"""The remaining time of a run, from trials that ended and what the plan says of the rest.
-
-Knows the plan and results; knows nothing of workers or of what runs right now.
-"""
+"""The remaining time of a run, from trials that ended and what the plan says of the rest."""
 
 from __future__ import annotations
 
@@ -31,6 +28,7 @@ class Pace:
         trial: Seconds of one trial of the search, pruned ones among them.
         spread: Standard deviation of that.
         trials: How many of them have been seen.
+        apart: Standard deviation of the seconds of all ended trials.
     """
 
     factor: float
@@ -38,6 +36,7 @@ class Pace:
     trial: float
     spread: float
     trials: int
+    apart: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,8 @@ def pace(
     if len(searched) < FEWEST:
         searched = [one.seconds for one in trials]
     trial, spread = _mean(searched)
-    return Pace(math.exp(factor), error, trial, spread, len(searched))
+    apart = _mean([one.seconds for one in trials])[1]
+    return Pace(math.exp(factor), error, trial, spread, len(searched), apart)
 
 
 def _took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
@@ -144,8 +144,12 @@ def remaining(
     apart = 2 * seen.spread * math.sqrt(1 / seen.trials + 1 / max(left, 1.0))
     off, side_by_side = math.exp(2 * max(seen.error, _LEAST_ERROR)), max(1, workers)
     low, high = (left * max(0.0, seen.trial + sign * apart) / side_by_side for sign in (-1, 1))
-    later = runs * again / side_by_side + seen.factor * _after(budget, phase, jobs_left)
-    return Eta(low=low + later / off, high=high + later * off)
+    # The finalists may be trials that are still to come, and that end earlier or later.
+    share = left / (left + seen.trials)
+    unsure = 2 * seen.apart * math.sqrt(share / max(budget.finalists, 1))
+    least, most = (runs * max(0.0, again + sign * unsure) / side_by_side for sign in (-1, 1))
+    later = seen.factor * _after(budget, phase, jobs_left)
+    return Eta(low=low + (least + later) / off, high=high + (most + later) * off)
 
 
 def _after(budget: Budget, phase: Phase, jobs_left: int) -> float:

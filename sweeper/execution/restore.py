@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import CONFIG, RESULT, WEIGHTS, attempt_folder, attempts_of
 from sweeper.execution.state.run_state import RunState
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
-from sweeper.search.configure import configure
 from sweeper.search.loss_model.observations import FAILURE, ORIGIN, VALIDATION_LOSS
 from sweeper.search.search import Asked, End, Restored, Rung, Search
 from sweeper.spec import Scalar
@@ -60,7 +60,7 @@ def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say:
         for report in reports:
             state.rung(report)
         rungs = [Rung.of(report, plan.objective) for report in reports]
-        end = End.of(config, result, reports, plan.objective)
+        end = End.of(result, reports, plan)
         search.restore([Restored(asked, rungs, end)])
         state.results[number] = result
     state.count()

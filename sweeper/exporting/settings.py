@@ -7,7 +7,13 @@ from typing import Any
 
 from sweeper.data.examples import Dataset
 from sweeper.facts.record import ModelFacts
-from sweeper.hyperparameters import AUGMENTED, TARGET_MODULES, modules_of
+from sweeper.hyperparameters import (
+    ATTENTION,
+    AUGMENTED,
+    PADDING_FREE,
+    TARGET_MODULES,
+    modules_of,
+)
 from sweeper.plans import autocast_dtype, half_of
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
 from sweeper.trials import TrialConfig
@@ -31,9 +37,12 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
     "source_weights": {},
     "chat_template": False,
 }
-# Of a first stage that is not there, of a limit that only stops a training, or of rows that are
-# written with the others.
-_LEFT_OUT = ("first_stage_", "general_loss_limit", "early_stopping_patience", AUGMENTED)
+# Of a first stage that is not there, of a limit that only stops a training, of rows that are
+# written with the others, or of how the same loss is computed on this machine.
+_LEFT_OUT = (
+    *("first_stage_", "general_loss_limit", "early_stopping_patience", AUGMENTED),
+    *(PADDING_FREE, ATTENTION),
+)
 # How many rungs a trial reports at: the number of evaluations of an exported training.
 _EVALUATIONS = 8
 

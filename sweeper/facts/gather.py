@@ -7,9 +7,8 @@ from pathlib import Path
 from sweeper.data.quality.quick import quick_warnings
 from sweeper.errors import DataError
 from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
-from sweeper.facts.dataset.corpus import corpus_facts, corpus_warnings
 from sweeper.facts.dataset.curation import Curated, curated, mendable
-from sweeper.facts.dataset.rows import data_facts
+from sweeper.facts.dataset.rows import corpus_facts, corpus_warnings, data_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.models.model import model_facts

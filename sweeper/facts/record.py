@@ -36,32 +36,17 @@ class LatentAttention(Record):
     v_head_dim: int
 
 
-class ModelFacts(Record):
-    """One base model, from its ``config.json`` or the catalogue: no weights are opened.
+class ModelShape(Record):
+    """The shape of a model, in the same words for every family.
 
     Args:
-        id: Name given by the user.
-        source: Where the facts come from. ``size`` means a typical shape of that size.
-        folder: Where config and tokenizer lie on this machine, if they do.
         model_type: Name in transformers (``llama``, ``bert``, ...).
-        parameters: How many; exact if ``parameters_exact``.
-        pooling: The model's own way from token states to one vector, if it has one.
         attention_only: Every layer is attention and a feed-forward block. Where it is False (state
             spaces, recurrences, convolutions), count and memory are rough.
-        weights_note: Note about the weights for the report (say, dequantised from 4 bits).
-        missing: What must be done before the weights can be loaded; None if they are on this
-            machine, or if there are none (a size).
-        has_written: General text that it wrote itself is kept from an earlier run.
     """
 
-    id: str
-    revision: str | None = None
-    source: Literal["local", "hub", "packaged", "catalogue", "size"]
-    folder: str | None = None
     model_type: str
     kind: Literal["encoder", "decoder", "encoder-decoder"]
-    parameters: int = Field(gt=0)
-    parameters_exact: bool
     layers: int
     hidden_size: int
     attention_heads: int
@@ -76,13 +61,36 @@ class ModelFacts(Record):
     moe: MixtureOfExperts | None = None
     mla: LatentAttention | None = None
     dtype: str = "float32"
+    attention_only: bool = True
+
+
+class ModelFacts(ModelShape):
+    """One base model, from its ``config.json`` or the catalogue: no weights are opened.
+
+    Args:
+        id: Name given by the user.
+        source: Where the facts come from. ``size`` means a typical shape of that size.
+        folder: Where config and tokenizer lie on this machine, if they do.
+        parameters: How many; exact if ``parameters_exact``.
+        pooling: The model's own way from token states to one vector, if it has one.
+        weights_note: Note about the weights for the report (say, dequantised from 4 bits).
+        missing: What must be done before the weights can be loaded; None if they are on this
+            machine, or if there are none (a size).
+        has_written: General text that it wrote itself is kept from an earlier run.
+    """
+
+    id: str
+    revision: str | None = None
+    source: Literal["local", "hub", "packaged", "catalogue", "size"]
+    folder: str | None = None
+    parameters: int = Field(gt=0)
+    parameters_exact: bool
     chat_template: bool = False
     pooling: Literal["mean", "cls", "last"] | None = None
     pretraining_peak_learning_rate: float | None = None
     trust_remote_code: bool = False
     license: str | None = None
     weights_note: str | None = None
-    attention_only: bool = True
     missing: Missing | None = None
     has_written: bool = False
 
@@ -332,6 +340,9 @@ class HardwareFacts(Record):
     price_per_gpu_hour: float | None = None
     calibrated: str | None = Field(None, description="day of the calibration; None without one")
     watts: float | None = None
+    flash_attention: Literal[2, 3] | None = Field(
+        None, description="version that is installed and runs on these GPUs"
+    )
     cards: tuple[CardFacts, ...] = ()
     measured: tuple[Measured, ...] = ()
 

@@ -121,7 +121,10 @@ def _task(name: str, config: Config, folder: Path) -> SuiteTaskFacts:
     items, prompt = limit, None
     if rows:
         items = min(limit or len(rows), len(rows))
-        size = sum(_bytes(row) for row in rows.values()) / len(rows) + _literal(config)
+        size = sum(_bytes(row) for row in rows.values()) / len(rows)
+        # Of the prompt's template, what is the same in every item.
+        if isinstance(text := config.get("doc_to_text"), str) and "{" in text:
+            size += len(_TEMPLATE.sub("", text).encode())
         prompt = round(size * (1 + shots) / BYTES_PER_TOKEN, 1)
     return SuiteTaskFacts(
         name=name,
@@ -168,16 +171,10 @@ def _requests(kind: str, config: Config, row: Mapping[str, object]) -> int | Non
 
 def _bytes(value: object) -> int:
     if isinstance(value, Mapping):
-        return sum(_bytes(part) for part in value.values())
+        return sum(map(_bytes, value.values()))
     if isinstance(value, list):
-        return sum(_bytes(part) for part in value)
+        return sum(map(_bytes, value))
     return len(value.encode()) if isinstance(value, str) else 0
-
-
-def _literal(config: Config) -> int:
-    """Bytes of the prompt's template that are the same in every item."""
-    text = config.get("doc_to_text")
-    return len(_TEMPLATE.sub("", text).encode()) if isinstance(text, str) and "{" in text else 0
 
 
 def _mapping(config: Config, key: str) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper.findings import words
 from sweeper.findings.evidence.data_curve import data_need
 from sweeper.findings.evidence.gains import gain_pairs, gains, last_useful_trial
-from sweeper.findings.evidence.paired_trials import judge
+from sweeper.findings.evidence.paired_trials import compare_pairs
 from sweeper.findings.evidence.parameters import parameter_findings
 from sweeper.findings.evidence.predicted import predictions
 from sweeper.findings.evidence.rules import rule_findings, rule_pairs
@@ -27,8 +27,7 @@ from sweeper.findings.study.rows import finite, known, trial_row
 from sweeper.findings.study.scores import trial_name
 from sweeper.findings.verdict.against_baseline import against_baseline
 from sweeper.findings.verdict.comparisons import Contest, hold_contest
-from sweeper.findings.verdict.forgetting import forgetting, with_forgetting
-from sweeper.findings.verdict.forgetting_words import limit_sentence
+from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, with_forgetting
 from sweeper.findings.verdict.human import preferences
 from sweeper.findings.verdict.limitations import Study, limits
 from sweeper.findings.verdict.next_step import next_step
@@ -58,7 +57,7 @@ def findings_of(run: RunFiles) -> Findings:
     contest = hold_contest(run)
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     decided = verdict(run, summary, contest)
-    judged = judge(
+    judged = compare_pairs(
         gain_pairs(run), first_stage_pairs(run), augmentation_pairs(run), rule_pairs(run)
     )
     parameters = parameter_findings(run, judged)

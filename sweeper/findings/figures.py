@@ -54,7 +54,7 @@ class Comparison(Record):
     metric: str
     difference: Interval
     outcome: Outcome
-    adjusted_p: float | None = Field(None, description="Holm, over finalists or over baselines")
+    adjusted_p: float | None = Field(None, description="Holm, over trials or over baselines")
     comparisons: int = Field(1, description="that Holm's correction was taken over")
     more_items: int | None = Field(None, description="further test items that would settle it")
     seed_share: float | None = Field(None, description="of the variance; the rest is the items'")

@@ -12,9 +12,6 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric, NotMeasured, Outcome
-from sweeper.findings.forgetting_record import Forgetting
-from sweeper.findings.human_record import HumanPreferences
-from sweeper.findings.outputs_record import Outputs
 from sweeper.spec import Scalar, Task
 from sweeper.trials import (
     BaselineResult,
@@ -27,6 +24,11 @@ from sweeper.trials import (
 )
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
+Retention = Literal["kept", "lost", "unresolved"]
+Choice = Literal["left", "right", "tie"]
+Role = Literal["base", "default", "winner", "runner-up"]
+GroupKind = Literal["improved", "worsened", "random", "suspect", "confident"]
+RATINGS_FORMAT = "sweeper-human-ratings"
 
 
 class SeedScore(Record):
@@ -49,7 +51,7 @@ class Finalist(Record):
     objective: Interval | None = Field(None, description="where it is another than the loss")
     test_score: Interval | None = None
     test_metrics: dict[str, float] = Field(default_factory=dict)
-    peak_memory_gib: float | None = None
+    peak_memory_gib: float | None = Field(None, description="median of its trainings")
     seconds: float
 
 
@@ -233,6 +235,9 @@ class PredictedFigure(Record):
     high: float
     actual: float
     trials: int
+    beside: str = Field(
+        "", description="what the plan's figure of memory has besides: the process, the driver"
+    )
     disturbed: float = Field(
         0.0, ge=0, lt=1, description="share of the time in which other programs had the processor"
     )
@@ -369,7 +374,10 @@ class DataPoint(Record):
 
 
 class DataBand(Record):
-    """The curve at so many rows, with its 90% interval."""
+    """The curve at so many rows, with its 90% interval.
+
+    Beyond all rows: the expected score with all rows plus the gain, with the interval of the gain.
+    """
 
     rows: int
     value: float
@@ -477,6 +485,170 @@ class NextStep(Record):
     ]
     because: str = Field(description="the figures that say so, in words")
     command: str = ""
+
+
+class GeneralTask(Record):
+    """One trial against its base on one task of general capability, on the same items.
+
+    ``forgetting`` is what was lost in points, with its interval over items (one training); a point
+    is a hundredth of a share or of a nat per token. ``detectable_points`` is the smallest true
+    loss that these items would show in four of five studies.
+    """
+
+    task: str
+    kind: str
+    metric: str
+    unit: Literal["points", "nats/token"]
+    higher_is_better: bool
+    harness: str
+    shots: int | None = None
+    items: int
+    total_items: int
+    trial: int
+    strategy: str
+    base: Interval
+    tuned: Interval
+    forgetting: Interval
+    detectable_points: float
+    adjusted_p: float = Field(description="Holm, over the tasks of this trial")
+    outcome: Retention
+    more_items: int | None = Field(None, description="further items that would settle it")
+
+
+class TrialForgetting(Record):
+    """One completed trial's loss on general text, before and after, beside its loss on the task."""
+
+    trial: int
+    strategy: str
+    task_loss: float
+    general_loss: float
+    general_loss_base: float
+    forgetting: Interval = Field(description="points: hundredths of a nat per token")
+
+
+class Forgetting(Record):
+    """What was lost, by task and by trial. ``front``: no other trial is better in both losses."""
+
+    limit_points: float | None = None
+    recommended_trial: int | None = None
+    tasks: tuple[GeneralTask, ...] = ()
+    trials: tuple[TrialForgetting, ...] = ()
+    front: tuple[int, ...] = ()
+
+
+class ComparedModel(Record):
+    """A model whose answers are shown."""
+
+    role: Role
+    name: str = Field(description="as comparisons call it")
+    title: str
+
+
+class ShownAnswer(Record):
+    """One model's answer to one item: what it wrote, or the class that it predicted."""
+
+    text: str
+    loss: float
+    confidence: float | None = Field(None, description="probability of the predicted class")
+
+
+class ShownItem(Record):
+    """One test item with its answers, in the order of the models; None where one wrote none."""
+
+    item: int = Field(description="place in the test split, from 0")
+    line: int = Field(description="in its source file, from 1")
+    asked: str
+    reference: str
+    answers: tuple[ShownAnswer | None, ...]
+
+
+class OutputGroup(Record):
+    """Items that were chosen for one reason; ``of`` says how many there are of the kind."""
+
+    kind: GroupKind
+    items: tuple[ShownItem, ...]
+    of: int
+
+
+class Outputs(Record):
+    """Test items with the answers of the models that the verdict compares."""
+
+    models: tuple[ComparedModel, ...]
+    groups: tuple[OutputGroup, ...]
+    written: bool = Field(description="answers are texts; else they are classes")
+
+
+class RatedPair(Record):
+    """The winner's answer and another model's to one test item, on the sides they are shown."""
+
+    id: str
+    item: int
+    left: str
+    right: str
+
+
+class HumanPage(Artifact):
+    """Which answers a page shows: the key that its raters do not see.
+
+    ``same`` are pairs (item, model) whose two answers are equal: they are not shown and count as
+    ties.
+    """
+
+    page: str = Field(description="digest of the pairs and of all texts")
+    winner: str
+    pairs: tuple[RatedPair, ...]
+    same: tuple[tuple[int, str], ...] = ()
+
+
+class Ratings(Artifact):
+    """What one rater answered: the file that a page exports."""
+
+    format: Literal["sweeper-human-ratings"]
+    page: str
+    rater: str = Field(min_length=1, max_length=60)
+    ratings: dict[str, Choice]
+    checksum: str
+
+    def expected_checksum(self) -> str:
+        """FNV-1a (32 bits) of page, rater and ratings: shows an edit, proves no identity."""
+        lines = [self.page, self.rater, *(f"{k}={v}" for k, v in sorted(self.ratings.items()))]
+        value = 0x811C9DC5
+        for byte in "\n".join(lines).encode():
+            value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+        return f"{value:08x}"
+
+
+class AllRatings(Artifact):
+    """The ratings of all raters of one page."""
+
+    raters: tuple[Ratings, ...]
+
+
+class WinRate(Record):
+    """The winner against one model. Counts are of ratings, ``same`` of items."""
+
+    other: str
+    title: str
+    won: int
+    tied: int
+    lost: int
+    same: int
+    win_rate: Interval = Field(description="share of items, ties as a half")
+    outcome: Literal["preferred", "not preferred", "undecided"]
+
+
+class HumanPreferences(Record):
+    """What the raters of a run prefer."""
+
+    winner: str
+    raters: int
+    items: int
+    preferences: tuple[WinRate, ...]
+    agreement: float | None = Field(
+        None, description="share of equal ratings, over pairs of raters"
+    )
+    kappa: float | None = Field(None, description="Cohen's, mean over pairs of raters")
+    left_share: Interval | None = Field(None, description="of the ratings that are no ties")
 
 
 class Findings(Artifact):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from sweeper.declared.files import known_strategies
@@ -22,7 +22,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 #: Other names of a way to pack weights.
 _SYNONYMS = {"gptq": "int4", "awq": "int4"}
-_POSITIVE = ("micro_batch", "sequence_length", "r", "gpus")
+_LEAST = {"micro_batch": 1, "sequence_length": 1, "r": 1, "gpus": 1, "classes": 0}
 
 
 def checked_setup(**fields: Any) -> Setup:
@@ -33,16 +33,18 @@ def checked_setup(**fields: Any) -> Setup:
     """
     packed = fields.get("quantization")
     fields["quantization"] = _SYNONYMS.get(str(packed), packed)
-    choices = {"strategy": known_strategies(), **_CHOICES}
-    problems = [
-        _unknown(name, fields[name], known) for name, known in choices.items() if name in fields
-    ]
-    problems += [_too_small(name, fields[name]) for name in _POSITIVE if name in fields]
-    if fields.get("classes", 0) < 0:
-        problems.append(Problem(f"classes is {fields['classes']}", where="--classes"))
-    found = [problem for problem in problems if problem is not None]
-    if found:
-        raise UsageError(found)
+    problems = []
+    for name, known in {"strategy": known_strategies(), **_CHOICES}.items():
+        value = fields.get(name)
+        if value is not None and value not in known:
+            what, fix = f"{value!r} is not a known {name}", near_match(str(value), known)
+            problems.append(Problem(what, fix=fix, where=_flag(name)))
+    for name, least in _LEAST.items():
+        if fields.get(name, least) < least:
+            what = f"{name} is {fields[name]}"
+            problems.append(Problem(what, f"It must be at least {least}.", where=_flag(name)))
+    if problems:
+        raise UsageError(problems)
     targets = fields.get("target_modules")
     if isinstance(targets, str) and targets != "all-linear":
         fields["target_modules"] = tuple(t.strip() for t in targets.split(",") if t.strip())
@@ -57,33 +59,19 @@ def check_targets(model: ModelFacts, setup: Setup) -> None:
     """
     wanted = setup.target_modules
     wanted = (wanted,) if isinstance(wanted, str) else wanted
-    missing = [word for word in wanted if not targeted(model, (word,))]
-    if missing:
-        names = {linear.name for linear in linears(model)} | set(words())
-        raise UsageError(
-            [
-                Problem(
-                    f"{model.id} has no linear layer named {word!r}",
-                    fix=near_match(word, names),
-                    where="--target-modules",
-                )
-                for word in missing
-            ]
+    names = {linear.name for linear in linears(model)} | set(words())
+    problems = [
+        Problem(
+            f"{model.id} has no linear layer named {word!r}",
+            fix=near_match(word, names),
+            where="--target-modules",
         )
+        for word in wanted
+        if not targeted(model, (word,))
+    ]
+    if problems:
+        raise UsageError(problems)
 
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}" if name != "r" else "--rank"
-
-
-def _unknown(name: str, value: str | None, known: Collection[str]) -> Problem | None:
-    if value is None or value in known:
-        return None
-    hint = near_match(str(value), known)
-    return Problem(f"{value!r} is not a known {name}", fix=hint, where=_flag(name))
-
-
-def _too_small(name: str, value: int) -> Problem | None:
-    if value >= 1:
-        return None
-    return Problem(f"{name} is {value}", "It must be at least 1.", where=_flag(name))

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.layers import embedding_kept, head_cost, layer_costs
+from sweeper.memory.layers import by_rows, embedding_kept, head_cost, layer_costs
 from sweeper.memory.linear_layers import embedding_parameters
 from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
-from sweeper.memory.setup import Attention, Loss, Setup, Sharding
+from sweeper.memory.setup import LOSS_ROWS, Setup
 from sweeper.memory.states import (
     base_weights,
     frozen_parameters,
@@ -236,7 +236,10 @@ def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
     parts = {"one layer at work": tokens * _layer_bytes(model, setup, length)}
     if not setup.classes:
         logits = (0 if item == 4 else item) + 8
-        parts["evaluation logits"] = setup.answer_fraction * tokens * model.vocabulary_size * logits
+        rows = setup.answer_fraction * tokens
+        if by_rows(model, setup, trains=False):
+            rows = min(rows, LOSS_ROWS)
+        parts["evaluation logits"] = rows * model.vocabulary_size * logits
         parts["one layer at work"] = 0.0
     return parts
 
@@ -250,12 +253,6 @@ def _layer_bytes(model: ModelFacts, setup: Setup, length: int) -> float:
     scores = model.attention_heads * length if setup.attention == "eager" else 0
     mlp = (3 if model.gated_mlp else 2) * wide
     return 2 * model.hidden_size * setup.residual_bytes + item * max(mlp, heads + 2 * scores)
-
-
-__all__ = [
-    "OVERHEADS", "Attention", "Loss", "Setup", "Sharding", "estimate", "tensors_gib",
-    "trainable_parameters", "trial_gib", "worst_phase",
-]  # fmt: skip
 
 
 def worst_phase(model: ModelFacts, setup: Setup) -> StepPhase:
@@ -274,11 +271,11 @@ def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
     peak = sum(parts.values())
     # What malloc keeps is as uncertain as the tensors; a CUDA context and the slack are not.
     fixed = parts["process"] if setup.device == "cpu" else peak - tensors
-    low, high = spread(setup, known=model.attention_only).around(peak - fixed)
+    low, high = spread(setup, known=model.attention_only)
     return MemoryEstimate(
         peak_gib=peak,
-        low_gib=low + fixed,
-        high_gib=high + fixed,
+        low_gib=low * (peak - fixed) + fixed,
+        high_gib=high * (peak - fixed) + fixed,
         limit_gib=1.0,
         parts=parts,
         assumptions=_assumptions(model, setup, worst.name),

@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeper.facts.record import MixtureOfExperts, ModelFacts
 from sweeper.memory.blocks import Recorder
-from sweeper.memory.setup import USUAL_OPTIMIZER, Setup
+from sweeper.memory.setup import LOSS_ROWS, USUAL_OPTIMIZER, Setup
 from sweeper.memory.tape import Value
 
 #: Fields that bytes a token do not depend on, so that set-ups which differ in them share a tape.
@@ -205,6 +205,21 @@ class HeadCost:
     backward: float
 
 
+# Families whose logits are what the output layer gives, neither scaled nor capped.
+PLAIN_LOGITS = (
+    *("gemma", "gpt2", "gpt_neox", "llama", "mistral", "mixtral", "olmo2", "phi3", "smollm3"),
+    *("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"),
+)
+
+
+def by_rows(model: ModelFacts, setup: Setup, *, trains: bool = True) -> bool:
+    """Whether the loss is computed for some tokens at a time, in a step or else in evaluation."""
+    if setup.loss != "by-rows" or setup.sharding != "none" or setup.modules_to_save:
+        return False
+    whole = trains and (setup.traits.trains_base or setup.near_base)
+    return model.model_type in PLAIN_LOGITS and not whole
+
+
 def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
     """The final norm, the vocabulary's logits and the cross-entropy.
 
@@ -212,7 +227,8 @@ def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
     softmax; then the gradients of both. ``kernel`` keeps full float32 logits and one shifted
     copy, whose gradient is written in place. ``chunked`` keeps logits and their log softmax in
     the compute dtype and upcasts a chunk at a time. ``fused`` never has all logits: Liger works
-    on as many tokens at a time as make the chunk no larger than the hidden states.
+    on as many tokens at a time as make the chunk no larger than the hidden states. ``by-rows`` is
+    what trials do: ``LOSS_ROWS`` tokens at a time, forward and backward.
     """
     recorder = Recorder(model, setup)
     x = Value(model.hidden_size, setup.residual_bytes)
@@ -229,6 +245,11 @@ def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
     if setup.loss == "fused":
         chunk = hidden * (item + 4 + 4)
         return HeadCost(kept, around + chunk, around + chunk + hidden * item)
+    if by_rows(model, setup):
+        states = item * hidden * setup.answer_fraction
+        rows = min(LOSS_ROWS / setup.tokens, setup.answer_fraction)
+        chunk = rows * model.vocabulary_size * (12 + (0 if item == 4 else 2 * item))
+        return HeadCost(kept + states, around + 2 * states + chunk, around + 2 * states)
     if setup.loss == "chunked":
         logits = 2 * item * vocabulary
         return HeadCost(kept + logits, around + logits, around + logits)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sweeper.memory.setup import Setup
 
 #: What the allocator cannot do without, under pressure. Measured: on 80 GiB cards runs with 0.945
@@ -39,30 +37,18 @@ def overheads(tensors_gib: float, held_gib: float, device: str) -> dict[str, flo
     return {"allocator slack": slack, "process": PROCESS_GIB}
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Factors on the central figure that should hold nine of ten measurements between them.
-
-    Calibrated on published measurements of tier A; see ``benchmarks/memory``.
-    """
-
-    low: float
-    high: float
-
-    def around(self, gib: float) -> tuple[float, float]:
-        return gib * self.low, gib * self.high
-
-
-#: Shape, lengths and library are known, as they are in a sweep of our own.
-KNOWN = Spread(0.92, 1.12)
+#: Factors on the central figure between which nine of ten measurements should lie, calibrated on
+#: published measurements of tier A (``benchmarks/memory``). Where shape, lengths and library are
+#: known, as they are in a sweep of our own:
+KNOWN = (0.92, 1.12)
 #: The same on a CPU, where malloc decides.
-ON_CPU = Spread(0.85, 1.2)
+ON_CPU = (0.85, 1.2)
 #: Not all layers are attention, and are counted as if they were.
-UNKNOWN = Spread(0.6, 2.6)
+UNKNOWN = (0.6, 2.6)
 
 
-def spread(setup: Setup, *, known: bool) -> Spread:
-    """The spread of measurements of such a set-up around the estimate."""
+def spread(setup: Setup, *, known: bool) -> tuple[float, float]:
+    """The spread of measurements of such a set-up around the estimate, as factors."""
     if not known:
         return UNKNOWN
     return KNOWN if setup.device == "cuda" else ON_CPU

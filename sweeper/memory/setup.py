@@ -11,7 +11,7 @@ from sweeper.spec import Scalar
 
 Sharding = Literal["none", "ddp", "fsdp"]
 Attention = Literal["eager", "sdpa", "flash"]
-Loss = Literal["full", "kernel", "chunked", "fused"]
+Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]
 Quantization = Literal["nf4", "nf4-dq", "int8", "int4"]
 
 #: Optimizers as ``TrainingArguments.optim`` spells them; what they keep is in ``states``.
@@ -24,6 +24,8 @@ OPTIMIZERS = (
 )  # fmt: skip
 #: What training uses where nothing else is said: the same update as ``adamw_torch`` in one kernel.
 USUAL_OPTIMIZER = "adamw_torch_fused"
+#: Answer tokens whose logits exist at a time where the output layer is frozen (``by-rows``).
+LOSS_ROWS = 256
 #: Stands for methods that are no strategy here: they train ``trainable`` weights beside a frozen
 #: base.
 OTHER = Traits.model_validate(
@@ -169,7 +171,7 @@ class Setup:
             return self.trained_bytes
         if self.base_dtype is not None:
             return 4 if self.base_dtype == "float32" else 2
-        return 4 if self.precision == "fp32" else 2
+        return self.compute_bytes
 
     @property
     def residual_bytes(self) -> int:

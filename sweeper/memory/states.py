@@ -210,10 +210,3 @@ def layer_parameters(model: ModelFacts) -> int:
     """Weights of one block, on average, experts included."""
     inside = sum(linear.parameters for linear in linears(model)) + expert_parameters(model)
     return inside // max(1, model.layers)
-
-
-__all__ = [
-    "QUANTIZED_BYTES", "OptimizerCost", "base_weights", "counted_parameters",
-    "frozen_parameters", "largest_linear", "layer_parameters", "optimizer_cost",
-    "projection_weights", "quantized_parameters", "trainable_parameters",
-]  # fmt: skip

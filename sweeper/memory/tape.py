@@ -1,13 +1,13 @@
 """A symbolic autograd tape: which tensors a block keeps for its backward pass, in bytes a token.
 
-Follows PyTorch's rules for what an operation saves and how gradients accumulate. Knows nothing
-about models; the blocks that are recorded on it live in ``blocks``.
+Follows PyTorch's rules for what an operation saves and how gradients accumulate.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 class Value:
@@ -25,24 +25,14 @@ class Value:
         return self.elements * self.item
 
 
+@dataclass(frozen=True, slots=True)
 class _Operation:
-    __slots__ = ("aliases", "holds", "inputs", "outputs", "saves", "workspace")
-
-    def __init__(
-        self,
-        outputs: Sequence[Value],
-        inputs: Sequence[Value],
-        saves: Sequence[Value],
-        workspace: float,
-        aliases: bool,
-        holds: Sequence[Value],
-    ) -> None:
-        self.outputs = tuple(outputs)
-        self.inputs = tuple(inputs)
-        self.saves = tuple(saves)
-        self.workspace = workspace
-        self.aliases = aliases
-        self.holds = tuple(holds)
+    outputs: Sequence[Value]
+    inputs: Sequence[Value]
+    saves: Sequence[Value]
+    workspace: float
+    aliases: bool
+    holds: Sequence[Value]
 
 
 class Tape:
@@ -70,8 +60,7 @@ class Tape:
                 view), so that no memory is taken for it.
             holds: What the caller still has in hand while the operation runs.
         """
-        operation = _Operation(outputs, inputs, saves, workspace, aliases, holds)
-        self._operations.append(operation)
+        self._operations.append(_Operation(outputs, inputs, saves, workspace, aliases, holds))
 
     def kept(self) -> float:
         """Bytes a token that live from the end of the forward to the backward pass."""

@@ -1,1 +1,1 @@
-"""The figures that models are compared by beside the loss: one file each, found by folder."""
+"""The figures that models are compared by beside the loss: found by folder."""

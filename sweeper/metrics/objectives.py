@@ -7,13 +7,13 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.metrics.base import TaskMetric, metrics
 from sweeper.objective import LOSS, From, Objective
 from sweeper.spec import Spec
 
-_FROM: dict[str, From] = {"classes": "classes", "answers": "answers", "programs": "programs"}
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -31,27 +31,24 @@ def objective_of(spec: Spec) -> Objective:
         found = _function(spec, where, problems)
     else:
         found = _metric(spec, where, problems)
-    if given.direction is not None and not found.function and not problems:
-        known = "maximize" if found.higher_is_better else "minimize"
-        if given.direction != known:
-            at = spec.places.where(("objective", "direction"))
-            what = f"direction = {given.direction!r}, but of {given.name} {found.direction}"
-            problems.append(Problem(what, "", f"Leave it out, or write {known}.", at))
+
+    def refuse(section: str, key: str, what: str, why: str, fix: str = "Leave it out.") -> None:
+        problems.append(Problem(what, why, fix, spec.places.where((section, key))))
+
+    known = "maximize" if found.higher_is_better else "minimize"
+    fixed = not found.function and not problems
+    if fixed and given.direction not in (None, known):
+        what = f"direction = {given.direction!r}, but of {given.name} {found.direction}"
+        refuse("objective", "direction", what, "", f"Leave it out, or write {known}.")
+    compared = f"rials are compared by {given.name} here."
     if spec.search.target_loss is not None and not found.is_loss:
-        at = spec.places.where(("search", "target_loss"))
-        why = f"Trials are compared by {given.name} here."
-        problems.append(Problem("a target loss beside another objective", why, "Leave it out.", at))
+        refuse("search", "target_loss", "a target loss beside another objective", f"T{compared}")
     if spec.search.stop_when_settled and not found.is_loss:
-        at = spec.places.where(("search", "stop_when_settled"))
-        why = (
-            f"What more trials gain is known for losses; trials are compared by {given.name} here."
-        )
-        what = "stop_when_settled beside another objective"
-        problems.append(Problem(what, why, "Leave it out.", at))
+        why = f"What more trials gain is known for losses; t{compared}"
+        refuse("search", "stop_when_settled", "stop_when_settled beside another objective", why)
     if spec.search.data_curve and not found.at_rungs:
-        at = spec.places.where(("search", "data_curve"))
-        why = f"It needs a loss or a score of each item; trials are compared by {given.name} here."
-        problems.append(Problem("a data curve of this objective", why, "Leave it out.", at))
+        why = f"It needs a loss or a score of each item; t{compared}"
+        refuse("search", "data_curve", "a data curve of this objective", why)
     if problems:
         raise SpecError(problems)
     return found
@@ -78,7 +75,9 @@ def _fits(metric: TaskMetric, task: str) -> bool:
 
 def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
     name, known = spec.objective.name, {spelled(one.name): one for one in metrics().values()}
-    usable = {key: one for key, one in known.items() if one.of in _FROM and one.unit == "%"}
+    usable = {
+        key: one for key, one in known.items() if one.of in get_args(From) and one.unit == "%"
+    }
     choices = fitting(spec.task)
     if name not in usable:
         fix = near_match(name, choices)
@@ -100,7 +99,7 @@ def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
         title=metric.title,
         metric=metric.name,
         higher_is_better=True,
-        of=_FROM[metric.of],
+        of=metric.of,
         best=1.0,
     )
 

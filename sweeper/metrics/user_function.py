@@ -154,7 +154,10 @@ def _line(error: BaseException) -> str:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [one for one in frames if one.filename != __file__ and "importlib" not in one.filename]
-    return f"{theirs[-1].filename}:{theirs[-1].lineno}" if theirs else ""
+    if not theirs:
+        return ""
+    inside = "" if theirs[-1].name == "<module>" else f" in {theirs[-1].name}"
+    return f"{theirs[-1].filename}:{theirs[-1].lineno}{inside}"
 
 
 if __name__ == "__main__":

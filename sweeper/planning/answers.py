@@ -11,7 +11,7 @@ from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.effects import QUESTIONS, fill
 from sweeper.planning.rulebook.named_facts import Values, show
 from sweeper.planning.rulebook.rules import Rule
-from sweeper.plans import Answer, Candidate, Rejected
+from sweeper.plans import Answer, Candidate, Parameter, Rejected
 
 
 def answers(
@@ -30,17 +30,11 @@ def answers(
     }
     found = []
     for name, question in QUESTIONS.items():
-        spoken = [
-            (rule.id, rule.effects.answers[name]) for rule in rules if name in rule.effects.answers
-        ]
-        texts = [figures[name], *(fill(text, values) for _, text in spoken)]
-        found.append(
-            Answer(
-                question=question,
-                answer=" ".join(text for text in texts if text),
-                rules=tuple(rule for rule, _ in spoken),
-            )
-        )
+        spoken = [rule for rule in rules if name in rule.effects.answers]
+        added = [fill(rule.effects.answers[name], values) for rule in spoken]
+        answer = " ".join(filter(None, [figures[name], *added]))
+        ids = tuple(rule.id for rule in spoken)
+        found.append(Answer(question=question, answer=answer, rules=ids))
     return tuple(found)
 
 
@@ -72,24 +66,15 @@ def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected])
 
 
 def _learning_rate(candidates: Sequence[Candidate]) -> str:
-    parts = []
-    for candidate in candidates:
-        rate = candidate.parameters.get("learning_rate")
-        if rate is None:
-            continue
-        default = rate.default if isinstance(rate.default, float) else None
-        parts.append(
-            f"{candidate.strategy}: begin at {units.rate(default)}, search "
-            f"{units.rate(rate.low)} to {units.rate(rate.high)}."
-        )
-    head = next((c.parameters.get("head_learning_rate") for c in candidates), None)
-    if head is not None:
-        default = head.default if isinstance(head.default, float) else None
-        parts.append(
-            f"New head: begin at {units.rate(default)}, search {units.rate(head.low)} to "
-            f"{units.rate(head.high)}."
-        )
-    return " ".join(parts)
+    rates = [(c.strategy, c.parameters.get("learning_rate")) for c in candidates]
+    rates += [("New head", c.parameters.get("head_learning_rate")) for c in candidates[:1]]
+    return " ".join(_rate(of, rate) for of, rate in rates if rate is not None)
+
+
+def _rate(of: str, rate: Parameter) -> str:
+    default = rate.default if isinstance(rate.default, float) else None
+    ends = f"{units.rate(rate.low)} to {units.rate(rate.high)}"
+    return f"{of}: begin at {units.rate(default)}, search {ends}."
 
 
 def _how_much_data(facts: Facts) -> str:

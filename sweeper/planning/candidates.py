@@ -1,16 +1,16 @@
-"""One pair of model and strategy: a candidate with its set-up and costs, or rejected.
-
-Knows what the rules made of a strategy and asks the fitting for the rest; ranks nothing.
-"""
+"""One pair of model and strategy: a candidate with its set-up and costs, or rejected."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
-from sweeper.hyperparameters import EPOCHS
+from sweeper.hyperparameters import CLASS_WEIGHT, EPOCHS, KL, PATIENCE, REPLAY
 from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import Setup
 from sweeper.planning.budget.epochs import with_epochs
 from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
@@ -18,12 +18,6 @@ from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.declared_parameters import followed, unsettled, with_declared
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, TrialTokens, fit
-from sweeper.planning.fitting.fitted_parameters import (
-    widened_within,
-    with_choices,
-    within,
-    without_shards,
-)
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.effects import fill
@@ -31,8 +25,8 @@ from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
-from sweeper.plans import Candidate, Duration, MemoryEstimate, Parameter, Rejected
-from sweeper.spec import Spec
+from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected
+from sweeper.spec import Spec, TrainingSpec
 
 NOT_ASKED_FOR = "not among the requested strategies"
 FP16 = (
@@ -47,6 +41,8 @@ PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
     "lost in rounding (bfloat16 has 8 significant bits)"
 )
+# Numbers that memory grows with and that the search may widen.
+GROWING = ("r", "num_virtual_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +75,7 @@ def candidate_or_rejected(
     """The strategy as a candidate, or as rejected with the reason.
 
     Args:
-        spec: The request.
-        facts: The gathered facts.
-        base: The base model.
-        rated: What the rules made of the strategy for it.
+        rated: The strategy after the rules, for this base.
         epochs: The study's full budget.
         leave_out: Whether rules may leave out strategies that the user did not name.
     """
@@ -133,7 +126,7 @@ def fitted(
         )
         remedy = "shorten texts (--max-length)"
         return _rejected(base, name, why, "", "the model's context", remedy)
-    parameters = within(parameters, "num_virtual_tokens", room)
+    parameters = held_to(parameters, "num_virtual_tokens", room)
     return parameters, fit(
         rated.strategy,
         parameters,
@@ -151,6 +144,81 @@ def settled_parameters(
     """The parameters that rules and request give a strategy, before the device is considered."""
     parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec.training)
     return with_declared(rated, parameters, spec, base.values)
+
+
+def with_choices(
+    parameters: Mapping[str, Parameter], training: TrainingSpec
+) -> dict[str, Parameter]:
+    """The parameters with the user's own values, which are not searched."""
+    found = dict(parameters)
+    wanted = {
+        REPLAY: training.replay_share,
+        KL: training.kl_weight,
+        PATIENCE: training.early_stopping_patience,
+        CLASS_WEIGHT: training.class_weight,
+    }
+    for name, value in wanted.items():
+        old = found.get(name)
+        if old is None or value is None:
+            continue
+        update: dict[str, object] = {"default": value, "searched": False, "prior": None}
+        if old.choices is not None:
+            allowed = dict.fromkeys((*(old.allowed_choices or ()), value))
+            update |= {"choices": (value,), "allowed_choices": tuple(allowed)}
+        else:
+            update |= {"low": value, "high": value}
+        update |= {"source": "the request", "why": "The requested value."}
+        found[name] = old.model_copy(update=update)
+    return found
+
+
+def without_shards(parameters: Mapping[str, Parameter], setup: Setup) -> dict[str, Parameter]:
+    """The parameters without a KL penalty where the model is spread over several GPUs.
+
+    There the base's own forward pass is not possible beside the model's.
+    """
+    if setup.gpus == 1:
+        return dict(parameters)
+    return {name: one for name, one in parameters.items() if name != KL}
+
+
+def held_to(parameters: Mapping[str, Parameter], name: str, most: float) -> dict[str, Parameter]:
+    """The parameters with one of them held to at most ``most``, in both of its ranges."""
+    old = parameters.get(name)
+    if old is None or old.allowed_high is None or old.allowed_high <= most:
+        return dict(parameters)
+    high = min(old.high if old.high is not None else most, most)
+    default = min(float(old.default), high)
+    update: dict[str, Any] = {
+        "allowed_high": most,
+        "high": high,
+        "default": round(default) if old.kind == "int" else default,
+    }
+    return {**parameters, name: old.model_copy(update=update)}
+
+
+def widened_within(
+    parameters: Mapping[str, Parameter], found: Fit, model: ModelFacts, hardware: HardwareFacts
+) -> dict[str, Parameter]:
+    """The parameters with their allowed ranges cut to what the device can hold.
+
+    The best-practice range fits already; what lies beyond it is tried in halvings from the top.
+    """
+    held = dict(parameters)
+    for name in GROWING:
+        parameter = held.get(name)
+        if parameter is None or parameter.high is None or parameter.allowed_high is None:
+            continue
+        most = parameter.allowed_high
+        while most > parameter.high and not _fits(found, name, most, model, hardware):
+            most = max(float(int(most) // 2), parameter.high)
+        held = held_to(held, name, most)
+    return held
+
+
+def _fits(found: Fit, name: str, value: float, model: ModelFacts, hardware: HardwareFacts) -> bool:
+    setup = replace(found.heaviest_setup, **{name: int(value)})  # type: ignore[arg-type]
+    return estimate(model, setup, hardware.memory_gib).high_gib <= hardware.memory_gib
 
 
 def _least(prompt: Parameter) -> float:
@@ -225,29 +293,24 @@ def _candidate(
         memory=_rounded(found.memory),
         least_gib=math.ceil(found.least_gib * 10) / 10,
         unsharded_gib=_unsharded(base.model, found),
-        seconds_per_trial=round(found.duration.seconds, 3),
-        duration=Duration(
-            seconds=round(found.duration.seconds, 3),
-            low=round(found.duration.low, 3),
-            high=round(found.duration.high, 3),
-        ),
-        micro_batch=setup.micro_batch,
-        gradient_accumulation_steps=setup.gradient_accumulation_steps,
-        evaluation_batch=setup.evaluation_batch,
-        gradient_checkpointing=setup.gradient_checkpointing,
-        precision=setup.precision,
-        sequence_length=setup.sequence_length,
-        optimizer=setup.optimizer,
-        attention=setup.attention,
+        seconds_per_trial=found.duration.seconds,
+        duration=found.duration,
         begins_as_base=strategy.begins_as_base,
         one_trial=strategy.traits.one_trial,
-        quantization=setup.quantization,
         gpus_per_trial=setup.gpus,
         trainable_parameters=found.trainable,
         expected_quality=f"{strategy.quality.text} ({strategy.quality.source})",
         setup_notes=_setup_notes(base, strategy, hardware, found),
         parameters=parameters,
+        **{name: getattr(setup, name) for name in _OF_SETUP},
     )
+
+
+# Fields of a candidate that are its set-up's.
+_OF_SETUP = (
+    "micro_batch", "gradient_accumulation_steps", "evaluation_batch", "gradient_checkpointing",
+    "precision", "sequence_length", "optimizer", "attention", "quantization",
+)  # fmt: skip
 
 
 def _half_note(base: RatedModel, hardware: HardwareFacts, found: Fit) -> tuple[str, ...]:
@@ -271,14 +334,9 @@ def _unsharded(model: ModelFacts, found: Fit) -> float | None:
 
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
     """Rounded to a thousandth of a GiB, so that equal plans have no difference."""
-    return memory.model_copy(
-        update={
-            "peak_gib": round(memory.peak_gib, 3),
-            "low_gib": round(memory.low_gib, 3),
-            "high_gib": round(memory.high_gib, 3),
-            "parts": {name: round(gib, 3) for name, gib in memory.parts.items()},
-        }
-    )
+    ends = {name: round(getattr(memory, name), 3) for name in ("peak_gib", "low_gib", "high_gib")}
+    parts = {name: round(gib, 3) for name, gib in memory.parts.items()}
+    return memory.model_copy(update={**ends, "parts": parts})
 
 
 def _setup_notes(
@@ -289,14 +347,8 @@ def _setup_notes(
     gpus, whole = found.setup.gpus, _unsharded(base.model, found)
     smaller = {one.use: one for one in strategy.smaller_optimizers}.get(found.setup.optimizer)
     states = (f"optimizer {smaller.use}: {smaller.why} ({smaller.source})",) if smaller else ()
-    spread = (
-        (
-            f"the model is spread over {gpus} GPUs ({FSDP}): {found.memory.peak_gib:.1f} GiB on "
-            f"each instead of {whole:.1f} GiB on one",
-        )
-        if whole is not None
-        else ()
-    )
+    each = f"{found.memory.peak_gib:.1f} GiB on each instead of {whole or 0:.1f} GiB on one"
+    spread = (f"the model is spread over {gpus} GPUs ({FSDP}): {each}",)
     return (
         f"texts of at most {base.cap.tokens} tokens: {base.cap.why}"
         f"{f'; {base.cap.cuts} of them {base.cap.fate}' if base.cap.cuts else ''}",
@@ -305,5 +357,5 @@ def _setup_notes(
         *states,
         *pure,
         *_half_note(base, hardware, found),
-        *spread,
+        *(spread if whole is not None else ()),
     )

@@ -42,16 +42,14 @@ class Counterfactual:
     text: str
 
 
-def counterfactuals(
-    spec: Spec, facts: Facts, book: RuleBook | None = None
-) -> tuple[Counterfactual, ...]:
+def counterfactuals(spec: Spec, facts: Facts) -> tuple[Counterfactual, ...]:
     """What would have to change for another strategy to rank first, or for one to fit.
 
     The plan is made again with more or fewer examples, more or less memory a device, and a larger
     or smaller model. The nearest change is found to the last example, tenth of a GiB, or third
     digit of the number of parameters.
     """
-    book = book or rule_book(spec.rules)
+    book = rule_book(spec.rules)
     wishes = _wishes(spec, facts, book)
     return tuple(one for knob in _KNOBS for one in _changes(spec, facts, book, knob, wishes))
 
@@ -130,14 +128,7 @@ def _digits_value(place: int) -> float:
 
 
 _KNOBS = (
-    _Knob(
-        "examples",
-        lambda f: f.data.examples,
-        with_examples,
-        _more_rows,
-        math.ceil,
-        float,
-    ),
+    _Knob("examples", lambda f: f.data.examples, with_examples, _more_rows, math.ceil, float),
     _Knob(
         "memory_gib",
         lambda f: f.hardware.memory_gib,
@@ -223,11 +214,9 @@ class _Search:
         """The nearest value, up or down, with which the outcome is reached."""
         knob = self.knob
         least = knob.value(1) if knob.fact != "parameters_billion" else 1e6
-        found = nearest(
-            self.actual,
-            least,
-            knob.place,
-            knob.value,
-            lambda place: self.granted(place, strategy, outcome),
-        )
+
+        def granted(place: int) -> bool:
+            return self.granted(place, strategy, outcome)
+
+        found = nearest(self.actual, least, knob.place, knob.value, granted)
         return None if found is None else knob.value(found)

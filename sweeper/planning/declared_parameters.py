@@ -33,9 +33,12 @@ from sweeper.memory.linear_layers import (
 from sweeper.parameter_forms import unlike
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of, written
 from sweeper.planning.rulebook.named_facts import Values
-from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
 from sweeper.planning.rulebook.rules import RuleBook
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import (
+    ChoiceParameter,
+    DeclaredStrategy,
+    NumberParameter,
+)
 from sweeper.plans import DECLARED, Candidate, Parameter, Reason, Rejected
 from sweeper.spec import EVERY_STRATEGY, MODULE_PARAMETERS, ParameterSpec, Scalar, Spec
 
@@ -73,10 +76,8 @@ def with_declared(
     """The parameters of a strategy, with the user's declarations.
 
     Args:
-        rated: The strategy after the rules.
-        parameters: Its parameters, as request and rules leave them.
+        parameters: As request and rules leave them.
         spec: Checked by ``check_declared``.
-        values: The facts.
     """
     found = dict(parameters)
     for name, (one, path) in spec.declared(rated.strategy.name).items():
@@ -175,13 +176,8 @@ def _ranged(old: Parameter, one: ParameterSpec) -> dict[str, object]:
         high = low + math.floor((high - low) / one.step * (1 + 1e-12)) * one.step
     default = float(old.default) if one.default is None else float(one.default)
     if (one.low, one.high, one.log, one.step) == (None, None, None, None):
-        low, high = min(low, default), max(high, default)
-        return {
-            "low": low,
-            "high": high,
-            "default": as_kind(old, default),
-            "searched": old.searched,
-        }
+        ends = {"low": min(low, default), "high": max(high, default)}
+        return {**ends, "default": as_kind(old, default), "searched": old.searched}
     # A search that starts at an edge looks on one side only.
     if not low <= default <= high or (one.default is None and default in (low, high)):
         default = math.sqrt(low * high) if log else (low + high) / 2
@@ -251,9 +247,6 @@ def check_declared(book: RuleBook, spec: Spec, facts: Facts, values: Mapping[str
     """Refuse declarations that cannot apply.
 
     Args:
-        book: The rule book.
-        spec: The request.
-        facts: The facts.
         values: Values of each base model, by its id.
 
     Raises:
@@ -391,13 +384,9 @@ def _range_problems(
     if one.step is not None and parameter.kind == "int" and one.step != int(one.step):
         yield Problem(f"step = {one.step:g}", "It must be a whole number.", "", where)
     if (parameter.log if one.log is None else one.log) and (one.step is not None or low <= 0):
+        what = f"{name} from {low:g}" + (f" in steps of {one.step:g}" if one.step else "")
         why = f"The range of {name} is logarithmic."
-        yield Problem(
-            f"{name} from {low:g}" + (f" in steps of {one.step:g}" if one.step else ""),
-            why,
-            "Write log: false for a linear one.",
-            where,
-        )
+        yield Problem(what, why, "Write log: false for a linear one.", where)
     floor, ceiling = _ends(parameter)
     if not ranged and _number(one.default) and not floor <= float(one.default or 0) <= ceiling:
         what = f"default = {one.default!r} lies outside of {written(floor)} to {written(ceiling)}"
@@ -436,10 +425,9 @@ def _of_model(
             for module in choice.split(",") if choice != NO_MODULES else ():
                 last = module.rpartition(".")[2]
                 if last in ("classifier", "score") and head:
+                    what = f"{module!r} is not a module of the base"
                     why = "The new head trains in every strategy, at head_learning_rate."
-                    yield Problem(
-                        f"{module!r} is not a module of the base", why, "Remove it.", where
-                    )
+                    yield Problem(what, why, "Remove it.", where)
                 elif last not in known:
                     what = f"{model.id} has no module {module!r} that could be saved"
                     yield Problem(what, "", near_match(last, known), where)
@@ -495,11 +483,10 @@ def declared_warnings(
     """Ranges beyond the rule book's, and declarations that no candidate takes."""
     found: dict[str, list[str]] = {}
     for candidate in candidates:
+        declared = book.strategies[candidate.strategy]
         for name, parameter in candidate.parameters.items():
-            if parameter.shipped:
-                text = _beyond(book.strategies[candidate.strategy], name, parameter)
-                if text:
-                    found.setdefault(text, []).append(candidate.strategy)
+            if parameter.shipped and (text := _beyond(declared, name, parameter)):
+                found.setdefault(text, []).append(candidate.strategy)
     reasons = [
         Reason(
             rule=DECLARED,

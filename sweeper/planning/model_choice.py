@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, TypeAdapter
+from pydantic import Field, Strict
 
 from sweeper import units
-from sweeper.errors import NothingFits, RuleError, SpecError
-from sweeper.facts.record import Facts
+from sweeper.errors import NothingFits, SpecError
+from sweeper.facts.record import Facts, ModelFacts
 from sweeper.planning.planner import plan_with, with_threshold
-from sweeper.planning.rulebook.parameters import Text
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.strategy_files import Text
 from sweeper.plans import ModelChoice, ModelOption, Plan, Reason
 from sweeper.resources import search_spaces
 from sweeper.spec import ModelSpec, Spec, Task
-from sweeper.yaml_models import FileModel, checked
+from sweeper.yaml_models import FileModel
 from sweeper.yamlfile import read
 
 # Models whose numbers of parameters differ by less than this are of one size.
@@ -30,22 +30,18 @@ _SIZE = 1.5
 Tasks = Annotated[tuple[Task, ...], Strict(strict=False)]
 
 
-class _Kind(FileModel):
+class _Reason(FileModel):
+    why: Text
+    source: Text
+
+
+class _Kind(_Reason):
     tasks: Tasks
     kind: Literal["encoder", "decoder"]
-    why: Text
-    source: Text
 
 
-class _Hours(FileModel):
+class _Hours(_Reason):
     most: float = Field(gt=0)
-    why: Text
-    source: Text
-
-
-class _Larger(FileModel):
-    why: Text
-    source: Text
 
 
 class _Measure(FileModel):
@@ -62,31 +58,22 @@ class ModelComparison(FileModel):
     models: Annotated[tuple[str, ...], Strict(strict=False)]
     kinds: Annotated[tuple[_Kind, ...], Strict(strict=False)]
     hours: _Hours
-    larger: _Larger
+    larger: _Reason
     measures: Annotated[tuple[_Measure, ...], Strict(strict=False)]
 
 
 @lru_cache(maxsize=1)
 def comparison() -> ModelComparison:
-    """What ``model_choice.yaml`` holds.
-
-    Raises:
-        RuleError: With every mistake in it.
-    """
-    document = read(search_spaces() / "model_choice.yaml")
-    problems = list(document.problems)
-    found = checked(TypeAdapter(ModelComparison), document, (), problems)
-    if problems or found is None:
-        raise RuleError(problems)
-    return found
+    """What ``model_choice.yaml`` holds."""
+    return ModelComparison.model_validate(read(search_spaces() / "model_choice.yaml").data)
 
 
 @dataclass(frozen=True)
 class _Option:
     option: ModelOption
-    plan: Plan | None
-    whole: bool
-    in_time: bool
+    plan: Plan | None = None
+    whole: bool = False
+    in_time: bool = False
     refused: SpecError | None = None
 
 
@@ -94,7 +81,6 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
     """The plan for the model that suits task, data and hardware best, and the request for it.
 
     Args:
-        spec: The request, without a model.
         facts: With those of every model that is compared.
 
     Raises:
@@ -103,11 +89,9 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
     """
     book = rule_book(spec.rules)
     asked = {
-        name: spec.model_copy(update={"models": (ModelSpec(id=name),)}) for name in _ids(facts)
+        one.id: spec.model_copy(update={"models": (ModelSpec(id=one.id),)}) for one in facts.models
     }
-    options = [
-        _option(book, asked[one.id], facts, number) for number, one in enumerate(facts.models)
-    ]
+    options = [_option(book, asked[one.id], facts, one) for one in facts.models]
     chosen = _chosen(options, facts.task)
     if chosen is None or chosen.plan is None:
         for one in options:
@@ -131,12 +115,7 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
     return request, with_threshold(book, request, plan)
 
 
-def _ids(facts: Facts) -> list[str]:
-    return [model.id for model in facts.models]
-
-
-def _option(book: RuleBook, spec: Spec, facts: Facts, number: int) -> _Option:
-    model = facts.models[number]
+def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Option:
     scores = {
         one.name: one.scores[model.id] for one in _measures(facts.task) if model.id in one.scores
     }
@@ -148,7 +127,7 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, number: int) -> _Option:
     except (NothingFits, SpecError) as error:
         option = option.model_copy(update={"reason": error.problems[0].what})
         refused = error if isinstance(error, SpecError) else None
-        return _Option(option, None, False, False, refused)
+        return _Option(option, refused=refused)
     lead, sweep = plan.candidates[0], plan.budget.sweep
     assert sweep is not None  # every new plan has it
     option = option.model_copy(
@@ -161,10 +140,9 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, number: int) -> _Option:
     )
     lengths = facts.data.lengths
     whole = lengths is None or lengths.p99 <= model.context_length
+    in_time = sweep.seconds <= comparison().hours.most * 3600
     if spec.aim.budget is not None:
         in_time = plan.budget.trials >= spec.search.trials
-    else:
-        in_time = sweep.seconds <= comparison().hours.most * 3600
     return _Option(option, plan, whole, in_time)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.hyperparameters import EPOCHS, near_parameter
 from sweeper.planning.declared_parameters import as_kind, same, value_problems
-from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
 from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.planning.rulebook.strategy_files import ChoiceParameter, NumberParameter
 from sweeper.plans import Candidate, Parameter, Rejected
 from sweeper.spec import OwnTrial, Scalar, Spec
 
@@ -28,10 +28,6 @@ def checked_own_trials(
     allowed range is accepted.
 
     Args:
-        book: The rule book.
-        spec: The request, which knows where each value was given.
-        candidates: Candidates of the plan.
-        rejected: Rejected strategies of the plan.
         epochs: The study's full budget.
 
     Raises:
@@ -46,12 +42,11 @@ def checked_own_trials(
             fix = near_match(str(trial.model), models)
             problems.append(Problem(f"model {trial.model!r} is not in this plan", "", fix, where))
             continue
-        candidate = next((c for c in candidates if _runs_on(trial, c)), None)
+        candidate = next((c for c in candidates if _names(trial, c)), None)
         if candidate is None:
             why = next((r.reason for r in rejected if _names(trial, r)), "")
-            what = f"{trial.strategy} does not compete in this plan"
-            if trial.model is not None:
-                what = f"{trial.strategy} on {trial.model} does not compete in this plan"
+            model = f" on {trial.model}" if trial.model is not None else ""
+            what = f"{trial.strategy}{model} does not compete in this plan"
             problems.append(Problem(what, why, "Remove it, or change what rules it out.", where))
             continue
         wrong: list[Problem] = []
@@ -77,12 +72,8 @@ def checked_own_trials(
     return tuple(checked)
 
 
-def _runs_on(trial: OwnTrial, candidate: Candidate) -> bool:
-    return trial.strategy == candidate.strategy and trial.model in (None, candidate.model)
-
-
-def _names(trial: OwnTrial, rejected: Rejected) -> bool:
-    return trial.strategy == rejected.strategy and trial.model in (None, rejected.model)
+def _names(trial: OwnTrial, one: Candidate | Rejected) -> bool:
+    return trial.strategy == one.strategy and trial.model in (None, one.model)
 
 
 def _problems(

@@ -16,7 +16,7 @@ from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
 from sweeper.planning.budget.epochs import at_least
 from sweeper.planning.budget.rung_schedule import looks_of
-from sweeper.planning.budget.sequence_cap import USUAL, Cap
+from sweeper.planning.budget.sequence_cap import DIVIDED, USUAL, Cap
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     RatedModel,
@@ -42,10 +42,6 @@ from sweeper.spec import Spec
 
 def make_plan(spec: Spec, facts: Facts) -> Plan:
     """Which strategies compete, over which space, at what cost, and why.
-
-    Args:
-        spec: The request.
-        facts: What is known of models, data and machine.
 
     Raises:
         NothingFits: No strategy can be used; with every reason and remedy.
@@ -105,6 +101,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         warnings=(
             *notes(rules, base.values, "warning"),
             *_cut(base.cap),
+            *_crowded(spec, facts),
             *declared_warnings(book, spec, candidates, rejected),
         ),
         advice=notes(rules, base.values, "advice"),
@@ -167,16 +164,13 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
 def _candidates(
     spec: Spec, facts: Facts, bases: Sequence[RatedModel], epochs: float, *, leave_out: bool
 ) -> tuple[list[Candidate], list[Rejected]]:
-    candidates: list[Candidate] = []
-    rejected: list[Rejected] = []
-    for base in bases:
-        for rated in base.strategies.values():
-            made = candidate_or_rejected(spec, facts, base, rated, epochs, leave_out=leave_out)
-            if isinstance(made, Candidate):
-                candidates.append(made)
-            else:
-                rejected.append(made)
-    return candidates, rejected
+    made = [
+        candidate_or_rejected(spec, facts, base, rated, epochs, leave_out=leave_out)
+        for base in bases
+        for rated in base.strategies.values()
+    ]
+    candidates = [one for one in made if isinstance(one, Candidate)]
+    return candidates, [one for one in made if isinstance(one, Rejected)]
 
 
 def _cut(cap: Cap) -> tuple[Reason, ...]:
@@ -185,10 +179,26 @@ def _cut(cap: Cap) -> tuple[Reason, ...]:
     return (
         Reason(
             rule="sequence-cap",
-            title="Long texts are divided" if cap.pieces > 1 else "Long texts are cut",
+            title="Long texts are divided" if cap.fate == DIVIDED else "Long texts are cut",
             why=f"{cap.cuts} of the examples are longer than the cap of {cap.tokens} tokens "
             f"and {cap.fate} ({cap.why}).",
             source="measured: token lengths of the data",
+        ),
+    )
+
+
+def _crowded(spec: Spec, facts: Facts) -> tuple[Reason, ...]:
+    workers, cores = spec.search.workers, facts.hardware.cpu_cores
+    on_cpus = facts.hardware.gpus == 0 and spec.search.executor == "local"
+    if not on_cpus or cores is None or workers <= cores:
+        return ()
+    return (
+        Reason(
+            rule="workers-and-cores",
+            title="More workers than cores",
+            why=f"{workers} workers would share {cores} cores. More than {cores} save no time, and "
+            f"each needs memory for a trial. Give --workers {cores} or fewer.",
+            source="detected: cores of this machine",
         ),
     )
 

@@ -25,8 +25,6 @@ def choice_threshold(
     """The nearest number of examples with which a discrete choice would be another one.
 
     Args:
-        facts: The facts of the plan.
-        spec: Its request.
         parameters: The parameters of the recommended strategy by facts.
     """
     here = _choices(parameters(facts))

@@ -1,6 +1,7 @@
 """Trains a few steps of a set-up in a process with torch, unless they were measured before.
 
-Keeps the answers where trials keep theirs, so that plans read them as facts.
+The answers are kept where trials keep theirs, so that plans read them as facts.
+``with_probes`` measures the candidates of a plan and plans again.
 """
 
 from __future__ import annotations
@@ -8,22 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sweeper.child_process import NoAnswer, ask_object
-from sweeper.declared.traits import TARGETED
-from sweeper.errors import UsageError
+from sweeper.declared.traits import TARGETED, traits_of
+from sweeper.errors import NotInstalled, SweeperError, UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import measured
 from sweeper.facts.machine.calibration import versions
 from sweeper.facts.machine.hardware import hardware_facts
-from sweeper.facts.machine.measured import shape_of
-from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
+from sweeper.facts.machine.measured import shape_of, with_measured
+from sweeper.facts.record import Facts, HardwareFacts, Measured, ModelFacts
 from sweeper.memory.overheads import KNOWN
 from sweeper.memory.setup import Setup
-from sweeper.spec import HardwareSpec
+from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES
+from sweeper.planning.budget.sequence_cap import sequence_cap
+from sweeper.planning.costs.setups import candidate_setup
+from sweeper.planning.planner import make_plan
+from sweeper.plans import Candidate, Plan
+from sweeper.spec import HardwareSpec, Spec
 from sweeper.units import gib
 from sweeper.views.console import Tell, say_nothing
 
@@ -31,7 +38,7 @@ MODULE = "sweeper.training.probes.training_step"
 _TIMEOUT_SECONDS = 600
 # Of the device's memory, so that running out of it says something of the set-up: what is left is
 # within the interval that predictions have.
-_FREE = 1 / KNOWN.high
+_FREE = 1 / KNOWN[1]
 _FIGURES = ("peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory")
 _UNCHANGED = "The formula's estimate stands without --probe."
 
@@ -125,29 +132,99 @@ def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) ->
     return answer
 
 
+_COPIED = (
+    "strategy", "precision", "gradient_checkpointing", "quantization", "optimizer", "micro_batch",
+    "gradient_accumulation_steps", "sequence_length", "lora_dropout", "classes",
+)  # fmt: skip
+
+
 def _record(model: ModelFacts, setup: Setup, mean: int, answer: dict[str, Any]) -> Measured:
-    targeted = setup.traits.adds in TARGETED
-    targets = setup.target_modules
+    copied = {name: getattr(setup, name) for name in _COPIED}
+    if setup.traits.adds in TARGETED:
+        targets = setup.target_modules
+        names = targets if isinstance(targets, str) else ",".join(targets)
+        copied |= {"r": setup.r, "target_modules": names}
     return Measured(
         shape=shape_of(model),
-        strategy=setup.strategy,
-        precision=setup.precision,
-        gradient_checkpointing=setup.gradient_checkpointing,
-        quantization=setup.quantization,
-        optimizer=setup.optimizer,
-        micro_batch=setup.micro_batch,
-        gradient_accumulation_steps=setup.gradient_accumulation_steps,
         mean_length=mean,
-        sequence_length=setup.sequence_length,
         evaluation_batch=1,
-        r=setup.r if targeted else None,
-        target_modules=(targets if isinstance(targets, str) else ",".join(targets))
-        if targeted
-        else None,
-        lora_dropout=setup.lora_dropout,
-        classes=setup.classes,
         probe=digest(setup, mean),
         when=datetime.now(UTC).date().isoformat(),
         versions=versions(),
+        **copied,
         **{name: answer[name] for name in _FIGURES if name in answer},
     )
+
+
+# A set-up that does not fit makes way for a smaller one, which is probed in its turn.
+_ROUNDS = 3
+
+
+def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
+    """The plan made anew with a measured step of each candidate that nobody has measured here.
+
+    Raises:
+        UsageError: The plan is for hardware that is not this machine.
+        NotInstalled: What a probe trains with is missing.
+    """
+    if not plan.facts.hardware.detected:
+        raise UsageError(
+            f"{plan.facts.hardware.name} is not here to be probed",
+            fix="Leave out --probe, or the flags that name other hardware.",
+            where="--probe",
+        )
+    tried: set[tuple[str, str]] = set()
+    for _ in range(_ROUNDS):
+        facts, news = plan.facts, False
+        for model, setup, mean in _setups(spec, plan):
+            key = (shape_of(model), digest(setup, mean))
+            if key not in tried and known(model, setup, mean, facts.hardware) is None:
+                news |= _tried(model, setup, mean, tell)
+            tried.add(key)
+        if not news:
+            break
+        hardware = with_measured(facts.hardware, facts.models)
+        plan = make_plan(spec, facts.model_copy(update={"hardware": hardware}))
+    return plan
+
+
+def _tried(model: ModelFacts, setup: Setup, mean: int, tell: Tell) -> bool:
+    """Whether a probe told something; what goes wrong costs certainty and no more."""
+    what = f"{setup.strategy} of {model.id}"
+    try:
+        found = probe(model, setup, mean, tell=tell)
+    except NotInstalled:
+        raise
+    except SweeperError as error:
+        tell(f"{what} was not probed: {error.problems[0].what}")
+        return False
+    told = "does not fit" if found.out_of_memory else f"{found.seconds_per_step:.3g} s a step"
+    tell(f"Probed {what} at {setup.micro_batch} examples: {told}.")
+    return True
+
+
+def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
+    """The defaults of each candidate that takes steps on one device, with the mean length."""
+    models = {model.id: model for model in plan.facts.models}
+    for candidate in plan.candidates:
+        traits = traits_of(candidate.strategy)
+        if traits.gradients_through_base and candidate.gpus_per_trial == 1:
+            model = models[candidate.model]
+            mean = max(1, round(sequence_cap(spec, plan.facts, model).mean))
+            setup = _setup_of(candidate, plan.facts)
+            if not setup.modules_to_save:  # what is kept has no place for these
+                yield model, setup, mean
+
+
+def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
+    """At the cap, with padding, and without what only guards against forgetting."""
+    head = facts.task == "classification" and facts.classes_by == "head"
+    setup = candidate_setup(
+        candidate,
+        candidate.defaults(),
+        candidate.sequence_length,
+        (len(facts.data.labels) or TYPICAL_CLASSES) if head else 0,
+        facts.hardware.device,
+    )
+    plain: dict[str, Any] = {"evaluation_batch": 0, "replay_share": 0.0, "near_base": False}
+    return replace(setup, padded=True, **plain)

@@ -11,8 +11,6 @@ import os
 import selectors
 import shlex
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +19,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from sweeper.artifact import Record, write_text
-from sweeper.child_process import quiet_threads
+from sweeper.child_process import start
 from sweeper.errors import SweeperError
 from sweeper.findings.record import Findings
 from sweeper.runfolder import RunFolder
@@ -224,19 +222,12 @@ class _Child:
         self._pending = b""
         self.busy = self.gone = False
         self.asked_at = clock()
-        command = [sys.executable, "-m", _MODULE, str(folder.path)]
-        command += ["--parent", str(os.getpid()), "--no-charts", no_charts]
-        command += [] if texts else ["--no-texts"]
+        arguments = [str(folder.path), "--parent", str(os.getpid()), "--no-charts", no_charts]
+        arguments += [] if texts else ["--no-texts"]
         with contextlib.ExitStack() as opened:
             self._errors: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
-            self._popen = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env={**os.environ, **quiet_threads(1)},
-                start_new_session=True,  # Ctrl-C reaches the command alone
-            )
+            # Ctrl-C reaches the command alone.
+            self._popen = start(_MODULE, *arguments, stderr=self._errors, start_new_session=True)
             opened.pop_all()
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.artifact import Artifact
-from sweeper.child_process import quiet_threads
+from sweeper.child_process import start
 from sweeper.errors import Problem, SweeperError, UsageError
 from sweeper.execution.interruption import Signals
 from sweeper.jsontext import object_of
@@ -49,14 +48,7 @@ def ask(
     problems: list[Problem] = []
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as errors, Signals() as signals:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env={**os.environ, **quiet_threads(None), "TQDM_DISABLE": "1"},
-        )
+        process = start(module, str(os.getpid()), threads=None, stderr=errors, text=True)
         with process:
             threading.Thread(target=_end_with, args=(process, signals), daemon=True).start()
             assert process.stdin is not None

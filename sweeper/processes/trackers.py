@@ -8,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from sweeper.child_process import quiet_threads
+from sweeper.child_process import start
 from sweeper.errors import NotInstalled
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.status import Status
@@ -133,13 +132,10 @@ def _lacking(process: subprocess.Popen[bytes], seconds: float) -> str:
 
 
 def _start(name: str, folder: RunFolder) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", _MODULE, name, str(folder.path), "--parent", str(os.getpid())]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+    process = start(
+        _MODULE,
+        *(name, str(folder.path), "--parent", str(os.getpid())),
         stderr=subprocess.DEVNULL,  # it has a log of its own
-        env={**os.environ, **quiet_threads(1)},
         bufsize=0,
         start_new_session=True,  # Ctrl-C reaches the command alone
     )

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sweeper import resources
-from sweeper.findings.human_record import RATINGS_FORMAT
+from sweeper.findings.record import RATINGS_FORMAT
 from sweeper.reporting.blocks import Cell, Column, Page
 from sweeper.reporting.charts.draw import drawn
 from sweeper.visible import shortened, visible

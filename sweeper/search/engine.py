@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import best_so_far
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
-from sweeper.search.problem import Problem, RungCount, Space, StrategySpace
+from sweeper.search.optuna_space import Problem, RungCount, Space, StrategySpace
 from sweeper.search.search import End, Rung, Search
 from sweeper.search.starts import Start
 from sweeper.spec import Scalar
-from sweeper.trials import State
+from sweeper.trials import State, within_limit
 
 __all__ = [
     "Diverged",
@@ -76,8 +76,7 @@ class Tried:
     @property
     def keeps(self) -> bool:
         """Whether it is within the limit, if there is one."""
-        excess = self.rungs[-1].excess if self.rungs else None
-        return excess is None or excess <= 0
+        return within_limit(self.rungs[-1].excess if self.rungs else None, 0.0)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Gives every strategy a share of trials, whatever its expected improvement.
+"""Gives every strategy its first trials, whatever its expected improvement.
 
 Pure and deterministic: the same trials give the same choice.
 """
@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 
 from sweeper.search.loss_model.observations import Observation
 
-# What all candidates together are given whatever they promise, as a share of the time spent.
-FLOOR_SHARE = 0.3
 # A candidate is not judged by fewer trials than these: its default is one draw, and seeds of one
 # configuration may differ by more than strategies do. Candidates that have fewer get a part of the
 # searched trials at least, which all of them together do not exceed.
@@ -39,12 +37,7 @@ def _hopeless(trials: Sequence[Observation]) -> bool:
 def in_turn(
     keys: Sequence[str], seen: Mapping[str, Sequence[Observation]], scores: Mapping[str, float]
 ) -> str | None:
-    """The candidate with too few trials, or with less than its minimum share of time.
-
-    None where no candidate has a turn to come.
-
-    Shares are of seconds, where all trials were timed: an hour of one strategy is not an hour of
-    another. Else they are of trials.
+    """The candidate with too few trials; None where no candidate has a turn to come.
 
     Args:
         keys: Candidates that can be searched, in the plan's order.
@@ -53,16 +46,7 @@ def in_turn(
     """
     by_key = {key: seen.get(key, ()) for key in keys}
     untried = [key for key in keys if not by_key[key]]
-    if untried:
-        return max(untried, key=lambda key: scores[key])
-    young = _young(keys, by_key)
-    if young is not None:
-        return young
-    timed = all(one.seconds > 0 for trials in by_key.values() for one in trials)
-    spent = {key: sum(one.seconds if timed else 1.0 for one in by_key[key]) for key in keys}
-    least = FLOOR_SHARE / len(keys) * sum(spent.values())
-    behind = [key for key in keys if spent[key] < least]
-    return min(behind, key=lambda key: spent[key], default=None)
+    return max(untried, key=lambda key: scores[key]) if untried else _young(keys, by_key)
 
 
 def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> str | None:

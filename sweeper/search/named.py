@@ -24,14 +24,14 @@ from optuna.trial import FrozenTrial
 from sweeper.errors import Problem as Mistake
 from sweeper.errors import SpecError, near_match
 from sweeper.search import optuna_space
-from sweeper.search.problem import Problem
+from sweeper.search.optuna_space import Problem
 from sweeper.search.pruner import SweeperPruner
 from sweeper.search.sampler import SweeperSampler
 
 OURS = "sweeper"
 
 
-def make_sampler(name: str, plan: Problem, number: int) -> BaseSampler:
+def make_sampler(name: str, problem: Problem, number: int) -> BaseSampler:
     """The sampler for one trial.
 
     A third-party sampler is made anew for each trial, seeded by the study's seed and the trial's
@@ -41,14 +41,14 @@ def make_sampler(name: str, plan: Problem, number: int) -> BaseSampler:
         SpecError: The name means nothing, or the class cannot be made like this.
     """
     if name == OURS:
-        return SweeperSampler(plan)
-    seed = (plan.seed * 1_000_003 + number) % 2**32
+        return SweeperSampler(problem)
+    seed = (problem.seed * 1_000_003 + number) % 2**32
     made = _make(name, "search.sampler", BaseSampler, optuna.samplers, {"seed": seed})
     assert isinstance(made, BaseSampler)
-    return OnlySearchable(made, plan)
+    return OnlySearchable(made, problem)
 
 
-def check_named(sampler: str, pruner: str, plan: Problem) -> None:
+def check_named(sampler: str, pruner: str, problem: Problem) -> None:
     """Check before any trial that a sampler and a pruner work on this space.
 
     Both are made and asked once, of a study that is thrown away.
@@ -62,17 +62,17 @@ def check_named(sampler: str, pruner: str, plan: Problem) -> None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they come again where trials are drawn
-                check(name, plan)
+                check(name, problem)
         except SpecError as error:
             problems += error.problems
     if problems:
         raise SpecError(problems)
 
 
-def _draw_once(name: str, plan: Problem) -> None:
-    study = optuna.create_study(sampler=make_sampler(name, plan, 0))
+def _draw_once(name: str, problem: Problem) -> None:
+    study = optuna.create_study(sampler=make_sampler(name, problem, 0))
     try:
-        optuna_space.suggest(study.ask(), plan)
+        optuna_space.suggest(study.ask(), problem)
     except Exception as error:  # it may be anybody's class
         why = f"Its error, when asked for one configuration: {_said(error)}"
         raise SpecError(
@@ -80,11 +80,11 @@ def _draw_once(name: str, plan: Problem) -> None:
         ) from error
 
 
-def _judge_once(name: str, plan: Problem) -> None:
-    study = optuna.create_study(sampler=SweeperSampler(plan), pruner=make_pruner(name, plan))
+def _judge_once(name: str, problem: Problem) -> None:
+    study = optuna.create_study(sampler=SweeperSampler(problem), pruner=make_pruner(name, problem))
     try:
         trial = study.ask()
-        optuna_space.suggest(trial, plan)
+        optuna_space.suggest(trial, problem)
         trial.report(1.0, 1)
         study.pruner.prune(study, study.trials[0])
     except Exception as error:  # it may be anybody's class
@@ -92,22 +92,22 @@ def _judge_once(name: str, plan: Problem) -> None:
         raise SpecError(f"{name} cannot judge a trial", why, where="search.pruner") from error
 
 
-def make_pruner(name: str, plan: Problem) -> BasePruner:
+def make_pruner(name: str, problem: Problem) -> BasePruner:
     """The pruner of a study.
 
     Raises:
         SpecError: The name means nothing, or the class cannot be made like this.
     """
     if name.partition("(")[0] == OURS:
-        return _ours(name, plan)
+        return _ours(name, problem)
     made = _make(name, "search.pruner", BasePruner, optuna.pruners, {})
     assert isinstance(made, BasePruner)
     return made
 
 
-def _ours(name: str, plan: Problem) -> SweeperPruner:
+def _ours(name: str, problem: Problem) -> SweeperPruner:
     _, options = _parse(name, "search.pruner")
-    first, rungs = options.pop("first_rung", plan.budget.first_rung), plan.budget.rungs
+    first, rungs = options.pop("first_rung", problem.budget.first_rung), problem.budget.rungs
     number = isinstance(first, int) and not isinstance(first, bool)
     if options or not number or not 1 <= first <= rungs:
         raise SpecError(
@@ -117,7 +117,7 @@ def _ours(name: str, plan: Problem) -> SweeperPruner:
             "Write sweeper, or sweeper(first_rung=4).",
             "search.pruner",
         )
-    return SweeperPruner(plan, first)
+    return SweeperPruner(problem, first)
 
 
 def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]) -> object:
@@ -186,13 +186,13 @@ def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
 class OnlySearchable(BaseSampler):
     """Another sampler, without the strategies that have only one possible trial."""
 
-    def __init__(self, inner: BaseSampler, plan: Problem) -> None:
+    def __init__(self, inner: BaseSampler, problem: Problem) -> None:
         self._inner = inner
         self._keys = [
             key
-            for key, one in optuna_space.candidates(plan).items()
+            for key, one in optuna_space.candidates(problem).items()
             if optuna_space.searchable(one)
-        ] or list(optuna_space.candidates(plan))
+        ] or list(optuna_space.candidates(problem))
 
     def _mend(self, key: object, number: int) -> object:
         return key if key in self._keys else self._keys[number % len(self._keys)]

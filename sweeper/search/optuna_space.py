@@ -1,12 +1,14 @@
-"""The conditional space as Optuna sees it: one categorical ``strategy``, then its parameters.
+"""The problem of a search, and its conditional space as Optuna sees it.
 
-Parameters are named ``<strategy>.<parameter>`` and registered once at the allowed range; best
-practice, priors and widening are the sampler's business. Knows nothing about trials' results.
+A problem is a plan, or a space without one. Optuna gets one categorical ``strategy``, then its
+parameters, named ``<strategy>.<parameter>`` and registered once at the allowed range; best
+practice, priors and widening are in the sampler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast, overload
 
 from optuna.distributions import (
@@ -17,39 +19,114 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
-from sweeper.plans import Candidate, Hint, Parameter, Plan
-from sweeper.search.problem import AnyCandidate, Problem, Space, StrategySpace
-from sweeper.spec import Scalar
+from sweeper.hyperparameters import EPOCHS
+from sweeper.objective import LOSS, Objective
+from sweeper.plans import Budget, Candidate, Hint, Parameter, Plan
+from sweeper.spec import OwnTrial, Scalar
 
 STRATEGY = "strategy"
 
 
-def candidate_key(plan: Problem, candidate: AnyCandidate) -> str:
+@dataclass(frozen=True)
+class StrategySpace:
+    """One way to train, with what can be chosen about it.
+
+    Args:
+        parameters: By name. A parameter with a condition comes after the one that it names.
+        score: What is thought of it beforehand; breaks ties between strategies.
+        seconds_per_trial: What a full trial is expected to cost.
+        model: Told apart by this where two share a name.
+        begins_as_base: Whether a trial that has not moved yet is the base model, of which
+            ``Untrained`` may know the loss.
+        one_trial: Whether one trial is all of it: a head on the frozen base, in closed form.
+    """
+
+    strategy: str
+    parameters: Mapping[str, Parameter]
+    score: float = 0.0
+    seconds_per_trial: float = 1.0
+    model: str = ""
+    begins_as_base: bool = False
+    one_trial: bool = False
+
+
+@dataclass(frozen=True)
+class RungCount:
+    """The number of rungs, and the first rung at which a trial may be pruned.
+
+    Where a parameter ``num_train_epochs`` is searched, ``epochs`` is what takes all rungs: a trial
+    with half of them has half of the rungs.
+    """
+
+    rungs: int = 8
+    first_rung: int = 2
+    epochs: float | None = None
+
+
+@dataclass(frozen=True)
+class Space:
+    """The space, the budget and the seed of a search.
+
+    Args:
+        budget: Rungs of a full trial.
+        own_trials: Configurations whose values may lie outside of the allowed ranges.
+        hints: What earlier searches found best, one for each candidate at most.
+    """
+
+    candidates: Sequence[StrategySpace]
+    budget: RungCount = RungCount()
+    seed: int = 0
+    own_trials: Sequence[OwnTrial] = ()
+    hints: Sequence[Hint] = ()
+
+
+Problem = Plan | Space
+AnyCandidate = Candidate | StrategySpace
+Full = Budget | RungCount
+
+
+def objective_of(problem: Problem) -> Objective:
+    """What the search improves; a space without a plan has a loss."""
+    return problem.objective if isinstance(problem, Plan) else LOSS
+
+
+def rungs_of(parameters: Mapping[str, Scalar], full: Full) -> int:
+    """How many rungs of a full budget a trial with these parameters has.
+
+    At least one, and no more than there are.
+    """
+    epochs = parameters.get(EPOCHS)
+    if epochs is None or not full.epochs:
+        return full.rungs
+    return min(full.rungs, max(1, round(full.rungs * float(epochs) / full.epochs)))
+
+
+def candidate_key(problem: Problem, candidate: AnyCandidate) -> str:
     """A candidate's name in the study: its strategy, with the model if several compete."""
-    same = [other for other in plan.candidates if other.strategy == candidate.strategy]
+    same = [other for other in problem.candidates if other.strategy == candidate.strategy]
     return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
 
 
 @overload
-def candidates(plan: Plan) -> dict[str, Candidate]: ...
+def candidates(problem: Plan) -> dict[str, Candidate]: ...
 @overload
-def candidates(plan: Space) -> dict[str, StrategySpace]: ...
-def candidates(plan: Problem) -> Mapping[str, AnyCandidate]:
+def candidates(problem: Space) -> dict[str, StrategySpace]: ...
+def candidates(problem: Problem) -> Mapping[str, AnyCandidate]:
     """Every candidate by its key, in the plan's order."""
-    return {candidate_key(plan, candidate): candidate for candidate in plan.candidates}
+    return {candidate_key(problem, candidate): candidate for candidate in problem.candidates}
 
 
-def one_trial_keys(plan: Problem) -> tuple[str, ...]:
+def one_trial_keys(problem: Problem) -> tuple[str, ...]:
     """Keys of the candidates that never have a second trial."""
-    return tuple(key for key, candidate in candidates(plan).items() if candidate.one_trial)
+    return tuple(key for key, candidate in candidates(problem).items() if candidate.one_trial)
 
 
-def hints(plan: Problem) -> dict[str, Hint]:
+def hints(problem: Problem) -> dict[str, Hint]:
     """The best configurations of earlier studies, by the candidate's key."""
     known = {
-        (candidate.strategy, candidate.model): key for key, candidate in candidates(plan).items()
+        (candidate.strategy, candidate.model): key for key, candidate in candidates(problem).items()
     }
-    pairs = {(hint.strategy, hint.model): hint for hint in plan.hints}
+    pairs = {(hint.strategy, hint.model): hint for hint in problem.hints}
     return {known[pair]: hint for pair, hint in pairs.items() if pair in known}
 
 
@@ -60,19 +137,19 @@ def searchable(candidate: AnyCandidate) -> bool:
     )
 
 
-def distributions(plan: Problem) -> dict[str, BaseDistribution]:
-    """All distributions of the study by name, a function of the frozen plan alone."""
+def distributions(problem: Problem) -> dict[str, BaseDistribution]:
+    """All distributions of the study by name, a function of the problem alone."""
     named: dict[str, BaseDistribution] = {}
-    for key, candidate in candidates(plan).items():
+    for key, candidate in candidates(problem).items():
         for name, parameter in candidate.parameters.items():
             if parameter.searched:
-                extra = _own_values(plan, candidate.strategy, name)
+                extra = _own_values(problem, candidate.strategy, name)
                 named[f"{key}.{name}"] = distribution(parameter, extra)
-    return {STRATEGY: CategoricalDistribution(tuple(candidates(plan))), **named}
+    return {STRATEGY: CategoricalDistribution(tuple(candidates(problem))), **named}
 
 
-def _own_values(plan: Problem, strategy: str, name: str) -> list[Scalar]:
-    own = [trial.parameters for trial in plan.own_trials if trial.strategy == strategy]
+def _own_values(problem: Problem, strategy: str, name: str) -> list[Scalar]:
+    own = [trial.parameters for trial in problem.own_trials if trial.strategy == strategy]
     return [parameters[name] for parameters in own if name in parameters]
 
 
@@ -80,7 +157,7 @@ def distribution(parameter: Parameter, extra: list[Scalar] | None = None) -> Bas
     """One parameter at its allowed range.
 
     Args:
-        parameter: From the plan.
+        parameter: From the problem.
         extra: Values of the user's own trials. They belong to the study too, so a value outside
             of the allowed range stretches it.
     """
@@ -107,7 +184,7 @@ def holds(parameter: Parameter, chosen: Mapping[str, Scalar]) -> bool:
 
 
 def suggest(
-    trial: BaseTrial, plan: Problem, overrides: Mapping[str, Scalar] | None = None
+    trial: BaseTrial, problem: Problem, overrides: Mapping[str, Scalar] | None = None
 ) -> tuple[str, dict[str, Scalar]]:
     """Ask the study for one configuration.
 
@@ -119,14 +196,14 @@ def suggest(
     Returns:
         The candidate's key, and every parameter of it whose condition holds, by plain name.
     """
-    keyed = candidates(plan)
+    keyed = candidates(problem)
     key = str(_ask(trial, STRATEGY, CategoricalDistribution(tuple(keyed))))
     chosen: dict[str, Scalar] = {}
     for name, parameter in keyed[key].parameters.items():
         if not holds(parameter, chosen):
             continue
         if parameter.searched:
-            known = distribution(parameter, _own_values(plan, keyed[key].strategy, name))
+            known = distribution(parameter, _own_values(problem, keyed[key].strategy, name))
             chosen[name] = _ask(trial, f"{key}.{name}", known)
         else:
             chosen[name] = (overrides or {}).get(name, parameter.default)

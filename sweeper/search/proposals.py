@@ -23,7 +23,7 @@ from sweeper.search.loss_model.axis import (
     numbers,
     truncated,
 )
-from sweeper.search.loss_model.candidate_trials import Trials, enough
+from sweeper.search.loss_model.candidate_trials import Trials
 from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses
 from sweeper.search.loss_model.model_inputs import Point
 from sweeper.search.optuna_space import holds
@@ -139,7 +139,6 @@ class Proposals:
             rate.name: rate.value(rate.unit(around.get(rate.name, rate.parameter.default)) + step)
         }
         rest = {name: self._believed(name, axis) for name, axis in self.own.axes.items()}
-        moved |= enough(self.own.incumbents[0], self.own.axes, self.own.full)
         return self._existing({**rest, **around, **moved})
 
     def log_priors(self, points: Sequence[Mapping[str, Scalar]]) -> Vector:

@@ -34,8 +34,7 @@ from sweeper.search.loss_model.observations import (
     observation,
     rung_losses,
 )
-from sweeper.search.optuna_space import STRATEGY, candidates
-from sweeper.search.problem import Problem, objective_of
+from sweeper.search.optuna_space import STRATEGY, Problem, candidates, objective_of
 from sweeper.spec import Scalar
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is
@@ -56,8 +55,8 @@ RISE_FACTOR, RISE_NATS = 2.0, 1.0
 # after each eighth of their budget: first those whose head began at random, then all others. Of the
 # trials that ended within 1.3 of the best of their task, one in twenty of a task ended lower.
 # Computed by `python -m benchmarks.search.remaining_gain`.
-REMAINING_GAIN_RANDOM_HEAD: tuple[float, ...] = (0.07, 0.16, 0.31, 0.43, 0.59, 0.69, 0.80)
-REMAINING_GAIN: tuple[float, ...] = (0.49, 0.57, 0.62, 0.70, 0.78, 0.88, 0.90)
+REMAINING_GAIN_RANDOM_HEAD: tuple[float, ...] = (0.07, 0.16, 0.29, 0.38, 0.57, 0.57, 0.74)
+REMAINING_GAIN: tuple[float, ...] = (0.43, 0.43, 0.60, 0.65, 0.66, 0.66, 0.88)
 
 
 @dataclass(frozen=True)
@@ -170,19 +169,18 @@ class SweeperPruner(BasePruner):
         lowest = min(best_so_far(losses).values(), default=math.inf)
         overfits = self._classes and lowest < guessing < math.inf
         diverging = _diverging(losses, rung, guessing, searched, overfits)
-        if diverging.prune or not searched or rung not in own.curve:
+        if diverging.prune or not searched or not own.has(rung):
             return diverging  # defaults and the user's own are what others are measured by
         others = self._history.of(study.get_trials(deepcopy=False))
         strategy = self._history.beside(own)
-        alike = _last(strategy, lambda one: one.rungs == own.rungs)
         peers = _last(
             strategy,
-            lambda one: one.rungs == own.rungs and one.group == own.group and rung in one.curve,
+            lambda one: one.rungs == own.rungs and one.group == own.group and one.has(rung),
         )
         noise = jitter([*others, own])
         gain = self._remaining_gain(own, rung)
         objective = self._objective
-        return View(own, rung, strategy, alike, peers, others, noise, gain, objective).judge()
+        return View(own, rung, strategy, peers, others, noise, gain, objective).judge()
 
 
 def _defaults(plan: Problem, name: str) -> dict[str, Scalar]:
@@ -232,11 +230,6 @@ def _best(trials: Sequence[Observation]) -> float | None:
     return lowest if lowest is not None and lowest > 0 else None
 
 
-def _gains(trials: Sequence[Observation], rung: int, easier: float) -> list[float]:
-    pairs = [(early + easier, final) for early, final in ends(trials, rung)]
-    return [final / early for early, final in pairs if early > 0]
-
-
 def _diverging(
     losses: dict[int, float], rung: int, chance: float, searched: bool, overfits: bool
 ) -> Judgement:
@@ -262,8 +255,7 @@ class View:
     Args:
         rung: Where it stands.
         strategy: The other trials of its strategy.
-        alike: Those among them that train as long.
-        peers: Those of its start too that have a loss at this rung.
+        peers: Those among them of its length and start that have a loss at this rung.
         others: The other trials of all strategies.
         noise: Standard deviation of one rung's loss.
         gain: The least share of its loss so far at which a good trial may still end.
@@ -273,7 +265,6 @@ class View:
     own: Observation
     rung: int
     strategy: Sequence[Observation]
-    alike: Sequence[Observation]
     peers: Sequence[Observation]
     others: Sequence[Observation]
     noise: float
@@ -281,16 +272,16 @@ class View:
     objective: Objective = LOSS
 
     @property
-    def loss(self) -> float:
-        """The trial's best loss so far."""
-        return self.own.curve[self.rung]
+    def now(self) -> float:
+        """The trial's loss at this rung."""
+        return self.own.reported[self.rung]
 
     def judge(self) -> Judgement:
         """Whether it is expected to end above the best of its strategy, or far above the best."""
         best, best_of_all = _best(self.strategy), _best(self.others)
         if best_of_all is None:
             return GO_ON
-        by_strategy = best and (self._by_peers(best) or self._by_trend(best))
+        by_strategy = best and self._by_peers(best)
         if self.objective.at_rungs and not self.objective.is_loss:
             return by_strategy or GO_ON  # the record is one of losses
         return by_strategy or self._by_record(best_of_all) or GO_ON
@@ -299,7 +290,7 @@ class View:
         known = _last(self.others, lambda one: self.rung in one.items)
         easier = self._easier(known)
         luckier = CONFIDENCE * math.sqrt(2) * self._luck(known, easier)
-        reach = (self.loss + easier) * self.gain * math.exp(-luckier)
+        reach = (self.own.curve[self.rung] + easier) * self.gain * math.exp(-luckier)
         if reach <= best + self.noise:
             return None
         how = "if it improves as much as good trials of recorded sweeps did from here"
@@ -311,7 +302,7 @@ class View:
         if len(pairs) < FEWEST_PEERS:
             return None
         prior = prior_doubt(1 - self.rung / self.own.rungs, self._luck(self.peers, easier))
-        seen = forecast(self.loss + easier, pairs, prior)
+        seen = forecast(self.now + easier, pairs, prior)
         if seen is None:
             return None
         if seen.log_end - CONFIDENCE * seen.doubt <= math.log(best + self.noise):
@@ -319,26 +310,10 @@ class View:
         if seen.log_end <= seen.usual + AS_USUAL * seen.doubt:
             return GO_ON  # a new trial would promise no more, and begin at nothing
         low, high = (math.exp(seen.log_end + side * CONFIDENCE * seen.doubt) for side in (-1, 1))
-        better = sum(1 for peer in self.peers if peer.curve[self.rung] < self.loss)
+        better = sum(1 for peer in self.peers if peer.reported[self.rung] < self.now)
         text = f"worse than {better} of {len(self.peers)} {self._peers()}"
         ends_at = f"it would end between {self._told(low)} and {self._told(high)}"
         return self._stopped(f"{text}, {ends_at}", best)
-
-    def _by_trend(self, best: float) -> Judgement | None:
-        # Without peers from the second half on: curves of training flatten, so that what is left,
-        # at most one more doubling, brings no more than the last one did. What all trials of the
-        # strategy gain at their end, when the rate decays, is granted on top.
-        easier = self._easier(self.alike)
-        gains = _gains(self.alike, self.rung, easier)
-        before = self.own.curve.get(self.rung // 2)
-        if 2 * self.rung < self.own.rungs or before is None or not gains:
-            return None
-        luckier = CONFIDENCE * math.sqrt(2) * self._luck(self.alike, easier)
-        reach = (2 * self.loss - before + easier) * min(1.0, *gains) * math.exp(-luckier)
-        if reach <= best + self.noise:
-            return GO_ON
-        how = "if it improves as much again as in the second half so far"
-        return self._stopped(f"{how}, it would end at {self._told(reach)}", best)
 
     def _easier(self, others: Sequence[Observation]) -> float:
         """The loss on all items minus that on the rungs' items; 0 if unknown."""
@@ -351,7 +326,7 @@ class View:
 
     def _stopped(self, why: str, best: float) -> Judgement:
         where = f"stopped at rung {self.rung} of {self.own.rungs}"
-        shown = f"{_title(self.objective)} {self._told(self.loss)}"
+        shown = f"{_title(self.objective)} {self._told(self.now)}"
         so_far = f"the best so far is {self._told(best)}"
         return Judgement(True, f"{where} with {shown}: {why}; {so_far}")
 

@@ -27,7 +27,7 @@ from sweeper.search.loss_model.learning_curves import jitter
 from sweeper.search.loss_model.loss_model import Promise, StudyLosses
 from sweeper.search.loss_model.observations import History, Observation
 from sweeper.search.loss_model.untrained import Untrained, noted
-from sweeper.search.problem import Problem, objective_of
+from sweeper.search.optuna_space import Problem, objective_of
 from sweeper.search.proposals import Proposals, TransferredPrior
 from sweeper.spec import Scalar
 
@@ -36,20 +36,20 @@ class SweeperSampler(BaseSampler):
     """Rules' prior, incumbents' neighbourhood and a model of what was seen, per strategy.
 
     Args:
-        plan: The frozen plan, or a space: candidates, ranges, priors, seed.
+        problem: A plan, or a space: candidates, ranges, priors, seed.
     """
 
-    def __init__(self, plan: Problem) -> None:
-        self._plan = plan
-        self.objective = objective_of(plan)
-        self._history = History(plan.budget, self.objective)
-        self._candidates = optuna_space.candidates(plan)
-        self._known = optuna_space.distributions(plan)
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self.objective = objective_of(problem)
+        self._history = History(problem.budget, self.objective)
+        self._candidates = optuna_space.candidates(problem)
+        self._known = optuna_space.distributions(problem)
         self._axes = {key: self._axes_of(key) for key in self._candidates}
         self._trials: dict[str, Trials] = {}
         searchable = [key for key, one in self._candidates.items() if optuna_space.searchable(one)]
         self._searchable = searchable or list(self._candidates)
-        self._hints = optuna_space.hints(plan)
+        self._hints = optuna_space.hints(problem)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -85,7 +85,7 @@ class SweeperSampler(BaseSampler):
         return None if given is None else str(given)
 
     def _generator(self, trial: FrozenTrial) -> np.random.Generator:
-        return np.random.default_rng([self._plan.seed, trial.number])
+        return np.random.default_rng([self._problem.seed, trial.number])
 
     def seen(self, study: optuna.Study) -> list[Observation]:
         """All trials of a study that have a strategy."""
@@ -111,7 +111,7 @@ class SweeperSampler(BaseSampler):
             own += [] if unmoved is None else [unmoved]
         # Between two choices most candidates have no new trial, and what follows from theirs stays.
         if key not in self._trials or self._trials[key].seen != own:
-            self._trials[key] = Trials(self._axes[key], own, self._plan.budget)
+            self._trials[key] = Trials(self._axes[key], own, self._problem.budget)
         return self._trials[key]
 
     def _constants(self, key: str) -> dict[str, Scalar]:

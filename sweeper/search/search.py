@@ -1,8 +1,7 @@
 """The search of one study: ask for a trial, report its rungs, tell its end.
 
-All of it lies in memory and belongs to one caller. What happened before is restored from wherever
-the caller keeps it; given seed, number and earlier trials the next choice is the same. Knows
-nothing about workers, storages or files.
+The search is kept in memory. The caller restores earlier trials; with the same seed and earlier
+trials, the next choice is the same.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ from sweeper.search.loss_model.observations import (
 )
 from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.problem import AnyCandidate, Problem, objective_of
+from sweeper.search.optuna_space import AnyCandidate, Problem, objective_of
 from sweeper.search.pruner import Judgement, judge
 from sweeper.search.rule_tests import RuleTest, rule_test
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.starts import Start
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems, Origin, RungReport, State, TrialConfig, TrialResult
+from sweeper.trials import FirstItems, Origin, RungReport, State, TrialResult
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class End:
         loss: Final loss of a completed trial, the last one of a pruned trial, else None.
         seconds: What it took.
         failure: Kind of failure (``trials.FailureKind``), empty where it did not fail.
-        excess: By how much it breaks the user's limit; up to 0 it keeps to it. None without one.
+        excess: By how much it exceeds the user's limit; 0 or less is within it. None without one.
         validation_loss: Where ``loss`` is the cost of another objective.
     """
 
@@ -81,30 +80,20 @@ class End:
     validation_loss: float | None = None
 
     @classmethod
-    def of(
-        cls,
-        config: TrialConfig,
-        result: TrialResult,
-        reports: Sequence[RungReport],
-        objective: Objective = LOSS,
-    ) -> End:
-        """Of a trial of a run.
-
-        Args:
-            reports: Its rungs; a pruned trial counts with the last one's loss.
-            objective: What the study improves.
-        """
+    def of(cls, result: TrialResult, reports: Sequence[RungReport], plan: Plan) -> End:
+        """The end of a trial of a run, whose last report's loss counts if it was pruned."""
+        objective = plan.objective
         loss = objective.cost_of(result) if result.state == "COMPLETE" else None
         if result.state == "PRUNED" and reports:
             last = Rung.of(reports[-1], objective).loss
             loss = last if math.isfinite(last) else None
-        points, limit = result.forgetting_points, config.forgetting_limit
+        points, limit = result.forgetting_points, plan.facts.aim.max_forgetting_points
         return cls(
             state=result.state,
             loss=loss,
             seconds=result.training_seconds + result.evaluation_seconds + result.setup_seconds,
             failure=result.failure.kind if result.failure else "",
-            excess=None if points is None or limit is None else points / 100 - limit,
+            excess=None if points is None or limit is None else (points - limit) / 100,
             validation_loss=None if objective.is_loss else result.validation_loss,
         )
 
@@ -118,8 +107,7 @@ class Rung:
         loss: The validation loss.
         items: What the loss was taken over, where it is a mean of items' losses.
         seconds: Since the trial began, where an objective tells its cost by its rungs.
-        excess: Likewise by how much the trial breaks its user's limit, up to 0 where it keeps to
-            it.
+        excess: Likewise by how much the trial exceeds the user's limit; 0 or less is within it.
         validation_loss: Where ``loss`` is the cost of another objective.
     """
 
@@ -132,7 +120,7 @@ class Rung:
 
     @classmethod
     def of(cls, report: RungReport, objective: Objective = LOSS) -> Rung:
-        """Of a trial of a run."""
+        """The rung of a run's trial that a report is about."""
         cost = None if objective.is_loss else objective.cost_of(report)
         if cost is None or not objective.at_rungs:
             return cls(report.rung, report.validation_loss, report.first_items)

@@ -1,7 +1,6 @@
 """Records of finished studies in ``SWEEPER_HOME``, and hints for new ones from them.
 
-Small records of facts and best configurations: no rows, no class names, no paths. Knows files and
-facts; how a hint is used is the sampler's business.
+Small records of facts and best configurations: no rows, no class names, no paths.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from sweeper.facts.record import Facts, ModelFacts
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Candidate, Hint, Parameter, Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search.finalists import loss_of, within
+from sweeper.search.finalists import loss_of
 from sweeper.spec import Scalar, Task
-from sweeper.trials import TrialConfig, TrialResult
+from sweeper.trials import TrialConfig, TrialResult, within_limit
 
 FOLDER = "studies"
 # How far facts may differ is a judgement, not a measurement: ten times the rows, parameters,
@@ -78,7 +77,7 @@ def remember(run: RunFolder, plan: Plan, limit: float | None, ended_at: str) -> 
         OSError: The folder for caches cannot be written.
     """
     trials = [one for folder in sorted(run.trials.glob("*")) if (one := _ended(folder))]
-    kept = [one for one in trials if within(one[1].forgetting_points, limit)]
+    kept = [one for one in trials if within_limit(one[1].forgetting_points, limit)]
     bests = [_best(plan, candidate, kept) for candidate in plan.candidates]
     found = tuple(best for best in bests if best is not None)
     if not found:

@@ -1,7 +1,6 @@
 """The steps of scoring models on a suite, for ``sweeper evaluate`` and at the end of a sweep.
 
-Knows what is to be scored and what must be right before that; scoring itself needs torch and
-happens in a process of its own.
+Scoring itself needs torch and happens in a process of its own.
 """
 
 from __future__ import annotations
@@ -11,19 +10,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from sweeper.errors import GateFailed, Problem, SpecError, UsageError
+from sweeper.errors import Problem, SpecError, UsageError
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.status import Status
 from sweeper.extras import install_command, missing
 from sweeper.facts.record import SuiteFacts
-from sweeper.findings.forgetting_record import Forgetting
-from sweeper.findings.record import Findings
-from sweeper.findings.verdict.forgetting import beyond
-from sweeper.findings.verdict.forgetting_words import amount, figures, limit_text, lost
 from sweeper.plans import Plan
-from sweeper.processes.suite_process import score
+from sweeper.processes import request_process
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.suite.scores import (
@@ -34,7 +30,11 @@ from sweeper.suite.scores import (
     evaluations,
 )
 from sweeper.trials import TestSeal, TrialConfig
-from sweeper.views.work_progress import Lines, sentence
+from sweeper.units import plural
+from sweeper.views.console import Tell
+from sweeper.views.work_progress import Hidden, Lines, WorkProgress, sentence
+
+WORKER = "sweeper.suite.evaluate"
 
 
 def require_suite(path: Path) -> str:
@@ -71,6 +71,33 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts | None:
         if not found.is_file():
             return None
         return SuiteFacts.model_validate_json(found.read_bytes())
+
+
+def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> int | None:
+    """Score what has not been scored yet.
+
+    Args:
+        tell: Called with a line at each task's beginning and end.
+        work: Shows how far a task is; nothing if None.
+
+    Returns:
+        The signal that ended it, or None if it is done.
+
+    Raises:
+        SweeperError: The models or tasks cannot be used, or the process broke.
+    """
+
+    def hear(event: dict[str, Any]) -> None:
+        if event.get("event") == "started":
+            items = "" if event["items"] is None else f", {event['items']} items"
+            tell(f"scoring {event['model']} on {event['task']}{items}")
+        elif event.get("event") == "scored":
+            items = plural(event["items"], "item")
+            tell(f"scored {event['model']} on {event['task']}: {items}, {event['seconds']} s")
+
+    log = Path(request.folder) / "evaluate.log"
+    fix = "What it had scored is kept: the same command continues from there."
+    return request_process.ask(WORKER, request, log, work or Hidden(), hear, fix)
 
 
 def request_for(
@@ -175,37 +202,3 @@ def _keep_seconds(run: RunFolder, seconds: float) -> None:
     if status is not None:
         phases = {**status.phases, "suite": round(status.phases.get("suite", 0.0) + seconds, 3)}
         status.model_copy(update={"phases": phases}).write(run.status)
-
-
-def gate(findings: Findings, trials: Sequence[int], limit: float) -> None:
-    """Raise an error if one of these trials lost more than the limit, beyond noise.
-
-    Raises:
-        GateFailed: One did, or nothing was measured for it.
-    """
-    measured = findings.forgetting
-    problems: list[Problem] = []
-    for trial in trials:
-        found = figures(measured, trial) if isinstance(measured, Forgetting) else []
-        if not found:
-            problems.append(
-                Problem(
-                    f"the limit of {limit_text(limit)} could not be checked: what trial {trial} "
-                    "forgot was not measured",
-                    fix="Name tasks to measure it by with --suite, or general text with "
-                    "--general. A classification head writes no text, so that there it cannot "
-                    "be measured.",
-                )
-            )
-        problems += [
-            Problem(
-                f"trial {trial} lost {lost(interval, unit)} on {name}, more than the limit of "
-                f"{amount(limit, unit)} {unit}",
-                why="The whole 95% interval in brackets is above the limit.",
-                fix="See what to do about it in the report's section on forgetting.",
-            )
-            for name, interval, unit in found
-            if beyond(interval, limit)
-        ]
-    if problems:
-        raise GateFailed(problems)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sweeper.artifact import write_text
 from sweeper.errors import Problem, UsageError
-from sweeper.findings.human_record import AllRatings, HumanPage, Ratings
+from sweeper.findings.record import AllRatings, HumanPage, Ratings
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.human import human_page
@@ -49,6 +49,8 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
     """
     key = HumanPage.read_or_none(run.human / KEY)
     if key is None:
+        files_of_run = read_run(run)
+        human_page(files_of_run, hold_contest(files_of_run))  # says why there can be none
         raise UsageError(
             "this run has no page for raters",
             fix=f"Write it first: sweeper evaluate {run.path.name} --human",

@@ -8,7 +8,7 @@ from sweeper.facts.models.model import catalogue_facts
 from sweeper.planning.model_choice import comparison, plan_without_model
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
-from sweeper.processes.probed_plan import with_probes
+from sweeper.processes.probe_process import with_probes
 from sweeper.spec import Spec
 from sweeper.views.console import Tell, say_nothing
 

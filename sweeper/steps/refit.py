@@ -25,7 +25,7 @@ def requests(
         UsageError: The trial has not completed, or it needs several GPUs at once.
     """
     findings = compute(run)
-    number = recommended_trial(findings, run) if trial is None else trial
+    number = recommended(findings) if trial is None else trial
     again = as_trained(run, number)
     if again.sharding != "none":
         raise UsageError(
@@ -45,23 +45,6 @@ def requests(
         )
         for seed in range(again.seed, again.seed + seeds)
     ]
-
-
-def recommended_trial(findings: Findings, run: RunFolder) -> int:
-    """The trial to train again.
-
-    Raises:
-        UsageError: No trial has completed.
-    """
-    try:
-        return recommended(findings)
-    except UsageError as error:
-        raise UsageError(
-            "this run has no completed trial",
-            why="There is no configuration to train again.",
-            fix=f"See 'sweeper show {run.path.name}' for the state of its trials.",
-            where=str(run.path),
-        ) from error
 
 
 def as_trained(run: RunFolder, number: int) -> TrialConfig:

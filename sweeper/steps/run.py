@@ -1,19 +1,15 @@
-"""The steps of ``sweeper run``: facts and plan before anything is written, then the sweep.
-
-Knows the order of the stages; each stage knows its own work.
-"""
+"""The steps of ``sweeper run``: facts and plan before anything is written, then the sweep."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
-from sweeper.data.examples import Example
 from sweeper.data.quality.fix import ListedChange
 from sweeper.data.quality.write import change_list
 from sweeper.data.reading.hub import pinned
@@ -23,6 +19,7 @@ from sweeper.errors import (
     Problem,
     SpecError,
     SweeperError,
+    UsageError,
     near_match,
 )
 from sweeper.evaluation.code_execution import can_isolate
@@ -36,9 +33,9 @@ from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.facts.record import Facts, Missing, SuiteFacts
 from sweeper.findings.record import Findings
+from sweeper.findings.verdict.forgetting import gate
 from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
-from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.processes.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.processes.report_maker import ReportMaker, lost_charts
@@ -46,9 +43,9 @@ from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.runfolder import RunFolder
 from sweeper.search import warm_start
 from sweeper.search.named import check_named
-from sweeper.spec import MOST_HELD_OUT_ROWS, DataSpec, HardwareSpec, ModelSpec, Spec
+from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import resolve, to_yaml
-from sweeper.steps.evaluate import check_suite, gate, score_finalists
+from sweeper.steps.evaluate import check_suite, score_finalists
 from sweeper.steps.plan import planned
 from sweeper.steps.winner import recommended
 from sweeper.views.console import Tell, say_nothing
@@ -107,7 +104,6 @@ def without_model(spec: Spec, with_model: Callable[[str], str]) -> SpecError:
     """The error of a run without a model, with the command for the recommended model.
 
     Args:
-        spec: The request, without a model.
         with_model: What was typed, with that model.
 
     Raises:
@@ -136,6 +132,7 @@ def prepare(
     spec: Spec,
     *,
     check_model: bool,
+    file: Path | None = None,
     new: bool = False,
     probe: bool | None = None,
     tell: Tell = say_nothing,
@@ -144,6 +141,7 @@ def prepare(
     """Gather facts and plan; all mistakes are raised here, before a folder is made.
 
     Args:
+        file: The request's ``sweep.yaml``.
         check_model: Fetch what training needs, and measure what the machine can do.
         new: A run that is in the folder will be set aside.
         probe: Train a few steps of each candidate first; if None, where trials run on a
@@ -163,7 +161,7 @@ def prepare(
         suite = check_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
     work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
-    folder = RunFolder.named(str(spec.name))
+    folder = _folder(spec, file)
     if not new:
         spec = _split_as_before(spec, folder)
     spec = _with_data(spec, work)
@@ -189,7 +187,9 @@ def prepare(
     facts = gather(here, rows=rows)
     facts = _as_begun(facts, missing, suite)
     if objective.function and rows is not None:
-        tell(_function_checked(objective, rows.dataset.splits["validation"]))
+        # Called once, with references in place of predictions.
+        value = user_function.check(objective, rows.dataset.splits["validation"])
+        tell(f"{objective.name} says {value:.4g} of references in place of predictions.")
     make = plan_elsewhere if elsewhere else plan_here
     plan = make(spec, facts, measure=check_model, probe=probe, tell=tell)
     if spec.search.warm_start:
@@ -197,29 +197,25 @@ def prepare(
     return Prepared(folder, spec, plan, took, rows.changes if rows else ())
 
 
-def _function_checked(objective: Objective, examples: Sequence[Example]) -> str:
-    """Call the user's function once, with references in place of predictions."""
-    value = user_function.check(objective, examples)
-    return f"{objective.name} says {value:.4g} of references in place of predictions."
-
-
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
     """The list of changes of the run that is resumed, if it curates its data as this request."""
-    if not folder.plan.is_file() or not folder.spec.is_file():
-        return None
-    return folder.data_changes if resolve({}, folder.spec).curation == spec.curation else None
+    before = _resumed(folder)
+    return folder.data_changes if before and before.curation == spec.curation else None
+
+
+def _resumed(folder: RunFolder) -> Spec | None:
+    """The request of the run that is in the folder, if there is one."""
+    there = folder.plan.is_file() and folder.spec.is_file()
+    return resolve({}, folder.spec) if there else None
 
 
 def _split_as_before(spec: Spec, folder: RunFolder) -> Spec:
     """The request with the split of the run that it resumes, which may have had no limit yet."""
-    if not folder.plan.is_file() or not folder.spec.is_file():
+    before, data = _resumed(folder), spec.data
+    unlimited = before is not None and before.data.max_held_out_rows is None
+    if not unlimited or data.max_held_out_rows != MOST_HELD_OUT_ROWS:
         return spec
-    before = resolve({}, folder.spec).data
-    if before.max_held_out_rows is None and spec.data.max_held_out_rows == MOST_HELD_OUT_ROWS:
-        spec = spec.model_copy(
-            update={"data": spec.data.model_copy(update={"max_held_out_rows": None})}
-        )
-    return spec
+    return spec.model_copy(update={"data": data.model_copy(update={"max_held_out_rows": None})})
 
 
 def _as_begun(facts: Facts, missing: Mapping[str, Missing], suite: SuiteFacts | None) -> Facts:
@@ -228,10 +224,20 @@ def _as_begun(facts: Facts, missing: Mapping[str, Missing], suite: SuiteFacts | 
     return facts.model_copy(update={"models": models, "suite": suite or facts.suite})
 
 
+def _folder(spec: Spec, file: Path | None) -> RunFolder:
+    """That of a run's own ``sweep.yaml``, wherever it was copied to, else ``runs/NAME``."""
+    own = file is not None and (file.parent / "plan.json").is_file()
+    if own and file is not None and resolve({}, file).name == spec.name:
+        return RunFolder(file.parent)
+    return RunFolder.named(str(spec.name))
+
+
 def default_name(spec: Spec) -> str:
     """A name from the task, the data and the model, the same for the same question."""
     model = spec.models[0].id.removeprefix("packaged:").rstrip("/").split("/")[-1]
-    data = _data_name(spec.data)
+    given = spec.data
+    data = "+".join(source.title for source in given.sources)
+    data = data or Path(given.path or given.corpus or "").name.split(".")[0]
     written = spec.task == "classification" and spec.training.classes_by == "generate"
     text = f"{spec.task}{'-generate' if written else ''}-{data}-{model}"
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
@@ -246,17 +252,9 @@ def _with_data(spec: Spec, work: WorkProgress) -> Spec:
     return spec.model_copy(update={"data": data})
 
 
-def _data_name(data: DataSpec) -> str:
-    if data.sources:
-        return "+".join(source.title for source in data.sources)
-    return Path(data.path or data.corpus or "").name.split(".")[0]
-
-
 def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
     """Fetch a hub model into the hub's own cache, so that its facts are exact and pinned."""
-    from sweeper.facts.models.hub_download import (
-        download,  # loads huggingface_hub, which planning must not
-    )
+    from sweeper.facts.models.hub_download import download  # loads the hub's client
 
     tell(f"Downloading {model.id}; later runs find it in the cache.")
     try:
@@ -368,7 +366,16 @@ def set_aside(folder: RunFolder, tell: Tell) -> None:
     tell(f"The earlier run is now {aside}.")
 
 
-def judge(ended: Ended, fail_under: float | None) -> None:
+def check_fail_under(plan: Plan, fail_under: float | None) -> None:
+    """Refuse a limit outside 0 to 1 where the test score is a share, before anything is trained."""
+    objective = plan.objective
+    is_share = plan.facts.task == "classification" if objective.is_loss else objective.best == 1.0
+    if fail_under is not None and is_share and not 0 <= fail_under <= 1:
+        why, fix = "The test score is a share between 0 and 1.", "Write 0.8 for 80%."
+        raise UsageError(f"fail_under = {fail_under:g}", why, fix, "--fail-under")
+
+
+def check_results(ended: Ended, fail_under: float | None) -> None:
     """Check the results of a sweep that was not interrupted.
 
     Raises:

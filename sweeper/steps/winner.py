@@ -10,8 +10,11 @@ from sweeper.findings.record import Findings
 from sweeper.runfolder import RunFolder
 
 
-def recommended(findings: Findings) -> int:
+def recommended(findings: Findings, fix: str = "") -> int:
     """The recommended trial, or the best on validation where none is recommended.
+
+    Args:
+        fix: What to do where there is none; to see the state of the trials by default.
 
     Raises:
         UsageError: No trial has completed.
@@ -20,9 +23,9 @@ def recommended(findings: Findings) -> int:
         return findings.verdict.recommended_trial
     done = findings.best_first()
     if not done:
-        raise UsageError(
-            "this run has no completed trial", fix="Score its base model alone with --base."
-        )
+        name = findings.run.name
+        fix = fix or f"See 'sweeper show {name}' for the state of its trials."
+        raise UsageError("this run has no completed trial", fix=fix, where=name)
     return done[0].number
 
 
@@ -32,14 +35,8 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
     Raises:
         UsageError: No trial has completed, or that one kept no weights.
     """
-    try:
-        number = recommended(compute(run)) if trial is None else trial
-    except UsageError as error:
-        raise UsageError(
-            "this run has no completed trial",
-            fix=f"Wait for the first: 'sweeper show {run.path.name} --follow'.",
-            where=str(run.path),
-        ) from error
+    fix = f"See 'sweeper show {run.path.name}'. To go on with it: sweeper run {run.spec}"
+    number = recommended(compute(run), fix) if trial is None else trial
     weights = run.trial(number) / "weights"
     if not (weights / "sweeper.json").is_file():
         raise UsageError(

@@ -1,7 +1,6 @@
 """The interface of a strategy: which weights train, at which rates, and how they are saved.
 
-A strategy knows a base model and its own parameters. It knows nothing of tasks, data, trials or
-the search: the classification head, if there is one, is trained beside whatever it does.
+It does not depend on the task: a classification head, if there is one, is trained beside it.
 """
 
 from __future__ import annotations
@@ -220,7 +219,10 @@ class PeftStrategy(Strategy):
         assert isinstance(adapted, PeftModel)
         put_back(adapted)
         base: nn.Module = adapted.unload()
-        return _forget_peft(base)
+        for mark in ("peft_config", "peft_type"):  # so that the base is as it was loaded
+            if mark in vars(base):
+                delattr(base, mark)
+        return base.requires_grad_(False)
 
     def save(self, adapted: nn.Module, folder: Path) -> None:
         assert isinstance(adapted, PeftModel)
@@ -232,14 +234,6 @@ class PeftStrategy(Strategy):
             adapted: nn.Module = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
         load_in_float32(adapted, folder)
         return adapted.requires_grad_(False)
-
-
-def _forget_peft(base: nn.Module) -> nn.Module:
-    """Remove PEFT's attributes from a base, so that it is as it was loaded."""
-    for mark in ("peft_config", "peft_type"):
-        if mark in vars(base):
-            delattr(base, mark)
-    return base.requires_grad_(False)
 
 
 def _layer_number(name: str) -> int | None:

@@ -15,11 +15,9 @@ import torch
 from peft import PrefixTuningConfig, initialize_kv_prefix_from_past_key_values
 from torch import Tensor, nn
 
-from sweeper.errors import Problem, near_match
+from sweeper.errors import Problem
 from sweeper.strategies.base import Parameters, Setting
 from sweeper.strategies.prompts import PromptStrategy
-
-INITS = ("random", "zero", "text")
 
 # Activations of real words start better than random ones, and which words hardly matters
 # (arXiv:2101.00190, section 7.4).
@@ -68,27 +66,14 @@ class Prefix(PromptStrategy):
         _expect_old_name_of_cache()
         return super().load(model, folder)
 
-    def problems(self, model: nn.Module, parameters: Parameters, setting: Setting) -> list[Problem]:
-        problems = super().problems(model, parameters, setting)
-        init = _init(parameters)
-        if init not in INITS:
-            problems.append(Problem(f"prefix_init is {init!r}.", near_match(init, INITS)))
-        if init == "text" and parameters.get("prefix_projection", False):
+    def problems(self, model: nn.Module, parameters: Parameters) -> list[Problem]:
+        problems = super().problems(model, parameters)
+        if _init(parameters) == "text" and parameters.get("prefix_projection", False):
             problems.append(
                 Problem(
                     "prefix_init is 'text' with prefix_projection.",
                     "The projection cannot be inverted to give a text's keys and values.",
                     "Choose one of the two.",
-                )
-            )
-        if init == "text" and setting.tokenizer is None:
-            problems.append(Problem("prefix_init is 'text', but there is no tokenizer."))
-        if setting.gradient_checkpointing:
-            problems.append(
-                Problem(
-                    "Prefix tuning does not work with gradient checkpointing.",
-                    "The prefix enters through the cache, which checkpointing switches off.",
-                    "Switch gradient_checkpointing off, or use another strategy.",
                 )
             )
         return [*problems, *_cache_problems(model)]

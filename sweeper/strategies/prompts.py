@@ -27,7 +27,7 @@ class PromptStrategy(PeftStrategy):
     for_usual_classes: ClassVar[bool] = False  # what PEFT generates is wrong, see ``generate``
 
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
-        if problems := self.problems(model, parameters, setting):
+        if problems := self.problems(model, parameters):
             raise UsageError(problems)
         adapted = super().apply(model, parameters, setting)
         if setting.precision == "bf16-pure":  # PEFT makes prompt encoders in fp32, always
@@ -52,12 +52,10 @@ class PromptStrategy(PeftStrategy):
         base: nn.Module = adapted.get_base_model()
         return base.requires_grad_(False)
 
-    def problems(self, model: nn.Module, parameters: Parameters, setting: Setting) -> list[Problem]:
+    def problems(self, model: nn.Module, parameters: Parameters) -> list[Problem]:
         """The problems of using this prompt with this base."""
         tokens = int(parameters["num_virtual_tokens"])
         context = getattr(model.config, "max_position_embeddings", None)
-        if tokens < 1:
-            return [Problem(f"num_virtual_tokens is {tokens}.", "It must be at least 1.")]
         if context is not None and tokens >= context:
             return [
                 Problem(
@@ -96,7 +94,8 @@ def generate(
     options |= {"attention_mask": torch.cat([virtual + 1, attention_mask], 1), "use_cache": True}
     prompt = adapted.get_prompt(rows)
     if config.peft_type == PeftType.PREFIX_TUNING:
-        options[_cache_argument(base)] = prompt
+        names = inspect.signature(base.forward).parameters
+        options["cache" if "cache" in names else "past_key_values"] = prompt
         ids = torch.cat([virtual, input_ids], 1)
         return base.generate(input_ids=ids, **options)[:, virtual.shape[1] :]
     embedded = base.get_input_embeddings()(input_ids)
@@ -108,8 +107,3 @@ def _able_to_generate(adapted: nn.Module) -> nn.Module:
     if hasattr(adapted.get_base_model(), "generate"):
         adapted.generate = partial(generate, adapted)
     return adapted
-
-
-def _cache_argument(model: nn.Module) -> str:
-    names = inspect.signature(model.forward).parameters
-    return "cache" if "cache" in names else "past_key_values"

@@ -11,11 +11,9 @@ from typing import ClassVar
 from peft import PromptEncoderConfig
 from torch import nn
 
-from sweeper.errors import Problem, near_match
 from sweeper.strategies.base import Parameters, Setting
 from sweeper.strategies.prompts import PromptStrategy
 
-ENCODERS = ("MLP", "LSTM")
 _MLP_LAYERS = 2  # PEFT's MLP has just so many hidden layers and warns about any other number
 
 
@@ -33,7 +31,7 @@ class PTuning(PromptStrategy):
     def peft_config(
         self, model: nn.Module, parameters: Parameters, setting: Setting
     ) -> PromptEncoderConfig:
-        kind = _encoder(parameters)
+        kind = str(parameters.get("encoder_reparameterization_type", "MLP"))
         width = int(model.get_input_embeddings().embedding_dim)
         config = model.config.get_text_config()
         return PromptEncoderConfig(
@@ -49,15 +47,3 @@ class PTuning(PromptStrategy):
             num_attention_heads=config.num_attention_heads,
             token_dim=width,  # not always the hidden size: ALBERT's embeddings are narrower
         )
-
-    def problems(self, model: nn.Module, parameters: Parameters, setting: Setting) -> list[Problem]:
-        problems = super().problems(model, parameters, setting)
-        kind = _encoder(parameters)
-        if kind not in ENCODERS:
-            what = f"encoder_reparameterization_type is {kind!r}."
-            problems.append(Problem(what, near_match(kind, ENCODERS)))
-        return problems
-
-
-def _encoder(parameters: Parameters) -> str:
-    return str(parameters.get("encoder_reparameterization_type", "MLP"))

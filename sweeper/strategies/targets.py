@@ -118,26 +118,18 @@ def role_modules(model: nn.Module, roles: Iterable[str]) -> list[str]:
     width = int(model.config.get_text_config().hidden_size)
     wanted = list(roles)
     names = frozenset().union(*(_ATTENTION.get(role, ()) for role in wanted))
-    chosen = [
-        name
-        for name, layer in linear_layers(model).items()
-        if (
-            name.rpartition(".")[2] in names
-            if _in_attention(name)
-            else "down" in wanted and _outputs(layer) == width != _inputs(layer)
-        )
-    ]
+
+    def is_wanted(name: str, layer: nn.Module) -> bool:
+        if _in_attention(name):
+            return name.rpartition(".")[2] in names
+        sides = set(layer.weight.shape)
+        outputs = layer.weight.shape[1 if isinstance(layer, Conv1D) else 0]
+        return "down" in wanted and outputs == width and len(sides) == 2
+
+    chosen = [name for name, layer in linear_layers(model).items() if is_wanted(name, layer)]
     if not chosen:
         raise ModelError(f"{type(model).__name__} has no layers for {', '.join(wanted)}")
     return _shortest_suffixes(chosen, set(dict(model.named_modules())) - set(chosen))
-
-
-def _inputs(layer: nn.Module) -> int:
-    return int(layer.weight.shape[0] if isinstance(layer, Conv1D) else layer.in_features)
-
-
-def _outputs(layer: nn.Module) -> int:
-    return int(layer.weight.shape[1] if isinstance(layer, Conv1D) else layer.out_features)
 
 
 def needs_transpose(model: nn.Module, targets: Iterable[str]) -> bool:

@@ -39,7 +39,6 @@ from sweeper.suite.scores import (
     TrialToScore,
     base_file,
     checked_file,
-    harness,
     model_key,
     trial_file,
 )
@@ -48,10 +47,10 @@ from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.reload import reload
 from sweeper.training.trial.trained_record import record_of
+from sweeper.underway import Underway, print_progress
 
 # lm-eval's own default for models that do not say how much they can read.
 _MOST_TOKENS = 2048
-_PROGRESS_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -116,27 +115,25 @@ def _load(subject: Subject, device: torch.device) -> nn.Module:
 
 
 class _Progress(CacheHook):
-    """Prints how many items are scored, at most twice a second.
+    """Prints how many items are scored.
 
     lm-eval tells its cache of every answer. This is such a cache, one that keeps nothing.
     """
 
     def __init__(self) -> None:
         super().__init__(None)
+        self._tell = Underway(print_progress)
         self.begin("", 1, 1)
 
     def begin(self, what: str, items: int, requests: int) -> None:
         """Say what is scored next, how many items it has, and how many requests they make."""
-        self._what, self._items, self._requests = what, items, requests
-        self._answers, self._said = 0, time.monotonic()
+        self._what, self._items, self._requests, self._answers = what, items, requests, 0
 
     def add_partial(self, attr: str, req: Any, res: Any) -> None:
         """Count an answer."""
         self._answers += 1
-        if time.monotonic() - self._said >= _PROGRESS_SECONDS:
-            self._said = time.monotonic()
-            done = self._items * min(self._answers, self._requests) // self._requests
-            print("PROGRESS", self._what, done, self._items, flush=True)
+        done = self._items * min(self._answers, self._requests) // self._requests
+        self._tell(self._what, done, self._items)
 
 
 class _Asked(HFLM):
@@ -250,36 +247,18 @@ class _Evaluation:
 
     def _score(self, model: Any, task: SuiteTask, subject: str) -> TaskScores:
         started = time.perf_counter()
-        _require_room(model, task)
+        if task.max_new_tokens >= model.max_length:
+            raise UsageError(
+                f"{task.name} asks for {task.max_new_tokens} new tokens",
+                why=f"The model reads {model.max_length} at most, question and output together.",
+                fix="Lower max_gen_toks in its generation_kwargs.",
+            )
         # A text's loss starts from lm-eval's own first token; one of the tokenizer's would be read
         # as part of the text.
         model.add_bos_token = False if task.reads_text else None
         model.progress.begin(f"{task.name} of {subject}", task.items, task.requests)
         found = score(model, task)
-        return TaskScores(
-            task=task.name,
-            digest=task.digest,
-            kind=task.kind,
-            metric=found.metric,
-            unit=found.unit,
-            higher_is_better=found.unit == "points",
-            shots=task.shots,
-            total_items=task.total,
-            keys=found.keys,
-            scores=found.scores,
-            weights=found.weights,
-            harness=harness(),
-            seconds=time.perf_counter() - started,
-        )
-
-
-def _require_room(model: Any, task: SuiteTask) -> None:
-    if task.max_new_tokens >= model.max_length:
-        raise UsageError(
-            f"{task.name} asks for {task.max_new_tokens} new tokens",
-            why=f"The model reads {model.max_length} at most, question and output together.",
-            fix="Lower max_gen_toks in its generation_kwargs.",
-        )
+        return found.model_copy(update={"seconds": time.perf_counter() - started})
 
 
 def _say(**fields: Any) -> None:

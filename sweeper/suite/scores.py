@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
+from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import ModelFacts
 from sweeper.plans import Precision
 from sweeper.runfolder import RunFolder
@@ -123,10 +124,9 @@ def base_file(folder: Path, key: str) -> Path:
 
 def model_key(facts: ModelFacts, folder: Path, dtype: str) -> str:
     """One base model in one dtype: its revision, or size and age of its files if it has none."""
-    weights = sorted(folder.glob("*.safetensors"))
-    files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
-    state = facts.revision or files
-    return _digest([facts.id, state, dtype])[:16]
+    content = [facts.id, facts.revision or weights_state(folder), dtype]
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def harness() -> str:
@@ -135,8 +135,3 @@ def harness() -> str:
         return f"lm-eval {version(HARNESS)}"
     except PackageNotFoundError:
         return ""
-
-
-def _digest(content: object) -> str:
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -33,7 +33,7 @@ from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.facts.record import SuiteTaskFacts
 from sweeper.facts.suite import GUIDE, MAX_GEN_TOKS, members, name_of
 from sweeper.suite import code_metric
-from sweeper.suite.scores import Unit, harness
+from sweeper.suite.scores import TaskScores, Unit, harness
 from sweeper.yamlfile import read
 
 # One figure an item: the first of these that a task has, else its first one from 0 to 1.
@@ -46,7 +46,10 @@ Task = Any
 Config = dict[str, Any]
 Doc = Mapping[str, Any]
 MOST_SECONDS = 60
+"""Of processor time, for one filter over all items or one item's metrics: lm-eval's own filters
+take 0.1 s for 1,000 outputs (measured)."""
 MOST_LOADING_SECONDS = 600
+"""To load a task, its data included."""
 _MOST_CHARACTERS = 300  # of patterns in a message
 
 
@@ -179,16 +182,6 @@ def _files(path: Path) -> dict[Path, Config]:
             continue
         if "task" in content or "group" in content:
             found[file] = content
-        elif isinstance(content.get("tasks"), dict):
-            problems.append(
-                Problem(
-                    "this suite is in a format that sweeper no longer reads",
-                    why="Suites are now made of lm-eval's own task files, one YAML for each task.",
-                    fix="Write a file with 'task: NAME', 'dataset_path: json' and so on for each "
-                    f"of {', '.join(map(str, content['tasks']))}. {GUIDE}",
-                    where=str(file),
-                )
-            )
     if problems:
         raise SpecError(problems)
     if not found:
@@ -444,24 +437,10 @@ def _wrong_answer(task: Task, doc: Doc) -> str:
     return f"The answer {target!r} is neither one of the choices nor the index of one from 0."
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores of single items, in one order for every model.
-
-    Args:
-        keys: Which item a score belongs to.
-        weights: The tokens of each text; empty where every item counts alike.
-    """
-
-    metric: str
-    unit: Unit
-    keys: tuple[str, ...]
-    scores: tuple[float, ...]
-    weights: tuple[float, ...] = ()
-
-
-def score(model: HFLM, task: SuiteTask) -> Scored:
+def score(model: HFLM, task: SuiteTask) -> TaskScores:
     """Score a model on a task, or on all items of a group together.
+
+    The order of the items is the same for every model.
 
     Raises:
         UsageError: The task has no figure of single items that is better when higher.
@@ -483,13 +462,29 @@ def score(model: HFLM, task: SuiteTask) -> Scored:
         # Some tasks read the same output in several ways: the first is the strict one.
         first = found["samples"][name][0]["filter"]
         samples += [sample for sample in found["samples"][name] if sample["filter"] == first]
-    keys = tuple(_key(sample["doc"]) for sample in samples)
+    unit: Unit = "points"
+    weights: tuple[float, ...] = ()
     if task.reads_text:
         tokens = [len(model.tok_encode(sample["arguments"][0][0])) for sample in samples]
-        losses = [-s["resps"][0][0] / count for s, count in zip(samples, tokens, strict=True)]
-        return Scored("loss", "nats/token", keys, tuple(losses), tuple(map(float, tokens)))
-    metric = _metric(task, samples)
-    return Scored(metric, "points", keys, tuple(float(sample[metric]) for sample in samples))
+        scores = [-s["resps"][0][0] / count for s, count in zip(samples, tokens, strict=True)]
+        metric, unit, weights = "loss", "nats/token", tuple(map(float, tokens))
+    else:
+        metric = _metric(task, samples)
+        scores = [float(sample[metric]) for sample in samples]
+    return TaskScores(
+        task=task.name,
+        digest=task.digest,
+        kind=task.kind,
+        metric=metric,
+        unit=unit,
+        higher_is_better=unit == "points",
+        shots=task.shots,
+        total_items=task.total,
+        keys=tuple(_key(sample["doc"]) for sample in samples),
+        scores=tuple(scores),
+        weights=weights,
+        harness=harness(),
+    )
 
 
 def _metric(task: SuiteTask, samples: Sequence[Mapping[str, Any]]) -> str:
@@ -510,12 +505,6 @@ def _is_share(value: Any) -> bool:
         return 0 <= float(value) <= 1
     except (TypeError, ValueError):
         return False
-
-
-"""Of processor time, for one filter over all items or one item's metrics: lm-eval's own filters
-take 0.1 s for 1,000 outputs (measured)."""
-
-"""To load a task, its data included."""
 
 
 class _TooLong(BaseException):

@@ -118,3 +118,9 @@ class Classifier(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             logits: Tensor = self.head(features)
         return logits
+
+
+def head_names(model: nn.Module) -> set[str]:
+    """Weights of the new head, by their names in the assembled model; empty without one."""
+    names = (name for name, _ in model.named_parameters())
+    return {name for name in names if isinstance(model, Classifier) and name.startswith("head.")}

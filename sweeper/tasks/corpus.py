@@ -64,21 +64,28 @@ def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:
         A piece's first token is no label: nothing of its document stands before it.
     """
     pieces = [list(piece) for document in documents for piece in pieces_of(document, length)]
-    blocks: list[list[list[int]]] = []
+    blocks = shared_blocks(list(map(len, pieces)), length)
+    return [packed([pieces[place] for place in block]) for block in blocks]
+
+
+def shared_blocks(lengths: Sequence[int], length: int) -> list[list[int]]:
+    """Places of pieces that share a block, none of them longer than ``length``."""
+    blocks: list[list[int]] = []
     room: list[tuple[int, int]] = []
-    for piece in sorted(pieces, key=lambda piece: (-len(piece), piece)):
-        place = bisect_left(room, (len(piece), -1))
-        if place == len(room):
+    for place, size in sorted(enumerate(lengths), key=lambda piece: (-piece[1], piece[0])):
+        fullest = bisect_left(room, (size, -1))
+        if fullest == len(room):
             blocks.append([])
             left, block = length, len(blocks) - 1
         else:
-            left, block = room.pop(place)
-        blocks[block].append(piece)
-        insort(room, (left - len(piece), block))
-    return [_feature(block) for block in blocks]
+            left, block = room.pop(fullest)
+        blocks[block].append(place)
+        insort(room, (left - size, block))
+    return blocks
 
 
-def _feature(pieces: Sequence[Sequence[int]]) -> Feature:
+def packed(pieces: Sequence[Sequence[int]]) -> Feature:
+    """A block of pieces, with positions that begin anew in each."""
     return {
         "input_ids": [token for piece in pieces for token in piece],
         "position_ids": [place for piece in pieces for place in range(len(piece))],

@@ -6,10 +6,12 @@ The first stage is a parameter of a trial and lives in
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from sweeper.data.examples import Example
 from sweeper.tasks.base import Baseline, BaselineContext, Feature
+from sweeper.tasks.corpus import packed, shared_blocks
 from sweeper.tasks.fewshot import ZeroShot
 from sweeper.tasks.instruction import Instruction
 from sweeper.tasks.sequences.tokens import Encoded, document, pieces_of
@@ -30,26 +32,40 @@ class Domain(Instruction):
         return any(_is_plain(example) for example in self.dataset.splits["train"][:1])
 
     def divided(self, examples: Sequence[Example]) -> list[list[Feature]]:
-        return [
-            self._pieces(example) if _is_plain(example) else self.encode([example])
-            for example in examples
-        ]
+        """Long texts in several items, and short ones and what is left of long ones in shared ones.
 
-    def _pieces(self, example: Example) -> list[Feature]:
-        """The first token of a piece is read and not learnt: nothing stands before it."""
-        pieces = pieces_of(self.encode_one(example).ids, self.sequence_length)
-        found: list[Feature] = [
-            {"input_ids": list(ids), "labels": [-100, *ids[1:]], "answer_bytes": 0}
-            for ids in pieces
-        ]
-        if len(found) > 1:
-            found[0]["fates"] = ("divided",)
+        An item belongs to its first text. Texts of different origin share none, so that what was
+        seen of each can be counted. The end-of-text token lies between texts; unlike the blocks of
+        a first stage, an item is one text for a model, since not every strategy (prefixes, for
+        example) can read texts apart.
+        """
+        found: list[list[Feature]] = [[] for _ in examples]
+        rests: dict[str, list[tuple[int, Sequence[int]]]] = defaultdict(list)
+        for place, example in enumerate(examples):
+            if not _is_plain(example):
+                found[place] = self.encode([example])
+                continue
+            pieces = pieces_of(self.encode_one(example).ids, self.sequence_length)
+            found[place] = [_item([one]) for one in pieces if len(one) == self.sequence_length]
+            shorter = (one for one in pieces if len(one) < self.sequence_length)
+            rests[example.origin] += [(place, one) for one in shorter]
+            if len(pieces) > 1:
+                found[place][0]["fates"] = ("divided",)
+        for rest in rests.values():
+            for block in shared_blocks([len(ids) for _, ids in rest], self.sequence_length):
+                found[rest[block[0]][0]].append(_item([rest[one][1] for one in block]))
         return found
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         if any(example.messages for example in self.dataset.splits["train"]):
             return super().baselines(context)
         return (ZeroShot(self, context),)
+
+
+def _item(pieces: Sequence[Sequence[int]]) -> Feature:
+    """The first token of a piece is read and not learnt: nothing of its text stands before it."""
+    block = packed(pieces)
+    return {"input_ids": block["input_ids"], "labels": block["labels"], "answer_bytes": 0}
 
 
 def _is_plain(example: Example) -> bool:

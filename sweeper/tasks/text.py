@@ -20,6 +20,7 @@ from sweeper.errors import DataError, Problem
 from sweeper.metrics.base import computed
 from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task, padded
 from sweeper.tasks.sequences.answer_logits import answer_losses, answer_rows, by_row, divergence
+from sweeper.tasks.sequences.joined import INPUTS
 from sweeper.tasks.sequences.prefix_cache import CachedPrefix
 from sweeper.tasks.sequences.tokens import Encoded, shorten
 from sweeper.trials import Fate
@@ -145,4 +146,4 @@ class TextTask(Task):
 
 
 def _inputs(batch: Batch) -> Batch:
-    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+    return {name: batch[name] for name in INPUTS if name in batch}

@@ -2,8 +2,8 @@
 
 ``python -m sweeper.training.rank FOLDER PARENT``, PARENT being the process that it ends with.
 
-Knows its place from the environment that torch's launcher gives it. The first rank speaks for
-all: it reports, reads decisions and saves weights.
+The environment that torch's launcher sets says which process it is. The first one reports, reads
+decisions and saves weights.
 """
 
 from __future__ import annotations

@@ -76,8 +76,14 @@ class Model:
             max_new_tokens: An output that has not ended by then is cut.
 
         Raises:
-            UsageError: A text is empty, or one alone does not fit into memory.
+            UsageError: A text is empty or no text, or one alone does not fit into memory.
         """
+        odd = [texts] if isinstance(texts, str) else [t for t in texts if not isinstance(t, str)]
+        if odd:
+            fix = "Give a list of texts: predict([text])."
+            raise UsageError(f"predict takes a list of texts, got {odd[0]!r:.60}", fix=fix)
+        if not texts:
+            return []
         empty = [number for number, text in enumerate(texts, start=1) if not text.strip()]
         if empty:
             raise UsageError(f"text {empty[0]} is empty", fix="Leave it out.")
@@ -209,6 +215,9 @@ def load(path: str | Path, device: str | None = None) -> Model:
         UsageError: The folder is damaged, or its base model is gone or another one.
     """
     folder = Path(path).expanduser()
+    if (folder / "plan.json").is_file():
+        fix = f"Load its recommended trial: sweeper.load_run({str(path)!r}).winner()"
+        raise UsageError(f"{path} is a run, and holds several models", fix=fix)
     if not (folder / "sweeper.json").is_file() and (folder / "weights").is_dir():
         folder = folder / "weights"
     return Model(reload(folder, torch.device(device) if device else None))

@@ -17,7 +17,7 @@ from rich.markup import escape
 from sweeper import units
 from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, ShownExample
 from sweeper.findings import words
-from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS
+from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.planning.costs.setups import FSDP
@@ -353,7 +353,13 @@ def setup_line(candidate: Candidate) -> str:
         parts.append(f"batch {micro * steps * gpus} = {micro} x {steps}{devices}")
         parts.append("checkpointing" if candidate.gradient_checkpointing else "no checkpointing")
         parts.append(candidate.optimizer)
-    return ", ".join([*parts, f"{candidate.sequence_length:,} tokens", candidate.attention])
+    joined = candidate.parameters.get(PADDING_FREE)
+    kernel = (
+        f"{candidate.attention} without padding"
+        if joined and joined.default
+        else candidate.attention
+    )
+    return ", ".join([*parts, f"{candidate.sequence_length:,} tokens", kernel])
 
 
 def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
@@ -532,8 +538,8 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     texts += [note for note in budget.notes if "budget" in note.lower()]
     # What sharding is and is not stands beside the GPUs.
     more = [
-        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained again, "
-        f"with {seeds} each.",
+        f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "
+        f"best one first) are trained again, with {seeds} each.",
         *(note for note in budget.notes if note not in texts and FSDP not in note),
     ]
     more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")

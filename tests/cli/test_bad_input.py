@@ -79,6 +79,8 @@ def test_bad_data_is_explained_with_its_place(sweeper, here, command, name, cont
         (("--examples", "10", "--gpu-memory", "1e400"), "--gpu-memory"),
         (("--examples", "10", "--gpus", "two"), "'--gpus': 'two' was given"),
         (("--examples", "10", "--trials", "0"), "--trials"),
+        (("--examples", "10", "--seed", "-1"), "--seed"),
+        (("--examples", "10", "--budget", "0h"), "--budget"),
         (("--examples", "10", "--task", "classify"), "classification"),
         (("--examples", "10", "--strategies", "lroa"), "'lora'"),
         (("--examples", "10", "--gpu", "RTX 4009"), "4090"),
@@ -145,6 +147,14 @@ def test_a_spec_with_five_mistakes_reports_all_five(sweeper, here):
     for line in (1, 4, 6, 8, 10):
         assert f"sweep.yaml:{line} " in ran.err
     assert [path.name for path in here.iterdir()] == ["sweep.yaml"]
+
+
+def test_a_test_score_that_no_run_can_reach_is_refused_before_training(sweeper, rows, here):
+    ran = sweeper("run", "--task", "classification", "--model", "packaged:minilm", "--data",
+                  "rows.jsonl", "--fail-under", "80")  # fmt: skip
+    assert ran.code == 2
+    assert "Write 0.8 for 80%." in ran.err
+    assert not (here / "runs").exists()
 
 
 @pytest.mark.parametrize("command", ["report", "show"])

@@ -25,3 +25,12 @@ def test_a_sweep_is_refused_where_programs_cannot_be_cut_off(monkeypatch, tmp_pa
     (problem,) = raised.value.problems
     assert problem == replace(REFUSED, where="--run-generated-code")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_takes_the_permission_that_it_asks_for(sweeper):
+    asked = ["--task", "code", "--examples", "200", "--model", "7B", "--objective", "pass_at_1"]
+    refused = sweeper("plan", *asked)
+    assert "Allow it with --run-generated-code" in refused.err
+    allowed = sweeper("plan", *asked, "--run-generated-code")
+    assert allowed.code == 0, allowed.err
+    assert "pass@1" in allowed.out

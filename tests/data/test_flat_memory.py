@@ -32,9 +32,10 @@ def loaded(path):
 
 
 @pytest.mark.parametrize("work", [checked, loaded])
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".json"])
 def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work, suffix):
     monkeypatch.setattr(large, "LARGE_BYTES", 0)
+    monkeypatch.setattr(large, "CHUNK_BYTES", 4096)
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
     monkeypatch.setattr(checking, "READ_ROWS", 30)
     monkeypatch.setattr(detect, "SAMPLE_ROWS", 50)
@@ -44,7 +45,9 @@ def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work
     for rows in (150, 150, 600):  # the first fills caches
         path = tmp_path / f"{rows}{suffix}"
         text = "".join(f"{_line(suffix, _row(n))}\n" for n in range(rows))
-        path.write_text(text if suffix == ".jsonl" else f"prompt,completion\n{text}")
+        if suffix == ".json":  # a list in one line
+            text = f"[{text.strip().replace(chr(10), ',')}]"
+        path.write_text(f"prompt,completion\n{text}" if suffix == ".csv" else text)
         tracemalloc.start()
         work(path)
         peaks[rows] = tracemalloc.get_traced_memory()[1]
@@ -53,7 +56,7 @@ def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work
 
 
 def _line(suffix, row):
-    return json.dumps(row) if suffix == ".jsonl" else ",".join(f'"{one}"' for one in row.values())
+    return json.dumps(row) if suffix != ".csv" else ",".join(f'"{one}"' for one in row.values())
 
 
 def _row(number):

@@ -142,7 +142,7 @@ class FakePool:
             worker.said = next(worker.part) if worker.said is None else worker.part.send(answer)
             if isinstance(worker.said, JobEnded):
                 worker.part = None
-                if not worker.said.done:
+                if not worker.said.done and worker.said.end != "refused":
                     worker.ended = Dies(0 if worker.said.end == "interrupted" else 70)
             return worker.said
         raise AssertionError("a part did not end with JobEnded or Dies")

@@ -120,6 +120,20 @@ def test_what_ended_the_third_attempt_is_what_the_trial_failed_of(
     assert found.kind == failure
 
 
+def test_what_the_users_code_refuses_is_tried_once_a_call_and_its_worker_goes_on(
+    sweep: Sweep,
+) -> None:
+    sweep.pool.parts = {"baselines": ends_without_result("refused", "mine.py:3 in f1")}
+    assert sweep.go(2).kind == "complete"
+    assert sweep.made("jobs/baselines") == [1]
+    assert sweep.said("worker-started") == [""]
+    assert "baselines failed: mine.py:3 in f1" in Status.read(sweep.run.status).message
+    sweep.pool.parts = {}
+    sweep.go(3)
+    assert sweep.made("jobs/baselines") == [1, 2]
+    assert (sweep.run.baselines / "tfidf.json").is_file()
+
+
 def test_a_hang_that_the_worker_wrote_down_before_it_ended_is_what_counts(sweep: Sweep) -> None:
     sweep.pool.parts = {"trial-1/1": hangs}
     sweep.go(2)

@@ -106,7 +106,7 @@ def test_after_five_trials_a_status_says_what_more_may_bring(progress: RunProgre
         whole = SimpleNamespace(rungs=budget.rungs, epochs=budget.epochs)
         config: Any = SimpleNamespace(
             number=number, strategy=first.strategy, model=first.model, budget=whole,
-            origin="search", parameters={}, forgetting_limit=None,
+            origin="search", parameters={},
         )  # fmt: skip
         progress.state.configs[number] = config
         asked: Any = SimpleNamespace(key=first.strategy, origin="search")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -123,3 +124,24 @@ def test_defaults_which_are_never_pruned_say_little_of_trials_that_may_be() -> N
     assert (found.trial, found.trials) == (pytest.approx(3.0), 2)
     early = seen(("+lora", ended(12)), ("+full", ended(24)), pruned)
     assert (early.trial, early.trials) == (pytest.approx(13.0), 3)
+
+
+def test_finalists_may_yet_be_trials_that_end_earlier() -> None:
+    # Two long defaults are the best so far; each trial that has been searched took 3 s.
+    short = ("lora/4", ended(3))
+    uneven = seen(("+lora", ended(12)), ("+full", ended(24)), short, short)
+
+    def ends(pace: Any, left: int) -> tuple[float, float]:
+        eta = remaining(
+            PLAN, pace, phase="search", trials_left=left, jobs_left=0, workers=1, again=18
+        )
+        assert eta is not None
+        return eta.low, eta.high
+
+    def wider(left: int) -> tuple[float, float]:
+        even = replace(uneven, apart=0.0)
+        (low, high), (least, most) = ends(even, left), ends(uneven, left)
+        return low - least, most - high
+
+    assert min(wider(left=6)) > min(wider(left=1)) > 0
+    assert wider(left=6)[0] > 6 * 18 / 4

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.errors import RunError
 from sweeper.execution.job import Job
-from sweeper.execution.owner import next_attempt
+from sweeper.execution.next_attempt import next_attempt
 from sweeper.execution.restore import restore
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.fitted_batches import FittedBatches

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.findings.evidence.importance import importances
+from sweeper.findings.evidence.parameters import importances
 from sweeper.findings.evidence.rules import rules_told
 from sweeper.plans import Plan, expected_share
 from sweeper.trials import BaselineResult

@@ -8,21 +8,14 @@ import pytest
 from sweeper.declared.files import known_strategies
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelFacts
-from sweeper.memory.estimate import (
-    Setup,
-    estimate,
-    phases,
-    tensors_gib,
-    trainable_parameters,
-    trial_gib,
-    worst_phase,
-)
-from sweeper.memory.setup import OPTIMIZERS
+from sweeper.memory.estimate import estimate, phases, tensors_gib, trial_gib, worst_phase
+from sweeper.memory.setup import OPTIMIZERS, Setup
 from sweeper.memory.states import (
     base_weights,
     knows_optimizer,
     optimizer_cost,
     optimizer_states,
+    trainable_parameters,
 )
 from sweeper.spec import ModelSpec
 
@@ -286,3 +279,23 @@ def test_the_interval_covers_measurements_on_a_cpu(
     found = estimate(MINILM, setup, 16)
     process = found.parts["process"]
     assert found.low_gib - process < measured < found.high_gib - process
+
+
+def test_the_loss_of_a_frozen_output_layer_needs_the_logits_of_some_tokens_alone() -> None:
+    def parts(facts: ModelFacts, loss: Any, **changes: Any) -> tuple[float, float]:
+        batch = {"micro_batch": 16, "sequence_length": 2048, "evaluation_batch": 16}
+        setup = Setup(strategy="lora", loss=loss, **(batch | changes))
+        found = {one.name: one.parts for one in phases(facts, setup)}
+        return found["loss"]["logits and loss"], found["evaluation"]["evaluation logits"]
+
+    logits = 256 * LLAMA3.vocabulary_size
+    states = 16 * 2048 * LLAMA3.hidden_size
+    training, evaluation = parts(LLAMA3, "by-rows")
+    assert logits * 16 < training < logits * 16 + states * 14
+    assert evaluation == logits * 10
+    assert training < 0.15 * parts(LLAMA3, "full")[0]
+    # A divergence needs the logits of all tokens; some families scale theirs.
+    kl = {"near_base": True}
+    assert parts(LLAMA3, "by-rows", **kl)[0] == parts(LLAMA3, "full", **kl)[0]
+    scaled = LLAMA3.model_copy(update={"model_type": "cohere"})
+    assert parts(scaled, "by-rows") == parts(scaled, "full")

@@ -56,7 +56,7 @@ def score(predictions, references, rows):
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        ("def score(p, r, rows):\n    return 1 / 0", r"ZeroDivisionError: .*mine\.py:2\)"),
+        ("def score(p, r, rows):\n    return 1 / 0", r"ZeroDivisionError: .*mine\.py:2 in score\)"),
         ("def score(p, r, rows):\n    return float('nan')", r"returned nan .*mine\.py:1\)"),
         ("def score(p, r, rows):\n    return 'high'", r"returned 'high', which is no number"),
         ("def score(p, r, rows):\n    return [1.0]", r"1 numbers for 6 items"),
@@ -64,7 +64,7 @@ def score(predictions, references, rows):
         ("def score(p, r, rows:\n    return 1.0", r"SyntaxError: .*mine\.py:1\)"),
         (
             "import sys\ndef score(p, r, rows):\n    sys.exit('no')",
-            r"SystemExit: no .*mine\.py:3\)",
+            r"SystemExit: no .*mine\.py:3 in score\)",
         ),
         ("import nothing_like_this", r"ModuleNotFoundError: .*mine\.py:1\)"),
     ],

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from sweeper.errors import NothingFits, SpecError
+from sweeper.execution.next_attempt import configure
 from sweeper.parameter_forms import spelled_out
 from sweeper.planning.declared_parameters import unsettled
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Parameter, Plan, Reason
 from sweeper.search import optuna_space
-from sweeper.search.configure import configure
 from sweeper.search.loss_model.axis import axis_of
 from sweeper.spec import Places, Spec
 from sweeper.specfile import resolve, to_yaml

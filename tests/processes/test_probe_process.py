@@ -16,12 +16,11 @@ from sweeper.errors import UsageError
 from sweeper.facts.gather import gather
 from sweeper.facts.machine.detect import Processor
 from sweeper.facts.models.model import model_facts
-from sweeper.memory.estimate import Setup
+from sweeper.memory.setup import Setup
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.processes import plan_where
-from sweeper.processes.probe_process import line, probe
-from sweeper.processes.probed_plan import with_probes
+from sweeper.processes.probe_process import line, probe, with_probes
 from sweeper.spec import DataSpec, HardwareSpec, ModelSpec, Spec
 from sweeper.steps import run as run_steps
 

@@ -15,7 +15,7 @@ from sweeper import resources
 from sweeper.declared.files import known_strategies
 from sweeper.declared.traits import COLORS, Shape
 from sweeper.findings.record import CurvePoint
-from sweeper.reporting.charts import curves, draw, parameters, scales, strategies, svg
+from sweeper.reporting.charts import curves, draw, parameters, scales, search, strategies, svg
 from sweeper.reporting.charts.scales import dodge, fit, focus
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
@@ -156,6 +156,14 @@ def test_a_loss_far_above_the_rest_is_an_arrow_at_the_edge_and_in_the_caption(ch
 def layers(spec):
     """The single charts of a spec."""
     return [one for layer in spec["layer"] for one in layers(layer)] if "layer" in spec else [spec]
+
+
+def test_baselines_whose_lines_nearly_meet_share_a_label():
+    losses = {"TF-IDF": 0.611, "frozen probe": 0.612, "majority class": 0.692}
+    rules = [{"y": loss, "label": title} for title, loss in losses.items()]
+    labels = search.line_labels(rules, fit([0.25, 0.70]))
+    assert [label["label"] for label in labels] == ["majority class", "frozen probe, TF-IDF"]
+    assert [label["y"] for label in labels] == [0.692, 0.612]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sweeper.findings.human_record import Ratings
+from sweeper.findings.record import Ratings
 from sweeper.reporting.html import render_human
 from sweeper.steps.human import keep_ratings, write_page
 

@@ -169,7 +169,7 @@ def bowl_anyhow(strategy, parameters):
     return (yield from bowl(strategy, parameters or {"learning_rate": 1e-3}))
 
 
-def test_base_models_compete_and_each_is_pruned_by_its_own_trials_alone() -> None:
+def test_base_models_compete_and_the_worse_one_is_pruned_by_the_best_of_all() -> None:
     pairs = [
         StrategySpace("lora", {"learning_rate": RATE}, model=model) for model in ("small", "large")
     ]
@@ -184,7 +184,8 @@ def test_base_models_compete_and_each_is_pruned_by_its_own_trials_alone() -> Non
     states = {key: [] for key in ("lora@small", "lora@large")}
     for one in searched.trials:
         states[one.strategy].append(one.state)
-    assert states["lora@small"][:2] == ["COMPLETE"] * 2
+    assert states["lora@small"][:2] == ["COMPLETE", "PRUNED"]
+    assert states["lora@large"][:2] == ["COMPLETE"] * 2
     assert len(states["lora@large"]) > len(states["lora@small"])
     assert searched.best is not None
     assert searched.best.strategy == "lora@large"

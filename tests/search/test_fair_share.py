@@ -3,7 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sweeper.search import fair_share
-from sweeper.search.fair_share import FLOOR_SHARE, JUDGED_FROM
 from sweeper.search.loss_model.observations import Observation
 
 SCORES = {"a": 1.0, "b": 2.0}
@@ -35,22 +34,6 @@ def in_turn(keys: list[str], seen: list[Observation], scores: dict[str, float]) 
 def test_what_was_never_tried_comes_first_as_the_rules_rank_it() -> None:
     assert in_turn(["a", "b"], [], SCORES) == "b"
     assert in_turn(["a", "b"], trials("b", 0.3), SCORES) == "a"
-
-
-def test_a_candidate_under_the_least_share_has_its_turn_and_else_promises_decide() -> None:
-    judged = trials("a", *[0.3] * JUDGED_FROM)
-    few = judged + trials("b", *[0.2] * 27)
-    assert JUDGED_FROM / len(few) < FLOOR_SHARE / 2
-    assert in_turn(["a", "b"], few, SCORES) == "a"
-    assert in_turn(["a", "b"], judged + trials("b", *[0.2] * 9), SCORES) is None
-
-
-def test_shares_are_of_seconds_where_they_are_known() -> None:
-    judged = trials("a", *[0.3] * JUDGED_FROM, seconds=1.0)
-    seen = judged + trials("b", *[0.2] * 9, seconds=10.0)
-    assert in_turn(["a", "b"], seen, SCORES) == "a"
-    untimed = judged + trials("b", *[0.2] * 9)
-    assert in_turn(["a", "b"], untimed, SCORES) is None
 
 
 def test_a_candidate_that_only_failed_is_left_out_unless_nothing_else_is_there() -> None:

@@ -4,10 +4,12 @@ import math
 from dataclasses import replace
 
 import pytest
+from curve_backend import make_plan
 from spaces import SPACE
 
 from sweeper.search.search import Asked, End, Restored, Rung, Search
 from sweeper.search.starts import default_start
+from sweeper.trials import TrialResult
 
 LORA, FULL = (default_start(one.strategy, one) for one in SPACE.candidates)
 
@@ -81,3 +83,14 @@ def test_other_samplers_are_made_anew_for_each_trial_so_that_a_resume_changes_no
     search = Search(replace(SPACE), [LORA], sampler=name, pruner="optuna:NopPruner")
     search.restore(whole[:3])
     assert run(search, 3) == whole[3:]
+
+
+@pytest.mark.parametrize(("limit", "excess"), [(None, None), (2.0, 0.03), (9.0, -0.04)])
+def test_a_trial_is_held_to_the_plans_limit(limit: float | None, excess: float | None) -> None:
+    plan = make_plan()
+    aim = plan.facts.aim.model_copy(update={"max_forgetting_points": limit})
+    plan = plan.model_copy(update={"facts": plan.facts.model_copy(update={"aim": aim})})
+    result = TrialResult(
+        number=0, attempt=1, seed=0, state="COMPLETE", general_loss=1.05, general_loss_base=1.0
+    )
+    assert End.of(result, (), plan).excess == (excess and pytest.approx(excess))

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from curve_backend import LORA, candidate, make_plan
 
+from sweeper.execution.next_attempt import configure
 from sweeper.plans import Hint, Parameter, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
-from sweeper.search.configure import configure
 from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
 from sweeper.search.loss_model.observations import Observation
 from sweeper.search.sampler import SweeperSampler

@@ -107,3 +107,16 @@ def test_a_run_is_resumed_with_its_curation_and_another_one_needs_new(
     with pytest.raises(RunError, match="the data set: its rows, curation") as caught:
         run_steps._frozen(changed)
     assert "Give --new" in str(caught.value)
+
+
+def test_a_runs_own_file_leads_to_its_folder_wherever_that_is(tmp_path: Path) -> None:
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    spec = Spec(task="code", name="mine", models=(ModelSpec(id="7B"),))
+    file = folder / "sweep.yaml"
+    file.write_text(to_yaml(spec), encoding="utf-8")
+    assert run_steps._folder(spec, file).path == Path("runs/mine")  # nothing was planned there
+    (folder / "plan.json").write_text("{}")
+    assert run_steps._folder(spec, file).path == folder
+    other = spec.model_copy(update={"name": "other"})
+    assert run_steps._folder(other, file).path == Path("runs/other")

@@ -16,7 +16,7 @@ from sweeper.declared.traits import traits_of
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import frozen_parameters, trainable_parameters
-from sweeper.planning.fitting.fit import setup_fields
+from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Parameter
@@ -74,7 +74,7 @@ def declared(name: str) -> dict[str, Parameter]:
 def planned(name: str, model: ModelFacts, parameters: dict[str, Parameter]) -> Setup:
     """The set-up as the planner makes it."""
     traits = traits_of(name)
-    fields = setup_fields(traits, parameters, model, heaviest=False)
+    fields = setup_fields(traits, {key: one.default for key, one in parameters.items()})
     return Setup(strategy=name, quantization=traits.quantization, **fields)  # type: ignore[arg-type]
 
 

@@ -16,7 +16,6 @@ from sweeper.facts.suite import suite_facts  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402
 from sweeper.strategies.base import Setting  # noqa: E402
 from sweeper.strategies.discovery import strategy as strategy_named  # noqa: E402
-from sweeper.suite import evaluate as evaluating  # noqa: E402
 from sweeper.suite.code_metric import PERMISSION  # noqa: E402
 from sweeper.suite.evaluate import _Evaluation  # noqa: E402
 from sweeper.suite.scores import (  # noqa: E402
@@ -258,7 +257,7 @@ def test_code_is_judged_by_its_tests_in_the_sandbox(request_for, tmp_path, suite
 
 def test_progress_is_counted_in_items(request_for, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))  # nothing is scored there yet
-    monkeypatch.setattr(evaluating, "_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("sweeper.underway._EVERY_SECONDS", 0.0)
     _Evaluation(request_for(), tmp_path).run()
     told = [line for line in capfd.readouterr().out.splitlines() if line.startswith("PROGRESS")]
     assert "PROGRESS letters of base 4 9" in told

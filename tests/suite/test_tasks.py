@@ -144,13 +144,6 @@ def test_a_group_as_suite_lists_its_tasks_with_their_options(write, load):
     assert (single.name, single.items, single.shots) == ("c", 9, 2)
 
 
-def test_the_former_format_is_named_with_what_to_write(write, refused):
-    text = refused(write(tasks={"mmlu": {"file": "mmlu.jsonl", "kind": "multiple-choice"}}))
-    assert "no longer reads" in text
-    assert "task file" in text
-    assert "docs/forgetting.md" in text
-
-
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -60,13 +60,38 @@ def test_all_of_a_long_text_is_trained_on_in_pieces(make_task: MakeTask) -> None
 
     items = TokenizedSplit(task, [*TEXT, *LONG], divided=task.divides)
 
-    assert items.lengths == [len(task.encode_one(TEXT[0]).ids), *[24] * (len(whole) // 24)] + (
-        [len(whole) % 24] if len(whole) % 24 else []
-    )
-    assert [token for item in items.features[1:] for token in item["input_ids"]] == whole
-    assert [example.line for example in items.examples] == [1, *[7] * (len(items) - 1)]
+    divided = [item["input_ids"] for item in items.features if len(item["input_ids"]) == 24]
+    rest = [len(task.encode_one(TEXT[0]).ids), *([len(whole) % 24] if len(whole) % 24 else [])]
+    assert [token for ids in divided for token in ids] == whole[: 24 * (len(whole) // 24)]
+    assert sum(items.lengths) - 24 * len(divided) == sum(rest)
+    assert {example.line for example in items.examples} == {7}
     (note,) = task.notes(items.fates, "train")
     assert (note.kind, note.count, note.of) == ("divided", 1, len(items))
+
+
+def test_short_texts_of_one_origin_share_an_item(make_task: MakeTask) -> None:
+    texts = [
+        Example(f"s{n}", n, text="The quick brown fox jumps. " * (1 + n % 3), source="ab"[n % 2])
+        for n in range(40)
+    ]
+    task = make_task(Domain, {"train": texts}, task="domain", cap=64)
+    whole = [task.encode_one(text).ids for text in texts]
+
+    items = TokenizedSplit(task, texts, divided=task.divides)
+
+    assert len(items) < 20
+    assert max(items.lengths) <= 64
+    seen = sorted(token for item in items.features for token in item["input_ids"])
+    assert seen == sorted(token for ids in whole for token in ids)
+    end = task.tokenizer.eos_token_id
+    for item, example in zip(items.features, items.examples, strict=True):
+        ids, labels = item["input_ids"], item["labels"]
+        starts = [0, *(place + 1 for place, token in enumerate(ids[:-1]) if token == end)]
+        assert [place for place, label in enumerate(labels) if label == -100] == starts
+        parts = [ids[a:b] for a, b in zip(starts, [*starts[1:], len(ids)], strict=True)]
+        own = [ids for ids, text in zip(whole, texts, strict=True) if text.source == example.source]
+        assert all(part in own for part in parts)
+    assert sum(item["labels"].count(-100) for item in items.features) == len(texts)
 
 
 def test_the_pieces_of_many_texts_come_from_a_file(

@@ -17,7 +17,9 @@ from sweeper.errors import ModelError  # noqa: E402
 from sweeper.facts.models.architecture import architecture  # noqa: E402
 from sweeper.facts.models.parameters import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
-from sweeper.memory.estimate import Setup, trainable_parameters, worst_phase  # noqa: E402
+from sweeper.memory.estimate import worst_phase  # noqa: E402
+from sweeper.memory.setup import Setup  # noqa: E402
+from sweeper.memory.states import trainable_parameters  # noqa: E402
 from sweeper.training.dryrun.__main__ import request  # noqa: E402
 from sweeper.training.dryrun.models import config_of  # noqa: E402
 from sweeper.training.dryrun.step import (  # noqa: E402

@@ -12,7 +12,7 @@ import torch
 from sweeper.backend import Interrupted
 from sweeper.data.examples import SPLITS, Dataset
 from sweeper.data.general import SelfSampling
-from sweeper.facts.own_text import FOLDER, own_text_folder
+from sweeper.facts.models.own_text import FOLDER, own_text_folder
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.general_text import GeneralSet
@@ -192,7 +192,7 @@ def test_the_base_writes_general_text_once_where_none_is_given(
 ) -> None:
     shared, sampling = make(general=False, limit=1.0), SelfSampling(texts=12, tokens=6, batch=4)
     first = GeneralSet(shared.context, sampling)
-    assert first.watched
+    assert first.watched({})
     assert first.text.replay
     assert first.text.held_back
     place = own_text_folder(shared.context.facts, shared.context.folder, sampling)

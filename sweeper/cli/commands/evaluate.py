@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sweeper.findings.forgetting_record import Forgetting
-    from sweeper.findings.record import Findings
+    from sweeper.findings.record import Findings, Forgetting
     from sweeper.runfolder import RunFolder
 
 
@@ -66,8 +65,8 @@ def evaluate(
     require("sweeper evaluate", RUNS)
     from sweeper.errors import UsageError
     from sweeper.findings.compute import compute
+    from sweeper.findings.verdict.forgetting import gate
     from sweeper.plans import Plan
-    from sweeper.processes import suite_process
     from sweeper.processes.report_maker import ReportMaker, lost_charts
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
@@ -93,7 +92,8 @@ def evaluate(
             fix="Name one with --suite; examples/suites/ has some to start from.",
         )
     tasks = steps.require_suite(path)
-    numbers = [] if base else list(trial or [recommended(compute(folder))])
+    alone = "Score its base model alone with --base."
+    numbers = [] if base else list(trial or [recommended(compute(folder), alone)])
     request = steps.request_for(folder, plan, spec, tasks, numbers)
     with folder.lock():
 
@@ -101,7 +101,7 @@ def evaluate(
             if not quiet:
                 err().print(line, markup=False, soft_wrap=True)
 
-        ended_by = suite_process.score(request, tell, work_progress(quiet=quiet))
+        ended_by = steps.score(request, tell, work_progress(quiet=quiet))
         with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
             findings = maker.finish()
     if maker.no_charts:
@@ -112,7 +112,7 @@ def evaluate(
         raise typer.Exit(128 + ended_by)
     _show(folder, findings, numbers, as_json=as_json)
     if max_forgetting is not None and numbers:
-        steps.gate(findings, numbers, max_forgetting)
+        gate(findings, numbers, max_forgetting)
 
 
 def _human(
@@ -164,7 +164,7 @@ _RATE = (
 def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json: bool) -> None:
     import json
 
-    from sweeper.findings.forgetting_record import Forgetting
+    from sweeper.findings.record import Forgetting
     from sweeper.suite.scores import ModelScores, evaluations
     from sweeper.views.console import out
 
@@ -204,7 +204,7 @@ def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
     from rich.table import Table
 
     from sweeper.findings import words
-    from sweeper.findings.verdict.forgetting_words import (
+    from sweeper.findings.verdict.forgetting import (
         amount,
         figure,
         lost,

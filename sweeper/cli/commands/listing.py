@@ -46,10 +46,13 @@ def list_runs(
 
 def _row(run: RunFolder) -> dict[str, str]:
     from sweeper.errors import UsageError
+    from sweeper.execution.state.status import Status
     from sweeper.findings.record import Findings
 
     row = {"name": run.path.name, "status": "planned", "trials": "0", "score": "", "verdict": ""}
     if not run.findings.is_file():
+        if known := Status.read_or_none(run.status):  # before its first report
+            row |= {"status": "running", "trials": f"{known.done}/{known.trials}"}
         return row
     try:
         findings = Findings.read(run.findings)
@@ -57,24 +60,36 @@ def _row(run: RunFolder) -> dict[str, str]:
         return row | {"status": "unreadable", "verdict": f"sweeper report {run.path.name}"}
     told = findings.run
     return row | {
-        "status": told.status,
+        "status": _status(findings),
         "trials": f"{told.ended}/{told.trials_asked}",
         "score": _score(findings),
         "verdict": findings.verdict.sentence,
     }
 
 
+def _status(findings: Findings) -> str:
+    """The run's status, with what failed of it."""
+    told = findings.run
+    if told.status != "complete":
+        return told.status
+    if not told.complete:
+        return "failed"
+    lacks = [f"{told.failed} failed"] if told.failed else []
+    lacks += [] if findings.baselines else ["no baselines"]
+    return ", ".join([told.status, *lacks])
+
+
 def _score(findings: Findings) -> str:
-    """The headline figure of what is recommended, with its interval: ``accuracy 91.1% (...)``."""
+    """The headline figure on the test split of what is recommended, with its interval."""
     from sweeper.findings import words
 
     told, metric = findings.verdict, findings.metric
-    if told.recommended_baseline:
-        score = told.baseline_score
-    else:
-        scored = (one.score for one in findings.tested if one.trial == told.recommended_trial)
-        score = next(scored, None) if told.recommended_trial is not None else None
-    return f"{metric.title} {words.score_with_interval(score, metric)}" if score else ""
+    wanted = told.recommended_baseline or f"trial-{told.recommended_trial}"
+    model = next((one for one in findings.tested if one.name == wanted), None)
+    if model is None:
+        return ""
+    whose = f" ({model.title})" if told.recommended_baseline else ""
+    return f"test {metric.title} {words.score_with_interval(model.score, metric)}{whose}"
 
 
 def _mark_abandoned(rows: list[dict[str, str]], runs: list[RunFolder]) -> None:

@@ -34,7 +34,7 @@ def memory(
         str | None, typer.Option(help="nf4, nf4-dq, int8, gptq or awq; qlora means nf4-dq.")
     ] = None,
     attention: Annotated[str, typer.Option(help="eager, sdpa or flash.")] = "sdpa",
-    loss: Annotated[str, typer.Option(help="full, kernel, chunked or fused.")] = "full",
+    loss: Annotated[str, typer.Option(help="full, kernel, chunked, fused or by-rows.")] = "full",
     classes: Annotated[int, typer.Option(help="Classes of a head; 0 for a model that writes.")] = 0,
     gpus: Annotated[int, typer.Option(help="Devices that train one model together.")] = 1,
     sharding: Annotated[str | None, typer.Option(help="ddp or fsdp; fsdp on several GPUs.")] = None,

@@ -44,14 +44,15 @@ def push(
     from sweeper.findings.compute import compute
     from sweeper.plans import Plan
     from sweeper.runfolder import RunFolder
-    from sweeper.steps.refit import as_trained, recommended_trial
+    from sweeper.steps.refit import as_trained
+    from sweeper.steps.winner import recommended
     from sweeper.views.console import out
 
     hub.check_repo(repo)
     if form not in WEIGHTS:
         raise UsageError(f"--as takes no {form!r}", fix=near_match(form, WEIGHTS), where="--as")
     folder = RunFolder.find(run)
-    number = recommended_trial(compute(folder), folder) if trial is None else trial
+    number = recommended(compute(folder)) if trial is None else trial
     config = as_trained(folder, number)
     facts = next(one for one in Plan.read(folder.plan).facts.models if one.id == config.model)
     draft = folder.path / "MODEL_CARD.md"

@@ -17,8 +17,13 @@ def report(
         bool, typer.Option("--no-texts", help="Show no rows of the data and no answers.")
     ] = False,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="File for the page that compares several runs.")
-    ] = Path("comparison.html"),
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="File for the page. By default comparison.html for several runs.",
+        ),
+    ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Rebuild report.html, report.md, report.json and the tables of a run.
@@ -28,23 +33,32 @@ def report(
     If charts cannot be drawn, the report is written without them, with a warning. The exit code
     is still 0.
     """
+    import shutil
     import webbrowser
 
+    from sweeper.errors import UsageError
     from sweeper.extras import REPORTS, require
     from sweeper.processes.report_maker import ReportMaker, lost_charts, shows_texts
     from sweeper.runfolder import RunFolder
     from sweeper.views.console import err, out
 
     require("sweeper report", REPORTS)
-    folder, *others = [RunFolder.find(run) for run in dict.fromkeys(runs)]
+    found = {folder.path.resolve(): folder for folder in map(RunFolder.find, runs)}
+    folder, *others = found.values()
+    if len(runs) > 1 and not others:
+        fix = "A comparison needs different runs. Name another one, or this one once."
+        raise UsageError(f"{folder.path.name} is given {len(runs)} times", fix=fix)
     if others:
-        path = _compare([folder, *others], output)
+        path = _compare([folder, *others], output or Path("comparison.html"))
         if open_it:
             webbrowser.open(path.resolve().as_uri())
         return
     with ReportMaker(folder, texts=shows_texts(folder) and not no_texts) as maker:
         findings = maker.finish()
-    path = folder.report_html
+    path = output or folder.report_html
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder.report_html, output)
     out().print(findings.verdict.sentence, markup=False)
     out().print(f"report: {path}", markup=False, soft_wrap=True)
     if maker.no_charts:

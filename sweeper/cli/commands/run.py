@@ -39,7 +39,8 @@ def run(
         float | None,
         typer.Option(
             "--fail-under",
-            help="Exit with 5 if the test score of the recommended trial is below this.",
+            help="Exit with 5 if the test score of the recommended trial is below this: 0.8 for an "
+            "accuracy of 80%.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -81,11 +82,13 @@ def run(
         prepared = steps.prepare(
             spec,
             check_model=backend == BACKEND,
+            file=spec_file,
             new=new,
             probe=probe,
             tell=say_nothing if quiet else say,
             work=work_progress(progress, log_format, quiet=quiet),
         )
+        steps.check_fail_under(prepared.plan, fail_under)
         if dry_run:
             plan_view.show(prepared.plan)
             return

@@ -14,7 +14,7 @@ from sweeper.findings.verdict.costs import cost_line
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.findings.words import sentence
 from sweeper.reporting.sections.predicted import predicted_line
-from sweeper.steps.run import Ended, judge
+from sweeper.steps.run import Ended, check_results
 from sweeper.views.console import err, out
 
 
@@ -31,7 +31,7 @@ def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         raise typer.Exit(outcome.exit_code)
     _print_result(ended, as_json=as_json)
-    judge(ended, fail_under)
+    check_results(ended, fail_under)
 
 
 def _print_result(ended: Ended, *, as_json: bool) -> None:

@@ -45,7 +45,8 @@ def show(
         typer.echo(_as_json(folder))
         return
     if not folder.status.is_file():
-        console.print("planned, not started", markup=False)
+        text = f"planned, not started\nStart it with: sweeper run {folder.spec}"
+        console.print(text, markup=False, soft_wrap=True)
         return
     status = Status.read(folder.status)
     if live:
@@ -63,6 +64,8 @@ def show(
         status = Status.read(folder.status)
     for line in progress.view(status, console.width):
         console.print(line, markup=False, soft_wrap=True)
+    for text in filter(None, status.message.split("\n")):
+        console.print(f"warning: {text}", markup=False, soft_wrap=True)
     if status.phase not in ENDED and not run_now([folder]):
         text = f"No command is running this sweep; the last one was seen at {status.updated_at}."
         resume = f"Resume with: sweeper run {folder.spec}"
@@ -138,8 +141,11 @@ def _verdict(folder: RunFolder) -> None:
     from sweeper.findings.verdict.costs import cost_line
     from sweeper.views.console import out
 
-    if folder.findings.is_file():
-        findings = Findings.read(folder.findings)
+    findings = Findings.read_or_none(folder.findings)
+    if findings is None and folder.findings.is_file():
+        text = f"findings.json is damaged or of another version: sweeper report {folder.path}"
+        out().print(text, markup=False, soft_wrap=True)
+    if findings is not None:
         for line in (findings.verdict.sentence, cost_line(findings)):
             if line:
                 out().print(line, markup=False, soft_wrap=True)
@@ -154,7 +160,7 @@ def _as_json(folder: RunFolder) -> str:
     from sweeper.findings.record import Findings
 
     status = Status.read(folder.status) if folder.status.is_file() else None
-    findings = Findings.read(folder.findings) if folder.findings.is_file() else None
+    findings = Findings.read_or_none(folder.findings)
     return json.dumps(
         {
             "name": folder.path.name,

@@ -1,7 +1,4 @@
-"""Augmented rows beside a data set: only what was made from its train rows, and quotes no others.
-
-Knows splits and hashes; how rows are made is told elsewhere.
-"""
+"""Augmented rows beside a data set: those made from its train rows that quote no others."""
 
 from __future__ import annotations
 

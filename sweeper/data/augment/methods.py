@@ -1,7 +1,7 @@
 """The ways to make a new row from rows: what a model is asked, and what its replies become.
 
-A method sees train rows only. It knows nothing of who answers. Replies are texts, or a JSON object
-where a question and its answer are new.
+A method uses train rows only. Replies are texts, or a JSON object where a question and its answer
+are new.
 """
 
 from __future__ import annotations

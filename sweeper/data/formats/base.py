@@ -211,10 +211,19 @@ class RawRow:
             Empty: There is nothing but white space.
             Unusable: The value is of another kind.
         """
-        text = without_surrogates(text_of(self.checked(role)))
-        if not text or text.isspace():
-            raise EmptyRow
-        return text
+        return said(self.checked(role))
+
+
+def said(value: object) -> str:
+    """The text of a cell that must have one.
+
+    Raises:
+        EmptyRow: There is nothing but white space.
+    """
+    text = without_surrogates(text_of(value))
+    if not text or text.isspace():
+        raise EmptyRow
+    return text
 
 
 def is_text(value: object) -> bool:

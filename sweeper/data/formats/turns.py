@@ -7,7 +7,16 @@ from dataclasses import replace
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, MessageRole, input_key
-from sweeper.data.formats.base import EmptyRow, Names, RawRow, Unusable, is_text, parsed, text_of
+from sweeper.data.formats.base import (
+    EmptyRow,
+    Names,
+    RawRow,
+    Unusable,
+    is_text,
+    parsed,
+    said,
+    text_of,
+)
 from sweeper.data.tools import calls_of, packed, spelled, tools_of
 
 SYSTEM: Names = {"system": ("system", "system_prompt")}
@@ -98,7 +107,7 @@ def answered(row: RawRow, asked: tuple[Message, ...], role: str) -> Example:
         if not answer.strip():
             raise EmptyRow
     else:
-        answer = row.required(role)
+        answer = said(value)
     if row.columns[role] == "canonical_solution":
         answer = asked[-1].content + answer
     return Example(
@@ -145,7 +154,9 @@ def _tools(row: RawRow) -> str:
 
 def _tests(row: RawRow) -> tuple[str, ...]:
     """Programs that check an answer: MBPP's list, or HumanEval's one that must be called."""
-    value = parsed(row.value("tests"))
+    if (value := row.value("tests")) is None:
+        return ()
+    value = parsed(value)
     if isinstance(value, list):
         setup = text_of(row.fields.get("test_setup_code"))
         tests = [text_of(test) for test in value]

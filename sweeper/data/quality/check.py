@@ -133,7 +133,7 @@ def _in_memory(data: DataRows, wanted: Iterable[Kind]) -> tuple[dict[str, Found]
 def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
     examples = []
     for row, said in found.first:
-        text = kind.shown(" ".join((row.input or _cells(row)).split()))
+        text = kind.shown(" ".join((row.input or _cells(row) or row.raw).split()))
         cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
         examples.append(ExampleOfFault(row.path, row.line, said, cut))
     command = fix_command(data.name, "--remedy", kind.name, *data.flags) if kind.mends else ""

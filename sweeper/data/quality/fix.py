@@ -58,9 +58,17 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
     for _ in range(MOST_ROUNDS):
         before = len(changes)
         for kind in chosen:
-            if kind.missing(data):
+            # What is mended in another way is left to that until it has no more to do.
+            others = {one.name for one in chosen if one.instead_of == kind.name}
+            if kind.missing(data) or any(one.remedy in others for one in changes[before:]):
                 continue
-            faults = kind.find(data)
+            done = {(one.path, one.line) for one in changes if one.remedy in others}
+            faults = [
+                fault
+                for fault in kind.find(data)
+                if not done
+                or (data.rows[fault.place].path, data.rows[fault.place].line) not in done
+            ]
             mended = kind.mend(data, faults) if faults else {}
             data = _applied(data, kind, faults, mended, changes)
         if len(changes) == before:
@@ -100,7 +108,8 @@ def _applied(
             continue
         new = mended[place]
         if new is None:
-            changes.append(_change(row, kind, "removed", said.get(place, ""), row.fields, {}))
+            held = row.fields if row.readable else {"unreadable": row.raw}
+            changes.append(_change(row, kind, "removed", said.get(place, ""), held, {}))
             continue
         rows.append(new)
         different = [name for name in new.fields if new.fields[name] != row.fields.get(name)]

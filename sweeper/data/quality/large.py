@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from sweeper.data.contents import many_rows
 from sweeper.data.examples import SPLITS, Example, Split
 from sweeper.data.quality.kinds.base import Compared, Fault, Kind
 from sweeper.data.quality.rows import DataRows, FileRow
@@ -65,6 +66,7 @@ class Found:
         self.first = sorted(self.first + first, key=lambda one: one[0].line)[:SHOWN_EXAMPLES]
 
 
+@many_rows()
 def find_all(data: DataRows, wanted: Sequence[Kind]) -> tuple[dict[str, Found], dict[Split, int]]:
     """The faults of each kind, and the rows of each split."""
     found = {kind.name: Found() for kind in wanted}

@@ -20,9 +20,9 @@ from sweeper.spec import DataSpec, Task
 _GUESSED: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileRow:
-    """One row of one file.
+    """One row of one file. Not frozen, which would take three times as long for every row.
 
     Args:
         path: The file.
@@ -32,6 +32,7 @@ class FileRow:
         example: What is trained on, or None.
         reason: Why there is no example.
         readable: The file's format could be read in this place.
+        raw: What the file holds there if it could not.
     """
 
     path: str
@@ -41,6 +42,7 @@ class FileRow:
     example: Example | None
     reason: str = ""
     readable: bool = True
+    raw: str = ""
 
     @property
     def empty(self) -> bool:
@@ -250,8 +252,8 @@ def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[
         lambda line, fields: _row(str(path), split, line, fields, form, table.label_names),
     )
     broken = tuple(
-        FileRow(str(path), split, line, {}, None, reason, readable=False)
-        for line, reason in table.broken
+        FileRow(str(path), split, line, {}, None, reason, readable=False, raw=text)
+        for line, reason, text in table.broken
     )
     both = joined((found, broken))
     return both if isinstance(both, Stored) else tuple(sorted(both, key=lambda row: row.line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def judge_labels(texts: tuple[str, ...], given: tuple[str, ...]) -> JudgedLabels
     labels = sorted(set(given))
     number = {label: place for place, label in enumerate(labels)}
     numbers = [number[label] for label in given]
-    words, model = _words_and_model()
+    words, model = _words_and_model(texts)
     features = words.fit_transform(texts)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
     likely: Any = cross_val_predict(model, features, numbers, cv=folds, method="predict_proba")
@@ -122,18 +123,20 @@ def predicted_labels(
     texts: Sequence[str], labels: Sequence[str], asked: Sequence[str]
 ) -> Sequence[str]:
     """The likeliest labels of other texts, by the words of labelled ones."""
-    words, model = _words_and_model()
+    words, model = _words_and_model(texts)
     found: Sequence[str] = model.fit(words.fit_transform(texts), labels).predict(
         words.transform(asked)
     )
     return found
 
 
-def _words_and_model() -> tuple[Any, Any]:
+def _words_and_model(texts: Sequence[str]) -> tuple[Any, Any]:
+    # Where no text has a word of two letters, signs stand for words.
+    pattern = r"(?u)\b\w\w+\b" if any(map(re.compile(r"\w\w").search, texts)) else r"\S"
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import SGDClassifier
 
     return (
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=pattern),
         SGDClassifier(loss="log_loss", alpha=ALPHA, random_state=SEED),
     )

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sweeper.data.contents import MOST_LINE_BYTES
 from sweeper.data.formats.base import known_names
-from sweeper.data.problems import Problems
+from sweeper.data.problems import Problems, listing
 from sweeper.data.reading.jsonrows import refuse_most
-from sweeper.data.table import Numbered, RowTable
+from sweeper.data.table import Broken, Numbered, RowTable
 from sweeper.errors import DataError
 
 if TYPE_CHECKING:
@@ -38,15 +38,10 @@ _UNCLOSED = 0.5
 _FEWEST = 1000
 """Rows that cannot be read from which on a file is given up, if these are most."""
 
-_LOOKED_AT = 100
+LOOKED_AT = 100
 """Lines by which a title is told from a table."""
 
 Line = TypeVar("Line", bound=Sequence[object])
-
-TITLE = "a title above the table"
-
-Broken = list[tuple[int, str]]
-"""Line and reason of rows that cannot be read."""
 
 _QUOTES = "A quotation mark is opened and not closed, or stands inside a field unescaped."
 _QUOTE_TWICE = 'Write a quotation mark inside a quoted field twice (""), or use JSONL.'
@@ -110,22 +105,24 @@ class TableLayout:
         dialect: How they are divided.
         names: Of the columns.
         header: The fields of the line with names; empty if there is none.
-        line: Number of the table's first line; what is above it are titles.
+        line: Number of the table's first line.
+        titles: The lines above it, which are left out.
     """
 
     dialect: Dialect
     names: list[str]
     header: list[str]
     line: int
+    titles: str = ""
 
     @property
     def said(self) -> str:
         """All of it in words."""
         names = f"names in line {self.line}" if self.header else "no line with names"
-        return f"fields divided by {self.dialect}, {names}"
+        return f"fields divided by {self.dialect}, {names}{self.titles}"
 
     def rows(
-        self, lines: Iterable[str], name: str, problems: Problems, broken: Broken
+        self, lines: Iterable[str], name: str, problems: Problems, broken: list[Broken]
     ) -> Iterator[Numbered]:
         """The rows of lines of text; notes those that cannot be read."""
         return self.named(_fields(self.dialect.reader(lines), name), name, problems, broken)
@@ -135,32 +132,33 @@ class TableLayout:
         lines: Iterable[tuple[int, list[str]]],
         name: str,
         problems: Problems,
-        broken: Broken,
+        broken: list[Broken],
     ) -> Iterator[Numbered]:
         """The rows of lines of fields; notes those that cannot be read."""
         for line, fields in lines:
-            if line < self.line:
-                broken.append((line, TITLE))
-            elif fields == self.header:
-                if line != self.line:
-                    broken.append((line, "the line with names, repeated"))
+            if line < self.line or (line == self.line and self.header):
+                continue
+            if fields == self.header:
+                text = self.dialect.delimiter.join(fields)
+                broken.append(Broken(line, "the line with names, repeated", text))
             elif len(fields) > len(self.names):
                 problems.add(
                     f"{len(fields)} fields, but there are {len(self.names)} columns",
                     fix="Put quotation marks around text that contains the delimiter.",
                     where=f"{name}:{line}",
                 )
-                broken.append((line, "more fields than there are columns"))
+                text = self.dialect.delimiter.join(fields)
+                broken.append(Broken(line, "more fields than there are columns", text))
             else:
                 yield line, dict(zip(self.names, fields, strict=False))
 
 
 def _layout(dialect: Dialect, lines: list[tuple[int, list[str]]]) -> TableLayout:
-    _, table = titles_and_table(lines)
+    titles, table = titles_and_table(lines)
     line, first = table[0]
     if _has_header([fields for _, fields in table]):
-        return TableLayout(dialect, unique_names(first), first, line)
-    return TableLayout(dialect, [f"column_{n + 1}" for n in range(len(first))], [], line)
+        return TableLayout(dialect, unique_names(first), first, line, titles)
+    return TableLayout(dialect, [f"column_{n + 1}" for n in range(len(first))], [], line, titles)
 
 
 def _lines(text: str) -> Iterable[str]:
@@ -219,11 +217,11 @@ def _fields(reader: Reader, name: str) -> Iterator[tuple[int, list[str]]]:
 
 def _fields_of_text(
     text: str, name: str, dialect: Dialect
-) -> tuple[list[tuple[int, list[str]]], Broken]:
+) -> tuple[list[tuple[int, list[str]]], list[Broken]]:
     """The rows, and lines with a quote that cannot be read: reading goes on below each of them."""
     lines = list(_lines(text))
     rows: list[tuple[int, list[str]]] = []
-    broken: Broken = []
+    broken: list[Broken] = []
     problems = Problems()
     first = 0
     while first < len(lines):
@@ -241,7 +239,8 @@ def _fields_of_text(
                 fix=_QUOTE_TWICE,
                 where=f"{name}:{start + 1}",
             )
-            broken.append((start + 1, "a quotation mark is not closed, or not escaped"))
+            reason = "a quotation mark is not closed, or not escaped"
+            broken.append(Broken(start + 1, reason, lines[start].rstrip("\r\n")))
             if len(broken) > max(len(rows), _FEWEST):
                 problems.raise_any()
             first = start + 1
@@ -281,13 +280,14 @@ def _is_number(cell: str) -> bool:
 
 def titles_and_table(
     lines: Sequence[tuple[int, Line]],
-) -> tuple[list[tuple[int, str]], Sequence[tuple[int, Line]]]:
-    """Lines of one cell above a table of several columns, as broken ones, and the table."""
-    filled = [sum(cell not in (None, "") for cell in cells) for _, cells in lines[:_LOOKED_AT]]
+) -> tuple[str, Sequence[tuple[int, Line]]]:
+    """Lines of one cell above a table of several columns, in words, and the table."""
+    filled = [sum(cell not in (None, "") for cell in cells) for _, cells in lines[:LOOKED_AT]]
     if not filled or median(filled) < 2:
-        return [], lines
+        return "", lines
     count = next(place for place, cells in enumerate(filled) if cells > 1)
-    return [(line, TITLE) for line, _ in lines[:count]], lines[count:]
+    titles = [repr(next(filter(None, cells))) for _, cells in lines[:count]]
+    return f"; left out above: {listing(titles)}" if titles else "", lines[count:]
 
 
 def unique_names(header: list[str]) -> list[str]:

@@ -1,7 +1,4 @@
-"""Which files make up which split: one file, three paths, a folder, or a data set of the hub.
-
-Knows names, not contents.
-"""
+"""Which files make up which split: one file, three paths, a folder, or a data set of the hub."""
 
 from __future__ import annotations
 
@@ -10,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.data.examples import SPLITS, Split
+from sweeper.data.examples import SPLIT_NAMES, SPLITS, Split
+from sweeper.data.problems import listing
 from sweeper.data.reading.hub import hub_files, is_hub_data
 from sweeper.data.reading.layout import layout
+from sweeper.data.reading.read import keys_of
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec
 from sweeper.textfile import read_text
@@ -72,12 +71,28 @@ def _of_source(spec: DataSpec) -> SplitFiles:
                     fix="Leave out data.name and data.split, or name a folder.",
                     where=str(path),
                 )
-            return SplitFiles({"train": (path,)})
+            return _of_file(path)
         folder, card = path, path / "README.md"
         text = read_text(card) if card.is_file() else ""
         found = layout(_names(path), str(path), text, spec.name, spec.split or "")
     files = {split: tuple(folder / one for one in names) for split, names in found.splits.items()}
     return SplitFiles(files, found.said)
+
+
+def _of_file(path: Path) -> SplitFiles:
+    """The file alone, or the splits that a JSON file holds, each as ``FILE/KEY.json``."""
+    keys = keys_of(path)
+    meant = {key: SPLIT_NAMES[key.lower()] for key in keys if key.lower() in SPLIT_NAMES}
+    if "train" not in meant.values():
+        return SplitFiles({"train": (path,)})
+    found = {
+        split: tuple(path / f"{key}.json" for key, one in meant.items() if one == split)
+        for split in SPLITS
+    }
+    said = [f"an object with the splits {listing([f'`{key}`' for key in meant])}"]
+    if left := [f"`{key}`" for key in keys if key not in meant]:
+        said.append(f"not read: {listing(left)}")
+    return SplitFiles({split: parts for split, parts in found.items() if parts}, tuple(said))
 
 
 def _names(folder: Path) -> Iterator[str]:

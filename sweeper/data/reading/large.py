@@ -1,7 +1,8 @@
 """Rows of large files, which stay on the disk: what is kept is where each row begins.
 
 A packed file is unpacked again at every pass, and up to a row that is asked for. Rows are cheap to
-ask for in the order of the file.
+ask for in the order of the file. Files that are not lines of text (JSON lists, UTF-16, Excel) are
+copied as such into ``SWEEPER_HOME``, once.
 """
 
 from __future__ import annotations
@@ -10,21 +11,52 @@ import codecs
 import gzip
 import hashlib
 import io
+import json
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from sweeper.data.contents import MOST_LINE_BYTES, Opened, line_too_long, packed
-from sweeper.data.encoding import GUESSED_FROM, REPLACEMENT, TOLERATED, encoding_of, read_as
+from sweeper.cache import home, made_while_used
+from sweeper.data.contents import (
+    CHUNK_BYTES,
+    MOST_LINE_BYTES,
+    Opened,
+    line_too_long,
+    many_rows,
+    packed,
+    part_of,
+)
+from sweeper.data.encoding import (
+    GUESSED_FROM,
+    REPLACEMENT,
+    TOLERATED,
+    encoding_of,
+    read_as,
+    utf16_caution,
+    utf16_of,
+    whole_utf16,
+)
 from sweeper.data.problems import Problems
 from sweeper.data.reading.arrow import BINARY, stored_batches
 from sweeper.data.reading.delimited import layout_of
-from sweeper.data.reading.jsonrows import is_one_document, objects, refuse_most
-from sweeper.data.table import MOST_COLUMNS, Numbered, RowTable, Stored, too_many_columns
+from sweeper.data.reading.excel import first_sheet
+from sweeper.data.reading.jsonrows import (
+    JsonStream,
+    is_one_document,
+    objects,
+    refuse_most,
+    the_rows,
+)
+from sweeper.data.table import MOST_COLUMNS, Broken, Numbered, RowTable, Stored, too_many_columns
+from sweeper.jsontext import value_of
 from sweeper.progress import told
 
 LARGE_BYTES = 32 * 2**20
@@ -32,23 +64,30 @@ LARGE_BYTES = 32 * 2**20
 their size (``contents.COPIES``)."""
 
 PACKED = 8
-"""How many times its size a Parquet or gzip file counts. Text packs to a third or a tenth."""
+"""How many times its size a Parquet, Excel or gzip file counts. Text shrinks to a third or a
+tenth."""
 
 _DELIMITED = (".csv", ".tsv")
-_SUFFIXES = (".jsonl", ".ndjson", ".json", *_DELIMITED, *BINARY)
+_EXCEL = ".xlsx"
+_BINARY = (*BINARY, _EXCEL)
+_SUFFIXES = (".jsonl", ".ndjson", ".json", *_DELIMITED, *_BINARY)
+_INDEX = "index.json"
+_SHOWN = 200
+"""Characters that are kept of a row that cannot be read."""
 
 _Binary = BinaryIO | gzip.GzipFile | io.BytesIO
-Scan = Callable[[Iterable[str], str, Problems, list[tuple[int, str]]], Iterator[Numbered]]
+Scan = Callable[[Iterable[str], str, Problems, list[Broken]], Iterator[Numbered]]
 """Rows with the numbers of their lines; the broken ones are noted."""
 
 
 def is_large(path: Path) -> bool:
     """Whether the rows of a file may stay in it."""
+    path, _ = part_of(path)
     suffix, in_gzip = _kind(path)
-    if suffix not in _SUFFIXES or (in_gzip and suffix in BINARY) or not path.is_file():
+    if suffix not in _SUFFIXES or (in_gzip and suffix in _BINARY) or not path.is_file():
         return False
     size = path.stat().st_size
-    return size * (PACKED if in_gzip or suffix == ".parquet" else 1) >= LARGE_BYTES
+    return size * (PACKED if in_gzip or suffix in (".parquet", _EXCEL) else 1) >= LARGE_BYTES
 
 
 def read_large(path: Path, name: str) -> RowTable | None:
@@ -59,16 +98,34 @@ def read_large(path: Path, name: str) -> RowTable | None:
     """
     if not is_large(path):
         return None
+    path, key = part_of(path)
     suffix, in_gzip = _kind(path)
     if suffix in BINARY:
         return stored_batches(path, name)
+    file = _TextFile(path, name, suffix, in_gzip)
     with packed(path):
-        return _indexed(_TextFile(path, name, suffix, in_gzip))
+        while file.copied:
+            lists = _copies(file)
+            if not lists:
+                return None
+            file = lists[""] if "" in lists else lists[key or the_rows(lists, name)]
+        return _indexed(file)
+
+
+def keys_in(path: Path, name: str) -> tuple[str, ...]:
+    """The keys of the lists that a large JSON file holds; none if it is no object of lists."""
+    file = _TextFile(path, name, *_kind(path))
+    with packed(path):
+        lists = _copies(file) if file.copied else {}
+        if "" in lists and lists[""].copied:  # it was UTF-16
+            lists = _copies(lists[""])
+    return tuple(key for key in lists if key)
 
 
 def state_of(*paths: Path, read_as: str = "") -> str:
     """A name for files as they are now: another one when their path, size or time changes."""
-    found = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    files = [part_of(path)[0] for path in paths]
+    found = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.blake2b(repr((found, read_as)).encode(), digest_size=16).hexdigest()
 
 
@@ -88,6 +145,7 @@ class _TextFile:
         suffix: Of its format.
         in_gzip: It is packed.
         encoding: Of lines that are not UTF-8; empty where their characters are replaced.
+        original: What is known of the file that this is a copy of, besides its rows.
     """
 
     path: Path
@@ -95,6 +153,27 @@ class _TextFile:
     suffix: str
     in_gzip: bool
     encoding: str = ""
+    original: RowTable | None = None
+
+    @property
+    def copied(self) -> str:
+        """Why rows are read from a copy: ``Excel``, ``UTF-16``, ``JSON``; empty if they are not."""
+        if self.suffix == _EXCEL or (self.original and self.original.how):
+            return "" if self.original else "Excel"
+        head = self.head()
+        if utf16_of(head):
+            return "UTF-16"
+        if self.suffix in _DELIMITED:
+            return ""
+        text = head.removeprefix(codecs.BOM_UTF8).decode("latin-1").lstrip()
+        # `{` alone begins an object that is printed in several lines.
+        one = text.split("\n", 1)[0].strip() == "{" or self.suffix == ".json"
+        return "JSON" if text[:1] == "[" or (one and is_one_document(text)) else ""
+
+    def head(self) -> bytes:
+        """How it begins."""
+        with self.opened() as opened:
+            return opened.read(GUESSED_FROM)
 
     def opened(self) -> _Binary:
         """The file, unpacked."""
@@ -102,8 +181,7 @@ class _TextFile:
 
     def scan(self) -> tuple[tuple[str, ...], Scan | None]:
         """In words, how the file is read, and what reads it; None if nothing here does."""
-        with self.opened() as opened:
-            head = opened.read(GUESSED_FROM)
+        head = self.head()
         if b"\0" in head:
             return (), None
         text = "".join(_Lines(io.BytesIO(head), self))
@@ -111,8 +189,6 @@ class _TextFile:
             # A file whose lines end in \r alone is not divided by \n.
             layout = None if "\r" in text.replace("\r\n", "") else layout_of(text, self.suffix)
             return ((layout.said,), layout.rows) if layout else ((), None)
-        if text.lstrip().startswith("[") or (self.suffix == ".json" and is_one_document(text)):
-            return (), None
         return ("the content is JSON Lines",) if self.suffix == ".json" else (), objects
 
     def reader(self) -> Callable[[int, int], bytes]:
@@ -150,7 +226,8 @@ class _Lines:
             if start == 0 and line.startswith(codecs.BOM_UTF8):
                 start = len(codecs.BOM_UTF8)
                 line = line.removeprefix(codecs.BOM_UTF8)
-            self._starts[self.count] = start
+            if not line.isspace():  # where no row begins
+                self._starts[self.count] = start
             try:
                 yield line.decode()
             except UnicodeDecodeError:
@@ -173,12 +250,135 @@ class _Lines:
         return text
 
 
+def _copies(file: _TextFile) -> dict[str, _TextFile]:
+    """The lists of a file by their keys, each copied as lines; none where it holds no list."""
+    known = state_of(file.path, read_as=version("finetune-sweeper"))
+    folder = made_while_used(home() / "lines" / known, partial(_copy, file))
+    found: dict[str, _TextFile] = {}
+    for number, (key, broken, *said) in enumerate(value_of((folder / _INDEX).read_text("utf-8"))):
+        suffix, how, cautions = said
+        before = file.original.cautions if file.original else ()
+        original = RowTable(
+            file.name,
+            (),
+            how=tuple(how),
+            broken=tuple(Broken(*one) for one in broken),
+            cautions=(*before, *cautions),
+        )
+        path = folder / f"{number}{suffix}"
+        found[key] = _TextFile(path, file.name, suffix, False, original=original)
+    return found
+
+
+def _copy(file: _TextFile, folder: Path) -> None:
+    """Write what ``_copies`` reads: a file for each list, and of each its key and what is known."""
+    kind, name = file.copied, file.name
+    if kind == "UTF-16":
+        encoding = utf16_of(file.head())
+        with (
+            whole_utf16(name),
+            file.opened() as opened,
+            (folder / f"0{file.suffix}").open("wb") as to,
+        ):
+            for text in codecs.iterdecode(_chunks(opened, file), encoding):
+                to.write(text.encode("utf-8", "surrogatepass"))
+        index: _Index = [("", (), file.suffix, (), utf16_caution(encoding, name))]
+    elif kind == "Excel":
+        table, rows = first_sheet(file.path, name)
+        with _LineWriter(folder / "0.jsonl") as writer:
+            for line, fields in rows:
+                writer.write(line, json.dumps(fields, default=str))
+        index = [("", table.broken, ".jsonl", table.how, table.cautions)] if table.how else []
+    else:
+        index = _copy_lists(file, folder)
+    (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
+_Index = list[tuple[str, Sequence[Broken], str, Sequence[str], Sequence[str]]]
+"""Of each copy the key, broken rows, suffix, how its original was read, and cautions."""
+
+
+def _copy_lists(file: _TextFile, folder: Path) -> _Index:
+    broken: dict[str, list[Broken]] = defaultdict(_Clipped)
+    writers: dict[str, _LineWriter] = {}
+    with ExitStack() as stack, file.opened() as opened:
+        # As Latin-1, each byte is a character: the lines of the copy tell their encoding.
+        stream = JsonStream(chunk.decode("latin-1") for chunk in _chunks(opened, file))
+        for key, line, text, row in stream.elements():
+            if isinstance(row, str):
+                broken[key].append(
+                    Broken(line, row, text.encode("latin-1").decode(errors="replace"))
+                )
+                continue
+            if "paragraphs" in row:  # whose questions are rows, which are not copied
+                return []
+            if key not in writers:
+                path = folder / f"{len(writers)}.jsonl"
+                writers[key] = stack.enter_context(_LineWriter(path))
+            writers[key].write(line, text)
+    return [
+        (
+            key,
+            broken[key],
+            ".jsonl",
+            stream.how(key),
+            stream.cautions,
+        )
+        for key in writers
+    ]
+
+
+class _Clipped(list[Broken]):
+    """Rows that cannot be read, with the beginnings of their texts."""
+
+    def append(self, one: Broken) -> None:
+        super().append(one._replace(text=one.text[:_SHOWN]))
+
+
+class _LineWriter:
+    """Writes rows into the lines that have their numbers."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", 2**16)
+        self._line = 0
+
+    def __enter__(self) -> _LineWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, line: int, row: str) -> None:
+        """Write a row, all of whose characters are bytes."""
+        self._file.write(b"\n" * (line - self._line - 1))
+        self._file.write(row.replace("\n", " ").replace("\r", " ").encode("latin-1") + b"\n")
+        self._line = line
+
+
+def _chunks(opened: _Binary, file: _TextFile) -> Iterator[bytes]:
+    """The bytes of a file without a mark of UTF-8, with progress."""
+    first = opened.read(len(codecs.BOM_UTF8))
+    parts = chain(
+        [first.removeprefix(codecs.BOM_UTF8)], iter(partial(opened.read, CHUNK_BYTES), b"")
+    )
+    done = partial(os.lseek, opened.fileno(), 0, os.SEEK_CUR)
+    yield from told(parts, f"copying {file.name}", file.path.stat().st_size, done)
+
+
+@many_rows()
 def _indexed(file: _TextFile) -> RowTable | None:
     how, scan = file.scan()
     if scan is None:
         return None
     problems = Problems()
-    broken: list[tuple[int, str]] = []
+    cautions: tuple[str, ...] = ()
+    broken = _Clipped()
+    if file.original is not None:
+        how = file.original.how or how
+        broken.extend(file.original.broken)
+        cautions = file.original.cautions
+        for number, reason, _ in broken:
+            problems.add(reason, where=f"{file.name}:{number}")
     starts, numbers = array("Q"), array("I")
     columns: dict[str, None] = {}
     with file.opened() as opened:
@@ -206,13 +406,15 @@ def _indexed(file: _TextFile) -> RowTable | None:
         how=how,
         garbled=tuple(lines.garbled),
         broken=tuple(broken),
-        cautions=(said,) if file.encoding else (),
+        cautions=(*cautions, said) if file.encoding else cautions,
         named=tuple(columns),
     )
 
 
 def _rows(file: _TextFile, scan: Scan, starts: array[int], numbers: array[int]) -> Stored[Numbered]:
     read = file.reader()
+    # So that a row is not taken for what is above the table.
+    above = b"\n" * (numbers[0] - 1 if file.suffix in _DELIMITED else 0)
 
     def again(opened: _Binary) -> Iterator[Numbered]:
         lines = _Lines(opened, file)
@@ -221,7 +423,7 @@ def _rows(file: _TextFile, scan: Scan, starts: array[int], numbers: array[int]) 
             yield number, fields
 
     def at(place: int) -> Numbered:
-        _, fields = next(again(io.BytesIO(read(starts[place], starts[place + 1]))))
+        _, fields = next(again(io.BytesIO(above + read(starts[place], starts[place + 1]))))
         return numbers[place], fields
 
     def stream() -> Iterator[Numbered]:

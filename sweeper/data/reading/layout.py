@@ -1,6 +1,6 @@
 """Which files of a listing belong to which split: in a folder, or in a repository of the hub.
 
-Knows names and the card's front matter, not contents. Follows the conventions of `datasets`:
+It follows the conventions of `datasets`:
 https://huggingface.co/docs/datasets/repository_structure
 """
 
@@ -15,24 +15,15 @@ from typing import Any
 
 import yaml
 
-from sweeper.data.examples import SPLITS, Split
+from sweeper.data.examples import SPLIT_NAMES, SPLITS, Split
 from sweeper.data.problems import listing
 from sweeper.data.reading.read import SUFFIXES, data_suffix
 from sweeper.errors import DataError, near_match
 
-_SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
 _SHARD = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")
 """``train-00000-of-00002``: the hub's name for one piece of a split."""
 
-_WORD = re.compile(rf"(?:^|[-_. ])({'|'.join(_SPLIT_NAMES)})(?=[-_. ]|$)")
+_WORD = re.compile(rf"(?:^|[-_. ])({'|'.join(SPLIT_NAMES)})(?=[-_. ]|$)")
 """A split's name inside the name of a file: ``banking77-train``."""
 
 _NO_ROWS = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"}
@@ -97,7 +88,7 @@ def split_of(name: str) -> Split | None:
     >>> split_of("train-00000-of-00002.parquet"), split_of("fewshot_dev.jsonl")
     ('train', None)
     """
-    return _SPLIT_NAMES.get(_stem(PurePosixPath(name)).lower())
+    return SPLIT_NAMES.get(_stem(PurePosixPath(name)).lower())
 
 
 def _stem(path: PurePosixPath) -> str:
@@ -117,7 +108,7 @@ def _is_data(name: str) -> bool:
 def _own_name(path: PurePosixPath) -> str | None:
     """A split's name, from the file or its folder."""
     parts = [_stem(path), *reversed(path.parts[:-1])]
-    return next((part for part in parts if part.lower() in _SPLIT_NAMES), None)
+    return next((part for part in parts if part.lower() in SPLIT_NAMES), None)
 
 
 def _by_name(files: Sequence[str], train: str) -> Named:
@@ -128,9 +119,9 @@ def _by_name(files: Sequence[str], train: str) -> Named:
         for name in part:
             path = PurePosixPath(name)
             exact.setdefault(_own_name(path) or _stem(path), []).append(name)
-        if any(_SPLIT_NAMES.get(key.lower()) == "train" or key == train for key in exact):
+        if any(SPLIT_NAMES.get(key.lower()) == "train" or key == train for key in exact):
             return exact
-        if len(exact) == 1 and not any(key.lower() in _SPLIT_NAMES for key in exact):
+        if len(exact) == 1 and not any(key.lower() in SPLIT_NAMES for key in exact):
             return {"train": part}
     stems: dict[str, list[str]] = {}
     for name in files:
@@ -206,7 +197,7 @@ def _converted(files: Sequence[str]) -> dict[str, Named]:
             return {}
         split = match["split"].removeprefix("partial-")
         found.setdefault(match["config"], {}).setdefault(split, []).append(name)
-    is_split = any(split in _SPLIT_NAMES for parts in found.values() for split in parts)
+    is_split = any(split in SPLIT_NAMES for parts in found.values() for split in parts)
     return dict(found) if is_split else {}
 
 
@@ -245,7 +236,7 @@ def _meant(
     ending = train.removeprefix("train") if train.startswith("train") else ""
     meant: dict[Split, tuple[str, ...]] = {}
     for name, parts in named.items():
-        split = _SPLIT_NAMES.get(name.lower().removesuffix(ending))
+        split = SPLIT_NAMES.get(name.lower().removesuffix(ending))
         if name == train:
             split = "train"
         elif train and split == "train":

@@ -1,21 +1,26 @@
-"""One file to rows: opens it, unpacks it, and hands the bytes to the reader of its format.
-
-Knows file names and bytes, not what rows mean.
-"""
+"""One file to rows: opens it, unpacks it, and hands the bytes to the reader of its format."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePath
 
-from sweeper.data.contents import MOST_LINE_BYTES, line_too_long, out_of_memory, read_bytes
+from sweeper.data.contents import (
+    MOST_LINE_BYTES,
+    line_too_long,
+    out_of_memory,
+    part_of,
+    read_bytes,
+)
 from sweeper.data.encoding import decode
 from sweeper.data.reading.arrow import read_batches
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
-from sweeper.data.reading.jsonrows import read_json
-from sweeper.data.reading.large import read_large
+from sweeper.data.reading.jsonrows import is_one_document, lists_in, read_json
+from sweeper.data.reading.large import is_large, keys_in, read_large
 from sweeper.data.table import MOST_COLUMNS, RowTable, too_many_columns
 from sweeper.errors import DataError
 
@@ -90,7 +95,26 @@ def read(path: Path, *, stored: bool = False) -> RowTable:
         raise out_of_memory(path) from error
 
 
+def keys_of(path: Path) -> tuple[str, ...]:
+    """The keys of the lists that a JSON file holds; none if it is no object of lists.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    if data_suffix(path) != ".json":
+        return ()
+    if is_large(path):
+        return keys_in(path, str(path))
+    text = decode(read_bytes(path), str(path)).text
+    if text.lstrip()[:1] != "{" or not is_one_document(text):
+        return ()
+    with suppress(DataError):  # of which reading it says the same
+        return tuple(filter(None, lists_in(text, str(path))))
+    return ()
+
+
 def _rows(path: Path, name: str, suffix: str) -> RowTable:
+    path, key = part_of(path)
     data = read_bytes(path)
     if not data.strip():
         raise DataError("the file is empty", fix="Is this the right file?", where=name)
@@ -100,11 +124,10 @@ def _rows(path: Path, name: str, suffix: str) -> RowTable:
         if suffix != ".json" and not data.lstrip().startswith(b"["):  # which may be one long line
             _check_lines(data, name)
         decoded = decode(data, name)
-        table = replace(
-            TEXT_READERS[suffix](decoded.text, name, suffix),
-            garbled=decoded.garbled,
-            cautions=decoded.cautions,
-        )
+        reader = partial(read_json, key=key) if key else TEXT_READERS[suffix]
+        table = reader(decoded.text, name, suffix)
+        cautions = (*decoded.cautions, *table.cautions)
+        table = replace(table, garbled=decoded.garbled, cautions=cautions)
     if not table.rows:
         raise DataError("the file has no rows", fix="Is this the right file?", where=name)
     _check_columns(table)

@@ -1,6 +1,6 @@
 """Where workers run: which GPUs and how many threads each of them gets, and how many fit.
 
-Pure: knows the machine and the plan's predictions as numbers, starts nothing.
+Pure: it computes from the machine's and the plan's numbers, and starts nothing.
 """
 
 from __future__ import annotations

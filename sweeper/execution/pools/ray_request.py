@@ -1,6 +1,6 @@
 """The resources that a worker requests from Ray, from the plan's predictions.
 
-Pure: knows nodes as numbers, and nothing of Ray itself. All workers ask for the same.
+All workers ask for the same.
 """
 
 from __future__ import annotations

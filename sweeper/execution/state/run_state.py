@@ -17,7 +17,7 @@ from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists
 from sweeper.search.search import Asked
-from sweeper.trials import RungReport, TrialConfig, TrialResult
+from sweeper.trials import RungReport, TrialConfig, TrialResult, within_limit
 
 
 @dataclass
@@ -102,7 +102,8 @@ class RunState:
         ]
         if not completed:
             return None
-        kept = [n for n in completed if self._keeps(n)]
+        limit = self.max_forgetting_points
+        kept = [n for n in completed if within_limit(self.results[n].forgetting_points, limit)]
         objective = self.plan.objective
         losses = {n: finalists.loss_of(self.results[n], objective) for n in completed}
         number = min(kept or completed, key=lambda n: (losses[n], n))
@@ -115,10 +116,6 @@ class RunState:
             value=objective.value(losses[number]),
             over_limit=not kept,
         )
-
-    def _keeps(self, number: int) -> bool:
-        points = self.results[number].forgetting_points
-        return finalists.within(points, self.max_forgetting_points)
 
     def worth_their_weights(self, n: int) -> set[int]:
         """Trials whose weights are kept: defaults, the best of each strategy, finalists."""

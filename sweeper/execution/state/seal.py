@@ -19,7 +19,7 @@ from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, Losses, order, recommend
-from sweeper.trials import TestSeal
+from sweeper.trials import TestSeal, TrialConfig
 
 
 def seeds_of(plan: Plan) -> list[int]:
@@ -38,13 +38,16 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
     same = len({row.shape for row in items}) == 1
     lost = [points for one in complete.values() if (points := one.forgetting_points) is not None]
     seconds = [one.training_seconds + one.evaluation_seconds for one in complete.values()]
+    config = TrialConfig.read_or_none(run.trial(number) / attempts.CONFIG)
     return Contender(
         trial=number,
         losses=tuple(costs[folder] or 0.0 for folder in complete),
         items=np.stack(items) if same else np.empty((0, 0)),
-        memory_gib=max((one.peak_memory_gib or 0.0 for one in complete.values()), default=0.0),
+        # Not the highest: the first training of a CPU's process also grows by oneDNN's kernels.
+        memory_gib=min((one.peak_memory_gib or 0.0 for one in complete.values()), default=0.0),
         seconds=float(np.mean(seconds)) if seconds else 0.0,
         forgetting_points=float(np.mean(lost)) if lost else None,
+        tests_rule=config is not None and bool(config.tests_rule),
     )
 
 
@@ -77,7 +80,7 @@ def open_seal(
     usual = "accuracy" if classification else "loss"
     seal = TestSeal(
         order=tuple(one.trial for one in order(contenders)),
-        recommended=recommend(contenders, plan.seed, limit),
+        recommended=recommend(contenders, limit),
         opened_at=now(),
         headline_metric=usual if objective.is_loss else objective.metric,
         higher_is_better=classification if objective.is_loss else objective.higher_is_better,

@@ -136,6 +136,9 @@ def take_over(run: RunFolder, item: WorkItem) -> None:
     elif (folder / attempts.RESULT).exists() and attempts.read_end(folder) is None:
         attempts.note_end(folder, "damaged", f"{attempts.RESULT} is damaged")
         attempts.drop_leftovers(folder)
+    elif (end := attempts.read_end(folder)) is not None and end.kind == "refused":
+        # The user may have mended the code or the data since.
+        attempts.note_end(folder, "superseded", end.detail, worker=end.worker, instead=True)
     else:
         attempts.note_end(folder, "interrupted", "the run was stopped, or its command killed")
         attempts.drop_leftovers(folder)
@@ -151,6 +154,8 @@ def failure(run: RunFolder, item: WorkItem) -> Failure | None:
     end, config = attempts.read_end(last), TrialConfig.read_or_none(last / attempts.CONFIG)
     if end is not None and end.kind == "out-of-memory" and config and after_kill(config) is None:
         return Failure(kind="out-of-memory", detail=end.detail)
+    if end is not None and end.kind == "refused":
+        return Failure(kind="refused", detail=end.detail)
     crashes = attempts.crashes(home)
     if len(crashes) < attempts.CRASHES_ALLOWED:
         return None

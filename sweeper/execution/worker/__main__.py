@@ -1,7 +1,7 @@
 """``python -m sweeper.execution.worker --run PATH``: started by a pool, which holds its pipes.
 
-The first line on standard input is the ``Briefing``, the others are orders. Knows the backend only
-by name; imports no torch itself.
+The first line on standard input is the ``Briefing``, the others are orders. The
+backend is imported by its name.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.backend import Backend, Decision, Interrupted
+from sweeper.errors import SweeperError
 from sweeper.execution.disk import no_room
 from sweeper.execution.job import BaselineSaid, Job, JobEnded, ProgressSaid, RungSaid
 from sweeper.execution.state import attempts
@@ -85,6 +86,9 @@ class Session:
                 ended = self._do(backend, job, folder)
         except Interrupted:
             ended = self._interrupted(job)
+        except SweeperError as error:  # the user's own code or data: the next try would be the same
+            what = without_secrets("; ".join(problem.what for problem in error.problems))
+            ended = JobEnded(name=job.name, done=False, end="refused", detail=what)
         except Exception as error:  # noqa: BLE001 - whatever it was, the command is told
             print(without_secrets(traceback.format_exc()), file=sys.stderr)
             kind, detail = "disk-full" if no_room(error) else "error", _last_line(error)

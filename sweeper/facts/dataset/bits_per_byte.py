@@ -21,6 +21,7 @@ from sweeper.errors import UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.domain import decided, general_text, language
 from sweeper.facts.dataset.lengths import sample_of
+from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
 from sweeper.spec import AimSpec
 
@@ -113,11 +114,9 @@ def stored(model: ModelFacts, data: DataFacts) -> Bits | None:
 
 
 def weight_files(model: ModelFacts) -> str:
-    """Sizes and times of the weight files: they tell other weights in the same folder."""
-    if model.folder is None:
-        return ""
-    stats = [(path.name, path.stat()) for path in sorted(Path(model.folder).glob("*.safetensors"))]
-    return ";".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)
+    """The state of the model's weights as text; empty where there are none on this machine."""
+    state = weights_state(Path(model.folder)) if model.folder is not None else []
+    return ";".join(":".join(map(str, one)) for one in state)
 
 
 def _folder_of(model: ModelFacts) -> Path:

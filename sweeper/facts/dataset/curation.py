@@ -57,7 +57,6 @@ def curated(spec: Spec, record: Path | None = None) -> Curated:
     rows, a validation or test split would flatter every model.
 
     Args:
-        spec: What is asked for.
         record: The list of changes of the run that this is for. If it exists, it is applied, and
             nothing is looked for again.
 

@@ -1,6 +1,6 @@
 """The measured speed of this machine's processor, in the cache folder, one file a machine.
 
-Knows nothing of torch; ``python -m sweeper.training.probes.calibrate`` measures and writes.
+``python -m sweeper.training.probes.calibrate`` measures and writes.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ import os
 import platform
 import subprocess
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -36,6 +38,7 @@ class DetectedGpu:
     name: str
     memory_gib: float
     bf16: bool
+    capability: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,17 @@ def _parse(line: str) -> DetectedGpu | None:
     parts = [part.strip() for part in line.rsplit(",", 2)]
     try:
         name, mebibytes, capability = parts
-        return DetectedGpu(name, float(mebibytes) / 1024, float(capability) >= 8.0)
+        supported = float(capability)
+        return DetectedGpu(name, float(mebibytes) / 1024, supported >= 8.0, supported)
     except ValueError:
         return None
+
+
+def flash_attention(capability: float) -> Literal[2, 3] | None:
+    """The installed FlashAttention that a GPU of this compute capability runs; None without one."""
+    if capability >= 9.0 and find_spec("flash_attn_interface"):
+        return 3
+    return 2 if capability >= 8.0 and find_spec("flash_attn") else None
 
 
 def processor() -> Processor:

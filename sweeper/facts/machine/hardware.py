@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 from sweeper.errors import UsageError
 from sweeper.facts.machine import calibration, gpus
-from sweeper.facts.machine.detect import DetectedGpu, detected_gpus, processor
+from sweeper.facts.machine.detect import (
+    DetectedGpu,
+    detected_gpus,
+    flash_attention,
+    processor,
+)
 from sweeper.facts.machine.gpus import Gpu
 from sweeper.facts.record import CardFacts, HardwareFacts
 from sweeper.spec import HardwareSpec
@@ -80,6 +85,7 @@ def _detected(spec: HardwareSpec, found: tuple[DetectedGpu, ...]) -> HardwareFac
             "bf16_tflops": gpu.bf16_tflops if device.bf16 else None,
             "cpu_cores": cpu.cores,
             "ram_gib": cpu.memory_gib,
+            "flash_attention": flash_attention(min(gpu.capability for gpu in found)),
         }
     )
 

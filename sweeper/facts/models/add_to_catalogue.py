@@ -9,42 +9,19 @@ already, and a shape that does not give the published number of parameters are r
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from sweeper.errors import ModelError, SweeperError
 from sweeper.facts.models import catalogue
-from sweeper.facts.models.architecture import SYNONYMS, architecture
-from sweeper.facts.models.families import FAMILIES
+from sweeper.facts.models.architecture import architecture
 from sweeper.facts.models.model_folder import read_json
 from sweeper.facts.models.parameters import count_parameters
 from sweeper.resources import search_spaces
-
-FIELDS = frozenset(
-    {"model_type", "vocab_size", "tie_word_embeddings", "num_experts_per_tok", "layer_types"}
-    | {
-        "moe_intermediate_size",
-        "intermediate_size_mlp",
-        "shared_expert_intermediate_size",
-        "shared_intermediate_size",
-    }
-    | {"first_k_dense_replace", "mlp_only_layers", "n_shared_experts", "embedding_size"}
-    | {"q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"}
-    | {"attention_bias", "mlp_bias", "type_vocab_size", "word_embed_proj_dim", "multi_query"}
-    | {"new_decoder_architecture", "num_ln_in_parallel_attn", "feed_forward_proj"}
-    | {"do_layer_norm_before", "relative_attention", "position_buckets", "pos_att_type"}
-    | {"share_att_key", "norm_rel_ebd", "conv_kernel_size", "conv_groups", "num_decoder_layers"}
-    | {"parallel_attn", "bias"}
-    | {name for names in SYNONYMS.values() for name in names}
-    | set(SYNONYMS)
-    | {name for family in FAMILIES.values() for name in family.defaults}
-)
-"""What a shape is read from; everything else of a ``config.json`` is left out."""
-
-WIDTH = 100
 
 TOLERANCE = 0.02
 """How far a count may be from the rounded one that a model card states."""
@@ -81,18 +58,32 @@ def add(model_id: str, config: Mapping[str, object], more: Mapping[str, object])
     if model_id in catalogue.known_ids():
         raise ModelError(f"{model_id} is in the catalogue already")
     inner = config.get("text_config")
-    whole = {**config, **inner} if isinstance(inner, Mapping) else dict(config)
-    kept = {name: value for name, value in whole.items() if name in FIELDS and value is not None}
+    flat = {**config, **inner} if isinstance(inner, Mapping) else config
+    whole = _Read({name: value for name, value in flat.items() if name != "text_config"})
+    counted = count_parameters(architecture(whole, model_id))
+    _check_count(model_id, counted, more)
+    kept = {
+        name: value for name, value in whole.items() if name in whole.asked and value is not None
+    }
     if "torch_dtype" in kept:
         kept["dtype"] = kept.pop("torch_dtype")
-    _check_count(model_id, kept, more)
     with (search_spaces() / "models.yaml").open("a", encoding="utf-8") as file:
         file.write(written(model_id, kept, more))
 
 
-def _check_count(model_id: str, config: Mapping[str, object], more: Mapping[str, object]) -> None:
-    shape = architecture(config, model_id)
-    counted = count_parameters(shape)
+class _Read(dict[str, object]):
+    """A configuration that notes which of its fields a shape is read from."""
+
+    def __init__(self, config: Mapping[str, object]) -> None:
+        super().__init__(config)
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: object = None) -> object:
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+def _check_count(model_id: str, counted: int, more: Mapping[str, object]) -> None:
     exact, stated = more.get("parameters"), catalogue.parse_size(str(more.get("stated") or ""))
     if (exact and counted != exact) or (stated and abs(counted / stated - 1) > TOLERANCE):
         raise ModelError(
@@ -104,45 +95,10 @@ def _check_count(model_id: str, config: Mapping[str, object], more: Mapping[str,
 
 def written(model_id: str, config: Mapping[str, object], more: Mapping[str, object]) -> str:
     """One entry as the catalogue writes it."""
-    fields = [part for name, value in config.items() for part in _parts(name, value)]
-    lines = [f"{model_id}:", *_wrapped("  config: {", fields, "}")]
-    for name, value in more.items():
-        if isinstance(value, list):
-            lines += _wrapped(f"  {name}: [", [str(one) for one in value], "]")
-        else:
-            lines += textwrap.wrap(
-                f"{name}: {_value(value)}", WIDTH, initial_indent="  ", subsequent_indent="    ",
-                break_long_words=False, break_on_hyphens=False,
-            )  # fmt: skip
-    return "\n".join(lines) + "\n"
-
-
-def _parts(name: str, value: object) -> list[str]:
-    """A field in parts between which a line may end."""
-    if not isinstance(value, list) or not value:
-        return [f"{name}: {_value(value)}"]
-    first, *rest = map(_value, value)
-    parts = [f"{name}: [{first}", *rest]
-    return [*parts[:-1], parts[-1] + "]"]
-
-
-def _wrapped(opening: str, parts: list[str], closing: str) -> list[str]:
-    """A flow mapping or list over as many lines as it needs, no part of it cut in two."""
-    lines, line = [], opening
-    for number, part in enumerate(parts):
-        text = part + (closing if number == len(parts) - 1 else ",")
-        if line != opening and len(line) + len(text) + 1 > WIDTH:
-            lines.append(line)
-            line = "    " + text
-        else:
-            line += text if line == opening else f" {text}"
-    return [*lines, line]
-
-
-def _value(value: object) -> str:
-    if isinstance(value, str) and not any(sign in value for sign in ":,#'\"[]{}|"):
-        return value
-    return json.dumps(value)
+    shape = yaml.safe_dump(dict(config), default_flow_style=True, sort_keys=False).strip()
+    rest = yaml.safe_dump(dict(more), default_flow_style=None, sort_keys=False)
+    entry = f"config: {shape}\n{rest}" if more else f"config: {shape}\n"
+    return f"{model_id}:\n{textwrap.indent(entry, '  ')}"
 
 
 if __name__ == "__main__":

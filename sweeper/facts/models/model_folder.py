@@ -81,6 +81,12 @@ def has_weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 
 
+def weights_state(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file with weights: they tell other weights in the same folder."""
+    stats = [(path.name, path.stat()) for path in sorted(folder.glob("*.safetensors"))]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+
 def damage(folder: Path, trust_remote_code: bool) -> Problem | None:
     """The problem that prevents loading the model in a folder; None if none is known."""
     return _own_code(folder, trust_remote_code) or _weights(folder) or _tokenizer(folder)

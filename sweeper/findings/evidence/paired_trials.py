@@ -68,7 +68,7 @@ class Judged:
         return known.turned() if known else None
 
 
-def judge(*questions: Sequence[Pair]) -> Judged:
+def compare_pairs(*questions: Sequence[Pair]) -> Judged:
     """Compare the pairs of several questions, each pair once: for the first question that asks."""
     found: dict[tuple[int, int], PairJudgement] = {}
     for pairs in questions:

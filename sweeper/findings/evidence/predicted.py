@@ -1,7 +1,4 @@
-"""Planned beside measured figures: times of trials and phases, peaks, energy and money.
-
-Knows the plan and the results; corrects nothing.
-"""
+"""Planned beside measured figures: times of trials and phases, peaks, energy and money."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from sweeper import units
 from sweeper.findings.record import PredictedFigure
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.rows import is_full, known, result_seconds, trial_seconds
@@ -69,6 +67,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     yield figure("sweep", planned, seconds + own - later)
     for name, phase in phases.items():
         yield figure(name, phase, took[name])
+    if later:
+        yield figure("data_curve", Duration(seconds=0.0, low=0.0, high=0.0), later)
     yield from _bill(run.plan, seconds + (took["suite"] if "suite" in phases else 0.0), figure)
 
 
@@ -164,7 +164,7 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicte
     if not peaks:
         return
     planned = candidate.memory
-    beside = planned.peak_gib - trial_gib(planned)
+    beside, on_cpu = planned.peak_gib - trial_gib(planned), "process" in planned.parts
     yield PredictedFigure(
         what="memory",
         strategy=candidate.strategy,
@@ -173,5 +173,6 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicte
         low=max(0.0, planned.low_gib - beside),
         high=planned.high_gib - beside,
         actual=max(peaks),
+        beside=f"{units.gib(beside)} of {'the process' if on_cpu else 'driver and reserve'}",
         trials=len(peaks),
     )

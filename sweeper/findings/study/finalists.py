@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import median
 
 from sweeper.evaluation.significance import mean_interval, t_interval
 from sweeper.findings.figures import Interval
@@ -63,7 +64,7 @@ def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) 
         objective=_objective(trial, trainings),
         test_score=interval(mean_interval(scores), bounds) if scores else None,
         test_metrics=finite(tests.metrics.get(name, {})),
-        peak_memory_gib=max(peaks, default=None),
+        peak_memory_gib=median(peaks) if peaks else None,
         seconds=trial_seconds(trial) or 0.0,
     )
 

@@ -1,7 +1,7 @@
 """Several base models in one study: findings then use pairs of strategy and model.
 
 What competes is a pair, so that everything which is counted, ranked or drawn by strategy is by pair
-here. Knows names only.
+here.
 """
 
 from __future__ import annotations

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeper.data.examples import SPLITS
+from sweeper.errors import SweeperError
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.jsontext import object_of
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
+from sweeper.specfile import resolve
 from sweeper.textfile import read_text
 from sweeper.trials import (
     AttemptEnd,
@@ -109,7 +111,10 @@ class TrialFiles:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of one run."""
+    """The files of one run.
+
+    ``limit_points`` is the user's limit on forgetting, which may change between calls of one run.
+    """
 
     folder: RunFolder
     plan: Plan
@@ -118,6 +123,7 @@ class RunFiles:
     baselines: tuple[BaselineResult, ...]
     seal: TestSeal | None
     status: Mapping[str, Any]
+    limit_points: float | None = None
 
     @property
     def completed(self) -> tuple[TrialFiles, ...]:
@@ -147,11 +153,19 @@ def read_run(run: RunFolder) -> RunFiles:
         folder=run,
         plan=plan,
         spec_yaml=_text(run.spec),
+        limit_points=_limit(run, plan),
         trials=tuple(trial for trial in trials if trial is not None),
         baselines=tuple(baselines),
         seal=TestSeal.read_or_none(run.test_seal),
         status=_mapping(_text(run.status)),
     )
+
+
+def _limit(run: RunFolder, plan: Plan) -> float | None:
+    try:
+        return resolve({}, run.spec).aim.max_forgetting_points
+    except (SweeperError, OSError):
+        return plan.facts.aim.max_forgetting_points
 
 
 def _trial(

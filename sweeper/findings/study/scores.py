@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeper.evaluation.significance import Estimate, Scores
+from sweeper.declared.traits import find
+from sweeper.evaluation.significance import Estimate, Scores, with_shared_seeds
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, bounded
@@ -52,16 +53,33 @@ def test_scores(run: RunFiles) -> TestScores:
             weights = _weights(of_model) if run.plan.objective.is_loss else None
             found[name] = Scores.of(rows, trained=trained, weights=weights)
             metrics[name] = mean_metrics([entry.metrics for entry in of_model])
-    return TestScores(found, metrics, _by_seed(run))
+    return TestScores(_shared(run, found), metrics, _by_seed(run))
+
+
+def _shared(run: RunFiles, found: dict[str, Scores]) -> dict[str, Scores]:
+    """Scores whose seeds tell of each other: those of trials that train the base or its adapter.
+
+    A head on fixed features has seeds that differ far less, so that heads are apart.
+    """
+    kinds: dict[bool, dict[str, Scores]] = {}
+    for trial in run.trials:
+        name = trial_name(trial.config.number)
+        traits = find(trial.config.strategy.partition("@")[0])
+        if name in found:
+            through = traits is None or traits.gradients_through_base
+            kinds.setdefault(through, {})[name] = found[name]
+    shared = [with_shared_seeds(models) for models in kinds.values()]
+    return found | {name: one for models in shared for name, one in models.items()}
 
 
 def test_losses(run: RunFiles) -> dict[str, Scores]:
     """Losses of the single test items of every scored model, by its name in the comparisons."""
-    return {
+    found = {
         name: Scores.of(rows, trained=of_model[0].trial is not None, weights=_weights(of_model))
         for name, of_model in entries(run).items()
         if usable(rows := [entry.item_losses for entry in of_model])
     }
+    return _shared(run, found)
 
 
 def entries(run: RunFiles) -> dict[str, list[TestScore]]:

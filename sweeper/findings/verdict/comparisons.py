@@ -1,17 +1,21 @@
 """The comparisons on the test split and their outcomes.
 
 The order of the finalists and the choice among them were fixed on validation; this module only
-reads the score off the opened test split. Items are paired, seeds by t; Holm over the
-finalists (and the default), and by itself over the baselines: those are two questions.
+reads the score off the opened test split. Items are paired, seeds by t, with a variance that all
+finalists tell of. Two questions are corrected each by itself (Holm): whether the chosen finalist
+is better than the others and the default, and whether a finalist is better than a baseline. The
+second is asked of every finalist, since the chosen one was chosen by trainings that are scored.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.evaluation.significance import (
     Estimate,
+    Scores,
     holm,
     items_to_settle,
     outcome,
@@ -39,7 +43,8 @@ class Contest:
         in_loss: Where the headline is no loss: the chosen one against that baseline in test loss.
             Right or wrong throws away how sure a model was, so that a difference which accuracy
             leaves open is often clear in the loss. It is a second answer to the same question, so
-            that its p value is Holm's over the two; that of the headline metric is not changed.
+            that its p value is Holm's over both and all finalists; that of the headline metric is
+            not changed.
     """
 
     metric: Metric
@@ -67,7 +72,7 @@ def hold_contest(run: RunFiles) -> Contest:
     baselines = [b.name for b in run.baselines if b.name in tests.by_name]
     baseline = _best_baseline(run, metric, tests)
     trials = [*rivals, *([default] if default and default not in rivals else [])]
-    against_baselines = _compare(run, metric, tests, chosen, baselines)
+    against_baselines = _compare(run, metric, tests, chosen, baselines, rivals)
     return Contest(
         metric=metric,
         chosen=chosen,
@@ -78,7 +83,7 @@ def hold_contest(run: RunFiles) -> Contest:
             *_compare(run, metric, tests, chosen, trials),
             *against_baselines,
         ),
-        in_loss=_in_loss(run, metric, chosen, baseline, against_baselines),
+        in_loss=_in_loss(run, metric, chosen, baseline, against_baselines, rivals),
     )
 
 
@@ -88,23 +93,24 @@ def _in_loss(
     chosen: Finalist | None,
     baseline: BaselineResult | None,
     compared: tuple[Comparison, ...],
+    rivals: list[str],
 ) -> Comparison | None:
     """The chosen finalist against the best baseline in test loss, beside that in the headline."""
     if chosen is None or baseline is None or not metric.higher_is_better:
         return None
     if not run.plan.objective.is_loss:  # the user has said what counts
         return None
-    losses = test_losses(run)
-    first, second = losses.get(trial_name(chosen.trial)), losses.get(baseline.name)
-    if first is None or second is None or first.items.shape[1] != second.items.shape[1]:
+    losses, name = test_losses(run), trial_name(chosen.trial)
+    estimates = pair_estimates(losses, [name, *rivals], [baseline.name])
+    if (name, baseline.name) not in estimates:
         return None
-    estimate = paired_difference(first, second)
     asked = [c.adjusted_p for c in compared if c.second == baseline.name and c.adjusted_p]
-    p = holm([estimate.p, *asked])[0]
+    p = holm([*(estimate.p for estimate in estimates.values()), *asked])[0]
     smallest = margin(run.plan.facts.aim.margin_points)
     loss = loss_metric(run.plan.facts)
-    name = trial_name(chosen.trial)
-    return _comparison(name, baseline.name, loss, estimate, smallest, p, 1 + len(asked))
+    estimate = estimates[name, baseline.name]
+    count = len(estimates) + len(asked)
+    return _comparison(name, baseline.name, loss, estimate, smallest, p, count)
 
 
 def _chosen(run: RunFiles, found: tuple[Finalist, ...]) -> Finalist | None:
@@ -167,23 +173,34 @@ def _compare(
     tests: TestScores,
     chosen: Finalist | None,
     names: list[str],
+    rivals: Sequence[str] = (),
 ) -> tuple[Comparison, ...]:
-    """The chosen one against each, with Holm's correction."""
-    first = tests.by_name.get(trial_name(chosen.trial)) if chosen else None
-    if chosen is None or first is None:
+    """The chosen one against each, with Holm's correction over it and its rivals."""
+    if chosen is None:
         return ()
-    estimates: dict[str, Estimate] = {}
-    for name in names:
-        second = tests.by_name.get(name)
-        if second is not None and second.items.shape[1] == first.items.shape[1]:
-            estimates[name] = paired_difference(first, second)
+    first = trial_name(chosen.trial)
+    estimates = pair_estimates(tests.by_name, [first, *rivals], names)
     adjusted = holm([estimate.p for estimate in estimates.values()])
     smallest = margin(run.plan.facts.aim.margin_points)
-    first_name, count = trial_name(chosen.trial), len(estimates)
     return tuple(
-        _comparison(first_name, name, metric, estimate, smallest, p, count)
-        for (name, estimate), p in zip(estimates.items(), adjusted, strict=True)
+        _comparison(first, second, metric, estimate, smallest, p, len(estimates))
+        for ((one, second), estimate), p in zip(estimates.items(), adjusted, strict=True)
+        if one == first
     )
+
+
+def pair_estimates(
+    scores: Mapping[str, Scores], firsts: Sequence[str], seconds: Sequence[str]
+) -> dict[tuple[str, str], Estimate]:
+    """The difference of every pair that scored the same items, by the names of the pair."""
+    return {
+        (one, other): paired_difference(first, second)
+        for one in firsts
+        for other in seconds
+        if (first := scores.get(one)) is not None
+        and (second := scores.get(other)) is not None
+        and first.items.shape[1] == second.items.shape[1]
+    }
 
 
 def _comparison(

@@ -14,6 +14,8 @@ def cost_line(findings: Findings) -> str:
     if row is None or row.weights_bytes is None:
         return ""
     memory = f" and {units.gib(row.peak_memory_gib)}" if row.peak_memory_gib is not None else ""
+    on_cpu = any(one.beside.endswith("process") for one in findings.predictions)
+    memory += " beside the process" if memory and on_cpu else ""
     uses = [_size(row)]
     if row.total_parameters is not None:
         uses.append(f"{units.count(row.total_parameters)} parameters")

@@ -11,10 +11,11 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from scipy import special
 
-from sweeper.errors import UsageError
+from sweeper.errors import GateFailed, Problem
 from sweeper.evaluation.resampling import CONFIDENCE
 from sweeper.evaluation.significance import (
     Estimate,
@@ -25,9 +26,16 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
+from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
-from sweeper.findings.forgetting_record import Forgetting, GeneralTask, Retention, TrialForgetting
-from sweeper.findings.record import StrategySummary
+from sweeper.findings.record import (
+    Findings,
+    Forgetting,
+    GeneralTask,
+    Retention,
+    StrategySummary,
+    TrialForgetting,
+)
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.rows import known
@@ -35,10 +43,12 @@ from sweeper.findings.study.scores import interval
 from sweeper.jsontext import object_of
 from sweeper.suite.scores import ModelScores, TaskScores, evaluations
 from sweeper.textfile import read_text
-from sweeper.yamlfile import parse
+from sweeper.trials import within_limit
 
 # The share of studies in which a difference of the size called detectable would be seen.
 POWER = 0.8
+
+Unit = Literal["points", "nats/token"]
 
 
 def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasured:
@@ -52,7 +62,7 @@ def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasur
     if not tasks and not trials:
         return _not_measured(run)
     return Forgetting(
-        limit_points=limit_of(run),
+        limit_points=run.limit_points,
         recommended_trial=recommended,
         tasks=tasks,
         trials=trials,
@@ -81,33 +91,15 @@ def _not_measured(run: RunFiles) -> NotMeasured:
     )
 
 
-def limit_of(run: RunFiles) -> float | None:
-    """The user's limit in points. It may change between calls of one run."""
-    try:
-        spec = parse(run.spec_yaml, str(run.folder.spec)).data
-    except UsageError:
-        spec = None
-    aim = spec.get("aim") if isinstance(spec, dict) else None
-    value = aim.get("max_forgetting_points") if isinstance(aim, dict) else None
-    if isinstance(value, int | float):
-        return float(value)
-    return run.plan.facts.aim.max_forgetting_points
-
-
-def beyond(found: Interval, limit: float) -> bool:
-    """Whether more than the limit was lost beyond noise: the whole interval lies above it."""
-    return found.low is not None and found.low > limit
-
-
 def with_forgetting(
     summaries: Sequence[StrategySummary], measured: Forgetting | NotMeasured
 ) -> tuple[StrategySummary, ...]:
     """The strategies with the loss of their best trial on general text, where it is known."""
     if isinstance(measured, NotMeasured):
         return tuple(summaries)
-    lost = {trial.trial: trial.forgetting.value for trial in measured.trials}
+    points = {trial.trial: trial.forgetting.value for trial in measured.trials}
     return tuple(
-        summary.model_copy(update={"forgetting_points": lost.get(summary.best_trial)})
+        summary.model_copy(update={"forgetting_points": points.get(summary.best_trial)})
         if summary.best_trial is not None
         else summary
         for summary in summaries
@@ -256,3 +248,148 @@ def _detectable(difference: Estimate) -> float:
     """The smallest true difference that these items would show in four of five studies."""
     quantiles = special.ndtri(0.5 + CONFIDENCE / 2) + special.ndtri(POWER)
     return float(quantiles) * difference.item_error
+
+
+def figure(task: GeneralTask, score: Interval) -> str:
+    """One model's score on a task: per cent, or a loss."""
+    if task.unit == "points":
+        return f"{100 * score.value:.1f}%"
+    return words.loss(score.value, score)
+
+
+def amount(points: float, unit: Unit) -> str:
+    """The loss as a number: points of a score, or nats per token of a text.
+
+    Args:
+        points: Hundredths of the unit of a score or a loss, as findings hold them.
+
+    >>> amount(2.5, "points"), amount(2.5, "nats/token")
+    ('2.5', '0.025')
+    """
+    return words.minus(f"{points:.1f}" if unit == "points" else f"{points / 100:.3f}")
+
+
+def lost(found: Interval, unit: Unit) -> str:
+    """The loss with its unit and interval; a gain is negative.
+
+    >>> lost(Interval(value=2.5, low=-1.0, high=6.04), "points")
+    '2.5 points (−1.0 to 6.0)'
+    >>> lost(Interval(value=2.5), "nats/token")
+    '0.025 nats/token'
+    """
+    value = f"{amount(found.value, unit)} {unit}"
+    if found.low is None or found.high is None:
+        return value
+    return f"{value} ({amount(found.low, unit)} to {amount(found.high, unit)})"
+
+
+def limit_text(points: float) -> str:
+    """The limit of ``--max-forgetting`` in the units of what it limits.
+
+    >>> limit_text(2.0)
+    '2 points of a score, 0.02 nats/token of a text'
+    """
+    return f"{words.points(points)} of a score, {points / 100:g} nats/token of a text"
+
+
+def scored_on(task: GeneralTask) -> str:
+    """The number of items, and whether they are all items of the task."""
+    if task.items < task.total_items:
+        return f"{task.items} of {task.total_items} items"
+    return words.plural(task.items, "item")
+
+
+def tasks_of(measured: Forgetting, trial: int) -> list[GeneralTask]:
+    """The tasks that a trial was scored on."""
+    return [task for task in measured.tasks if task.trial == trial]
+
+
+def figures(measured: Forgetting, trial: int) -> list[tuple[str, Interval, Unit]]:
+    """What one trial lost, by task, and on general text."""
+    found = [(task.task, task.forgetting, task.unit) for task in tasks_of(measured, trial)]
+    own = [one for one in measured.trials if one.trial == trial]
+    return [*found, *(("general text", one.forgetting, "nats/token") for one in own)]
+
+
+def shown_trial(measured: Forgetting) -> int | None:
+    """The trial to show: the recommended one, else the first that was scored on tasks."""
+    scored = [task.trial for task in measured.tasks]
+    if measured.recommended_trial in scored or not scored:
+        return measured.recommended_trial
+    return scored[0]
+
+
+def noise_sentence(measured: Forgetting, trial: int) -> str:
+    """What one trial lost and kept, what is unresolved, and what these items could show."""
+    tasks = tasks_of(measured, trial)
+    if not tasks:
+        return f"Trial {trial} was scored on no task."
+    parts = []
+    for word, verb in (("lost", "lost on"), ("kept", "kept"), ("unresolved", "left open")):
+        named = [task.task for task in tasks if task.outcome == word]
+        if named:
+            parts.append(f"{verb} {words.joined(named)}")
+    seen = words.joined([f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks])
+    return (
+        f"Trial {trial}: {', '.join(parts)}. The smallest loss that these items would show in four "
+        f"of five studies: {seen}."
+    )
+
+
+def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str:
+    """A trial against the user's limit; empty without a limit or a measurement."""
+    limit = measured.limit_points if isinstance(measured, Forgetting) else None
+    if limit is None or trial is None or isinstance(measured, NotMeasured):
+        return ""
+    found = figures(measured, trial)
+    if not found:
+        return f"What trial {trial} lost was not measured, so the limit was not checked."
+    over = [name for name, one, _ in found if not within_limit(one.low, limit)]
+    within = [name for name, one, _ in found if one.high is not None and one.high <= limit]
+    unsettled = [one for one in found if one[0] not in (*over, *within)]
+    above = [f"{name}, {lost(one, unit)}" for name, one, unit in unsettled if one.value > limit]
+    open_ = [name for name, one, _ in unsettled if one.value <= limit]
+    parts = []
+    if over:
+        parts.append(f"above it beyond noise on {words.joined(over)}")
+    if within:
+        parts.append(f"within it on {words.joined(within)}")
+    if above:
+        parts.append(f"above it within noise, which the gate lets pass, on {words.joined(above)}")
+    if open_:
+        parts.append(f"not settled on {words.joined(open_)}")
+    return f"Limit of {limit_text(limit)}: trial {trial} is {', '.join(parts)}."
+
+
+def gate(findings: Findings, trials: Sequence[int], limit: float) -> None:
+    """Raise an error if one of these trials lost more than the limit, beyond noise.
+
+    Raises:
+        GateFailed: One did, or nothing was measured for it.
+    """
+    measured = findings.forgetting
+    problems: list[Problem] = []
+    for trial in trials:
+        found = figures(measured, trial) if isinstance(measured, Forgetting) else []
+        if not found:
+            problems.append(
+                Problem(
+                    f"the limit of {limit_text(limit)} could not be checked: what trial {trial} "
+                    "forgot was not measured",
+                    fix="Name tasks to measure it by with --suite, or general text with "
+                    "--general. A classification head writes no text, so that there it cannot "
+                    "be measured.",
+                )
+            )
+        problems += [
+            Problem(
+                f"trial {trial} lost {lost(one, unit)} on {name}, more than the limit of "
+                f"{amount(limit, unit)} {unit}",
+                why="The whole 95% interval in brackets is above the limit.",
+                fix="See what to do about it in the report's section on forgetting.",
+            )
+            for name, one, unit in found
+            if not within_limit(one.low, limit)
+        ]
+    if problems:
+        raise GateFailed(problems)

@@ -14,7 +14,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from sweeper.errors import UsageError
 from sweeper.findings.figures import Interval
-from sweeper.findings.human_record import (
+from sweeper.findings.record import (
     AllRatings,
     HumanPage,
     HumanPreferences,

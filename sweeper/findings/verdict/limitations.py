@@ -17,7 +17,7 @@ from sweeper.findings.record import Limitation, ParameterFinding, RunSummary
 from sweeper.findings.study.metric import loss_unit, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes
 from sweeper.findings.study.rows import memory_note
-from sweeper.findings.study.scores import model_title
+from sweeper.findings.study.scores import model_title, trial_name
 from sweeper.findings.verdict.comparisons import Contest
 from sweeper.findings.verdict.verdict import SEEDS_NEEDED
 
@@ -64,10 +64,14 @@ def _few_seeds(study: Study) -> Iterator[Limitation]:
         action = f"Set search.confirmation_seeds to {SEEDS_NEEDED} or more."
         yield Limitation(id="few-seeds", text=text, action=action)
         return
+    # Finalists get further seeds, defaults do not.
+    others = {trial_name(trial.config.number) for trial in study.run.trials}
+    others -= {trial_name(number) for number in (study.run.seal.order if study.run.seal else ())}
     stuck = [
         c
         for c in study.contest.comparisons
         if c.outcome == "within noise" and c.more_items is None and (c.seed_share or 0) > 0.5
+        if not {c.first, c.second} & others
     ]
     if not stuck:
         return

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.outputs_record import (
+from sweeper.findings.record import (
     ComparedModel,
     GroupKind,
     OutputGroup,

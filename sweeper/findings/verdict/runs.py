@@ -142,7 +142,8 @@ def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
     if first.summary.task != second.summary.task:
         yield f"the tasks differ: {first.summary.task} and {second.summary.task}"
     if (one.name, one.unit) != (other.name, other.unit):
-        yield f"the metrics differ: {one.title} {one.unit} and {other.title} {other.unit}"
+        names = [f"{metric.title} {metric.unit}".rstrip() for metric in (one, other)]
+        yield f"the metrics differ: {' and '.join(names)}"
     elif one.unit == "nats/token" and first.summary.models != second.summary.models:
         yield "losses per token of different base models do not compare, since their tokens differ"
     counts = [run.scores.items.shape[1] for run in (first, second) if run.scores]

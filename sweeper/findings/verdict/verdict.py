@@ -17,9 +17,8 @@ from sweeper.findings.study.metric import loss_metric, margin, objective_metric,
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval, model_title, test_scores, trial_name
 from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
-from sweeper.findings.verdict.forgetting import limit_of
-from sweeper.search.finalists import within
-from sweeper.trials import BaselineResult
+from sweeper.search.finalists import cheapest
+from sweeper.trials import BaselineResult, within_limit
 
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
 SEEDS_NEEDED = 3
@@ -101,7 +100,7 @@ def _trial_sentence(
     if not tied:
         return f"{head}chosen on validation: the cheapest to train of those close to the best."
     others = [one for one in finalists(run) if trial_name(one.trial) in tied]
-    if all(_cost(chosen) <= _cost(other) for other in others):
+    if 0 in cheapest([_cost(one) for one in (chosen, *others)]):
         count = len(tied) + 1
         return f"{head}the cheapest to train of {count} finalists that cannot be told apart."
     return (
@@ -113,7 +112,7 @@ def _trial_sentence(
 def _cost(finalist: Finalist) -> tuple[float, float]:
     """Memory, then time."""
     memory = finalist.peak_memory_gib
-    return (float("inf") if memory is None else round(memory, 2), finalist.seconds)
+    return (float("inf") if memory is None else memory, finalist.seconds)
 
 
 def _pays(run: RunFiles, contest: Contest) -> str:
@@ -127,7 +126,9 @@ def _pays(run: RunFiles, contest: Contest) -> str:
     _, _, title, nearest = min(compared, key=lambda one: one[:2])
     gap = words.difference(nearest.difference, contest.metric)
     told = "" if nearest.outcome == "better" else f" ({_outcome(run, nearest)})"
-    return f" Fine-tuning pays: {gap} against {title}, the nearest baseline{told}."
+    return (
+        f" Fine-tuning pays on the test split: {gap} against {title}, the nearest baseline{told}."
+    )
 
 
 def _pays_in_loss(run: RunFiles, contest: Contest, baseline: BaselineResult) -> str:
@@ -211,7 +212,8 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
         if comparison is None:
             continue
         line = (
-            f"Against {role}: trial {chosen.trial} − {model_title(run, comparison.second)} = "
+            f"Test {contest.metric.title} against {role}: "
+            f"trial {chosen.trial} − {model_title(run, comparison.second)} = "
             f"{words.difference(comparison.difference, contest.metric)}: "
             f"{_outcome(run, comparison)}"
         )
@@ -281,10 +283,11 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
 
 def _best_so_far(run: RunFiles) -> TrialFiles:
     """The lowest validation loss among the trials within the limit, or among all."""
-    limit = limit_of(run)
-    results = [(trial, trial.result.forgetting_points if trial.result else None)
-               for trial in run.completed]  # fmt: skip
-    return next((trial for trial, points in results if within(points, limit)), run.completed[0])
+    for trial in run.completed:
+        points = trial.result.forgetting_points if trial.result else None
+        if within_limit(points, run.limit_points):
+            return trial
+    return run.completed[0]
 
 
 def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str]:

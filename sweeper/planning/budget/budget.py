@@ -1,7 +1,4 @@
-"""The study's budget: the full budget, its rungs, and what the user's budget pays for.
-
-Knows the costs of candidates, not how trials are run.
-"""
+"""The study's budget: the full budget, its rungs, and what the user's budget pays for."""
 
 from __future__ import annotations
 
@@ -12,24 +9,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeper import units
-from sweeper.data.splits import part_sizes
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
 from sweeper.planning.budget import suite_scoring
 from sweeper.planning.budget.candidate_costs import Priced
 from sweeper.planning.budget.rung_schedule import RUNGS
 from sweeper.planning.budget.study_phases import (
-    beside_seconds,
+    StudyPhases,
     bill,
-    confirmation_seconds,
     conversion_seconds,
-    data_curve_seconds,
     download_notes,
     download_seconds,
-    own_text,
-    search_seconds,
-    spread_of,
-    test_seconds,
     timing,
     together,
 )
@@ -77,7 +67,7 @@ def parse_budget(text: str | None) -> UserBudget | None:
             f"budget = {text!r}",
             "A budget is a number above 0 with a unit.",
             "Write 8gpuh (GPU-hours), 30usd (with a price per GPU-hour) or 2h (on the clock).",
-            "aim.budget",
+            "--budget (aim.budget)",
         )
     unit: Unit = match.group(2)  # type: ignore[assignment]
     return UserBudget(float(match.group(1)), unit)
@@ -128,30 +118,22 @@ def make_budget(
     first = first_rung(float(warmup.default) if warmup else 0.0, course.rung_every)
     at_once = _at_once(spec, facts, candidates)
     side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
-    spread = spread_of(candidates)
-    confirmation = confirmation_seconds(costs, spec.search, side_by_side, spread)
-    suite = suite_scoring.suite_seconds(spec, facts, costs, course, spread)
-    scoring = suite.seconds if suite is not None else 0.0
-    curve = None
-    if spec.search.data_curve and part_sizes(course.train_rows):
-        curve = data_curve_seconds(facts, costs, course, spec.search, side_by_side, spread)
-    after = together(confirmation, curve)
-    trials, trial_notes = _affordable(
-        spec, facts, costs, after, scoring, side_by_side, first, limit
-    )
-    search = search_seconds(costs, trials, searched_shares(first), side_by_side, spread)
-    beside = beside_seconds(facts, costs, course, side_by_side, spread)
-    test = test_seconds(facts, costs, course, spec.search, side_by_side, spread)
-    written = own_text(facts, costs, course, spread)
+    phases = StudyPhases(facts, costs, course, spec.search, side_by_side)
+    confirmation, curve = phases.confirmation(), phases.data_curve()
+    suite = suite_scoring.suite_seconds(spec, phases)
+    after, scoring = together(confirmation, curve), suite.seconds if suite is not None else 0.0
+    trials, trial_notes = _affordable(phases, after, scoring, first, spec.search.trials, limit)
+    search = phases.searching(trials, searched_shares(first))
+    beside, test, written = phases.beside(), phases.test(), phases.own_text()
     held = together(written, search, confirmation, beside, test, curve, suite)
     download = download_seconds(facts)
     conversion = conversion_seconds(facts)
     sweep = together(download, conversion, held)
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
     devices = groups * sum(c.gpus_per_trial for c in candidates) / len(candidates)
+    wide = [candidate.strategy for candidate in candidates if candidate.gpus_per_trial > 1]
     price = facts.hardware.price_per_gpu_hour
     hours = held.seconds * devices / 3600
-    cost = bill(held, devices, facts.hardware)
     return Budget(
         trials=trials,
         rungs=RUNGS,
@@ -176,27 +158,18 @@ def make_budget(
         confirmation_seeds=spec.search.confirmation_seeds,
         gpu_hours=round(hours, 4),
         cost_usd=None if price is None else round(hours * price, 2),
-        cost_low_usd=cost.get("cost_low_usd"),
-        cost_high_usd=cost.get("cost_high_usd"),
-        energy_low_kwh=cost.get("energy_low_kwh"),
-        energy_high_kwh=cost.get("energy_high_kwh"),
+        **bill(held, devices, facts.hardware),
         timing=timing(facts.hardware, candidates),
-        purchases=tuple(_purchase(c, facts, limit, at_once) for c in candidates),
+        purchases=tuple(_purchase(c, facts, limit) for c in candidates),
         notes=(
             *_looks(course),
             *_notes(stops, course.epochs, limit, price),
-            *_several_gpus(candidates),
+            *([f"Several GPUs a trial for {', '.join(wide)}: {FSDP}."] if wide else []),
             *trial_notes,
             *download_notes(facts),
             *suite_scoring.suite_notes(facts, course),
         ),
     )
-
-
-def _several_gpus(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """A caution where a trial takes several GPUs."""
-    names = [candidate.strategy for candidate in candidates if candidate.gpus_per_trial > 1]
-    return (f"Several GPUs a trial for {', '.join(names)}: {FSDP}.",) if names else ()
 
 
 def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
@@ -209,47 +182,40 @@ def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
 
 
 def _affordable(
-    spec: Spec,
-    facts: Facts,
-    costs: Sequence[Priced],
+    phases: StudyPhases,
     after: Duration,
     scoring: float,
-    at_once: int,
     first: int,
+    wanted: int,
     limit: UserBudget | None,
 ) -> tuple[int, tuple[str, ...]]:
     """How many of the requested trials fit into the budget, after confirmation and suite."""
-    wanted = spec.search.trials
-    seconds = _clock_seconds(limit, facts, at_once)
+    costs, at_once = phases.costs, phases.side_by_side
+    seconds = _clock_seconds(limit, phases.facts)
     if seconds is None:
         return wanted, ()
     _, expected, _ = searched_shares(first)
-    left = seconds - after.seconds - scoring
-    mean = sum(cost.searched for cost in costs) / len(costs)
-    buys = math.floor(left * at_once / max(mean * expected, 1e-9))
+    trial = max(expected * sum(cost.searched for cost in costs) / len(costs), 1e-9)
+    buys = math.floor((seconds - after.seconds - scoring) * at_once / trial)
     if buys >= wanted:
         return wanted, ()
-    if buys < 1:
-        return 1, (_too_little(costs, after, scoring, seconds, at_once, mean * expected),)
-    return buys, (f"The budget buys about {buys} of the {wanted} requested trials.",)
+    if buys >= 1:
+        return buys, (f"The budget buys about {buys} of the {wanted} requested trials.",)
+    return 1, (_too_little(phases, after, scoring, seconds, trial),)
 
 
 def _too_little(
-    costs: Sequence[Priced],
-    after: Duration,
-    scoring: float,
-    seconds: float,
-    at_once: int,
-    trial: float,
+    phases: StudyPhases, after: Duration, scoring: float, seconds: float, trial: float
 ) -> str:
     """What to cut if the budget has no room for a trial after confirmation and suite."""
+    at_once = phases.side_by_side
     if scoring and seconds - scoring < trial / at_once <= seconds:
         return (
             f"Scoring the suite takes about {units.duration(scoring)}, which leaves less than one "
             "trial of the budget. Give its tasks a limit (metadata: {limit: 100}), or score it "
             "after the sweep with 'sweeper evaluate'."
         )
-    alone = math.floor((seconds - scoring) * at_once / max(trial, 1e-9))
+    alone = math.floor((seconds - scoring) * at_once / trial)
     if alone >= 1:
         return (
             f"The trainings after the search take about {units.duration(after.seconds)}, which "
@@ -257,7 +223,7 @@ def _too_little(
             "--confirmation-seeds 1, no --data-curve) the budget buys about "
             f"{units.plural(alone, 'trial')}."
         )
-    cheapest = min(costs, key=lambda cost: cost.searched)
+    cheapest = min(phases.costs, key=lambda cost: cost.searched)
     return (
         f"One full trial of {cheapest.candidate.strategy} takes about "
         f"{units.duration(cheapest.searched)}, more than the whole budget. Raise it, or choose a "
@@ -265,7 +231,7 @@ def _too_little(
     )
 
 
-def _clock_seconds(limit: UserBudget | None, facts: Facts, at_once: int) -> float | None:
+def _clock_seconds(limit: UserBudget | None, facts: Facts) -> float | None:
     """A limit as seconds on the clock with all devices busy; None if it does not bind."""
     if limit is None:
         return None
@@ -278,13 +244,11 @@ def _clock_seconds(limit: UserBudget | None, facts: Facts, at_once: int) -> floa
     return None if not price else limit.amount / price * 3600 / devices
 
 
-def _purchase(
-    candidate: Candidate, facts: Facts, limit: UserBudget | None, at_once: int
-) -> Purchase:
+def _purchase(candidate: Candidate, facts: Facts, limit: UserBudget | None) -> Purchase:
     """The cost of a full trial of a candidate, and how many the whole budget pays for."""
     hours = candidate.duration.seconds * candidate.gpus_per_trial / 3600
     price = facts.hardware.price_per_gpu_hour
-    seconds = _clock_seconds(limit, facts, at_once)
+    seconds = _clock_seconds(limit, facts)
     devices = max(facts.hardware.gpus, 1)
     side_by_side = max(devices // candidate.gpus_per_trial, 1)
     trials = None

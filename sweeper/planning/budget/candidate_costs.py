@@ -1,7 +1,4 @@
-"""Times of a candidate's trials and of its base model, for each phase of a sweep.
-
-Knows what a study does; ``costs.trial_seconds`` says what one trial takes.
-"""
+"""Times of a candidate's trials and of its base model, for each phase of a sweep."""
 
 from __future__ import annotations
 
@@ -124,29 +121,24 @@ def _processes(spec: Spec, facts: Facts) -> int:
 
 def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
     """What a candidate's trials take."""
-    model = next(m for m in facts.models if m.id == candidate.model)
     clocks = [
-        (weight, _clock(candidate, facts, model, course, parameters))
+        (weight, _clock(candidate, facts, course, parameters))
         for weight, parameters in _configurations(candidate)
     ]
-    default = _clock(candidate, facts, model, course, candidate.defaults())
+    default = clock_of_default(candidate, facts, course)
     whole = default.whole(course)
     # Where only the memory of the card is known, from the fastest such card to the slowest.
     setup, hardware = default.setup, facts.hardware
     cards = machines(of_one_worker(hardware, course.processes))
-    each = [clock_of(model, setup, one).whole(course) for one in cards]
+    each = [clock_of(default.model, setup, one).whole(course) for one in cards]
     low, high = default.speed.spread
-    rounded = Duration(
-        seconds=round(whole, 3),
-        low=round(min(whole, *each) * low, 3),
-        high=round(max(whole, *each) * high, 3),
-    )
+    duration = Duration(seconds=whole, low=min(whole, *each) * low, high=max(whole, *each) * high)
     notes = (default.learned.source,) if default.learned.source else ()
     return Priced(
         candidate=candidate.model_copy(
             update={
-                "seconds_per_trial": rounded.seconds,
-                "duration": rounded,
+                "seconds_per_trial": duration.seconds,
+                "duration": duration,
                 "setup_notes": (*candidate.setup_notes, *(f"time: {note}" for note in notes)),
             }
         ),
@@ -155,19 +147,16 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         * usual_share(candidate.parameters),
         scoring=default.judging(course, course.test_rows),
         writing=default.writing(course),
-        free=candidate.one_trial and bool(course.classes) and _as_baseline(candidate),
+        # A frozen head is fitted as the baseline is, with all classes alike.
+        free=candidate.one_trial
+        and bool(course.classes)
+        and candidate.defaults().get(CLASS_WEIGHT, "none") == "none",
     )
-
-
-def _as_baseline(candidate: Candidate) -> bool:
-    """Whether a frozen head is fitted as the baseline is, with all classes alike."""
-    return candidate.defaults().get(CLASS_WEIGHT, "none") == "none"
 
 
 def clock_of_default(candidate: Candidate, facts: Facts, course: Course) -> Clock:
     """The clock of a candidate's default."""
-    model = next(m for m in facts.models if m.id == candidate.model)
-    return _clock(candidate, facts, model, course, candidate.defaults())
+    return _clock(candidate, facts, course, candidate.defaults())
 
 
 def clock_of_base(candidate: Candidate, facts: Facts, course: Course) -> Clock:
@@ -178,12 +167,9 @@ def clock_of_base(candidate: Candidate, facts: Facts, course: Course) -> Clock:
 
 
 def _clock(
-    candidate: Candidate,
-    facts: Facts,
-    model: ModelFacts,
-    course: Course,
-    parameters: Mapping[str, Scalar],
+    candidate: Candidate, facts: Facts, course: Course, parameters: Mapping[str, Scalar]
 ) -> Clock:
+    model = next(m for m in facts.models if m.id == candidate.model)
     setup = candidate_setup(
         candidate, parameters, course.item_tokens, course.classes, facts.hardware.device
     )
@@ -228,8 +214,12 @@ def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> f
 
     Nothing for a base that has written some for an earlier run.
     """
-    wanted = course.general_tokens > 0 or any(_replays(cost.candidate) for cost in costs)
-    if not wanted or not course.own_texts:
+    replays = any(
+        share
+        for cost in costs
+        for _, _, share in _weighted(REPLAY, cost.candidate.parameters.get(REPLAY))
+    )
+    if not (course.general_tokens > 0 or replays) or not course.own_texts:
         return 0.0
     done = {model.id for model in facts.models if model.has_written}
     clocks = {c.candidate.model: clock_of_base(c.candidate, facts, course) for c in costs}
@@ -238,11 +228,6 @@ def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> f
         for model, clock in clocks.items()
         if model not in done
     )
-
-
-def _replays(candidate: Candidate) -> bool:
-    """Whether any trial of a candidate replays general text."""
-    return any(share for _, _, share in _weighted(REPLAY, candidate.parameters.get(REPLAY)))
 
 
 def baseline_scoring(facts: Facts, lead: Candidate, course: Course) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sweeper.data.general import HELD_BACK, HELD_BACK_TOKENS
+from sweeper.data.general import HELD_BACK, HELD_BACK_TOKENS, RUNG_TEXTS
 from sweeper.facts.record import Facts
 from sweeper.hyperparameters import PATIENCE
 from sweeper.planning.budget.sequence_cap import Cap
@@ -24,8 +24,6 @@ FEWEST_ITEMS = 50
 # Rungs from one look to the next. At the widest a trial is looked at half-way and at its end.
 SPACINGS = (1, 2, 4)
 TYPICAL_CLASSES = 2
-# As training has it: held-back texts that are scored at a rung below the last.
-RUNG_TEXTS = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ Memory is not considered here; ``fitting`` rejects a cap that does not fit.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,7 +25,7 @@ class Cap:
     """The cap in tokens, the mean length under it, why, and what it cuts (empty if nothing).
 
     ``fate`` says what becomes of what is too long. ``pieces`` is how many items a train example
-    becomes on average; ``mean`` is the length of one.
+    becomes on average, less than one where texts share items; ``mean`` is the length of an item.
     """
 
     tokens: int
@@ -38,7 +37,7 @@ class Cap:
 
     def items(self, rows: int) -> int:
         """The items that so many train examples become."""
-        return round(rows * self.pieces)
+        return max(round(rows * self.pieces), 1)
 
 
 # An answer is never cut: a prompt loses its beginning, and where that is not enough the example is
@@ -46,7 +45,7 @@ class Cap:
 _ANSWERED = "lose the beginning of their prompt, or are left out where the answer alone is longer"
 
 # Of a text without an answer.
-_DIVIDED = "are trained on in pieces; of validation and test texts, the first piece is scored"
+DIVIDED = "are trained on in pieces; of validation and test texts, the first piece is scored"
 
 # Lengths between two percentiles that are looked at.
 _STEPS = 20
@@ -67,24 +66,28 @@ def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
         why += f" ({lengths.measured_with})" if lengths.assumed else ""
     # Texts without answers have no output to measure.
     plain = lengths.output_mean is None and not facts.data.pretemplated
-    if facts.task == "domain" and plain and lengths.longest > tokens:
-        pieces = _pieces(lengths, tokens)
-        mean = min(lengths.mean / pieces, float(tokens))
-        return Cap(tokens, mean, why, _cuts(lengths, tokens), _DIVIDED, lengths.mean / mean)
+    if facts.task == "domain" and plain:
+        items = _items(lengths, tokens)
+        return Cap(tokens, lengths.mean / items, why, _cuts(lengths, tokens), DIVIDED, items)
     answered = facts.task != "classification" or facts.classes_by == "generate"
     fate = _ANSWERED if answered else Cap.fate
     return Cap(tokens, min(lengths.mean, float(tokens)), why, _cuts(lengths, tokens), fate)
 
 
-def _pieces(lengths: LengthFacts, tokens: int) -> float:
-    """Pieces of a text on average, if lengths are uniform between the measured percentiles."""
+def _items(lengths: LengthFacts, tokens: int) -> float:
+    """Items that a text becomes on average, where short texts share one and long ones are divided.
+
+    They are full, except that no two pieces share one that are longer than half of it. Lengths are
+    taken to be uniform between the measured percentiles.
+    """
     ends = (1, lengths.p50, lengths.p90, lengths.p99, lengths.longest)
     shares = (0.5, 0.4, 0.09, 0.01)
-    return sum(
-        share * math.ceil((low + (high - low) * (step + 0.5) / _STEPS) / tokens) / _STEPS
+    alone = sum(
+        share * round((low + (high - low) * (step + 0.5) / _STEPS) / tokens) / _STEPS
         for share, (low, high) in zip(shares, pairwise(ends), strict=True)
         for step in range(_STEPS)
     )
+    return max(alone, lengths.mean / tokens)
 
 
 def _cuts(lengths: LengthFacts, tokens: int) -> str:

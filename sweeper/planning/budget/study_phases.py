@@ -1,13 +1,10 @@
-"""Seconds of a study's phases as ranges, from the download of weights on, and its cost.
-
-The user's budget is applied in ``budget``.
-"""
+"""Seconds of a study's phases as ranges, from the download of weights on, and its cost."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sweeper import units
 from sweeper.data.splits import curve_seeds, part_sizes
@@ -52,146 +49,127 @@ def timing(hardware: HardwareFacts, candidates: Sequence[Candidate]) -> tuple[st
     return (base, *dict.fromkeys(learned))
 
 
-def spread_of(candidates: Sequence[Candidate]) -> tuple[float, float]:
-    """The widest range of any candidate, as factors of its expected seconds."""
-    whole = [c.duration for c in candidates if c.duration.seconds > 0]
-    if not whole:
-        return 1.0, 1.0
-    return min(d.low / d.seconds for d in whole), max(d.high / d.seconds for d in whole)
-
-
-def _range(least: float, middle: float, most: float, spread: tuple[float, float]) -> Duration:
-    return Duration(
-        seconds=round(middle, 3),
-        low=round(min(least, middle) * spread[0], 3),
-        high=round(max(most, middle) * spread[1], 3),
-    )
-
-
 def together(*phases: Duration | None) -> Duration:
     """The sum of ranges; low ends are added to low ends, since one machine runs all phases."""
     parts = [phase for phase in phases if phase is not None]
     return Duration(
-        seconds=round(sum(part.seconds for part in parts), 3),
-        low=round(sum(part.low for part in parts), 3),
-        high=round(sum(part.high for part in parts), 3),
+        seconds=sum(part.seconds for part in parts),
+        low=sum(part.low for part in parts),
+        high=sum(part.high for part in parts),
     )
 
 
-def search_seconds(
-    costs: Sequence[Priced],
-    trials: int,
-    shares: tuple[float, float, float],
-    side_by_side: int,
-    spread: tuple[float, float],
-) -> Duration:
-    """Defaults of the candidates run in full; the rest is searched and pruned.
+@dataclass(frozen=True, slots=True)
+class StudyPhases:
+    """The time of each phase of a study.
 
-    ``shares`` of a full budget are what a searched trial uses at least, by expectation and at most.
-    What a baseline has made already costs nothing again, and what holds nothing to search runs
-    once.
+    Args:
+        costs: The candidates with the times of their trials, in the plan's order.
+        course: What a trial trains and scores.
+        side_by_side: Trials that run at a time.
     """
-    paid = [cost for cost in costs if not cost.free]
-    defaults = paid[: max(trials // 3, 1)] if paid else []
-    searchable = [c for c in paid if any(p.searched for p in c.candidate.parameters.values())]
-    rest = max(trials - len(defaults) - (len(costs) - len(paid)), 0) if searchable else 0
-    each = sum(c.searched for c in searchable) / len(searchable) if searchable else 0.0
-    least, expected, most = shares
-    fixed = sum(cost.default for cost in defaults) + BETWEEN_SECONDS * trials
-    middle, low, high = (
-        (fixed + rest * share * each) / side_by_side for share in (expected, least, most)
-    )
-    return _range(low, middle, high, spread)
 
+    facts: Facts
+    costs: Sequence[Priced]
+    course: Course
+    search: SearchSpec
+    side_by_side: int
 
-def confirmation_seconds(
-    costs: Sequence[Priced], search: SearchSpec, side_by_side: int, spread: tuple[float, float]
-) -> Duration:
-    """Finalists to so many seeds in all; one seed of each was the trial itself.
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The widest range of any candidate, as factors of its expected seconds."""
+        each = [cost.candidate.duration for cost in self.costs]
+        whole = [one for one in each if one.seconds > 0]
+        if not whole:
+            return 1.0, 1.0
+        return min(d.low / d.seconds for d in whole), max(d.high / d.seconds for d in whole)
 
-    The best of each strategy comes before the second best of any, so that all kinds of trial are
-    among them.
-    """
-    seeds = max(search.confirmation_seeds - 1, 0)
-    each = [0.0 if cost.free else cost.default for cost in costs]
-    mean = sum(each) / len(each)
-    runs = search.finalists * seeds
-    dearer = [seconds for seconds in each if seconds > 0] or each
-    cheapest = sorted(each)[: search.finalists]
-    cheapest += [min(dearer)] * (search.finalists - len(cheapest))
-    least = seeds * sum(cheapest)
-    between = BETWEEN_SECONDS * runs
-    return _range(
-        (least + between) / side_by_side,
-        (runs * mean + between) / side_by_side,
-        (runs * max(each) + between) / side_by_side,
-        spread,
-    )
+    def range(self, least: float, middle: float, most: float) -> Duration:
+        """Seconds with the uncertainty of the candidates' times."""
+        low, high = self.spread
+        return Duration(seconds=middle, low=min(least, middle) * low, high=max(most, middle) * high)
 
+    def _shared(self, least: float, middle: float, most: float, between: float = 0.0) -> Duration:
+        """Seconds of trials that run side by side, with those between two of them."""
+        ends = [(seconds + between) / self.side_by_side for seconds in (least, middle, most)]
+        return self.range(*ends)
 
-def data_curve_seconds(
-    facts: Facts,
-    costs: Sequence[Priced],
-    course: Course,
-    search: SearchSpec,
-    side_by_side: int,
-    spread: tuple[float, float],
-) -> Duration:
-    """The winner and its default on parts of the rows, and the default on all of them."""
-    seeds, sizes = curve_seeds(search.confirmation_seeds), part_sizes(course.train_rows)
-    each = []
-    for cost in costs:
-        clock = clock_of_default(cost.candidate, facts, course)
-        parts = math.fsum(clock.whole(replace(course, train_rows=size)) for size in sizes)
-        each.append(2 * seeds * parts + (seeds - 1) * cost.default)
-    between = BETWEEN_SECONDS * (2 * seeds * len(sizes) + seeds - 1)
-    return _range(
+    def searching(self, trials: int, shares: tuple[float, float, float]) -> Duration:
+        """Defaults of the candidates run in full; the rest is searched and pruned.
+
+        What a baseline has made already costs nothing again, and what holds nothing to search runs
+        once.
+
+        Args:
+            shares: Of a full budget, what a searched trial uses at least, by expectation and at
+                most.
+        """
+        paid = [cost for cost in self.costs if not cost.free]
+        defaults = paid[: max(trials // 3, 1)] if paid else []
+        searchable = [c for c in paid if any(p.searched for p in c.candidate.parameters.values())]
+        done = len(defaults) + len(self.costs) - len(paid)
+        rest = max(trials - done, 0) if searchable else 0
+        each = sum(c.searched for c in searchable) / len(searchable) if searchable else 0.0
+        fixed = sum(cost.default for cost in defaults)
+        ends = [fixed + rest * share * each for share in shares]
+        return self._shared(ends[0], ends[1], ends[2], BETWEEN_SECONDS * trials)
+
+    def confirmation(self) -> Duration:
+        """Finalists to so many seeds in all; one seed of each was the trial itself.
+
+        The best of each strategy comes before the second best of any, so that all kinds of trial
+        are among them.
+        """
+        seeds = max(self.search.confirmation_seeds - 1, 0)
+        each = [0.0 if cost.free else cost.default for cost in self.costs]
+        runs = self.search.finalists * seeds
+        dearer = [seconds for seconds in each if seconds > 0] or each
+        cheapest = sorted(each)[: self.search.finalists]
+        cheapest += [min(dearer)] * (self.search.finalists - len(cheapest))
+        mean = sum(each) / len(each)
+        least, most = seeds * sum(cheapest), runs * max(each)
+        return self._shared(least, runs * mean, most, BETWEEN_SECONDS * runs)
+
+    def data_curve(self) -> Duration | None:
+        """The winner and its default on parts of the rows, and the default on all of them.
+
+        None where no such curve is asked for, or there are too few rows.
+        """
+        sizes = part_sizes(self.course.train_rows)
+        if not self.search.data_curve or not sizes:
+            return None
+        seeds = curve_seeds(self.search.confirmation_seeds)
+        each = []
+        for cost in self.costs:
+            clock = clock_of_default(cost.candidate, self.facts, self.course)
+            parts = math.fsum(clock.whole(replace(self.course, train_rows=size)) for size in sizes)
+            each.append(2 * seeds * parts + (seeds - 1) * cost.default)
+        between = BETWEEN_SECONDS * (2 * seeds * len(sizes) + seeds - 1)
         # The winner may be the default, or the cheapest of all.
-        (min(each) / 2 + between) / side_by_side,
-        (math.fsum(each) / len(each) + between) / side_by_side,
-        (max(each) + between) / side_by_side,
-        spread,
-    )
+        return self._shared(min(each) / 2, math.fsum(each) / len(each), max(each), between)
 
+    def beside(self) -> Duration:
+        """The start, and baselines, beside which other workers train."""
+        scored = baseline_seconds(self.facts, self.costs[0].candidate, self.course)
+        seconds = START_SECONDS + scored / self.side_by_side
+        return self.range(seconds, seconds, seconds)
 
-def beside_seconds(
-    facts: Facts,
-    costs: Sequence[Priced],
-    course: Course,
-    side_by_side: int,
-    spread: tuple[float, float],
-) -> Duration:
-    """The start, and baselines, beside which other workers train."""
-    scored = baseline_seconds(facts, costs[0].candidate, course)
-    seconds = START_SECONDS + scored / side_by_side
-    return _range(seconds, seconds, seconds, spread)
+    def test(self) -> Duration:
+        """Baselines, defaults and finalists on the test split."""
+        costs, search = self.costs, self.search
+        trainings = search.finalists * search.confirmation_seeds
+        scoring = sum(cost.scoring + BETWEEN_SECONDS for cost in costs) / len(costs)
+        writing = sum(cost.writing for cost in costs) / len(costs)
+        # One training of each finalist and default; all of them where answers are compared.
+        writers = (trainings if self.course.answered_rows else search.finalists) + len(costs)
+        base = baseline_scoring(self.facts, costs[0].candidate, self.course)
+        seconds = base + trainings * scoring + writers * writing
+        return self._shared(seconds, seconds, seconds)
 
-
-def test_seconds(
-    facts: Facts,
-    costs: Sequence[Priced],
-    course: Course,
-    search: SearchSpec,
-    side_by_side: int,
-    spread: tuple[float, float],
-) -> Duration:
-    """Baselines, defaults and finalists on the test split."""
-    trainings = search.finalists * search.confirmation_seeds
-    scoring = sum(cost.scoring + BETWEEN_SECONDS for cost in costs) / len(costs)
-    writing = sum(cost.writing for cost in costs) / len(costs)
-    # One training of each finalist and default; all of them where answers are compared.
-    writers = (trainings if course.answered_rows else search.finalists) + len(costs)
-    base = baseline_scoring(facts, costs[0].candidate, course)
-    seconds = (base + trainings * scoring + writers * writing) / side_by_side
-    return _range(seconds, seconds, seconds, spread)
-
-
-def own_text(
-    facts: Facts, costs: Sequence[Priced], course: Course, spread: tuple[float, float]
-) -> Duration | None:
-    """General text that the base writes itself; None where no trial needs any."""
-    seconds = own_text_seconds(facts, costs, course)
-    return _range(seconds, seconds, seconds, spread) if seconds else None
+    def own_text(self) -> Duration | None:
+        """General text that the base writes itself; None where no trial needs any."""
+        seconds = own_text_seconds(self.facts, self.costs, self.course)
+        return self.range(seconds, seconds, seconds) if seconds else None
 
 
 def bill(held: Duration, devices: float, hardware: HardwareFacts) -> dict[str, float]:
@@ -214,23 +192,19 @@ def bill(held: Duration, devices: float, hardware: HardwareFacts) -> dict[str, f
 
 def download_seconds(facts: Facts) -> Duration | None:
     """Seconds to download weights that the hub's cache lacks; None if it lacks none."""
-    wanted = [_stored_bytes(m) for m in facts.models if m.missing == "download"]
-    if not wanted:
-        return None
-    low, middle, high = (8 * sum(wanted) / rate for rate in _BITS_PER_SECOND)
-    return Duration(seconds=round(middle, 3), low=round(low, 3), high=round(high, 3))
+    wanted = sum(_stored_bytes(m) for m in facts.models if m.missing == "download")
+    low, middle, high = (8 * wanted / rate for rate in _BITS_PER_SECOND)
+    return Duration(seconds=middle, low=low, high=high) if wanted else None
 
 
 def conversion_seconds(facts: Facts) -> Duration | None:
     """Seconds to convert packaged models; None if none has to be converted."""
-    wanted = [m.parameters for m in facts.models if m.missing == "conversion"]
-    if not wanted:
-        return None
+    wanted = sum(m.parameters for m in facts.models if m.missing == "conversion")
     low, middle, high = (
-        round(sum(wanted) * seconds * factor, 3)
+        wanted * seconds * factor
         for seconds, factor in zip(_SECONDS_PER_PARAMETER, _OTHER_MACHINES, strict=True)
     )
-    return Duration(seconds=middle, low=low, high=high)
+    return Duration(seconds=middle, low=low, high=high) if wanted else None
 
 
 def download_notes(facts: Facts) -> tuple[str, ...]:

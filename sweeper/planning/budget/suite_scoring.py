@@ -1,21 +1,17 @@
-"""Seconds to score the base and the finalists on a suite, as a range.
-
-Knows how lm-eval asks a model; how long a pass takes is the clock's business.
-"""
+"""Seconds to score the base and the finalists on a suite, as a range."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.facts.record import Facts, SuiteTaskFacts
 from sweeper.planning.budget.candidate_costs import (
     BETWEEN_SECONDS,
-    Priced,
     clock_of_base,
     clock_of_default,
 )
+from sweeper.planning.budget.study_phases import StudyPhases
 from sweeper.planning.costs.trial_seconds import Clock, Course
 from sweeper.plans import Duration
 from sweeper.spec import Spec
@@ -64,18 +60,13 @@ class _Work:
         return self.items[end] * each
 
 
-def suite_seconds(
-    spec: Spec,
-    facts: Facts,
-    costs: Sequence[Priced],
-    course: Course,
-    spread: tuple[float, float],
-) -> Duration | None:
+def suite_seconds(spec: Spec, phases: StudyPhases) -> Duration | None:
     """The finalists and their bases on all tasks; None where no suite is scored.
 
     A base that an earlier run has scored is not scored again, which no plan sees: the low end
     leaves the bases out. The high end has one for each base model.
     """
+    facts, costs, course = phases.facts, phases.costs, phases.course
     if facts.suite is None or course.classes:
         return None
     finalists = min(spec.search.finalists, spec.search.trials)
@@ -95,12 +86,7 @@ def suite_seconds(
         scored = (0.0, base[0], sum(base[: max(finalists, 1)]))[end]
         return _START_SECONDS + finalists * tuned + scored
 
-    low, middle, high = (whole(end) for end in range(3))
-    return Duration(
-        seconds=round(middle, 3),
-        low=round(low * spread[0], 3),
-        high=round(max(high, middle) * spread[1], 3),
-    )
+    return phases.range(*(whole(end) for end in range(3)))
 
 
 def suite_notes(facts: Facts, course: Course) -> tuple[str, ...]:

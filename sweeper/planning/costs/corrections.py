@@ -14,7 +14,8 @@ from functools import lru_cache
 from sweeper.declared.traits import find
 from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
-from sweeper.memory.estimate import Setup, estimate, trial_gib
+from sweeper.memory.estimate import estimate, trial_gib
+from sweeper.memory.setup import Setup
 from sweeper.planning.costs.device_speed import Speed, step_seconds
 from sweeper.planning.costs.setups import measured_setup
 from sweeper.planning.costs.step_work import evaluation
@@ -41,13 +42,12 @@ def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Spee
         return Correction()
     guards = _guards(setup)
     told = tuple(m for m in hardware.measured if _guards(m) == guards)
-    cores = hardware.cpu_cores or 1
-    name, through = setup.traits.name, setup.traits.gradients_through_base
-    found = _lesson(model, name, through, setup.precision, setup.classes, speed, cores, told)
+    through, cores = setup.traits.gradients_through_base, hardware.cpu_cores or 1
+    kind = (model, setup.strategy, through, setup.precision, setup.classes, speed, cores)
+    found = _lesson(*kind, told)
     if found.source or not any(guards):
         return found
-    plain = tuple(m for m in hardware.measured if not any(_guards(m)))
-    return _lesson(model, name, through, setup.precision, setup.classes, speed, cores, plain)
+    return _lesson(*kind, tuple(m for m in hardware.measured if not any(_guards(m))))
 
 
 def _guards(one: Setup | Measured) -> tuple[bool, bool]:
@@ -176,18 +176,11 @@ def with_measured_peak(
     if factor <= 1.0:
         return found
     more = (factor - 1.0) * trial_gib(found)
-    return found.model_copy(
-        update={
-            "peak_gib": found.peak_gib + more,
-            "low_gib": found.low_gib + more,
-            "high_gib": found.high_gib + more,
-            "parts": {**found.parts, "measured here": more},
-            "assumptions": (
-                *found.assumptions,
-                f"trainings here needed {factor:.2g} times what the formula says",
-            ),
-        }
-    )
+    raised = {name: getattr(found, name) + more for name in ("peak_gib", "low_gib", "high_gib")}
+    note = f"trainings here needed {factor:.2g} times what the formula says"
+    parts = {**found.parts, "measured here": more}
+    assumptions = (*found.assumptions, note)
+    return found.model_copy(update={**raised, "parts": parts, "assumptions": assumptions})
 
 
 def _at_cap(measured: Measured, setup: Setup) -> Setup:

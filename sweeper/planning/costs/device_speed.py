@@ -1,7 +1,4 @@
-"""The time of a trial: the work of its steps over the device's speed, as a range.
-
-Knows nothing of strategies or of how trials are scheduled; no torch.
-"""
+"""The time of a trial: the work of its steps over the device's speed, as a range."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.memory.estimate import Setup
+from sweeper.memory.setup import Setup
 from sweeper.planning.costs.step_work import StepWork, evaluation, training_step
 from sweeper.plans import Duration
 

@@ -1,7 +1,4 @@
-"""From a configuration to the set-up that its time depends on.
-
-Knows how parameters are spelt; knows nothing of seconds.
-"""
+"""From a configuration to the set-up that its time and memory depend on."""
 
 from __future__ import annotations
 
@@ -9,18 +6,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from sweeper.declared.traits import Traits
 from sweeper.facts.record import Measured
 from sweeper.hyperparameters import (
+    ATTENTION,
     BATCH,
     KL,
     OPTIMIZER,
+    PADDING_FREE,
     REPLAY,
+    SDPA,
     TARGET_MODULES,
     modules_of,
     saved_modules,
 )
-from sweeper.memory.estimate import Setup
-from sweeper.memory.setup import Quantization, further_parameters
+from sweeper.memory.setup import Setup, further_parameters
 from sweeper.plans import Candidate
 from sweeper.spec import Scalar
 
@@ -34,8 +34,6 @@ def candidate_setup(
     """The set-up of one configuration of a candidate.
 
     Args:
-        candidate: Candidate of the plan.
-        parameters: Parameters of the configuration.
         length: Mean tokens of an example.
         classes: Classes of a new head; 0 for the vocabulary.
         device: ``cpu`` or ``cuda``.
@@ -43,79 +41,74 @@ def candidate_setup(
     planned = candidate.micro_batch * candidate.gradient_accumulation_steps
     batch = int(parameters.get(BATCH, planned * candidate.gpus_per_trial))
     micro, accumulation = _cut(batch, candidate.micro_batch, candidate.gpus_per_trial)
-    quantization: Quantization | None = candidate.quantization  # type: ignore[assignment]
-    base = Setup(
-        strategy=candidate.strategy,
+    base = _setup(candidate, candidate.gpus_per_trial, length, classes, device)
+    return replace(
+        base,
         micro_batch=micro,
         gradient_accumulation_steps=accumulation,
-        sequence_length=length,
-        evaluation_batch=candidate.evaluation_batch,
-        evaluation_length=length,
-        gradient_checkpointing=candidate.gradient_checkpointing,
-        precision=candidate.precision,
-        optimizer=candidate.optimizer,
-        quantization=quantization,
-        gpus=candidate.gpus_per_trial,
-        sharding="fsdp" if candidate.gpus_per_trial > 1 else "none",
-        classes=classes,
-        device="cuda" if device == "cuda" else "cpu",
+        **setup_fields(base.traits, parameters),
     )
-    further = sorted(further_parameters(base.traits) & parameters.keys())
-    more = tuple((name, parameters[name]) for name in further)
-    return replace(base, parameters=more, **_adapter_fields(parameters))
 
 
 def measured_setup(measured: Measured, classes: int, device: str) -> Setup:
     """The set-up that was measured, at its mean length."""
-    quantization: Quantization | None = measured.quantization  # type: ignore[assignment]
-    precision: Any = measured.precision
-    parameters = {
-        name: value
-        for name in ("r", TARGET_MODULES, "lora_dropout")
-        if (value := getattr(measured, name)) is not None
-    }
-    base = Setup(
-        strategy=measured.strategy,
-        micro_batch=measured.micro_batch,
-        gradient_accumulation_steps=measured.gradient_accumulation_steps,
-        sequence_length=measured.mean_length,
-        evaluation_batch=measured.evaluation_batch,
-        evaluation_length=measured.mean_length,
-        gradient_checkpointing=measured.gradient_checkpointing,
-        precision=precision,
-        optimizer=measured.optimizer,
-        quantization=quantization,
-        gpus=measured.gpus,
-        sharding="fsdp" if measured.gpus > 1 else "none",
+    base = _setup(measured, measured.gpus, measured.mean_length, classes, device)
+    names = ("r", TARGET_MODULES, "lora_dropout")
+    known = {name: value for name in names if (value := getattr(measured, name)) is not None}
+    guards = {"replay_share": measured.replay_share, "near_base": measured.near_base}
+    return replace(base, **(setup_fields(base.traits, known) | guards))
+
+
+_SAME = (
+    "strategy", "micro_batch", "gradient_accumulation_steps", "evaluation_batch",
+    "gradient_checkpointing", "precision", "optimizer", "quantization",
+)  # fmt: skip
+
+
+def _setup(one: Candidate | Measured, gpus: int, length: int, classes: int, device: str) -> Setup:
+    fields: dict[str, Any] = {name: getattr(one, name) for name in _SAME}
+    return Setup(
+        **fields,
+        sequence_length=length,
+        evaluation_length=length,
+        gpus=gpus,
+        sharding="fsdp" if gpus > 1 else "none",
         classes=classes,
         device="cuda" if device == "cuda" else "cpu",
-        replay_share=measured.replay_share,
-        near_base=measured.near_base,
     )
-    return replace(base, **_adapter_fields(parameters))
 
 
-def _adapter_fields(parameters: Mapping[str, Scalar]) -> dict[str, Any]:
-    fields: dict[str, Any] = {"modules_to_save": saved_modules(parameters)}
-    if OPTIMIZER in parameters:
-        fields["optimizer"] = str(parameters[OPTIMIZER])
-    for name in ("r", "num_virtual_tokens", "encoder_hidden_size", "reduction_factor"):
-        if name in parameters:
-            fields[name] = int(parameters[name])
+def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
+    """The fields of a set-up that the parameters of a strategy decide."""
+    further = sorted(further_parameters(traits) & parameters.keys())
+    fields: dict[str, Any] = {
+        "modules_to_save": saved_modules(parameters),
+        "parameters": tuple((name, parameters[name]) for name in further),
+    }
+    for kind, names in _FIELDS.items():
+        fields |= {name: kind(parameters[name]) for name in names if name in parameters}
     if TARGET_MODULES in parameters:
         fields["target_modules"] = modules_of(str(parameters[TARGET_MODULES]))
-    if "lora_dropout" in parameters:
-        fields["lora_dropout"] = float(parameters["lora_dropout"])
-    if "placement" in parameters:
-        fields["placement"] = str(parameters["placement"])
-    for name in ("use_dora", "prefix_projection"):
-        if name in parameters:
-            fields[name] = bool(parameters[name])
+    if OPTIMIZER in parameters:
+        fields["optimizer"] = str(parameters[OPTIMIZER])
     if REPLAY in parameters:
         fields["replay_share"] = float(parameters[REPLAY])
     if KL in parameters:
         fields["near_base"] = bool(parameters[KL])
+    if parameters.get(PADDING_FREE):
+        fields["padded"] = False
+    if parameters.get(ATTENTION, SDPA) != SDPA:
+        fields["attention"] = "flash"
     return fields
+
+
+# Parameters that are fields of a set-up under the same name.
+_FIELDS: Mapping[type, tuple[str, ...]] = {
+    int: ("r", "num_virtual_tokens", "encoder_hidden_size", "reduction_factor"),
+    float: ("lora_dropout",),
+    str: ("placement",),
+    bool: ("use_dora", "prefix_projection"),
+}
 
 
 def _cut(batch: int, largest: int, gpus: int) -> tuple[int, int]:

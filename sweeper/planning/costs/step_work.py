@@ -1,7 +1,4 @@
-"""The work of a training step: floating-point operations and bytes moved, from shapes alone.
-
-Knows nothing of devices; ``device_speed`` divides by what they can do.
-"""
+"""The work of a training step: floating-point operations and bytes moved, from shapes alone."""
 
 from __future__ import annotations
 

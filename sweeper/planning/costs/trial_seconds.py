@@ -1,7 +1,4 @@
-"""The time of one trial: steps of whole batches, rungs, the last validation.
-
-Knows one configuration at a time; knows nothing of how many of them a study has.
-"""
+"""The time of one trial: steps of whole batches, rungs, the last validation."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.memory.estimate import Setup
+from sweeper.memory.setup import Setup
 from sweeper.planning.costs.corrections import Correction, lesson
 from sweeper.planning.costs.device_speed import Speed, speed_of, step_seconds
 from sweeper.planning.costs.step_work import evaluation

@@ -1,7 +1,4 @@
-"""The first stage of domain adaptation in a plan: which ways fit, and their time.
-
-Knows the plan's side of it; how a stage is run is training's business.
-"""
+"""The first stage of domain adaptation in a plan: which ways fit, and their time."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from dataclasses import replace
 from sweeper import units
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE
-from sweeper.memory.estimate import Setup, estimate
-from sweeper.memory.setup import USUAL_OPTIMIZER
+from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import USUAL_OPTIMIZER, Setup
 from sweeper.planning.costs.device_speed import trial_duration
 from sweeper.plans import Candidate, Parameter, autocast_dtype
 
@@ -23,10 +20,7 @@ def with_first_stage(
     """The candidate with the first stages that fit, and a note on their time.
 
     Args:
-        candidate: Candidate of the plan.
-        facts: With those of the corpus.
-        model: The candidate's base.
-        setup: Setup that the candidate trains the task with.
+        setup: The set-up in which the candidate trains the task.
     """
     parameter = candidate.parameters.get(FIRST_STAGE)
     if parameter is None:
@@ -40,9 +34,8 @@ def with_first_stage(
     ]
     candidate = candidate.model_copy(update={"parameters": _narrowed(candidate.parameters, ways)})
     note = _note(candidate, facts, model, setup) if len(ways) > 1 else _LEFT_OUT
-    return candidate.model_copy(
-        update={"setup_notes": (*candidate.setup_notes, *((note,) if note else ()))}
-    )
+    notes = (*candidate.setup_notes, *filter(None, [note]))
+    return candidate.model_copy(update={"setup_notes": notes})
 
 
 _LEFT_OUT = (

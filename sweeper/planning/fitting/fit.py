@@ -1,7 +1,6 @@
 """Fits a strategy to the device: micro-batch, accumulation, checkpointing, precision, GPUs.
 
-Of the set-ups that fit it takes the fastest. Knows nothing of rules; memory and time come from
-their own modules.
+Of the set-ups that fit it takes the fastest.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeper.declared.traits import Traits
+from sweeper import hyperparameters
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.hyperparameters import (
     KL,
@@ -20,12 +19,13 @@ from sweeper.hyperparameters import (
     modules_of,
     saved_modules,
 )
-from sweeper.memory.estimate import Setup, estimate, trainable_parameters
+from sweeper.memory.estimate import estimate
 from sweeper.memory.linear_layers import saved_parameters, targeted
-from sweeper.memory.setup import further_parameters
-from sweeper.memory.states import optimizer_cost
+from sweeper.memory.setup import Setup
+from sweeper.memory.states import optimizer_cost, trainable_parameters
 from sweeper.planning.costs.corrections import ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import trial_duration
+from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.spec import Scalar, TrainingSpec
@@ -37,8 +37,8 @@ MARGIN = "the upper end of the 90% interval must fit the device"
 # Evaluation keeps no gradients, so its batch may be larger; beyond this factor little is gained.
 EVALUATION_FACTOR = 4
 
-# Parameters whose effect on memory grows with their value: the fit is checked at the largest.
-_HEAVY = ("r", "num_virtual_tokens", "encoder_hidden_size")
+# Parameters with which memory grows: the fit is checked at their largest value.
+_GROWING = ("r", "num_virtual_tokens", "encoder_hidden_size", "lora_dropout", KL, REPLAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,54 +87,100 @@ def fit(
     work: TrialTokens,
 ) -> Fit:
     """The fastest set-up that fits, or the smallest one if none does (``fits`` is False then)."""
+    decided: dict[str, Any] = {"optimizer": optimizer, "padded": True}
+    decided |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
     base = Setup(
         strategy=strategy.name,
         sequence_length=work.sequence_length,
-        padded=True,  # batches are padded to their longest text, or packed
         quantization=strategy.quantization,  # type: ignore[arg-type]
         classes=work.classes,
         answer_fraction=work.answer_fraction,
         evaluation_length=work.sequence_length,
         device=hardware.device,
-        **{"optimizer": optimizer}
-        | setup_fields(strategy.traits, parameters, model, heaviest=False),
+        loss="by-rows",
+        **decided,
     )
-    heavy = setup_fields(strategy.traits, parameters, model, heaviest=True)
+    largest = {name: _heaviest(name, one, model) for name, one in parameters.items()}
+    heavy = setup_fields(strategy.traits, largest)
     heavy |= _further(base, heavy, parameters, model)
+    if OPTIMIZER in parameters:  # the user declared one, so that no other is tried
+        strategy = strategy.model_copy(update={"smaller_optimizers": ()})
+    task = _Task(heavy, model, hardware, work)
+    groups = [
+        list(_batches(shapes, parameters))
+        for shapes in _shapes(base, strategy, model, training, hardware)
+    ]
     smallest: Fit | None = None
-    for shape in _shapes(base, _alternatives(strategy, parameters), model, training, hardware):
+    for setups in groups:
         best: Fit | None = None
-        for setup in _batches(shape, parameters):
-            found = _measured(setup, heavy, model, hardware, work)
+        for setup in setups:
+            found = task.measured(setup)
             if smallest is None or found.heaviest.high_gib <= smallest.heaviest.high_gib:
                 smallest = found  # at the same need the smaller batch says more
             if found.fits and (best is None or _better(found, best)):
                 best = found
         if best is not None:
-            found = _with_evaluation(best, heavy, model, hardware, work)
-            least = _least_gib(base, strategy, training, hardware, parameters, model, heavy)
-            return replace(found, least_gib=least)
+            alone = (setup for setups in groups for setup in setups if setup.micro_batch == 1)
+            least = min(map(task.largest, alone))
+            return replace(task.with_evaluation(best), least_gib=least)
     assert smallest is not None
     return smallest
 
 
-def _least_gib(
-    base: Setup,
-    strategy: DeclaredStrategy,
-    training: TrainingSpec,
-    hardware: HardwareFacts,
-    parameters: Mapping[str, Parameter],
-    model: ModelFacts,
-    heavy: Mapping[str, Any],
-) -> float:
-    """Memory of a device that the smallest of all set-ups needs, at the upper end, in GiB."""
-    smallest = (
-        list(_batches((shape,), parameters))[-1]
-        for shapes in _shapes(base, _alternatives(strategy, parameters), model, training, hardware)
-        for shape in shapes
-    )
-    limit = hardware.memory_gib
-    return min(estimate(model, replace(one, **heavy), limit).high_gib for one in smallest)
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What set-ups are measured for. ``heavy`` are the fields of the heaviest configuration."""
+
+    heavy: Mapping[str, Any]
+    model: ModelFacts
+    hardware: HardwareFacts
+    work: TrialTokens
+
+    def largest(self, setup: Setup) -> float:
+        """The upper end of what the heaviest configuration needs, in GiB."""
+        heaviest = replace(setup, **self.heavy)
+        return estimate(self.model, heaviest, self.hardware.memory_gib).high_gib
+
+    def _memory(self, setup: Setup) -> MemoryEstimate:
+        found = estimate(self.model, setup, self.hardware.memory_gib)
+        return with_measured_peak(found, self.model, setup, self.hardware)
+
+    def measured(self, setup: Setup) -> Fit:
+        """What a set-up costs."""
+        model, hardware, work = self.model, self.hardware, self.work
+        if work.evaluation_rows is not None:
+            batch = min(setup.evaluation_batch, work.evaluation_rows)
+            setup = replace(setup, evaluation_batch=batch)
+        heaviest_setup = replace(setup, **self.heavy)
+        heaviest = self._memory(heaviest_setup)
+        typical = replace(
+            setup,
+            sequence_length=work.mean_length,
+            evaluation_length=work.mean_length,
+            answer_fraction=1.0,  # as published speeds and those measured here count the output
+        )
+        tokens = work.train_tokens, work.evaluation_tokens
+        fits = heaviest.high_gib <= hardware.memory_gib
+        return Fit(
+            setup=setup,
+            heaviest_setup=heaviest_setup,
+            memory=self._memory(setup),
+            heaviest=heaviest,
+            duration=trial_duration(model, typical, hardware, *tokens),
+            trainable=trainable_parameters(model, setup),
+            fits=fits and not ran_out(model, heaviest_setup, hardware),
+        )
+
+    def with_evaluation(self, found: Fit) -> Fit:
+        """The same set-up with the largest evaluation batch that still fits."""
+        factor = EVALUATION_FACTOR
+        while factor > 1:
+            batch = found.setup.micro_batch * factor
+            larger = self.measured(replace(found.setup, evaluation_batch=batch))
+            if larger.fits:
+                return larger
+            factor //= 2
+        return found
 
 
 def _better(one: Fit, other: Fit) -> bool:
@@ -167,15 +213,6 @@ def precisions(
         return ("bf16-mixed", "bf16-pure")
     wide = family.startswith(_WIDE_ACTIVATIONS)
     return ("fp16-mixed",) if hardware.fp16_tflops and not wide else ("fp32",)
-
-
-def _alternatives(
-    strategy: DeclaredStrategy, parameters: Mapping[str, Parameter]
-) -> DeclaredStrategy:
-    """The strategy, without other optimizers where the user declared one."""
-    if OPTIMIZER not in parameters:
-        return strategy
-    return strategy.model_copy(update={"smaller_optimizers": ()})
 
 
 def _shapes(
@@ -244,127 +281,42 @@ def _batches(shapes: tuple[Setup, ...], parameters: Mapping[str, Parameter]) -> 
             micro //= 2
 
 
-def _measured(
-    setup: Setup,
-    heavy: Mapping[str, Any],
-    model: ModelFacts,
-    hardware: HardwareFacts,
-    work: TrialTokens,
-) -> Fit:
-    limit = hardware.memory_gib
-    if work.evaluation_rows is not None:
-        setup = replace(setup, evaluation_batch=min(setup.evaluation_batch, work.evaluation_rows))
-    heaviest_setup = replace(setup, **heavy)
-    heaviest = with_measured_peak(
-        estimate(model, heaviest_setup, limit), model, heaviest_setup, hardware
-    )
-    typical = replace(
-        setup,
-        sequence_length=work.mean_length,
-        evaluation_length=work.mean_length,
-        answer_fraction=1.0,  # as published speeds and those measured here count the output layer
-    )
-    return Fit(
-        setup=setup,
-        heaviest_setup=heaviest_setup,
-        memory=with_measured_peak(estimate(model, setup, limit), model, setup, hardware),
-        heaviest=heaviest,
-        duration=trial_duration(
-            model, typical, hardware, work.train_tokens, work.evaluation_tokens
-        ),
-        trainable=trainable_parameters(model, setup),
-        fits=heaviest.high_gib <= limit and not ran_out(model, heaviest_setup, hardware),
-    )
+def _heaviest(name: str, parameter: Parameter, model: ModelFacts) -> Scalar:
+    """The value of the range that needs most memory, as far as single parameters decide that."""
+    default, choices = parameter.default, (parameter.default, *(parameter.choices or ()))
+    match name:
+        case "reduction_factor":
+            return min(choices, key=float)
+        case "placement":
+            return "houlsby" if "houlsby" in choices else default
+        case "use_dora" | "prefix_projection":
+            return True in choices
+        case hyperparameters.TARGET_MODULES:
+            return max(choices, key=lambda choice: _reached(model, str(choice)))
+        case hyperparameters.MODULES_TO_SAVE:
+            return max(choices, key=lambda choice: _saved(model, choice))
+        case hyperparameters.OPTIMIZER:
+            return max(choices, key=lambda choice: _states(str(choice)))
+        case _ if name in _GROWING and parameter.searched:
+            if parameter.choices is not None:
+                return max(parameter.choices, key=float)
+            return default if parameter.high is None else parameter.high
+    return default
 
 
-def _with_evaluation(
-    found: Fit,
-    heavy: Mapping[str, Any],
-    model: ModelFacts,
-    hardware: HardwareFacts,
-    work: TrialTokens,
-) -> Fit:
-    """The same set-up with the largest evaluation batch that still fits."""
-    factor = EVALUATION_FACTOR
-    while factor > 1:
-        batch = found.setup.micro_batch * factor
-        setup = replace(found.setup, evaluation_batch=batch)
-        larger = _measured(setup, heavy, model, hardware, work)
-        if larger.fits:
-            return larger
-        factor //= 2
-    return found
+def _reached(model: ModelFacts, choice: str) -> int:
+    """Weights of the layers that a choice of target modules reaches."""
+    return sum(linear.parameters for linear in targeted(model, modules_of(choice)))
 
 
-def setup_fields(
-    traits: Traits, parameters: Mapping[str, Parameter], model: ModelFacts, *, heaviest: bool
-) -> dict[str, Any]:
-    """The fields of a set-up that a strategy's parameters decide."""
-    further = sorted(further_parameters(traits) & parameters.keys())
-    fields: dict[str, Any] = {}
-    if further:
-        fields["parameters"] = tuple((name, parameters[name].default) for name in further)
-    for name in _HEAVY:
-        if name in parameters:
-            fields[name] = int(_value(parameters[name], heaviest))
-    if "reduction_factor" in parameters:
-        parameter = parameters["reduction_factor"]
-        choices = [int(c) for c in parameter.choices or ()]
-        lightest = parameter.default if not heaviest else min(choices)
-        fields["reduction_factor"] = int(lightest)
-    if "target_modules" in parameters:
-        fields["target_modules"] = _widest(parameters["target_modules"], model, heaviest)
-    if "placement" in parameters:
-        placement = parameters["placement"]
-        both = heaviest and "houlsby" in (placement.choices or ())
-        fields["placement"] = "houlsby" if both else str(placement.default)
-    for name in ("use_dora", "prefix_projection"):
-        if name in parameters:
-            parameter = parameters[name]
-            ever = heaviest and True in (parameter.choices or ())
-            fields[name] = bool(parameter.default) or ever
-    if KL in parameters:
-        near = parameters[KL]
-        fields["near_base"] = bool(_value(near, heaviest))
-    if REPLAY in parameters:
-        fields["replay_share"] = float(_value(parameters[REPLAY], heaviest))
-    if OPTIMIZER in parameters:
-        fields["optimizer"] = _largest_states(parameters[OPTIMIZER], heaviest)
-    if MODULES_TO_SAVE in parameters:
-        fields["modules_to_save"] = _most_saved(parameters[MODULES_TO_SAVE], model, heaviest)
-    if "lora_dropout" in parameters:
-        fields["lora_dropout"] = float(_value(parameters["lora_dropout"], heaviest))
-    return fields
+def _saved(model: ModelFacts, choice: Scalar) -> int:
+    """Weights of the modules that a choice trains whole."""
+    return saved_parameters(model, saved_modules({MODULES_TO_SAVE: choice}), new_head=False)
 
 
-def _value(parameter: Parameter, heaviest: bool) -> Scalar:
-    if not heaviest or not parameter.searched:
-        return parameter.default
-    if parameter.choices is not None:
-        return max(parameter.choices, key=float)
-    return parameter.default if parameter.high is None else parameter.high
-
-
-def _widest(parameter: Parameter, model: ModelFacts, heaviest: bool) -> tuple[str, ...] | str:
-    """The target modules of the default, or of the choice that reaches most of the model."""
-    choices = parameter.choices or () if heaviest else ()
-    named = [modules_of(str(choice)) for choice in (*choices, parameter.default)]
-    return max(named, key=lambda one: sum(linear.parameters for linear in targeted(model, one)))
-
-
-def _largest_states(parameter: Parameter, heaviest: bool) -> str:
-    """The default optimizer, or the one of the choices that holds and needs most."""
-    choices = [str(parameter.default), *(map(str, parameter.choices or ()) if heaviest else ())]
-    needs = {name: optimizer_cost(name, 4) for name in choices}
-    largest = max(choices, key=lambda name: needs[name].states + needs[name].temporary)
-    return str(largest)
-
-
-def _most_saved(parameter: Parameter, model: ModelFacts, heaviest: bool) -> tuple[str, ...]:
-    """The modules that train whole by default, or the choice with most weights."""
-    choices = [parameter.default, *(parameter.choices or () if heaviest else ())]
-    named = [saved_modules({MODULES_TO_SAVE: choice}) for choice in choices]
-    return max(named, key=lambda names: saved_parameters(model, names, new_head=False))
+def _states(optimizer: str) -> float:
+    cost = optimizer_cost(optimizer, 4)
+    return cost.states + cost.temporary
 
 
 def _further(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,8 @@ from sweeper import units
 from sweeper.declared.traits import quantized
 from sweeper.facts.machine import gpus
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
-from sweeper.memory.estimate import Setup, estimate
-from sweeper.memory.setup import USUAL_OPTIMIZER
+from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import USUAL_OPTIMIZER, Setup
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.fitting.fit import Fit
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
@@ -59,11 +59,12 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[s
     def fits(**change: Any) -> bool:
         return estimate(model, replace(setup, **change), limit).high_gib <= limit
 
-    rank = _smaller_rank(setup, fits)
-    if rank:
+    ranked = "r" in setup.traits.parameters()
+    if ranked and (rank := _halved(setup.r, 1, lambda r: fits(r=r))):
         found.append(f"ranks up to {rank} would fit")
-    length = _shorter(setup, fits)
-    if length:
+    if length := _halved(
+        setup.sequence_length, SHORTEST, lambda n: fits(sequence_length=n, evaluation_length=n)
+    ):
         found.append(f"texts cut at {length} tokens would fit")
     for other in quantized(setup.strategy):
         if fits(strategy=other.name, quantization=other.quantization):
@@ -91,23 +92,11 @@ def _cards(need: float, precision: str) -> str:
     return f"{size:.0f} GiB ({', '.join(names[:_NAMED])})"
 
 
-def _smaller_rank(setup: Setup, fits: Any) -> int | None:
-    rank = setup.r // 2
-    if "r" not in setup.traits.parameters():
-        return None
-    while rank >= 1:
-        if fits(r=rank):
-            return rank
-        rank //= 2
-    return None
-
-
-def _shorter(setup: Setup, fits: Any) -> int | None:
-    length = setup.sequence_length // 2
-    while length >= SHORTEST:
-        if fits(sequence_length=length, evaluation_length=length):
-            return length
-        length //= 2
+def _halved(value: int, least: int, fits: Callable[[int], bool]) -> int | None:
+    """The first of a half, a quarter, ... of a value that fits; None below the least."""
+    while (value := value // 2) >= least:
+        if fits(value):
+            return value
     return None
 
 

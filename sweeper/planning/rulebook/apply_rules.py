@@ -1,7 +1,4 @@
-"""The score, reasons and parameters of each strategy after the rules, for one model.
-
-Knows nothing about memory and time.
-"""
+"""The score, reasons and parameters of each strategy after the rules, for one model."""
 
 from __future__ import annotations
 
@@ -13,9 +10,8 @@ from dataclasses import dataclass, field
 from sweeper import units
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
 from sweeper.planning.rulebook.named_facts import Values
-from sweeper.planning.rulebook.parameters import DeclaredParameter
 from sweeper.planning.rulebook.rules import Rule, RuleBook
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import DeclaredParameter, DeclaredStrategy
 from sweeper.plans import Parameter, Prior, Reason, expected_share
 from sweeper.spec import Scalar
 

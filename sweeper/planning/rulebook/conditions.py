@@ -25,6 +25,9 @@ _COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 }
 
 
+_OPPOSITES = {"min": "below", "below": "min", "max": "above", "above": "max"}
+
+
 @dataclass(frozen=True, slots=True)
 class FactComparison:
     """One fact against one bound."""
@@ -61,6 +64,15 @@ class FactComparison:
         if self.operator == "contains":
             return f"{self.fact} has {self.bound}"
         return f"{self.fact} is {show(self.bound)}"
+
+    @property
+    def opposite(self) -> str:
+        """What holds where this does not, in words."""
+        if self.operator in _OPPOSITES:
+            return str(FactComparison(self.fact, _OPPOSITES[self.operator], self.bound))
+        if self.operator == "known":
+            return str(FactComparison(self.fact, "known", not self.bound))
+        return str(self).replace(" is ", " is not ", 1).replace(" has ", " has not ", 1)
 
 
 @dataclass(frozen=True, slots=True)

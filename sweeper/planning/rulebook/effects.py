@@ -1,7 +1,4 @@
-"""The ``then`` of a rule: its effects on a plan, with every name and bound checked.
-
-Knows what a change says, not how it is applied.
-"""
+"""The ``then`` of a rule: its effects on a plan, with every name and bound checked."""
 
 from __future__ import annotations
 
@@ -26,9 +23,10 @@ from typing_extensions import TypeAliasType
 from sweeper.errors import near_match
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.named_facts import Values, show
-from sweeper.planning.rulebook.parameters import (
+from sweeper.planning.rulebook.strategy_files import (
     ChoiceParameter,
     Choices,
+    DeclaredStrategy,
     NumberParameter,
     Prior,
     Range,
@@ -38,7 +36,6 @@ from sweeper.planning.rulebook.parameters import (
     outside,
     within,
 )
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.spec import Scalar
 from sweeper.yaml_models import FileModel, fault, faults
 from sweeper.yamlfile import Path_

@@ -16,7 +16,7 @@ from sweeper.planning.rulebook.conditions import Condition, FactComparison, Grou
 from sweeper.planning.rulebook.effects import EVERY, Change, Effects, fill
 from sweeper.planning.rulebook.fact_table import FACTS, fact_values
 from sweeper.planning.rulebook.named_facts import Values, show
-from sweeper.planning.rulebook.rules import Rule, RuleBook, rule_book
+from sweeper.planning.rulebook.rules import Rule, rule_book
 from sweeper.plans import Plan, expected_share
 from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
 
@@ -42,7 +42,7 @@ class NearMiss:
     """A rule that one comparison keeps from firing.
 
     Args:
-        missing: The comparison that fails.
+        missing: What must hold: the comparison that fails, or the opposite of one that must not.
         value: The fact as it is.
         gap: How far the fact is from the bound, with its unit; empty where there is no distance.
         effects: What the rule would do.
@@ -77,10 +77,10 @@ def request_of(plan: Plan) -> Spec:
     )
 
 
-def fired_rules(spec: Spec, facts: Facts, book: RuleBook | None = None) -> tuple[FiredRule, ...]:
+def fired_rules(spec: Spec, facts: Facts) -> tuple[FiredRule, ...]:
     """Every rule that fired, model by model, in the order in which rules are applied."""
     found = []
-    for model, values, rule in _rules(spec, facts, book):
+    for model, values, rule in _rules(spec, facts):
         if rule.when.holds(values):
             effects = effect_texts(rule.effects, values)
             condition, why = str(rule.when), fill(rule.why, values)
@@ -90,14 +90,14 @@ def fired_rules(spec: Spec, facts: Facts, book: RuleBook | None = None) -> tuple
     return tuple(found)
 
 
-def near_misses(spec: Spec, facts: Facts, book: RuleBook | None = None) -> tuple[NearMiss, ...]:
+def near_misses(spec: Spec, facts: Facts) -> tuple[NearMiss, ...]:
     """Rules that one comparison keeps from firing, the nearest first.
 
     Counts numbers within a factor of four of their bound, and facts that the user can set.
     Facts that the user cannot change (the task, the model's kind) do not count.
     """
     found: list[tuple[float, NearMiss]] = []
-    for model, values, rule in _rules(spec, facts, book):
+    for model, values, rule in _rules(spec, facts):
         if rule.when.holds(values):
             continue
         for test in comparisons(rule.when):
@@ -113,7 +113,7 @@ def _near_miss(model: str, rule: Rule, test: FactComparison, values: Values) -> 
         rule=rule.id,
         title=rule.title,
         model=model,
-        missing=str(test),
+        missing=test.opposite if test.holds(values) else str(test),
         value=show(values[test.fact]),
         gap=_gap(test, values),
         effects=effect_texts(rule.effects, values),
@@ -173,11 +173,10 @@ def _change_text(change: Change) -> str:
     return f"{change.strategy}.{change.parameter}: {', '.join(parts)}"
 
 
-def _rules(spec: Spec, facts: Facts, book: RuleBook | None) -> Iterator[tuple[str, Values, Rule]]:
-    known = book or rule_book(spec.rules)
+def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Rule]]:
     for model in facts.models:
         values = fact_values(spec, facts, model)
-        for rule in known.rules:
+        for rule in rule_book(spec.rules).rules:
             yield model.id, values, rule
 
 
@@ -195,8 +194,10 @@ def _gap(test: FactComparison, values: Values) -> str:
     if test.operator not in ("min", "max", "above", "below") or value is None:
         return ""
     distance = abs(float(test.bound) - float(value))  # type: ignore[arg-type]
-    more = "more" if test.operator in ("min", "above") else "fewer"
+    if distance == 0:
+        return ""
+    rises = (test.operator in ("min", "above")) != bool(test.holds(values))
     unit = FACTS[test.fact].unit.replace("1e9", "B")
-    return f"{show(distance if distance < 100 else round(distance))} {unit} {more}".replace(
-        "  ", " "
-    )
+    unit = unit.removesuffix("s") if distance == 1 and not unit.endswith("ss") else unit
+    number = show(distance if distance < 100 else round(distance))
+    return " ".join(filter(None, [number, unit, "more" if rises else "fewer"]))

@@ -371,6 +371,12 @@ _TABLE: tuple[Fact, ...] = (
         lambda s: s.facts.hardware.bf16,
     ),
     number(
+        "flash_attention",
+        "",
+        "version of FlashAttention that is installed and runs on the GPUs of this machine, or 0",
+        lambda s: s.facts.hardware.flash_attention or 0,
+    ),
+    number(
         "memory_bytes_per_parameter",
         "bytes",
         "memory of one device over parameters of the base model",

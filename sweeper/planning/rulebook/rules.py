@@ -18,8 +18,7 @@ from sweeper.declared.files import installed_folders, strategy_files
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.planning.rulebook.effects import Effects, Filled, Known
-from sweeper.planning.rulebook.parameters import Text
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, Text, load_strategies
 from sweeper.yaml_models import FileModel, checked
 from sweeper.yamlfile import Document, read_all
 

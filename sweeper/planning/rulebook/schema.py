@@ -12,10 +12,8 @@ from pydantic import TypeAdapter
 from sweeper.declared.traits import TRAIT_KEYS, Traits
 from sweeper.planning.rulebook.effects import EVERY
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.parameters import DeclaredParameter
 from sweeper.planning.rulebook.rules import Rule, RuleBook
-from sweeper.planning.rulebook.shared_parameters import SHARED
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import SHARED, DeclaredParameter, DeclaredStrategy
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

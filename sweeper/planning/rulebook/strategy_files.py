@@ -1,34 +1,298 @@
 """Strategies as ``search_spaces/strategies/*.yaml`` declare them: needs, quality and parameters.
 
-Knows the format of the files, not what any strategy does.
+``parameters/*.yaml`` beside them declare parameters that strategies share. In a strategy file
+``training: shared`` takes over every parameter of ``parameters/training.yaml`` in its place,
+``weight_decay: shared`` that one parameter, and ``weight_decay: {shared: true, default: 0.1}``
+takes it over with another default.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     PrivateAttr,
     Strict,
+    StringConstraints,
     TypeAdapter,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from sweeper import plans
 from sweeper.declared.files import strategy_files
 from sweeper.declared.traits import TRAIT_KEYS, Traits, find, read_traits
 from sweeper.errors import Problem, near_match
 from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER
-from sweeper.planning.rulebook.conditions import Condition
+from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.planning.rulebook.named_facts import Values
-from sweeper.planning.rulebook.parameters import PARAMETER, DeclaredParameter, Text, near
-from sweeper.planning.rulebook.shared_parameters import SharedParameters, StrategyFile
+from sweeper.spec import Scalar
 from sweeper.yaml_models import FileModel, checked, fault, faults
-from sweeper.yamlfile import Path_, read_all
+from sweeper.yamlfile import Document, Path_, read_all
+
+SHARED = "shared"
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise fault(f"low <= high must hold, but got [{pair[0]:g}, {pair[1]:g}]")
+    return pair
+
+
+def _whole(prior: plans.Prior) -> plans.Prior:
+    if prior.model_fields_set not in ({"center", "spread"}, {"weights"}):
+        fix = "Write {center: 2e-4, spread: 0.3} or {weights: [1, 2]}."
+        raise fault("a prior has a center and a spread, or weights", "", fix)
+    return prior
+
+
+Text = Annotated[
+    str, StringConstraints(min_length=1), AfterValidator(lambda text: " ".join(text.split()))
+]
+Range = Annotated[
+    tuple[float, float],
+    Strict(strict=False),
+    AfterValidator(_ordered),
+    Field(examples=[[1e-4, 3e-4]]),
+]
+Choices = Annotated[
+    tuple[Scalar, ...], Strict(strict=False), Field(min_length=1, examples=[["a", "b"]])
+]
+Bounds = Annotated[
+    tuple[float | None, float | None], Strict(strict=False), Field(examples=[[1, None]])
+]
+Prior = Annotated[
+    plans.Prior, AfterValidator(_whole), Field(examples=[{"center": 2e-4, "spread": 0.3}])
+]
+
+
+class Follows(FileModel):
+    """A default that grows with another parameter's: at ``at`` it is the declared one."""
+
+    parameter: Text
+    at: float = Field(gt=0)
+    power: float
+    source: Text
+
+
+class _Parameter(FileModel):
+    default: Scalar
+    prior: Prior | None = None
+    condition: Annotated[
+        plans.Condition | None, Field(examples=[{"parameter": "head_init", "values": ["random"]}])
+    ] = None
+    when: Condition = Field(ALWAYS, description="the facts with which the parameter exists")
+    unit: Text | Literal[""] = ""
+    source: Text
+    why: Text
+    searched: bool = True
+    possible: Bounds | None = Field(
+        None,
+        description="lowest and highest number that training takes at all, null for no bound; a "
+        "user may declare them beyond the allowed range",
+    )
+    optional: bool = Field(False, description="exists only where sweep.yaml declares it")
+    fitted: bool = Field(False, description="chosen within each trial, so that nobody can set it")
+    _parameter: plans.Parameter = PrivateAttr()
+
+    @property
+    def parameter(self) -> plans.Parameter:
+        """The parameter before any rule."""
+        return self._parameter
+
+    def model_post_init(self, context: object, /) -> None:
+        """Make the parameter once."""
+        names = ("kind", "default", "prior", "condition", "unit", "source", "why", "searched")
+        fields = {name: getattr(self, name) for name in names}
+        self._parameter = plans.Parameter(**fields, **self._space())
+
+    @abstractmethod
+    def _space(self) -> dict[str, object]:
+        """The fields of ``plans.Parameter`` that say which values there are."""
+
+
+class NumberParameter(_Parameter):
+    """A number between two bounds: the best-practice range, and the one it may widen to."""
+
+    kind: Literal["float", "int"]
+    range: Range
+    allowed: Range | None = None
+    log: bool = False
+    follows: Follows | None = Field(
+        None, description="the default is multiplied by (parameter / at) ** power"
+    )
+
+    def _space(self) -> dict[str, object]:
+        low, high = self.allowed or self.range
+        bounds: dict[str, object] = {"low": self.range[0], "high": self.range[1], "log": self.log}
+        return bounds | {"allowed_low": low, "allowed_high": high}
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        found: list[tuple[Path_, PydanticCustomError]] = []
+        outer = self.allowed or self.range
+        if not within(self.range, outer):
+            why = f"The allowed range is {outer[0]:g} to {outer[1]:g}."
+            found.append((("range",), fault(f"range = {listed(self.range)}", why)))
+        if not within((self.default,), self.range):
+            found.append((("default",), outside(self.default, self.range)))
+        if self.log and outer[0] <= 0:
+            why = "A logarithmic range begins above 0."
+            found.append((("range",), fault(f"log with allowed low = {outer[0]:g}", why)))
+        faults(found)
+        return self
+
+
+class ChoiceParameter(_Parameter):
+    """One of several values: the best-practice choices, and all that are possible."""
+
+    kind: Literal["categorical"]
+    choices: Choices
+    allowed_choices: Choices | None = None
+
+    def _space(self) -> dict[str, object]:
+        allowed = self.allowed_choices or self.choices
+        return {"choices": self.choices, "allowed_choices": allowed}
+
+    @model_validator(mode="after")
+    def _among(self) -> Self:
+        allowed = self.allowed_choices or self.choices
+        found: list[tuple[Path_, PydanticCustomError]] = [
+            (
+                ("choices",),
+                fault(f"{choice!r} is not among allowed_choices", "", near(choice, allowed)),
+            )
+            for choice in self.choices
+            if choice not in allowed
+        ]
+        if self.default not in self.choices:
+            fix = near(self.default, self.choices)
+            error = fault(f"default = {self.default!r} is not among choices", "", fix)
+            found.append((("default",), error))
+        faults(found)
+        return self
+
+
+DeclaredParameter = Annotated[NumberParameter | ChoiceParameter, Field(discriminator="kind")]
+PARAMETER: TypeAdapter[NumberParameter | ChoiceParameter] = TypeAdapter(DeclaredParameter)
+
+
+def within(values: tuple[object, ...], bounds: tuple[float, float]) -> bool:
+    """Whether all values are numbers within the bounds."""
+    return all(
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and bounds[0] <= value <= bounds[1]
+        for value in values
+    )
+
+
+def outside(default: object, bounds: tuple[float, float]) -> PydanticCustomError:
+    """The problem of a default outside of its range."""
+    why = f"It must be within the range {bounds[0]:g} to {bounds[1]:g}."
+    return fault(f"default = {default!r}", why)
+
+
+def listed(pair: tuple[float, float]) -> str:
+    """A range as a file writes it."""
+    return f"[{pair[0]:g}, {pair[1]:g}]"
+
+
+def near(value: Scalar, known: tuple[Scalar, ...]) -> str:
+    """The nearest known value."""
+    return near_match(str(value), [str(choice) for choice in known])
+
+
+@dataclass
+class StrategyFile:
+    """A strategy file and where it stands among the folders.
+
+    Args:
+        layer: The place of its folder: 0 is what ships, a later folder wins over an earlier one.
+        layers: For each parameter the place of the last folder that states something of it.
+        parent: The file of the strategy that it extends.
+        traits: What the strategy is, whatever its ranges; None where its file is wrong about it.
+    """
+
+    document: Document
+    layer: int
+    layers: dict[str, int] = field(default_factory=dict)
+    parent: StrategyFile | None = None
+    traits: Traits | None = None
+
+
+@dataclass
+class SharedParameters:
+    """The shared parameters of all folders read so far; a later folder's replace earlier ones.
+
+    Args:
+        documents: From a parameter's name to the file that declares it, and to its layer.
+        files: From the name of a file, without its suffix, to the names of its parameters.
+    """
+
+    documents: dict[str, tuple[Document, int]] = field(default_factory=dict)
+    files: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, folder: Path, layer: int, problems: list[Problem]) -> list[Document]:
+        """Read every file of a folder; returns these files."""
+        documents = []
+        for document in read_all(sorted(folder.glob("*.yaml")), problems):
+            if not isinstance(document.data, Mapping):
+                what = "this file does not declare parameters"
+                problems.append(Problem(what, where=document.name))
+                continue
+            documents.append(document)
+            declared = [name for name, item in document.data.items() if isinstance(item, Mapping)]
+            names = self.files.setdefault(document.stem, [])
+            names += [name for name in declared if name not in names]
+            self.documents |= dict.fromkeys(declared, (document, layer))
+        return documents
+
+    def include(self, file: StrategyFile, problems: list[Problem]) -> None:
+        """Write out the parameters of a strategy file: those it extends, includes and declares.
+
+        Args:
+            file: The strategy file; its ``parameters`` are replaced by the whole ones. Those of
+                its parent are whole already.
+            problems: What it includes and does not exist is appended here.
+        """
+        whole: dict[str, Any] = {}
+
+        def take(name: str, item: object, place: tuple[Document, Path_], layer: int) -> None:
+            whole[name] = item
+            file.document.included[("parameters", name)] = place
+            file.layers[name] = layer
+
+        if file.parent is not None:
+            parent = file.parent
+            for name, item in parent.document.data["parameters"].items():
+                take(name, item, (parent.document, ("parameters", name)), parent.layers[name])
+        for name, item in file.document.data["parameters"].items():
+            changed = isinstance(item, Mapping) and item.get(SHARED) is True
+            if item != SHARED and not changed:
+                whole[name], file.layers[name] = item, file.layer
+                continue
+            known = [*self.documents, *(() if changed else self.files)]
+            if name not in known:
+                what, fix = f"there is no shared parameter {name!r}", near_match(str(name), known)
+                where = file.document.where(("parameters", name))
+                problems.append(Problem(what, "", fix, where))
+                continue
+            for shared in [name] if name in self.documents else self.files[name]:
+                document, layer = self.documents[shared]
+                take(shared, document.data[shared], (document, (shared,)), layer)
+            if changed:
+                own = {key: value for key, value in item.items() if key != SHARED}
+                whole[name], file.layers[name] = {**whole[name], **own}, file.layer
+        file.document.data["parameters"] = whole
 
 
 class Requirement(FileModel):

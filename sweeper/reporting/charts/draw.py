@@ -24,7 +24,7 @@ MUTED = "var(--muted)"
 RULE = "var(--rule)"
 PAPER = "var(--paper)"
 # From one label to the next.
-_LABEL_PIXELS = 14
+LABEL_PIXELS = 14
 
 _THEME = {
     "view": alt.ViewConfig(stroke=None),
@@ -196,7 +196,7 @@ def end_labels(
         height: Of the chart, in pixels.
         up: Pixels by which all are moved up.
     """
-    places = dodge([scale.place(scale.clip(row["y"])) for row in rows], _LABEL_PIXELS / height)
+    places = dodge([scale.place(scale.clip(row["y"])) for row in rows], LABEL_PIXELS / height)
     placed = [
         {**row, "pixel": (1 - place) * height - up} for row, place in zip(rows, places, strict=True)
     ]

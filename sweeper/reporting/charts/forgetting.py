@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from sweeper.findings.forgetting_record import Forgetting, GeneralTask
+from sweeper.findings.record import Forgetting, GeneralTask
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts.draw import (
     INK,

@@ -12,6 +12,7 @@ from sweeper.findings.record import Findings, SearchGain
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts.draw import (
     INK,
+    LABEL_PIXELS,
     MUTED,
     Rows,
     Sheet,
@@ -170,12 +171,23 @@ def reference_rules(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
+def line_labels(rules: Rows, scale: Scale) -> list[dict[str, Any]]:
+    """The labels of lines, from the top; one for lines that are too close for two."""
+    labels: list[dict[str, Any]] = []
+    for rule in sorted(rules, key=lambda rule: -scale.place(rule["y"])):
+        if labels and scale.place(labels[-1]["y"]) - scale.place(rule["y"]) < LABEL_PIXELS / HEIGHT:
+            labels[-1]["label"] += f", {rule['label']}"
+        else:
+            labels.append(dict(rule))
+    return labels
+
+
 def _reference(sheet: Sheet, rules: Rows, scale: Scale, span: float) -> Any:
-    rows = [{**rule, "x": span} for rule in rules]
+    labels = [{**label, "x": span} for label in line_labels(rules, scale)]
     y = alt.Y("y:Q", scale=scale.altair())
-    lines = sheet.chart(rows).mark_rule(strokeDash=[2, 3], strokeWidth=1, color=MUTED).encode(y=y)
+    lines = sheet.chart(rules).mark_rule(strokeDash=[2, 3], strokeWidth=1, color=MUTED).encode(y=y)
     style = {"align": "right", "dx": -2, "fontSize": 11, "color": MUTED}
-    return lines + end_labels(sheet, rows, "x:Q", scale, HEIGHT, up=6, **style)
+    return lines + end_labels(sheet, labels, "x:Q", scale, HEIGHT, up=6, **style)
 
 
 def _steps(

@@ -38,8 +38,9 @@ def _note(need: DataNeed) -> str:
         f"Points are trainings, each scored on {items}. A training on fewer rows has as many "
         "epochs, so that its tokens are in proportion; its rows have the shares of the classes, "
         "and of one seed the smaller part lies within the larger one. Line and band: expected "
-        "score with its 90% interval, from a power law in the rows. Right of all rows the curve is "
-        "a forecast, which holds for more rows of the same kind."
+        "score with its 90% interval, from a power law in the rows. Right of all rows they are a "
+        "forecast: the expected score with all rows plus the gain of more rows of the same kind, "
+        "with the interval of that gain. At twice the rows it is the gain in the heading."
     )
 
 

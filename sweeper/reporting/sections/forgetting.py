@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
-from sweeper.findings.forgetting_record import Forgetting, GeneralTask, TrialForgetting
-from sweeper.findings.record import Findings
-from sweeper.findings.verdict.forgetting_words import (
+from sweeper.findings.record import Findings, Forgetting, GeneralTask, TrialForgetting
+from sweeper.findings.verdict.forgetting import (
     Unit,
     amount,
     figure,

@@ -21,7 +21,7 @@ PHASES = {
     "own_text": "of the search, writing general text",
     "confirmation": "of it, confirmation",
     "test": "of it, test split",
-    "data_curve": "of it, the data curve",
+    "data_curve": "the data curve",
     "suite": "of it, scoring the suite",
 }
 _OTHERS = {"energy": "energy at the board power", "money": "money"}
@@ -58,13 +58,17 @@ def _table(report: Report) -> Table:
     device = report.plan.device
     columns: list[Column[PredictedFigure]] = [
         Column("what", lambda p: _what(p, device)),
-        Number("planned", lambda p: _amount(p, p.predicted)),
-        Number("range", _range),
+        Number("planned", lambda p: _planned(p, _amount(p, p.predicted), "not planned")),
+        Number("range", lambda p: _planned(p, _range(p), words.DASH)),
         Number("measured", lambda p: _amount(p, p.actual)),
         Number("of trials", lambda p: str(p.trials), "/trials"),
         Number("measured ÷ planned", _factor),
     ]
     return Table.of("predicted", caption, columns, placed(found, "/findings/predictions"))
+
+
+def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
+    return otherwise if prediction.factor is None else figure
 
 
 def _factor(prediction: PredictedFigure) -> str:
@@ -78,7 +82,9 @@ def _what(prediction: PredictedFigure, device: str) -> str:
     name = words.short(prediction.strategy)
     if prediction.what == "trial":
         return f"a full trial of {name}"
-    return f"{'peak' if device == 'cuda' else 'memory growth'}, default of {name}"
+    kind = "peak" if device == "cuda" else "memory growth"
+    beside = f" (without {prediction.beside})" if prediction.beside else ""
+    return f"{kind}, default of {name}{beside}"
 
 
 def _amount(prediction: PredictedFigure, value: float) -> str:
@@ -103,6 +109,8 @@ def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
     line = f"took {_time(sweep)}"
     if sweep.disturbed >= _DISTURBED:
         line += f", with {words.share(sweep.disturbed)} of it waiting for other programs"
+    for later in (p for p in predictions if p.what == "data_curve" and not p.predicted):
+        line += f"; the data curve, asked for later, took {units.duration(later.actual)} more"
     peaks = [p for p in predictions if p.what == "memory"]
     if peaks:
         highest = max(peaks, key=lambda p: p.actual)
@@ -110,6 +118,7 @@ def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
             f"; peak of the default of {words.short(highest.strategy)} "
             f"{units.gib(highest.actual)}, planned {units.gib(highest.predicted)}"
         )
+        line += f"; the plan counts {highest.beside} besides" if highest.beside else ""
     return line
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 
 from sweeper.findings import words
-from sweeper.findings.human_record import HumanPreferences, WinRate
-from sweeper.findings.outputs_record import Outputs
+from sweeper.findings.record import HumanPreferences, Outputs, WinRate
 from sweeper.reporting.blocks import Column, Empty, Number, Section, Table, Text, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section

@@ -6,7 +6,7 @@ from functools import partial
 
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.outputs_record import OutputGroup, Outputs, ShownItem
+from sweeper.findings.record import OutputGroup, Outputs, ShownItem
 from sweeper.reporting.blocks import (
     Block,
     Column,

@@ -6,7 +6,7 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
 from sweeper.findings.record import StrategySummary
-from sweeper.findings.verdict.forgetting_words import amount
+from sweeper.findings.verdict.forgetting import amount
 from sweeper.reporting.blocks import (
     Block,
     Column,

@@ -83,7 +83,8 @@ def _words(report: Report) -> Bullets:
             "Points: percentage points of a score. From 80% to 82% are 2 points.",
             f"Rung: one of up to {report.plan.budget.rungs} moments of a trial at which its "
             f"{pruned} is compared and a poor trial is stopped.",
-            "Finalists: the best trials, trained again with further seeds.",
+            "Finalists: the best trials, each strategy's best one first, trained again with "
+            "further seeds.",
             "Seal: the test split is sealed until the finalists are ranked on validation, and is "
             "then scored once.",
         ),
@@ -242,9 +243,18 @@ def _comparisons(report: Report) -> Table:
         placed(findings.verdict.comparisons, "/findings/verdict/comparisons"),
         note="Better: the interval excludes 0, also after Holm's correction, and the difference "
         f"is at least {margin}. Equivalent: the whole interval is within that margin. Within "
-        "noise: none of these. Intervals: bootstrap over paired items, and a t interval over "
-        "seeds.",
+        f"noise: none of these. {_width(findings.verdict.comparisons)}",
     )
+
+
+def _width(comparisons: tuple[Comparison, ...]) -> str:
+    """Where the width of the intervals comes from."""
+    shares = [one.seed_share for one in comparisons if one.seed_share]
+    told = "An interval is wide because few test items were scored, or because seeds differ"
+    if not shares:
+        return f"{told}; of seeds nothing is known here."
+    ends = " to ".join(dict.fromkeys(words.share(end(shares)) for end in (min, max)))
+    return f"{told}; here seeds make up {ends} of its variance."
 
 
 def _gap(comparison: Comparison, metric: Metric) -> tuple[str, str]:

@@ -1,7 +1,4 @@
-"""One parameter on the unit interval of its allowed range, with best practice and prior on it.
-
-Pure numbers: values in, values out. Knows nothing about trials.
-"""
+"""One parameter on the unit interval of its allowed range, with best practice and prior on it."""
 
 from __future__ import annotations
 

@@ -6,21 +6,19 @@ Pure; the same trials say the same.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from sweeper.hyperparameters import EPOCHS
-from sweeper.search.loss_model.axis import Axis, ChoiceAxis, Range
+from sweeper.search.loss_model.axis import Axis, Range
 from sweeper.search.loss_model.gaussian_process import Matrix, Vector, clipped
 from sweeper.search.loss_model.learning_curves import ends
 from sweeper.search.loss_model.model_inputs import Axes, Rows
 from sweeper.search.loss_model.observations import START, Observation
 from sweeper.search.loss_model.untrained import ORIGIN as UNTRAINED
-from sweeper.search.problem import Full, rungs_of
-from sweeper.spec import Scalar
+from sweeper.search.optuna_space import Full
 
 INCUMBENTS = 3
 # A model is told of so many trials at most, its own and others': what it costs grows with their
@@ -113,7 +111,7 @@ class Trials:
 
     @cached_property
     def own(self) -> Told:
-        """The input of its own model: how trials ended, and how shorter ones would have."""
+        """The input of its own model."""
         return self._told([one for one in self.few if one.loss is not None or one.failed])
 
     @cached_property
@@ -143,12 +141,11 @@ class Trials:
         return float(np.log(full).mean()) if full else 0.0
 
     def _told(self, ended: Sequence[Observation]) -> Told:
-        trials = [*ended, *shorter(ended, self.axes, self.full)]
-        losses = [None if one.loss is None else self._end(one) for one in trials]
+        losses = [None if one.loss is None else self._end(one) for one in ended]
         # A failed trial is as bad as the worst that ended.
         worst = max((loss for loss in losses if loss is not None), default=1.0)
         filled = np.asarray([worst if loss is None else loss for loss in losses])
-        return Told(trials, clipped(filled) if trials else filled)
+        return Told(ended, clipped(filled) if ended else filled)
 
     def _end(self, one: Observation) -> float:
         # A pruned trial would have ended where the completed ones did that were as far along.
@@ -160,7 +157,7 @@ class Trials:
             alike = [other for other in self._complete if other.rungs == one.rungs]
             shares = [final / early for early, final in ends(alike, rung) if early > 0]
             self._shares[one.rungs, rung] = float(np.median(shares)) if shares else 1.0
-        return one.curve[rung] * self._shares[one.rungs, rung]
+        return one.loss * self._shares[one.rungs, rung]
 
     @cached_property
     def _complete(self) -> list[Observation]:
@@ -196,47 +193,6 @@ def searched_range(axis: Axis, seen: Sequence[Observation]) -> Range:
         wall = max(((best + bad) / 2 for bad in failed if bad < best), default=0.0)
         low = min(low, max(best - axis.width, wall))
     return max(0.0, low), min(1.0, high)
-
-
-def shorter(seen: Sequence[Observation], axes: Axes, full: Full) -> list[Observation]:
-    """Trials as they would have ended with fewer epochs, from the rungs that they passed.
-
-    It stood there at its full rate, so that a shorter trial, whose rate decays, may end a little
-    lower.
-
-    Args:
-        seen: Trials of one candidate; those that completed tell.
-        axes: Its searched parameters.
-        full: The study's full budget.
-    """
-    return [
-        replace(one, parameters=point, loss=one.curve[rungs] + (one.easier or 0.0), rungs=rungs)
-        for one in seen
-        if one.complete and one.loss is not None
-        for point in _with_epochs(one.parameters, axes)
-        if (rungs := rungs_of(point, full)) < one.rungs and rungs in one.curve
-    ]
-
-
-def enough(one: Observation, axes: Axes, full: Full) -> dict[str, Scalar]:
-    """The fewest epochs that have this trial's best rung, as a part of a configuration."""
-    best = one.best_rung
-    if best is None:
-        return {}
-    fitting = (
-        (rungs_of(point, full), point[EPOCHS])
-        for point in _with_epochs(one.parameters, axes)
-        if best <= rungs_of(point, full) < one.rungs
-    )
-    least = min(fitting, default=None, key=lambda each: each[0])
-    return {} if least is None else {EPOCHS: least[1]}
-
-
-def _with_epochs(parameters: Mapping[str, Scalar], axes: Axes) -> list[dict[str, Scalar]]:
-    axis = axes.get(EPOCHS)
-    if not isinstance(axis, ChoiceAxis) or EPOCHS not in parameters:
-        return []
-    return [{**parameters, EPOCHS: choice} for choice in axis.choices]
 
 
 def thinned(trials: Sequence[Observation], most: int) -> list[Observation]:

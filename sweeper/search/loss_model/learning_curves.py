@@ -77,12 +77,13 @@ def _sizes(arrays: Sequence[Floats]) -> Floats:
 def ends(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
     """Loss at a rung and final loss of each completed trial that has both.
 
-    The peers are to be trials of one length: a shorter one ends with less training.
+    The lowest loss so far predicts the end less well where few items are scored at a rung. The
+    peers are to be trials of one length: a shorter one ends with less training.
     """
     return [
-        (one.curve[rung], one.loss)
+        (one.reported[rung], one.loss)
         for one in peers
-        if one.complete and one.loss is not None and rung in one.curve
+        if one.complete and one.loss is not None and one.has(rung)
     ]
 
 

@@ -26,7 +26,7 @@ from sweeper.search.loss_model.gaussian_process import (
 )
 from sweeper.search.loss_model.model_inputs import Point, Rows, is_repeat
 from sweeper.search.loss_model.observations import Observation
-from sweeper.search.problem import rungs_of
+from sweeper.search.optuna_space import rungs_of
 
 # A share of the best loss that counts as noise at least.
 LEAST_NOISE = 0.01

@@ -1,7 +1,7 @@
 """The trials so far, in the form that sampler and pruner use.
 
-Reads Optuna's trials; knows nothing about storage or files. A study keeps values of its objective,
-in its own direction. Here all of them are costs, called losses, of which the lowest is best.
+A study keeps values of its objective, in its own direction. Here all of them are costs, called
+losses, of which the lowest is best.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.objective import LOSS, Objective
-from sweeper.search.optuna_space import STRATEGY
-from sweeper.search.problem import Full, rungs_of
+from sweeper.search.optuna_space import STRATEGY, Full, rungs_of
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems
+from sweeper.trials import FirstItems, within_limit
 
 START = "head_init"
 
@@ -88,10 +87,14 @@ class Observation:
         seen = [self.reported[rung] for rung in sorted(self.reported) if rung <= last]
         return [loss if math.isfinite(loss) else math.nan for loss in seen]
 
+    def has(self, rung: int) -> bool:
+        """Whether a finite loss was reported at a rung."""
+        return math.isfinite(self.reported.get(rung, math.inf))
+
     @property
     def keeps(self) -> bool:
         """Whether it is within the limit, as far as known."""
-        return self.excess is None or self.excess <= 0
+        return within_limit(self.excess, 0.0)
 
     @cached_property
     def group(self) -> tuple[str, Scalar | None]:

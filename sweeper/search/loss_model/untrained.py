@@ -1,9 +1,9 @@
 """Losses of untrained models, as information about trials that begin with them.
 
-A trial whose learning rate is nought does not move, and ends with the loss that it begins with:
-that of the base model as it is, or, where it starts from the probe, of the frozen base with a
-linear head. These losses are known before anything is trained. They say from which side a rate is
-to be sought, and whether to start from the probe. Knows nothing of workers or files.
+A trial with a learning rate of 0 would end with the loss that it begins with: that of the base
+model, or, if it starts from the probe, that of the frozen base with a linear head. These losses are
+known before anything is trained. They tell the sampler whether rates are too low, and whether to
+start from the probe.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from sweeper.plans import Plan
 from sweeper.search.loss_model.axis import Axis, ChoiceAxis
 from sweeper.search.loss_model.model_inputs import Axes
 from sweeper.search.loss_model.observations import START, Observation
-from sweeper.search.optuna_space import holds
-from sweeper.search.problem import AnyCandidate
+from sweeper.search.optuna_space import AnyCandidate, holds
 from sweeper.spec import Scalar
 from sweeper.trials import BaselineResult
 

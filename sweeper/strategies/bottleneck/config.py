@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,22 +95,12 @@ class BottleneckConfig(PeftConfig):
         if _NOTICE not in text:
             card.write_text(text.rstrip() + "\n" + _NOTICE, encoding="utf-8")
 
-    def _problems(self) -> list[Problem]:
-        problems = []
-        if self.placement not in PLACEMENTS:
-            problems.append(
-                Problem(f"placement is {self.placement!r}.", near_match(self.placement, PLACEMENTS))
-            )
-        if self.non_linearity not in NON_LINEARITIES:
-            hint = near_match(self.non_linearity, NON_LINEARITIES)
-            problems.append(Problem(f"non_linearity is {self.non_linearity!r}.", hint))
+    def _problems(self) -> Iterator[Problem]:
+        for name, known in (("placement", PLACEMENTS), ("non_linearity", NON_LINEARITIES)):
+            if (value := getattr(self, name)) not in known:
+                yield Problem(f"{name} is {value!r}.", near_match(value, known))
         if self.reduction_factor < 1:
-            problems.append(
-                Problem(
-                    f"reduction_factor is {self.reduction_factor}.",
-                    "It must be at least 1, so that the bottleneck is not wider than the layer.",
-                )
-            )
+            why = "It must be at least 1, so that the bottleneck is not wider than the layer."
+            yield Problem(f"reduction_factor is {self.reduction_factor}.", why)
         if not 0 <= self.dropout < 1:
-            problems.append(Problem(f"dropout is {self.dropout}.", "It must be in [0, 1)."))
-        return problems
+            yield Problem(f"dropout is {self.dropout}.", "It must be in [0, 1).")

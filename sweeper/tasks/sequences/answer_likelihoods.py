@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.tasks.sequences.answer_logits import answer_losses, by_row, logits_at
+from sweeper.tasks.sequences.joined import BY_TEXT
 from sweeper.tasks.sequences.prefix_cache import CachedPrefix, cacheable
 
 # Positions whose logits are held at once: at 50,000 tokens of vocabulary, 100 MB in float32.
@@ -123,7 +124,7 @@ def shareable(model: Any, length: int) -> bool:
     return (
         cacheable(base)
         and "position_ids" in inspect.signature(base.forward).parameters
-        and getattr(config, "_attn_implementation", "") in ("sdpa", "eager")
+        and getattr(config, "_attn_implementation", "") in ("sdpa", BY_TEXT, "eager")
         and not getattr(config, "alibi", False)
         and (window is None or window > length)
     )
@@ -189,7 +190,7 @@ def _continued(base: Any, tree: AnswerTree, mask: Tensor, cache: Any) -> Tensor:
 
 def _as_taken(base: Any, sees: Tensor) -> Tensor:
     """A mask of four dimensions in the form that this attention takes: yes or no, or added."""
-    if base.config._attn_implementation == "sdpa":
+    if base.config._attn_implementation != "eager":
         return sees
     return torch.zeros(sees.shape, device=sees.device).masked_fill(
         ~sees, torch.finfo(torch.float32).min

@@ -26,7 +26,8 @@ from sweeper.data.corpus import CorpusText, corpus_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.judge import Judge
 from sweeper.evaluation.tokenized_items import TokenizedSplit
-from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE, first_stage_rate
+from sweeper.facts.models.model_folder import weights_state
+from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, FIRST_STAGE_RATES, NO_FIRST_STAGE
 from sweeper.jsontext import object_of
 from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.plans import Precision, autocast_dtype
@@ -39,7 +40,7 @@ from sweeper.training.base_model.keeper import BaseKeeper, checkpoint, load_base
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.out_of_memory import release_memory
 from sweeper.training.loop.progress import TrainingProgress, finite
-from sweeper.training.loop.schedule import optimizer_steps, schedule
+from sweeper.training.loop.schedule import optimizer_steps
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.trials import FirstStageResult
 from sweeper.underway import Underway
@@ -101,7 +102,7 @@ class FirstStage:
         )
         return cls(
             chosen,
-            float(parameters[first_stage_rate(chosen, parameters)]),
+            float(parameters[FIRST_STAGE_RATES[chosen]]),
             float(parameters["first_stage_epochs"]),
             blocks,
             micro,
@@ -234,14 +235,11 @@ class FirstStages:
 
     def _digest(self, stage: FirstStage) -> str:
         facts, folder = self._context.facts, self._context.folder
-        weights = sorted(folder.glob("*.safetensors"))
         parts = {
             # How much memory the work takes does not change what is learnt.
             "stage": {**asdict(stage), "micro_batch": None, "gradient_checkpointing": None},
             "model": [facts.id, facts.revision],
-            "weights": [
-                [file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in weights
-            ],
+            "weights": weights_state(folder),
             "corpus": self.corpus.fingerprint,
         }
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
@@ -335,8 +333,7 @@ def _read(
         steps=steps,
         micro_batch=stage.micro_batch,
         accumulation=stage.blocks // stage.micro_batch,
-        plan=schedule(stage.parameters, steps),
-        parameters=dict(stage.parameters),
+        parameters=stage.parameters,
         optimizer=USUAL_OPTIMIZER,
         seed=_SEED,
         device=next(base.parameters()).device,
@@ -346,7 +343,8 @@ def _read(
         task=task,
         features=blocks,
         order=LengthGroupedBatches([len(b["input_ids"]) for b in blocks], stage.blocks, _SEED),
-        groups=lambda: strategy.parameter_groups(adapted, stage.parameters),
+        strategy=strategy,
+        parameters=stage.parameters,
         progress=progress,
         mixed=autocast_dtype(stage.precision),
         settings=settings,

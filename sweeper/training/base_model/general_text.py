@@ -1,6 +1,5 @@
 """General data, tokenised once, with the untrained base's losses on it.
 
-Knows where general data comes from; replay and the loss that is watched are made from it elsewhere.
 If the user gives none, the base model writes it: where its tokenizer has a chat template, it makes
 up a question from the template's opening and answers it; else it writes on from the beginning of a
 text. Self-synthesised rehearsal (Huang et al. 2024, arXiv:2403.01244) replays such text against
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,9 +28,10 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.evaluation.judge import Judge, never
 from sweeper.evaluation.tokenized_items import TokenizedSplit
-from sweeper.facts.own_text import FOLDER, own_text_folder
+from sweeper.facts.models.own_text import FOLDER, own_text_folder
 from sweeper.jsontext import value_of
 from sweeper.plans import Half
+from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Feature
 from sweeper.tasks.general import General
 from sweeper.tasks.sequences.chat import Chat
@@ -57,16 +57,16 @@ class GeneralSet:
         """Seconds that the base took to write general text in this process."""
         self._of_base: dict[tuple[torch.dtype, Half | None], Evaluation] = {}
 
-    @property
-    def watched(self) -> bool:
-        """Whether every completed trial is scored on the held-out texts.
+    def watched(self, parameters: Mapping[str, Scalar]) -> bool:
+        """Whether a trial with these parameters is scored on the held-out texts.
 
-        It is where general data was given or forgetting is limited, and the model still writes
-        text after training.
+        It is where general data was given or forgetting is limited, for the sweep or the trial, and
+        the model still writes text after training.
         """
         spec = self._context.task.spec
         asked = spec.data.general is not None or spec.aim.max_forgetting_points is not None
-        return asked and self._context.task.task_type == "CAUSAL_LM"
+        guarded = any(parameters.get(name) for name in ("replay_share", "general_loss_limit"))
+        return (asked or guarded) and self._context.task.task_type == "CAUSAL_LM"
 
     @cached_property
     def text(self) -> GeneralText:

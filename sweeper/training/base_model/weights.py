@@ -1,7 +1,4 @@
-"""The folder of a base model's weights; a packaged model is converted once.
-
-Knows how to turn a GGUF file into safetensors, a tokenizer and a config under ``SWEEPER_HOME``.
-"""
+"""The folder of a base model's weights; a packaged model is converted once."""
 
 from __future__ import annotations
 

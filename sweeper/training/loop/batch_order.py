@@ -1,6 +1,6 @@
 """The order in which a trial sees its examples: random batches of similar lengths.
 
-Knows lengths only. The order depends on the effective batch and the seed, never on the
+The order depends on the effective batch and the seed, never on the
 micro-batch, so that a trial that had to halve its micro-batch sees the same batches.
 """
 

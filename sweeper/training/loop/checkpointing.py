@@ -1,7 +1,4 @@
-"""Writes checkpoints of a trial at rungs, and checks whether one can be continued.
-
-Knows files and the ranks that write them together; the Trainer and the rungs say what is state.
-"""
+"""Writes checkpoints of a trial at rungs, and checks whether one can be continued."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Length, rungs and learning-rate schedule of a trial.
-
-Arithmetic only; knows neither models nor the Trainer.
-"""
+"""Length, rungs and learning-rate schedule of a trial."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How one model trains on several devices: copies of it (DDP) or its parts (FSDP).
 
-Knows what torch and transformers make of a model there. The FSDP part has not run on GPUs yet:
-it is written from their documentation and refused elsewhere.
+The FSDP part has not run on GPUs yet: it is written from the documentation of torch and
+transformers, and refused elsewhere.
 """
 
 from __future__ import annotations

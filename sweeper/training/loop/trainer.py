@@ -1,12 +1,8 @@
-"""transformers' Trainer with the task's loss, the strategy's optimizer groups and our order.
-
-Knows nothing of rungs, reports or trials; callbacks do.
-"""
+"""transformers' Trainer with the task's loss, the strategy's optimizer groups and our order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,12 +16,15 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from sweeper.evaluation.judge import autocast
 from sweeper.plans import Half
+from sweeper.spec import Scalar
+from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Feature, Task
+from sweeper.tasks.classifier import head_names
+from sweeper.tasks.sequences.joined import joined
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
-from sweeper.training.loop.kl_to_base import NearBase
+from sweeper.training.loop.forgetting_guards import Due, Guards, Replay
 from sweeper.training.loop.progress import TrainingProgress
-from sweeper.training.loop.replay import Due, Replay
-from sweeper.training.loop.schedule import Schedule
+from sweeper.training.loop.schedule import schedule
 from sweeper.training.loop.sharding import check_wrapped, fsdp_arguments, ranks_in_all
 
 # Gradients are clipped at this norm, transformers' and most papers' value, unless a trial says
@@ -47,8 +46,7 @@ def arguments(
     steps: int,
     micro_batch: int,
     accumulation: int,
-    plan: Schedule,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, Scalar],
     optimizer: str,
     seed: int,
     device: torch.device,
@@ -67,11 +65,12 @@ def arguments(
         steps: Optimizer steps in all.
         micro_batch: On each device.
         accumulation: Micro-batches in a step.
-        plan: Schedule of the learning rate.
+        parameters: Of the strategy; the schedule and the norm of gradients are among them.
         optimizer: Name in transformers.
         device: Device of this process.
         sharded: Classes of the layers that FSDP gathers one by one; None without FSDP.
     """
+    plan = schedule(parameters, steps)
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -89,6 +88,8 @@ def arguments(
         ddp_backend="gloo" if device.type == "cpu" and ranks_in_all() > 1 else None,
         dataloader_num_workers=0,
         dataloader_pin_memory=device.type == "cuda",
+        # The next batch is made and copied while the GPU computes this one.
+        accelerator_config={"non_blocking": device.type == "cuda"},
         remove_unused_columns=False,
         logging_strategy="no",
         logging_nan_inf_filter=False,
@@ -99,19 +100,6 @@ def arguments(
         log_level="error",
         **fsdp_arguments(sharded),
     )
-
-
-@dataclass(frozen=True)
-class Guards:
-    """The guards against forgetting of one training.
-
-    Args:
-        replay: General examples beside the task's.
-        near: The base, to stay near to.
-    """
-
-    replay: Replay | None = None
-    near: NearBase | None = None
 
 
 def _finite_or_none(norm: Any) -> Any:
@@ -143,12 +131,14 @@ class TrialTrainer(Trainer):
         task: Gives the loss and counts its terms.
         features: Features of the train split.
         order: Indices of each epoch.
-        groups: Gives the optimizer groups, learning rates included.
+        strategy: Gives the optimizer groups, learning rates included.
+        parameters: Of the strategy.
         progress: Updated with every micro-batch.
         mixed: Dtype of autocast; float16 scales the loss.
         settings: See ``arguments``.
         callbacks: Callbacks after each step.
         guards: Against forgetting; none of them if None.
+        join: The texts of a batch are joined without padding; only for text tasks.
     """
 
     # The loss is divided by the terms of the whole accumulated batch in ``compute_loss``.
@@ -160,12 +150,14 @@ class TrialTrainer(Trainer):
         task: Task,
         features: Sequence[Feature],
         order: Sampler[int],
-        groups: Callable[[], list[dict[str, Any]]],
+        strategy: Strategy,
+        parameters: Mapping[str, Scalar],
         progress: TrainingProgress,
         mixed: Half | None,
         settings: TrainingArguments,
         callbacks: list[TrainerCallback],
         guards: Guards | None = None,
+        join: bool = False,
     ) -> None:
         # Several visible GPUs would make Trainer wrap the model in DataParallel.
         if settings.n_gpu > 1:
@@ -178,9 +170,12 @@ class TrialTrainer(Trainer):
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
+        self._unwrapped = model
         self._task = task
+        self._join = join
         self._order = order
-        self._groups = groups
+        self._strategy = strategy
+        self._parameters = parameters
         self._progress = progress
         self._mixed = mixed
         if mixed == "float16":  # accelerate scales, unscales and skips wherever it has a scaler
@@ -192,14 +187,15 @@ class TrialTrainer(Trainer):
         self._due: Due | None = None
 
     def _collate(self, features: Sequence[Feature]) -> dict[str, Any]:
-        batch: dict[str, Any] = dict(self._task.collate(features))
+        batch: dict[str, Any] = (
+            joined(features) if self._join else dict(self._task.collate(features))
+        )
         counts: dict[str, Any] = {
             _TERMS: self._task.weight(batch),
             _TOKENS: self._task.tokens(batch),
         }
         if ORIGIN in features[0]:
-            tokens = batch["attention_mask"].sum(1).tolist()
-            counts[_SEEN] = [(f[ORIGIN], n) for f, n in zip(features, tokens, strict=True)]
+            counts[_SEEN] = [(f[ORIGIN], len(f["input_ids"])) for f in features]
         return batch | counts
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -215,7 +211,11 @@ class TrialTrainer(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-        self.optimizer = kind(self._groups(), **options)
+        # Not earlier, since spreading a model over devices makes other tensors of its weights.
+        groups = self._strategy.parameter_groups(
+            self._unwrapped, self._parameters, head_names(self._unwrapped)
+        )
+        self.optimizer = kind(groups, **options)
         if options.get("optim_bits") == _EIGHT_BITS:
             _keep_embeddings_wide(self.model)
         return self.optimizer
@@ -289,7 +289,7 @@ class TrialTrainer(Trainer):
         else:
             # In a context of its own, since autocast keeps casts made without gradient for later.
             with autocast(self.args.device, self._mixed):
-                base = self._near.logits(inputs)
+                base = self._near.logits(self._unwrapped, inputs)
             with autocast(self.args.device, self._mixed):
                 loss, moved = self._near.task.loss_near(model, inputs, base)
             total = loss.total + self._near.weight * moved

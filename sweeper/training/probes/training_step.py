@@ -39,7 +39,6 @@ from sweeper.training.dryrun.models import base_of, config_of, dressed
 from sweeper.training.loop.fast_steps import quick_steps
 from sweeper.training.loop.out_of_memory import is_out_of_memory
 from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
-from sweeper.training.loop.schedule import schedule
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, arguments
 from sweeper.units import GIB
 
@@ -142,7 +141,6 @@ def _optimizer(trained: nn.Module, setup: Setup, device: torch.device) -> torch.
             steps=1,
             micro_batch=setup.micro_batch,
             accumulation=setup.gradient_accumulation_steps,
-            plan=schedule({}, 1),
             parameters={},
             optimizer=setup.optimizer,
             seed=0,

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import set_seed
 
 from sweeper.evaluation.linear_probe import Probe
+from sweeper.hyperparameters import ATTENTION, PADDING_FREE, SDPA
 from sweeper.strategies.base import Setting, Strategy
 from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.sequences.joined import BY_TEXT
 from sweeper.training.base_model.first_stage import folder_of
 from sweeper.training.base_model.keeper import BaseKeeper, checkpoint
 from sweeper.training.base_model.shared import SharedModel
@@ -21,15 +26,34 @@ from sweeper.training.trial.artifacts import load_trained
 from sweeper.training.trial.trained_record import record_of
 from sweeper.trials import TrialConfig
 
-
-def head_names(model: nn.Module) -> set[str]:
-    """Weights of a new head, by their names in the assembled model."""
-    return {name for name, _ in model.named_parameters() if name.startswith("head.")}
+log = logging.getLogger(__name__)
 
 
 def start_head(model: Classifier, probe: Probe) -> None:
     """Start the head from the frozen probe."""
     model.head.become(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias))
+
+
+@contextmanager
+def _attending(base: Any, config: TrialConfig) -> Iterator[None]:
+    """The base with the trial's attention while this is open; with its usual one if it cannot."""
+    parameters, usual = config.parameters, base.config._attn_implementation
+    wanted = [BY_TEXT] if parameters.get(PADDING_FREE) else []
+    kernel = str(parameters.get(ATTENTION, SDPA))
+    if kernel != SDPA and config.precision != "fp32":  # which FlashAttention does not compute in
+        wanted.insert(0, kernel)
+    with quiet_library():
+        for name in wanted:
+            try:
+                base.set_attn_implementation(name)
+                break
+            except (ImportError, ValueError) as error:
+                log.warning("attention is not %s: %s", name, str(error).splitlines()[0])
+    try:
+        yield
+    finally:
+        with quiet_library():
+            base.set_attn_implementation(usual)
 
 
 @contextmanager
@@ -70,7 +94,8 @@ def assembled(
                 model.head.normalise(torch.from_numpy(sample))
                 if probe is not None:
                     start_head(model, probe)
-            yield model
+            with _attending(base, config):
+                yield model
         finally:
             returned = strategy.remove(adapted)
     finally:

@@ -36,8 +36,7 @@ from sweeper.training.loop.checkpointing import Saved, usable
 from sweeper.training.loop.out_of_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks
-from sweeper.training.trial.artifacts import save_trained
-from sweeper.training.trial.companions import base_state
+from sweeper.training.trial.artifacts import base_state, save_trained
 from sweeper.training.trial.ranks import Ranks
 from sweeper.training.trial.trained_record import TrainedRecord
 from sweeper.trials import (
@@ -108,6 +107,8 @@ class TrialJob:
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     batching: Batching = field(init=False)
     peak_memory_gib: float | None = None
+    attention: str | None = None
+    joined: bool | None = None
     ranks: Ranks | None = None
     read_base: ReadBase | None = None
     first_stage: FirstStageResult | None = None
@@ -155,14 +156,6 @@ class TrialJob:
         if self.first_stage is None or self.first_stage.id != read.result.id:
             self.first_stage = read.result
         self.read_base = read
-
-    @property
-    def watches_general(self) -> bool:
-        """Whether the loss on general text is measured, for the sweep or this trial."""
-        wanted = ("replay_share", "general_loss_limit")
-        guarded = any(self.config.parameters.get(name) for name in wanted)
-        text = self.context.task.task_type == "CAUSAL_LM"
-        return self.shared.general.watched or (guarded and text)
 
     def on_general(self, model: nn.Module, count: int | None = None) -> Evaluation:
         """Score this trial's model on the held-out general text, or on its first items."""
@@ -350,6 +343,8 @@ class TrialJob:
             peak_memory_gib=self.peak_memory_gib,
             micro_batch=self.batching.micro,
             evaluation_batch=self.batching.evaluation,
+            attention=self.attention,
+            padding_free=self.joined,
             data_fingerprint=self.context.dataset.fingerprint,
             model_revision=self.context.facts.revision,
             versions=versions(),

@@ -25,8 +25,14 @@ from sweeper.tasks.discovery import task_of
 from sweeper.training.base_model.first_stage import folder_of
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.trial.artifacts import load_trained, with_head
-from sweeper.training.trial.companions import CLASSIFIER_TYPE, base_state, reading, tokenizer_state
+from sweeper.training.trial.artifacts import (
+    CLASSIFIER_TYPE,
+    base_state,
+    load_trained,
+    reading,
+    tokenizer_state,
+    with_head,
+)
 from sweeper.training.trial.trained_record import TrainedRecord, record_of
 
 

@@ -11,23 +11,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints
 from sweeper.errors import SweeperError, UsageError
-from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED
+from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED, PADDING_FREE
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.tasks.base import Task
 from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.sequences.joined import reads_apart
+from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches
 from sweeper.training.loop.checkpointing import Saved, Saver
 from sweeper.training.loop.fast_steps import quick_steps
-from sweeper.training.loop.kl_to_base import NearBase, frozen_copy, text_task
+from sweeper.training.loop.forgetting_guards import (
+    Guards,
+    NearBase,
+    Replay,
+    frozen_copy,
+    text_task,
+)
 from sweeper.training.loop.mixture import mixture
 from sweeper.training.loop.neftune import noisy_embeddings
 from sweeper.training.loop.out_of_memory import (
@@ -39,15 +50,14 @@ from sweeper.training.loop.out_of_memory import (
 )
 from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
 from sweeper.training.loop.progress import TrainingDiverged, TrainingProgress
-from sweeper.training.loop.replay import Replay
-from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
+from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_here, ranks_in_all
-from sweeper.training.loop.trainer import ORIGIN, Guards, TrialTrainer, arguments
-from sweeper.training.trial.assembly import assembled, head_names, start_head
+from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments
+from sweeper.training.trial.assembly import assembled, start_head
 from sweeper.training.trial.job import Final, TrialJob
 from sweeper.training.trial.ranks import TRAINER_LOG, Ranks, train_in_ranks
 from sweeper.training.trial.rungs import RungWatch
-from sweeper.trials import TrialResult
+from sweeper.trials import TrialConfig, TrialResult
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +100,8 @@ def _train(job: TrialJob, guard: MemoryGuard) -> TrialResult:
     if job.ranks is not None:
         return _together(job, job.ranks, guard)
 
-    def attempt(batching: Batching, phase: TrialPhase) -> TrialResult:
-        saved, job.saved = job.saved, None  # for the first try alone
-        return train_once(job, strategy, batching, phase, saved)
-
     first = job.saved.batching if job.saved else None
+    attempt = partial(train_once, job, strategy)
     return guard.run(job.config.memory_setup(), job.batching, attempt, first)
 
 
@@ -131,13 +138,9 @@ def trial_log(path: Path) -> Iterator[logging.Logger]:
 
 
 def train_once(
-    job: TrialJob,
-    strategy: Strategy,
-    batching: Batching,
-    phase: TrialPhase,
-    saved: Saved | None = None,
+    job: TrialJob, strategy: Strategy, batching: Batching, phase: TrialPhase
 ) -> TrialResult:
-    """Train with this batching, from clean weights or from a checkpoint that had it, too.
+    """Train with this batching, at the first try from the job's checkpoint if it has one.
 
     Raises:
         Diverged: A loss is not finite.
@@ -145,6 +148,7 @@ def train_once(
         RuntimeError: Out of memory, among others; nothing of the trial is left in memory.
     """
     device = job.context.device
+    saved, job.saved = job.saved, None
     # Trainer refers to itself: without this the optimizer of an earlier trial would stand beside
     # this one's base, and count in its peak.
     release_memory()
@@ -154,13 +158,12 @@ def train_once(
     look_at_general(job, strategy, phase)
     read_corpus(job)
     keeper = job.read_base.keeper if job.read_base else None
-    guards_of = prepared(job, strategy, keeper or job.context.keeper)
+    guards = guards_of(job, strategy, keeper or job.context.keeper)
     with assembled(job.shared, strategy, job.config, keeper) as model:
         peak, loaded = PeakMemory(device), bytes_of(model)
         job.progress = TrainingProgress(
             check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
         )
-        guards = guards_of(model)
         place, saves = job.attempt or job.folder, _saves(job)
         output = place / UNFINISHED if saves else place
         watch, trainer = _trainer(job, strategy, model, phase, guards, output, saved)
@@ -180,7 +183,7 @@ def train_once(
         if watch.pruned_at is not None:
             return job.pruned(model, watch.pruned_at)
         final = watch.finish()
-        if job.watches_general:
+        if job.base_on_general is not None:
             watch.score_general()
         gather_trained(model)
         return job.completed(strategy, model, final)
@@ -283,13 +286,15 @@ def _trainer(
         steps=steps,
         micro_batch=batching.micro,
         accumulation=batching.accumulation,
-        plan=schedule(config.parameters, steps),
         parameters=config.parameters,
         optimizer=config.optimizer,
         seed=config.seed,
         device=job.context.device,
         sharded=layer_classes(model) if config.sharding == "fsdp" else None,
     )
+    job.joined = guards.near is None and _joins(config, task, model)
+    bases = (module for module in model.modules() if isinstance(module, PreTrainedModel))
+    job.attention = next((base.config._attn_implementation for base in bases), None)
     trainer = TrialTrainer(
         model=model,
         task=task,
@@ -302,15 +307,30 @@ def _trainer(
             epoch=saved.manifest.optimizer_steps // per_epoch if saved else 0,
             mixture=mixed,
         ),
-        # Later, since spreading a model over devices makes other tensors of its weights.
-        groups=lambda: strategy.parameter_groups(model, config.parameters, head_names(model)),
+        strategy=strategy,
+        parameters=config.parameters,
         progress=job.progress,
         mixed=job.mixed,
         settings=settings,
         callbacks=[watch],
         guards=guards,
+        join=job.joined,
     )
     return watch, trainer
+
+
+def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
+    """Whether the texts of a batch are joined without padding."""
+    parameters = config.parameters
+    # The noise of NEFTune depends on the length of a row; FSDP's layers cannot be asked here.
+    if parameters.get(NEFTUNE) or config.sharding == "fsdp" or not isinstance(task, TextTask):
+        return False
+    if not parameters.get(PADDING_FREE):
+        return False
+    if reads_apart(model):
+        return True
+    log.warning("texts are padded, since this model cannot read joined texts one by one")
+    return False
 
 
 def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
@@ -355,9 +375,9 @@ def look_at_general(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> Non
     Raises:
         UsageError: There is no general text that can be scored.
     """
-    if not job.watches_general:
-        return
     shared, config = job.shared, job.config
+    if not shared.general.watched(config.parameters):
+        return
     alone = config.gpus == 1
     dtype = strategy.base_dtype(config.precision) if alone else shared.context.plain_dtype
     phase.evaluating = True
@@ -365,16 +385,11 @@ def look_at_general(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> Non
     phase.evaluating = False
 
 
-def prepared(
-    job: TrialJob, strategy: Strategy, keeper: BaseKeeper
-) -> Callable[[nn.Module], Guards]:
-    """Tokenise replayed text and copy the base, as far as the guards against forgetting need it.
+def guards_of(job: TrialJob, strategy: Strategy, keeper: BaseKeeper) -> Guards:
+    """The guards against forgetting: replayed text, and a copy of the base if one is needed.
 
     Args:
         keeper: Lends the base that the trial trains on.
-
-    Returns:
-        Gives the guards of the assembled model.
 
     Raises:
         UsageError: The model will write no text any more, or there is no general text.
@@ -394,8 +409,8 @@ def prepared(
         general, features = job.shared.general.replayed
         replay = Replay(general, features, share, config.seed, rank_here(), ranks_in_all())
     if task is None:
-        return lambda _: Guards(replay)
+        return Guards(replay)
     if strategy.changes_base(config.parameters):
         base = keeper.lend(strategy.base_dtype(config.precision), will_change=True)
         copied = frozen_copy(base, config.precision)
-    return lambda model: Guards(replay, NearBase(task, strategy, model, weight, copied))
+    return Guards(replay, NearBase(task, strategy, weight, copied))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sweeper.backend import Decision, Interrupted
+from sweeper.data.general import RUNG_TEXTS
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
@@ -21,9 +22,8 @@ from sweeper.training.loop.out_of_memory import TrialPhase
 from sweeper.training.loop.progress import finite
 from sweeper.training.loop.sharding import as_first_rank_says
 from sweeper.training.trial.job import Final, TrialJob
+from sweeper.trials import within_limit
 
-# General items that are scored at a rung: a quarter of those at the end, since rungs are eight.
-_RUNG_ITEMS = 8
 # Of a normal distribution, one-sided: a rise is beyond noise at 95%.
 _BEYOND = 1.645
 # Looks since the best one before a trial is said to overfit: one that is worse may be owed to the
@@ -115,8 +115,7 @@ class RungWatch(TrainerCallback):
         general, lost = self._lost()
         train_loss = progress.take_train_loss()
         epochs = progress.steps / self._steps_per_epoch
-        limit = self._stopping.limit
-        forgets = limit is not None and lost is not None and lost.mean > limit
+        forgets = not within_limit(lost.mean if lost else None, self._stopping.limit)
         items = self._remember(rungs[-1], evaluation, forgets)
         why = as_first_rank_says(self._stopping.saw(RungLook(items, train_loss, epochs, lost)))
         reports = [
@@ -160,7 +159,7 @@ class RungWatch(TrainerCallback):
         base = self._job.base_on_general
         if self._stopping.limit is None or base is None:
             return None, None
-        tuned = self._timed(lambda: self._job.on_general(self._model, _RUNG_ITEMS))
+        tuned = self._timed(lambda: self._job.on_general(self._model, RUNG_TEXTS))
         finite(tuned.loss, "loss on general text")
         return tuned.loss, Rise.of(_items(tuned), _items(base))
 
@@ -269,11 +268,11 @@ class Rise:
 
     Args:
         mean: Nats per term.
-        error: Standard error over the items.
+        low: The rise that is beyond noise: the lower end of its one-sided 95% interval.
     """
 
     mean: float
-    error: float
+    low: float
 
     @classmethod
     def of(cls, now: ItemLosses, before: ItemLosses) -> Rise:
@@ -283,11 +282,8 @@ class Rise:
         shares = now.weights / now.weights.sum()
         mean = float(np.dot(shares, differences))
         spread = float(np.sqrt(np.dot(shares**2, (differences - mean) ** 2)))
-        return cls(mean, spread * math.sqrt(count / max(1, count - 1)))
-
-    def beyond(self, limit: float) -> bool:
-        """Whether the rise exceeds the limit beyond noise."""
-        return self.mean - _BEYOND * self.error > limit
+        error = spread * math.sqrt(count / max(1, count - 1))
+        return cls(mean, mean - _BEYOND * error)
 
 
 @dataclass(frozen=True)
@@ -373,7 +369,7 @@ class Stopping:
         else:
             self._waited += 1
         lost = look.lost
-        if self.limit is not None and lost is not None and lost.beyond(self.limit):
+        if lost is not None and not within_limit(lost.low, self.limit):
             return (
                 f"the loss on general text rose by {lost.mean:.3f} nats per token, beyond the "
                 f"limit of {self.limit:g}"
@@ -395,4 +391,4 @@ class Stopping:
             return False
         if look.train_loss is None or best.train_loss is None:
             return False
-        return look.train_loss < best.train_loss and Rise.of(look.items, best.items).beyond(0.0)
+        return look.train_loss < best.train_loss and Rise.of(look.items, best.items).low > 0.0

@@ -15,8 +15,8 @@ from sweeper.errors import GateFailed, UsageError
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
 from sweeper.findings.compute import compute
+from sweeper.findings.verdict.forgetting import gate
 from sweeper.plans import Duration, Plan
-from sweeper.processes import suite_process
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
@@ -72,7 +72,7 @@ def run(here, monkeypatch) -> RunFolder:
     (here / "scorer" / "fake_scorer.py").write_text(WORKER)
     root = Path(__file__).parents[3]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here / "scorer"), str(root)]))
-    monkeypatch.setattr(suite_process, "WORKER", "fake_scorer")
+    monkeypatch.setattr(evaluate_steps, "WORKER", "fake_scorer")
     monkeypatch.setattr(evaluate_steps, "HARNESS", "json")
     (here / "facts.txt").write_text(" ".join(f"q{n}" for n in range(60)))
     (here / "suite.yaml").write_text("task: facts")
@@ -246,9 +246,9 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     assert predicted_line(tuple(times.values())).endswith(", planned 5 min (2-8 min)")
     assert {t.trial for t in compute(run).forgetting.tasks} == {order[0]}
     with pytest.raises(GateFailed, match="was not measured"):
-        evaluate_steps.gate(compute(run), [order[1]], 1.0)
+        gate(compute(run), [order[1]], 1.0)
     with pytest.raises(GateFailed, match=r"50\.0 points .*on facts"):
-        evaluate_steps.gate(compute(run), [order[0]], 1.0)
+        gate(compute(run), [order[0]], 1.0)
 
 
 def planned_with_a_suite(run) -> Plan:

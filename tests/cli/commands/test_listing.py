@@ -5,6 +5,9 @@ import re
 
 import pytest
 
+from sweeper.execution.state.status import Status
+from sweeper.findings.record import Findings
+
 pytestmark = pytest.mark.usefixtures("without_charts")
 
 
@@ -27,7 +30,8 @@ def test_each_run_has_a_line_and_a_damaged_one_hides_no_other(sweeper, make_run)
     assert rows["done"]["status"] == "complete"
     assert rows["done"]["trials"] == "6/6"
     assert rows["done"]["verdict"]
-    assert re.fullmatch(r"accuracy \d+\.\d% \(95% CI \d+\.\d to \d+\.\d\)", rows["done"]["score"])
+    score = r"test accuracy \d+\.\d% \(95% CI \d+\.\d to \d+\.\d\)"
+    assert re.fullmatch(score, rows["done"]["score"])
     assert rows["planned"] == {
         "name": "planned", "status": "planned", "trials": "0", "score": "", "verdict": "",
     }  # fmt: skip
@@ -39,8 +43,34 @@ def test_each_run_has_a_line_and_a_damaged_one_hides_no_other(sweeper, make_run)
     assert "unreadable" not in sweeper("list").out
 
 
+def test_what_failed_of_a_run_that_ended_is_told(sweeper, make_run):
+    make_run(name="some", trials=3, ends={2: "FAIL"})
+    run = make_run(name="none", trials=2, ends={0: "FAIL", 1: "FAIL"}, seal=False)
+    warning = "baselines failed: the objective mine:f1: KeyError: 'a' (mine.py:3 in f1)"
+    Status.read(run.status).model_copy(update={"message": warning}).write(run.status)
+    for name in ("some", "none"):
+        assert sweeper("report", name).code == 0
+    rows = {row["name"]: row["status"] for row in json.loads(sweeper("list", "--json").out)}
+    assert rows == {"some": "complete, 1 failed", "none": "failed"}
+    assert f"warning: {warning}" in sweeper("show", "none").out
+
+
+def test_the_score_of_a_baseline_names_it(sweeper, make_run):
+    run = make_run(name="done", trials=6)
+    assert sweeper("report", "done").code == 0
+    found = Findings.read(run.findings)
+    chosen = {"recommended_baseline": found.tested[-1].name}
+    told = found.verdict.model_copy(update=chosen)
+    found.model_copy(update={"verdict": told}).write(run.findings)
+    shown = json.loads(sweeper("list", "--json").out)[0]["score"]
+    assert re.fullmatch(rf"test accuracy .*\) \({re.escape(found.tested[-1].title)}\)", shown)
+
+
 def test_a_run_that_nobody_runs_any_more_is_interrupted(sweeper, make_run):
     run = make_run(name="killed", trials=5, ends={4: "RUNNING"}, phase="search", seal=False)
+    Status.read(run.status).model_copy(update={"complete": 4}).write(run.status)
+    row = json.loads(sweeper("list", "--json").out)[0]  # killed before its first report
+    assert (row["status"], row["trials"]) == ("interrupted", "4/5")
     assert sweeper("report", "killed").code == 0
     assert json.loads(sweeper("list", "--json").out)[0]["status"] == "interrupted"
     with run.lock():

@@ -57,6 +57,9 @@ def test_explain_names_what_would_change_the_decision(sweeper, here):
     ran = sweeper("explain", "plan.json")  # takes seconds, so its JSON is left to the next test
     assert ran.code == 0
     assert "Declared" in ran.out
+    epochs = json.loads(plan.out)["budget"]["epochs"]
+    told = f"Epochs {epochs:g} in a full trial of this plan, in place of the rules' defaults; some"
+    assert told in " ".join(ran.out.split())
     changes, rules = ran.out.split("What would change it")[1].split("Rules that fired")
     fired, near = rules.split("Rules that nearly fired")
     assert "GiB" in changes

@@ -35,10 +35,21 @@ def test_a_finished_run_shows_its_counts_verdict_and_report(sweeper, make_run):
     assert told["verdict"]["sentence"] == sentence
 
 
+def test_findings_of_another_version_hide_no_progress_and_name_their_remedy(sweeper, make_run):
+    run = make_run(name="mine", trials=3)
+    run.findings.write_text('{"schema_version": 1, "other": 2}')
+    shown = sweeper("show", "mine")
+    assert shown.code == 0
+    assert "of another version: sweeper report runs/mine" in shown.out
+    assert json.loads(sweeper("show", "mine", "--json").out)["verdict"] is None
+
+
 def test_a_run_without_a_status_was_only_planned(sweeper, make_run):
     run = make_run(name="mine", trials=3)
     run.status.unlink()
-    assert sweeper("show", "mine").out.strip() == "planned, not started"
+    assert sweeper("show", "mine").out.splitlines() == [
+        "planned, not started", "Start it with: sweeper run runs/mine/sweep.yaml"
+    ]  # fmt: skip
     assert json.loads(sweeper("show", "mine", "--json").out)["status"] is None
 
 
@@ -119,6 +130,16 @@ def test_several_runs_are_compared_on_a_page(sweeper, make_run, here):
     assert "search.trials" in page
     assert "runs/one/report.html" not in ran.out
     assert sweeper("report", "one", "nowhere").code == 2
+
+
+def test_the_output_of_a_report_is_written_and_one_run_is_no_comparison(sweeper, make_run, here):
+    run = make_run(name="mine", trials=6)
+    assert "report: out/mine.html" in sweeper("report", "mine", "-o", "out/mine.html").out
+    assert (here / "out/mine.html").read_text() == run.report_html.read_text()
+    ran = sweeper("report", "mine", "runs/mine", "-o", "both.html")
+    assert ran.code == 2
+    assert "mine is given 2 times" in ran.err
+    assert not (here / "both.html").exists()
 
 
 def test_no_file_of_a_report_without_texts_holds_rows(sweeper, make_run):

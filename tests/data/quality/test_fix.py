@@ -180,6 +180,18 @@ def test_a_label_is_rewritten_where_another_is_very_likely_and_never_by_itself(t
         assert int(change.why.partition("(confidence ")[2].partition("%")[0]) >= 70
 
 
+def test_label_noise_leaves_rows_to_relabel(tmp_path):
+    planted = made(classes=True, rows=160)
+    PLANTS["relabel"][0](planted, random.Random(2))
+    data = planted.read(tmp_path)
+    both = mended(data, [kinds()["label-noise"], kinds()["relabel"]]).changes
+    alone = mended(data, [kinds()["relabel"]]).changes
+    removed = {(one.path, one.line) for one in both if one.action == "removed"}
+    changed = {(one.path, one.line) for one in both if one.action == "changed"}
+    assert changed >= {(one.path, one.line) for one in alone}
+    assert not removed & changed
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".tsv"])
 def test_rows_are_written_so_that_they_are_read_again(tmp_path, suffix):
     rows = [{"text": f'a "quoted",\tand\ncut {n}', "label": "ab"[n % 2]} for n in range(30)]

@@ -3,6 +3,7 @@
 import gzip
 import json
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
@@ -38,7 +39,8 @@ def test_rows_lines_and_columns_are_those_of_a_list(tmp_path, name):
     assert stored.rows[-1] == (len(CONTENT.splitlines()), {"text": "no end of line"})
     assert stored.columns == listed.columns == ("text", "label", "n")
     assert (stored.broken, stored.garbled) == (listed.broken, listed.garbled)
-    assert [line for line, _ in stored.broken] == [4, 6]
+    assert stored.broken[0] == (4, "broken JSON", '{"text": broken}')
+    assert [line for line, *_ in stored.broken] == [4, 6]
     assert stored.garbled == (7,)
 
 
@@ -82,7 +84,12 @@ def _same(listed, stored):
     places = [*range(len(stored.rows)), *reversed(range(len(stored.rows)))]
     assert [stored.rows[place] for place in places] == [listed.rows[place] for place in places]
     assert stored.columns == listed.columns
-    for name in ("how", "broken", "garbled", "cautions", "label_names"):
+    assert [one[:2] for one in stored.broken] == [one[:2] for one in listed.broken]
+    assert all(
+        one.text.startswith(part.text[:20])
+        for one, part in zip(listed.broken, stored.broken, strict=True)
+    )
+    for name in ("how", "garbled", "cautions", "label_names"):
         assert getattr(stored, name) == getattr(listed, name)
 
 
@@ -93,7 +100,7 @@ def test_text_of_every_kind_is_read_as_a_list_of_it_is(tmp_path, name):
     listed, stored = read(path), read(path, stored=True)
     _same(listed, stored)
     assert bool(listed.cautions) == name.startswith("latin")
-    assert ([line for line, _ in listed.broken] == [7, 8]) == (name in ("x.csv", "x.CSV.gz"))
+    assert ([line for line, *_ in listed.broken] == [7, 8]) == (name in ("x.csv", "x.CSV.gz"))
 
 
 @pytest.mark.parametrize("line", ['{"n": 1}', "words,a"])
@@ -133,21 +140,52 @@ def test_batches_are_read_as_a_list_of_them_is(tmp_path, monkeypatch, kind):
         read(path, stored=True)
 
 
+ITEMS = [{"text": f"row {n} caf\u00e9 \u4e2d", "more": [{"n": n}, {"n": "x"}]} for n in range(40)]
+LIST = json.dumps(ITEMS, ensure_ascii=False)
+PRETTY = json.dumps(ITEMS, indent=1, ensure_ascii=False)
+WIDE_CSV = 'text,label\n"two\nlines",a\n' + "words caf\u00e9,b\n" * 40
+
+
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "line"),
     [
-        ("x.jsonl", b'[{"text": "a list"}]'),
-        ("x.json", b'{\n"data": [{"text": "a document"}]}'),
-        ("x.jsonl", '{"text": "wide"}\n'.encode("utf-16")),
-        ("x.csv", b"text,label\rwords,a\r"),
-        ("x.csv", "text,label\nwords,a\n".encode("utf-16")),
+        ("x.jsonl", LIST.encode(), 3),
+        ("x.json", LIST.encode("utf-8-sig"), 3),
+        ("x.json", PRETTY.encode(), 24),
+        ("x.json", f'{{"version": [1], "data": {PRETTY}, "n": {{}}}}'.encode(), 24),
+        ("x.jsonl", PRETTY[2:-2].replace('},\n {\n  "t', '}\n{\n  "t').encode(), 23),
+        ("x.json", LIST.replace('"row 9', "row 9").replace("[{", "[7, {", 1).encode(), 4),
+        ("x.json", PRETTY.replace('"row 9', '"ro"w 9')[:-40].encode(), 24),
+        ("x.json", LIST.encode("utf-16"), 3),
+        ("x.json", LIST.replace("\u4e2d", "").encode("cp1252"), 3),
+        ("x.jsonl", "".join(f"{json.dumps(i)}\n" for i in ITEMS).encode("utf-16-le"), 3),
+        ("x.csv", WIDE_CSV.encode("utf-16"), 5),
+        ("x.json.gz", gzip.compress(LIST.encode()), 3),
     ],
 )
-def test_other_text_is_read_as_a_whole(tmp_path, name, content):
+def test_files_that_are_no_lines_of_utf8_are_copied_as_such(
+    tmp_path, monkeypatch, name, content, line
+):
+    monkeypatch.setattr(large, "CHUNK_BYTES", 50)
     (tmp_path / name).write_bytes(content)
-    table = read(tmp_path / name, stored=True)
-    assert not isinstance(table.rows, Stored)
-    assert "text" in table.columns
+    listed, stored = read(tmp_path / name), read(tmp_path / name, stored=True)
+    assert isinstance(stored.rows, Stored)
+    assert stored.rows[2][0] == line
+    _same(replace(listed, cautions=stored.cautions), stored)
+    assert len(stored.cautions) == len(listed.cautions)
+
+
+def test_an_excel_sheet_is_copied_line_by_line(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for cells in (["A title"], [], ["text", "label"], ["a", 1], [], ["b\nc", 2.5], ["d", None]):
+        book.active.append(cells)
+    book.save(tmp_path / "x.xlsx")
+    listed, stored = read(tmp_path / "x.xlsx"), read(tmp_path / "x.xlsx", stored=True)
+    assert isinstance(stored.rows, Stored)
+    _same(listed, stored)
+    assert [line for line, _ in stored.rows] == [4, 6, 7]
+    assert stored.how == ("the sheet 'Sheet', names in line 3; left out above: 'A title'",)
 
 
 def test_damaged_gzip_is_refused(tmp_path):

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from sweeper.data.reading.read import data_suffix, read
+from sweeper.data.reading.read import data_suffix, keys_of, read
 from sweeper.errors import DataError
 
 ROWS = [{"text": "Wo ist mein Köfferchen?", "label": "a"}, {"text": "two\nlines", "label": "b"}]
@@ -124,7 +124,44 @@ def test_a_title_above_a_table_is_listed_and_not_read(tmp_path):
     for name in ("rows.xlsx", "rows.csv"):
         table = read(tmp_path / name)
         assert table.rows == ((4, {"text": "a", "label": "x"}), (5, {"text": "b", "label": "y"}))
-        assert table.broken == ((1, "a title above the table"),)
+        assert not table.broken
+        assert table.how[0].endswith("names in line 3; left out above: 'Tickets of May'")
+
+
+ROWS_A = [{"q": "a", "a": 1}, {"q": "b", "a": 2}]
+OBJECTS = {
+    "splits": ({"train": ROWS_A, "dev": [{"q": "c", "a": 3}]}, ["train", "dev"]),
+    "data": ({"version": "1", "data": ROWS_A, "labels": ["x", "y"]}, ["data"]),
+    "by name": ({"one": ROWS_A[0], "two": ROWS_A[1]}, [""]),
+    "columns by number": ({"q": {"0": "a", "1": "b"}, "a": {"0": 1, "1": 2}}, [""]),
+    "columns": ({"q": ["a", "b"], "a": [1, 2]}, [""]),
+    "pandas split": ({"columns": ["q", "a"], "index": [0, 1], "data": [["a", 1], ["b", 2]]}, [""]),
+    "splits of columns": ({"train": {"q": ["a", "b"], "a": [1, 2]}}, ["train"]),
+    "cells": ([["q", "a"], ["a", 1], ["b", 2]], [""]),
+    "squad": (
+        {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": ROWS_A}]}]},
+        ["data"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_rows_in_an_object_are_found_and_told(tmp_path, name):
+    document, keys = OBJECTS[name]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(document))
+    assert keys_of(path) == tuple(filter(None, keys))
+    table = read(path / f"{keys[0]}.json" if "train" in keys else path)
+    more = {"title": "t", "context": "c", "answers": {"text": []}} if name == "squad" else {}
+    assert [fields for _, fields in table.rows] == [{**row, **more} for row in ROWS_A]
+    assert table.how[0].startswith("the content is an object")
+
+
+def test_lists_of_which_none_is_named_are_refused(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"good": ROWS_A, "bad": ROWS_A}))
+    with pytest.raises(DataError, match="several lists of rows: `good`, `bad`"):
+        read(path)
 
 
 def test_class_names_of_a_hub_parquet_are_read_from_its_schema(tmp_path):
@@ -158,7 +195,7 @@ BROKEN = {
     "half.jsonl.gz": (gzip.compress(b'{"text": "a"}' * 99)[:-9], "cannot be unpacked"),
     "scalar.json": (b"42", "a single int"),
     "object.json": (b'{"rows": []}', "an object with the keys 'rows'"),
-    "broken.json": (b'[{"a": 1},\n{"a": }]', r"broken\.json:2: broken JSON"),
+    "broken.json": (b'[{"a": },\n{"a": }]', r"broken\.json:1: broken JSON"),
     "deep.json": (b"[" * 100_000, "nested too deeply"),
     "number.json": (b'[{"a": ' + b"9" * 5000 + b"}]", "cannot be read"),
     "open.csv": (b'text,label\n"never closed,b\n"nor this\n', r"open\.csv:2: .*cannot be read"),
@@ -184,7 +221,11 @@ def test_broken_lines_are_listed_and_refused_only_where_most_are(tmp_path):
     path.write_text("\n".join(lines))
     table = read(path)
     other = "a row that is not an object with named fields"
-    assert table.broken == ((3, "broken JSON"), (7, "broken JSON"), (10, other))
+    assert table.broken == (
+        (3, "broken JSON", '{"text": '),
+        (7, "broken JSON", '{"text": '),
+        (10, other, '["a list"]'),
+    )
     assert len(table.rows) == 47
     path.write_text('{"text": "fine"}\n["a list"]\n{"text":\n')
     with pytest.raises(DataError) as error:
@@ -205,7 +246,7 @@ def test_a_quote_that_is_not_closed_costs_its_own_line_alone(tmp_path, mark):
     lines[39] = '"the end'
     (tmp_path / "rows.csv").write_text("\n".join([f"text{mark}label", *lines]))
     table = read(tmp_path / "rows.csv")
-    assert [line for line, _ in table.broken] == [12, 22, 41]
+    assert [line for line, *_ in table.broken] == [12, 22, 41]
     assert [line for line, _ in table.rows] == [n for n in range(2, 41) if n not in (12, 22)]
     assert {fields["text"] for _, fields in table.rows} >= {f"row 11{mark} quoted"}
 
@@ -221,9 +262,14 @@ def test_a_json_list_that_is_broken_in_places_is_read_around_them(tmp_path):
         assert [fields for _, fields in table.rows] == rows[:4] + rows[5:]
         first = 2 if start else 1
         assert [line for line, _ in table.rows][:2] == [first, first + 6]
-        assert table.broken == ((first + 24, "broken JSON"),)
+        assert table.broken == ((first + 24, "broken JSON", texts[4]),)
     path.write_text("[\n" + ",\n".join(texts)[:-20])  # the end is missing
     assert len(read(path).broken) == 2
+    texts = [json.dumps(row) for row in rows]
+    texts[9] = texts[9].replace('"row 9"', "row 9")
+    path.write_text(f"[{', '.join(texts)}]")  # in one line
+    assert [fields for _, fields in read(path).rows] == rows[:9] + rows[10:]
+    assert read(path).broken == ((10, "broken JSON", texts[9]),)
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(['{"text": "a"}', '["x"]', '{"text": "b"}', '["y"]', '["z"]']))
     with pytest.raises(DataError, match="a row must be an object"):
@@ -236,6 +282,7 @@ ENCODED = {
     "cp1250": "Zażółć gęślą jaźń proszę",
     "cp1251": "Где моя карта сегодня вечером",
     "utf-16": "Köln über Größe",
+    "utf-32": "Köln über Größe",
     "utf-16-le": "Koln uber Strasse und Größe",
     "utf-16-be": "Koln uber Strasse und Größe",
     "utf-8-sig": "Köln über Größe",
@@ -250,7 +297,7 @@ def test_a_file_in_another_encoding_is_read_and_a_guess_is_said(tmp_path, encodi
     table = read(path)
     assert table.rows[3][1]["text"] == f"{ENCODED[encoding]} 3"
     assert not table.garbled
-    certain = encoding in ("utf-16", "utf-8-sig")
+    certain = encoding in ("utf-16", "utf-32", "utf-8-sig")
     assert bool(table.cautions) != certain
     if encoding == "cp1251":
         assert "20 of 22 lines" in table.cautions[0]
@@ -269,8 +316,8 @@ def test_rows_of_a_table_that_do_not_fit_its_columns_are_listed(tmp_path):
     path.write_text("text,label\na,b\na,b,c\ntext,label\nd,e\nf\n")
     table = read(path)
     assert table.broken == (
-        (3, "more fields than there are columns"),
-        (4, "the line with names, repeated"),
+        (3, "more fields than there are columns", "a,b,c"),
+        (4, "the line with names, repeated", "text,label"),
     )
     assert [line for line, _ in table.rows] == [2, 5, 6]
 
@@ -290,7 +337,7 @@ def test_a_workbook_gives_the_rows_of_its_first_sheet_with_any(tmp_path):
             sheet.append(row)
     book.save(tmp_path / "rows.xlsx")
     table = read(tmp_path / "rows.xlsx")
-    assert table.rows[1] == (4, {"text": "bad", "label": 0, "column_3": None})
+    assert table.rows[1] == (4, {"text": "bad", "label": 0})
     assert "has more sheets (more), which are not read" in table.cautions[0]
     (tmp_path / "half.xlsx").write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match="not a whole Excel workbook"):

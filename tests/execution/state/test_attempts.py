@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from curve_backend import make_plan
 
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
 from sweeper.runfolder import RunFolder
-from sweeper.search.configure import configure
 from sweeper.trials import (
     AttemptEndKind,
     Failure,

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from curve_backend import make_plan
 
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts
 from sweeper.execution.state.fitted_batches import FittedBatches, after_kill, lessons_of
-from sweeper.search.configure import configure
 from sweeper.trials import AttemptEndKind, TrialConfig, TrialResult
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from curve_backend import make_plan
 
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.run_state import RunState, homes_of_jobs
 from sweeper.runfolder import RunFolder
-from sweeper.search.configure import configure
 from sweeper.search.search import Asked
 from sweeper.trials import Failure, RungReport, TrialResult
 

@@ -11,6 +11,7 @@ import pytest
 from curve_backend import make_plan
 
 from sweeper.backend import Decision, Interrupted
+from sweeper.errors import SpecError
 from sweeper.execution.job import (
     BaselineSaid,
     Job,
@@ -20,11 +21,11 @@ from sweeper.execution.job import (
     RungSaid,
     RungVerdict,
 )
-from sweeper.execution.state import attempts
+from sweeper.execution.next_attempt import configure
+from sweeper.execution.state import attempts, work_items
 from sweeper.execution.worker import session as session_module
 from sweeper.execution.worker.session import UNSOUND, Patience, Session
 from sweeper.runfolder import RunFolder
-from sweeper.search.configure import configure
 from sweeper.trials import (
     BaselineResult,
     Failure,
@@ -195,6 +196,23 @@ def test_an_exception_is_told_with_its_last_line_and_ends_the_process(
     assert not goes_on
     assert (ended.end, ended.detail) == ("error", "RuntimeError: the accelerator fell off the bus")
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_error_of_the_users_code_is_tried_once_and_again_by_the_next_call(
+    link: FakeLink, run: RunFolder
+) -> None:
+    def trains(*_arguments):
+        raise SpecError("the objective mine:f1: KeyError: 'a' (mine.py:3 in f1)", fix="Mend it.")
+
+    goes_on, ended = done(link, run, trains, kind="confirm", home="jobs/baselines")
+    assert goes_on
+    assert ended.end == "refused"
+    assert ended.detail == "the objective mine:f1: KeyError: 'a' (mine.py:3 in f1)"
+    attempts.note_end(run.path / "jobs/baselines/attempts/1", "refused", ended.detail)
+    failure = work_items.failure(run, work_items.BASELINES)
+    assert failure == Failure(kind="refused", detail=ended.detail)
+    work_items.take_over(run, work_items.BASELINES)
+    assert work_items.failure(run, work_items.BASELINES) is None
 
 
 @pytest.mark.parametrize("how", ["raised", "returned", "while the result is written"])

@@ -5,6 +5,7 @@ import time
 
 from curve_backend import make_plan
 
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.worker.session import (
     HANG_SECONDS,
     Patience,
@@ -14,7 +15,6 @@ from sweeper.execution.worker.session import (
     patience_for_jobs,
 )
 from sweeper.plans import Duration
-from sweeper.search.configure import configure
 
 
 def watched(pulse: Pulse, patience: Patience, seconds: float, every: float) -> list[str]:

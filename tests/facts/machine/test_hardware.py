@@ -178,7 +178,7 @@ def test_a_driver_that_answers_nonsense_means_no_gpu(driver):
 def test_what_is_stated_wins_over_what_is_detected(driver):
     driver("NVIDIA L4, 23034, 8.9\n")
     assert hardware_facts(HardwareSpec(gpu="H100")).name == "H100"
-    assert detect.detected_gpus() == (DetectedGpu("NVIDIA L4", 23034 / 1024, True),)
+    assert detect.detected_gpus() == (DetectedGpu("NVIDIA L4", 23034 / 1024, True, 8.9),)
 
 
 def test_without_a_gpu_this_processor_is_the_machine(driver):

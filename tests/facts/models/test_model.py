@@ -15,8 +15,8 @@ from sweeper.facts.models.model import (
     needs_download,
     why_not_trainable,
 )
+from sweeper.facts.models.own_text import own_text_folder
 from sweeper.facts.models.packaged import PACKAGED, package_folder
-from sweeper.facts.own_text import own_text_folder
 from sweeper.spec import ModelSpec
 
 CONFIG = {

@@ -68,11 +68,15 @@ def test_a_run_with_a_curve_answers_in_the_verdict(make: Make) -> None:
     assert curve.seen
     assert need.sentence in found.verdict.because
     assert "Twice the data (1,120 rows to train on) would bring the" in need.sentence
-    assert "points of accuracy (90% interval" in need.sentence
+    assert "points of validation accuracy (90% interval" in need.sentence
     assert "From half of the rows to all of them it gained" in need.sentence
     assert curve.band[0].rows == 70
     assert curve.band[-1].rows == 1120
     assert all(one.low <= one.value <= one.high <= 1 for one in curve.band)
+    # The chart ends where the sentence does: accuracy with all rows plus the gain of as many more.
+    now, last = next(one for one in curve.band[::-1] if one.rows == 560), curve.band[-1]
+    ends = [one - now.value for one in (last.low, last.value, last.high)]
+    assert ends == pytest.approx([curve.twice.low, curve.twice.value, curve.twice.high])
 
 
 def test_a_text_task_is_answered_in_its_loss(make: Make) -> None:
@@ -86,7 +90,7 @@ def test_a_text_task_is_answered_in_its_loss(make: Make) -> None:
     whole = sum(curve.points[-1].scores) / len(curve.points[-1].scores)
     assert low < whole * (1 - 2**-0.5) * 1.1
     assert high > whole * (1 - 2**-0.5) * 0.7
-    assert "less loss (90% interval" in need.sentence
+    assert "less validation loss (90% interval" in need.sentence
 
 
 def test_where_rows_bring_nothing_the_run_says_so(make: Make) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sweeper.findings import words
 from sweeper.findings.compute import compute
-from sweeper.findings.evidence.paired_trials import judge
+from sweeper.findings.evidence.paired_trials import compare_pairs
 from sweeper.findings.figures import Interval
 from sweeper.findings.study.reading import read_run
 from sweeper.trials import TrialConfig, TrialResult
@@ -79,7 +79,7 @@ def test_what_the_correction_takes_back_is_tied_everywhere_and_says_so(run):
     findings = compute(run)
     gain = next(gain for gain in findings.gains if gain.strategy == "lora")
     rate = rate_of_lora(findings)
-    assert judge([(zero, two)]).of(zero, two).clear
+    assert compare_pairs([(zero, two)]).of(zero, two).clear
     assert gain.gain.low > 0
     assert (gain.outcome, gain.comparisons) == ("within noise", 2)
     assert rate.within_noise_trials == 2
@@ -88,7 +88,7 @@ def test_what_the_correction_takes_back_is_tied_everywhere_and_says_so(run):
 
 def test_a_pair_has_one_interval_whichever_way_it_is_asked_for(run):
     one, _, other, _ = read_run(run).trials
-    judged = judge([(one, other)], [(other, one)])
+    judged = compare_pairs([(one, other)], [(other, one)])
     assert list(judged.found) == [(0, 2)]
     there, back = judged.of(one, other), judged.of(other, one)
     assert (there.estimate.low, there.estimate.high) == (-back.estimate.high, -back.estimate.low)
@@ -97,7 +97,7 @@ def test_a_pair_has_one_interval_whichever_way_it_is_asked_for(run):
 
 def test_a_pair_of_two_questions_counts_for_the_first_only(run):
     zero, one, two, three = read_run(run).trials
-    judged = judge([(zero, two)], [(two, zero), (zero, one), (three, one), (zero, one)])
+    judged = compare_pairs([(zero, two)], [(two, zero), (zero, one), (three, one), (zero, one)])
     assert judged.of(zero, two).comparisons == 1
     assert judged.of(zero, two).adjusted_p is None
     assert judged.of(three, one).comparisons == 2

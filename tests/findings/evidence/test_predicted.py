@@ -44,7 +44,15 @@ def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
         "took 6 min, planned 5 min (2-10 min); peak of the default of full 0.60 GiB, planned "
         "0.50 GiB"
     )
+    later = sweep.model_copy(
+        update={"what": "data_curve", "predicted": 0.0, "low": 0.0, "high": 0.0, "actual": 90.0}
+    )
+    told = predicted_line([sweep, later])
+    assert told.endswith("(2-10 min); the data curve, asked for later, took 90 s more")
     assert predicted_line([peak]) == ""
+    beside = peak.model_copy(update={"beside": "0.50 GiB of the process"})
+    told = predicted_line([sweep, beside])
+    assert told == f"{line}; the plan counts 0.50 GiB of the process besides"
     busy = sweep.model_copy(update={"disturbed": 0.25})
     assert busy.factor == pytest.approx(0.9)
     assert predicted_line([busy]).endswith(", with 25% of it waiting for other programs")

@@ -105,7 +105,7 @@ def test_the_twin_without_a_first_stage_is_not_called_the_default(staged):
         TrialConfig.read(path).model_copy(update={"origin": "default"}).write(path)
     findings = compute(run)
     assert findings.verdict.recommended_trial == 0
-    assert not any("Against its default" in line for line in findings.verdict.because)
+    assert not any("against its default" in line for line in findings.verdict.because)
 
 
 @pytest.fixture

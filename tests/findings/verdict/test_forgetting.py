@@ -8,14 +8,14 @@ import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.forgetting_record import Forgetting
-from sweeper.findings.verdict import forgetting_words
+from sweeper.findings.record import Forgetting
+from sweeper.findings.verdict import forgetting
 from sweeper.suite.scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.trials import TrialResult
 
 
 def test_doctests():
-    assert doctest.testmod(forgetting_words).failed == 0
+    assert doctest.testmod(forgetting).failed == 0
 
 
 def scores(values, name="mmlu", unit="points", keys=None, digest="d", weights=()):

@@ -4,8 +4,10 @@ from types import SimpleNamespace
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.findings.figures import Interval
+from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.study.reading import read_run
+from sweeper.findings.verdict import limitations
+from sweeper.findings.verdict.limitations import Study
 from sweeper.findings.verdict.verdict import _leads
 from sweeper.trials import BaselineResult, TestSeal, TrialResult
 
@@ -48,8 +50,29 @@ def test_a_clear_winner_is_recommended(contest):
     assert verdict.recommended_trial == seal.order[0]
     assert verdict.fine_tuning_needed is True
     assert "better than the rest of 3 finalists" in verdict.sentence
-    assert re.search(r"Fine-tuning pays: \+\d+\.\d points \(CI .+\) against ", verdict.sentence)
+    assert re.search(
+        r"Fine-tuning pays on the test split: \+\d+\.\d points \(CI .+\) against ", verdict.sentence
+    )
     assert "95.1% (95% CI 9" in verdict.sentence
+
+
+def test_more_seeds_are_advised_only_for_models_that_get_them(contest):
+    run, winner, rivals, _ = contest
+    files = read_run(run)
+    chosen = SimpleNamespace(trial=0, seeds=(0, 1, 2))
+    summary = SimpleNamespace(status="complete")
+
+    def told(first, second):
+        open_one = Comparison(
+            first=first, second=second, metric="accuracy", outcome="within noise", seed_share=0.8,
+            difference=Interval(value=0.0, low=-1.0, high=1.0),
+        )  # fmt: skip
+        found = SimpleNamespace(chosen=chosen, comparisons=[open_one])
+        return [one.id for one in limitations._few_seeds(Study(files, summary, found, ()))]
+
+    default = next(t.config.number for t in files.trials if t.config.number not in files.seal.order)
+    assert told(winner, f"trial-{default}") == []
+    assert told(winner, rivals[0]) == told(winner, "tfidf") == ["few-seeds"]
 
 
 def test_what_cannot_be_told_apart_is_a_tie_and_the_cheapest_is_named(contest):

@@ -112,6 +112,17 @@ def test_workers_share_a_cpu(scene: Any) -> None:
     assert budget.trials_at_once == 2
 
 
+def test_a_plan_warns_of_more_workers_than_cores(scene: Any) -> None:
+    facts = {"model": "smollm2", "gpu_gib": None}
+    found = {}
+    for workers in (1, 64):
+        plan = make_plan(*scene(search={"workers": workers}, **facts))
+        found[workers] = [one.why for one in plan.warnings if one.rule == "workers-and-cores"]
+    cores = plan.facts.hardware.cpu_cores
+    assert found[1] == []
+    assert found[64][0].startswith(f"64 workers would share {cores} cores")
+
+
 def test_a_trial_of_few_steps_may_be_pruned_too(scene: Any) -> None:
     budget = make_plan(*scene(rows=60, training={"epochs": 1})).budget
     assert budget.first_rung == max(2, budget.rung_every) < RUNGS

@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.facts.gather import gather
 from sweeper.hyperparameters import BATCH
-from sweeper.memory.estimate import Setup
+from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import course_of, own_text_seconds, priced
 from sweeper.planning.budget.rung_schedule import Looks
 from sweeper.planning.candidates import validation_rows

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.artifact import Record
-from sweeper.memory.estimate import Setup
+from sweeper.execution.next_attempt import trial_budget
+from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import course_of
 from sweeper.planning.budget.rung_schedule import (
     EVALUATION_SHARE,
@@ -24,7 +25,6 @@ from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.costs.trial_seconds import clock_of
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Budget, Plan
-from sweeper.search.configure import trial_budget
 
 
 @given(

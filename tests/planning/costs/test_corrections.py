@@ -8,7 +8,8 @@ import pytest
 from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, Measured
-from sweeper.memory.estimate import Setup, estimate, trial_gib
+from sweeper.memory.estimate import estimate, trial_gib
+from sweeper.memory.setup import Setup
 from sweeper.planning.costs.corrections import lesson, ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import of_one_worker, speed_of, step_seconds
 from sweeper.planning.costs.setups import measured_setup

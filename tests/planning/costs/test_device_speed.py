@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.memory.estimate import Setup
+from sweeper.memory.setup import Setup
 from sweeper.planning.costs.device_speed import speed_of, step_seconds, trial_duration
 from sweeper.planning.costs.step_work import evaluation, forward_flops, training_step
 from sweeper.planning.costs.trial_seconds import clock_of

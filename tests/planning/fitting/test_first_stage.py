@@ -11,8 +11,9 @@ from sweeper.declared.files import known_strategies
 from sweeper.declared.traits import traits_of
 from sweeper.errors import NothingFits
 from sweeper.facts.record import CorpusFacts
-from sweeper.hyperparameters import first_stage_rate
-from sweeper.memory.estimate import Setup, estimate
+from sweeper.hyperparameters import FIRST_STAGE_RATES
+from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import Setup
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.identity import identity
 from sweeper.planning.planner import make_plan
@@ -78,7 +79,7 @@ def test_no_strategy_can_draw_a_first_stage_that_makes_no_sense(
             assert set(chosen) == {"first_stage"}
             continue
         way = chosen["first_stage"]
-        assert rates == {first_stage_rate(way, chosen)}
+        assert rates == {FIRST_STAGE_RATES[way]}
         low, high = WITHIN[way]
         assert low <= chosen[rates.pop()] <= high
         assert {"first_stage_epochs", "first_stage_blocks"} < set(chosen)
@@ -116,10 +117,6 @@ def test_a_way_that_does_not_fit_leaves_the_choices_and_the_default(scene: Any) 
     nothing = narrowed(0.1)
     assert not any(name.startswith("first_stage") for name in nothing.parameters)
     assert "left out" in nothing.setup_notes[0]
-
-
-def test_trials_from_before_each_way_had_its_own_rate_keep_theirs() -> None:
-    assert first_stage_rate("full", {"first_stage_learning_rate"}) == "first_stage_learning_rate"
 
 
 @pytest.mark.parametrize(

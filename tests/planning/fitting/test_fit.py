@@ -6,7 +6,8 @@ import pytest
 
 from sweeper.declared.files import known_strategies
 from sweeper.errors import NothingFits
-from sweeper.memory.estimate import Setup, estimate
+from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import Setup
 from sweeper.planning.fitting.fit import precisions
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate, Plan

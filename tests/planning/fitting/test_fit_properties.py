@@ -11,7 +11,8 @@ from sweeper.declared.files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.facts.record import LatentAttention, MixtureOfExperts
 from sweeper.hyperparameters import modules_of
-from sweeper.memory.estimate import Setup, estimate
+from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import Setup
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Candidate, Parameter

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.memory.estimate import Setup, estimate
+from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import Setup
 from sweeper.planning.fitting.remedies import remedies, scaled
 
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sweeper.planning.counterfactuals import Counterfactual, counterfactuals
 from sweeper.planning.planner import make_plan
+from sweeper.planning.rulebook.conditions import FactComparison
 from sweeper.planning.rulebook.explanations import fired_rules, near_misses, request_of
-from sweeper.planning.rulebook.rules import rule_book
 
 FAR: dict[str, Any] = {"rows": 6900, "gpu_gib": 180.0, "domain": "far"}
 
@@ -60,6 +62,32 @@ def test_near_misses_are_one_comparison_away_and_the_nearest_come_first(scene: A
     assert not rules & {rule.rule for rule in fired_rules(*scene(rows=9_000))}
 
 
+def test_a_near_miss_of_a_negation_names_the_opposite(scene: Any, tmp_path: Path) -> None:
+    when = "{not: {examples: {max: 9000}}}"
+    (tmp_path / "own.yaml").write_text(
+        f"- {{id: mine, title: M, when: {when}, then: {{prefer: {{full: 5}}}}, why: W, source: S}}",
+        encoding="utf-8",
+    )
+    for rows, gap in ((8000, "1,000 rows more"), (9000, "")):
+        spec, facts = scene(rows=rows)
+        spec = spec.model_copy(update={"rules": (str(tmp_path),)})
+        mine = next(one for one in near_misses(spec, facts) if one.rule == "mine")
+        assert (mine.missing, mine.gap) == ("examples above 9,000 rows", gap)
+
+
+@pytest.mark.parametrize(
+    ("operator", "bound", "words"),
+    [
+        ("min", 3, "classes below 3 classes"),
+        ("known", True, "classes is not known"),
+        ("equals", 3, "classes is not 3"),
+        ("in", (3, 4), "classes is not 3 or 4"),
+    ],
+)
+def test_the_opposite_of_a_comparison(operator: str, bound: Any, words: str) -> None:
+    assert FactComparison("classes", operator, bound).opposite == words
+
+
 def test_a_plan_alone_is_enough_to_explain_it(scene: Any) -> None:
     plan = make_plan(*scene())
     assert fired_rules(request_of(plan), plan.facts) == fired_rules(*scene())
@@ -71,8 +99,8 @@ def test_own_rules_take_part(scene: Any, tmp_path: Path) -> None:
         "  then: {prefer: {full: 5}}\n  why: Because.\n  source: me\n",
         encoding="utf-8",
     )
-    book = rule_book((str(tmp_path),))
     spec, facts = scene(gpu_gib=180.0)
-    assert "mine" in {miss.rule for miss in near_misses(spec, facts, book)}
-    found = counterfactuals(spec, facts, book)
+    spec = spec.model_copy(update={"rules": (str(tmp_path),)})
+    assert "mine" in {miss.rule for miss in near_misses(spec, facts)}
+    found = counterfactuals(spec, facts)
     assert "With 1,000 fewer examples (3,000 in all) full would rank first." in texts(found)

@@ -197,6 +197,12 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"lengths": {"p50": 150, "p99": 1500, "longest": 1600}},
         {"lengths": {"p50": 900, "p99": 1500, "longest": 1600}},
     ),
+    "rows-are-joined": ({"gpu_gib": None}, {"gpu_gib": 80.0}),
+    "flash-attention": ({"hardware": {"flash_attention": 2}}, {"hardware": {}}),
+    "flash-attention-3": (
+        {"hardware": {"flash_attention": 3}},
+        {"hardware": {"flash_attention": 2}},
+    ),
     "long-texts": (
         {"lengths": {"p99": 9000, "longest": 9500}, "model_changes": {"context_length": 32768}},
         {"lengths": {"p99": 4000, "longest": 9500}},

@@ -17,11 +17,9 @@ from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.general import General
 from sweeper.training.base_model.keeper import checkpoint
-from sweeper.training.loop.kl_to_base import NearBase, frozen_copy, text_task
+from sweeper.training.loop.forgetting_guards import Guards, NearBase, Replay, frozen_copy, text_task
 from sweeper.training.loop.progress import TrainingProgress
-from sweeper.training.loop.replay import Replay
-from sweeper.training.loop.schedule import schedule
-from sweeper.training.loop.trainer import Guards, TrialTrainer, arguments
+from sweeper.training.loop.trainer import TrialTrainer, arguments
 
 WORDS = 40
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -90,10 +88,10 @@ def adapted(request: Any) -> tuple[Any, nn.Module, torch.Tensor]:
 
 def test_the_adapter_is_really_off_and_dropout_too(adapted: Any) -> None:
     strategy, model, own = adapted
-    batch, near = task().collate(features()), NearBase(task(), strategy, model, 1.0)
+    batch, near = task().collate(features()), NearBase(task(), strategy, 1.0)
     trains = {name for name, weight in model.named_parameters() if weight.requires_grad}
     modes = [module.training for module in model.modules()]
-    torch.testing.assert_close(near.logits(batch), own)
+    torch.testing.assert_close(near.logits(model, batch), own)
     assert {name for name, weight in model.named_parameters() if weight.requires_grad} == trains
     assert [module.training for module in model.modules()] == modes
     model.eval()
@@ -113,7 +111,7 @@ def test_gradients_are_those_of_a_divergence_computed_by_hand(checkpointed: bool
     model = moved(strategy.apply(base, parameters, SETTING))
     checkpoint(base, checkpointed)
     loss, divergence = task().loss_near(
-        model, batch, NearBase(task(), strategy, model, 1).logits(batch)
+        model, batch, NearBase(task(), strategy, 1).logits(model, batch)
     )
     (loss.total + 0.7 * divergence).backward()
     found = {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
@@ -135,11 +133,11 @@ def test_full_fine_tuning_compares_with_a_frozen_copy() -> None:
     with torch.no_grad():
         own = task().answer_logits(base, batch)
     model = moved(strategy.apply(base, {}, SETTING))
-    torch.testing.assert_close(NearBase(task(), strategy, model, 1.0, copied).logits(batch), own)
+    torch.testing.assert_close(NearBase(task(), strategy, 1.0, copied).logits(model, batch), own)
     assert not any(weight.requires_grad for weight in copied.parameters())
     assert frozen_copy(base, "bf16-mixed").lm_head.weight.dtype == torch.bfloat16
     with pytest.raises(UsageError, match="frozen copy"):
-        NearBase(task(), strategy, model, 1.0).logits(batch)
+        NearBase(task(), strategy, 1.0).logits(model, batch)
 
 
 def test_a_new_head_has_no_base_to_stay_near_to() -> None:
@@ -158,7 +156,7 @@ def _step(
     parameters = {**PARAMETERS["lora"], "lora_dropout": 0.0, "learning_rate": 0.0}
     model = moved(strategy.apply(base, parameters, SETTING))
     if guards is not None and guards.near is not None:
-        guards = Guards(guards.replay, NearBase(task(), strategy, model, guards.near.weight))
+        guards = Guards(guards.replay, NearBase(task(), strategy, guards.near.weight))
     rows, progress, grads = features(), TrainingProgress(), {}
 
     class Watched(TrialTrainer):
@@ -173,7 +171,6 @@ def _step(
         steps=1,
         micro_batch=micro,
         accumulation=len(rows) // micro,
-        plan=schedule(parameters, 1),
         parameters=parameters,
         optimizer="adamw_torch",
         seed=0,
@@ -184,7 +181,8 @@ def _step(
         task=task(),
         features=rows,
         order=SequentialSampler(rows),
-        groups=lambda: strategy.parameter_groups(model, parameters),
+        strategy=strategy,
+        parameters=parameters,
         progress=progress,
         mixed=None,
         settings=settings,

@@ -18,7 +18,6 @@ from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.general import General
 from sweeper.training.loop.progress import TrainingProgress
-from sweeper.training.loop.schedule import schedule
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 
 PARAMETERS: dict[str, Any] = {"learning_rate": 1e-3}
@@ -45,7 +44,6 @@ def _trained(
         steps=steps,
         micro_batch=2,
         accumulation=1,
-        plan=schedule(PARAMETERS, steps),
         parameters=PARAMETERS,
         optimizer=optimizer,
         seed=0,
@@ -56,7 +54,8 @@ def _trained(
         task=task,
         features=rows,
         order=SequentialSampler(rows),
-        groups=lambda: strategy.parameter_groups(model, PARAMETERS),
+        strategy=strategy,
+        parameters=PARAMETERS,
         progress=TrainingProgress(),
         mixed=mixed,
         settings=settings,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.training.loop.replay import Replay
+from sweeper.training.loop.forgetting_guards import Replay
 
 
 def feature(tokens: int, terms: int | None = None) -> dict[str, Any]:

@@ -14,8 +14,7 @@ pytest.importorskip("torch")
 import sweeper
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.planning.rulebook.explanations import request_of
-from sweeper.processes.probe_process import probe
-from sweeper.processes.probed_plan import _setups
+from sweeper.processes.probe_process import _setups, probe
 
 pytestmark = pytest.mark.slow
 

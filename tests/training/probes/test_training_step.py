@@ -21,7 +21,9 @@ from sweeper.facts.models.architecture import architecture  # noqa: E402
 from sweeper.facts.models.parameters import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.hyperparameters import TARGETS  # noqa: E402
-from sweeper.memory.estimate import Setup, estimate, trainable_parameters, trial_gib  # noqa: E402
+from sweeper.memory.estimate import estimate, trial_gib  # noqa: E402
+from sweeper.memory.setup import Setup  # noqa: E402
+from sweeper.memory.states import trainable_parameters  # noqa: E402
 from sweeper.training.probes import training_step as probing  # noqa: E402
 from sweeper.training.probes.training_step import probe, random_model  # noqa: E402
 

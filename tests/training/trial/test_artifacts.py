@@ -10,7 +10,7 @@ from sweeper.evaluation.judge import Judge
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.loop.out_of_memory import MemoryGuard
-from sweeper.training.trial import companions
+from sweeper.training.trial import artifacts
 from sweeper.training.trial.artifacts import load_trained
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.run import train_trial
@@ -80,7 +80,7 @@ def test_the_card_beside_weights_tells_neither_host_nor_home(monkeypatch):
         task="classification", strategy="lora", parameters={}, base_dtype="float32",
         base_model="/nfs/gpu-7/m", sequence_length=8, labels=("/home/ann/x", "b"),
     )  # fmt: skip
-    card = companions._card(record)
+    card = artifacts._card(record)
     assert "- Base model: /nfs/HOST/m" in card
     assert "- Classes: ~/x, b" in card
 

@@ -241,6 +241,15 @@ def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path):
         with pytest.raises(UsageError, match=match):
             sweeper.load(folder, "cpu")
 
+    model = sweeper.load(folder, "cpu")
+    assert model.predict([]) == []
+    for wrong in ("one text", [1]):
+        with pytest.raises(UsageError, match="predict takes a list of texts, got"):
+            model.predict(wrong)
+    run = tmp_path / "whole-run"
+    run.mkdir()
+    (run / "plan.json").write_text("{}")
+    refused(r"is a run(.|\n)*load_run\(.*\)\.winner\(\)", run)
     broken = shutil.copytree(folder, tmp_path / "tokenizer")
     text = (broken / "tokenizer.json").read_text()
     (broken / "tokenizer.json").write_text(text + " ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 
 from sweeper.data.labels import folded
@@ -12,8 +13,10 @@ from sweeper.data.quality.rows import DataRows
 SIMILAR = 0.8
 """Two letters of ten may differ; of longer labels, two letters."""
 
-TIMES_COMMONER = 4
-"""A label that is nearly as common as the one it looks like is a class of its own."""
+TIMES_COMMONER = {1: 2, 2: 4}
+"""By letters that differ: how many times commoner the label is that another one looks like. One
+that is nearly as common is a class of its own. In 400 rows of banking77 (77 labels) with 20 labels
+that lack a letter, 98% are found; where 4 times is asked of one letter, too, 79%."""
 
 
 class MisspeltLabels(RenamedLabels):
@@ -36,20 +39,21 @@ class MisspeltLabels(RenamedLabels):
             return found
         most = max(counts.values())
         for label, rows in counts.items():
-            if rows * TIMES_COMMONER > most or label.lstrip("-").isdigit():
-                continue
-            common = [
-                other
-                for other, many in counts.items()
-                if many >= TIMES_COMMONER * rows and folded(other) != folded(label)
-            ]
-            found |= {label: match[0]} if (match := _close(label, common)) else {}
+            for letters, times in TIMES_COMMONER.items():
+                # Labels of two letters or fewer (`a`, `b`) look all alike.
+                if label in found or len(label) < 3 or rows * times > most:
+                    continue
+                common = [
+                    other
+                    for other, many in counts.items()
+                    if many >= times * rows and _letters(other) != _letters(label)
+                ]
+                cutoff = max(SIMILAR, 1 - letters / len(label))
+                close = difflib.get_close_matches(label, common, n=1, cutoff=cutoff)
+                found |= dict.fromkeys([label] if close else [], *close)
         return found
 
 
-def _close(label: str, common: list[str]) -> list[str]:
-    """Labels of two letters or fewer (`a`, `b`) look all alike."""
-    if len(label) < 3:
-        return []
-    cutoff = max(SIMILAR, 1 - 2 / len(label))
-    return difflib.get_close_matches(label, common, n=1, cutoff=cutoff)
+def _letters(label: str) -> str:
+    """A label without numbers, which tell classes apart (`level 1`, `level 2`)."""
+    return re.sub(r"\d", "", folded(label))

@@ -21,7 +21,8 @@ class Relabel(LabelNoise):
     title = "have a label that is probably wrong, and another one is very likely"
     remedy = (
         f"writes the label that words predict with a probability of {CONFIDENT:.0%} or more, in "
-        "train alone; other suspected rows stay as they are, unless `label-noise` is named, too"
+        "train alone (divide a file without splits first); other suspected rows stay as they are, "
+        "or are left out if `label-noise` is named, too"
     )
     instead_of = "label-noise"
     least_confidence = CONFIDENT

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper.memory.estimate import Setup, estimate
+from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import Setup
 from sweeper.planning.planner import make_plan
 
 PROMPTS = {"aim": {"strategies": ("ptuning", "lora")}}

@@ -14,7 +14,7 @@ from sweeper.search.engine import (
     StrategySpace,
     search,
 )
-from sweeper.search.problem import rungs_of
+from sweeper.search.optuna_space import rungs_of
 
 FULL = RungCount(rungs=8, first_rung=2, epochs=4.0)
 RATE = Parameter(

@@ -27,7 +27,7 @@ _PANELS = 3
 
 
 @section(50)
-def hparams_section(report: Report) -> Section:
+def parameters_section(report: Report) -> Section:
     """A figure for each strategy, then a table of all parameters that were searched."""
     findings = report.findings
     blocks: list[Block] = []

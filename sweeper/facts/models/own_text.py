@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sweeper.cache import home
 from sweeper.data.general import SelfSampling
+from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import ModelFacts
 
 FOLDER = "general"
@@ -16,11 +17,10 @@ FOLDER = "general"
 
 def own_text_folder(facts: ModelFacts, weights: Path, sampling: SelfSampling) -> Path:
     """Its folder in the cache, whether it is there or not."""
-    files = sorted(weights.glob("*.safetensors"))
     parts = {
         "sampling": asdict(sampling),
         "model": [facts.id, facts.revision],
-        "weights": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+        "weights": weights_state(weights),
     }
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
     return home() / FOLDER / digest

@@ -1,18 +1,25 @@
-"""Replay: general examples beside those of the task, at a share of the tokens that is exact.
+"""The guards against forgetting: replayed general text, and the divergence from the base model.
 
-Knows tokens and debts. Knows nothing of models, nor where general examples come from.
+The share of replayed tokens is exact. The base's outputs are those of the model with its adapter
+switched off, or of a frozen copy.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from sweeper.tasks.base import Feature
+from sweeper.errors import UsageError
+from sweeper.plans import Precision, half_of
+from sweeper.strategies.base import Strategy
+from sweeper.tasks.base import Batch, Feature, Task
 from sweeper.tasks.text import TextTask
 
 
@@ -133,3 +140,101 @@ class Replay:
 
 def _terms(feature: Feature) -> int:
     return sum(label != -100 for label in feature["labels"])
+
+
+class NearBase:
+    """The base beside a model in training.
+
+    Adapters are switched off for the base's forward pass, prompts are left out, and full
+    fine-tuning has a frozen copy. The base is asked first and without gradient, so that all is on
+    again when the model's own forward pass, and its recomputation under checkpointing, run.
+
+    Args:
+        task: Gives logits on the answers.
+        weight: Weight of the divergence, beside the task's loss; both are means over answer tokens.
+        copied: A frozen copy of the base, where ``strategy`` changes the base itself.
+    """
+
+    def __init__(
+        self,
+        task: TextTask,
+        strategy: Strategy,
+        weight: float,
+        copied: nn.Module | None = None,
+    ) -> None:
+        self.task = task
+        self.weight = weight
+        self._strategy = strategy
+        self._copied = copied
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The base's logits at the answers' tokens: ``(answer tokens, vocabulary)``.
+
+        Args:
+            model: In training, not wrapped.
+        """
+        with torch.no_grad(), self._base(model) as base, _without_dropout(base):
+            return self.task.answer_logits(base, batch)
+
+    @contextmanager
+    def _base(self, model: nn.Module) -> Iterator[nn.Module]:
+        if self._copied is not None:
+            yield self._copied
+            return
+        with self._strategy.base_output(model) as base:
+            yield base
+
+
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    """A context with the model in evaluation mode.
+
+    Quantised layers repack their weights when ``eval`` is called, which must not happen at every
+    step.
+    """
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def text_task(task: Task) -> TextTask:
+    """The task, if it has base outputs to stay near; otherwise an error.
+
+    Raises:
+        UsageError: Its model ends in a new head, which the base does not have.
+    """
+    if isinstance(task, TextTask):
+        return task
+    raise UsageError(
+        "kl_weight needs answers of the base model, which a new classification head does not have",
+        why="The head starts from random values: there is no output of the base to stay near.",
+        fix="Leave kl_weight out, or set training.classes_by to generate.",
+    )
+
+
+def frozen_copy(base: nn.Module, precision: Precision) -> nn.Module:
+    """A copy to compare with, held as frozen weights are: in bf16 unless the trial is in fp32.
+
+    Args:
+        base: Base model as it was lent.
+    """
+    kept = copy.deepcopy(base).requires_grad_(False).eval()
+    return kept if precision == "fp32" else kept.to(getattr(torch, half_of(precision)))
+
+
+@dataclass(frozen=True)
+class Guards:
+    """The guards against forgetting of one training.
+
+    Args:
+        replay: General examples beside the task's.
+        near: The base, to stay near to.
+    """
+
+    replay: Replay | None = None
+    near: NearBase | None = None

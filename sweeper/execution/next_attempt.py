@@ -1,0 +1,183 @@
+"""The next attempt at a work item: the configuration that a worker trains, and where it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
+from sweeper.execution.job import Job
+from sweeper.execution.state import attempts
+from sweeper.execution.state.attempts import CONFIG, attempt_folder, attempts_of
+from sweeper.execution.state.fitted_batches import FittedBatches
+from sweeper.execution.state.run_state import RunState
+from sweeper.execution.state.work_items import WorkItem
+from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER
+from sweeper.plans import Candidate, Plan
+from sweeper.search import optuna_space
+from sweeper.search.optuna_space import rungs_of
+from sweeper.spec import Scalar
+from sweeper.trials import Origin, RungReport, TrialBudget, TrialConfig
+
+# A trial that is expected to take longer saves checkpoints, and continues from the last one when
+# it was interrupted. A shorter one starts again.
+LONG_TRIAL_SECONDS = 30 * 60
+
+
+@dataclass(frozen=True)
+class NextAttempt:
+    """A job, and the rungs that it takes over from an interrupted attempt."""
+
+    job: Job
+    rungs: tuple[RungReport, ...] = ()
+
+
+def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> NextAttempt:
+    """Begin the next attempt at a work item.
+
+    Args:
+        state: State of the run; takes a trial's configuration.
+        fitted: Batches that fitted in earlier attempts.
+        item: Not done.
+    """
+    run, home = state.run, state.run.path / item.home
+    found = _checkpoint(home) if item.kind in ("trial", "confirm") else None
+    attempt = attempts.new_attempt(home)
+    job = Job(kind=item.kind, name=item.name, home=item.home, attempt=attempt, trial=item.trial)
+    if item.trial is None:
+        return NextAttempt(job)
+    if item.kind == "test":
+        scored = item.scored.home
+        config = fitted.apply(TrialConfig.read(run.path / scored / CONFIG))
+        config.write(attempt_folder(home, attempt) / CONFIG)
+        return NextAttempt(job.model_copy(update={"config": config, "weights": scored}))
+    rungs: tuple[RungReport, ...] = ()
+    checkpoint = None
+    if found is None:
+        config = fitted.apply(_config(state, item, attempt))
+    else:
+        # The checkpoint's own reports: it was written before the last of them was sent.
+        reports = Checkpoint.read(found / MANIFEST).reports
+        rungs = tuple(report.model_copy(update={"attempt": attempt}) for report in reports)
+        config = TrialConfig.read(found.parent / CONFIG).model_copy(update={"attempt": attempt})
+        checkpoint = str(found.relative_to(run.path))
+    attempts.begin(home, config, rungs)
+    if item.kind == "trial":
+        state.configs[item.trial] = config
+    return NextAttempt(job.model_copy(update={"config": config, "checkpoint": checkpoint}), rungs)
+
+
+def _checkpoint(home: Path) -> Path | None:
+    """The last checkpoint of attempts that were interrupted, not failed."""
+    for number in reversed(attempts_of(home)):
+        folder = attempt_folder(home, number)
+        end = attempts.read_end(folder)
+        if end is None or end.kind != "interrupted":
+            return None
+        known = newest_checkpoint(folder)
+        if known is not None and TrialConfig.read_or_none(folder / CONFIG) is not None:
+            return known[0]
+    return None
+
+
+def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
+    assert item.trial is not None
+    asked = state.asked[item.trial]
+    changes: dict[str, object] = {"tests_rule": asked.rule}
+    if item.rows is not None:  # only its loss is of use
+        changes |= {"train_rows": item.rows, "keep_weights": False}
+    if item.seed is not None:
+        changes["seed"] = item.seed
+    return configure(
+        state.plan,
+        optuna_space.candidates(state.plan)[asked.key],
+        asked.parameters,
+        number=item.trial,
+        attempt=attempt,
+        origin=asked.origin,
+    ).model_copy(update=changes)
+
+
+def configure(
+    plan: Plan,
+    candidate: Candidate,
+    parameters: Mapping[str, Scalar],
+    *,
+    number: int,
+    attempt: int,
+    origin: Origin,
+) -> TrialConfig:
+    """The configuration of one trial; the same arguments give the same.
+
+    All trials of a study train with the plan's seed, so that they see the same batches and differ
+    by their parameters alone; confirmation is what tries other seeds.
+    """
+    gpus = candidate.gpus_per_trial
+    planned = candidate.micro_batch * candidate.gradient_accumulation_steps * gpus
+    batch = int(parameters.get(BATCH, planned))
+    micro, accumulation = split_batch(batch, candidate.micro_batch, gpus)
+    budget = trial_budget(plan, parameters)
+    seconds = candidate.duration.seconds * budget.epochs / plan.budget.epochs
+    return TrialConfig(
+        number=number,
+        attempt=attempt,
+        seed=plan.seed,
+        origin=origin,
+        task=plan.facts.task,
+        strategy=candidate.strategy,
+        model=candidate.model,
+        parameters=dict(parameters),
+        budget=budget,
+        micro_batch=micro,
+        gradient_accumulation_steps=accumulation,
+        evaluation_batch=candidate.evaluation_batch,
+        gradient_checkpointing=candidate.gradient_checkpointing,
+        precision=candidate.precision,
+        sequence_length=candidate.sequence_length,
+        optimizer=str(parameters.get(OPTIMIZER, candidate.optimizer)),
+        quantization=candidate.quantization,
+        gpus=gpus,
+        # The plan takes several GPUs for a trial only where one does not hold the model.
+        sharding="fsdp" if gpus > 1 else "none",
+        keep_weights=True,
+        checkpoints=seconds > LONG_TRIAL_SECONDS,
+    )
+
+
+def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int]:
+    """Micro-batch and accumulation steps whose product with ``gpus`` is the effective batch.
+
+    >>> split_batch(12, 8)
+    (6, 2)
+    >>> split_batch(4, 8)
+    (4, 1)
+    """
+    share = max(1, batch // gpus)
+    micro = next(size for size in range(min(share, largest_micro), 0, -1) if share % size == 0)
+    return micro, share // micro
+
+
+def trial_budget(plan: Plan, parameters: Mapping[str, Scalar]) -> TrialBudget:
+    """A trial's budget: the study's, or the part of it that the trial's epochs are."""
+    budget = plan.budget
+    rungs = rungs_of(parameters, budget)
+    epochs = min(budget.epochs, float(parameters.get(EPOCHS, budget.epochs)))
+    return TrialBudget(
+        epochs=epochs,
+        full_tokens=round(budget.full_tokens * epochs / budget.epochs),
+        rungs=rungs,
+        rung_items=rung_items(plan),
+        rung_every=budget.rung_every,
+        stop_overfitting=budget.stop_overfitting,
+    )
+
+
+def rung_items(plan: Plan) -> int:
+    """How many validation items a rung below the last scores: what the plan says, else all.
+
+    They are the first items of the split, so that rungs are nested in the whole.
+    """
+    splits = plan.facts.data.splits
+    whole = next((split.rows for split in splits if split.name == "validation"), 0)
+    return plan.budget.rung_items or max(1, whole)

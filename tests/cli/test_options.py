@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from sweeper.cli.options import command_of, spec_flags, takes_spec
+from sweeper.specfile import FLAGS, resolve
+
+BOOLEANS = [flag.path for flag in spec_flags(run=True) if flag.type is bool]
+
+
+def given(*words: str) -> dict[Any, Any]:
+    """What a command receives for these words."""
+    received: dict[Any, Any] = {}
+    app = typer.Typer()
+
+    @app.command()
+    @takes_spec(run=True)
+    def command(flags: dict[Any, Any]) -> None:
+        received.update(flags)
+
+    assert CliRunner().invoke(app, list(words)).exit_code == 0
+    return received
+
+
+def test_there_are_flags_that_are_on_or_off() -> None:
+    assert ("search", "stop_when_settled") in BOOLEANS
+    assert ("evaluation", "no_texts") in BOOLEANS
+
+
+@pytest.mark.parametrize("path", BOOLEANS, ids=FLAGS.get)
+def test_a_flag_takes_back_what_the_file_says(path: Any) -> None:
+    section, key = path[0], path[-1]
+    inside: Any = [{"id": "7B", key: True}] if section == "models" else {key: True}
+    file = {"task": "code", "models": ["7B"], section: inside}
+    flag = command_of("", {path: False}, None).strip()
+    flags = given(flag)
+    assert flags == {path: False}
+    found = resolve(flags, file).model_dump()[section]
+    assert (found[0] if section == "models" else found)[key] is False
+    assert given(FLAGS[path]) == {path: True}
+    assert given() == {}

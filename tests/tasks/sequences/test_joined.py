@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    GPT2Config,
+    Lfm2Config,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+)
+
+from sweeper.tasks.base import padded
+from sweeper.tasks.sequences.answer_logits import answer_losses
+from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined, reads_apart
+
+SIZE: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,
+}
+GPT2 = GPT2Config(
+    vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=64, initializer_range=0.3
+)
+
+
+def model_of(config: Any) -> Any:
+    torch.manual_seed(0)
+    config.bos_token_id = config.eos_token_id = 1
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.set_attn_implementation(BY_TEXT)
+    return model
+
+
+def features() -> list[dict[str, Any]]:
+    """Texts of several lengths, one of which is a single token without label."""
+    chance = torch.Generator().manual_seed(1)
+    found = []
+    for length in (9, 14, 5, 1, 12):
+        ids = torch.randint(2, 64, (length,), generator=chance).tolist()
+        prompt = length // 2 or 1
+        found.append({"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]})
+    return found
+
+
+def batches() -> list[tuple[dict[str, Any], Tensor]]:
+    """The inputs and labels of the same texts, padded and joined."""
+    rows = [feature["input_ids"] for feature in features()]
+    mask = padded([[1] * len(row) for row in rows], 0)
+    labels = padded([feature["labels"] for feature in features()], -100)
+    batch = joined(features())
+    return [
+        ({"input_ids": padded(rows, 0), "attention_mask": mask}, labels),
+        ({name: batch[name] for name in INPUTS}, batch["labels"]),
+    ]
+
+
+# PEFT asks transformers by names that transformers deprecates.
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:fan_in_fan_out")
+@pytest.mark.parametrize("trained", ["full", "lora", "full, checkpointed"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(**SIZE),
+        Qwen2Config(**SIZE),
+        MistralConfig(**SIZE, sliding_window=6),
+        GPT2,
+    ],
+    ids=["llama", "qwen2", "a window shorter than the texts", "learned positions"],
+)
+def test_losses_and_gradients_are_those_of_the_padded_batch(config: Any, trained: str) -> None:
+    model = model_of(config)
+    if trained == "lora":
+        lora = LoraConfig(
+            task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False
+        )
+        model = get_peft_model(model, lora)
+    if "checkpointed" in trained:
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+
+    found = []
+    for inputs, labels in batches():
+        losses = answer_losses(model, inputs, labels)
+        found.append((losses.detach(), torch.autograd.grad(losses.sum(), weights)))
+
+    (losses, gradients), (theirs, others) = found
+    assert len(losses) == sum(len(f["labels"]) - f["labels"].count(-100) for f in features())
+    torch.testing.assert_close(theirs, losses, rtol=1e-5, atol=1e-5)
+    largest = max(float(gradient.abs().max()) for gradient in gradients)
+    torch.testing.assert_close(others, gradients, rtol=1e-5, atol=1e-5 * largest)
+
+
+def test_a_text_that_was_cut_before_its_answer_takes_nothing_from_the_text_before_it() -> None:
+    batch = joined([{"input_ids": [5, 6], "labels": [5, 6]}, {"input_ids": [7], "labels": [7]}])
+
+    assert batch["labels"].tolist() == [[-100, 6, -100]]
+    assert batch["position_ids"].tolist() == [[0, 1, 0]]
+    assert batch["cu_seq_lens_q"].tolist() == [0, 2, 3]
+    assert batch["max_length_q"] == 2
+
+
+@pytest.mark.parametrize("config", [LlamaConfig(**SIZE), GPT2], ids=["llama", "gpt2"])
+def test_a_model_that_is_told_where_texts_end_reads_them_apart(config: Any) -> None:
+    model = model_of(config).train()
+    assert reads_apart(model)
+    assert all(module.training for module in model.modules())
+    model.set_attn_implementation("sdpa")
+    assert not reads_apart(model)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_models_and_prompts_that_cannot_are_found_out() -> None:
+    alibi = BloomConfig(vocab_size=64, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.3)
+    convolutions = Lfm2Config(**SIZE, layer_types=["conv", "full_attention"])
+    assert not reads_apart(model_of(alibi))
+    assert not reads_apart(model_of(convolutions))
+    for kind in (PromptTuningConfig, PrefixTuningConfig):
+        prompts = kind(task_type="CAUSAL_LM", num_virtual_tokens=4)
+        assert not reads_apart(get_peft_model(model_of(LlamaConfig(**SIZE)), prompts))
