@@ -10,16 +10,6 @@ from sweeper.findings.figures import Interval, Metric, Outcome
 
 DASH = "–"
 
-_FAILURES = {
-    "out-of-memory": "out of memory",
-    "diverged": "diverged",
-    "timeout": "timeout",
-    "crash": "crash",
-    "error": "error",
-    "refused": "refused",
-    "disk-full": "disk full",
-}
-
 
 def strategy(name: str) -> str:
     """A strategy's name in a sentence; with its base model where several compete.
@@ -66,8 +56,12 @@ def sentence(text: str) -> str:
 
 
 def failure(kind: str) -> str:
-    """The kind of a failure in words."""
-    return _FAILURES.get(kind, kind)
+    """The kind of a failure in words.
+
+    >>> failure("out-of-memory")
+    'out of memory'
+    """
+    return kind.replace("-", " ")
 
 
 def joined(parts: list[str]) -> str:

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-KINDS = ("sweep", "rules", "strategy", "parameters")
-
 
 def schema(
     kind: Annotated[str, typer.Argument(help="sweep, rules, strategy or parameters.")] = "sweep",
@@ -20,15 +18,12 @@ def schema(
     from sweeper.planning.rulebook.schema import parameters_schema, rules_schema, strategy_schema
     from sweeper.specfile import json_schema
 
-    if kind not in KINDS:
-        raise UsageError(f"there is no schema {kind!r}", fix=near_match(kind, KINDS))
-    match kind:
-        case "sweep":
-            found = json_schema()
-        case "rules":
-            found = rules_schema(rule_book())
-        case "strategy":
-            found = strategy_schema()
-        case _:
-            found = parameters_schema()
-    typer.echo(json.dumps(found, indent=2))
+    schemas = {
+        "sweep": json_schema,
+        "rules": lambda: rules_schema(rule_book()),
+        "strategy": strategy_schema,
+        "parameters": parameters_schema,
+    }
+    if kind not in schemas:
+        raise UsageError(f"there is no schema {kind!r}", fix=near_match(kind, schemas))
+    typer.echo(json.dumps(schemas[kind](), indent=2))

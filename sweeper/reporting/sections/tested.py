@@ -176,7 +176,7 @@ def _classes(found: ClassFindings) -> Table:
     ]
     ranked = sorted(
         placed(found.classes, "/findings/classes/classes"),
-        key=lambda place: (_f1(place[1]), place[1].label),
+        key=lambda place: (2.0 if place[1].f1 is None else place[1].f1, place[1].label),
     )
     shown = ranked[:LINES]
     rows = [row.rows for row in found.classes]
@@ -186,10 +186,6 @@ def _classes(found: ClassFindings) -> Table:
         note += "report.json."
     caption = f"Class by class on the test split: {found.title}, lowest F1 first"
     return Table.of("classes", caption, columns, shown, note=note)
-
-
-def _f1(row: ClassRow) -> float:
-    return 2.0 if row.f1 is None else row.f1
 
 
 def _matrix(found: ClassFindings) -> Table:

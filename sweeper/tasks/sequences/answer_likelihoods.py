@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sweeper.tasks.sequences.answer_logits import answer_losses, by_row, logits_at
 from sweeper.tasks.sequences.joined import BY_TEXT
-from sweeper.tasks.sequences.prefix_cache import CachedPrefix, cache_argument, cache_of, cacheable
+from sweeper.tasks.sequences.prefix_cache import CachedPrefix, cacheable
 
 # Positions whose logits are held at once: at 50,000 tokens of vocabulary, 100 MB in float32.
 _POSITIONS = 512
@@ -152,7 +152,7 @@ def _shared(
     prompt = logits_at(model, {**_inputs(ids, mask, shown), "use_cache": True}, last)
     logits = prompt.logits.float().unsqueeze(1)
     if len(tree.tokens):
-        logits = torch.cat([logits, _continued(_base(model), tree, mask, cache_of(prompt))], 1)
+        logits = torch.cat([logits, _continued(_base(model), tree, mask, prompt["cache"])], 1)
     starts, tokens = (part.to(ids.device) for part in tree.edges)
     edges = logits[:, starts, tokens] - logits.logsumexp(-1)[:, starts]
     return edges @ tree.uses.to(edges)
@@ -182,7 +182,7 @@ def _continued(base: Any, tree: AnswerTree, mask: Tensor, cache: Any) -> Tensor:
         attention_mask=_as_taken(base, sees),
         position_ids=positions,
         use_cache=True,
-        **{cache_argument(base): cache},
+        cache=cache,
     )
     logits: Tensor = output.logits.float()
     return logits

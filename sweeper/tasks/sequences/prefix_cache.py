@@ -15,13 +15,8 @@ from sweeper.tasks.sequences.answer_logits import logits_at
 
 def cacheable(model: Any) -> bool:
     """Whether states of a prefix can be kept: not for recurrent and other stateful networks."""
-    return not getattr(model, "_is_stateful", False) and hasattr(model, "config")
-
-
-def cache_argument(model: nn.Module) -> str:
-    """What ``forward`` calls the cache: transformers renamed it within version 5."""
-    names = inspect.signature(model.forward).parameters
-    return "cache" if "cache" in names else "past_key_values"
+    takes_cache = "cache" in inspect.signature(model.forward).parameters
+    return takes_cache and not getattr(model, "_is_stateful", False) and hasattr(model, "config")
 
 
 class CachedPrefix:
@@ -34,12 +29,11 @@ class CachedPrefix:
 
     def __init__(self, model: nn.Module, ids: list[int]) -> None:
         self._model: Any = model
-        self._argument = cache_argument(model)
         self._cache = DynamicCache(config=self._model.config)
         self.length = len(ids)
         read = torch.tensor([ids], device=next(model.parameters()).device)
         none = torch.zeros_like(read, dtype=torch.bool)
-        inputs = {"input_ids": read, "use_cache": True, self._argument: self._cache}
+        inputs = {"input_ids": read, "use_cache": True, "cache": self._cache}
         with torch.no_grad():
             logits_at(model, inputs, none)
 
@@ -58,10 +52,5 @@ class CachedPrefix:
             "input_ids": batch["input_ids"],
             "attention_mask": torch.cat([seen, mask], 1),
             "use_cache": True,
-            self._argument: cache,
+            "cache": cache,
         }
-
-
-def cache_of(output: Any) -> Any:
-    """The cache in what a model gave back, whatever this version calls it."""
-    return output["cache"] if "cache" in output else output["past_key_values"]
