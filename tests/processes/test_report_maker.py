@@ -58,46 +58,32 @@ def idle(maker):
     return lambda: maker._child is not None and not maker.busy
 
 
-def test_the_last_report_is_that_of_the_run_as_it_is(make_run):
+def test_one_process_makes_every_report_of_the_run_as_it_is_then(make_run):
     run = make_run(trials=6)
     with ReportMaker(run) as maker:
         findings = maker.finish()
         assert findings == compute(run) == Findings.read(run.findings)
         assert charts(run) > 3
         assert maker.no_charts == ""
-        (run.trial(5) / "result.json").unlink()
-        assert maker.finish() == compute(run) != findings
-    assert not (run.path / LOG).exists()
-
-
-def test_one_process_is_reused_and_ends_with_the_maker(make_run):
-    run = make_run(trials=2)
-    with ReportMaker(run) as maker:
-        maker.finish()
         process = psutil.Process(maker._child._popen.pid)
         assert process.nice() == psutil.Process().nice()
-        maker.finish()
+        (run.trial(5) / "result.json").unlink()
+        assert maker.finish() == compute(run) != findings
         assert process.is_running()
         assert maker._child._popen.pid == process.pid
     assert not process.is_running()
+    assert not (run.path / LOG).exists()
 
 
-def test_nobody_waits_for_a_report(make_run):
-    run = make_run(trials=40)
-    with ReportMaker(run) as maker:
+def test_nobody_waits_for_a_report_which_takes_at_most_a_twentieth_of_the_time(make_run):
+    run, now = make_run(trials=40), [0.0]
+    with ReportMaker(run, clock=lambda: now[0]) as maker:
         maker.poll()
         assert maker._child is None  # nothing was asked for
         maker.request()
         longest = polled(maker, lambda: run.report_html.is_file() and not maker.busy)
         assert longest < 0.5
         assert psutil.Process(maker._child._popen.pid).nice() > psutil.Process().nice()
-
-
-def test_reports_take_at_most_a_twentieth_of_the_time(make_run):
-    run, now = make_run(trials=2), [0.0]
-    with ReportMaker(run, clock=lambda: now[0]) as maker:
-        maker.request()
-        polled(maker, idle(maker))
         due = maker._due
         assert due > 0
         seconds = due * SHARE
@@ -141,7 +127,7 @@ def test_an_engine_that_raises_costs_only_charts(make_run, engine):
     assert "(the drawing engine said: no such mark)" in run.report_html.read_text()
 
 
-def test_the_last_report_tries_charts_again(make_run):
+def test_the_last_report_tries_charts_again_also_in_place_of_a_killed_process(make_run):
     run = make_run(trials=4)
     with ReportMaker(run) as maker:
         maker.no_charts = "the drawing process was killed by SIGKILL"
@@ -149,6 +135,10 @@ def test_the_last_report_tries_charts_again(make_run):
         assert charts(run) == 0
         maker.finish()
         assert charts(run) > 3
+        assert maker.no_charts == ""
+        maker._child._popen.kill()
+        maker._child._popen.wait()
+        maker.finish()
         assert maker.no_charts == ""
 
 
@@ -160,16 +150,6 @@ def test_a_process_that_hangs_is_ended(make_run, engine):
     assert findings == compute(run)
     assert "gave no answer for 6 s" in maker.no_charts
     assert run.report_html.is_file()
-
-
-def test_a_process_that_was_killed_while_it_waited_costs_nothing(make_run):
-    run = make_run(trials=2)
-    with ReportMaker(run) as maker:
-        maker.finish()
-        maker._child._popen.kill()
-        maker._child._popen.wait()
-        maker.finish()
-        assert maker.no_charts == ""
 
 
 def test_where_no_process_can_be_started_the_report_is_made_here(make_run, monkeypatch):
