@@ -165,7 +165,8 @@ def test_logits_of_answers_alone_are_planned(scene: Any) -> None:
         plan(scene, **smaller, lengths={"output_share": share}).candidate("full")
         for share in (None, 0.1)
     )
-    assert part.micro_batch * part.evaluation_batch > whole.micro_batch * whole.evaluation_batch
+    assert part.memory.peak_gib < whole.memory.peak_gib
+    assert part.micro_batch * part.evaluation_batch >= whole.micro_batch * whole.evaluation_batch
     assert "logits of 10% of the tokens" in " ".join(part.memory.assumptions)
 
 
