@@ -16,6 +16,7 @@ from sweeper.hyperparameters import (
     ATTENTION,
     KL,
     MODULES_TO_SAVE,
+    NEFTUNE,
     OPTIMIZER,
     PADDING_FREE,
     REPLAY,
@@ -305,6 +306,7 @@ def setup_fields(
     """The fields of a set-up that a strategy's parameters decide."""
     further = sorted(further_parameters(traits) & parameters.keys())
     joined = PADDING_FREE in parameters and bool(parameters[PADDING_FREE].default)
+    joined = joined and NEFTUNE not in parameters
     fields: dict[str, Any] = {"padded": not joined}
     if further:
         fields["parameters"] = tuple((name, parameters[name].default) for name in further)

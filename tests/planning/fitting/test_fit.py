@@ -165,8 +165,7 @@ def test_logits_of_answers_alone_are_planned(scene: Any) -> None:
         plan(scene, **smaller, lengths={"output_share": share}).candidate("full")
         for share in (None, 0.1)
     )
-    assert part.memory.peak_gib < whole.memory.peak_gib
-    assert part.micro_batch * part.evaluation_batch >= whole.micro_batch * whole.evaluation_batch
+    assert part.seconds_per_trial < whole.seconds_per_trial
     assert "logits of 10% of the tokens" in " ".join(part.memory.assumptions)
 
 
