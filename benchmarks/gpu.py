@@ -39,8 +39,8 @@ MODEL = "packaged:smollm2"
 WHOLE, REDUCED = (2000, 3), (24, 1)
 # Seconds after which a step is called hung.
 LONGEST = 3600.0
-# Values that replace those of a plan. What is not installed, or not for this device, is said to
-# have failed or is left at what works.
+# Values that replace those of a plan. An attention that cannot be loaded is replaced by SDPA; the
+# table says which one was used.
 SWITCHES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("lora", "as planned", {}),
     ("lora", "padded", {"padding_free": False}),
@@ -132,7 +132,9 @@ def switches(asked: Asked) -> list[dict[str, Any]]:
                 continue
             rates = sorted(one["tokens"] / one[kind] for one in laps)
             row = {"strategy": strategy, "title": title, "rate": rates[len(rates) // 2]}
-            found.append(row | {name: laps[0][name] for name in ("peak_gib", "train_loss")})
+            found.append(
+                row | {name: laps[0][name] for name in ("peak_gib", "train_loss", "attention")}
+            )
             print(json.dumps(found[-1]), flush=True)
     return found
 
@@ -171,12 +173,10 @@ def page(answers: dict[str, Any]) -> str:
         for title, rates in answers["throughput"].items()
     ]
     changed = [
-        f"| {one['strategy']} | {one['title']} | "
-        + (
-            "did not train | | |"
-            if "error" in one
-            else f"{one['rate']:,.0f} | {one['peak_gib']:.2f} | {one['train_loss']:.4f} |"
-        )
+        f"| {one['strategy']} | {one['title']} | {one['rate']:,.0f} | {one['peak_gib']:.2f} | "
+        f"{one['train_loss']:.4f} | {one['attention']} |"
+        if "error" not in one
+        else f"| {one['strategy']} | {one['title']} | did not train | | | |"
         for one in answers["switches"]
     ]
     one, two = answers["sharing"]["1"], answers["sharing"]["2"]
@@ -187,8 +187,8 @@ def page(answers: dict[str, Any]) -> str:
             *trials, "",
             f"| tokens a second | {' | '.join(next(iter(answers['throughput'].values())))} |",
             "|---|---:|---:|---:|", *speeds, "",
-            "| strategy | changed | tokens a second | GiB | training loss |",
-            "|---|---|---:|---:|---:|", *changed, "",
+            "| strategy | changed | tokens a second | GiB | training loss | attention |",
+            "|---|---|---:|---:|---:|---|", *changed, "",
             f"Four trials of LoRA took {one:.0f} s with one worker, {two:.0f} s with two.", "",
         ]
     )  # fmt: skip

@@ -12,7 +12,7 @@ import resource
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Lap:
         tokens: Without padding.
         peak_gib: Of the GPU, else of the process.
         train_loss: As the contender reports it.
+        attention: Of a sweeper trial, by its name in transformers.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Lap:
     tokens: int
     peak_gib: float
     train_loss: float
+    attention: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def by_sweeper(spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> La
     result = TorchBackend(plan, spec).train(config, scratch, report, lambda: False)
     if result.state != "COMPLETE":
         raise SystemExit(f"the trial ended as {result.state}: {result.failure}")
-    return _lap("sweeper", trained.spent - rungs.spent, result.tokens, losses[-1])
+    lap = _lap("sweeper", trained.spent - rungs.spent, result.tokens, losses[-1])
+    return replace(lap, attention=result.attention or "")
 
 
 def by_trl(data: Path, spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> Lap:

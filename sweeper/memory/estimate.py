@@ -304,9 +304,11 @@ def trial_gib(found: MemoryEstimate) -> float:
 
 
 def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]:
+    complete = setup.loss == "by-rows" and not by_rows(model, setup)
+    loss = "full" if complete else setup.loss
     notes = [
         f"the peak is in this phase: {phase}",
-        f"{setup.attention} attention, {setup.loss} loss",
+        f"{setup.attention} attention, {loss} loss",
     ]
     if not model.parameters_exact:
         notes.append("the number of parameters is estimated")

@@ -216,7 +216,8 @@ def by_rows(model: ModelFacts, setup: Setup, *, trains: bool = True) -> bool:
     """Whether the loss is computed for some tokens at a time, in a step or else in evaluation."""
     if setup.loss != "by-rows" or setup.sharding != "none" or setup.modules_to_save:
         return False
-    whole = trains and (setup.traits.trains_base or setup.near_base)
+    float16 = setup.precision == "fp16-mixed"
+    whole = trains and (setup.traits.trains_base or setup.near_base or float16)
     return model.model_type in PLAIN_LOGITS and not whole
 
 

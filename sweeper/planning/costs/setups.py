@@ -12,6 +12,7 @@ from sweeper.hyperparameters import (
     ATTENTION,
     BATCH,
     KL,
+    NEFTUNE,
     OPTIMIZER,
     PADDING_FREE,
     REPLAY,
@@ -95,7 +96,7 @@ def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, 
         fields["replay_share"] = float(parameters[REPLAY])
     if KL in parameters:
         fields["near_base"] = bool(parameters[KL])
-    if parameters.get(PADDING_FREE):
+    if parameters.get(PADDING_FREE) and not parameters.get(NEFTUNE):
         fields["padded"] = False
     if parameters.get(ATTENTION, SDPA) != SDPA:
         fields["attention"] = "flash"

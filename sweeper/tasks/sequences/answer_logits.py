@@ -52,13 +52,16 @@ _PLAIN: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 def _in_parts(layer: nn.Module) -> bool:
     """Whether losses can be made from the output layer a part of the tokens at a time.
 
-    A layer that trains would need its gradient twice, which is more than the logits it saves.
+    A layer that trains would need its gradient twice, which is more than the logits it saves. In
+    float16, gradients that are computed before the loss is scaled would become zero.
     """
     if type(layer) is not nn.Linear or not _PLAIN.get(layer, True):
         return False
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return False
-    return not (torch.is_grad_enabled() and layer.weight.requires_grad)
+    device = layer.weight.device.type
+    half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+    return not (torch.is_grad_enabled() and (layer.weight.requires_grad or half))
 
 
 class _LossesInParts(torch.autograd.Function):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sweeper.errors import UsageError
 from sweeper.plans import Precision, half_of
 from sweeper.strategies.base import Strategy
+from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.base import Batch, Feature, Task
 from sweeper.tasks.text import TextTask
 
@@ -166,6 +167,12 @@ class NearBase:
         self.weight = weight
         self._strategy = strategy
         self._copied = copied
+
+    def attend(self, attention: str) -> None:
+        """Give a copy of the base the attention that the model in training has."""
+        if self._copied is not None:
+            with quiet_library():
+                self._copied.set_attn_implementation(attention)
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """The base's logits at the answers' tokens: ``(answer tokens, vocabulary)``.

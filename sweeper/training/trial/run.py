@@ -292,9 +292,11 @@ def _trainer(
         device=job.context.device,
         sharded=layer_classes(model) if config.sharding == "fsdp" else None,
     )
-    job.joined = guards.near is None and _joins(config, task, model)
+    job.joined = _joins(config, task, model)
     bases = (module for module in model.modules() if isinstance(module, PreTrainedModel))
-    job.attention = next((base.config._attn_implementation for base in bases), None)
+    job.attention = next(bases).config._attn_implementation
+    if guards.near is not None:
+        guards.near.attend(job.attention)
     trainer = TrialTrainer(
         model=model,
         task=task,

@@ -152,3 +152,15 @@ def test_families_whose_memory_is_planned_without_logits_do_without_them(family:
     losses = answer_losses(model, *_batch())
 
     assert rows == [1, 1, len(losses)]  # in the model, to compare with it, and of all in parts
+
+
+def test_float16_has_complete_logits_since_its_loss_is_scaled_afterwards(llama: Any) -> None:
+    llama.get_input_embeddings().weight.requires_grad_()
+    llama.lm_head.weight.requires_grad_(False)
+    rows: list[int] = []
+    llama.lm_head.register_forward_hook(lambda *call: rows.append(call[2].shape[-2]))
+    for half, seen in ((torch.float16, [14]), (torch.bfloat16, [1, 1, 14])):
+        rows.clear()
+        with torch.autocast("cpu", half):
+            answer_losses(llama, *_batch())
+        assert rows == seen

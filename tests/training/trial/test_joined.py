@@ -55,10 +55,14 @@ def train(
     return run
 
 
-@pytest.mark.parametrize("strategy", ["lora", "full"])
-def test_a_trial_without_padding_trains_as_one_with_padding(train: Any, strategy: str) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "more"), [("lora", {}), ("full", {"kl_weight": 0.5}), ("lora", {"kl_weight": 0.5})]
+)
+def test_a_trial_without_padding_trains_as_one_with_padding(
+    train: Any, strategy: str, more: dict[str, Any]
+) -> None:
     (padded, before, _), (joined, after, place) = (
-        train(strategy, padding_free=wanted) for wanted in (False, True)
+        train(strategy, padding_free=wanted, **more) for wanted in (False, True)
     )
     assert padded.state == joined.state == "COMPLETE", joined.failure
     assert joined.tokens == padded.tokens
