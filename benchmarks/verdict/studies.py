@@ -212,7 +212,7 @@ def _item_deviations(
     return np.asarray(shares @ values - values.mean())
 
 
-significance.item_deviations = _item_deviations
+significance.item_deviations = _item_deviations  # type: ignore[attr-defined]
 
 
 class _Simulation:
