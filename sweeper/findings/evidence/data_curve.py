@@ -246,9 +246,9 @@ def _sentences(curves: Sequence[DataCurve], rows: int, metric: Metric) -> Iterat
     if half is not None and full is not None and half.rows == rows // 2:
         gained = float(np.mean(full.scores) - np.mean(half.scores))
         gained = gained if metric.higher_is_better else -gained
-        yield f"From half of the rows to all of them it gained {_amount(gained, metric)}."
+        yield f"Going from half of the rows to all of them brought {_amount(gained, metric)}."
     for other in others:
-        yield f"It {_brings(other, 'its default', metric)}."
+        yield f"Twice the data {_brings(other, 'its default', metric)}."
 
 
 def _brings(curve: DataCurve, role: str, metric: Metric) -> str:
@@ -270,4 +270,4 @@ def _amount(gain: float, metric: Metric) -> str:
 
 
 def _number(gain: float, metric: Metric) -> str:
-    return words.minus(f"{100 * gain:.1f}" if metric.unit == "points" else f"{gain:.3g}")
+    return words.minus(f"{100 * gain:.1f}" if metric.unit == "points" else f"{gain:.2g}")

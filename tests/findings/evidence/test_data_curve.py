@@ -69,7 +69,7 @@ def test_a_run_with_a_curve_answers_in_the_verdict(make: Make) -> None:
     assert need.sentence in found.verdict.because
     assert "Twice the data (1,120 rows to train on) would bring the" in need.sentence
     assert "points of validation accuracy (90% interval" in need.sentence
-    assert "From half of the rows to all of them it gained" in need.sentence
+    assert "Going from half of the rows to all of them brought" in need.sentence
     assert curve.band[0].rows == 70
     assert curve.band[-1].rows == 1120
     assert all(one.low <= one.value <= one.high <= 1 for one in curve.band)
