@@ -25,6 +25,7 @@ from sweeper.objective import Objective
 SECONDS = 60.0
 # Items of the check.
 _SAMPLE = 8
+_OUTSIDE = " in <module>"
 
 
 def measured(
@@ -156,8 +157,7 @@ def _line(error: BaseException) -> str:
     theirs = [one for one in frames if one.filename != __file__ and "importlib" not in one.filename]
     if not theirs:
         return ""
-    inside = "" if theirs[-1].name == "<module>" else f" in {theirs[-1].name}"
-    return f"{theirs[-1].filename}:{theirs[-1].lineno}{inside}"
+    return f"{theirs[-1].filename}:{theirs[-1].lineno} in {theirs[-1].name}".removesuffix(_OUTSIDE)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def search(
     if starts is None:
         keyed = optuna_space.candidates(problem)
         starts = [optuna_space.fixed(key, one, {}) for key, one in keyed.items()]
-    known = [Start("start", "default", fixed) for fixed in starts]
+    known = [Start("default", fixed) for fixed in starts]
     stop, tried = limit or StopCondition(), list[Tried]()
     running = Search(problem, known, sampler, pruner, untrained, stop.trials, rule_tests)
     while not (because := _ended(running, stop, tried)):

@@ -19,10 +19,9 @@ from sweeper.trials import TrialResult, within_limit
 Losses = NDArray[np.float64]
 
 # Costs that differ by no more than this share are alike: the seeds of one configuration took times
-# that differed by 16% in the median and by 37% in nine of ten of 30 recorded trials.
-ALIKE_MEMORY, ALIKE_SECONDS = 0.1, 0.35
-# Nor does memory below the part of a process that varies (``CPU_BUFFERS_GIB``).
-ALIKE_GIB = 0.1
+# that differed by 16% in the median and by 37% in nine of ten of 30 recorded trials. Memory that a
+# process takes in one trial and not in the next does not count (``benchmarks/memory``).
+ALIKE_MEMORY, ALIKE_GIB, ALIKE_SECONDS = 0.1, 0.1, 0.35
 
 
 def choose(

@@ -74,7 +74,6 @@ def rule_test(
     searched = {name for name, one in candidate.parameters.items() if one.searched}
     chosen = {name: value for name, value in (base | moved).items() if name in searched}
     return RuleTest(
-        name=f"test of {rule}",
         origin="rule-test",
         fixed=optuna_space.fixed(best.key, candidate, chosen),
         overrides={name: value for name, value in moved.items() if name not in searched},

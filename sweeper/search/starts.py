@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED, NO_FIRST_STAGE
 from sweeper.plans import Candidate, Plan
 from sweeper.search import optuna_space
-from sweeper.spec import Scalar
+from sweeper.spec import OwnTrial, Scalar
 from sweeper.trials import Origin
 
-_LEFT_OUT = (
-    (FIRST_STAGE, NO_FIRST_STAGE, "first stage"),
-    (AUGMENTED, NO_AUGMENTED, "augmented rows"),
-)
+_LEFT_OUT = ((FIRST_STAGE, NO_FIRST_STAGE), (AUGMENTED, NO_AUGMENTED))
 
 
 @dataclass(frozen=True)
@@ -22,13 +19,11 @@ class Start:
     """One trial to come.
 
     Args:
-        name: For people.
         origin: ``default`` or ``user``.
         fixed: Searched parameters by the study's names, as ``optuna_space.fixed`` makes them.
         overrides: The user's values of parameters that are not searched, by plain name.
     """
 
-    name: str
     origin: Origin
     fixed: Mapping[str, Scalar]
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
@@ -36,7 +31,7 @@ class Start:
 
 def default_start(key: str, candidate: Candidate) -> Start:
     """The rule book's default of a candidate."""
-    return Start(f"default {key}", "default", optuna_space.fixed(key, candidate, {}))
+    return Start("default", optuna_space.fixed(key, candidate, {}))
 
 
 def known_starts(plan: Plan, total: int) -> Iterator[Start]:
@@ -45,7 +40,7 @@ def known_starts(plan: Plan, total: int) -> Iterator[Start]:
     Defaults, in the plan's order, leave room for the user's own configurations.
     """
     keyed = optuna_space.candidates(plan)
-    own = [_own(plan, number) for number in range(len(plan.own_trials))]
+    own = [_own(plan, one) for one in plan.own_trials]
     without = list(_skipping(keyed)) if total > 1 else []
     first = list(keyed)[: max(1, total - len(own) - len(without))]
     # What has one trial only is cheap, and what the others are to be better than. Order is kept.
@@ -55,8 +50,7 @@ def known_starts(plan: Plan, total: int) -> Iterator[Start]:
     yield from own
 
 
-def _own(plan: Plan, number: int) -> Start:
-    own = plan.own_trials[number]
+def _own(plan: Plan, own: OwnTrial) -> Start:
     candidate = plan.candidate(own.strategy, own.model)
     key = optuna_space.candidate_key(plan, candidate)
     overrides = {
@@ -64,18 +58,16 @@ def _own(plan: Plan, number: int) -> Start:
         for name, value in own.parameters.items()
         if name in candidate.parameters and not candidate.parameters[name].searched
     }
-    fixed = optuna_space.fixed(key, candidate, own.parameters)
-    return Start(f"user {number}", "user", fixed, overrides)
+    return Start("user", optuna_space.fixed(key, candidate, own.parameters), overrides)
 
 
 def _skipping(keyed: Mapping[str, Candidate]) -> Iterator[Start]:
     """The first default without its first stage, and without augmented rows, to compare."""
-    for name, without, words in _LEFT_OUT:
+    for name, without in _LEFT_OUT:
         for key, candidate in keyed.items():
             found = candidate.parameters.get(name)
             if found is not None and found.searched and found.default != without:
-                fixed = optuna_space.fixed(key, candidate, {name: without})
-                yield Start(f"default {key} without {words}", "default", fixed)
+                yield Start("default", optuna_space.fixed(key, candidate, {name: without}))
                 break
 
 

@@ -80,8 +80,7 @@ class Model:
         """
         odd = [texts] if isinstance(texts, str) else [t for t in texts if not isinstance(t, str)]
         if odd:
-            fix = "Give a list of texts: predict([text])."
-            raise UsageError(f"predict takes a list of texts, got {odd[0]!r:.60}", fix=fix)
+            raise UsageError(f"predict takes a list of texts, got {odd[0]!r:.60}")
         if not texts:
             return []
         empty = [number for number, text in enumerate(texts, start=1) if not text.strip()]

@@ -133,6 +133,8 @@ def test_a_run_without_answers_or_page_is_told_so(make_run, tmp_path):
     with pytest.raises(UsageError, match="nothing to rate yet"):
         write_page(make_run(**TEXT | {"name": "early", "seal": False}))
     run = make_run(**TEXT | {"name": "silent"})
+    with pytest.raises(UsageError, match="no page for raters"):
+        keep_ratings(run, [tmp_path / "ann.json"])
     seal = json.loads(run.test_seal.read_text())
     for score in seal["scores"]:
         score["texts"] = {}
@@ -141,7 +143,7 @@ def test_a_run_without_answers_or_page_is_told_so(make_run, tmp_path):
     run.test_seal.write_text(json.dumps(seal))
     with pytest.raises(UsageError, match="kept no answers of two models"):
         write_page(run)
-    with pytest.raises(UsageError, match="no page for raters"):
+    with pytest.raises(UsageError, match="kept no answers of two models"):  # nor can there be one
         keep_ratings(run, [tmp_path / "ann.json"])
 
 

@@ -96,19 +96,14 @@ def _declared(parameter: Parameter) -> dict[str, Any]:
 def _print(parts: dict[str, Any], plan: Plan) -> None:
     from rich.markup import escape
 
-    from sweeper.hyperparameters import EPOCHS
     from sweeper.views.console import out
     from sweeper.views.plan_view import declared_lines, objective_line, threshold_line
 
     console = out()
     order = " > ".join(f"{c.strategy} {c.score:+.3g}" for c in plan.candidates)
     console.print(f"[bold]Decision[/bold] {escape(order)}")
-    lead, full = plan.candidates[0].parameters.get(EPOCHS), plan.budget.epochs
-    others = [f"{one:g}" for one in (lead.choices or () if lead else ()) if one != full]
-    console.print(
-        f"[bold]Epochs[/bold] {full:g} in a full trial of this plan, in place of the rules' "
-        f"defaults{'; some trials have ' if others else ''}{' or '.join(others)}"
-    )
+    text = f"{plan.budget.epochs:g} in a full trial of this plan, in place of the rules' defaults"
+    console.print(f"[bold]Epochs[/bold] {text}")
     if lines := declared_lines(plan):
         console.print("\n[bold]Declared[/bold] by you; the search stays within these")
     for line in lines:

@@ -74,9 +74,8 @@ def _status(findings: Findings) -> str:
         return told.status
     if not told.complete:
         return "failed"
-    lacks = [f"{told.failed} failed"] if told.failed else []
-    lacks += [] if findings.baselines else ["no baselines"]
-    return ", ".join([told.status, *lacks])
+    failed = f", {told.failed} failed" if told.failed else ""
+    return f"{told.status}{failed}{'' if findings.baselines else ', no baselines'}"
 
 
 def _score(findings: Findings) -> str:

@@ -136,8 +136,7 @@ def take_over(run: RunFolder, item: WorkItem) -> None:
     elif (folder / attempts.RESULT).exists() and attempts.read_end(folder) is None:
         attempts.note_end(folder, "damaged", f"{attempts.RESULT} is damaged")
         attempts.drop_leftovers(folder)
-    elif (end := attempts.read_end(folder)) is not None and end.kind == "refused":
-        # The user may have mended the code or the data since.
+    elif (end := attempts.read_end(folder)) is not None and end.kind == "refused":  # mended since?
         attempts.note_end(folder, "superseded", end.detail, worker=end.worker, instead=True)
     else:
         attempts.note_end(folder, "interrupted", "the run was stopped, or its command killed")

@@ -269,6 +269,9 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
         f"{words.on_validation(metric)} {words.score(best.value, metric)}{unit} "
         f"({run.plan.objective.direction})."
     )
+    chosen = contest.chosen.trial if contest.chosen and summary.status == "complete" else number
+    if chosen != number:
+        sentence += f" Validation chose trial {chosen}, the cheapest of those close to the best."
     return Verdict(
         kind="insufficient",
         sentence=sentence,

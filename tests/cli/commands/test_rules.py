@@ -58,7 +58,7 @@ def test_explain_names_what_would_change_the_decision(sweeper, here):
     assert ran.code == 0
     assert "Declared" in ran.out
     epochs = json.loads(plan.out)["budget"]["epochs"]
-    told = f"Epochs {epochs:g} in a full trial of this plan, in place of the rules' defaults; some"
+    told = f"Epochs {epochs:g} in a full trial of this plan, in place of the rules' defaults"
     assert told in " ".join(ran.out.split())
     changes, rules = ran.out.split("What would change it")[1].split("Rules that fired")
     fired, near = rules.split("Rules that nearly fired")

@@ -213,6 +213,17 @@ def test_too_little_to_recommend_says_what_is_lacking(make, shape, told):
     assert "Best so far: trial" in verdict.sentence
 
 
+def test_an_open_verdict_names_the_trial_that_validation_chose_beside_the_best(make):
+    run = make(trials=12, seeds=2)
+    best, *_, last = TestSeal.read(run.test_seal).order
+    reseal(run, recommended=last)
+    sentence = compute(run).verdict.sentence
+    assert f"Best so far: trial {best} " in sentence
+    assert sentence.endswith(
+        f"Validation chose trial {last}, the cheapest of those close to the best."
+    )
+
+
 @pytest.mark.parametrize(
     ("shape", "told"),
     [
