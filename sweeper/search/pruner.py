@@ -1,8 +1,7 @@
 """Decides which running trial stops early, with a reason as text.
 
 Multi-fidelity and asynchronous: a trial is judged when it reports, against whatever other trials
-of its start have shown at the same rung, of its strategy where enough have ended. Reads the study;
-knows no storage or files.
+of its strategy and start have shown at the same rung. Reads the study; knows no storage or files.
 """
 
 from __future__ import annotations
@@ -113,8 +112,9 @@ def _shown(cost: float, objective: Objective) -> str:
 class SweeperPruner(BasePruner):
     """Stops trials that are not expected to reach the best of their strategy.
 
-    Trials are extrapolated as others of their strategy and start went on from the same rung, or of
-    any strategy while fewer than three of theirs have ended.
+    Trials are extrapolated as others of their strategy and start went on from the same rung. The
+    first three of a strategy and start have too few to go by and are trained to their ends, unless
+    they diverge or hardly move.
 
     Args:
         plan: The frozen plan, or a space: rungs and the earliest one that may prune.
@@ -132,7 +132,6 @@ class SweeperPruner(BasePruner):
         }
         self._weight = _defaults(plan, CLASS_WEIGHT)
         self._start = _defaults(plan, START)
-        self._model = {key: one.model for key, one in candidates(plan).items()}
         # What starts from an untrained head, or from class names that the model never wrote, may
         # still fall far. Without a plan nobody knows.
         self._falls_far = not isinstance(plan, Plan) or plan.facts.classes_by == "generate"
@@ -157,11 +156,6 @@ class SweeperPruner(BasePruner):
         eighth = math.floor(8 * rung / own.rungs)
         return gains[eighth - 1] if eighth else 0.0
 
-    def _alike(self, one: Observation, own: Observation) -> bool:
-        """Whether another trial has the model, start and length of a trial."""
-        same = one.rungs == own.rungs and one.group[1] == own.group[1]
-        return same and one.number != own.number and self._model[one.key] == self._model[own.key]
-
     def judge(self, study: optuna.Study, trial: FrozenTrial) -> Judgement:
         """The decision at the trial's last report."""
         if not trial.intermediate_values:
@@ -180,16 +174,14 @@ class SweeperPruner(BasePruner):
             return diverging  # defaults and the user's own are what others are measured by
         others = self._history.of(study.get_trials(deepcopy=False))
         strategy = self._history.beside(own)
-        alike = [one for one in others if self._alike(one, own) and one.has(rung)]
-        peers = [one for one in alike if one.key == own.key]
-        if sum(one.complete for one in peers) < FEWEST_PEERS:
-            peers = alike
+        peers = _last(
+            strategy,
+            lambda one: one.rungs == own.rungs and one.group == own.group and one.has(rung),
+        )
         noise = jitter([*others, own])
         gain = self._remaining_gain(own, rung)
         objective = self._objective
-        return View(
-            own, rung, strategy, peers[-MOST_PEERS:], others, noise, gain, objective
-        ).judge()
+        return View(own, rung, strategy, peers, others, noise, gain, objective).judge()
 
 
 def _defaults(plan: Problem, name: str) -> dict[str, Scalar]:
@@ -264,8 +256,7 @@ class View:
     Args:
         rung: Where it stands.
         strategy: The other trials of its strategy.
-        peers: Trials of its model, length and start that have a loss at this rung: those of its
-            strategy, or of all strategies where too few of them have ended.
+        peers: Those among them of its length and start that have a loss at this rung.
         others: The other trials of all strategies.
         noise: Standard deviation of one rung's loss.
         gain: The least share of its loss so far at which a good trial may still end.
@@ -344,6 +335,5 @@ class View:
         return _shown(cost, self.objective)
 
     def _peers(self) -> str:
-        keys, start = {one.key for one in self.peers}, self.own.group[1]
-        trials = f"{self.own.key} trials" if keys == {self.own.key} else "trials of all strategies"
-        return trials if start is None else f"{trials} that start from {start}"
+        key, start = self.own.group
+        return f"{key} trials" if start is None else f"{key} trials that start from {start}"

@@ -205,15 +205,6 @@ def test_two_trials_that_ended_are_no_measure_of_how_another_goes_on() -> None:
     assert ask(complete(0.30, 0.31, 0.32), running(0.9, 3)).prune
 
 
-def test_where_few_of_a_strategy_ended_all_of_its_start_are_the_measure() -> None:
-    own, lora = complete(0.30), complete(0.30, 0.31, 0.32, strategy="lora")
-    judgement = ask([*own, *lora], running(0.9, 3))
-    assert judgement.prune
-    assert "trials of all strategies that start from random" in judgement.because
-    others = complete(0.30, 0.31, 0.32, strategy="lora", start="probe")
-    assert not ask([*own, *others], running(0.9, 3)).prune
-
-
 def test_where_early_rungs_foretell_nothing_they_prune_nothing() -> None:
     # Who leads at rung 2 ends anywhere: the line through the ends is flat.
     finals = [0.50, 0.30, 0.45, 0.32, 0.47, 0.31]
