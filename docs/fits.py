@@ -31,9 +31,9 @@ ask for one plan: `sweeper plan --task instruction --examples 10000 --model 7B -
 | micro-batch 8 x 2 | one GPU processes 8 examples at a time and accumulates gradients twice |
 | GPUs a trial, trials at once | a trial on several GPUs uses FSDP, which is not tested on GPUs |
 
-Each prediction has an interval. A strategy fits if the upper end of this interval fits for every
-configuration of its best-practice range. If a strategy does not fit, "up to" is the highest of
-these upper ends.
+Each prediction has an interval. A strategy fits if the device has room for the upper end of this
+interval, for every configuration of the strategy's best-practice range. If a strategy does not
+fit, "up to" is the highest of these upper ends.
 
 `--gpus 8` and `--nodes 2` give the number of GPUs and machines. `--budget` (`8gpuh`, `2h`, or
 `30usd` with `--price`) limits the cost: the plan then shows how many full trials of each strategy

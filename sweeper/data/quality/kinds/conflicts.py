@@ -51,8 +51,8 @@ class Conflicts(Kind):
         "written answers several may be right; then keep them."
     )
     remedy = (
-        "keeps the most common answer of each input, or none if there is a tie; where most inputs "
-        "have several answers, it leaves out those that are unlike the others of the same input"
+        "keeps the most common answer of each input, or none if there is a tie. Where most inputs "
+        "have several answers, it leaves out answers that are unlike the others to the same input"
     )
     compares = "inputs"
 
