@@ -57,7 +57,7 @@ def rules_page(book: RuleBook) -> str:
         "| *.num_train_epochs | this parameter of every strategy |",
         "| left out unless named | not in the plan unless `--strategies` names it |",
         "| caution on full | the plan shows a caution about that strategy |",
-        "| answers the question full-or-lora | adds a sentence to an answer of the plan |",
+        "| answers the question full-or-lora | adds a sentence to the plan's answer (`plan -v`) |",
         "| strategies is not known | no strategies were named (`--strategies`) |",
         "| lora at least 90% of full's quality | what LoRA is expected to reach; a run tests it |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
@@ -163,7 +163,7 @@ def _cells(one: dict[str, Any]) -> Iterator[str]:
         elif choices in one:
             yield ", ".join(str(value_text(value)) for value in one[choices])
         else:
-            yield as_shared or ("as searched" if bounds == "allowed" else "")
+            yield as_shared or ("same as range" if bounds == "allowed" else "")
     yield str(value_text(one["default"])) if "default" in one else as_shared
     yield str(one.get("unit", ""))
     if one.get("optional"):

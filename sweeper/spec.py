@@ -74,7 +74,7 @@ class SourceSpec(Record):
     )
     format: str = Field("auto", description="format of the rows; auto recognises it")
     columns: dict[str, str] = Field(
-        default_factory=dict, description="from a role of the format to the column that plays it"
+        default_factory=dict, description="the column for each role of the format"
     )
 
     @property
@@ -112,8 +112,8 @@ class DataSpec(Record):
     format: str = Field("auto", description="format of the rows; auto recognises it")
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="from a role of the format (text, label, prompt, ...) to the column that "
-        "plays it, or to a template such as '{code} {input}'",
+        description="the column for each role of the format (text, label, prompt, ...), or a "
+        "template of columns such as '{code} {input}'",
     )
     examples: PositiveInt | None = Field(
         None, description="how many examples, for a plan without data"
@@ -133,10 +133,10 @@ class DataSpec(Record):
     split_seed: int = Field(0, ge=0, description="another number gives another split")
     split_by: SplitBy = Field(
         "stratified",
-        description="what decides a row's split: stratified (the hash of its input, each class as "
-        "asked), hash (that of its group of near duplicates alone, so that added rows move no old "
-        "ones), group (that of its value in split_column), or time (in split_column, the last "
-        "rows for the test)",
+        description="what decides a row's split: stratified (the hash of its input, within its "
+        "class), hash (the hash of its group of near duplicates; added rows move no old ones), "
+        "group (the hash of its value in split_column) or time (split_column; the last rows are "
+        "the test)",
     )
     split_column: str | None = Field(None, description="column for split_by: group or time")
 
@@ -240,11 +240,12 @@ class ObjectiveSpec(Record):
     name: str = Field(
         "validation_loss",
         min_length=1,
-        description="validation_loss, a metric of the task such as accuracy, macro_f1, rouge_l, "
-        "exact_match or pass_at_1, or a function of yours as package.module:function",
+        description="what trials are compared by: validation_loss, a metric of the task such as "
+        "accuracy, macro_f1, rouge_l, exact_match or pass_at_1, or a function of yours as "
+        "package.module:function",
     )
     direction: Literal["minimize", "maximize"] | None = Field(
-        None, description="of a function of yours; a metric has its own"
+        None, description="direction of a function of yours: minimize or maximize"
     )
     folder: str = Field(
         "", description="where the function's module is looked for, besides the working directory"
@@ -352,7 +353,7 @@ class SearchSpec(Record):
         "SWEEPER_HOME)",
     )
     test_rules: int = Field(
-        0, ge=0, description="number of trials, the last ones, that test the rules that matter most"
+        0, ge=0, description="number of trials at the end of the search that test rules"
     )
     stop_when_settled: bool = Field(
         False,

@@ -75,6 +75,6 @@ def settled(losses: Sequence[float | None]) -> str:
 def _gain(coming: Outlook) -> str:
     share = coming.gain / coming.noise if coming.noise > 0 else 0.0
     return (
-        f"expected to lower the best loss by {units.number(coming.gain, 2)}, {share:.1g} of the "
-        "difference between two seeds"
+        f"expected to lower the best loss by {units.number(coming.gain, 2)} ({share:.1g} times the "
+        "typical difference between two seeds)"
     )

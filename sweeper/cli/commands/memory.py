@@ -34,7 +34,13 @@ def memory(
         str | None, typer.Option(help="nf4, nf4-dq, int8, gptq or awq; qlora means nf4-dq.")
     ] = None,
     attention: Annotated[str, typer.Option(help="eager, sdpa or flash.")] = "sdpa",
-    loss: Annotated[str, typer.Option(help="full, kernel, chunked, fused or by-rows.")] = "full",
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="How the loss is computed: full (as transformers does), kernel (gradients in "
+            "place), chunked, fused (as Liger does) or by-rows (as sweeper's trials do)."
+        ),
+    ] = "full",
     classes: Annotated[int, typer.Option(help="Classes of a head; 0 for a model that writes.")] = 0,
     gpus: Annotated[int, typer.Option(help="Devices that train one model together.")] = 1,
     sharding: Annotated[str | None, typer.Option(help="ddp or fsdp; fsdp on several GPUs.")] = None,

@@ -269,7 +269,8 @@ def _of_preference(run: RunFiles, reason: Reason, strategy: str, judged: Judged)
         reason,
         strategy=strategy,
         verdict=verdict,
-        evidence=f"Best on either side: {words.minus_of(first, second, metric)} = {gap}: {told}.",
+        evidence="The best trial of the strategy and the best of the others: "
+        f"{words.minus_of(first, second, metric)} = {gap}: {told}.",
         would_test="" if verdict != "untested" else _MORE_SEEDS,
     )
 

@@ -156,7 +156,8 @@ def _pruning(report: Report) -> tuple[str, ...]:
     title = words.on_validation(metric) if by_it else "validation loss"
     told = [f"{words.plural(run.pruned, 'trial')} pruned on {title}"]
     if run.median_prune_step is not None:
-        told.append(f"half of them by optimizer step {run.median_prune_step:,}")
+        which = "at" if run.pruned == 1 else "half of them by"
+        told.append(f"{which} optimizer step {run.median_prune_step:,}")
     if run.saved_seconds is not None:
         told.append(f"which saved {units.duration(run.saved_seconds)} of training")
     return (", ".join(told) + ".", "Pruned trials have no final score.")

@@ -72,7 +72,8 @@ def search_sentence(report: Report) -> str:
     name = words.sentence(words.strategy(best.strategy))
     if best.gain is None or best.outcome is None:
         if best.best_trial == best.default_trial:
-            return f"{name}: no trial beat the default. The default would have been enough."
+            score = words.on_validation(findings.objective)
+            return f"{name} has the best {score}, and none of its trials beat its default."
         return f"{name}: there is no completed default to compare the best trial with."
     metric = findings.objective
     gap = words.difference(best.gain, metric)
@@ -135,8 +136,8 @@ def _gains(report: Report) -> Table:
         Number("95% CI", lambda g: interval_text(g.gain, metric), "", metric.unit),
         Column("best against default", lambda g: _outcome(g, findings.margin_points), "/outcome"),
     ]
-    note = "Default and best found are of the one training that the search saw. The difference is "
-    note += "that of the means over all seeds of both, where they were trained again."
+    note = "The columns default and best found show one training each, that of the search. If "
+    note += "either was trained again, the difference is that of the means over all seeds of both."
     return Table.of(
         "gains",
         f"Default against best found, {words.on_validation(metric)} ({metric.direction})",

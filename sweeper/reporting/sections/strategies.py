@@ -66,8 +66,9 @@ def _figure(report: Report) -> Figure:
     )
     lost = forgetting_cost(findings)
     names = [s.strategy for s in findings.strategies if s.best_trial is not None]
-    note = "Large: the best of each strategy with its 95% interval over items. Filled, with the "
-    note += "stepped line: no other trial is both cheaper to train and better. Hollow: one is."
+    note = "Large: the best of each strategy with its 95% interval over items. Filled, on the "
+    note += "stepped line: no other trial is both cheaper to train and better. Hollow: some other "
+    note += "trial is."
     unequal = _unequal(report)
     return Figure(
         id="strategy-cost",
