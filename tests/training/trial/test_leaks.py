@@ -34,19 +34,19 @@ def test_the_optimizer_of_a_trial_is_gone_before_the_next_one_takes_its_base(
     shared = make_shared()
     seen: list[weakref.ref[Any]] = []
     left: list[int] = []
-    make, prepare = run._trainer, run.prepared
+    make, assemble = run._trainer, run.assembled
 
     def making(*given: Any) -> Any:
         watch, trainer = make(*given)
         seen.append(weakref.ref(trainer))
         return watch, trainer
 
-    def preparing(*given: Any) -> Any:
+    def assembling(*given: Any) -> Any:
         left.append(sum(1 for one in seen if one() is not None))
-        return prepare(*given)
+        return assemble(*given)
 
     monkeypatch.setattr(run, "_trainer", making)
-    monkeypatch.setattr(run, "prepared", preparing)
+    monkeypatch.setattr(run, "assembled", assembling)
     for _ in range(2):
         assert train_trial(make_job(shared), MemoryGuard()).state == "COMPLETE"
     assert left == [0, 0]
