@@ -148,7 +148,7 @@ def _bounds(parameter: Parameter) -> tuple[float | None, float | None]:
 
 
 def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
-    """Which bound of the range that was searched the best value lies within 10% of."""
+    """Which bound of the allowed range the best value lies within 10% of."""
     low, high = _bounds(parameter)
     if low is None or high is None or not is_number(best) or high <= low:
         return None

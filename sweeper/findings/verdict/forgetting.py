@@ -345,10 +345,16 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
     if not found:
         return f"What trial {trial} lost was not measured, so the limit was not checked."
     over = [name for name, one, _ in found if not within_limit(one.low, limit)]
-    within = [name for name, one, _ in found if one.high is not None and one.high <= limit]
+    within = [
+        name for name, one, _ in found if one.high is not None and within_limit(one.high, limit)
+    ]
     unsettled = [one for one in found if one[0] not in (*over, *within)]
-    above = [f"{name}, {lost(one, unit)}" for name, one, unit in unsettled if one.value > limit]
-    open_ = [name for name, one, _ in unsettled if one.value <= limit]
+    above = [
+        f"{name}, {lost(one, unit)}"
+        for name, one, unit in unsettled
+        if not within_limit(one.value, limit)
+    ]
+    open_ = [name for name, one, _ in unsettled if within_limit(one.value, limit)]
     parts = []
     if over:
         parts.append(f"above it beyond noise on {words.joined(over)}")

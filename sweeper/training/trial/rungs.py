@@ -43,13 +43,17 @@ class RungWeights:
     weights: dict[str, Tensor]
     forgets: bool = False
 
-    def worse_than(self, forgets: bool, loss: float) -> bool:
-        """Whether another rung is better: one within the limit beats one beyond it."""
+    def replaced_by(self, forgets: bool, loss: float) -> bool:
+        """Whether a later rung is at least as good. One within the limit beats one beyond it."""
         return (forgets, loss) <= (self.forgets, self.subset_loss)
 
 
 class RungWatch(TrainerCallback):
     """Evaluates at each rung and asks whether to go on.
+
+    A trial ends early in two ways. It is pruned if the search says so when a rung is reported
+    (``PRUNED``). It is stopped if its own training says so, for overfitting or forgetting
+    (``COMPLETE``, with the weights of its best rung).
 
     Args:
         job: The trial; its progress is counted on.
@@ -167,7 +171,7 @@ class RungWatch(TrainerCallback):
         """Score the model, as ``finish`` left it, on all held-out general text.
 
         Raises:
-            Diverged: The loss is not finite.
+            TrainingDiverged: The loss is not finite.
         """
         self._job.general = self._timed(lambda: self._job.on_general(self._model))
         finite(self._job.general.loss, "loss on general text")
@@ -176,7 +180,7 @@ class RungWatch(TrainerCallback):
         """Score the model; time it apart from training.
 
         Raises:
-            Diverged: The validation loss is not finite.
+            TrainingDiverged: The validation loss is not finite.
         """
         count = None if whole else self._budget.rung_items
         evaluation = self._timed(lambda: self._judge.evaluate(self._model, count))
@@ -198,7 +202,7 @@ class RungWatch(TrainerCallback):
         loss = items.mean
         if last:
             self._last = evaluation
-        if self._best is None or self._best.worse_than(forgets, loss):
+        if self._best is None or self._best.replaced_by(forgets, loss):
             weights = {} if last else trained_weights(self._model)
             self._best = RungWeights(rung, loss, weights, forgets)
         self._last_forgets = forgets
