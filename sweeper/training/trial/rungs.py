@@ -51,9 +51,8 @@ class RungWeights:
 class RungWatch(TrainerCallback):
     """Evaluates at each rung and asks whether to go on.
 
-    A trial ends early in two ways. It is pruned if the search says so when a rung is reported
-    (``PRUNED``). It is stopped if its own training says so, for overfitting or forgetting
-    (``COMPLETE``, with the weights of its best rung).
+    The search may prune a trial (state ``PRUNED``). Its own training may stop it, because it
+    overfits or forgets (state ``COMPLETE``, with the weights of its best rung).
 
     Args:
         job: The trial; its progress is counted on.
@@ -228,7 +227,10 @@ class RungWatch(TrainerCallback):
             RuntimeError: The last rung was never evaluated: a trial without validation loss.
         """
         if self._stopped is not None and self._best is not None:
-            return self._stopped_early(self._best, *self._stopped)
+            rung, why = self._stopped
+            set_weights(self._model, self._best.weights)
+            scored = self._evaluate(whole=True)
+            return Final(self._best.rung, scored, stopped_because=why, stopped_at=rung)
         if self._last is None or self._best is None:
             raise RuntimeError("the trial ended without a validation loss at its last rung")
         last = Final(self._budget.rungs, self._last)
@@ -243,10 +245,6 @@ class RungWatch(TrainerCallback):
             return earlier
         set_weights(self._model, kept)
         return last
-
-    def _stopped_early(self, best: RungWeights, rung: int, why: str) -> Final:
-        set_weights(self._model, best.weights)
-        return Final(best.rung, self._evaluate(whole=True), stopped_because=why, stopped_at=rung)
 
 
 def _items(evaluation: Evaluation) -> ItemLosses:
