@@ -1,6 +1,7 @@
 """The types of a trial: configuration, rungs and result.
 
-Only types. Each of these is a file in ``runs/<name>/trials/<number>/``.
+Each of these is a file in ``runs/<name>/trials/<number>/``. ``within_limit`` is here since search,
+training and findings all compare results with the user's limit.
 """
 
 from __future__ import annotations

@@ -319,8 +319,10 @@ class ParameterFinding(Record):
     unit: str = ""
     trials: int = Field(0, description="number of completed trials used for this")
     default: Scalar | None = None
-    low: float | None = Field(None, description="of the range that the search may use")
-    high: float | None = None
+    low: float | None = Field(
+        None, description="of the allowed range; in a plan, `low` is of best practice"
+    )
+    high: float | None = Field(None, description="of the allowed range")
     best: Scalar
     best_trial: int | None = None
     within_noise: tuple[Scalar, ...] = Field(

@@ -87,7 +87,8 @@ def with_declared(
         shipped = rated.parameters.get(name, declared.parameter)
         # A study's full budget narrows epochs to choices; what is declared replaces those.
         old = declared.parameter if name == EPOCHS else found.get(name, declared.parameter)
-        told = _told(shipped, used=name in rated.parameters)
+        told = describe(shipped) if name in rated.parameters else "not used"
+        told += _allowed(shipped)
         found[name] = _laid_over(old, shipped, one, spec.places.where(path), told)
         found.pop(_INSTEAD_OF.get(name, ""), None)
     return found
@@ -116,11 +117,6 @@ def _laid_over(
     update |= {"source": where, "shipped": told, "why": why}
     new = old.model_copy(update=update)
     return new.model_copy(update={"prior": prior_of(new)})
-
-
-def _told(shipped: Parameter, *, used: bool) -> str:
-    """The rule book's range and default, as text."""
-    return f"{describe(shipped) if used else 'not used'}{_allowed(shipped)}"
 
 
 def _allowed(parameter: Parameter) -> str:

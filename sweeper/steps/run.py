@@ -390,13 +390,13 @@ def check_results(ended: Ended, fail_under: float | None) -> None:
             why=ended.outcome.status.message,
             fix=f"The reasons are in {ended.folder.report_html} and in each trial's trainer.log.",
         )
-    _gate(findings, fail_under)
+    _check_test_score(findings, fail_under)
     limit = ended.spec.aim.max_forgetting_points
     if limit is not None:
         gate(findings, [recommended(findings)], limit)
 
 
-def _gate(findings: Findings, fail_under: float | None) -> None:
+def _check_test_score(findings: Findings, fail_under: float | None) -> None:
     if fail_under is None:
         return
     trial = findings.verdict.recommended_trial

@@ -53,7 +53,7 @@ def python(environment: dict[str, str], *words: str, cwd: Path = ROOT, code: int
     return done.stdout + done.stderr
 
 
-SWEEPER = ("-m", "sweeper.cli.main")
+SWEEPER = ("-m", "sweeper")
 
 
 def test_a_plan_knows_what_they_train_and_need(

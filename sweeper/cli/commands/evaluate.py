@@ -163,6 +163,7 @@ _RATE = (
 
 def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json: bool) -> None:
     import json
+    from statistics import fmean
 
     from sweeper.findings.record import Forgetting
     from sweeper.suite.scores import ModelScores, evaluations
@@ -186,17 +187,12 @@ def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json:
         for scores in bases:
             out().print(f"base {scores.model} ({scores.dtype})", markup=False)
             for task in scores.tasks:
-                mean = _mean(task.scores, task.weights)
+                mean = fmean(task.scores, task.weights or None)
                 text = f"{100 * mean:.1f}%" if task.unit == "points" else f"{mean:.3f} {task.unit}"
                 out().print(
                     f"  {task.task}: {text} ({task.metric}, {len(task.scores)} items)", markup=False
                 )
     out().print(f"report: {folder.report_html}", markup=False, soft_wrap=True)
-
-
-def _mean(scores: tuple[float, ...], weights: tuple[float, ...]) -> float:
-    weights = weights or (1.0,) * len(scores)
-    return sum(s * w for s, w in zip(scores, weights, strict=True)) / sum(weights)
 
 
 def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:

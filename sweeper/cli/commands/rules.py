@@ -28,10 +28,13 @@ def rules(
     """
     import json
 
+    from sweeper.declared.traits import mark_clashes
     from sweeper.errors import UsageError, near_match
     from sweeper.planning.rulebook.rules import rule_book
 
     book = rule_book(tuple(folders or ()))
+    for clash in mark_clashes():
+        typer.echo(visible(f"warning: {clash}"), err=True)
     by_id = {known.id: known for known in book.rules}
     if facts:
         _facts(as_json)
@@ -43,7 +46,9 @@ def rules(
         rows = [_row(item) for item in chosen]
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif rule is not None:
-        _whole(by_id[rule])
+        for key, value in _row(by_id[rule]).items():
+            lines = value if isinstance(value, list) else [value]
+            typer.echo(visible(f"{key:<8}" + "\n        ".join(str(line) for line in lines)))
     else:
         for item in chosen:
             typer.echo(visible(f"{item.id:<34} {item.title}"))
@@ -68,12 +73,6 @@ def _row(rule: Rule) -> dict[str, object]:
         "where": rule.where,
         "facts": [f"{name}: {FACTS[name].description}" for name in FACTS if name in named],
     }
-
-
-def _whole(rule: Rule) -> None:
-    for key, value in _row(rule).items():
-        lines = value if isinstance(value, list) else [value]
-        typer.echo(visible(f"{key:<8}" + "\n        ".join(str(line) for line in lines)))
 
 
 def _facts(as_json: bool) -> None:

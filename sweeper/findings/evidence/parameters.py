@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
 import numpy as np
@@ -83,9 +82,9 @@ def _finding(
     values = [t.config.parameters[name] for t in trials if name in t.config.parameters]
     near = [t.config.parameters[name] for t in tied if name in t.config.parameters]
     varied = len(set(values)) > 1
-    known = varied and len(near) > 1
-    span = _span(near) if known and parameter.kind != "categorical" else None
-    choices = sorted(set(near), key=str) if known and parameter.kind == "categorical" else []
+    known, numeric = varied and len(near) > 1, parameter.kind != "categorical"
+    numbers = [float(one) for one in near if known and is_number(one)] if numeric else []
+    choices = sorted(set(near), key=str) if known and not numeric else []
     low, high = _bounds(parameter)
     return ParameterFinding(
         strategy=strategy,
@@ -100,8 +99,8 @@ def _finding(
         best_trial=trials[0].config.number,
         within_noise=tuple(choices),
         within_noise_trials=len(near),
-        within_noise_low=span.low if span else None,
-        within_noise_high=span.high if span else None,
+        within_noise_low=min(numbers, default=None),
+        within_noise_high=max(numbers, default=None),
         at_edge=_edge(best, parameter) if varied else None,
         importance=importance if varied else None,
         varied=varied,
@@ -130,17 +129,6 @@ def _tied(trial: TrialFiles, best: TrialFiles, judged: Judged) -> bool:
     return gap <= t_quantile(trial.items.losses.size - 1) * error
 
 
-@dataclass(frozen=True)
-class _Span:
-    low: float
-    high: float
-
-
-def _span(values: list[Scalar]) -> _Span | None:
-    numbers = [float(value) for value in values if is_number(value)]
-    return _Span(min(numbers), max(numbers)) if numbers else None
-
-
 def _bounds(parameter: Parameter) -> tuple[float | None, float | None]:
     low = parameter.allowed_low if parameter.allowed_low is not None else parameter.low
     high = parameter.allowed_high if parameter.allowed_high is not None else parameter.high
@@ -148,7 +136,7 @@ def _bounds(parameter: Parameter) -> tuple[float | None, float | None]:
 
 
 def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
-    """Which bound of the range that was searched the best value lies within 10% of."""
+    """Which bound of the allowed range the best value lies within 10% of."""
     low, high = _bounds(parameter)
     if low is None or high is None or not is_number(best) or high <= low:
         return None
@@ -185,7 +173,10 @@ def importances(
         return {}
     known = {name: _distribution(rows, name, log=parameters[name]) for name in names}
     whole = _shares(rows, losses, known)
-    parts = [_shares(*_without(rows, losses, fold), known) for fold in range(min(FOLDS, len(rows)))]
+    parts = []
+    for fold in range(min(FOLDS, len(rows))):
+        kept = [i for i in range(len(rows)) if i % FOLDS != fold]
+        parts.append(_shares([rows[i] for i in kept], [losses[i] for i in kept], known))
     return {
         name: Interval(
             value=whole.get(name, 0.0),
@@ -195,13 +186,6 @@ def importances(
         )
         for name in names
     }
-
-
-def _without(
-    rows: Sequence[Mapping[str, Scalar]], losses: Sequence[float], fold: int
-) -> tuple[list[Mapping[str, Scalar]], list[float]]:
-    kept = [i for i in range(len(rows)) if i % FOLDS != fold]
-    return [rows[i] for i in kept], [losses[i] for i in kept]
 
 
 def _distribution(rows: Sequence[Mapping[str, Scalar]], name: str, *, log: bool) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -57,7 +58,8 @@ def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasur
     Args:
         recommended: The trial that the verdict names, if it names one.
     """
-    trials = _general_losses(run)
+    found = [_trial(run, trial) for trial in run.trials if trial.completed]
+    trials = tuple(trial for trial in found if trial is not None)
     tasks = _tasks(run)
     if not tasks and not trials:
         return _not_measured(run)
@@ -104,12 +106,6 @@ def with_forgetting(
         else summary
         for summary in summaries
     )
-
-
-def _general_losses(run: RunFiles) -> tuple[TrialForgetting, ...]:
-    """Completed trials whose loss on general text was measured, in order of their numbers."""
-    found = [_trial(run, trial) for trial in run.trials if trial.completed]
-    return tuple(trial for trial in found if trial is not None)
 
 
 def _trial(run: RunFiles, trial: TrialFiles) -> TrialForgetting | None:
@@ -344,11 +340,12 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
     found = figures(measured, trial)
     if not found:
         return f"What trial {trial} lost was not measured, so the limit was not checked."
-    over = [name for name, one, _ in found if not within_limit(one.low, limit)]
-    within = [name for name, one, _ in found if one.high is not None and one.high <= limit]
+    keeps = partial(within_limit, limit=limit)
+    over = [name for name, one, _ in found if not keeps(one.low)]
+    within = [name for name, one, _ in found if one.high is not None and keeps(one.high)]
     unsettled = [one for one in found if one[0] not in (*over, *within)]
-    above = [f"{name}, {lost(one, unit)}" for name, one, unit in unsettled if one.value > limit]
-    open_ = [name for name, one, _ in unsettled if one.value <= limit]
+    above = [f"{name}, {lost(one, unit)}" for name, one, unit in unsettled if not keeps(one.value)]
+    open_ = [name for name, one, _ in unsettled if keeps(one.value)]
     parts = []
     if over:
         parts.append(f"above it beyond noise on {words.joined(over)}")

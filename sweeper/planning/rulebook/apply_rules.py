@@ -16,7 +16,7 @@ from sweeper.plans import Parameter, Prior, Reason, expected_share
 from sweeper.spec import Scalar
 
 # Where no density is published, the default holds this much of the choices' weight, and numbers
-# get a normal density around it whose two standard deviations are half of the range.
+# get a normal density around it: the range is four of its standard deviations, two on each side.
 DEFAULT_SHARE = 0.5
 SPREADS_IN_RANGE = 4.0
 

@@ -470,7 +470,7 @@ def load_strategies(
         _include(file, files, shared, problems)
         strategy = checked(STRATEGY, file.document, (), problems, file)
         found[file.document.stem] = strategy if file.traits is not None else None
-    return dict(sorted(found.items(), key=_place))
+    return dict(sorted(found.items(), key=lambda one: (one[1].order if one[1] else 0, one[0])))
 
 
 def _traits(file: StrategyFile, problems: list[Problem]) -> Traits | None:
@@ -489,10 +489,6 @@ def _traits(file: StrategyFile, problems: list[Problem]) -> Traits | None:
     why = f"A file of another folder may change its parameters, not {', '.join(TRAIT_KEYS)}."
     problems.append(Problem(what, why, "Leave them out.", document.where(("strategy",))))
     return None
-
-
-def _place(item: tuple[str, DeclaredStrategy | None]) -> tuple[int, str]:
-    return (item[1].order if item[1] else 0), item[0]
 
 
 def _include(

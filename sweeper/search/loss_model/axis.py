@@ -19,8 +19,8 @@ from sweeper.spec import Scalar
 Range = tuple[float, float]
 Vector = NDArray[np.float64]
 
-# Without a prior of its own a parameter's best-practice range is taken as two standard
-# deviations of one.
+# Without a prior, the best-practice range is two standard deviations of one. The planner gives
+# every number a prior of half that spread (``SPREADS_IN_RANGE``); this is for other search spaces.
 SPREADS_IN_PRACTICE = 2.0
 # Rates decide most: with the learning rate tuned, variants of LoRA end within 1-2% of each other
 # (arXiv:2602.04998), and the rank hardly moves the best rate (Schulman et al. 2025). Losses stay

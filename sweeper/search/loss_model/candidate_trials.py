@@ -25,7 +25,8 @@ INCUMBENTS = 3
 # square and more.
 MOST_TOLD = 128
 
-# "Within 10% of a bound" is what the report calls an optimum that may lie outside.
+# The best trial is at an edge if it is within this share of the best-practice range's width. The
+# report's share (10%, ``findings/evidence/parameters.py``) is one of the whole allowed range.
 EDGE_SHARE = 0.25
 # Fewer trials cannot show that the best one lies at the edge by more than chance.
 FEWEST_TRIALS = 3

@@ -156,8 +156,7 @@ class LossModel:
         return gains
 
     def _log_chances(self, measured: Sequence[Observation], rows: Matrix) -> Vector:
-        excess = np.asarray([one.excess or 0.0 for one in measured])
-        if not (excess > 0).any():
+        if all(one.keeps for one in measured):
             return np.zeros(len(rows))
         told = thinned(measured, self._most)
         points = self._rows.matrix([one.parameters for one in told])

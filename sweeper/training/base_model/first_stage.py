@@ -159,7 +159,7 @@ class FirstStages:
         Raises:
             UsageError: The sweep has no corpus.
             Interrupted: ``should_stop`` said True.
-            Diverged: The loss is not finite.
+            TrainingDiverged: The loss is not finite.
         """
         place = home() / FOLDER / self._digest(stage)
         present = _record_of(place) is not None
@@ -181,7 +181,7 @@ class FirstStages:
         Raises:
             UsageError: The sweep has no corpus.
             Interrupted: ``should_stop`` said True.
-            Diverged: The loss is not finite.
+            TrainingDiverged: The loss is not finite.
         """
 
         def waiting() -> None:

@@ -76,7 +76,7 @@ class TrainingProgress:
         """One optimizer step is done.
 
         Raises:
-            Diverged: The training loss or the gradient is not finite.
+            TrainingDiverged: The training loss or the gradient is not finite.
         """
         self.steps += 1
         if self.steps % self.check_every == 0:
@@ -86,8 +86,8 @@ class TrainingProgress:
         """Look at the training loss since the last rung, and at the last gradient.
 
         Raises:
-            Diverged: One of them is not finite. An exploded gradient comes first: it makes the
-                weights, and with the next batch the loss, not numbers either.
+            TrainingDiverged: One of them is not finite. An exploded gradient comes first: it makes
+                the weights, and with the next batch the loss, not numbers either.
         """
         if self._loss is not None and not bool(torch.isfinite(self._loss)):
             raise TrainingDiverged(f"training loss is not finite at step {self.steps}")
@@ -114,7 +114,7 @@ def finite(loss: float, what: str) -> float:
     """The loss itself.
 
     Raises:
-        Diverged: It is not a finite number.
+        TrainingDiverged: It is not a finite number.
     """
     if not math.isfinite(loss):
         raise TrainingDiverged(f"{what} is {loss}")

@@ -143,7 +143,7 @@ def train_once(
     """Train with this batching, at the first try from the job's checkpoint if it has one.
 
     Raises:
-        Diverged: A loss is not finite.
+        TrainingDiverged: A loss is not finite.
         Interrupted: The trial was told to stop.
         RuntimeError: Out of memory, among others; nothing of the trial is left in memory.
     """

@@ -43,13 +43,16 @@ class RungWeights:
     weights: dict[str, Tensor]
     forgets: bool = False
 
-    def worse_than(self, forgets: bool, loss: float) -> bool:
-        """Whether another rung is better: one within the limit beats one beyond it."""
+    def replaced_by(self, forgets: bool, loss: float) -> bool:
+        """Whether a later rung is at least as good. One within the limit beats one beyond it."""
         return (forgets, loss) <= (self.forgets, self.subset_loss)
 
 
 class RungWatch(TrainerCallback):
     """Evaluates at each rung and asks whether to go on.
+
+    The search may prune a trial (state ``PRUNED``). Its own training may stop it, because it
+    overfits or forgets (state ``COMPLETE``, with the weights of its best rung).
 
     Args:
         job: The trial; its progress is counted on.
@@ -167,7 +170,7 @@ class RungWatch(TrainerCallback):
         """Score the model, as ``finish`` left it, on all held-out general text.
 
         Raises:
-            Diverged: The loss is not finite.
+            TrainingDiverged: The loss is not finite.
         """
         self._job.general = self._timed(lambda: self._job.on_general(self._model))
         finite(self._job.general.loss, "loss on general text")
@@ -176,7 +179,7 @@ class RungWatch(TrainerCallback):
         """Score the model; time it apart from training.
 
         Raises:
-            Diverged: The validation loss is not finite.
+            TrainingDiverged: The validation loss is not finite.
         """
         count = None if whole else self._budget.rung_items
         evaluation = self._timed(lambda: self._judge.evaluate(self._model, count))
@@ -198,7 +201,7 @@ class RungWatch(TrainerCallback):
         loss = items.mean
         if last:
             self._last = evaluation
-        if self._best is None or self._best.worse_than(forgets, loss):
+        if self._best is None or self._best.replaced_by(forgets, loss):
             weights = {} if last else trained_weights(self._model)
             self._best = RungWeights(rung, loss, weights, forgets)
         self._last_forgets = forgets
@@ -224,7 +227,10 @@ class RungWatch(TrainerCallback):
             RuntimeError: The last rung was never evaluated: a trial without validation loss.
         """
         if self._stopped is not None and self._best is not None:
-            return self._stopped_early(self._best, *self._stopped)
+            rung, why = self._stopped
+            set_weights(self._model, self._best.weights)
+            scored = self._evaluate(whole=True)
+            return Final(self._best.rung, scored, stopped_because=why, stopped_at=rung)
         if self._last is None or self._best is None:
             raise RuntimeError("the trial ended without a validation loss at its last rung")
         last = Final(self._budget.rungs, self._last)
@@ -239,10 +245,6 @@ class RungWatch(TrainerCallback):
             return earlier
         set_weights(self._model, kept)
         return last
-
-    def _stopped_early(self, best: RungWeights, rung: int, why: str) -> Final:
-        set_weights(self._model, best.weights)
-        return Final(best.rung, self._evaluate(whole=True), stopped_because=why, stopped_at=rung)
 
 
 def _items(evaluation: Evaluation) -> ItemLosses:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -181,6 +182,14 @@ def test_what_trains_by_gradient_can_be_held_back_from_forgetting() -> None:
     for name, strategy in rule_book().strategies.items():
         if "num_train_epochs" in strategy.parameters:
             assert {*guards, "first_stage", "class_weight"} <= set(strategy.parameters), name
+
+
+def test_contributing_lists_every_group_of_shared_parameters() -> None:
+    page = (Path(__file__).parents[3] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^     \| (`.*`) \|", page, re.M))))
+    for path in resources.search_spaces().glob("parameters/*.yaml"):
+        names = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert path.stem in listed or names.keys() <= listed, path.stem
 
 
 SHARED = """\
