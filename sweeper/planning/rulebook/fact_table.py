@@ -98,8 +98,8 @@ DATA_FACTS: tuple[Fact, ...] = (
     number(
         "detectable_points",
         "points",
-        "smallest difference of accuracy that the test split can tell from noise: 1.96 standard "
-        "errors of a paired difference with correlation one half",
+        "smallest difference in the share of right answers that the test split can tell from "
+        "noise: 1.96 standard errors of a paired difference with correlation one half",
         _detectable,
     ),
     flag(
