@@ -106,7 +106,8 @@ def announce(
     kept = f" ({known:,} replies are there)" if known else ""
     err().print(
         f"{units.plural(len(jobs), 'row')} by {method.name}: {times * len(missing):,} "
-        f"requests{kept}, about {tokens[0]:,} tokens to read and {tokens[1]:,} to write{_cost(money, *tokens)}",
+        f"requests{kept}, about {tokens[0]:,} tokens to read and {tokens[1]:,} to write"
+        f"{_cost(money, *tokens)}",
         markup=False,
         highlight=False,
     )
@@ -142,8 +143,8 @@ def show(found: Augmented, output: Path, money: Prices) -> None:
     ended = Counter(change.action for change in found.changes)
     typer.echo(
         f"{units.plural(ended['added'], 'row')} added, {ended['rejected']:,} rejected, "
-        f"{ended['failed']:,} without a usable reply; {found.tokens_in:,} tokens read and {found.tokens_out:,} "
-        f"written{_cost(money, found.tokens_in, found.tokens_out)}"
+        f"{ended['failed']:,} without a usable reply; {found.tokens_in:,} tokens read and "
+        f"{found.tokens_out:,} written{_cost(money, found.tokens_in, found.tokens_out)}"
     )
     reasons = Counter((c.action, c.why) for c in found.changes if c.why)
     for (action, why), count in reasons.most_common():
