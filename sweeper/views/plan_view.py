@@ -531,6 +531,8 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         ends = units.span(budget.sweep.low, budget.sweep.high)
         whole = f" Together about {units.duration(budget.sweep.seconds)} ({ends}){hours}."
     texts.append(f"{words.sentence(others)}.{whole}")
+    stage = [n for n in plan.candidates[0].setup_notes if n.startswith("first stage")]
+    texts += [f"{words.sentence(note)}." for note in stage]
     if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
         texts.append(f"Money: {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD.")
     bought = [
