@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -123,29 +124,13 @@ def answered(
         return score
     start = time.perf_counter()
     run_code, told = wanted.run_generated_code, shared.context.underway
+    ask = partial(answer, task, model, items, prompt=prompt, batch_size=_BATCH, underway=told)
     with torch.no_grad(), autocast(device, mixed):
-        said = answer(
-            task,
-            model,
-            items,
-            prompt=prompt,
-            batch_size=_BATCH,
-            run_code=run_code,
-            underway=told,
-        )
+        said = ask(run_code=run_code)
         metrics, greedy = said.metrics, time.perf_counter() - start
         if run_code and wanted.code_samples > 1:
             sampling = Sampling(_TEMPERATURE, _TOP_P, wanted.code_samples)
-            tried = answer(
-                task,
-                model,
-                items,
-                prompt=prompt,
-                batch_size=_BATCH,
-                sampling=sampling,
-                run_code=True,
-                underway=told,
-            )
+            tried = ask(sampling=sampling, run_code=True)
             metrics |= {k: v for k, v in tried.metrics.items() if k.startswith("pass@")}
     known = from_answers(objective, said, items, told) if compares else None
     generated = GeneratedAnswers(
