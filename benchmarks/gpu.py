@@ -140,16 +140,18 @@ def switches(asked: Asked) -> list[dict[str, Any]]:
 
 
 def sharing(asked: Asked) -> dict[str, float]:
-    """Seconds of a sweep of four trials, with one worker and with two on the same device."""
-    found = {}
+    """Seconds of a sweep of a few trials, with one worker and with two on the same device."""
+    trials = 2 if asked.cpu else 4
+    found: dict[str, float] = {"trials": trials}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         texts.real(asked.rows, folder)
-        for workers in ("1", "1", "2"):  # the first one prepares model and kernels
+        # The first one prepares model and kernels.
+        for count, workers in ((1, "1"), (trials, "1"), (trials, "2")):
             start = time.monotonic()
             done = sweeper(
                 "run", "--new", "--model", MODEL, "--task", "instruction",
-                "--data", "functions.jsonl", "--strategies", "lora", "--trials", "4",
+                "--data", "functions.jsonl", "--strategies", "lora", "--trials", str(count),
                 "--epochs", "1",
                 "--finalists", "1", "--confirmation-seeds", "1", "--generate-items", "0",
                 "--progress", "none", "--workers", workers, folder=folder, home=folder / "home",
@@ -179,7 +181,7 @@ def page(answers: dict[str, Any]) -> str:
         else f"| {one['strategy']} | {one['title']} | did not train | | | |"
         for one in answers["switches"]
     ]
-    one, two = answers["sharing"]["1"], answers["sharing"]["2"]
+    shared = answers["sharing"]
     return "\n".join(
         [
             "```", answers["doctor"].rstrip(), "```", "",
@@ -189,7 +191,8 @@ def page(answers: dict[str, Any]) -> str:
             "|---|---:|---:|---:|", *speeds, "",
             "| strategy | changed | tokens a second | GiB | training loss | attention |",
             "|---|---|---:|---:|---:|---|", *changed, "",
-            f"Four trials of LoRA took {one:.0f} s with one worker, {two:.0f} s with two.", "",
+            f"{shared['trials']} trials of LoRA took {shared['1']:.0f} s with one worker, "
+            f"{shared['2']:.0f} s with two.", "",
         ]
     )  # fmt: skip
 

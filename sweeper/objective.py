@@ -30,7 +30,7 @@ class Objective(Record):
     """The quantity by which trials are compared, over the validation items of the loss.
 
     Classes are known wherever the loss is, so that their metrics are measured at rungs and prune.
-    Answers in writing and functions of the user are dear, and are measured where a trial ends.
+    Writing answers and running functions of the user is slow: both are done at the end of a trial.
     """
 
     name: str = Field("validation_loss", description="as in sweep.yaml")
@@ -71,9 +71,9 @@ class Objective(Record):
         if self.at_rungs:
             return f"{self.title}, which comes with the validation loss at no cost"
         why = (
-            "a function of yours is run where a trial ends"
+            "your function is only run at the end of a trial"
             if self.function and self.of == "classes"
-            else "answers in writing are dear, so that they are measured where a trial ends"
+            else "writing answers is slow, so they are only scored at the end of a trial"
         )
         return f"validation loss, since {why}"
 

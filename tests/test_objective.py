@@ -31,5 +31,5 @@ def test_a_rung_of_a_dear_objective_has_the_loss_in_the_studys_direction():
     assert not ROUGE.at_rungs
     assert ROUGE.at_rung(2.5) == -2.5
     assert ACCURACY.at_rung(0.25) == 0.75
-    assert "answers in writing are dear" in ROUGE.pruning
+    assert "writing answers is slow" in ROUGE.pruning
     assert "no cost" in ACCURACY.pruning

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,7 @@ def answer(
     model: nn.Module,
     examples: Sequence[Example],
     *,
+    prompt: Callable[[Example], list[int]] | None = None,
     batch_size: int = 8,
     sampling: Sampling | None = None,
     run_code: bool = False,
@@ -56,6 +57,7 @@ def answer(
     Args:
         model: The model that the task assembled.
         examples: The items; each has an answer.
+        prompt: The tokens that ask for an item's answer; the task's prompt if None.
         sampling: Greedy if None. With several samples, pass@k is given for every k that is a
             power of ten or their number.
         run_code: The user's explicit permission to run answers against the items' tests.
@@ -68,7 +70,7 @@ def answer(
     written = generate(
         model,
         task.tokenizer,
-        [task.prompt(example) for example in examples],
+        [(prompt or task.prompt)(example) for example in examples],
         task.chat.stop_tokens,
         max_new_tokens=most,
         batch_size=batch_size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,8 +81,12 @@ def written(
     model: nn.Module,
     examples: Sequence[Example],
     underway: Underway,
+    prompt: Callable[[Example], list[int]] | None = None,
 ) -> ObjectiveScore | None:
     """The objective of what a model writes; None where it is not computed from answers.
+
+    Args:
+        prompt: The tokens that ask for an item's answer; the task's prompt if None.
 
     Raises:
         UsageError: The task or an item has no answer to write.
@@ -94,7 +98,7 @@ def written(
             f"{objective.name} compares answers, and items without a question have none",
             fix="Give data with questions and answers, or choose another objective.",
         )
-    said = answer(task, model, examples, underway=underway)
+    said = answer(task, model, examples, prompt=prompt, underway=underway)
     return from_answers(objective, said, examples, underway)
 
 

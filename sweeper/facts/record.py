@@ -394,3 +394,9 @@ class Facts(Artifact):
         "head", description="how a classifier works: head or generate"
     )
     suite: SuiteFacts | None = Field(None, description="None without a suite")
+
+    @property
+    def divides(self) -> bool:
+        """Whether long examples become several items: texts of a domain, which have no answer."""
+        plain = self.data.lengths is not None and self.data.lengths.output_mean is None
+        return self.task == "domain" and plain and not self.data.pretemplated

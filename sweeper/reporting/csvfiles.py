@@ -97,11 +97,15 @@ def _text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def harmless(value: object) -> object:
     """A cell; a text that begins like a formula gets a leading quote.
 
-    >>> harmless("=1+1"), harmless(-1.5), harmless(None)
-    ("'=1+1", -1.5, '')
+    Numbers have 12 significant digits: more than any loss has, and too few for rounding errors.
+
+    >>> harmless("=1+1"), harmless(-1.5), harmless(None), harmless(1 - 0.9)
+    ("'=1+1", -1.5, '', 0.1)
     """
     if value is None:
         return ""
+    if isinstance(value, float):
+        return float(f"{value:.12g}")
     if not isinstance(value, str):
         return value
     # Spreadsheets skip white space and invisible characters before a formula.

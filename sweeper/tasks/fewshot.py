@@ -89,6 +89,14 @@ class FewShot:
                 scores.append(self.task.score_after(model, prefix, batch))
         return self.task.evaluation(in_item_order(scores, order), examples)
 
+    def prompt(self, example: Example) -> list[int]:
+        """The examples and an item's question as tokens; the question is cut on the left if it is
+        too long."""
+        shots = [turn for shot in self.shots for turn in self.turns(shot)]
+        whole = self.chat.prompt([*shots, *self.turns(example)[:-1]])
+        keep = len(self.chat.encode(shots).ids)
+        return whole[:keep] + whole[keep:][-self.task.sequence_length :]
+
     def _item(self, shown: list[int], shots: list[Message], item: Example) -> Encoded:
         """One item's own tokens: what follows the examples in the whole conversation."""
         whole = self.chat.encode([*shots, *self.turns(item)])

@@ -22,7 +22,7 @@ from sweeper.plans import Plan, autocast_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.tasks.base import Baseline, Evaluation
-from sweeper.tasks.fewshot import ZeroShot
+from sweeper.tasks.fewshot import FewShot, ZeroShot
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
@@ -146,9 +146,13 @@ class TorchBackend:
             self._plan.objective,
         )
         examples = self._dataset.splits[split]
-        if baseline.name == ZeroShot.name and objective.of_answers:
+        if isinstance(baseline, ZeroShot | FewShot) and objective.of_answers:
+            told, prompt = (
+                self._underway,
+                baseline.prompt if isinstance(baseline, FewShot) else None,
+            )
             with torch.no_grad(), context.computing():
-                return written(objective, context.task, context.base(), examples, self._underway)
+                return written(objective, context.task, context.base(), examples, told, prompt)
         return from_decisions(objective, context.task, evaluation, examples)
 
     def train(
@@ -199,11 +203,15 @@ class TorchBackend:
         if config is None or folder is None:
             shared = self.shared(self._plan.candidates[0].model)
             known = {baseline.name: baseline for baseline in shared.baselines}
-            score = scored(name, None, shared, known[name].evaluate("test"))
-            if name != ZeroShot.name:
+            baseline, context = known[name], shared.context
+            score = scored(name, None, shared, baseline.evaluate("test"))
+            if not isinstance(baseline, ZeroShot | FewShot):
                 return score
-            model = shared.context.base()
-            return answered(score, shared, model, self._spec.evaluation, shared.context.mixed)
+            prompt, wanted = (
+                baseline.prompt if isinstance(baseline, FewShot) else None,
+                self._spec.evaluation,
+            )
+            return answered(score, shared, context.base(), wanted, context.mixed, prompt)
         shared = self.shared(config.model)
         mixed = autocast_dtype(config.precision)
         judge = Judge(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -92,6 +94,7 @@ def answered(
     model: nn.Module,
     wanted: EvaluationSpec,
     mixed: Half | None,
+    prompt: Callable[[Example], list[int]] | None = None,
 ) -> TestScore:
     """The scores with the model's greedy answers to the first test items, if it writes any.
 
@@ -103,6 +106,7 @@ def answered(
         model: The model that the task assembled.
         wanted: How many items; whether programs may be run.
         mixed: Dtype of autocast.
+        prompt: The tokens that ask for an item's answer; the task's prompt if None.
 
     Raises:
         RunError: Programs are to be run, but cannot be cut off from network and files here.
@@ -120,20 +124,13 @@ def answered(
         return score
     start = time.perf_counter()
     run_code, told = wanted.run_generated_code, shared.context.underway
+    ask = partial(answer, task, model, items, prompt=prompt, batch_size=_BATCH, underway=told)
     with torch.no_grad(), autocast(device, mixed):
-        said = answer(task, model, items, batch_size=_BATCH, run_code=run_code, underway=told)
+        said = ask(run_code=run_code)
         metrics, greedy = said.metrics, time.perf_counter() - start
         if run_code and wanted.code_samples > 1:
             sampling = Sampling(_TEMPERATURE, _TOP_P, wanted.code_samples)
-            tried = answer(
-                task,
-                model,
-                items,
-                batch_size=_BATCH,
-                sampling=sampling,
-                run_code=True,
-                underway=told,
-            )
+            tried = ask(sampling=sampling, run_code=True)
             metrics |= {k: v for k, v in tried.metrics.items() if k.startswith("pass@")}
     known = from_answers(objective, said, items, told) if compares else None
     generated = GeneratedAnswers(

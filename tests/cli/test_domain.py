@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,3 +42,17 @@ def test_a_corpus_alone_is_planned_as_the_task_itself(corpus: Path) -> None:
     assert plan.facts.data.path == str(corpus)
     assert "corpus-is-the-task" in [reason.rule for reason in plan.advice]
     assert not any("first_stage" in candidate.parameters for candidate in plan.candidates)
+
+
+def test_the_plan_says_what_the_corpus_is_and_that_its_use_is_searched(
+    sweeper: Any, corpus: Path
+) -> None:
+    rows = [{"instruction": f"Add {n}", "output": f"{n + 1}"} for n in range(40)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ran = sweeper("plan", "--task", "domain", "--data", "rows.jsonl", "--corpus", str(corpus),
+                  "--model", "1B", "--gpu-memory", "24")  # fmt: skip
+    said = " ".join(ran.out.split())
+    assert f"Corpus {corpus}: 40 documents, " in said
+    assert ", first stage {" in said
+    assert "First stage: about " in said
+    assert "not included in the time of the sweep" in said

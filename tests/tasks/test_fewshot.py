@@ -88,3 +88,19 @@ def test_too_few_examples_are_not_shown(make_task: MakeTask, make_context: Any, 
     names = [baseline.name for baseline in task.baselines(make_context(task, llama))]
 
     assert names == ["zero_shot"]
+
+
+def test_the_few_shot_model_writes_after_the_same_examples(
+    baselines: tuple[Any, Any, Any, Any],
+) -> None:
+    task, _, _, few = baselines
+    shots = [turn for shot in few.shots for turn in shot.messages]
+    for item in ITEMS:
+        prompt = few.prompt(item)
+        whole = task.chat.encode((*shots, *item.messages))
+        assert prompt == whole.ids[: whole.answers[-1][0]]
+        assert len(prompt) > len(task.prompt(item))
+    long = _example(13, "Add 7. " * 200, "The sum is 7.")
+    cut = few.prompt(long)
+    assert len(cut) == len(task.chat.encode(shots).ids) + task.sequence_length
+    assert cut[:20] == few.prompt(ITEMS[0])[:20]

@@ -155,6 +155,16 @@ def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     assert without is not None
     assert without.said == {}
     assert answers(generate_items=0) is None
+    few = next(one for one in shared.baselines if one.name == "few_shot")
+    asked: list[Example] = []
+
+    def prompt(example: Example) -> list[int]:
+        asked.append(example)
+        return few.prompt(example)
+
+    with_shots = answered(bare, shared, base, EvaluationSpec(generate_items=2), None, prompt)
+    assert with_shots.generated is not None
+    assert [example.answer for example in asked] == [e.answer for e in splits["test"][:2]]
 
 
 def _places(by_name: SharedModel) -> list[int]:

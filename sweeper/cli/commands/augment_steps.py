@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from sweeper import units
 from sweeper.artifact import write_text
 from sweeper.cli.commands.data_steps import must_be_new, rows_of
 from sweeper.cli.options import columns as column_map
@@ -104,8 +105,9 @@ def announce(
     tokens = [round(times * count / BYTES_PER_TOKEN) for count in (read, wrote)]
     kept = f" ({known:,} replies are there)" if known else ""
     err().print(
-        f"{len(jobs):,} rows by {method.name}: {times * len(missing):,} requests{kept}, about "
-        f"{tokens[0]:,} tokens to read and {tokens[1]:,} to write{_cost(money, *tokens)}",
+        f"{units.plural(len(jobs), 'row')} by {method.name}: {times * len(missing):,} "
+        f"requests{kept}, about {tokens[0]:,} tokens to read and {tokens[1]:,} to write"
+        f"{_cost(money, *tokens)}",
         markup=False,
         highlight=False,
     )
@@ -140,9 +142,9 @@ def show(found: Augmented, output: Path, money: Prices) -> None:
     """What came of it, and how to use it."""
     ended = Counter(change.action for change in found.changes)
     typer.echo(
-        f"{ended['added']:,} rows added, {ended['rejected']:,} rejected, {ended['failed']:,} "
-        f"without a usable reply; {found.tokens_in:,} tokens read and {found.tokens_out:,} "
-        f"written{_cost(money, found.tokens_in, found.tokens_out)}"
+        f"{units.plural(ended['added'], 'row')} added, {ended['rejected']:,} rejected, "
+        f"{ended['failed']:,} without a usable reply; {found.tokens_in:,} tokens read and "
+        f"{found.tokens_out:,} written{_cost(money, found.tokens_in, found.tokens_out)}"
     )
     reasons = Counter((c.action, c.why) for c in found.changes if c.why)
     for (action, why), count in reasons.most_common():

@@ -14,7 +14,8 @@ from sweeper.data.examples import Example, Message, input_key
 from sweeper.jsontext import object_of
 
 LANGUAGES = ("German", "French", "Spanish", "Chinese", "Arabic", "Hindi")
-"""Pivots of back-translation, in turn: each gives another wording."""
+"""Pivots of back-translation. A row's key chooses the first one, and its further variants take the
+next ones: each gives another wording."""
 
 SHOWN = 8
 """Rows that are shown to a model for a synthetic one, as in Self-Instruct (Wang et al. 2022,
@@ -113,7 +114,7 @@ class BackTranslation(Method):
     requests_per_row = 2
 
     def first(self, job: NewRow) -> ModelRequest:
-        language = LANGUAGES[job.variant % len(LANGUAGES)]
+        language = LANGUAGES[(int(job.first.key, 16) + job.variant) % len(LANGUAGES)]
         text = subject(job.first)
         return _request(f"Translate the text into {language}. {_ONLY}", text, len(text))
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from sweeper.data.examples import Dataset, Example, Message
+from sweeper.data.formats.turns import with_assertions
 from sweeper.data.tools import spelled
 from sweeper.facts.record import LengthFacts, ModelFacts
 from sweeper.resources import search_spaces
-from sweeper.spec import Task
+from sweeper.spec import Spec, Task
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -112,11 +113,11 @@ def _joined(conversations: Sequence[Sequence[Message]]) -> list[str]:
     return ["\n".join(spelled(message) for message in one) for one in conversations]
 
 
-def lengths(dataset: Dataset, ruler: Ruler) -> LengthFacts:
-    """Lengths of what the examples of ``dataset`` become."""
+def lengths(dataset: Dataset, ruler: Ruler, spec: Spec) -> LengthFacts:
+    """Lengths of what the examples of ``dataset`` become, with tests and system prompt."""
     everything = chain.from_iterable(dataset.splits.values())
     sample = sample_of(dataset)
-    each = list(_whole(sample, ruler))
+    each = _whole(sample, ruler, spec)
     whole = sorted(each)
     answered = [index for index, example in enumerate(sample) if example.messages]
     outputs = ruler.count([sample[index].answer for index in answered])
@@ -127,7 +128,7 @@ def lengths(dataset: Dataset, ruler: Ruler) -> LengthFacts:
         p50=_percentile(whole, 50),
         p90=_percentile(whole, 90),
         p99=_percentile(whole, 99),
-        longest=max(whole[-1], *_whole(by_size, ruler)),
+        longest=max(whole[-1], *_whole(by_size, ruler, spec)),
         output_mean=sum(outputs) / len(outputs) if outputs else None,
         output_share=_share([each[index] for index in answered], outputs),
         measured_with=f"{ruler.how} ({'all rows' if len(sample) == dataset.rows else seen})",
@@ -181,8 +182,19 @@ def sample_of(dataset: Dataset) -> list[Example]:
     return rows
 
 
-def _whole(examples: Sequence[Example], ruler: Ruler) -> list[int]:
-    conversations = [e.messages for e in examples if e.messages]
+def as_asked(example: Example, spec: Spec) -> list[Message]:
+    """The turns of a conversation with what the request adds: tests and system prompt."""
+    turns = list(example.messages)
+    if spec.task == "code":
+        turns = [*with_assertions(example), turns[-1]]
+    system = spec.training.system_prompt
+    if system and turns[0].role != "system":
+        turns.insert(0, Message("system", system))
+    return turns
+
+
+def _whole(examples: Sequence[Example], ruler: Ruler, spec: Spec) -> list[int]:
+    conversations = [as_asked(e, spec) for e in examples if e.messages]
     written = iter(ruler.write(conversations) if conversations else ())
     texts = [next(written) if e.messages else e.text for e in examples]
     counts = ruler.count(texts)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.text_label import class_turns
-from sweeper.data.formats.turns import with_assertions
 from sweeper.data.tools import spelled
-from sweeper.facts.dataset.lengths import Write
+from sweeper.facts.dataset.lengths import Write, as_asked
 from sweeper.facts.record import ShownExample
 from sweeper.spec import Spec
 
@@ -30,11 +31,7 @@ def shown_example(
     if not turns:
         trained = () if example.templated else ((0, len(example.text)),)
         return ShownExample(line=example.line, text=example.text, trained=trained)
-    if spec.task == "code":
-        turns = [*with_assertions(example), turns[-1]]
-    system = spec.training.system_prompt
-    if system and turns[0].role != "system":
-        turns.insert(0, Message("system", system))
+    turns = as_asked(replace(example, messages=tuple(turns)), spec)
     (text,) = write([turns])
     return ShownExample(line=example.line, text=text, trained=_answers(text, turns))
 

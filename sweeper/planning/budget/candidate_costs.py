@@ -206,7 +206,7 @@ def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
         features = clock.judging(course, course.train_rows + course.validation_rows)
         return features + fit_seconds(course)
     answers = clock.generating(course.answered_rows, course.written_tokens, WRITING_BATCH)
-    return 2 * clock.judging(course, course.validation_rows) + answers
+    return 2 * (clock.judging(course, course.validation_rows) + answers)
 
 
 def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> float:
@@ -235,4 +235,4 @@ def baseline_scoring(facts: Facts, lead: Candidate, course: Course) -> float:
     clock = clock_of_base(lead, facts, course)
     if course.classes:
         return clock.judging(course, course.test_rows)
-    return 2 * clock.judging(course, course.test_rows) + clock.writing(course)
+    return 2 * (clock.judging(course, course.test_rows) + clock.writing(course))

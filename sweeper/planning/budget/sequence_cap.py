@@ -64,9 +64,7 @@ def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
         tokens = min(-(-lengths.p99 // MULTIPLE) * MULTIPLE, context)
         why = f"99% of the examples have at most {lengths.p99:,} tokens"
         why += f" ({lengths.measured_with})" if lengths.assumed else ""
-    # Texts without answers have no output to measure.
-    plain = lengths.output_mean is None and not facts.data.pretemplated
-    if facts.task == "domain" and plain:
+    if facts.divides:
         items = _items(lengths, tokens)
         return Cap(tokens, lengths.mean / items, why, _cuts(lengths, tokens), DIVIDED, items)
     answered = facts.task != "classification" or facts.classes_by == "generate"

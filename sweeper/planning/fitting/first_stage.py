@@ -95,5 +95,5 @@ def _note(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) -
     return (
         f"first stage: about {tokens:,} tokens of {corpus.documents:,} documents, "
         f"{units.span(time.low, time.high)} with {way}, once for each way to run it and shared "
-        "between trials"
+        "between trials; not included in the time of the sweep"
     )

@@ -81,7 +81,9 @@ def _detectable(scene: Scene) -> Value:
 
 def _beyond_context(scene: Scene) -> Value:
     lengths = scene.facts.data.lengths
-    return None if lengths is None else lengths.longest > scene.model.context_length
+    if lengths is None:
+        return None
+    return not scene.facts.divides and lengths.longest > scene.model.context_length
 
 
 DATA_FACTS: tuple[Fact, ...] = (
@@ -98,8 +100,8 @@ DATA_FACTS: tuple[Fact, ...] = (
     number(
         "detectable_points",
         "points",
-        "smallest difference of accuracy that the test split can tell from noise: 1.96 standard "
-        "errors of a paired difference with correlation one half",
+        "smallest difference in the share of right answers that the test split can tell from "
+        "noise: 1.96 standard errors of a paired difference with correlation one half",
         _detectable,
     ),
     flag(
@@ -141,7 +143,7 @@ DATA_FACTS: tuple[Fact, ...] = (
     ),
     flag(
         "longest_beyond_context",
-        "the longest example is longer than the model's context",
+        "the longest example is longer than the model's context, and would not be divided",
         _beyond_context,
     ),
     number(

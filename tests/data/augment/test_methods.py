@@ -47,12 +47,22 @@ def test_of_a_conversation_the_last_question_is_rewritten_and_the_answer_stays()
 
 
 def test_back_translation_goes_by_another_language_for_each_variant():
-    jobs = METHODS["back-translation"].jobs([text(1)], 1, 2)
-    for job, language in zip(jobs, LANGUAGES, strict=False):
+    languages = set()
+    for job in METHODS["back-translation"].jobs([text(1)], 1, len(LANGUAGES)):
         row, (there, back) = made("back-translation", job, "hin", "und zurück")
-        assert language in there.messages[0].content
+        languages |= {name for name in LANGUAGES if name in there.messages[0].content}
         assert back.messages[-1].content == "hin"
         assert row.text == "und zurück"
+    assert languages == set(LANGUAGES)
+
+
+def test_back_translation_spreads_the_languages_over_texts_with_one_new_row_each():
+    method, rows = METHODS["back-translation"], [text(n) for n in range(300)]
+    asked = [method.first(job).messages[0].content for job in method.jobs(rows, 300, 1)]
+    counts = [sum(name in task for task in asked) for name in LANGUAGES]
+    assert min(counts) > 30
+    alone = [method.first(job).messages[0].content for job in method.jobs(rows[7:8], 1, 1)]
+    assert alone == asked[7:8]
 
 
 def test_a_synthetic_row_is_shown_rows_of_its_class_and_remembers_all_of_them():

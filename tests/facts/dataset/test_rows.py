@@ -274,3 +274,26 @@ def test_a_class_that_is_written_is_measured_with_its_question(tmp_path):
     assert (head.mean, head.output_mean) == (5, None)
     assert name.output_mean == 1
     assert name.p50 > head.p50 + 10
+
+
+def test_tests_and_system_prompt_count_as_parts_of_the_question(tmp_path):
+    model = model_facts(a_model(tmp_path / "model", template=TEMPLATE))
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"text": words(5, n), "code": "w1 w2", "test_list": [f"assert {words(20)}"]}
+        for n in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def measured(task, system=None):
+        spec = Spec(
+            task=task,
+            models=(ModelSpec(id="x"),),
+            data=DataSpec(path=str(path)),
+            training=TrainingSpec(system_prompt=system),
+        )
+        return data_facts(load(spec.data, spec.task), spec, model).lengths.p50
+
+    plain, code = measured("instruction"), measured("code")
+    assert code > plain + 20
+    assert measured("code", words(30)) > code + 30

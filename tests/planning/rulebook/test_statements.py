@@ -216,7 +216,10 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "augment-paraphrase": ({"rows": 600}, {"rows": 4_000}),
     "augment-back-translation": (MINI | {"rows": 600}, {"rows": 4_000}),
     "augment-synthetic": ({"rows": 300}, {"rows": 600}),
-    "longer-than-context": ({"lengths": {"longest": 9_000}}, {"lengths": {}}),
+    "longer-than-context": (
+        {"lengths": {"longest": 9_000}},
+        {"lengths": {"longest": 9_000}, "task": "domain"},
+    ),
     "small-test-set": ({"rows": 700}, {"rows": 4_000}),
     "rare-classes": (MINI | {"rows": 14, "labels": 4}, {"rows": 700}),
     "class-not-in-every-split": (MINI | {"rows": 7, "labels": 4}, {"rows": 14}),
