@@ -91,13 +91,13 @@ class PlanKeywords(TypedDict, total=False):
     suite: PathText
     rules: Sequence[PathText]
     set: Mapping[str, object]
+    run_generated_code: bool
 
 
 class RunKeywords(PlanKeywords, total=False):
     """The flags of ``sweeper run`` as well. ``timeout`` is in seconds, or text such as ``2h``."""
 
     generate_items: int
-    run_generated_code: bool
     code_samples: int
     no_texts: bool
     timeout: float | str

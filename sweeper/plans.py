@@ -160,6 +160,9 @@ class Candidate(Record):
     quantization: str | None = None
     gpus_per_trial: int = 1
     begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
+    first_stage: Duration | None = Field(
+        None, description="one training on the corpus, before trials that share it"
+    )
     one_trial: bool = Field(False, description="a second trial could not differ from the first")
     trainable_parameters: int
     expected_quality: str = ""

@@ -55,4 +55,4 @@ def test_the_plan_says_what_the_corpus_is_and_that_its_use_is_searched(
     assert f"Corpus {corpus}: 40 documents, " in said
     assert ", first stage {" in said
     assert "First stage: about " in said
-    assert "not included in the time of the sweep" in said
+    assert "It is included in the time of the search" in said

@@ -123,7 +123,7 @@ def make_budget(
     suite = suite_scoring.suite_seconds(spec, phases)
     after, scoring = together(confirmation, curve), suite.seconds if suite is not None else 0.0
     trials, trial_notes = _affordable(phases, after, scoring, first, spec.search.trials, limit)
-    search = phases.searching(trials, searched_shares(first))
+    search = together(phases.first_stages(trials), phases.searching(trials, searched_shares(first)))
     beside, test, written = phases.beside(), phases.test(), phases.own_text()
     held = together(written, search, confirmation, beside, test, curve, suite)
     download = download_seconds(facts)
@@ -194,6 +194,8 @@ def _affordable(
     seconds = _clock_seconds(limit, phases.facts)
     if seconds is None:
         return wanted, ()
+    if (read := phases.first_stages(wanted)) is not None:
+        seconds -= read.seconds
     _, expected, _ = searched_shares(first)
     trial = max(expected * sum(cost.searched for cost in costs) / len(costs), 1e-9)
     buys = math.floor((seconds - after.seconds - scoring) * at_once / trial)

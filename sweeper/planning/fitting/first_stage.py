@@ -1,4 +1,4 @@
-"""The first stage of domain adaptation in a plan: which ways fit, and their time."""
+"""The first stage of domain adaptation in a plan: which ways fit, and the time of one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sweeper.plans import Candidate, Parameter, autocast_dtype
 def with_first_stage(
     candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup
 ) -> Candidate:
-    """The candidate with the first stages that fit, and a note on their time.
+    """The candidate with the first stages that fit, and the time of one.
 
     Args:
         setup: The set-up in which the candidate trains the task.
@@ -33,9 +33,10 @@ def with_first_stage(
         or estimate(model, _reading(setup, str(way)), limit).high_gib <= limit
     ]
     candidate = candidate.model_copy(update={"parameters": _narrowed(candidate.parameters, ways)})
-    note = _note(candidate, facts, model, setup) if len(ways) > 1 else _LEFT_OUT
-    notes = (*candidate.setup_notes, *filter(None, [note]))
-    return candidate.model_copy(update={"setup_notes": notes})
+    if len(ways) == 1:
+        notes = (*candidate.setup_notes, _LEFT_OUT)
+        return candidate.model_copy(update={"setup_notes": notes})
+    return _timed(candidate, facts, model, setup)
 
 
 _LEFT_OUT = (
@@ -83,17 +84,20 @@ def _reading(setup: Setup, way: str) -> Setup:
     )
 
 
-def _note(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) -> str:
+def _timed(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) -> Candidate:
+    """The candidate with the time of its first stage, and a note on it."""
     corpus, parameter = facts.data.corpus, candidate.parameters[FIRST_STAGE]
     ways = [way for way in parameter.choices or () if way != NO_FIRST_STAGE]
     if corpus is None or not ways:
-        return ""
+        return candidate
     way = str(ways[0])
     epochs = candidate.parameters["first_stage_epochs"].default
     tokens = round(corpus.tokens * float(epochs))
     time = trial_duration(model, _reading(setup, way), facts.hardware, tokens, 0)
-    return (
+    note = (
         f"first stage: about {tokens:,} tokens of {corpus.documents:,} documents, "
-        f"{units.span(time.low, time.high)} with {way}, once for each way to run it and shared "
-        "between trials; not included in the time of the sweep"
+        f"{units.span(time.low, time.high)} with {way}, once for each way and rate; trials share "
+        "it. It is included in the time of the search"
     )
+    notes = (*candidate.setup_notes, note)
+    return candidate.model_copy(update={"setup_notes": notes, "first_stage": time})

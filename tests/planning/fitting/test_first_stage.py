@@ -19,6 +19,7 @@ from sweeper.planning.identity import identity
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate
 from sweeper.search.optuna_space import holds
+from sweeper.spec import Spec
 
 CORPUS = {"corpus": "corpus.txt"}
 TEXT = CorpusFacts(path="corpus.txt", documents=449, words=100_000, tokens=160_000, sha256="a")
@@ -37,6 +38,26 @@ def test_reading_a_corpus_and_skipping_it_are_configurations_of_every_trained_st
         assert rates.condition is not None
         assert rates.condition.parameter == "first_stage"
         assert set(rates.choices or ()) <= {2e-5, 5e-5}
+
+
+def test_the_search_takes_the_time_of_its_first_stages_too(scene: Any) -> None:
+    lora = {"strategies": ("lora",)}
+    spec, facts = scene("domain", "smollm2", spec=CORPUS, aim=lora, data={"corpus": TEXT})
+    none = Spec.model_validate(
+        spec.model_dump() | {"parameters": {"lora": {"first_stage": {"choices": ["none"]}}}}
+    )
+    plan, without = make_plan(spec, facts), make_plan(none, facts)
+    stage, search, bare = plan.candidates[0].first_stage, plan.budget.search, without.budget.search
+    assert stage
+    assert search
+    assert bare
+    # One way with two rates, of which the search may leave one out.
+    assert search.seconds - bare.seconds == pytest.approx(2 * stage.seconds)
+    assert search.low - bare.low == pytest.approx(stage.low)
+    assert search.high - bare.high == pytest.approx(2 * stage.high)
+    assert plan.budget.sweep
+    assert plan.budget.sweep.seconds > search.seconds
+    assert without.candidates[0].first_stage is None
 
 
 STRATEGIES = [name for name in known_strategies() if traits_of(name).gradients_through_base]
