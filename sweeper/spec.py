@@ -60,7 +60,7 @@ class SourceSpec(Record):
     )
     name: str | None = Field(None, description="configuration of a data set that has several")
     split: str | None = Field(
-        None, description="the source's name of the split to train on, if it is not train"
+        None, description="name of the split to train on, if it is not called train"
     )
     revision: str | None = Field(None, description="a commit or tag of the hub's data set")
     alias: str | None = Field(
@@ -97,7 +97,7 @@ class DataSpec(Record):
     )
     name: str | None = Field(None, description="configuration of a data set that has several")
     split: str | None = Field(
-        None, description="the source's name of the split to train on, if it is not train"
+        None, description="name of the split to train on, if it is not called train"
     )
     revision: str | None = Field(None, description="branch, tag or commit of the hub's data set")
     validation: str | None = Field(None, description="a file with a validation split of its own")
@@ -133,10 +133,9 @@ class DataSpec(Record):
     split_seed: int = Field(0, ge=0, description="another number gives another split")
     split_by: SplitBy = Field(
         "stratified",
-        description="what decides a row's split: stratified (the hash of its input, within its "
-        "class), hash (the hash of its group of near duplicates; added rows move no old ones), "
-        "group (the hash of its value in split_column) or time (split_column; the last rows are "
-        "the test)",
+        description="how rows are split: stratified (by input, within each class), hash (near "
+        "duplicates stay together), group (rows with the same split_column stay together) or time "
+        "(the last rows by split_column are the test)",
     )
     split_column: str | None = Field(None, description="column for split_by: group or time")
 

@@ -29,7 +29,7 @@ def push(
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
 ) -> None:
-    """Show what of the winner would go to the hub; with --upload, upload it.
+    """Show which files of the winner would go to the hub; with --upload, upload them.
 
     The token comes from HF_TOKEN or `hf auth login`. HF_ENDPOINT sets another hub.
     """

@@ -15,8 +15,8 @@ class LabelNoise(Kind):
     title = "have a label that is probably wrong"
     consequence = "The model learns the error, and a right answer is scored as wrong."
     remedy = (
-        "leaves them out of train. Validation and test do not change, since scores without hard "
-        "rows would be too good; divide a file without splits first (`sweeper data split`). "
+        "leaves them out of train. If a file has no splits, divide it first (`sweeper data "
+        "split`). Validation and test keep such rows: without hard rows, scores would be too good. "
         "`--remedy relabel` writes the likely label instead"
     )
     judges = True

@@ -20,9 +20,9 @@ class Relabel(LabelNoise):
     order = 67
     title = "have a label that is probably wrong, and another one is very likely"
     remedy = (
-        "changes train only (divide a file without splits first). It writes the label that words "
-        f"predict, if its probability is {CONFIDENT:.0%} or more. Other suspected rows stay as "
-        "they are; if `label-noise` is named too, it leaves them out"
+        "changes only the train split; if a file has no splits, divide it first. It writes the "
+        f"label that words predict, if its probability is {CONFIDENT:.0%} or more. Other suspected "
+        "rows stay as they are; if `label-noise` is named too, it leaves them out"
     )
     instead_of = "label-noise"
     least_confidence = CONFIDENT
