@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from benchmarks.verdict.studies import Claims, World, is_better, recorded, study
+from benchmarks.verdict.studies import Claims, World, draw_once, is_better, recorded, study
 
 TASKS = ("wellformed", "intents", "restaurants")
 # The gain that should be found, in standard errors of the paired difference.
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--metrics", default="accuracy,loss")
     parser.add_argument("--trials", choices=("alike", "mixed", "both"), default="both")
     chosen = parser.parse_args()
+    draw_once()
     kinds = ("alike", "mixed") if chosen.trials == "both" else (chosen.trials,)
     for task in chosen.tasks.split(","):
         source = recorded(task)

@@ -205,14 +205,16 @@ def _resamples(items: int) -> tuple[Floats, dict[str, Any]]:
 def _item_deviations(
     values: Floats, rng: np.random.Generator, pseudo: dict[float, float]
 ) -> Floats:
-    """``item_deviations``, which draws the same resamples for each comparison of losses."""
+    """``item_deviations`` with the same resamples for each comparison of losses."""
     if pseudo or np.unique(values).size < values.size // 2:
         return item_deviations(values, rng, pseudo)
     shares, rng.bit_generator.state = _resamples(values.size)
     return np.asarray(shares @ values - values.mean())
 
 
-significance.item_deviations = _item_deviations  # type: ignore[attr-defined]
+def draw_once() -> None:
+    """Draw the same resamples for each comparison in this process, which takes far less time."""
+    significance.item_deviations = _item_deviations  # type: ignore[attr-defined]
 
 
 class _Simulation:

@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
+from sweeper import resources
 from sweeper.cli.commands import predict_steps
 from sweeper.cli.main import main
 from sweeper.errors import DataError
 from sweeper.execution.state.events import Event
 from sweeper.reporting.csvfiles import harmless
-from sweeper.reporting.html import _attributes, _shown
+from sweeper.reporting.html import _environment, _shown
 from sweeper.reporting.markdown import plain
 from sweeper.views.console import out
 from sweeper.views.progress import plain_line
@@ -25,9 +26,14 @@ def on_terminal(text, capsys):
     return capsys.readouterr().out
 
 
+def in_attribute(text, _):
+    template = '<td data-s="{{ text }}">'
+    return _environment(resources.reports() / "templates").from_string(template).render(text=text)
+
+
 PLACES = {
     "page": lambda text, _: str(_shown(text)),
-    "attribute": lambda text, _: str(_attributes({"data-s": text})),
+    "attribute": in_attribute,
     "CSV": lambda text, _: str(harmless(text)),
     "Markdown": lambda text, _: plain(text),
     "terminal": on_terminal,

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from curve_backend import make_plan
-from sweeper.search.configure import configure
 
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts
 from sweeper.execution.state.seal import contender, seeds_of
 from sweeper.runfolder import RunFolder
