@@ -142,7 +142,10 @@ class Contract:
         tuning.save(adapted, self.folder)
         assert self.outputs(adapted).equal(trained)
         loaded = tuning.load(self.base(name, kind, task_type), self.folder).eval()
-        assert self.outputs(loaded).equal(trained)
+        if parameters.get("prefix_projection"):  # a product per row before, and a stored one now
+            torch.testing.assert_close(self.outputs(loaded), trained, rtol=1e-4, atol=1e-5)
+        else:
+            assert self.outputs(loaded).equal(trained)
         assert not any(weight.requires_grad for weight in loaded.parameters())
 
         returned = tuning.remove(adapted)
