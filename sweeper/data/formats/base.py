@@ -92,7 +92,7 @@ class RowFormat:
         """One row as an example.
 
         Raises:
-            Empty: The row has no input or no answer.
+            EmptyRow: The row has no input or no answer.
             Unusable: It does not have the form of the others.
         """
         raise NotImplementedError
@@ -208,7 +208,7 @@ class RawRow:
         """The text of a role.
 
         Raises:
-            Empty: There is nothing but white space.
+            EmptyRow: There is nothing but white space.
             Unusable: The value is of another kind.
         """
         return said(self.checked(role))
