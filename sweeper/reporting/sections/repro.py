@@ -48,7 +48,7 @@ def _facts(report: Report) -> tuple[NamedFact, ...]:
             "budget",
             f"{budget.trials} trials of {words.value(budget.epochs)} epochs "
             f"({units.count(budget.full_tokens)} tokens), {budget.rungs} rungs, pruning from rung "
-            f"{budget.first_rung}",
+            f"{budget.first_rung} (of diverging trials at any rung)",
         ),
         NamedFact("versions", versions or words.DASH),
         NamedFact("sweeper", report.sweeper_version, "/sweeper_version"),
