@@ -60,6 +60,8 @@ def rules_page(book: RuleBook) -> str:
         "| answers the question full-or-lora | adds a sentence to the plan's answer (`plan -v`) |",
         "| strategies is not known | no strategies were named (`--strategies`) |",
         "| lora at least 90% of full's quality | what LoRA is expected to reach; a run tests it |",
+        "| the form of a text decides | its class depends on wording or word order, not on its "
+        "topic |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
     ]
     for file, rules in _by_file(book):
