@@ -98,7 +98,8 @@ def strategies_page() -> str:
         "| as shared | as in the shared group of that name, below |",
         "",
         "Rules adapt ranges and defaults to model, data and device. `sweeper explain` shows the",
-        "changes for a plan.",
+        "changes for a plan. *Own measurement, not kept* in a source means that this project measured",
+        "it, but did not keep the files.",
     ]
     shared = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
     for name, path in sorted(strategy_files().paths.items()):
