@@ -1,5 +1,8 @@
 """The sampler of a study: chooses a strategy, then its configuration.
 
+Every strategy gets its first trials, whatever its expected improvement; then the trial that
+promises most is tried.
+
 An Optuna sampler without state: all it knows it reads from the study, so that any number of
 workers and resumptions act as one. The choice for a trial follows from the seed, the trial's
 number and the trials before it.
@@ -19,7 +22,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from sweeper.search import fair_share, optuna_space
+from sweeper.search import optuna_space
 from sweeper.search.loss_model.axis import Axis, ChoiceAxis, axis_of
 from sweeper.search.loss_model.candidate_trials import Trials
 from sweeper.search.loss_model.gaussian_process import one_thread
@@ -70,9 +73,9 @@ class SweeperSampler(BaseSampler):
         self, trial: FrozenTrial, seen: Sequence[Observation], untrained: Untrained
     ) -> tuple[str, dict[str, Scalar]]:
         situation = self._situation(seen, self._generator(trial), untrained)
-        keys = fair_share.alive(self._searchable, situation.by_key)
+        keys = alive(self._searchable, situation.by_key)
         scores = {key: one.score for key, one in self._candidates.items()}
-        turn = self._given(trial) or fair_share.in_turn(keys, situation.by_key, scores)
+        turn = self._given(trial) or in_turn(keys, situation.by_key, scores)
         if turn is not None:
             return turn, self._point(turn, situation)
         promises = {key: self._promise(key, situation) for key in keys}
@@ -227,3 +230,60 @@ def known_of(seen: Sequence[Observation]) -> StudyLosses:
         (one.loss for one in complete if one.loss is not None and one.keeps), default=math.inf
     )
     return StudyLosses(jitter(seen), spread, best)
+
+
+# A candidate is not judged by fewer trials than these: its default is one draw, and seeds of one
+# configuration may differ by more than strategies do. Candidates that have fewer get a part of the
+# searched trials at least, which all of them together do not exceed.
+JUDGED_FROM = 3
+YOUNG_SHARE = 0.5
+# A candidate that failed this often and never ended well is left out.
+FAILURES_ALLOWED = 3
+
+
+def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
+    """The candidates with a trial that did not fail; all of them if there is none.
+
+    Args:
+        keys: Candidates that can be searched, in the plan's order.
+        seen: The trials of each.
+    """
+    return [key for key in keys if not _hopeless(seen.get(key, ()))] or [*keys]
+
+
+def _hopeless(trials: Sequence[Observation]) -> bool:
+    if any(one.complete for one in trials):
+        return False
+    return sum(1 for one in trials if one.failed) >= FAILURES_ALLOWED
+
+
+def in_turn(
+    keys: Sequence[str], seen: Mapping[str, Sequence[Observation]], scores: Mapping[str, float]
+) -> str | None:
+    """The candidate with too few trials; None where no candidate has a turn to come.
+
+    Args:
+        keys: Candidates that can be searched, in the plan's order.
+        seen: The trials of each.
+        scores: The rules' weights, which decide between untried ones.
+    """
+    by_key = {key: seen.get(key, ()) for key in keys}
+    untried = [key for key in keys if not by_key[key]]
+    return max(untried, key=lambda key: scores[key]) if untried else _young(keys, by_key)
+
+
+def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> str | None:
+    """The candidate with the fewest searched trials among those below the minimum.
+
+    None where others have not had so many in between that it is due.
+    """
+    searched = {key: sum(one.origin == "search" for one in by_key[key]) for key in keys}
+    due = YOUNG_SHARE / len(keys) * sum(searched.values()) - 0.5
+    behind = [
+        key
+        for key in keys
+        if searched[key] < due
+        and sum(one.loss is not None or one.failed or one.running for one in by_key[key])
+        < JUDGED_FROM
+    ]
+    return min(behind, key=lambda key: searched[key], default=None)

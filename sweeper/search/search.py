@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
-from sweeper.search import optuna_space, outlook
+from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import (
     CONSTRAINT,
     FAILURE,
@@ -155,6 +155,7 @@ class Search:
             changed by this object alone.
         objective: What the study improves. Losses that this object takes are its costs.
         untried: The starts that are still to be tried, in order.
+        candidates: By what the study calls them, in the plan's order.
 
     Raises:
         SpecError: Sampler or pruner cannot be made.
@@ -170,7 +171,7 @@ class Search:
     study: optuna.Study = field(init=False)
     objective: Objective = field(init=False)
     untried: list[Start] = field(init=False)
-    _candidates: Mapping[str, AnyCandidate] = field(init=False)
+    candidates: Mapping[str, AnyCandidate] = field(init=False)
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _ours: SweeperSampler = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
@@ -179,7 +180,7 @@ class Search:
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.untried = list(self.starts)
-        self._candidates = optuna_space.candidates(self.problem)
+        self.candidates = optuna_space.candidates(self.problem)
         self._distributions = optuna_space.distributions(self.problem)
         self._ours = SweeperSampler(self.problem)
         # Hyperband deals out its brackets by the study's name.
@@ -256,16 +257,6 @@ class Search:
         """All trials by number, as sampler and pruner see them."""
         return self._ours.seen(self.study)
 
-    def settled(self) -> str:
-        """Why more trials are not worth their cost; empty while they are."""
-        if not self.objective.is_loss:
-            return ""  # what searches gain was recorded for losses
-        seen = [one for one in self.seen() if not one.running]
-        tried = {one.key for one in seen}
-        if not tried.issuperset(self._candidates):
-            return ""
-        return outlook.settled([one.loss if one.complete and one.keeps else None for one in seen])
-
     def _rule_test(self) -> RuleTest | None:
         """A test of a rule, if the next trial is one of those that were set aside for it."""
         number = len(self.study.get_trials(deepcopy=False))
@@ -328,13 +319,13 @@ class Search:
         )
 
     def _searched(self, asked: Asked) -> dict[str, Scalar]:
-        candidate = self._candidates[asked.key]
+        candidate = self.candidates[asked.key]
         names = [name for name, one in candidate.parameters.items() if one.searched]
         chosen = {f"{asked.key}.{n}": asked.parameters[n] for n in names if n in asked.parameters}
         return {optuna_space.STRATEGY: asked.key, **chosen}
 
     def _is_default(self, key: str, params: Mapping[str, Scalar]) -> bool:
-        candidate = self._candidates[key]
+        candidate = self.candidates[key]
         return params == optuna_space.fixed(key, candidate, {})
 
 

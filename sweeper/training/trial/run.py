@@ -29,7 +29,7 @@ from sweeper.tasks.sequences.joined import reads_apart
 from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.keeper import BaseKeeper
-from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches
+from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, mixture
 from sweeper.training.loop.checkpointing import Saved, Saver
 from sweeper.training.loop.fast_steps import quick_steps
 from sweeper.training.loop.forgetting_guards import (
@@ -39,7 +39,6 @@ from sweeper.training.loop.forgetting_guards import (
     frozen_copy,
     text_task,
 )
-from sweeper.training.loop.mixture import mixture
 from sweeper.training.loop.neftune import noisy_embeddings
 from sweeper.training.loop.out_of_memory import (
     Batching,
