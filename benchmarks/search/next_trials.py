@@ -19,7 +19,7 @@ import optuna
 from benchmarks.search.pruning import TASKS
 from benchmarks.search.replay import answered_by, seeded, task_worlds
 from sweeper.search.engine import StopCondition, search
-from sweeper.search.starts import known_starts
+from sweeper.search.search import known_starts
 from sweeper.search.study_end import GAINS, NEXT, SEED_SHARE
 
 TRIALS, USUAL = 30, 20

@@ -15,7 +15,7 @@ from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Eta, Phase, Running, Status
 from sweeper.plans import Budget, Plan
-from sweeper.search.starts import useful_total
+from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Ending, Outlook, outlook
 from sweeper.trials import TrialConfig, TrialResult, within_limit
 

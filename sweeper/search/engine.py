@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import best_so_far
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
-from sweeper.search.optuna_space import Problem, RungCount, Space, StrategySpace
+from sweeper.search.optuna_space import Problem, RungCount, Space, Start, StrategySpace
 from sweeper.search.search import End, Rung, Search
-from sweeper.search.starts import Start
 from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar
 from sweeper.trials import State, within_limit

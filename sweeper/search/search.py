@@ -1,5 +1,6 @@
 """The search of one study: ask for a trial, report its rungs, tell its end.
 
+Its first trials are defaults, then the user's own configurations; the sampler chooses the others.
 The search is kept in memory. The caller restores earlier trials; with the same seed and earlier
 trials, the next choice is the same.
 """
@@ -7,7 +8,7 @@ trials, the next choice is the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import optuna
@@ -16,8 +17,9 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED, NO_FIRST_STAGE
 from sweeper.objective import LOSS, Objective
-from sweeper.plans import Plan
+from sweeper.plans import Candidate, Plan
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import (
     CONSTRAINT,
@@ -31,13 +33,15 @@ from sweeper.search.loss_model.observations import (
 )
 from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.optuna_space import AnyCandidate, Problem, objective_of
+from sweeper.search.optuna_space import AnyCandidate, Problem, Start, objective_of
 from sweeper.search.pruner import Judgement, judge
-from sweeper.search.rule_tests import RuleTest, rule_test
+from sweeper.search.rule_tests import rule_test
 from sweeper.search.sampler import SweeperSampler
-from sweeper.search.starts import Start
-from sweeper.spec import Scalar
+from sweeper.spec import OwnTrial, Scalar
 from sweeper.trials import FirstItems, Origin, RungReport, State, TrialResult
+
+# What a default is tried without, to compare.
+_LEFT_OUT = ((FIRST_STAGE, NO_FIRST_STAGE), (AUGMENTED, NO_AUGMENTED))
 
 
 @dataclass(frozen=True)
@@ -223,8 +227,7 @@ class Search:
             # Too few trials for all defaults: the sampler begins with them, too.
             origin = "default"
             trial.set_user_attr(ORIGIN, origin)
-        rule = start.rule if isinstance(start, RuleTest) else ""
-        return Asked(trial.number, key, parameters, origin, rule)
+        return Asked(trial.number, key, parameters, origin, start.rule if start else "")
 
     def report(self, number: int, rung: Rung) -> Judgement:
         """Record one rung of a running trial, and decide whether it goes on."""
@@ -257,7 +260,7 @@ class Search:
         """All trials by number, as sampler and pruner see them."""
         return self._ours.seen(self.study)
 
-    def _rule_test(self) -> RuleTest | None:
+    def _rule_test(self) -> Start | None:
         """A test of a rule, if the next trial is one of those that were set aside for it."""
         number = len(self.study.get_trials(deepcopy=False))
         if number < self.total - self.rule_tests or not isinstance(self.problem, Plan):
@@ -345,3 +348,52 @@ def _rung_attributes(rung: Rung) -> dict[str, object]:
     if rung.validation_loss is not None:
         found[f"{RUNG_LOSS}{rung.rung}"] = rung.validation_loss
     return found
+
+
+def default_start(key: str, candidate: Candidate) -> Start:
+    """The rule book's default of a candidate."""
+    return Start("default", optuna_space.fixed(key, candidate, {}))
+
+
+def known_starts(plan: Plan, total: int) -> Iterator[Start]:
+    """The trials whose parameters are known beforehand, in their order.
+
+    Defaults, in the plan's order, leave room for the user's own configurations.
+    """
+    keyed = optuna_space.candidates(plan)
+    own = [_own(plan, one) for one in plan.own_trials]
+    without = list(_skipping(keyed)) if total > 1 else []
+    first = list(keyed)[: max(1, total - len(own) - len(without))]
+    # What has one trial only is cheap, and what the others are to be better than. Order is kept.
+    for key in sorted(first, key=lambda key: optuna_space.searchable(keyed[key])):
+        yield default_start(key, keyed[key])
+    yield from without
+    yield from own
+
+
+def _own(plan: Plan, own: OwnTrial) -> Start:
+    candidate = plan.candidate(own.strategy, own.model)
+    key = optuna_space.candidate_key(plan, candidate)
+    overrides = {
+        name: value
+        for name, value in own.parameters.items()
+        if name in candidate.parameters and not candidate.parameters[name].searched
+    }
+    return Start("user", optuna_space.fixed(key, candidate, own.parameters), overrides)
+
+
+def _skipping(keyed: Mapping[str, Candidate]) -> Iterator[Start]:
+    """The first default without its first stage, and without augmented rows, to compare."""
+    for name, without in _LEFT_OUT:
+        for key, candidate in keyed.items():
+            found = candidate.parameters.get(name)
+            if found is not None and found.searched and found.default != without:
+                yield Start("default", optuna_space.fixed(key, candidate, {name: without}))
+                break
+
+
+def useful_total(plan: Plan, total: int) -> int:
+    """The total, or fewer where nothing is left to search once every configuration ran."""
+    if any(optuna_space.searchable(candidate) for candidate in plan.candidates):
+        return total
+    return min(total, sum(1 for _ in known_starts(plan, total)))

@@ -22,8 +22,7 @@ from sweeper.execution.state.fitted_batches import FittedBatches, Lesson
 from sweeper.execution.state.run_state import RunState
 from sweeper.plans import Duration
 from sweeper.runfolder import RunFolder
-from sweeper.search.search import Search
-from sweeper.search.starts import known_starts
+from sweeper.search.search import Search, known_starts
 from sweeper.trials import AttemptEndKind, RungReport, TrialConfig
 
 TRIAL = work_items.trial(1)

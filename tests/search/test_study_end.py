@@ -7,8 +7,8 @@ from spaces import RATE, SPACE
 
 from sweeper.search import study_end
 from sweeper.search.engine import RungCount, Space, StrategySpace
-from sweeper.search.search import Asked, End, Restored, Rung, Search
-from sweeper.search.starts import Start, default_start
+from sweeper.search.optuna_space import Start
+from sweeper.search.search import Asked, End, Restored, Rung, Search, default_start
 from sweeper.search.study_end import Ending, decide, gains_too_little, still_ends
 from sweeper.spec import SearchSpec
 from sweeper.trials import Origin
