@@ -16,10 +16,14 @@ from sweeper.errors import Problem, SpecError, near_match
 from sweeper.extras import install_command, is_installed
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import (
+    CLASS_WEIGHT,
     EPOCHS,
+    KL,
     MODULES_TO_SAVE,
     NO_MODULES,
     OPTIMIZER,
+    PATIENCE,
+    REPLAY,
     TARGET_MODULES,
     is_pattern,
     near_parameter,
@@ -31,6 +35,7 @@ from sweeper.memory.linear_layers import (
     savable_modules,
 )
 from sweeper.parameter_forms import unlike
+from sweeper.planning.budget.epochs import with_epochs
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of, written
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.rules import RuleBook
@@ -40,7 +45,14 @@ from sweeper.planning.rulebook.strategy_files import (
     NumberParameter,
 )
 from sweeper.plans import DECLARED, Candidate, Parameter, Reason, Rejected
-from sweeper.spec import EVERY_STRATEGY, MODULE_PARAMETERS, ParameterSpec, Scalar, Spec
+from sweeper.spec import (
+    EVERY_STRATEGY,
+    MODULE_PARAMETERS,
+    ParameterSpec,
+    Scalar,
+    Spec,
+    TrainingSpec,
+)
 
 _Declared = NumberParameter | ChoiceParameter
 #: What a declaration itself asks for, whatever the request says elsewhere.
@@ -68,6 +80,46 @@ _FEW = 6
 
 
 # What is laid over
+
+
+def settled_parameters(
+    spec: Spec, rated: RatedStrategy, epochs: float, values: Values
+) -> dict[str, Parameter]:
+    """The parameters that rules and request give a strategy, before the device is considered.
+
+    Args:
+        spec: Checked by ``check_declared``.
+        rated: The strategy after the rules.
+        epochs: The study's full budget.
+    """
+    parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec.training)
+    return with_declared(rated, parameters, spec, values)
+
+
+def with_choices(
+    parameters: Mapping[str, Parameter], training: TrainingSpec
+) -> dict[str, Parameter]:
+    """The parameters with the values of the user's flags, which are not searched."""
+    found = dict(parameters)
+    wanted = {
+        REPLAY: training.replay_share,
+        KL: training.kl_weight,
+        PATIENCE: training.early_stopping_patience,
+        CLASS_WEIGHT: training.class_weight,
+    }
+    for name, value in wanted.items():
+        old = found.get(name)
+        if old is None or value is None:
+            continue
+        update: dict[str, object] = {"default": value, "searched": False, "prior": None}
+        if old.choices is not None:
+            allowed = dict.fromkeys((*(old.allowed_choices or ()), value))
+            update |= {"choices": (value,), "allowed_choices": tuple(allowed)}
+        else:
+            update |= {"low": value, "high": value}
+        update |= {"source": "the request", "why": "The requested value."}
+        found[name] = old.model_copy(update=update)
+    return found
 
 
 def with_declared(

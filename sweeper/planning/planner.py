@@ -22,13 +22,13 @@ from sweeper.planning.candidates import (
     RatedModel,
     candidate_or_rejected,
     rated_model,
-    settled_parameters,
     validation_rows,
 )
 from sweeper.planning.declared_parameters import (
     check_declared,
     declared_epochs,
     declared_warnings,
+    settled_parameters,
 )
 from sweeper.planning.fitting.remedies import nearest
 from sweeper.planning.identity import identity
@@ -60,7 +60,7 @@ def with_threshold(book: RuleBook, spec: Spec, plan: Plan) -> Plan:
     def parameters(facts: Facts) -> dict[str, Parameter]:
         bases = [rated_model(book, spec, facts, facts.models[n]) for n in sorted({0, number})]
         rated = bases[-1].strategies[lead.strategy]
-        return settled_parameters(spec, bases[-1], rated, epochs_of(spec, facts, bases[0]))
+        return settled_parameters(spec, rated, epochs_of(spec, facts, bases[0]), bases[-1].values)
 
     found = choice_threshold(plan.facts, spec, parameters)
     return plan.model_copy(update={"threshold": found})
