@@ -14,9 +14,10 @@ from functools import cached_property
 import numpy as np
 
 from sweeper.plans import Parameter
-from sweeper.search.loss_model.axis import (
+from sweeper.search.loss_model.axes import (
     Axis,
     ChoiceAxis,
+    Point,
     Vector,
     cumulated,
     drawn,
@@ -25,7 +26,6 @@ from sweeper.search.loss_model.axis import (
 )
 from sweeper.search.loss_model.candidate_trials import Trials
 from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses
-from sweeper.search.loss_model.model_inputs import Point
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 

@@ -11,9 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Parameter, Plan
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axis import axis_of
+from sweeper.search.loss_model.axes import Rows, axis_of
 from sweeper.search.loss_model.gaussian_process import matern
-from sweeper.search.loss_model.model_inputs import Rows
 from sweeper.search.loss_model.observations import Observation
 from sweeper.search.optuna_space import Start
 from sweeper.search.rule_claims import Claim, claims

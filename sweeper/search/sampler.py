@@ -23,7 +23,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axis import Axis, ChoiceAxis, axis_of
+from sweeper.search.loss_model.axes import Axis, ChoiceAxis, axis_of
 from sweeper.search.loss_model.candidate_trials import Trials
 from sweeper.search.loss_model.gaussian_process import one_thread
 from sweeper.search.loss_model.learning_curves import jitter

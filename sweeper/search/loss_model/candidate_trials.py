@@ -12,10 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from sweeper.search.loss_model.axis import Axis, Range
+from sweeper.search.loss_model.axes import Axes, Axis, Range, Rows
 from sweeper.search.loss_model.gaussian_process import Matrix, Vector, clipped
 from sweeper.search.loss_model.learning_curves import ends
-from sweeper.search.loss_model.model_inputs import Axes, Rows
 from sweeper.search.loss_model.observations import START, Observation
 from sweeper.search.loss_model.untrained import ORIGIN as UNTRAINED
 from sweeper.search.optuna_space import Full

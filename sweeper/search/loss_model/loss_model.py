@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
+from sweeper.search.loss_model.axes import Point, Rows, is_repeat
 from sweeper.search.loss_model.candidate_trials import MOST_TOLD, Told, Trials, thinned
 from sweeper.search.loss_model.gaussian_process import (
     GaussianProcess,
@@ -24,7 +25,6 @@ from sweeper.search.loss_model.gaussian_process import (
     Whose,
     clipped,
 )
-from sweeper.search.loss_model.model_inputs import Point, Rows, is_repeat
 from sweeper.search.loss_model.observations import Observation
 from sweeper.search.optuna_space import rungs_of
 
