@@ -10,7 +10,7 @@ from pathlib import Path
 import make_run as maker
 import pytest
 
-from sweeper.cli.commands.run_end import conclude
+from sweeper.cli.commands.run import conclude
 from sweeper.errors import GateFailed, UsageError
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
