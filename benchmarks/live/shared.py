@@ -40,7 +40,7 @@ from sweeper.tasks.classifier import head_names
 from sweeper.training.backend import TorchBackend
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
-from sweeper.training.loop.fast_steps import quick_steps
+from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.schedule import rung_steps, schedule
 from sweeper.training.trial.assembly import assembled
 from sweeper.trials import TrialConfig

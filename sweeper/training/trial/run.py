@@ -31,7 +31,6 @@ from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, mixture
 from sweeper.training.loop.checkpointing import Saved, Saver
-from sweeper.training.loop.fast_steps import quick_steps
 from sweeper.training.loop.forgetting_guards import (
     Guards,
     NearBase,
@@ -49,6 +48,7 @@ from sweeper.training.loop.out_of_memory import (
 )
 from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
 from sweeper.training.loop.progress import TrainingDiverged, TrainingProgress
+from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_here, ranks_in_all
 from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments

@@ -20,8 +20,8 @@ from sweeper.plans import Duration, Plan
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
-from sweeper.steps import evaluate as evaluate_steps
 from sweeper.steps import run as run_steps
+from sweeper.steps import score_suite as evaluate_steps
 from sweeper.views import work_progress
 
 # Every item is right for the base; a trial is wrong on the share of items named in the weights.
