@@ -31,7 +31,6 @@ from sweeper.training.measurements import keep
 from sweeper.training.scoring import answered, scored
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.job import WEIGHTS, TrialJob
-from sweeper.training.trial.ranks import Ranks
 from sweeper.training.trial.run import train_trial
 from sweeper.trials import BaselineResult, RungReport, TestScore, TestSeal, TrialConfig, TrialResult
 from sweeper.underway import Underway
@@ -175,16 +174,7 @@ class TorchBackend:
         try:
             job = TrialJob(shared, config, folder, tell, should_stop, self._run, checkpoint)
             if config.gpus > 1:
-                job.ranks = Ranks(
-                    self._plan,
-                    self._spec,
-                    config,
-                    folder,
-                    tell,
-                    should_stop,
-                    self._run,
-                    underway=self._underway,
-                )
+                job.plan = self._plan
             result = train_trial(job, self._guard)
             context = shared.context
             whole = len(context.dataset.splits["validation"])

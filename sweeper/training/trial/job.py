@@ -23,7 +23,7 @@ from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import Checkpoint
 from sweeper.evaluation.judge import Judge, autocast
 from sweeper.evaluation.objective import ObjectiveScore, first, from_decisions, written
-from sweeper.plans import Half, autocast_dtype
+from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.redaction import without_secrets
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
@@ -37,7 +37,6 @@ from sweeper.training.loop.out_of_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks
 from sweeper.training.trial.artifacts import base_state, save_trained
-from sweeper.training.trial.ranks import Ranks
 from sweeper.training.trial.trained_record import TrainedRecord
 from sweeper.trials import (
     Failure,
@@ -90,6 +89,7 @@ class TrialJob:
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
         attempt: Where checkpoints are written; ``folder`` if None. Several ranks share it.
         planned: The configuration as planned, where ``config`` has smaller batches.
+        plan: Where several devices train the trial, what their processes load models by.
     """
 
     shared: SharedModel
@@ -101,6 +101,7 @@ class TrialJob:
     checkpoint: Path | None = None
     attempt: Path | None = None
     planned: TrialConfig | None = None
+    plan: Plan | None = None
     saved: Saved | None = None
     earlier: tuple[RungReport, ...] = ()
     reports: list[RungReport] = field(default_factory=list)
@@ -109,7 +110,6 @@ class TrialJob:
     peak_memory_gib: float | None = None
     attention: str | None = None
     joined: bool | None = None
-    ranks: Ranks | None = None
     read_base: ReadBase | None = None
     first_stage: FirstStageResult | None = None
     base_on_general: Evaluation | None = None
@@ -356,7 +356,7 @@ class TrialJob:
 
         Threads that compute with it share its steps, so that its time stands for theirs.
         """
-        if self.context.device.type != "cpu" or self.ranks is not None:
+        if self.context.device.type != "cpu" or self.plan is not None:
             return 0.0  # it waits for a device, or for other ranks
         ran = time.thread_time() - self._worked
         return max(0.0, time.perf_counter() - self._started - ran)

@@ -54,7 +54,7 @@ from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_h
 from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments
 from sweeper.training.trial.assembly import assembled, start_head
 from sweeper.training.trial.job import Final, TrialJob
-from sweeper.training.trial.ranks import TRAINER_LOG, Ranks, train_in_ranks
+from sweeper.training.trial.ranks import TRAINER_LOG, Ranks
 from sweeper.training.trial.rungs import RungWatch
 from sweeper.trials import TrialConfig, TrialResult
 
@@ -96,21 +96,15 @@ def _train(job: TrialJob, guard: MemoryGuard) -> TrialResult:
     if not strategy.gradient_trained:
         return fit_head(job, strategy)
     job.open_checkpoint()
-    if job.ranks is not None:
-        return _together(job, job.ranks, guard)
-
     first = job.saved.batching if job.saved else None
-    attempt = partial(train_once, job, strategy)
-    return guard.run(job.config.memory_setup(), job.batching, attempt, first)
-
-
-def _together(job: TrialJob, ranks: Ranks, guard: MemoryGuard) -> TrialResult:
-    """Train on several devices; this process prepares their start."""
+    setup = job.config.memory_setup()
+    if job.plan is None:
+        return guard.run(setup, job.batching, partial(train_once, job, strategy), first)
+    # On several devices; this process prepares their start.
     read_corpus(job)
     job.shared.first_stages.forget()
     job.context.keeper.forget()
-    ranks.saved = job.saved
-    result = train_in_ranks(ranks, guard, job.config.memory_setup())
+    result = guard.run(setup, job.batching, Ranks(job, job.plan).train, first)
     return result.model_copy(update={"first_stage": job.first_stage})
 
 
