@@ -25,8 +25,7 @@ from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.rows import finite, known, trial_row
 from sweeper.findings.study.scores import trial_name
-from sweeper.findings.verdict.against_baseline import against_baseline
-from sweeper.findings.verdict.comparisons import Contest, hold_contest
+from sweeper.findings.verdict.comparisons import Contest, against_baseline, hold_contest
 from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, with_forgetting
 from sweeper.findings.verdict.human import preferences
 from sweeper.findings.verdict.limitations import Study, limits

@@ -186,8 +186,7 @@ def _listed(choices: Sequence[Scalar]) -> str:
 
 
 def _ends(parameter: Parameter) -> tuple[float, float]:
-    low = parameter.low if parameter.allowed_low is None else parameter.allowed_low
-    high = parameter.high if parameter.allowed_high is None else parameter.allowed_high
+    low, high = parameter.bounds
     return float(low or 0.0), float(high or 0.0)
 
 

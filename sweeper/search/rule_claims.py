@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweeper import units
-from sweeper.plans import Candidate, Parameter, Reason
+from sweeper.plans import Candidate, Reason
 from sweeper.spec import Scalar
 
 _NUMBER = r"[0-9][0-9.eE+-]*"
@@ -67,14 +67,10 @@ def claims(reason: Reason, candidate: Candidate) -> Iterator[Claim]:
         elif match := _CHOICES.match(part):
             named = tuple(match[2].split("|"))
             known = candidate.parameters.get(match[1])
-            everything = known is not None and {*map(str, _allowed(known))} <= {*named}
+            everything = known is not None and {*map(str, known.allowed)} <= {*named}
             yield Claim(match[1], choices=(match[3],) if everything else named)
         elif (match := _FIXED.match(part)) and match[1] in candidate.parameters:
             yield Claim(match[1], choices=(match[2],))
-
-
-def _allowed(parameter: Parameter) -> tuple[Scalar, ...]:
-    return parameter.allowed_choices or parameter.choices or ()
 
 
 def _same(value: Scalar, text: str) -> bool:

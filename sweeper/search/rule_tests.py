@@ -81,11 +81,7 @@ def across(claim: Claim, parameter: Parameter, value: Scalar) -> Scalar | None:
     if not claim.inside(value):
         return parameter.default if claim.inside(parameter.default) else None
     if parameter.kind == "categorical":
-        allowed = [
-            one
-            for one in parameter.allowed_choices or parameter.choices or ()
-            if not claim.inside(one)
-        ]
+        allowed = [one for one in parameter.allowed if not claim.inside(one)]
         return min(allowed, key=lambda one: _apart(one, value), default=None)
     number = float(value)
     if claim.choices:

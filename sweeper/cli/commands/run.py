@@ -124,8 +124,8 @@ def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
 def _print_result(ended: Ended, *, as_json: bool) -> None:
     from sweeper.findings.evidence.rules import rules_told
     from sweeper.findings.record import DataNeed
-    from sweeper.findings.verdict.costs import cost_line
     from sweeper.findings.verdict.next_step import next_step_line
+    from sweeper.findings.verdict.tested import cost_line
     from sweeper.findings.words import sentence
     from sweeper.reporting.sections.predicted import predicted_line
     from sweeper.views.console import out
