@@ -34,7 +34,7 @@ from sweeper.hyperparameters import BATCH
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Half, Parameter, autocast_dtype
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classifier import head_names
 from sweeper.training.backend import TorchBackend

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from sweeper.findings import words
 from sweeper.findings.evidence.data_curve import data_need
-from sweeper.findings.evidence.gains import gain_pairs, gains, last_useful_trial
+from sweeper.findings.evidence.gains import (
+    gain_pairs,
+    gains,
+    last_useful_trial,
+    warm_start_sentence,
+    warm_starts,
+)
 from sweeper.findings.evidence.paired_trials import compare_pairs
 from sweeper.findings.evidence.parameters import parameter_findings
 from sweeper.findings.evidence.predicted import predictions
 from sweeper.findings.evidence.rules import rule_findings, rule_pairs
 from sweeper.findings.evidence.strategies import quality_share, strategy_summaries
-from sweeper.findings.evidence.warm_start import warm_start_sentence, warm_starts
 from sweeper.findings.evidence.with_without import (
     augmentation_findings,
     augmentation_pairs,

@@ -20,8 +20,7 @@ from sweeper.planning.fitting.fit import MARGIN, Fit, TrialTokens, fit
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.effects import fill
-from sweeper.planning.rulebook.fact_table import fact_values
-from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.rulebook.fact_table import Values, fact_values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected

@@ -15,7 +15,7 @@ from sweeper.facts.record import SuiteFacts  # noqa: E402
 from sweeper.facts.suite import suite_facts  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402
 from sweeper.strategies.base import Setting  # noqa: E402
-from sweeper.strategies.discovery import strategy as strategy_named  # noqa: E402
+from sweeper.strategies.base import strategy as strategy_named  # noqa: E402
 from sweeper.suite.code_metric import PERMISSION  # noqa: E402
 from sweeper.suite.evaluate import _Evaluation  # noqa: E402
 from sweeper.suite.scores import (  # noqa: E402

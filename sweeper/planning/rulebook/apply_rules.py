@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sweeper import units
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
-from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.rulebook.fact_table import Values
 from sweeper.planning.rulebook.rules import Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredParameter, DeclaredStrategy
 from sweeper.plans import Parameter, Prior, Reason, expected_share

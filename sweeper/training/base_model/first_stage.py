@@ -33,7 +33,7 @@ from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.plans import Precision, autocast_dtype
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.corpus import Corpus
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.keeper import BaseKeeper, checkpoint, load_base

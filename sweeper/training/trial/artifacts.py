@@ -27,7 +27,7 @@ from sweeper.errors import UsageError
 from sweeper.jsontext import object_of
 from sweeper.redaction import clean
 from sweeper.strategies.base import Strategy
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Task
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.generate_label import GenerateLabel

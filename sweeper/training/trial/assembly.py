@@ -15,7 +15,7 @@ from transformers import set_seed
 from sweeper.evaluation.linear_probe import Probe
 from sweeper.hyperparameters import ATTENTION, PADDING_FREE, SDPA
 from sweeper.strategies.base import Setting, Strategy
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.sequences.joined import BY_TEXT

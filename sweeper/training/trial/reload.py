@@ -18,7 +18,7 @@ from sweeper.errors import ModelError, UsageError
 from sweeper.facts.record import ModelFacts
 from sweeper.jsontext import object_of
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.base import Task
 from sweeper.tasks.discovery import task_of

@@ -22,7 +22,7 @@ from sweeper.checkpoints import UNFINISHED, drop_checkpoints
 from sweeper.errors import SweeperError, UsageError
 from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED, PADDING_FREE
 from sweeper.strategies.base import Strategy
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Task
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.sequences.joined import reads_apart
