@@ -23,9 +23,8 @@ from sweeper.search.loss_model.axes import (
     numbers,
     truncated,
 )
-from sweeper.search.loss_model.candidate_trials import Trials
 from sweeper.search.loss_model.gaussian_process import Vector
-from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses
+from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses, Trials
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 

@@ -24,10 +24,9 @@ from optuna.trial import FrozenTrial
 
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.axes import Axis, ChoiceAxis, axis_of
-from sweeper.search.loss_model.candidate_trials import Trials
 from sweeper.search.loss_model.gaussian_process import one_thread
 from sweeper.search.loss_model.learning_curves import jitter
-from sweeper.search.loss_model.loss_model import Promise, StudyLosses
+from sweeper.search.loss_model.loss_model import Promise, StudyLosses, Trials
 from sweeper.search.loss_model.observations import History, Observation
 from sweeper.search.loss_model.untrained import Untrained, noted
 from sweeper.search.optuna_space import Problem, objective_of
