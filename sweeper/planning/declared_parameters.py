@@ -36,7 +36,7 @@ from sweeper.memory.linear_layers import (
 )
 from sweeper.parameter_forms import unlike
 from sweeper.planning.budget.epochs import with_epochs
-from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of, written
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of
 from sweeper.planning.rulebook.fact_table import Values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import (
@@ -53,6 +53,7 @@ from sweeper.spec import (
     Spec,
     TrainingSpec,
 )
+from sweeper.units import setting
 
 _Declared = NumberParameter | ChoiceParameter
 #: What a declaration itself asks for, whatever the request says elsewhere.
@@ -178,7 +179,7 @@ def _allowed(parameter: Parameter) -> str:
         return f", allowed {_listed(parameter.allowed_choices)}" if wider and few else ""
     low, high = _ends(parameter)
     wider = (low, high) != (parameter.low, parameter.high)
-    return f", allowed {written(low)} to {written(high)}" if wider else ""
+    return f", allowed {setting(low)} to {setting(high)}" if wider else ""
 
 
 def _listed(choices: Sequence[Scalar]) -> str:
@@ -425,7 +426,7 @@ def _range_problems(
     assert high is not None
     if low > high:
         missing = "high" if one.high is None else "low"
-        what = f"{name} from {written(low)} to {written(high)}"
+        what = f"{name} from {setting(low)} to {setting(high)}"
         why = f"Without {missing} it is the rule book's, {describe(parameter)}."
         yield Problem(what, why, f"Give {missing} as well.", where)
     if one.step is not None and parameter.kind == "int" and one.step != int(one.step):
@@ -436,7 +437,7 @@ def _range_problems(
         yield Problem(what, why, "Write log: false for a linear one.", where)
     floor, ceiling = _ends(parameter)
     if not ranged and _number(one.default) and not floor <= float(one.default or 0) <= ceiling:
-        what = f"default = {one.default!r} lies outside of {written(floor)} to {written(ceiling)}"
+        what = f"default = {one.default!r} lies outside of {setting(floor)} to {setting(ceiling)}"
         yield Problem(what, "", "Give low and high as well.", where)
 
 
@@ -558,10 +559,10 @@ def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
         low, high = _ends(known)
         given = parameter.choices or (parameter.low, parameter.high)
         values = [v for v in given if v is not None and not low <= float(v) <= high]
-        bounds = f"{written(low)} to {written(high)}"
+        bounds = f"{setting(low)} to {setting(high)}"
     if not values:
         return ""
-    said = ", ".join(written(float(v)) if _number(v) else str(v) for v in values)
+    said = ", ".join(setting(float(v)) if _number(v) else str(v) for v in values)
     return (
         f"{name} {said} ({parameter.source}) lies beyond {bounds}, which the rule book allows "
         f"({known.source})"

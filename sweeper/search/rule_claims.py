@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sweeper import units
 from sweeper.plans import Candidate, Reason
 from sweeper.spec import Scalar
+from sweeper.units import setting
 
 _NUMBER = r"[0-9][0-9.eE+-]*"
 _RANGE = re.compile(rf"^(\w+) ({_NUMBER}) to ({_NUMBER}) \(")
@@ -52,7 +52,7 @@ class Claim:
         '4, 8 or 16'
         """
         if not self.choices:
-            return f"{_text(self.low)} to {_text(self.high)}"
+            return f"{setting(self.low)} to {setting(self.high)}"
         return " or ".join(filter(None, [", ".join(self.choices[:-1]), self.choices[-1]]))
 
 
@@ -80,7 +80,3 @@ def _same(value: Scalar, text: str) -> bool:
         return abs(value - float(text)) <= 1e-3 * abs(value)
     except ValueError:
         return False
-
-
-def _text(value: float) -> str:
-    return units.rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"
