@@ -157,12 +157,6 @@ class TrialJob:
             self.first_stage = read.result
         self.read_base = read
 
-    def on_general(self, model: nn.Module, count: int | None = None) -> Evaluation:
-        """Score this trial's model on the held-out general text, or on its first items."""
-        return self.shared.general.measure(
-            model, self.batching.evaluation, self.mixed, self.should_stop, count
-        )
-
     def open_checkpoint(self) -> None:
         """Check whether training can continue from the named checkpoint."""
         if self.checkpoint is None:
