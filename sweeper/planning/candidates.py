@@ -11,8 +11,8 @@ from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.hyperparameters import EPOCHS, KL
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
-from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
+from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.declared_parameters import followed, settled_parameters, unsettled
 from sweeper.planning.fitting.first_stage import with_first_stage

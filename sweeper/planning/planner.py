@@ -14,9 +14,8 @@ from sweeper.metrics.objectives import objective_of
 from sweeper.planning.answers import answers
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
-from sweeper.planning.budget.epochs import at_least
-from sweeper.planning.budget.rung_schedule import looks_of
 from sweeper.planning.budget.sequence_cap import DIVIDED, USUAL, Cap
+from sweeper.planning.budget.trial_budget import at_least, looks_of
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     RatedModel,

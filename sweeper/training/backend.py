@@ -33,7 +33,7 @@ from sweeper.tasks.instruction import Instruction
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.measurements import keep
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.job import WEIGHTS, TrialJob

@@ -25,9 +25,8 @@ from sweeper.suite.scores import (  # noqa: E402
     checked_file,
 )
 from sweeper.training.base_model.keeper import load_base  # noqa: E402
-from sweeper.training.trial.artifacts import save_trained  # noqa: E402
+from sweeper.training.trial.artifacts import TrainedRecord, save_trained  # noqa: E402
 from sweeper.training.trial.reload import _task  # noqa: E402
-from sweeper.training.trial.trained_record import TrainedRecord  # noqa: E402
 
 CHOICE = """
 task: {name}

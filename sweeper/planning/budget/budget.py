@@ -12,7 +12,6 @@ from sweeper import units
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
 from sweeper.planning.budget.candidate_costs import Priced
-from sweeper.planning.budget.rung_schedule import RUNGS
 from sweeper.planning.budget.study_phases import (
     StudyPhases,
     bill,
@@ -24,6 +23,7 @@ from sweeper.planning.budget.study_phases import (
     timing,
     together,
 )
+from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.costs.trial_seconds import Course
 from sweeper.plans import Budget, Candidate, Duration, Purchase

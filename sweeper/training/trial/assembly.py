@@ -22,8 +22,7 @@ from sweeper.tasks.sequences.joined import BY_TEXT
 from sweeper.training.base_model.first_stage import folder_of
 from sweeper.training.base_model.keeper import BaseKeeper, checkpoint
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.trial.artifacts import load_trained
-from sweeper.training.trial.trained_record import record_of
+from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.trials import TrialConfig
 
 log = logging.getLogger(__name__)

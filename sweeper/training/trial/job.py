@@ -33,11 +33,10 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import ReadBase
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.checkpointing import Saved, usable
-from sweeper.training.loop.out_of_memory import Batching
+from sweeper.training.loop.device_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks
-from sweeper.training.trial.artifacts import base_state, save_trained
-from sweeper.training.trial.trained_record import TrainedRecord
+from sweeper.training.trial.artifacts import TrainedRecord, base_state, save_trained
 from sweeper.trials import (
     Failure,
     FailureKind,

@@ -24,7 +24,7 @@ from sweeper.jsontext import value_of
 from sweeper.plans import Plan
 from sweeper.spec import Spec
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, RankFailure
-from sweeper.training.loop.out_of_memory import Batching, TrialPhase
+from sweeper.training.loop.device_memory import Batching, TrialPhase
 from sweeper.training.trial.job import TrialJob
 from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
 

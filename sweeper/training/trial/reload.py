@@ -27,13 +27,14 @@ from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import (
     CLASSIFIER_TYPE,
+    TrainedRecord,
     base_state,
     load_trained,
     reading,
+    record_of,
     tokenizer_state,
     with_head,
 )
-from sweeper.training.trial.trained_record import TrainedRecord, record_of
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,15 @@ from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, mixture
 from sweeper.training.loop.checkpointing import Saved, Saver
+from sweeper.training.loop.device_memory import (
+    Batching,
+    MemoryGuard,
+    PeakMemory,
+    TooLarge,
+    TrialPhase,
+    bytes_of,
+    release_memory,
+)
 from sweeper.training.loop.forgetting_guards import (
     Guards,
     NearBase,
@@ -39,14 +48,6 @@ from sweeper.training.loop.forgetting_guards import (
     text_task,
 )
 from sweeper.training.loop.neftune import noisy_embeddings
-from sweeper.training.loop.out_of_memory import (
-    Batching,
-    MemoryGuard,
-    TooLarge,
-    TrialPhase,
-    release_memory,
-)
-from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
 from sweeper.training.loop.progress import TrainingDiverged, TrainingProgress
 from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps

@@ -18,7 +18,7 @@ from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
-from sweeper.training.loop.out_of_memory import TrialPhase
+from sweeper.training.loop.device_memory import TrialPhase
 from sweeper.training.loop.progress import finite
 from sweeper.training.loop.sharding import as_first_rank_says
 from sweeper.training.trial.job import Final, TrialJob

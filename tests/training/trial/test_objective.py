@@ -16,7 +16,7 @@ from sweeper.spec import EvaluationSpec, ModelSpec, Spec
 from sweeper.training.backend import answered, scored
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.job import ITEM_LOSSES, TrialJob
 from sweeper.training.trial.run import train_trial
 from sweeper.trials import TrialResult

@@ -21,7 +21,7 @@ from sweeper.checkpoints import newest_checkpoint
 from sweeper.errors import UsageError
 from sweeper.strategies.qlora import QLoRA
 from sweeper.training.backend import TorchBackend
-from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TrialPhase
+from sweeper.training.loop.device_memory import Batching, MemoryGuard, TrialPhase
 from sweeper.training.loop.sharding import (
     as_first_rank_says,
     check_wrapped,
