@@ -1,8 +1,8 @@
-"""Out of memory: try again at half the micro-batch, and remember what fitted. And peaks of memory.
+"""Memory of a device: its peak in a trial, and another try where it runs out.
 
-The effective batch stays what it was, and each try starts from clean weights, so that the result
-is that of a trial which was set up with the smaller micro-batch. The only module that reads the
-text of an out-of-memory error.
+Another try has half the micro-batch. The effective batch stays what it was, and each try starts
+from clean weights, so that the result is that of a trial which was set up with the smaller
+micro-batch. The only module that reads the text of an out-of-memory error.
 
 A peak on a GPU is what torch had allocated at most, the model included. On a CPU it is by how much
 the process's resident set grew once the model stood, plus the model itself; memory that the
