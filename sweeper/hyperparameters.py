@@ -96,6 +96,19 @@ def saved_modules(parameters: Mapping[str, object]) -> tuple[str, ...]:
     return () if wanted == NO_MODULES else _names(wanted)
 
 
+def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int]:
+    """Micro-batch and accumulation steps whose product with ``gpus`` is the effective batch.
+
+    >>> split_batch(12, 8)
+    (6, 2)
+    >>> split_batch(4, 8)
+    (4, 1)
+    """
+    share = max(1, batch // gpus)
+    micro = next(size for size in range(min(share, largest_micro), 0, -1) if share % size == 0)
+    return micro, share // micro
+
+
 REPLAY, KL, PATIENCE = "replay_share", "kl_weight", "early_stopping_patience"
 
 AUGMENTED, NO_AUGMENTED = "augmented_rows", "none"

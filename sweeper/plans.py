@@ -104,6 +104,17 @@ class Parameter(Record):
     step: float | None = Field(None, description="distance between two values of the range")
     shipped: str = Field("", description="the rule book's range, where the user declared another")
 
+    @property
+    def allowed(self) -> tuple[Scalar, ...]:
+        """Every choice that a trial may have; empty for a number."""
+        return self.allowed_choices or self.choices or ()
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """The ends of the allowed range; None for choices."""
+        low, high = self.allowed_low, self.allowed_high
+        return self.low if low is None else low, self.high if high is None else high
+
 
 class MemoryEstimate(Record):
     """Predicted peak of one device in GiB, with its parts. ``low`` to ``high`` should cover 90%."""

@@ -43,6 +43,11 @@ def rate(value: float | None) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
+def setting(value: float) -> str:
+    """The value of a parameter; in scientific form below 0.01."""
+    return rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as people say them.
 

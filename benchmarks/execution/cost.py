@@ -26,8 +26,7 @@ from sweeper.execution.storages import default_url
 from sweeper.execution.study_mirror import StudyMirror
 from sweeper.plans import Plan
 from sweeper.search.optuna_space import candidates
-from sweeper.search.search import Asked, End, Restored, Rung, Search
-from sweeper.search.starts import known_starts
+from sweeper.search.search import Asked, End, Restored, Rung, Search, known_starts
 from sweeper.trials import RungReport
 
 # Shares of the earlier trials that were stopped at a rung, and that diverged.

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.execution.remaining import pace, remaining
+from sweeper.execution.progress import pace, remaining
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import RunFiles, read_run

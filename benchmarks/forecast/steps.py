@@ -29,7 +29,7 @@ from sweeper.planning.costs.step_work import evaluation
 from sweeper.plans import autocast_dtype
 from sweeper.spec import ModelSpec
 from sweeper.training.dryrun.models import config_of
-from sweeper.training.loop.fast_steps import quick_steps
+from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.probes import calibrate, training_step
 from sweeper.training.probes.training_step import random_model
 

@@ -25,7 +25,7 @@ from sweeper.spec import DataSpec, ModelSpec, Scalar, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.run import train_trial
 from sweeper.trials import TrialBudget, TrialConfig, TrialResult

@@ -34,13 +34,13 @@ from sweeper.hyperparameters import BATCH
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Half, Parameter, autocast_dtype
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classifier import head_names
 from sweeper.training.backend import TorchBackend
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
-from sweeper.training.loop.fast_steps import quick_steps
+from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.schedule import rung_steps, schedule
 from sweeper.training.trial.assembly import assembled
 from sweeper.trials import TrialConfig

@@ -31,7 +31,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.search.engine import StopCondition, Tried, search
 from sweeper.search.optuna_space import searchable
 from sweeper.search.rule_claims import Claim, claims
-from sweeper.search.starts import known_starts
+from sweeper.search.search import known_starts
 from sweeper.spec import Scalar
 from sweeper.trials import RungReport, TrialResult
 

@@ -21,9 +21,8 @@ from benchmarks.search.replay import seeded
 from benchmarks.search.table import TABLES, read
 from sweeper.plans import Candidate, Plan
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axis import Axis, axis_of
-from sweeper.search.search import Asked, End, Restored, Rung, Search
-from sweeper.search.starts import known_starts
+from sweeper.search.loss_model.axes import Axis, axis_of
+from sweeper.search.search import Asked, End, Restored, Rung, Search, known_starts
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 

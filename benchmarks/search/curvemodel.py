@@ -19,7 +19,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from benchmarks.search.table import Floats, Recorded
-from sweeper.search.loss_model.axis import Axis, ChoiceAxis
+from sweeper.search.loss_model.axes import Axis, ChoiceAxis
 from sweeper.spec import Scalar
 
 # Three shapes (level, speed, bend) hold nearly all of what log curves differ by.

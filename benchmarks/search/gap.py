@@ -27,7 +27,7 @@ from benchmarks.search.world import Realised, TableWorld
 from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.engine import StopCondition, search
-from sweeper.search.starts import known_starts
+from sweeper.search.search import known_starts
 
 BASELINE = "TPE, median"
 COMPARED = (OURS, BASELINE, "engineer", "race")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.search.next_trials [--tasks a,b] [--seeds 6]
 
-Recorded tasks are searched for thirty trials. The means are those of ``sweeper.search.outlook``.
+Recorded tasks are searched for thirty trials. The means are those of ``sweeper.search.study_end``.
 Each is also made without one data set at a time, and compared with what came on that one. The last
 lines say what a search loses and saves that ends at that number of trials instead of at twenty.
 """
@@ -19,8 +19,8 @@ import optuna
 from benchmarks.search.pruning import TASKS
 from benchmarks.search.replay import answered_by, seeded, task_worlds
 from sweeper.search.engine import StopCondition, search
-from sweeper.search.outlook import GAINS, NEXT, SEED_SHARE
-from sweeper.search.starts import known_starts
+from sweeper.search.search import known_starts
+from sweeper.search.study_end import GAINS, NEXT, SEED_SHARE
 
 TRIALS, USUAL = 30, 20
 

@@ -31,7 +31,7 @@ from benchmarks.search.score import Interval, mean
 from benchmarks.search.world import Realised, TableWorld, rung_losses
 from sweeper.search import pruner
 from sweeper.search.engine import Searched, StopCondition, Tried, search
-from sweeper.search.starts import known_starts
+from sweeper.search.search import known_starts
 
 _NEVER = "optuna:NopPruner"
 # Tables in which trials report before their end, with and without the head.

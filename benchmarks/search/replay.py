@@ -38,7 +38,7 @@ from benchmarks.search.world import (
 from sweeper.planning.budget.budget import first_rung
 from sweeper.plans import Plan
 from sweeper.search.engine import Objective, Rung, StopCondition, search
-from sweeper.search.starts import known_starts
+from sweeper.search.search import known_starts
 from sweeper.spec import Scalar
 
 MOST_TRIALS = 150

@@ -23,8 +23,7 @@ from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import StrategySummary
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.findings.verdict.against_baseline import against_baseline
-from sweeper.findings.verdict.comparisons import hold_contest
+from sweeper.findings.verdict.comparisons import against_baseline, hold_contest
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.verdict import verdict
 from sweeper.plans import Plan

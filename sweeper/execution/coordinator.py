@@ -37,8 +37,7 @@ from sweeper.extras import install_command, needed_for
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import study_end, warm_start
-from sweeper.search.search import Search
-from sweeper.search.starts import known_starts, useful_total
+from sweeper.search.search import Search, known_starts, useful_total
 from sweeper.spec import Spec
 from sweeper.trials import TestSeal
 

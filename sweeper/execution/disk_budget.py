@@ -124,7 +124,7 @@ def _ways(candidate: Candidate) -> Iterator[tuple[str, tuple[Scalar, ...]]]:
 def _values(parameter: Parameter) -> tuple[Scalar, ...]:
     if not parameter.searched:
         return (parameter.default,)
-    choices = parameter.allowed_choices or parameter.choices or ()
+    choices = parameter.allowed
     return tuple(dict.fromkeys([*choices, parameter.default]))
 
 

@@ -13,7 +13,7 @@ from sweeper.execution.state.attempts import CONFIG, attempt_folder, attempts_of
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.work_items import WorkItem
-from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER
+from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER, split_batch
 from sweeper.plans import Candidate, Plan
 from sweeper.search import optuna_space
 from sweeper.search.optuna_space import rungs_of
@@ -143,19 +143,6 @@ def configure(
         keep_weights=True,
         checkpoints=seconds > LONG_TRIAL_SECONDS,
     )
-
-
-def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int]:
-    """Micro-batch and accumulation steps whose product with ``gpus`` is the effective batch.
-
-    >>> split_batch(12, 8)
-    (6, 2)
-    >>> split_batch(4, 8)
-    (4, 1)
-    """
-    share = max(1, batch // gpus)
-    micro = next(size for size in range(min(share, largest_micro), 0, -1) if share % size == 0)
-    return micro, share // micro
 
 
 def trial_budget(plan: Plan, parameters: Mapping[str, Scalar]) -> TrialBudget:

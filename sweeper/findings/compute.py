@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from sweeper.findings import words
 from sweeper.findings.evidence.data_curve import data_need
-from sweeper.findings.evidence.gains import gain_pairs, gains, last_useful_trial
+from sweeper.findings.evidence.gains import (
+    gain_pairs,
+    gains,
+    last_useful_trial,
+    warm_start_sentence,
+    warm_starts,
+)
 from sweeper.findings.evidence.paired_trials import compare_pairs
 from sweeper.findings.evidence.parameters import parameter_findings
 from sweeper.findings.evidence.predicted import predictions
 from sweeper.findings.evidence.rules import rule_findings, rule_pairs
 from sweeper.findings.evidence.strategies import quality_share, strategy_summaries
-from sweeper.findings.evidence.warm_start import warm_start_sentence, warm_starts
 from sweeper.findings.evidence.with_without import (
     augmentation_findings,
     augmentation_pairs,
@@ -25,8 +30,7 @@ from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.rows import finite, known, trial_row
 from sweeper.findings.study.scores import trial_name
-from sweeper.findings.verdict.against_baseline import against_baseline
-from sweeper.findings.verdict.comparisons import Contest, hold_contest
+from sweeper.findings.verdict.comparisons import Contest, against_baseline, hold_contest
 from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, with_forgetting
 from sweeper.findings.verdict.human import preferences
 from sweeper.findings.verdict.limitations import Study, limits

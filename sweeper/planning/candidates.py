@@ -8,25 +8,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
-from sweeper.hyperparameters import CLASS_WEIGHT, EPOCHS, KL, PATIENCE, REPLAY
+from sweeper.hyperparameters import EPOCHS, KL
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
-from sweeper.planning.budget.epochs import with_epochs
-from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
+from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.costs.setups import FSDP
-from sweeper.planning.declared_parameters import followed, unsettled, with_declared
+from sweeper.planning.declared_parameters import followed, settled_parameters, unsettled
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, TrialTokens, fit
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.effects import fill
-from sweeper.planning.rulebook.fact_table import fact_values
-from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.rulebook.fact_table import Values, fact_values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected
-from sweeper.spec import Spec, TrainingSpec
+from sweeper.spec import Spec
 
 NOT_ASKED_FOR = "not among the requested strategies"
 FP16 = (
@@ -116,7 +114,7 @@ def fitted(
     if out is not None and wanted is None and leave_out:
         remedy = f"to include it, name it with --strategies ({name})"
         return _rejected(base, name, fill(out.why, base.values), out.id, out.source, remedy)
-    parameters = settled_parameters(spec, base, rated, epochs)
+    parameters = settled_parameters(spec, rated, epochs, base.values)
     room = base.model.context_length - base.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
     if prompt is not None and _least(prompt) > room:
@@ -136,40 +134,6 @@ def fitted(
         spec.training,
         _work(spec, facts, base, rated, epochs),
     )
-
-
-def settled_parameters(
-    spec: Spec, base: RatedModel, rated: RatedStrategy, epochs: float
-) -> dict[str, Parameter]:
-    """The parameters that rules and request give a strategy, before the device is considered."""
-    parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec.training)
-    return with_declared(rated, parameters, spec, base.values)
-
-
-def with_choices(
-    parameters: Mapping[str, Parameter], training: TrainingSpec
-) -> dict[str, Parameter]:
-    """The parameters with the user's own values, which are not searched."""
-    found = dict(parameters)
-    wanted = {
-        REPLAY: training.replay_share,
-        KL: training.kl_weight,
-        PATIENCE: training.early_stopping_patience,
-        CLASS_WEIGHT: training.class_weight,
-    }
-    for name, value in wanted.items():
-        old = found.get(name)
-        if old is None or value is None:
-            continue
-        update: dict[str, object] = {"default": value, "searched": False, "prior": None}
-        if old.choices is not None:
-            allowed = dict.fromkeys((*(old.allowed_choices or ()), value))
-            update |= {"choices": (value,), "allowed_choices": tuple(allowed)}
-        else:
-            update |= {"low": value, "high": value}
-        update |= {"source": "the request", "why": "The requested value."}
-        found[name] = old.model_copy(update=update)
-    return found
 
 
 def without_shards(parameters: Mapping[str, Parameter], setup: Setup) -> dict[str, Parameter]:

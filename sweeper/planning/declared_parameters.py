@@ -16,10 +16,14 @@ from sweeper.errors import Problem, SpecError, near_match
 from sweeper.extras import install_command, is_installed
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import (
+    CLASS_WEIGHT,
     EPOCHS,
+    KL,
     MODULES_TO_SAVE,
     NO_MODULES,
     OPTIMIZER,
+    PATIENCE,
+    REPLAY,
     TARGET_MODULES,
     is_pattern,
     near_parameter,
@@ -31,8 +35,9 @@ from sweeper.memory.linear_layers import (
     savable_modules,
 )
 from sweeper.parameter_forms import unlike
-from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of, written
-from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.budget.trial_budget import with_epochs
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of
+from sweeper.planning.rulebook.fact_table import Values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import (
     ChoiceParameter,
@@ -40,7 +45,15 @@ from sweeper.planning.rulebook.strategy_files import (
     NumberParameter,
 )
 from sweeper.plans import DECLARED, Candidate, Parameter, Reason, Rejected
-from sweeper.spec import EVERY_STRATEGY, MODULE_PARAMETERS, ParameterSpec, Scalar, Spec
+from sweeper.spec import (
+    EVERY_STRATEGY,
+    MODULE_PARAMETERS,
+    ParameterSpec,
+    Scalar,
+    Spec,
+    TrainingSpec,
+)
+from sweeper.units import setting
 
 _Declared = NumberParameter | ChoiceParameter
 #: What a declaration itself asks for, whatever the request says elsewhere.
@@ -68,6 +81,46 @@ _FEW = 6
 
 
 # What is laid over
+
+
+def settled_parameters(
+    spec: Spec, rated: RatedStrategy, epochs: float, values: Values
+) -> dict[str, Parameter]:
+    """The parameters that rules and request give a strategy, before the device is considered.
+
+    Args:
+        spec: Checked by ``check_declared``.
+        rated: The strategy after the rules.
+        epochs: The study's full budget.
+    """
+    parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec.training)
+    return with_declared(rated, parameters, spec, values)
+
+
+def with_choices(
+    parameters: Mapping[str, Parameter], training: TrainingSpec
+) -> dict[str, Parameter]:
+    """The parameters with the values of the user's flags, which are not searched."""
+    found = dict(parameters)
+    wanted = {
+        REPLAY: training.replay_share,
+        KL: training.kl_weight,
+        PATIENCE: training.early_stopping_patience,
+        CLASS_WEIGHT: training.class_weight,
+    }
+    for name, value in wanted.items():
+        old = found.get(name)
+        if old is None or value is None:
+            continue
+        update: dict[str, object] = {"default": value, "searched": False, "prior": None}
+        if old.choices is not None:
+            allowed = dict.fromkeys((*(old.allowed_choices or ()), value))
+            update |= {"choices": (value,), "allowed_choices": tuple(allowed)}
+        else:
+            update |= {"low": value, "high": value}
+        update |= {"source": "the request", "why": "The requested value."}
+        found[name] = old.model_copy(update=update)
+    return found
 
 
 def with_declared(
@@ -126,7 +179,7 @@ def _allowed(parameter: Parameter) -> str:
         return f", allowed {_listed(parameter.allowed_choices)}" if wider and few else ""
     low, high = _ends(parameter)
     wider = (low, high) != (parameter.low, parameter.high)
-    return f", allowed {written(low)} to {written(high)}" if wider else ""
+    return f", allowed {setting(low)} to {setting(high)}" if wider else ""
 
 
 def _listed(choices: Sequence[Scalar]) -> str:
@@ -134,8 +187,7 @@ def _listed(choices: Sequence[Scalar]) -> str:
 
 
 def _ends(parameter: Parameter) -> tuple[float, float]:
-    low = parameter.low if parameter.allowed_low is None else parameter.allowed_low
-    high = parameter.high if parameter.allowed_high is None else parameter.allowed_high
+    low, high = parameter.bounds
     return float(low or 0.0), float(high or 0.0)
 
 
@@ -374,7 +426,7 @@ def _range_problems(
     assert high is not None
     if low > high:
         missing = "high" if one.high is None else "low"
-        what = f"{name} from {written(low)} to {written(high)}"
+        what = f"{name} from {setting(low)} to {setting(high)}"
         why = f"Without {missing} it is the rule book's, {describe(parameter)}."
         yield Problem(what, why, f"Give {missing} as well.", where)
     if one.step is not None and parameter.kind == "int" and one.step != int(one.step):
@@ -385,7 +437,7 @@ def _range_problems(
         yield Problem(what, why, "Write log: false for a linear one.", where)
     floor, ceiling = _ends(parameter)
     if not ranged and _number(one.default) and not floor <= float(one.default or 0) <= ceiling:
-        what = f"default = {one.default!r} lies outside of {written(floor)} to {written(ceiling)}"
+        what = f"default = {one.default!r} lies outside of {setting(floor)} to {setting(ceiling)}"
         yield Problem(what, "", "Give low and high as well.", where)
 
 
@@ -507,10 +559,10 @@ def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
         low, high = _ends(known)
         given = parameter.choices or (parameter.low, parameter.high)
         values = [v for v in given if v is not None and not low <= float(v) <= high]
-        bounds = f"{written(low)} to {written(high)}"
+        bounds = f"{setting(low)} to {setting(high)}"
     if not values:
         return ""
-    said = ", ".join(written(float(v)) if _number(v) else str(v) for v in values)
+    said = ", ".join(setting(float(v)) if _number(v) else str(v) for v in values)
     return (
         f"{name} {said} ({parameter.source}) lies beyond {bounds}, which the rule book allows "
         f"({known.source})"

@@ -12,7 +12,7 @@ from typing import Any
 
 from sweeper.facts.record import Facts
 from sweeper.objective import LOSS, Objective
-from sweeper.planning.budget.rung_schedule import RUNGS
+from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.plans import Identity
 from sweeper.spec import Spec
 

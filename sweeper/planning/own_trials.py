@@ -102,7 +102,7 @@ def _problems(
 
 
 def _choice(parameter: Parameter, name: str, value: Scalar, where: str) -> list[Problem]:
-    allowed = parameter.allowed_choices or parameter.choices or ()
+    allowed = parameter.allowed
     if any(same(choice, value) for choice in allowed):
         return []
     fix = near_match(str(value), [str(choice) for choice in allowed])

@@ -14,21 +14,20 @@ from sweeper.metrics.objectives import objective_of
 from sweeper.planning.answers import answers
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
-from sweeper.planning.budget.epochs import at_least
-from sweeper.planning.budget.rung_schedule import looks_of
 from sweeper.planning.budget.sequence_cap import DIVIDED, USUAL, Cap
+from sweeper.planning.budget.trial_budget import at_least, looks_of
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     RatedModel,
     candidate_or_rejected,
     rated_model,
-    settled_parameters,
     validation_rows,
 )
 from sweeper.planning.declared_parameters import (
     check_declared,
     declared_epochs,
     declared_warnings,
+    settled_parameters,
 )
 from sweeper.planning.fitting.remedies import nearest
 from sweeper.planning.identity import identity
@@ -60,7 +59,7 @@ def with_threshold(book: RuleBook, spec: Spec, plan: Plan) -> Plan:
     def parameters(facts: Facts) -> dict[str, Parameter]:
         bases = [rated_model(book, spec, facts, facts.models[n]) for n in sorted({0, number})]
         rated = bases[-1].strategies[lead.strategy]
-        return settled_parameters(spec, bases[-1], rated, epochs_of(spec, facts, bases[0]))
+        return settled_parameters(spec, rated, epochs_of(spec, facts, bases[0]), bases[-1].values)
 
     found = choice_threshold(plan.facts, spec, parameters)
     return plan.model_copy(update={"threshold": found})

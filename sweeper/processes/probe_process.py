@@ -25,8 +25,8 @@ from sweeper.facts.machine.measured import shape_of, with_measured
 from sweeper.facts.record import Facts, HardwareFacts, Measured, ModelFacts
 from sweeper.memory.overheads import KNOWN
 from sweeper.memory.setup import Setup
-from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES
 from sweeper.planning.budget.sequence_cap import sequence_cap
+from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate, Plan

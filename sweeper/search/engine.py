@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import best_so_far
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
-from sweeper.search.optuna_space import Problem, RungCount, Space, StrategySpace
+from sweeper.search.optuna_space import Problem, RungCount, Space, Start, StrategySpace
 from sweeper.search.search import End, Rung, Search
-from sweeper.search.starts import Start
+from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar
 from sweeper.trials import State, within_limit
 
@@ -151,7 +151,7 @@ def _ended(running: Search, stop: StopCondition, tried: Sequence[Tried]) -> str:
         return f"{stop.seconds:g} seconds are spent"
     if min(losses, default=math.inf) <= stop.target_loss:
         return f"the loss of {stop.target_loss:g} is reached"
-    return running.settled() if stop.while_worth_it else ""
+    return gains_too_little(running) if stop.while_worth_it else ""
 
 
 def _try(running: Search, objective: Objective) -> Tried:

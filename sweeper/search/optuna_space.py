@@ -8,7 +8,7 @@ practice, priors and widening are in the sampler.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast, overload
 
 from optuna.distributions import (
@@ -23,6 +23,7 @@ from sweeper.hyperparameters import EPOCHS
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Budget, Candidate, Hint, Parameter, Plan
 from sweeper.spec import OwnTrial, Scalar
+from sweeper.trials import Origin
 
 STRATEGY = "strategy"
 
@@ -229,3 +230,20 @@ def fixed(key: str, candidate: AnyCandidate, parameters: Mapping[str, Scalar]) -
     return {STRATEGY: key} | {
         f"{key}.{name}": value for name, value in chosen.items() if name in searched
     }
+
+
+@dataclass(frozen=True)
+class Start:
+    """One trial to come that the sampler does not choose.
+
+    Args:
+        origin: ``default``, ``user`` or ``rule-test``.
+        fixed: Searched parameters by the study's names, as ``fixed`` makes them.
+        overrides: Values of parameters that are not searched, by plain name.
+        rule: The rule that it is to test.
+    """
+
+    origin: Origin
+    fixed: Mapping[str, Scalar]
+    overrides: Mapping[str, Scalar] = field(default_factory=dict)
+    rule: str = ""

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sweeper import units
-from sweeper.plans import Candidate, Parameter, Reason
+from sweeper.plans import Candidate, Reason
 from sweeper.spec import Scalar
+from sweeper.units import setting
 
 _NUMBER = r"[0-9][0-9.eE+-]*"
 _RANGE = re.compile(rf"^(\w+) ({_NUMBER}) to ({_NUMBER}) \(")
@@ -52,7 +52,7 @@ class Claim:
         '4, 8 or 16'
         """
         if not self.choices:
-            return f"{_text(self.low)} to {_text(self.high)}"
+            return f"{setting(self.low)} to {setting(self.high)}"
         return " or ".join(filter(None, [", ".join(self.choices[:-1]), self.choices[-1]]))
 
 
@@ -67,14 +67,10 @@ def claims(reason: Reason, candidate: Candidate) -> Iterator[Claim]:
         elif match := _CHOICES.match(part):
             named = tuple(match[2].split("|"))
             known = candidate.parameters.get(match[1])
-            everything = known is not None and {*map(str, _allowed(known))} <= {*named}
+            everything = known is not None and {*map(str, known.allowed)} <= {*named}
             yield Claim(match[1], choices=(match[3],) if everything else named)
         elif (match := _FIXED.match(part)) and match[1] in candidate.parameters:
             yield Claim(match[1], choices=(match[2],))
-
-
-def _allowed(parameter: Parameter) -> tuple[Scalar, ...]:
-    return parameter.allowed_choices or parameter.choices or ()
 
 
 def _same(value: Scalar, text: str) -> bool:
@@ -84,7 +80,3 @@ def _same(value: Scalar, text: str) -> bool:
         return abs(value - float(text)) <= 1e-3 * abs(value)
     except ValueError:
         return False
-
-
-def _text(value: float) -> str:
-    return units.rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"

@@ -7,33 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Parameter, Plan
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axis import axis_of
+from sweeper.search.loss_model.axes import Rows, axis_of
 from sweeper.search.loss_model.gaussian_process import matern
-from sweeper.search.loss_model.model_inputs import Rows
 from sweeper.search.loss_model.observations import Observation
+from sweeper.search.optuna_space import Start
 from sweeper.search.rule_claims import Claim, claims
-from sweeper.search.starts import Start
 from sweeper.spec import Scalar
 
 # So many trials on either side of a rule's bound are some test of it.
 ENOUGH = 2
 
 
-@dataclass(frozen=True)
-class RuleTest(Start):
-    """A trial that tests a rule."""
-
-    rule: str = ""
-
-
 def rule_test(
     plan: Plan, seen: Sequence[Observation], tested: Collection[str] = ()
-) -> RuleTest | None:
+) -> Start | None:
     """The test of the rule whose contradiction could change the recommendation most.
 
     Rules with fewer than two trials on one side come first. Among them it is the one whose
@@ -73,7 +64,7 @@ def rule_test(
     _, _, rule, moved = min(found, key=lambda one: one[:2])
     searched = {name for name, one in candidate.parameters.items() if one.searched}
     chosen = {name: value for name, value in (base | moved).items() if name in searched}
-    return RuleTest(
+    return Start(
         origin="rule-test",
         fixed=optuna_space.fixed(best.key, candidate, chosen),
         overrides={name: value for name, value in moved.items() if name not in searched},
@@ -90,11 +81,7 @@ def across(claim: Claim, parameter: Parameter, value: Scalar) -> Scalar | None:
     if not claim.inside(value):
         return parameter.default if claim.inside(parameter.default) else None
     if parameter.kind == "categorical":
-        allowed = [
-            one
-            for one in parameter.allowed_choices or parameter.choices or ()
-            if not claim.inside(one)
-        ]
+        allowed = [one for one in parameter.allowed if not claim.inside(one)]
         return min(allowed, key=lambda one: _apart(one, value), default=None)
     number = float(value)
     if claim.choices:

@@ -1,5 +1,6 @@
 """The search of one study: ask for a trial, report its rungs, tell its end.
 
+Its first trials are defaults, then the user's own configurations; the sampler chooses the others.
 The search is kept in memory. The caller restores earlier trials; with the same seed and earlier
 trials, the next choice is the same.
 """
@@ -7,7 +8,7 @@ trials, the next choice is the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import optuna
@@ -16,9 +17,10 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED, NO_FIRST_STAGE
 from sweeper.objective import LOSS, Objective
-from sweeper.plans import Plan
-from sweeper.search import optuna_space, outlook
+from sweeper.plans import Candidate, Plan
+from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import (
     CONSTRAINT,
     FAILURE,
@@ -31,13 +33,15 @@ from sweeper.search.loss_model.observations import (
 )
 from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.optuna_space import AnyCandidate, Problem, objective_of
+from sweeper.search.optuna_space import AnyCandidate, Problem, Start, objective_of
 from sweeper.search.pruner import Judgement, judge
-from sweeper.search.rule_tests import RuleTest, rule_test
+from sweeper.search.rule_tests import rule_test
 from sweeper.search.sampler import SweeperSampler
-from sweeper.search.starts import Start
-from sweeper.spec import Scalar
+from sweeper.spec import OwnTrial, Scalar
 from sweeper.trials import FirstItems, Origin, RungReport, State, TrialResult
+
+# What a default is tried without, to compare.
+_LEFT_OUT = ((FIRST_STAGE, NO_FIRST_STAGE), (AUGMENTED, NO_AUGMENTED))
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ class Search:
             changed by this object alone.
         objective: What the study improves. Losses that this object takes are its costs.
         untried: The starts that are still to be tried, in order.
+        candidates: By what the study calls them, in the plan's order.
 
     Raises:
         SpecError: Sampler or pruner cannot be made.
@@ -170,7 +175,7 @@ class Search:
     study: optuna.Study = field(init=False)
     objective: Objective = field(init=False)
     untried: list[Start] = field(init=False)
-    _candidates: Mapping[str, AnyCandidate] = field(init=False)
+    candidates: Mapping[str, AnyCandidate] = field(init=False)
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _ours: SweeperSampler = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
@@ -179,7 +184,7 @@ class Search:
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.untried = list(self.starts)
-        self._candidates = optuna_space.candidates(self.problem)
+        self.candidates = optuna_space.candidates(self.problem)
         self._distributions = optuna_space.distributions(self.problem)
         self._ours = SweeperSampler(self.problem)
         # Hyperband deals out its brackets by the study's name.
@@ -222,8 +227,7 @@ class Search:
             # Too few trials for all defaults: the sampler begins with them, too.
             origin = "default"
             trial.set_user_attr(ORIGIN, origin)
-        rule = start.rule if isinstance(start, RuleTest) else ""
-        return Asked(trial.number, key, parameters, origin, rule)
+        return Asked(trial.number, key, parameters, origin, start.rule if start else "")
 
     def report(self, number: int, rung: Rung) -> Judgement:
         """Record one rung of a running trial, and decide whether it goes on."""
@@ -256,17 +260,7 @@ class Search:
         """All trials by number, as sampler and pruner see them."""
         return self._ours.seen(self.study)
 
-    def settled(self) -> str:
-        """Why more trials are not worth their cost; empty while they are."""
-        if not self.objective.is_loss:
-            return ""  # what searches gain was recorded for losses
-        seen = [one for one in self.seen() if not one.running]
-        tried = {one.key for one in seen}
-        if not tried.issuperset(self._candidates):
-            return ""
-        return outlook.settled([one.loss if one.complete and one.keeps else None for one in seen])
-
-    def _rule_test(self) -> RuleTest | None:
+    def _rule_test(self) -> Start | None:
         """A test of a rule, if the next trial is one of those that were set aside for it."""
         number = len(self.study.get_trials(deepcopy=False))
         if number < self.total - self.rule_tests or not isinstance(self.problem, Plan):
@@ -328,13 +322,13 @@ class Search:
         )
 
     def _searched(self, asked: Asked) -> dict[str, Scalar]:
-        candidate = self._candidates[asked.key]
+        candidate = self.candidates[asked.key]
         names = [name for name, one in candidate.parameters.items() if one.searched]
         chosen = {f"{asked.key}.{n}": asked.parameters[n] for n in names if n in asked.parameters}
         return {optuna_space.STRATEGY: asked.key, **chosen}
 
     def _is_default(self, key: str, params: Mapping[str, Scalar]) -> bool:
-        candidate = self._candidates[key]
+        candidate = self.candidates[key]
         return params == optuna_space.fixed(key, candidate, {})
 
 
@@ -354,3 +348,52 @@ def _rung_attributes(rung: Rung) -> dict[str, object]:
     if rung.validation_loss is not None:
         found[f"{RUNG_LOSS}{rung.rung}"] = rung.validation_loss
     return found
+
+
+def default_start(key: str, candidate: Candidate) -> Start:
+    """The rule book's default of a candidate."""
+    return Start("default", optuna_space.fixed(key, candidate, {}))
+
+
+def known_starts(plan: Plan, total: int) -> Iterator[Start]:
+    """The trials whose parameters are known beforehand, in their order.
+
+    Defaults, in the plan's order, leave room for the user's own configurations.
+    """
+    keyed = optuna_space.candidates(plan)
+    own = [_own(plan, one) for one in plan.own_trials]
+    without = list(_skipping(keyed)) if total > 1 else []
+    first = list(keyed)[: max(1, total - len(own) - len(without))]
+    # What has one trial only is cheap, and what the others are to be better than. Order is kept.
+    for key in sorted(first, key=lambda key: optuna_space.searchable(keyed[key])):
+        yield default_start(key, keyed[key])
+    yield from without
+    yield from own
+
+
+def _own(plan: Plan, own: OwnTrial) -> Start:
+    candidate = plan.candidate(own.strategy, own.model)
+    key = optuna_space.candidate_key(plan, candidate)
+    overrides = {
+        name: value
+        for name, value in own.parameters.items()
+        if name in candidate.parameters and not candidate.parameters[name].searched
+    }
+    return Start("user", optuna_space.fixed(key, candidate, own.parameters), overrides)
+
+
+def _skipping(keyed: Mapping[str, Candidate]) -> Iterator[Start]:
+    """The first default without its first stage, and without augmented rows, to compare."""
+    for name, without in _LEFT_OUT:
+        for key, candidate in keyed.items():
+            found = candidate.parameters.get(name)
+            if found is not None and found.searched and found.default != without:
+                yield Start("default", optuna_space.fixed(key, candidate, {name: without}))
+                break
+
+
+def useful_total(plan: Plan, total: int) -> int:
+    """The total, or fewer where nothing is left to search once every configuration ran."""
+    if any(optuna_space.searchable(candidate) for candidate in plan.candidates):
+        return total
+    return min(total, sum(1 for _ in known_starts(plan, total)))

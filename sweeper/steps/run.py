@@ -45,8 +45,8 @@ from sweeper.search import warm_start
 from sweeper.search.named import check_named
 from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import resolve, to_yaml
-from sweeper.steps.evaluate import check_suite, score_finalists
 from sweeper.steps.plan import planned
+from sweeper.steps.score_suite import check_suite, score_finalists
 from sweeper.steps.winner import recommended
 from sweeper.views.console import Tell, say_nothing
 from sweeper.views.progress import ProgressView

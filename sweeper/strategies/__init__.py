@@ -1,4 +1,4 @@
-"""The ways to fine-tune: one file each, found by folder. See ``base.py`` and ``discovery.py``."""
+"""The ways to fine-tune: one file each, found by folder. See ``base.py``."""
 
 import logging
 

@@ -18,8 +18,11 @@ import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 
+import sweeper.strategies as package
+from sweeper.declared.files import STRATEGIES
 from sweeper.errors import UsageError
 from sweeper.plans import Precision, half_of
+from sweeper.plugins import find, find_all
 from sweeper.spec import Scalar
 from sweeper.strategies.saved_modules import in_float32, load_in_float32, put_back
 
@@ -259,3 +262,17 @@ def layers_above(model: nn.Module) -> Callable[[str], int]:
         return count if name in below else 0
 
     return depth
+
+
+def strategy(name: str) -> Strategy:
+    """The strategy with that name.
+
+    Raises:
+        UsageError: There is none; the nearest name is given.
+    """
+    return find(package, Strategy, STRATEGIES, name)()
+
+
+def strategies() -> dict[str, Strategy]:
+    """All strategies by name."""
+    return {name: kind() for name, kind in find_all(package, Strategy, STRATEGIES).items()}

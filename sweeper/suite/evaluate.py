@@ -45,8 +45,8 @@ from sweeper.suite.scores import (
 from sweeper.suite.tasks import SuiteTask, load_suite, score
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.trial.artifacts import record_of
 from sweeper.training.trial.reload import reload
-from sweeper.training.trial.trained_record import record_of
 from sweeper.underway import Underway, print_progress
 
 # lm-eval's own default for models that do not say how much they can read.

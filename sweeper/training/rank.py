@@ -26,7 +26,7 @@ from sweeper.child_process import die_with
 from sweeper.evaluation.judge import never
 from sweeper.training.backend import TorchBackend
 from sweeper.training.loop.checkpointing import Saved
-from sweeper.training.loop.out_of_memory import (
+from sweeper.training.loop.device_memory import (
     Batching,
     MemoryGuard,
     TrialPhase,

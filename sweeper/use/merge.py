@@ -18,11 +18,10 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.judge import autocast
 from sweeper.facts.dataset.domain import general_text
 from sweeper.plans import autocast_dtype
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.classifier import Classifier
-from sweeper.training.trial.artifacts import CARD, save_trained
+from sweeper.training.trial.artifacts import CARD, TrainedRecord, save_trained
 from sweeper.training.trial.reload import reload
-from sweeper.training.trial.trained_record import TrainedRecord
 from sweeper.use.model import Model, load
 from sweeper.use.request import MERGE_RECORD, MergeRequest
 

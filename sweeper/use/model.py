@@ -21,8 +21,8 @@ from sweeper.evaluation.tokenized_items import to_device
 from sweeper.plans import autocast_dtype
 from sweeper.tasks.base import Feature
 from sweeper.tasks.instruction import Instruction, templated_text
+from sweeper.training.trial.artifacts import TrainedRecord
 from sweeper.training.trial.reload import Reloaded, reload
-from sweeper.training.trial.trained_record import TrainedRecord
 
 # Texts at a time unless the caller says otherwise: more are no faster on two cores.
 BATCH = 32

@@ -21,10 +21,10 @@ from sweeper.objective import LOSS
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.training.backend import TorchBackend
 from sweeper.training.base_model.frozen_features import FrozenFeatures
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, TrialJob
 from sweeper.training.trial.run import train_trial
 from sweeper.underway import print_progress

@@ -14,16 +14,15 @@ from sweeper.execution.next_attempt import (
     configure,
     next_attempt,
     rung_items,
-    split_batch,
 )
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
 from sweeper.execution.state.fitted_batches import FittedBatches, Lesson
 from sweeper.execution.state.run_state import RunState
+from sweeper.hyperparameters import split_batch
 from sweeper.plans import Duration
 from sweeper.runfolder import RunFolder
-from sweeper.search.search import Search
-from sweeper.search.starts import known_starts
+from sweeper.search.search import Search, known_starts
 from sweeper.trials import AttemptEndKind, RungReport, TrialConfig
 
 TRIAL = work_items.trial(1)

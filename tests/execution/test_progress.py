@@ -13,8 +13,7 @@ from sweeper.execution.progress import RunProgress
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.run_state import RunState
 from sweeper.runfolder import RunFolder
-from sweeper.search.outlook import GAINS
-from sweeper.search.study_end import Ending
+from sweeper.search.study_end import GAINS, Ending
 from sweeper.trials import TrialResult
 
 

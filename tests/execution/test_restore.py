@@ -21,8 +21,7 @@ from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Status
 from sweeper.execution.storages import open_storage
 from sweeper.plans import Plan
-from sweeper.search.search import Search
-from sweeper.search.starts import known_starts
+from sweeper.search.search import Search, known_starts
 from sweeper.spec import OwnTrial
 from sweeper.trials import TrialConfig, TrialResult
 

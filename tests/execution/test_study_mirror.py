@@ -27,8 +27,7 @@ from sweeper.execution.disk import NoRoom
 from sweeper.execution.state import attempts
 from sweeper.execution.storages import default_url, open_storage
 from sweeper.execution.study_mirror import StorageGone, StudyMirror
-from sweeper.search.search import End, Rung, Search
-from sweeper.search.starts import known_starts
+from sweeper.search.search import End, Rung, Search, known_starts
 from sweeper.trials import TrialConfig
 
 IDENTITY = {"seed": "0"}

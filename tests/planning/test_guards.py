@@ -10,7 +10,7 @@ import pytest
 from sweeper.hyperparameters import KL, PATIENCE, REPLAY
 from sweeper.memory.estimate import estimate, phases
 from sweeper.memory.setup import OTHER, Setup
-from sweeper.planning.budget.rung_schedule import general_tokens
+from sweeper.planning.budget.trial_budget import general_tokens
 from sweeper.planning.candidates import without_shards
 from sweeper.planning.costs.step_work import evaluation, training_step
 from sweeper.planning.planner import make_plan

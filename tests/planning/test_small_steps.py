@@ -14,7 +14,7 @@ from sweeper.errors import NothingFits
 from sweeper.facts.models.catalogue import known_ids
 from sweeper.facts.models.model import catalogue_facts
 from sweeper.hyperparameters import BATCH, EPOCHS, TARGET_MODULES
-from sweeper.planning.budget.epochs import LEAST_STEPS, MOST_EPOCHS
+from sweeper.planning.budget.trial_budget import LEAST_STEPS, MOST_EPOCHS
 from sweeper.planning.candidates import rated_model
 from sweeper.planning.planner import make_plan, plan_with, ranked_candidates
 from sweeper.planning.rulebook.conditions import comparisons

@@ -15,13 +15,14 @@ from sweeper import resources
 from sweeper.declared import traits
 from sweeper.declared.traits import COLORS, Shape, mark_clashes, traits_of
 from sweeper.findings.record import CurvePoint
-from sweeper.reporting.charts import curves, draw, parameters, scales, search, strategies, svg
+from sweeper.reporting.charts import cost, draw, scales, svg
 from sweeper.reporting.charts.scales import dodge, fit, focus
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
+from sweeper.reporting.sections import curves, parameters, search
 
 
-@pytest.mark.parametrize("module", [curves, svg, scales, parameters, strategies])
+@pytest.mark.parametrize("module", [cost, curves, svg, scales, parameters])
 def test_doctests(module):
     assert doctest.testmod(module).failed == 0
 

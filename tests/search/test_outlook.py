@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.search.outlook import GAINS, SEED_SHARE, WORTH_SHARE, outlook, settled
+from sweeper.search.study_end import GAINS, SEED_SHARE, WORTH_SHARE, outlook, settled
 
 
 def test_the_next_five_trials_are_told_by_what_recorded_searches_gained() -> None:

@@ -6,8 +6,7 @@ from curve_backend import make_plan
 from sweeper.plans import Parameter, Plan, Reason
 from sweeper.search.rule_claims import Claim
 from sweeper.search.rule_tests import across
-from sweeper.search.search import End, Restored, Search
-from sweeper.search.starts import known_starts
+from sweeper.search.search import End, Restored, Search, known_starts
 
 
 def parameter(**fields: object) -> Parameter:

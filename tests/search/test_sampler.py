@@ -13,7 +13,7 @@ from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import FAILURE, ORIGIN
 from sweeper.search.named import make_sampler
-from sweeper.search.starts import known_starts
+from sweeper.search.search import known_starts
 
 
 def replay(plan: Plan, loss, trials: int = 20, sampler: str = "sweeper"):

@@ -7,8 +7,7 @@ import pytest
 from curve_backend import make_plan
 from spaces import SPACE
 
-from sweeper.search.search import Asked, End, Restored, Rung, Search
-from sweeper.search.starts import default_start
+from sweeper.search.search import Asked, End, Restored, Rung, Search, default_start
 from sweeper.trials import TrialResult
 
 LORA, FULL = (default_start(one.strategy, one) for one in SPACE.candidates)

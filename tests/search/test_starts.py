@@ -4,8 +4,7 @@ import pytest
 from curve_backend import make_plan
 
 from sweeper.plans import Parameter, Plan
-from sweeper.search.search import Asked, End, Restored, Search
-from sweeper.search.starts import known_starts, useful_total
+from sweeper.search.search import Asked, End, Restored, Search, known_starts, useful_total
 from sweeper.spec import OwnTrial
 
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from spaces import RATE, SPACE
 
+from sweeper.search import study_end
 from sweeper.search.engine import RungCount, Space, StrategySpace
-from sweeper.search.search import Asked, End, Restored, Rung, Search
-from sweeper.search.starts import Start, default_start
-from sweeper.search.study_end import Ending, decide, still_ends
+from sweeper.search.optuna_space import Start
+from sweeper.search.search import Asked, End, Restored, Rung, Search, default_start
+from sweeper.search.study_end import Ending, decide, gains_too_little, still_ends
 from sweeper.spec import SearchSpec
 from sweeper.trials import Origin
 
@@ -57,7 +58,7 @@ def test_without_being_asked_for_nothing_ends_a_search() -> None:
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Search, "settled", lambda search: "nothing is left")
+    monkeypatch.setattr(study_end, "gains_too_little", lambda search: "nothing is left")
 
 
 @pytest.mark.usefixtures("settled")
@@ -98,7 +99,7 @@ def test_a_search_settles_once_every_strategy_was_tried_within_the_limit(
             for row in rows
         ]
     )
-    assert bool(search.settled()) is ends
+    assert bool(gains_too_little(search)) is ends
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from sweeper.strategies.base import Setting
-from sweeper.strategies.discovery import strategy
+from sweeper.strategies.base import Setting, strategy
 from sweeper.strategies.loading import class_options
 from sweeper.strategies.qlora import keep_trainable
 from sweeper.tasks.classifier import pool

@@ -21,8 +21,7 @@ from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Parameter
 from sweeper.spec import Scalar
-from sweeper.strategies.base import Setting
-from sweeper.strategies.discovery import strategies, strategy
+from sweeper.strategies.base import Setting, strategies, strategy
 
 KINDS = ("llama", "qwen2", "gpt2", "gpt_neox", "phi3", "bert")
 NAMES = known_strategies()

@@ -8,7 +8,7 @@ import pytest
 import sweeper.strategies
 from sweeper import plugins
 from sweeper.errors import UsageError
-from sweeper.strategies.discovery import strategies, strategy
+from sweeper.strategies.base import strategies, strategy
 from sweeper.strategies.full import Full
 
 

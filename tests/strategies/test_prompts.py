@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from sweeper.errors import UsageError
-from sweeper.strategies.base import Setting
-from sweeper.strategies.discovery import strategy
+from sweeper.strategies.base import Setting, strategy
 
 STEPS = 4
 

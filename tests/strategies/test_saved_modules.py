@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from sweeper.errors import ModelError
-from sweeper.strategies.base import Setting
-from sweeper.strategies.discovery import strategy
+from sweeper.strategies.base import Setting, strategy
 
 LORA = {"r": 2, "lora_alpha": 4, "target_modules": "qv", "learning_rate": 1e-3}
 CASES = [

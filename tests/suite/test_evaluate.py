@@ -15,7 +15,7 @@ from sweeper.facts.record import SuiteFacts  # noqa: E402
 from sweeper.facts.suite import suite_facts  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402
 from sweeper.strategies.base import Setting  # noqa: E402
-from sweeper.strategies.discovery import strategy as strategy_named  # noqa: E402
+from sweeper.strategies.base import strategy as strategy_named  # noqa: E402
 from sweeper.suite.code_metric import PERMISSION  # noqa: E402
 from sweeper.suite.evaluate import _Evaluation  # noqa: E402
 from sweeper.suite.scores import (  # noqa: E402
@@ -25,9 +25,8 @@ from sweeper.suite.scores import (  # noqa: E402
     checked_file,
 )
 from sweeper.training.base_model.keeper import load_base  # noqa: E402
-from sweeper.training.trial.artifacts import save_trained  # noqa: E402
+from sweeper.training.trial.artifacts import TrainedRecord, save_trained  # noqa: E402
 from sweeper.training.trial.reload import _task  # noqa: E402
-from sweeper.training.trial.trained_record import TrainedRecord  # noqa: E402
 
 CHOICE = """
 task: {name}

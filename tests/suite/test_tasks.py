@@ -302,5 +302,5 @@ def test_the_examples_read_real_sets(shared_data, load, tmp_path, example, name,
 
 
 def test_the_command_line_does_not_load_lm_eval():
-    command = "import sys, sweeper.steps.evaluate; sys.exit('lm_eval' in sys.modules)"
+    command = "import sys, sweeper.steps.score_suite; sys.exit('lm_eval' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0

@@ -15,15 +15,13 @@ from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.evaluation.judge import Judge
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
-from sweeper.training.backend import TorchBackend
+from sweeper.training.backend import TorchBackend, answered, scored
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.out_of_memory import MemoryGuard
-from sweeper.training.scoring import answered, scored
-from sweeper.training.trial.artifacts import load_trained
+from sweeper.training.loop.device_memory import MemoryGuard
+from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.training.trial.job import WEIGHTS, TrialJob
 from sweeper.training.trial.run import train_trial
-from sweeper.training.trial.trained_record import record_of
 from sweeper.trials import GeneratedAnswers, TestScore, TestSeal
 from sweeper.underway import Underway
 

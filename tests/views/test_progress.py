@@ -9,7 +9,7 @@ import pytest
 
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Best, Eta, Running, Status
-from sweeper.search.outlook import Outlook
+from sweeper.search.study_end import Outlook
 from sweeper.views import progress as progress_module
 from sweeper.views.progress import (
     JsonProgress,

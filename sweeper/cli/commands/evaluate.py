@@ -70,7 +70,7 @@ def evaluate(
     from sweeper.processes.report_maker import ReportMaker, lost_charts
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
-    from sweeper.steps import evaluate as steps
+    from sweeper.steps import score_suite as steps
     from sweeper.steps.winner import recommended
     from sweeper.views.console import err
     from sweeper.views.work_progress import work_progress

@@ -138,7 +138,7 @@ def _follow_plainly(folder: RunFolder) -> None:
 
 def _verdict(folder: RunFolder) -> None:
     from sweeper.findings.record import Findings
-    from sweeper.findings.verdict.costs import cost_line
+    from sweeper.findings.verdict.tested import cost_line
     from sweeper.views.console import out
 
     findings = Findings.read_or_none(folder.findings)

@@ -11,8 +11,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.objective import LOSS, Objective
-from sweeper.search.outlook import Outlook
-from sweeper.search.study_end import Ending
+from sweeper.search.study_end import Ending, Outlook
 from sweeper.spec import Scalar
 
 Phase = Literal[

@@ -19,9 +19,8 @@ from scipy import linalg, optimize, stats
 
 from sweeper.plans import Parameter
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axis import axis_of
+from sweeper.search.loss_model.axes import Rows, axis_of
 from sweeper.search.loss_model.gaussian_process import Matrix, Vector, matern, one_thread
-from sweeper.search.loss_model.model_inputs import Rows
 from sweeper.search.rule_claims import Claim
 from sweeper.spec import Scalar
 

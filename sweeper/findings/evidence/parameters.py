@@ -85,7 +85,7 @@ def _finding(
     known, numeric = varied and len(near) > 1, parameter.kind != "categorical"
     numbers = [float(one) for one in near if known and is_number(one)] if numeric else []
     choices = sorted(set(near), key=str) if known and not numeric else []
-    low, high = _bounds(parameter)
+    low, high = parameter.bounds
     return ParameterFinding(
         strategy=strategy,
         parameter=name,
@@ -129,15 +129,9 @@ def _tied(trial: TrialFiles, best: TrialFiles, judged: Judged) -> bool:
     return gap <= t_quantile(trial.items.losses.size - 1) * error
 
 
-def _bounds(parameter: Parameter) -> tuple[float | None, float | None]:
-    low = parameter.allowed_low if parameter.allowed_low is not None else parameter.low
-    high = parameter.allowed_high if parameter.allowed_high is not None else parameter.high
-    return low, high
-
-
 def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
     """Which bound of the allowed range the best value lies within 10% of."""
-    low, high = _bounds(parameter)
+    low, high = parameter.bounds
     if low is None or high is None or not is_number(best) or high <= low:
         return None
     if parameter.log and low > 0:

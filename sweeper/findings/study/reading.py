@@ -31,6 +31,7 @@ from sweeper.trials import (
     TestSeal,
     TrialConfig,
     TrialResult,
+    within_limit,
 )
 
 
@@ -130,6 +131,16 @@ class RunFiles:
         """Trials with a loss, best first."""
         done = [trial for trial in self.trials if trial.completed]
         return tuple(sorted(done, key=lambda trial: (trial.loss, trial.config.number)))
+
+    @property
+    def best(self) -> TrialFiles:
+        """The best of the completed trials within the limit, or of all where none is within it."""
+        within = (
+            trial
+            for trial in self.completed
+            if trial.result and within_limit(trial.result.forgetting_points, self.limit_points)
+        )
+        return next(within, self.completed[0])
 
     def trial(self, number: int) -> TrialFiles | None:
         """The trial of that number, if it has files."""

@@ -22,7 +22,7 @@ from sweeper.evaluation.significance import (
     paired_difference,
 )
 from sweeper.findings.figures import Comparison, Metric
-from sweeper.findings.record import Finalist
+from sweeper.findings.record import Finalist, StrategySummary
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.metric import difference_bounds, headline, loss_metric, margin
 from sweeper.findings.study.reading import RunFiles
@@ -232,3 +232,36 @@ def _seed_share(estimate: Estimate) -> float | None:
         return None
     whole = estimate.seed_error**2 + estimate.item_error**2
     return estimate.seed_error**2 / whole if 0 < whole < float("inf") else None
+
+
+def against_baseline(
+    run: RunFiles, contest: Contest, summaries: tuple[StrategySummary, ...]
+) -> tuple[StrategySummary, ...]:
+    """The summaries with each strategy's comparison, where it could be made."""
+    if contest.baseline is None:
+        return summaries
+    tests = test_scores(run)
+    name = contest.baseline.name
+    strategies = {trial_name(one.config.number): one.config.strategy for one in run.completed}
+    scored = [first for first in strategies if first in tests.by_name]  # best first
+    estimates = {
+        pair[0]: one for pair, one in pair_estimates(tests.by_name, scored, [name]).items()
+    }
+    adjusted = holm([estimate.p for estimate in estimates.values()])
+    smallest = margin(run.plan.facts.aim.margin_points)
+    found: dict[str, Comparison] = {}
+    for (first, estimate), p in zip(estimates.items(), adjusted, strict=True):
+        comparison = Comparison(
+            first=first,
+            second=name,
+            metric=contest.metric.name,
+            difference=interval(estimate, difference_bounds(contest.metric)),
+            outcome=outcome(estimate, smallest, contest.metric.higher_is_better, p),
+            adjusted_p=p,
+            comparisons=len(estimates),
+        )
+        found.setdefault(strategies[first], comparison)
+    return tuple(
+        summary.model_copy(update={"against_baseline": found.get(summary.strategy)})
+        for summary in summaries
+    )

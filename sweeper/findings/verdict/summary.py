@@ -10,7 +10,7 @@ from typing import Literal
 from sweeper.findings.record import RunSummary
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.rows import result_seconds, trial_seconds
-from sweeper.search.outlook import Outlook
+from sweeper.search.study_end import Outlook
 from sweeper.trials import State, TrialResult
 
 Status = Literal["running", "interrupted", "complete"]

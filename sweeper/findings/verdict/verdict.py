@@ -18,7 +18,7 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval, model_title, test_scores, trial_name
 from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
 from sweeper.search.finalists import cheapest
-from sweeper.trials import BaselineResult, within_limit
+from sweeper.trials import BaselineResult
 
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
 SEEDS_NEEDED = 3
@@ -259,7 +259,7 @@ def _lacking(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
 
 
 def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking: str) -> Verdict:
-    best = _best_so_far(run)
+    best = run.best
     number, metric = best.config.number, objective_metric(run.plan)
     unit = f" {words.column_unit(metric)}".rstrip()
     strategy = words.strategy(best.config.strategy)
@@ -282,15 +282,6 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
         test_items=run.seal.items if run.seal else None,
         seeds=len(contest.chosen.seeds) if contest.chosen else None,
     )
-
-
-def _best_so_far(run: RunFiles) -> TrialFiles:
-    """The lowest validation loss among the trials within the limit, or among all."""
-    for trial in run.completed:
-        points = trial.result.forgetting_points if trial.result else None
-        if within_limit(points, run.limit_points):
-            return trial
-    return run.completed[0]
 
 
 def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str]:

@@ -11,18 +11,19 @@ from typing import Literal
 from sweeper import units
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
-from sweeper.planning.budget import suite_scoring
 from sweeper.planning.budget.candidate_costs import Priced
-from sweeper.planning.budget.rung_schedule import RUNGS
 from sweeper.planning.budget.study_phases import (
     StudyPhases,
     bill,
     conversion_seconds,
     download_notes,
     download_seconds,
+    suite_notes,
+    suite_seconds,
     timing,
     together,
 )
+from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.costs.trial_seconds import Course
 from sweeper.plans import Budget, Candidate, Duration, Purchase
@@ -120,7 +121,7 @@ def make_budget(
     side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
     phases = StudyPhases(facts, costs, course, spec.search, side_by_side)
     confirmation, curve = phases.confirmation(), phases.data_curve()
-    suite = suite_scoring.suite_seconds(spec, phases)
+    suite = suite_seconds(spec, phases)
     after, scoring = together(confirmation, curve), suite.seconds if suite is not None else 0.0
     trials, trial_notes = _affordable(phases, after, scoring, first, spec.search.trials, limit)
     search = together(phases.first_stages(trials), phases.searching(trials, searched_shares(first)))
@@ -167,7 +168,7 @@ def make_budget(
             *([f"Several GPUs a trial for {', '.join(wide)}: {FSDP}."] if wide else []),
             *trial_notes,
             *download_notes(facts),
-            *suite_scoring.suite_notes(facts, course),
+            *suite_notes(facts, course),
         ),
     )
 

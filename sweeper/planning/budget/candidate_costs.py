@@ -20,15 +20,15 @@ from sweeper.hyperparameters import (
 )
 from sweeper.memory.setup import OTHER
 from sweeper.objective import LOSS, Objective
-from sweeper.planning.budget.epochs import usual_share
-from sweeper.planning.budget.rung_schedule import (
+from sweeper.planning.budget.sequence_cap import sequence_cap
+from sweeper.planning.budget.trial_budget import (
     RUNGS,
     TYPICAL_CLASSES,
     Looks,
     general_tokens,
     judged_tokens,
+    usual_share,
 )
-from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.costs.device_speed import machines, of_one_worker
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.costs.trial_seconds import (

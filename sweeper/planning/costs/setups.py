@@ -20,6 +20,7 @@ from sweeper.hyperparameters import (
     TARGET_MODULES,
     modules_of,
     saved_modules,
+    split_batch,
 )
 from sweeper.memory.setup import Setup, further_parameters
 from sweeper.plans import Candidate
@@ -41,7 +42,7 @@ def candidate_setup(
     """
     planned = candidate.micro_batch * candidate.gradient_accumulation_steps
     batch = int(parameters.get(BATCH, planned * candidate.gpus_per_trial))
-    micro, accumulation = _cut(batch, candidate.micro_batch, candidate.gpus_per_trial)
+    micro, accumulation = split_batch(batch, candidate.micro_batch, candidate.gpus_per_trial)
     base = _setup(candidate, candidate.gpus_per_trial, length, classes, device)
     return replace(
         base,
@@ -110,14 +111,3 @@ _FIELDS: Mapping[type, tuple[str, ...]] = {
     str: ("placement",),
     bool: ("use_dora", "prefix_projection"),
 }
-
-
-def _cut(batch: int, largest: int, gpus: int) -> tuple[int, int]:
-    """The largest micro-batch up to ``largest`` that divides a device's share of the batch.
-
-    >>> _cut(12, 8, 1)
-    (6, 2)
-    """
-    share = max(1, batch // gpus)
-    micro = next(size for size in range(min(share, largest), 0, -1) if share % size == 0)
-    return micro, share // micro

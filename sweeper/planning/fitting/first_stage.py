@@ -28,7 +28,7 @@ def with_first_stage(
     limit = candidate.memory.limit_gib
     ways = [
         str(way)
-        for way in parameter.allowed_choices or parameter.choices or ()
+        for way in parameter.allowed
         if way == NO_FIRST_STAGE
         or estimate(model, _reading(setup, str(way)), limit).high_gib <= limit
     ]

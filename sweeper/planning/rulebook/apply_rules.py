@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sweeper import units
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
-from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.rulebook.fact_table import Values
 from sweeper.planning.rulebook.rules import Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredParameter, DeclaredStrategy
 from sweeper.plans import Parameter, Prior, Reason, expected_share
 from sweeper.spec import Scalar
+from sweeper.units import setting
 
 # Where no density is published, the default holds this much of the choices' weight, and numbers
 # get a normal density around it: the range is four of its standard deviations, two on each side.
@@ -322,15 +322,10 @@ def describe(parameter: Parameter) -> str:
         return (
             f"{{{choices}}} ({parameter.default})" if parameter.searched else str(parameter.default)
         )
-    default = written(float(parameter.default))
+    default = setting(float(parameter.default))
     if not parameter.searched:
         return default
-    return f"{written(_number(parameter.low))} to {written(_number(parameter.high))} ({default})"
-
-
-def written(value: float) -> str:
-    """A number as text; numbers below 0.01 in scientific notation."""
-    return units.rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"
+    return f"{setting(_number(parameter.low))} to {setting(_number(parameter.high))} ({default})"
 
 
 def prior_of(parameter: Parameter) -> Prior:

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, Strict, create_model
 
-from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.named_facts import Fact, Values, show
+from sweeper.planning.rulebook.fact_table import FACTS, Fact, Values, show
 from sweeper.yaml_models import FileModel
 
 _COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {

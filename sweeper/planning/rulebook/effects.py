@@ -21,8 +21,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from sweeper.errors import near_match
-from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.named_facts import Values, show
+from sweeper.planning.rulebook.fact_table import FACTS, Values, show
 from sweeper.planning.rulebook.strategy_files import (
     ChoiceParameter,
     Choices,

@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweeper.facts.record import Facts
-from sweeper.planning.rulebook.apply_rules import written
 from sweeper.planning.rulebook.conditions import Condition, FactComparison, Group, comparisons
 from sweeper.planning.rulebook.effects import EVERY, Change, Effects, fill
-from sweeper.planning.rulebook.fact_table import FACTS, fact_values
-from sweeper.planning.rulebook.named_facts import Values, show
+from sweeper.planning.rulebook.fact_table import FACTS, Values, fact_values, show
 from sweeper.planning.rulebook.rules import Rule, rule_book
 from sweeper.plans import Plan, expected_share
 from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
+from sweeper.units import setting
 
 # A number is near a bound within this factor of it, or within this share of one.
 NEAR_FACTOR = 4.0
@@ -159,7 +158,7 @@ def _change_text(change: Change) -> str:
         ("widened to ", change.widen),
     ):
         if span:
-            parts.append(f"{word}{written(span[0])} to {written(span[1])}")
+            parts.append(f"{word}{setting(span[0])} to {setting(span[1])}")
     if change.scale:
         parts.append(f"times {change.scale:g}")
     if change.choices is not None:

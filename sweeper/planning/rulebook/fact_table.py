@@ -1,4 +1,4 @@
-"""The table of named facts that rules may use, with their descriptions and values.
+"""The named facts that rules may use: their types, texts, descriptions and values.
 
 The value of an unknown fact is None.
 """
@@ -7,22 +7,96 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from sweeper.data.formats.base import trainable
 from sweeper.facts.record import DataFacts, Facts, ModelFacts
-from sweeper.planning.rulebook.named_facts import (
-    Compute,
-    Fact,
-    Scene,
-    Value,
-    Values,
-    flag,
-    number,
-    word,
-)
 from sweeper.spec import TASKS, Spec
 from sweeper.units import GIB
+
+Value = bool | int | float | str | tuple[str, ...] | None
+Values = Mapping[str, Value]
+Kind = Literal["number", "word", "flag", "words"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The input of facts: the request, the gathered facts, and one of the models."""
+
+    spec: Spec
+    facts: Facts
+    model: ModelFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One named fact.
+
+    Args:
+        name: Name in rules.
+        kind: ``number``, ``flag`` (true or false), ``word`` (one of ``words``, if they are
+            listed) or ``words`` (several).
+        description: What it is and how it is computed.
+        compute: Its value in a scene; None where it is not known.
+        unit: Unit of a number.
+        chosen: Whether the user sets it.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    compute: Callable[[Scene], Value]
+    unit: str = ""
+    words: tuple[str, ...] = ()
+    chosen: bool = False
+
+
+Compute = Callable[[Scene], Value]
+
+
+def number(
+    name: str, unit: str, description: str, compute: Compute, *, chosen: bool = False
+) -> Fact:
+    """A fact that is a number with a unit."""
+    return Fact(name, "number", description, compute, unit, chosen=chosen)
+
+
+def flag(name: str, description: str, compute: Compute, *, chosen: bool = False) -> Fact:
+    """A fact that is true or false."""
+    return Fact(name, "flag", description, compute, chosen=chosen)
+
+
+def word(
+    name: str,
+    description: str,
+    compute: Compute,
+    words: tuple[str, ...] = (),
+    *,
+    chosen: bool = False,
+) -> Fact:
+    """A fact that is one word, from a fixed list if there is one."""
+    return Fact(name, "word", description, compute, words=words, chosen=chosen)
+
+
+def show(value: Value) -> str:
+    """A fact's value as texts print it.
+
+    >>> show(12000), show(0.25), show(True), show(None), show(("lora", "full"))
+    ('12,000', '0.25', 'yes', 'unknown', 'lora, full')
+    """
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if isinstance(value, str):
+        return value
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _data(compute: Callable[[DataFacts], Value]) -> Compute:

@@ -33,7 +33,7 @@ from sweeper.declared.traits import TRAIT_KEYS, Traits, find, read_traits
 from sweeper.errors import Problem, near_match
 from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
-from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.rulebook.fact_table import Values
 from sweeper.spec import Scalar
 from sweeper.yaml_models import FileModel, checked, fault, faults
 from sweeper.yamlfile import Document, Path_, read_all

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
+from sweeper.findings.record import Findings
 from sweeper.reporting.blocks import Drawing, LegendEntry
 from sweeper.reporting.charts.scales import Scale, dodge
 from sweeper.reporting.charts.svg import clean_svg
@@ -25,6 +26,8 @@ RULE = "var(--rule)"
 PAPER = "var(--paper)"
 # From one label to the next.
 LABEL_PIXELS = 14
+# Of charts of trials.
+HEIGHT = 260
 
 _THEME = {
     "view": alt.ViewConfig(stroke=None),
@@ -253,3 +256,10 @@ def legend(strategies: Sequence[str], *more: LegendEntry) -> tuple[LegendEntry, 
         *(LegendEntry(words.short(s), look(s).css, look(s).glyph) for s in strategies),
         *more,
     )
+
+
+def value_title(findings: Findings) -> str:
+    """The vertical axis of every chart of trials."""
+    metric = findings.objective
+    parts = words.on_validation(metric), "" if metric.unit == "points" else metric.unit
+    return f"{', '.join(filter(None, parts))} ({metric.direction})"

@@ -1,29 +1,52 @@
-"""Which learning rate and rank? Each strategy by itself."""
+"""Which learning rate and rank? Each strategy by itself: a figure, and the table of parameters."""
 
 from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
 
 from sweeper.findings import words
 from sweeper.findings.evidence.parameters import TRIALS_FOR_IMPORTANCE
 from sweeper.findings.figures import Interval
-from sweeper.findings.record import ParameterFinding
+from sweeper.findings.record import Findings, ParameterFinding, TrialRow
 from sweeper.hyperparameters import KEY_PARAMETERS
-from sweeper.reporting.blocks import Block, Column, Figure, Number, Section, Table, Text, placed
-from sweeper.reporting.charts.draw import legend
-from sweeper.reporting.charts.parameters import (
-    WINDOW,
-    importance_panel,
-    is_strip,
-    parameter_panel,
-    window,
+from sweeper.reporting.blocks import (
+    Block,
+    Column,
+    Drawing,
+    Figure,
+    Number,
+    Section,
+    Table,
+    Text,
+    placed,
 )
-from sweeper.reporting.charts.scales import focus
+from sweeper.reporting.charts.draw import (
+    INK,
+    MUTED,
+    Sheet,
+    arrows,
+    clipped,
+    dots,
+    inside,
+    legend,
+    row_of,
+)
+from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
+from sweeper.reporting.palette import look
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import drawn, no_trials, off_scale, strategy_cell
 from sweeper.reporting.sections.plan import declared_table
 
 # How many parameters of a strategy are drawn.
 _PANELS = 3
+
+_WIDTH = 262
+_HEIGHT = 150
+# A running median needs this many trials, and is over at least as many.
+WINDOW = 5
 
 
 @section(50)
@@ -144,3 +167,171 @@ def _remark(finding: ParameterFinding) -> str:
         side = "lower" if finding.at_edge == "low" else "upper"
         return f"best within 10% of the {side} bound: the optimum may be outside the range"
     return ""
+
+
+def parameter_panel(
+    findings: Findings, finding: ParameterFinding, scale: Scale, description: str
+) -> Drawing | None:
+    """The objective against one parameter of one strategy; choices and ranks as strips."""
+    trials = [
+        t
+        for t in findings.trials
+        if t.strategy == finding.strategy
+        and t.objective is not None
+        and finding.parameter in t.parameters
+    ]
+    if not trials or not finding.varied:
+        return None
+    sheet = Sheet()
+    named = words.on_validation(findings.objective)
+    y = scale.y(4, title=named)
+    chart = (_strip if is_strip(finding, trials) else _scatter)(sheet, trials, finding, y, scale)
+    title = f"{words.short(finding.strategy)}: {named} by {finding.parameter}"
+    return sheet.draw(chart, (_WIDTH, _HEIGHT), title, description)
+
+
+def is_strip(finding: ParameterFinding, trials: list[TrialRow]) -> bool:
+    """Whether a parameter is drawn as strips: choices, and numbers with few distinct values."""
+    values = {t.parameters[finding.parameter] for t in trials if finding.parameter in t.parameters}
+    number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    whole = all(isinstance(v, int) for v in values)
+    return not number or (whole and len(values) <= 12)
+
+
+def window(trials: int) -> int:
+    """The width of a running median: a tenth of the trials, an odd number.
+
+    >>> window(6), window(125)
+    (5, 13)
+    """
+    return max(WINDOW, trials // 10 | 1)
+
+
+def _title(finding: ParameterFinding) -> str:
+    return f"{finding.parameter} ({finding.unit})" if finding.unit else finding.parameter
+
+
+def _mark(trial: TrialRow, finding: ParameterFinding, x: Any) -> dict[str, Any]:
+    best = trial.number == finding.best_trial
+    return row_of(trial.strategy, trial.number, x=x, y=trial.objective, best=best)
+
+
+def _scatter(
+    sheet: Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
+) -> Any:
+    rows = [_mark(t, finding, float(t.parameters[finding.parameter])) for t in trials]
+    x_scale = fit([row["x"] for row in rows], log=finding.log or None, pad=0.08)
+    numbers = "~e" if x_scale.log and x_scale.low < 0.01 else ".3~r"
+    x = x_scale.x(5, format=numbers, title=_title(finding), grid=False)
+    chart = _median(sheet, clipped(rows, scale), x, y) + _points(sheet, rows, x, y, scale)
+    low, high = finding.within_noise_low, finding.within_noise_high
+    if low is not None and high is not None:
+        band = [{"x": x_scale.clip(low), "x2": x_scale.clip(high)}]
+        shade = (
+            sheet.chart(band)
+            .mark_rect(color=look(finding.strategy).color, opacity=0.13)
+            .encode(x=x, x2="x2:Q")
+        )
+        chart = shade + chart
+    return chart
+
+
+def _strip(
+    sheet: Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
+) -> Any:
+    """One column for each value, with its median. Rows are users' texts: only ever data."""
+    values = sorted({t.parameters[finding.parameter] for t in trials}, key=_strip_order)
+    place = {value: index for index, value in enumerate(values)}
+    rows = [_mark(t, finding, place[t.parameters[finding.parameter]]) for t in trials]
+    x = alt.X(
+        "x:Q",
+        scale=alt.Scale(domain=[-0.5, len(values) - 0.5], nice=False),
+        axis=alt.Axis(
+            title=_title(finding), labels=False, ticks=False, grid=False, titlePadding=22
+        ),
+    )
+    bar = (
+        sheet.chart(clipped(rows, scale))
+        .mark_tick(orient="horizontal", size=22, thickness=2, color=INK)
+        .transform_aggregate(middle="median(y)", groupby=["x"])
+        .transform_calculate(y="datum.middle")
+        .encode(x=x, y=y)
+    )
+    room = max(4, 48 // len(values))
+    names = [{"x": i, "label": shortened(words.value(v), room)} for i, v in enumerate(values)]
+    label = (
+        sheet.chart(names)
+        .mark_text(baseline="top", color=MUTED)
+        .encode(x=x, y=alt.value(_HEIGHT + 7), text="label:N")
+    )
+    return bar + _points(sheet, rows, x, y, scale) + label
+
+
+def shortened(text: str, room: int) -> str:
+    """A text cut to the available width.
+
+    >>> shortened("all-linear", 6), shortened("r", 6)
+    ('all-l…', 'r')
+    """
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _strip_order(value: object) -> tuple[int, float, str]:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return (0, float(value), "")
+    return (1, 0.0, str(value))
+
+
+def _points(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any, scale: Scale) -> Any:
+    small = [row for row in inside(rows, scale) if not row["best"]]
+    large = [row for row in inside(rows, scale) if row["best"]]
+    drawn = dots(sheet, small, x, y, 30, opacity=0.75) + dots(sheet, large, x, y, 110)
+    return drawn + arrows(sheet, rows, x, y, scale)
+
+
+def _median(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
+    half = window(len(rows)) // 2
+    return (
+        sheet.chart(rows if len(rows) >= WINDOW else [])
+        .mark_line(strokeWidth=1.5, color=INK, opacity=0.7)
+        .transform_window(
+            middle="median(y)", frame=[-half, half], sort=[alt.SortField("x")], ignorePeers=True
+        )
+        .transform_calculate(y="datum.middle")
+        .encode(x=x, y=y)
+    )
+
+
+def importance_panel(findings: list[ParameterFinding], description: str) -> Drawing | None:
+    """How much each parameter of one strategy matters: means as bars, the range of the seeds."""
+    known = [(f.parameter, f.importance) for f in findings if f.importance is not None]
+    if not known:
+        return None
+    known.sort(key=lambda entry: (-entry[1].value, entry[0]))
+    style, sheet = look(findings[0].strategy), Sheet()
+    rows: list[dict[str, Any]] = [
+        {
+            "label": shortened(name, 36),
+            "y": index,
+            "zero": 0.0,
+            "value": share.value,
+            "low": share.ends[0],
+            "high": share.ends[1],
+        }
+        for index, (name, share) in enumerate(known)
+    ]
+    most = max(row["high"] for row in rows) or 1.0
+    x = alt.Scale(domain=[0, most], nice=False)
+    y = alt.Y("y:Q", scale=alt.Scale(domain=[len(rows) - 0.6, -0.7], nice=False), axis=None)
+    title = alt.Axis(title="importance (share)", format=".1~f", tickCount=4)
+    value = alt.X("value:Q", scale=x, axis=title)
+    bars = sheet.chart(rows).mark_bar(height=7, color=style.color, opacity=0.55)
+    whiskers = sheet.chart(rows).mark_rule(strokeWidth=1.25, color=INK)
+    labels = sheet.chart(rows).mark_text(align="left", dy=-11, baseline="middle", color=INK)
+    chart = (
+        bars.encode(x=value, x2="zero:Q", y=y)
+        + whiskers.encode(x=alt.X("low:Q", scale=x), x2="high:Q", y=y)
+        + labels.encode(x=alt.X("zero:Q", scale=x), y=y, text="label:N")
+    )
+    name = f"{words.short(findings[0].strategy)}: importance of parameters"
+    return sheet.draw(chart, (_WIDTH, max(60, 30 * len(rows))), name, description)

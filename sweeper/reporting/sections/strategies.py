@@ -17,8 +17,8 @@ from sweeper.reporting.blocks import (
     Table,
     placed,
 )
+from sweeper.reporting.charts.cost import Cost, cost_panel, cost_scale
 from sweeper.reporting.charts.draw import legend
-from sweeper.reporting.charts.strategies import Cost, cost_panel, cost_scale
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.forgetting import forgetting_cost

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 import optuna
 
 from sweeper.plans import Plan
-from sweeper.search.loss_model.axis import Axis, ChoiceAxis
-from sweeper.search.loss_model.model_inputs import Axes
+from sweeper.search.loss_model.axes import Axes, Axis, ChoiceAxis
 from sweeper.search.loss_model.observations import START, Observation
 from sweeper.search.optuna_space import AnyCandidate, holds
 from sweeper.spec import Scalar

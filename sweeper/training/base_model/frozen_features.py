@@ -21,7 +21,7 @@ from sweeper.tasks.classification import Classification
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.training.base_model.context import ModelContext
-from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
+from sweeper.training.loop.device_memory import PeakMemory, bytes_of
 
 # Enough for a mean and a spread of each feature; the first items are a random subset.
 _FEATURE_SAMPLE = 256

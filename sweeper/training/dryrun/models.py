@@ -19,7 +19,7 @@ from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import QUANTIZED_BYTES
 from sweeper.strategies.base import Setting, Strategy
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import class_options
 from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classifier import Classifier

@@ -23,7 +23,7 @@ from sweeper.checkpoints import (
     seal,
 )
 from sweeper.errors import UsageError
-from sweeper.training.loop.out_of_memory import Batching, is_out_of_memory
+from sweeper.training.loop.device_memory import Batching, is_out_of_memory
 from sweeper.training.loop.sharding import all_ranks_say, rank_here
 from sweeper.trials import TrialConfig
 

@@ -36,9 +36,8 @@ from sweeper.tasks.classifier import Classifier
 from sweeper.training.base_model.keeper import checkpoint
 from sweeper.training.dryrun.__main__ import request
 from sweeper.training.dryrun.models import base_of, config_of, dressed
-from sweeper.training.loop.fast_steps import quick_steps
-from sweeper.training.loop.out_of_memory import is_out_of_memory
-from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
+from sweeper.training.loop.device_memory import PeakMemory, bytes_of, is_out_of_memory
+from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, arguments
 from sweeper.units import GIB
 

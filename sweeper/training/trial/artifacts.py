@@ -14,25 +14,31 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import GenerationConfig
 
-from sweeper.artifact import write_text
+from sweeper.artifact import Artifact, write_text
 from sweeper.errors import UsageError
+from sweeper.facts.record import ModelFacts
 from sweeper.jsontext import object_of
+from sweeper.plans import Precision
 from sweeper.redaction import clean
+from sweeper.spec import Scalar
+from sweeper.spec import Task as TaskName
 from sweeper.strategies.base import Strategy
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Task
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.instruction import Instruction
-from sweeper.training.trial.trained_record import RECORD, TrainedRecord, record_of
+
+RECORD = "sweeper.json"
 
 # No architecture of transformers: its classes refuse the folder. A known name would let
 # AutoModelForSequenceClassification put a random head of two classes on the body.
@@ -41,6 +47,54 @@ _HEAD, _ADAPTER, CARD = "head.safetensors", "adapter", "README.md"
 _CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
 # Bytes read at each end of a file to tell one version of a model from another.
 _SAMPLE = 1 << 20
+
+
+class TrainedRecord(Artifact):
+    """How to put trained weights on a base again.
+
+    ``classes_by`` says how one of the ``labels`` is chosen, where there are any.
+    ``first_stage`` names the folder in ``first_stages/`` with the base that an adapter belongs to
+    where that had read a corpus first; ``base_model`` is what it was before. ``facts`` are those
+    of the base model. Where that is a local folder and is needed, ``base_folder`` is its path, and
+    ``base_state`` tells what its files were.
+    ``tokenizer`` is the SHA-256 of the tokenizer beside the weights, and ``files`` names all files
+    of the folder but card and record. ``data_format`` and
+    ``columns`` are those of the data; ``versions`` are of the libraries that trained.
+    """
+
+    VERSION: ClassVar[int] = 2
+
+    schema_version: int = 2
+    task: TaskName
+    strategy: str
+    parameters: dict[str, Scalar]
+    base_model: str
+    base_revision: str | None = None
+    base_dtype: Literal["float32", "bfloat16", "float16"]
+    sequence_length: int
+    labels: tuple[str, ...] = ()
+    classes_by: Literal["head", "generate"] = "head"
+    pooling: Literal["mean", "cls", "last"] | None = None
+    first_stage: str | None = None
+    facts: ModelFacts | None = None
+    base_folder: str | None = None
+    base_state: str | None = None
+    precision: Precision = "fp32"
+    system_prompt: str | None = None
+    data_format: str = "text-label"
+    columns: dict[str, str] = Field(default_factory=dict)
+    tokenizer: str | None = None
+    files: tuple[str, ...] = ()
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+def record_of(folder: Path) -> TrainedRecord:
+    """The record of a weights folder.
+
+    Raises:
+        UsageError: It is not one.
+    """
+    return TrainedRecord.read(folder / RECORD)
 
 
 def save_trained(

@@ -15,15 +15,14 @@ from transformers import set_seed
 from sweeper.evaluation.linear_probe import Probe
 from sweeper.hyperparameters import ATTENTION, PADDING_FREE, SDPA
 from sweeper.strategies.base import Setting, Strategy
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.sequences.joined import BY_TEXT
 from sweeper.training.base_model.first_stage import folder_of
 from sweeper.training.base_model.keeper import BaseKeeper, checkpoint
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.trial.artifacts import load_trained
-from sweeper.training.trial.trained_record import record_of
+from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.trials import TrialConfig
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import Checkpoint
 from sweeper.evaluation.judge import Judge, autocast
 from sweeper.evaluation.objective import ObjectiveScore, first, from_decisions, written
-from sweeper.plans import Half, autocast_dtype
+from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.redaction import without_secrets
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
@@ -33,12 +33,10 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import ReadBase
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.checkpointing import Saved, usable
-from sweeper.training.loop.out_of_memory import Batching
+from sweeper.training.loop.device_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks
-from sweeper.training.trial.artifacts import base_state, save_trained
-from sweeper.training.trial.ranks import Ranks
-from sweeper.training.trial.trained_record import TrainedRecord
+from sweeper.training.trial.artifacts import TrainedRecord, base_state, save_trained
 from sweeper.trials import (
     Failure,
     FailureKind,
@@ -90,6 +88,7 @@ class TrialJob:
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
         attempt: Where checkpoints are written; ``folder`` if None. Several ranks share it.
         planned: The configuration as planned, where ``config`` has smaller batches.
+        plan: Where several devices train the trial, what their processes load models by.
     """
 
     shared: SharedModel
@@ -101,6 +100,7 @@ class TrialJob:
     checkpoint: Path | None = None
     attempt: Path | None = None
     planned: TrialConfig | None = None
+    plan: Plan | None = None
     saved: Saved | None = None
     earlier: tuple[RungReport, ...] = ()
     reports: list[RungReport] = field(default_factory=list)
@@ -109,7 +109,6 @@ class TrialJob:
     peak_memory_gib: float | None = None
     attention: str | None = None
     joined: bool | None = None
-    ranks: Ranks | None = None
     read_base: ReadBase | None = None
     first_stage: FirstStageResult | None = None
     base_on_general: Evaluation | None = None
@@ -156,12 +155,6 @@ class TrialJob:
         if self.first_stage is None or self.first_stage.id != read.result.id:
             self.first_stage = read.result
         self.read_base = read
-
-    def on_general(self, model: nn.Module, count: int | None = None) -> Evaluation:
-        """Score this trial's model on the held-out general text, or on its first items."""
-        return self.shared.general.measure(
-            model, self.batching.evaluation, self.mixed, self.should_stop, count
-        )
 
     def open_checkpoint(self) -> None:
         """Check whether training can continue from the named checkpoint."""
@@ -356,7 +349,7 @@ class TrialJob:
 
         Threads that compute with it share its steps, so that its time stands for theirs.
         """
-        if self.context.device.type != "cpu" or self.ranks is not None:
+        if self.context.device.type != "cpu" or self.plan is not None:
             return 0.0  # it waits for a device, or for other ranks
         ran = time.thread_time() - self._worked
         return max(0.0, time.perf_counter() - self._started - ran)

@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,10 +24,9 @@ from sweeper.jsontext import value_of
 from sweeper.plans import Plan
 from sweeper.spec import Spec
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, RankFailure
-from sweeper.training.loop.checkpointing import Saved
-from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TrialPhase
+from sweeper.training.loop.device_memory import Batching, TrialPhase
+from sweeper.training.trial.job import TrialJob
 from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
-from sweeper.underway import Underway
 
 REQUEST, REPORT, PROGRESS = "request.json", "report-", "progress.json"
 
@@ -105,28 +104,16 @@ class Ranks:
     """One trial on several devices.
 
     Args:
-        config: Configuration to train; ``gpus`` says how many processes.
-        run: The run's folder, if it has one.
-        saved: A checkpoint that the first try continues from.
-        underway: Called with the progress of the first rank.
+        job: The trial; the first try continues from its checkpoint, if it has one.
+        plan: What the ranks load models by.
     """
 
+    job: TrialJob
     plan: Plan
-    spec: Spec
-    config: TrialConfig
-    folder: Path
-    report: Callable[[RungReport], Decision]
-    should_stop: Callable[[], bool]
-    run: Path | None = None
-    saved: Saved | None = None
-    underway: Underway = field(default_factory=Underway)
     _reported: int = 0
 
-    def train(self, config: TrialConfig) -> TrialResult:
-        """Train until all ranks have ended well or one has not.
-
-        Args:
-            config: The trial's, perhaps with a smaller micro-batch.
+    def train(self, batching: Batching, phase: TrialPhase) -> TrialResult:
+        """Train with this batching until all ranks have ended well or one has not.
 
         Raises:
             Interrupted: It was told to stop.
@@ -134,20 +121,27 @@ class Ranks:
             UsageError: This cannot be done here.
             torch.OutOfMemoryError: A rank ran out of memory.
         """
-        check_device(config)
-        place = self.folder / "ranks"
+        job = self.job
+        check_device(job.config)
+        place = job.folder / "ranks"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        run = None if self.run is None else str(self.run.resolve())
-        saved, self.saved = self.saved, None
+        run = None if job.run is None else str(job.run.resolve())
+        saved, job.saved = job.saved, None
         if saved is not None:
             self._reported = saved.manifest.rung
         request = RankRequest(
             plan=self.plan,
-            spec=self.spec,
-            config=config,
-            planned=self.config,
-            attempt=str(self.folder.resolve()),
+            spec=job.context.spec,
+            config=job.config.model_copy(
+                update={
+                    "micro_batch": batching.micro,
+                    "gradient_accumulation_steps": batching.accumulation,
+                    "evaluation_batch": batching.evaluation,
+                }
+            ),
+            planned=job.config,
+            attempt=str(job.folder.resolve()),
             run=run,
             checkpoint=str(saved.folder.resolve()) if saved else None,
         )
@@ -161,7 +155,7 @@ class Ranks:
         return self._result(place, launcher.returncode)
 
     def _start(self, place: Path) -> subprocess.Popen[bytes]:
-        ranks, folder = self.config.gpus, str(place.resolve())
+        ranks, folder = self.job.config.gpus, str(place.resolve())
         launch = [sys.executable, "-m", "sweeper.training.launch", str(ranks), str(os.getpid())]
         with (place / _LAUNCHER_LOG).open("wb") as log:
             return subprocess.Popen(
@@ -175,10 +169,10 @@ class Ranks:
 
     def _watch(self, launcher: subprocess.Popen[bytes], place: Path) -> None:
         while launcher.poll() is None:
-            if self.should_stop():
+            if self.job.should_stop():
                 raise Interrupted
             if (progress := place / PROGRESS).is_file():
-                self.underway(*value_of(progress.read_text(encoding="utf-8")))
+                self.job.context.underway(*value_of(progress.read_text(encoding="utf-8")))
             for path in place.glob(f"{REPORT}*.json"):
                 self._answer(RungReport.read(path), place)
                 path.unlink()
@@ -188,21 +182,21 @@ class Ranks:
         decision = Decision.CONTINUE
         if report.rung > self._reported:
             self._reported = report.rung
-            decision = self.report(report)
+            decision = self.job.report(report)
         if decision is Decision.STOP:
             raise Interrupted
         write_text(decision_file(place, report.rung), decision.value)
 
     def _gather_logs(self, place: Path) -> None:
         """Append the ranks' output to the attempt's log."""
-        with (self.folder / TRAINER_LOG).open("a", encoding="utf-8") as log:
-            for rank in range(self.config.gpus):
+        with (self.job.folder / TRAINER_LOG).open("a", encoding="utf-8") as log:
+            for rank in range(self.job.config.gpus):
                 for path in (own_folder(place, rank) / TRAINER_LOG, *_output(place, rank)):
                     log.writelines(f"rank {rank}: {line}\n" for line in _lines(path))
             log.writelines(f"launcher: {line}\n" for line in _lines(place / _LAUNCHER_LOG))
 
     def _result(self, place: Path, status: int) -> TrialResult:
-        found = [read_result(place, rank) for rank in range(self.config.gpus)]
+        found = [read_result(place, rank) for rank in range(self.job.config.gpus)]
         results = [result for result in found if result is not None]
         failed = next((result for result in results if result.state == "FAIL"), None)
         if failed is not None:
@@ -225,7 +219,7 @@ class Ranks:
 
     def _last_words(self, place: Path, status: int) -> str:
         """Which rank ended first without a result, and the last line that it wrote."""
-        ranks = self.config.gpus
+        ranks = self.job.config.gpus
         if not (place / FAILURE).is_file():
             last = (_lines(place / _LAUNCHER_LOG) or ["no message"])[-1]
             return f"the launcher of {ranks} ranks ended with status {status}: {last}"
@@ -238,7 +232,7 @@ class Ranks:
         """Move the first rank's files into the attempt's folder."""
         for path in first.iterdir():
             if path.name != TRAINER_LOG:
-                shutil.move(str(path), str(self.folder / path.name))
+                shutil.move(str(path), str(self.job.folder / path.name))
 
 
 def _together(results: Sequence[TrialResult]) -> dict[str, Seen]:
@@ -282,32 +276,3 @@ def _environment(ranks: int) -> dict[str, str]:
     """The environment of ranks, with the machine's threads divided between them."""
     threads = max(1, torch.get_num_threads() // ranks)
     return os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-
-
-def train_in_ranks(ranks: Ranks, guard: MemoryGuard, setup: str) -> TrialResult:
-    """Train on several devices; where memory runs out on one, all begin again with less.
-
-    Args:
-        setup: Names all that memory depends on, batches aside.
-
-    Raises:
-        Interrupted: It was told to stop.
-        TooLarge: It does not fit at one example on each device either.
-    """
-    config = ranks.config
-
-    def attempt(batching: Batching, phase: TrialPhase) -> TrialResult:
-        return ranks.train(
-            config.model_copy(
-                update={
-                    "micro_batch": batching.micro,
-                    "gradient_accumulation_steps": batching.accumulation,
-                    "evaluation_batch": batching.evaluation,
-                }
-            )
-        )
-
-    planned = Batching(
-        config.micro_batch, config.gradient_accumulation_steps, config.evaluation_batch
-    )
-    return guard.run(setup, planned, attempt, ranks.saved.batching if ranks.saved else None)

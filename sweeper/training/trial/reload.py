@@ -18,7 +18,7 @@ from sweeper.errors import ModelError, UsageError
 from sweeper.facts.record import ModelFacts
 from sweeper.jsontext import object_of
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.base import Task
 from sweeper.tasks.discovery import task_of
@@ -27,13 +27,14 @@ from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import (
     CLASSIFIER_TYPE,
+    TrainedRecord,
     base_state,
     load_trained,
     reading,
+    record_of,
     tokenizer_state,
     with_head,
 )
-from sweeper.training.trial.trained_record import TrainedRecord, record_of
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,24 @@ from sweeper.checkpoints import UNFINISHED, drop_checkpoints
 from sweeper.errors import SweeperError, UsageError
 from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED, PADDING_FREE
 from sweeper.strategies.base import Strategy
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Task
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.sequences.joined import reads_apart
 from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.keeper import BaseKeeper
-from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches
+from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, mixture
 from sweeper.training.loop.checkpointing import Saved, Saver
-from sweeper.training.loop.fast_steps import quick_steps
+from sweeper.training.loop.device_memory import (
+    Batching,
+    MemoryGuard,
+    PeakMemory,
+    TooLarge,
+    TrialPhase,
+    bytes_of,
+    release_memory,
+)
 from sweeper.training.loop.forgetting_guards import (
     Guards,
     NearBase,
@@ -39,23 +47,15 @@ from sweeper.training.loop.forgetting_guards import (
     frozen_copy,
     text_task,
 )
-from sweeper.training.loop.mixture import mixture
 from sweeper.training.loop.neftune import noisy_embeddings
-from sweeper.training.loop.out_of_memory import (
-    Batching,
-    MemoryGuard,
-    TooLarge,
-    TrialPhase,
-    release_memory,
-)
-from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
 from sweeper.training.loop.progress import TrainingDiverged, TrainingProgress
+from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_here, ranks_in_all
 from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments
 from sweeper.training.trial.assembly import assembled, start_head
 from sweeper.training.trial.job import Final, TrialJob
-from sweeper.training.trial.ranks import TRAINER_LOG, Ranks, train_in_ranks
+from sweeper.training.trial.ranks import TRAINER_LOG, Ranks
 from sweeper.training.trial.rungs import RungWatch
 from sweeper.trials import TrialConfig, TrialResult
 
@@ -97,21 +97,15 @@ def _train(job: TrialJob, guard: MemoryGuard) -> TrialResult:
     if not strategy.gradient_trained:
         return fit_head(job, strategy)
     job.open_checkpoint()
-    if job.ranks is not None:
-        return _together(job, job.ranks, guard)
-
     first = job.saved.batching if job.saved else None
-    attempt = partial(train_once, job, strategy)
-    return guard.run(job.config.memory_setup(), job.batching, attempt, first)
-
-
-def _together(job: TrialJob, ranks: Ranks, guard: MemoryGuard) -> TrialResult:
-    """Train on several devices; this process prepares their start."""
+    setup = job.config.memory_setup()
+    if job.plan is None:
+        return guard.run(setup, job.batching, partial(train_once, job, strategy), first)
+    # On several devices; this process prepares their start.
     read_corpus(job)
     job.shared.first_stages.forget()
     job.context.keeper.forget()
-    ranks.saved = job.saved
-    result = train_in_ranks(ranks, guard, job.config.memory_setup())
+    result = guard.run(setup, job.batching, Ranks(job, job.plan).train, first)
     return result.model_copy(update={"first_stage": job.first_stage})
 
 

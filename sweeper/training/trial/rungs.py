@@ -18,7 +18,7 @@ from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
-from sweeper.training.loop.out_of_memory import TrialPhase
+from sweeper.training.loop.device_memory import TrialPhase
 from sweeper.training.loop.progress import finite
 from sweeper.training.loop.sharding import as_first_rank_says
 from sweeper.training.trial.job import Final, TrialJob
@@ -162,8 +162,7 @@ class RungWatch(TrainerCallback):
         base = self._job.base_on_general
         if self._stopping.limit is None or base is None:
             return None, None
-        tuned = self._timed(lambda: self._job.on_general(self._model, RUNG_TEXTS))
-        finite(tuned.loss, "loss on general text")
+        tuned = self._on_general(RUNG_TEXTS)
         return tuned.loss, Rise.of(_items(tuned), _items(base))
 
     def score_general(self) -> None:
@@ -172,8 +171,15 @@ class RungWatch(TrainerCallback):
         Raises:
             TrainingDiverged: The loss is not finite.
         """
-        self._job.general = self._timed(lambda: self._job.on_general(self._model))
-        finite(self._job.general.loss, "loss on general text")
+        self._job.general = self._on_general()
+
+    def _on_general(self, count: int | None = None) -> Evaluation:
+        """Score the model on the held-out general text, or on its first items."""
+        job, general = self._job, self._job.shared.general
+        settings = job.batching.evaluation, job.mixed, job.should_stop, count
+        evaluation = self._timed(lambda: general.measure(self._model, *settings))
+        finite(evaluation.loss, "loss on general text")
+        return evaluation
 
     def _evaluate(self, whole: bool) -> Evaluation:
         """Score the model; time it apart from training.

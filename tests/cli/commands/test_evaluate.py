@@ -10,7 +10,7 @@ from pathlib import Path
 import make_run as maker
 import pytest
 
-from sweeper.cli.commands.run_end import conclude
+from sweeper.cli.commands.run import conclude
 from sweeper.errors import GateFailed, UsageError
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
@@ -20,8 +20,8 @@ from sweeper.plans import Duration, Plan
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
-from sweeper.steps import evaluate as evaluate_steps
 from sweeper.steps import run as run_steps
+from sweeper.steps import score_suite as evaluate_steps
 from sweeper.views import work_progress
 
 # Every item is right for the base; a trial is wrong on the share of items named in the weights.

@@ -3,7 +3,7 @@
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.findings.evidence.warm_start import warm_start_sentence
+from sweeper.findings.evidence.gains import warm_start_sentence
 from sweeper.findings.record import WarmStart
 from sweeper.findings.study.reading import read_run
 from sweeper.plans import Hint, Plan

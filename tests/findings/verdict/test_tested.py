@@ -8,7 +8,7 @@ import pytest
 from sweeper.findings.compute import compute
 from sweeper.findings.evidence.gains import value_interval
 from sweeper.findings.study.reading import read_run
-from sweeper.findings.verdict.costs import cost_line
+from sweeper.findings.verdict.tested import cost_line
 from sweeper.trials import EncodingNote, TestSeal, TrialResult
 
 

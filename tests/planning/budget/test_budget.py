@@ -6,7 +6,7 @@ import pytest
 
 from sweeper.errors import SpecError
 from sweeper.planning.budget.budget import first_rung, parse_budget, searched_shares
-from sweeper.planning.budget.rung_schedule import RUNGS
+from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.planner import make_plan
 
 

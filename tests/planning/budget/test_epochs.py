@@ -6,8 +6,7 @@ import pytest
 
 from sweeper.errors import SpecError
 from sweeper.hyperparameters import EPOCHS
-from sweeper.planning.budget.epochs import lengths, usual_share, with_epochs
-from sweeper.planning.budget.rung_schedule import RUNGS
+from sweeper.planning.budget.trial_budget import RUNGS, lengths, usual_share, with_epochs
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Parameter
 from sweeper.spec import ModelSpec, OwnTrial, Spec

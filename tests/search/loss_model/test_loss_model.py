@@ -18,9 +18,16 @@ from sweeper.search.engine import (
     StrategySpace,
     search,
 )
-from sweeper.search.loss_model.axis import axis_of
-from sweeper.search.loss_model.candidate_trials import MOST_TOLD, Trials, thinned
-from sweeper.search.loss_model.loss_model import LEAST_TOLD, LossModel, StudyLosses, log_chance
+from sweeper.search.loss_model.axes import axis_of
+from sweeper.search.loss_model.loss_model import (
+    LEAST_TOLD,
+    MOST_TOLD,
+    LossModel,
+    StudyLosses,
+    Trials,
+    log_chance,
+    thinned,
+)
 from sweeper.search.loss_model.observations import CONSTRAINT, Observation, observation
 from sweeper.search.pruner import View
 from sweeper.search.sampler import known_of

@@ -20,8 +20,8 @@ from sweeper.search.engine import (
     StrategySpace,
     search,
 )
-from sweeper.search.loss_model.axis import axis_of
-from sweeper.search.loss_model.candidate_trials import Trials
+from sweeper.search.loss_model.axes import axis_of
+from sweeper.search.loss_model.loss_model import Trials
 from sweeper.search.loss_model.observations import Observation
 from sweeper.search.loss_model.untrained import NUMBER, Untrained, noted, of_baseline
 from sweeper.search.search import Search

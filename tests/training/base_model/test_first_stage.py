@@ -21,7 +21,7 @@ from sweeper.spec import DataSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import FirstStage, FirstStages
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.run import train_trial

@@ -21,7 +21,7 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop import checkpointing
 from sweeper.training.loop.checkpointing import BEST, set_weights
-from sweeper.training.loop.out_of_memory import Batching, MemoryGuard
+from sweeper.training.loop.device_memory import Batching, MemoryGuard
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.trial import rungs
 from sweeper.training.trial.job import TrialJob

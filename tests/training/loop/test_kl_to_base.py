@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeper.errors import UsageError
 from sweeper.strategies.base import Setting
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.general import General
 from sweeper.training.base_model.keeper import checkpoint
 from sweeper.training.loop.forgetting_guards import Guards, NearBase, Replay, frozen_copy, text_task

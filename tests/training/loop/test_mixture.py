@@ -5,8 +5,7 @@ from collections import Counter
 import pytest
 
 from sweeper.data.examples import Example
-from sweeper.training.loop.batch_order import LengthGroupedBatches
-from sweeper.training.loop.mixture import Mixture, mixture
+from sweeper.training.loop.batch_order import LengthGroupedBatches, Mixture, mixture
 
 
 def test_a_small_part_repeats_and_a_large_one_is_seen_in_turns():

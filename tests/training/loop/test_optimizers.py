@@ -15,7 +15,7 @@ from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Half
 from sweeper.strategies.base import Setting
-from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.general import General
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.trainer import TrialTrainer, arguments

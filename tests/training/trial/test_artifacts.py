@@ -9,12 +9,11 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.judge import Judge
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.base_model.keeper import load_base
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial import artifacts
-from sweeper.training.trial.artifacts import load_trained
+from sweeper.training.trial.artifacts import TrainedRecord, load_trained, record_of
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.run import train_trial
-from sweeper.training.trial.trained_record import TrainedRecord, record_of
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])

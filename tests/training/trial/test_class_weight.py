@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sweeper.data.examples import Example, digest
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.run import train_trial
 
 LABELS = ("common", "rare")

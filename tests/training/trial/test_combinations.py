@@ -9,10 +9,10 @@ from sweeper.data.examples import Dataset, Example, Message, digest
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.spec import ModelSpec, Spec
-from sweeper.strategies.discovery import strategies
+from sweeper.strategies.base import strategies
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.run import train_trial
 

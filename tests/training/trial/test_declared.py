@@ -8,7 +8,7 @@ import pytest
 from transformers.optimization import Adafactor
 
 from sweeper.training.loop import neftune
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.loop.trainer import TrialTrainer
 from sweeper.training.trial.run import train_trial
 

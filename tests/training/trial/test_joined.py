@@ -12,7 +12,7 @@ from sweeper.data.examples import SPLITS, Dataset
 from sweeper.spec import ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.ranks import TRAINER_LOG
 from sweeper.training.trial.run import train_trial

@@ -15,7 +15,7 @@ from sweeper.training.base_model import first_stage
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial import run
 from sweeper.training.trial.run import train_trial
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, TrialTrainer
 from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.run import train_trial

@@ -21,7 +21,7 @@ from sweeper.checkpoints import newest_checkpoint
 from sweeper.errors import UsageError
 from sweeper.strategies.qlora import QLoRA
 from sweeper.training.backend import TorchBackend
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import Batching, MemoryGuard, TrialPhase
 from sweeper.training.loop.sharding import (
     as_first_rank_says,
     check_wrapped,
@@ -29,7 +29,8 @@ from sweeper.training.loop.sharding import (
     layer_classes,
 )
 from sweeper.training.trial import ranks as module
-from sweeper.training.trial.ranks import Ranks, check_device, train_in_ranks
+from sweeper.training.trial.job import TrialJob
+from sweeper.training.trial.ranks import Ranks, check_device
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 
@@ -178,10 +179,15 @@ class Script:
 @pytest.fixture
 def make_ranks(two: TrialConfig, backend: TorchBackend, tmp_path: Path) -> Callable[..., Ranks]:
     def make(stop: Callable[[], bool] = _never) -> Ranks:
-        plan, spec = backend._plan, backend._spec
-        return Ranks(plan, spec, two, tmp_path, lambda _: Decision.CONTINUE, stop)
+        shared = backend.shared(two.model)
+        job = TrialJob(shared, two, tmp_path, lambda _: Decision.CONTINUE, stop)
+        return Ranks(job, backend._plan)
 
     return make
+
+
+def _train(ranks: Ranks) -> TrialResult:
+    return ranks.train(ranks.job.batching, TrialPhase())
 
 
 WAIT = "time.sleep(60)"
@@ -193,7 +199,6 @@ WAIT = "time.sleep(60)"
 def test_a_rank_that_dies_ends_all_with_its_last_words(
     make_ranks: Callable[..., Ranks],
     monkeypatch: pytest.MonkeyPatch,
-    two: TrialConfig,
     tmp_path: Path,
     end: str,
     status: int,
@@ -202,7 +207,7 @@ def test_a_rank_that_dies_ends_all_with_its_last_words(
     script = Script(monkeypatch, tmp_path, WAIT, f"{said}; {end}")
 
     with pytest.raises(RuntimeError, match=f"rank 1 of 2 ended with status {status}: the card is"):
-        make_ranks().train(two)
+        _train(make_ranks())
 
     assert script.all_ended()
     assert "rank 1: the card is gone" in (tmp_path / "trainer.log").read_text()
@@ -211,12 +216,11 @@ def test_a_rank_that_dies_ends_all_with_its_last_words(
 def test_a_rank_that_diverges_ends_all_and_is_the_trials_result(
     make_ranks: Callable[..., Ranks],
     monkeypatch: pytest.MonkeyPatch,
-    two: TrialConfig,
     tmp_path: Path,
 ) -> None:
     script = Script(monkeypatch, tmp_path, WAIT, _ends_with(tmp_path, "diverged"))
 
-    result = make_ranks().train(two)
+    result = _train(make_ranks())
 
     assert result.failure is not None
     assert result.failure.kind == "diverged"
@@ -233,30 +237,29 @@ def _ends_with(folder: Path, kind: str) -> str:
 def test_memory_that_runs_out_on_one_rank_halves_the_micro_batch_of_all(
     make_ranks: Callable[..., Ranks],
     monkeypatch: pytest.MonkeyPatch,
-    two: TrialConfig,
     tmp_path: Path,
 ) -> None:
     Script(monkeypatch, tmp_path, WAIT, _ends_with(tmp_path, "out-of-memory"))
-    tried: list[TrialConfig] = []
+    tried: list[Batching] = []
     train = Ranks.train
 
-    def remembered(self: Ranks, config: TrialConfig) -> TrialResult:
-        tried.append(config)
+    def remembered(self: Ranks, batching: Batching, phase: TrialPhase) -> TrialResult:
+        tried.append(batching)
         if len(tried) == 2:
             raise Interrupted
-        return train(self, config)
+        return train(self, batching, phase)
 
     monkeypatch.setattr(Ranks, "train", remembered)
+    ranks = make_ranks()
     with pytest.raises(Interrupted):
-        train_in_ranks(make_ranks(), MemoryGuard(), "a set-up")
+        MemoryGuard().run("a set-up", ranks.job.batching, ranks.train)
 
-    assert [(c.micro_batch, c.gradient_accumulation_steps) for c in tried] == [(4, 1), (2, 2)]
+    assert [(one.micro, one.accumulation) for one in tried] == [(4, 1), (2, 2)]
 
 
 def test_a_stop_ends_all_ranks(
     make_ranks: Callable[..., Ranks],
     monkeypatch: pytest.MonkeyPatch,
-    two: TrialConfig,
     tmp_path: Path,
 ) -> None:
     script = Script(monkeypatch, tmp_path, WAIT, WAIT)
@@ -265,7 +268,7 @@ def test_a_stop_ends_all_ranks(
         return len(list((tmp_path / "pids").iterdir())) == 2
 
     with pytest.raises(Interrupted):
-        make_ranks(both_run).train(two)
+        _train(make_ranks(both_run))
 
     assert script.all_ended()
 

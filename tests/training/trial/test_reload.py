@@ -14,8 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import sweeper
 from sweeper.errors import UsageError
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
-from sweeper.strategies.base import Setting
-from sweeper.strategies.discovery import strategies
+from sweeper.strategies.base import Setting, strategies
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.artifacts import save_trained

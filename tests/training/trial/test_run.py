@@ -10,7 +10,7 @@ import torch
 from sweeper.backend import Decision, Interrupted
 from sweeper.tasks.classification import Classification
 from sweeper.training.loop.checkpointing import trained_weights
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial import rungs
 from sweeper.training.trial.run import train_trial
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.run import train_trial
 
 ADAPTER = {"reduction_factor": 4, "placement": "houlsby"}

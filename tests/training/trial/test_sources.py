@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.run import train_trial
 from sweeper.trials import Seen
 

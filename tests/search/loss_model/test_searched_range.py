@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from curve_backend import LORA
 
-from sweeper.search.loss_model.axis import Axis, axis_of
-from sweeper.search.loss_model.candidate_trials import searched_range
+from sweeper.search.loss_model.axes import Axis, axis_of
+from sweeper.search.loss_model.loss_model import searched_range
 from sweeper.search.loss_model.observations import Observation
 from sweeper.search.optuna_space import distribution
 

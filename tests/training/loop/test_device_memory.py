@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from sweeper.tasks.classification import Classification
-from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TooLarge, is_out_of_memory
+from sweeper.training.loop.device_memory import Batching, MemoryGuard, TooLarge, is_out_of_memory
 from sweeper.training.trial.run import train_trial
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"

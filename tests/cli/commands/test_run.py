@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper.cli.commands.run_end import conclude
+from sweeper.cli.commands.run import conclude
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.findings.compute import compute
 from sweeper.findings.evidence.rules import rules_told

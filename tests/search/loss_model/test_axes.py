@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from sweeper.plans import Parameter
-from sweeper.search.loss_model.axis import axis_of
-from sweeper.search.loss_model.model_inputs import CANDIDATE_DISTANCE, Axes, Rows, is_repeat
+from sweeper.search.loss_model.axes import CANDIDATE_DISTANCE, Axes, Rows, axis_of, is_repeat
 
 CHOICES = ("random", "probe")
 

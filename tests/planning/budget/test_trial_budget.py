@@ -12,7 +12,8 @@ from sweeper.artifact import Record
 from sweeper.execution.next_attempt import trial_budget
 from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import course_of
-from sweeper.planning.budget.rung_schedule import (
+from sweeper.planning.budget.sequence_cap import sequence_cap
+from sweeper.planning.budget.trial_budget import (
     EVALUATION_SHARE,
     FEWEST_ITEMS,
     FORWARD_SHARE,
@@ -21,7 +22,6 @@ from sweeper.planning.budget.rung_schedule import (
     affordable,
     looks_of,
 )
-from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.costs.trial_seconds import clock_of
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Budget, Plan

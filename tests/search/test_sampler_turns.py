@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sweeper.search import fair_share
+from sweeper.search import sampler
 from sweeper.search.loss_model.observations import Observation
 
 SCORES = {"a": 1.0, "b": 2.0}
@@ -24,11 +24,11 @@ def by_key(seen: list[Observation]) -> dict[str, list[Observation]]:
 
 
 def alive(keys: list[str], seen: list[Observation]) -> list[str]:
-    return fair_share.alive(keys, by_key(seen))
+    return sampler.alive(keys, by_key(seen))
 
 
 def in_turn(keys: list[str], seen: list[Observation], scores: dict[str, float]) -> str | None:
-    return fair_share.in_turn(keys, by_key(seen), scores)
+    return sampler.in_turn(keys, by_key(seen), scores)
 
 
 def test_what_was_never_tried_comes_first_as_the_rules_rank_it() -> None:

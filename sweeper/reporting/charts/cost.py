@@ -11,6 +11,7 @@ from sweeper.findings.record import Findings, TrialRow
 from sweeper.findings.verdict.forgetting import front_of
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts.draw import (
+    HEIGHT,
     MUTED,
     PAPER,
     Sheet,
@@ -20,11 +21,11 @@ from sweeper.reporting.charts.draw import (
     inside,
     marks,
     row_of,
+    value_title,
     vertical_rule,
     whiskers,
 )
 from sweeper.reporting.charts.scales import Scale, fit, focus
-from sweeper.reporting.charts.search import HEIGHT, value_title
 from sweeper.reporting.palette import look
 
 _WIDTH = 450

@@ -1,8 +1,12 @@
-"""Out of memory: try again at half the micro-batch, and remember what fitted.
+"""Memory of a device: its peak in a trial, and another try where it runs out.
 
-The effective batch stays what it was, and each try starts from clean weights, so that the result
-is that of a trial which was set up with the smaller micro-batch. The only module that reads the
-text of an out-of-memory error.
+Another try has half the micro-batch. The effective batch stays what it was, and each try starts
+from clean weights, so that the result is that of a trial which was set up with the smaller
+micro-batch. The only module that reads the text of an out-of-memory error.
+
+A peak on a GPU is what torch had allocated at most, the model included. On a CPU it is by how much
+the process's resident set grew once the model stood, plus the model itself; memory that the
+allocator kept from an earlier trial is trimmed first.
 """
 
 from __future__ import annotations
@@ -12,10 +16,12 @@ import gc
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
 import torch
+from torch import nn
 
 from sweeper.units import GIB
 
@@ -24,6 +30,10 @@ Result = TypeVar("Result")
 _TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
 _ASKED = re.compile(r"allocate (?P<amount>[\d.]+) ?(?P<unit>GiB|MiB|KiB|bytes)")
 _UNITS = {"GiB": GIB, "MiB": 1024**2, "KiB": 1024, "bytes": 1}
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 @dataclass(frozen=True)
@@ -165,3 +175,48 @@ class MemoryGuard:
             if less is None:
                 raise lacking
             batching = less
+
+
+def bytes_of(model: nn.Module) -> int:
+    """Bytes of a model's weights and buffers."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+class PeakMemory:
+    """Starts counting when made."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            return
+        release_memory()
+        self._resettable = _reset_peak()
+        self._start = psutil.Process().memory_info().rss
+
+    def gib(self, model_bytes: int) -> float:
+        """The peak so far.
+
+        Args:
+            model_bytes: The model's, which was there before the count began.
+        """
+        if self._device.type == "cuda":
+            return float(torch.cuda.max_memory_allocated(self._device) / GIB)
+        peak = _peak() if self._resettable else psutil.Process().memory_info().rss
+        return float(max(0, peak - self._start) + model_bytes) / GIB
+
+
+def _reset_peak() -> bool:
+    """Let Linux count the peak resident set anew; False where it cannot."""
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak() -> int:
+    found = _PEAK.search(_STATUS.read_text())
+    assert found is not None
+    return int(found[1]) * 1024
