@@ -20,8 +20,7 @@ from sweeper.data.marks import apart, marked
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.read import read
-from sweeper.data.splits import carve, in_order, shares, subset
-from sweeper.data.stored import Repeated
+from sweeper.data.splits import Repeated, carve, in_order, repeated_in, shares, subset
 from sweeper.data.table import Fields, RowTable
 from sweeper.data.template import with_templates
 from sweeper.errors import DataError, near_match
@@ -305,11 +304,6 @@ def _shares(splits: Mapping[Split, Sequence[Example]], spec: DataSpec) -> tuple[
         return ()
     gap, label, split = widest_gap(labels)
     return (f"class shares differ by up to {gap:.1%} ({label!r} in {split}); they are not forced",)
-
-
-def repeated_in(splits: Mapping[Split, Sequence[Example]]) -> Repeated:
-    """How many rows of the splits repeat others."""
-    return Repeated(checks.duplicates(splits), checks.leaked(splits), checks.conflicting(splits))
 
 
 def fingerprint_of(splits: Mapping[Split, Sequence[Example]]) -> str:

@@ -12,10 +12,10 @@ import mmap
 import shutil
 import sys
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from heapq import nsmallest
 from itertools import accumulate
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 
 from sweeper.data.contents import Opened
 from sweeper.data.examples import SPLITS, Example, Message, Split, digest
-from sweeper.data.splits import class_of, class_sizes
+from sweeper.data.splits import Repeated, class_of, class_sizes
 from sweeper.data.table import Stored
 from sweeper.jsontext import value_of
 from sweeper.progress import told
@@ -249,28 +249,15 @@ def places(
     return place
 
 
-@dataclass(frozen=True)
-class Repeated:
-    """How many rows repeat others, as ``checks`` counts them."""
-
-    duplicates: int
-    leaked: int
-    conflicting: int
-
-
 def write_splits(sorter: Sorter, folder: Path, place: Place) -> Repeated:
     """Write every row into its split."""
-    found: Counter[str] = Counter()
+    found = Repeated()
     with SplitWriter(folder) as writer:
         for group in told(sorter.groups(), "writing splits", len(sorter)):
             splits = [place(row) for row in group]
             for split, row in zip(splits, group, strict=True):
                 writer.add(split, row)
-            if len(group) > 1:
-                held = sum(split != "train" for split in splits)
-                several = len({row.example().answer for row in group}) > 1
-                found["duplicates"] += len(group) - len({row.content_hash for row in group})
-                found["leaked"] += held if held < len(group) else 0
-                found["conflicting"] += len(group) if several else 0
+            hashes, answers = (r.content_hash for r in group), (r.example().answer for r in group)
+            found.add(splits, hashes, answers)
         writer.end()
-    return Repeated(found["duplicates"], found["leaked"], found["conflicting"])
+    return found
