@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from sweeper.data.examples import Split, digest
-from sweeper.data.near import alike, bands, comparable, sketch
+from sweeper.data.near import NearTexts, Sketched
 from sweeper.errors import DataError
 from sweeper.extras import install_command, require
 from sweeper.spec import DataSpec
@@ -96,19 +97,12 @@ def _place(name: str, shares: Mapping[Split, float], seed: int) -> Split:
 
 
 def _join_near(members: Iterable[Member], joined: _Joined) -> None:
-    index, texts = bands(), dict[str, str]()
-    keys: list[str] = []
-    for one in members:
-        if one.key in texts or not (text := comparable(one.text)):
-            continue
-        texts[one.key] = text
-        drawn = sketch(text)
-        for place in index.query(drawn):
-            other = keys[place]
-            if joined.root(other) != joined.root(one.key) and alike(text, texts[other]):
-                joined.join(one.key, other)
-        index.insert(len(keys), drawn)
-        keys.append(one.key)
+    known = NearTexts[str]()
+    for key, text in {one.key: one.text for one in members}.items():
+        if drawn := Sketched.of(text):
+            for other in known.like(drawn, partial(joined.apart, key)):
+                joined.join(key, other)
+            known.add(key, drawn)
 
 
 def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str, Split]:
@@ -139,6 +133,9 @@ class _Joined:
             self._parent[name] = self._parent[parent]
             name = parent
         return name
+
+    def apart(self, one: str, other: str) -> bool:
+        return self.root(one) != self.root(other)
 
     def join(self, one: str, other: str) -> None:
         self._parent[self.root(one)] = self.root(other)
