@@ -23,7 +23,6 @@ class Garbled(Kind):
     compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
-        """Rows with traces of a wrong encoding."""
         found = []
         for place, row, _ in data.usable:
             texts = (row.input, row.written, row.label)

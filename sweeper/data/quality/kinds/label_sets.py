@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 from sweeper.data.labels import folded
 from sweeper.data.quality.kinds.base import Fault
-from sweeper.data.quality.kinds.renamed import RenamedLabels
+from sweeper.data.quality.kinds.label_spelling import RenamedLabels
 from sweeper.data.quality.rows import DataRows
 from sweeper.data.quality.trust import predicted_labels
 from sweeper.extras import is_installed

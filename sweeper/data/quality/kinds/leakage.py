@@ -1,10 +1,15 @@
-"""Rows of one split that are in another."""
+"""Rows of one split that are in another, or nearly, and rows of an evaluation set."""
 
 from __future__ import annotations
 
-from sweeper.data.examples import SPLITS
+import re
+from collections.abc import Iterator
+
+from sweeper.data.corpus import WINDOW
+from sweeper.data.examples import SPLITS, normalised
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows
+from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.quality.similar import near_later, why_not
 
 
 class Leakage(Kind):
@@ -20,7 +25,6 @@ class Leakage(Kind):
     compares = "inputs"
 
     def find(self, data: DataRows) -> list[Fault]:
-        """The rows of the earlier split."""
         held: dict[str, tuple[int, int]] = {}
         for _, row, example in data.usable:
             rank = SPLITS.index(row.split)
@@ -31,3 +35,58 @@ class Leakage(Kind):
             for place, row, example in data.usable
             if SPLITS.index(row.split) < held[example.key][0]
         ]
+
+
+class NearLeakage(Kind):
+    """Rows that differ in a few characters from a row of a later split."""
+
+    name = "near-leakage"
+    order = 72
+    title = "are nearly the same as a row of validation or test"
+    consequence = "Scores are too good: the model has seen nearly the same row with its answer."
+    remedy = "leaves them out of train (and of validation, if test has them); test does not change"
+
+    def missing(self, data: DataRows) -> str:
+        return why_not()
+
+    def find(self, data: DataRows) -> list[Fault]:
+        return [
+            Fault(place, f"like line {data.rows[other].line} of {data.rows[other].split}")
+            for place, other in sorted(near_later(data))
+        ]
+
+
+_WORD = re.compile(r"\w+")
+
+
+class EvaluationSets(Kind):
+    """Rows that are in an evaluation set, or share a run of 13 words with one of its rows."""
+
+    name = "evaluation-sets"
+    order = 74
+    title = "are in the evaluation set, or quote it"
+    consequence = "Its scores become meaningless, since the model has read the questions."
+    remedy = "leaves them out"
+    severity = "serious"
+    compares = "nothing"
+
+    def missing(self, data: DataRows) -> str:
+        return "" if data.against else "give the evaluation set with --against FILE"
+
+    def find(self, data: DataRows) -> list[Fault]:
+        held = [row for row in data.against if row.example is not None]
+        keys = {row.example.key: row.line for row in held if row.example}
+        windows = {window: row.line for row in held for window in _windows(row)}
+        found = []
+        for place, row, example in data.usable:
+            line = keys.get(example.key)
+            if line is None:
+                line = next((windows[one] for one in _windows(row) if one in windows), None)
+            if line is not None:
+                found.append(Fault(place, f"as line {line} of the evaluation set"))
+        return found
+
+
+def _windows(row: FileRow) -> Iterator[int]:
+    words = _WORD.findall(normalised(f"{row.input}\n{row.written}"))
+    return (hash(tuple(words[i : i + WINDOW])) for i in range(len(words) - WINDOW + 1))

@@ -45,11 +45,9 @@ class Private(Kind):
     compares = "nothing"
 
     def shown(self, text: str) -> str:
-        """The text without them."""
         return redacted(text)
 
     def find(self, data: DataRows) -> list[Fault]:
-        """Rows in which a pattern is found."""
         found = []
         for place, row, _ in data.usable:
             text = f"{row.input}\n{row.written}"

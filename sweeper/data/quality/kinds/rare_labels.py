@@ -25,7 +25,6 @@ class RareLabels(Kind):
     compares = "labels"
 
     def find(self, data: DataRows) -> list[Fault]:
-        """Rows with such a label."""
         inputs: dict[str, set[str]] = defaultdict(set)
         for _, row, example in data.usable:
             if len(inputs[row.label]) < FEWEST:
