@@ -128,11 +128,6 @@ class DataRows:
         """How many rows of the whole data set can be trained on."""
         return self.stands_for or len(self.usable)
 
-    @property
-    def large(self) -> bool:
-        """Whether rows are read from their file at every pass."""
-        return isinstance(self.rows, Stored)
-
     def with_rows(self, rows: Sequence[FileRow], stands_for: int = 0) -> DataRows:
         """The same data set with other rows."""
         return replace(self, rows=tuple(rows), stands_for=stands_for)
