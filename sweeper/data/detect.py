@@ -106,6 +106,10 @@ class _Match:
     share: float
     guessed: bool = False
 
+    def suits(self, task: Task) -> bool:
+        """Whether the task can be trained on such rows, if no template was applied to them."""
+        return task in self.format.tasks and not self.format.unsuited(task, templated=False)
+
 
 def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     """The form of a table's rows.
@@ -113,8 +117,8 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     Raises:
         DataError: No format fits, the data suits another task, or the user's columns do not exist.
     """
-    form = _detected(table, task, spec)
     sample = list(table.sample(SAMPLE_ROWS))
+    form = _detected(table, task, spec, sample)
     gaps, said = _null_words(table, form, sample)
     return replace(form, gaps=gaps, evidence=(*form.evidence, *said, *_unused(table, form, sample)))
 
@@ -183,10 +187,9 @@ def _counts(sample: Sequence[Fields], column: str) -> bool:
     return all(int(one) < int(two) for one, two in pairwise(cells))
 
 
-def _detected(table: RowTable, task: Task, spec: DataSpec) -> Form:
+def _detected(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
     fixed = stated_columns(table, spec)
     stated = stated_format(spec, fixed, task, table.name)
-    sample = list(table.sample(SAMPLE_ROWS))
     if stated is None:
         for one in formats().values():
             one.refuse(table, sample)
@@ -218,10 +221,7 @@ def _of_most(
     suited = [
         one
         for one in seen
-        if one.format in wanted
-        and one.share >= MOST
-        and not one.guessed
-        and not one.format.unsuited(task, templated=False)
+        if one.format in wanted and one.share >= MOST and not one.guessed and one.suits(task)
     ]
     return max(suited, key=lambda one: one.share, default=None)
 
@@ -231,7 +231,7 @@ def _with_others(form: Form, table: RowTable, sample: Sequence[Fields], task: Ta
     others = [
         _form(match, sample, {}, format_stated=False)
         for match in _matches(table, sample, {})
-        if match.format in _formats_of(task) and not match.format.unsuited(task, templated=False)
+        if match.suits(task)
     ]
     others += [
         one
@@ -250,13 +250,7 @@ def _mixed(
 
     One form that most rows have is not enough: what the others are is then unknown.
     """
-    suited = [
-        one
-        for one in seen
-        if one.share
-        and one.format in _formats_of(task)
-        and not one.format.unsuited(task, templated=False)
-    ]
+    suited = [one for one in seen if one.share and one.suits(task)]
     if len(suited) < 2:
         return None
     forms = [_form(match, sample, {}, format_stated=False) for match in suited]
@@ -280,10 +274,7 @@ def _of_other_columns(
     found = [
         _form(match, sample, {}, format_stated=False)
         for match in (_matches(rest, sample, {}) if left else ())
-        if match.format in _formats_of(task)
-        and match.share
-        and not match.guessed
-        and not match.format.unsuited(task, templated=False)
+        if match.share and not match.guessed and match.suits(task)
     ]
     return [*found, *_of_other_columns([*forms, *found], table, sample, task)] if found else []
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sweeper.data.corpus import held_out, unquoted
+from sweeper.data.corpus import held_out, unquoted, without_repetitions
 from sweeper.data.examples import Dataset, Example, digest
 from sweeper.data.load import load_corpus
 from sweeper.errors import DataError
@@ -73,7 +73,7 @@ def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
     """
     assert spec.general is not None
     read = load_corpus(spec.general, spec, revision=spec.general_revision)
-    unique = tuple({example.content_hash(): example for example in read}.values())
+    unique = without_repetitions(read)
     clean = unquoted(unique, held_out(dataset))
     if len({example.key for example in clean}) < 2:
         raise DataError(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
-from sweeper.data.corpus import WINDOW
-from sweeper.data.examples import SPLITS, normalised
+from sweeper.data.corpus import windows
+from sweeper.data.examples import SPLITS
 from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows, FileRow
 from sweeper.data.quality.similar import near_later, why_not
@@ -56,9 +53,6 @@ class NearLeakage(Kind):
         ]
 
 
-_WORD = re.compile(r"\w+")
-
-
 class EvaluationSets(Kind):
     """Rows that are in an evaluation set, or share a run of 13 words with one of its rows."""
 
@@ -76,17 +70,16 @@ class EvaluationSets(Kind):
     def find(self, data: DataRows) -> list[Fault]:
         held = [row for row in data.against if row.example is not None]
         keys = {row.example.key: row.line for row in held if row.example}
-        windows = {window: row.line for row in held for window in _windows(row)}
+        quoted = {one: row.line for row in held for one in windows(_whole(row))}
         found = []
         for place, row, example in data.usable:
             line = keys.get(example.key)
             if line is None:
-                line = next((windows[one] for one in _windows(row) if one in windows), None)
+                line = next((quoted[one] for one in windows(_whole(row)) if one in quoted), None)
             if line is not None:
                 found.append(Fault(place, f"as line {line} of the evaluation set"))
         return found
 
 
-def _windows(row: FileRow) -> Iterator[int]:
-    words = _WORD.findall(normalised(f"{row.input}\n{row.written}"))
-    return (hash(tuple(words[i : i + WINDOW])) for i in range(len(words) - WINDOW + 1))
+def _whole(row: FileRow) -> str:
+    return f"{row.input}\n{row.written}"
