@@ -76,12 +76,7 @@ def held_out(dataset: Dataset) -> tuple[Example, ...]:
 
 
 def unquoted(documents: tuple[Example, ...], held: tuple[Example, ...]) -> tuple[Example, ...]:
-    """The documents that neither are nor quote any of the held-out rows.
-
-    Args:
-        documents: Texts or rows.
-        held: Rows that must not be read.
-    """
+    """The documents, texts or rows, that neither are nor quote any of the held-out rows."""
     hashes = {example.content_hash() for example in held}
     whole = {normalised(text) for example in held for text in _texts(example)}
     secret = {window for example in held for window in windows(next(_texts(example)))}

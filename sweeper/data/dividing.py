@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweeper.data.examples import SPLITS, Split, digest
@@ -76,7 +76,8 @@ def divide(data: DataRows, spec: DataSpec) -> Division:
     for row, split in zip(data.rows, splits, strict=True):
         if split is not None and row.label:
             labels[split][row.label] += 1
-    made = Division(splits, official - {"train"}, labels, _unreadable(data.rows))
+    unreadable = tuple(row.line for row in data.rows if not row.readable)
+    made = Division(splits, official - {"train"}, labels, unreadable)
     if empty := [split for split in ("train", *shares) if not made.rows[split]]:
         raise DataError(
             f"no row is left for {' and '.join(empty)}",
@@ -92,7 +93,3 @@ def _member(row: FileRow, column: str | None) -> Member:
     if row.example is None:  # it is kept all the same, where its cells put it
         return Member(digest(json.dumps(row.fields, default=str, sort_keys=True)), value=value)
     return Member(row.example.key, row.input, value)
-
-
-def _unreadable(rows: Sequence[FileRow]) -> tuple[int, ...]:
-    return tuple(row.line for row in rows if not row.readable)

@@ -88,15 +88,9 @@ def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
 
 
 def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) -> GeneralText:
-    """Hold back a few texts by the hash of what they ask; the rest may be replayed.
+    """Hold back a few texts by the hash of what they ask; the rest, ``most`` at most, is replayed.
 
     Rows that ask the same stay together, and what quotes a held-back text is not replayed.
-
-    Args:
-        examples: Without exact repetitions.
-        seed: Of the hash.
-        most: Texts to replay at most.
-        leaked: Handed through.
     """
     ordered = sorted(examples, key=lambda e: (digest(f"{seed}:{e.key}"), e.content_hash()))
     keys = list(dict.fromkeys(example.key for example in ordered))

@@ -38,12 +38,7 @@ class Member:
 def divided(
     members: Sequence[Member], spec: DataSpec, shares: Mapping[Split, float]
 ) -> list[Split]:
-    """The split of each row, as ``data.split_by`` says.
-
-    Args:
-        members: The rows.
-        spec: Says how to divide.
-        shares: Of each split that is taken out of train.
+    """The split of each row, as ``data.split_by`` says; ``shares`` are taken out of train.
 
     Raises:
         DataError: No row has a time to order it by.
@@ -69,13 +64,8 @@ def by_hash(
     """The split of each row by the hash of its group.
 
     Rows with the same input or the same value are one group; with ``near``, also those whose inputs
-    are nearly the same, directly or by way of others.
-
-    Args:
-        members: The rows.
-        shares: Of the groups, for each split but train.
-        seed: Another one draws otherwise.
-        near: Look for near duplicates, which needs rensa.
+    are nearly the same, directly or by way of others, which needs rensa. ``shares`` are those of
+    the groups, for each split but train.
     """
     rows = [(one.key, f"value {one.value}" if one.value else one.key) for one in members]
     joined = _Joined()

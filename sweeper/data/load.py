@@ -56,12 +56,7 @@ def load(
     """The data set of a spec, in three splits.
 
     Official splits are kept as they are; those that are missing are carved out of train.
-
-    Args:
-        spec: Says where the data are, and how they are split.
-        task: What they are for.
-        read_file: Gives the rows of a file.
-        choose: Leaves out rows of the splits.
+    ``choose`` may leave out rows of the splits.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
@@ -340,12 +335,7 @@ class Examples:
 def examples(
     table: RowTable, form: Form, take: Callable[[Example], None] | None = None
 ) -> Examples:
-    """The examples of a table.
-
-    Args:
-        table: The rows.
-        form: What their columns mean.
-        take: Is given each example, instead of a list.
+    """The examples of a table; ``take`` is given them instead of a list, if it is there.
 
     Raises:
         DataError: Most rows do not have the form.
@@ -358,24 +348,16 @@ def examples(
     take = take or kept.append
     garbled = 0
     for line, fields in told(table.rows, f"reading examples of {table.name}", len(table.rows)):
-        try:
-            example = marked(_example(form.of(fields), line, fields, table.label_names), fields)
-            garbled += _is_garbled(example)
-            take(example)
-        except EmptyRow:
+        made = example_or_reason(form.of(fields), line, fields, table.label_names)
+        if isinstance(made, Example):
+            garbled += _is_garbled(made)
+            take(marked(made, fields))
+        elif made == EMPTY_ROW:
             empty.append(line)
-        except Unusable as unusable:
-            skipped.setdefault(str(unusable), []).append(line)
+        else:
+            skipped.setdefault(made, []).append(line)
     _refuse_most_skipped(table, skipped)
     return Examples(kept, empty, skipped, max(garbled, len(table.garbled)))
-
-
-def _example(form: Form, line: int, fields: Fields, label_names: LabelNames) -> Example:
-    row_format = formats()[form.format]
-    names = label_names.get(form.columns.get("label", ""), ())
-    row = RawRow(row_format, line, fields, form.columns, names, form.templated, form.gaps)
-    example = row_format.example(row)
-    return replace(example, group=text_of(fields.get(form.grouping))) if form.grouping else example
 
 
 EMPTY_ROW = "it is empty"
@@ -386,12 +368,16 @@ def example_or_reason(
     form: Form, line: int, fields: Fields, label_names: LabelNames
 ) -> Example | str:
     """The example of one row, or why there is none."""
+    row_format = formats()[form.format]
+    names = label_names.get(form.columns.get("label", ""), ())
+    row = RawRow(row_format, line, fields, form.columns, names, form.templated, form.gaps)
     try:
-        return _example(form, line, fields, label_names)
+        example = row_format.example(row)
     except EmptyRow:
         return EMPTY_ROW
     except Unusable as reason:
         return str(reason)
+    return replace(example, group=text_of(fields.get(form.grouping))) if form.grouping else example
 
 
 def _is_garbled(example: Example) -> bool:

@@ -21,10 +21,7 @@ def rejected(
 ) -> dict[Example, str]:
     """The rows that are not to be trained on, each with its reason.
 
-    Args:
-        made: New rows, and the row that each resembles.
-        dataset: That they were made from the train split of.
-        method: How.
+    ``made`` maps each new row to the row of the train split that it resembles.
     """
     train = dataset.splits["train"]
     longest = max(len(subject(row)) for row in train)

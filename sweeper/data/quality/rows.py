@@ -13,7 +13,7 @@ from sweeper.data.load import EMPTY_ROW, Read, cautions_of, example_or_reason, f
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
-from sweeper.data.template import is_template, placeholders, text_by, with_templates
+from sweeper.data.template import placeholders, text_by, with_templates
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
 
@@ -179,7 +179,7 @@ def _row(
     label_names: Mapping[str, tuple[str, ...]],
 ) -> FileRow:
     own = form.of(fields)
-    made_by = [c for c in own.columns.values() if c not in fields and is_template(c)]
+    made_by = [c for c in own.columns.values() if c not in fields and placeholders(c)]
     filled = {**fields, **{template: text_by(fields, template) for template in made_by}}
     made = example_or_reason(own, line, filled if made_by else fields, label_names)
     if isinstance(made, Example):
@@ -198,12 +198,7 @@ def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
 
 
 def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> DataRows:
-    """All rows of the files of a spec.
-
-    Args:
-        spec: Says where the data are; columns and format may be stated.
-        task: What they are for. By default, the first task that they can be read for.
-        read_file: Gives the rows of a file.
+    """All rows of the files of a spec; without a task, for the first that they can be read for.
 
     Raises:
         DataError: A file cannot be read, or its rows are not recognised.
