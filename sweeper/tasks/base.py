@@ -143,7 +143,10 @@ class Baseline(Protocol):
     """A baseline: a cheap model to beat. ``evaluate`` may be called for any split."""
 
     name: str
-    title: str
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
 
     @property
     def note(self) -> str:

@@ -151,6 +151,23 @@ def _curated_source(
     return Curated(dataset, (*early, *late)), divided
 
 
+def unchanged(spec: Spec, record: Path, fingerprint: str | None, why: str) -> Curated:
+    """The data set of a run, which must be what its plan was made of.
+
+    Raises:
+        DataError: It is not, which matters because of ``why``.
+    """
+    found = curated(spec, record)
+    if found.dataset.fingerprint != fingerprint:
+        raise DataError(
+            "the data has changed since the sweep",
+            why=why,
+            fix="Put the old data back, or run a new sweep on this data.",
+            where=found.dataset.path,
+        )
+    return found
+
+
 def mendable(error: DataError, spec: Spec) -> DataError:
     """The error, with the command that fixes the data if there is one: it was tried.
 

@@ -54,15 +54,11 @@ class Chat:
         self.system_prompt = system_prompt
         self.has_template = bool(tokenizer.chat_template)
         template = tokenizer.get_chat_template() if self.has_template else _fallback(tokenizer)
-        self._template = _FIXED_DATE + template if "strftime_now" in template else template
+        self.template = _FIXED_DATE + template if "strftime_now" in template else template
+        """The Jinja template of conversations, with its date fixed."""
         self._added = added_tokens(tokenizer)
         self._takes_system = self._shows_system()
         self.end_of_turn = self._end_of_turn()
-
-    @property
-    def template(self) -> str:
-        """The Jinja template of conversations, with its date fixed."""
-        return self._template
 
     @property
     def stop_tokens(self) -> tuple[int, ...]:
@@ -156,7 +152,7 @@ class Chat:
             text: str = self.tokenizer.apply_chat_template(
                 rows,
                 tools=tools or None,
-                chat_template=self._template,
+                chat_template=self.template,
                 tokenize=False,
                 add_generation_prompt=open_turn,
             )
