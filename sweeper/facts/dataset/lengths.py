@@ -15,6 +15,7 @@ import yaml
 from sweeper.data.examples import Dataset, Example, Message
 from sweeper.data.formats.turns import with_assertions
 from sweeper.data.tools import spelled
+from sweeper.facts.models.model_folder import read_tokenizer
 from sweeper.facts.record import LengthFacts, ModelFacts
 from sweeper.resources import search_spaces
 from sweeper.spec import Spec, Task
@@ -94,15 +95,9 @@ def ruler(model: ModelFacts, code: bool, conversations: bool) -> Ruler:
 
 
 def _tokenizer(path: Path) -> Tokenizer | None:
-    # Here, since only data with a tokenizer beside it needs this package.
-    from tokenizers import Tokenizer
-
     try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
-        # The package raises nothing more special, also where a newer version wrote the file.
-        if type(error) is not Exception:
-            raise
+        tokenizer = read_tokenizer(path)
+    except ValueError:
         return None
     tokenizer.no_truncation()
     tokenizer.no_padding()
