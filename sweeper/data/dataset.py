@@ -49,7 +49,13 @@ def dataset_of(
 def _mixed(spec: Spec, load_source: Load, choose: Callable[[Splits], Splits]) -> Dataset:
     sources = spec.data.sources
     parts = [
-        replace(one, splits={s: _titled(rows, source.title) for s, rows in one.splits.items()})
+        replace(
+            one,
+            splits={
+                split: tuple(replace(row, source=source.title) for row in rows)
+                for split, rows in one.splits.items()
+            },
+        )
         for one, source in zip(_loaded(spec, load_source), sources, strict=True)
     ]
     whole = {split: in_order(_unshared(parts, split)) for split in SPLITS}
@@ -86,10 +92,6 @@ def _mixed(spec: Spec, load_source: Load, choose: Callable[[Splits], Splits]) ->
         weights={s.title: s.weight for s in sources if s.weight is not None},
         augmented=tuple(row for one in parts for row in one.augmented),
     )
-
-
-def _titled(rows: Sequence[Example], title: str) -> tuple[Example, ...]:
-    return tuple(replace(row, source=title) for row in rows)
 
 
 def _unshared(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:

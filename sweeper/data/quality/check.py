@@ -121,14 +121,11 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     )
 
 
-def _cells(row: FileRow) -> str:
-    return str(dict(row.fields)) if row.fields else ""
-
-
 def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
     examples = []
     for row, said in found.first:
-        text = kind.shown(" ".join((row.input or _cells(row) or row.raw).split()))
+        cells = str(dict(row.fields)) if row.fields else row.raw
+        text = kind.shown(" ".join((row.input or cells).split()))
         cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
         examples.append(ExampleOfFault(row.path, row.line, said, cut))
     command = fix_command(data.name, "--remedy", kind.name, *data.flags) if kind.mends else ""

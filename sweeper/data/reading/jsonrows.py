@@ -376,7 +376,8 @@ def objects(
             yield number, row
         else:
             broken.append(Broken(number, _NO_OBJECT, line.rstrip("\r\n")))
-            problems.add(_not_an_object(row), where=f"{name}:{number}", fix=_LINE_FIX)
+            what = f"a row must be an object with named fields, but this is {type(row).__name__}"
+            problems.add(what, where=f"{name}:{number}", fix=_LINE_FIX)
 
 
 def refuse_most(kept: int, broken: Sequence[Broken], problems: Problems) -> None:
@@ -399,7 +400,3 @@ def _broken(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"broken JSON: {error.msg} (column {error.colno})"
     return f"this JSON cannot be read ({error})"
-
-
-def _not_an_object(row: object) -> str:
-    return f"a row must be an object with named fields, but this is {type(row).__name__}"

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
@@ -86,7 +87,10 @@ def read(device: str, cores: int) -> tuple[Measured, ...]:
             lines = file.read().splitlines()
     except OSError:
         return ()
-    found = [one for line in lines if (one := _parsed(line)) is not None]
+    found = []
+    for line in lines:
+        with suppress(ValidationError):
+            found.append(Measured.model_validate_json(line))
     return _grouped(one for one in found if one.versions == versions())
 
 
@@ -109,13 +113,6 @@ def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> Hard
         if one.shape in wanted
     )[:MOST]
     return hardware.model_copy(update={"measured": chosen})
-
-
-def _parsed(line: bytes) -> Measured | None:
-    try:
-        return Measured.model_validate_json(line)
-    except ValidationError:
-        return None
 
 
 def _grouped(lines: Iterable[Measured]) -> tuple[Measured, ...]:
