@@ -12,6 +12,7 @@ from sweeper.data.formats.base import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.load import split_column
 from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.splits import asked
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
@@ -51,11 +52,7 @@ def divide(data: DataRows, spec: DataSpec) -> Division:
         DataError: There is nothing to divide, a column is missing, or a split would be empty.
     """
     official = frozenset(row.split for row in data.rows)
-    wanted: dict[Split, float] = {
-        "validation": spec.validation_fraction,
-        "test": spec.test_fraction,
-    }
-    shares = {split: share for split, share in wanted.items() if split not in official and share}
+    shares = {s: share for s, share in asked(spec).items() if s not in official and share}
     if not shares or sum(shares.values()) >= 1:
         what = "validation and test would take all rows" if shares else "there is nothing to split"
         why = (

@@ -20,7 +20,7 @@ from sweeper.data.marks import apart, marked
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.read import read
-from sweeper.data.splits import Repeated, carve, in_order, repeated_in, shares, subset
+from sweeper.data.splits import Repeated, asked, carve, in_order, repeated_in, shares, subset
 from sweeper.data.table import Fields, RowTable
 from sweeper.data.template import with_templates
 from sweeper.errors import DataError, near_match
@@ -186,11 +186,7 @@ def shares_taken(official: Set[Split], rows: int, spec: DataSpec, name: str) -> 
 
 
 def _missing(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, float]:
-    wanted: dict[Split, float] = {
-        "validation": spec.validation_fraction,
-        "test": spec.test_fraction,
-    }
-    missing = {split: share for split, share in wanted.items() if split not in official}
+    missing = {split: share for split, share in asked(spec).items() if split not in official}
     if sum(missing.values()) >= 1:
         raise DataError(
             f"validation and test would take {sum(missing.values()):.0%} of the rows",

@@ -16,9 +16,6 @@ class Problems:
     def __init__(self) -> None:
         self._found: list[Problem] = []
 
-    def __len__(self) -> int:
-        return len(self._found)
-
     def add(self, what: str, why: str = "", fix: str = "", where: str = "") -> None:
         self._found.append(Problem(what, why, fix, where))
 

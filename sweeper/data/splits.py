@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 from sweeper.data.examples import Example, Split, digest
+from sweeper.spec import DataSpec
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -73,6 +74,11 @@ def shares(
     """
     most = 1.0 if most_rows is None else most_rows / max(rows, 1)
     return {split: min(fraction, most) for split, fraction in fractions.items()}
+
+
+def asked(spec: DataSpec) -> dict[Split, float]:
+    """The shares of the inputs that a spec asks for."""
+    return {"validation": spec.validation_fraction, "test": spec.test_fraction}
 
 
 def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) -> dict[Split, int]:

@@ -80,11 +80,7 @@ _ENCODER = json.JSONEncoder(check_circular=False)
 
 
 class Sorter(ExitStack):
-    """Rows in the order of their keys.
-
-    Args:
-        folder: For its files, which are removed when the work is done.
-    """
+    """Rows in the order of their keys, in files that are removed when the work is done."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

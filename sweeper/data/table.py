@@ -16,13 +16,7 @@ Numbered = tuple[int, Fields]
 
 
 class Broken(NamedTuple):
-    """A row that cannot be read.
-
-    Args:
-        line: Where it is.
-        reason: Why it cannot be read.
-        text: What the file holds there, as far as it is kept.
-    """
+    """A row that cannot be read, with what the file holds there, as far as it is kept."""
 
     line: int
     reason: str

@@ -57,7 +57,6 @@ class SuiteTask:
     """One task of lm-eval, or a group whose items count together.
 
     Args:
-        name: Name of the task or group.
         tasks: lm-eval's task objects by name.
         rows: The rows of each task that are scored, in ascending order.
         total: How many different items the data has.

@@ -32,7 +32,6 @@ class Finding:
     """One kind of fault in a data set.
 
     Args:
-        kind: Its name.
         title: What the rows are.
         count: Rows that have it.
         share: Of all rows, 0 to 1.

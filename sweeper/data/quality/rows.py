@@ -25,7 +25,6 @@ class FileRow:
     """One row of one file. Not frozen, which would take three times as long for every row.
 
     Args:
-        path: The file.
         split: What the file is for.
         line: Line, or row where the file has no lines.
         fields: The cells; none if the row cannot be read.
@@ -71,13 +70,7 @@ class FileRow:
 
 @dataclass(frozen=True)
 class TokenCap:
-    """The number of tokens after which an example is cut.
-
-    Args:
-        tokens: The cap.
-        count: Counts the tokens of texts.
-        how: In words, how they are counted.
-    """
+    """The number of tokens after which an example is cut, and how they are counted."""
 
     tokens: int
     count: Callable[[Sequence[str]], list[int]]

@@ -192,11 +192,7 @@ _KEPT = 2**16
 
 
 class JsonStream:
-    """JSON text that comes in pieces, of which one row at a time is held.
-
-    Args:
-        chunks: Of the text.
-    """
+    """JSON text that comes in pieces, of which one row at a time is held."""
 
     def __init__(self, chunks: Iterable[str]) -> None:
         self._chunks = iter(chunks)

@@ -51,8 +51,6 @@ class Ruler:
     """Measures texts.
 
     Args:
-        count: Counts tokens.
-        write: Writes conversations as the model reads them.
         special: Tokens that the tokenizer adds to a text that is not a conversation.
         how: In words, for the report.
         measured: A tokenizer counts; otherwise it is an estimate.
@@ -149,9 +147,7 @@ def _assumed() -> Mapping[str, Mapping[str, Any]]:
 def assumed_lengths(task: Task, max_length: int | None) -> LengthFacts:
     """Lengths where no data are at hand, from ``search_spaces/lengths.yaml``.
 
-    Args:
-        task: What the data are for.
-        max_length: The cap that was asked for: then it is the 99th percentile.
+    A cap that was asked for is the 99th percentile.
     """
     fields = dict(_assumed()[task])
     source = str(fields.pop("source"))

@@ -46,12 +46,7 @@ def shape_of(model: ModelFacts) -> str:
 
 
 def path_of(device: str, cores: int) -> Path:
-    """The file with the measurements of such a device.
-
-    Args:
-        device: Its name: the processor's or the GPU's.
-        cores: Cores of the machine; 0 on a GPU.
-    """
+    """The file with the measurements of a processor with so many cores, or of a GPU (0)."""
     card = device.partition(_REMARK)[0]
     key = hashlib.sha256(f"{card}|{cores}".encode()).hexdigest()[:16]
     return home() / "measured" / f"{key}.jsonl"

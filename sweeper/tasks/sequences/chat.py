@@ -42,11 +42,9 @@ def _fallback(tokenizer: Any) -> str:
 
 
 class Chat:
-    """The conversation format of one tokenizer.
+    """The conversation format of one tokenizer, with or without a chat template.
 
-    Args:
-        tokenizer: With or without a chat template.
-        system_prompt: Opens every conversation that has no system message of its own.
+    ``system_prompt`` opens every conversation that has no system message of its own.
     """
 
     def __init__(self, tokenizer: Any, system_prompt: str | None = None) -> None:
