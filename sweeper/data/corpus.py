@@ -38,7 +38,6 @@ class CorpusText:
 
     @property
     def words(self) -> int:
-        """Words of all documents."""
         return sum(len(document.text.split()) for document in self.documents)
 
 

@@ -35,7 +35,6 @@ class Division:
 
     @property
     def rows(self) -> dict[Split, int]:
-        """Rows of each split."""
         return {split: self.splits.count(split) for split in SPLITS}
 
     @property

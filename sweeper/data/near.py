@@ -68,7 +68,6 @@ class NearTexts(Generic[Item]):
         self._kept: list[tuple[Item, str]] = []
 
     def add(self, item: Item, one: Sketched) -> None:
-        """Add an item with its text."""
         self._bands.insert(len(self._kept), one.sketch)
         self._kept.append((item, one.text))
 

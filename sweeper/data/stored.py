@@ -48,7 +48,6 @@ class StoredRow:
 
     @classmethod
     def of(cls, split: Split, example: Example) -> StoredRow:
-        """The row of an example."""
         values = [getattr(example, name) for name in _FIELDS]
         values[_TURNS] = [(turn.role, turn.content, turn.more) for turn in example.messages]
         head = f"{example.key}{example.content_hash()}{SPLITS.index(split)}{example.line:012}"
@@ -67,7 +66,6 @@ class StoredRow:
         return SPLITS[self.line[2 * _KEY] - ord("0")]
 
     def example(self) -> Example:
-        """The example itself."""
         values: list[Any] = value_of(self.line[2 * _KEY + 13 :].decode())
         values[_TURNS] = [Message(*turn) for turn in values[_TURNS]]
         as_tuples: Any = (tuple(one) if isinstance(one, list) else one for one in values)
@@ -94,7 +92,6 @@ class Sorter(ExitStack):
         ]
 
     def add(self, split: Split, example: Example) -> None:
-        """Take a row in."""
         self._added += 1
         self._files[int(example.key[:2], 16) * _PARTS // 256].write(
             StoredRow.of(split, example).line

@@ -74,7 +74,6 @@ class _Step:
         self.held = self._held()
 
     def phase(self, name: str, parts: dict[str, float]) -> StepPhase:
-        """A moment with these parts."""
         return StepPhase(name, parts, sum(self.held.values()))
 
     def _held(self) -> dict[str, float]:

@@ -96,7 +96,6 @@ class Endpoint:
         return reply
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._client.close()
 
     async def _turn(self) -> None:

@@ -53,7 +53,6 @@ class LocalModel:
         return Reply(**answer)
 
     async def close(self) -> None:
-        """End the process."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             await self._process.wait()

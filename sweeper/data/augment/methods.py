@@ -54,7 +54,6 @@ class NewRow:
 
     @property
     def first(self) -> Example:
-        """The row that the new one resembles."""
         return self.origins[0]
 
 

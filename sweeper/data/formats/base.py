@@ -135,7 +135,6 @@ class RowFormat:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The possible roles of its columns."""
         return tuple(
             dict.fromkeys(role for one in self.shapes for role in (*one.required, *one.optional))
         )
@@ -147,7 +146,6 @@ class RowFormat:
 
     @property
     def names(self) -> set[str]:
-        """Names that its columns may have."""
         return {
             name
             for shape in self.shapes

@@ -89,7 +89,6 @@ class Checked:
         return tuple(one for one in self.findings if one.severity == "serious")
 
     def as_json(self) -> dict[str, object]:
-        """Everything, for JSON."""
         return asdict(self)
 
 

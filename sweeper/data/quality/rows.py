@@ -64,7 +64,6 @@ class FileRow:
 
     @property
     def label(self) -> str:
-        """The class, if there is one."""
         return (self.example and self.example.label) or ""
 
 
@@ -122,7 +121,6 @@ class DataRows:
         return self.stands_for or len(self.usable)
 
     def with_rows(self, rows: Sequence[FileRow], stands_for: int = 0) -> DataRows:
-        """The same data set with other rows."""
         return replace(self, rows=tuple(rows), stands_for=stands_for)
 
     def again(self, row: FileRow, fields: Fields) -> FileRow:
@@ -145,7 +143,6 @@ class DataRows:
         return self.again(row, fields)
 
     def with_label(self, row: FileRow, label: str) -> FileRow:
-        """A row with another label."""
         return self.again(row, {**row.fields, self.forms[row.path].columns["label"]: label})
 
 

@@ -170,7 +170,6 @@ class _TextFile:
         return "JSON" if text[:1] == "[" or (one and is_one_document(text)) else ""
 
     def head(self) -> bytes:
-        """How it begins."""
         with self.opened() as opened:
             return opened.read(GUESSED_FROM)
 

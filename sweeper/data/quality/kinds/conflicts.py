@@ -72,7 +72,6 @@ class Conflicts(Kind):
         ]
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """Leave out the rows with an answer that is not kept."""
         return {
             place: None
             for answers, wrong in _conflicts(data)

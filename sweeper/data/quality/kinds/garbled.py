@@ -33,7 +33,6 @@ class Garbled(Kind):
         return found
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """Restore what can be; the others stay."""
         mended: dict[int, FileRow | None] = {}
         for fault in faults:
             row = data.rows[fault.place]

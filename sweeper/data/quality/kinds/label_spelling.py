@@ -30,7 +30,6 @@ class RenamedLabels(Kind):
         ]
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """The rows with the label that theirs stands for, where that is known."""
         renamed = self.renamed(data)
         rows = {fault.place: data.rows[fault.place] for fault in faults}
         return {
@@ -54,7 +53,6 @@ class LabelVariants(RenamedLabels):
     compares = "labels"
 
     def renamed(self, data: DataRows) -> dict[str, str]:
-        """Rarer spellings to the commonest one."""
         counts = Counter(row.label for _, row, _ in data.usable if row.label)
         alike: dict[str, list[str]] = defaultdict(list)
         for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):

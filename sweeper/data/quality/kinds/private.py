@@ -57,7 +57,6 @@ class Private(Kind):
         return found
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """The rows with the name of what was there in its place."""
         return {fault.place: data.with_texts(data.rows[fault.place], redacted) for fault in faults}
 
 
