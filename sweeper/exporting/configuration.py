@@ -189,11 +189,7 @@ def _target(to: str) -> Target:
 
 
 def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spec: Spec) -> None:
-    """Refuse a trial that the trainer cannot train, and name the nearest one that it can.
-
-    Raises:
-        UsageError: It cannot.
-    """
+    """Refuse a trial that the trainer cannot train, and name the nearest one that it can."""
     if spec.task == "classification" and spec.training.classes_by == "head":
         raise UsageError(
             f"{target.title} does not train this classification head",

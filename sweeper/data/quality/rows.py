@@ -240,11 +240,7 @@ def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[
 
 
 def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
-    """The first task that the rows can be read for.
-
-    Raises:
-        DataError: There is none.
-    """
+    """The first task that the rows can be read for."""
     found: list[tuple[Task, Form]] = []
     refused: list[DataError] = []
     for task in _GUESSED:

@@ -245,11 +245,6 @@ def _key(row: FileRow | Example, example: Example) -> tuple[int, str]:
 
 
 def _read(record: Path) -> tuple[ListedChange, ...]:
-    """The list of changes of a run.
-
-    Raises:
-        DataError: It is damaged.
-    """
     try:
         # Texts may hold other ends of lines, such as U+2028, at which splitlines cuts.
         lines = record.read_text(encoding="utf-8").split("\n")
