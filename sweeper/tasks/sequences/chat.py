@@ -61,7 +61,7 @@ class Chat:
     @property
     def stop_tokens(self) -> tuple[int, ...]:
         """Ids that end an answer when the model generates."""
-        ends = self.tokenizer(self.end_of_turn, add_special_tokens=False)["input_ids"][-1:]
+        ends = self._ids(self.end_of_turn)[-1:]
         eos = self.tokenizer.eos_token_id
         return tuple(dict.fromkeys([*ends, *([] if eos is None else [eos])]))
 
@@ -76,16 +76,15 @@ class Chat:
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Tokens up to the start of the assistant's turn: the prompt."""
-        text = self._render(self._prepared(messages), open_turn=True)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self._ids(self._render(self._prepared(messages), open_turn=True))
 
     def opening(self) -> list[int]:
         """Tokens up to the start of a user's turn, from which a model generates a question."""
         text = self._render(self._prepared(_PROBE[:1]))
-        ids: list[int] = self.tokenizer(
-            text[: text.find(_PROBE[0].content)], add_special_tokens=False
-        )["input_ids"]
+        return self._ids(text[: text.find(_PROBE[0].content)])
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def write(self, messages: Sequence[Message]) -> Written:
