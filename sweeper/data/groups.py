@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -73,7 +73,7 @@ def by_hash(
         joined.join(key, name)
     if near:
         _join_near(members, joined)
-    names = joined.names(preferred=[name for key, name in rows if name != key])
+    names = joined.names(preferred={name for key, name in rows if name != key})
     return [_place(names[key], shares, seed) for key, _ in rows]
 
 
@@ -130,18 +130,13 @@ class _Joined:
     def join(self, one: str, other: str) -> None:
         self._parent[self.root(one)] = self.root(other)
 
-    def names(self, preferred: Iterable[str]) -> dict[str, str]:
+    def names(self, preferred: Set[str]) -> dict[str, str]:
         """From each name to that of its set: the least, of the preferred ones if it has any."""
-        least: dict[str, str] = {}
-        for name in dict.fromkeys(preferred):
-            root = self.root(name)
-            least[root] = min(least.get(root, name), name)
-        chosen = set(least)
-        for name in list(self._parent):
-            root = self.root(name)
-            if root not in chosen:
-                least[root] = min(least.get(root, name), name)
-        return {name: least[self.root(name)] for name in self._parent}
+        least: dict[str, tuple[bool, str]] = {}
+        for name in self._parent:
+            root, rank = self.root(name), (name not in preferred, name)
+            least[root] = min(least.get(root, rank), rank)
+        return {name: least[self.root(name)][1] for name in self._parent}
 
 
 def by_time(members: Sequence[Member], shares: Mapping[Split, float]) -> list[Split]:
