@@ -9,9 +9,9 @@ from sweeper.data.detect import SAMPLE_ROWS, Form
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.labels import remedy
 from sweeper.data.marks import MADE_FROM, METHOD
-from sweeper.data.problems import Problems, listing
+from sweeper.data.problems import listing, raise_any
 from sweeper.data.table import RowTable
-from sweeper.errors import DataError
+from sweeper.errors import DataError, Problem
 
 Parts = Mapping[Split, Iterable[Example]]
 
@@ -99,18 +99,19 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
     Raises:
         DataError: A split has no row.
     """
-    problems = Problems()
+    problems: list[Problem] = []
     inputs = len({example.key for examples in parts.values() for example in examples})
     for split, examples in parts.items():
         if not examples:
-            problems.add(
+            problem = Problem(
                 f"no row is left for {split}",
                 why=f"The data has {inputs} different inputs; each of train, validation and test "
                 "needs at least one, of the same class in a classification.",
                 fix="Add rows, or give files of your own for validation and test.",
                 where=name,
             )
-    problems.raise_any()
+            problems.append(problem)
+    raise_any(problems)
 
 
 # Read beside the columns of roles: what tests of code need, and what names a row.

@@ -14,10 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
-from sweeper.data.problems import Problems, listing
+from sweeper.data.problems import listing, raise_any
 from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields, RowTable
-from sweeper.errors import DataError, near_match
+from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
 
 SAMPLE_ROWS = 500
@@ -356,23 +356,25 @@ def stated_columns(table: RowTable, spec: DataSpec) -> dict[str, str]:
     Raises:
         DataError: A role or a column does not exist.
     """
-    problems = Problems()
+    problems: list[Problem] = []
     present = table.columns
     roles = {role for one in formats().values() for role in one.roles}
     for role, column in spec.columns.items():
         if role not in roles:
-            problems.add(
+            problem = Problem(
                 f"{role!r} is not a role for a column",
                 fix=near_match(role, sorted(roles)),
                 where="data.columns",
             )
+            problems.append(problem)
         if column not in present:
-            problems.add(
+            problem = Problem(
                 f"there is no column {column!r} (for {role})",
                 fix=near_match(column, present),
                 where=table.name,
             )
-    problems.raise_any()
+            problems.append(problem)
+    raise_any(problems)
     return dict(spec.columns)
 
 
@@ -384,23 +386,25 @@ def stated_format(
     Raises:
         DataError: There is no format of that name, or the task cannot be trained on it.
     """
-    problems = Problems()
+    problems: list[Problem] = []
     named = {name: one for one in trainable().values() for name in (one.name, *one.also)}
     if spec.format != "auto" and spec.format not in named:
-        problems.add(
+        problem = Problem(
             f"{spec.format!r} is not a data format",
             fix=near_match(spec.format, ["auto", *named]),
             where="data.format",
         )
+        problems.append(problem)
     stated = named.get(spec.format) or _format_of_roles(fixed, task)
     if stated is not None and task not in stated.tasks:
         needed = " or ".join(one.name for one in _formats_of(task))
-        problems.add(
+        problem = Problem(
             f"{stated.name} data was named, but the task {task} needs {needed}",
             fix="Change the task, or format and columns under data.",
             where=where,
         )
-    problems.raise_any()
+        problems.append(problem)
+    raise_any(problems)
     return stated
 
 

@@ -339,8 +339,8 @@ def examples(
     kept: list[Example] = []
     empty: list[int] = []
     skipped: dict[str, list[int]] = {}
-    for line, reason, _ in table.broken:
-        skipped.setdefault(reason, []).append(line)
+    for broken in table.broken:
+        skipped.setdefault(broken.reason, []).append(broken.line)
     take = take or kept.append
     garbled = 0
     for line, fields in told(table.rows, f"reading examples of {table.name}", len(table.rows)):

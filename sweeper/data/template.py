@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from sweeper.data.formats.base import parsed, text_of
-from sweeper.data.problems import Problems, listing
+from sweeper.data.problems import listing, raise_any
 from sweeper.data.table import Fields, RowTable, mapped
-from sweeper.errors import near_match
+from sweeper.errors import Problem, near_match
 
 _PLACE = re.compile(r"\{([^{}\n]+)\}")
 
@@ -36,16 +36,17 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
     templates = [one for one in columns.values() if one not in present and placeholders(one)]
     if not templates:
         return table
-    problems = Problems()
+    problems: list[Problem] = []
     for template in templates:
         for name in placeholders(template):
             if name not in present and name.partition(".")[0] not in present:
-                problems.add(
+                problem = Problem(
                     f"there is no column {name!r} for the template {template!r}",
                     fix=near_match(name, present),
                     where=table.name,
                 )
-    problems.raise_any()
+                problems.append(problem)
+    raise_any(problems)
     named = dict.fromkeys(name for one in templates for name in placeholders(one))
     used = {name if name in present else name.partition(".")[0] for name in named}
     used -= set(columns.values())

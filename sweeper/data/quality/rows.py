@@ -232,8 +232,8 @@ def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[
         lambda line, fields: _row(str(path), split, line, fields, form, table.label_names),
     )
     broken = tuple(
-        FileRow(str(path), split, line, {}, None, reason, readable=False, raw=text)
-        for line, reason, text in table.broken
+        FileRow(str(path), split, one.line, {}, None, one.reason, readable=False, raw=one.text)
+        for one in table.broken
     )
     both = joined((found, broken))
     return both if isinstance(both, Stored) else tuple(sorted(both, key=lambda row: row.line))
