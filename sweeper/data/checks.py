@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from sweeper.data.detect import SAMPLE_ROWS, Form
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.labels import remedy
 from sweeper.data.marks import MADE_FROM, METHOD
-from sweeper.data.problems import Problems, listing
+from sweeper.data.problems import listing, raise_any
 from sweeper.data.table import RowTable
+from sweeper.errors import DataError, Problem
 
 Parts = Mapping[Split, Iterable[Example]]
 
@@ -28,37 +29,36 @@ def check_labels(parts: Parts, name: str) -> None:
         DataError: There is one class only, or there are too many.
     """
     rows = Counter(example.label or "" for examples in parts.values() for example in examples)
-    problems = Problems()
+    is_label = "Is this column a label? If it is free text, use the task instruction."
     if len(rows) == 1:
-        problems.add(
+        raise DataError(
             f"all {rows.total()} rows have the same label, {next(iter(rows))!r}",
             why="A classification needs at least two classes.",
             fix="Is this the right column? Name another one: data.columns: {label: COLUMN}.",
             where=name,
         )
-    elif len(rows) > rows.total() / 2:
-        problems.add(
+    if len(rows) > rows.total() / 2:
+        raise DataError(
             f"{len(rows)} different labels in {rows.total()} rows",
             why="A class needs at least two rows, and most need many more.",
-            fix="Is this column a label? If it is free text, use the task instruction.",
+            fix=is_label,
             where=name,
         )
-    elif len(rows) > MOST_CLASSES:
-        problems.add(
+    if len(rows) > MOST_CLASSES:
+        raise DataError(
             f"{len(rows):,} different labels",
             why=f"Plans, tables and the model's last layer are made for {MOST_CLASSES:,} at most.",
-            fix="Is this column a label? If it is free text, use the task instruction.",
+            fix=is_label,
             where=name,
         )
-    elif sum(count > 1 for count in rows.values()) < 2:
-        problems.add(
+    if sum(count > 1 for count in rows.values()) < 2:
+        raise DataError(
             f"only {next(label for label, count in rows.items() if count > 1)!r} of {len(rows)} "
             "labels occurs in more than one row",
             why="One row cannot be in both train and validation.",
             fix="Add rows with the other labels, or merge these.",
             where=name,
         )
-    problems.raise_any()
 
 
 def check_seen(parts: Parts, name: str) -> None:
@@ -69,15 +69,13 @@ def check_seen(parts: Parts, name: str) -> None:
     """
     labels = {example.label or "" for examples in parts.values() for example in examples}
     unseen = sorted(labels - {example.label or "" for example in parts["train"]})
-    problems = Problems()
     if unseen:
-        problems.add(
-            f"labels that train does not have: {listing(_quoted(unseen))}",
+        raise DataError(
+            f"labels that train does not have: {listing([repr(label) for label in unseen])}",
             why="A class without training rows cannot be learnt, so every such row is wrong.",
             fix="Add rows with these labels to train, or remove them from the other splits.",
             where=name,
         )
-    problems.raise_any()
 
 
 def check_subset(parts: Parts, before: Parts, max_rows: int) -> None:
@@ -87,14 +85,12 @@ def check_subset(parts: Parts, before: Parts, max_rows: int) -> None:
         DataError: Train has no row of a class that it had before.
     """
     lost = {e.label for e in before["train"]} - {e.label for e in parts["train"]}
-    problems = Problems()
     if lost:
-        problems.add(
+        raise DataError(
             f"max_rows is {max_rows}, which is too few: train has no row of {len(lost)} classes",
             fix="Raise data.max_rows, or leave it out.",
             where="data.max_rows",
         )
-    problems.raise_any()
 
 
 def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
@@ -103,18 +99,19 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
     Raises:
         DataError: A split has no row.
     """
-    problems = Problems()
+    problems: list[Problem] = []
     inputs = len({example.key for examples in parts.values() for example in examples})
     for split, examples in parts.items():
         if not examples:
-            problems.add(
+            problem = Problem(
                 f"no row is left for {split}",
                 why=f"The data has {inputs} different inputs; each of train, validation and test "
                 "needs at least one, of the same class in a classification.",
                 fix="Add rows, or give files of your own for validation and test.",
                 where=name,
             )
-    problems.raise_any()
+            problems.append(problem)
+    raise_any(problems)
 
 
 # Read beside the columns of roles: what tests of code need, and what names a row.
@@ -147,34 +144,6 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
         f"columns with text are not used: {listing([*left.values()])}. If an answer depends on "
         f"one, build the {role} from several columns: --column '{role}={template}'",
     )
-
-
-def _quoted(labels: Iterable[str]) -> list[str]:
-    return [repr(label) for label in labels]
-
-
-def duplicates(parts: Parts) -> int:
-    """Rows that repeat an earlier row exactly."""
-    rows = Counter(example.content_hash() for examples in parts.values() for example in examples)
-    return rows.total() - len(rows)
-
-
-def leaked(parts: Parts) -> int:
-    """Validation and test rows whose input is in train."""
-    trained = {example.key for example in parts["train"]}
-    held_out = [*parts["validation"], *parts["test"]]
-    return sum(example.key in trained for example in held_out)
-
-
-def conflicting(parts: Parts) -> int:
-    """Rows whose input occurs with more than one answer (plain text has none)."""
-    answers: dict[str, set[str]] = defaultdict(set)
-    rows: Counter[str] = Counter()
-    for examples in parts.values():
-        for example in examples:
-            answers[example.key].add(example.answer)
-            rows[example.key] += 1
-    return sum(rows[key] for key, given in answers.items() if len(given) > 1)
 
 
 UNEVEN = 10

@@ -78,7 +78,13 @@ def read_bytes(path: Path) -> bytes:
         # Opening a pipe waits for a writer, unless it is asked not to.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
-            _must_be_regular(os.fstat(handle), path)
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise DataError(
+                    "this is not a regular file",
+                    why="A pipe or a device may never end.",
+                    fix="Write its content to a file, and give that.",
+                    where=str(path),
+                )
             if path.name.lower().endswith(".gz"):
                 with packed(path), gzip.GzipFile(fileobj=file) as unpacked:
                     return _up_to(unpacked, path, limit)
@@ -130,17 +136,6 @@ def line_too_long(name: str, number: int, size: int) -> DataError:
         why=f"No example is longer than {MOST_LINE_BYTES // 2**20} MiB.",
         fix="Are the line breaks missing? Divide long documents into rows.",
         where=f"{name}:{number}",
-    )
-
-
-def _must_be_regular(found: os.stat_result, path: Path) -> None:
-    if stat.S_ISREG(found.st_mode):
-        return
-    raise DataError(
-        "this is not a regular file",
-        why="A pipe or a device may never end.",
-        fix="Write its content to a file, and give that.",
-        where=str(path),
     )
 
 

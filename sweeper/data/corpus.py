@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweeper.data.examples import Dataset, Example, normalised
@@ -38,7 +38,6 @@ class CorpusText:
 
     @property
     def words(self) -> int:
-        """Words of all documents."""
         return sum(len(document.text.split()) for document in self.documents)
 
 
@@ -53,18 +52,21 @@ def corpus_text(spec: DataSpec, dataset: Dataset) -> CorpusText:
     """
     assert spec.corpus is not None
     read = load_corpus(spec.corpus, spec, revision=spec.corpus_revision)
-    unique = tuple({document.content_hash(): document for document in read}.values())
+    unique = without_repetitions(read)
     clean = unquoted(unique, held_out(dataset))
     kept = clean[: spec.corpus_rows] if spec.corpus_rows else clean
-    sha = hashlib.sha256()
-    for document in kept:
-        sha.update(document.content_hash().encode())
+    content = "".join(document.content_hash() for document in kept)
     return CorpusText(
         documents=kept,
         leaked=len(unique) - len(clean),
         repeated=len(read) - len(unique),
-        fingerprint=sha.hexdigest(),
+        fingerprint=hashlib.sha256(content.encode()).hexdigest(),
     )
+
+
+def without_repetitions(read: tuple[Example, ...]) -> tuple[Example, ...]:
+    """The rows without those whose content is that of another one."""
+    return tuple({example.content_hash(): example for example in read}.values())
 
 
 def held_out(dataset: Dataset) -> tuple[Example, ...]:
@@ -73,23 +75,18 @@ def held_out(dataset: Dataset) -> tuple[Example, ...]:
 
 
 def unquoted(documents: tuple[Example, ...], held: tuple[Example, ...]) -> tuple[Example, ...]:
-    """The documents that neither are nor quote any of the held-out rows.
-
-    Args:
-        documents: Texts or rows.
-        held: Rows that must not be read.
-    """
+    """The documents, texts or rows, that neither are nor quote any of the held-out rows."""
     hashes = {example.content_hash() for example in held}
     whole = {normalised(text) for example in held for text in _texts(example)}
-    secret = {window for example in held for window in _windows(example)}
-    shared = [secret & set(_windows(document)) for document in documents]
-    common = Counter(window for windows in shared for window in windows)
+    secret = {window for example in held for window in windows(next(_texts(example)))}
+    shared = [secret & set(windows(next(_texts(document)))) for document in documents]
+    common = Counter(window for found in shared for window in found)
     return tuple(
         document
-        for document, windows in zip(documents, shared, strict=True)
+        for document, found in zip(documents, shared, strict=True)
         if document.content_hash() not in hashes
         and normalised(document.text) not in whole
-        and all(common[window] > _PHRASE for window in windows)
+        and all(common[window] > _PHRASE for window in found)
     )
 
 
@@ -98,7 +95,7 @@ def _texts(example: Example) -> Iterator[str]:
     yield from (message.content for message in example.messages)
 
 
-def _windows(example: Example) -> Iterable[int]:
+def windows(text: str) -> Iterator[int]:
     """A number for each run of words; equal runs have equal numbers."""
-    words = _WORD.findall(normalised(next(_texts(example))))
+    words = _WORD.findall(normalised(text))
     return (hash(tuple(words[i : i + WINDOW])) for i in range(len(words) - WINDOW + 1))

@@ -15,7 +15,7 @@ from sweeper.data.corpus import held_out
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.load import fingerprint_of, load
 from sweeper.data.load_large import load_any
-from sweeper.data.splits import in_order, subset
+from sweeper.data.splits import in_order, repeated_in, subset
 from sweeper.errors import DataError, Problem
 from sweeper.spec import DataSpec, Spec, Task
 
@@ -49,7 +49,13 @@ def dataset_of(
 def _mixed(spec: Spec, load_source: Load, choose: Callable[[Splits], Splits]) -> Dataset:
     sources = spec.data.sources
     parts = [
-        replace(one, splits={s: _titled(rows, source.title) for s, rows in one.splits.items()})
+        replace(
+            one,
+            splits={
+                split: tuple(replace(row, source=source.title) for row in rows)
+                for split, rows in one.splits.items()
+            },
+        )
         for one, source in zip(_loaded(spec, load_source), sources, strict=True)
     ]
     whole = {split: in_order(_unshared(parts, split)) for split in SPLITS}
@@ -66,6 +72,7 @@ def _mixed(spec: Spec, load_source: Load, choose: Callable[[Splits], Splits]) ->
             f"{dropped:,} rows of train are left out: their input is in validation or test of "
             "another source"
         )
+    repeated = repeated_in(splits)
     hashed = {split for one in parts for split in SPLITS if one.origins[split] == "hash"}
     return replace(
         parts[0],
@@ -75,20 +82,16 @@ def _mixed(spec: Spec, load_source: Load, choose: Callable[[Splits], Splits]) ->
         origins={split: "hash" if split in hashed else "official" for split in SPLITS},
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
         fingerprint=fingerprint_of(splits),
-        duplicates=checks.duplicates(splits),
+        duplicates=repeated.duplicates,
         empties=sum(one.empties for one in parts),
         skipped=sum(one.skipped for one in parts),
-        leaked=checks.leaked(splits),
-        conflicting=checks.conflicting(splits),
+        leaked=repeated.leaked,
+        conflicting=repeated.conflicting,
         encoding_problems=sum(one.encoding_problems for one in parts),
         warnings=tuple(said),
         weights={s.title: s.weight for s in sources if s.weight is not None},
         augmented=tuple(row for one in parts for row in one.augmented),
     )
-
-
-def _titled(rows: Sequence[Example], title: str) -> tuple[Example, ...]:
-    return tuple(replace(row, source=title) for row in rows)
 
 
 def _unshared(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:

@@ -14,10 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
-from sweeper.data.problems import Problems, listing
+from sweeper.data.problems import listing, raise_any
 from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields, RowTable
-from sweeper.errors import DataError, near_match
+from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
 
 SAMPLE_ROWS = 500
@@ -106,6 +106,10 @@ class _Match:
     share: float
     guessed: bool = False
 
+    def suits(self, task: Task) -> bool:
+        """Whether the task can be trained on such rows, if no template was applied to them."""
+        return task in self.format.tasks and not self.format.unsuited(task, templated=False)
+
 
 def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     """The form of a table's rows.
@@ -113,8 +117,8 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     Raises:
         DataError: No format fits, the data suits another task, or the user's columns do not exist.
     """
-    form = _detected(table, task, spec)
     sample = list(table.sample(SAMPLE_ROWS))
+    form = _detected(table, task, spec, sample)
     gaps, said = _null_words(table, form, sample)
     return replace(form, gaps=gaps, evidence=(*form.evidence, *said, *_unused(table, form, sample)))
 
@@ -183,10 +187,9 @@ def _counts(sample: Sequence[Fields], column: str) -> bool:
     return all(int(one) < int(two) for one, two in pairwise(cells))
 
 
-def _detected(table: RowTable, task: Task, spec: DataSpec) -> Form:
+def _detected(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
     fixed = stated_columns(table, spec)
     stated = stated_format(spec, fixed, task, table.name)
-    sample = list(table.sample(SAMPLE_ROWS))
     if stated is None:
         for one in formats().values():
             one.refuse(table, sample)
@@ -218,10 +221,7 @@ def _of_most(
     suited = [
         one
         for one in seen
-        if one.format in wanted
-        and one.share >= MOST
-        and not one.guessed
-        and not one.format.unsuited(task, templated=False)
+        if one.format in wanted and one.share >= MOST and not one.guessed and one.suits(task)
     ]
     return max(suited, key=lambda one: one.share, default=None)
 
@@ -231,7 +231,7 @@ def _with_others(form: Form, table: RowTable, sample: Sequence[Fields], task: Ta
     others = [
         _form(match, sample, {}, format_stated=False)
         for match in _matches(table, sample, {})
-        if match.format in _formats_of(task) and not match.format.unsuited(task, templated=False)
+        if match.suits(task)
     ]
     others += [
         one
@@ -250,13 +250,7 @@ def _mixed(
 
     One form that most rows have is not enough: what the others are is then unknown.
     """
-    suited = [
-        one
-        for one in seen
-        if one.share
-        and one.format in _formats_of(task)
-        and not one.format.unsuited(task, templated=False)
-    ]
+    suited = [one for one in seen if one.share and one.suits(task)]
     if len(suited) < 2:
         return None
     forms = [_form(match, sample, {}, format_stated=False) for match in suited]
@@ -280,10 +274,7 @@ def _of_other_columns(
     found = [
         _form(match, sample, {}, format_stated=False)
         for match in (_matches(rest, sample, {}) if left else ())
-        if match.format in _formats_of(task)
-        and match.share
-        and not match.guessed
-        and not match.format.unsuited(task, templated=False)
+        if match.share and not match.guessed and match.suits(task)
     ]
     return [*found, *_of_other_columns([*forms, *found], table, sample, task)] if found else []
 
@@ -365,23 +356,25 @@ def stated_columns(table: RowTable, spec: DataSpec) -> dict[str, str]:
     Raises:
         DataError: A role or a column does not exist.
     """
-    problems = Problems()
+    problems: list[Problem] = []
     present = table.columns
     roles = {role for one in formats().values() for role in one.roles}
     for role, column in spec.columns.items():
         if role not in roles:
-            problems.add(
+            problem = Problem(
                 f"{role!r} is not a role for a column",
                 fix=near_match(role, sorted(roles)),
                 where="data.columns",
             )
+            problems.append(problem)
         if column not in present:
-            problems.add(
+            problem = Problem(
                 f"there is no column {column!r} (for {role})",
                 fix=near_match(column, present),
                 where=table.name,
             )
-    problems.raise_any()
+            problems.append(problem)
+    raise_any(problems)
     return dict(spec.columns)
 
 
@@ -393,23 +386,25 @@ def stated_format(
     Raises:
         DataError: There is no format of that name, or the task cannot be trained on it.
     """
-    problems = Problems()
+    problems: list[Problem] = []
     named = {name: one for one in trainable().values() for name in (one.name, *one.also)}
     if spec.format != "auto" and spec.format not in named:
-        problems.add(
+        problem = Problem(
             f"{spec.format!r} is not a data format",
             fix=near_match(spec.format, ["auto", *named]),
             where="data.format",
         )
+        problems.append(problem)
     stated = named.get(spec.format) or _format_of_roles(fixed, task)
     if stated is not None and task not in stated.tasks:
         needed = " or ".join(one.name for one in _formats_of(task))
-        problems.add(
+        problem = Problem(
             f"{stated.name} data was named, but the task {task} needs {needed}",
             fix="Change the task, or format and columns under data.",
             where=where,
         )
-    problems.raise_any()
+        problems.append(problem)
+    raise_any(problems)
     return stated
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweeper.data.examples import SPLITS, Split, digest
@@ -12,6 +12,7 @@ from sweeper.data.formats.base import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.load import split_column
 from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.splits import asked
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
@@ -34,7 +35,6 @@ class Division:
 
     @property
     def rows(self) -> dict[Split, int]:
-        """Rows of each split."""
         return {split: self.splits.count(split) for split in SPLITS}
 
     @property
@@ -51,11 +51,7 @@ def divide(data: DataRows, spec: DataSpec) -> Division:
         DataError: There is nothing to divide, a column is missing, or a split would be empty.
     """
     official = frozenset(row.split for row in data.rows)
-    wanted: dict[Split, float] = {
-        "validation": spec.validation_fraction,
-        "test": spec.test_fraction,
-    }
-    shares = {split: share for split, share in wanted.items() if split not in official and share}
+    shares = {s: share for s, share in asked(spec).items() if s not in official and share}
     if not shares or sum(shares.values()) >= 1:
         what = "validation and test would take all rows" if shares else "there is nothing to split"
         why = (
@@ -76,7 +72,8 @@ def divide(data: DataRows, spec: DataSpec) -> Division:
     for row, split in zip(data.rows, splits, strict=True):
         if split is not None and row.label:
             labels[split][row.label] += 1
-    made = Division(splits, official - {"train"}, labels, _unreadable(data.rows))
+    unreadable = tuple(row.line for row in data.rows if not row.readable)
+    made = Division(splits, official - {"train"}, labels, unreadable)
     if empty := [split for split in ("train", *shares) if not made.rows[split]]:
         raise DataError(
             f"no row is left for {' and '.join(empty)}",
@@ -92,7 +89,3 @@ def _member(row: FileRow, column: str | None) -> Member:
     if row.example is None:  # it is kept all the same, where its cells put it
         return Member(digest(json.dumps(row.fields, default=str, sort_keys=True)), value=value)
     return Member(row.example.key, row.input, value)
-
-
-def _unreadable(rows: Sequence[FileRow]) -> tuple[int, ...]:
-    return tuple(row.line for row in rows if not row.readable)

@@ -51,13 +51,7 @@ GUESSED_FROM = 2**16
 
 @dataclass(frozen=True)
 class Decoded:
-    """The text of a file.
-
-    Args:
-        text: All of it.
-        garbled: Lines in which characters had to be replaced.
-        cautions: What the user should check, where the encoding had to be guessed.
-    """
+    """The text of a file, and the lines in which characters had to be replaced."""
 
     text: str
     garbled: tuple[int, ...] = ()

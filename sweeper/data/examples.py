@@ -27,13 +27,7 @@ SPLIT_NAMES: dict[str, Split] = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation.
-
-    Args:
-        role: Who speaks.
-        content: The text.
-        more: JSON of what the turn has beside it: calls of tools, or the tools that there are.
-    """
+    """One turn. ``more`` is JSON of what it has beside its text: calls of tools, or the tools."""
 
     role: MessageRole
     content: str

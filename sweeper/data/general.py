@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sweeper.data.corpus import held_out, unquoted
+from sweeper.data.corpus import held_out, unquoted, without_repetitions
 from sweeper.data.examples import Dataset, Example, digest
 from sweeper.data.load import load_corpus
 from sweeper.errors import DataError
@@ -73,7 +73,7 @@ def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
     """
     assert spec.general is not None
     read = load_corpus(spec.general, spec, revision=spec.general_revision)
-    unique = tuple({example.content_hash(): example for example in read}.values())
+    unique = without_repetitions(read)
     clean = unquoted(unique, held_out(dataset))
     if len({example.key for example in clean}) < 2:
         raise DataError(
@@ -88,15 +88,9 @@ def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
 
 
 def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) -> GeneralText:
-    """Hold back a few texts by the hash of what they ask; the rest may be replayed.
+    """Hold back a few texts by the hash of what they ask; the rest, ``most`` at most, is replayed.
 
     Rows that ask the same stay together, and what quotes a held-back text is not replayed.
-
-    Args:
-        examples: Without exact repetitions.
-        seed: Of the hash.
-        most: Texts to replay at most.
-        leaked: Handed through.
     """
     ordered = sorted(examples, key=lambda e: (digest(f"{seed}:{e.key}"), e.content_hash()))
     keys = list(dict.fromkeys(example.key for example in ordered))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from sweeper.data.examples import Split, digest
-from sweeper.data.near import alike, bands, comparable, sketch
+from sweeper.data.near import NearTexts, Sketched
 from sweeper.errors import DataError
 from sweeper.extras import install_command, require
 from sweeper.spec import DataSpec
@@ -37,12 +38,7 @@ class Member:
 def divided(
     members: Sequence[Member], spec: DataSpec, shares: Mapping[Split, float]
 ) -> list[Split]:
-    """The split of each row, as ``data.split_by`` says.
-
-    Args:
-        members: The rows.
-        spec: Says how to divide.
-        shares: Of each split that is taken out of train.
+    """The split of each row, as ``data.split_by`` says; ``shares`` are taken out of train.
 
     Raises:
         DataError: No row has a time to order it by.
@@ -68,13 +64,8 @@ def by_hash(
     """The split of each row by the hash of its group.
 
     Rows with the same input or the same value are one group; with ``near``, also those whose inputs
-    are nearly the same, directly or by way of others.
-
-    Args:
-        members: The rows.
-        shares: Of the groups, for each split but train.
-        seed: Another one draws otherwise.
-        near: Look for near duplicates, which needs rensa.
+    are nearly the same, directly or by way of others, which needs rensa. ``shares`` are those of
+    the groups, for each split but train.
     """
     rows = [(one.key, f"value {one.value}" if one.value else one.key) for one in members]
     joined = _Joined()
@@ -82,7 +73,7 @@ def by_hash(
         joined.join(key, name)
     if near:
         _join_near(members, joined)
-    names = joined.names(preferred=[name for key, name in rows if name != key])
+    names = joined.names(preferred={name for key, name in rows if name != key})
     return [_place(names[key], shares, seed) for key, _ in rows]
 
 
@@ -96,19 +87,12 @@ def _place(name: str, shares: Mapping[Split, float], seed: int) -> Split:
 
 
 def _join_near(members: Iterable[Member], joined: _Joined) -> None:
-    index, texts = bands(), dict[str, str]()
-    keys: list[str] = []
-    for one in members:
-        if one.key in texts or not (text := comparable(one.text)):
-            continue
-        texts[one.key] = text
-        drawn = sketch(text)
-        for place in index.query(drawn):
-            other = keys[place]
-            if joined.root(other) != joined.root(one.key) and alike(text, texts[other]):
-                joined.join(one.key, other)
-        index.insert(len(keys), drawn)
-        keys.append(one.key)
+    known = NearTexts[str]()
+    for key, text in {one.key: one.text for one in members}.items():
+        if drawn := Sketched.of(text):
+            for other in known.like(drawn, partial(joined.apart, key)):
+                joined.join(key, other)
+            known.add(key, drawn)
 
 
 def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str, Split]:
@@ -140,21 +124,19 @@ class _Joined:
             name = parent
         return name
 
+    def apart(self, one: str, other: str) -> bool:
+        return self.root(one) != self.root(other)
+
     def join(self, one: str, other: str) -> None:
         self._parent[self.root(one)] = self.root(other)
 
-    def names(self, preferred: Iterable[str]) -> dict[str, str]:
+    def names(self, preferred: Set[str]) -> dict[str, str]:
         """From each name to that of its set: the least, of the preferred ones if it has any."""
-        least: dict[str, str] = {}
-        for name in dict.fromkeys(preferred):
-            root = self.root(name)
-            least[root] = min(least.get(root, name), name)
-        chosen = set(least)
-        for name in list(self._parent):
-            root = self.root(name)
-            if root not in chosen:
-                least[root] = min(least.get(root, name), name)
-        return {name: least[self.root(name)] for name in self._parent}
+        least: dict[str, tuple[bool, str]] = {}
+        for name in self._parent:
+            root, rank = self.root(name), (name not in preferred, name)
+            least[root] = min(least.get(root, rank), rank)
+        return {name: least[self.root(name)][1] for name in self._parent}
 
 
 def by_time(members: Sequence[Member], shares: Mapping[Split, float]) -> list[Split]:

@@ -101,9 +101,8 @@ def _with_answer(fields: Fields, form: Form) -> Fields:
         column = form.columns["messages"]
         turns = turns_of(fields.get(column))
         if turns and (turns[-1].get("role") or turns[-1].get("from")) not in ("assistant", "gpt"):
-            keys = ("from", "value") if "from" in turns[-1] else ("role", "content")
-            last = dict(zip(keys, ("assistant", _ANSWER), strict=True))
-            if keys[0] == "from":
-                last["from"] = "gpt"
+            last = {"role": "assistant", "content": _ANSWER}
+            if "from" in turns[-1]:
+                last = {"from": "gpt", "value": _ANSWER}
             filled[column] = [*turns, last]
     return {**fields, **filled}

@@ -55,7 +55,6 @@ class SeenLabels:
     lines: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, example: Example) -> None:
-        """Count a row."""
         label = example.label or ""
         self.rows[label] += 1
         if self.rows[label] <= _LISTED:

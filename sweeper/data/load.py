@@ -20,8 +20,7 @@ from sweeper.data.marks import apart, marked
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.read import read
-from sweeper.data.splits import carve, in_order, shares, subset
-from sweeper.data.stored import Repeated
+from sweeper.data.splits import Repeated, asked, carve, in_order, repeated_in, shares, subset
 from sweeper.data.table import Fields, RowTable
 from sweeper.data.template import with_templates
 from sweeper.errors import DataError, near_match
@@ -57,12 +56,7 @@ def load(
     """The data set of a spec, in three splits.
 
     Official splits are kept as they are; those that are missing are carved out of train.
-
-    Args:
-        spec: Says where the data are, and how they are split.
-        task: What they are for.
-        read_file: Gives the rows of a file.
-        choose: Leaves out rows of the splits.
+    ``choose`` may leave out rows of the splits.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
@@ -192,11 +186,7 @@ def shares_taken(official: Set[Split], rows: int, spec: DataSpec, name: str) -> 
 
 
 def _missing(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, float]:
-    wanted: dict[Split, float] = {
-        "validation": spec.validation_fraction,
-        "test": spec.test_fraction,
-    }
-    missing = {split: share for split, share in wanted.items() if split not in official}
+    missing = {split: share for split, share in asked(spec).items() if split not in official}
     if sum(missing.values()) >= 1:
         raise DataError(
             f"validation and test would take {sum(missing.values()):.0%} of the rows",
@@ -307,11 +297,6 @@ def _shares(splits: Mapping[Split, Sequence[Example]], spec: DataSpec) -> tuple[
     return (f"class shares differ by up to {gap:.1%} ({label!r} in {split}); they are not forced",)
 
 
-def repeated_in(splits: Mapping[Split, Sequence[Example]]) -> Repeated:
-    """How many rows of the splits repeat others."""
-    return Repeated(checks.duplicates(splits), checks.leaked(splits), checks.conflicting(splits))
-
-
 def fingerprint_of(splits: Mapping[Split, Sequence[Example]]) -> str:
     """SHA-256 over the content of all rows in split order."""
     return fingerprint_by({s: (e.content_hash() for e in rows) for s, rows in splits.items()})
@@ -346,12 +331,7 @@ class Examples:
 def examples(
     table: RowTable, form: Form, take: Callable[[Example], None] | None = None
 ) -> Examples:
-    """The examples of a table.
-
-    Args:
-        table: The rows.
-        form: What their columns mean.
-        take: Is given each example, instead of a list.
+    """The examples of a table; ``take`` is given them instead of a list, if it is there.
 
     Raises:
         DataError: Most rows do not have the form.
@@ -359,29 +339,21 @@ def examples(
     kept: list[Example] = []
     empty: list[int] = []
     skipped: dict[str, list[int]] = {}
-    for line, reason, _ in table.broken:
-        skipped.setdefault(reason, []).append(line)
+    for broken in table.broken:
+        skipped.setdefault(broken.reason, []).append(broken.line)
     take = take or kept.append
     garbled = 0
     for line, fields in told(table.rows, f"reading examples of {table.name}", len(table.rows)):
-        try:
-            example = marked(_example(form.of(fields), line, fields, table.label_names), fields)
-            garbled += _is_garbled(example)
-            take(example)
-        except EmptyRow:
+        made = example_or_reason(form.of(fields), line, fields, table.label_names)
+        if isinstance(made, Example):
+            garbled += _is_garbled(made)
+            take(marked(made, fields))
+        elif made == EMPTY_ROW:
             empty.append(line)
-        except Unusable as unusable:
-            skipped.setdefault(str(unusable), []).append(line)
+        else:
+            skipped.setdefault(made, []).append(line)
     _refuse_most_skipped(table, skipped)
     return Examples(kept, empty, skipped, max(garbled, len(table.garbled)))
-
-
-def _example(form: Form, line: int, fields: Fields, label_names: LabelNames) -> Example:
-    row_format = formats()[form.format]
-    names = label_names.get(form.columns.get("label", ""), ())
-    row = RawRow(row_format, line, fields, form.columns, names, form.templated, form.gaps)
-    example = row_format.example(row)
-    return replace(example, group=text_of(fields.get(form.grouping))) if form.grouping else example
 
 
 EMPTY_ROW = "it is empty"
@@ -392,12 +364,16 @@ def example_or_reason(
     form: Form, line: int, fields: Fields, label_names: LabelNames
 ) -> Example | str:
     """The example of one row, or why there is none."""
+    row_format = formats()[form.format]
+    names = label_names.get(form.columns.get("label", ""), ())
+    row = RawRow(row_format, line, fields, form.columns, names, form.templated, form.gaps)
     try:
-        return _example(form, line, fields, label_names)
+        example = row_format.example(row)
     except EmptyRow:
         return EMPTY_ROW
     except Unusable as reason:
         return str(reason)
+    return replace(example, group=text_of(fields.get(form.grouping))) if form.grouping else example
 
 
 def _is_garbled(example: Example) -> bool:

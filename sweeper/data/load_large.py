@@ -20,7 +20,6 @@ from sweeper.data.load import (
     fingerprint_by,
     load,
     parts_of,
-    repeated_in,
     shares_taken,
     tables_of,
     with_path,
@@ -29,7 +28,7 @@ from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.large import is_large, state_of
 from sweeper.data.reading.read import read
-from sweeper.data.splits import subset
+from sweeper.data.splits import repeated_in, subset
 from sweeper.data.stored import (
     Sorter,
     SplitWriter,

@@ -1,10 +1,11 @@
-"""When two texts are nearly the same: their shingles and the sketches that find candidates."""
+"""Finds texts that are nearly the same: sketches find candidates, and shingles decide."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sweeper.data.examples import normalised
 
@@ -35,27 +36,47 @@ _OTHER = re.compile(r"\W+")
 _NUMBER = re.compile(r"\d+")
 
 
-def comparable(text: str) -> str:
-    """The text without what does not change its meaning; empty if it is too short to compare."""
-    text = _OTHER.sub(" ", normalised(text)).strip()
-    return text if len(text) >= LEAST_CHARACTERS else ""
+class Sketched(NamedTuple):
+    """A comparable text with its MinHash."""
+
+    text: str
+    sketch: Any
+
+    @classmethod
+    def of(cls, text: str) -> Sketched | None:
+        """The text without what does not change its meaning; None if it is too short."""
+        # Here, since it is optional.
+        from rensa import RMinHash
+
+        if len(text := _OTHER.sub(" ", normalised(text)).strip()) < LEAST_CHARACTERS:
+            return None
+        made = RMinHash(HASHES, 0)
+        made.update(sorted(_shingles(text)))
+        return cls(text, made)
 
 
-def sketch(text: str) -> Any:
-    """The MinHash of a comparable text."""
-    # Here, since it is optional.
-    from rensa import RMinHash
-
-    made = RMinHash(HASHES, 0)
-    made.update(sorted(_shingles(text)))
-    return made
+Item = TypeVar("Item")
 
 
-def bands() -> Any:
-    """An empty index of sketches."""
-    from rensa import RMinHashLSH
+class NearTexts(Generic[Item]):
+    """Items that are found by texts nearly the same as theirs."""
 
-    return RMinHashLSH(NEAR, HASHES, BANDS)
+    def __init__(self) -> None:
+        from rensa import RMinHashLSH
+
+        self._bands = RMinHashLSH(NEAR, HASHES, BANDS)
+        self._kept: list[tuple[Item, str]] = []
+
+    def add(self, item: Item, one: Sketched) -> None:
+        self._bands.insert(len(self._kept), one.sketch)
+        self._kept.append((item, one.text))
+
+    def like(self, one: Sketched, wanted: Callable[[Item], bool]) -> Iterator[Item]:
+        """The items whose texts are nearly the same, of those that are wanted, first ones first."""
+        for place in sorted(self._bands.query(one.sketch)):
+            item, text = self._kept[place]
+            if wanted(item) and alike(one.text, text):
+                yield item
 
 
 def alike(one: str, other: str) -> bool:

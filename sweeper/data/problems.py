@@ -1,8 +1,9 @@
-"""Collects the problems of a data set, so that all are reported at once."""
+"""Problems of a data set, all reported at once."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from sweeper.errors import DataError, Problem
 
@@ -10,30 +11,18 @@ SHOWN = 10
 """Problems that are printed; the others are counted. A screen holds about ten of three lines."""
 
 
-class Problems:
-    """Problems found so far."""
+def raise_any(problems: Sequence[Problem]) -> None:
+    """Raise what was found, if anything was.
 
-    def __init__(self) -> None:
-        self._found: list[Problem] = []
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def add(self, what: str, why: str = "", fix: str = "", where: str = "") -> None:
-        self._found.append(Problem(what, why, fix, where))
-
-    def raise_any(self) -> None:
-        """Raise what was found.
-
-        Raises:
-            DataError: With the first problems, and how many more there are.
-        """
-        if not self._found:
-            return
-        shown = self._found[:SHOWN]
-        if more := len(self._found) - len(shown):
-            shown.append(Problem(f"and {more} more problems like these"))
-        raise DataError(shown)
+    Raises:
+        DataError: With the first problems, and how many more there are.
+    """
+    if not problems:
+        return
+    shown = [*problems[:SHOWN]]
+    if more := len(problems) - len(shown):
+        shown.append(Problem(f"and {more} more problems like these"))
+    raise DataError(shown)
 
 
 def listing(items: list[str] | tuple[str, ...], limit: int = 8) -> str:

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeVar
 
 from sweeper.data.examples import Example, Split, digest
+from sweeper.spec import DataSpec
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -74,6 +76,11 @@ def shares(
     return {split: min(fraction, most) for split, fraction in fractions.items()}
 
 
+def asked(spec: DataSpec) -> dict[Split, float]:
+    """The shares of the inputs that a spec asks for."""
+    return {"validation": spec.validation_fraction, "test": spec.test_fraction}
+
+
 def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) -> dict[Split, int]:
     """Rows of each split of a data set without classes in which every input differs.
 
@@ -81,6 +88,43 @@ def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) ->
     {'validation': 300, 'test': 300, 'train': 1400}
     """
     return class_sizes(rows, shares(rows, fractions, most_rows))
+
+
+@dataclass
+class Repeated:
+    """How many rows of the splits repeat others.
+
+    Args:
+        duplicates: Rows that repeat an earlier row exactly.
+        leaked: Validation and test rows whose input is in train.
+        conflicting: Rows whose input occurs with another answer, too.
+    """
+
+    duplicates: int = 0
+    leaked: int = 0
+    conflicting: int = 0
+
+    def add(self, splits: Sequence[Split], contents: Iterable[object], said: Iterable[str]) -> None:
+        """Count all rows of one input, by their splits, content hashes and answers."""
+        if (rows := len(splits)) > 1:
+            held = sum(split != "train" for split in splits)
+            self.duplicates += rows - len(set(contents))
+            self.leaked += held if held < rows else 0
+            self.conflicting += rows if len(set(said)) > 1 else 0
+
+
+def repeated_in(splits: Mapping[Split, Sequence[Example]]) -> Repeated:
+    """How many rows of the splits repeat others."""
+    groups: dict[str, list[tuple[Split, Example]]] = defaultdict(list)
+    for split, examples in splits.items():
+        for example in examples:
+            groups[example.key].append((split, example))
+    found = Repeated()
+    for group in groups.values():
+        rows = [example for _, example in group]
+        hashes, answers = (e.content_hash() for e in rows), (e.answer for e in rows)
+        found.add([split for split, _ in group], hashes, answers)
+    return found
 
 
 def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:

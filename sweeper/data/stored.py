@@ -12,10 +12,10 @@ import mmap
 import shutil
 import sys
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from heapq import nsmallest
 from itertools import accumulate
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 
 from sweeper.data.contents import Opened
 from sweeper.data.examples import SPLITS, Example, Message, Split, digest
-from sweeper.data.splits import class_of, class_sizes
+from sweeper.data.splits import Repeated, class_of, class_sizes
 from sweeper.data.table import Stored
 from sweeper.jsontext import value_of
 from sweeper.progress import told
@@ -48,7 +48,6 @@ class StoredRow:
 
     @classmethod
     def of(cls, split: Split, example: Example) -> StoredRow:
-        """The row of an example."""
         values = [getattr(example, name) for name in _FIELDS]
         values[_TURNS] = [(turn.role, turn.content, turn.more) for turn in example.messages]
         head = f"{example.key}{example.content_hash()}{SPLITS.index(split)}{example.line:012}"
@@ -67,7 +66,6 @@ class StoredRow:
         return SPLITS[self.line[2 * _KEY] - ord("0")]
 
     def example(self) -> Example:
-        """The example itself."""
         values: list[Any] = value_of(self.line[2 * _KEY + 13 :].decode())
         values[_TURNS] = [Message(*turn) for turn in values[_TURNS]]
         as_tuples: Any = (tuple(one) if isinstance(one, list) else one for one in values)
@@ -80,11 +78,7 @@ _ENCODER = json.JSONEncoder(check_circular=False)
 
 
 class Sorter(ExitStack):
-    """Rows in the order of their keys.
-
-    Args:
-        folder: For its files, which are removed when the work is done.
-    """
+    """Rows in the order of their keys, in files that are removed when the work is done."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -98,7 +92,6 @@ class Sorter(ExitStack):
         ]
 
     def add(self, split: Split, example: Example) -> None:
-        """Take a row in."""
         self._added += 1
         self._files[int(example.key[:2], 16) * _PARTS // 256].write(
             StoredRow.of(split, example).line
@@ -249,28 +242,15 @@ def places(
     return place
 
 
-@dataclass(frozen=True)
-class Repeated:
-    """How many rows repeat others, as ``checks`` counts them."""
-
-    duplicates: int
-    leaked: int
-    conflicting: int
-
-
 def write_splits(sorter: Sorter, folder: Path, place: Place) -> Repeated:
     """Write every row into its split."""
-    found: Counter[str] = Counter()
+    found = Repeated()
     with SplitWriter(folder) as writer:
         for group in told(sorter.groups(), "writing splits", len(sorter)):
             splits = [place(row) for row in group]
             for split, row in zip(splits, group, strict=True):
                 writer.add(split, row)
-            if len(group) > 1:
-                held = sum(split != "train" for split in splits)
-                several = len({row.example().answer for row in group}) > 1
-                found["duplicates"] += len(group) - len({row.content_hash for row in group})
-                found["leaked"] += held if held < len(group) else 0
-                found["conflicting"] += len(group) if several else 0
+            hashes, answers = (r.content_hash for r in group), (r.example().answer for r in group)
+            found.add(splits, hashes, answers)
         writer.end()
-    return Repeated(found["duplicates"], found["leaked"], found["conflicting"])
+    return found

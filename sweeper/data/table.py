@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import NamedTuple, TypeVar, overload
 
-from sweeper.errors import DataError
+from sweeper.errors import DataError, Problem
 
 Fields = Mapping[str, object]
 Numbered = tuple[int, Fields]
@@ -16,17 +16,15 @@ Numbered = tuple[int, Fields]
 
 
 class Broken(NamedTuple):
-    """A row that cannot be read.
+    """A row that cannot be read, with what the file holds there, as far as it is kept.
 
-    Args:
-        line: Where it is.
-        reason: Why it cannot be read.
-        text: What the file holds there, as far as it is kept.
+    ``problem`` is what is raised if most rows of a file are broken; None for a line without a row.
     """
 
     line: int
     reason: str
-    text: str = ""
+    text: str
+    problem: Problem | None
 
 
 MOST_COLUMNS = 10_000

@@ -6,28 +6,23 @@ A role's column may be such a template wherever a column's name may stand.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from sweeper.data.formats.base import parsed, text_of
-from sweeper.data.problems import Problems, listing
+from sweeper.data.problems import listing, raise_any
 from sweeper.data.table import Fields, RowTable, mapped
-from sweeper.errors import near_match
+from sweeper.errors import Problem, near_match
 
 _PLACE = re.compile(r"\{([^{}\n]+)\}")
 
 
-def is_template(column: str) -> bool:
-    """Whether a column is to be built from others.
-
-    >>> is_template("{code} {input}"), is_template("code")
-    (True, False)
-    """
-    return _PLACE.search(column) is not None
-
-
 def placeholders(column: str) -> list[str]:
-    """The columns that a template names; none where it is the name of a column."""
+    """The columns that a template names; none where it is the name of a column.
+
+    >>> placeholders("{code} {input}"), placeholders("code")
+    (['code', 'input'], [])
+    """
     return _PLACE.findall(column)
 
 
@@ -38,25 +33,26 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
         DataError: A template names a column that does not exist.
     """
     present = table.columns
-    templates = [one for one in columns.values() if one not in present and is_template(one)]
+    templates = [one for one in columns.values() if one not in present and placeholders(one)]
     if not templates:
         return table
-    problems = Problems()
+    problems: list[Problem] = []
     for template in templates:
-        for name in _PLACE.findall(template):
+        for name in placeholders(template):
             if name not in present and name.partition(".")[0] not in present:
-                problems.add(
+                problem = Problem(
                     f"there is no column {name!r} for the template {template!r}",
                     fix=near_match(name, present),
                     where=table.name,
                 )
-    problems.raise_any()
-    named = {name for one in templates for name in _PLACE.findall(one)}
+                problems.append(problem)
+    raise_any(problems)
+    named = dict.fromkeys(name for one in templates for name in placeholders(one))
     used = {name if name in present else name.partition(".")[0] for name in named}
     used -= set(columns.values())
     rows = mapped(table.rows, lambda line, fields: (line, _filled(fields, templates, used)))
     kept = (*(name for name in present if name not in used), *templates)
-    cautions = (*table.cautions, *_gaps(table, templates))
+    cautions = (*table.cautions, *_gaps(table, named))
     return replace(table, rows=rows, cautions=cautions, named=kept)
 
 
@@ -67,7 +63,7 @@ def _filled(fields: Fields, templates: list[str], used: set[str]) -> dict[str, o
 
 def text_by(fields: Fields, template: str) -> str:
     """The text of a row by a template; empty where all that it names is empty."""
-    given = {name: text_of(_cell(fields, name)) for name in _PLACE.findall(template)}
+    given = {name: text_of(_cell(fields, name)) for name in placeholders(template)}
     if not any(one.strip() for one in given.values()):
         return ""
     return _PLACE.sub(lambda match: given[match[1]], template).strip()
@@ -82,9 +78,9 @@ def _cell(fields: Fields, name: str) -> object:
     return inside.get(key) if isinstance(inside, Mapping) else None
 
 
-def _gaps(table: RowTable, templates: list[str]) -> list[str]:
+def _gaps(table: RowTable, named: Iterable[str]) -> list[str]:
     said = []
-    for name in dict.fromkeys(name for one in templates for name in _PLACE.findall(one)):
+    for name in named:
         lines = [n for n, fields in table.rows if not text_of(_cell(fields, name)).strip()]
         if lines:
             said.append(

@@ -24,9 +24,9 @@ from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
 from sweeper.data.quality.write import json_lines
 from sweeper.data.splits import in_order
-from sweeper.errors import DataError, Problem, RuleError, UsageError, near_match
+from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.exporting.settings import Settings, settings_of, with_effect
-from sweeper.facts.dataset.curation import curated
+from sweeper.facts.dataset.curation import unchanged
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import DataChange, ModelFacts
 from sweeper.findings import words
@@ -81,16 +81,9 @@ def export_configuration(
     part = new_folder(folder)
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
     _check(target, to, findings, config, spec)
-    found = curated(spec, run.data_changes)
-    dataset = found.dataset
-    if dataset.fingerprint != plan.facts.data.fingerprint:
-        raise DataError(
-            "the data has changed since the sweep",
-            why="The trial was chosen on other rows than those that would be exported.",
-            fix="Put the old data back, or run a new sweep on this data.",
-            where=dataset.path,
-        )
-    config, dataset = _with_augmented(config, dataset)
+    why = "The trial was chosen on other rows than those that would be exported."
+    found = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
+    config, dataset = _with_augmented(config, found.dataset)
     form = _form(target, dataset)
     facts = next(model for model in plan.facts.models if model.id == config.model)
     weights = run.trial(config.number) / "weights"
@@ -196,11 +189,7 @@ def _target(to: str) -> Target:
 
 
 def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spec: Spec) -> None:
-    """Refuse a trial that the trainer cannot train, and name the nearest one that it can.
-
-    Raises:
-        UsageError: It cannot.
-    """
+    """Refuse a trial that the trainer cannot train, and name the nearest one that it can."""
     if spec.task == "classification" and spec.training.classes_by == "head":
         raise UsageError(
             f"{target.title} does not train this classification head",

@@ -64,18 +64,11 @@ def hub_card(
         fields["base_model"] = public_name(facts)
         fields["base_model_relation"] = "adapter" if library == "peft" else "finetune"
     front = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]
+    if readme.startswith("---\n"):
+        readme = readme.split("---\n", 2)[-1]
     body = draft.replace(": draft of a model card", "").strip()
-    parts = ["---", *front, "---", "", _without_front(readme), "", _demoted(body), ""]
-    return clean("\n".join(parts))
-
-
-def _without_front(text: str) -> str:
-    return text.split("---\n", 2)[-1].strip() if text.startswith("---\n") else text.strip()
-
-
-def _demoted(text: str) -> str:
-    """Headings one level lower, since the page has a title already."""
-    return re.sub(r"(?m)^#", "##", text)
+    demoted = re.sub(r"(?m)^#", "##", body)  # since the page has a title already
+    return clean("\n".join(["---", *front, "---", "", readme.strip(), "", demoted, ""]))
 
 
 def upload(folder: Path, repo: str, *, private: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper.data.quality.quick import quick_warnings
+from sweeper.data.quality.check import quick_warnings
 from sweeper.errors import DataError
 from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
 from sweeper.facts.dataset.curation import Curated, curated, mendable

@@ -55,20 +55,20 @@ def _task_files(paths: Sequence[Path]) -> dict[str, tuple[Path, Config]]:
     """Tasks and groups by name, each with its file's folder."""
     found: dict[str, tuple[Path, Config]] = {}
     for path in paths:
-        config = _read(path)
+        config = task_file(path)
         if "task" in config or "group" in config:
             found.setdefault(name_of(config), (path.parent, config))
     return found
 
 
-def _read(path: Path, seen: frozenset[Path] = frozenset()) -> Config:
+def task_file(path: Path, seen: frozenset[Path] = frozenset()) -> Config:
     """A task file with what it includes; functions that it names are None."""
     content = yamlfile.read(path).data
     config = content if isinstance(content, dict) else {}
     for name in _listed(config.get("include")):
         included = path.parent / name
         if included.is_file() and included not in seen:
-            config = {**_read(included, seen | {path}), **config}
+            config = {**task_file(included, seen | {path}), **config}
     return config
 
 

@@ -232,7 +232,6 @@ class Recorder:
         return y
 
     def activate(self, x: Value) -> Value:
-        """The MLP's activation function."""
         kind = self.traits.activation
         if kind == "gelu_composed":
             return self._composed_gelu(x)

@@ -74,7 +74,6 @@ class _Step:
         self.held = self._held()
 
     def phase(self, name: str, parts: dict[str, float]) -> StepPhase:
-        """A moment with these parts."""
         return StepPhase(name, parts, sum(self.held.values()))
 
     def _held(self) -> dict[str, float]:
@@ -123,6 +122,14 @@ class _Step:
         projections = projection_weights(self.model, setup) * kept / self.model.layers
         return 2.0 * (self.trainable + projections)
 
+    def _before_gradients(self) -> dict[str, float]:
+        """All that is held at the end of the forward pass."""
+        return self.held | {
+            "gradients": self._earlier(),
+            "autocast copies": self._copies(),
+            "activations": self._kept(),
+        }
+
     def _earlier(self) -> float:
         """Gradients that exist before the backward pass: those of earlier micro-batches."""
         return self.gradients if self.setup.gradient_accumulation_steps > 1 else 0.0
@@ -134,15 +141,11 @@ class _Step:
         return float(largest_linear(self.model) * self.setup.compute_bytes)
 
     def forward(self) -> StepPhase:
-        parts = dict(self.held)
-        parts["gradients"] = self._earlier()
-        parts["autocast copies"] = self._copies()
-        parts["activations"] = self._kept()
+        parts = self._before_gradients()
         last = self.layers[-1]
         kept = last.entry if self.setup.gradient_checkpointing else last.kept
-        if (
-            not self.setup.traits.gradients_through_base
-        ):  # features are computed once, without gradients
+        if not self.setup.traits.gradients_through_base:
+            # Features are computed once, without gradients.
             once = replace(self.setup, evaluation_batch=self.setup.micro_batch)
             return self.phase("forward pass", parts | evaluation_parts(self.model, once))
         # BERT's model code has the embeddings in hand until its encoder is through.
@@ -151,10 +154,7 @@ class _Step:
         return self.phase("forward pass", parts)
 
     def loss(self) -> StepPhase:
-        parts = dict(self.held)
-        parts["gradients"] = self._earlier()
-        parts["autocast copies"] = self._copies()
-        parts["activations"] = self._kept()
+        parts = self._before_gradients()
         worst = max(self.head.forward, self.head.backward)
         parts["logits and loss"] = self.setup.tokens * worst
         if self.setup.near_base:
@@ -169,13 +169,11 @@ class _Step:
 
     def backward_start(self) -> StepPhase:
         setup, last = self.setup, self.layers[-1]
-        parts = dict(self.held)
+        parts = self._before_gradients()
         head = self.model.vocabulary_size * self.model.hidden_size if self.full else 0
         if setup.classes:
             head = 0
-        parts["gradients"] = max(self._earlier(), head * setup.trained_bytes * self.shard)
-        parts["autocast copies"] = self._copies()
-        parts["activations"] = self._kept()
+        parts["gradients"] = max(parts["gradients"], head * setup.trained_bytes * self.shard)
         parts["backward of one layer"] = 0.0
         if setup.traits.gradients_through_base:
             # with checkpointing the layer's forward runs again first

@@ -94,7 +94,6 @@ class ReportMaker:
 
     @property
     def busy(self) -> bool:
-        """Whether a report is being made."""
         return self._child is not None and self._child.busy
 
     def finish(self, timeout: float = TIMEOUT_SECONDS, *, try_charts: bool = True) -> Findings:

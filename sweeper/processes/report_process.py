@@ -30,12 +30,7 @@ NICENESS = 5
 
 
 def answer(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> ReportAnswer:
-    """Make findings and report of a run.
-
-    Args:
-        no_charts: Why charts are left out; empty to draw them.
-        texts: Whether rows and answers are shown.
-    """
+    """Make findings and report of a run, without charts where ``no_charts`` says why."""
     began = time.monotonic()
     try:
         findings = compute(folder) if texts else compute(folder).without_texts()

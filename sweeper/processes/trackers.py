@@ -41,11 +41,7 @@ def require_trackers(names: Sequence[str]) -> None:
 
 
 class Trackers:
-    """One process for each tracker of a run, so that a slow service holds up no other.
-
-    Args:
-        folder: The run's folder; it holds a plan.
-    """
+    """One process for each tracker of a run, so that a slow service holds up no other."""
 
     def __init__(self, folder: RunFolder, names: Sequence[str]):
         self._folder = folder
@@ -85,11 +81,7 @@ class Trackers:
                 )
 
     def finish(self, state: str, seconds: float = END_SECONDS) -> list[str]:
-        """Have the rest logged, and end the processes.
-
-        Args:
-            state: How the run ended.
-            seconds: Seconds that all of them may take together.
+        """Have the rest logged, and end the processes, which have ``seconds`` together for it.
 
         Returns:
             What the user should know.

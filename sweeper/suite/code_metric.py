@@ -29,9 +29,8 @@ def pass_at_1(
 ) -> dict[str, float]:
     """The share of programs that pass their tests.
 
-    Args:
-        references: Python source of the tests (``doc_to_target``), one for each item.
-        predictions: A program for each item, or a list whose first element is the program.
+    ``references`` are Python sources of the tests (``doc_to_target``), one for each item, and
+    ``predictions`` a program for each, or a list whose first element is the program.
 
     Raises:
         UsageError: The environment does not allow running generated code.

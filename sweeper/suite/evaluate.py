@@ -130,7 +130,6 @@ class _Progress(CacheHook):
         self._what, self._items, self._requests, self._answers = what, items, requests, 0
 
     def add_partial(self, attr: str, req: Any, res: Any) -> None:
-        """Count an answer."""
         self._answers += 1
         done = self._items * min(self._answers, self._requests) // self._requests
         self._tell(self._what, done, self._items)

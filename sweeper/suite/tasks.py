@@ -31,10 +31,9 @@ from sweeper.errors import DataError, Problem, SpecError, UsageError, near_match
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.facts.record import SuiteTaskFacts
-from sweeper.facts.suite import GUIDE, MAX_GEN_TOKS, members, name_of
+from sweeper.facts.suite import GUIDE, MAX_GEN_TOKS, members, name_of, task_file
 from sweeper.suite import code_metric
 from sweeper.suite.scores import TaskScores, Unit, harness
-from sweeper.yamlfile import read
 
 # One figure an item: the first of these that a task has, else its first one from 0 to 1.
 _METRICS = ("acc_norm", "acc", "exact_match", "pass@1")
@@ -58,7 +57,6 @@ class SuiteTask:
     """One task of lm-eval, or a group whose items count together.
 
     Args:
-        name: Name of the task or group.
         tasks: lm-eval's task objects by name.
         rows: The rows of each task that are scored, in ascending order.
         total: How many different items the data has.
@@ -172,7 +170,7 @@ def _files(path: Path) -> dict[Path, Config]:
     problems: list[Problem] = []
     for file in [path] if path.is_file() else sorted(path.rglob("*.yaml")):
         try:
-            _require_small(file, set())
+            task_file(file)  # refuses YAML that multiplies or never ends, also in what it includes
             content = load_yaml(file, resolve_func=False)
         except UsageError as error:
             problems += [replace(one, fix=GUIDE) for one in error.problems]
@@ -187,17 +185,6 @@ def _files(path: Path) -> dict[Path, Config]:
     if not found:
         raise SpecError("there are no task files here", fix=GUIDE, where=str(path))
     return found
-
-
-def _require_small(file: Path, seen: set[Path]) -> None:
-    """Refuse YAML that multiplies or never ends; lm-eval reads this file and what it includes."""
-    seen.add(file.resolve())
-    content = read(file).data
-    stated = content.get("include") if isinstance(content, dict) else None
-    for name in stated if isinstance(stated, list) else [stated]:
-        included = file.parent / str(name)
-        if name is not None and included.resolve() not in seen:
-            _require_small(included, seen)
 
 
 def _index(path: Path, files: Mapping[Path, Config], *, with_defaults: bool) -> TaskManager:
@@ -340,11 +327,9 @@ def _absolute(files: Any, folder: Path) -> Any:
 
 
 def _prepared(name: str, found: Mapping[str, tuple[Task, str]]) -> SuiteTask:
-    """A task with its items, after every request has been built once.
+    """A task or group with its items, after every request has been built once.
 
-    Args:
-        name: Name of the task or group.
-        found: lm-eval's task objects by name, each with its file.
+    ``found`` maps names to lm-eval's task objects, each with its file.
     """
     rows: dict[str, list[int]] = {}
     content: list[Any] = [harness()]
@@ -438,9 +423,7 @@ def _wrong_answer(task: Task, doc: Doc) -> str:
 
 
 def score(model: HFLM, task: SuiteTask) -> TaskScores:
-    """Score a model on a task, or on all items of a group together.
-
-    The order of the items is the same for every model.
+    """Score a model on a task, or on all items of a group together, in the same order for all.
 
     Raises:
         UsageError: The task has no figure of single items that is better when higher.

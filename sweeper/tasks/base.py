@@ -89,12 +89,9 @@ def padded(rows: Iterable[Sequence[int]], value: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Decisions:
-    """Class decisions item by item. All of shape ``(items,)``.
+    """Numbers of the right classes and of the likeliest ones, with the probabilities of these.
 
-    Args:
-        true: Numbers of the right classes.
-        predicted: Numbers of the classes with the highest probability.
-        confidence: Those probabilities.
+    All of shape ``(items,)``.
     """
 
     true: NDArray[np.int64]
@@ -143,7 +140,10 @@ class Baseline(Protocol):
     """A baseline: a cheap model to beat. ``evaluate`` may be called for any split."""
 
     name: str
-    title: str
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
 
     @property
     def note(self) -> str:
@@ -267,9 +267,7 @@ class Task(ABC):
     ) -> tuple[dict[str, float], Floats]:
         """Metrics over all items of a split (or its first ones), and each item's headline score.
 
-        Args:
-            scores: Those of all batches, joined in item order.
-            examples: The items, in the same order.
+        Scores of all batches and examples are in item order.
         """
 
     def evaluation(self, scored: ItemScores, examples: Sequence[Example]) -> Evaluation:

@@ -43,6 +43,13 @@ class ClassDecisions(Task):
     def decisions(self, scores: ItemScores, examples: Sequence[Example]) -> Decisions:
         return Decisions.of(scores.outputs["logits"].numpy(), self.targets(examples))
 
+    @staticmethod
+    def class_scores(logits: Tensor, targets: Tensor) -> ItemScores:
+        """The scores of a batch from the logits of the classes, ``(batch, classes)``."""
+        logits = logits.float()
+        losses = cross_entropy(logits, targets, reduction="none").cpu()
+        return ItemScores(losses, torch.ones_like(losses), {"logits": logits.cpu()})
+
 
 class Classification(ClassDecisions):
     """Single-label classification; the loss is the negative log-likelihood of the true class."""
@@ -106,9 +113,8 @@ class Classification(ClassDecisions):
         return weights
 
     def loss(self, model: nn.Module, batch: Batch) -> LossSum:
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         labels = batch["labels"]
-        losses = cross_entropy(model(**inputs), labels, reduction="none")
+        losses = cross_entropy(_logits(model, batch), labels, reduction="none")
         if self._class_weight is None:
             return LossSum(losses.sum(), len(labels))
         # Divided by the items and not by their weights, which are one on average over the split:
@@ -117,10 +123,12 @@ class Classification(ClassDecisions):
         return LossSum((each * losses).sum(), len(labels), losses.detach().sum())
 
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-        logits = model(**inputs).float()
-        losses = cross_entropy(logits, batch["labels"], reduction="none").cpu()
-        return ItemScores(losses, torch.ones_like(losses), {"logits": logits.cpu()})
+        return self.class_scores(_logits(model, batch), batch["labels"])
+
+
+def _logits(model: nn.Module, batch: Batch) -> Tensor:
+    logits: Tensor = model(**{name: one for name, one in batch.items() if name != "labels"})
+    return logits
 
 
 def class_metrics(scores: Any, targets: Sequence[int]) -> tuple[dict[str, float], Floats]:

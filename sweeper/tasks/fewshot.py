@@ -40,9 +40,9 @@ class ZeroShot:
 
     task: Task
     context: BaselineContext
-    name: str = "zero_shot"
-    title: str = "Untrained model"
-    note: str = ""
+    name = "zero_shot"
+    title = "Untrained model"
+    note = ""
 
     def evaluate(self, split: Split) -> Evaluation:
         return self.context.measure(self.task.assemble(self.context.base(), {}), split)
@@ -64,12 +64,12 @@ class FewShot:
     turns: Turns
     shots: tuple[Example, ...]
     context: BaselineContext
-    name: str = "few_shot"
-    title: str = ""
-    note: str = ""
+    name = "few_shot"
+    note = ""
 
-    def __post_init__(self) -> None:
-        self.title = self.title or f"Untrained model, {len(self.shots)} examples in the prompt"
+    @property
+    def title(self) -> str:
+        return f"Untrained model, {len(self.shots)} examples in the prompt"
 
     def evaluate(self, split: Split) -> Evaluation:
         model = self.context.base().eval()

@@ -11,7 +11,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.text_label import LISTED, class_question, class_turns
@@ -58,10 +57,12 @@ class GenerateLabel(ClassDecisions, TextTask):
         return {**super().collate(features), "targets": targets}
 
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
-        return _scores(log_likelihoods(model, self.tree, *_prompts(batch)), batch)
+        said = log_likelihoods(model, self.tree, *_prompts(batch))
+        return self.class_scores(said, batch["targets"])
 
     def score_after(self, model: nn.Module, shown: CachedPrefix, batch: Batch) -> ItemScores:
-        return _scores(log_likelihoods(model, self.tree, *_prompts(batch), shown), batch)
+        said = log_likelihoods(model, self.tree, *_prompts(batch), shown)
+        return self.class_scores(said, batch["targets"])
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         """The untrained model asked at once and, where there is room, after an example of each
@@ -83,10 +84,3 @@ class GenerateLabel(ClassDecisions, TextTask):
 def _prompts(batch: Batch) -> tuple[Tensor, Tensor]:
     """What is read before an answer: ids and mask, each ``(batch, tokens)``."""
     return batch["input_ids"], batch["attention_mask"] * batch["labels"].eq(-100)
-
-
-def _scores(logits: Tensor, batch: Batch) -> ItemScores:
-    """The class decision from the log-likelihoods ``(batch, classes)`` of the names."""
-    logits = logits.float()
-    losses = cross_entropy(logits, batch["targets"], reduction="none").cpu()
-    return ItemScores(losses, torch.ones_like(losses), {"logits": logits.cpu()})

@@ -45,11 +45,7 @@ class Prediction:
 
 
 class Model:
-    """A trained model, ready for use.
-
-    Args:
-        reloaded: Model, task and record, as they were read from the folder.
-    """
+    """A trained model, ready for use."""
 
     def __init__(self, reloaded: Reloaded) -> None:
         self.model: nn.Module = reloaded.model

@@ -15,8 +15,8 @@ from sweeper.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
 from sweeper.child_process import answer_request
 from sweeper.data.examples import Dataset, digest
 from sweeper.data.splits import in_order
-from sweeper.errors import DataError, SweeperError
-from sweeper.facts.dataset.curation import curated
+from sweeper.errors import SweeperError
+from sweeper.facts.dataset.curation import unchanged
 from sweeper.objective import LOSS
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
@@ -42,14 +42,8 @@ def refit(request: RefitRequest) -> None:
     # No rows are left to measure an objective on.
     plan = Plan.read(run.plan).model_copy(update={"objective": LOSS})
     spec = resolve({}, run.spec)
-    dataset = curated(spec, run.data_changes).dataset
-    if dataset.fingerprint != plan.facts.data.fingerprint:
-        raise DataError(
-            "the data has changed since the sweep",
-            why="The configuration was chosen on other rows, and the splits may differ.",
-            fix="Put the old data back, or run a new sweep on this data.",
-            where=dataset.path,
-        )
+    why = "The configuration was chosen on other rows, and the splits may differ."
+    dataset = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why).dataset
     part = Path(request.folder + ".part")
     checkpoint = _left(part)
     path = _strength(request, TorchBackend(plan, spec, tell=print_progress, dataset=dataset))

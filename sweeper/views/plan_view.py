@@ -103,7 +103,6 @@ class _Page:
             self._sections.append(_Section(name, found, kept, goes_last=goes_last))
 
     def lines(self, markup: Sequence[str]) -> None:
-        """Add lines that are not wrapped."""
         self._sections.append(_Section("", list(markup), len(markup), markup=True))
 
     def blank(self) -> None:

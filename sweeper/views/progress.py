@@ -24,7 +24,7 @@ from sweeper.findings import words
 from sweeper.objective import LOSS, Objective
 from sweeper.views.console import err, is_live
 from sweeper.views.html import pre
-from sweeper.views.work_progress import sentence
+from sweeper.views.work_progress import Hidden, sentence
 from sweeper.visible import visible
 
 HEARTBEAT_SECONDS = 60.0
@@ -55,20 +55,10 @@ def progress(mode: str = "auto", log_format: str = "text", *, quiet: bool = Fals
     if log_format == "jsonl":
         return JsonProgress()
     if quiet or mode == "none":
-        return Silent()
+        return Hidden()
     if mode == "auto" and err().is_jupyter:
         return NotebookProgress()
     return LiveProgress() if is_live(mode) else PlainProgress()
-
-
-class Silent:
-    """Shows nothing."""
-
-    def __call__(self, event: Event, status: Status) -> None:
-        return
-
-    def close(self) -> None:
-        return
 
 
 class JsonProgress:

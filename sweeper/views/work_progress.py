@@ -46,9 +46,9 @@ def work_progress(
 
 
 class Hidden:
-    """Shows nothing."""
+    """Shows nothing, whatever it is told."""
 
-    def __call__(self, what: str, done: int, of: int) -> None:
+    def __call__(self, *_: object, **_named: object) -> None:
         return
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sweeper.data import checks, detect, stored
 from sweeper.data.load_large import load_any as load
-from sweeper.data.quality import large as checking
+from sweeper.data.quality import passes as checking
 from sweeper.data.quality.check import check
 from sweeper.data.quality.kinds.base import kinds
 from sweeper.data.quality.rows import read_rows

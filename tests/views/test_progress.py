@@ -12,9 +12,9 @@ from sweeper.execution.state.status import Best, Eta, Running, Status
 from sweeper.search.study_end import Outlook
 from sweeper.views import progress as progress_module
 from sweeper.views.progress import (
+    Hidden,
     JsonProgress,
     PlainProgress,
-    Silent,
     ended_line,
     plain_line,
     progress,
@@ -129,8 +129,8 @@ def test_the_view_follows_the_stream_and_what_was_asked_for():
     for made, kind in (
         (progress("plain"), PlainProgress),
         (progress("auto"), PlainProgress),  # no terminal here
-        (progress("none"), Silent),
-        (progress("plain", quiet=True), Silent),
+        (progress("none"), Hidden),
+        (progress("plain", quiet=True), Hidden),
         (progress("plain", "jsonl", quiet=True), JsonProgress),
     ):
         assert isinstance(made, kind)

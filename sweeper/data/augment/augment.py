@@ -58,15 +58,9 @@ async def augment(
     replies: Replies,
     told: Callable[[str, int, int], None],
 ) -> Augmented:
-    """Make the rows, and keep those that may be trained on.
+    """Make the rows of a data set's jobs, and keep those that may be trained on.
 
-    Args:
-        dataset: Whose train split the jobs are of.
-        method: How rows are made.
-        jobs: The rows to make.
-        writer: Answers what ``replies`` does not hold.
-        replies: Takes every reply.
-        told: Is told how many jobs are done.
+    ``writer`` answers what ``replies`` does not hold. ``told`` is told how many jobs are done.
 
     Raises:
         UsageError: The model answers nothing. What it answered before is kept.

@@ -40,11 +40,9 @@ class Endpoint:
 
     Args:
         url: Up to ``/v1``.
-        model: As the endpoint calls it.
         concurrency: Requests at a time.
         per_minute: Requests a minute; no limit if None.
         timeout: Seconds without a sign of the answer after which a request is sent again.
-        retries: Of one request.
 
     Raises:
         NotInstalled: The client is missing.
@@ -98,7 +96,6 @@ class Endpoint:
         return reply
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._client.close()
 
     async def _turn(self) -> None:

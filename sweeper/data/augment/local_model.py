@@ -22,11 +22,7 @@ _ENDED = '{"problem": "the model ended without an answer"}'
 
 
 class LocalModel:
-    """A base model that writes replies.
-
-    Args:
-        model: As ``--model`` names it.
-    """
+    """A base model that writes replies, named as ``--model`` names it."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -57,7 +53,6 @@ class LocalModel:
         return Reply(**answer)
 
     async def close(self) -> None:
-        """End the process."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             await self._process.wait()

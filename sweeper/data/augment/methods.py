@@ -54,7 +54,6 @@ class NewRow:
 
     @property
     def first(self) -> Example:
-        """The row that the new one resembles."""
         return self.origins[0]
 
 
@@ -121,9 +120,10 @@ class BackTranslation(Method):
     async def make(self, job: NewRow, ask: Ask) -> Example:
         there = (await ask(self.first(job))).strip()
         text = subject(job.first)
+        opening = " ".join(text.split()[:12])
         task = (
             "Translate the text into the language of this example, and keep every name and "
-            f"number. Example: {_opening(text)!r}. {_ONLY}"
+            f"number. Example: {opening!r}. {_ONLY}"
         )
         return self.marked(rewritten(job.first, await ask(_request(task, there, len(text)))), job)
 
@@ -222,10 +222,6 @@ def _whole(example: Example) -> str:
     if not example.messages:
         return example.text
     return f"Question: {subject(example)}\nAnswer: {example.answer}"
-
-
-def _opening(text: str) -> str:
-    return " ".join(text.split()[:12])
 
 
 def _request(task: str, text: str, expected: int) -> ModelRequest:

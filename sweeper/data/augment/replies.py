@@ -47,7 +47,6 @@ class Replies:
         return self._known.get(self._key(request))
 
     def keep(self, request: ModelRequest, reply: Reply) -> None:
-        """Write a reply down."""
         key = self._key(request)
         self._known[key] = reply
         line = {"key": key, **asdict(reply)}
@@ -55,7 +54,6 @@ class Replies:
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     def _key(self, request: ModelRequest) -> str:

@@ -102,12 +102,7 @@ class RowFormat:
         return self.values.get(role, is_text)(value)
 
     def fits(self, fields: Fields, required: Mapping[str, str]) -> bool:
-        """Whether one row has every required column, with a value of its kind or none at all.
-
-        Args:
-            fields: The row.
-            required: Role to column.
-        """
+        """Whether one row has every required column, with a value of its kind or none at all."""
         return all(
             column in fields and (fields[column] is None or self.accepts(role, fields[column]))
             for role, column in required.items()
@@ -116,13 +111,7 @@ class RowFormat:
     def guessed(
         self, sample: Sequence[Fields], present: Mapping[str, str], fixed: Mapping[str, str]
     ) -> Shape | None:
-        """A shape that the values suggest, where no shape has the names of the columns.
-
-        Args:
-            sample: Rows that are looked at.
-            present: Lower-case name to column.
-            fixed: Columns that the user named.
-        """
+        """A shape that the values suggest, where no shape has the names of the columns."""
         return None
 
     def templated(self, sample: Sequence[Fields], columns: Mapping[str, str]) -> bool:
@@ -146,7 +135,6 @@ class RowFormat:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The possible roles of its columns."""
         return tuple(
             dict.fromkeys(role for one in self.shapes for role in (*one.required, *one.optional))
         )
@@ -158,7 +146,6 @@ class RowFormat:
 
     @property
     def names(self) -> set[str]:
-        """Names that its columns may have."""
         return {
             name
             for shape in self.shapes

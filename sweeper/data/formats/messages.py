@@ -37,7 +37,6 @@ class Messages(RowFormat):
     values: ClassVar[Kinds] = {"messages": is_turns, "tools": is_anything, "tests": is_anything}
 
     def example(self, row: RawRow) -> Example:
-        """The turns of one conversation."""
         value = row.value("messages")
         turns = turns_of(value)
         if turns is not None:

@@ -81,7 +81,6 @@ class PromptCompletion(RowFormat):
         return Shape({"prompt": (prose[0].lower(),), "completion": (prose[1].lower(),)})
 
     def example(self, row: RawRow) -> Example:
-        """Two texts, or the turns of both."""
         prompt, completion = turns_of(row.value("prompt")), turns_of(row.value("completion"))
         if prompt is None and completion is None:
             asked = (*system_message(row), Message("user", row.required("prompt")))

@@ -31,12 +31,10 @@ class TextRows(RowFormat):
     shapes = (Shape({"text": ("text", "content", "body", "document", "code")}),)
 
     def example(self, row: RawRow) -> Example:
-        """The whole text."""
         text = row.required("text")
         return Example(input_key(text), row.line, text=text, templated=row.templated)
 
     def templated(self, sample: Sequence[Fields], columns: Mapping[str, str]) -> bool:
-        """Whether the texts hold chat markers."""
         marked = sum(is_templated(text_of(fields.get(columns["text"]))) for fields in sample)
         return marked >= AGREEMENT * len(sample)
 

@@ -1,1 +1,1 @@
-"""What is wrong with a data set, and how to mend it: one file a kind of fault, found by folder."""
+"""What is wrong with a data set, and how to mend it: one class a kind of fault."""

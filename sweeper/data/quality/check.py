@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import islice
 
-from sweeper.data.examples import Split
+from sweeper.data.detect import Form
+from sweeper.data.examples import Dataset
 from sweeper.data.problems import fix_command
 from sweeper.data.quality.kinds.base import Kind, Severity, kinds
-from sweeper.data.quality.large import Found, find_all
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.quality.passes import Found, find_all
+from sweeper.data.quality.rows import DataRows, FileRow, flags_of
+from sweeper.spec import DataSpec, Task
 
 _SHOWN_CHARACTERS = 80
 
@@ -30,7 +32,6 @@ class Finding:
     """One kind of fault in a data set.
 
     Args:
-        kind: Its name.
         title: What the rows are.
         count: Rows that have it.
         share: Of all rows, 0 to 1.
@@ -88,7 +89,6 @@ class Checked:
         return tuple(one for one in self.findings if one.severity == "serious")
 
     def as_json(self) -> dict[str, object]:
-        """Everything, for JSON."""
         return asdict(self)
 
 
@@ -100,7 +100,7 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     if wanted is None:
         wanted = [kind for kind in kinds().values() if not kind.instead_of]
     wanted = list(wanted)
-    found, counts = find_all(data, wanted) if data.large else _in_memory(data, wanted)
+    found, counts = find_all(data, wanted)
     total = sum(counts.values())
     findings = [
         _finding(kind, found[kind.name], data, total) for kind in wanted if found[kind.name].rows
@@ -119,21 +119,11 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     )
 
 
-def _cells(row: FileRow) -> str:
-    return str(dict(row.fields)) if row.fields else ""
-
-
-def _in_memory(data: DataRows, wanted: Iterable[Kind]) -> tuple[dict[str, Found], dict[Split, int]]:
-    found = {kind.name: Found() for kind in wanted}
-    for kind in wanted:
-        found[kind.name].look(kind, data)
-    return found, dict(Counter(row.split for row in data.rows))
-
-
 def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
     examples = []
     for row, said in found.first:
-        text = kind.shown(" ".join((row.input or _cells(row) or row.raw).split()))
+        cells = str(dict(row.fields)) if row.fields else row.raw
+        text = kind.shown(" ".join((row.input or cells).split()))
         cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
         examples.append(ExampleOfFault(row.path, row.line, said, cut))
     command = fix_command(data.name, "--remedy", kind.name, *data.flags) if kind.mends else ""
@@ -149,4 +139,27 @@ def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
         safe=kind.safe,
         examples=tuple(examples),
         looked_at=found.looked_at,
+    )
+
+
+PLANNED_ROWS = 20_000
+"""Rows of a split that are looked at: about two seconds of patterns."""
+
+
+def quick_warnings(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[str, ...]:
+    """A sentence with its remedy for each kind of fault that is found quickly."""
+    rows = tuple(
+        FileRow(dataset.path, split, example.line, {}, example)
+        for split, examples in dataset.splits.items()
+        for example in islice(examples, PLANNED_ROWS)
+    )
+    form = Form(dataset.format, dataset.columns, ())
+    flags = flags_of(spec, task)
+    data = DataRows(dataset.path, task, rows, {dataset.path: form}, flags=flags)
+    found = check(data, [kind for kind in kinds().values() if kind.in_plan]).findings
+    return tuple(
+        f"{'1 row' if one.count == 1 else f'{one.count:,} rows'} {one.title} (line "
+        f"{', '.join(str(example.line) for example in one.examples[:3])}). {one.consequence} "
+        f"To repair the file: {one.command}{', or give --fix' if one.safe else ''}"
+        for one in found
     )

@@ -17,11 +17,9 @@ duplicates, and without the longest row others stand out. Most data sets take tw
 
 @dataclass(frozen=True)
 class ListedChange:
-    """What became of one row, as a line of the change list.
+    """What became of one row of a file, as a line of the change list.
 
     Args:
-        path: The file.
-        line: Of the row in it.
         remedy: The kind of fault.
         action: ``removed`` or ``changed``.
         why: What was wrong there.

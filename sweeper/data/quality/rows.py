@@ -13,7 +13,7 @@ from sweeper.data.load import EMPTY_ROW, Read, cautions_of, example_or_reason, f
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
-from sweeper.data.template import is_template, placeholders, text_by, with_templates
+from sweeper.data.template import placeholders, text_by, with_templates
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
 
@@ -25,7 +25,6 @@ class FileRow:
     """One row of one file. Not frozen, which would take three times as long for every row.
 
     Args:
-        path: The file.
         split: What the file is for.
         line: Line, or row where the file has no lines.
         fields: The cells; none if the row cannot be read.
@@ -65,19 +64,12 @@ class FileRow:
 
     @property
     def label(self) -> str:
-        """The class, if there is one."""
         return (self.example and self.example.label) or ""
 
 
 @dataclass(frozen=True)
 class TokenCap:
-    """The number of tokens after which an example is cut.
-
-    Args:
-        tokens: The cap.
-        count: Counts the tokens of texts.
-        how: In words, how they are counted.
-    """
+    """The number of tokens after which an example is cut, and how they are counted."""
 
     tokens: int
     count: Callable[[Sequence[str]], list[int]]
@@ -128,13 +120,7 @@ class DataRows:
         """How many rows of the whole data set can be trained on."""
         return self.stands_for or len(self.usable)
 
-    @property
-    def large(self) -> bool:
-        """Whether rows are read from their file at every pass."""
-        return isinstance(self.rows, Stored)
-
     def with_rows(self, rows: Sequence[FileRow], stands_for: int = 0) -> DataRows:
-        """The same data set with other rows."""
         return replace(self, rows=tuple(rows), stands_for=stands_for)
 
     def again(self, row: FileRow, fields: Fields) -> FileRow:
@@ -157,7 +143,6 @@ class DataRows:
         return self.again(row, fields)
 
     def with_label(self, row: FileRow, label: str) -> FileRow:
-        """A row with another label."""
         return self.again(row, {**row.fields, self.forms[row.path].columns["label"]: label})
 
 
@@ -184,7 +169,7 @@ def _row(
     label_names: Mapping[str, tuple[str, ...]],
 ) -> FileRow:
     own = form.of(fields)
-    made_by = [c for c in own.columns.values() if c not in fields and is_template(c)]
+    made_by = [c for c in own.columns.values() if c not in fields and placeholders(c)]
     filled = {**fields, **{template: text_by(fields, template) for template in made_by}}
     made = example_or_reason(own, line, filled if made_by else fields, label_names)
     if isinstance(made, Example):
@@ -203,12 +188,7 @@ def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
 
 
 def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> DataRows:
-    """All rows of the files of a spec.
-
-    Args:
-        spec: Says where the data are; columns and format may be stated.
-        task: What they are for. By default, the first task that they can be read for.
-        read_file: Gives the rows of a file.
+    """All rows of the files of a spec; without a task, for the first that they can be read for.
 
     Raises:
         DataError: A file cannot be read, or its rows are not recognised.
@@ -252,19 +232,15 @@ def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[
         lambda line, fields: _row(str(path), split, line, fields, form, table.label_names),
     )
     broken = tuple(
-        FileRow(str(path), split, line, {}, None, reason, readable=False, raw=text)
-        for line, reason, text in table.broken
+        FileRow(str(path), split, one.line, {}, None, one.reason, readable=False, raw=one.text)
+        for one in table.broken
     )
     both = joined((found, broken))
     return both if isinstance(both, Stored) else tuple(sorted(both, key=lambda row: row.line))
 
 
 def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
-    """The first task that the rows can be read for.
-
-    Raises:
-        DataError: There is none.
-    """
+    """The first task that the rows can be read for."""
     found: list[tuple[Task, Form]] = []
     refused: list[DataError] = []
     for task in _GUESSED:

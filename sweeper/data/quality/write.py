@@ -43,10 +43,7 @@ def written(rows: Sequence[Fields], suffix: str) -> bytes:
 def write_rows(path: Path, rows: Iterable[Fields], columns: Sequence[str]) -> None:
     """Write rows one by one; JSON and Parquet files, which have an end, in one piece.
 
-    Args:
-        path: A new file, of a kind in ``WRITTEN``.
-        rows: What to write.
-        columns: All names, for files with a line of names.
+    ``columns`` are all names, for files with a line of names.
     """
     suffix = path.suffix.lower()
     if suffix in (".parquet", ".json"):

@@ -9,7 +9,7 @@ import io
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -42,17 +42,8 @@ def read_batches(data: bytes, name: str) -> RowTable:
         DataError: It is not whole.
         NotInstalled: pyarrow is missing.
     """
-    rows: list[Fields] = []
-    limit, read = most_bytes(), 0
-    with _parts(name, data) as parts:
-        # Batch by batch: a column that repeats one value is a million times smaller in the file.
-        for batch in parts.batches(0):
-            read += batch.nbytes
-            if read > limit:
-                raise too_large(name, limit)
-            rows += batch.to_pylist()
-    labels = _class_names(parts.schema.metadata or {})
-    return RowTable(name, tuple(enumerate(rows, start=1)), label_names=labels)
+    table = _table(data, name, most_bytes())
+    return replace(table, rows=tuple(table.rows))
 
 
 def stored_batches(path: Path, name: str) -> RowTable | None:
@@ -62,13 +53,18 @@ def stored_batches(path: Path, name: str) -> RowTable | None:
         DataError: It is not whole.
         NotInstalled: pyarrow is missing.
     """
-    with _parts(name, path) as parts:
-        columns = tuple(parts.schema.names)
-    if len(columns) > MOST_COLUMNS:
+    table = _table(path, name)
+    if len(table.named) > MOST_COLUMNS:
         raise too_many_columns(name, 1)
+    return table if len(table.rows) else None
+
+
+def _table(source: Path | bytes, name: str, most: int | None = None) -> RowTable:
+    with _whole(name):
+        parts = (_parquet if _format(name) == "Parquet" else _arrow)(source)
     labels = _class_names(parts.schema.metadata or {})
-    rows = _rows(parts, name)
-    return RowTable(name, rows, label_names=labels, named=columns) if len(rows) else None
+    rows = _rows(parts, name, most)
+    return RowTable(name, rows, label_names=labels, named=tuple(parts.schema.names))
 
 
 @dataclass(frozen=True)
@@ -121,15 +117,22 @@ def _arrow(source: Path | bytes) -> _Parts:
     )
 
 
-def _rows(parts: _Parts, name: str) -> Stored[Numbered]:
-    """Rows that are cheap to ask for in their order: the latest ones are kept."""
+def _rows(parts: _Parts, name: str, most: int | None) -> Stored[Numbered]:
+    """Rows that are cheap to ask for in their order: the latest ones are kept.
+
+    No more than ``most`` bytes are read: a column that repeats one value is a million times
+    smaller in the file.
+    """
     starts = parts.starts
 
     def blocks(part: int) -> Iterator[tuple[int, list[Fields]]]:
         """Some rows after others, with the place of the first."""
-        first = starts[part]
+        first, read = starts[part], 0
         with _whole(name):
             for batch in parts.batches(part):
+                read += batch.nbytes
+                if most is not None and read > most:
+                    raise too_large(name, most)
                 for begin in range(0, batch.num_rows, BATCH_ROWS):
                     rows = batch.slice(begin, BATCH_ROWS).to_pylist()
                     yield first, rows
@@ -152,13 +155,6 @@ def _rows(parts: _Parts, name: str) -> Stored[Numbered]:
             yield from enumerate(block, start=begin + 1)
 
     return Stored(starts[-1], at, stream)
-
-
-@contextmanager
-def _parts(name: str, source: Path | bytes) -> Iterator[_Parts]:
-    """The parts of a file; what is wrong with it is our error."""
-    with _whole(name):
-        yield (_parquet if _format(name) == "Parquet" else _arrow)(source)
 
 
 def _format(name: str) -> str:

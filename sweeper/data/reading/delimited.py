@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sweeper.data.contents import MOST_LINE_BYTES
 from sweeper.data.formats.base import known_names
-from sweeper.data.problems import Problems, listing
+from sweeper.data.problems import listing
 from sweeper.data.reading.jsonrows import refuse_most
 from sweeper.data.table import Broken, Numbered, RowTable
-from sweeper.errors import DataError
+from sweeper.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -42,9 +42,6 @@ LOOKED_AT = 100
 """Lines by which a title is told from a table."""
 
 Line = TypeVar("Line", bound=Sequence[object])
-
-_QUOTES = "A quotation mark is opened and not closed, or stands inside a field unescaped."
-_QUOTE_TWICE = 'Write a quotation mark inside a quoted field twice (""), or use JSONL.'
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
@@ -82,9 +79,8 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
     if not lines:
         return RowTable(name, ())
     layout = _layout(dialect, lines)
-    problems = Problems()
-    rows = tuple(layout.named(lines, name, problems, broken))
-    refuse_most(len(rows), broken, problems)
+    rows = tuple(layout.named(lines, name, broken))
+    refuse_most(len(rows), broken)
     return RowTable(name, rows, how=(layout.said,), broken=tuple(sorted(broken)))
 
 
@@ -121,18 +117,12 @@ class TableLayout:
         names = f"names in line {self.line}" if self.header else "no line with names"
         return f"fields divided by {self.dialect}, {names}{self.titles}"
 
-    def rows(
-        self, lines: Iterable[str], name: str, problems: Problems, broken: list[Broken]
-    ) -> Iterator[Numbered]:
+    def rows(self, lines: Iterable[str], name: str, broken: list[Broken]) -> Iterator[Numbered]:
         """The rows of lines of text; notes those that cannot be read."""
-        return self.named(_fields(self.dialect.reader(lines), name), name, problems, broken)
+        return self.named(_fields(self.dialect.reader(lines), name), name, broken)
 
     def named(
-        self,
-        lines: Iterable[tuple[int, list[str]]],
-        name: str,
-        problems: Problems,
-        broken: list[Broken],
+        self, lines: Iterable[tuple[int, list[str]]], name: str, broken: list[Broken]
     ) -> Iterator[Numbered]:
         """The rows of lines of fields; notes those that cannot be read."""
         for line, fields in lines:
@@ -140,15 +130,15 @@ class TableLayout:
                 continue
             if fields == self.header:
                 text = self.dialect.delimiter.join(fields)
-                broken.append(Broken(line, "the line with names, repeated", text))
+                broken.append(Broken(line, "the line with names, repeated", text, None))
             elif len(fields) > len(self.names):
-                problems.add(
+                problem = Problem(
                     f"{len(fields)} fields, but there are {len(self.names)} columns",
                     fix="Put quotation marks around text that contains the delimiter.",
                     where=f"{name}:{line}",
                 )
                 text = self.dialect.delimiter.join(fields)
-                broken.append(Broken(line, "more fields than there are columns", text))
+                broken.append(Broken(line, "more fields than there are columns", text, problem))
             else:
                 yield line, dict(zip(self.names, fields, strict=False))
 
@@ -207,12 +197,16 @@ def _fields(reader: Reader, name: str) -> Iterator[tuple[int, list[str]]]:
                 yield start, fields
             start = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(
-            f"the row that starts here cannot be read ({error})",
-            why=_QUOTES,
-            fix=_QUOTE_TWICE,
-            where=f"{name}:{start}",
-        ) from error
+        raise DataError([_unclosed(error, f"{name}:{start}")]) from error
+
+
+def _unclosed(error: csv.Error, where: str) -> Problem:
+    return Problem(
+        f"the row that starts here cannot be read ({error})",
+        why="A quotation mark is opened and not closed, or stands inside a field unescaped.",
+        fix='Write a quotation mark inside a quoted field twice (""), or use JSONL.',
+        where=where,
+    )
 
 
 def _fields_of_text(
@@ -222,7 +216,6 @@ def _fields_of_text(
     lines = list(_lines(text))
     rows: list[tuple[int, list[str]]] = []
     broken: list[Broken] = []
-    problems = Problems()
     first = 0
     while first < len(lines):
         reader = dialect.reader(lines[place] for place in range(first, len(lines)))
@@ -233,20 +226,14 @@ def _fields_of_text(
                     rows.append((start + 1, fields))
                 start = first + reader.line_num
         except csv.Error as error:
-            problems.add(
-                f"the row that starts here cannot be read ({error})",
-                why=_QUOTES,
-                fix=_QUOTE_TWICE,
-                where=f"{name}:{start + 1}",
-            )
+            problem = _unclosed(error, f"{name}:{start + 1}")
             reason = "a quotation mark is not closed, or not escaped"
-            broken.append(Broken(start + 1, reason, lines[start].rstrip("\r\n")))
-            if len(broken) > max(len(rows), _FEWEST):
-                problems.raise_any()
+            broken.append(Broken(start + 1, reason, lines[start].rstrip("\r\n"), problem))
+            refuse_most(max(len(rows), _FEWEST), broken)
             first = start + 1
         else:
             break
-    refuse_most(len(rows), broken, problems)
+    refuse_most(len(rows), broken)
     return rows, broken
 
 

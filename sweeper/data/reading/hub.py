@@ -8,21 +8,20 @@ for a commit is kept, so that later calls and workers ask nobody.
 from __future__ import annotations
 
 import glob
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from huggingface_hub import constants
 
-from sweeper.artifact import write_text
+from sweeper.artifact import Record, write_text
 from sweeper.cache import home
 from sweeper.data.reading.layout import Layout, layout
 from sweeper.data.reading.read import data_suffix
 from sweeper.errors import DataError, Problem, near_match
 from sweeper.hub import SECONDS, answer_of, bar, is_hub_id, refusal, switched_off
-from sweeper.jsontext import object_of
 from sweeper.spec import DataSpec, SourceSpec
 from sweeper.textfile import read_text
 
@@ -46,8 +45,7 @@ def is_hub_data(spec: _AnySource) -> bool:
     return not path.exists() and ("/" not in name or not path.parent.is_dir())
 
 
-@dataclass(frozen=True)
-class _Listing:
+class _Listing(Record):
     """The names of all files of one commit."""
 
     commit: str
@@ -93,20 +91,15 @@ def _listing(spec: _AnySource) -> _Listing:
     """From this machine where the commit is known, else from the hub."""
     kept = home() / "data-listings" / str(spec.path).replace("/", "--")
     wanted = spec.revision or "main"
-    try:
-        pointer = kept / f"{wanted.replace('/', '--')}.json"
-        stored = object_of(read_text(pointer))
-        return _Listing(str(stored["commit"]), tuple(map(str, stored["names"])))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    with suppress(OSError, ValueError):
+        return _Listing.model_validate_json(read_text(kept / f"{wanted.replace('/', '--')}.json"))
     answer: _Listing | Problem | None = switched_off(str(spec.path))
     if answer is None:
         answer = answer_of(lambda: _ask(spec), 2 * SECONDS)
     if isinstance(answer, Problem):
         raise DataError([_missing(spec, answer)])
-    text = json.dumps({"commit": answer.commit, "names": answer.names})
     for name in {wanted.replace("/", "--"), answer.commit}:
-        write_text(kept / f"{name}.json", text)
+        write_text(kept / f"{name}.json", answer.model_dump_json())
     return answer
 
 
@@ -138,7 +131,7 @@ def _ask(spec: _AnySource) -> _Listing | Problem:
         return refusal(error, repository, revision, "data set")
     if not _readable(repository, names):
         return _no_files(repository, names)
-    return _Listing(str(info.sha), names)
+    return _Listing(commit=str(info.sha), names=names)
 
 
 def _names(info: object) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from sweeper.data.contents import MOST_LINE_BYTES
 from sweeper.data.examples import SPLIT_NAMES
-from sweeper.data.problems import Problems, listing
+from sweeper.data.problems import listing, raise_any
 from sweeper.data.table import Broken, Numbered, RowTable
-from sweeper.errors import DataError
+from sweeper.errors import DataError, Problem
 from sweeper.jsontext import value_of
 
 
@@ -32,10 +32,7 @@ def read_json(text: str, name: str, suffix: str, key: str = "") -> RowTable:
             return table
     tables = lists_in(text, name)
     table = tables[key or the_rows(tables, name)]
-    problems = Problems()
-    for number, reason, _ in table.broken:
-        problems.add(reason, where=f"{name}:{number}", fix=_FILE_FIX)
-    refuse_most(len(table.rows), table.broken, problems)
+    refuse_most(len(table.rows), table.broken)
     return table
 
 
@@ -171,11 +168,16 @@ def _scanned(text: str, name: str) -> dict[str, RowTable]:
         if isinstance(row, Mapping):
             rows.setdefault(key, []).append((number, row))
         else:
-            broken[key].append(Broken(number, row, raw))
+            broken[key].append(broken_row(name, number, row, raw))
     return {
         key: RowTable(name, tuple(part), stream.how(key), {}, (), (*broken[key],), stream.cautions)
         for key, part in rows.items()
     }
+
+
+def broken_row(name: str, line: int, reason: str, text: str) -> Broken:
+    """A row of a list that cannot be read."""
+    return Broken(line, reason, text, Problem(reason, fix=_FILE_FIX, where=f"{name}:{line}"))
 
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -192,11 +194,7 @@ _KEPT = 2**16
 
 
 class JsonStream:
-    """JSON text that comes in pieces, of which one row at a time is held.
-
-    Args:
-        chunks: Of the text.
-    """
+    """JSON text that comes in pieces, of which one row at a time is held."""
 
     def __init__(self, chunks: Iterable[str]) -> None:
         self._chunks = iter(chunks)
@@ -350,18 +348,15 @@ class JsonStream:
 
 
 def _lines(text: str, name: str, suffix: str) -> RowTable:
-    problems = Problems()
     broken: list[Broken] = []
     # Not splitlines(): U+2028 and its like may stand unescaped inside a JSON string.
-    rows = tuple(objects(text.split("\n"), name, problems, broken))
-    refuse_most(len(rows), broken, problems)
+    rows = tuple(objects(text.split("\n"), name, broken))
+    refuse_most(len(rows), broken)
     how = ("the content is JSON Lines",) if suffix == ".json" else ()
     return RowTable(name, rows, how=how, broken=tuple(broken))
 
 
-def objects(
-    lines: Iterable[str], name: str, problems: Problems, broken: list[Broken]
-) -> Iterator[Numbered]:
+def objects(lines: Iterable[str], name: str, broken: list[Broken]) -> Iterator[Numbered]:
     """The objects of JSON Lines with their line numbers; notes the lines that hold none."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -369,24 +364,25 @@ def objects(
         try:
             row = value_of(line)
         except ValueError as error:
-            broken.append(Broken(number, _BROKEN, line.rstrip("\r\n")))
-            problems.add(_broken(error), where=f"{name}:{number}", fix=_LINE_FIX)
-            continue
-        if isinstance(row, dict):
-            yield number, row
+            reason, what = _BROKEN, _broken(error)
         else:
-            broken.append(Broken(number, _NO_OBJECT, line.rstrip("\r\n")))
-            problems.add(_not_an_object(row), where=f"{name}:{number}", fix=_LINE_FIX)
+            if isinstance(row, dict):
+                yield number, row
+                continue
+            reason = _NO_OBJECT
+            what = f"a row must be an object with named fields, but this is {type(row).__name__}"
+        problem = Problem(what, fix=_LINE_FIX, where=f"{name}:{number}")
+        broken.append(Broken(number, reason, line.rstrip("\r\n"), problem))
 
 
-def refuse_most(kept: int, broken: Sequence[Broken], problems: Problems) -> None:
+def refuse_most(kept: int, broken: Sequence[Broken]) -> None:
     """Refuse a file of which more rows are broken than can be read.
 
     Raises:
         DataError: This is not what the file holds.
     """
     if len(broken) > kept:
-        problems.raise_any()
+        raise_any([one.problem for one in broken if one.problem])
 
 
 _BROKEN = "broken JSON"
@@ -399,7 +395,3 @@ def _broken(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"broken JSON: {error.msg} (column {error.colno})"
     return f"this JSON cannot be read ({error})"
-
-
-def _not_an_object(row: object) -> str:
-    return f"a row must be an object with named fields, but this is {type(row).__name__}"

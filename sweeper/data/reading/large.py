@@ -44,12 +44,12 @@ from sweeper.data.encoding import (
     utf16_of,
     whole_utf16,
 )
-from sweeper.data.problems import Problems
 from sweeper.data.reading.arrow import BINARY, stored_batches
 from sweeper.data.reading.delimited import layout_of
 from sweeper.data.reading.excel import first_sheet
 from sweeper.data.reading.jsonrows import (
     JsonStream,
+    broken_row,
     is_one_document,
     objects,
     refuse_most,
@@ -76,7 +76,7 @@ _SHOWN = 200
 """Characters that are kept of a row that cannot be read."""
 
 _Binary = BinaryIO | gzip.GzipFile | io.BytesIO
-Scan = Callable[[Iterable[str], str, Problems, list[Broken]], Iterator[Numbered]]
+Scan = Callable[[Iterable[str], str, list[Broken]], Iterator[Numbered]]
 """Rows with the numbers of their lines; the broken ones are noted."""
 
 
@@ -170,7 +170,6 @@ class _TextFile:
         return "JSON" if text[:1] == "[" or (one and is_one_document(text)) else ""
 
     def head(self) -> bytes:
-        """How it begins."""
         with self.opened() as opened:
             return opened.read(GUESSED_FROM)
 
@@ -261,7 +260,7 @@ def _copies(file: _TextFile) -> dict[str, _TextFile]:
             file.name,
             (),
             how=tuple(how),
-            broken=tuple(Broken(*one) for one in broken),
+            broken=tuple(broken_row(file.name, *one) for one in broken),
             cautions=(*before, *cautions),
         )
         path = folder / f"{number}{suffix}"
@@ -287,27 +286,26 @@ def _copy(file: _TextFile, folder: Path) -> None:
         with _LineWriter(folder / "0.jsonl") as writer:
             for line, fields in rows:
                 writer.write(line, json.dumps(fields, default=str))
-        index = [("", table.broken, ".jsonl", table.how, table.cautions)] if table.how else []
+        index = [("", (), ".jsonl", table.how, table.cautions)] if table.how else []
     else:
         index = _copy_lists(file, folder)
     (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-_Index = list[tuple[str, Sequence[Broken], str, Sequence[str], Sequence[str]]]
+_Index = list[tuple[str, Sequence[tuple[int, str, str]], str, Sequence[str], Sequence[str]]]
 """Of each copy the key, broken rows, suffix, how its original was read, and cautions."""
 
 
 def _copy_lists(file: _TextFile, folder: Path) -> _Index:
-    broken: dict[str, list[Broken]] = defaultdict(_Clipped)
+    broken: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
     writers: dict[str, _LineWriter] = {}
     with ExitStack() as stack, file.opened() as opened:
         # As Latin-1, each byte is a character: the lines of the copy tell their encoding.
         stream = JsonStream(chunk.decode("latin-1") for chunk in _chunks(opened, file))
         for key, line, text, row in stream.elements():
             if isinstance(row, str):
-                broken[key].append(
-                    Broken(line, row, text.encode("latin-1").decode(errors="replace"))
-                )
+                shown = text.encode("latin-1").decode(errors="replace")[:_SHOWN]
+                broken[key].append((line, row, shown))
                 continue
             if "paragraphs" in row:  # whose questions are rows, which are not copied
                 return []
@@ -369,20 +367,17 @@ def _indexed(file: _TextFile) -> RowTable | None:
     how, scan = file.scan()
     if scan is None:
         return None
-    problems = Problems()
     cautions: tuple[str, ...] = ()
     broken = _Clipped()
     if file.original is not None:
         how = file.original.how or how
         broken.extend(file.original.broken)
         cautions = file.original.cautions
-        for number, reason, _ in broken:
-            problems.add(reason, where=f"{file.name}:{number}")
     starts, numbers = array("Q"), array("I")
     columns: dict[str, None] = {}
     with file.opened() as opened:
         lines = _Lines(opened, file)
-        rows = scan(lines, file.name, problems, broken)
+        rows = scan(lines, file.name, broken)
         done = partial(os.lseek, opened.fileno(), 0, os.SEEK_CUR)
         size = file.path.stat().st_size
         for number, fields in told(rows, f"reading {file.name}", size, done):
@@ -392,7 +387,7 @@ def _indexed(file: _TextFile) -> RowTable | None:
                 columns |= dict.fromkeys(fields)
                 if len(columns) > MOST_COLUMNS:
                     raise too_many_columns(file.name, number)
-    refuse_most(len(starts), broken, problems)
+    refuse_most(len(starts), broken)
     if not starts:
         return None
     starts.append(lines.end)
@@ -417,7 +412,7 @@ def _rows(file: _TextFile, scan: Scan, starts: array[int], numbers: array[int]) 
 
     def again(opened: _Binary) -> Iterator[Numbered]:
         lines = _Lines(opened, file)
-        for number, fields in scan(lines, file.name, Problems(), []):
+        for number, fields in scan(lines, file.name, []):
             lines.start_of(number)  # which forgets it
             yield number, fields
 

@@ -71,11 +71,7 @@ def data_suffix(path: PurePath) -> str | None:
 
 
 def read(path: Path, *, stored: bool = False) -> RowTable:
-    """The rows of one file.
-
-    Args:
-        path: The file.
-        stored: Rows of a large file may stay in it, so that they are read again at every pass.
+    """The rows of one file; with ``stored``, those of a large one stay in it.
 
     Raises:
         DataError: It is missing, empty, of no known kind, or does not hold what its name says.

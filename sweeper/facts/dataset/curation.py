@@ -151,6 +151,23 @@ def _curated_source(
     return Curated(dataset, (*early, *late)), divided
 
 
+def unchanged(spec: Spec, record: Path, fingerprint: str | None, why: str) -> Curated:
+    """The data set of a run, which must be what its plan was made of.
+
+    Raises:
+        DataError: It is not, which matters because of ``why``.
+    """
+    found = curated(spec, record)
+    if found.dataset.fingerprint != fingerprint:
+        raise DataError(
+            "the data has changed since the sweep",
+            why=why,
+            fix="Put the old data back, or run a new sweep on this data.",
+            where=found.dataset.path,
+        )
+    return found
+
+
 def mendable(error: DataError, spec: Spec) -> DataError:
     """The error, with the command that fixes the data if there is one: it was tried.
 
@@ -228,11 +245,6 @@ def _key(row: FileRow | Example, example: Example) -> tuple[int, str]:
 
 
 def _read(record: Path) -> tuple[ListedChange, ...]:
-    """The list of changes of a run.
-
-    Raises:
-        DataError: It is damaged.
-    """
     try:
         # Texts may hold other ends of lines, such as U+2028, at which splitlines cuts.
         lines = record.read_text(encoding="utf-8").split("\n")

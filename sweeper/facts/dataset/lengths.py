@@ -15,6 +15,7 @@ import yaml
 from sweeper.data.examples import Dataset, Example, Message
 from sweeper.data.formats.turns import with_assertions
 from sweeper.data.tools import spelled
+from sweeper.facts.models.model_folder import read_tokenizer
 from sweeper.facts.record import LengthFacts, ModelFacts
 from sweeper.resources import search_spaces
 from sweeper.spec import Spec, Task
@@ -50,8 +51,6 @@ class Ruler:
     """Measures texts.
 
     Args:
-        count: Counts tokens.
-        write: Writes conversations as the model reads them.
         special: Tokens that the tokenizer adds to a text that is not a conversation.
         how: In words, for the report.
         measured: A tokenizer counts; otherwise it is an estimate.
@@ -94,15 +93,9 @@ def ruler(model: ModelFacts, code: bool, conversations: bool) -> Ruler:
 
 
 def _tokenizer(path: Path) -> Tokenizer | None:
-    # Here, since only data with a tokenizer beside it needs this package.
-    from tokenizers import Tokenizer
-
     try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
-        # The package raises nothing more special, also where a newer version wrote the file.
-        if type(error) is not Exception:
-            raise
+        tokenizer = read_tokenizer(path)
+    except ValueError:
         return None
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -154,9 +147,7 @@ def _assumed() -> Mapping[str, Mapping[str, Any]]:
 def assumed_lengths(task: Task, max_length: int | None) -> LengthFacts:
     """Lengths where no data are at hand, from ``search_spaces/lengths.yaml``.
 
-    Args:
-        task: What the data are for.
-        max_length: The cap that was asked for: then it is the 99th percentile.
+    A cap that was asked for is the 99th percentile.
     """
     fields = dict(_assumed()[task])
     source = str(fields.pop("source"))

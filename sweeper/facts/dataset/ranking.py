@@ -32,11 +32,6 @@ Train = Sequence[tuple[int, FileRow, Example]]
 def beyond_best(data: DataRows, spec: Spec, keep: KeepSpec) -> Iterator[tuple[FileRow, str]]:
     """The rows of train that are not among the best, each with the reason.
 
-    Args:
-        data: The rows of all splits.
-        spec: Names the base model.
-        keep: How many rows are kept, and how they are ranked.
-
     Raises:
         UsageError: The rows cannot be ranked like that.
     """

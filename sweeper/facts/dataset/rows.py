@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 from sweeper.data.corpus import corpus_text
-from sweeper.data.examples import SPLITS, Dataset, Example, Split
+from sweeper.data.examples import SPLITS, Dataset, Example
 from sweeper.data.formats.text_label import class_turns
 from sweeper.data.quality.kinds.private import redacted
-from sweeper.data.splits import sizes
+from sweeper.data.splits import asked, sizes
 from sweeper.errors import DataError
 from sweeper.facts.dataset.domain import domain_facts
 from sweeper.facts.dataset.lengths import SAMPLE_ROWS, assumed_lengths, lengths, ruler, sample_of
@@ -32,12 +32,9 @@ from sweeper.spec import DataSpec, Spec
 
 
 def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFacts:
-    """The facts about a data set, or about one that is only described by its size.
+    """The facts about a data set, or about one of which ``spec.data.examples`` says the size.
 
-    Args:
-        dataset: The data; None if ``spec.data.examples`` says how much there would be.
-        spec: For the task, the stated size and the user's word on the domain.
-        model: Its tokenizer measures lengths.
+    The tokenizer of the model measures lengths.
 
     Raises:
         DataError: There is neither data nor a number of examples.
@@ -203,11 +200,7 @@ def _imagined(spec: Spec) -> DataFacts:
 
 def planned_splits(rows: int, spec: DataSpec) -> tuple[SplitFacts, ...]:
     """The splits that so many examples would get; there is no content to take a digest of."""
-    fractions: dict[Split, float] = {
-        "validation": spec.validation_fraction,
-        "test": spec.test_fraction,
-    }
-    found = sizes(rows, fractions, spec.max_held_out_rows)
+    found = sizes(rows, asked(spec), spec.max_held_out_rows)
     return tuple(
         SplitFacts(name=split, rows=max(found[split], 1), origin="hash", sha256="")
         for split in SPLITS

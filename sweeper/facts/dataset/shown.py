@@ -17,9 +17,7 @@ def shown_example(
 ) -> ShownExample:
     """An example in the form in which the task trains on it.
 
-    Args:
-        spec: For the task and the system prompt.
-        write: Writes conversations, by the model's template where that is at hand.
+    ``write`` writes conversations, by the model's template where that is at hand.
     """
     turns = list(example.messages)
     if example.label is not None:

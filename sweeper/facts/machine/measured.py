@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
@@ -45,12 +46,7 @@ def shape_of(model: ModelFacts) -> str:
 
 
 def path_of(device: str, cores: int) -> Path:
-    """The file with the measurements of such a device.
-
-    Args:
-        device: Its name: the processor's or the GPU's.
-        cores: Cores of the machine; 0 on a GPU.
-    """
+    """The file with the measurements of a processor with so many cores, or of a GPU (0)."""
     card = device.partition(_REMARK)[0]
     key = hashlib.sha256(f"{card}|{cores}".encode()).hexdigest()[:16]
     return home() / "measured" / f"{key}.jsonl"
@@ -86,7 +82,10 @@ def read(device: str, cores: int) -> tuple[Measured, ...]:
             lines = file.read().splitlines()
     except OSError:
         return ()
-    found = [one for line in lines if (one := _parsed(line)) is not None]
+    found = []
+    for line in lines:
+        with suppress(ValidationError):
+            found.append(Measured.model_validate_json(line))
     return _grouped(one for one in found if one.versions == versions())
 
 
@@ -109,13 +108,6 @@ def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> Hard
         if one.shape in wanted
     )[:MOST]
     return hardware.model_copy(update={"measured": chosen})
-
-
-def _parsed(line: bytes) -> Measured | None:
-    try:
-        return Measured.model_validate_json(line)
-    except ValidationError:
-        return None
 
 
 def _grouped(lines: Iterable[Measured]) -> tuple[Measured, ...]:

@@ -13,12 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FallbackTemplate:
-    """A form of conversations.
-
-    Args:
-        name: What people call it, with its article.
-        template: Jinja, as tokenizers keep it.
-    """
+    """A form of conversations: its name with an article, and Jinja as tokenizers keep it."""
 
     name: str
     template: str

@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models.catalogue import Pooling
 from sweeper.jsontext import value_of
 from sweeper.textfile import read_text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _LICENSE = re.compile(r"^license: *([\w.-]+)", re.MULTILINE)
 _AGAIN = "Download the model again, or save it again with save_pretrained()."
@@ -125,16 +129,29 @@ def _tokenizer(folder: Path) -> Problem | None:
         return None
     if not path.is_file():
         return Problem("the tokenizer is not a regular file", fix=_AGAIN, where=str(path))
+    try:
+        read_tokenizer(path)
+    except ValueError as error:
+        return Problem("the tokenizer cannot be read", str(error), _AGAIN, str(path))
+    return None
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a ``tokenizer.json``.
+
+    Raises:
+        ValueError: It cannot be read, for example since a newer version wrote it.
+    """
+    # Here, since only data with a tokenizer beside it needs this package.
     from tokenizers import Tokenizer
 
     try:
-        Tokenizer.from_file(str(path))
+        return Tokenizer.from_file(str(path))
     except Exception as error:
         # The package raises nothing more special.
         if type(error) is not Exception:
             raise
-        return Problem("the tokenizer cannot be read", str(error), _AGAIN, str(path))
-    return None
+        raise ValueError(str(error)) from error
 
 
 def _own_code(folder: Path, trust_remote_code: bool) -> Problem | None:

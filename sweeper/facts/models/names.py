@@ -24,6 +24,7 @@ _GLUED = re.compile(
 )
 _SIZE = re.compile(r"^(?:(\d+)x|e)?(\d+(?:\.\d+)?)([bm])$")
 _ACTIVE = re.compile(r"^a\d+(?:\.\d+)?[bm]$")
+_NO_NUMBER = r"(?:-[^-\d]+)*"
 _RELEASE = re.compile(r"^(?:v\d+(?:\.\d+)*|\d{4}|\d{6,8})$")
 
 _CHAT = {"instruct", "chat", "it", "thinking", "reasoning", "think"}
@@ -128,8 +129,9 @@ def _named_after(words: Words) -> str | None:
     best: tuple[int, str] | None = None
     for own, known in _index().words.items():
         sized = any(_SIZE.match(word) for word in own)
-        found = _in_order(words, own) if sized else len(own) > 1 and _holds(words, own)
-        if not found or (best and best[0] >= len(own)):
+        if best and best[0] >= len(own):
+            continue
+        if not (_holds(words, own, _NO_NUMBER) if sized else len(own) > 1 and _holds(words, own)):
             continue
         other = _OTHER_SHAPE if sized else _OTHER_SHAPE | _OTHER_SIZE
         rest = [word for word in words if word not in own]
@@ -205,25 +207,10 @@ def _undated(words: Words) -> Words:
     return tuple(word for word in words if not _RELEASE.match(word))
 
 
-def _holds(words: Words, part: Words) -> bool:
-    return any(words[n : n + len(part)] == part for n in range(len(words) - len(part) + 1))
-
-
-def _in_order(words: Words, part: Words) -> bool:
-    """Whether the words follow each other, with nothing between them that holds a number."""
-    if part[0] not in words:
-        return False
-    place = words.index(part[0])
-    for word in part[1:]:
-        between = place + 1
-        while between < len(words) and words[between] != word:
-            if any(sign.isdigit() for sign in words[between]):
-                return False
-            between += 1
-        if between == len(words):
-            return False
-        place = between
-    return True
+def _holds(words: Words, part: Words, between: str = "") -> bool:
+    """Whether the words follow each other, with nothing but this pattern between them."""
+    pattern = f"{between}-".join(map(re.escape, part))
+    return re.search(f"-{pattern}-", f"-{'-'.join(words)}-") is not None
 
 
 def _common(one: Words, other: Words) -> int:

@@ -34,9 +34,8 @@ class AnswerTree:
         self.answers = [tuple(answer) for answer in answers]
         inner = {answer[:length] for answer in self.answers for length in range(1, len(answer))}
         # The prompt is node 0; a node comes after those that it continues.
-        self._number = {
-            path: number for number, path in enumerate(sorted({(), *inner}, key=_by_length))
-        }
+        paths = sorted({(), *inner}, key=lambda path: (len(path), path))
+        self._number = {path: number for number, path in enumerate(paths)}
         edges = {
             (self._number[answer[:length]], answer[length])
             for answer in self.answers
@@ -76,10 +75,6 @@ class AnswerTree:
             for length in range(len(answer)):
                 uses[number[self._number[answer[:length]], answer[length]], column] = 1.0
         return uses
-
-
-def _by_length(path: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    return len(path), path
 
 
 def log_likelihoods(

@@ -42,11 +42,9 @@ def _fallback(tokenizer: Any) -> str:
 
 
 class Chat:
-    """The conversation format of one tokenizer.
+    """The conversation format of one tokenizer, with or without a chat template.
 
-    Args:
-        tokenizer: With or without a chat template.
-        system_prompt: Opens every conversation that has no system message of its own.
+    ``system_prompt`` opens every conversation that has no system message of its own.
     """
 
     def __init__(self, tokenizer: Any, system_prompt: str | None = None) -> None:
@@ -54,20 +52,16 @@ class Chat:
         self.system_prompt = system_prompt
         self.has_template = bool(tokenizer.chat_template)
         template = tokenizer.get_chat_template() if self.has_template else _fallback(tokenizer)
-        self._template = _FIXED_DATE + template if "strftime_now" in template else template
+        self.template = _FIXED_DATE + template if "strftime_now" in template else template
+        """The Jinja template of conversations, with its date fixed."""
         self._added = added_tokens(tokenizer)
         self._takes_system = self._shows_system()
         self.end_of_turn = self._end_of_turn()
 
     @property
-    def template(self) -> str:
-        """The Jinja template of conversations, with its date fixed."""
-        return self._template
-
-    @property
     def stop_tokens(self) -> tuple[int, ...]:
         """Ids that end an answer when the model generates."""
-        ends = self.tokenizer(self.end_of_turn, add_special_tokens=False)["input_ids"][-1:]
+        ends = self._ids(self.end_of_turn)[-1:]
         eos = self.tokenizer.eos_token_id
         return tuple(dict.fromkeys([*ends, *([] if eos is None else [eos])]))
 
@@ -82,16 +76,15 @@ class Chat:
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Tokens up to the start of the assistant's turn: the prompt."""
-        text = self._render(self._prepared(messages), open_turn=True)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self._ids(self._render(self._prepared(messages), open_turn=True))
 
     def opening(self) -> list[int]:
         """Tokens up to the start of a user's turn, from which a model generates a question."""
         text = self._render(self._prepared(_PROBE[:1]))
-        ids: list[int] = self.tokenizer(
-            text[: text.find(_PROBE[0].content)], add_special_tokens=False
-        )["input_ids"]
+        return self._ids(text[: text.find(_PROBE[0].content)])
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def write(self, messages: Sequence[Message]) -> Written:
@@ -156,7 +149,7 @@ class Chat:
             text: str = self.tokenizer.apply_chat_template(
                 rows,
                 tools=tools or None,
-                chat_template=self._template,
+                chat_template=self.template,
                 tokenize=False,
                 add_generation_prompt=open_turn,
             )

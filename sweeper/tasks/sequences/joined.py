@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 from warnings import catch_warnings
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    DataCollatorWithFlattening,
+)
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -20,6 +24,7 @@ INPUTS = (
     *("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"),
 )
 """What a model is given of a padded batch, or of joined texts."""
+_FLATTEN = DataCollatorWithFlattening(return_flash_attn_kwargs=True)
 _PROBE = (range(1, 9), range(9, 17), range(17, 21))
 # A model that is not the same for each text differs by far more than rounding does.
 _ROUNDING = 1e-3
@@ -34,22 +39,9 @@ def joined(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Args:
         features: With ``input_ids`` and ``labels``.
     """
-    rows = [feature["input_ids"] for feature in features]
-    ids = torch.tensor([[token for row in rows for token in row]])
-    labels = [label for feature in features for label in (-100, *feature["labels"][1:])]
-    ends = torch.tensor([0, *accumulate(map(len, rows))], dtype=torch.int32)
-    longest = max(map(len, rows))
-    return {
-        "input_ids": ids,
-        # All ones: given no mask, transformers would make one of tokens x tokens.
-        "attention_mask": torch.ones_like(ids),
-        "position_ids": torch.tensor([[place for row in rows for place in range(len(row))]]),
-        "labels": torch.tensor([labels]),
-        "cu_seq_lens_q": ends,
-        "cu_seq_lens_k": ends,
-        "max_length_q": longest,
-        "max_length_k": longest,
-    }
+    batch: dict[str, Any] = dict(_FLATTEN(features))
+    # All ones: given no mask, transformers would make one of tokens x tokens.
+    return {**batch, "attention_mask": torch.ones_like(batch["input_ids"])}
 
 
 def reads_apart(model: nn.Module) -> bool:

@@ -6,8 +6,7 @@ import pytest
 from augment_server import by_rules
 
 from sweeper.data.augment.augment import augment, fields_of, requests
-from sweeper.data.augment.filters import rejected
-from sweeper.data.augment.label_drift import drifted
+from sweeper.data.augment.filters import drifted, rejected
 from sweeper.data.augment.methods import METHODS, NoReply, rewritten
 from sweeper.data.augment.replies import Replies, Reply
 from sweeper.data.examples import Example, input_key

@@ -13,6 +13,10 @@ from sweeper.errors import DataError
 ROWS = [{"text": "Wo ist mein Köfferchen?", "label": "a"}, {"text": "two\nlines", "label": "b"}]
 
 
+def broken(table):
+    return tuple(one[:3] for one in table.broken)
+
+
 def as_csv(rows, delimiter=","):
     out = io.StringIO()
     writer = csv.DictWriter(out, rows[0], delimiter=delimiter)
@@ -221,7 +225,7 @@ def test_broken_lines_are_listed_and_refused_only_where_most_are(tmp_path):
     path.write_text("\n".join(lines))
     table = read(path)
     other = "a row that is not an object with named fields"
-    assert table.broken == (
+    assert broken(table) == (
         (3, "broken JSON", '{"text": '),
         (7, "broken JSON", '{"text": '),
         (10, other, '["a list"]'),
@@ -262,14 +266,14 @@ def test_a_json_list_that_is_broken_in_places_is_read_around_them(tmp_path):
         assert [fields for _, fields in table.rows] == rows[:4] + rows[5:]
         first = 2 if start else 1
         assert [line for line, _ in table.rows][:2] == [first, first + 6]
-        assert table.broken == ((first + 24, "broken JSON", texts[4]),)
+        assert broken(table) == ((first + 24, "broken JSON", texts[4]),)
     path.write_text("[\n" + ",\n".join(texts)[:-20])  # the end is missing
     assert len(read(path).broken) == 2
     texts = [json.dumps(row) for row in rows]
     texts[9] = texts[9].replace('"row 9"', "row 9")
     path.write_text(f"[{', '.join(texts)}]")  # in one line
     assert [fields for _, fields in read(path).rows] == rows[:9] + rows[10:]
-    assert read(path).broken == ((10, "broken JSON", texts[9]),)
+    assert broken(read(path)) == ((10, "broken JSON", texts[9]),)
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(['{"text": "a"}', '["x"]', '{"text": "b"}', '["y"]', '["z"]']))
     with pytest.raises(DataError, match="a row must be an object"):
@@ -315,7 +319,7 @@ def test_rows_of_a_table_that_do_not_fit_its_columns_are_listed(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("text,label\na,b\na,b,c\ntext,label\nd,e\nf\n")
     table = read(path)
-    assert table.broken == (
+    assert broken(table) == (
         (3, "more fields than there are columns", "a,b,c"),
         (4, "the line with names, repeated", "text,label"),
     )

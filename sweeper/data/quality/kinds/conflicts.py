@@ -64,7 +64,6 @@ class Conflicts(Kind):
         return "most inputs have several answers, all used as references, which are not alike"
 
     def find(self, data: DataRows) -> list[Fault]:
-        """Every row of such an input."""
         return [
             Fault(place, f"{len(answers)} answers: {listing([repr(a[:30]) for a in answers], 3)}")
             for answers, _ in _conflicts(data)
@@ -73,7 +72,6 @@ class Conflicts(Kind):
         ]
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """Leave out the rows with an answer that is not kept."""
         return {
             place: None
             for answers, wrong in _conflicts(data)

@@ -23,7 +23,6 @@ class Garbled(Kind):
     compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
-        """Rows with traces of a wrong encoding."""
         found = []
         for place, row, _ in data.usable:
             texts = (row.input, row.written, row.label)
@@ -34,7 +33,6 @@ class Garbled(Kind):
         return found
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """Restore what can be; the others stay."""
         mended: dict[int, FileRow | None] = {}
         for fault in faults:
             row = data.rows[fault.place]

@@ -1,12 +1,12 @@
-"""Splits whose labels are not those of train."""
+"""Labels that train does not have, or that few rows have."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 
 from sweeper.data.labels import folded
-from sweeper.data.quality.kinds.base import Fault
-from sweeper.data.quality.kinds.renamed import RenamedLabels
+from sweeper.data.quality.kinds.base import Fault, Kind
+from sweeper.data.quality.kinds.label_spelling import RenamedLabels
 from sweeper.data.quality.rows import DataRows
 from sweeper.data.quality.trust import predicted_labels
 from sweeper.extras import is_installed
@@ -38,7 +38,7 @@ class LabelSets(RenamedLabels):
     def find(self, data: DataRows) -> list[Fault]:
         """Rows with such a label, and what it stands for where inputs of both splits tell."""
         mapping = self.renamed(data)
-        known = _folded_labels(data)
+        known = {folded(row.label) for _, row, _ in data.usable if row.split == "train"}
         return [
             Fault(
                 place,
@@ -101,5 +101,30 @@ def _by_words(data: DataRows, labels: set[str]) -> dict[str, str]:
     }
 
 
-def _folded_labels(data: DataRows) -> set[str]:
-    return {folded(row.label) for _, row, _ in data.usable if row.split == "train"}
+FEWEST = 3
+"""Inputs of a class that training, validation and test need between them."""
+
+
+class RareLabels(Kind):
+    """Classes with fewer than three different inputs."""
+
+    name = "rare-labels"
+    order = 66
+    title = "have a label with fewer than three different inputs"
+    consequence = (
+        "Such a class cannot be in train, validation and test at once: it is hardly learnt, or "
+        "not checked."
+    )
+    remedy = "leaves them out; if the class matters, add rows or merge labels"
+    compares = "labels"
+
+    def find(self, data: DataRows) -> list[Fault]:
+        inputs: dict[str, set[str]] = defaultdict(set)
+        for _, row, example in data.usable:
+            if len(inputs[row.label]) < FEWEST:
+                inputs[row.label].add(example.key)
+        return [
+            Fault(place, f"{row.label!r} has {len(inputs[row.label])}")
+            for place, row, _ in data.usable
+            if row.label and len(inputs[row.label]) < FEWEST
+        ]

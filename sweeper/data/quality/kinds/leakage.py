@@ -1,10 +1,12 @@
-"""Rows of one split that are in another."""
+"""Rows of one split that are in another, or nearly, and rows of an evaluation set."""
 
 from __future__ import annotations
 
+from sweeper.data.corpus import windows
 from sweeper.data.examples import SPLITS
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows
+from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.quality.similar import near_later, why_not
 
 
 class Leakage(Kind):
@@ -20,7 +22,6 @@ class Leakage(Kind):
     compares = "inputs"
 
     def find(self, data: DataRows) -> list[Fault]:
-        """The rows of the earlier split."""
         held: dict[str, tuple[int, int]] = {}
         for _, row, example in data.usable:
             rank = SPLITS.index(row.split)
@@ -31,3 +32,54 @@ class Leakage(Kind):
             for place, row, example in data.usable
             if SPLITS.index(row.split) < held[example.key][0]
         ]
+
+
+class NearLeakage(Kind):
+    """Rows that differ in a few characters from a row of a later split."""
+
+    name = "near-leakage"
+    order = 72
+    title = "are nearly the same as a row of validation or test"
+    consequence = "Scores are too good: the model has seen nearly the same row with its answer."
+    remedy = "leaves them out of train (and of validation, if test has them); test does not change"
+
+    def missing(self, data: DataRows) -> str:
+        return why_not()
+
+    def find(self, data: DataRows) -> list[Fault]:
+        return [
+            Fault(place, f"like line {data.rows[other].line} of {data.rows[other].split}")
+            for place, other in sorted(near_later(data))
+        ]
+
+
+class EvaluationSets(Kind):
+    """Rows that are in an evaluation set, or share a run of 13 words with one of its rows."""
+
+    name = "evaluation-sets"
+    order = 74
+    title = "are in the evaluation set, or quote it"
+    consequence = "Its scores become meaningless, since the model has read the questions."
+    remedy = "leaves them out"
+    severity = "serious"
+    compares = "nothing"
+
+    def missing(self, data: DataRows) -> str:
+        return "" if data.against else "give the evaluation set with --against FILE"
+
+    def find(self, data: DataRows) -> list[Fault]:
+        held = [row for row in data.against if row.example is not None]
+        keys = {row.example.key: row.line for row in held if row.example}
+        quoted = {one: row.line for row in held for one in windows(_whole(row))}
+        found = []
+        for place, row, example in data.usable:
+            line = keys.get(example.key)
+            if line is None:
+                line = next((quoted[one] for one in windows(_whole(row)) if one in quoted), None)
+            if line is not None:
+                found.append(Fault(place, f"as line {line} of the evaluation set"))
+        return found
+
+
+def _whole(row: FileRow) -> str:
+    return f"{row.input}\n{row.written}"

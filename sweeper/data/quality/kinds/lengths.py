@@ -1,4 +1,4 @@
-"""Rows that are much longer or shorter than the others."""
+"""Rows that are much longer or shorter than the others, or longer than the cap in tokens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ class Lengths(Kind):
     severity = "note"
 
     def find(self, data: DataRows) -> list[Fault]:
-        """Outliers among inputs, then among written answers."""
         found: dict[int, str] = {}
         for what, sizes in (
             ("input", {place: len(row.input) for place, row, _ in data.usable}),
@@ -63,3 +62,28 @@ def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
         if not lower <= one <= upper:
             usual = round(math.exp(middle) - 1)
             yield place, f"{sizes[place]:,} characters; the median is {usual:,}"
+
+
+class Truncation(Kind):
+    """Rows of which training would not see the end."""
+
+    name = "truncation"
+    order = 82
+    title = "are longer than the maximum number of tokens"
+    consequence = "Their end is cut off. Of an instruction, this is the answer or a part of it."
+    remedy = "leaves them out; a higher --max-length keeps them, but needs more memory"
+    compares = "nothing"
+
+    def missing(self, data: DataRows) -> str:
+        return "" if data.cap else "give --max-length, and --model for its tokenizer"
+
+    def find(self, data: DataRows) -> list[Fault]:
+        if data.cap is None:
+            return []
+        places = [place for place, _, _ in data.usable]
+        counts = data.cap.count([f"{row.input}\n{row.written}" for _, row, _ in data.usable])
+        return [
+            Fault(place, f"{count:,} tokens, {data.cap.how}")
+            for place, count in zip(places, counts, strict=True)
+            if count > data.cap.tokens
+        ]

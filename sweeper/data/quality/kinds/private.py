@@ -45,11 +45,9 @@ class Private(Kind):
     compares = "nothing"
 
     def shown(self, text: str) -> str:
-        """The text without them."""
         return redacted(text)
 
     def find(self, data: DataRows) -> list[Fault]:
-        """Rows in which a pattern is found."""
         found = []
         for place, row, _ in data.usable:
             text = f"{row.input}\n{row.written}"
@@ -59,7 +57,6 @@ class Private(Kind):
         return found
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """The rows with the name of what was there in its place."""
         return {fault.place: data.with_texts(data.rows[fault.place], redacted) for fault in faults}
 
 

@@ -37,7 +37,6 @@ class Templated(Kind):
         ]
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """The rows without their markers."""
         return {fault.place: data.with_texts(data.rows[fault.place], _without) for fault in faults}
 
 

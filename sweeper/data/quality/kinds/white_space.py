@@ -25,7 +25,6 @@ class WhiteSpace(Kind):
     compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
-        """Rows whose texts change without them."""
         return [
             Fault(place)
             for place, row, _ in data.usable
@@ -33,7 +32,6 @@ class WhiteSpace(Kind):
         ]
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """The rows without them."""
         return {fault.place: self._mended(data, data.rows[fault.place]) for fault in faults}
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Faults among rows that stay in their file: found in passes over it, with few rows in memory.
+"""Faults of a data set: found in passes over its rows, which may stay in their file.
 
 A kind says what it compares (``Kind.compares``). What looks at each row alone gets blocks of rows.
 What compares rows that ask the same gets all that do, found by hashes of eight bytes. What counts

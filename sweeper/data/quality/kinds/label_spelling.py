@@ -1,14 +1,64 @@
-"""Rare labels that look like a mistyped common one."""
+"""Labels that are written in several ways, or mistyped."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections import Counter
+from abc import abstractmethod
+from collections import Counter, defaultdict
 
 from sweeper.data.labels import folded
-from sweeper.data.quality.kinds.renamed import RenamedLabels
-from sweeper.data.quality.rows import DataRows
+from sweeper.data.quality.kinds.base import Fault, Kind
+from sweeper.data.quality.rows import DataRows, FileRow
+
+
+class RenamedLabels(Kind):
+    """Rows with a label that stands for another one. A subclass writes ``renamed``."""
+
+    verb = "is"
+
+    @abstractmethod
+    def renamed(self, data: DataRows) -> dict[str, str]:
+        """From a label to the one that it stands for."""
+
+    def find(self, data: DataRows) -> list[Fault]:
+        renamed = self.renamed(data)
+        return [
+            Fault(place, f"{row.label!r} {self.verb} {renamed[row.label]!r}")
+            for place, row, _ in data.usable
+            if row.label in renamed
+        ]
+
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
+        renamed = self.renamed(data)
+        rows = {fault.place: data.rows[fault.place] for fault in faults}
+        return {
+            place: data.with_label(row, renamed[row.label])
+            for place, row in rows.items()
+            if row.label in renamed
+        }
+
+
+class LabelVariants(RenamedLabels):
+    """Labels that differ from a commoner one in case, white space, hyphens or underscores alone."""
+
+    name = "label-variants"
+    order = 26
+    title = "spell a label differently from most rows"
+    consequence = "One class becomes two, and each has fewer rows."
+    remedy = "writes the most common spelling"
+    severity = "serious"
+    safe = True
+    in_plan = True
+    compares = "labels"
+
+    def renamed(self, data: DataRows) -> dict[str, str]:
+        counts = Counter(row.label for _, row, _ in data.usable if row.label)
+        alike: dict[str, list[str]] = defaultdict(list)
+        for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+            alike[folded(label)].append(label)
+        return {rare: same[0] for same in alike.values() for rare in same[1:]}
+
 
 SIMILAR = 0.8
 """Two letters of ten may differ; of longer labels, two letters."""
@@ -32,7 +82,6 @@ class MisspeltLabels(RenamedLabels):
     compares = "labels"
 
     def renamed(self, data: DataRows) -> dict[str, str]:
-        """Rare labels to the common ones that they look like."""
         counts = Counter(row.label for _, row, _ in data.usable if row.label)
         found: dict[str, str] = {}
         if not counts or len(counts) > counts.total() / 2:

@@ -1,11 +1,11 @@
-"""Checking rows that stay in their file finds what checking a list of them finds."""
+"""Checking rows block by block, from their file, finds what checking all of them at once finds."""
 
 import random
 from dataclasses import replace
 
 import pytest
 
-from sweeper.data.quality import large
+from sweeper.data.quality import passes
 from sweeper.data.quality.check import check
 from sweeper.data.quality.kinds.base import kinds
 from sweeper.data.table import Stored
@@ -29,9 +29,10 @@ def test_the_findings_are_those_of_a_list(tmp_path, monkeypatch, name, classes):
     data = read(planted, tmp_path)
     if kinds()[name].missing(data):
         pytest.skip("an optional package is missing")
-    monkeypatch.setattr(large, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(large, "READ_ROWS", 64)
-    (listed,), (streamed,) = (check(one, [kinds()[name]]).findings for one in (data, stored(data)))
+    (listed,) = check(data, [kinds()[name]]).findings
+    monkeypatch.setattr(passes, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(passes, "READ_ROWS", 64)
+    (streamed,) = check(stored(data), [kinds()[name]]).findings
     assert replace(streamed, examples=()) == replace(listed, examples=())
     assert len(streamed.examples) == len(listed.examples)
     assert all(example.path and example.line for example in streamed.examples)
@@ -49,7 +50,7 @@ def test_many_answers_to_most_inputs_are_meant_in_a_large_set_too(tmp_path):
 def test_a_finding_of_a_sample_says_so(tmp_path, monkeypatch, capsys):
     planted = made(False)
     PLANTS["lengths"][0](planted, random.Random(1))
-    monkeypatch.setattr(large, "SAMPLE_ROWS", 300)
+    monkeypatch.setattr(passes, "SAMPLE_ROWS", 300)
     checked = check(stored(read(planted, tmp_path)), [kinds()["lengths"]])
     (finding,) = checked.findings
     assert finding.looked_at == 300

@@ -1,0 +1,82 @@
+"""Metrics of answers in writing, each against all its accepted references, and of programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from sweeper.data.examples import normalised
+from sweeper.metrics.base import TaskMetric
+
+References = Sequence[Sequence[str]]
+"""All accepted answers of each item."""
+
+
+def bleu(answers: Sequence[str], references: References) -> float:
+    """Corpus BLEU of sacrebleu (arXiv:1804.08771, 13a tokenisation), from 0 to 100."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    return float(BLEU().corpus_score(list(answers), _by_rank(references)).score)
+
+
+def chrf(answers: Sequence[str], references: References) -> float:
+    """ChrF2 of sacrebleu (W15-3049), over n-grams of characters, from 0 to 100."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    return float(CHRF().corpus_score(list(answers), _by_rank(references)).score)
+
+
+def _by_rank(references: References) -> list[Any]:
+    """All first references, all second ones, ...; None where an item has no more."""
+    most = max(map(len, references))
+    return [
+        [accepted[rank] if rank < len(accepted) else None for accepted in references]
+        for rank in range(most)
+    ]
+
+
+def rouge(kind: str, answers: Sequence[str], references: References) -> float:
+    """The mean F-measure of rouge-score (W04-1013), from 0 to 1; the best reference counts.
+
+    Args:
+        kind: ``rouge1``, ``rouge2`` or ``rougeL``.
+    """
+    from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
+
+    scorer = RougeScorer([kind], use_stemmer=True)
+    scores = [
+        scorer.score_multi(accepted, answer)[kind].fmeasure
+        for answer, accepted in zip(answers, references, strict=True)
+    ]
+    return float(sum(scores) / len(scores))
+
+
+def exact_match(answers: Sequence[str], references: References) -> float:
+    """The share of answers that equal an accepted one, up to case and white space."""
+    same = [
+        normalised(answer) in {normalised(reference) for reference in accepted}
+        for answer, accepted in zip(answers, references, strict=True)
+    ]
+    return sum(same) / len(same)
+
+
+def pass_at_1(passed: Sequence[float], _same: Sequence[float]) -> float:
+    """The share of tasks whose first program passes its tests (arXiv:2107.03374, section 2.1)."""
+    return sum(passed) / len(passed)
+
+
+def _rouge(name: str, title: str, place: int, *, shown: bool) -> TaskMetric:
+    compute = partial(rouge, name)
+    return TaskMetric(name, title, "answers", "%", compute, place, shown=shown, per_item=True)
+
+
+BLEU_METRIC = TaskMetric("bleu", "BLEU", "answers", "0 to 100", bleu, place=50)
+CHRF_METRIC = TaskMetric("chrf", "chrF", "answers", "0 to 100", chrf, place=60)
+ROUGE_1 = _rouge("rouge1", "ROUGE-1", 70, shown=False)
+ROUGE_2 = _rouge("rouge2", "ROUGE-2", 71, shown=False)
+ROUGE_L = _rouge("rougeL", "ROUGE-L", 72, shown=True)
+EXACT_MATCH = TaskMetric(
+    "exact_match", "exact match", "answers", "%", exact_match, place=80, per_item=True
+)
+PASS_AT_1 = TaskMetric("pass@1", "pass@1", "programs", "%", pass_at_1, place=90, per_item=True)
