@@ -98,8 +98,8 @@ def strategies_page() -> str:
         "| as shared | as for the parameter of that name in a shared group, below |",
         "",
         "Rules adapt ranges and defaults to model, data and device. `sweeper explain` shows the",
-        "changes for a plan. *Own measurement, not kept* in a source means that this project measured",
-        "it, but did not keep the files.",
+        "changes for a plan. *Own measurement, not kept* in a source means that this project",
+        "measured it, but did not keep the files.",
     ]
     shared = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
     for name, path in sorted(strategy_files().paths.items()):
