@@ -11,7 +11,7 @@ from sweeper.runfolder import RunFolder
 
 
 def recommended(findings: Findings, fix: str = "") -> int:
-    """The recommended trial, or the best on validation where none is recommended.
+    """The recommended trial, or the one that the verdict names as the best so far.
 
     Args:
         fix: What to do where there is none; to see the state of the trials by default.
@@ -19,14 +19,12 @@ def recommended(findings: Findings, fix: str = "") -> int:
     Raises:
         UsageError: No trial has completed.
     """
-    if findings.verdict.recommended_trial is not None:
-        return findings.verdict.recommended_trial
-    done = findings.best_first()
-    if not done:
+    number = findings.verdict.best_trial
+    if number is None:
         name = findings.run.name
         fix = fix or f"See 'sweeper show {name}' for the state of its trials."
         raise UsageError("this run has no completed trial", fix=fix, where=name)
-    return done[0].number
+    return number
 
 
 def kept_weights(run: RunFolder, trial: int | None = None) -> Path:

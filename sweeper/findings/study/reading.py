@@ -31,6 +31,7 @@ from sweeper.trials import (
     TestSeal,
     TrialConfig,
     TrialResult,
+    within_limit,
 )
 
 
@@ -130,6 +131,11 @@ class RunFiles:
         """Trials with a loss, best first."""
         done = [trial for trial in self.trials if trial.completed]
         return tuple(sorted(done, key=lambda trial: (trial.loss, trial.config.number)))
+
+    def keeps_to_limit(self, trial: TrialFiles) -> bool:
+        """Whether it forgot no more than the user allows, as far as that was measured."""
+        points = trial.result.forgetting_points if trial.result else None
+        return within_limit(points, self.limit_points)
 
     def trial(self, number: int) -> TrialFiles | None:
         """The trial of that number, if it has files."""

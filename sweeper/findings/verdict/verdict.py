@@ -18,7 +18,7 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval, model_title, test_scores, trial_name
 from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
 from sweeper.search.finalists import cheapest
-from sweeper.trials import BaselineResult, within_limit
+from sweeper.trials import BaselineResult
 
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
 SEEDS_NEEDED = 3
@@ -64,6 +64,7 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
             *(_cheaper_still(run, contest, baseline, chosen) if cheaper and baseline else ()),
         ),
         recommended_trial=chosen.trial,
+        best_trial=chosen.trial,
         recommended_baseline=baseline.name if cheaper and baseline else None,
         comparisons=contest.comparisons,
         baseline_score=_baseline_score(run, contest),
@@ -277,6 +278,7 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
         sentence=sentence,
         because=tuple(_so_far(run, contest, best)),
         recommended_trial=contest.chosen.trial if contest.chosen else None,
+        best_trial=contest.chosen.trial if contest.chosen else number,
         comparisons=contest.comparisons,
         fine_tuning_needed=None,
         test_items=run.seal.items if run.seal else None,
@@ -286,11 +288,7 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
 
 def _best_so_far(run: RunFiles) -> TrialFiles:
     """The lowest validation loss among the trials within the limit, or among all."""
-    for trial in run.completed:
-        points = trial.result.forgetting_points if trial.result else None
-        if within_limit(points, run.limit_points):
-            return trial
-    return run.completed[0]
+    return next(filter(run.keeps_to_limit, run.completed), run.completed[0])
 
 
 def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str]:
