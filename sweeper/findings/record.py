@@ -426,6 +426,7 @@ class RunSummary(Record):
     """The run and its progress."""
 
     name: str
+    place: str = Field("", description="the run's folder, as a command names it")
     task: Task
     models: tuple[str, ...]
     status: Literal["running", "interrupted", "complete"]

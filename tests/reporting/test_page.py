@@ -175,7 +175,7 @@ def test_zero_trials_show_plan_rules_and_the_command(pages):
     page = pages["zero"]
     assert page.one("table", id="plan").one("tbody").all("tr")
     assert page.one("table", id="rule-table").one("tbody").all("tr")
-    assert "sweeper run runs/zero/sweep.yaml" in page.one("section", id="verdict").text
+    assert "zero/sweep.yaml" in page.one("section", id="verdict").text
     assert not page.all("figure")
 
 

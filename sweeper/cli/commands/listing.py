@@ -57,7 +57,7 @@ def _row(run: RunFolder) -> dict[str, str]:
     try:
         findings = Findings.read(run.findings)
     except UsageError:  # one damaged run hides no other
-        return row | {"status": "unreadable", "verdict": f"sweeper report {run.path.name}"}
+        return row | {"status": "unreadable", "verdict": f"sweeper report {run.quoted}"}
     told = findings.run
     return row | {
         "status": _status(findings),

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import DataNeed, Findings, NextStep, TrialRow
-from sweeper.findings.verdict.reproduction import run_command
 from sweeper.findings.verdict.verdict import FINALISTS_NEEDED, SEEDS_NEEDED
 
 # A search whose best trial came in the last quarter of its trials had not settled. Common practice.
@@ -58,7 +57,7 @@ def _failures(findings: Findings) -> NextStep | None:
     if run.complete:
         return None
     because = f"No trial completed: {run.pruned} pruned, {run.failed} failed."
-    return NextStep(kind="failures", because=because, command=f"sweeper show {_name(findings)}")
+    return NextStep(kind="failures", because=because, command=f"sweeper show {_place(findings)}")
 
 
 def _no_need(findings: Findings) -> NextStep | None:
@@ -185,7 +184,7 @@ def _use(findings: Findings) -> NextStep:
         said += f" has test {findings.metric.title} {score}"
     if against is not None and against.outcome == "better":
         said += f"; {_gap(findings, against)}"
-    because, command = f"{said}.", f'sweeper predict {_name(findings)} "a text"'
+    because, command = f"{said}.", f'sweeper predict {_place(findings)} "a text"'
     return NextStep(kind="use", because=because, command=command)
 
 
@@ -231,9 +230,9 @@ def _twice_the_trials(findings: Findings, because: str) -> NextStep:
     return NextStep(kind="more-trials", because=because, command=command)
 
 
-def _name(findings: Findings) -> str:
-    return shlex.quote(findings.run.name)
-
-
 def _run(findings: Findings) -> str:
-    return run_command(findings.run.name)
+    return f"sweeper run {_place(findings)}/sweep.yaml"
+
+
+def _place(findings: Findings) -> str:
+    return shlex.quote(findings.run.place)

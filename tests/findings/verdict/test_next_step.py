@@ -60,7 +60,7 @@ def limited(found, name):
 
 def test_a_winner_that_nothing_hinders_is_to_be_used(plain):
     step = next_step(plain)
-    assert (step.kind, step.command) == ("use", f'sweeper predict {plain.run.name} "a text"')
+    assert (step.kind, step.command) == ("use", f'sweeper predict {plain.run.place} "a text"')
     assert f"Trial {plain.verdict.recommended_trial} has test accuracy" in step.because
     assert "TF-IDF" in step.because
     assert "+10.0" in step.because
@@ -71,7 +71,7 @@ def test_a_run_that_goes_on_has_no_next_step_and_a_stopped_one_is_resumed(plain)
     assert next_step(with_run(plain, status="running")) is None
     step = next_step(with_run(plain, status="interrupted", complete=7))
     assert (step.kind, step.because) == ("more-trials", "7 of 20 trials have ended.")
-    assert step.command == f"sweeper run runs/{plain.run.name}/sweep.yaml"
+    assert step.command == f"sweeper run {plain.run.place}/sweep.yaml"
 
 
 def test_failures_come_before_all_else(plain):
