@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
+from sweeper.data.general import general_text
 from sweeper.data.quality.fix import ListedChange
 from sweeper.data.quality.write import change_list
 from sweeper.data.reading.hub import pinned
@@ -183,6 +184,8 @@ def prepare(
             took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
     elsewhere = trains_elsewhere(spec)
     rows = rows_of(spec, None if new else _known_changes(spec, folder))
+    if spec.data.general is not None and rows is not None:
+        general_text(spec.data, rows.dataset)  # too little of it is said before anything is trained
     here = spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec
     facts = gather(here, rows=rows)
     facts = _as_begun(facts, missing, suite)
