@@ -78,6 +78,7 @@ def test_failures_come_before_all_else(plain):
     step = next_step(with_run(plain, complete=0, failed=20))
     assert step.kind == "failures"
     assert "20 failed" in step.because
+    assert step.command == f"sweeper run {plain.run.place}/sweep.yaml --new"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,8 @@ def test_luck_of_seeds_comes_first_where_it_leaves_the_verdict_open(plain):
     assert step.kind == "more-seeds"
     assert step.command.endswith(f"--confirmation-seeds {2 * plain.verdict.seeds}")
     assert next_step(limited(plain, "few-seeds")).kind == "use"
+    alone = with_verdict(open_one, seeds=2).model_copy(update={"finalists": plain.finalists[:1]})
+    assert next_step(alone).command.endswith("--confirmation-seeds 3 --finalists 2")
 
 
 def test_a_verdict_that_the_study_cannot_carry_takes_more_trials(plain):
