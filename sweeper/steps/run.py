@@ -45,7 +45,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.search import warm_start
 from sweeper.search.named import check_named
 from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
-from sweeper.specfile import resolve, to_yaml
+from sweeper.specfile import located, resolve, to_yaml
 from sweeper.steps.evaluate import check_suite, score_finalists
 from sweeper.steps.plan import planned
 from sweeper.steps.winner import recommended
@@ -129,6 +129,7 @@ def _no_data(spec: Spec) -> Problem | None:
     return Problem("no data is given", "A sweep trains on real examples.", "Name a file.", "--data")
 
 
+@located
 def prepare(
     spec: Spec,
     *,
@@ -195,6 +196,7 @@ def prepare(
         tell(f"{objective.name} says {value:.4g} of references in place of predictions.")
     make = plan_elsewhere if elsewhere else plan_here
     plan = make(spec, facts, measure=check_model, probe=probe, tell=tell)
+    check_named(spec.search.sampler, spec.search.pruner, plan)
     if spec.search.warm_start:
         plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
     return Prepared(folder, spec, plan, took, rows.changes if rows else ())
@@ -282,7 +284,6 @@ def sweep(
 ) -> Ended:
     """Start or resume the run; findings and report are written however it ends."""
     folder, search = prepared.folder, prepared.spec.search
-    check_named(search.sampler, search.pruner, prepared.plan)
     if new:
         set_aside(folder, tell)
     with contextlib.ExitStack() as held:
