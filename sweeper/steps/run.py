@@ -185,11 +185,13 @@ def prepare(
             took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
     elsewhere = trains_elsewhere(spec)
     rows = rows_of(spec, None if new else _known_changes(spec, folder))
-    if spec.data.general is not None and rows is not None:
-        general_text(spec.data, rows.dataset)  # too little of it is said before anything is trained
     here = spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec
     facts = gather(here, rows=rows)
     facts = _as_begun(facts, missing, suite)
+    if spec.data.general is not None and rows is not None:
+        general = general_text(spec.data, rows.dataset).fingerprint
+        data = facts.data.model_copy(update={"general_sha256": general})
+        facts = facts.model_copy(update={"data": data})
     if objective.function and rows is not None:
         # Called once, with references in place of predictions.
         value = user_function.check(objective, rows.dataset.splits["validation"])

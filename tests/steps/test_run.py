@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sweeper.errors import DataError, RunError
+from sweeper.execution.state import identity
 from sweeper.facts.dataset import curation
 from sweeper.facts.gather import gather
 from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
@@ -122,7 +123,7 @@ def test_a_runs_own_file_leads_to_its_folder_wherever_that_is(tmp_path: Path) ->
     assert run_steps._folder(other, file).path == Path("runs/other")
 
 
-def test_too_little_general_text_is_refused_before_a_folder_is_made(
+def test_general_texts_are_part_of_the_run_and_too_few_are_refused_before_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -136,3 +137,12 @@ def test_too_little_general_text_is_refused_before_a_folder_is_made(
     )
     with pytest.raises(DataError, match="1 general text left of 1"):
         run_steps.prepare(spec, check_model=False)
+    Path("general.txt").write_text("a text\nanother text\n")
+    begun = run_steps.prepare(spec, check_model=False).plan
+    Path("general.txt").write_text("a text\nyet another text\n")
+    after = run_steps.prepare(spec, check_model=False).plan
+    assert begun.identity is not None
+    assert after.identity is not None
+    assert identity.changes(begun.identity, after.identity) == ["general"]
+    older = begun.identity.model_copy(update={"general": None})
+    assert identity.changes(older, after.identity) == []
