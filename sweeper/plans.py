@@ -369,6 +369,7 @@ class Identity(Record):
     objective: str
     rungs: str
     seed: str
+    general: str | None = Field(None, description="of the general texts; None in older runs")
 
 
 class NoPlan(Artifact):

@@ -27,6 +27,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -106,6 +107,17 @@ class RunFolder:
             fix=fix,
         )
 
+    @property
+    def place(self) -> str:
+        """The folder as commands name it: relative to the working directory if it is below it."""
+        here = Path.cwd()
+        return str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path)
+
+    @property
+    def quoted(self) -> str:
+        """The place as a shell reads it."""
+        return shlex.quote(self.place)
+
     def trial(self, number: int) -> Path:
         """The folder of one trial; ``config.json``, ``rungs.jsonl`` and ``result.json`` in it."""
         return self.trials / str(number)
@@ -159,7 +171,7 @@ class RunFolder:
                 raise RunError(
                     f"another sweeper command is running this sweep (process {owner})",
                     why="Two commands on one run folder would overwrite each other's files.",
-                    fix=f"Watch it with 'sweeper show {self.path.name} --follow', wait for it, "
+                    fix=f"Watch it with 'sweeper show {self.quoted} --follow', wait for it, "
                     "or choose another --name.",
                     where=str(self.path),
                 ) from error

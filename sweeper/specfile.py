@@ -6,19 +6,21 @@ name.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from sweeper.declared.files import known_strategies
-from sweeper.errors import Problem, SpecError, UsageError, near_match
+from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
 from sweeper.parameter_forms import forms_schema, shortened, spelled_out
 from sweeper.redaction import without_password
 from sweeper.spec import EVERY_STRATEGY, TASKS, Places, Spec
@@ -139,6 +141,60 @@ def resolve(
     if problems or spec is None:
         raise SpecError(_once(problems))
     return spec.given_at(places)
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def located(step: Callable[Concatenate[Spec, _P], _R]) -> Callable[Concatenate[Spec, _P], _R]:
+    """The step. Its errors that name a key, flag or value of the spec also name file and line."""
+
+    @wraps(step)
+    def told(spec: Spec, /, *args: _P.args, **keywords: _P.kwargs) -> _R:
+        try:
+            return step(spec, *args, **keywords)
+        except SweeperError as error:
+            error.problems = tuple(
+                replace(one, where=_located(one.where, spec)) for one in error.problems
+            )
+            error.args = ("\n".join(map(str, error.problems)),)
+            raise
+
+    return told
+
+
+_IN_FILE = re.compile(r":\d+ ")
+
+
+def _located(where: str, spec: Spec) -> str:
+    """Where a key or flag was given; ``FILE:LINE KEY: VALUE`` for a value of the file."""
+    for path, flag in FLAGS.items():
+        if where in (flag, _dotted(path)):
+            break
+        if where and where in (given := str(_value(spec, path)), os.path.normpath(given)):
+            place = spec.places.where(path)
+            return f"{place}: {where}" if _IN_FILE.search(place) else where
+    else:
+        path = tuple(where.split("."))
+        if path[0] not in _SECTIONS:
+            return where
+    place = spec.places.where(path)
+    return place if _IN_FILE.search(place) or place.startswith("-") else where
+
+
+def _dotted(path: Path_) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _value(spec: Spec, path: Path_) -> object:
+    value: Any = spec
+    for part in path:
+        if isinstance(part, int):
+            value = value[part] if len(value) > part else None
+        else:
+            value = getattr(value, part, None)
+    return value
 
 
 @dataclass(frozen=True)

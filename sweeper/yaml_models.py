@@ -23,6 +23,8 @@ _WORDS = {
     "valid number": "number",
     "valid integer": "whole number",
     "a valid boolean": "true or false",
+    ", unable to parse string as an integer": "",
+    ", unable to parse string as a number": "",
 }
 
 

@@ -69,7 +69,7 @@ def test_five_mistakes_are_reported_together_with_lines_and_near_matches(tmp_pat
     assert len(caught.value.problems) == 5
     lines = [int(problem.where.split(":")[1].split()[0]) for problem in caught.value.problems]
     assert lines == [1, 4, 6, 8, 10]
-    for hint in ("'classification'", "'path'", "greater than 0", "whole number", "'lora'"):
+    for hint in ("'classification'", "'path'", "greater than 0", "a whole number.\n", "'lora'"):
         assert hint in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from sweeper import units
 from sweeper.data.detect import SAMPLE_ROWS, Form
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.labels import remedy
@@ -105,8 +106,8 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
         if not examples:
             problem = Problem(
                 f"no row is left for {split}",
-                why=f"The data has {inputs} different inputs; each of train, validation and test "
-                "needs at least one, of the same class in a classification.",
+                why=f"The data has {units.plural(inputs, 'different input')}; each of train, "
+                "validation and test needs at least one, of the same class in a classification.",
                 fix="Add rows, or give files of your own for validation and test.",
                 where=name,
             )

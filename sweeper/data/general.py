@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sweeper import units
 from sweeper.data.corpus import held_out, unquoted, without_repetitions
 from sweeper.data.examples import Dataset, Example, digest
 from sweeper.data.load import load_corpus
@@ -77,7 +78,7 @@ def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
     clean = unquoted(unique, held_out(dataset))
     if len({example.key for example in clean}) < 2:
         raise DataError(
-            f"{len(clean)} general texts are left of {len(read)}",
+            f"{units.plural(len(clean), 'general text')} left of {len(read)}",
             why="One part is held out for scoring, so at least two different texts are needed. "
             "Repeated texts and those that quote the task's validation or test rows are left out.",
             fix="Name more general text with data.general.",

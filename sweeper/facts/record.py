@@ -238,6 +238,7 @@ class DataFacts(Record):
     pretemplated: bool = Field(False, description="texts already hold chat markers")
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
     corpus: CorpusFacts | None = Field(None, description="of a first stage, if there is one")
+    general_sha256: str | None = Field(None, description="of the general texts of a run")
     sources: tuple[SourceFacts, ...] = Field((), description="where there are several")
     augmentation: AugmentationFacts | None = None
     warnings: tuple[str, ...] = ()

@@ -71,7 +71,7 @@ def findings_of(run: RunFiles) -> Findings:
     told = tuple(first_stage_sentence(run, finding) for finding in read)
     told += tuple(augmentation_sentence(run, finding) for finding in augmented)
     strategies = against_baseline(run, contest, strategy_summaries(run))
-    told += tuple(filter(None, [limit_sentence(forgotten, decided.recommended_trial)]))
+    told += tuple(filter(None, [limit_sentence(forgotten, decided.best_trial)]))
     warm = warm_starts(run)
     told += tuple(warm_start_sentence(run, one) for one in warm)
     told += (words.sentence(f"{summary.search_ended}."),) if summary.search_ended else ()

@@ -112,6 +112,9 @@ class Verdict(Record):
     sentence: str
     because: tuple[str, ...] = ()
     recommended_trial: int | None = None
+    best_trial: int | None = Field(
+        None, description="the recommended one, or the best so far that keeps to --max-forgetting"
+    )
     recommended_baseline: str | None = None
     baseline_score: Interval | None = Field(None, description="of the best baseline, on the test")
     comparisons: tuple[Comparison, ...] = ()
@@ -423,6 +426,7 @@ class RunSummary(Record):
     """The run and its progress."""
 
     name: str
+    place: str = Field("", description="the run's folder, as a command names it")
     task: Task
     models: tuple[str, ...]
     status: Literal["running", "interrupted", "complete"]
@@ -725,4 +729,6 @@ class Findings(Artifact):
         unit = fields.get("loss_unit", "")
         loss = Metric(name="loss", title="validation loss", higher_is_better=False, unit=unit)
         trials = [{"objective": one.get("validation_loss"), **one} for one in fields["trials"]]
-        return {"objective": loss.model_dump(), **kept, **renamed, "trials": trials}
+        verdict = {"best_trial": fields["verdict"].get("recommended_trial"), **fields["verdict"]}
+        kept |= {"verdict": verdict, "trials": trials}
+        return {"objective": loss.model_dump(), **kept, **renamed}

@@ -80,4 +80,5 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         objective=digest([OBJECTIVE, training.max_length, *unit, *asked]),
         rungs=digest([RUNGS, training.epochs]),
         seed=digest(spec.search.seed),
+        general=data.general_sha256,
     )

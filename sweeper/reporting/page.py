@@ -44,7 +44,7 @@ def banner(report: Report) -> str:
 def _no_charts(report: Report) -> str:
     if not report.no_charts:
         return ""
-    command = f"sweeper report {shlex.quote(report.findings.run.name)}"
+    command = f"sweeper report {shlex.quote(report.findings.run.place)}"
     return (
         f"The charts could not be drawn ({report.no_charts}); draw them later with: {command}. "
         "Their numbers are in the tables."

@@ -53,7 +53,7 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
         human_page(files_of_run, hold_contest(files_of_run))  # says why there can be none
         raise UsageError(
             "this run has no page for raters",
-            fix=f"Write it first: sweeper evaluate {run.path.name} --human",
+            fix=f"Write it first: sweeper evaluate {run.quoted} --human",
             where=str(run.path),
         )
     problems: list[Problem] = []

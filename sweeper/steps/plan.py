@@ -10,9 +10,11 @@ from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.processes.probe_process import with_probes
 from sweeper.spec import Spec
+from sweeper.specfile import located
 from sweeper.views.console import Tell, say_nothing
 
 
+@located
 def planned(
     spec: Spec, *, measure_domain: bool = False, probe: bool = False, tell: Tell = say_nothing
 ) -> tuple[Spec, Plan]:

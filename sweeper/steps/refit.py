@@ -61,7 +61,7 @@ def as_trained(run: RunFolder, number: int) -> TrialConfig:
     if config is None or result is None or result.state != "COMPLETE":
         raise UsageError(
             f"trial {number} has not completed",
-            fix=f"See 'sweeper show {run.path.name}' for the trials that completed.",
+            fix=f"See 'sweeper show {run.quoted}' for the trials that completed.",
             where=str(run.path),
         )
     budget = config.budget

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
+from sweeper.data.general import general_text
 from sweeper.data.quality.fix import ListedChange
 from sweeper.data.quality.write import change_list
 from sweeper.data.reading.hub import pinned
@@ -44,7 +45,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.search import warm_start
 from sweeper.search.named import check_named
 from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
-from sweeper.specfile import resolve, to_yaml
+from sweeper.specfile import located, resolve, to_yaml
 from sweeper.steps.plan import planned
 from sweeper.steps.score_suite import check_suite, score_finalists
 from sweeper.steps.winner import recommended
@@ -128,6 +129,7 @@ def _no_data(spec: Spec) -> Problem | None:
     return Problem("no data is given", "A sweep trains on real examples.", "Name a file.", "--data")
 
 
+@located
 def prepare(
     spec: Spec,
     *,
@@ -186,12 +188,17 @@ def prepare(
     here = spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec
     facts = gather(here, rows=rows)
     facts = _as_begun(facts, missing, suite)
+    if spec.data.general is not None and rows is not None:
+        general = general_text(spec.data, rows.dataset).fingerprint
+        data = facts.data.model_copy(update={"general_sha256": general})
+        facts = facts.model_copy(update={"data": data})
     if objective.function and rows is not None:
         # Called once, with references in place of predictions.
         value = user_function.check(objective, rows.dataset.splits["validation"])
         tell(f"{objective.name} says {value:.4g} of references in place of predictions.")
     make = plan_elsewhere if elsewhere else plan_here
     plan = make(spec, facts, measure=check_model, probe=probe, tell=tell)
+    check_named(spec.search.sampler, spec.search.pruner, plan)
     if spec.search.warm_start:
         plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
     return Prepared(folder, spec, plan, took, rows.changes if rows else ())
@@ -279,7 +286,6 @@ def sweep(
 ) -> Ended:
     """Start or resume the run; findings and report are written however it ends."""
     folder, search = prepared.folder, prepared.spec.search
-    check_named(search.sampler, search.pruner, prepared.plan)
     if new:
         set_aside(folder, tell)
     with contextlib.ExitStack() as held:

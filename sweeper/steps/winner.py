@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from sweeper.errors import UsageError
@@ -11,7 +12,7 @@ from sweeper.runfolder import RunFolder
 
 
 def recommended(findings: Findings, fix: str = "") -> int:
-    """The recommended trial, or the best on validation where none is recommended.
+    """The recommended trial, or the one that the verdict names as the best so far.
 
     Args:
         fix: What to do where there is none; to see the state of the trials by default.
@@ -19,14 +20,12 @@ def recommended(findings: Findings, fix: str = "") -> int:
     Raises:
         UsageError: No trial has completed.
     """
-    if findings.verdict.recommended_trial is not None:
-        return findings.verdict.recommended_trial
-    done = findings.best_first()
-    if not done:
-        name = findings.run.name
-        fix = fix or f"See 'sweeper show {name}' for the state of its trials."
-        raise UsageError("this run has no completed trial", fix=fix, where=name)
-    return done[0].number
+    number = findings.verdict.best_trial
+    if number is None:
+        place = findings.run.place
+        fix = fix or f"See 'sweeper show {shlex.quote(place)}' for the state of its trials."
+        raise UsageError("this run has no completed trial", fix=fix, where=place)
+    return number
 
 
 def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
@@ -35,14 +34,14 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
     Raises:
         UsageError: No trial has completed, or that one kept no weights.
     """
-    fix = f"See 'sweeper show {run.path.name}'. To go on with it: sweeper run {run.spec}"
+    fix = f"See 'sweeper show {run.quoted}'. To go on with it: sweeper run {run.quoted}/sweep.yaml"
     number = recommended(compute(run), fix) if trial is None else trial
     weights = run.trial(number) / "weights"
     if not (weights / "sweeper.json").is_file():
         raise UsageError(
             f"trial {number} has no weights",
             why="Only the best completed trials keep them.",
-            fix=f"See 'sweeper show {run.path.name}' for the trials that completed.",
+            fix=f"See 'sweeper show {run.quoted}' for the trials that completed.",
             where=str(weights),
         )
     return weights

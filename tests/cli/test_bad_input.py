@@ -100,6 +100,24 @@ def test_bad_flags_are_named(sweeper, here, arguments, says):
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("model: ./gone\ndata: {examples: 100}", "sweep.yaml:2 models.0.id: gone: no such model"),
+        ("model: 7B\ndata: rows.csv", "sweep.yaml:3 data.path: rows.csv: no such file"),
+        (
+            "data: {examples: 9}\nhardware: {gpu: RTX 9}",
+            "sweep.yaml:3 hardware.gpu: the GPU 'RTX 9'",
+        ),
+        ("data: {examples: 9}\naim: {budget: 8 km}", "sweep.yaml:3 aim.budget: budget = '8 km'"),
+    ],
+)
+def test_what_a_file_names_is_refused_with_its_line(sweeper, here, lines, says):
+    (here / "sweep.yaml").write_text(f"task: classification\n{lines}\n")
+    ran = sweeper("plan", "sweep.yaml", *(() if "model" in lines else ("--model", "7B")))
+    assert (ran.code, says in ran.err) == (2, True), ran.err
+
+
 def test_a_model_folder_without_a_config_says_so(sweeper, here):
     (here / "model").mkdir()
     ran = sweeper("plan", "--task", "classification", "--model", "./model", "--examples", "100")

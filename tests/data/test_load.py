@@ -273,7 +273,7 @@ USELESS = {
     ),
     "too few inputs": (
         [{"text": "same", "label": "ab"[n % 2]} for n in range(20)],
-        ["no row is left for validation", "no row is left for test", "1 different inputs"],
+        ["no row is left for validation", "no row is left for test", "has 1 different input;"],
     ),
     "nothing but empties": (
         [{"text": "", "label": "a"} for _ in range(20)],

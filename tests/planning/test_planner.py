@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -109,7 +110,7 @@ def test_expected_quality_names_its_source(scene: Any) -> None:
 def test_noisy_data_is_warned_about_in_numbers(scene: Any) -> None:
     data = {"duplicate_rows": 571, "conflicting_rows": 400}
     warned = {w.rule: w.why for w in make_plan(*scene(data=data)).warnings}
-    assert "0.143 of the rows repeat" in warned["quality-over-quantity"]
+    assert "14.3% of the rows repeat" in warned["quality-over-quantity"]
 
 
 def test_no_text_of_a_plan_has_an_unfilled_slot(scene: Any) -> None:
@@ -156,6 +157,7 @@ def test_where_nothing_fits_the_nearest_comes_first_and_everything_is_told(scene
         make_plan(*scene(model="70B", gpu_gib=24.0))
     first, *others = caught.value.problems
     assert first.what.startswith("Nothing fits 70B on one 24 GiB GPU; qlora needs least, ")
+    assert re.search(r"needs least, [\d.]+ GiB to [\d.]+ GiB: ", first.what)
     assert ": a GPU with 45 GiB (A40, L40, L40S)" in first.what
     assert len(others) >= 3
     told = NoPlan.from_json(caught.value.plan)

@@ -175,7 +175,7 @@ def test_zero_trials_show_plan_rules_and_the_command(pages):
     page = pages["zero"]
     assert page.one("table", id="plan").one("tbody").all("tr")
     assert page.one("table", id="rule-table").one("tbody").all("tr")
-    assert "sweeper run runs/zero/sweep.yaml" in page.one("section", id="verdict").text
+    assert "zero/sweep.yaml" in page.one("section", id="verdict").text
     assert not page.all("figure")
 
 
@@ -306,13 +306,15 @@ def test_the_test_table_holds_every_scored_model_with_its_answers_in_writing(pag
 
 def test_what_a_trial_costs_to_use_stands_beside_what_it_cost_to_train(pages):
     table = pages["text"].one("table", id_="costs")
-    assert [th.text for th in table.all("th")][1:4] == [
+    assert [th.text for th in table.all("th")][1:5] == [
+        "computes in",
         "one training",
         "peak memory",
         "weights on disk",
     ]
     first = table.one("tbody").all("tr")[0]
-    assert [td.text for td in first.all("td")][3:5] == ["2.4 MB", "90.9 MB"]
+    cells = [td.text for td in first.all("td")]
+    assert (cells[1], *cells[4:6]) == ("fp32", "2.4 MB", "90.9 MB")
 
 
 def test_a_classification_shows_its_classes_and_its_confusions(pages):

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.errors import RunError
+from sweeper.errors import DataError, RunError
+from sweeper.execution.state import identity
 from sweeper.facts.dataset import curation
 from sweeper.facts.gather import gather
 from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
@@ -120,3 +121,28 @@ def test_a_runs_own_file_leads_to_its_folder_wherever_that_is(tmp_path: Path) ->
     assert run_steps._folder(spec, file).path == folder
     other = spec.model_copy(update={"name": "other"})
     assert run_steps._folder(other, file).path == Path("runs/other")
+
+
+def test_general_texts_are_part_of_the_run_and_too_few_are_refused_before_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = ({"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(30))
+    Path("rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    Path("general.txt").write_text("a single text\n")
+    spec = Spec(
+        task="instruction",
+        models=(ModelSpec(id="packaged:smollm2"),),
+        data=DataSpec(path="rows.jsonl", general="general.txt"),
+    )
+    with pytest.raises(DataError, match="1 general text left of 1"):
+        run_steps.prepare(spec, check_model=False)
+    Path("general.txt").write_text("a text\nanother text\n")
+    begun = run_steps.prepare(spec, check_model=False).plan
+    Path("general.txt").write_text("a text\nyet another text\n")
+    after = run_steps.prepare(spec, check_model=False).plan
+    assert begun.identity is not None
+    assert after.identity is not None
+    assert identity.changes(begun.identity, after.identity) == ["general"]
+    older = begun.identity.model_copy(update={"general": None})
+    assert identity.changes(older, after.identity) == []

@@ -110,7 +110,8 @@ def test_without_a_model_sizes_and_kinds_are_compared(sweeper):
 def test_a_plan_writes_nothing_unless_asked(sweeper, here):
     sweeper(*SIZE, "--gpu-memory", "24")
     assert list(here.iterdir()) == []
-    sweeper(*SIZE, "--gpu-memory", "24", "-o", "sweep.yaml")
+    wrote = sweeper(*SIZE, "--gpu-memory", "24", "-o", "sweep.yaml")
+    assert wrote.err == "Written: sweep.yaml\n"  # no data to train on
     assert [path.name for path in here.iterdir()] == ["sweep.yaml"]
     again = sweeper("plan", "sweep.yaml", "--json")
     assert again.code == 0

@@ -124,7 +124,8 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
             console.print(f"      {escape(effect)}")
         console.print(f"      {escape(rule['why'])} ({escape(rule['source'])})", style="dim")
         if rule.get("verdict"):
-            console.print(f"      [bold]{rule['verdict']}[/bold] {escape(rule['evidence'])}")
+            evidence = escape(rule["evidence"] or "in this run")
+            console.print(f"      [bold]{rule['verdict']}[/bold] {evidence}")
         if rule.get("would_test"):
             console.print(f"      would test it: {escape(rule['would_test'])}", style="dim")
     console.print("\n[bold]Rules that nearly fired[/bold]")

@@ -38,7 +38,7 @@ def list_runs(
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in rows[0]:
-        table.add_column(heading, no_wrap=heading != "verdict")
+        table.add_column(heading, no_wrap=heading not in ("score", "verdict"), overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row.values()))
     out().print(table)
@@ -57,7 +57,7 @@ def _row(run: RunFolder) -> dict[str, str]:
     try:
         findings = Findings.read(run.findings)
     except UsageError:  # one damaged run hides no other
-        return row | {"status": "unreadable", "verdict": f"sweeper report {run.path.name}"}
+        return row | {"status": "unreadable", "verdict": f"sweeper report {run.quoted}"}
     told = findings.run
     return row | {
         "status": _status(findings),

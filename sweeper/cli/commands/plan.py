@@ -80,3 +80,5 @@ def plan(
         typer.echo(made.to_json(), nl=False)
     else:
         plan_view.show(made, verbose=verbose)
+    if output is not None:
+        say(f"Written: {output}" + (f"; to train: sweeper run {output}" if made.identity else ""))

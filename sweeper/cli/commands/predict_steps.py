@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from sweeper.errors import UsageError
+from sweeper.errors import RunError, UsageError
 from sweeper.runfolder import RunFolder
 from sweeper.steps.winner import kept_weights
 from sweeper.visible import LABEL_CHARACTERS, shortened, visible
@@ -23,14 +23,18 @@ def weights_of(model: str, trial: int | None) -> Path:
             if trial is not None:
                 raise UsageError("--trial needs a run, and this is one model", where=str(folder))
             return folder
-    if Path(model).is_dir() and not (Path(model) / "plan.json").is_file():
+    try:
+        run = RunFolder.find(model)
+    except RunError as error:
+        if not Path(model).is_dir():
+            raise
         raise UsageError(
             "this folder holds no trained model",
             why="It has neither sweeper.json nor, as a run has, plan.json.",
             fix="Name a run, or the folder weights/ of one of its trials.",
             where=model,
-        )
-    return kept_weights(RunFolder.find(model), trial)
+        ) from error
+    return kept_weights(run, trial)
 
 
 def piped(folder: Path) -> Path:

@@ -66,10 +66,14 @@ def show(
         console.print(line, markup=False, soft_wrap=True)
     for text in filter(None, status.message.split("\n")):
         console.print(f"warning: {text}", markup=False, soft_wrap=True)
-    if status.phase not in ENDED and not run_now([folder]):
+    lost = status.phase not in ENDED and not run_now([folder])
+    if lost:
         text = f"No command is running this sweep; the last one was seen at {status.updated_at}."
+        console.print(text, markup=False, soft_wrap=True)
+    left = status.phase == "failed" and status.done < status.trials  # a full disk ends a run so
+    if lost or left or status.phase == "interrupted":
         resume = f"Resume with: sweeper run {folder.spec}"
-        console.print(f"{text}\n{resume}", markup=False, soft_wrap=True)
+        console.print(resume, markup=False, soft_wrap=True)
     _verdict(folder)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path, PurePath
 
 from sweeper.data.contents import (
@@ -29,17 +30,15 @@ TextReader = Callable[[str, str, str], RowTable]
 
 
 def read_paragraphs(text: str, name: str, _suffix: str) -> RowTable:
-    """Plain text: one row of ``text`` for each paragraph (blank lines divide them)."""
-    rows: list[tuple[int, dict[str, object]]] = []
-    start, lines = 1, list[str]()
-    for number, line in enumerate([*text.split("\n"), ""], start=1):
-        if line.strip():
-            start = start if lines else number
-            lines.append(line.rstrip("\r"))
-        elif lines:
-            rows.append((start, {"text": "\n".join(lines)}))
-            lines = []
-    return RowTable(name, tuple(rows), how=("plain text, one row for each paragraph",))
+    """Plain text: a row of ``text`` for each paragraph, or each line of a text without any."""
+    numbered = [(n, line.rstrip("\r")) for n, line in enumerate(text.split("\n"), start=1)]
+    groups = groupby(numbered, key=lambda line: bool(line[1].strip()))
+    parts = [list(part) for filled, part in groups if filled]
+    unit = "paragraph"
+    if len(parts) == 1:
+        parts, unit = [[line] for line in parts[0]], "line"
+    rows = ((part[0][0], {"text": "\n".join(line for _, line in part)}) for part in parts)
+    return RowTable(name, tuple(rows), how=(f"plain text, one row for each {unit}",))
 
 
 TEXT_READERS: dict[str, TextReader] = {

@@ -17,12 +17,14 @@ _MEANING = {
     "objective": "what validation measures",
     "rungs": "the full budget of a trial or its rungs",
     "seed": "the seed",
+    "general": "the general texts",
 }
 
 
 def changes(frozen: Identity, fresh: Identity) -> list[str]:
     """The parts in which two identities differ, by name."""
-    return [name for name in _MEANING if getattr(frozen, name) != getattr(fresh, name)]
+    known = {name: value for name in _MEANING if (value := getattr(frozen, name)) is not None}
+    return [name for name, value in known.items() if value != getattr(fresh, name)]
 
 
 def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:

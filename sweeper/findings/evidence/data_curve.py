@@ -130,7 +130,7 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> DataNeed |
             if done
             else "No configuration was trained on parts of the rows, so this study cannot say what "
             "more rows would bring.",
-            command=f"sweeper run runs/{run.folder.path.name}/sweep.yaml --data-curve",
+            command=f"sweeper run {run.folder.quoted}/sweep.yaml --data-curve",
         )
     items = next((one.items for one in wanted[0].trainings() if one.items is not None), None)
     return DataNeed(

@@ -33,12 +33,13 @@ def finalists(run: RunFiles) -> tuple[Finalist, ...]:
 
 
 def _order(run: RunFiles) -> list[TrialFiles]:
-    """As the seal fixed it; before that, the confirmed trials by their mean loss."""
+    """As the seal fixed it; before that, the confirmed trials as it will: limit, mean loss."""
     if run.seal:
         found = [run.trial(number) for number in run.seal.order]
         return [trial for trial in found if trial is not None and trial.completed]
     confirmed = [trial for trial in run.completed if trial.seeds]
-    return sorted(confirmed, key=lambda trial: (_mean_loss(trial), trial.config.number))
+    confirmed.sort(key=lambda trial: (_mean_loss(trial), trial.config.number))
+    return sorted(confirmed, key=run.keeps_to_limit, reverse=True)
 
 
 def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) -> Finalist:

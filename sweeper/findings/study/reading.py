@@ -135,12 +135,12 @@ class RunFiles:
     @property
     def best(self) -> TrialFiles:
         """The best of the completed trials within the limit, or of all where none is within it."""
-        within = (
-            trial
-            for trial in self.completed
-            if trial.result and within_limit(trial.result.forgetting_points, self.limit_points)
-        )
-        return next(within, self.completed[0])
+        return next(filter(self.keeps_to_limit, self.completed), self.completed[0])
+
+    def keeps_to_limit(self, trial: TrialFiles) -> bool:
+        """Whether it forgot no more than the user allows, as far as that was measured."""
+        points = trial.result.forgetting_points if trial.result else None
+        return within_limit(points, self.limit_points)
 
     def trial(self, number: int) -> TrialFiles | None:
         """The trial of that number, if it has files."""

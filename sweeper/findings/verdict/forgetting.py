@@ -7,7 +7,6 @@ positive.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -85,8 +84,7 @@ def _not_measured(run: RunFiles) -> NotMeasured:
         "what the model lost."
     )
     if facts.suite is not None:
-        name = shlex.quote(run.folder.path.name)
-        return NotMeasured(reason=missing, command=f"sweeper evaluate {name}")
+        return NotMeasured(reason=missing, command=f"sweeper evaluate {run.folder.quoted}")
     return NotMeasured(
         reason=f"{missing} To score it, choose tasks of lm-eval and give their folder to "
         "sweeper evaluate with --suite (docs/forgetting.md)."

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import DataNeed, Findings, NextStep, TrialRow
-from sweeper.findings.verdict.reproduction import run_command
 from sweeper.findings.verdict.verdict import FINALISTS_NEEDED, SEEDS_NEEDED
 
 # A search whose best trial came in the last quarter of its trials had not settled. Common practice.
@@ -57,8 +56,11 @@ def _failures(findings: Findings) -> NextStep | None:
     run = findings.run
     if run.complete:
         return None
-    because = f"No trial completed: {run.pruned} pruned, {run.failed} failed."
-    return NextStep(kind="failures", because=because, command=f"sweeper show {_name(findings)}")
+    because = (
+        f"No trial completed: {run.pruned} pruned, {run.failed} failed. Remove the cause, then "
+        "start again with --new."
+    )
+    return NextStep(kind="failures", because=because, command=f"{_run(findings)} --new")
 
 
 def _no_need(findings: Findings) -> NextStep | None:
@@ -93,8 +95,11 @@ def _too_few_seeds(findings: Findings) -> NextStep | None:
     if limit is None or not open_question:
         return None
     because = f"{limit.text} {limit.action}"
-    wanted = max(SEEDS_NEEDED, 2 * (findings.verdict.seeds or 1))
+    seeds = findings.verdict.seeds or 1
+    wanted = SEEDS_NEEDED if seeds < SEEDS_NEEDED else 2 * seeds
     command = f"{_run(findings)} --new --confirmation-seeds {wanted}"
+    if _lacks_finalists(findings):
+        command += f" --finalists {FINALISTS_NEEDED}"
     return NextStep(kind="more-seeds", because=because, command=command)
 
 
@@ -106,10 +111,14 @@ def _undecided(findings: Findings) -> NextStep | None:
     because = (
         f"{finalists} of {words.plural(findings.run.complete, 'completed trial')} cannot decide."
     )
-    if len(findings.finalists) == 1 and findings.run.complete > 1:
+    if _lacks_finalists(findings):
         command = f"{_run(findings)} --new --finalists {FINALISTS_NEEDED}"
         return NextStep(kind="more-finalists", because=because, command=command)
     return _twice_the_trials(findings, because)
+
+
+def _lacks_finalists(findings: Findings) -> bool:
+    return len(findings.finalists) < FINALISTS_NEEDED <= findings.run.complete
 
 
 def _not_shown(findings: Findings) -> NextStep | None:
@@ -185,7 +194,7 @@ def _use(findings: Findings) -> NextStep:
         said += f" has test {findings.metric.title} {score}"
     if against is not None and against.outcome == "better":
         said += f"; {_gap(findings, against)}"
-    because, command = f"{said}.", f'sweeper predict {_name(findings)} "a text"'
+    because, command = f"{said}.", f'sweeper predict {_place(findings)} "a text"'
     return NextStep(kind="use", because=because, command=command)
 
 
@@ -231,9 +240,9 @@ def _twice_the_trials(findings: Findings, because: str) -> NextStep:
     return NextStep(kind="more-trials", because=because, command=command)
 
 
-def _name(findings: Findings) -> str:
-    return shlex.quote(findings.run.name)
-
-
 def _run(findings: Findings) -> str:
-    return run_command(findings.run.name)
+    return f"sweeper run {_place(findings)}/sweep.yaml"
+
+
+def _place(findings: Findings) -> str:
+    return shlex.quote(findings.run.place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 
 from sweeper import units
 from sweeper.facts.record import HardwareFacts
@@ -11,11 +10,6 @@ from sweeper.findings.record import Reproduction
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.redaction import clean
 from sweeper.trials import TrialResult
-
-
-def run_command(name: str) -> str:
-    """The command that starts or resumes a run, for the folder where it was started."""
-    return f"sweeper run {shlex.quote(f'runs/{name}/sweep.yaml')}"
 
 
 def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> Reproduction:
@@ -31,7 +25,7 @@ def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> R
     seeds = {run.plan.seed, *(result.seed for result in results)}
     return Reproduction(
         # The run's own sweep.yaml has its name, seed and number of trials.
-        command=run_command(run.folder.path.name) + (" --new" if complete else ""),
+        command=f"sweeper run {run.folder.quoted}/sweep.yaml" + (" --new" if complete else ""),
         spec_yaml=run.spec_yaml,
         versions=_versions(results),
         hardware=_hardware(run.plan.facts.hardware),

@@ -27,6 +27,7 @@ def run_summary(run: RunFiles) -> RunSummary:
     steps = [trial.result.optimizer_steps for trial in pruned if trial.result]
     return RunSummary(
         name=run.folder.path.name,
+        place=run.folder.place,
         task=run.plan.facts.task,
         models=tuple(model.id for model in run.plan.facts.models),
         status=status(run),

@@ -7,6 +7,8 @@ Cheap means to train: memory, then time.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from sweeper import units
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
@@ -19,16 +21,19 @@ from sweeper.findings.study.scores import interval, model_title, test_scores, tr
 from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
 from sweeper.search.finalists import cheapest
 from sweeper.trials import BaselineResult
+from sweeper.visible import shortened
 
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
 SEEDS_NEEDED = 3
 FINALISTS_NEEDED = 2
+_REASON = 200
+"""Characters of the most common failure."""
 
 
 def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
     """What to train, whether to fine-tune at all, and why."""
     if not run.completed:
-        return Verdict(kind="none", sentence=_nothing(summary))
+        return Verdict(kind="none", sentence=_nothing(run, summary))
     lacking = _lacking(run, summary, contest)
     if lacking or contest.chosen is None:
         return _insufficient(run, summary, contest, lacking)
@@ -64,6 +69,7 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
             *(_cheaper_still(run, contest, baseline, chosen) if cheaper and baseline else ()),
         ),
         recommended_trial=chosen.trial,
+        best_trial=chosen.trial,
         recommended_baseline=baseline.name if cheaper and baseline else None,
         comparisons=contest.comparisons,
         baseline_score=_baseline_score(run, contest),
@@ -277,6 +283,7 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
         sentence=sentence,
         because=tuple(_so_far(run, contest, best)),
         recommended_trial=contest.chosen.trial if contest.chosen else None,
+        best_trial=contest.chosen.trial if contest.chosen else number,
         comparisons=contest.comparisons,
         fine_tuning_needed=None,
         test_items=run.seal.items if run.seal else None,
@@ -308,12 +315,14 @@ def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str
     return lines
 
 
-def _nothing(summary: RunSummary) -> str:
+def _nothing(run: RunFiles, summary: RunSummary) -> str:
     if summary.ended == 0:
         return "No trial has ended yet: there is a plan, and nothing to compare."
+    failures = Counter(t.result.failure.detail for t in run.trials if t.result and t.result.failure)
+    told = "".join(f" ({shortened(text, _REASON)})" for text, _ in failures.most_common(1) if text)
     if summary.failed == summary.ended:
-        return f"No trial completed: all {words.plural(summary.failed, 'trial')} failed."
+        return f"No trial completed: all {words.plural(summary.failed, 'trial')} failed{told}."
     return (
         f"No trial completed: of {words.plural(summary.ended, 'trial')}, {summary.pruned} pruned "
-        f"and {summary.failed} failed."
+        f"and {summary.failed} failed{told}."
     )

@@ -68,7 +68,7 @@ def parse_budget(text: str | None) -> UserBudget | None:
             f"budget = {text!r}",
             "A budget is a number above 0 with a unit.",
             "Write 8gpuh (GPU-hours), 30usd (with a price per GPU-hour) or 2h (on the clock).",
-            "--budget (aim.budget)",
+            "--budget",
         )
     unit: Unit = match.group(2)  # type: ignore[assignment]
     return UserBudget(float(match.group(1)), unit)

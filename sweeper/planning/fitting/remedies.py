@@ -161,7 +161,7 @@ def nearest(facts: Facts, rejected: Sequence[Rejected]) -> str:
     ways = one.remedy.split("; ") if one.remedy else []
     suits = [way.removesuffix(" would fit") for way in ways if "GPU" in way or "machine" in way]
     found = "".join(f"{' or' if number else ':'} {way}" for number, way in enumerate(suits))
-    need = f"{one.peak_gib:.0f}-{one.needs_gib:.0f} GiB"
+    need = f"{units.gib(one.peak_gib)} to {units.gib(one.needs_gib)}"
     machine = machine_name(facts.hardware)
     least = f"{one.strategy}{many} needs least, {need}{found}"
     return f"Nothing fits {models} on {machine}; {least}."

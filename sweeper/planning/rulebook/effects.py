@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from sweeper.errors import near_match
-from sweeper.planning.rulebook.fact_table import FACTS, Values, show
+from sweeper.planning.rulebook.fact_table import FACTS, Value, Values, show
 from sweeper.planning.rulebook.strategy_files import (
     ChoiceParameter,
     Choices,
@@ -258,6 +258,11 @@ def fill(text: str, values: Values) -> str:
     Without values the names stay as they are.
     """
     return SLOT.sub(
-        lambda slot: show(values[slot[1]]) if slot[1] in values else slot[0],
+        lambda slot: _shown(slot[1], values[slot[1]]) if slot[1] in values else slot[0],
         text,
     )
+
+
+def _shown(name: str, value: Value) -> str:
+    is_share = name.endswith("_share") and isinstance(value, float)
+    return f"{value:.1%}" if is_share else show(value)

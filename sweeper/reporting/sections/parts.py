@@ -55,9 +55,8 @@ def parameters_text(parameters: Mapping[str, Scalar], *leave: str) -> str:
 
 def described(report: Report) -> TrialRow | None:
     """The trial that the run recommends, or its best one so far."""
-    findings = report.findings
-    done, wanted = findings.best_first(), findings.verdict.recommended_trial
-    return next((t for t in done if t.number == wanted), done[0] if done else None)
+    wanted = report.findings.verdict.best_trial
+    return next((trial for trial in report.findings.trials if trial.number == wanted), None)
 
 
 def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:

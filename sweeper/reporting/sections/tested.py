@@ -84,9 +84,11 @@ def _costs(report: Report) -> Table:
     }
     found = [places[number] for number in tested if number in places]
     found = [(at, row) for at, row in found if row.weights_bytes is not None]
+    planned = {(one.model, one.strategy): one.precision for one in report.plan.strategies}
     writes = any(tested[row.number].generated is not None for _, row in found)
     columns: list[Column[TrialRow]] = [
         Column("model", lambda t: tested[t.number].title),
+        Column("computes in", lambda t: planned.get((t.model, t.strategy), words.DASH)),
         Number("one training", lambda t: units.duration(t.seconds), "/seconds"),
         Number(f"peak {memory_name(report)}", lambda t: units.gib(t.peak_memory_gib)),
         Number("weights on disk", lambda t: units.size(t.weights_bytes)),
@@ -111,7 +113,9 @@ def _costs(report: Report) -> Table:
         trial=lambda t: t.number,
         note="Training: time and memory of the trial. Use: files with the tokenizer, and seconds "
         + ("of greedy answers" if writes else "of scoring")
-        + " on the test split, on the machine of the sweep and in its batches.",
+        + " on the test split, on the machine of the sweep and in its batches. A linear head on a "
+        "frozen model reads features in fp32 on a CPU, which takes longer than bf16 if the CPU "
+        "computes in bf16 (docs/devices.md).",
     )
 
 

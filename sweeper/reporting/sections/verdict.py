@@ -48,8 +48,8 @@ def verdict_section(report: Report) -> Section:
     blocks += tested_blocks(report)
     row = described(report)
     if row is not None and row.weights:
-        title = "Use this model, where the run was started (docs/use-the-winner.md)"
-        weights = json.dumps(f"runs/{report.findings.run.name}/{row.weights}")
+        title = "Use this model, where the report was made (docs/use-the-winner.md)"
+        weights = json.dumps(f"{report.findings.run.place}/{row.weights}")
         code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
         blocks.append(Code(title, f'{code}print(model.predict(["a text"])[0])'))
     if report.findings.reproduction.train_command:

@@ -36,7 +36,7 @@ def test_each_run_has_a_line_and_a_damaged_one_hides_no_other(sweeper, make_run)
         "name": "planned", "status": "planned", "trials": "0", "score": "", "verdict": "",
     }  # fmt: skip
     assert rows["broken"]["status"] == "unreadable"
-    assert rows["broken"]["verdict"] == "sweeper report broken"
+    assert rows["broken"]["verdict"] == "sweeper report runs/broken"
     shown = sweeper("list").out
     assert [line.split()[0] for line in shown.splitlines()[:2]] == ["name", "broken"]
     assert sweeper("report", "broken").code == 0

@@ -1,6 +1,7 @@
 """``sweeper predict`` refuses bad input before a model is loaded, and writes nothing then."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +37,8 @@ def test_bad_input_is_refused_and_nothing_is_written(sweeper, here, weights):
 
 def test_a_run_names_its_trial_by_number_or_says_that_it_kept_no_weights(sweeper, make_run):
     run = make_run()
-    ran = sweeper("predict", str(run.path), "a", "--trial", "0")
+    Path(run.path.name).mkdir()  # such as the data set that the run is called after
+    ran = sweeper("predict", run.path.name, "a", "--trial", "0")
     assert ran.code == 2
     assert "trial 0 has no weights" in ran.err
 

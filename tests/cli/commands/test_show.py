@@ -63,6 +63,14 @@ def test_a_killed_run_is_not_waited_for_and_says_how_to_go_on(sweeper, make_run,
     assert "Resume with: sweeper run runs/mine/sweep.yaml" in ran.out
 
 
+@pytest.mark.parametrize(
+    ("phase", "resumed"), [("interrupted", True), ("failed", True), ("complete", False)]
+)
+def test_a_run_that_can_go_on_says_how(sweeper, make_run, phase, resumed):
+    make_run(name="mine", trials=5, phase=phase, seal=False)
+    assert ("Resume with: sweeper run runs/mine/" in sweeper("show", "mine").out) == resumed
+
+
 def test_following_leaves_damaged_events_out(sweeper, make_run):
     run = make_run(name="mine", trials=5, ends={4: "RUNNING"}, phase="search", seal=False)
     run.events.write_bytes(b"\xff\x00[\n" + b"[" * 100_000 + b"\n{}\n")

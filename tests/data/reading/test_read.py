@@ -82,6 +82,14 @@ def test_plain_text_gives_paragraphs_with_their_lines(tmp_path):
     assert read(path).rows == ((1, {"text": "first\nparagraph"}), (5, {"text": "second"}))
 
 
+def test_plain_text_without_blank_lines_gives_lines(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\nfirst\r\nsecond\r\n\n")
+    table = read(path)
+    assert table.rows == ((2, {"text": "first"}), (3, {"text": "second"}))
+    assert table.how == ("plain text, one row for each line",)
+
+
 def test_cells_stay_strings_and_quoted_delimiters_stay_inside(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text('text,label\n"a, b",007\n"say ""hi""",008\n')

@@ -10,6 +10,7 @@ from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Forgetting
 from sweeper.findings.verdict import forgetting
+from sweeper.steps.winner import recommended
 from sweeper.suite.scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.trials import TrialResult
 
@@ -156,6 +157,21 @@ def test_a_limit_speaks_in_the_verdict(make):
     assert found.forgetting.limit_points == 2
     limit = "Limit of 2 points of a score, 0.02 nats/token of a text"
     assert f"{limit}: trial {chosen} is above it beyond noise on mmlu." in found.verdict.because
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_without_a_recommendation_one_trial_is_named_used_and_held_to_the_limit(make, seeds):
+    run = make(trials=2, prune=False, losses={0: 0.5, 1: 0.3}, seeds=seeds, seal=False)
+    limited(run, 2)
+    for number, after in {0: 3.05, 1: 3.50}.items():
+        watched(run, number, after)
+    found = compute(run)
+    assert found.verdict.recommended_trial == (None if seeds == 1 else 0)
+    assert [trial.number for trial in found.best_first()] == [1, 0]
+    assert "Best so far: trial 0 " in found.verdict.sentence
+    assert recommended(found) == found.verdict.best_trial == 0
+    assert any(": trial 0 is within it on" in text for text in found.verdict.because)
+    forgetting.gate(found, [recommended(found)], 2)
 
 
 def test_a_loss_above_the_limit_that_noise_can_explain_is_said_with_its_interval(make):

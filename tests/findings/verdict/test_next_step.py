@@ -60,7 +60,7 @@ def limited(found, name):
 
 def test_a_winner_that_nothing_hinders_is_to_be_used(plain):
     step = next_step(plain)
-    assert (step.kind, step.command) == ("use", f'sweeper predict {plain.run.name} "a text"')
+    assert (step.kind, step.command) == ("use", f'sweeper predict {plain.run.place} "a text"')
     assert f"Trial {plain.verdict.recommended_trial} has test accuracy" in step.because
     assert "TF-IDF" in step.because
     assert "+10.0" in step.because
@@ -71,13 +71,14 @@ def test_a_run_that_goes_on_has_no_next_step_and_a_stopped_one_is_resumed(plain)
     assert next_step(with_run(plain, status="running")) is None
     step = next_step(with_run(plain, status="interrupted", complete=7))
     assert (step.kind, step.because) == ("more-trials", "7 of 20 trials have ended.")
-    assert step.command == f"sweeper run runs/{plain.run.name}/sweep.yaml"
+    assert step.command == f"sweeper run {plain.run.place}/sweep.yaml"
 
 
 def test_failures_come_before_all_else(plain):
     step = next_step(with_run(plain, complete=0, failed=20))
     assert step.kind == "failures"
     assert "20 failed" in step.because
+    assert step.command == f"sweeper run {plain.run.place}/sweep.yaml --new"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,8 @@ def test_luck_of_seeds_comes_first_where_it_leaves_the_verdict_open(plain):
     assert step.kind == "more-seeds"
     assert step.command.endswith(f"--confirmation-seeds {2 * plain.verdict.seeds}")
     assert next_step(limited(plain, "few-seeds")).kind == "use"
+    alone = with_verdict(open_one, seeds=2).model_copy(update={"finalists": plain.finalists[:1]})
+    assert next_step(alone).command.endswith("--confirmation-seeds 3 --finalists 2")
 
 
 def test_a_verdict_that_the_study_cannot_carry_takes_more_trials(plain):

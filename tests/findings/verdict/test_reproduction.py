@@ -1,6 +1,7 @@
 import yaml
 
 from sweeper.findings.compute import compute
+from sweeper.runfolder import RunFolder
 from sweeper.spec import OwnTrial
 
 
@@ -14,13 +15,16 @@ def test_the_configuration_can_be_put_into_a_spec(make):
 
 
 def test_the_command_goes_on_with_a_run_that_has_not_ended(make):
-    found = compute(make(trials=7, asked=20, phase="search", seal=False)).reproduction
-    assert found.command == "sweeper run runs/docstrings/sweep.yaml"
+    run = make(trials=7, asked=20, phase="search", seal=False)
+    assert compute(run).reproduction.command == f"sweeper run {run.path}/sweep.yaml"
 
 
-def test_command_repeats_the_run(make):
-    found = compute(make(trials=7, seed=3)).reproduction
-    assert found.command == "sweeper run runs/docstrings/sweep.yaml --new"
+def test_command_repeats_the_run_where_it_is(make, monkeypatch):
+    run = make(trials=7, seed=3)
+    moved = RunFolder(run.path.rename(run.path.with_name("moved here")))
+    monkeypatch.chdir(moved.path.parent)
+    found = compute(moved).reproduction
+    assert found.command == "sweeper run 'moved here'/sweep.yaml --new"
     assert found.seeds[0] == 0
     assert found.versions["peft"] == "0.21.2"
     assert found.split_rows == {"train": 560, "validation": 120, "test": 120}

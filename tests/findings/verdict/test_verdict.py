@@ -228,8 +228,11 @@ def test_an_open_verdict_names_the_trial_that_validation_chose_beside_the_best(m
     ("shape", "told"),
     [
         ({"trials": 0, "seal": False, "phase": "search"}, "No trial has ended yet"),
-        ({"trials": 2, "ends": {0: "FAIL", 1: "FAIL"}}, "all 2 trials failed"),
-        ({"trials": 2, "ends": {0: "FAIL", 1: "PRUNED"}}, "1 pruned and 1 failed"),
+        (
+            {"trials": 2, "ends": {0: "FAIL", 1: "FAIL"}},
+            "2 trials failed (the loss is not finite).",
+        ),
+        ({"trials": 2, "ends": {0: "FAIL", 1: "PRUNED"}}, "1 pruned and 1 failed (the loss"),
     ],
 )
 def test_without_a_completed_trial_there_is_no_verdict(make, shape, told):
