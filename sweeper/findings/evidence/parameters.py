@@ -3,6 +3,7 @@
 Strategies are never pooled: their optima differ by an order of magnitude. "Within noise" is the
 range of values whose trials cannot be told apart from the strategy's best on the same items. A
 pair of trials that the search or a rule is judged by is told apart here where it is there.
+Trials above the user's limit on forgetting are never the best while others are within it.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ def parameter_findings(run: RunFiles, judged: Judged) -> tuple[ParameterFinding,
         trials = [trial for trial in run.completed if trial.config.strategy == strategy]
         candidate = next((c for c in run.plan.candidates if c.strategy == strategy), None)
         if trials and candidate is not None:
-            found += _of_strategy(trials, candidate, judged)
+            kept = list(filter(run.keeps_to_limit, trials)) or trials
+            found += _of_strategy(trials, kept, candidate, judged)
     return tuple(found)
 
 
 def _of_strategy(
-    trials: list[TrialFiles], candidate: Candidate, judged: Judged
+    trials: list[TrialFiles], kept: list[TrialFiles], candidate: Candidate, judged: Judged
 ) -> list[ParameterFinding]:
     searched = {
         name: parameter
@@ -63,7 +65,7 @@ def _of_strategy(
             [trial.loss for trial in trials],
             {name: parameter.log for name, parameter in searched.items()},
         )
-    tied = [trial for trial in trials if _tied(trial, trials[0], judged)]
+    tied = [trial for trial in kept if _tied(trial, kept[0], judged)]
     return [
         _finding(trials, tied, candidate.strategy, name, parameter, weights.get(name))
         for name, parameter in searched.items()
@@ -78,7 +80,7 @@ def _finding(
     parameter: Parameter,
     importance: Interval | None,
 ) -> ParameterFinding:
-    best = trials[0].config.parameters[name]
+    best = tied[0].config.parameters[name]
     values = [t.config.parameters[name] for t in trials if name in t.config.parameters]
     near = [t.config.parameters[name] for t in tied if name in t.config.parameters]
     varied = len(set(values)) > 1
@@ -96,7 +98,7 @@ def _finding(
         low=low,
         high=high,
         best=best,
-        best_trial=trials[0].config.number,
+        best_trial=tied[0].config.number,
         within_noise=tuple(choices),
         within_noise_trials=len(near),
         within_noise_low=min(numbers, default=None),

@@ -340,13 +340,19 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
         return f"What trial {trial} lost was not measured, so the limit was not checked."
     keeps = partial(within_limit, limit=limit)
     over = [name for name, one, _ in found if not keeps(one.low)]
+    noise_unknown = [one for one in found if one[1].low is None and not keeps(one[1].value)]
     within = [name for name, one, _ in found if one.high is not None and keeps(one.high)]
-    unsettled = [one for one in found if one[0] not in (*over, *within)]
+    unsettled = [
+        one for one in found if one[0] not in (*over, *within) and one not in noise_unknown
+    ]
     above = [f"{name}, {lost(one, unit)}" for name, one, unit in unsettled if not keeps(one.value)]
     open_ = [name for name, one, _ in unsettled if keeps(one.value)]
     parts = []
     if over:
         parts.append(f"above it beyond noise on {words.joined(over)}")
+    if noise_unknown:
+        said = words.joined([f"{name}, {lost(one, unit)}" for name, one, unit in noise_unknown])
+        parts.append(f"above it, with unknown noise, on {said}")
     if within:
         parts.append(f"within it on {words.joined(within)}")
     if above:
@@ -354,6 +360,11 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
     if open_:
         parts.append(f"not settled on {words.joined(open_)}")
     return f"Limit of {limit_text(limit)}: trial {trial} is {', '.join(parts)}."
+
+
+def _least(found: Interval) -> float:
+    """The low end of the interval, or the mean where the figures of single items are lost."""
+    return found.value if found.low is None else found.low
 
 
 def gate(findings: Findings, trials: Sequence[int], limit: float) -> None:
@@ -380,11 +391,13 @@ def gate(findings: Findings, trials: Sequence[int], limit: float) -> None:
             Problem(
                 f"trial {trial} lost {lost(one, unit)} on {name}, more than the limit of "
                 f"{amount(limit, unit)} {unit}",
-                why="The whole 95% interval in brackets is above the limit.",
+                why="The whole 95% interval in brackets is above the limit."
+                if one.low is not None
+                else "The losses of single items are missing, so that the mean is compared.",
                 fix="See what to do about it in the report's section on forgetting.",
             )
             for name, one, unit in found
-            if not within_limit(one.low, limit)
+            if not within_limit(_least(one), limit)
         ]
     if problems:
         raise GateFailed(problems)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from sweeper.errors import GateFailed
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Forgetting
@@ -172,6 +173,19 @@ def test_without_a_recommendation_one_trial_is_named_used_and_held_to_the_limit(
     assert recommended(found) == found.verdict.best_trial == 0
     assert any(": trial 0 is within it on" in text for text in found.verdict.because)
     forgetting.gate(found, [recommended(found)], 2)
+    assert {one.best_trial for one in found.parameters if one.strategy == "lora"} == {0}
+
+
+def test_without_losses_of_items_the_gate_compares_the_mean(make):
+    run = make(trials=1, prune=False)
+    limited(run, 2)
+    watched(run, 0, 3.50, items=False)
+    found = compute(run)
+    assert any(
+        "trial 0 is above it, with unknown noise, on" in one for one in found.verdict.because
+    )
+    with pytest.raises(GateFailed, match="so that the mean is compared"):
+        forgetting.gate(found, [0], 2)
 
 
 def test_a_loss_above_the_limit_that_noise_can_explain_is_said_with_its_interval(make):
