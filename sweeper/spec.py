@@ -366,10 +366,11 @@ class SearchSpec(Record):
         description="number of best trials, each strategy's best one first, that are trained "
         "again with further seeds",
     )
-    data_curve: bool = Field(
-        False,
+    data_curve: bool | None = Field(
+        None,
         description="train the winner and its default on an eighth, a quarter and half of the rows "
-        "too, to estimate the gain of more rows; also for a run that has ended",
+        "too, to estimate the gain of more rows; also for a run that has ended; by default if the "
+        "budget leaves time for it, or without a budget if it is cheap beside the search",
     )
     track: tuple[TrackerName, ...] = Field(
         (), description="services to log the run to: mlflow, wandb, tensorboard"

@@ -6,12 +6,14 @@ import os
 import socket
 import statistics
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sweeper.execution.remaining import Pace, Took, pace, remaining
+from sweeper.execution.remaining import Pace, Took, curve_seconds, offered_curve, pace, remaining
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Eta, Phase, Running, Status
+from sweeper.execution.state.work_items import WorkItem
 from sweeper.plans import Plan
 from sweeper.search.outlook import NEXT, Outlook, outlook
 from sweeper.search.starts import useful_total
@@ -36,6 +38,7 @@ class RunProgress:
     phase: Phase = "baselines"
     message: str = ""
     search_ended: str = ""
+    curve_told: str = ""
     ending: Ending | None = None
     jobs: int = 0
     jobs_done: int = 0
@@ -127,17 +130,36 @@ class RunProgress:
             started_at=self.started_at,
             updated_at=now(),
             ended_at=now() if ended else "",
-            seconds=self._seconds(ended),
+            seconds=self._seconds(ended=ended),
             phases=dict(self.phases),
             process=None if ended else os.getpid(),
             host=_HOST,
             beat=self._beat,
             message=self.message,
             search_ended=self.search_ended,
+            curve_told=self.curve_told,
             ending=self.ending,
         )
 
-    def _seconds(self, ended: bool) -> float:
+    def curve_fits(self, work: Iterable[WorkItem], deadline: float) -> bool:
+        """Whether a data curve that was not asked for is made; ``curve_told`` says why.
+
+        Args:
+            work: Its trainings.
+            deadline: When the call must stop, on the monotonic clock.
+        """
+        budget, state = self.plan.budget, self.state
+        left = {"until the time limit": deadline - time.monotonic()}
+        if budget.limit_seconds is not None:
+            suite = budget.suite.seconds if budget.suite is not None else 0.0
+            used = self._seconds(ended=False) + suite
+            left["of the budget"] = budget.limit_seconds - used
+        rows = self.plan.facts.data.train_rows
+        most = curve_seconds(work, state.results, state.configs, rows, self.workers)
+        fits, self.curve_told = offered_curve(budget, most, left)
+        return fits
+
+    def _seconds(self, *, ended: bool) -> float:
         # A call that found nothing to do does not make a finished run longer.
         idle = ended and self.earlier_seconds and not self._worked
         own = 0.0 if idle else time.monotonic() - self._begun

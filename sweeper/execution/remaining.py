@@ -7,8 +7,10 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sweeper import units
 from sweeper.data.splits import curve_seeds
 from sweeper.execution.state.status import Eta, Phase
+from sweeper.execution.state.work_items import WorkItem
 from sweeper.plans import Budget, Plan
 from sweeper.trials import TrialConfig, TrialResult
 
@@ -152,11 +154,56 @@ def remaining(
     return Eta(low=low + (least + later) / off, high=high + (most + later) * off)
 
 
+def curve_seconds(
+    work: Iterable[WorkItem],
+    results: Mapping[int, TrialResult],
+    configs: Mapping[int, TrialConfig],
+    rows: int,
+    workers: int,
+) -> float:
+    """Upper end of the forecast of a data curve, from the trials that it repeats on fewer rows.
+
+    Args:
+        rows: All training rows.
+        workers: Workers that work side by side.
+    """
+    seconds = 0.0
+    for item in work:
+        assert item.trial is not None
+        result, config = results[item.trial], configs[item.trial]
+        # One that overfitted later, or not at all, on fewer rows is not stopped as early.
+        whole = config.budget.rungs / (result.stopped_at_rung or config.budget.rungs)
+        share = (item.rows or rows) / rows
+        seconds += result.setup_seconds + result.evaluation_seconds * whole
+        seconds += result.training_seconds * whole * share
+    return seconds / max(1, workers) * math.exp(2 * _LEAST_ERROR)
+
+
+def offered_curve(budget: Budget, most: float, left: Mapping[str, float]) -> tuple[bool, str]:
+    """Whether a data curve that was not asked for is made, and why, in words.
+
+    Args:
+        most: Seconds that it takes at most.
+        left: Seconds that are left, by what limits them in words.
+    """
+    if budget.limit_seconds is None and budget.data_curve is None:
+        told = f"it would take up to {units.duration(most)}, which is not cheap beside the search"
+        return False, f"no data curve was made: {told}"
+    limit, seconds = min(left.items(), key=lambda one: one[1])
+    told = f"{units.duration(max(seconds, 0.0))} were left {limit}"
+    if seconds < most:
+        return False, f"no data curve was made: {told}, and it takes up to {units.duration(most)}"
+    if budget.limit_seconds is None:
+        return True, "a data curve was made, as planned: it is cheap beside the search"
+    return True, f"a data curve was made: {told}, and it takes at most {units.duration(most)}"
+
+
 def _after(budget: Budget, phase: Phase, jobs_left: int) -> float:
     """The plan's seconds for test split, data curve and suite."""
     test = budget.test or budget.beside
     scoring = test.seconds if test is not None else 0.0
-    curve = budget.data_curve.seconds if budget.data_curve is not None else 0.0
+    planned = budget.data_curve or (budget.offered_curve if phase == "data-curve" else None)
+    curve = planned.seconds if planned is not None else 0.0
     suite = budget.suite.seconds if budget.suite is not None else 0.0
     if phase == "data-curve":
         trainings = 6 * curve_seeds(budget.confirmation_seeds)  # two trials at three sizes

@@ -153,10 +153,10 @@ class StudyPhases:
     def data_curve(self) -> Duration | None:
         """The winner and its default on parts of the rows, and the default on all of them.
 
-        None where no such curve is asked for, or there are too few rows.
+        None where there are too few rows.
         """
         sizes = part_sizes(self.course.train_rows)
-        if not self.search.data_curve or not sizes:
+        if not sizes:
             return None
         seeds = curve_seeds(self.search.confirmation_seeds)
         each = []

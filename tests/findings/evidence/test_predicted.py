@@ -48,7 +48,7 @@ def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
         update={"what": "data_curve", "predicted": 0.0, "low": 0.0, "high": 0.0, "actual": 90.0}
     )
     told = predicted_line([sweep, later])
-    assert told.endswith("(2-10 min); the data curve, asked for later, took 90 s more")
+    assert told.endswith("(2-10 min); the data curve, which was not planned, took 90 s more")
     assert predicted_line([peak]) == ""
     beside = peak.model_copy(update={"beside": "0.50 GiB of the process"})
     told = predicted_line([sweep, beside])
