@@ -20,10 +20,14 @@ SIZES = (100, 200, 400)
 
 def drawn(
     curve: Callable[[float], float], noise: float, seed: int
-) -> tuple[list[int], list[float]]:
+) -> tuple[list[int], list[int], list[float]]:
     rng = np.random.default_rng(seed)
     rows = [size for size in SIZES for _ in range(3)]
-    return rows, [curve(size) + noise * rng.standard_normal() for size in rows]
+    return (
+        rows,
+        list(range(3)) * len(SIZES),
+        [curve(size) + noise * rng.standard_normal() for size in rows],
+    )
 
 
 @pytest.mark.parametrize(
