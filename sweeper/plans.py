@@ -253,6 +253,9 @@ class Budget(Record):
     download: Duration | None = Field(None, description="weights that the hub's cache lacks")
     conversion: Duration | None = Field(None, description="of packaged models, once")
     sweep: Duration | None = Field(None, description="all phases, on the clock")
+    unlearned_seconds: float | None = Field(
+        None, description="of them all where nothing can be learned, so that trials end early"
+    )
     finalists: int
     confirmation_seeds: int
     gpu_hours: float | None = None

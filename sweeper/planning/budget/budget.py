@@ -11,6 +11,7 @@ from typing import Literal
 from sweeper import units
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
+from sweeper.hyperparameters import EPOCHS
 from sweeper.objective import Objective
 from sweeper.planning.budget import suite_scoring
 from sweeper.planning.budget.candidate_costs import Priced
@@ -38,6 +39,8 @@ EARLIEST_RUNG = 2
 # What share of a full budget a searched trial uses, pruned from the earliest rung on:
 # measured in the same replays, beside the same search without pruning; 0.74 to 0.95.
 _LEAST_SHARE, _USUAL_SHARE = 0.7, 0.9
+# A trial overfits where it has not been better in two looks since its best one.
+_LOOKS_TO_OVERFIT = 3
 # Without a budget, a data curve is made unasked if it takes no more than this share of the search.
 # It costs about as much as seven full trials, so this needs a search of 50 trials or more.
 _CURVE_SHARE = 0.15
@@ -106,6 +109,28 @@ def searched_shares(first: int) -> tuple[float, float, float]:
     return least, usual, 1.0
 
 
+def _earliest_ends(
+    candidates: Sequence[Candidate], course: Course, first: int, stops: bool
+) -> tuple[float, float, float]:
+    """Shares of a full budget after which trials end if nothing is learned.
+
+    Of a default, which overfits: the third look at it is the first that can say so, once rows are
+    seen again. Of a searched trial, which may also be pruned, or have the fewest epochs. Of one
+    that is not pruned.
+
+    Args:
+        first: The earliest rung at which a trial may be pruned.
+        stops: Whether trials that overfit are stopped.
+    """
+    looks = range(_LOOKS_TO_OVERFIT * course.rung_every, RUNGS, course.rung_every)
+    overfit = (rung for rung in looks if stops and rung * course.epochs > RUNGS)
+    searched = [c.parameters[EPOCHS].choices for c in candidates if EPOCHS in c.parameters]
+    epochs = [float(number) for choices in searched for number in choices or ()]
+    default = next(overfit, RUNGS) / RUNGS
+    finalist = min(default, min(epochs, default=course.epochs) / course.epochs)
+    return default, min(finalist, first / RUNGS), finalist
+
+
 def make_budget(
     spec: Spec,
     facts: Facts,
@@ -131,7 +156,10 @@ def make_budget(
     suite = suite_scoring.suite_seconds(spec, phases)
     after, scoring = together(confirmation, curve), suite.seconds if suite is not None else 0.0
     trials, trial_notes = _affordable(phases, after, scoring, first, spec.search.trials, seconds)
-    search = together(phases.first_stages(trials), phases.searching(trials, searched_shares(first)))
+    searching = phases.searching(trials, searched_shares(first))
+    search = together(phases.first_stages(trials), searching)
+    ends = _earliest_ends(candidates, course, first, stops)
+    saved = searching.seconds + confirmation.seconds - phases.unlearned(trials, *ends)
     beside, test, written = phases.beside(), phases.test(), phases.own_text()
     held = together(written, search, confirmation, beside, test, curve, suite)
     if offered is not None:
@@ -169,6 +197,7 @@ def make_budget(
         download=download,
         conversion=conversion,
         sweep=sweep,
+        unlearned_seconds=max(sweep.seconds - saved, 0.0),
         finalists=spec.search.finalists,
         confirmation_seeds=spec.search.confirmation_seeds,
         gpu_hours=round(hours, 4),

@@ -191,3 +191,23 @@ def test_a_data_curve_is_planned_unasked_where_it_is_cheap_or_the_budget_has_roo
     # Items of this objective have no score, so there can be no curve.
     written = {"objective": ObjectiveSpec(name="rouge_l")}
     assert planned(search=many, request=written) == (False, "")
+
+
+def test_a_sweep_in_which_nothing_can_be_learned_is_shorter_than_its_range(scene: Any) -> None:
+    def spent(**changes: Any) -> tuple[float, float, float]:
+        """Of search and confirmation: as planned, at least, and where nothing can be learned."""
+        budget = make_plan(*scene(rows=1000, **changes)).budget
+        assert budget.sweep is not None
+        assert budget.unlearned_seconds is not None
+        parts = (budget.search, budget.confirmation)
+        saved = budget.sweep.seconds - budget.unlearned_seconds
+        planned = sum(part.seconds for part in parts)
+        return planned, sum(part.low for part in parts), planned - saved
+
+    planned, low, unlearned = spent()
+    assert unlearned < low < planned
+    # Defaults end at the third rung, as three of four epochs are left; the others at the second.
+    assert 2 / 8 < unlearned / planned < 3 / 8
+    # With one epoch no trial overfits. Only searched ones end early, and they are no finalists.
+    planned, _, unlearned = spent(training={"epochs": 1}, search={"trials": 2, "finalists": 9})
+    assert unlearned > 0.9 * planned
