@@ -253,11 +253,20 @@ class Budget(Record):
     )
     suite: Duration | None = Field(None, description="the base and the finalists on the suite")
     data_curve: Duration | None = Field(
-        None, description="winner and default on parts of the rows, where that is asked for"
+        None, description="winner and default on parts of the rows, where that is planned"
+    )
+    offered_curve: Duration | None = Field(
+        None, description="the time of a data curve that was neither asked for nor switched off"
+    )
+    limit_seconds: float | None = Field(
+        None, description="the user's budget as seconds with all devices busy"
     )
     download: Duration | None = Field(None, description="weights that the hub's cache lacks")
     conversion: Duration | None = Field(None, description="of packaged models, once")
     sweep: Duration | None = Field(None, description="all phases, on the clock")
+    unlearned_seconds: float | None = Field(
+        None, description="of them all where nothing can be learned, so that trials end early"
+    )
     finalists: int
     confirmation_seeds: int
     gpu_hours: float | None = None

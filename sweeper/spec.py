@@ -364,10 +364,11 @@ class SearchSpec(Record):
         description="number of best trials, each strategy's best one first, that are trained "
         "again with further seeds",
     )
-    data_curve: bool = Field(
-        False,
+    data_curve: bool | None = Field(
+        None,
         description="also train on parts of the rows, to estimate the gain of more rows; works "
-        "for a run that has ended, too",
+        "for a run that has ended, too; by default only if the budget leaves time for it, or if it "
+        "is cheap compared with the search",
     )
     track: tuple[TrackerName, ...] = Field(
         (), description="services to log the run to: mlflow, wandb, tensorboard"

@@ -97,7 +97,8 @@ def judge(name: str, trainings: Sequence[Training], seeds: int = SEEDS) -> Line 
     for number, repeat in enumerate(repeats(trainings, seeds)):
         rng = np.random.default_rng(number)
         known = [one for one in repeat if one.rows < everything]
-        curves = fit([one.rows for one in known], [one.error for one in known], rng)
+        rows, numbers = [one.rows for one in known], [one.seed for one in known]
+        curves = fit(rows, numbers, [one.error for one in known], rng)
         found.append(np.quantile(curves.at(everything), _ENDS))
         oracles.append(_oracle(shape, known, everything))
     return Line(

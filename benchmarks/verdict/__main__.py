@@ -123,11 +123,12 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(TASKS), help="tables of benchmarks/search")
     parser.add_argument("--metrics", default="accuracy,loss")
     parser.add_argument("--trials", choices=("alike", "mixed", "both"), default="both")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each finalist")
     chosen = parser.parse_args()
     draw_once()
     kinds = ("alike", "mixed") if chosen.trials == "both" else (chosen.trials,)
     for task in chosen.tasks.split(","):
-        source = recorded(task)
+        source = recorded(task, chosen.seeds)
         for metric in chosen.metrics.split(","):
             if metric == "accuracy" and source.plan.facts.task != "classification":
                 continue

@@ -91,8 +91,12 @@ class Recorded:
         return high
 
 
-def recorded(task: str) -> Recorded:
-    """The pairs of trials that repeat one configuration, the better half of them."""
+def recorded(task: str, seeds: int = 3) -> Recorded:
+    """The pairs of trials that repeat one configuration, the better half of them.
+
+    Args:
+        seeds: Trainings of each finalist in a study.
+    """
     table = read(task)
     kept = table.only([one.strategy for one in table.plan.candidates if one.strategy != HEAD])
     groups = defaultdict(list)
@@ -102,9 +106,10 @@ def recorded(task: str) -> Recorded:
     pairs = [group[:2] for group in groups.values() if len(group) > 1]
     pairs.sort(key=lambda pair: pair[0].loss + pair[1].loss)
     better = pairs[: (len(pairs) + 1) // 2]
+    budget = kept.plan.budget.model_copy(update={"confirmation_seeds": seeds})
     odds = log_odds(np.array([[one.final for one in pair] for pair in better]))
     return Recorded(
-        plan=kept.plan,
+        plan=kept.plan.model_copy(update={"budget": budget}),
         configurations=odds.mean(axis=1),
         noise=(odds[:, 0] - odds[:, 1]) / np.sqrt(2),
         seconds=np.array([pair[0].training_seconds[-1] for pair in better]),

@@ -183,6 +183,7 @@ def _progress(state: RunState, spec: Spec, total: int, before: Mapping[str, floa
         phases={**before, **(earlier.phases if earlier else {})},
         workers=spec.search.workers,
         ending=earlier.ending if earlier else None,
+        curve_told=earlier.curve_told if earlier else "",
     )
 
 
@@ -351,17 +352,30 @@ class Coordinator:
         seal.drop_seed_weights(self.run, self.plan, opened)
 
     def _data_curve(self) -> None:
-        """Train the winner and its default on parts of the rows, where that was asked for."""
-        if not self.spec.search.data_curve:
+        """Train the winner and its default on parts of the rows, if asked for or if time is left.
+
+        A curve that was begun goes on.
+        """
+        asked, budget, owner = self.spec.search.data_curve, self.plan.budget, self.owner
+        begun = any(self.run.trials.glob("*/rows/*"))
+        if asked is not None:
+            owner.progress.curve_told = ""
+        if asked is False or (asked is None and budget.offered_curve is None and not begun):
             return
         opened = seal.open_seal(self.run, self.plan, ())
-        self.owner.set_phase("data-curve")
-        work = seal.curve_work(self.run, self.plan, opened, self.owner.state)
+        work = seal.curve_work(self.run, self.plan, opened, owner.state)
+        if not asked and not begun:
+            fits = owner.progress.curve_fits(work, owner.deadline)
+            if fits or budget.limit_seconds is not None:
+                owner.say("data-curve", text=owner.progress.curve_told)
+            if not fits:
+                return
+        owner.set_phase("data-curve")
         if not work:
             rows = self.plan.facts.data.train_rows
-            self.owner.warn(f"no data curve: {rows} training rows are too few for parts of them")
-        self.owner.add(work)
-        self.owner.until(lambda: not self.owner.open)
+            owner.warn(f"no data curve: {rows} training rows are too few for parts of them")
+        owner.add(work)
+        owner.until(lambda: not owner.open)
 
     def _note_late_trials(self, opened: TestSeal) -> None:
         if set(self.owner.state.finalists(self.plan.budget.finalists)) - set(opened.order):

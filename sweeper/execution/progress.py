@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sweeper import units
 from sweeper.data.splits import curve_seeds
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Eta, Phase, Running, Status
+from sweeper.execution.state.work_items import WorkItem
 from sweeper.plans import Budget, Plan
 from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Ending, Outlook, outlook
@@ -159,11 +161,56 @@ def remaining(
     return Eta(low=low + (least + later) / off, high=high + (most + later) * off)
 
 
+def curve_seconds(
+    work: Iterable[WorkItem],
+    results: Mapping[int, TrialResult],
+    configs: Mapping[int, TrialConfig],
+    rows: int,
+    workers: int,
+) -> float:
+    """Upper end of the forecast of a data curve, from the trials that it repeats on fewer rows.
+
+    Args:
+        rows: All training rows.
+        workers: Workers that work side by side.
+    """
+    seconds = 0.0
+    for item in work:
+        assert item.trial is not None
+        result, config = results[item.trial], configs[item.trial]
+        # One that overfitted later, or not at all, on fewer rows is not stopped as early.
+        whole = config.budget.rungs / (result.stopped_at_rung or config.budget.rungs)
+        share = (item.rows or rows) / rows
+        seconds += result.setup_seconds + result.evaluation_seconds * whole
+        seconds += result.training_seconds * whole * share
+    return seconds / max(1, workers) * math.exp(2 * _LEAST_ERROR)
+
+
+def offered_curve(budget: Budget, most: float, left: Mapping[str, float]) -> tuple[bool, str]:
+    """Whether a data curve that was not asked for is made, and why, in words.
+
+    Args:
+        most: Seconds that it takes at most.
+        left: Seconds that are left, by what limits them in words.
+    """
+    if budget.limit_seconds is None and budget.data_curve is None:
+        told = f"it would take up to {units.duration(most)}, which is not cheap beside the search"
+        return False, f"no data curve was made: {told}"
+    limit, seconds = min(left.items(), key=lambda one: one[1])
+    told = f"{units.duration(max(seconds, 0.0))} were left {limit}"
+    if seconds < most:
+        return False, f"no data curve was made: {told}, and it takes up to {units.duration(most)}"
+    if budget.limit_seconds is None:
+        return True, "a data curve was made, as planned: it is cheap beside the search"
+    return True, f"a data curve was made: {told}, and it takes at most {units.duration(most)}"
+
+
 def _after(budget: Budget, phase: Phase, jobs_left: int) -> float:
     """The plan's seconds for test split, data curve and suite."""
     test = budget.test or budget.beside
     scoring = test.seconds if test is not None else 0.0
-    curve = budget.data_curve.seconds if budget.data_curve is not None else 0.0
+    planned = budget.data_curve or (budget.offered_curve if phase == "data-curve" else None)
+    curve = planned.seconds if planned is not None else 0.0
     suite = budget.suite.seconds if budget.suite is not None else 0.0
     if phase == "data-curve":
         trainings = 6 * curve_seeds(budget.confirmation_seeds)  # two trials at three sizes
@@ -192,6 +239,7 @@ class RunProgress:
     phase: Phase = "baselines"
     message: str = ""
     search_ended: str = ""
+    curve_told: str = ""
     ending: Ending | None = None
     jobs: int = 0
     jobs_done: int = 0
@@ -283,17 +331,36 @@ class RunProgress:
             started_at=self.started_at,
             updated_at=now(),
             ended_at=now() if ended else "",
-            seconds=self._seconds(ended),
+            seconds=self._seconds(ended=ended),
             phases=dict(self.phases),
             process=None if ended else os.getpid(),
             host=_HOST,
             beat=self._beat,
             message=self.message,
             search_ended=self.search_ended,
+            curve_told=self.curve_told,
             ending=self.ending,
         )
 
-    def _seconds(self, ended: bool) -> float:
+    def curve_fits(self, work: Iterable[WorkItem], deadline: float) -> bool:
+        """Whether a data curve that was not asked for is made; ``curve_told`` says why.
+
+        Args:
+            work: Its trainings.
+            deadline: When the call must stop, on the monotonic clock.
+        """
+        budget, state = self.plan.budget, self.state
+        left = {"until the time limit": deadline - time.monotonic()}
+        if budget.limit_seconds is not None:
+            suite = budget.suite.seconds if budget.suite is not None else 0.0
+            used = self._seconds(ended=False) + suite
+            left["of the budget"] = budget.limit_seconds - used
+        rows = self.plan.facts.data.train_rows
+        most = curve_seconds(work, state.results, state.configs, rows, self.workers)
+        fits, self.curve_told = offered_curve(budget, most, left)
+        return fits
+
+    def _seconds(self, *, ended: bool) -> float:
         # A call that found nothing to do does not make a finished run longer.
         idle = ended and self.earlier_seconds and not self._worked
         own = 0.0 if idle else time.monotonic() - self._begun

@@ -439,6 +439,9 @@ class RunSummary(Record):
     seconds: float | None = None
     confirmation_seconds: float | None = None
     search_ended: str = Field("", description="why the search ended before its last trial")
+    curve_told: str = Field(
+        "", description="why there is a data curve that nobody asked for, or none"
+    )
     outlook: str = Field("", description="what more trials may bring and cost; empty if unknown")
     saved_seconds: float | None = Field(None, description="what pruned trials did not train")
     median_prune_step: int | None = Field(None, description="optimizer steps")

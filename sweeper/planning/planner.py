@@ -107,7 +107,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         answers=answers(rules, base.values, facts, candidates, rejected),
         own_trials=own_trials,
         declared=spec.parameters,
-        budget=make_budget(spec, facts, costs, course, full_tokens),
+        budget=make_budget(spec, facts, costs, course, full_tokens, objective),
         seed=spec.search.seed,
         identity=identity(spec, facts, objective),
     )

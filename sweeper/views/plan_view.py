@@ -528,6 +528,9 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     if budget.sweep is not None and budget.gpu_hours is not None:
         hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
         ends = units.span(budget.sweep.low, budget.sweep.high)
+        early = budget.unlearned_seconds
+        least = early is not None and early < budget.sweep.low
+        hours += f"; about {units.duration(early)} if nothing can be learned" if least else ""
         whole = f" Together about {units.duration(budget.sweep.seconds)} ({ends}){hours}."
     texts.append(f"{words.sentence(others)}.{whole}")
     stage = [n for n in plan.candidates[0].setup_notes if n.startswith("first stage")]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from sweeper.execution.state.status import Status
 from sweeper.execution.storages import default_url
 from sweeper.execution.worker.session import _last_line
 from sweeper.objective import LOSS, Objective
+from sweeper.plans import Duration
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TestSeal, TrialConfig, TrialResult
 
@@ -285,3 +287,32 @@ def test_a_run_that_has_ended_gets_its_data_curve_though_it_is_killed(tmp_path: 
     config = TrialConfig.read(run.trial(winner) / "rows" / "25" / "1" / "config.json")
     assert (config.train_rows, config.seed, config.keep_weights) == (25, 1, False)
     assert TestSeal.read(run.test_seal) == order
+
+
+def test_a_data_curve_is_made_unasked_while_the_budget_has_room(tmp_path: Path) -> None:
+    offered = {"offered_curve": Duration(seconds=2, low=1, high=4)}
+
+    def told(name: str, budget: dict[str, object], **search: object) -> str:
+        plan, run = make_plan(3), RunFolder(tmp_path / name)
+        plan = plan.model_copy(update={"budget": plan.budget.model_copy(update=budget)})
+        outcome = run_sweep(run, make_spec(3, 1, **search), plan, backend=BACKEND)
+        assert outcome.kind == "complete"
+        assert ("data-curve" in outcome.status.phases) is bool(points(run))
+        return outcome.status.curve_told
+
+    poor = offered | {"limit_seconds": 0.5}
+    assert "0.0 s were left of the budget, and it takes up to" in told("run", poor, data_curve=None)
+    run = RunFolder(tmp_path / "run")
+    assert points(run) == {}
+    assert told("run", offered, data_curve=None).endswith("not cheap beside the search")
+    rich = offered | {"limit_seconds": 1000.0}
+    assert told("run", rich, data_curve=False) == ""
+    assert points(run) == {}
+    made = told("run", rich, data_curve=None)
+    assert made.startswith("a data curve was made: 1")
+    assert {len(seeds) for seeds in points(run).values()} == {3}
+    # One that was begun goes on, even where nothing is left.
+    shutil.rmtree(next(run.trials.glob("*/rows/25/0")))
+    assert told("run", poor, data_curve=None) == made
+    assert {len(seeds) for seeds in points(run).values()} == {3}
+    assert told("run", poor, data_curve=True) == ""

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.execution.progress import pace, remaining
+from sweeper.execution.progress import curve_seconds, offered_curve, pace, remaining
+from sweeper.execution.state.work_items import point
 from sweeper.plans import Duration
 
 JOBS_LEFT = {"confirmation": 3, "test": 5, "data-curve": 9}
@@ -145,3 +146,31 @@ def test_finalists_may_yet_be_trials_that_end_earlier() -> None:
 
     assert min(wider(left=6)) > min(wider(left=1)) > 0
     assert wider(left=6)[0] > 6 * 18 / 4
+
+
+def test_a_curve_is_forecast_from_the_trials_that_it_repeats() -> None:
+    results = {4: ended(10.0), 0: ended(10.0, stopped=4)}
+    configs = {4: config("lora"), 0: config("+lora")}
+    work = [point(4, 25, 0), point(4, 50, 0), point(0, 100, 0)]
+    # 9 s of training and 1 s of scoring; the one that was stopped would have taken twice as long.
+    whole = (9 / 4 + 1) + (9 / 2 + 1) + (18 + 2)
+    forecast = curve_seconds(work, results, configs, 100, 2)
+    assert forecast == pytest.approx(whole / 2 * math.exp(0.2))
+
+
+@pytest.mark.parametrize(
+    ("budget", "left", "made", "why"),
+    [
+        ({"limit_seconds": 90.0}, {"of the budget": 21.0}, True, "21 s were left of the budget"),
+        ({"limit_seconds": 90.0}, {"of the budget": 19.0}, False, "it takes up to 20 s"),
+        ({"limit_seconds": 90.0}, {"a": 50.0, "until the time limit": -1.0}, False, "0.0 s were"),
+        ({"data_curve": 1}, {"until the time limit": math.inf}, True, "cheap beside the search"),
+        ({"data_curve": 1}, {"until the time limit": 1.0}, False, "were left until the time"),
+        ({}, {"until the time limit": math.inf}, False, "not cheap beside the search"),
+    ],
+)
+def test_a_curve_is_made_unasked_while_time_is_left(budget, left, made, why) -> None:
+    known: Any = SimpleNamespace(**({"limit_seconds": None, "data_curve": None} | budget))
+    fits, told = offered_curve(known, 20.0, left)
+    assert fits is made
+    assert why in told

@@ -24,6 +24,7 @@ EventKind = Literal[
     "job-ended",
     "job-put-back",
     "search-ended",
+    "data-curve",
     "warm-start",
     "baseline",
     "progress",

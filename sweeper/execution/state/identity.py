@@ -53,7 +53,8 @@ def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:
     different = changes(plan.identity, fresh.identity)
     if different:
         raise RunError([_changed(run, name) for name in different])
-    return plan
+    limit = {"limit_seconds": fresh.budget.limit_seconds}  # a later call may have another budget
+    return plan.model_copy(update={"budget": plan.budget.model_copy(update=limit)})
 
 
 def _read(run: RunFolder) -> Plan:

@@ -110,6 +110,9 @@ class Status(Artifact):
     beat: int = Field(0, description="grows while the command lives")
     message: str = ""
     search_ended: str = ""
+    curve_told: str = Field(
+        "", description="why there is a data curve that nobody asked for, or none"
+    )
     ending: Ending | None = Field(None, description="what ended the search before its last trial")
 
     @property

@@ -35,7 +35,10 @@ _GROWING = 0.3
 # The noise of seeds falls with the rows to about this power: from an eighth to a half of them by a
 # factor of 0.61 (the power 0.36) for the head, 0.71 (0.25) for the layer (benchmarks/data_curve).
 _STEADIER = 0.25
-_DRAWS = 4000
+# Of one seed, the smaller part lies within the larger one, so that their errors go together: the
+# mean correlation of a part with one of twice the rows (benchmarks/data_curve).
+_TOGETHER = 0.27
+_DRAWS = 20_000
 # Resamples of the validation items; each is fitted and gives its share of the draws.
 _RESAMPLES = 100
 # A line through two sizes would fit whatever they are.
@@ -52,7 +55,6 @@ class Curves:
         levels: Error where the bent rows are ``centers``.
         slopes: Change of the error with the bent rows.
         fewest: Rows that count as one.
-        noise: Standard deviation of a training of average weight.
     """
 
     levels: Floats
@@ -60,7 +62,6 @@ class Curves:
     exponents: Floats
     centers: Floats
     fewest: float
-    noise: Floats
 
     def at(self, rows: float) -> Floats:
         """The expected error with so many rows."""
@@ -69,38 +70,52 @@ class Curves:
 
 
 def fit(
-    rows: ArrayLike, errors: ArrayLike, rng: np.random.Generator, draws: int = _DRAWS
+    rows: ArrayLike,
+    seeds: ArrayLike,
+    errors: ArrayLike,
+    rng: np.random.Generator,
+    draws: int = _DRAWS,
 ) -> Curves:
     """Draw curves through trainings.
 
     Args:
         rows: Training rows of each training, of at least three sizes; shape (trainings,).
+        seeds: Its seed, one training of it at each size; shape (trainings,).
         errors: Its error, 0 or more, lower is better; shape (trainings,).
         draws: How many.
     """
     counts, found = np.asarray(rows, dtype=np.float64), np.asarray(errors, dtype=np.float64)
     fewest, free = float(counts.min()), found.size - 2
     bent = _bent(counts / fewest, _EXPONENTS[:, None])
-    sure = counts ** (2 * _STEADIER)
-    sure /= sure.mean()
-    middle, center = np.average(found, weights=sure), np.average(bent, axis=1, weights=sure)
-    x, y = bent - center[:, None], found - middle
-    squares = (sure * x * x).sum(axis=1)
-    slope = x @ (sure * y) / squares
-    left = (sure * (y - slope[:, None] * x) ** 2).sum(axis=1) + 1e-12
+    # Generalised least squares: in these units all trainings vary alike, and apart.
+    alone = np.linalg.inv(np.linalg.cholesky(_covariance(counts, np.asarray(seeds))))
+    one, bent, found = alone.sum(axis=1), bent @ alone.T, alone @ found
+    sure = float(one @ one)
+    middle, center = float(found @ one) / sure, bent @ one / sure
+    x, y = bent - np.outer(center, one), found - middle * one
+    squares = (x * x).sum(axis=1)
+    slope = x @ y / squares
+    left = ((y - slope[:, None] * x) ** 2).sum(axis=1) + 1e-12
     weight = -free / 2 * np.log(left) + np.where(_EXPONENTS < 0, np.log(_GROWING), 0.0)
     shares = np.exp(weight - weight.max())
     which = rng.choice(shares.size, size=draws, p=shares / shares.sum())
     noise = np.sqrt(left[which] / rng.chisquare(free, size=draws))
     first, second = rng.standard_normal((2, draws))
     return Curves(
-        levels=middle + noise / np.sqrt(found.size) * first,
+        levels=middle + noise / np.sqrt(sure) * first,
         slopes=slope[which] + noise / np.sqrt(squares[which]) * second,
         exponents=_EXPONENTS[which],
         centers=center[which],
         fewest=fewest,
-        noise=noise,
     )
+
+
+def _covariance(rows: Floats, seeds: NDArray[np.int64]) -> Floats:
+    """Of the noise of trainings, up to a factor; shape (trainings, trainings)."""
+    doublings = np.abs(np.log2(rows[:, None] / rows))
+    shared = np.where(seeds[:, None] == seeds, _TOGETHER**doublings, 0.0)
+    spread = (rows / rows.mean()) ** -_STEADIER
+    return np.asarray(shared * np.outer(spread, spread), dtype=np.float64)
 
 
 def _bent(rows: ArrayLike, exponents: Floats) -> Floats:
@@ -166,13 +181,15 @@ def _runs(trial: TrialFiles, rows: int) -> Iterator[tuple[int, SeedRun]]:
 def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
     runs = sorted(_runs(trial, rows), key=lambda one: (one[0], one[1].seed))
     counts = np.array([count for count, _ in runs], dtype=np.float64)
+    seeds = [run.seed for _, run in runs]
     sizes = np.unique(counts)
     if sizes.size < _FEWEST_SIZES or counts.size < 2 * _FEWEST_SIZES:
         return None
     errors, weights = _errors(runs, metric)
     rng = np.random.default_rng(0)
     drawn = [
-        fit(counts, errors @ share, rng, _DRAWS // _RESAMPLES) for share in _resampled(weights, rng)
+        fit(counts, seeds, errors @ share, rng, _DRAWS // _RESAMPLES)
+        for share in _resampled(weights, rng)
     ]
     means = errors @ (weights / weights.sum())
     trained_on = np.geomspace(counts.min(), rows, _PLACES)

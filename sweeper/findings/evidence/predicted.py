@@ -62,8 +62,14 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     planned_phases = _planned(run.plan.budget).items()
     phases = {name: p for name, p in planned_phases if p.seconds > 0 and name in took}
     own = math.fsum(took[name] for name in phases if name in _OWN)
-    # A curve that was asked for later is no part of the plan's sweep.
-    later = took.get("data_curve", 0.0) if run.plan.budget.data_curve is None else 0.0
+    # The sweep is compared without a curve that was only planned or only made.
+    curve, later = run.plan.budget.data_curve, took.get("data_curve", 0.0)
+    if curve is not None and not later:
+        ends = {
+            end: getattr(planned, end) - getattr(curve, end) for end in ("seconds", "low", "high")
+        }
+        planned = Duration(**ends)
+    later = later if curve is None else 0.0
     yield figure("sweep", planned, seconds + own - later)
     for name, phase in phases.items():
         yield figure(name, phase, took[name])

@@ -42,6 +42,7 @@ def run_summary(run: RunFiles) -> RunSummary:
             math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
         ),
         search_ended=str(run.status.get("search_ended") or ""),
+        curve_told=str(run.status.get("curve_told") or ""),
         outlook=_outlook(run),
         saved_seconds=math.fsum(_saved(trial) for trial in pruned) if pruned else None,
         rung_items=max((trial.config.budget.rung_items for trial in run.trials), default=None),

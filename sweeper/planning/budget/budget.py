@@ -11,6 +11,8 @@ from typing import Literal
 from sweeper import units
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
+from sweeper.hyperparameters import EPOCHS
+from sweeper.objective import Objective
 from sweeper.planning.budget.candidate_costs import Priced
 from sweeper.planning.budget.study_phases import (
     StudyPhases,
@@ -38,6 +40,11 @@ EARLIEST_RUNG = 2
 # What share of a full budget a searched trial uses, pruned from the earliest rung on:
 # measured in the same replays, beside the same search without pruning; 0.74 to 0.95.
 _LEAST_SHARE, _USUAL_SHARE = 0.7, 0.9
+# A trial overfits where it has not been better in two looks since its best one.
+_LOOKS_TO_OVERFIT = 3
+# Without a budget, a data curve is made unasked if it takes no more than this share of the search.
+# It costs about as much as seven full trials, so this needs a search of 50 trials or more.
+_CURVE_SHARE = 0.15
 
 _AMOUNT = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(gpuh|usd|h)\s*$")
 Unit = Literal["gpuh", "usd", "h"]
@@ -103,15 +110,39 @@ def searched_shares(first: int) -> tuple[float, float, float]:
     return least, usual, 1.0
 
 
+def _earliest_ends(
+    candidates: Sequence[Candidate], course: Course, first: int, stops: bool
+) -> tuple[float, float, float]:
+    """Shares of a full budget after which trials end if nothing is learned.
+
+    Of a default, which overfits: the third look at it is the first that can say so, once rows are
+    seen again. Of a searched trial, which may also be pruned, or have the fewest epochs. Of one
+    that is not pruned.
+
+    Args:
+        first: The earliest rung at which a trial may be pruned.
+        stops: Whether trials that overfit are stopped.
+    """
+    looks = range(_LOOKS_TO_OVERFIT * course.rung_every, RUNGS, course.rung_every)
+    overfit = (rung for rung in looks if stops and rung * course.epochs > RUNGS)
+    searched = [c.parameters[EPOCHS].choices for c in candidates if EPOCHS in c.parameters]
+    epochs = [float(number) for choices in searched for number in choices or ()]
+    default = next(overfit, RUNGS) / RUNGS
+    finalist = min(default, min(epochs, default=course.epochs) / course.epochs)
+    return default, min(finalist, first / RUNGS), finalist
+
+
 def make_budget(
     spec: Spec,
     facts: Facts,
     costs: Sequence[Priced],
     course: Course,
     full_tokens: int,
+    objective: Objective,
 ) -> Budget:
     """The study's budget with search and confirmation apart, each as a range."""
     limit = parse_budget(spec.aim.budget)
+    seconds, asked_curve = _clock_seconds(limit, facts), spec.search.data_curve
     asked = spec.training.stop_overfitting
     stops = course.epochs > 1 if asked is None else asked
     candidates = [cost.candidate for cost in costs]
@@ -120,13 +151,23 @@ def make_budget(
     at_once = _at_once(spec, facts, candidates)
     side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
     phases = StudyPhases(facts, costs, course, spec.search, side_by_side)
-    confirmation, curve = phases.confirmation(), phases.data_curve()
+    confirmation = phases.confirmation()
+    possible = phases.data_curve() if objective.at_rungs and asked_curve is not False else None
+    curve, offered = (possible, None) if asked_curve else (None, possible)
     suite = suite_seconds(spec, phases)
     after, scoring = together(confirmation, curve), suite.seconds if suite is not None else 0.0
-    trials, trial_notes = _affordable(phases, after, scoring, first, spec.search.trials, limit)
-    search = together(phases.first_stages(trials), phases.searching(trials, searched_shares(first)))
+    trials, trial_notes = _affordable(phases, after, scoring, first, spec.search.trials, seconds)
+    searching = phases.searching(trials, searched_shares(first))
+    search = together(phases.first_stages(trials), searching)
+    ends = _earliest_ends(candidates, course, first, stops)
+    saved = searching.seconds + confirmation.seconds - phases.unlearned(trials, *ends)
     beside, test, written = phases.beside(), phases.test(), phases.own_text()
     held = together(written, search, confirmation, beside, test, curve, suite)
+    if offered is not None:
+        fits, note = _offer(offered, search, held, seconds)
+        trial_notes += (note,)
+        if fits:
+            curve, held = offered, together(held, offered)
     download = download_seconds(facts)
     conversion = conversion_seconds(facts)
     sweep = together(download, conversion, held)
@@ -152,9 +193,12 @@ def make_budget(
         own_text=written,
         suite=suite,
         data_curve=curve,
+        offered_curve=offered,
+        limit_seconds=seconds,
         download=download,
         conversion=conversion,
         sweep=sweep,
+        unlearned_seconds=max(sweep.seconds - saved, 0.0),
         finalists=spec.search.finalists,
         confirmation_seeds=spec.search.confirmation_seeds,
         gpu_hours=round(hours, 4),
@@ -188,11 +232,10 @@ def _affordable(
     scoring: float,
     first: int,
     wanted: int,
-    limit: UserBudget | None,
+    seconds: float | None,
 ) -> tuple[int, tuple[str, ...]]:
     """How many of the requested trials fit into the budget, after confirmation and suite."""
     costs, at_once = phases.costs, phases.side_by_side
-    seconds = _clock_seconds(limit, phases.facts)
     if seconds is None:
         return wanted, ()
     if (read := phases.first_stages(wanted)) is not None:
@@ -205,6 +248,37 @@ def _affordable(
     if buys >= 1:
         return buys, (f"The budget buys about {buys} of the {wanted} requested trials.",)
     return 1, (_too_little(phases, after, scoring, seconds, trial),)
+
+
+def _offer(
+    curve: Duration, search: Duration, others: Duration, limit: float | None
+) -> tuple[bool, str]:
+    """Whether a data curve that was not asked for is planned, and why, in words.
+
+    Args:
+        curve: Its time.
+        others: The time of all other phases, the search among them.
+        limit: Seconds of the budget; None if there is none.
+    """
+    span, off = units.span(curve.low, curve.high), "--no-data-curve leaves it out"
+    if limit is None:
+        share = f"{_CURVE_SHARE:.0%} of the time of the search"
+        if curve.seconds <= _CURVE_SHARE * search.seconds:
+            return True, f"The data curve is made, since it takes less than {share}; {off}."
+        return (
+            False,
+            f"No data curve ({span}), since it takes more than {share}: --data-curve adds it.",
+        )
+    left = max(limit - others.seconds, 0.0)
+    told = f"about {units.duration(left)} of the budget are left for it"
+    if left >= curve.seconds:
+        return True, (
+            f"A data curve is planned: {told}. It is made if its forecast then fits; {off}."
+        )
+    return (
+        False,
+        f"No data curve ({span}) is planned: {told}. It is made if more is left than this.",
+    )
 
 
 def _too_little(

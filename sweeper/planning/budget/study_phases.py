@@ -106,15 +106,33 @@ class StudyPhases:
             shares: Of a full budget, what a searched trial uses at least, by expectation and at
                 most.
         """
-        paid = [cost for cost in self.costs if not cost.free]
-        defaults = paid[: max(trials // 3, 1)] if paid else []
-        searchable = [c for c in paid if any(p.searched for p in c.candidate.parameters.values())]
-        done = len(defaults) + len(self.costs) - len(paid)
-        rest = max(trials - done, 0) if searchable else 0
+        defaults, searchable, rest = self._trained(trials)
         each = sum(c.searched for c in searchable) / len(searchable) if searchable else 0.0
         fixed = sum(cost.default for cost in defaults)
         ends = [fixed + rest * share * each for share in shares]
         return self._shared(ends[0], ends[1], ends[2], BETWEEN_SECONDS * trials)
+
+    def _trained(self, trials: int) -> tuple[list[Priced], list[Priced], int]:
+        """Candidates whose defaults are trained, those that are searched, and trials of these."""
+        paid = [cost for cost in self.costs if not cost.free]
+        defaults = paid[: max(trials // 3, 1)] if paid else []
+        searchable = [c for c in paid if any(p.searched for p in c.candidate.parameters.values())]
+        done = len(defaults) + len(self.costs) - len(paid)
+        return defaults, searchable, max(trials - done, 0) if searchable else 0
+
+    def unlearned(self, trials: int, default: float, searched: float, finalist: float) -> float:
+        """Seconds of search and confirmation if nothing can be learned, so that trials end early.
+
+        Args:
+            default: Share of a full budget after which a default ends.
+            searched: The same of a searched trial.
+            finalist: The same of the shortest trial that completes: then it is as good as any.
+        """
+        defaults, searchable, rest = self._trained(trials)
+        each = sum(c.default for c in searchable) / len(searchable) if searchable else 0.0
+        seconds = default * sum(cost.default for cost in defaults) + rest * searched * each
+        seconds = (seconds + BETWEEN_SECONDS * trials) / self.side_by_side
+        return seconds + self.confirmation(finalist).seconds
 
     def first_stages(self, trials: int) -> Duration | None:
         """Trainings on the corpus that trials share; None where no trial needs any.
@@ -135,14 +153,17 @@ class StudyPhases:
         high = math.fsum(one.high * min(many, trials) for one, many in shared.values())
         return Duration(seconds=middle, low=low, high=high)
 
-    def confirmation(self) -> Duration:
+    def confirmation(self, share: float = 1.0) -> Duration:
         """Finalists to so many seeds in all; one seed of each was the trial itself.
 
         The best of each strategy comes before the second best of any, so that all kinds of trial
         are among them.
+
+        Args:
+            share: Of a full budget, what a finalist uses.
         """
         seeds = max(self.search.confirmation_seeds - 1, 0)
-        each = [0.0 if cost.free else cost.default for cost in self.costs]
+        each = [0.0 if cost.free else share * cost.default for cost in self.costs]
         runs = self.search.finalists * seeds
         dearer = [seconds for seconds in each if seconds > 0] or each
         cheapest = sorted(each)[: self.search.finalists]
@@ -154,10 +175,10 @@ class StudyPhases:
     def data_curve(self) -> Duration | None:
         """The winner and its default on parts of the rows, and the default on all of them.
 
-        None where no such curve is asked for, or there are too few rows.
+        None where there are too few rows.
         """
         sizes = part_sizes(self.course.train_rows)
-        if not self.search.data_curve or not sizes:
+        if not sizes:
             return None
         seeds = curve_seeds(self.search.confirmation_seeds)
         each = []

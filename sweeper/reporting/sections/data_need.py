@@ -47,15 +47,16 @@ _DEFAULT_DASH = [4, 3]
 @section(35)
 def data_need_section(report: Report) -> Section:
     """What more rows would bring."""
-    need = report.findings.data_need
+    need, told = report.findings.data_need, report.findings.run.curve_told
+    told = f" {words.sentence(told)}." if told else ""
     block: Block
     if isinstance(need, NotMeasured):
-        block = Empty("not-measured", need.reason, need.command)
+        block = Empty("not-measured", f"{need.reason}{told}", need.command)
     else:
         block = Figure(
             id="data-curve",
             finding=need.sentence,
-            note=_note(need),
+            note=f"{_note(need)}{told}",
             panels=drawn(data_chart(need, need.sentence)),
             table=_table(need),
         )

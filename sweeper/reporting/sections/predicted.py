@@ -110,7 +110,7 @@ def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
     if sweep.disturbed >= _DISTURBED:
         line += f", with {words.share(sweep.disturbed)} of it waiting for other programs"
     for later in (p for p in predictions if p.what == "data_curve" and not p.predicted):
-        line += f"; the data curve, asked for later, took {units.duration(later.actual)} more"
+        line += f"; the data curve, which was not planned, took {units.duration(later.actual)} more"
     peaks = [p for p in predictions if p.what == "memory"]
     if peaks:
         highest = max(peaks, key=lambda p: p.actual)

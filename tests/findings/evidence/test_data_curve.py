@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 
@@ -12,6 +13,9 @@ from sweeper.findings.compute import compute
 from sweeper.findings.evidence.data_curve import LEVEL, fit
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import DataNeed
+from sweeper.plans import Plan
+from sweeper.reporting.document import document
+from sweeper.reporting.sections.data_need import data_need_section
 from sweeper.runfolder import RunFolder
 
 Make = Callable[..., RunFolder]
@@ -20,10 +24,14 @@ SIZES = (100, 200, 400)
 
 def drawn(
     curve: Callable[[float], float], noise: float, seed: int
-) -> tuple[list[int], list[float]]:
+) -> tuple[list[int], list[int], list[float]]:
     rng = np.random.default_rng(seed)
     rows = [size for size in SIZES for _ in range(3)]
-    return rows, [curve(size) + noise * rng.standard_normal() for size in rows]
+    return (
+        rows,
+        list(range(3)) * len(SIZES),
+        [curve(size) + noise * rng.standard_normal() for size in rows],
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,10 +58,18 @@ def test_where_rows_bring_nothing_the_gain_is_about_none() -> None:
 
 
 def test_a_run_without_a_curve_says_how_to_get_one(make: Make) -> None:
-    need = compute(make(trials=6)).data_need
+    run = make(trials=6)
+    told = {"curve_told": "no data curve was made: 9 s were left of the budget"}
+    run.status.write_text(json.dumps(json.loads(run.status.read_text()) | told))
+    found = compute(run)
+    need = found.data_need
     assert isinstance(need, NotMeasured)
     assert "cannot say" in need.reason
     assert need.command.endswith("--data-curve")
+    (block,) = data_need_section(document(found, Plan.read(run.plan))).blocks
+    assert block.text.endswith(
+        "rows would bring. No data curve was made: 9 s were left of the budget."
+    )
 
 
 def test_a_run_with_a_curve_answers_in_the_verdict(make: Make) -> None:

@@ -48,7 +48,7 @@ def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
         update={"what": "data_curve", "predicted": 0.0, "low": 0.0, "high": 0.0, "actual": 90.0}
     )
     told = predicted_line([sweep, later])
-    assert told.endswith("(2-10 min); the data curve, asked for later, took 90 s more")
+    assert told.endswith("(2-10 min); the data curve, which was not planned, took 90 s more")
     assert predicted_line([peak]) == ""
     beside = peak.model_copy(update={"beside": "0.50 GiB for the process"})
     told = predicted_line([sweep, beside])
@@ -64,6 +64,7 @@ def test_a_sweep_took_what_its_planned_phases_took(make):
     budget = plan["budget"]
     budget["sweep"] = {"seconds": 300.0, "low": 150.0, "high": 600.0}
     budget["suite"] = budget["own_text"] = {"seconds": 60.0, "low": 30.0, "high": 90.0}
+    budget["data_curve"] = {"seconds": 50.0, "low": 20.0, "high": 80.0}  # which was not made
     run.plan.write_text(json.dumps(plan))
     took = {"suite": 70.0, "conversion": 20.0, "download": "?"}  # the conversion was not planned
     run.status.write_text(
@@ -71,8 +72,9 @@ def test_a_sweep_took_what_its_planned_phases_took(make):
     )
     first = run.trial(0) / "result.json"  # the base wrote while it waited, so that it is no setup
     first.write_text(json.dumps(json.loads(first.read_text()) | {"own_text_seconds": 12.0}))
-    times = {p.what: p.actual for p in compute(run).predictions if p.unit == "s" and not p.strategy}
-    assert times == {"sweep": 270.0, "suite": 70.0, "own_text": 12.0}
+    found = [p for p in compute(run).predictions if p.unit == "s" and not p.strategy]
+    assert {p.what: p.actual for p in found} == {"sweep": 270.0, "suite": 70.0, "own_text": 12.0}
+    assert (found[0].predicted, found[0].low, found[0].high) == (250.0, 130.0, 520.0)
 
 
 def test_every_phase_energy_and_money_stand_beside_the_plan(make):

@@ -8,6 +8,7 @@ from sweeper.errors import SpecError
 from sweeper.planning.budget.budget import first_rung, parse_budget, searched_shares
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.planner import make_plan
+from sweeper.spec import ObjectiveSpec
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_search_and_confirmation_are_ranges_apart(scene: Any) -> None:
 
 
 def test_a_budget_limits_the_trials_and_says_so(scene: Any) -> None:
-    rich = make_plan(*scene(aim={"budget": "1000gpuh"})).budget
+    rich = make_plan(*scene(aim={"budget": "1000gpuh"}, search={"data_curve": False})).budget
     assert rich.trials == 20
     assert not any("buys about" in note for note in rich.notes)
     hours = rich.gpu_hours or 0.0
@@ -161,3 +162,52 @@ def test_the_data_curve_is_a_phase_of_its_own_where_it_is_asked_for(scene: Any) 
     assert budget.sweep is not None
     assert without.sweep is not None
     assert budget.sweep.seconds == pytest.approx(without.sweep.seconds + curve.seconds, rel=1e-3)
+    assert budget.offered_curve is None  # nothing is left to decide
+
+
+def test_a_data_curve_is_planned_unasked_where_it_is_cheap_or_the_budget_has_room(
+    scene: Any,
+) -> None:
+    def planned(**changes: Any) -> tuple[bool, str]:
+        budget = make_plan(*scene(**changes)).budget
+        told = [note for note in budget.notes if "data curve" in note.lower()]
+        assert len(told) == (budget.offered_curve is not None)
+        return "data_curve" in budget.phases, "".join(told)
+
+    few, many = {"trials": 20}, {"trials": 80}
+    assert planned(search=few)[1].endswith(
+        "more than 15% of the time of the search: --data-curve adds it."
+    )
+    made, told = planned(search=many)
+    assert made
+    assert "less than 15%" in told
+    made, told = planned(search=few, aim={"budget": "1000gpuh"})
+    assert made
+    assert "of the budget are left for it" in told
+    made, told = planned(search=many, aim={"budget": "1gpuh"})  # all of it goes to trials
+    assert not made
+    assert "about 0.0 s of the budget are left for it. It is made if" in told
+    assert planned(search=many | {"data_curve": False}) == (False, "")
+    # Items of this objective have no score, so there can be no curve.
+    written = {"objective": ObjectiveSpec(name="rouge_l")}
+    assert planned(search=many, request=written) == (False, "")
+
+
+def test_a_sweep_in_which_nothing_can_be_learned_is_shorter_than_its_range(scene: Any) -> None:
+    def spent(**changes: Any) -> tuple[float, float, float]:
+        """Of search and confirmation: as planned, at least, and where nothing can be learned."""
+        budget = make_plan(*scene(rows=1000, **changes)).budget
+        assert budget.sweep is not None
+        assert budget.unlearned_seconds is not None
+        parts = (budget.search, budget.confirmation)
+        saved = budget.sweep.seconds - budget.unlearned_seconds
+        planned = sum(part.seconds for part in parts)
+        return planned, sum(part.low for part in parts), planned - saved
+
+    planned, low, unlearned = spent()
+    assert unlearned < low < planned
+    # Defaults end at the third rung, as three of four epochs are left; the others at the second.
+    assert 2 / 8 < unlearned / planned < 3 / 8
+    # With one epoch no trial overfits. Only searched ones end early, and they are no finalists.
+    planned, _, unlearned = spent(training={"epochs": 1}, search={"trials": 2, "finalists": 9})
+    assert unlearned > 0.9 * planned
