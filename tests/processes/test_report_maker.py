@@ -113,7 +113,7 @@ def test_an_engine_that_ends_its_process_costs_only_charts(make_run, engine):
     page = run.report_html.read_text()
     assert (
         "The charts could not be drawn (the drawing process was killed by SIGABRT); "
-        f"draw them later with: sweeper report {run.path.name}" in page
+        f"draw them later with: sweeper report {run.quoted}" in page
     )
     assert Report.read(run.path / "report.json").no_charts == maker.no_charts
 
