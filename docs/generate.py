@@ -60,6 +60,8 @@ def rules_page(book: RuleBook) -> str:
         "| answers the question full-or-lora | adds a sentence to the plan's answer (`plan -v`) |",
         "| strategies is not known | no strategies were named (`--strategies`) |",
         "| lora at least 90% of full's quality | what LoRA is expected to reach; a run tests it |",
+        "| the form of a text decides | its class depends on wording or word order, not on its "
+        "topic |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
     ]
     for file, rules in _by_file(book):
@@ -96,7 +98,8 @@ def strategies_page() -> str:
         "| as shared | as in the shared group of that name, below |",
         "",
         "Rules adapt ranges and defaults to model, data and device. `sweeper explain` shows the",
-        "changes for a plan.",
+        "changes for a plan. *Own measurement, not kept* in a source means that this project measured",
+        "it, but did not keep the files.",
     ]
     shared = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
     for name, path in sorted(strategy_files().paths.items()):

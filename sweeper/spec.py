@@ -133,9 +133,8 @@ class DataSpec(Record):
     split_seed: int = Field(0, ge=0, description="another number gives another split")
     split_by: SplitBy = Field(
         "stratified",
-        description="how rows are split: stratified (by input, within each class), hash (near "
-        "duplicates stay together), group (rows with the same split_column stay together) or time "
-        "(the last rows by split_column are the test)",
+        description="how rows are split: stratified (within each class), hash (near duplicates "
+        "stay together), group (same split_column) or time (the last rows are the test)",
     )
     split_column: str | None = Field(None, description="column for split_by: group or time")
 
@@ -229,7 +228,7 @@ class AimSpec(Record):
         None,
         ge=0,
         description="limit on forgetting: 2 allows 2 points of a suite's scores and 0.02 nats per "
-        "token of general text; a run exits with 5 if its winner lost more",
+        "token of general text. Above it, a run exits with 5",
     )
 
 
@@ -239,9 +238,8 @@ class ObjectiveSpec(Record):
     name: str = Field(
         "validation_loss",
         min_length=1,
-        description="what trials are compared by: validation_loss, a metric of the task such as "
-        "accuracy, macro_f1, rouge_l, exact_match or pass_at_1, or a function of yours as "
-        "package.module:function",
+        description="what trials are compared by: validation_loss, a metric (accuracy, macro_f1, "
+        "rouge_l, exact_match, pass_at_1), or a function of yours (package.module:function)",
     )
     direction: Literal["minimize", "maximize"] | None = Field(
         None, description="direction of a function of yours: minimize or maximize"
@@ -303,8 +301,8 @@ class EvaluationSpec(Record):
 
     generate_items: Annotated[int, Field(ge=0)] | None = Field(
         None,
-        description="test items that the base model and the finalists answer in writing; 0 for "
-        "none, by default 16 on a CPU and 256 on a GPU",
+        description="test items for which the base and the finalists write answers; 0 for none, by "
+        "default 16 on a CPU and 256 on a GPU",
     )
     run_generated_code: bool = Field(
         False,
@@ -368,8 +366,8 @@ class SearchSpec(Record):
     )
     data_curve: bool = Field(
         False,
-        description="train the winner and its default on an eighth, a quarter and half of the rows "
-        "too, to estimate the gain of more rows; also for a run that has ended",
+        description="also train on parts of the rows, to estimate the gain of more rows; works "
+        "for a run that has ended, too",
     )
     track: tuple[TrackerName, ...] = Field(
         (), description="services to log the run to: mlflow, wandb, tensorboard"

@@ -174,9 +174,9 @@ def split(
 ) -> None:
     """Write files for train, validation and test.
 
-    Near duplicates stay together, and a row's split depends only on the hash of its group: later
-    rows do not change the split of earlier ones, unless they join a group. Splits that the data
-    already have stay as they are.
+    Near duplicates form a group and stay together. The split of a group depends only on its
+    content. So rows that are added later move no earlier row, unless they join its group. Splits
+    that the data already have stay as they are.
     """
     import json
 

@@ -43,7 +43,9 @@ def memory(
     ] = "full",
     classes: Annotated[int, typer.Option(help="Classes of a head; 0 for a model that writes.")] = 0,
     gpus: Annotated[int, typer.Option(help="Devices that train one model together.")] = 1,
-    sharding: Annotated[str | None, typer.Option(help="ddp or fsdp; fsdp on several GPUs.")] = None,
+    sharding: Annotated[
+        str | None, typer.Option(help="ddp or fsdp. Default on several GPUs: fsdp.")
+    ] = None,
     gpu_memory: Annotated[
         float | None,
         typer.Option(help="Memory of the device in GiB, to say whether the set-up fits."),

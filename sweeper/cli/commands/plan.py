@@ -26,7 +26,8 @@ def plan(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Also start a run folder of this name.")
+        str | None,
+        typer.Option("--name", help="Also write sweep.yaml and the plan into runs/NAME."),
     ] = None,
     measure_domain: Annotated[
         bool,
