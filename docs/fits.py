@@ -29,6 +29,7 @@ ask for one plan: `sweeper plan --task instruction --examples 10000 --model 7B -
 |---|---|
 | memory | predicted peak of the default on one GPU, in GiB. "Up to": see below |
 | micro-batch 8 x 2 | one GPU processes 8 examples at a time and accumulates gradients twice |
+| 4 GPUs like this one | four GPUs with the memory that the first column gives |
 | GPUs a trial, trials at once | a trial on several GPUs uses FSDP, which is not tested on GPUs |
 
 Each prediction has an interval. A strategy fits if the device has room for the upper end of this

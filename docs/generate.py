@@ -95,7 +95,7 @@ def strategies_page() -> str:
         "| yes | trials have different values |",
         "| no | all trials have the default, unless a rule, a flag or your configuration sets it |",
         "| only if declared | trials have it only if `parameters` in `sweep.yaml` names it |",
-        "| as shared | as in the shared group of that name, below |",
+        "| as shared | as for the parameter of that name in a shared group, below |",
         "",
         "Rules adapt ranges and defaults to model, data and device. `sweeper explain` shows the",
         "changes for a plan. *Own measurement, not kept* in a source means that this project measured",

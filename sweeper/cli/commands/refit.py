@@ -28,7 +28,7 @@ def refit(
 ) -> None:
     """Train the recommended configuration on train and validation, for as long as in the sweep.
 
-    No rows are left to measure the new model on. A finished model is not trained again.
+    The new model is not scored. A finished model is not trained again.
     """
     import json
 

@@ -173,6 +173,6 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicte
         low=max(0.0, planned.low_gib - beside),
         high=planned.high_gib - beside,
         actual=max(peaks),
-        beside=f"{units.gib(beside)} of {'the process' if on_cpu else 'driver and reserve'}",
+        beside=f"{units.gib(beside)} for {'the process' if on_cpu else 'driver and reserve'}",
         trials=len(peaks),
     )

@@ -112,7 +112,7 @@ def _more_gpus(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list
     while count <= 64:
         more = replace(one, gpus=count, sharding="fsdp")
         if estimate(model, more, hardware.memory_gib).high_gib <= hardware.memory_gib:
-            return [f"{count} such GPUs ({FSDP}) would fit"]
+            return [f"{count} GPUs like this one ({FSDP}) would fit"]
         count *= 2
     return []
 

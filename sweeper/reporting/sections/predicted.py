@@ -118,7 +118,7 @@ def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
             f"; peak of the default of {words.short(highest.strategy)} "
             f"{units.gib(highest.actual)}, planned {units.gib(highest.predicted)}"
         )
-        line += f"; the plan counts {highest.beside} besides" if highest.beside else ""
+        line += f"; the plan adds {highest.beside}" if highest.beside else ""
     return line
 
 

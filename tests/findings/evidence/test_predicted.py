@@ -50,9 +50,9 @@ def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
     told = predicted_line([sweep, later])
     assert told.endswith("(2-10 min); the data curve, asked for later, took 90 s more")
     assert predicted_line([peak]) == ""
-    beside = peak.model_copy(update={"beside": "0.50 GiB of the process"})
+    beside = peak.model_copy(update={"beside": "0.50 GiB for the process"})
     told = predicted_line([sweep, beside])
-    assert told == f"{line}; the plan counts 0.50 GiB of the process besides"
+    assert told == f"{line}; the plan adds 0.50 GiB for the process"
     busy = sweep.model_copy(update={"disturbed": 0.25})
     assert busy.factor == pytest.approx(0.9)
     assert predicted_line([busy]).endswith(", with 25% of it waiting for other programs")

@@ -222,6 +222,6 @@ def test_several_gpus_a_trial_are_said_to_be_untested(scene: Any) -> None:
 
 def test_more_gpus_as_a_remedy_are_said_to_be_untested(scene: Any) -> None:
     made = plan(scene, model="13B", gpu_gib=24.0, gpus=1, **EVERY)
-    remedies = [item.remedy for item in made.rejected if "such GPUs" in item.remedy]
+    remedies = [item.remedy for item in made.rejected if "GPUs like this one" in item.remedy]
     assert remedies
-    assert all("such GPUs (FSDP, not tested on GPUs) would fit" in text for text in remedies)
+    assert all("GPUs like this one (FSDP, not tested on GPUs) would fit" in text for text in remedies)
