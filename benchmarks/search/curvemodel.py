@@ -1,7 +1,6 @@
 """A surrogate of one strategy's recorded curves: losses at all rungs from a configuration.
 
-Gaussian processes and random trees over the main shapes of the log curves, averaged; checked on
-held-out configurations.
+Gaussian processes and random trees over the main shapes of the log curves, averaged.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import spearmanr
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -24,7 +22,6 @@ from sweeper.spec import Scalar
 
 # Three shapes (level, speed, bend) hold nearly all of what log curves differ by.
 SHAPES = 3
-FOLDS = 10
 TREES = 100
 
 
@@ -117,45 +114,3 @@ def _process(points: Floats, values: Floats, seed: int) -> GaussianProcessRegres
         warnings.simplefilter("ignore", ConvergenceWarning)
         process.fit(points, values if size > 1e-6 else np.zeros_like(values))
     return process
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """How well held-out configurations are ranked by their final loss.
-
-    ``better_half`` looks at those alone that ended below the median, where a search decides.
-    """
-
-    trials: int
-    spearman: float
-    better_half: float
-    log_error: float
-
-
-def ranking(
-    trials: Sequence[Recorded],
-    curves: Floats,
-    axes: Mapping[str, Axis | ChoiceAxis],
-    folds: int = FOLDS,
-) -> Ranking:
-    """Cross-validate; trials of one configuration are held out together."""
-    keys = [repr(sorted(one.parameters.items())) for one in trials]
-    unique = sorted(set(keys))
-    order = np.random.default_rng(0).permutation(len(unique))
-    fold_of = {unique[position]: number % folds for number, position in enumerate(order)}
-    fold = np.asarray([fold_of[key] for key in keys])
-    predicted = np.empty(len(trials))
-    for number in range(min(folds, len(unique))):
-        held = fold == number
-        kept = [one for one, out in zip(trials, held, strict=True) if not out]
-        model = CurveModel.fit(kept, curves[~held], axes)
-        asked = [one.parameters for one, out in zip(trials, held, strict=True) if out]
-        predicted[held] = model.predict(asked)[:, -1]
-    ends = curves[:, -1]
-    better = ends <= np.median(ends)
-    return Ranking(
-        len(trials),
-        float(spearmanr(predicted, ends).statistic),
-        float(spearmanr(predicted[better], ends[better]).statistic),
-        float(np.sqrt(np.mean((predicted - ends)[better] ** 2))),
-    )

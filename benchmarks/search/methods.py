@@ -49,6 +49,5 @@ METHODS = {
         Method("engineer", "benchmarks.search.engineer:Engineer", _NOP),
         Method("GP", "optuna:GPSampler", _NOP, slow=True),
         Method("race", "", "", module="benchmarks.search.race"),
-        Method("PriorBand", "", "", slow=True, module="benchmarks.search.priorband"),
     )
 }

@@ -1,7 +1,7 @@
 """Replays recorded tasks in simulated time: ours beside what others would have done.
 
     python -m benchmarks.search.replay [--tasks a,b] [--methods a,b] [--seeds 30] [--json FILE]
-        [--world table|model|formula] [--tables DIR] [--budgets 20] [--no-starts] [--check]
+        [--world table|model|formula] [--tables DIR] [--budgets 20] [--no-starts]
 
 Every method gets the same space, the same starts, the same losses and the same seconds. A budget
 of 20 is the time of twenty full trials of the first default.
@@ -169,7 +169,6 @@ def main() -> None:
     parser.add_argument("--first-rung", type=int, default=None, help="instead of the plan's")
     parser.add_argument("--strategies", default="", help="of tables, instead of all")
     parser.add_argument("--no-starts", action="store_true", help="without the defaults")
-    parser.add_argument("--check", action="store_true", help="how well the models rank, too")
     parser.add_argument("--json", type=Path, default=None)
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -205,8 +204,6 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
         plan = table.plan
         make = partial(ModelWorld if chosen.world == "model" else TableWorld, ground)
         unit = make(0).unit
-        if chosen.check:
-            told["ranking"] = {key: vars(one) for key, one in ground.rankings.items()}
     told["unit_seconds"] = unit
     first = seeded(plan, 0, chosen.first_rung).budget.first_rung
     print(f"\n{task}: {told}, pruning from rung {first} of {plan.budget.rungs}, "

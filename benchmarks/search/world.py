@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.search.costs import Costs
-from benchmarks.search.curvemodel import Coordinates, CurveModel, Ranking, ranking
+from benchmarks.search.curvemodel import Coordinates, CurveModel
 from benchmarks.search.design import Design
 from benchmarks.search.table import Baseline, Floats, Recorded, Table
 from sweeper.hyperparameters import EPOCHS
@@ -172,15 +172,6 @@ class Ground:
     def noise(self) -> Floats:
         """What two seeds of one configuration differ by; shape ``(pairs, rungs)``."""
         return _noise(self.table)
-
-    @cached_property
-    def rankings(self) -> dict[str, Ranking]:
-        """How far each model is to be trusted."""
-        return {
-            key: ranking(self.table.of(key), log_curves(self.table, self.table.of(key)),
-                         axes_of(self.table.plan, key))
-            for key in self.models
-        }  # fmt: skip
 
     @cached_property
     def best(self) -> tuple[str, dict[str, Scalar]]:

@@ -1,7 +1,8 @@
 """Decides which running trial stops early, with a reason as text.
 
 Multi-fidelity and asynchronous: a trial is judged when it reports, against whatever other trials
-of its strategy and start have shown at the same rung. Reads the study; knows no storage or files.
+of its start have shown at the same rung, of its strategy where enough have ended. Reads the study;
+knows no storage or files.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from itertools import islice
 import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
+from scipy import special
 
 from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
 from sweeper.search.loss_model.learning_curves import (
+    PRIOR_TRIALS,
     ends,
     forecast,
     jitter,
@@ -42,7 +45,10 @@ from sweeper.spec import Scalar
 # peers ended 6.9% above the best after 20 budgets, 2 and three peers 2.9%, no pruning 2.2%; on four
 # other tasks the three could not be told apart.
 CONFIDENCE = 2.0
-# Fewer trials are no measure of how others go on: the best of a strategy died of it in replays.
+# While fewer trials of a strategy and start have ended, those of all strategies count. Strategies
+# gain alike from the same start: their means differ by less than the trials of one strategy do.
+# Their interval is Student's, as few are a doubtful measure. Fewer than three of all strategies are
+# none: with two, the best of a task was stopped in replays.
 FEWEST_PEERS = 3
 # More than these, the most recent ones, tell no more.
 MOST_PEERS = 64
@@ -111,9 +117,8 @@ def _shown(cost: float, objective: Objective) -> str:
 class SweeperPruner(BasePruner):
     """Stops trials that are not expected to reach the best of their strategy.
 
-    Trials are extrapolated as others of their strategy and start went on from the same rung. The
-    first three of a strategy and start have too few to go by and are trained to their ends, unless
-    they diverge or hardly move.
+    Trials are extrapolated as others of their strategy and start went on from the same rung, or
+    those of any strategy while fewer than three of theirs have ended.
 
     Args:
         plan: The frozen plan, or a space: rungs and the earliest one that may prune.
@@ -131,6 +136,7 @@ class SweeperPruner(BasePruner):
         }
         self._weight = _defaults(plan, CLASS_WEIGHT)
         self._start = _defaults(plan, START)
+        self._model = {key: one.model for key, one in candidates(plan).items()}
         # What starts from an untrained head, or from class names that the model never wrote, may
         # still fall far. Without a plan nobody knows.
         self._falls_far = not isinstance(plan, Plan) or plan.facts.classes_by == "generate"
@@ -173,10 +179,15 @@ class SweeperPruner(BasePruner):
             return diverging  # defaults and the user's own are what others are measured by
         others = self._history.of(study.get_trials(deepcopy=False))
         strategy = self._history.beside(own)
-        peers = _last(
-            strategy,
-            lambda one: one.rungs == own.rungs and one.group == own.group and one.has(rung),
-        )
+
+        def alike(one: Observation) -> bool:
+            same = (self._model[one.key], one.rungs, one.group[1])
+            same_as = (self._model[own.key], own.rungs, own.group[1])
+            return same == same_as and one.number != own.number and one.has(rung)
+
+        peers = _last(strategy, alike)
+        if sum(one.complete for one in peers) < FEWEST_PEERS:
+            peers = _last(others, alike)
         noise = jitter([*others, own])
         gain = self._remaining_gain(own, rung)
         objective = self._objective
@@ -255,7 +266,8 @@ class View:
     Args:
         rung: Where it stands.
         strategy: The other trials of its strategy.
-        peers: Those among them of its length and start that have a loss at this rung.
+        peers: Trials of its model, length and start that have a loss at this rung: those of its
+            strategy, or of all strategies where too few of them have ended.
         others: The other trials of all strategies.
         noise: Standard deviation of one rung's loss.
         gain: The least share of its loss so far at which a good trial may still end.
@@ -305,15 +317,23 @@ class View:
         seen = forecast(self.now + easier, pairs, prior)
         if seen is None:
             return None
-        if seen.log_end - CONFIDENCE * seen.doubt <= math.log(best + self.noise):
+        reach = self._confidence(len(pairs)) * seen.doubt
+        if seen.log_end - reach <= math.log(best + self.noise):
             return GO_ON
         if seen.log_end <= seen.usual + AS_USUAL * seen.doubt:
             return GO_ON  # a new trial would promise no more, and begin at nothing
-        low, high = (math.exp(seen.log_end + side * CONFIDENCE * seen.doubt) for side in (-1, 1))
+        low, high = (math.exp(seen.log_end + side * reach) for side in (-1, 1))
         better = sum(1 for peer in self.peers if peer.reported[self.rung] < self.now)
         text = f"worse than {better} of {len(self.peers)} {self._peers()}"
         ends_at = f"it would end between {self._told(low)} and {self._told(high)}"
         return self._stopped(f"{text}, {ends_at}", best)
+
+    def _confidence(self, ended: int) -> float:
+        """Half of the interval for the end, in standard deviations."""
+        own = sum(one.complete for one in self.peers if one.key == self.own.key)
+        if own >= FEWEST_PEERS:
+            return CONFIDENCE
+        return float(special.stdtrit(PRIOR_TRIALS + ended - 1, special.ndtr(CONFIDENCE)))
 
     def _easier(self, others: Sequence[Observation]) -> float:
         """The loss on all items minus that on the rungs' items; 0 if unknown."""
@@ -335,4 +355,6 @@ class View:
 
     def _peers(self) -> str:
         key, start = self.own.group
-        return f"{key} trials" if start is None else f"{key} trials that start from {start}"
+        own = {one.key for one in self.peers} == {key}
+        trials = f"{key} trials" if own else "trials of all strategies"
+        return trials if start is None else f"{trials} that start from {start}"

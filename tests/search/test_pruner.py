@@ -205,6 +205,26 @@ def test_two_trials_that_ended_are_no_measure_of_how_another_goes_on() -> None:
     assert ask(complete(0.30, 0.31, 0.32), running(0.9, 3)).prune
 
 
+def test_while_few_of_a_strategy_ended_all_of_its_start_are_the_measure() -> None:
+    own, lora = complete(0.30), complete(0.30, 0.31, strategy="lora")
+    judgement = ask([*own, *lora], running(0.9, 3))
+    assert judgement.prune
+    assert "trials of all strategies that start from random" in judgement.because
+    others = complete(0.30, 0.31, strategy="lora", start="probe")
+    assert not ask([*own, *others], running(0.9, 3)).prune
+
+
+def test_few_trials_of_all_strategies_are_a_more_doubtful_measure_than_its_own() -> None:
+    def ended(*strategies: str) -> list[FrozenTrial]:
+        finals = zip((0.30, 0.33, 0.40), strategies, strict=True)
+        return [trial({3: 0.5, 8: one}, TrialState.COMPLETE, strategy=of) for one, of in finals]
+
+    own = trial({3: 0.59}, TrialState.RUNNING)
+    assert ask(ended("full", "full", "full"), own).prune
+    assert not ask(ended("full", "lora", "lora"), own).prune
+    assert ask(ended("full", "lora", "lora"), trial({3: 0.65}, TrialState.RUNNING)).prune
+
+
 def test_where_early_rungs_foretell_nothing_they_prune_nothing() -> None:
     # Who leads at rung 2 ends anywhere: the line through the ends is flat.
     finals = [0.50, 0.30, 0.45, 0.32, 0.47, 0.31]
