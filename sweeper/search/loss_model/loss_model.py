@@ -52,7 +52,7 @@ LEAST_SPREAD = 0.1
 PRIOR_BETA = 1.0
 # What a shorter trial saves counts by this power: seconds are not all, trials are limited too, and
 # at full weight a search stayed among short trials that hardly differ. In replays of made-up tasks
-# (benchmarks/findings.md) 0.25 to 1 could not be told apart at the end; with 1 twenty trials
+# (own measurement, not kept) 0.25 to 1 could not be told apart at the end; with 1 twenty trials
 # were cheaper by up to a quarter where longer ones are better.
 LENGTH_COST = 0.5
 # Each candidate has a model: where there are many, each is told of fewer trials.
