@@ -11,7 +11,7 @@ from sweeper.findings import words
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.runfolder import RunFolder
-from sweeper.steps.winner import recommended
+from sweeper.steps.winner import best_trial
 from sweeper.trials import TrialConfig, TrialResult
 from sweeper.use.request import REFIT_RECORD, RefitRequest
 
@@ -25,7 +25,7 @@ def requests(
         UsageError: The trial has not completed, or it needs several GPUs at once.
     """
     findings = compute(run)
-    number = recommended(findings) if trial is None else trial
+    number = best_trial(findings) if trial is None else trial
     again = as_trained(run, number)
     if again.sharding != "none":
         raise UsageError(

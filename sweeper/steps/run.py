@@ -48,7 +48,7 @@ from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import located, resolve, to_yaml
 from sweeper.steps.plan import planned
 from sweeper.steps.score_suite import check_suite, score_finalists
-from sweeper.steps.winner import recommended
+from sweeper.steps.winner import best_trial
 from sweeper.views.console import Tell, say_nothing
 from sweeper.views.progress import ProgressView
 from sweeper.views.work_progress import Hidden, WorkProgress, followed
@@ -399,7 +399,7 @@ def check_results(ended: Ended, fail_under: float | None) -> None:
     _check_test_score(findings, fail_under)
     limit = ended.spec.aim.max_forgetting_points
     if limit is not None:
-        gate(findings, [recommended(findings)], limit)
+        gate(findings, [best_trial(findings)], limit)
 
 
 def _check_test_score(findings: Findings, fail_under: float | None) -> None:

@@ -11,7 +11,7 @@ from sweeper.findings.record import Findings
 from sweeper.runfolder import RunFolder
 
 
-def recommended(findings: Findings, fix: str = "") -> int:
+def best_trial(findings: Findings, fix: str = "") -> int:
     """The recommended trial, or the one that the verdict names as the best so far.
 
     Args:
@@ -35,7 +35,7 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
         UsageError: No trial has completed, or that one kept no weights.
     """
     fix = f"See 'sweeper show {run.quoted}'. To go on with it: sweeper run {run.quoted}/sweep.yaml"
-    number = recommended(compute(run), fix) if trial is None else trial
+    number = best_trial(compute(run), fix) if trial is None else trial
     weights = run.trial(number) / "weights"
     if not (weights / "sweeper.json").is_file():
         raise UsageError(

@@ -71,7 +71,7 @@ def evaluate(
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
     from sweeper.steps import score_suite as steps
-    from sweeper.steps.winner import recommended
+    from sweeper.steps.winner import best_trial
     from sweeper.views.console import err
     from sweeper.views.work_progress import work_progress
 
@@ -93,7 +93,7 @@ def evaluate(
         )
     tasks = steps.require_suite(path)
     alone = "Score its base model alone with --base."
-    numbers = [] if base else list(trial or [recommended(compute(folder), alone)])
+    numbers = [] if base else list(trial or [best_trial(compute(folder), alone)])
     request = steps.request_for(folder, plan, spec, tasks, numbers)
     with folder.lock():
 

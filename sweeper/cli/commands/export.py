@@ -43,11 +43,11 @@ def export(
     from sweeper.exporting.configuration import WEIGHTS
     from sweeper.findings.compute import compute
     from sweeper.runfolder import RunFolder
-    from sweeper.steps.winner import recommended
+    from sweeper.steps.winner import best_trial
     from sweeper.views.console import out
 
     folder = RunFolder.find(run)
-    number = recommended(compute(folder)) if trial is None else trial
+    number = best_trial(compute(folder)) if trial is None else trial
     place = output or folder.path / "exports" / to
     if to in WEIGHTS:
         made, lines = export_weights(folder, number, to, place, quiet=quiet)

@@ -45,14 +45,14 @@ def push(
     from sweeper.plans import Plan
     from sweeper.runfolder import RunFolder
     from sweeper.steps.refit import as_trained
-    from sweeper.steps.winner import recommended
+    from sweeper.steps.winner import best_trial
     from sweeper.views.console import out
 
     hub.check_repo(repo)
     if form not in WEIGHTS:
         raise UsageError(f"--as takes no {form!r}", fix=near_match(form, WEIGHTS), where="--as")
     folder = RunFolder.find(run)
-    number = recommended(compute(folder)) if trial is None else trial
+    number = best_trial(compute(folder)) if trial is None else trial
     config = as_trained(folder, number)
     facts = next(one for one in Plan.read(folder.plan).facts.models if one.id == config.model)
     draft = folder.path / "MODEL_CARD.md"

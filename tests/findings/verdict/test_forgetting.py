@@ -11,7 +11,7 @@ from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Forgetting
 from sweeper.findings.verdict import forgetting
-from sweeper.steps.winner import recommended
+from sweeper.steps.winner import best_trial
 from sweeper.suite.scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.trials import TrialResult
 
@@ -170,9 +170,9 @@ def test_without_a_recommendation_one_trial_is_named_used_and_held_to_the_limit(
     assert found.verdict.recommended_trial == (None if seeds == 1 else 0)
     assert [trial.number for trial in found.best_first()] == [1, 0]
     assert "Best so far: trial 0 " in found.verdict.sentence
-    assert recommended(found) == found.verdict.best_trial == 0
+    assert best_trial(found) == found.verdict.best_trial == 0
     assert any(": trial 0 is within it on" in text for text in found.verdict.because)
-    forgetting.gate(found, [recommended(found)], 2)
+    forgetting.gate(found, [best_trial(found)], 2)
     assert {one.best_trial for one in found.parameters if one.strategy == "lora"} == {0}
 
 
