@@ -194,14 +194,14 @@ def offered_curve(budget: Budget, most: float, left: Mapping[str, float]) -> tup
         left: Seconds that are left, by what limits them in words.
     """
     if budget.limit_seconds is None and budget.data_curve is None:
-        told = f"it would take up to {units.duration(most)}, which is not cheap beside the search"
+        told = f"it takes up to {units.duration(most)}, not cheap compared with the search"
         return False, f"no data curve was made: {told}"
     limit, seconds = min(left.items(), key=lambda one: one[1])
     told = f"{units.duration(max(seconds, 0.0))} were left {limit}"
     if seconds < most:
         return False, f"no data curve was made: {told}, and it takes up to {units.duration(most)}"
     if budget.limit_seconds is None:
-        return True, "a data curve was made, as planned: it is cheap beside the search"
+        return True, "a data curve was made, as planned: it is cheap compared with the search"
     return True, f"a data curve was made: {told}, and it takes at most {units.duration(most)}"
 
 

@@ -304,7 +304,7 @@ def test_a_data_curve_is_made_unasked_while_the_budget_has_room(tmp_path: Path) 
     assert "0.0 s were left of the budget, and it takes up to" in told("run", poor, data_curve=None)
     run = RunFolder(tmp_path / "run")
     assert points(run) == {}
-    assert told("run", offered, data_curve=None).endswith("not cheap beside the search")
+    assert told("run", offered, data_curve=None).endswith("not cheap compared with the search")
     rich = offered | {"limit_seconds": 1000.0}
     assert told("run", rich, data_curve=False) == ""
     assert points(run) == {}

@@ -164,9 +164,14 @@ def test_a_curve_is_forecast_from_the_trials_that_it_repeats() -> None:
         ({"limit_seconds": 90.0}, {"of the budget": 21.0}, True, "21 s were left of the budget"),
         ({"limit_seconds": 90.0}, {"of the budget": 19.0}, False, "it takes up to 20 s"),
         ({"limit_seconds": 90.0}, {"a": 50.0, "until the time limit": -1.0}, False, "0.0 s were"),
-        ({"data_curve": 1}, {"until the time limit": math.inf}, True, "cheap beside the search"),
+        (
+            {"data_curve": 1},
+            {"until the time limit": math.inf},
+            True,
+            "cheap compared with the search",
+        ),
         ({"data_curve": 1}, {"until the time limit": 1.0}, False, "were left until the time"),
-        ({}, {"until the time limit": math.inf}, False, "not cheap beside the search"),
+        ({}, {"until the time limit": math.inf}, False, "not cheap compared with the search"),
     ],
 )
 def test_a_curve_is_made_unasked_while_time_is_left(budget, left, made, why) -> None:
