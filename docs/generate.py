@@ -27,8 +27,10 @@ from sweeper.data.quality.kinds.base import kinds
 from sweeper.declared.files import strategy_files
 from sweeper.exporting.configuration import targets
 from sweeper.findings.words import value as value_text
+from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.explanations import effect_texts
-from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.fact_table import FACTS
+from sweeper.planning.rulebook.rules import Rule, RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
@@ -45,36 +47,36 @@ def rules_page(book: RuleBook) -> str:
         "",
         "# The rule book",
         "",
-        f"The plan applies {len(book.rules)} rules. `sweeper rules ID` shows one rule, and",
-        "`sweeper explain` shows which rules fired in a plan.",
+        f"The plan applies {len(book.rules)} rules. Each has a condition (*When*), its effects, a",
+        "reason (*Why*) and a source. If two rules set the same range or default, the later counts.",
         "",
-        "Each rule has a condition (*When*), its effects (*Then*), a reason and a source:",
+        "`sweeper explain` shows the rules that fired in a plan. `sweeper rules ID` shows one rule",
+        "with the names of its facts, and `sweeper rules --facts` lists all facts.",
         "",
         "| text | meaning |",
         "|---|---|",
-        "| `examples`, `{examples}` | a fact; `sweeper rules --facts` lists all facts |",
-        "| lora +2 | adds 2 to the score of LoRA. The plan puts the highest score first |",
-        "| *.num_train_epochs | this parameter of every strategy |",
-        "| left out unless named | not in the plan unless `--strategies` names it |",
-        "| caution on full | the plan shows a caution about that strategy |",
-        "| answers the question full-or-lora | adds a sentence to the plan's answer (`plan -v`) |",
-        "| strategies is not known | no strategies were named (`--strategies`) |",
-        "| lora at least 90% of full's quality | what LoRA is expected to reach; a run tests it |",
-        "| the form of a text decides | its class depends on wording or word order, not on its "
-        "topic |",
+        "| N | a number that the plan fills in from your data, model or machine |",
+        "| score of lora +2 | the plan puts the strategy with the highest score first |",
+        "| full, lora, head, ... | the strategies, described in [strategies](strategies.md) |",
+        "| output tokens | the tokens that a model learns to write: answers, or class names |",
+        "| the form of a text | its wording and word order, in contrast to its topic |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
+        "",
+        "An effect that begins with a question, such as *How much data?*, is a sentence of the",
+        "plan's answer to it (`sweeper plan -v`).",
     ]
-    for file, rules in _by_file(book):
-        lines += ["", f"## {file}"]
+    slots = {name: "N" if fact.kind == "number" else f"<{name}>" for name, fact in FACTS.items()}
+    for name, rules in _by_file(book):
+        lines += ["", f"## {name}"]
         for rule in rules:
-            effects = "; ".join(effect_texts(rule.effects, {}))
-            lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}.", ""]
-            lines += [f"*Then* {effects.rstrip('.')}.", "", rule.why, "", f"Source: {rule.source}"]
+            lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}:", ""]
+            lines += [f"- {effect}" for effect in effect_texts(rule.effects, slots)]
+            lines += ["", f"*Why:* {fill(rule.why, slots)}", "", f"*Source:* {rule.source}"]
     return "\n".join(lines) + "\n"
 
 
-def _by_file(book: RuleBook) -> Iterator[tuple[str, list[object]]]:
-    files: dict[str, list[object]] = {}
+def _by_file(book: RuleBook) -> Iterator[tuple[str, list[Rule]]]:
+    files: dict[str, list[Rule]] = {}
     for rule in book.rules:
         files.setdefault(Path(rule.where.split(":")[0]).name, []).append(rule)
     yield from files.items()

@@ -130,10 +130,10 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
             console.print(f"      would test it: {escape(rule['would_test'])}", style="dim")
     console.print("\n[bold]Rules that nearly fired[/bold]")
     for miss in parts["near_misses"]:
-        gap = f" ({miss['gap']} needed)" if miss["gap"] else ""
-        console.print(
-            f"  [bold]{miss['rule']}[/bold] needs {escape(miss['missing'])}; "
-            f"it is {escape(miss['value'])}{escape(gap)}"
-        )
+        gap = f", so {miss['gap']}" if miss["gap"] else ""
+        told = miss["value"] in ("unknown", "yes", "no")  # by the condition
+        now = "" if told else f" (now {miss['value']}{gap})"
+        condition = escape(f"{miss['missing']}{now}")
+        console.print(f"  [bold]{miss['rule']}[/bold] fires if {condition}")
         for effect in miss["effects"][:3]:
-            console.print(f"      would: {escape(effect)}", style="dim")
+            console.print(f"      {escape(effect)}", style="dim")
