@@ -48,7 +48,8 @@ def rules_page(book: RuleBook) -> str:
         "# The rule book",
         "",
         f"The plan applies {len(book.rules)} rules. Each has a condition (*When*), its effects, a",
-        "reason (*Why*) and a source. If two rules set the same range or default, the later counts.",
+        "reason and a source. The source of rules without one is common practice. If two rules set",
+        "the same range or default, the later one counts.",
         "",
         "`sweeper explain` shows the rules that fired in a plan. `sweeper rules ID` shows one rule",
         "with the names of its facts, and `sweeper rules --facts` lists all facts.",
@@ -56,9 +57,9 @@ def rules_page(book: RuleBook) -> str:
         "| text | meaning |",
         "|---|---|",
         "| N | a number that the plan fills in from your data, model or machine |",
-        "| score of lora +2 | the plan puts the strategy with the highest score first |",
-        "| full, lora, head, ... | the strategies, described in [strategies](strategies.md) |",
-        "| output tokens | the tokens that a model learns to write: answers, or class names |",
+        "| lora, full, head, ... | [strategies](strategies.md); the highest score comes first |",
+        "| output tokens | tokens of the answers; for classification, one per row |",
+        "| the machine, one device | all GPUs together, one GPU; or the CPU |",
         "| the form of a text | its wording and word order, in contrast to its topic |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
         "",
@@ -67,11 +68,14 @@ def rules_page(book: RuleBook) -> str:
     ]
     slots = {name: "N" if fact.kind == "number" else f"<{name}>" for name, fact in FACTS.items()}
     for name, rules in _by_file(book):
-        lines += ["", f"## {name}"]
+        title = _comment(resources.search_spaces() / "rules" / name).partition(". ")[0]
+        lines += ["", f"## {title.rstrip('.')}"]
         for rule in rules:
             lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}:", ""]
-            lines += [f"- {effect}" for effect in effect_texts(rule.effects, slots)]
-            lines += ["", f"*Why:* {fill(rule.why, slots)}", "", f"*Source:* {rule.source}"]
+            effects = effect_texts(rule.effects, slots)
+            lines += [f"- {effect.replace('<', '&lt;')}" for effect in effects]
+            lines += ["", fill(rule.why, slots)]
+            lines += ["", f"*Source:* {rule.source}"] if rule.source != "common practice" else []
     return "\n".join(lines) + "\n"
 
 

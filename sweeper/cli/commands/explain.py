@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,7 +50,8 @@ def explain(
     for rule in parts["fired"]:
         rule |= verdicts.get(rule["rule"], {})
     if strategy is not None:
-        parts["fired"] = [r for r in parts["fired"] if any(strategy in e for e in r["effects"])]
+        about = re.compile(rf"[^:?]*\b({re.escape(strategy)}|every strategy)\b")
+        parts["fired"] = [r for r in parts["fired"] if any(map(about.match, r["effects"]))]
     if as_json:
         parts["declared"] = [
             {"strategy": one.strategy, "parameter": name, **_declared(parameter)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.conditions import Condition, FactComparison, Group, comparisons
@@ -21,6 +22,8 @@ from sweeper.units import joined, setting
 
 # A number is near a bound within this factor of it, or within this share of one.
 NEAR_FACTOR = 4.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,31 +137,35 @@ def _distance(test: FactComparison, values: Values) -> float | None:
 
 
 def effect_texts(effects: Effects, values: Values) -> tuple[str, ...]:
-    """What a rule does, one short phrase an effect."""
-    texts = [f"score of {name} {weight:+g}" for name, weight in effects.weights.items()]
+    """What a rule does, one short phrase an effect; strategies with the same effect together."""
+    weights = _together(effects.weights.items())
+    texts = [f"score of {names} {weight:+g}" for weight, names in weights]
     texts += [f"{name} should reach {expected_share(one)}" for name, one in effects.shares.items()]
-    if effects.exclude == EVERY:
-        texts.append("no strategy can be used")
-    else:
-        texts += [f"{name} cannot be used" for name in effects.exclude]
-    texts += [f"{name} is left out unless --strategies names it" for name in effects.leave_out]
-    texts += _change_texts(effects.changes)
+    if effects.exclude:
+        cannot = (
+            "no strategy can" if effects.exclude == EVERY else f"{joined(effects.exclude)} cannot"
+        )
+        texts.append(f"{cannot} be used")
+    if effects.leave_out:
+        texts.append(f"{joined(effects.leave_out)}: left out unless named (--strategies)")
+    changes = _together(
+        (one.strategy, (one.parameter, _change_text(one))) for one in effects.changes
+    )
+    texts += [f"{parameter} of {names}: {text}" for (parameter, text), names in changes]
     told = [("warning", effects.warning), ("advice", effects.advice)]
-    told += [(f"caution about {name}", text) for name, text in effects.cautions.items()]
+    cautions = _together(effects.cautions.items())
+    told += [(f"caution about {names}", text) for text, names in cautions]
     texts += [f"{what}: {fill(text, values)}" for what, text in told if text]
     texts += [f"{QUESTIONS[name]} {fill(one, values)}" for name, one in effects.answers.items()]
     return tuple(texts)
 
 
-def _change_texts(changes: Iterable[Change]) -> list[str]:
-    """The changes of parameters; strategies with the same change of one parameter together."""
-    strategies: dict[tuple[str, str], list[str]] = {}
-    for change in changes:
-        name = "every strategy" if change.strategy == EVERY else change.strategy
-        strategies.setdefault((change.parameter, _change_text(change)), []).append(name)
-    return [
-        f"{parameter} of {joined(names)}: {text}" for (parameter, text), names in strategies.items()
-    ]
+def _together(effects: Iterable[tuple[str, T]]) -> Iterator[tuple[T, str]]:
+    """Each effect once, with the strategies that have it."""
+    found: dict[T, list[str]] = {}
+    for strategy, effect in effects:
+        found.setdefault(effect, []).append("every strategy" if strategy == EVERY else strategy)
+    return ((effect, joined(names)) for effect, names in found.items())
 
 
 def _change_text(change: Change) -> str:
