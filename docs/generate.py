@@ -11,6 +11,7 @@ Strategies of installed packages are part of the pages.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -93,28 +94,26 @@ def strategies_page() -> str:
         "",
         "# Strategies and their parameters",
         "",
-        "The search starts in the *range*. It can widen this up to the *allowed* range.",
-        "*(log)* means that values are searched on a logarithmic scale.",
+        "The search starts in the *range*, and can widen it up to the *allowed* range. *(log)*",
+        "means a logarithmic scale. [Rules](rules.md) change ranges and defaults to suit model,",
+        "data and device; `sweeper explain` shows these changes for a plan.",
         "",
-        "| searched | meaning |",
+        "| text | meaning |",
         "|---|---|",
-        "| yes | trials have different values |",
-        "| no | all trials have the default, unless a rule, a flag or your configuration sets it |",
-        "| only if declared | trials have it only if `parameters` in `sweep.yaml` names it |",
-        "| as shared | as for the parameter of that name in a shared group, below |",
-        "",
-        "Rules adapt ranges and defaults to model, data and device. `sweeper explain` shows the",
-        "changes for a plan. *Own measurement, not kept* in a source means that this project",
-        "measured it, but did not keep the files.",
+        "| searched: yes | trials have different values |",
+        "| searched: no | trials have the default, unless a rule or your configuration sets it |",
+        "| searched: only if declared | in trials only if `parameters` in `sweep.yaml` names it |",
+        "| own measurement, not kept | measured by this project; the files were not kept |",
     ]
-    shared = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
+    files = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
+    shared = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
     for name, path in sorted(strategy_files().paths.items()):
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))
         lines += ["", f"## {name}", "", _about(name, declared)]
-        lines += _parameters(declared.get("parameters") or {}, [file.stem for file in shared])
-    for path in shared:
+        lines += _parameters(declared.get("parameters") or {}, shared)
+    for path in files:
         lines += ["", f"## {path.stem} (shared)", "", _comment(path)]
-        lines += _parameters(yaml.safe_load(path.read_text(encoding="utf-8")), [])
+        lines += _parameters(shared[path.stem], {})
     return "\n".join(lines) + "\n"
 
 
@@ -135,25 +134,27 @@ def _comment(path: Path) -> str:
     return " ".join(line.removeprefix("# ") for line in comment)
 
 
-def _parameters(declared: dict[str, Any], shared: list[str]) -> Iterator[str]:
+def _parameters(
+    declared: dict[str, Any], shared: dict[str, dict[str, dict[str, Any]]]
+) -> Iterator[str]:
     """A table of ranges, then the reasons and sources.
 
     Args:
         declared: From a parameter's name to its fields, or to the word that it is shared.
-        shared: Names of the groups of shared parameters.
+        shared: The groups of shared parameters.
     """
     own = {name: one for name, one in declared.items() if isinstance(one, dict)}
-    groups = [name for name in declared if name in shared]
-    alone = [name for name in declared if name not in own and name not in groups]
-    if groups or alone:
-        links = [f"[{name}](#{name}-shared)" for name in groups]
-        named = [*links, *(f"`{name}` (in a shared group)" for name in alone)]
-        yield from ("", f"Shared parameters, described below: {', '.join(named)}.")
+    group = {name: title for title, fields in shared.items() for name in fields}
+    titles = {name: name if name in shared else group[name] for name in declared.keys() - own}
+    links = [f"[{name}](#{titles[name]}-shared)" for name in declared if name in titles]
+    if links:
+        yield from ("", f"Shared parameters: {', '.join(links)}.")
     if own:
         yield from ("", "| parameter | range | allowed | default | unit | searched |")
         yield "|---|---|---|---|---|---|"
         for name, one in own.items():
-            yield f"| `{name}` | {' | '.join(_cells(one))} |"
+            base = shared[group[name]][name] if SHARED in one else {}
+            yield f"| `{name}` | {' | '.join(_cells(base | one))} |"
     for name, one in own.items():
         why, source = one.get("why"), one.get("source")
         if why or source:
@@ -164,7 +165,6 @@ def _parameters(declared: dict[str, Any], shared: list[str]) -> Iterator[str]:
 
 def _cells(one: dict[str, Any]) -> Iterator[str]:
     """Range, allowed range, default, unit, and whether it is searched."""
-    as_shared = "as shared" if SHARED in one else ""
     for bounds, choices in (("range", "choices"), ("allowed", "allowed_choices")):
         if bounds in one:
             low, high = one[bounds]
@@ -172,13 +172,13 @@ def _cells(one: dict[str, Any]) -> Iterator[str]:
         elif choices in one:
             yield ", ".join(str(value_text(value)) for value in one[choices])
         else:
-            yield as_shared or ("same as range" if bounds == "allowed" else "")
-    yield str(value_text(one["default"])) if "default" in one else as_shared
+            yield "same as range" if bounds == "allowed" else ""
+    yield str(value_text(one["default"])) if "default" in one else ""
     yield str(one.get("unit", ""))
     if one.get("optional"):
         yield "only if declared"
     else:
-        yield "no" if one.get("searched") is False else as_shared or "yes"
+        yield "no" if one.get("searched") is False else "yes"
 
 
 def commands_page() -> str:
@@ -186,8 +186,8 @@ def commands_page() -> str:
     root = get_command(app)
     context = root.make_context("sweeper", [], resilient_parsing=True)
     commands = {name: root.get_command(context, name) for name in root.list_commands(context)}
-    for name, group in [*commands.items()]:
-        below = getattr(group, "commands", {})
+    groups = {name: getattr(command, "commands", {}) for name, command in commands.items()}
+    for name, below in groups.items():
         commands |= {f"{name} {own}": command for own, command in below.items()}
     lines = [NOTE.format(source="sweeper/cli/"), "", "# Commands", "", root.epilog or "", ""]
     lines += ["An option without a default is off, or the plan decides its value.", ""]
@@ -206,7 +206,15 @@ def commands_page() -> str:
             continue
         own = [p for p in command.params if name not in ("plan", "run") or p.name not in shared]
         lines += ["", f"## sweeper {name}", "", (command.help or "").strip(), ""]
-        lines += _options(own) if own and not hasattr(command, "commands") else []
+        group = name.split()[0]
+        common = _common(groups[group])
+        if common and group == name:
+            lines += ["Options that several of these commands have:", "", *TABLE, *common]
+        elif not hasattr(command, "commands"):
+            rows = _rows(own)
+            lines += [*TABLE, *(row for row in rows if row not in common)]
+            also = [row.split(" | ")[0].strip("| ") for row in rows if row in common]
+            lines += ["", f"And {', '.join(also)}, [see above](#sweeper-{group})."] if also else []
         if name in ("plan", "run"):
             lines += [
                 "",
@@ -215,8 +223,21 @@ def commands_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+TABLE = ["| option | meaning | default |", "|---|---|---|"]
+
+
+def _common(commands: dict[str, Any]) -> list[str]:
+    """The rows that several commands of a group have alike."""
+    rows = Counter(row for command in commands.values() for row in _rows(command.params))
+    return [row for row, number in rows.items() if number > 1]
+
+
 def _options(parameters: list[Any]) -> list[str]:
-    rows = ["| option | meaning | default |", "|---|---|---|"]
+    return [*TABLE, *_rows(parameters)]
+
+
+def _rows(parameters: list[Any]) -> list[str]:
+    rows = []
     for one in parameters:
         if getattr(one, "hidden", False) or one.name == "help":
             continue
