@@ -493,7 +493,7 @@ _TABLE: tuple[Fact, ...] = (
     ),
     *DATA_FACTS,
     # The machine
-    word("device", "trials run on {}", lambda s: s.facts.hardware.device, words=("cuda", "cpu")),
+    word("device", "the device is {}", lambda s: s.facts.hardware.device, words=("cuda", "cpu")),
     number(
         "gpus",
         "GPUs",
