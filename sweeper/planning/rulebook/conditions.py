@@ -104,8 +104,8 @@ def _joined(text: str, joint: str, more: str, *, one_fact: bool) -> str:
 
 
 def _alike(one: list[str], two: list[str]) -> int:
-    """How many words two lists begin with alike."""
-    return [*(a == b for a, b in zip(one, two, strict=False)), False].index(False)
+    """How many words two lists begin with alike, before "at least" or "at most"."""
+    return [*(a == b != "at" for a, b in zip(one, two, strict=False)), False].index(False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,9 @@ def _change_text(change: Change) -> str:
     if change.default is not None and [_value(change.default)] != choices:
         parts.append(f"default {_value(change.default)}")
     if change.default_from is not None:
-        fact = FACTS[change.default_from.fact].clause.removesuffix(" is {}")
+        fact = change.default_from.fact
+        subject, ends, rest = FACTS[fact].clause.partition(" is {}")
+        fact = subject if ends and not rest else fact.replace("_", " ")
         parts.append(f"default {change.default_from.times:g} x {fact}")
     if change.searched is not None:
         parts.append("searched" if change.searched else "not searched")

@@ -59,7 +59,7 @@ class Fact:
     @property
     def description(self) -> str:
         """What it is and how it is computed."""
-        text = self.clause.replace("{}", "N")
+        text = self.clause.replace("{}", "N" if self.kind == "number" else "...")
         return f"{text} ({self.detail})" if self.detail else text
 
 

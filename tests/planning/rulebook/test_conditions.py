@@ -113,6 +113,8 @@ def test_a_condition_reads_as_words() -> None:
     assert str(three) == "the task is code, domain or instruction"
     model = parse_condition({"model_kind": "encoder", "parameters_billion": {"max": 0.5}})
     assert str(model) == "the model is an encoder and has at most 0.5B parameters"
+    both = parse_condition({"rows": {"min": 3, "max": 9}})
+    assert str(both) == "all splits together have at least 3 and at most 9 rows"
     own = {"any": [{"epochs_wanted": {"known": False}}, {"epochs_wanted": {"max": 5}}]}
     assert str(parse_condition(own)) == "--epochs is not given or at most 5"
     assert str(parse_condition({"duplicate_share": {"above": 0.05}})).startswith("over 5% of")
