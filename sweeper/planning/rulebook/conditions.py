@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, Strict, create_model
 
-from sweeper.planning.rulebook.fact_table import FACTS, Fact, Values, show
+from sweeper.planning.rulebook.fact_table import FACTS, Fact, Values, negated, show
 from sweeper.units import joined
 from sweeper.yaml_models import FileModel
 
@@ -71,8 +71,7 @@ class FactComparison:
             return str(FactComparison(self.fact, _OPPOSITES[self.operator], self.bound))
         if isinstance(self.bound, bool):
             return str(FactComparison(self.fact, self.operator, not self.bound))
-        text = str(self)
-        return text.replace(" is ", " is not ", 1) if " is " in text else f"not ({text})"
+        return negated(str(self))
 
 
 def _known(fact: Fact, known: bool) -> str:

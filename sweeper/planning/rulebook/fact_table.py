@@ -73,9 +73,12 @@ def number(
     return Fact(name, "number", clause, compute, detail, unit, chosen=chosen)
 
 
-def flag(name: str, clause: str, otherwise: str, compute: Compute, *, chosen: bool = False) -> Fact:
+def flag(
+    name: str, clause: str, compute: Compute, *, otherwise: str = "", chosen: bool = False
+) -> Fact:
     """A fact that is true or false."""
-    return Fact(name, "flag", clause, compute, chosen=chosen, otherwise=otherwise)
+    other = otherwise or negated(clause)
+    return Fact(name, "flag", clause, compute, chosen=chosen, otherwise=other)
 
 
 def word(
@@ -89,6 +92,16 @@ def word(
 ) -> Fact:
     """A fact that is one word, from a fixed list if there is one."""
     return Fact(name, "word", clause, compute, detail, words=words, chosen=chosen)
+
+
+def negated(clause: str) -> str:
+    """The opposite of a clause.
+
+    >>> negated("--general is given"), negated("there are 3 rows"), negated("it runs")
+    ('--general is not given', 'there are not 3 rows', 'not (it runs)')
+    """
+    verb = next((word for word in (" is ", " are ") if word in clause), "")
+    return clause.replace(verb, f"{verb}not ", 1) if verb else f"not ({clause})"
 
 
 def show(value: Value) -> str:
@@ -193,14 +206,14 @@ DATA_FACTS: tuple[Fact, ...] = (
     flag(
         "augmented_data",
         "there are augmented rows, made from train rows",
-        "there are no augmented rows",
         _data(lambda d: d.augmentation is not None),
+        otherwise="there are no augmented rows",
     ),
     flag(
         "data_at_hand",
         "a data set was read",
-        "only a number of rows is given",
         _data(lambda d: d.path is not None),
+        otherwise="only a number of rows is given",
     ),
     word(
         "data_format",
@@ -240,8 +253,8 @@ DATA_FACTS: tuple[Fact, ...] = (
     flag(
         "longest_beyond_context",
         "the longest example exceeds the model's context and is not divided",
-        "no example that is not divided exceeds the model's context",
         _beyond_context,
+        otherwise="no example that is not divided exceeds the model's context",
     ),
     number(
         "train_tokens",
@@ -285,8 +298,8 @@ DATA_FACTS: tuple[Fact, ...] = (
     flag(
         "pretemplated",
         "the texts already have chat markers",
-        "the texts have no chat markers",
         _data(lambda d: d.pretemplated),
+        otherwise="the texts have no chat markers",
     ),
     word(
         "domain_distance",
@@ -332,8 +345,8 @@ _TABLE: tuple[Fact, ...] = (
     flag(
         "new_head",
         "there is a new classification head",
-        "there is no new classification head",
         lambda s: _classes_by(s) == "head",
+        otherwise="there is no new classification head",
     ),
     word(
         "classes_by",
@@ -367,58 +380,44 @@ _TABLE: tuple[Fact, ...] = (
         chosen=True,
     ),
     flag(
-        "general_data",
-        "--general is given",
-        "--general is not given",
-        lambda s: s.spec.data.general is not None,
-        chosen=True,
+        "general_data", "--general is given", lambda s: s.spec.data.general is not None, chosen=True
     ),
     flag(
         "replay_wanted",
         "replay is requested",
-        "no replay is requested",
         lambda s: bool(s.spec.training.replay_share),
         chosen=True,
     ),
     flag(
         "kl_wanted",
         "a KL penalty is requested",
-        "no KL penalty is requested",
         lambda s: bool(s.spec.training.kl_weight),
         chosen=True,
     ),
     flag(
         "class_weight_wanted",
         "class weights are requested",
-        "no class weights are requested",
         lambda s: s.spec.training.class_weight not in (None, "none"),
         chosen=True,
     ),
     flag(
         "label_noise_treated",
         "a remedy for wrong labels is requested",
-        "no remedy for wrong labels is requested",
         lambda s: not {"label-noise", "relabel"}.isdisjoint(s.spec.curation.remedies),
         chosen=True,
     ),
     flag(
         "patience_wanted",
         "early stopping on validation loss is requested",
-        "no early stopping on validation loss is requested",
         lambda s: s.spec.training.early_stopping_patience is not None,
         chosen=True,
     ),
     flag(
-        "domain_corpus",
-        "--corpus is given",
-        "--corpus is not given",
-        lambda s: s.spec.data.corpus is not None,
-        chosen=True,
+        "domain_corpus", "--corpus is given", lambda s: s.spec.data.corpus is not None, chosen=True
     ),
     flag(
         "corpus_is_task",
         "the corpus is the only data",
-        "the corpus is not the only data",
         lambda s: (
             s.spec.data.named is None
             and s.spec.data.corpus is not None
@@ -469,14 +468,14 @@ _TABLE: tuple[Fact, ...] = (
     flag(
         "chat_template",
         "the tokenizer has a chat template",
-        "the tokenizer has no chat template",
         _model(lambda m: None if m.source == "size" else m.chat_template),
+        otherwise="the tokenizer has no chat template",
     ),
     flag(
         "mixture_of_experts",
         "the model has routed experts",
-        "the model has no routed experts",
         _model(lambda m: m.moe is not None),
+        otherwise="the model has no routed experts",
     ),
     word(
         "pooling",
@@ -507,12 +506,7 @@ _TABLE: tuple[Fact, ...] = (
         "one device has {} GiB of memory",
         lambda s: s.facts.hardware.memory_gib,
     ),
-    flag(
-        "bf16",
-        "matrix products in bfloat16 are faster",
-        "matrix products in bfloat16 are not faster",
-        lambda s: s.facts.hardware.bf16,
-    ),
+    flag("bf16", "matrix products in bfloat16 are faster", lambda s: s.facts.hardware.bf16),
     number(
         "flash_attention",
         "",
