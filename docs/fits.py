@@ -27,7 +27,7 @@ ask for one plan: `sweeper plan --task instruction --examples 10000 --model 7B -
 
 | column | meaning |
 |---|---|
-| GPUs a trial, trials at once | a trial on several GPUs uses FSDP, which is not tested on GPUs |
+| GPUs a trial, trials at once | several GPUs a trial use FSDP, which was not yet tried on any GPU |
 | memory | predicted peak of the default on one GPU, in GiB; "up to": see below |
 | micro-batch 8 x 2 | one GPU processes 8 examples at a time and accumulates gradients twice |
 | 4 GPUs like this one | four GPUs with the memory in the first column |
@@ -37,7 +37,8 @@ interval, for every configuration in the strategy's best-practice range. If it d
 to" is the highest of these upper ends.
 
 To plan for your machine, give `--gpus 8` and `--nodes 2`. With `--budget` (`8gpuh`, `2h`, or
-`30usd` with `--price`), the plan also says how many full trials of each strategy that pays for.
+`30usd` with `--price`), the plan also says for how many full trials of each strategy the budget
+is enough.
 
 | machine | model | strategy | GPUs a trial, trials at once | memory | set-up |
 |---|---|---|---|---|---|

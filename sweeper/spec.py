@@ -40,8 +40,8 @@ class ModelSpec(Record):
 
     id: str = Field(
         min_length=1,
-        description="a hub id, a local folder, packaged:NAME, or a size such as 7B (a size can be "
-        "planned for, not trained)",
+        description="a hub id, a local folder, packaged:minilm or packaged:smollm2 (models from "
+        "pip packages), or a size such as 7B (a size can be planned for, not trained)",
     )
     revision: str | None = Field(None, description="branch, tag or commit of the model on the hub")
     trust_remote_code: bool = Field(False, description="run the model's own code")
@@ -352,7 +352,10 @@ class SearchSpec(Record):
         "SWEEPER_HOME)",
     )
     test_rules: int = Field(
-        0, ge=0, description="number of trials at the end of the search that test rules"
+        0,
+        ge=0,
+        description="number of trials at the end of the search that test rules: each repeats the "
+        "best trial, with one value outside of a rule",
     )
     stop_when_settled: bool = Field(
         False,
@@ -368,9 +371,9 @@ class SearchSpec(Record):
     )
     data_curve: bool | None = Field(
         None,
-        description="also train on parts of the rows, to estimate the gain of more rows, even "
-        "after a run has ended; by default if the budget leaves time, or if it is cheap compared "
-        "with the search",
+        description="also train on parts of the rows, to estimate the gain of more rows; to add "
+        "this to a run that has ended, give its command again with it; by default if the budget "
+        "leaves time, or if it is cheap compared with the search",
     )
     track: tuple[TrackerName, ...] = Field(
         (), description="services to log the run to: mlflow, wandb, tensorboard"

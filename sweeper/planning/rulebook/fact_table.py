@@ -252,9 +252,9 @@ DATA_FACTS: tuple[Fact, ...] = (
     ),
     flag(
         "longest_beyond_context",
-        "the longest example exceeds the model's context and is not divided",
+        "the longest example exceeds the model's context and is not trained on in pieces",
         _beyond_context,
-        otherwise="no example that is not divided exceeds the model's context",
+        otherwise="no example that is trained on whole exceeds the model's context",
     ),
     number(
         "train_tokens",
