@@ -261,7 +261,7 @@ class TrainingSpec(Record):
     )
     precision: Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"] | None = Field(
         None,
-        description="number format of weights and products: fp32, bf16-mixed, fp16-mixed or "
+        description="number format of weights and computation: fp32, bf16-mixed, fp16-mixed or "
         "bf16-pure",
     )
     gradient_checkpointing: bool | None = Field(
@@ -350,7 +350,10 @@ class SearchSpec(Record):
         "SWEEPER_HOME)",
     )
     test_rules: int = Field(
-        0, ge=0, description="number of trials at the end of the search that test rules"
+        0,
+        ge=0,
+        description="number of trials at the end of the search that test rules of the "
+        "plan, each with a value that a rule leaves out",
     )
     stop_when_settled: bool = Field(
         False,

@@ -317,7 +317,7 @@ def _setup_notes(
         f"texts of at most {base.cap.tokens} tokens: {base.cap.why}"
         f"{f'; {base.cap.cuts} of them {base.cap.fate}' if base.cap.cuts else ''}",
         f"memory: the configuration of the range that needs most takes {heaviest.peak_gib:.1f} GiB "
-        f"(up to {heaviest.high_gib:.1f}) of {heaviest.limit_gib:g}; {MARGIN}",
+        f"(up to {heaviest.high_gib:.1f}) of {heaviest.limit_gib:.4g}; {MARGIN}",
         *states,
         *pure,
         *_half_note(base, hardware, found),
