@@ -263,7 +263,7 @@ class TrainingSpec(Record):
     )
     precision: Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"] | None = Field(
         None,
-        description="number format of weights and products: fp32, bf16-mixed, fp16-mixed or "
+        description="number format of weights and computation: fp32, bf16-mixed, fp16-mixed or "
         "bf16-pure",
     )
     gradient_checkpointing: bool | None = Field(

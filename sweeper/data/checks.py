@@ -184,7 +184,8 @@ def _repeated(dataset: Dataset) -> list[str]:
     said = []
     if dataset.duplicates:
         said.append(
-            f"{_rows(dataset.duplicates)} repeat another row exactly; they stay together. "
+            f"{_rows(dataset.duplicates)} repeat another row exactly; where sweeper divides the "
+            "rows, equal ones go into the same split. "
             f"{remedy(dataset.path, 'duplicates')}"
         )
     if dataset.conflicting:

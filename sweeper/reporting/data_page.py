@@ -77,7 +77,7 @@ def _summary(checked: Checked) -> Iterator[Block]:
 
 
 def _finding(one: Finding) -> Iterator[Block]:
-    yield Text((f"{words.plural(one.count, 'row')} ({_share(one)}) {one.title}.", one.consequence))
+    yield Text((f"{words.plural(one.count, 'row')} ({_share(one)}) {one.told}.", one.consequence))
     columns: list[Column[ExampleOfFault]] = [
         Column("line", lambda e: f"{Path(e.path).name}:{e.line}"),
         Column("what is wrong there", lambda e: e.said),

@@ -56,7 +56,7 @@ def _show(finding: Finding, *, several: bool) -> None:
     rows = "1 row" if finding.count == 1 else f"{finding.count:,} rows"
     _line(f"\n{finding.severity}: {finding.kind}")
     seen = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
-    _line(f"  {rows}{seen} ({finding.share:.1%}) {finding.title}. {finding.consequence}")
+    _line(f"  {rows}{seen} ({finding.share:.1%}) {finding.told}. {finding.consequence}")
     for one in finding.examples:
         where = f"{Path(one.path).name}:{one.line}" if several else f"line {one.line}"
         said = f" ({one.said})" if one.said else ""

@@ -93,7 +93,7 @@ def test_several_gpus_say_how_many_a_trial_takes_and_what_sharding_saves(sweeper
                   "--gpu-memory", "80", "--gpus", "8")  # fmt: skip
     said = " ".join(ran.out.split())
     assert "GPUs a trial x 2 trials at once; sharding takes" in said
-    assert "Sharding is FSDP, not tested on GPUs" in said
+    assert "Sharding is FSDP, which sweeper has not tested on GPUs" in said
 
 
 def test_without_a_model_sizes_and_kinds_are_compared(sweeper):
@@ -162,13 +162,13 @@ def test_verbose_shows_every_parameter_with_its_source(sweeper):
         (
             {"decided_by": "tokens-per-word", "tokens_per_word": 2.0,
              "general_tokens_per_word": 1.25},
-            "language: far from general text (1.60 times general text's tokens a word)",
+            "language: far from general text (1.60 times as many tokens a word as general text)",
         ),
         (
             {"decided_by": "bits-per-byte", "tokens_per_word": 1.25, "bits_per_byte": 2.0,
              "general_tokens_per_word": 1.25, "general_bits_per_byte": 1.5},
             "language: far from general text (2.00 bits a byte under the model, general text "
-            "1.50; also 1.00 times general text's tokens a word)",
+            "1.50; also 1.00 times as many tokens a word as general text)",
         ),
     ],
     ids=["stated", "words", "bits"],

@@ -118,8 +118,11 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     for item in parts["counterfactuals"]:
         console.print(f"  {escape(item['text'])}")
     if not parts["counterfactuals"]:
-        console.print("  No other strategy would rank first within the sizes that were tried.")
-    console.print("\n[bold]Rules that fired[/bold]")
+        console.print(
+            "  No other strategy would rank first: other numbers of examples, memory and model "
+            "sizes were tried."
+        )
+    console.print("\n[bold]Rules that fired[/bold] (not known: neither given nor measured)")
     for rule in parts["fired"]:
         console.print(f"  [bold]{rule['rule']}[/bold] because {escape(rule['condition'])}")
         for effect in rule["effects"]:
@@ -127,7 +130,9 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
         console.print(f"      {escape(rule['why'])} ({escape(rule['source'])})", style="dim")
         if rule.get("verdict"):
             evidence = escape(rule["evidence"] or "in this run")
-            console.print(f"      [bold]{rule['verdict']}[/bold] {evidence}")
+            unclear = rule["verdict"] == "untested" and rule["evidence"] and rule["would_test"]
+            word = "compared, without a clear result:" if unclear else rule["verdict"]
+            console.print(f"      [bold]{word}[/bold] {evidence}")
         if rule.get("would_test"):
             console.print(f"      would test it: {escape(rule['would_test'])}", style="dim")
     console.print("\n[bold]Rules that nearly fired[/bold]")

@@ -36,7 +36,7 @@ def export(
     """Write the winner as a model to serve, or its configuration and rows for another trainer.
 
     Settings that a trainer does not support are listed. A trial that it cannot train is refused;
-    the error names the best trial that it can.
+    the error names the best trial that it can train.
     """
     import json
 

@@ -134,7 +134,8 @@ def _pays(run: RunFiles, contest: Contest) -> str:
     gap = words.difference(nearest.difference, contest.metric)
     told = "" if nearest.outcome == "better" else f" ({_outcome(run, nearest)})"
     return (
-        f" Fine-tuning pays on the test split: {gap} against {title}, the nearest baseline{told}."
+        f" Fine-tuning pays on the test split: {gap} against {title}, the best baseline there"
+        f"{told}."
     )
 
 
@@ -199,8 +200,8 @@ def _baseline_sentence(
     if _needed(against) is False:
         return f"You need not fine-tune: {baseline.title} does as well. On the test split {gap}."
     return (
-        f"Fine-tuning is not shown to pay: {baseline.title} is not shown to be worse than {trial} "
-        f"and takes {units.duration(baseline.seconds)} to fit and score. "
+        f"Fine-tuning is not shown to pay: {trial} is not shown to be better than "
+        f"{baseline.title}, which takes {units.duration(baseline.seconds)} to fit and score. "
         f"On the test split {gap}: {_outcome(run, against)}."
     )
 

@@ -267,7 +267,8 @@ def _offer(
             return True, f"The data curve is made, since it takes less than {share}; {off}."
         return (
             False,
-            f"No data curve ({span}), since it takes more than {share}: --data-curve adds it.",
+            f"No data curve (training on parts of the rows, {span}), since it takes more than "
+            f"{share}: --data-curve adds it.",
         )
     left = max(limit - others.seconds, 0.0)
     told = f"about {units.duration(left)} of the budget are left for it"

@@ -104,7 +104,7 @@ def test_a_baseline_that_does_as_well_means_that_one_need_not_fine_tune(contest)
     assert verdict.fine_tuning_needed is None
     assert verdict.kind == "tie"
     assert verdict.sentence.startswith("Fine-tuning is not shown to pay")
-    assert "is not shown to be worse than trial" in verdict.sentence
+    assert "is not shown to be better than frozen probe" in verdict.sentence
     assert verdict.sentence.endswith(": within noise.")
     assert verdict.baseline_score is not None
 

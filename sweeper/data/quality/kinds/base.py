@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,6 +29,16 @@ class Fault:
 
     place: int
     said: str = ""
+
+
+_OF_ONE = {"have": "has", "are": "is", "repeat": "repeats", "spell": "spells"}
+_OF_ONE |= {"contain": "contains", "quote": "quotes"}
+_VERB = re.compile(rf"(^(?:nearly )?|, or | and )({'|'.join(_OF_ONE)})\b")
+
+
+def of_one_row(title: str) -> str:
+    """The title of a kind, with its verbs as they are after one row."""
+    return _VERB.sub(lambda found: found[1] + _OF_ONE[found[2]], title)
 
 
 class Kind(ABC):
