@@ -172,9 +172,12 @@ def _located(where: str, spec: Spec) -> str:
     for path, flag in FLAGS.items():
         if where in (flag, _dotted(path)):
             break
-        if where and where in (given := str(_value(spec, path)), os.path.normpath(given)):
-            place = spec.places.where(path)
-            return f"{place}: {where}" if _IN_FILE.search(place) else where
+        value = _value(spec, path)
+        parts = enumerate(value) if isinstance(value, tuple) else ()
+        for key, one in ((path, value), *(((*path, n), part) for n, part in parts)):
+            if where and where in (given := str(one), os.path.normpath(given)):
+                place = spec.places.where(key)
+                return f"{place}: {where}" if _IN_FILE.search(place) else where
     else:
         path = tuple(where.split("."))
         if path[0] not in _SECTIONS:

@@ -110,6 +110,8 @@ def test_bad_flags_are_named(sweeper, here, arguments, says):
             "sweep.yaml:3 hardware.gpu: the GPU 'RTX 9'",
         ),
         ("data: {examples: 9}\naim: {budget: 8 km}", "sweep.yaml:3 aim.budget: budget = '8 km'"),
+        ("data: {examples: 9}\nrules:\n- ~/gone", "sweep.yaml:4 rules.0: ~/gone: this folder"),
+        ("data: {examples: 9}\nrules: [., gone]", "sweep.yaml:3 rules.1: gone: this folder"),
     ],
 )
 def test_what_a_file_names_is_refused_with_its_line(sweeper, here, lines, says):
