@@ -59,7 +59,9 @@ def merge(request: MergeRequest) -> None:
     whole = _whole(record)
     save_trained(part, model, strategy_named(_WHOLE), whole, found.task)
     after = _logits(load(part))
-    compared = request.model_copy(update=_compared(torch.cat(before), torch.cat(after)))
+    found_same = _compared(torch.cat(before), torch.cat(after))
+    chosen = "class" if record.labels else "token"
+    compared = request.model_copy(update={"chosen": chosen, **found_same})
     with (part / CARD).open("a", encoding="utf-8") as card:
         card.write(_card(record, compared))
     compared.write(part / MERGE_RECORD)
@@ -110,9 +112,8 @@ def _card(record: TrainedRecord, merged: MergeRequest) -> str:
         "## Merged",
         "",
         f"The weights that {record.strategy} trained were added to those of the base, in float32,",
-        f"and stored in {record.base_dtype}. On {_PASSAGES} passages of general text a logit",
-        f"differs from the trial's by at most {merged.difference:.2g}, and the likeliest "
-        f"{'class' if record.labels else 'token'} is the same at {merged.agreement:.1%} of places.",
+        f"and stored in {record.base_dtype}. On {_PASSAGES} passages of general text,",
+        f"{merged.told}.",
         "",
     ]
     if strategy_named(record.strategy).quantization_config(record.parameters) is not None:

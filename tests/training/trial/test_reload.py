@@ -280,6 +280,8 @@ def test_a_merged_adapter_gives_the_logits_of_the_trial_without_its_base(saved, 
     made = Path(request.folder)
     record = MergeRequest.read(made / "merged.json")
     assert record.difference < 1e-3
+    chosen = "token is that of the trial at" if task == "instruction" else "class is that of the"
+    assert f"the most likely {chosen}" in record.told
     assert not list(made.rglob("adapter_model.safetensors"))
     if task != "classification":  # what vLLM, Ollama and transformers read (docs/serving.md)
         needed = {"config.json", "model.safetensors", "generation_config.json", "tokenizer.json"}
