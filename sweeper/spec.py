@@ -5,7 +5,7 @@ Only types live here. Reading YAML with line numbers and near matches is ``sweep
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -419,9 +419,15 @@ class Places:
 
     Args:
         of: From the path of a key to a text such as ``sweep.yaml:12 search.trials``.
+        moved: From absolute paths to the relative ones of a run's file that is read elsewhere.
     """
 
     of: Callable[[tuple[str | int, ...]], str] | None = field(default=None, compare=False)
+    moved: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def typed(self, path: str) -> str:
+        """A path as the run's file has it."""
+        return self.moved.get(path, path)
 
     def where(self, path: tuple[str | int, ...]) -> str:
         """File, line and key of a value, or its flag; the key alone where no more is known."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import pairwise
@@ -122,12 +122,13 @@ def resolve(
         )
         raise SpecError([problem])
     data = _from_before(_spell_out(dict(data), document, problems))
+    moved = _found_from_here(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
         _put(data, path, value.value if isinstance(value, SetItem) else value)
     _name_objective(data, file if isinstance(file, Path) else None)
     needed = ("task", "models") if needs_model else ("task",)
     problems += _missing(data, document, needed, from_file=file is not None)
-    places = Places(lambda path: _where(path, document, flags))
+    places = Places(lambda path: _where(path, document, flags), moved)
     if "parameters" in data:
         data["parameters"] = spelled_out(data["parameters"], places.where, problems)
     spec: Spec | None = None
@@ -342,12 +343,16 @@ def names(text: str) -> list[str]:
 def to_yaml(spec: Spec) -> str:
     """The complete spec as ``sweep.yaml``, in the order of its fields.
 
+    Paths are as the run's file gave them.
+
     The storage's password stays out: its driver finds one in the environment or in a file of its
     own, such as ``PGPASSWORD`` and ``~/.pgpass``.
     """
     fields = spec.model_dump(mode="json")
     if spec.search.storage:
         fields["search"]["storage"] = without_password(spec.search.storage)
+    for target, key in _paths(fields):
+        target[key] = spec.places.typed(target[key])
     fields["parameters"] = shortened(spec.parameters)
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
@@ -398,6 +403,37 @@ def _from_before(data: dict[str, Any]) -> dict[str, Any]:
     if "schema_version" in data and isinstance(given, dict):
         data["data"] = {"max_held_out_rows": None, **given}
     return data
+
+
+def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:
+    """Lead the paths of a run's own file to what they named in the folder where the run began.
+
+    That is the folder that ``runs/NAME`` is in. Returns the new paths with those of the file.
+    """
+    began = file.absolute().parents[2:3]
+    if not began or began[0] == Path.cwd() or not (file.parent / "plan.json").is_file():
+        return {}
+    moved: dict[str, str] = {}
+    for target, key in _paths(data):
+        path = target[key] if isinstance(target, list) else target.get(key)
+        if isinstance(path, str) and path and (there := began[0] / path).exists():
+            target[key] = str(there)
+            moved[str(there)] = path
+    return moved
+
+
+def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """The dict or list, and the key, of every value that may be the path of a file or folder."""
+    inside = {key: data.get(key) for key in ("data", "augmentation", "evaluation")}
+    given = {key: one if isinstance(one, dict) else {} for key, one in inside.items()}
+    sources, rules = given["data"].get("sources"), data.get("rules")
+    for key in ("path", "validation", "test", "corpus", "general"):
+        yield given["data"], key
+    yield given["augmentation"], "path"
+    yield given["evaluation"], "suite"
+    for source in sources if isinstance(sources, list) else ():
+        yield source if isinstance(source, dict) else {}, "path"
+    yield from ((rules, place) for place in range(len(rules) if isinstance(rules, list) else 0))
 
 
 def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
