@@ -158,8 +158,8 @@ def _with_replacements(data: bytes, name: str) -> Decoded:
 def read_as(encoding: str, broken: int, lines: int, name: str, first: int) -> str:
     """The caution about lines that are not UTF-8."""
     return (
-        f"{broken:,} of {lines:,} lines of {name} are not UTF-8 (the first is line {first}) and "
-        f"are read as {encoding}, the likeliest encoding: check the accents. If they are wrong, "
+        f"{broken:,} of {lines:,} lines of {name} not in UTF-8 (the first is line {first}) "
+        f"but read as {encoding}, the most likely encoding: check the accents. If they are wrong, "
         "convert the file: iconv -f ENCODING -t utf-8 OLD > NEW"
     )
 

@@ -26,6 +26,7 @@ from sweeper.data.template import with_templates
 from sweeper.errors import DataError, near_match
 from sweeper.progress import told
 from sweeper.spec import DataSpec, Task
+from sweeper.units import plural
 
 
 @dataclass(frozen=True)
@@ -403,7 +404,7 @@ def _refuse_most_skipped(table: RowTable, skipped: Mapping[str, list[int]]) -> N
     if count <= rows / 2:
         return
     reasons = Counter({reason: len(lines) for reason, lines in skipped.items()}).most_common()
-    said = [f"{reason} ({rows} rows, first line {skipped[reason][0]})" for reason, rows in reasons]
+    said = [f"{why} ({plural(n, 'row')}, first line {skipped[why][0]})" for why, n in reasons]
     raise DataError(
         f"{count} of {rows} rows do not have the form that was recognised",
         why=listing(said, 4),

@@ -312,9 +312,9 @@ def test_validation_and_test_take_the_spelling_of_train(tmp_path):
     dataset = loaded(tmp_path)
     assert {example.label for example in dataset.splits["test"]} == {"Yes", "No"}
     said = " ".join(dataset.warnings)
-    assert "20 rows of test spell labels differently" in said
+    assert "spelt differently from train get its spelling (20 rows)" in said
     assert "'NO' is 'No', 'yes' is 'Yes'" in said
-    assert "2 of 22 rows of test are left out: train does not have their labels" in said
+    assert "2 of 22 rows of test left out, with labels that train does not have" in said
     assert "'maybe' (test, line 21)" in said
 
 

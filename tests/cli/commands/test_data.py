@@ -25,7 +25,9 @@ def test_every_fault_is_shown_with_its_lines_and_its_remedy(sweeper, spoilt):
     ran = sweeper("data", "check", "rows.jsonl")
     assert ran.code == 0
     assert "rows.jsonl: 65 rows (train 65), text-label, read for classification" in ran.out
-    assert "serious: label-variants\n  1 row (1.5%) spell a label differently" in ran.out
+    assert (
+        "label-variants\n  Rows that spell a label differently from most rows: 1 (1.5%)" in ran.out
+    )
     assert "    line 63 ('Fruit' is 'fruit'): one more" in ran.out
     assert "    line 65 (broken JSON):" in ran.out
     assert "    sweeper data fix rows.jsonl --remedy duplicates -o NEW" in ran.out
