@@ -117,7 +117,7 @@ def show_conversion(made: Conversion, files: Sequence[Path]) -> None:
 
 def _difference(change: ListedChange) -> str:
     if change.action == "removed":
-        return ""
+        return f": {_short(change.before['unreadable'])}" if change.remedy == "unreadable" else ""
     name = next(iter(change.after))
     return f": {_short(change.before[name])} becomes {_short(change.after[name])}"
 

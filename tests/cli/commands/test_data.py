@@ -63,6 +63,7 @@ def test_a_new_file_and_a_list_of_changes_are_written_and_the_original_stays(swe
     before = spoilt.read_bytes()
     shown = sweeper("data", "fix", "rows.jsonl", "--all-safe")
     assert "duplicates: 1 row would be left out" in shown.out
+    assert "rows.jsonl:65 (broken JSON): '{broken'" in shown.out
     assert "65 rows before, 62 after" in shown.out
     assert "Nothing was written. Give -o NEW" in shown.err
     assert [path.name for path in spoilt.parent.iterdir()] == ["rows.jsonl"]
