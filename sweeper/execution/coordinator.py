@@ -40,6 +40,7 @@ from sweeper.search import study_end, warm_start
 from sweeper.search.search import Search, known_starts, useful_total
 from sweeper.spec import Spec
 from sweeper.trials import TestSeal
+from sweeper.units import plural
 
 # What may go wrong once more while a run that failed is put down.
 _LOST_CAUSES = (disk.NoRoom, OSError, StorageInternalError, StorageGone, Stopped)
@@ -285,13 +286,13 @@ class Coordinator:
     def _note_total(self) -> None:
         if self.total < self.spec.search.trials:
             self.owner.warn(
-                f"{self.total} trials instead of {self.spec.search.trials}: every configuration "
-                "of the space will have run by then"
+                f"{plural(self.total, 'trial')} instead of {self.spec.search.trials}: every "
+                "configuration of the space will have run by then"
             )
         if self.total > self.spec.search.trials:
             self.owner.warn(
-                f"{self.total} trials have begun already, so the total stays at {self.total}, not "
-                f"{self.spec.search.trials}"
+                f"{plural(self.total, 'trial has', 'trials have')} begun already, so the total "
+                f"stays at {self.total}, not {self.spec.search.trials}"
             )
 
     def _search(self) -> None:
