@@ -150,7 +150,8 @@ def _with_replacements(data: bytes, name: str) -> Decoded:
         line.decode(encoding, errors="replace") if number in broken else line.decode("utf-8-sig")
         for number, line in enumerate(lines, start=1)
     ]
-    caution = read_as(encoding, len(broken), len(lines), name, next(iter(broken)))
+    count = len(lines) - (not lines[-1])  # behind the last end of a line there is none
+    caution = read_as(encoding, len(broken), count, name, next(iter(broken)))
     garbled = tuple(number for number in broken if REPLACEMENT in texts[number - 1])
     return Decoded("\n".join(texts), garbled, (caution,))
 

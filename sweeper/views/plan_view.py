@@ -293,12 +293,15 @@ def _data(facts: Facts, *, verbose: bool) -> str:
         found.append(f"Curated: {'; '.join(change.said for change in data.changes)}.")
     if data.labels:
         rows = sorted(label.rows for label in data.labels)
-        found.append(f"{len(rows)} classes with {rows[0]:,} to {rows[-1]:,} rows.")
+        span = (
+            f"{rows[0]:,} rows each" if rows[0] == rows[-1] else f"{rows[0]:,} to {rows[-1]:,} rows"
+        )
+        found.append(f"{len(rows)} classes with {span}.")
     if lengths := data.lengths:
         short = "assumed: no data given" if lengths.assumed else lengths.measured_with
         how = lengths.measured_with if verbose else short
         found.append(
-            f"Tokens: {lengths.mean:.0f} on average, 99% have at most {lengths.p99:,} ({how})."
+            f"Tokens: {lengths.mean:,.0f} on average, 99% have at most {lengths.p99:,} ({how})."
         )
     if data.domain.distance:
         found.append(f"{words.sentence(domain_line(data.domain))}.")
