@@ -307,6 +307,7 @@ def test_a_merged_qlora_says_how_far_it_is_from_the_quantised_trial(saved, tmp_p
     assert 0 < difference < 1
     card = (made / "README.md").read_text()
     assert f"at most {difference:.2g}" in card
+    assert "On 7 passages" in card
     assert "This base is not quantised" in card
 
 
