@@ -214,7 +214,11 @@ def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:
         return column
     what = f"there is no column {column!r} to split by" if column else "no column to split by"
     why = f"data.split_by is {spec.split_by}."
-    fix = near_match(str(column), columns) if column else "Name it in data.split_column."
+    fix = (
+        near_match(str(column), columns)
+        if column
+        else "Name it: --split-column, or data.split_column."
+    )
     if not needed:
         what, fix = f"{column!r} would decide nothing", "Set data.split_by to group or time."
     raise DataError(what, why=why, fix=fix, where="data.split_column")
