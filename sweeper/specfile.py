@@ -111,7 +111,7 @@ def resolve(
     Raises:
         SpecError: With all problems of file and flags.
     """
-    document = read(file) if isinstance(file, Path) else Document("sweep.yaml", file or {})
+    document = _read(file) if isinstance(file, Path) else Document("sweep.yaml", file or {})
     problems = list(document.problems)
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
@@ -142,6 +142,21 @@ def resolve(
     if problems or spec is None:
         raise SpecError(_once(problems))
     return spec.given_at(places)
+
+
+def _read(file: Path) -> Document:
+    """The file of a request. The error for a run or for data says what to give instead."""
+    try:
+        return read(file)
+    except UsageError as error:
+        runs = [one / "sweep.yaml" for one in (file, Path("runs", file))]
+        if run := next((one for one in runs if one.is_file()), None):
+            fix = f"It is a run. Give its request: {run}"
+        elif file.suffix in (".yaml", ".yml"):
+            raise
+        else:
+            fix = "Give a sweep.yaml here, and data with --data FILE."
+        raise UsageError([replace(one, fix=fix) for one in error.problems]) from error
 
 
 _P = ParamSpec("_P")

@@ -254,3 +254,19 @@ def test_other_mistakes_are_told_where_the_model_is_missing_too(sweeper, rows, f
     ran = sweeper("run", "--task", "classification", *flags)
     assert ran.code == 2
     assert said in ran.err
+
+
+def test_a_run_or_data_in_place_of_a_request_is_told_what_to_give(sweeper, here):
+    (here / "runs" / "first").mkdir(parents=True)
+    (here / "runs" / "first" / "sweep.yaml").write_text("task: code\n")
+    (here / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    for given in ("first", "runs/first"):
+        assert "Give its request: runs/first/sweep.yaml" in sweeper("run", given).err
+    assert "data with --data FILE" in sweeper("plan", "rows.jsonl").err
+    assert "relative to the current folder" in sweeper("plan", "gone.yaml").err
+
+
+def test_explain_knows_rules_and_strategies_by_near_names(sweeper, here):
+    assert "no run and no rule 'lora-rnk' here" in (told := sweeper("explain", "lora-rnk").err)
+    assert "Did you mean 'lora-rank'?" in told
+    assert "no strategy 'loar'" in sweeper("explain", "x", "--strategy", "loar").err
