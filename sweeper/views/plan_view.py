@@ -543,7 +543,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     bought = [
         f"{units.plural(one.full_trials, 'full trial')} of {one.strategy}"
         for one in budget.purchases
-        if one.full_trials is not None
+        if one.full_trials  # notes say what to cut where none can be paid for
     ]
     texts += [f"The budget is enough for {' or '.join(bought)}."] if bought else []
     texts += [note for note in budget.notes if "budget" in note.lower()]

@@ -248,3 +248,10 @@ def test_classes_of_the_same_size_have_one_number(sweeper, here):
     ran = sweeper("plan", "--task", "classification", "--model", "7B", "--gpu-memory", "24",
                   "--data", "rows.jsonl")  # fmt: skip
     assert "2 classes with 20 rows each." in " ".join(ran.out.split())
+
+
+def test_a_budget_below_one_trial_says_what_to_cut_and_counts_no_trials(sweeper):
+    ran = sweeper("plan", "--task", "instruction", "--examples", "2000", "--model", "7B",
+                  "--gpu-memory", "24", "--budget", "0.01gpuh")  # fmt: skip
+    assert "more than the whole budget" in " ".join(ran.out.split())
+    assert "0 full trials" not in ran.out

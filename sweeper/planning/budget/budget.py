@@ -270,7 +270,8 @@ def _offer(
             f"No data curve ({span}), since it takes more than {share}: --data-curve adds it.",
         )
     left = max(limit - others.seconds, 0.0)
-    told = f"about {units.duration(left)} of the budget are left for it"
+    part = f"about {units.duration(left)} of the budget are" if left else "none of the budget is"
+    told = f"{part} left for it"
     if left >= curve.seconds:
         return True, (
             f"A data curve is planned: {told}. It is made if its forecast then fits; {off}."
