@@ -233,7 +233,7 @@ def test_an_unfinished_output_goes_on_and_is_not_taken_for_other_rows(saved, tmp
         answer(request)
 
 
-def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path):
+def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path, monkeypatch):
     folder, _ = saved("instruction", "lora")
 
     def refused(match, folder=folder):
@@ -245,10 +245,12 @@ def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path):
     for wrong in ("one text", [1]):
         with pytest.raises(UsageError, match="predict takes a list of texts, got"):
             model.predict(wrong)
-    run = tmp_path / "whole-run"
-    run.mkdir()
+    run = tmp_path / "runs" / "whole-run"
+    run.mkdir(parents=True)
     (run / "plan.json").write_text("{}")
-    refused(r"is a run(.|\n)*load_run\(.*\)\.winner\(\)", run)
+    monkeypatch.chdir(tmp_path)
+    for given in (run, "whole-run"):
+        refused(r"is a run(.|\n)*load_run\(.*\)\.winner\(\)", given)
     broken = shutil.copytree(folder, tmp_path / "tokenizer")
     text = (broken / "tokenizer.json").read_text()
     (broken / "tokenizer.json").write_text(text + " ")
@@ -269,7 +271,7 @@ def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path):
     refused("has changed")
     shutil.rmtree(changed)
     refused("not on this machine")
-    refused("sweeper.json", tmp_path)
+    refused("no trained model in this folder", tmp_path)
 
 
 @pytest.mark.parametrize("task", ["classification", "by name", "instruction"])
