@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import pairwise
@@ -171,9 +172,7 @@ def located(step: Callable[Concatenate[Spec, _P], _R]) -> Callable[Concatenate[S
         try:
             return step(spec, *args, **keywords)
         except SweeperError as error:
-            error.problems = tuple(
-                replace(one, where=_located(one.where, spec)) for one in error.problems
-            )
+            error.problems = tuple(_in_request(one, spec) for one in error.problems)
             error.args = ("\n".join(map(str, error.problems)),)
             raise
 
@@ -181,6 +180,17 @@ def located(step: Callable[Concatenate[Spec, _P], _R]) -> Callable[Concatenate[S
 
 
 _IN_FILE = re.compile(r":\d+ ")
+
+
+def _in_request(problem: Problem, spec: Spec) -> Problem:
+    """The problem with file and line, and with what to do if a path is meant from that file."""
+    where = _located(problem.where, spec)
+    beside = Path(where.partition(":")[0]).parent / problem.where
+    fix = problem.fix
+    with suppress(OSError):  # a name may be too long for a file
+        if where != problem.where and not Path(problem.where).exists() and beside.exists():
+            fix = f"Paths are relative to the current folder: write {beside}."
+    return replace(problem, where=where, fix=fix)
 
 
 def _located(where: str, spec: Spec) -> str:
