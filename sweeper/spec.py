@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from sweeper.artifact import Artifact, Record
 
@@ -27,7 +27,14 @@ _ELSEWHERE = {
 
 Scalar = bool | int | float | str
 
-PositiveInt = Annotated[int, Field(ge=1)]
+
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):  # which would count as 1: YAML reads yes, on and true so
+        raise PydanticKnownError("int_type")
+    return value
+
+
+PositiveInt = Annotated[int, BeforeValidator(_no_flag), Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 # The standard error of an accuracy over n rows is at most 50 points over the square root of n

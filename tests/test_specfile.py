@@ -41,6 +41,12 @@ def test_an_unknown_executor_is_refused_before_a_run_begins():
         resolve({**BASE, ("search", "executor"): "slurm"})
 
 
+def test_yes_is_no_number_of_trials(tmp_path):
+    path = written(tmp_path, "task: code\nmodel: 7B\nsearch: {trials: yes}\n")
+    with pytest.raises(SpecError, match=r"yaml:3 search.trials: trials = True\n.*whole number"):
+        resolve({}, path)
+
+
 def test_a_resolved_spec_survives_its_own_yaml(tmp_path):
     spec = resolve({**BASE, ("aim", "strategies"): ["lora"], ("data", "columns"): {"text": "q"}})
     path = written(tmp_path, to_yaml(spec))
