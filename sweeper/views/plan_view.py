@@ -297,7 +297,7 @@ def _data(facts: Facts, *, verbose: bool) -> str:
         short = "assumed: no data given" if lengths.assumed else lengths.measured_with
         how = lengths.measured_with if verbose else short
         found.append(
-            f"Tokens: {lengths.mean:.0f} on average, 99% have at most {lengths.p99:,} ({how})."
+            f"Tokens: {lengths.mean:,.0f} on average, 99% have at most {lengths.p99:,} ({how})."
         )
     if data.domain.distance:
         found.append(f"{words.sentence(domain_line(data.domain))}.")
@@ -559,7 +559,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     bought = [
         f"{units.plural(one.full_trials, 'full trial')} of {one.strategy}"
         for one in budget.purchases
-        if one.full_trials is not None
+        if one.full_trials  # notes say what to cut where none can be paid for
     ]
     texts += [f"The budget is enough for {' or '.join(bought)}."] if bought else []
     texts += [note for note in budget.notes if "budget" in note.lower()]

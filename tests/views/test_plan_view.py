@@ -240,3 +240,18 @@ def test_ten_mistakes_in_parameters_are_told_at_once_with_their_lines(sweeper, h
     places = [line.split("sweep.yaml:")[1].split(" ")[0] for line in lines]
     assert places == ["6", "7", "8", "9", "10", "12", "13", "15", "17", "18"]
     assert "Traceback" not in ran.err
+
+
+def test_classes_of_the_same_size_have_one_number(sweeper, here):
+    rows = ({"text": f"text {n}", "label": "ab"[n % 2]} for n in range(40))
+    (here / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    ran = sweeper("plan", "--task", "classification", "--model", "7B", "--gpu-memory", "24",
+                  "--data", "rows.jsonl")  # fmt: skip
+    assert "2 classes with 20 rows each." in " ".join(ran.out.split())
+
+
+def test_a_budget_below_one_trial_says_what_to_cut_and_counts_no_trials(sweeper):
+    ran = sweeper("plan", "--task", "instruction", "--examples", "2000", "--model", "7B",
+                  "--gpu-memory", "24", "--budget", "0.01gpuh")  # fmt: skip
+    assert "more than the whole budget" in " ".join(ran.out.split())
+    assert "0 full trials" not in ran.out

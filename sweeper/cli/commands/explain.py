@@ -26,14 +26,26 @@ def explain(
 ) -> None:
     """Show which rules fired, which nearly did, and which facts would change the plan."""
     from sweeper.cli.commands.rules import rules
+    from sweeper.declared.files import known_strategies
+    from sweeper.errors import RunError, UsageError, near_match
     from sweeper.planning.counterfactuals import counterfactuals
     from sweeper.planning.rulebook.explanations import fired_rules, near_misses
     from sweeper.planning.rulebook.rules import rule_book
 
-    if what in {rule.id for rule in rule_book(tuple(folders or ())).rules}:
+    known = [rule.id for rule in rule_book(tuple(folders or ())).rules]
+    if what in known:
         rules(what, folders, facts=False, as_json=as_json)
         return
-    spec, plan = _request(what)
+    if strategy not in (None, *known_strategies()):
+        fix = near_match(str(strategy), known_strategies())
+        raise UsageError(f"there is no strategy {strategy!r}", fix=fix, where="--strategy")
+    try:
+        spec, plan = _request(what)
+    except RunError as error:
+        near = near_match(what, known)
+        if not near.startswith("Did"):
+            raise
+        raise UsageError(f"there is no run and no rule {what!r} here", fix=near) from error
     if folders:
         spec = spec.model_copy(update={"rules": tuple(folders)})
     facts = plan.facts

@@ -113,6 +113,5 @@ def _merged(weights: Path, place: Path, *, quiet: bool) -> Made:
         raise typer.Exit(128 + ended_by)
     log.unlink()
     made = MergeRequest.read(place / MERGE_RECORD)
-    told = f"the most likely token is that of the trial at {made.agreement:.1%} of positions"
     fields = {"difference": made.difference, "agreement": made.agreement}
-    return fields, [f"{told}; a logit differs by at most {made.difference:.2g}"]
+    return fields, [made.told]

@@ -9,7 +9,7 @@ from itertools import islice
 from sweeper.data.detect import Form
 from sweeper.data.examples import Dataset
 from sweeper.data.problems import fix_command
-from sweeper.data.quality.kinds.base import Kind, Severity, kinds, of_one_row
+from sweeper.data.quality.kinds.base import Kind, Severity, kinds
 from sweeper.data.quality.passes import Found, find_all
 from sweeper.data.quality.rows import DataRows, FileRow, flags_of
 from sweeper.spec import DataSpec, Task
@@ -55,11 +55,6 @@ class Finding:
     safe: bool
     examples: tuple[ExampleOfFault, ...]
     looked_at: int = 0
-
-    @property
-    def told(self) -> str:
-        """The title as it is said after the number of rows."""
-        return of_one_row(self.title) if self.count == 1 else self.title
 
 
 @dataclass(frozen=True)

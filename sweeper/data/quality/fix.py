@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeper.data.quality.kinds.base import Fault, Kind, kinds, of_one_row
+from sweeper.data.quality.kinds.base import Fault, Kind, kinds
 from sweeper.data.quality.rows import DataRows, FileRow, in_cell
 from sweeper.data.table import Fields
 
@@ -122,6 +122,4 @@ def _change(
     row: FileRow, kind: Kind, action: str, said: str, before: Fields, after: Fields
 ) -> ListedChange:
     hidden = {name: in_cell(cell, kind.shown) for name, cell in before.items()}
-    return ListedChange(
-        row.path, row.line, kind.name, action, said or of_one_row(kind.title), hidden, after
-    )
+    return ListedChange(row.path, row.line, kind.name, action, said or kind.title, hidden, after)

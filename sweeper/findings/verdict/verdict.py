@@ -322,8 +322,6 @@ def _nothing(run: RunFiles, summary: RunSummary) -> str:
         return "No trial has ended yet: there is a plan, and nothing to compare."
     failures = Counter(t.result.failure.detail for t in run.trials if t.result and t.result.failure)
     told = "".join(f" ({shortened(text, _REASON)})" for text, _ in failures.most_common(1) if text)
-    if summary.failed == summary.ended:
-        return f"No trial completed: all {words.plural(summary.failed, 'trial')} failed{told}."
     return (
         f"No trial completed: of {words.plural(summary.ended, 'trial')}, {summary.pruned} pruned "
         f"and {summary.failed} failed{told}."

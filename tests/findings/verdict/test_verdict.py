@@ -231,7 +231,7 @@ def test_an_open_verdict_names_the_trial_that_validation_chose_beside_the_best(m
         ({"trials": 0, "seal": False, "phase": "search"}, "No trial has ended yet"),
         (
             {"trials": 2, "ends": {0: "FAIL", 1: "FAIL"}},
-            "2 trials failed (the loss is not finite).",
+            "of 2 trials, 0 pruned and 2 failed (the loss is not finite).",
         ),
         ({"trials": 2, "ends": {0: "FAIL", 1: "PRUNED"}}, "1 pruned and 1 failed (the loss"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,23 +30,13 @@ class Fault:
     said: str = ""
 
 
-_OF_ONE = {"have": "has", "are": "is", "repeat": "repeats", "spell": "spells"}
-_OF_ONE |= {"contain": "contains", "quote": "quotes"}
-_VERB = re.compile(rf"(^(?:nearly )?|, or | and )({'|'.join(_OF_ONE)})\b")
-
-
-def of_one_row(title: str) -> str:
-    """The title of a kind, with its verbs as they are after one row."""
-    return _VERB.sub(lambda found: found[1] + _OF_ONE[found[2]], title)
-
-
 class Kind(ABC):
     """One kind of fault: how it is found, and how it is mended.
 
     Attributes:
         name: For flags.
         order: Remedies are applied in this order: what changes texts before what compares them.
-        title: What the rows are, for ``N rows ...``.
+        title: What the rows are, for ``Rows that ...``.
         consequence: What the fault does to a training or its scores.
         remedy: What ``sweeper data fix`` does.
         severity: ``serious`` if scores or the model cannot be trusted with it.
