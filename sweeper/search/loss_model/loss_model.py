@@ -43,8 +43,9 @@ EDGE_SHARE = 0.25
 # Fewer trials cannot show that the best one lies at the edge by more than chance.
 FEWEST_TRIALS = 3
 
-# A share of the best loss that counts as noise at least.
-LEAST_NOISE = 0.01
+# Noise of one loss, as a share of the best. In replays the noise that the curves showed was no
+# better.
+NOISE_SHARE = 0.01
 # Losses are taken to vary by this share of the best at least, however alike the first few are.
 LEAST_SPREAD = 0.1
 # piBO (arXiv:2204.11051): the prior counts beta / n after n trials. Measured in replays of
@@ -250,12 +251,10 @@ class StudyLosses:
     """Figures over the trials of all candidates.
 
     Args:
-        noise: Standard deviation of one loss.
         spread: How much the better losses differ.
         best: The lowest final loss of those that keep to the user's limit.
     """
 
-    noise: float = 0.0
     spread: float = 0.0
     best: float = math.inf
 
@@ -365,8 +364,7 @@ class LossModel:
     def _fitted(self) -> GaussianProcess:
         own, others = self._told
         lowest = abs(float(own.losses.min()))
-        noise = max(self.known.noise, LEAST_NOISE * lowest)
-        spread = max(self.known.spread, LEAST_SPREAD * lowest)
+        noise, spread = NOISE_SHARE * lowest, max(self.known.spread, LEAST_SPREAD * lowest)
         told = self._losses_at([one.parameters for one in own.trials], own.losses)
         for which, (other, theirs) in enumerate(zip(self._telling, others, strict=True)):
             told = told.and_also(self._from(other, which, theirs))
