@@ -15,8 +15,6 @@ import numpy as np
 from sweeper.search.loss_model.observations import Observation
 from sweeper.trials import FirstItems
 
-# A straight line through fewer ends says nothing about how ends scatter around it.
-FEWEST_ENDS = 5
 # Before trials have ended: how much the logs of (final loss / loss at a rung) differ between trials
 # of one strategy and start. Falls to 0 with the rest of the budget.
 # Fitted (Student's t, tasks and groups alike) to recorded trials of five tasks in 18 such groups
@@ -68,9 +66,9 @@ def prior_doubt(left: float, luck: float) -> float:
 
 
 def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:
-    """Extrapolate a loss by the trials that ended; None if none did.
+    """Extrapolate a loss by the mean gain of the trials that ended; None if none did.
 
-    A straight line through logs where enough trials ended, else their mean gain.
+    A straight line through their logs saved less in replays, and no loss was lower for it.
 
     Args:
         loss: At the rung.
@@ -81,17 +79,13 @@ def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) ->
     if not logs or loss <= 0:
         return None
     count = len(logs)
-    slope = 1.0
-    if count >= FEWEST_ENDS and len({early for early, _ in logs}) > 1:
-        slope = statistics.linear_regression(*zip(*logs, strict=True)).slope
-        slope = min(1.0, max(0.0, slope))
-    rests = [end - slope * early for early, end in logs]
+    rests = [end - early for early, end in logs]
     mean = statistics.fmean(rests)
     squares = sum((rest - mean) ** 2 for rest in rests)
     variance = (PRIOR_TRIALS * prior**2 + squares) / (PRIOR_TRIALS + count - 1)
     usual = statistics.fmean(end for _, end in logs)
     doubt = math.sqrt(variance * (1 + 1 / count))
-    return Forecast(mean + slope * math.log(loss), doubt, usual)
+    return Forecast(mean + math.log(loss), doubt, usual)
 
 
 def luck(own: FirstItems | None, others: Sequence[FirstItems | None], easier: float) -> float:
