@@ -25,7 +25,6 @@ from sweeper.search.loss_model.learning_curves import (
     PRIOR_TRIALS,
     ends,
     forecast,
-    jitter,
     luck,
     prior_doubt,
 )
@@ -188,10 +187,8 @@ class SweeperPruner(BasePruner):
         peers = _last(strategy, alike)
         if sum(one.complete for one in peers) < FEWEST_PEERS:
             peers = _last(others, alike)
-        noise = jitter([*others, own])
         gain = self._remaining_gain(own, rung)
-        objective = self._objective
-        return View(own, rung, strategy, peers, others, noise, gain, objective).judge()
+        return View(own, rung, strategy, peers, others, gain, self._objective).judge()
 
 
 def _defaults(plan: Problem, name: str) -> dict[str, Scalar]:
@@ -269,7 +266,6 @@ class View:
         peers: Trials of its model, length and start that have a loss at this rung: those of its
             strategy, or of all strategies where too few of them have ended.
         others: The other trials of all strategies.
-        noise: Standard deviation of one rung's loss.
         gain: The least share of its loss so far at which a good trial may still end.
         objective: What losses here are costs of.
     """
@@ -279,7 +275,6 @@ class View:
     strategy: Sequence[Observation]
     peers: Sequence[Observation]
     others: Sequence[Observation]
-    noise: float
     gain: float
     objective: Objective = LOSS
 
@@ -303,7 +298,7 @@ class View:
         easier = self._easier(known)
         luckier = CONFIDENCE * math.sqrt(2) * self._luck(known, easier)
         reach = (self.own.curve[self.rung] + easier) * self.gain * math.exp(-luckier)
-        if reach <= best + self.noise:
+        if reach <= best:
             return None
         how = "if it improves as much as good trials of recorded sweeps did from here"
         return self._stopped(f"{how}, it would end at {self._told(reach)}", best)
@@ -318,7 +313,7 @@ class View:
         if seen is None:
             return None
         reach = self._confidence(len(pairs)) * seen.doubt
-        if seen.log_end - reach <= math.log(best + self.noise):
+        if seen.log_end - reach <= math.log(best):
             return GO_ON
         if seen.log_end <= seen.usual + AS_USUAL * seen.doubt:
             return GO_ON  # a new trial would promise no more, and begin at nothing

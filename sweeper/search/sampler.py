@@ -38,7 +38,6 @@ from sweeper.search.loss_model.axes import (
     truncated,
 )
 from sweeper.search.loss_model.gaussian_process import Vector, one_thread
-from sweeper.search.loss_model.learning_curves import jitter
 from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses, Trials
 from sweeper.search.loss_model.observations import History, Observation
 from sweeper.search.loss_model.untrained import Untrained, noted
@@ -263,7 +262,7 @@ def _whole(study: optuna.Study) -> optuna.Study:
 
 
 def known_of(seen: Sequence[Observation]) -> StudyLosses:
-    """Figures over the trials of all candidates: best loss, spread, noise."""
+    """Figures over the trials of all candidates: spread and best loss."""
     complete = [one for one in seen if one.complete and one.loss is not None]
     done = sorted(one.loss for one in complete if one.loss is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
@@ -271,7 +270,7 @@ def known_of(seen: Sequence[Observation]) -> StudyLosses:
     best = min(
         (one.loss for one in complete if one.loss is not None and one.keeps), default=math.inf
     )
-    return StudyLosses(jitter(seen), spread, best)
+    return StudyLosses(spread, best)
 
 
 def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:

@@ -12,7 +12,7 @@ def test_the_next_five_trials_are_told_by_what_recorded_searches_gained() -> Non
     assert found.seconds == pytest.approx(50.0)
     assert found.noise == pytest.approx(2**0.5 * SEED_SHARE * 0.9)
     assert str(found) == (
-        "5 more trials: about 50 s; expected to lower the best loss by 0.0050 (0.07 times the "
+        "5 more trials: about 50 s; expected to lower the best loss by 0.0035 (0.05 times the "
         "typical difference between two seeds)"
     )
 

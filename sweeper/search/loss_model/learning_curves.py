@@ -1,4 +1,4 @@
-"""Learning curves: the noise of a rung's loss, and the prediction of the final loss.
+"""Learning curves: the prediction of the final loss from the loss at a rung.
 
 Also how much of it is the luck of the items that it was scored on. Pure; lower is better.
 """
@@ -7,71 +7,21 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sweeper.search.loss_model.observations import Observation
 from sweeper.trials import FirstItems
 
-Floats = NDArray[np.float64]
-
-# A straight line through fewer ends says nothing about how ends scatter around it.
-FEWEST_ENDS = 5
 # Before trials have ended: how much the logs of (final loss / loss at a rung) differ between trials
 # of one strategy and start. Falls to 0 with the rest of the budget.
 # Fitted (Student's t, tasks and groups alike) to recorded trials of five tasks in 18 such groups
 # that ended within twice the best of theirs: those of benchmarks/search.
 DOUBT_OF_LEFT = 0.12
-# The noise is seen in these, the most recent trials. With all of 2,000 it would cost half a second
-# at each report.
-NOISE_TRIALS = 128
 # As many trials as this belief is worth.
 PRIOR_TRIALS = 3.0
-# Third differences of independent noise have twenty times its variance (1 + 9 + 9 + 1); a median
-# absolute deviation is 0.6745 of a normal standard deviation.
-_THIRD_DIFFERENCE, _MAD = math.sqrt(20), 0.6745
-
-
-def jitter(seen: Iterable[Observation]) -> float:
-    """Standard deviation of one rung's loss around its smooth curve, as two trials differ by it.
-
-    From third differences, in which trend and bend cancel. All trials of a study see the same
-    batches and are scored on the same items, so that most of what one curve jumps by, all do;
-    where two trials of a strategy and start can be compared, only what they do not share counts.
-    0 where no curve has four rungs.
-    """
-    trials = list(seen)[-NOISE_TRIALS:]
-    losses = np.full((len(trials), max([4, *(one.rungs for one in trials)])), np.nan)
-    groups: dict[object, list[int]] = defaultdict(list)
-    for row, one in enumerate(trials):
-        losses[row, : len(one.steady)] = one.steady
-        groups[one.group].append(row)
-    differences = np.diff(losses, 3)
-    thirds = [differences[rows] for rows in groups.values()]
-    apart = _sizes([_differences(rows) / math.sqrt(2) for rows in thirds])
-    rests = apart if apart.size else _sizes(thirds)
-    return float(np.median(rests)) / _MAD / _THIRD_DIFFERENCE if rests.size else 0.0
-
-
-def _differences(rows: Floats) -> Floats:
-    first, second = _pairs(len(rows))
-    return np.asarray(rows[first] - rows[second])
-
-
-@lru_cache(maxsize=NOISE_TRIALS + 1)
-def _pairs(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    first, second = np.triu_indices(count, 1)
-    return first, second
-
-
-def _sizes(arrays: Sequence[Floats]) -> Floats:
-    every = np.abs(np.concatenate([one.ravel() for one in arrays])) if arrays else np.empty(0)
-    return every[~np.isnan(every)]
 
 
 def ends(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
@@ -116,9 +66,9 @@ def prior_doubt(left: float, luck: float) -> float:
 
 
 def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:
-    """Extrapolate a loss by the trials that ended; None if none did.
+    """Extrapolate a loss by the mean gain of the trials that ended; None if none did.
 
-    A straight line through logs where enough trials ended, else their mean gain.
+    A straight line through their logs saved less in replays, and no loss was lower for it.
 
     Args:
         loss: At the rung.
@@ -129,17 +79,13 @@ def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) ->
     if not logs or loss <= 0:
         return None
     count = len(logs)
-    slope = 1.0
-    if count >= FEWEST_ENDS and len({early for early, _ in logs}) > 1:
-        slope = statistics.linear_regression(*zip(*logs, strict=True)).slope
-        slope = min(1.0, max(0.0, slope))
-    rests = [end - slope * early for early, end in logs]
+    rests = [end - early for early, end in logs]
     mean = statistics.fmean(rests)
     squares = sum((rest - mean) ** 2 for rest in rests)
     variance = (PRIOR_TRIALS * prior**2 + squares) / (PRIOR_TRIALS + count - 1)
     usual = statistics.fmean(end for _, end in logs)
     doubt = math.sqrt(variance * (1 + 1 / count))
-    return Forecast(mean + slope * math.log(loss), doubt, usual)
+    return Forecast(mean + math.log(loss), doubt, usual)
 
 
 def luck(own: FirstItems | None, others: Sequence[FirstItems | None], easier: float) -> float:

@@ -27,10 +27,9 @@ from sweeper.search.loss_model.gaussian_process import (
     Whose,
     clipped,
 )
-from sweeper.search.loss_model.learning_curves import ends
 from sweeper.search.loss_model.observations import START, Observation
 from sweeper.search.loss_model.untrained import ORIGIN as UNTRAINED
-from sweeper.search.optuna_space import Full, rungs_of
+from sweeper.search.optuna_space import Full
 
 INCUMBENTS = 3
 # A model is told of so many trials at most, its own and others': what it costs grows with their
@@ -43,18 +42,14 @@ EDGE_SHARE = 0.25
 # Fewer trials cannot show that the best one lies at the edge by more than chance.
 FEWEST_TRIALS = 3
 
-# A share of the best loss that counts as noise at least.
-LEAST_NOISE = 0.01
+# Noise of one loss, as a share of the best. In replays the noise that the curves showed was no
+# better.
+NOISE_SHARE = 0.01
 # Losses are taken to vary by this share of the best at least, however alike the first few are.
 LEAST_SPREAD = 0.1
 # piBO (arXiv:2204.11051): the prior counts beta / n after n trials. Measured in replays of
 # synthetic curves: 1 was as good as or better than 2, at little noise and at much.
 PRIOR_BETA = 1.0
-# What a shorter trial saves counts by this power: seconds are not all, trials are limited too, and
-# at full weight a search stayed among short trials that hardly differ. In replays of made-up tasks
-# (own measurement, not kept) 0.25 to 1 could not be told apart at the end; with 1 twenty trials
-# were cheaper by up to a quarter where longer ones are better.
-LENGTH_COST = 0.5
 # Each candidate has a model: where there are many, each is told of fewer trials.
 LEAST_TOLD, TOLD_BY_ALL = 48, 256
 # What is over the limit is known to this share of how much trials differ by it: it is measured on
@@ -172,31 +167,10 @@ class Trials:
         return float(np.log(full).mean()) if full else 0.0
 
     def _told(self, ended: Sequence[Observation]) -> Told:
-        losses = [None if one.loss is None else self._end(one) for one in ended]
         # A failed trial is as bad as the worst that ended.
-        worst = max((loss for loss in losses if loss is not None), default=1.0)
-        filled = np.asarray([worst if loss is None else loss for loss in losses])
+        worst = max((one.loss for one in ended if one.loss is not None), default=1.0)
+        filled = np.asarray([worst if one.loss is None else one.loss for one in ended])
         return Told(ended, clipped(filled) if ended else filled)
-
-    def _end(self, one: Observation) -> float:
-        # A pruned trial would have ended where the completed ones did that were as far along.
-        assert one.loss is not None
-        if one.complete or not one.curve:
-            return one.loss
-        rung = max(one.curve)
-        if (one.rungs, rung) not in self._shares:
-            alike = [other for other in self._complete if other.rungs == one.rungs]
-            shares = [final / early for early, final in ends(alike, rung) if early > 0]
-            self._shares[one.rungs, rung] = float(np.median(shares)) if shares else 1.0
-        return one.loss * self._shares[one.rungs, rung]
-
-    @cached_property
-    def _complete(self) -> list[Observation]:
-        return [one for one in self.seen if one.complete][-MOST_TOLD:]
-
-    @cached_property
-    def _shares(self) -> dict[tuple[int, int], float]:
-        return {}
 
 
 def searched_range(axis: Axis, seen: Sequence[Observation]) -> Range:
@@ -250,12 +224,10 @@ class StudyLosses:
     """Figures over the trials of all candidates.
 
     Args:
-        noise: Standard deviation of one loss.
         spread: How much the better losses differ.
         best: The lowest final loss of those that keep to the user's limit.
     """
 
-    noise: float = 0.0
     spread: float = 0.0
     best: float = math.inf
 
@@ -269,7 +241,7 @@ class Promise:
         log_gain: Log of the expected improvement on the best loss of all. Where trials may break
             a limit, of the improvement times the chance of keeping to it; of that chance alone
             where no trial has kept to it yet.
-        log_seconds: Log of what it costs; 0 where nothing was timed.
+        log_seconds: Log of what a full trial costs; 0 where nothing was timed.
     """
 
     point: Point
@@ -326,16 +298,16 @@ class LossModel:
         return own, [one.thinned(limit) for one in others]
 
     def pick(self, draws: Sequence[Point]) -> Promise:
-        """The draw with the largest expected improvement per cost."""
+        """The draw with the largest expected improvement."""
         rows = self._rows.matrix(draws)
         gains = self._log_gains(self._fitted, rows)
-        costs, tried = self.own.log_seconds + self._log_shares(draws), self.own.rows
+        tried = self.own.rows
         alone = rows[:, : tried.shape[1]]
-        score = gains - costs + PRIOR_BETA / self.own.ended * self.log_priors(draws)
+        score = gains + PRIOR_BETA / self.own.ended * self.log_priors(draws)
         best_first = np.argsort(-score, kind="stable")
         fresh = (k for k in best_first if not is_repeat(alone[k], tried))
         chosen = int(next(fresh, best_first[0]))
-        return Promise(draws[chosen], float(gains[chosen]), float(costs[chosen]))
+        return Promise(draws[chosen], float(gains[chosen]), self.own.log_seconds)
 
     def expected(self, points: Sequence[Point]) -> Vector:
         """The loss that each configuration is expected to end with; shape ``(n,)``."""
@@ -365,8 +337,7 @@ class LossModel:
     def _fitted(self) -> GaussianProcess:
         own, others = self._told
         lowest = abs(float(own.losses.min()))
-        noise = max(self.known.noise, LEAST_NOISE * lowest)
-        spread = max(self.known.spread, LEAST_SPREAD * lowest)
+        noise, spread = NOISE_SHARE * lowest, max(self.known.spread, LEAST_SPREAD * lowest)
         told = self._losses_at([one.parameters for one in own.trials], own.losses)
         for which, (other, theirs) in enumerate(zip(self._telling, others, strict=True)):
             told = told.and_also(self._from(other, which, theirs))
@@ -388,12 +359,6 @@ class LossModel:
             told.losses,
             np.full(len(told.trials), which + 1, dtype=np.int64),
         )
-
-    def _log_shares(self, draws: Sequence[Point]) -> Vector:
-        # How much of a full trial each draw is.
-        full = self.own.full
-        shares = [rungs_of(point, full) / full.rungs for point in draws]
-        return LENGTH_COST * np.log(shares)
 
     def furthest(self, draws: Sequence[Point]) -> Point:
         """The draw farthest from all trials, while there are too few trials for a model."""

@@ -75,18 +75,6 @@ class Observation:
     items: dict[int, FirstItems] = field(default_factory=dict)
     rungs: int = 8
 
-    @cached_property
-    def steady(self) -> list[float]:
-        """The reported losses, for estimating noise; not a number if not finite.
-
-        A trial's last rung is scored on more items than the others. After its best rung a trial
-        that overfits and ends early jumps about, and its loss is that of before.
-        """
-        turned = self.complete and max(self.reported, default=0) < self.rungs
-        last = (self.best_rung or 0) if turned else self.rungs - 1
-        seen = [self.reported[rung] for rung in sorted(self.reported) if rung <= last]
-        return [loss if math.isfinite(loss) else math.nan for loss in seen]
-
     def has(self, rung: int) -> bool:
         """Whether a finite loss was reported at a rung."""
         return math.isfinite(self.reported.get(rung, math.inf))

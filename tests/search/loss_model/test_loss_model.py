@@ -54,7 +54,7 @@ def model(own: int, *others: int) -> LossModel:
     return LossModel(
         Trials(RATE_AXES, trials(own), SPACE.budget),
         lambda points: np.zeros(len(points)),
-        StudyLosses(noise=0.01),
+        StudyLosses(),
         [Trials(RATE_AXES, trials(count, "full"), SPACE.budget) for count in others],
     )
 
@@ -180,9 +180,9 @@ def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_st
     assert within.rank < over.rank
     own = observed(3, 0.9, None)
     shown = observed(1, 0.3, None)
-    far = View(own, 6, [over], [over], [over], 0.0, 0.9).judge()
+    far = View(own, 6, [over], [over], [over], 0.9).judge()
     assert not far.prune
-    assert View(own, 6, [shown], [], [shown], 0.0, 0.9).judge().prune
+    assert View(own, 6, [shown], [], [shown], 0.9).judge().prune
 
 
 def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
