@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from scipy.optimize import least_squares
 
-from sweeper.evaluation.judge import autocast
+from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.machine.detect import processor
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, ModelFacts

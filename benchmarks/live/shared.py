@@ -26,7 +26,7 @@ from transformers import (
 
 from benchmarks.live.by_sweeper import MODEL, STRATEGY
 from benchmarks.live.record import Winner
-from sweeper.evaluation.judge import Judge, autocast
+from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.execution.next_attempt import configure
 from sweeper.facts.gather import gather
 from sweeper.facts.record import Split
@@ -107,7 +107,7 @@ class Shared:
     def evaluate(self, model: nn.Module, split: Split, count: int | None = None) -> Evaluation:
         """Score a model on a split, or on its first items."""
         batch, items = self.candidate.evaluation_batch, self.base.context.items(split)
-        return Judge(self.base.context.task, items, batch, self.mixed).evaluate(model, count)
+        return Evaluator(self.base.context.task, items, batch, self.mixed).evaluate(model, count)
 
 
 class LikeTrainer(Trainer):

@@ -19,8 +19,8 @@ from torch import nn
 from sweeper.backend import Decision, Tell
 from sweeper.data.examples import Dataset, Example
 from sweeper.evaluation.answers import answer
+from sweeper.evaluation.evaluator import Evaluator, autocast, never
 from sweeper.evaluation.generation import Sampling
-from sweeper.evaluation.judge import Judge, autocast, never
 from sweeper.evaluation.objective import ObjectiveScore, from_answers, from_decisions, written
 from sweeper.facts.dataset.curation import curated
 from sweeper.facts.record import Split
@@ -232,7 +232,7 @@ class TorchBackend:
             return answered(score, shared, context.base(), wanted, context.mixed, prompt)
         shared = self.shared(config.model)
         mixed = autocast_dtype(config.precision)
-        judge = Judge(
+        evaluator = Evaluator(
             shared.context.task,
             shared.context.items("test"),
             config.evaluation_batch,
@@ -241,7 +241,7 @@ class TorchBackend:
         )
         with trained(shared, folder / WEIGHTS) as model:
             start = time.perf_counter()
-            evaluation = judge.evaluate(model)
+            evaluation = evaluator.evaluate(model)
             took = {"seconds": time.perf_counter() - start}
             score = scored(name, config, shared, evaluation).model_copy(update=took)
             if not self._writes(config):

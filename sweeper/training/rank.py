@@ -23,7 +23,7 @@ import torch.distributed as dist
 from sweeper.artifact import write_text
 from sweeper.backend import Decision
 from sweeper.child_process import die_with
-from sweeper.evaluation.judge import never
+from sweeper.evaluation.evaluator import never
 from sweeper.training.backend import TorchBackend
 from sweeper.training.loop.checkpointing import Saved
 from sweeper.training.loop.device_memory import (

@@ -12,7 +12,7 @@ import torch
 
 from sweeper.backend import Decision
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
-from sweeper.evaluation.judge import Judge
+from sweeper.evaluation.evaluator import Evaluator
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.training.backend import TorchBackend, answered, scored
@@ -93,8 +93,10 @@ def test_untrained_models_are_scored_in_the_precision_of_trials(by_name: SharedM
     for name in ("zero_shot", "few_shot"):
         assert not np.array_equal(plain[name], mixed[name])
         assert mixed[name] == pytest.approx(plain[name], rel=0.2)
-    judge = Judge(by_name.context.task, by_name.context.items("validation"), 16, mixed="bfloat16")
-    as_trial = judge.evaluate(by_name.context.task.assemble(by_name.context.base(), {}))
+    evaluator = Evaluator(
+        by_name.context.task, by_name.context.items("validation"), 16, mixed="bfloat16"
+    )
+    as_trial = evaluator.evaluate(by_name.context.task.assemble(by_name.context.base(), {}))
     assert np.array_equal(as_trial.losses, mixed["zero_shot"])
 
 

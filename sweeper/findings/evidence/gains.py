@@ -9,7 +9,7 @@ import math
 
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
-from sweeper.findings.evidence.paired_trials import Judged, Pair, paired_scores
+from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair, paired_scores
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import SearchGain, WarmStart
 from sweeper.findings.study.metric import (
@@ -27,9 +27,9 @@ from sweeper.findings.study.scores import interval, validation_losses
 from sweeper.plans import Hint
 
 
-def gains(run: RunFiles, judged: Judged) -> tuple[SearchGain, ...]:
+def gains(run: RunFiles, pairs: ComparedPairs) -> tuple[SearchGain, ...]:
     """One line for each strategy of the plan, in the plan's order."""
-    return tuple(_gain(run, strategy, judged) for strategy in strategies_of(run))
+    return tuple(_gain(run, strategy, pairs) for strategy in strategies_of(run))
 
 
 def gain_pairs(run: RunFiles) -> list[Pair]:
@@ -88,7 +88,7 @@ def value_interval(trial: TrialFiles) -> Interval:
     return bounded(level(objective, found), bounds)
 
 
-def _gain(run: RunFiles, strategy: str, judged: Judged) -> SearchGain:
+def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
     best, default = best_of(run, strategy), default_of(run, strategy)
     default_done = default if default is not None and default.completed else None
     gain = SearchGain(
@@ -102,25 +102,25 @@ def _gain(run: RunFiles, strategy: str, judged: Judged) -> SearchGain:
     )
     if default_done is None or best is None:
         return gain
-    compared = _compared(default_done, best, judged, margin(run.plan.facts.aim.margin_points))
+    compared = _compared(default_done, best, pairs, margin(run.plan.facts.aim.margin_points))
     return gain.model_copy(update=compared)
 
 
 def _compared(
-    default: TrialFiles, best: TrialFiles, judged: Judged, smallest: float
+    default: TrialFiles, best: TrialFiles, pairs: ComparedPairs, smallest: float
 ) -> dict[str, object]:
     """The figures of the comparison; none if the two were not compared."""
-    judgement, scores = judged.of(default, best), paired_scores(default, best)
-    if judgement is None or scores is None:
+    comparison, scores = pairs.of(default, best), paired_scores(default, best)
+    if comparison is None or scores is None:
         return {}
     return {
         "default_mean": default.objective.value(scores[0].mean),
         "best_mean": default.objective.value(scores[1].mean),
         "default_seeds": scores[0].seeds,
         "best_seeds": scores[1].seeds,
-        "gain": interval(judgement.estimate),
-        "outcome": judgement.turned().outcome(smallest),
-        "comparisons": judgement.comparisons,
+        "gain": interval(comparison.estimate),
+        "outcome": comparison.turned().outcome(smallest),
+        "comparisons": comparison.comparisons,
     }
 
 

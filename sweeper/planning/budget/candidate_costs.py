@@ -26,7 +26,7 @@ from sweeper.planning.budget.trial_budget import (
     TYPICAL_CLASSES,
     Looks,
     general_tokens,
-    judged_tokens,
+    scoring_tokens,
     usual_share,
 )
 from sweeper.planning.costs.device_speed import machines, of_one_worker
@@ -101,7 +101,7 @@ def course_of(
         validation_rows=validation_rows,
         test_rows=test,
         item_tokens=max(round(cap.mean), 1),
-        judged_tokens=judged_tokens(spec, facts, cap),
+        scoring_tokens=scoring_tokens(spec, facts, cap),
         classes=classes if head else 0,
         written_items=0 if classes else test if objective.of_answers else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
@@ -145,7 +145,7 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         default=whole,
         searched=math.fsum(weight * clock.whole(course) for weight, clock in clocks)
         * usual_share(candidate.parameters),
-        scoring=default.judging(course, course.test_rows),
+        scoring=default.scoring(course, course.test_rows),
         writing=default.writing(course),
         # A frozen head is fitted as the baseline is, with all classes alike.
         free=candidate.one_trial
@@ -203,10 +203,10 @@ def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
     """The models that need no training: one pass over the examples for a probe, or prompts."""
     clock = clock_of_base(lead, facts, course)
     if course.classes:
-        features = clock.judging(course, course.train_rows + course.validation_rows)
+        features = clock.scoring(course, course.train_rows + course.validation_rows)
         return features + fit_seconds(course)
     answers = clock.generating(course.answered_rows, course.written_tokens, WRITING_BATCH)
-    return 2 * (clock.judging(course, course.validation_rows) + answers)
+    return 2 * (clock.scoring(course, course.validation_rows) + answers)
 
 
 def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> float:
@@ -234,5 +234,5 @@ def baseline_scoring(facts: Facts, lead: Candidate, course: Course) -> float:
     """The same models on the test split."""
     clock = clock_of_base(lead, facts, course)
     if course.classes:
-        return clock.judging(course, course.test_rows)
-    return 2 * (clock.judging(course, course.test_rows) + clock.writing(course))
+        return clock.scoring(course, course.test_rows)
+    return 2 * (clock.scoring(course, course.test_rows) + clock.writing(course))

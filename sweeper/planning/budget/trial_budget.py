@@ -58,7 +58,7 @@ class Looks:
         return RUNGS // self.every - 1
 
 
-def judged_tokens(spec: Spec, facts: Facts, cap: Cap) -> float:
+def scoring_tokens(spec: Spec, facts: Facts, cap: Cap) -> float:
     """Tokens that scoring one item reads.
 
     At most: equal beginnings of class names that are written are read once.
@@ -80,7 +80,7 @@ def looks_of(spec: Spec, facts: Facts, cap: Cap, validation_rows: int, epochs: f
     elif spec.aim.max_forgetting_points is not None:
         widest = SPACINGS[1]
     at_look, at_end = watched_tokens(spec, cap.tokens)
-    cost = judged_tokens(spec, facts, cap) / cap.mean
+    cost = scoring_tokens(spec, facts, cap) / cap.mean
     return affordable(
         EVALUATION_SHARE / FORWARD_SHARE * epochs * cap.items(facts.data.train_rows),
         validation_rows,

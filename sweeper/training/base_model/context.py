@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 
 from sweeper.data.examples import Dataset
 from sweeper.data.splits import part
-from sweeper.evaluation.judge import Judge, autocast
+from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.objective import LOSS, Objective
@@ -140,7 +140,7 @@ class ModelContext:
         """Score an assembled model on a whole split."""
         told = self.underway.steps(f"scoring {split}")
         items, batch = self.items(split), self.evaluation_batch
-        return Judge(self.task, items, batch, self.mixed, underway=told).evaluate(model)
+        return Evaluator(self.task, items, batch, self.mixed, underway=told).evaluate(model)
 
     def computing(self) -> AbstractContextManager[None]:
         """A context with the precision in which the base is scored."""

@@ -24,7 +24,7 @@ from sweeper.backend import Interrupted
 from sweeper.cache import home, made_once
 from sweeper.data.corpus import CorpusText, corpus_text
 from sweeper.errors import UsageError
-from sweeper.evaluation.judge import Judge
+from sweeper.evaluation.evaluator import Evaluator
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.models.model_folder import weights_state
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, FIRST_STAGE_RATES, NO_FIRST_STAGE
@@ -260,11 +260,11 @@ class FirstStages:
         mixed = autocast_dtype(stage.precision)
         told = context.underway.steps("scoring the corpus")
         items, batch = TokenizedSplit(task, documents[:held]), context.evaluation_batch
-        judge = Judge(task, items, batch, mixed, should_stop, told)
-        before = judge.evaluate(base).loss if held else None
+        evaluator = Evaluator(task, items, batch, mixed, should_stop, told)
+        before = evaluator.evaluate(base).loss if held else None
         blocks = task.blocks(documents[held:])
         base, progress = _read(stage, task, blocks, base, folder, should_stop, context.underway)
-        after = finite(judge.evaluate(base).loss, "held-out loss") if held else None
+        after = finite(evaluator.evaluate(base).loss, "held-out loss") if held else None
         base.save_pretrained(str(folder))
         context.tokenizer.save_pretrained(str(folder))
         record = {

@@ -25,8 +25,8 @@ from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.data.general import HELD_BACK_TOKENS, GeneralText, SelfSampling, divided, general_text
 from sweeper.errors import UsageError
+from sweeper.evaluation.evaluator import Evaluator, never
 from sweeper.evaluation.generation import Sampling, generate
-from sweeper.evaluation.judge import Judge, never
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.models.own_text import FOLDER, own_text_folder
 from sweeper.jsontext import value_of
@@ -164,7 +164,7 @@ class GeneralSet:
         """
         task, items = self._held_back
         told = self._context.underway.steps("scoring general text")
-        return Judge(task, items, batch, mixed, should_stop, told).evaluate(model, count)
+        return Evaluator(task, items, batch, mixed, should_stop, told).evaluate(model, count)
 
     def of_base(self, dtype: torch.dtype, mixed: Half | None, batch: int) -> Evaluation:
         """The untrained base's losses on the held-out texts, once for each precision.

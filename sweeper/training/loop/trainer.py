@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from sweeper.evaluation.judge import autocast
+from sweeper.evaluation.evaluator import autocast
 from sweeper.plans import Half
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Strategy

@@ -21,7 +21,7 @@ import sweeper
 from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import Checkpoint
-from sweeper.evaluation.judge import Judge, autocast
+from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.objective import ObjectiveScore, first, from_decisions, written
 from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.redaction import without_secrets
@@ -136,9 +136,9 @@ class TrialJob:
         """The dtype of autocast."""
         return autocast_dtype(self.config.precision)
 
-    def judge(self) -> Judge:
+    def evaluator(self) -> Evaluator:
         """Scores this trial's models on validation."""
-        return Judge(
+        return Evaluator(
             self.context.task,
             self.context.items("validation"),
             self.batching.evaluation,

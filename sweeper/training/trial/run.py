@@ -355,7 +355,7 @@ def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
                 job.progress.saw(example.source, 1, length)
         job.peak_memory_gib = fitted.peak_gib
         start = time.perf_counter()
-        evaluation = job.judge().evaluate(model)
+        evaluation = job.evaluator().evaluate(model)
         job.progress.evaluation_seconds = time.perf_counter() - start
         job.tell(job.rung_report(job.config.budget.rungs, evaluation, None, epochs=1.0))
         return job.completed(strategy, model, Final(job.config.budget.rungs, evaluation))

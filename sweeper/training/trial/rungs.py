@@ -80,7 +80,7 @@ class RungWatch(TrainerCallback):
         self._steps_per_epoch = steps_per_epoch
         self._phase = phase
         self._budget = job.config.budget
-        self._judge = job.judge()
+        self._evaluator = job.evaluator()
         self._best: RungWeights | None = None
         self._last: Evaluation | None = None
         self._stopping = Stopping.of(
@@ -188,7 +188,7 @@ class RungWatch(TrainerCallback):
             TrainingDiverged: The validation loss is not finite.
         """
         count = None if whole else self._budget.rung_items
-        evaluation = self._timed(lambda: self._judge.evaluate(self._model, count))
+        evaluation = self._timed(lambda: self._evaluator.evaluate(self._model, count))
         finite(evaluation.loss, "validation loss")
         return evaluation
 

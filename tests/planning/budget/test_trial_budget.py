@@ -120,6 +120,6 @@ def test_the_time_of_a_trial_has_only_the_looks_that_it_has(scene: Any) -> None:
     looks = looks_of(spec, facts, cap, 12, 1.0)
     few = course_of(spec, facts, model, epochs=1.0, looks=looks, validation_rows=12)
     clock = clock_of(model, Setup(strategy="lora", micro_batch=4, device="cpu"), facts.hardware)
-    once = clock.judging(few, 12)
+    once = clock.scoring(few, 12)
     assert looks.every == 4
     assert clock.rungs(few) == pytest.approx(2 * once + 2 * 0.1)

@@ -92,4 +92,4 @@ def test_it_trains_saves_and_scores_or_says_why_not(
     assert [report.rung for report in told] == ([2] if name == "head" else [1, 2])
     assert 0 < result.validation_loss < 8
     with trained(job.shared, job.folder / "weights") as model:
-        assert job.judge().evaluate(model).loss == result.validation_loss
+        assert job.evaluator().evaluate(model).loss == result.validation_loss

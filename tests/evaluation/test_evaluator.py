@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sweeper.backend import Interrupted
-from sweeper.evaluation.judge import Judge
+from sweeper.evaluation.evaluator import Evaluator
 
 
 @pytest.fixture
@@ -20,23 +20,23 @@ def model(shared):
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_batches_and_padding_change_nothing(shared, model, size):
     items = shared.context.items("validation")
-    one = Judge(shared.context.task, items, 16).evaluate(model)
-    other = Judge(shared.context.task, items, size).evaluate(model)
+    one = Evaluator(shared.context.task, items, 16).evaluate(model)
+    other = Evaluator(shared.context.task, items, size).evaluate(model)
     assert other.losses == pytest.approx(one.losses, rel=1e-5)
     assert other.metrics == one.metrics
 
 
 def test_the_first_items_are_nested(shared, model):
-    judge = Judge(shared.context.task, shared.context.items("validation"), 16)
-    whole, part = judge.evaluate(model), judge.evaluate(model, 12)
+    evaluator = Evaluator(shared.context.task, shared.context.items("validation"), 16)
+    whole, part = evaluator.evaluate(model), evaluator.evaluate(model, 12)
     assert part.losses == pytest.approx(whole.losses[:12], rel=1e-5)
     assert part.loss == pytest.approx(np.mean(whole.losses[:12]), rel=1e-5)
-    assert len(judge.evaluate(model, 10_000).losses) == len(whole.losses) == 40
+    assert len(evaluator.evaluate(model, 10_000).losses) == len(whole.losses) == 40
 
 
 def test_it_stops_when_told_to(shared, model):
-    judge = Judge(
+    evaluator = Evaluator(
         shared.context.task, shared.context.items("validation"), 16, should_stop=lambda: True
     )
     with pytest.raises(Interrupted):
-        judge.evaluate(model)
+        evaluator.evaluate(model)

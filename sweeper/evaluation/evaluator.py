@@ -30,7 +30,7 @@ def autocast(device: torch.device, mixed: Half | None) -> AbstractContextManager
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """How models are scored on one split.
 
     Args:
