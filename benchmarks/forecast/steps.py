@@ -20,7 +20,7 @@ import torch
 from scipy.optimize import least_squares
 
 from sweeper.evaluation.evaluator import autocast
-from sweeper.facts.machine.detect import processor
+from sweeper.facts.machine.detect_hardware import processor
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.setup import Setup

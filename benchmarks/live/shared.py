@@ -37,11 +37,11 @@ from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classifier import head_names
-from sweeper.training.backend import TorchBackend
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.schedule import rung_steps, schedule
+from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.assembly import assembled
 from sweeper.trials import TrialConfig
 

@@ -24,8 +24,8 @@ from sweeper.execution.owner import Owner, Stopped
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.placement import demand_of, machine_of, place
 from sweeper.execution.pools.pool import Pool
-from sweeper.execution.progress import RunProgress
 from sweeper.execution.restore import restore
+from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state import repair, seal, work_items
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState, homes_of_jobs

@@ -34,7 +34,7 @@ from sweeper.execution.job import (
 )
 from sweeper.execution.next_attempt import next_attempt
 from sweeper.execution.pools.pool import Pool, Said, WorkerGone
-from sweeper.execution.progress import RunProgress
+from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.events import Event, EventKind, make_event

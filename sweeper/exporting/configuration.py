@@ -22,7 +22,7 @@ from sweeper.artifact import write_text
 from sweeper.data.converting import RowForm, Unfit, trainer_row
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
-from sweeper.data.quality.write import json_lines
+from sweeper.data.quality.write_rows import json_lines
 from sweeper.data.splits import in_order
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.exporting.settings import Settings, settings_of, with_effect

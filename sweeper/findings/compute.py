@@ -26,13 +26,13 @@ from sweeper.findings.evidence.with_without import (
 )
 from sweeper.findings.record import DataNeed, Findings
 from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.item_scores import trial_name
 from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
-from sweeper.findings.study.rows import finite, known, trial_row
-from sweeper.findings.study.scores import trial_name
+from sweeper.findings.study.trial_rows import finite, known, trial_row
 from sweeper.findings.verdict.comparisons import Contest, against_baseline, hold_contest
 from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, with_forgetting
-from sweeper.findings.verdict.human import preferences
+from sweeper.findings.verdict.human_pairs import preferences
 from sweeper.findings.verdict.limitations import Study, limits
 from sweeper.findings.verdict.next_step import next_step
 from sweeper.findings.verdict.outputs import outputs

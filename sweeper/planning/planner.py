@@ -11,7 +11,6 @@ from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
-from sweeper.planning.answers import answers
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
 from sweeper.planning.budget.sequence_cap import DIVIDED, USUAL, Cap
@@ -35,6 +34,7 @@ from sweeper.planning.own_trials import checked_own_trials
 from sweeper.planning.rulebook.apply_rules import fired, notes
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.thresholds import choice_threshold
+from sweeper.planning.user_questions import answers
 from sweeper.plans import Candidate, NoPlan, Parameter, Plan, Reason, Rejected
 from sweeper.spec import Spec
 

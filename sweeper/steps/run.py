@@ -12,7 +12,7 @@ from pathlib import Path
 from sweeper.artifact import write_text
 from sweeper.data.general import general_text
 from sweeper.data.quality.fix import ListedChange
-from sweeper.data.quality.write import change_list
+from sweeper.data.quality.write_rows import change_list
 from sweeper.data.reading.hub import pinned
 from sweeper.errors import (
     GateFailed,
@@ -25,8 +25,8 @@ from sweeper.errors import (
 )
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.execution.coordinator import RunOutcome, run_sweep
+from sweeper.execution.state.continuation import frozen_plan
 from sweeper.execution.state.events import Event, make_event
-from sweeper.execution.state.identity import frozen_plan
 from sweeper.execution.state.repair import copy_of, write_twice
 from sweeper.execution.state.second_command import refuse_second
 from sweeper.execution.state.status import Status

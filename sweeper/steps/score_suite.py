@@ -34,7 +34,7 @@ from sweeper.units import plural
 from sweeper.views.console import Tell
 from sweeper.views.work_progress import Hidden, Lines, WorkProgress, sentence
 
-WORKER = "sweeper.suite.evaluate"
+WORKER = "sweeper.suite.score_models"
 
 
 def require_suite(path: Path) -> str:

@@ -19,7 +19,7 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 
 import sweeper.strategies as package
-from sweeper.declared.files import STRATEGIES
+from sweeper.declared.yaml_files import STRATEGIES
 from sweeper.errors import UsageError
 from sweeper.plans import Precision, half_of
 from sweeper.plugins import find, find_all

@@ -21,7 +21,7 @@ from sweeper.data.augment.replies import Replies
 from sweeper.data.examples import Dataset
 from sweeper.data.load import load
 from sweeper.data.quality.similar import why_not
-from sweeper.data.quality.write import change_list, changes_path, target, written
+from sweeper.data.quality.write_rows import change_list, changes_path, target, written
 from sweeper.errors import DataError, NotInstalled, UsageError, near_match
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN

@@ -17,7 +17,7 @@ from sweeper.data.quality.check import Checked
 from sweeper.data.quality.fix import Fixed
 from sweeper.data.quality.kinds.base import Kind, kinds, named
 from sweeper.data.quality.rows import DataRows, TokenCap, evaluation_rows, read_rows
-from sweeper.data.quality.write import (
+from sweeper.data.quality.write_rows import (
     WRITTEN,
     change_list,
     changes_path,

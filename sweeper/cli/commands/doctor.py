@@ -27,7 +27,7 @@ import typer
 from sweeper import cache
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.extras import RUNS, TRAINING, install_command, missing
-from sweeper.facts.machine.detect import processor
+from sweeper.facts.machine.detect_hardware import processor
 from sweeper.jsontext import object_of
 from sweeper.views.console import out
 

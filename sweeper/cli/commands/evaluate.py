@@ -124,7 +124,7 @@ def _human(
     from sweeper.findings import words
     from sweeper.processes.report_maker import ReportMaker, shows_texts
     from sweeper.reporting.sections.preferences import preference_sentences
-    from sweeper.steps.human import keep_ratings, write_page
+    from sweeper.steps.human_evaluation import keep_ratings, write_page
     from sweeper.views.console import out
 
     if write == bool(files) or (output and not write):

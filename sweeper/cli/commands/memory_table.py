@@ -17,9 +17,9 @@ from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import gpus
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.checks import check_targets
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
 from sweeper.memory.setup import Setup
+from sweeper.memory.setup_checks import check_targets
 from sweeper.plans import MemoryEstimate
 from sweeper.processes import probe_process
 from sweeper.spec import ModelSpec

@@ -47,7 +47,7 @@ def refit(
         for request in steps.unfinished(requests):
             log = Path(request.folder + ".log")
             work = work_progress(quiet=quiet)
-            ended_by = request_process.ask("sweeper.use.refit", request, log, work)
+            ended_by = request_process.ask("sweeper.use.refit_process", request, log, work)
             if ended_by is not None:
                 text = "Interrupted. The same command continues with what is not finished."
                 err().print(text, markup=False)

@@ -71,9 +71,9 @@ def report(
 def _compare(folders: list[RunFolder], path: Path) -> Path:
     """Write the page of several runs, and print what can be compared."""
     from sweeper.artifact import write_text
-    from sweeper.findings.verdict.runs import ComparedRun, pairs
+    from sweeper.findings.verdict.runs_compared import ComparedRun, pairs
     from sweeper.reporting.html import render
-    from sweeper.reporting.runs import pair_sentence, runs_page
+    from sweeper.reporting.runs_page import pair_sentence, runs_page
     from sweeper.views.console import out
 
     runs = [ComparedRun(folder) for folder in folders]

@@ -19,7 +19,7 @@ from sweeper.yamlfile import Path_
 if TYPE_CHECKING:
     from sweeper.steps.run import Ended
 
-BACKEND = "sweeper.training.backend:make"
+BACKEND = "sweeper.training.torch_backend:make"
 
 
 @takes_spec(run=True)

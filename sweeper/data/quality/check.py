@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 
-from sweeper.data.detect import Form
+from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Dataset
 from sweeper.data.problems import fix_command
 from sweeper.data.quality.kinds.base import Kind, Severity, kinds

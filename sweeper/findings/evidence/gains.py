@@ -12,6 +12,7 @@ from sweeper.findings import words
 from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair, paired_scores
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import SearchGain, WarmStart
+from sweeper.findings.study.item_scores import interval, validation_losses
 from sweeper.findings.study.metric import (
     LOSS,
     SHARE,
@@ -23,7 +24,6 @@ from sweeper.findings.study.metric import (
 )
 from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.scores import interval, validation_losses
 from sweeper.plans import Hint
 
 

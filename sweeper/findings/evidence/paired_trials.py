@@ -19,8 +19,8 @@ from sweeper.evaluation.significance import (
     paired_difference,
 )
 from sweeper.findings.figures import Outcome
+from sweeper.findings.study.item_scores import validation_losses
 from sweeper.findings.study.reading import TrialFiles
-from sweeper.findings.study.scores import validation_losses
 
 Pair = tuple[TrialFiles, TrialFiles]
 

@@ -17,14 +17,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeper.findings import words
-from sweeper.findings.evidence.effects import FEWEST_CONFIGURATIONS, Effect, SeenTrial, effects
 from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair, paired_scores
+from sweeper.findings.evidence.parameter_effects import (
+    FEWEST_CONFIGURATIONS,
+    Effect,
+    SeenTrial,
+    effects,
+)
 from sweeper.findings.evidence.strategies import quality_share
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import RuleComparison, RuleFinding
+from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import loss_unit, margin, objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.scores import interval
 from sweeper.plans import DECLARED, Candidate, Reason, expected_share
 from sweeper.search.rule_claims import Claim, claims
 

@@ -14,9 +14,9 @@ from sweeper.findings import words
 from sweeper.findings.evidence.gains import strategies_of
 from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair
 from sweeper.findings.record import AugmentationFinding, FirstStageFinding, PairFinding
+from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import margin, objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.scores import interval
 from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED
 
 

@@ -36,10 +36,10 @@ from sweeper.findings.record import (
     StrategySummary,
     TrialForgetting,
 )
+from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.rows import known
-from sweeper.findings.study.scores import interval
+from sweeper.findings.study.trial_rows import known
 from sweeper.jsontext import object_of
 from sweeper.suite.scores import ModelScores, TaskScores, evaluations
 from sweeper.textfile import read_text

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import Field, PrivateAttr, TypeAdapter
 
 from sweeper import resources
-from sweeper.declared.files import installed_folders, strategy_files
+from sweeper.declared.yaml_files import installed_folders, strategy_files
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.planning.rulebook.effects import Effects, Filled, Known

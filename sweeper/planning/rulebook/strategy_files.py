@@ -28,8 +28,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from sweeper import plans
-from sweeper.declared.files import strategy_files
 from sweeper.declared.traits import TRAIT_KEYS, Traits, find, read_traits
+from sweeper.declared.yaml_files import strategy_files
 from sweeper.errors import Problem, near_match
 from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition

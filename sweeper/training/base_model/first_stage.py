@@ -39,9 +39,9 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.keeper import BaseKeeper, checkpoint, load_base
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.device_memory import release_memory
-from sweeper.training.loop.progress import TrainingProgress, finite
 from sweeper.training.loop.schedule import optimizer_steps
 from sweeper.training.loop.trainer import TrialTrainer, arguments
+from sweeper.training.loop.training_progress import TrainingProgress, finite
 from sweeper.trials import FirstStageResult
 from sweeper.underway import Underway
 

@@ -23,9 +23,9 @@ from sweeper.tasks.classifier import head_names
 from sweeper.tasks.sequences.joined import joined
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.forgetting_guards import Due, Guards, Replay
-from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.schedule import schedule
 from sweeper.training.loop.sharding import check_wrapped, fsdp_arguments, ranks_in_all
+from sweeper.training.loop.training_progress import TrainingProgress
 
 # Gradients are clipped at this norm, transformers' and most papers' value, unless a trial says
 # otherwise.

@@ -25,7 +25,7 @@ from sweeper.plans import Plan
 from sweeper.spec import Spec
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, RankFailure
 from sweeper.training.loop.device_memory import Batching, TrialPhase
-from sweeper.training.trial.job import TrialJob
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
 
 REQUEST, REPORT, PROGRESS = "request.json", "report-", "progress.json"

@@ -19,9 +19,9 @@ from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.device_memory import TrialPhase
-from sweeper.training.loop.progress import finite
 from sweeper.training.loop.sharding import as_first_rank_says
-from sweeper.training.trial.job import Final, TrialJob
+from sweeper.training.loop.training_progress import finite
+from sweeper.training.trial.trial_job import Final, TrialJob
 from sweeper.trials import within_limit
 
 # Of a normal distribution, one-sided: a rise is beyond noise at 95%.

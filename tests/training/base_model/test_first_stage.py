@@ -23,8 +23,8 @@ from sweeper.training.base_model.first_stage import FirstStage, FirstStages
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
-from sweeper.training.trial.job import TrialJob
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import TrialConfig, TrialResult
 
 STAGE = FirstStage("full", 1e-2, 2.0, 4, 2, "fp32", 16)

@@ -17,8 +17,8 @@ from sweeper.plans import Half
 from sweeper.strategies.base import Setting
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.general import General
-from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.trainer import TrialTrainer, arguments
+from sweeper.training.loop.training_progress import TrainingProgress
 
 PARAMETERS: dict[str, Any] = {"learning_rate": 1e-3}
 # bitsandbytes keeps states of fewer than 4096 numbers in 32 bits.

@@ -13,7 +13,7 @@ from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial import artifacts
 from sweeper.training.trial.artifacts import TrainedRecord, load_trained, record_of
 from sweeper.training.trial.assembly import trained
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])

@@ -1,4 +1,4 @@
-"""``python -m sweeper.use.refit PARENT``: trains a configuration again, on held-out rows as well.
+"""``python -m sweeper.use.refit_process PARENT``: trains once more, on held-out rows as well.
 
 Reads a request on standard input. The folder appears once it is whole: a training that was cut
 off leaves a folder that ends in ``.part``, and goes on from a checkpoint in it as a trial does.
@@ -22,11 +22,11 @@ from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
 from sweeper.strategies.base import strategy as strategy_named
-from sweeper.training.backend import TorchBackend
 from sweeper.training.base_model.frozen_features import FrozenFeatures
 from sweeper.training.loop.device_memory import MemoryGuard
-from sweeper.training.trial.job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, TrialJob
-from sweeper.training.trial.run import train_trial
+from sweeper.training.torch_backend import TorchBackend
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, TrialJob
 from sweeper.underway import print_progress
 from sweeper.use.request import REFIT_RECORD, RefitRequest
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from curve_backend import make_plan
 
-from sweeper.execution.progress import RunProgress
+from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.run_state import RunState
 from sweeper.runfolder import RunFolder

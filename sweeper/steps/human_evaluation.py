@@ -10,7 +10,7 @@ from sweeper.errors import Problem, UsageError
 from sweeper.findings.record import AllRatings, HumanPage, Ratings
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.verdict.comparisons import hold_contest
-from sweeper.findings.verdict.human import human_page
+from sweeper.findings.verdict.human_pairs import human_page
 from sweeper.redaction import clean
 from sweeper.reporting.html import render_human
 from sweeper.runfolder import RunFolder

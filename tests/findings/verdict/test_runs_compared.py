@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from sweeper.findings.verdict.runs import ComparedRun, differences, pairs
+from sweeper.findings.verdict.runs_compared import ComparedRun, differences, pairs
 
 TEXT = {"task": "instruction", "strategies": ("lora",)}
 

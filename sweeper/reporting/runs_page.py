@@ -7,7 +7,7 @@ from functools import partial
 
 from sweeper import __version__, units
 from sweeper.findings import words
-from sweeper.findings.verdict.runs import ComparedRun, Pair, differences
+from sweeper.findings.verdict.runs_compared import ComparedRun, Pair, differences
 from sweeper.reporting.blocks import (
     Column,
     FactList,

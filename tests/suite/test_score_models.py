@@ -17,7 +17,7 @@ from sweeper.spec import ModelSpec  # noqa: E402
 from sweeper.strategies.base import Setting  # noqa: E402
 from sweeper.strategies.base import strategy as strategy_named  # noqa: E402
 from sweeper.suite.code_metric import PERMISSION  # noqa: E402
-from sweeper.suite.evaluate import _Evaluation  # noqa: E402
+from sweeper.suite.score_models import _Evaluation  # noqa: E402
 from sweeper.suite.scores import (  # noqa: E402
     EvaluationRequest,
     ModelScores,

@@ -22,8 +22,8 @@ from sweeper.findings.record import (
     Ratings,
     WinRate,
 )
+from sweeper.findings.study.item_scores import entries, model_title
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.study.scores import entries, model_title
 from sweeper.findings.verdict.comparisons import Contest
 from sweeper.findings.verdict.outputs import compared_models, kept_texts
 

@@ -8,7 +8,7 @@ import pytest
 from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
 from sweeper.findings.record import HumanPage, Ratings
-from sweeper.steps.human import keep_ratings, write_page
+from sweeper.steps.human_evaluation import keep_ratings, write_page
 
 TEXT = {
     "task": "instruction",

@@ -15,7 +15,7 @@ from sweeper.data.formats.text_label import class_turns
 from sweeper.data.quality.kinds.private import redacted
 from sweeper.data.splits import asked, sizes
 from sweeper.errors import DataError
-from sweeper.facts.dataset.domain import domain_facts
+from sweeper.facts.dataset.domain_distance import domain_facts
 from sweeper.facts.dataset.lengths import SAMPLE_ROWS, assumed_lengths, lengths, ruler, sample_of
 from sweeper.facts.dataset.shown import shown_example
 from sweeper.facts.record import (
@@ -127,7 +127,7 @@ def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
     if not lines or model.folder is None:
         return ()
     # Here, since jinja2 is needed for conversations alone.
-    from sweeper.facts.models.template import writes_tools
+    from sweeper.facts.models.chat_template import writes_tools
 
     if writes_tools(Path(model.folder)):
         return ()

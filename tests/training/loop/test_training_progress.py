@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sweeper.training.loop.progress import TrainingDiverged, TrainingProgress
+from sweeper.training.loop.training_progress import TrainingDiverged, TrainingProgress
 
 
 def test_finite_losses_and_gradients_go_on():

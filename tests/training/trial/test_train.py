@@ -12,7 +12,7 @@ from sweeper.tasks.classification import Classification
 from sweeper.training.loop.checkpointing import trained_weights
 from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial import rungs
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
 
 FULL = {"learning_rate": 1e-3, "head_learning_rate": 1e-2, "weight_decay": 0.01}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from sweeper.declared.files import known_strategies
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, UsageError, near_match
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import linears, targeted, words

@@ -58,7 +58,7 @@ def writer(folder: Path) -> tuple[Writer, str | None]:
         question = json.dumps({"folder": str(folder), "conversations": turns})
         try:
             texts: list[str] = value_of(
-                ask("sweeper.facts.models.template", question, seconds=MOST_SECONDS, threads=1)
+                ask("sweeper.facts.models.chat_template", question, seconds=MOST_SECONDS, threads=1)
             )
         except (NoAnswer, ValueError) as error:
             raise ModelError(

@@ -6,7 +6,7 @@ import pytest
 from curve_backend import make_plan
 
 from sweeper.errors import RunError
-from sweeper.execution.state.identity import changes, frozen_plan
+from sweeper.execution.state.continuation import changes, frozen_plan
 from sweeper.runfolder import RunFolder
 
 

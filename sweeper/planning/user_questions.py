@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sweeper import units
-from sweeper.declared.files import known_strategies
 from sweeper.declared.traits import find
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.effects import QUESTIONS, fill
 from sweeper.planning.rulebook.fact_table import Values, show

@@ -48,15 +48,15 @@ from sweeper.training.loop.forgetting_guards import (
     text_task,
 )
 from sweeper.training.loop.neftune import noisy_embeddings
-from sweeper.training.loop.progress import TrainingDiverged, TrainingProgress
 from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_here, ranks_in_all
 from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments
+from sweeper.training.loop.training_progress import TrainingDiverged, TrainingProgress
 from sweeper.training.trial.assembly import assembled, start_head
-from sweeper.training.trial.job import Final, TrialJob
 from sweeper.training.trial.ranks import TRAINER_LOG, Ranks
 from sweeper.training.trial.rungs import RungWatch
+from sweeper.training.trial.trial_job import Final, TrialJob
 from sweeper.trials import TrialConfig, TrialResult
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def trial_log(path: Path) -> Iterator[logging.Logger]:
     for logger in loggers:
         logger.addHandler(handler)
     try:
-        yield logging.getLogger("sweeper.training.trial.run")
+        yield logging.getLogger("sweeper.training.trial.train")
     finally:
         for logger in loggers:
             logger.removeHandler(handler)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sweeper.findings.evidence.effects import SeenTrial, effects, final_losses
+from sweeper.findings.evidence.parameter_effects import SeenTrial, effects, final_losses
 from sweeper.plans import Parameter
 from sweeper.search.rule_claims import Claim
 

@@ -18,10 +18,15 @@ from torch import nn
 
 from sweeper.backend import Decision, Tell
 from sweeper.data.examples import Dataset, Example
-from sweeper.evaluation.answers import answer
 from sweeper.evaluation.evaluator import Evaluator, autocast, never
 from sweeper.evaluation.generation import Sampling
-from sweeper.evaluation.objective import ObjectiveScore, from_answers, from_decisions, written
+from sweeper.evaluation.objective_values import (
+    ObjectiveScore,
+    from_answers,
+    from_decisions,
+    written,
+)
+from sweeper.evaluation.written_answers import answer
 from sweeper.facts.dataset.curation import curated
 from sweeper.facts.record import Split
 from sweeper.plans import Half, Plan, autocast_dtype
@@ -36,8 +41,8 @@ from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.measurements import keep
 from sweeper.training.trial.assembly import trained
-from sweeper.training.trial.job import WEIGHTS, TrialJob
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import WEIGHTS, TrialJob
 from sweeper.trials import (
     BaselineResult,
     GeneratedAnswers,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeper.data.detect import detect
+from sweeper.data.detect_columns import detect
 from sweeper.data.table import RowTable
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec

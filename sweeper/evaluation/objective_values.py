@@ -11,7 +11,7 @@ from torch import nn
 
 from sweeper.data.examples import Example
 from sweeper.errors import UsageError
-from sweeper.evaluation.answers import Answered, answer, passed
+from sweeper.evaluation.written_answers import Answered, answer, passed
 from sweeper.metrics import user_function
 from sweeper.metrics.base import item_values, metrics
 from sweeper.objective import Objective

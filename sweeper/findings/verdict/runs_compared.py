@@ -13,9 +13,15 @@ import yaml
 from sweeper.evaluation.significance import Scores, holm, mean_interval, outcome, paired_difference
 from sweeper.findings.figures import Interval, Metric, Outcome
 from sweeper.findings.record import RunSummary
+from sweeper.findings.study.item_scores import (
+    entries,
+    interval,
+    model_title,
+    test_scores,
+    trial_name,
+)
 from sweeper.findings.study.metric import difference_bounds, margin, score_bounds
 from sweeper.findings.study.reading import RunFiles, read_run
-from sweeper.findings.study.scores import entries, interval, model_title, test_scores, trial_name
 from sweeper.findings.verdict.comparisons import Contest, hold_contest
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary

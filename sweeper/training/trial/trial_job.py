@@ -22,7 +22,7 @@ from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import Checkpoint
 from sweeper.evaluation.evaluator import Evaluator, autocast
-from sweeper.evaluation.objective import ObjectiveScore, first, from_decisions, written
+from sweeper.evaluation.objective_values import ObjectiveScore, first, from_decisions, written
 from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.redaction import without_secrets
 from sweeper.strategies.base import Strategy
@@ -34,8 +34,8 @@ from sweeper.training.base_model.first_stage import ReadBase
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.checkpointing import Saved, usable
 from sweeper.training.loop.device_memory import Batching
-from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks
+from sweeper.training.loop.training_progress import TrainingProgress
 from sweeper.training.trial.artifacts import TrainedRecord, base_state, save_trained
 from sweeper.trials import (
     Failure,
