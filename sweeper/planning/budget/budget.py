@@ -142,7 +142,7 @@ def make_budget(
 ) -> Budget:
     """The study's budget with search and confirmation apart, each as a range."""
     limit = parse_budget(spec.aim.budget)
-    seconds, asked_curve = _clock_seconds(limit, facts), spec.search.data_curve
+    seconds = _clock_seconds(limit, facts)
     asked = spec.training.stop_overfitting
     stops = course.epochs > 1 if asked is None else asked
     candidates = [cost.candidate for cost in costs]
@@ -151,31 +151,17 @@ def make_budget(
     at_once = _at_once(spec, facts, candidates)
     side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
     phases = StudyPhases(facts, costs, course, spec.search, side_by_side)
-    confirmation = phases.confirmation()
-    possible = phases.data_curve() if objective.at_rungs and asked_curve is not False else None
-    curve, offered = (possible, None) if asked_curve else (None, possible)
-    suite = suite_seconds(spec, phases)
-    after, scoring = together(confirmation, curve), suite.seconds if suite is not None else 0.0
-    trials, trial_notes = _affordable(phases, after, scoring, first, spec.search.trials, seconds)
-    searching = phases.searching(trials, searched_shares(first))
-    search = together(phases.first_stages(trials), searching)
-    ends = _earliest_ends(candidates, course, first, stops)
-    saved = searching.seconds + confirmation.seconds - phases.unlearned(trials, *ends)
-    beside, test, written = phases.beside(), phases.test(), phases.own_text()
-    held = together(written, search, confirmation, beside, test, curve, suite)
-    if offered is not None:
-        fits, note = _offer(offered, search, held, seconds)
-        trial_notes += (note,)
-        if fits:
-            curve, held = offered, together(held, offered)
-    download = download_seconds(facts)
-    conversion = conversion_seconds(facts)
+    asked_curve = spec.search.data_curve
+    curve = phases.data_curve() if objective.at_rungs and asked_curve is not False else None
+    trials, times, trial_notes = _times(spec, phases, curve, first, seconds)
+    held = together(*times.values())
+    download, conversion = download_seconds(facts), conversion_seconds(facts)
     sweep = together(download, conversion, held)
+    saved = phases.searching(trials, searched_shares(first)).seconds + phases.confirmation().seconds
+    saved -= phases.unlearned(trials, *_earliest_ends(candidates, course, first, stops))
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
     devices = groups * sum(c.gpus_per_trial for c in candidates) / len(candidates)
     wide = [candidate.strategy for candidate in candidates if candidate.gpus_per_trial > 1]
-    price = facts.hardware.price_per_gpu_hour
-    hours = held.seconds * devices / 3600
     return Budget(
         trials=trials,
         rungs=RUNGS,
@@ -186,35 +172,59 @@ def make_budget(
         epochs=course.epochs,
         full_tokens=full_tokens,
         trials_at_once=at_once,
-        search=search,
-        confirmation=confirmation,
-        beside=beside,
-        test=test,
-        own_text=written,
-        suite=suite,
-        data_curve=curve,
-        offered_curve=offered,
         limit_seconds=seconds,
         download=download,
         conversion=conversion,
+        **times,
+        offered_curve=None if asked_curve else curve,
         sweep=sweep,
         unlearned_seconds=max(sweep.seconds - saved, 0.0),
         finalists=spec.search.finalists,
         confirmation_seeds=spec.search.confirmation_seeds,
-        gpu_hours=round(hours, 4),
-        cost_usd=None if price is None else round(hours * price, 2),
         **bill(held, devices, facts.hardware),
         timing=timing(facts.hardware, candidates),
         purchases=tuple(_purchase(c, facts, limit) for c in candidates),
         notes=(
             *_looks(course),
-            *_notes(stops, course.epochs, limit, price),
+            *_notes(stops, course.epochs, limit, facts.hardware.price_per_gpu_hour),
             *([f"Several GPUs a trial for {', '.join(wide)}: {FSDP}."] if wide else []),
             *trial_notes,
             *download_notes(facts),
             *suite_notes(facts, course),
         ),
     )
+
+
+def _times(
+    spec: Spec, phases: StudyPhases, curve: Duration | None, first: int, limit: float | None
+) -> tuple[int, dict[str, Duration | None], tuple[str, ...]]:
+    """Trials that the budget has time for, the time of each phase by its name, and notes on both.
+
+    Args:
+        curve: The time of a data curve, if one can be made.
+        first: The earliest rung at which a trial may be pruned.
+        limit: Seconds of the budget; None if there is none.
+    """
+    asked = spec.search.data_curve
+    confirmation, suite = phases.confirmation(), suite_seconds(spec, phases)
+    after = together(confirmation, curve if asked else None)
+    scoring = suite.seconds if suite is not None else 0.0
+    trials, notes = _affordable(phases, after, scoring, first, spec.search.trials, limit)
+    search = phases.searching(trials, searched_shares(first))
+    search = together(phases.first_stages(trials), search)
+    times = {
+        "own_text": phases.own_text(),
+        "search": search,
+        "confirmation": confirmation,
+        "beside": phases.beside(),
+        "test": phases.test(),
+        "data_curve": curve if asked else None,
+        "suite": suite,
+    }
+    if curve is not None and not asked:
+        planned, note = _offer(curve, search, together(*times.values()), limit)
+        return trials, times | {"data_curve": curve if planned else None}, (*notes, note)
+    return trials, times, notes
 
 
 def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
