@@ -63,7 +63,7 @@ def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasur
     if not tasks and not trials:
         return _not_measured(run)
     return Forgetting(
-        limit_points=run.limit_points,
+        limit_points=run.max_forgetting_points,
         recommended_trial=recommended,
         tasks=tasks,
         trials=trials,

@@ -164,7 +164,7 @@ def with_measured_peak(
 
     It is never lowered: a peak that was not reached yet is no promise.
     """
-    excess = [
+    ratios = [
         (m.peak_gib or 0.0) / trial_gib(estimate(model, _at_cap(m, setup), found.limit_gib))
         for m in hardware.measured
         if m.peak_gib
@@ -172,7 +172,7 @@ def with_measured_peak(
         and m.strategy == setup.strategy
         and m.near_base <= setup.near_base
     ]
-    factor = max(excess, default=1.0)
+    factor = max(ratios, default=1.0)
     if factor <= 1.0:
         return found
     more = (factor - 1.0) * trial_gib(found)

@@ -118,7 +118,7 @@ class RungWatch(TrainerCallback):
         general, lost = self._lost()
         train_loss = progress.take_train_loss()
         epochs = progress.steps / self._steps_per_epoch
-        forgets = not within_limit(lost.mean if lost else None, self._stopping.limit)
+        forgets = not within_limit(lost.mean if lost else None, self._stopping.general_loss_limit)
         items = self._remember(rungs[-1], evaluation, forgets)
         why = as_first_rank_says(self._stopping.saw(RungLook(items, train_loss, epochs, lost)))
         reports = [
@@ -319,7 +319,7 @@ class Stopping:
         patience: Stop after so many looks in a row without a better validation loss of the task
             (after Prechelt 1998, Early Stopping - But When?, whose criterion UP counts rises in a
             row); None for never.
-        limit: Nats per token by which the loss on general text may rise; None for no limit.
+        general_loss_limit: Nats per token by which the loss on general text may rise; None for no limit.
         overfitting: Whether to stop once rows are seen again, the training loss falls, and the
             validation loss has risen above its best by more than its items scatter.
         objective: What the items' losses are costs of; it takes the validation loss's place where
@@ -327,7 +327,7 @@ class Stopping:
     """
 
     patience: int | None = None
-    limit: float | None = None
+    general_loss_limit: float | None = None
     overfitting: bool = False
     objective: Objective = LOSS
     _best: RungLook | None = None
@@ -338,10 +338,8 @@ class Stopping:
         cls, parameters: dict[str, Scalar], overfitting: bool = False, objective: Objective = LOSS
     ) -> Stopping:
         """The early stopping of a trial's parameters."""
-        patience, limit = (
-            parameters.get("early_stopping_patience"),
-            parameters.get("general_loss_limit"),
-        )
+        patience = parameters.get("early_stopping_patience")
+        limit = parameters.get("general_loss_limit")
         return cls(
             None if patience is None else int(patience),
             None if limit is None else float(limit),
@@ -377,10 +375,10 @@ class Stopping:
         else:
             self._waited += 1
         lost = look.lost
-        if lost is not None and not within_limit(lost.low, self.limit):
+        if lost is not None and not within_limit(lost.low, self.general_loss_limit):
             return (
                 f"the loss on general text rose by {lost.mean:.3f} nats per token, beyond the "
-                f"limit of {self.limit:g}"
+                f"limit of {self.general_loss_limit:g}"
             )
         if self.patience is not None and self._waited >= self.patience:
             return f"{self.objective.title} did not improve in {self._waited} rungs"

@@ -149,7 +149,7 @@ def train_once(
     job.batching = batching
     if saved is None and rank_here() == 0:
         drop_checkpoints(job.attempt or job.folder)  # of a try at larger batches
-    look_at_general(job, strategy, phase)
+    score_general_text(job, strategy, phase)
     read_corpus(job)
     keeper = job.read_base.keeper if job.read_base else None
     guards = guards_of(job, strategy, keeper or job.context.keeper)
@@ -361,7 +361,7 @@ def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
         return job.completed(strategy, model, Final(job.config.budget.rungs, evaluation))
 
 
-def look_at_general(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> None:
+def score_general_text(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> None:
     """Score the untrained base on general text, if this trial is scored on it.
 
     Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's own
