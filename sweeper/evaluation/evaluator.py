@@ -35,8 +35,6 @@ class Evaluator:
 
     Args:
         batch_size: Items at a time; longest first, so that too little memory shows at once.
-        mixed: Dtype of autocast.
-        should_stop: Asked before each batch.
         underway: Called before each batch with the number of scored items.
     """
 
@@ -52,7 +50,6 @@ class Evaluator:
 
         Args:
             model: The model that the task assembled. Left in evaluation mode.
-            count: How many items of the split, from its beginning.
 
         Raises:
             Interrupted: ``should_stop`` said True.

@@ -155,9 +155,6 @@ class TokenizedSplit:
     """One split for one task.
 
     Args:
-        task: Tokenises and pads.
-        examples: In the split's own order.
-        underway: Called with the number of tokenised items.
         divided: A long example becomes several items instead of one that is cut.
     """
 

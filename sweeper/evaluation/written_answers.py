@@ -55,7 +55,6 @@ def answer(
     """Let a model answer, and compare with the references.
 
     Args:
-        model: The model that the task assembled.
         examples: The items; each has an answer.
         prompt: The tokens that ask for an item's answer; the task's prompt if None.
         sampling: Greedy if None. With several samples, pass@k is given for every k that is a

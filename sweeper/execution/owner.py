@@ -74,18 +74,11 @@ class Owner:
     """The main loop of one call of the command, with all that it uses.
 
     Args:
-        state: The trials, as far as they have come.
-        mirror: Writes the study for others to read.
-        progress: What the status is made of.
-        signals: Signals that ask the command to end.
-        on_event: Takes each event with the status after it.
         on_trial_end: Called after trials have ended. Must return at once.
         on_tick: Called several times a second. Must return at once.
         deadline: When the call must stop, on the monotonic clock.
         least_bytes: What must be free on the disk before an attempt begins.
         may_ask: Whether new trials are asked for, up to the total; asked before each.
-        fitted: Batches that fitted, for later attempts.
-        silence: When a worker has been silent for too long.
         notices: Lines from other threads, to be told of by this one.
     """
 

@@ -74,8 +74,6 @@ def pace(
     A frozen model's trial is left out: its features were made for a baseline.
 
     Args:
-        results: Results of the trials that have ended.
-        configs: Configurations of all trials that have begun.
         known: What earlier calls worked out of each trial; takes what this one does.
     """
     known = {} if known is None else known
@@ -135,11 +133,8 @@ def remaining(
     """Seconds until the run ends, with confirmation, test and suite, within two standard errors.
 
     Args:
-        seen: The pace of trials that have ended.
-        phase: Phase that the run is in.
         trials_left: Trials left in the search; a running one counts half.
         jobs_left: Confirmation runs or test scores that are not done.
-        workers: Workers that work side by side.
         again: Seconds of one training of those that are confirmed, on average.
     """
     working = ("baselines", "search", "confirmation", "test", "data-curve")
@@ -168,12 +163,7 @@ def curve_seconds(
     rows: int,
     workers: int,
 ) -> float:
-    """Upper end of the forecast of a data curve, from the trials that it repeats on fewer rows.
-
-    Args:
-        rows: All training rows.
-        workers: Workers that work side by side.
-    """
+    """Upper end of the forecast of a data curve, from the trials that it repeats on fewer rows."""
     seconds = 0.0
     for item in work:
         assert item.trial is not None
@@ -346,7 +336,6 @@ class RunProgress:
         """Whether a data curve that was not asked for is made; ``curve_told`` says why.
 
         Args:
-            work: Its trainings.
             deadline: When the call must stop, on the monotonic clock.
         """
         budget, state = self.plan.budget, self.state

@@ -65,7 +65,6 @@ class StudyMirror:
         say: Takes one line when the storage went away and one when it came back; called from
             whatever thread meets that.
         hurried: Whether the command was told to stop, and cannot wait any more.
-        patience: Seconds until it gives up.
         maximize: Whether higher values are better; a validation loss is minimised.
         owner_waits: Set while the command's own thread has nothing to do; writes go on fast then.
     """

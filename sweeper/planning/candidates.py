@@ -73,8 +73,6 @@ def candidate_or_rejected(
     """The strategy as a candidate, or as rejected with the reason.
 
     Args:
-        rated: The strategy after the rules, for this base.
-        epochs: The study's full budget.
         leave_out: Whether rules may leave out strategies that the user did not name.
     """
     made = fitted(spec, facts, base, rated, epochs, leave_out=leave_out)

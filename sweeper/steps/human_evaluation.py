@@ -23,7 +23,6 @@ def write_page(run: RunFolder, output: Path | None = None) -> tuple[Path, HumanP
 
     Args:
         run: Its test split has been scored.
-        output: Where to; into the run's folder if None.
 
     Raises:
         UsageError: There are no answers to compare.

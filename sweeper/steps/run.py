@@ -148,7 +148,6 @@ def prepare(
         new: A run that is in the folder will be set aside.
         probe: Train a few steps of each candidate first; if None, where trials run on a
             GPU that is at hand.
-        tell: Called with a line about long work.
         work: Shows how far downloads and conversions are; nothing if None.
     """
     if missing_data := _no_data(spec):

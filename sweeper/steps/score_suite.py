@@ -77,7 +77,6 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
     """Score what has not been scored yet.
 
     Args:
-        tell: Called with a line at each task's beginning and end.
         work: Shows how far a task is; nothing if None.
 
     Returns:

@@ -79,7 +79,6 @@ class TorchBackend:
 
     Args:
         plan: Frozen; says how long sequences are and what is known of the models.
-        run: The run's folder, if it has one.
         device: Where to train; a GPU if there is one and this is None.
         tell: Takes how far work without rungs is.
         dataset: What to train on; loaded as the spec says if None.
@@ -337,10 +336,7 @@ def answered(
 
     Args:
         score: Without answers.
-        shared: Data shared by the trials of its base model.
-        model: The model that the task assembled.
         wanted: How many items; whether programs may be run.
-        mixed: Dtype of autocast.
         prompt: The tokens that ask for an item's answer; the task's prompt if None.
 
     Raises:

@@ -136,8 +136,6 @@ class LocalPool:
     """A ``Pool`` of processes.
 
     Args:
-        run: The run's folder; logs lie in it.
-        briefing: What each worker is told first.
         placed: What each worker gets in its environment (threads, GPUs): one worker an entry.
         first: Number of the first worker, which is its name; the others count on from it.
     """

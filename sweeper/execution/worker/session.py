@@ -233,7 +233,6 @@ class Watchdog:
     and goes on is not taken for one that hangs.
 
     Args:
-        patience: How long it may stand still.
         on_hang: Called with the reason; must not return to training.
     """
 

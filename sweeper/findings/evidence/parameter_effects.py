@@ -48,7 +48,6 @@ class SeenTrial:
     """The losses of one trial.
 
     Args:
-        rungs: By rung.
         finals: At the end of each training of it; none if it was pruned.
     """
 

@@ -24,7 +24,6 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
     """The row of one trial.
 
     Args:
-        trial: What it left on disk.
         running: Whether the sweep is at work, so that a trial without a result still trains.
     """
     config, result = trial.config, trial.result

@@ -196,20 +196,19 @@ def make_budget(
 
 
 def _times(
-    spec: Spec, phases: StudyPhases, curve: Duration | None, first: int, limit: float | None
+    spec: Spec, phases: StudyPhases, curve: Duration | None, first: int, limit_seconds: float | None
 ) -> tuple[int, dict[str, Duration | None], tuple[str, ...]]:
     """Trials that the budget has time for, the time of each phase by its name, and notes on both.
 
     Args:
         curve: The time of a data curve, if one can be made.
         first: The earliest rung at which a trial may be pruned.
-        limit: Seconds of the budget; None if there is none.
     """
     asked = spec.search.data_curve
     confirmation, suite = phases.confirmation(), suite_seconds(spec, phases)
     after = together(confirmation, curve if asked else None)
     scoring = suite.seconds if suite is not None else 0.0
-    trials, notes = _affordable(phases, after, scoring, first, spec.search.trials, limit)
+    trials, notes = _affordable(phases, after, scoring, first, spec.search.trials, limit_seconds)
     search = phases.searching(trials, searched_shares(first))
     search = together(phases.first_stages(trials), search)
     times = {
@@ -222,7 +221,7 @@ def _times(
         "suite": suite,
     }
     if curve is not None and not asked:
-        planned, note = _offer(curve, search, together(*times.values()), limit)
+        planned, note = _offer(curve, search, together(*times.values()), limit_seconds)
         return trials, times | {"data_curve": curve if planned else None}, (*notes, note)
     return trials, times, notes
 
@@ -261,17 +260,15 @@ def _affordable(
 
 
 def _offer(
-    curve: Duration, search: Duration, others: Duration, limit: float | None
+    curve: Duration, search: Duration, others: Duration, limit_seconds: float | None
 ) -> tuple[bool, str]:
     """Whether a data curve that was not asked for is planned, and why, in words.
 
     Args:
-        curve: Its time.
         others: The time of all other phases, the search among them.
-        limit: Seconds of the budget; None if there is none.
     """
     span, off = units.span(curve.low, curve.high), "--no-data-curve leaves it out"
-    if limit is None:
+    if limit_seconds is None:
         share = f"{_CURVE_SHARE:.0%} of the time of the search"
         if curve.seconds <= _CURVE_SHARE * search.seconds:
             return True, f"The data curve is made, since it takes less than {share}; {off}."
@@ -279,7 +276,7 @@ def _offer(
             False,
             f"No data curve ({span}), since it takes more than {share}: --data-curve adds it.",
         )
-    left = max(limit - others.seconds, 0.0)
+    left = max(limit_seconds - others.seconds, 0.0)
     told = f"about {units.duration(left)} of the budget are left for it"
     if left >= curve.seconds:
         return True, (

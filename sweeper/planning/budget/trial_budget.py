@@ -107,7 +107,6 @@ def affordable(
 
     Args:
         passes: Forward passes over an item that evaluation may cost.
-        validation_rows: Validation rows of the whole split.
         widest: Rungs from one look to the next, at most.
         cost: Forward passes that scoring one item costs.
         at_look: The same for what else is scored at each look.

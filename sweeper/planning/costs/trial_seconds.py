@@ -27,10 +27,8 @@ class Course:
 
     Args:
         train_rows: Examples of one epoch.
-        epochs: Epochs of a full budget.
         rungs: Rungs of a full budget; the last one scores all of validation.
         rung_items: Validation items at each look at a rung below.
-        validation_rows: All of them.
         test_rows: Items that finalists are scored on once.
         item_tokens: Tokens of an example, on average.
         scoring_tokens: Tokens that scoring one item reads.

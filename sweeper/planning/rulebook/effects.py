@@ -57,7 +57,6 @@ class Known:
 
     Args:
         layer: The place of the rule's folder: 0 is what ships.
-        where: File and line.
     """
 
     strategies: Mapping[str, DeclaredStrategy | None]

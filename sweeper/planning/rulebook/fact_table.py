@@ -35,7 +35,6 @@ class Fact:
     """One named fact.
 
     Args:
-        name: Name in rules.
         kind: ``number``, ``flag`` (true or false), ``word`` (one of ``words``, if they are
             listed) or ``words`` (several).
         description: What it is and how it is computed.

@@ -218,7 +218,6 @@ class StrategyFile:
     Args:
         layer: The place of its folder: 0 is what ships, a later folder wins over an earlier one.
         layers: For each parameter the place of the last folder that states something of it.
-        parent: The file of the strategy that it extends.
         traits: What the strategy is, whatever its ranges; None where its file is wrong about it.
     """
 

@@ -92,9 +92,7 @@ class Sheet:
         """The drawing, which ``drawn`` turns into SVG.
 
         Args:
-            chart: A layered or single chart of this sheet.
             size: Width and height of the area within the axes, in pixels.
-            title: What it shows.
             description: What it says, for people who do not see it.
         """
         width, height = size

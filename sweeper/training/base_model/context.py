@@ -36,12 +36,10 @@ class ModelContext:
     """A base model and a data set, ready for use; satisfies ``tasks.base.BaselineContext``.
 
     Args:
-        model: Name in the spec.
         sequence_length: Cap in tokens, the same in every trial.
         evaluation_batch: For baselines; trials bring their own.
         mixed: Dtype of autocast when the base is scored, as in trials.
         underway: Called with the progress of long work; raises an error to end it.
-        objective: What trials are compared by.
     """
 
     def __init__(

@@ -123,8 +123,6 @@ class ReadBase:
     """A base after a first stage.
 
     Args:
-        keeper: Lends it to trials.
-        folder: Where it lies in the cache.
         result: What it cost and brought; ``ran_here`` if it was trained just now.
     """
 

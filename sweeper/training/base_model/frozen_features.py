@@ -40,7 +40,6 @@ class FrozenFeatures:
     """The frozen features of one base model's data, computed when first asked for.
 
     Args:
-        context: The base model and its data.
         path: Regularisation strengths that a probe is chosen from, ascending.
     """
 

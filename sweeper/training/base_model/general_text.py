@@ -169,11 +169,6 @@ class GeneralSet:
     def of_base(self, dtype: torch.dtype, mixed: Half | None, batch: int) -> Evaluation:
         """The untrained base's losses on the held-out texts, once for each precision.
 
-        Args:
-            dtype: Dtype of its weights, as the tuned model has them.
-            mixed: Dtype of autocast of the tuned model.
-            batch: Items at a time.
-
         Raises:
             UsageError: See ``text``.
         """

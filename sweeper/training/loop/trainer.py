@@ -61,13 +61,9 @@ def arguments(
     ``forward`` is not wrapped and the base can be given back as it was.
 
     Args:
-        folder: For whatever Trainer writes.
-        steps: Optimizer steps in all.
         micro_batch: On each device.
         accumulation: Micro-batches in a step.
         parameters: Of the strategy; the schedule and the norm of gradients are among them.
-        optimizer: Name in transformers.
-        device: Device of this process.
         sharded: Classes of the layers that FSDP gathers one by one; None without FSDP.
     """
     plan = schedule(parameters, steps)
@@ -127,16 +123,10 @@ class TrialTrainer(Trainer):
     share and ``w`` the weight of the divergence; each of the three is a mean over its own tokens.
 
     Args:
-        model: The model that the task assembled.
-        task: Gives the loss and counts its terms.
-        features: Features of the train split.
         order: Indices of each epoch.
         strategy: Gives the optimizer groups, learning rates included.
-        parameters: Of the strategy.
         progress: Updated with every micro-batch.
         mixed: Dtype of autocast; float16 scales the loss.
-        settings: See ``arguments``.
-        callbacks: Callbacks after each step.
         guards: Against forgetting; none of them if None.
         join: The texts of a batch are joined without padding; only for text tasks.
     """

@@ -42,9 +42,7 @@ class Reloaded:
     """A trained model, frozen, in evaluation mode.
 
     Args:
-        model: The model that the task assembled.
         task: Turns examples into batches; its splits are empty.
-        record: What the folder says about itself.
     """
 
     model: nn.Module

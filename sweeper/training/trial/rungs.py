@@ -55,7 +55,6 @@ class RungWatch(TrainerCallback):
     overfits or forgets (state ``COMPLETE``, with the weights of its best rung).
 
     Args:
-        job: The trial; its progress is counted on.
         model: What is evaluated: the Trainer's, not wrapped.
         at: Optimizer step to the rungs that lie there.
         steps_per_epoch: Optimizer steps of one pass over the data.
@@ -319,7 +318,7 @@ class Stopping:
         patience: Stop after so many looks in a row without a better validation loss of the task
             (after Prechelt 1998, Early Stopping - But When?, whose criterion UP counts rises in a
             row); None for never.
-        general_loss_limit: Nats per token by which the loss on general text may rise; None for no limit.
+        general_loss_limit: Nats per token by which the loss on general text may rise; if None, any.
         overfitting: Whether to stop once rows are seen again, the training loss falls, and the
             validation loss has risen above its best by more than its items scatter.
         objective: What the items' losses are costs of; it takes the validation loss's place where

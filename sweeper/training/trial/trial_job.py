@@ -81,7 +81,6 @@ class TrialJob:
     """One trial to train.
 
     Args:
-        shared: Data shared by the trials of its base model.
         report: Called once for each rung, over all retries.
         run: The run's folder, where a base that read a corpus is kept for its adapters; None
             leaves it in the cache alone.
