@@ -62,7 +62,6 @@ class Underway:
         self._tell(what, done, of)
 
     def steps(self, what: str) -> Steps:
-        """The same for one piece of work."""
         return partial(self, what)
 
 

@@ -63,7 +63,6 @@ class RunOutcome:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the command."""
         if self.signal is not None:
             return 128 + self.signal
         return NoTrialCompleted.exit_code if self.kind == "none-completed" else 0
@@ -199,7 +198,6 @@ class Coordinator:
 
     @property
     def total(self) -> int:
-        """The study's total."""
         return self.owner.progress.total
 
     @property

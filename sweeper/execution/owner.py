@@ -199,7 +199,6 @@ class Owner:
 
     @property
     def askable(self) -> int:
-        """How many new trials may begin."""
         left = self.progress.total - len(self.state.asked)
         return left if left > 0 and self.may_ask() else 0
 
@@ -335,7 +334,6 @@ class Owner:
         )
 
     def learn(self, known: BaselineResult) -> None:
-        """Give an untrained model's loss to the search."""
         self.search.learn(of_baseline(self.plan, known))
 
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
@@ -485,7 +483,6 @@ class Owner:
         self.say("warning", text=text)
 
     def set_phase(self, phase: Phase) -> None:
-        """Go on to the next phase."""
         self.progress.enter(phase)
         self.say("phase", state=phase)
         self.write_status()
@@ -519,7 +516,6 @@ class Owner:
             file.write(event.model_dump_json(exclude_defaults=True) + "\n")
 
     def write_status(self) -> None:
-        """Write ``status.json``."""
         self.progress.status().write(
             self.run.status, synced=False
         )  # worth nothing after a power cut

@@ -291,14 +291,12 @@ class RunProgress:
 
     @property
     def waiting(self) -> int:
-        """Trials that wait for a worker."""
         if self.ending is not None:
             return 0
         running = sum(not one.job for one in self.running.values())
         return max(0, self.total - len(self.state.results) - running)
 
     def status(self, *, ended: bool = False) -> Status:
-        """The run at this moment."""
         self._beat += 1
         counts = self.state.ended_in
         self._look_at_trials()

@@ -213,7 +213,6 @@ class StudyMirror:
             self._storage.set_trial_state_values(self._ids[number], state)
 
     def rung(self, number: int, rung: int, loss: float) -> None:
-        """A trial reported."""
         self._put(lambda: self._set_rung(number, rung, loss))
 
     def _set_rung(self, number: int, rung: int, loss: float) -> None:

@@ -143,7 +143,6 @@ class TorchBackend:
         return SharedModel(context)
 
     def baselines(self) -> Iterator[BaselineResult]:
-        """Score the baselines on validation, one after the other."""
         for baseline in self.shared(self._plan.candidates[0].model).baselines:
             start = time.perf_counter()
             self._underway.title = baseline.title
@@ -194,7 +193,6 @@ class TorchBackend:
         should_stop: Callable[[], bool],
         checkpoint: Path | None = None,
     ) -> TrialResult:
-        """Train one trial from the base weights; see ``Backend.train``."""
         shared = self.shared_by(config)
         self._underway.should_stop = should_stop
         rungs: list[RungReport] = []
@@ -262,7 +260,6 @@ class TorchBackend:
         return (finalist or config.origin == "default") and config.seed == self._plan.seed
 
     def close(self) -> None:
-        """Release all models."""
         for shared in self._shared.values():
             shared.context.keeper.forget()
             shared.first_stages.forget()

@@ -120,13 +120,11 @@ class Process:
 
     @property
     def orders(self) -> int:
-        """Takes lines of orders."""
         assert self.popen.stdin is not None
         return self.popen.stdin.fileno()
 
     @property
     def messages(self) -> int:
-        """Yields lines of messages."""
         assert self.popen.stdout is not None
         return self.popen.stdout.fileno()
 

@@ -236,7 +236,6 @@ class RayPool:
         return WorkerGone(actor.name, status, out_of_memory, lost)
 
     def _drop(self, actor: _Actor) -> None:
-        """Drop an actor, and release its resources."""
         del self._actors[actor.name]
         with contextlib.suppress(RayError):
             ray.kill(actor.handle)

@@ -45,7 +45,6 @@ class RunState:
     _losses: dict[tuple[str, int], dict[int, float]] = field(default_factory=dict)
 
     def end(self, number: int, result: TrialResult) -> None:
-        """Record the end of a trial."""
         self.results[number] = result
         self.count()
 
@@ -87,7 +86,6 @@ class RunState:
         return finalists.choose(self.results, self.strategies(), n, limit, objective)
 
     def defaults(self) -> list[int]:
-        """The completed trials of the rule book's defaults."""
         return [
             number
             for number, one in self.asked.items()

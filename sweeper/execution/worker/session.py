@@ -194,7 +194,6 @@ class Pulse:
     beats: int = 0
 
     def beat(self) -> None:
-        """Something went on."""
         self.beats += 1
 
 

@@ -80,7 +80,6 @@ class TrialFiles:
 
     @property
     def completed(self) -> bool:
-        """Whether it has a loss that can be compared."""
         loss = self.objective.cost_of(self.result) if self.result else None
         return (
             self.result is not None
@@ -143,7 +142,6 @@ class RunFiles:
         return within_limit(points, self.max_forgetting_points)
 
     def trial(self, number: int) -> TrialFiles | None:
-        """The trial of that number, if it has files."""
         return next((t for t in self.trials if t.config.number == number), None)
 
 

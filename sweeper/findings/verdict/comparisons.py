@@ -62,7 +62,6 @@ class Contest:
     in_loss: Comparison | None = None
 
     def against(self, name: str | None) -> Comparison | None:
-        """The chosen finalist's comparison with that model."""
         return next((c for c in self.comparisons if c.second == name), None)
 
 

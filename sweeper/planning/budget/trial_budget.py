@@ -54,7 +54,6 @@ class Looks:
 
     @property
     def below(self) -> int:
-        """How many there are."""
         return RUNGS // self.every - 1
 
 

@@ -37,7 +37,6 @@ class Speed:
     spread: tuple[float, float]
 
     def seconds(self, work: StepWork) -> float:
-        """How long so much work takes."""
         return (
             work.flops / self.flops
             + work.bytes / self.bandwidth

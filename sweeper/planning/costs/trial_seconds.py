@@ -82,7 +82,6 @@ class Clock:
         return step * max(whole, 0.5 * steps)
 
     def scoring(self, course: Course, items: int) -> float:
-        """Scoring so many items."""
         if items <= 0:
             return 0.0
         batch = max(1, min(self.setup.evaluation_batch or self.setup.micro_batch, items))
@@ -111,7 +110,6 @@ class Clock:
         return below + whole + general + looks * _VALIDATION_SECONDS
 
     def general(self, tokens: int) -> float:
-        """Scoring so many tokens of general text."""
         if not tokens:
             return 0.0
         batch = max(1, self.setup.evaluation_batch or self.setup.micro_batch)

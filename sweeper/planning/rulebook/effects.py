@@ -135,7 +135,6 @@ class Change(FileModel):
 
     @property
     def parameter(self) -> str:
-        """The parameter's name."""
         return self.target.partition(".")[2]
 
     @model_validator(mode="after")
@@ -241,7 +240,6 @@ class Effects(FileModel):
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """The changes of parameters."""
         return tuple(self.parameters.values())
 
     @model_validator(mode="after")

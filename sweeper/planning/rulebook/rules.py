@@ -37,7 +37,6 @@ class Rule(FileModel):
 
     @property
     def where(self) -> str:
-        """File and line."""
         return self._where
 
     @property
@@ -46,7 +45,6 @@ class Rule(FileModel):
         return self._layer
 
     def model_post_init(self, context: object, /) -> None:
-        """Keep where the rule is written."""
         if isinstance(context, Known):
             self._where, self._layer = context.where, context.layer
 

@@ -109,7 +109,6 @@ class _Parameter(FileModel):
         return self._parameter
 
     def model_post_init(self, context: object, /) -> None:
-        """Make the parameter once."""
         names = ("kind", "default", "prior", "condition", "unit", "source", "why", "searched")
         fields = {name: getattr(self, name) for name in names}
         self._parameter = plans.Parameter(**fields, **self._space())
@@ -367,7 +366,6 @@ class DeclaredStrategy(FileModel):
     _file: StrategyFile = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:
-        """Keep the file."""
         if isinstance(context, StrategyFile):
             self._file = context
 
@@ -379,7 +377,6 @@ class DeclaredStrategy(FileModel):
 
     @property
     def where(self) -> str:
-        """File and line."""
         return self._file.document.where(("strategy",))
 
     def layer(self, parameter: str) -> int:
@@ -391,7 +388,6 @@ class DeclaredStrategy(FileModel):
         return file.layers.get(parameter, max(file.layer, parent.layer if parent else 0))
 
     def optimizer(self, values: Values) -> str:
-        """The optimizer for these facts."""
         fitting = (one.use for one in self.optimizers if one.when.holds(values))
         return next(fitting, USUAL_OPTIMIZER)
 

@@ -81,7 +81,6 @@ class Sheet:
         return alt.Chart(alt.NamedData(name=name))
 
     def spec(self, chart: Any) -> dict[str, Any]:
-        """The Vega-Lite spec of a chart that was made from this sheet."""
         # Tests check the specs against the schema; to do so here would take longer than drawing.
         spec: dict[str, Any] = chart.configure(**_THEME).to_dict(validate=False)
         return {**spec, "datasets": self._rows}

@@ -131,11 +131,9 @@ class ModelContext:
         return torch.bfloat16 if native else torch.float32
 
     def base(self) -> nn.Module:
-        """The untrained base, frozen."""
         return self.keeper.lend(self.plain_dtype)
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
-        """Score an assembled model on a whole split."""
         told = self.underway.steps(f"scoring {split}")
         items, batch = self.items(split), self.evaluation_batch
         return Evaluator(self.task, items, batch, self.mixed, underway=told).evaluate(model)

@@ -113,7 +113,6 @@ class FirstStage:
 
     @property
     def parameters(self) -> dict[str, Scalar]:
-        """The parameters of the stage's strategy."""
         own = _LORA if self.strategy == "lora" else {}
         return {"learning_rate": self.learning_rate, "weight_decay": 0.0, **own}
 
@@ -196,7 +195,6 @@ class FirstStages:
         )
 
     def keeper(self, folder: Path) -> BaseKeeper:
-        """The keeper of the base in a first stage's folder."""
         if self._held is None or self._held[0] != folder:
             self.forget()
             context = self._context
@@ -209,7 +207,6 @@ class FirstStages:
         return self._held[1]
 
     def forget(self) -> None:
-        """Release the memory of the base."""
         if self._held is not None:
             self._held[1].forget()
             self._held = None

@@ -71,7 +71,6 @@ class FrozenFeatures:
         )
 
     def _texts(self, split: Split) -> TokenizedSplit:
-        """The texts alone, as a head's features are computed from them."""
         if self.classification is self._context.task:
             return self._context.items(split)
         return TokenizedSplit(self.classification, self._context.dataset.splits[split])

@@ -51,7 +51,6 @@ class TrainingProgress:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Count on from a saved state."""
         for name, value in state.items():
             setattr(self, name, value)
 

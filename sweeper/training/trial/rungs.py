@@ -145,7 +145,6 @@ class RungWatch(TrainerCallback):
         }
 
     def restore(self, state: dict[str, Any], best_weights: dict[str, Tensor]) -> None:
-        """Go on from a saved state."""
         if state["best"] is not None:
             self._best = RungWeights(weights=best_weights, **state["best"])
         self._last_forgets = state["last_forgets"]
@@ -265,7 +264,6 @@ class ItemLosses:
 
     @property
     def mean(self) -> float:
-        """The weighted mean loss."""
         return float(np.average(self.losses, weights=self.weights))
 
 
@@ -336,7 +334,6 @@ class Stopping:
     def of(
         cls, parameters: dict[str, Scalar], overfitting: bool = False, objective: Objective = LOSS
     ) -> Stopping:
-        """The early stopping of a trial's parameters."""
         patience = parameters.get("early_stopping_patience")
         limit = parameters.get("general_loss_limit")
         return cls(
@@ -360,7 +357,6 @@ class Stopping:
         return {"best": look, "waited": self._waited}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
         self._waited, best = state["waited"], state["best"]
         if best is not None:
             items = ItemLosses(np.array(best["losses"]), np.array(best["weights"]))
