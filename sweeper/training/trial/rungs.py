@@ -158,7 +158,7 @@ class RungWatch(TrainerCallback):
     def _lost(self) -> tuple[float | None, Rise | None]:
         """Loss on general text, and its rise since the base, if the trial has a limit."""
         base = self._job.base_on_general
-        if self._stopping.limit is None or base is None:
+        if self._stopping.general_loss_limit is None or base is None:
             return None, None
         tuned = self._on_general(RUNG_TEXTS)
         return tuned.loss, Rise.of(_items(tuned), _items(base))
