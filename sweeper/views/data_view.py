@@ -15,7 +15,7 @@ from sweeper.data.quality.kinds.private import redacted
 from sweeper.data.quality.rows import DataRows
 from sweeper.data.quality.write_rows import changes_path
 from sweeper.data.tools import spelled
-from sweeper.views.console import out
+from sweeper.views.console import show_line
 
 SHOWN_CHANGES = 3
 
@@ -127,4 +127,4 @@ def _short(cell: object) -> str:
 
 
 def _line(text: str) -> None:
-    out().print(text, markup=False, soft_wrap=True)
+    show_line(text)

@@ -24,7 +24,7 @@ from sweeper.plans import MemoryEstimate
 from sweeper.processes import probe_process
 from sweeper.spec import ModelSpec
 from sweeper.units import count, gib
-from sweeper.views.console import out, say
+from sweeper.views.console import out, say, show_line
 
 # A dry run takes seconds; a model with hundreds of layers may take a minute.
 _TIMEOUT_SECONDS = 600
@@ -74,7 +74,7 @@ def print_setup(
     if followed is not None:
         out().print(_dry_line(followed, found))
     if probed is not None:
-        out().print(probe_process.line(probed, trial_gib(found)), markup=False)
+        show_line(probe_process.line(probed, trial_gib(found)))
 
 
 def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float | None) -> None:
