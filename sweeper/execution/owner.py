@@ -397,7 +397,8 @@ class Owner:
                 detail = f"{attempts.RESULT} is damaged"
                 return self._broke_off(worker, item, job, "damaged", detail)
             result = attempts.promote(self._home(job), job.attempt)
-            self._drop_checkpoints(job)
+            for number in attempts_of(self._home(job)):
+                drop_checkpoints(attempt_folder(self._home(job), number))
             self.fitted.read(item.title, self._home(job))
             if item.kind == "trial":
                 return self._trial_ended(worker, job, result)
@@ -457,10 +458,6 @@ class Owner:
         self.progress.jobs_done += 1
         self._say(worker, "job-ended", job, state="FAIL", text=failure.detail)
         return self.warn(f"{item.title} failed: {failure.detail}")
-
-    def _drop_checkpoints(self, job: Job) -> None:
-        for number in attempts_of(self._home(job)):
-            drop_checkpoints(attempt_folder(self._home(job), number))
 
     def _home(self, job: Job) -> Path:
         return self.run.path / job.home

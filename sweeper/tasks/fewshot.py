@@ -43,6 +43,7 @@ class ZeroShot:
     name = "zero_shot"
     title = "Untrained model"
     note = ""
+    prompt = None
 
     def evaluate(self, split: Split) -> Evaluation:
         return self.context.measure(self.task.assemble(self.context.base(), {}), split)

@@ -171,18 +171,12 @@ class TorchBackend:
     ) -> ObjectiveScore | None:
         """The objective of a baseline; None where it is the loss, or of answers that the baseline
         does not write."""
-        context, objective = (
-            self.shared(self._plan.candidates[0].model).context,
-            self._plan.objective,
-        )
-        examples = self._dataset.splits[split]
+        context = self.shared(self._plan.candidates[0].model).context
+        objective, examples = self._plan.objective, self._dataset.splits[split]
         if isinstance(baseline, ZeroShot | FewShot) and objective.of_answers:
-            told, prompt = (
-                self._underway,
-                baseline.prompt if isinstance(baseline, FewShot) else None,
-            )
+            base, told = context.base(), self._underway
             with torch.no_grad(), context.computing():
-                return written(objective, context.task, context.base(), examples, told, prompt)
+                return written(objective, context.task, base, examples, told, baseline.prompt)
         return from_decisions(objective, context.task, evaluation, examples)
 
     def train(
@@ -227,11 +221,8 @@ class TorchBackend:
             score = scored(name, None, shared, baseline.evaluate("test"))
             if not isinstance(baseline, ZeroShot | FewShot):
                 return score
-            prompt, wanted = (
-                baseline.prompt if isinstance(baseline, FewShot) else None,
-                self._spec.evaluation,
-            )
-            return answered(score, shared, context.base(), wanted, context.mixed, prompt)
+            wanted, base = self._spec.evaluation, context.base()
+            return answered(score, shared, base, wanted, context.mixed, baseline.prompt)
         shared = self.shared(config.model)
         mixed = autocast_dtype(config.precision)
         evaluator = Evaluator(
