@@ -10,14 +10,22 @@ from itertools import islice
 from pathlib import Path
 
 from sweeper.data.corpus import corpus_text
-from sweeper.data.examples import SPLITS, Dataset, Example
+from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.data.formats.text_label import class_turns
 from sweeper.data.quality.kinds.private import redacted
 from sweeper.data.splits import asked, sizes
+from sweeper.data.tools import spelled
 from sweeper.errors import DataError
 from sweeper.facts.dataset.domain_distance import domain_facts
-from sweeper.facts.dataset.lengths import SAMPLE_ROWS, assumed_lengths, lengths, ruler, sample_of
-from sweeper.facts.dataset.shown import shown_example
+from sweeper.facts.dataset.lengths import (
+    SAMPLE_ROWS,
+    Write,
+    as_asked,
+    assumed_lengths,
+    lengths,
+    ruler,
+    sample_of,
+)
 from sweeper.facts.record import (
     AugmentationFacts,
     CorpusFacts,
@@ -25,6 +33,7 @@ from sweeper.facts.record import (
     DomainFacts,
     LabelCount,
     ModelFacts,
+    ShownExample,
     SourceFacts,
     SplitFacts,
 )
@@ -55,7 +64,7 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         train_rows=len(dataset.splits["train"]),
         splits=_splits(dataset),
         fingerprint=dataset.fingerprint,
-        lengths=lengths(_as_asked(dataset) if written else dataset, measure, spec),
+        lengths=lengths(_in_turns(dataset) if written else dataset, measure, spec),
         labels=_labels(dataset),
         duplicate_rows=dataset.duplicates,
         empty_rows=dataset.empties,
@@ -164,7 +173,7 @@ def _augmentation(dataset: Dataset, spec: Spec) -> AugmentationFacts | None:
     )
 
 
-def _as_asked(dataset: Dataset) -> Dataset:
+def _in_turns(dataset: Dataset) -> Dataset:
     """Texts with classes as the conversations in which a language model names the class."""
     return replace(
         dataset,
@@ -231,3 +240,43 @@ def _digest(examples: Iterable[Example]) -> str:
 def _labels(dataset: Dataset) -> tuple[LabelCount, ...]:
     rows = Counter(example.label for split in dataset.splits.values() for example in split)
     return tuple(LabelCount(label=label, rows=rows[label]) for label in dataset.labels)
+
+
+def shown_example(
+    example: Example, spec: Spec, labels: tuple[str, ...], write: Write
+) -> ShownExample:
+    """An example in the form in which the task trains on it.
+
+    ``write`` writes conversations, by the model's template where that is at hand.
+    """
+    turns = list(example.messages)
+    if example.label is not None:
+        if spec.training.classes_by == "head":
+            text = f"{example.text} "
+            whole = f"{text}{example.label}"
+            return ShownExample(line=example.line, text=whole, trained=((len(text), len(whole)),))
+        turns = list(class_turns(example, labels))
+    if not turns:
+        trained = () if example.templated else ((0, len(example.text)),)
+        return ShownExample(line=example.line, text=example.text, trained=trained)
+    turns = as_asked(replace(example, messages=tuple(turns)), spec)
+    (text,) = write([turns])
+    return ShownExample(line=example.line, text=text, trained=_answers(text, turns))
+
+
+def _answers(text: str, turns: list[Message]) -> tuple[tuple[int, int], ...]:
+    """Where the assistant's turns stand in the text, as far as they are there as they are."""
+    found: list[tuple[int, int]] = []
+    cursor = 0
+    for turn in turns:
+        said = spelled(turn).strip()
+        place = text.find(said, cursor)
+        if place < 0:  # the template writes calls in a form of its own
+            said = turn.content.strip()
+            place = text.find(said, cursor)
+        if place < 0 or not said:
+            continue
+        cursor = place + len(said)
+        if turn.role == "assistant":
+            found.append((place, cursor))
+    return tuple(found)

@@ -33,13 +33,33 @@ from sweeper.jsontext import value_of
 from sweeper.plans import Half
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Feature
-from sweeper.tasks.general import General
 from sweeper.tasks.sequences.chat import Chat
+from sweeper.tasks.sequences.tokens import Encoded, document
+from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.context import ModelContext
 from sweeper.underway import Underway
 
 _LEAST = 2
 TEXTS, RECORD = "texts.json", "sampling.json"
+
+
+class General(TextTask):
+    """Negative log-likelihood of general text, in nats per token.
+
+    Plain text is learnt whole; of conversations, what the assistant says.
+    """
+
+    name = "general text"
+
+    @cached_property
+    def chat(self) -> Chat:
+        """The chat without the task's system prompt, since general behaviour is measured."""
+        return Chat(self.tokenizer)
+
+    def encode_one(self, example: Example) -> Encoded:
+        if example.messages:
+            return self.chat.encode(list(example.messages))
+        return document(self.tokenizer, example.text)
 
 
 class GeneralSet:
