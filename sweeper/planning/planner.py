@@ -14,7 +14,7 @@ from sweeper.metrics.objectives import objective_of
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
 from sweeper.planning.budget.sequence_cap import DIVIDED, USUAL, Cap
-from sweeper.planning.budget.trial_budget import at_least, looks_of
+from sweeper.planning.budget.trial_budget import at_least, scored_rungs
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     RatedModel,
@@ -85,7 +85,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         facts,
         base.model,
         epochs=epochs,
-        looks=looks_of(spec, facts, base.cap, validation, epochs),
+        scored=scored_rungs(spec, facts, base.cap, validation, epochs),
         validation_rows=validation,
         objective=objective,
     )

@@ -40,8 +40,8 @@ EARLIEST_RUNG = 2
 # What share of a full budget a searched trial uses, pruned from the earliest rung on:
 # measured in the same replays, beside the same search without pruning; 0.74 to 0.95.
 _LEAST_SHARE, _USUAL_SHARE = 0.7, 0.9
-# A trial overfits where it has not been better in two looks since its best one.
-_LOOKS_TO_OVERFIT = 3
+# A trial overfits where it has not been better at two scored rungs since its best one.
+_RUNGS_TO_OVERFIT = 3
 # Without a budget, a data curve is made unasked if it takes no more than this share of the search.
 # It costs about as much as seven full trials, so this needs a search of 50 trials or more.
 _CURVE_SHARE = 0.15
@@ -86,7 +86,7 @@ def first_rung(warmup_ratio: float, every: int = 1) -> int:
 
     Args:
         warmup_ratio: Share of the steps in which the rate rises.
-        every: Rungs from one look at a trial to the next.
+        every: Rungs from one scored rung to the next.
 
     >>> first_rung(0.05), first_rung(0.3), first_rung(0.05, every=4)
     (2, 3, 4)
@@ -115,7 +115,7 @@ def _earliest_ends(
 ) -> tuple[float, float, float]:
     """Shares of a full budget after which trials end if nothing is learned.
 
-    Of a default, which overfits: the third look at it is the first that can say so, once rows are
+    Of a default, which overfits: the third scored rung is the first that can say so, once rows are
     seen again. Of a searched trial, which may also be pruned, or have the fewest epochs. Of one
     that is not pruned.
 
@@ -123,8 +123,8 @@ def _earliest_ends(
         first: The earliest rung at which a trial may be pruned.
         stops: Whether trials that overfit are stopped.
     """
-    looks = range(_LOOKS_TO_OVERFIT * course.rung_every, RUNGS, course.rung_every)
-    overfit = (rung for rung in looks if stops and rung * course.epochs > RUNGS)
+    scored = range(_RUNGS_TO_OVERFIT * course.rung_every, RUNGS, course.rung_every)
+    overfit = (rung for rung in scored if stops and rung * course.epochs > RUNGS)
     searched = [c.parameters[EPOCHS].choices for c in candidates if EPOCHS in c.parameters]
     epochs = [float(number) for choices in searched for number in choices or ()]
     default = next(overfit, RUNGS) / RUNGS
@@ -185,7 +185,7 @@ def make_budget(
         timing=timing(facts.hardware, candidates),
         purchases=tuple(_purchase(c, facts, limit) for c in candidates),
         notes=(
-            *_looks(course),
+            *_scored_rungs(course),
             *_notes(stops, course.epochs, limit, facts.hardware.price_per_gpu_hour),
             *([f"Several GPUs a trial for {', '.join(wide)}: {FSDP}."] if wide else []),
             *trial_notes,
@@ -349,7 +349,7 @@ def _purchase(candidate: Candidate, facts: Facts, limit: UserBudget | None) -> P
     )
 
 
-def _looks(course: Course) -> tuple[str, ...]:
+def _scored_rungs(course: Course) -> tuple[str, ...]:
     if course.rung_every == 1:
         return ()
     rungs = ", ".join(str(r) for r in range(course.rung_every, RUNGS, course.rung_every))

@@ -24,7 +24,7 @@ from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.budget.trial_budget import (
     RUNGS,
     TYPICAL_CLASSES,
-    Looks,
+    ScoredRungs,
     general_tokens,
     scoring_tokens,
     usual_share,
@@ -80,7 +80,7 @@ def course_of(
     model: ModelFacts,
     *,
     epochs: float,
-    looks: Looks,
+    scored: ScoredRungs,
     validation_rows: int,
     objective: Objective = LOSS,
 ) -> Course:
@@ -96,8 +96,8 @@ def course_of(
         train_rows=cap.items(data.train_rows),
         epochs=epochs,
         rungs=RUNGS,
-        rung_items=looks.items,
-        rung_every=looks.every,
+        rung_items=scored.items,
+        rung_every=scored.every,
         validation_rows=validation_rows,
         test_rows=test,
         item_tokens=max(round(cap.mean), 1),
@@ -106,7 +106,7 @@ def course_of(
         written_items=0 if classes else test if objective.of_answers else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
         answered_rows=validation_rows if objective.of_answers else 0,
-        general_tokens=general_tokens(spec, cap.tokens, looks.below + 1),
+        general_tokens=general_tokens(spec, cap.tokens, scored.below + 1),
         own_texts=0 if head or spec.data.general else _OWN.texts * (1 + model.chat_template),
         processes=_processes(spec, facts),
     )

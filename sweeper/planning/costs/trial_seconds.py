@@ -28,7 +28,7 @@ class Course:
     Args:
         train_rows: Examples of one epoch.
         rungs: Rungs of a full budget; the last one scores all of validation.
-        rung_items: Validation items at each look at a rung below.
+        rung_items: Validation items at each scored rung below.
         test_rows: Items that finalists are scored on once.
         item_tokens: Tokens of an example, on average.
         scoring_tokens: Tokens that scoring one item reads.
@@ -37,7 +37,7 @@ class Course:
         written_tokens: Tokens of an answer.
         answered_rows: Validation items that each trial answers in writing at its end.
         general_tokens: Tokens of general text that is scored at rungs and at the end.
-        rung_every: Rungs from one look to the next.
+        rung_every: Rungs from one scored rung to the next.
         own_texts: General texts that the base writes if a trial needs some; 0 where the user gave
             them or no trial can use them.
         processes: Trials side by side that share the cores of a processor.
@@ -103,11 +103,11 @@ class Clock:
         """All validation of a full budget."""
         if not self.setup.traits.gradients_through_base:
             return self.scoring(course, course.validation_rows)
-        looks = course.rungs // course.rung_every
-        below = (looks - 1) * self.scoring(course, course.rung_items)
+        scored = course.rungs // course.rung_every
+        below = (scored - 1) * self.scoring(course, course.rung_items)
         whole = self.scoring(course, course.validation_rows)
         general = self.general(course.general_tokens)
-        return below + whole + general + looks * _VALIDATION_SECONDS
+        return below + whole + general + scored * _VALIDATION_SECONDS
 
     def general(self, tokens: int) -> float:
         if not tokens:
