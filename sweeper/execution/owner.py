@@ -280,9 +280,9 @@ class Owner:
             if trains:
                 self.search.restart(report.number)
         if trains:
-            judgement = self.search.report(report.number, self._rung_of(report))
-            if judgement.prune:
-                decision, because = Decision.PRUNE, judgement.because
+            pruning = self.search.report(report.number, self._rung_of(report))
+            if pruning.prune:
+                decision, because = Decision.PRUNE, pruning.because
         self.pool.send(worker, RungVerdict(decision=decision, because=because))
 
     def _rung_of(self, report: RungReport) -> Rung:

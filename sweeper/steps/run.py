@@ -199,7 +199,7 @@ def prepare(
     plan = make(spec, facts, measure=check_model, probe=probe, tell=tell)
     check_named(spec.search.sampler, spec.search.pruner, plan)
     if spec.search.warm_start:
-        plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
+        plan = plan.model_copy(update={"warm_starts": warm_start.recall(plan)})
     return Prepared(folder, spec, plan, took, rows.changes if rows else ())
 
 

@@ -11,7 +11,7 @@ from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
 from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair, paired_scores
 from sweeper.findings.figures import Interval
-from sweeper.findings.record import SearchGain, WarmStart
+from sweeper.findings.record import SearchGain, WarmStartResult
 from sweeper.findings.study.item_scores import interval, validation_losses
 from sweeper.findings.study.metric import (
     LOSS,
@@ -24,7 +24,7 @@ from sweeper.findings.study.metric import (
 )
 from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.plans import Hint
+from sweeper.plans import WarmStart
 
 
 def gains(run: RunFiles, pairs: ComparedPairs) -> tuple[SearchGain, ...]:
@@ -133,22 +133,22 @@ def last_useful_trial(run: RunFiles) -> int | None:
     return last
 
 
-def warm_starts(run: RunFiles) -> tuple[WarmStart, ...]:
-    """One entry for each hint of the plan."""
-    return tuple(_entry(run, hint) for hint in run.plan.hints)
+def warm_starts(run: RunFiles) -> tuple[WarmStartResult, ...]:
+    """One entry for each warm start of the plan."""
+    return tuple(_entry(run, warm) for warm in run.plan.warm_starts)
 
 
-def _entry(run: RunFiles, hint: Hint) -> WarmStart:
+def _entry(run: RunFiles, warm: WarmStart) -> WarmStartResult:
     several = len({candidate.model for candidate in run.plan.candidates}) > 1
-    strategy = pair(hint.strategy, hint.model) if several else hint.strategy
-    tried, best = _tried(run, strategy, hint), best_of(run, strategy)
+    strategy = pair(warm.strategy, warm.model) if several else warm.strategy
+    tried, best = _tried(run, strategy, warm), best_of(run, strategy)
     default = default_of(run, strategy)
-    return WarmStart(
+    return WarmStartResult(
         strategy=strategy,
-        study=hint.study,
-        similarity=hint.similarity,
-        parameters=hint.parameters,
-        earlier_loss=run.plan.objective.value(hint.loss),
+        study=warm.study,
+        similarity=warm.similarity,
+        parameters=warm.parameters,
+        earlier_loss=run.plan.objective.value(warm.loss),
         trial=tried.config.number if tried else None,
         loss=tried.value if tried and tried.completed else None,
         default_loss=default.value if default and default.completed else None,
@@ -156,15 +156,15 @@ def _entry(run: RunFiles, hint: Hint) -> WarmStart:
     )
 
 
-def _tried(run: RunFiles, strategy: str, hint: Hint) -> TrialFiles | None:
+def _tried(run: RunFiles, strategy: str, warm: WarmStart) -> TrialFiles | None:
     for trial in run.trials:
         known = trial.config.parameters
-        if trial.config.strategy == strategy and hint.parameters.items() <= known.items():
+        if trial.config.strategy == strategy and warm.parameters.items() <= known.items():
             return trial
     return None
 
 
-def warm_start_sentence(run: RunFiles, found: WarmStart) -> str:
+def warm_start_sentence(run: RunFiles, found: WarmStartResult) -> str:
     """One warm start and its result, as a sentence."""
     metric = objective_metric(run.plan)
     unit = f" {words.column_unit(metric)}".rstrip()
