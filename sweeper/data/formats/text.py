@@ -27,7 +27,7 @@ class TextRows(RowFormat):
     name = "text"
     place = 50
     tasks = ("instruction", "code", "domain")
-    columns = "`text`, `content`, `body`, ...; for instruction and code with chat markers inside"
+    columns = "`text`, `content`, `body`, ...; for instruction and code only with chat markers"
     shapes = (Shape({"text": ("text", "content", "body", "document", "code")}),)
 
     def example(self, row: RawRow) -> Example:
