@@ -131,7 +131,7 @@ class SweeperPruner(BasePruner):
         self._history = History(plan.budget, self._objective, by_loss=self._by_loss)
         self._first = plan.budget.first_rung if first_rung is None else first_rung
         self._classes = isinstance(plan, Plan) and plan.facts.task == "classification"
-        self._guessing_losses = {
+        self._guessing_losses: dict[str, float] = {
             weight: guessing_loss(plan, power) for weight, power in CLASS_WEIGHT_POWERS.items()
         }
         self._weight = _defaults(plan, CLASS_WEIGHT)
