@@ -103,11 +103,7 @@ def _unshared(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:
 
 
 def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
-    """Every source by itself.
-
-    Raises:
-        DataError: Some cannot be read, or are of another form than the first; all are named.
-    """
+    """Every source by itself."""
     loaded: list[Dataset] = []
     problems: list[Problem] = []
     for number, source in enumerate(spec.data.sources):

@@ -202,11 +202,7 @@ def _converted(files: Sequence[str]) -> dict[str, Named]:
 
 
 def _config(configs: Mapping[str, Named], wanted: str | None, default: str, where: str) -> str:
-    """The configuration to read; empty where there is none.
-
-    Raises:
-        DataError: There is none of that name, or there are several and none is the default.
-    """
+    """The configuration to read; empty where there is none."""
     if wanted is not None and wanted not in configs:
         raise DataError(
             f"the data set has no configuration {wanted!r}",

@@ -136,11 +136,7 @@ class GeneralSet:
 
     @cached_property
     def replayed(self) -> tuple[General, list[Feature]]:
-        """The task that pads general examples, and those that may be replayed.
-
-        Raises:
-            UsageError: See ``text``.
-        """
+        """The task that pads general examples, and those that may be replayed."""
         task = self.task(self._context.task.sequence_length)
         features = task.encode(self.text.replay)
         useful = [f for f in features if any(label != -100 for label in f["labels"])]
@@ -177,21 +173,13 @@ class GeneralSet:
         should_stop: Callable[[], bool] = never,
         count: int | None = None,
     ) -> Evaluation:
-        """Score a model on the held-out texts, or on the first ``count`` of them.
-
-        Raises:
-            UsageError: See ``text``.
-        """
+        """Score a model on the held-out texts, or on the first ``count`` of them."""
         task, items = self._held_back
         told = self._context.underway.steps("scoring general text")
         return Evaluator(task, items, batch, mixed, should_stop, told).evaluate(model, count)
 
     def of_base(self, dtype: torch.dtype, mixed: Half | None, batch: int) -> Evaluation:
-        """The untrained base's losses on the held-out texts, once for each precision.
-
-        Raises:
-            UsageError: See ``text``.
-        """
+        """The untrained base's losses on the held-out texts, once for each precision."""
         key = dtype, mixed
         if key not in self._of_base:
             base = self._context.keeper.lend(dtype)

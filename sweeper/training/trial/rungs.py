@@ -180,11 +180,7 @@ class RungWatch(TrainerCallback):
         return evaluation
 
     def _evaluate(self, whole: bool) -> Evaluation:
-        """Score the model; time it apart from training.
-
-        Raises:
-            TrainingDiverged: The validation loss is not finite.
-        """
+        """Score the model; time it apart from training."""
         count = None if whole else self._budget.rung_items
         evaluation = self._timed(lambda: self._evaluator.evaluate(self._model, count))
         finite(evaluation.loss, "validation loss")
