@@ -26,7 +26,6 @@ class Underway:
 
     Args:
         tell: Called at the beginning of each piece of work, then at most twice a second.
-        clock: In seconds.
     """
 
     def __init__(

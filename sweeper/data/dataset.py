@@ -33,7 +33,6 @@ def dataset_of(
     Args:
         load_source: Reads and splits one source. By default, rows of a large file stay on the disk
             where it is the only source: several are put together in memory.
-        choose: Leaves out rows of several sources.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from, or sources do not go

@@ -46,7 +46,6 @@ class Form:
     """The roles of columns.
 
     Args:
-        format: Name of the format.
         columns: Role to column.
         evidence: In words, why.
         templated: The text already holds chat markers.

@@ -24,7 +24,6 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
     """One example for each row, in order.
 
     Args:
-        table: The rows.
         data_format: Of the data that the model was trained on.
         columns: Role to column there; other usual names are found, too.
 

@@ -48,7 +48,6 @@ def gather(
 
     Args:
         models: Facts of models to use instead of those that the spec names.
-        rows: The data set, where it was read before.
         measure_domain: Let the base model read some of the data; otherwise only an earlier
             measurement of this kind is used.
 

@@ -69,7 +69,6 @@ class Space:
     """The space, the budget and the seed of a search.
 
     Args:
-        budget: Rungs of a full trial.
         own_trials: Configurations whose values may lie outside of the allowed ranges.
         warm_starts: What earlier searches found best, one for each candidate at most.
     """
@@ -158,7 +157,6 @@ def distribution(parameter: Parameter, extra: list[Scalar] | None = None) -> Bas
     """One parameter at its allowed range.
 
     Args:
-        parameter: From the problem.
         extra: Values of the user's own trials. They belong to the study too, so a value outside
             of the allowed range stretches it.
     """

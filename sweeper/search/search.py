@@ -70,7 +70,6 @@ class End:
     Args:
         state: ``COMPLETE``, ``PRUNED`` or ``FAIL``.
         loss: Final loss of a completed trial, the last one of a pruned trial, else None.
-        seconds: What it took.
         failure: Kind of failure (``trials.FailureKind``), empty where it did not fail.
         excess: By how much it exceeds the user's limit; 0 or less is within it. None without one.
         validation_loss: Where ``loss`` is the cost of another objective.
@@ -108,7 +107,6 @@ class Rung:
 
     Args:
         rung: Its number, from 1.
-        loss: The validation loss.
         items: What the loss was taken over, where it is a mean of items' losses.
         seconds: Since the trial began, where an objective tells its cost by its rungs.
         excess: Likewise by how much the trial exceeds the user's limit; 0 or less is within it.

@@ -70,7 +70,6 @@ def remember(run: RunFolder, plan: Plan, limit: float | None, ended_at: str) -> 
     """Keep the record of a finished study; None if no trial completed.
 
     Args:
-        run: Its folder.
         limit: Points of forgetting that were allowed: trials beyond it are no example.
 
     Raises:

@@ -57,7 +57,6 @@ class FewShot:
 
     Args:
         turns: An example's question and answer, as the task asks it.
-        shots: The examples, the same for every item.
     """
 
     task: TextTask

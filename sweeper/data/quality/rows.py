@@ -81,8 +81,6 @@ class DataRows:
     """All rows of a data set.
 
     Args:
-        name: As the user named it.
-        task: What it is read for.
         rows: In the order of the files; those of a large file stay in it.
         forms: From a file to the form of its rows.
         evidence: In words, how it was read.

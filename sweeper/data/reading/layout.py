@@ -52,7 +52,6 @@ def layout(
     Args:
         names: Paths inside the folder or repository, with ``/``.
         where: What it is called in errors.
-        card: Its README.
         config: The configuration to read, where it has several.
         train: The source's name of the split to train on; ``train`` if empty.
 

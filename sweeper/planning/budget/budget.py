@@ -118,10 +118,6 @@ def _earliest_ends(
     Of a default, which overfits: the third scored rung is the first that can say so, once rows are
     seen again. Of a searched trial, which may also be pruned, or have the fewest epochs. Of one
     that is not pruned.
-
-    Args:
-        first: The earliest rung at which a trial may be pruned.
-        stops: Whether trials that overfit are stopped.
     """
     scored = range(_RUNGS_TO_OVERFIT * course.rung_every, RUNGS, course.rung_every)
     overfit = (rung for rung in scored if stops and rung * course.epochs > RUNGS)
@@ -262,11 +258,7 @@ def _affordable(
 def _offer(
     curve: Duration, search: Duration, others: Duration, limit_seconds: float | None
 ) -> tuple[bool, str]:
-    """Whether a data curve that was not asked for is planned, and why, in words.
-
-    Args:
-        others: The time of all other phases, the search among them.
-    """
+    """Whether a data curve that was not asked for is planned, and why, in words."""
     span, off = units.span(curve.low, curve.high), "--no-data-curve leaves it out"
     if limit_seconds is None:
         share = f"{_CURVE_SHARE:.0%} of the time of the search"
