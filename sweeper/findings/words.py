@@ -20,8 +20,7 @@ def strategy(name: str) -> str:
     ('LoRA', 'my-method', 'full fine-tuning of minilm')
     """
     plain, _, model = name.partition("@")
-    traits = find(plain)
-    told = traits.in_a_sentence if traits else plain
+    told = getattr(find(plain), "in_a_sentence", plain)
     return f"{told} of {base_model(model)}" if model else told
 
 
@@ -41,8 +40,7 @@ def short(name: str) -> str:
     ('full', 'QLoRA', 'LoRA minilm')
     """
     plain, _, model = name.partition("@")
-    traits = find(plain)
-    told = traits.label if traits else plain
+    told = getattr(find(plain), "label", plain)
     return f"{told} {base_model(model)}" if model else told
 
 

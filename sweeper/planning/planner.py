@@ -72,8 +72,6 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     check_declared(book, spec, facts, {base.model.id: base.values for base in bases})
     epochs = epochs_of(spec, facts, bases[0])
     candidates, rejected = _ranked(book, spec, facts, bases, epochs)
-    if not candidates:
-        raise _nothing_fits(book, facts, bases, rejected)
     own_trials = checked_own_trials(book, spec, candidates, rejected, epochs)
     lead = candidates[0]
     base = next(base for base in bases if base.model.id == lead.model)
@@ -122,10 +120,7 @@ def ranked_candidates(
         NothingFits: No strategy can be used.
     """
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
-    candidates, rejected = _ranked(book, spec, facts, bases, epochs_of(spec, facts, bases[0]))
-    if not candidates:
-        raise _nothing_fits(book, facts, bases, rejected)
-    return candidates, rejected
+    return _ranked(book, spec, facts, bases, epochs_of(spec, facts, bases[0]))
 
 
 def _ranked(
@@ -135,6 +130,8 @@ def _ranked(
     if not candidates:
         # Nothing else fits: a strategy that rules leave out is better than no plan.
         candidates, rejected = _candidates(spec, facts, bases, epochs, leave_out=False)
+    if not candidates:
+        raise _nothing_fits(book, facts, bases, rejected)
     order = {name: strategy.order for name, strategy in book.strategies.items()}
     candidates.sort(key=lambda c: (-c.score, order[c.strategy]))
     return candidates, rejected
