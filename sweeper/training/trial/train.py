@@ -23,13 +23,13 @@ from sweeper.errors import SweeperError, UsageError
 from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED, PADDING_FREE
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.base import strategy as strategy_named
-from sweeper.tasks.base import Task
+from sweeper.tasks.base import Feature, Task
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.sequences.joined import reads_apart
 from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.keeper import BaseKeeper
-from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, mixture
+from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, Mixture, mixture
 from sweeper.training.loop.checkpointing import Saved, Saver
 from sweeper.training.loop.device_memory import (
     Batching,
@@ -253,23 +253,10 @@ def _trainer(
     output: Path,
     saved: Saved | None,
 ) -> tuple[RungWatch, TrialTrainer]:
-    config, batching = job.config, job.batching
-    train = job.context.items("train")
-    wanted = config.parameters.get(AUGMENTED, NO_AUGMENTED) != NO_AUGMENTED
-    beside = [job.context.augmented] if wanted else []
-    examples = [e for part in (train, *beside) for e in part.examples]
-    features = [f for part in (train, *beside) for f in part.features]
-    if any(example.origin for example in examples):
-        features = [
-            {**feature, ORIGIN: example.origin or ORIGINAL}
-            for feature, example in zip(features, examples, strict=True)
-        ]
-    mixed = mixture(
-        train.examples, len(examples) - len(train), job.context.dataset.weights, config.seed
-    )
+    config, batching, train = job.config, job.batching, len(job.context.items("train"))
     effective = batching.micro * batching.accumulation * config.gpus
-    steps = optimizer_steps(len(train), effective, config.budget.epochs)
-    per_epoch = optimizer_steps(len(train), effective, 1.0)
+    steps = optimizer_steps(train, effective, config.budget.epochs)
+    per_epoch = optimizer_steps(train, effective, 1.0)
     at = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
     least = 1 if config.task == "classification" else LEAST
     task = job.context.task.for_training(config.parameters)
@@ -291,12 +278,13 @@ def _trainer(
     job.attention = next(bases).config._attn_implementation
     if guards.near is not None:
         guards.near.attend(job.attention)
+    features, lengths, mixed = _rows(job)
     trainer = TrialTrainer(
         model=model,
         task=task,
         features=features,
         order=LengthGroupedBatches(
-            [length for part in (train, *beside) for length in part.lengths],
+            lengths,
             effective,
             config.seed,
             least,
@@ -313,6 +301,24 @@ def _trainer(
         join=job.joined,
     )
     return watch, trainer
+
+
+def _rows(job: TrialJob) -> tuple[list[Feature], list[int], Mixture | None]:
+    """The features to train on, their lengths, and how an epoch is mixed of them."""
+    context, config, train = job.context, job.config, job.context.items("train")
+    parts = [train]
+    if config.parameters.get(AUGMENTED, NO_AUGMENTED) != NO_AUGMENTED:
+        parts.append(context.augmented)
+    examples = [example for part in parts for example in part.examples]
+    features = [feature for part in parts for feature in part.features]
+    if any(example.origin for example in examples):
+        features = [
+            {**feature, ORIGIN: example.origin or ORIGINAL}
+            for feature, example in zip(features, examples, strict=True)
+        ]
+    lengths = [length for part in parts for length in part.lengths]
+    augmented, weights = len(examples) - len(train), context.dataset.weights
+    return features, lengths, mixture(train.examples, augmented, weights, config.seed)
 
 
 def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
