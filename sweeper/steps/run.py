@@ -166,22 +166,7 @@ def prepare(
     if not new:
         spec = _split_as_before(spec, folder)
     spec = _with_data(spec, work)
-    missing: dict[str, Missing] = {}
-    took: dict[str, float] = {}
-    if check_model:
-        for model in spec.models:
-            must_be_trainable(model)
-            begun = time.monotonic()
-            if needs_conversion(model):
-                missing[model.id] = "conversion"
-                _convert(model.id, work, tell)
-            elif needs_download(model):
-                missing[model.id] = "download"
-                _download(model, work, tell)
-            else:
-                continue
-            phase = missing[model.id]
-            took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
+    missing, took = _made_ready(spec, work, tell) if check_model else ({}, {})
     elsewhere = trains_elsewhere(spec)
     rows = rows_of(spec, None if new else _known_changes(spec, folder))
     here = spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec
@@ -201,6 +186,28 @@ def prepare(
     if spec.search.warm_start:
         plan = plan.model_copy(update={"warm_starts": warm_start.recall(plan)})
     return Prepared(folder, spec, plan, took, rows.changes if rows else ())
+
+
+def _made_ready(
+    spec: Spec, work: WorkProgress, tell: Tell
+) -> tuple[dict[str, Missing], dict[str, float]]:
+    """Download or convert the models that need it: what each lacked, and the seconds of each."""
+    missing: dict[str, Missing] = {}
+    took: dict[str, float] = {}
+    for model in spec.models:
+        must_be_trainable(model)
+        begun = time.monotonic()
+        if needs_conversion(model):
+            missing[model.id] = "conversion"
+            _convert(model.id, work, tell)
+        elif needs_download(model):
+            missing[model.id] = "download"
+            _download(model, work, tell)
+        else:
+            continue
+        phase = missing[model.id]
+        took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
+    return missing, took
 
 
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
