@@ -191,7 +191,7 @@ def prepare(
 def _made_ready(
     spec: Spec, work: WorkProgress, tell: Tell
 ) -> tuple[dict[str, Missing], dict[str, float]]:
-    """Download or convert the models that need it: what each lacked, and the seconds of each."""
+    """Download or convert the models that need it: what each lacked, and seconds by phase."""
     missing: dict[str, Missing] = {}
     took: dict[str, float] = {}
     for model in spec.models:
