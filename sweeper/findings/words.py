@@ -20,7 +20,8 @@ def strategy(name: str) -> str:
     ('LoRA', 'my-method', 'full fine-tuning of minilm')
     """
     plain, _, model = name.partition("@")
-    told = getattr(find(plain), "in_a_sentence", plain)
+    traits = find(plain)
+    told = traits.in_a_sentence if traits else plain
     return f"{told} of {base_model(model)}" if model else told
 
 
@@ -40,7 +41,8 @@ def short(name: str) -> str:
     ('full', 'QLoRA', 'LoRA minilm')
     """
     plain, _, model = name.partition("@")
-    told = getattr(find(plain), "label", plain)
+    traits = find(plain)
+    told = traits.label if traits else plain
     return f"{told} {base_model(model)}" if model else told
 
 
