@@ -13,9 +13,9 @@ from sweeper.data.quality.check import Checked, Finding
 from sweeper.data.quality.fix import Fixed, ListedChange
 from sweeper.data.quality.kinds.private import redacted
 from sweeper.data.quality.rows import DataRows
-from sweeper.data.quality.write_rows import changes_path
+from sweeper.data.quality.write import changes_path
 from sweeper.data.tools import spelled
-from sweeper.views.console import show_line
+from sweeper.views.console import out
 
 SHOWN_CHANGES = 3
 
@@ -127,4 +127,4 @@ def _short(cell: object) -> str:
 
 
 def _line(text: str) -> None:
-    show_line(text)
+    out().print(text, markup=False, soft_wrap=True)
