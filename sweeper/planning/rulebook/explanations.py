@@ -42,7 +42,9 @@ class NearMiss:
 
     Args:
         missing: What must hold: the comparison that fails, or the opposite of one that must not.
+        value: The fact as it is.
         gap: How far the fact is from the bound, with its unit; empty where there is no distance.
+        effects: What the rule would do.
     """
 
     rule: str

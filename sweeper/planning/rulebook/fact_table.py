@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Literal
 
@@ -36,6 +35,7 @@ class Fact:
     """One named fact.
 
     Args:
+        name: Name in rules.
         kind: ``number``, ``flag`` (true or false), ``word`` (one of ``words``, if they are
             listed) or ``words`` (several).
         description: What it is and how it is computed.
@@ -54,29 +54,30 @@ class Fact:
 
 
 Compute = Callable[[Scene], Value]
-_How = Compute | str
-"""How a fact is computed, or where in the scene it stands."""
 
 
-def _compute(how: _How) -> Compute:
-    return attrgetter(how) if isinstance(how, str) else how
-
-
-def number(name: str, unit: str, description: str, how: _How, *, chosen: bool = False) -> Fact:
+def number(
+    name: str, unit: str, description: str, compute: Compute, *, chosen: bool = False
+) -> Fact:
     """A fact that is a number with a unit."""
-    return Fact(name, "number", description, _compute(how), unit, chosen=chosen)
+    return Fact(name, "number", description, compute, unit, chosen=chosen)
 
 
-def flag(name: str, description: str, how: _How, *, chosen: bool = False) -> Fact:
+def flag(name: str, description: str, compute: Compute, *, chosen: bool = False) -> Fact:
     """A fact that is true or false."""
-    return Fact(name, "flag", description, _compute(how), chosen=chosen)
+    return Fact(name, "flag", description, compute, chosen=chosen)
 
 
 def word(
-    name: str, description: str, how: _How, words: tuple[str, ...] = (), *, chosen: bool = False
+    name: str,
+    description: str,
+    compute: Compute,
+    words: tuple[str, ...] = (),
+    *,
+    chosen: bool = False,
 ) -> Fact:
     """A fact that is one word, from a fixed list if there is one."""
-    return Fact(name, "word", description, _compute(how), words=words, chosen=chosen)
+    return Fact(name, "word", description, compute, words=words, chosen=chosen)
 
 
 def show(value: Value) -> str:
@@ -165,10 +166,10 @@ DATA_FACTS: tuple[Fact, ...] = (
         "rows",
         "rows of the data set before validation and test are taken out of it; official validation "
         "and test files do not count",
-        "facts.data.examples",
+        _data(lambda d: d.examples),
     ),
-    number("train_rows", "rows", "rows of the train split", "facts.data.train_rows"),
-    number("rows", "rows", "rows of all splits", "facts.data.rows"),
+    number("train_rows", "rows", "rows of the train split", _data(lambda d: d.train_rows)),
+    number("rows", "rows", "rows of all splits", _data(lambda d: d.rows)),
     number("test_rows", "rows", "rows of the test split", _test_rows),
     number(
         "detectable_points",
@@ -187,7 +188,7 @@ DATA_FACTS: tuple[Fact, ...] = (
         "a data set was read, not only a number of rows given",
         _data(lambda d: d.path is not None),
     ),
-    word("data_format", "the form of the examples", "facts.data.format", tuple(trainable())),
+    word("data_format", "the form of the examples", _data(lambda d: d.format), tuple(trainable())),
     number("classes", "classes", "class names in the data", _data(lambda d: len(d.labels) or None)),
     number("rows_per_class", "rows", "train rows divided by classes", _data(_per_class)),
     number(
@@ -245,13 +246,16 @@ DATA_FACTS: tuple[Fact, ...] = (
         "leaked_rows",
         "rows",
         "validation or test rows whose text is also in train",
-        "facts.data.leaked_rows",
+        _data(lambda d: d.leaked_rows),
     ),
-    number("empty_rows", "rows", "rows without text", "facts.data.empty_rows"),
+    number("empty_rows", "rows", "rows without text", _data(lambda d: d.empty_rows)),
     number(
-        "encoding_problems", "rows", "rows with broken characters", "facts.data.encoding_problems"
+        "encoding_problems",
+        "rows",
+        "rows with broken characters",
+        _data(lambda d: d.encoding_problems),
     ),
-    flag("pretemplated", "texts already hold chat markers", "facts.data.pretemplated"),
+    flag("pretemplated", "texts already hold chat markers", _data(lambda d: d.pretemplated)),
     word(
         "domain_distance",
         "how far the data lies from general text",
@@ -294,12 +298,14 @@ _TABLE: tuple[Fact, ...] = (
     # The request
     word("task", "the task", lambda s: s.facts.task, TASKS),
     flag(
-        "new_head", "the model gets a new classification head", lambda s: _classes_by(s) == "head"
+        "new_head",
+        "the model gets a new classification head",
+        lambda s: _classes_by(s) == "head",
     ),
     word(
         "classes_by",
         "how a classifier works: by a linear head, or by writing the class's name",
-        _classes_by,
+        lambda s: _classes_by(s),
         ("head", "generate"),
         chosen=True,
     ),
@@ -307,21 +313,21 @@ _TABLE: tuple[Fact, ...] = (
         "strategies",
         "words",
         "strategies that the user named; unknown if none were",
-        attrgetter("facts.aim.strategies"),
+        lambda s: s.facts.aim.strategies,
         chosen=True,
     ),
     number(
         "tasks_on_one_base",
         "tasks",
         "tasks that will share the base model",
-        "facts.aim.tasks_on_one_base",
+        lambda s: s.facts.aim.tasks_on_one_base,
         chosen=True,
     ),
     number(
         "max_forgetting_points",
         "points",
         "loss of general capability that the user allows",
-        "facts.aim.max_forgetting_points",
+        lambda s: s.facts.aim.max_forgetting_points,
         chosen=True,
     ),
     flag(
@@ -379,7 +385,7 @@ _TABLE: tuple[Fact, ...] = (
         "epochs_wanted",
         "epochs",
         "passes over the data that the user asked for",
-        "spec.training.epochs",
+        lambda s: s.spec.training.epochs,
         chosen=True,
     ),
     number(
@@ -395,14 +401,22 @@ _TABLE: tuple[Fact, ...] = (
     word(
         "model_kind",
         "kind of the base model",
-        "model.kind",
+        _model(lambda m: m.kind),
         ("encoder", "decoder", "encoder-decoder"),
     ),
-    word("model_type", "architecture, as transformers spells it", "model.model_type"),
-    number("hidden_size", "", "width of the residual stream", "model.hidden_size"),
-    number("vocabulary_size", "tokens", "entries of the vocabulary", "model.vocabulary_size"),
+    word("model_type", "architecture, as transformers spells it", _model(lambda m: m.model_type)),
+    number("hidden_size", "", "width of the residual stream", _model(lambda m: m.hidden_size)),
     number(
-        "context_length", "tokens", "longest text of the model, its context", "model.context_length"
+        "vocabulary_size",
+        "tokens",
+        "entries of the vocabulary",
+        _model(lambda m: m.vocabulary_size),
+    ),
+    number(
+        "context_length",
+        "tokens",
+        "longest text of the model, its context",
+        _model(lambda m: m.context_length),
     ),
     flag(
         "chat_template",
@@ -413,21 +427,25 @@ _TABLE: tuple[Fact, ...] = (
     word(
         "pooling",
         "how the model makes one vector of its token states",
-        "model.pooling",
+        _model(lambda m: m.pooling),
         ("mean", "cls", "last"),
     ),
     number(
         "pretraining_peak_learning_rate",
         "",
         "peak rate of the base model's pretraining, where it was published",
-        "model.pretraining_peak_learning_rate",
+        _model(lambda m: m.pretraining_peak_learning_rate),
     ),
     *DATA_FACTS,
     # The machine
-    word("device", "where trials run", "facts.hardware.device", ("cuda", "cpu")),
-    number("gpus", "GPUs", "GPUs over all nodes", "facts.hardware.gpus"),
-    number("memory_gib", "GiB", "memory of one device", "facts.hardware.memory_gib"),
-    flag("bf16", "matrix products in bfloat16 are faster", "facts.hardware.bf16"),
+    word("device", "where trials run", lambda s: s.facts.hardware.device, ("cuda", "cpu")),
+    number("gpus", "GPUs", "GPUs over all nodes", lambda s: s.facts.hardware.gpus),
+    number("memory_gib", "GiB", "memory of one device", lambda s: s.facts.hardware.memory_gib),
+    flag(
+        "bf16",
+        "matrix products in bfloat16 are faster",
+        lambda s: s.facts.hardware.bf16,
+    ),
     number(
         "flash_attention",
         "",
