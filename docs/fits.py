@@ -27,18 +27,18 @@ ask for one plan: `sweeper plan --task instruction --examples 10000 --model 7B -
 
 | column | meaning |
 |---|---|
-| memory | predicted peak of the default on one GPU, in GiB. "Up to": see below |
+| GPUs a trial, trials at once | several GPUs a trial use FSDP, which was not yet tried on any GPU |
+| memory | predicted peak of the default on one GPU, in GiB; "up to": see below |
 | micro-batch 8 x 2 | one GPU processes 8 examples at a time and accumulates gradients twice |
-| 4 GPUs like this one | four GPUs with the memory that the first column gives |
-| GPUs a trial, trials at once | a trial on several GPUs uses FSDP, which is not tested on GPUs |
+| 4 GPUs like this one | four GPUs with the memory in the first column |
 
 Each prediction has an interval. A strategy fits if the device has room for the upper end of this
-interval, for every configuration of the strategy's best-practice range. If a strategy does not
-fit, "up to" is the highest of these upper ends.
+interval, for every configuration in the strategy's best-practice range. If it does not fit, "up
+to" is the highest of these upper ends.
 
-`--gpus 8` and `--nodes 2` give the number of GPUs and machines. `--budget` (`8gpuh`, `2h`, or
-`30usd` with `--price`) limits the cost: the plan then shows how many full trials of each strategy
-the budget pays for.
+To plan for your machine, give `--gpus 8` and `--nodes 2`. With `--budget` (`8gpuh`, `2h`, or
+`30usd` with `--price`), the plan also says for how many full trials of each strategy the budget
+is enough.
 
 | machine | model | strategy | GPUs a trial, trials at once | memory | set-up |
 |---|---|---|---|---|---|
@@ -75,7 +75,7 @@ def _rows(book: RuleBook, gpus: int, gib: int, size: str) -> Iterator[str]:
     except NothingFits as error:
         for problem in error.problems:
             name, _, needs = problem.what.partition(f" cannot be used for {size}: ")
-            found[name] = f"does not fit | | {needs}; {problem.fix}"
+            found[name] = f"does not fit | | {needs}. {_would_fit(problem.fix)}"
     for name in STRATEGIES:
         yield f"| {gpus} x {gib} GB | {size} | {name} | {found[name]} |"
 
@@ -92,4 +92,10 @@ def _fits(item: Candidate, gpus: int) -> str:
 
 def _refused(item: Rejected) -> str:
     needs = "" if item.needs_gib is None else f"up to {item.needs_gib:.0f}"
-    return f"does not fit | {needs} | {item.remedy or item.reason}"
+    return f"does not fit | {needs} | {_would_fit(item.remedy) if item.remedy else item.reason}"
+
+
+def _would_fit(remedies: str) -> str:
+    """Several remedies as one list, without the note on FSDP, which the page has above."""
+    found = remedies.replace(" (FSDP, not tested on GPUs)", "").split("; ")
+    return f"Would fit: {'; '.join(one.removesuffix(' would fit') for one in found)}"

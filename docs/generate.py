@@ -11,6 +11,7 @@ Strategies of installed packages are part of the pages.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -27,8 +28,10 @@ from sweeper.data.quality.kinds.base import kinds
 from sweeper.declared.yaml_files import strategy_files
 from sweeper.exporting.configuration import targets
 from sweeper.findings.words import value as value_text
+from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.explanations import effect_texts
-from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.fact_table import FACTS
+from sweeper.planning.rulebook.rules import Rule, RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
@@ -45,36 +48,41 @@ def rules_page(book: RuleBook) -> str:
         "",
         "# The rule book",
         "",
-        f"The plan applies {len(book.rules)} rules. `sweeper rules ID` shows one rule, and",
-        "`sweeper explain` shows which rules fired in a plan.",
+        f"The plan applies {len(book.rules)} rules. Each has a condition (*When*), its effects, a",
+        "reason and a source. The source of rules without one is common practice. If two rules set",
+        "the same range or default, the later one counts.",
         "",
-        "Each rule has a condition (*When*), its effects (*Then*), a reason and a source:",
+        "`sweeper explain` shows the rules that fired in a plan. `sweeper rules ID` shows one rule",
+        "with the names of its facts, and `sweeper rules --facts` lists all facts.",
         "",
         "| text | meaning |",
         "|---|---|",
-        "| `examples`, `{examples}` | a fact; `sweeper rules --facts` lists all facts |",
-        "| lora +2 | adds 2 to the score of LoRA. The plan puts the highest score first |",
-        "| *.num_train_epochs | this parameter of every strategy |",
-        "| left out unless named | not in the plan unless `--strategies` names it |",
-        "| caution on full | the plan shows a caution about that strategy |",
-        "| answers the question full-or-lora | adds a sentence to the plan's answer (`plan -v`) |",
-        "| strategies is not known | no strategies were named (`--strategies`) |",
-        "| lora at least 90% of full's quality | what LoRA is expected to reach; a run tests it |",
-        "| the form of a text decides | its class depends on wording or word order, not on its "
-        "topic |",
+        "| N | a number that the plan fills in from your data, model or machine |",
+        "| lora, full, head, ... | [strategies](strategies.md); the highest score comes first |",
+        "| output tokens | tokens of the answers; for classification, one per row |",
+        "| the machine | all GPUs together; the CPU if there is none |",
+        "| one device | one GPU; the CPU if there is none |",
+        "| the form of a text | its wording and word order, in contrast to its topic |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
+        "",
+        "An effect that begins with a question, such as *How much data?*, is a sentence of the",
+        "plan's answer to it (`sweeper plan -v`).",
     ]
-    for file, rules in _by_file(book):
-        lines += ["", f"## {file}"]
+    slots = {name: "N" if fact.kind == "number" else f"<{name}>" for name, fact in FACTS.items()}
+    for name, rules in _by_file(book):
+        title = _comment(resources.search_spaces() / "rules" / name).partition(". ")[0]
+        lines += ["", f"## {title.rstrip('.')}"]
         for rule in rules:
-            effects = "; ".join(effect_texts(rule.effects, {}))
-            lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}.", ""]
-            lines += [f"*Then* {effects.rstrip('.')}.", "", rule.why, "", f"Source: {rule.source}"]
+            lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}:", ""]
+            effects = effect_texts(rule.effects, slots)
+            lines += [f"- {effect.replace('<', '&lt;')}" for effect in effects]
+            lines += ["", fill(rule.why, slots)]
+            lines += ["", f"*Source:* {rule.source}"] if rule.source != "common practice" else []
     return "\n".join(lines) + "\n"
 
 
-def _by_file(book: RuleBook) -> Iterator[tuple[str, list[object]]]:
-    files: dict[str, list[object]] = {}
+def _by_file(book: RuleBook) -> Iterator[tuple[str, list[Rule]]]:
+    files: dict[str, list[Rule]] = {}
     for rule in book.rules:
         files.setdefault(Path(rule.where.split(":")[0]).name, []).append(rule)
     yield from files.items()
@@ -87,28 +95,26 @@ def strategies_page() -> str:
         "",
         "# Strategies and their parameters",
         "",
-        "The search starts in the *range*. It can widen this up to the *allowed* range.",
-        "*(log)* means that values are searched on a logarithmic scale.",
+        "The search starts in the *range*, and can widen it up to the *allowed* range. *(log)*",
+        "means a logarithmic scale. [Rules](rules.md) change ranges and defaults to suit model,",
+        "data and device; `sweeper explain` shows these changes for a plan.",
         "",
-        "| searched | meaning |",
+        "| text | meaning |",
         "|---|---|",
-        "| yes | trials have different values |",
-        "| no | all trials have the default, unless a rule, a flag or your configuration sets it |",
-        "| only if declared | trials have it only if `parameters` in `sweep.yaml` names it |",
-        "| as shared | as for the parameter of that name in a shared group, below |",
-        "",
-        "Rules adapt ranges and defaults to model, data and device. `sweeper explain` shows the",
-        "changes for a plan. *Own measurement, not kept* in a source means that this project",
-        "measured it, but did not keep the files.",
+        "| searched: yes | trials have different values |",
+        "| searched: no | trials have the default, unless a rule or your configuration sets it |",
+        "| searched: only if declared | in trials only if `parameters` in `sweep.yaml` names it |",
+        "| own measurement, not kept | measured by this project; the files were not kept |",
     ]
-    shared = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
+    files = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
+    shared = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
     for name, path in sorted(strategy_files().paths.items()):
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))
         lines += ["", f"## {name}", "", _about(name, declared)]
-        lines += _parameters(declared.get("parameters") or {}, [file.stem for file in shared])
-    for path in shared:
+        lines += _parameters(declared.get("parameters") or {}, shared)
+    for path in files:
         lines += ["", f"## {path.stem} (shared)", "", _comment(path)]
-        lines += _parameters(yaml.safe_load(path.read_text(encoding="utf-8")), [])
+        lines += _parameters(shared[path.stem], {})
     return "\n".join(lines) + "\n"
 
 
@@ -129,25 +135,27 @@ def _comment(path: Path) -> str:
     return " ".join(line.removeprefix("# ") for line in comment)
 
 
-def _parameters(declared: dict[str, Any], shared: list[str]) -> Iterator[str]:
+def _parameters(
+    declared: dict[str, Any], shared: dict[str, dict[str, dict[str, Any]]]
+) -> Iterator[str]:
     """A table of ranges, then the reasons and sources.
 
     Args:
         declared: From a parameter's name to its fields, or to the word that it is shared.
-        shared: Names of the groups of shared parameters.
+        shared: The groups of shared parameters.
     """
     own = {name: one for name, one in declared.items() if isinstance(one, dict)}
-    groups = [name for name in declared if name in shared]
-    alone = [name for name in declared if name not in own and name not in groups]
-    if groups or alone:
-        links = [f"[{name}](#{name}-shared)" for name in groups]
-        named = [*links, *(f"`{name}` (in a shared group)" for name in alone)]
-        yield from ("", f"Shared parameters, described below: {', '.join(named)}.")
+    group = {name: title for title, fields in shared.items() for name in fields}
+    titles = {name: name if name in shared else group[name] for name in declared.keys() - own}
+    links = [f"[{name}](#{titles[name]}-shared)" for name in declared if name in titles]
+    if links:
+        yield from ("", f"Shared parameters: {', '.join(links)}.")
     if own:
         yield from ("", "| parameter | range | allowed | default | unit | searched |")
         yield "|---|---|---|---|---|---|"
         for name, one in own.items():
-            yield f"| `{name}` | {' | '.join(_cells(one))} |"
+            base = shared[group[name]][name] if SHARED in one else {}
+            yield f"| `{name}` | {' | '.join(_cells(base | one))} |"
     for name, one in own.items():
         why, source = one.get("why"), one.get("source")
         if why or source:
@@ -158,7 +166,6 @@ def _parameters(declared: dict[str, Any], shared: list[str]) -> Iterator[str]:
 
 def _cells(one: dict[str, Any]) -> Iterator[str]:
     """Range, allowed range, default, unit, and whether it is searched."""
-    as_shared = "as shared" if SHARED in one else ""
     for bounds, choices in (("range", "choices"), ("allowed", "allowed_choices")):
         if bounds in one:
             low, high = one[bounds]
@@ -166,13 +173,13 @@ def _cells(one: dict[str, Any]) -> Iterator[str]:
         elif choices in one:
             yield ", ".join(str(value_text(value)) for value in one[choices])
         else:
-            yield as_shared or ("same as range" if bounds == "allowed" else "")
-    yield str(value_text(one["default"])) if "default" in one else as_shared
+            yield "same as range" if bounds == "allowed" else ""
+    yield str(value_text(one["default"])) if "default" in one else ""
     yield str(one.get("unit", ""))
     if one.get("optional"):
         yield "only if declared"
     else:
-        yield "no" if one.get("searched") is False else as_shared or "yes"
+        yield "no" if one.get("searched") is False else "yes"
 
 
 def commands_page() -> str:
@@ -180,8 +187,8 @@ def commands_page() -> str:
     root = get_command(app)
     context = root.make_context("sweeper", [], resilient_parsing=True)
     commands = {name: root.get_command(context, name) for name in root.list_commands(context)}
-    for name, group in [*commands.items()]:
-        below = getattr(group, "commands", {})
+    groups = {name: getattr(command, "commands", {}) for name, command in commands.items()}
+    for name, below in groups.items():
         commands |= {f"{name} {own}": command for own, command in below.items()}
     lines = [NOTE.format(source="sweeper/cli/"), "", "# Commands", "", root.epilog or "", ""]
     lines += ["An option without a default is off, or the plan decides its value.", ""]
@@ -200,7 +207,15 @@ def commands_page() -> str:
             continue
         own = [p for p in command.params if name not in ("plan", "run") or p.name not in shared]
         lines += ["", f"## sweeper {name}", "", (command.help or "").strip(), ""]
-        lines += _options(own) if own and not hasattr(command, "commands") else []
+        group = name.split()[0]
+        common = _common(groups[group])
+        if common and group == name:
+            lines += ["Options that several of these commands have:", "", *TABLE, *common]
+        elif not hasattr(command, "commands"):
+            rows = _rows(own)
+            lines += [*TABLE, *(row for row in rows if row not in common)]
+            also = [row.split(" | ")[0].strip("| ") for row in rows if row in common]
+            lines += ["", f"And {', '.join(also)}, [see above](#sweeper-{group})."] if also else []
         if name in ("plan", "run"):
             lines += [
                 "",
@@ -209,8 +224,21 @@ def commands_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+TABLE = ["| option | meaning | default |", "|---|---|---|"]
+
+
+def _common(commands: dict[str, Any]) -> list[str]:
+    """The rows that several commands of a group have alike."""
+    rows = Counter(row for command in commands.values() for row in _rows(command.params))
+    return [row for row, number in rows.items() if number > 1]
+
+
 def _options(parameters: list[Any]) -> list[str]:
-    rows = ["| option | meaning | default |", "|---|---|---|"]
+    return [*TABLE, *_rows(parameters)]
+
+
+def _rows(parameters: list[Any]) -> list[str]:
+    rows = []
     for one in parameters:
         if getattr(one, "hidden", False) or one.name == "help":
             continue

@@ -40,8 +40,8 @@ class ModelSpec(Record):
 
     id: str = Field(
         min_length=1,
-        description="a hub id, a local folder, packaged:NAME, or a size such as 7B (a size can be "
-        "planned for, not trained)",
+        description="a hub id, a local folder, packaged:minilm or packaged:smollm2 (models from "
+        "pip packages), or a size such as 7B (a size can be planned for, not trained)",
     )
     revision: str | None = Field(None, description="branch, tag or commit of the model on the hub")
     trust_remote_code: bool = Field(False, description="run the model's own code")
@@ -100,14 +100,16 @@ class DataSpec(Record):
         None, description="name of the split to train on, if it is not called train"
     )
     revision: str | None = Field(None, description="branch, tag or commit of the hub's data set")
-    validation: str | None = Field(None, description="a file with a validation split of its own")
-    test: str | None = Field(None, description="a file with a test split of its own")
+    validation: str | None = Field(None, description="a file with the validation split")
+    test: str | None = Field(None, description="a file with the test split")
     corpus: str | None = Field(None, description="domain task: text to continue pretraining on")
     corpus_rows: PositiveInt | None = Field(
-        None, description="read at most this many documents of it"
+        None, description="read at most this many documents of the corpus"
     )
     corpus_revision: str | None = Field(None, description="a commit, if corpus is on the hub")
-    general: str | None = Field(None, description="general data for replay and forgetting")
+    general: str | None = Field(
+        None, description="general data, for replay and to measure forgetting"
+    )
     general_revision: str | None = Field(None, description="a commit, if general is on the hub")
     format: str = Field("auto", description="format of the rows; auto recognises it")
     columns: dict[str, str] = Field(
@@ -116,7 +118,7 @@ class DataSpec(Record):
         "template of columns such as '{code} {input}'",
     )
     examples: PositiveInt | None = Field(
-        None, description="how many examples, for a plan without data"
+        None, description="number of examples, for a plan without data"
     )
     max_rows: PositiveInt | None = Field(None, description="read at most this many rows")
     validation_fraction: Fraction = Field(
@@ -136,7 +138,7 @@ class DataSpec(Record):
         description="how rows are split: stratified (within each class), hash (near duplicates "
         "stay together), group (same split_column) or time (the last rows are the test)",
     )
-    split_column: str | None = Field(None, description="column for split_by: group or time")
+    split_column: str | None = Field(None, description="the column for group or time")
 
     @property
     def commits(self) -> dict[str, str]:
@@ -215,8 +217,8 @@ class AimSpec(Record):
     )
     domain_distance: Literal["near", "far"] | None = Field(
         None,
-        description="how far the data are from general text (near or far), if you know better "
-        "than the measurement",
+        description="how far the data are from general text (near or far), instead of the "
+        "measured distance",
     )
     margin_points: float = Field(
         1.0,
@@ -238,10 +240,10 @@ class ObjectiveSpec(Record):
         "validation_loss",
         min_length=1,
         description="what trials are compared by: validation_loss, a metric (accuracy, macro_f1, "
-        "rouge_l, exact_match, pass_at_1), or a function of yours (package.module:function)",
+        "rouge_l, exact_match, pass_at_1), or your own function (package.module:function)",
     )
     direction: Literal["minimize", "maximize"] | None = Field(
-        None, description="direction of a function of yours: minimize or maximize"
+        None, description="direction of your function: minimize or maximize"
     )
     folder: str = Field(
         "", description="where the function's module is looked for, besides the working directory"
@@ -290,7 +292,7 @@ class TrainingSpec(Record):
     )
     class_weight: ClassWeight | None = Field(
         None,
-        description="how much rare classes count in the training loss of a new head: none, "
+        description="weight of rare classes in the training loss of a new head: none, "
         "balanced-sqrt or balanced",
     )
 
@@ -326,7 +328,7 @@ class SearchSpec(Record):
     """How the study is run."""
 
     trials: PositiveInt = Field(
-        20, description="number of trials in all, over all calls of the command"
+        20, description="total number of trials, over all calls of the command"
     )
     timeout_seconds: float | None = Field(None, gt=0, description="end the search after this time")
     workers: PositiveInt = Field(1, description="number of worker processes")
@@ -349,7 +351,10 @@ class SearchSpec(Record):
         "SWEEPER_HOME)",
     )
     test_rules: int = Field(
-        0, ge=0, description="number of trials at the end of the search that test rules"
+        0,
+        ge=0,
+        description="number of trials at the end of the search that test rules: each repeats the "
+        "best trial, with one value outside of a rule",
     )
     stop_when_settled: bool = Field(
         False,
@@ -360,14 +365,14 @@ class SearchSpec(Record):
     )
     finalists: PositiveInt = Field(
         3,
-        description="number of best trials, each strategy's best one first, that are trained "
-        "again with further seeds",
+        description="number of trials that are trained again with more seeds; each strategy's "
+        "best trial comes first",
     )
     data_curve: bool | None = Field(
         None,
-        description="also train on parts of the rows, to estimate the gain of more rows; works "
-        "for a run that has ended, too; by default only if the budget leaves time for it, or if it "
-        "is cheap compared with the search",
+        description="also train on parts of the rows, to estimate the gain of more rows; to add "
+        "this to a run that has ended, give its command again with it; by default if the budget "
+        "leaves time, or if it is cheap compared with the search",
     )
     track: tuple[TrackerName, ...] = Field(
         (), description="services to log the run to: mlflow, wandb, tensorboard"

@@ -6,6 +6,7 @@ The one place for it, for terminal and report.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 #: Bytes.
 GIB = 1024**3
@@ -130,3 +131,12 @@ def plural(count: int, noun: str, many: str = "") -> str:
     ('1 trial', '20 trials')
     """
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def joined(parts: Sequence[str], word: str = "and") -> str:
+    """A list in a sentence.
+
+    >>> joined(["a"]), joined(["a", "b"]), joined(["a", "b", "c"], "or")
+    ('a', 'a and b', 'a, b or c')
+    """
+    return f" {word} ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

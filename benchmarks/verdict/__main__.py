@@ -48,7 +48,7 @@ class Rate:
 def false_alarms(found: Sequence[Claims]) -> dict[str, Rate]:
     """How often each claim was made in studies where nothing is better."""
     claims = {
-        "default": [is_better(one.default) for one in found],
+        "default": [one.improves for one in found],
         "baseline": [is_better(one.baseline) for one in found],
         "pays": [one.pays for one in found],
         "strategy": [one.strategy for one in found],
@@ -94,7 +94,8 @@ def power(world: World, errors: dict[str, float], studies: int) -> dict[str, Pow
 
     ``default`` and ``baseline``: one searched trial is better than all other models, by four
     standard errors of its comparison with that model. ``tuning``: all trials are better than the
-    baseline, by as much as in ``baseline``.
+    baseline, by as much as in ``baseline``. A gain is found where the verdict claims it in the
+    headline metric or in loss.
     """
     rates = {}
     for name, against in (("default", "default"), ("baseline", "baseline"), ("tuning", "baseline")):
@@ -106,7 +107,7 @@ def power(world: World, errors: dict[str, float], studies: int) -> dict[str, Pow
         found = [study(better, _APART + seed) for seed in range(studies)]
         chosen = [one for one in found if one.found]
         compared = [one for claims in chosen if (one := getattr(claims, against)) is not None]
-        called = sum(is_better(one) for one in compared)
+        called = sum(one.improves if name == "default" else one.pays for one in chosen)
         sign = 1 if world.accuracy else -1
         clear = sum(sign * one.difference.value > KNOWN * errors[against] for one in compared)
         counts = (called, len(chosen), clear)

@@ -159,6 +159,7 @@ class Claims:
     Args:
         found: Whether the shifted trial is the recommended one.
         default: The recommended trial against its default; None where it is the default.
+        improves: Whether it is called better than its default, in the headline metric or in loss.
         baseline: The recommended trial against the baseline.
         pays: Whether the verdict says that fine-tuning pays.
         strategy: Whether any strategy is called better than the baseline.
@@ -167,6 +168,7 @@ class Claims:
 
     found: bool
     default: Comparison | None
+    improves: bool
     baseline: Comparison | None
     pays: bool
     strategy: bool
@@ -185,6 +187,7 @@ def study(world: World, seed: int) -> Claims:
     return Claims(
         found=world.all_better or said.recommended_trial == simulation.better,
         default=contest.against(contest.default),
+        improves=any(is_better(contest.against(contest.default, in_loss=w)) for w in (False, True)),
         baseline=contest.against(BASELINE),
         pays=said.fine_tuning_needed is True,
         strategy=any(is_better(one.against_baseline) for one in summaries),

@@ -9,6 +9,7 @@ from sweeper.declared.traits import find
 from sweeper.findings.figures import Interval, Metric, Outcome
 
 DASH = "–"
+joined = units.joined
 
 
 def strategy(name: str) -> str:
@@ -62,17 +63,6 @@ def failure(kind: str) -> str:
     'out of memory'
     """
     return kind.replace("-", " ")
-
-
-def joined(parts: list[str]) -> str:
-    """A list in a sentence.
-
-    >>> joined(["a"]), joined(["a", "b"]), joined(["a", "b", "c"])
-    ('a', 'a and b', 'a, b and c')
-    """
-    if len(parts) < 2:
-        return "".join(parts)
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def digits_for(width: float) -> int:

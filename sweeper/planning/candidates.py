@@ -315,7 +315,7 @@ def _setup_notes(
         f"texts of at most {base.cap.tokens} tokens: {base.cap.why}"
         f"{f'; {base.cap.cuts} of them {base.cap.fate}' if base.cap.cuts else ''}",
         f"memory: the configuration of the range that needs most takes {heaviest.peak_gib:.1f} GiB "
-        f"(up to {heaviest.high_gib:.1f}) of {heaviest.limit_gib:g}; {MARGIN}",
+        f"(up to {heaviest.high_gib:.1f}) of {round(heaviest.limit_gib, 1):g} GiB; {MARGIN}",
         *states,
         *pure,
         *_half_note(base, hardware, found),

@@ -247,7 +247,7 @@ WRONG = [
     ("lora: {optim: adamw_trch}", "Did you mean 'adamw_torch'?"),
     ("qlora: {init_lora_weights: pissa}", "is not known"),
     ("lora: {warmup_steps: 5, warmup_ratio: 0.1}", "warmup_steps beside warmup_ratio"),
-    ("lora: {head_learning_rate: 0.1}", "It exists where new_head is yes"),
+    ("lora: {head_learning_rate: 0.1}", "It exists where there is a new classification head"),
     ("lora: {r: {}}", "r declares nothing"),
     ("lora: {r: null}", "r = None is no value"),
     ("lora: 8", "not a mapping of parameters"),

@@ -45,7 +45,7 @@ def test_every_option_says_what_fits_or_why_nothing_does():
     assert {one.model for one in choice.options} == set(comparison().models)
     assert all(bool(one.strategies) != bool(one.reason) for one in choice.options)
     encoder = next(one for one in choice.options if one.kind == "encoder")
-    assert "cannot generate" in encoder.reason
+    assert "cannot write" in encoder.reason
     assert any(one.scores for one in choice.options)
 
 

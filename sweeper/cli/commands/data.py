@@ -121,8 +121,8 @@ def fix(
 ) -> None:
     """Write a new data set without the faults, and a list of every change.
 
-    The original stays as it is. The list, NEW.changes.jsonl, has the line of each row that was
-    changed or left out, with what it held.
+    The original stays as it is. The list, NEW.changes.jsonl, has the line number and the old
+    content of each row that was changed or left out.
     """
     import json
 
@@ -165,7 +165,9 @@ def split(
     ] = None,
     by_time: Annotated[
         str | None,
-        typer.Option("--by-time", help="The last rows by the time in this column are the test."),
+        typer.Option(
+            "--by-time", help="The rows with the latest times in this column are the test."
+        ),
     ] = None,
     name: _Name = None,
     task: _Task = None,
@@ -176,7 +178,7 @@ def split(
     """Write files for train, validation and test.
 
     Near duplicates form a group and stay together. The split of a group depends only on its
-    content. So rows that are added later move no earlier row, unless they join its group. Splits
+    content, so rows that are added later move no earlier row, unless they join its group. Splits
     that the data already have stay as they are.
     """
     import json

@@ -33,8 +33,8 @@ def evaluate(
         float | None,
         typer.Option(
             "--max-forgetting",
-            help="Exit with 5 if more was lost, beyond noise. 2 allows 2 points of a score and "
-            "0.02 nats per token of a text.",
+            help="Exit with 5 if more is forgotten, beyond noise: 2 allows 2 points of a score "
+            "and 0.02 nats per token of a text.",
         ),
     ] = None,
     run_generated_code: Annotated[
@@ -52,7 +52,9 @@ def evaluate(
     ] = None,
     human_results: Annotated[
         list[Path] | None,
-        typer.Option("--human-results", help="Ratings that the page exported, of all raters."),
+        typer.Option(
+            "--human-results", help="Files with the ratings that people exported from the page."
+        ),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +52,8 @@ def explain(
     for rule in parts["fired"]:
         rule |= verdicts.get(rule["rule"], {})
     if strategy is not None:
-        parts["fired"] = [r for r in parts["fired"] if any(strategy in e for e in r["effects"])]
+        about = re.compile(rf"[^:?]*\b({re.escape(strategy)}|every strategy)\b")
+        parts["fired"] = [r for r in parts["fired"] if any(map(about.match, r["effects"]))]
     if as_json:
         parts["declared"] = [
             {"strategy": one.strategy, "parameter": name, **_declared(parameter)}
@@ -132,10 +134,10 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
             console.print(f"      would test it: {escape(rule['would_test'])}", style="dim")
     console.print("\n[bold]Rules that nearly fired[/bold]")
     for miss in parts["near_misses"]:
-        gap = f" ({miss['gap']} needed)" if miss["gap"] else ""
-        console.print(
-            f"  [bold]{miss['rule']}[/bold] needs {escape(miss['missing'])}; "
-            f"it is {escape(miss['value'])}{escape(gap)}"
-        )
+        gap = f", so {miss['gap']}" if miss["gap"] else ""
+        told = miss["value"] in ("unknown", "yes", "no")  # by the condition
+        now = "" if told else f" (now {miss['value']}{gap})"
+        condition = escape(f"{miss['missing']}{now}")
+        console.print(f"  [bold]{miss['rule']}[/bold] fires if {condition}")
         for effect in miss["effects"][:3]:
-            console.print(f"      would: {escape(effect)}", style="dim")
+            console.print(f"      {escape(effect)}", style="dim")

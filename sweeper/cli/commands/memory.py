@@ -10,7 +10,10 @@ import typer
 def memory(
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Hub id, folder, packaged:NAME or a size such as 7B."),
+        typer.Option(
+            "--model",
+            help="Hub id, folder, packaged:minilm, packaged:smollm2 or a size such as 7B.",
+        ),
     ] = None,
     strategy: Annotated[
         str, typer.Option(help="full, lora, qlora, prefix, ptuning, adapter or head.")
@@ -37,8 +40,9 @@ def memory(
     loss: Annotated[
         str,
         typer.Option(
-            help="How the loss is computed: full (as transformers does), kernel (gradients in "
-            "place), chunked, fused (as Liger does) or by-rows (as sweeper's trials do)."
+            help="How the loss is computed: full (as transformers does), kernel (a kernel that "
+            "overwrites the logits with their gradients), chunked, fused (as Liger does) or "
+            "by-rows (as sweeper's trials do)."
         ),
     ] = "full",
     classes: Annotated[int, typer.Option(help="Classes of a head; 0 for a model that writes.")] = 0,
@@ -56,7 +60,10 @@ def memory(
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU.")] = False,
     dry_run: Annotated[
         bool,
-        typer.Option(help="Also run two steps of the real model without weights (takes seconds)."),
+        typer.Option(
+            help="Also run two steps of the real model's code on torch's meta device, which holds "
+            "no weights (takes seconds)."
+        ),
     ] = False,
     probe: Annotated[
         bool,

@@ -46,11 +46,11 @@ class Contest:
         rival: The best finalist on validation other than the chosen one.
         default: The default trial of the chosen one's strategy, if that is another trial.
         baseline: The best baseline on validation among those that have a test score.
-        in_loss: Where the headline is no loss: the chosen one against that baseline in test loss.
-            Right or wrong throws away how sure a model was, so that a difference which accuracy
-            leaves open is often clear in the loss. It is a second answer to the same question, so
-            that its p value is Holm's over both and all finalists; that of the headline metric is
-            not changed.
+        in_loss: Where the headline is no loss: the chosen one against its default and that baseline
+            in test loss. Right or wrong throws away how sure a model was, so that a difference
+            which accuracy leaves open is often clear in the loss. It is a second answer to the
+            same question, so that its p value is Holm's over both and all finalists; that of the
+            headline metric is not changed.
     """
 
     metric: Metric
@@ -59,10 +59,12 @@ class Contest:
     default: str | None
     baseline: BaselineResult | None
     comparisons: tuple[Comparison, ...]
-    in_loss: Comparison | None = None
+    in_loss: tuple[Comparison, ...] = ()
 
-    def against(self, name: str | None) -> Comparison | None:
-        return next((c for c in self.comparisons if c.second == name), None)
+    def against(self, name: str | None, *, in_loss: bool = False) -> Comparison | None:
+        """The chosen finalist's comparison with that model."""
+        comparisons = self.in_loss if in_loss else self.comparisons
+        return next((c for c in comparisons if c.second == name), None)
 
 
 def hold_contest(run: RunFiles) -> Contest:
@@ -77,45 +79,53 @@ def hold_contest(run: RunFiles) -> Contest:
     baselines = [b.name for b in run.baselines if b.name in tests.by_name]
     baseline = _best_baseline(run, metric, tests)
     trials = [*rivals, *([default] if default and default not in rivals else [])]
-    against_baselines = _compare(run, metric, tests, chosen, baselines, rivals)
+    compared = (
+        *_compare(run, metric, tests, chosen, trials),
+        *_compare(run, metric, tests, chosen, baselines, rivals),
+    )
+    in_loss = (
+        _in_loss(run, metric, compared, [chosen, *others], [baseline.name] if baseline else []),
+        _in_loss(run, metric, compared, [chosen], [default, *rivals] if default else []),
+    )
     return Contest(
         metric=metric,
         chosen=chosen,
         rival=others[0] if others else None,
         default=default,
         baseline=baseline,
-        comparisons=(
-            *_compare(run, metric, tests, chosen, trials),
-            *against_baselines,
-        ),
-        in_loss=_in_loss(run, metric, chosen, baseline, against_baselines, rivals),
+        comparisons=compared,
+        in_loss=tuple(one for one in in_loss if one is not None),
     )
 
 
 def _in_loss(
     run: RunFiles,
     metric: Metric,
-    chosen: Finalist | None,
-    baseline: BaselineResult | None,
-    compared: tuple[Comparison, ...],
-    rivals: list[str],
+    compared: Sequence[Comparison],
+    firsts: Sequence[Finalist | None],
+    seconds: Sequence[str],
 ) -> Comparison | None:
-    """The chosen finalist against the best baseline in test loss, beside that in the headline."""
-    if chosen is None or baseline is None or not metric.higher_is_better:
+    """The first of the firsts against the first of the seconds in test loss.
+
+    Args:
+        compared: The same finalist's comparisons in the headline metric.
+        firsts: With the finalists over which Holm's correction is.
+        seconds: Likewise with the models.
+    """
+    if not metric.higher_is_better or not run.plan.objective.is_loss:  # the user said what counts
         return None
-    if not run.plan.objective.is_loss:  # the user has said what counts
+    names = [trial_name(one.trial) for one in firsts if one is not None]
+    estimates = pair_estimates(test_losses(run), names, seconds)
+    pair = (names[0], seconds[0]) if names and seconds else None
+    if pair not in estimates:
         return None
-    losses, name = test_losses(run), trial_name(chosen.trial)
-    estimates = pair_estimates(losses, [name, *rivals], [baseline.name])
-    if (name, baseline.name) not in estimates:
-        return None
-    asked = [c.adjusted_p for c in compared if c.second == baseline.name and c.adjusted_p]
-    p = holm([*(estimate.p for estimate in estimates.values()), *asked])[0]
+    asked = [c.adjusted_p for c in compared if c.second == seconds[0] and c.adjusted_p]
+    adjusted = dict(
+        zip(estimates, holm([*(e.p for e in estimates.values()), *asked]), strict=False)
+    )
     smallest = margin(run.plan.facts.aim.margin_points)
-    loss = loss_metric(run.plan.facts)
-    estimate = estimates[name, baseline.name]
-    count = len(estimates) + len(asked)
-    return _comparison(name, baseline.name, loss, estimate, smallest, p, count)
+    count, loss = len(estimates) + len(asked), loss_metric(run.plan.facts)
+    return _comparison(*pair, loss, estimates[pair], smallest, adjusted[pair], count)
 
 
 def _chosen(run: RunFiles, found: tuple[Finalist, ...]) -> Finalist | None:

@@ -44,7 +44,8 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     baseline = contest.baseline
     against_baseline = contest.against(baseline.name if baseline else None)
     needed = _needed(against_baseline)
-    by_loss = needed is None and contest.in_loss is not None and contest.in_loss.outcome == "better"
+    loss = contest.against(baseline.name, in_loss=True) if baseline else None
+    by_loss = needed is None and loss is not None and loss.outcome == "better"
     needed = True if by_loss else needed
     # A baseline takes seconds: where it cannot be told apart from the best trial, it is cheaper.
     cheaper = baseline is not None and against_baseline is not None and needed is not True
@@ -140,9 +141,10 @@ def _pays(run: RunFiles, contest: Contest) -> str:
 def _pays_in_loss(run: RunFiles, contest: Contest, baseline: BaselineResult) -> str:
     """The case for fine-tuning in loss, where the headline metric does not decide."""
     against = contest.against(baseline.name)
-    if contest.in_loss is None or against is None:
+    in_loss = contest.against(baseline.name, in_loss=True)
+    if in_loss is None or against is None:
         return ""
-    lower = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts))
+    lower = words.difference(in_loss.difference, loss_metric(run.plan.facts))
     return (
         f" Fine-tuning pays in loss: on the test split {lower} against {baseline.title}; in "
         f"{contest.metric.title} {words.difference(against.difference, contest.metric)} is "
@@ -226,10 +228,9 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
         if comparison.more_items:
             line += f"; {words.more(comparison.more_items, 'test item')} would settle it"
         lines.append(line + ".")
-    if contest.in_loss is not None:
-        gap = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts))
-        title = model_title(run, contest.in_loss.second)
-        outcome = _outcome(run, contest.in_loss)
+    for in_loss in contest.in_loss:
+        gap = words.difference(in_loss.difference, loss_metric(run.plan.facts))
+        title, outcome = model_title(run, in_loss.second), _outcome(run, in_loss)
         lines.append(f"In test loss: trial {chosen.trial} − {title} = {gap}: {outcome}.")
     own = run.trial(chosen.trial)
     searched = any(trial.config.origin == "search" for trial in run.completed)

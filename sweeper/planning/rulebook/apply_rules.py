@@ -13,7 +13,7 @@ from sweeper.planning.rulebook.rules import Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredParameter, DeclaredStrategy
 from sweeper.plans import Parameter, Prior, Reason, expected_share
 from sweeper.spec import Scalar
-from sweeper.units import setting
+from sweeper.units import joined, setting
 
 # Where no density is published, the default holds this much of the choices' weight, and numbers
 # get a normal density around it: the range is four of its standard deviations, two on each side.
@@ -108,8 +108,9 @@ def _following(
     moved = min(max(float(parameter.default) * factor, low * MARGIN), high / MARGIN)
     default = float(f"{moved:.2g}")
     why = (
-        f"{parameter.why} The default is times {default / float(parameter.default):.2g}, since it "
-        f"follows {follows.parameter}, whose default here is {other.default} ({follows.source})."
+        f"{parameter.why} The default is multiplied by {default / float(parameter.default):.2g}, "
+        f"since the default of {follows.parameter} is {other.default}, not {follows.at:g} "
+        f"({follows.source})."
     )
     return parameter.model_copy(update={"default": default, "why": why})
 
@@ -241,10 +242,10 @@ def _disagreement(
     rule: Rule, parameter: str, new: Parameter, earlier: Rule, old: Parameter, final: Parameter
 ) -> Reason:
     """The caution with both ranges and their sources."""
-    moved = f", as {describe(final)}" if describe(final) != describe(new) else ""
+    moved = f", as {in_words(final)}" if describe(final) != describe(new) else ""
     text = (
-        f'{parameter}: two rules disagree. "{earlier.title}" gives {describe(old)} '
-        f'({earlier.source}). "{rule.title}" gives {describe(new)} ({rule.source}). The plan uses '
+        f'{parameter}: two rules disagree. "{earlier.title}" gives {in_words(old)} '
+        f'({earlier.source}). "{rule.title}" gives {in_words(new)} ({rule.source}). The plan uses '
         f"the second{moved}."
     )
     return reason(rule, text, effect=f"disagrees with {earlier.id}")
@@ -326,6 +327,13 @@ def describe(parameter: Parameter) -> str:
     if not parameter.searched:
         return default
     return f"{setting(_number(parameter.low))} to {setting(_number(parameter.high))} ({default})"
+
+
+def in_words(parameter: Parameter) -> str:
+    """The range and the default, as in ``8, 16 or 32, default 16``."""
+    values, _, default = describe(parameter).rstrip(")").partition(" (")
+    told = joined(values.strip("{}").split("|"), "or")
+    return f"{told}, default {default}" if default else told
 
 
 def prior_of(parameter: Parameter) -> Prior:

@@ -13,14 +13,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, Strict, create_model
 
-from sweeper.planning.rulebook.fact_table import FACTS, Fact, Values, show
+from sweeper.planning.rulebook.fact_table import FACTS, Fact, Values, negated, show
+from sweeper.units import joined
 from sweeper.yaml_models import FileModel
 
 _COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "min": ("at least", lambda value, bound: value >= bound),
     "max": ("at most", lambda value, bound: value <= bound),
-    "above": ("above", lambda value, bound: value > bound),
-    "below": ("below", lambda value, bound: value < bound),
+    "above": ("over", lambda value, bound: value > bound),
+    "below": ("under", lambda value, bound: value < bound),
 }
 
 
@@ -51,27 +52,59 @@ class FactComparison:
         return bool(value == self.bound)
 
     def __str__(self) -> str:
+        fact = FACTS[self.fact]
         if self.operator == "known":
-            return f"{self.fact} is {'known' if self.bound else 'not known'}"
+            return _known(fact, self.bound)
+        if fact.kind == "flag" and self.operator == "equals":
+            return fact.clause if self.bound else fact.otherwise
+        bounds = self.bound if self.operator == "in" else (self.bound,)
+        text = joined([_bound(fact, bound) for bound in bounds], "or")
         if self.operator in _COMPARISONS:
-            unit = FACTS[self.fact].unit
-            text = f"{self.fact} {_COMPARISONS[self.operator][0]} {show(self.bound)}"
-            return f"{text} {unit}".rstrip() if unit not in ("", "1e9") else text
-        if self.operator == "in":
-            *first, last = (show(item) for item in self.bound)
-            return f"{self.fact} is {' or '.join(filter(None, [', '.join(first), last]))}"
-        if self.operator == "contains":
-            return f"{self.fact} has {self.bound}"
-        return f"{self.fact} is {show(self.bound)}"
+            text = f"{_COMPARISONS[self.operator][0]} {text}"
+        said = fact.clause.format(text)
+        return said.replace("a encoder", "an encoder").replace("near from", "near to")
 
     @property
     def opposite(self) -> str:
         """What holds where this does not, in words."""
         if self.operator in _OPPOSITES:
             return str(FactComparison(self.fact, _OPPOSITES[self.operator], self.bound))
-        if self.operator == "known":
-            return str(FactComparison(self.fact, "known", not self.bound))
-        return str(self).replace(" is ", " is not ", 1).replace(" has ", " has not ", 1)
+        if isinstance(self.bound, bool):
+            return str(FactComparison(self.fact, self.operator, not self.bound))
+        return negated(str(self))
+
+
+def _known(fact: Fact, known: bool) -> str:
+    word = "" if known else "not "
+    if fact.clause.startswith("--"):
+        return f"{fact.clause.split()[0]} is {word}given"
+    if fact.clause.endswith(" is {}"):
+        return fact.clause.format(f"{word}known")
+    return f"the fact {fact.name} is {word}known"
+
+
+def _bound(fact: Fact, bound: Any) -> str:
+    if fact.name.endswith("_share"):
+        return f"{100 * bound:g}%"
+    return f"{show(bound)}{'B' if fact.unit == '1e9' else ''}"
+
+
+def _joined(text: str, joint: str, more: str, *, one_fact: bool) -> str:
+    """Two clauses without the words that both begin with or, about one fact, end with.
+
+    >>> _joined("there are at least 3 rows", "and", "there are under 8 rows", one_fact=True)
+    'there are at least 3 and under 8 rows'
+    >>> _joined("the model is a decoder", "and", "the model has 1B parameters", one_fact=False)
+    'the model is a decoder and has 1B parameters'
+    """
+    one, two = text.split(), more.split()
+    end = _alike(one[::-1], two[::-1]) if one_fact else 0
+    return " ".join([*one[: len(one) - end], joint, *two[_alike(one, two) :]])
+
+
+def _alike(one: list[str], two: list[str]) -> int:
+    """How many words two lists begin with alike, before "at least" or "at most"."""
+    return [*(a == b != "at" for a, b in zip(one, two, strict=False)), False].index(False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +129,22 @@ class Group:
 
     def __str__(self) -> str:
         if self.kind == "not":
-            return f"not ({self.parts[0]})"
-        joint = " and " if self.kind == "all" else " or "
+            part = self.parts[0]
+            return part.opposite if isinstance(part, FactComparison) else f"not ({part})"
+        joint = "and" if self.kind == "all" else "or"
         texts: list[str] = []
-        before: FactComparison | None = None
+        before = None
         for part in self.parts:
-            text = f"({part})" if isinstance(part, Group) else str(part)
-            if before and isinstance(part, FactComparison) and part.fact == before.fact:
-                text = text.removeprefix(f"{part.fact} ").removeprefix("is ")
-            before = part if isinstance(part, FactComparison) else None
-            texts.append(text)
-        return joint.join(texts) or "always"
+            compound = isinstance(part, Group) and part.kind != "not"
+            text = f"({part})" if compound else str(part)
+            fact = part.fact if isinstance(part, FactComparison) else None
+            one_fact = fact is not None and fact == before
+            if texts and (one_fact or _alike(texts[-1].split(), text.split()) > 1):
+                texts.append(_joined(texts.pop(), joint, text, one_fact=one_fact))
+            else:
+                texts.append(text)
+            before = fact
+        return f", {joint} ".join(texts) or "always"
 
 
 ALWAYS = Group("all", ())

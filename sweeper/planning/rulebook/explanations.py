@@ -7,20 +7,23 @@ decision is ``counterfactuals``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.conditions import Condition, FactComparison, Group, comparisons
-from sweeper.planning.rulebook.effects import EVERY, Change, Effects, fill
+from sweeper.planning.rulebook.effects import EVERY, QUESTIONS, Change, Effects, fill
 from sweeper.planning.rulebook.fact_table import FACTS, Values, fact_values, show
 from sweeper.planning.rulebook.rules import Rule, rule_book
 from sweeper.plans import Plan, expected_share
-from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
-from sweeper.units import setting
+from sweeper.spec import DataSpec, ModelSpec, Scalar, SearchSpec, Spec
+from sweeper.units import joined, setting
 
 # A number is near a bound within this factor of it, or within this share of one.
 NEAR_FACTOR = 4.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class NearMiss:
         missing: What must hold: the comparison that fails, or the opposite of one that must not.
         value: The fact as it is.
         gap: How far the fact is from the bound, with its unit; empty where there is no distance.
-        effects: What the rule would do.
+        effects: What the rule would do, with N for the fact that would have to change.
     """
 
     rule: str
@@ -115,7 +118,7 @@ def _near_miss(model: str, rule: Rule, test: FactComparison, values: Values) -> 
         missing=test.opposite if test.holds(values) else str(test),
         value=show(values[test.fact]),
         gap=_gap(test, values),
-        effects=effect_texts(rule.effects, values),
+        effects=effect_texts(rule.effects, {**values, test.fact: "N"}),
         source=rule.source,
     )
 
@@ -134,20 +137,35 @@ def _distance(test: FactComparison, values: Values) -> float | None:
 
 
 def effect_texts(effects: Effects, values: Values) -> tuple[str, ...]:
-    """What a rule does, one short phrase an effect."""
-    texts = [f"{name} {weight:+g}" for name, weight in effects.weights.items()]
-    texts += [f"{name} {expected_share(share)}" for name, share in effects.shares.items()]
-    if effects.exclude == EVERY:
-        texts.append("no strategy can be used")
-    else:
-        texts += [f"{name} cannot be used" for name in effects.exclude]
-    texts += [f"{name} left out unless named" for name in effects.leave_out]
-    texts += [_change_text(change) for change in effects.changes]
-    texts += [f"caution on {name}" for name in effects.cautions]
-    texts += [f"answers the question {name}" for name in effects.answers]
-    texts += [f"warns: {fill(effects.warning, values)}"] if effects.warning else []
-    texts += [f"advises: {fill(effects.advice, values)}"] if effects.advice else []
+    """What a rule does, one short phrase an effect; strategies with the same effect together."""
+    weights = _together(effects.weights.items())
+    texts = [f"score of {names} {weight:+g}" for weight, names in weights]
+    texts += [f"{name} should reach {expected_share(one)}" for name, one in effects.shares.items()]
+    if effects.exclude:
+        cannot = (
+            "no strategy can" if effects.exclude == EVERY else f"{joined(effects.exclude)} cannot"
+        )
+        texts.append(f"{cannot} be used")
+    if effects.leave_out:
+        texts.append(f"{joined(effects.leave_out)}: left out unless named (--strategies)")
+    changes = _together(
+        (one.strategy, (one.parameter, _change_text(one))) for one in effects.changes
+    )
+    texts += [f"{parameter} of {names}: {text}" for (parameter, text), names in changes]
+    told = [("warning", effects.warning), ("advice", effects.advice)]
+    cautions = _together(effects.cautions.items())
+    told += [(f"caution about {names}", text) for text, names in cautions]
+    texts += [f"{what}: {fill(text, values)}" for what, text in told if text]
+    texts += [f"{QUESTIONS[name]} {fill(one, values)}" for name, one in effects.answers.items()]
     return tuple(texts)
+
+
+def _together(effects: Iterable[tuple[str, T]]) -> Iterator[tuple[T, str]]:
+    """Each effect once, with the strategies that have it."""
+    found: dict[T, list[str]] = {}
+    for strategy, effect in effects:
+        found.setdefault(effect, []).append("every strategy" if strategy == EVERY else strategy)
+    return ((effect, joined(names)) for effect, names in found.items())
 
 
 def _change_text(change: Change) -> str:
@@ -161,15 +179,23 @@ def _change_text(change: Change) -> str:
             parts.append(f"{word}{setting(span[0])} to {setting(span[1])}")
     if change.scale:
         parts.append(f"times {change.scale:g}")
-    if change.choices is not None:
-        parts.append("{" + "|".join(str(choice) for choice in change.choices) + "}")
-    if change.default is not None:
-        parts.append(f"default {change.default}")
+    choices = [_value(choice) for choice in change.choices or ()]
+    if choices:
+        parts.append(joined(choices, "or") if choices[1:] else f"only {choices[0]}")
+    if change.default is not None and [_value(change.default)] != choices:
+        parts.append(f"default {_value(change.default)}")
     if change.default_from is not None:
-        parts.append(f"default {change.default_from.times:g} x {change.default_from.fact}")
+        fact = change.default_from.fact
+        subject, ends, rest = FACTS[fact].clause.partition(" is {}")
+        fact = subject if ends and not rest else fact.replace("_", " ")
+        parts.append(f"default {change.default_from.times:g} x {fact}")
     if change.searched is not None:
         parts.append("searched" if change.searched else "not searched")
-    return f"{change.strategy}.{change.parameter}: {', '.join(parts)}"
+    return ", ".join(parts)
+
+
+def _value(value: Scalar) -> str:
+    return str(value) if isinstance(value, bool | str) else setting(value)
 
 
 def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Rule]]:
@@ -196,7 +222,9 @@ def _gap(test: FactComparison, values: Values) -> str:
     if distance == 0:
         return ""
     rises = (test.operator in ("min", "above")) != bool(test.holds(values))
-    unit = FACTS[test.fact].unit.replace("1e9", "B")
+    unit = FACTS[test.fact].unit
     unit = unit.removesuffix("s") if distance == 1 and not unit.endswith("ss") else unit
     number = show(distance if distance < 100 else round(distance))
+    if unit == "1e9":
+        number, unit = f"{number}B", "parameters"
     return " ".join(filter(None, [number, unit, "more" if rises else "fewer"]))

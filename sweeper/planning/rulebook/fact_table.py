@@ -38,46 +38,70 @@ class Fact:
         name: Name in rules.
         kind: ``number``, ``flag`` (true or false), ``word`` (one of ``words``, if they are
             listed) or ``words`` (several).
-        description: What it is and how it is computed.
+        clause: A condition on it in words, with ``{}`` for the bound (``at least 3``) or the word.
         compute: Its value in a scene; None where it is not known.
+        detail: How it is computed, where the clause does not say it.
         unit: Unit of a number.
         chosen: Whether the user sets it.
+        otherwise: The opposite of the clause, of a flag.
     """
 
     name: str
     kind: Kind
-    description: str
+    clause: str
     compute: Callable[[Scene], Value]
+    detail: str = ""
     unit: str = ""
     words: tuple[str, ...] = ()
     chosen: bool = False
+    otherwise: str = ""
+
+    @property
+    def description(self) -> str:
+        """What it is and how it is computed."""
+        text = self.clause.replace("{}", "N" if self.kind == "number" else "...")
+        return f"{text} ({self.detail})" if self.detail else text
 
 
 Compute = Callable[[Scene], Value]
 
 
 def number(
-    name: str, unit: str, description: str, compute: Compute, *, chosen: bool = False
+    name: str, unit: str, clause: str, compute: Compute, detail: str = "", *, chosen: bool = False
 ) -> Fact:
     """A fact that is a number with a unit."""
-    return Fact(name, "number", description, compute, unit, chosen=chosen)
+    return Fact(name, "number", clause, compute, detail, unit, chosen=chosen)
 
 
-def flag(name: str, description: str, compute: Compute, *, chosen: bool = False) -> Fact:
+def flag(
+    name: str, clause: str, compute: Compute, *, otherwise: str = "", chosen: bool = False
+) -> Fact:
     """A fact that is true or false."""
-    return Fact(name, "flag", description, compute, chosen=chosen)
+    other = otherwise or negated(clause)
+    return Fact(name, "flag", clause, compute, chosen=chosen, otherwise=other)
 
 
 def word(
     name: str,
-    description: str,
+    clause: str,
     compute: Compute,
-    words: tuple[str, ...] = (),
+    detail: str = "",
     *,
+    words: tuple[str, ...] = (),
     chosen: bool = False,
 ) -> Fact:
     """A fact that is one word, from a fixed list if there is one."""
-    return Fact(name, "word", description, compute, words=words, chosen=chosen)
+    return Fact(name, "word", clause, compute, detail, words=words, chosen=chosen)
+
+
+def negated(clause: str) -> str:
+    """The opposite of a clause.
+
+    >>> negated("--general is given"), negated("there are 3 rows"), negated("it runs")
+    ('--general is not given', 'there are not 3 rows', 'not (it runs)')
+    """
+    verb = next((word for word in (" is ", " are ") if word in clause), "")
+    return clause.replace(verb, f"{verb}not ", 1) if verb else f"not ({clause})"
 
 
 def show(value: Value) -> str:
@@ -164,109 +188,130 @@ DATA_FACTS: tuple[Fact, ...] = (
     number(
         "examples",
         "rows",
-        "rows of the data set before validation and test are taken out of it; official validation "
-        "and test files do not count",
+        "there are {} examples",
         _data(lambda d: d.examples),
+        "before validation and test are taken out; validation and test files do not count",
     ),
-    number("train_rows", "rows", "rows of the train split", _data(lambda d: d.train_rows)),
-    number("rows", "rows", "rows of all splits", _data(lambda d: d.rows)),
-    number("test_rows", "rows", "rows of the test split", _test_rows),
+    number("train_rows", "rows", "the train split has {} rows", _data(lambda d: d.train_rows)),
+    number("rows", "rows", "all splits together have {} rows", _data(lambda d: d.rows)),
+    number("test_rows", "rows", "the test split has {} rows", _test_rows),
     number(
         "detectable_points",
         "points",
-        "smallest difference in the share of right answers that the test split can tell from "
-        "noise: 1.96 standard errors of a paired difference with correlation one half",
+        "the smallest difference that the test split can show is {} points",
         _detectable,
+        "of the share of right answers, as 1.96 standard errors of a paired difference with "
+        "correlation one half",
     ),
     flag(
         "augmented_data",
         "there are augmented rows, made from train rows",
         _data(lambda d: d.augmentation is not None),
+        otherwise="there are no augmented rows",
     ),
     flag(
         "data_at_hand",
-        "a data set was read, not only a number of rows given",
+        "a data set was read",
         _data(lambda d: d.path is not None),
+        otherwise="only a number of rows is given",
     ),
-    word("data_format", "the form of the examples", _data(lambda d: d.format), tuple(trainable())),
-    number("classes", "classes", "class names in the data", _data(lambda d: len(d.labels) or None)),
-    number("rows_per_class", "rows", "train rows divided by classes", _data(_per_class)),
+    word(
+        "data_format",
+        "the data have the format {}",
+        _data(lambda d: d.format),
+        words=tuple(trainable()),
+    ),
+    number(
+        "classes", "classes", "the number of classes is {}", _data(lambda d: len(d.labels) or None)
+    ),
+    number("rows_per_class", "rows", "there are {} training rows per class", _data(_per_class)),
     number(
         "smallest_class_rows",
         "rows",
-        "rows of the rarest class, over all splits",
+        "the rarest class has {} rows",
         _data(_smallest_class),
+        "over all splits",
     ),
     number(
         "class_imbalance",
         "",
-        "rows of the commonest class over rows of the rarest",
+        "the most common class has {} times the rows of the rarest",
         _data(_imbalance),
     ),
     number(
         "tokens_p50",
         "tokens",
-        "median length of an example",
+        "the median example has {} tokens",
         _data(lambda d: d.lengths.p50 if d.lengths else None),
     ),
     number(
         "tokens_p99",
         "tokens",
-        "length that 99% of the examples stay within",
+        "the 99th percentile of lengths is {} tokens",
         _data(lambda d: d.lengths.p99 if d.lengths else None),
     ),
     flag(
         "longest_beyond_context",
-        "the longest example is longer than the model's context, and would not be divided",
+        "the longest example exceeds the model's context and is not trained on in pieces",
         _beyond_context,
+        otherwise="no example that is trained on whole exceeds the model's context",
     ),
     number(
-        "train_tokens", "tokens", "rows of the train split times mean length", _data(_train_tokens)
+        "train_tokens",
+        "tokens",
+        "the train split has {} tokens",
+        _data(_train_tokens),
+        "its rows times their mean length",
     ),
     number(
         "output_tokens_per_parameter",
         "",
-        "what there is to learn (answers' tokens of the train split, or its labels) over "
-        "parameters of the base model",
+        "there are {} output tokens per parameter",
         _output_tokens_per_parameter,
+        "in the train split; a label counts as one",
     ),
     number(
         "duplicate_share",
         "",
-        "share of rows that repeat another row's input",
+        "{} of the rows repeat another row's input",
         _data(lambda d: _share(d.duplicate_rows, d)),
     ),
     number(
         "conflicting_share",
         "",
-        "share of rows with the same input as another but a different answer",
+        "{} of the rows have the same input as another but a different answer",
         _data(lambda d: _share(d.conflicting_rows, d)),
     ),
     number(
         "leaked_rows",
         "rows",
-        "validation or test rows whose text is also in train",
+        "{} validation or test rows have a text that is also in train",
         _data(lambda d: d.leaked_rows),
     ),
-    number("empty_rows", "rows", "rows without text", _data(lambda d: d.empty_rows)),
+    number("empty_rows", "rows", "{} rows have no text", _data(lambda d: d.empty_rows)),
     number(
         "encoding_problems",
         "rows",
-        "rows with broken characters",
+        "{} rows have broken characters",
         _data(lambda d: d.encoding_problems),
     ),
-    flag("pretemplated", "texts already hold chat markers", _data(lambda d: d.pretemplated)),
+    flag(
+        "pretemplated",
+        "the texts already have chat markers",
+        _data(lambda d: d.pretemplated),
+        otherwise="the texts have no chat markers",
+    ),
     word(
         "domain_distance",
-        "how far the data lies from general text",
+        "the data are {} from general text",
         lambda s: s.facts.aim.domain_distance or s.facts.data.domain.distance,
-        ("near", "far"),
+        words=("near", "far"),
         chosen=True,
     ),
     number(
         "token_ratio",
         "",
-        "tokens per word of the data over tokens per word of general text",
+        "a word of the data has {} times the tokens of a word of general text",
         _data(_token_ratio),
     ),
 )
@@ -296,85 +341,83 @@ def _classes_by(scene: Scene) -> str | None:
 
 _TABLE: tuple[Fact, ...] = (
     # The request
-    word("task", "the task", lambda s: s.facts.task, TASKS),
+    word("task", "the task is {}", lambda s: s.facts.task, words=TASKS),
     flag(
         "new_head",
-        "the model gets a new classification head",
+        "there is a new classification head",
         lambda s: _classes_by(s) == "head",
+        otherwise="there is no new classification head",
     ),
     word(
         "classes_by",
-        "how a classifier works: by a linear head, or by writing the class's name",
-        lambda s: _classes_by(s),
-        ("head", "generate"),
+        "the task is classification with --classes-by {}",
+        _classes_by,
+        "a linear head, or writing the class's name",
+        words=("head", "generate"),
         chosen=True,
     ),
     Fact(
         "strategies",
         "words",
-        "strategies that the user named; unknown if none were",
+        "--strategies includes {}",
         lambda s: s.facts.aim.strategies,
+        "unknown without --strategies",
         chosen=True,
     ),
     number(
         "tasks_on_one_base",
         "tasks",
-        "tasks that will share the base model",
+        "{} tasks share the base model",
         lambda s: s.facts.aim.tasks_on_one_base,
         chosen=True,
     ),
     number(
         "max_forgetting_points",
         "points",
-        "loss of general capability that the user allows",
+        "--max-forgetting is {}",
         lambda s: s.facts.aim.max_forgetting_points,
+        "the loss of general capability that the user allows",
         chosen=True,
     ),
     flag(
-        "general_data",
-        "general data for replay was given",
-        lambda s: s.spec.data.general is not None,
-        chosen=True,
+        "general_data", "--general is given", lambda s: s.spec.data.general is not None, chosen=True
     ),
     flag(
         "replay_wanted",
-        "replay of general text was requested",
+        "replay is requested",
         lambda s: bool(s.spec.training.replay_share),
         chosen=True,
     ),
     flag(
         "kl_wanted",
-        "a KL penalty to the base model was requested",
+        "a KL penalty is requested",
         lambda s: bool(s.spec.training.kl_weight),
         chosen=True,
     ),
     flag(
         "class_weight_wanted",
-        "weights of classes were requested",
+        "class weights are requested",
         lambda s: s.spec.training.class_weight not in (None, "none"),
         chosen=True,
     ),
     flag(
         "label_noise_treated",
-        "remedies for wrong labels were requested",
+        "a remedy for wrong labels is requested",
         lambda s: not {"label-noise", "relabel"}.isdisjoint(s.spec.curation.remedies),
         chosen=True,
     ),
     flag(
         "patience_wanted",
-        "early stopping on validation loss was requested",
+        "early stopping on validation loss is requested",
         lambda s: s.spec.training.early_stopping_patience is not None,
         chosen=True,
     ),
     flag(
-        "domain_corpus",
-        "a domain corpus to continue pretraining on was given",
-        lambda s: s.spec.data.corpus is not None,
-        chosen=True,
+        "domain_corpus", "--corpus is given", lambda s: s.spec.data.corpus is not None, chosen=True
     ),
     flag(
         "corpus_is_task",
-        "the domain corpus is the only data",
+        "the corpus is the only data",
         lambda s: (
             s.spec.data.named is None
             and s.spec.data.corpus is not None
@@ -384,85 +427,105 @@ _TABLE: tuple[Fact, ...] = (
     number(
         "epochs_wanted",
         "epochs",
-        "passes over the data that the user asked for",
+        "--epochs is {}",
         lambda s: s.spec.training.epochs,
+        "passes over the data that the user asked for",
         chosen=True,
     ),
-    number(
-        "models_competing", "models", "base models in the same study", lambda s: len(s.facts.models)
-    ),
+    number("models_competing", "models", "{} base models compete", lambda s: len(s.facts.models)),
     # The model
     number(
         "parameters_billion",
         "1e9",
-        "parameters of the base model",
+        "the model has {} parameters",
         _model(lambda m: m.parameters / 1e9),
     ),
     word(
         "model_kind",
-        "kind of the base model",
+        "the model is a {}",
         _model(lambda m: m.kind),
-        ("encoder", "decoder", "encoder-decoder"),
+        words=("encoder", "decoder", "encoder-decoder"),
     ),
-    word("model_type", "architecture, as transformers spells it", _model(lambda m: m.model_type)),
-    number("hidden_size", "", "width of the residual stream", _model(lambda m: m.hidden_size)),
+    word(
+        "model_type",
+        "the architecture is {}",
+        _model(lambda m: m.model_type),
+        "as transformers spells it",
+    ),
+    number("hidden_size", "", "the residual stream is {} wide", _model(lambda m: m.hidden_size)),
     number(
         "vocabulary_size",
         "tokens",
-        "entries of the vocabulary",
+        "the vocabulary has {} entries",
         _model(lambda m: m.vocabulary_size),
     ),
     number(
         "context_length",
         "tokens",
-        "longest text of the model, its context",
+        "the context of the model has {} tokens",
         _model(lambda m: m.context_length),
     ),
     flag(
         "chat_template",
-        "the tokenizer has a chat template; unknown for a bare size",
+        "the tokenizer has a chat template",
         _model(lambda m: None if m.source == "size" else m.chat_template),
+        otherwise="the tokenizer has no chat template",
     ),
-    flag("mixture_of_experts", "the model has routed experts", _model(lambda m: m.moe is not None)),
+    flag(
+        "mixture_of_experts",
+        "the model has routed experts",
+        _model(lambda m: m.moe is not None),
+        otherwise="the model has no routed experts",
+    ),
     word(
         "pooling",
-        "how the model makes one vector of its token states",
+        "the pooling of token vectors is {}",
         _model(lambda m: m.pooling),
-        ("mean", "cls", "last"),
+        words=("mean", "cls", "last"),
     ),
     number(
         "pretraining_peak_learning_rate",
         "",
-        "peak rate of the base model's pretraining, where it was published",
+        "the peak learning rate of pretraining is {}",
         _model(lambda m: m.pretraining_peak_learning_rate),
+        "unknown where it was not published",
     ),
     *DATA_FACTS,
     # The machine
-    word("device", "where trials run", lambda s: s.facts.hardware.device, ("cuda", "cpu")),
-    number("gpus", "GPUs", "GPUs over all nodes", lambda s: s.facts.hardware.gpus),
-    number("memory_gib", "GiB", "memory of one device", lambda s: s.facts.hardware.memory_gib),
-    flag(
-        "bf16",
-        "matrix products in bfloat16 are faster",
-        lambda s: s.facts.hardware.bf16,
+    word("device", "the device is {}", lambda s: s.facts.hardware.device, words=("cuda", "cpu")),
+    number(
+        "gpus",
+        "GPUs",
+        "the number of GPUs is {}",
+        lambda s: s.facts.hardware.gpus,
+        "over all nodes",
     ),
+    number(
+        "memory_gib",
+        "GiB",
+        "one device has {} GiB of memory",
+        lambda s: s.facts.hardware.memory_gib,
+    ),
+    flag("bf16", "matrix products in bfloat16 are faster", lambda s: s.facts.hardware.bf16),
     number(
         "flash_attention",
         "",
-        "version of FlashAttention that is installed and runs on the GPUs of this machine, or 0",
+        "the FlashAttention version (0 if none) is {}",
         lambda s: s.facts.hardware.flash_attention or 0,
+        "the version that is installed and runs on the GPUs of this machine",
     ),
     number(
         "memory_bytes_per_parameter",
         "bytes",
-        "memory of one device over parameters of the base model",
+        "one device has {} bytes of memory per parameter",
         _device_bytes,
     ),
     number(
         "machine_bytes_per_parameter",
         "bytes",
-        "memory of all devices together over parameters of the base model",
+        "the machine has {} bytes of memory per parameter",
         _machine_bytes,
+        "over all devices",
     ),
 )
 

@@ -7,6 +7,7 @@ from sweeper.findings.compute import compute
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.verdict import limitations
+from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.limitations import Study
 from sweeper.findings.verdict.verdict import _leads
 from sweeper.trials import BaselineResult, TestSeal, TrialResult
@@ -305,6 +306,22 @@ def test_a_lower_test_loss_is_said_where_accuracy_leaves_it_open(contest):
     line = next(line for line in verdict.because if line.startswith("In test loss"))
     assert "−0.1" in line
     assert line.endswith(": better.")
+
+
+def test_the_default_is_compared_in_test_loss_too(contest):
+    run, _, _, _ = contest
+    default = hold_contest(read_run(run)).default
+    assert default is not None
+    with_right(run, {"*": 0.905, "majority": 0.2, "tfidf": 0.6, "probe": 0.89})
+    with_test_losses(run, {"*": 0.30, default: 0.40})
+    held = hold_contest(read_run(run))
+    assert held.against(default).outcome != "better"
+    in_loss = held.against(default, in_loss=True)
+    assert (in_loss.outcome, in_loss.difference.value) == ("better", pytest.approx(-0.1))
+    # Holm's correction counts the other finalists and the answer in accuracy.
+    assert in_loss.comparisons == len(held.comparisons) - 3 + 1
+    lines = [line for line in compute(run).verdict.because if line.startswith("In test loss")]
+    assert [line.rpartition(": ")[2] for line in lines] == ["equivalent.", "better."]
 
 
 def test_equal_test_losses_do_not_speak_for_fine_tuning(contest):

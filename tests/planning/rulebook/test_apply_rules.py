@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.errors import RuleError
 from sweeper.planning.planner import make_plan
-from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, rated_strategies
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, in_words, rated_strategies
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
@@ -176,7 +176,7 @@ def test_of_several_overruled_rules_the_plan_tells_what_it_follows(
     (caution,) = [c for c in found.cautions if "disagrees" in c.effect]
     assert caution.rule == "mine-2"
     assert caution.effect == "disagrees with mine-1"
-    assert describe(found.parameters["r"]) in caution.why
+    assert in_words(found.parameters["r"]) in caution.why
 
 
 @pytest.mark.parametrize("model", ["smollm2", "7B", "13B", "70B"])
@@ -187,7 +187,7 @@ def test_what_a_plan_says_it_follows_is_what_it_does(scene: Any, model: str, row
         for caution in found.cautions:
             if caution.effect.startswith("disagrees"):
                 parameter = found.parameters[caution.why.split(":")[0]]
-                assert describe(parameter) in caution.why
+                assert in_words(parameter) in caution.why
 
 
 def test_large_models_keep_their_ceiling_on_much_data(scene: Any) -> None:

@@ -16,7 +16,7 @@ from sweeper.planning.rulebook.conditions import (
     comparisons,
     parse_condition,
 )
-from sweeper.planning.rulebook.fact_table import FACTS
+from sweeper.planning.rulebook.fact_table import FACTS, Fact
 from sweeper.yaml_models import checked
 from sweeper.yamlfile import Document, parse
 
@@ -99,13 +99,35 @@ def test_a_tag_that_would_run_code_is_refused() -> None:
 def test_a_condition_reads_as_words() -> None:
     found, _ = condition("{examples: {min: 10000}, any: [{task: code}, {not: {bf16: true}}]}")
     text = str(found)
-    assert text == "examples at least 10,000 rows and (task is code or (not (bf16 is yes)))"
+    assert text == (
+        "there are at least 10,000 examples, and "
+        "(the task is code, or matrix products in bfloat16 are not faster)"
+    )
     assert str(ALWAYS) == "always"
     ranged = parse_condition({"examples": {"min": 1000, "below": 10000}, "bf16": True})
-    assert str(ranged) == "examples at least 1,000 rows and below 10,000 rows and bf16 is yes"
+    assert str(ranged) == (
+        "there are at least 1,000 and under 10,000 examples, and "
+        "matrix products in bfloat16 are faster"
+    )
     three = parse_condition({"task": ["code", "domain", "instruction"]})
-    assert str(three) == "task is code, domain or instruction"
+    assert str(three) == "the task is code, domain or instruction"
+    model = parse_condition({"model_kind": "encoder", "parameters_billion": {"max": 0.5}})
+    assert str(model) == "the model is an encoder and has at most 0.5B parameters"
+    both = parse_condition({"rows": {"min": 3, "max": 9}})
+    assert str(both) == "all splits together have at least 3 and at most 9 rows"
+    own = {"any": [{"epochs_wanted": {"known": False}}, {"epochs_wanted": {"max": 5}}]}
+    assert str(parse_condition(own)) == "--epochs is not given or at most 5"
+    assert str(parse_condition({"duplicate_share": {"above": 0.05}})).startswith("over 5% of")
     assert [test.fact for test in comparisons(found)] == ["examples", "task", "bf16"]
+
+
+@pytest.mark.parametrize("fact", FACTS.values(), ids=list(FACTS))
+def test_every_fact_has_words_for_its_conditions(fact: Fact) -> None:
+    if fact.kind == "flag":
+        assert fact.clause != fact.otherwise
+    else:
+        assert fact.clause.count("{}") == 1
+    assert "{" not in fact.description
 
 
 @given(

@@ -44,22 +44,26 @@ def test_the_memory_that_would_make_a_strategy_fit_is_bisected(scene: Any) -> No
 
 def test_fired_rules_say_when_and_what(scene: Any) -> None:
     found = {rule.rule: rule for rule in fired_rules(*scene())}
-    assert found["start-with-lora"].effects[0] == "lora +2"
-    assert "examples at least 1,000 rows" in found["lora-medium-data"].condition
+    assert found["start-with-lora"].effects[0] == "score of lora +2"
+    condition = "there are at least 1,000 and under 10,000 examples"
+    assert found["lora-medium-data"].condition == condition
     assert found["lora-medium-data"].why.startswith("4,000 rows")
-    assert "lora.r: 8 to 64, default 16" in found["lora-rank"].effects
+    assert "r of lora and qlora: 8 to 64, default 16" in found["lora-rank"].effects
+    cautions = [text for text in found["full-most-expensive"].effects if "caution" in text]
+    assert "16 to 18 bytes" in cautions[0]
 
 
 def test_near_misses_are_one_comparison_away_and_the_nearest_come_first(scene: Any) -> None:
     found = near_misses(*scene(rows=9_000))
     assert found[0].rule == "full-large-data"
-    assert found[0].missing == "examples at least 10,000 rows"
+    assert found[0].missing == "there are at least 10,000 examples"
     assert found[0].value == "9,000"
     assert found[0].gap == "1,000 rows more"
-    rules = {miss.rule for miss in found}
+    rules = {miss.rule: miss for miss in found}
+    assert "With N epochs a cosine decay" in rules["cosine-for-long-runs"].effects[1]
     assert "full-far-domain" in rules
     assert "code-larger-rank" not in rules
-    assert not rules & {rule.rule for rule in fired_rules(*scene(rows=9_000))}
+    assert not rules.keys() & {rule.rule for rule in fired_rules(*scene(rows=9_000))}
 
 
 def test_a_near_miss_of_a_negation_names_the_opposite(scene: Any, tmp_path: Path) -> None:
@@ -72,16 +76,16 @@ def test_a_near_miss_of_a_negation_names_the_opposite(scene: Any, tmp_path: Path
         spec, facts = scene(rows=rows)
         spec = spec.model_copy(update={"rules": (str(tmp_path),)})
         mine = next(one for one in near_misses(spec, facts) if one.rule == "mine")
-        assert (mine.missing, mine.gap) == ("examples above 9,000 rows", gap)
+        assert (mine.missing, mine.gap) == ("there are over 9,000 examples", gap)
 
 
 @pytest.mark.parametrize(
     ("operator", "bound", "words"),
     [
-        ("min", 3, "classes below 3 classes"),
-        ("known", True, "classes is not known"),
-        ("equals", 3, "classes is not 3"),
-        ("in", (3, 4), "classes is not 3 or 4"),
+        ("min", 3, "the number of classes is under 3"),
+        ("known", True, "the number of classes is not known"),
+        ("equals", 3, "the number of classes is not 3"),
+        ("in", (3, 4), "the number of classes is not 3 or 4"),
     ],
 )
 def test_the_opposite_of_a_comparison(operator: str, bound: Any, words: str) -> None:

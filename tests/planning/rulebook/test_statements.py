@@ -92,17 +92,17 @@ STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
 # The numbers of these statements, as the rules hold them: in condition, effects or reason.
 NUMBERS: dict[str, tuple[str, ...]] = {
     "full-learning-rate": ("1e-5 to 5e-5",),
-    "ten-times-below-pretraining": ("0.1 x pretraining_peak_learning_rate",),
+    "ten-times-below-pretraining": ("0.1 x the peak learning rate of pretraining",),
     "full-large-data": ("10,000",),
     "full-epochs": ("2 to 5",),
-    "batch-size": ("{8|16|32}",),
+    "batch-size": ("8, 16 or 32",),
     "warmup-share": ("0.05 to 0.1",),
     "weight-decay": ("default 0.01",),
     "lora-close-to-full": ("1%", "90-95%"),
     "lora-medium-data": ("1,000", "10,000"),
     "lora-rank": ("8 to 64", "default 16"),
     "lora-alpha": ("16 to 32", "default 32"),
-    "lora-targets": ("{qv|qkvo}",),
+    "lora-targets": ("qv or qkvo",),
     "qlora-learning-rate": ("1e-4 to 3e-4",),
     "qlora-large-models": ("65",),
     "instruction-data-size": ("10,000 to 100,000",),
@@ -338,8 +338,7 @@ def test_every_statement_of_best_practice_is_a_rule(statement: str, rules: tuple
 @pytest.mark.parametrize(("rule", "numbers"), NUMBERS.items(), ids=list(NUMBERS))
 def test_a_rule_holds_the_numbers_of_its_statement(rule: str, numbers: tuple[str, ...]) -> None:
     known = BOOK.rule(rule)
-    answers = " ".join(known.effects.answers.values())
-    text = " ".join((str(known.when), *effect_texts(known.effects, {}), answers, known.why))
+    text = " ".join((str(known.when), *effect_texts(known.effects, {}), known.why))
     assert [number for number in numbers if number not in text] == []
 
 
@@ -385,6 +384,6 @@ def test_a_title_says_the_rates_that_its_rule_sets() -> None:
     (span,) = {change.span for change in small.effects.changes}
     assert span == (2e-4, 2e-3)
     assert "2e-4 to 2e-3" in small.title
-    assert "parameters_billion at least 0.2 and below 32" in str(large.when)
+    assert "the model has at least 0.2B and under 32B parameters" in str(large.when)
     assert "below 32B" in large.title
     assert "batches of 128" in large.why
