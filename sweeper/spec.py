@@ -5,12 +5,12 @@ Only types live here. Reading YAML with line numbers and near matches is ``sweep
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from sweeper.artifact import Artifact, Record
 
@@ -27,7 +27,14 @@ _ELSEWHERE = {
 
 Scalar = bool | int | float | str
 
-PositiveInt = Annotated[int, Field(ge=1)]
+
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):  # which would count as 1: YAML reads yes, on and true so
+        raise PydanticKnownError("int_type")
+    return value
+
+
+PositiveInt = Annotated[int, BeforeValidator(_no_flag), Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 # The standard error of an accuracy over n rows is at most 50 points over the square root of n
@@ -262,7 +269,7 @@ class TrainingSpec(Record):
     )
     precision: Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"] | None = Field(
         None,
-        description="number format of weights and products: fp32, bf16-mixed, fp16-mixed or "
+        description="number format of weights and computation: fp32, bf16-mixed, fp16-mixed or "
         "bf16-pure",
     )
     gradient_checkpointing: bool | None = Field(
@@ -332,7 +339,9 @@ class SearchSpec(Record):
     )
     timeout_seconds: float | None = Field(None, gt=0, description="end the search after this time")
     workers: PositiveInt = Field(1, description="number of worker processes")
-    executor: str = Field("local", description="where trials train: local or ray")
+    executor: Literal["local", "ray"] = Field(
+        "local", description="where trials train: local or ray"
+    )
     ray_address: str | None = Field(
         None, description="address of a Ray cluster; by default RAY_ADDRESS, or this machine"
     )
@@ -423,9 +432,15 @@ class Places:
 
     Args:
         of: From the path of a key to a text such as ``sweep.yaml:12 search.trials``.
+        moved: From absolute paths to the relative ones of a run's file that is read elsewhere.
     """
 
     of: Callable[[tuple[str | int, ...]], str] | None = field(default=None, compare=False)
+    moved: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def typed(self, path: str) -> str:
+        """A path as the run's file has it."""
+        return self.moved.get(path, path)
 
     def where(self, path: tuple[str | int, ...]) -> str:
         """File, line and key of a value, or its flag; the key alone where no more is known."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import pairwise
@@ -111,19 +112,20 @@ def resolve(
     Raises:
         SpecError: With all problems of file and flags.
     """
-    document = read(file) if isinstance(file, Path) else Document("sweep.yaml", file or {})
+    document = _read(file) if isinstance(file, Path) else Document("sweep.yaml", file or {})
     problems = list(document.problems)
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
         fix = "Start it with 'task:', 'model:' and 'data:'."
         raise SpecError("this file does not hold keys and values", "", fix, document.name)
     data = _from_before(_spell_out(dict(data), document, problems))
+    moved = _found_from_here(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
         _put(data, path, value.value if isinstance(value, SetItem) else value)
     _name_objective(data, file if isinstance(file, Path) else None)
     needed = ("task", "models") if needs_model else ("task",)
     problems += _missing(data, document, needed, from_file=file is not None)
-    places = Places(lambda path: _where(path, document, flags))
+    places = Places(lambda path: _where(path, document, flags), moved)
     if "parameters" in data:
         data["parameters"] = spelled_out(data["parameters"], places.where, problems)
     spec: Spec | None = None
@@ -139,6 +141,21 @@ def resolve(
     return spec.given_at(places)
 
 
+def _read(file: Path) -> Document:
+    """The file of a request. The error for a run or for data says what to give instead."""
+    try:
+        return read(file)
+    except UsageError as error:
+        runs = [one / "sweep.yaml" for one in (file, Path("runs", file))]
+        if run := next((one for one in runs if one.is_file()), None):
+            fix = f"It is a run. Give its request: {run}"
+        elif file.suffix in (".yaml", ".yml"):
+            raise
+        else:
+            fix = "Give a sweep.yaml here, and data with --data FILE."
+        raise UsageError([replace(one, fix=fix) for one in error.problems]) from error
+
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -151,9 +168,7 @@ def located(step: Callable[Concatenate[Spec, _P], _R]) -> Callable[Concatenate[S
         try:
             return step(spec, *args, **keywords)
         except SweeperError as error:
-            error.problems = tuple(
-                replace(one, where=_located(one.where, spec)) for one in error.problems
-            )
+            error.problems = tuple(_in_request(one, spec) for one in error.problems)
             error.args = ("\n".join(map(str, error.problems)),)
             raise
 
@@ -163,14 +178,28 @@ def located(step: Callable[Concatenate[Spec, _P], _R]) -> Callable[Concatenate[S
 _IN_FILE = re.compile(r":\d+ ")
 
 
+def _in_request(problem: Problem, spec: Spec) -> Problem:
+    """The problem with file and line, and with what to do if a path is meant from that file."""
+    where = _located(problem.where, spec)
+    beside = Path(where.partition(":")[0]).parent / problem.where
+    fix = problem.fix
+    with suppress(OSError):  # a name may be too long for a file
+        if where != problem.where and not Path(problem.where).exists() and beside.exists():
+            fix = f"Paths are relative to the current folder: write {beside}."
+    return replace(problem, where=where, fix=fix)
+
+
 def _located(where: str, spec: Spec) -> str:
     """Where a key or flag was given; ``FILE:LINE KEY: VALUE`` for a value of the file."""
     for path, flag in FLAGS.items():
         if where in (flag, _dotted(path)):
             break
-        if where and where in (given := str(_value(spec, path)), os.path.normpath(given)):
-            place = spec.places.where(path)
-            return f"{place}: {where}" if _IN_FILE.search(place) else where
+        value = _value(spec, path)
+        parts = enumerate(value) if isinstance(value, tuple) else ()
+        for key, one in ((path, value), *(((*path, n), part) for n, part in parts)):
+            if where and where in (given := str(one), os.path.normpath(given)):
+                place = spec.places.where(key)
+                return f"{place}: {where}" if _IN_FILE.search(place) else where
     else:
         path = tuple(where.split("."))
         if path[0] not in _SECTIONS:
@@ -333,12 +362,16 @@ def names(text: str) -> list[str]:
 def to_yaml(spec: Spec) -> str:
     """The complete spec as ``sweep.yaml``, in the order of its fields.
 
+    Paths are as the run's file gave them.
+
     The storage's password stays out: its driver finds one in the environment or in a file of its
     own, such as ``PGPASSWORD`` and ``~/.pgpass``.
     """
     fields = spec.model_dump(mode="json")
     if spec.search.storage:
         fields["search"]["storage"] = without_password(spec.search.storage)
+    for target, key in _paths(fields):
+        target[key] = spec.places.typed(target[key])
     fields["parameters"] = shortened(spec.parameters)
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
@@ -389,6 +422,37 @@ def _from_before(data: dict[str, Any]) -> dict[str, Any]:
     if "schema_version" in data and isinstance(given, dict):
         data["data"] = {"max_held_out_rows": None, **given}
     return data
+
+
+def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:
+    """Lead the paths of a run's own file to what they named in the folder where the run began.
+
+    That is the folder that ``runs/NAME`` is in. Returns the new paths with those of the file.
+    """
+    began = file.absolute().parents[2:3]
+    if not began or began[0] == Path.cwd() or not (file.parent / "plan.json").is_file():
+        return {}
+    moved: dict[str, str] = {}
+    for target, key in _paths(data):
+        path = target[key] if isinstance(target, list) else target.get(key)
+        if isinstance(path, str) and path and (there := began[0] / path).exists():
+            target[key] = str(there)
+            moved[str(there)] = path
+    return moved
+
+
+def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """The dict or list, and the key, of every value that may be the path of a file or folder."""
+    inside = {key: data.get(key) for key in ("data", "augmentation", "evaluation")}
+    given = {key: one if isinstance(one, dict) else {} for key, one in inside.items()}
+    sources, rules = given["data"].get("sources"), data.get("rules")
+    for key in ("path", "validation", "test", "corpus", "general"):
+        yield given["data"], key
+    yield given["augmentation"], "path"
+    yield given["evaluation"], "suite"
+    for source in sources if isinstance(sources, list) else ():
+        yield source if isinstance(source, dict) else {}, "path"
+    yield from ((rules, place) for place in range(len(rules) if isinstance(rules, list) else 0))
 
 
 def _put(data: dict[str, Any], path: Path_, value: Any) -> None:

@@ -98,7 +98,9 @@ def read(path: Path) -> Document:
     except UnicodeDecodeError as error:
         raise UsageError("this is not a UTF-8 text file", where=str(path)) from error
     except OSError as error:
-        raise UsageError(f"cannot read this file ({error.strerror})", where=str(path)) from error
+        fix = "Check the path, relative to the current folder." if not path.exists() else ""
+        told = f"cannot read this file ({error.strerror})"
+        raise UsageError(told, fix=fix, where=str(path)) from error
     return parse(text, str(path))
 
 

@@ -36,6 +36,17 @@ def test_flags_win_over_the_file_and_leave_the_rest(tmp_path):
     assert spec.data.path == "rows.jsonl"
 
 
+def test_an_unknown_executor_is_refused_before_a_run_begins():
+    with pytest.raises(SpecError, match=r"executor = 'slurm' is not known(.|\n)*Known: local, ray"):
+        resolve({**BASE, ("search", "executor"): "slurm"})
+
+
+def test_yes_is_no_number_of_trials(tmp_path):
+    path = written(tmp_path, "task: code\nmodel: 7B\nsearch: {trials: yes}\n")
+    with pytest.raises(SpecError, match=r"yaml:3 search.trials: trials = True\n.*whole number"):
+        resolve({}, path)
+
+
 def test_a_resolved_spec_survives_its_own_yaml(tmp_path):
     spec = resolve({**BASE, ("aim", "strategies"): ["lora"], ("data", "columns"): {"text": "q"}})
     path = written(tmp_path, to_yaml(spec))

@@ -126,7 +126,7 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
     """A sentence about columns with text that no role uses, if there are any."""
     used = {column for one in (form, *form.others) for column in one.columns.values()}
     sample = list(table.sample(SAMPLE_ROWS))
-    left: dict[str, str] = {}
+    left: list[str] = []
     for column in table.columns:
         if column in used or column.lower() in _KNOWN:
             continue
@@ -134,15 +134,16 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
             len(cell.split()) for fields in sample if isinstance(cell := fields.get(column), str)
         ]
         if words and sum(words) >= INFORMATIVE_WORDS * len(sample):
-            left[column] = f"`{column}` ({sum(words) / len(words):.0f} words a row)"
+            left.append(column)
     if not left:
         return ()
     role = "text" if "text" in form.columns else "prompt"
-    main = form.columns.get(role)
-    first = next(iter(left))
-    template = "".join(f"{{{name}}} " for name in table.columns if name in (main, first)).strip()
+    asked = {form.columns.get(part) for part in (role, "instruction", "input")}
+    named = [name for name in table.columns if name in (*asked, left[0])]
+    template = " ".join(f"{{{name}}}" for name in named)
+    names = listing([f"`{name}`" for name in left])
     return (
-        f"columns with text are not used: {listing([*left.values()])}. If an answer depends on "
+        f"columns with text are not used: {names}. If an answer depends on "
         f"one, build the {role} from several columns: --column '{role}={template}'",
     )
 
@@ -184,7 +185,8 @@ def _repeated(dataset: Dataset) -> list[str]:
     said = []
     if dataset.duplicates:
         said.append(
-            f"{_rows(dataset.duplicates)} repeat another row exactly; they stay together. "
+            f"{_rows(dataset.duplicates)} repeat another row exactly; where sweeper divides the "
+            "rows, equal ones go into the same split. "
             f"{remedy(dataset.path, 'duplicates')}"
         )
     if dataset.conflicting:

@@ -18,6 +18,7 @@ from sweeper.data.load_large import load_any
 from sweeper.data.splits import in_order, repeated_in, subset
 from sweeper.errors import DataError, Problem
 from sweeper.spec import DataSpec, Spec, Task
+from sweeper.units import plural
 
 Load = Callable[[DataSpec, Task], Dataset]
 Splits = dict[Split, tuple[Example, ...]]
@@ -68,7 +69,7 @@ def _mixed(spec: Spec, load_source: Load, choose: Callable[[Splits], Splits]) ->
     said = [f"{title}: {text}" for title, one in titled for text in one.warnings]
     if dropped := sum(one.rows for one in parts) - sum(map(len, whole.values())):
         said.append(
-            f"{dropped:,} rows of train are left out: their input is in validation or test of "
+            f"{plural(dropped, 'row')} of train left out: the input is in validation or test of "
             "another source"
         )
     repeated = repeated_in(splits)

@@ -327,7 +327,7 @@ def _form(
     roles = ", ".join(
         f"`{column}` is the {role.replace('_', ' ')}" for role, column in kept.items()
     )
-    evidence = [f"{roles} ({match.share:.0%} of the {len(sample)} rows looked at agree)"]
+    evidence = [f"{roles} ({match.share:.0%} of the {len(sample)} rows looked at fit this)"]
     if match.guessed and not fixed:
         evidence.append(
             "their names say nothing, so this is a guess from their values: if it is wrong, say "

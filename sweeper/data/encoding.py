@@ -150,7 +150,8 @@ def _with_replacements(data: bytes, name: str) -> Decoded:
         line.decode(encoding, errors="replace") if number in broken else line.decode("utf-8-sig")
         for number, line in enumerate(lines, start=1)
     ]
-    caution = read_as(encoding, len(broken), len(lines), name, next(iter(broken)))
+    count = len(lines) - (not lines[-1])  # behind the last end of a line there is none
+    caution = read_as(encoding, len(broken), count, name, next(iter(broken)))
     garbled = tuple(number for number in broken if REPLACEMENT in texts[number - 1])
     return Decoded("\n".join(texts), garbled, (caution,))
 
@@ -158,8 +159,8 @@ def _with_replacements(data: bytes, name: str) -> Decoded:
 def read_as(encoding: str, broken: int, lines: int, name: str, first: int) -> str:
     """The caution about lines that are not UTF-8."""
     return (
-        f"{broken:,} of {lines:,} lines of {name} are not UTF-8 (the first is line {first}) and "
-        f"are read as {encoding}, the likeliest encoding: check the accents. If they are wrong, "
+        f"{broken:,} of {lines:,} lines of {name} not in UTF-8 (the first is line {first}) "
+        f"but read as {encoding}, the most likely encoding: check the accents. If they are wrong, "
         "convert the file: iconv -f ENCODING -t utf-8 OLD > NEW"
     )
 

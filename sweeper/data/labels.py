@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from sweeper.data.examples import Example, Split
 from sweeper.data.problems import fix_command, listing
 from sweeper.errors import DataError
+from sweeper.units import plural
 
 Parts = dict[Split, list[Example]]
 
@@ -133,8 +134,8 @@ def label_changes(
         changed = sum(seen[split].rows[label] for label in mapping)
         pairs = listing([f"{old!r} is {new!r}" for old, new in mapping.items()], 4)
         said.append(
-            f"{changed:,} rows of {split} spell labels differently from train and get its "
-            f"spelling: {pairs}. {remedy(name, 'label-variants')}"
+            f"labels of {split} that are spelt differently from train get its spelling "
+            f"({plural(changed, 'row')}): {pairs}. {remedy(name, 'label-variants')}"
         )
     counts: Counter[str] = Counter()
     for split, found in seen.items():
@@ -194,8 +195,8 @@ def _unseen(
     where = _places(split, found, unseen)[:_LISTED]
     more = f" and {lost - len(where)} more" if lost > len(where) else ""
     return (
-        f"{lost:,} of {rows:,} rows of {split} are left out: train does not have their labels: "
-        f"{', '.join(where)}{more}. They are not scored: add such rows to train"
+        f"{lost:,} of {rows:,} rows of {split} left out, with labels that train does not "
+        f"have: {', '.join(where)}{more}. To have these labels scored, add such rows to train"
     )
 
 

@@ -26,6 +26,7 @@ from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, near_match
 from sweeper.progress import told
 from sweeper.spec import DataSpec, Task
+from sweeper.units import plural
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,11 @@ def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:
         return column
     what = f"there is no column {column!r} to split by" if column else "no column to split by"
     why = f"data.split_by is {spec.split_by}."
-    fix = near_match(str(column), columns) if column else "Name it in data.split_column."
+    fix = (
+        near_match(str(column), columns)
+        if column
+        else "Name it: --split-column, or data.split_column."
+    )
     if not needed:
         what, fix = f"{column!r} would decide nothing", "Set data.split_by to group or time."
     raise DataError(what, why=why, fix=fix, where="data.split_column")
@@ -403,7 +408,7 @@ def _refuse_most_skipped(table: RowTable, skipped: Mapping[str, list[int]]) -> N
     if count <= rows / 2:
         return
     reasons = Counter({reason: len(lines) for reason, lines in skipped.items()}).most_common()
-    said = [f"{reason} ({rows} rows, first line {skipped[reason][0]})" for reason, rows in reasons]
+    said = [f"{why} ({plural(n, 'row')}, first line {skipped[why][0]})" for why, n in reasons]
     raise DataError(
         f"{count} of {rows} rows do not have the form that was recognised",
         why=listing(said, 4),

@@ -16,7 +16,7 @@ from optuna.exceptions import StorageInternalError
 
 from sweeper.artifact import write_text
 from sweeper.backend import TRAINING
-from sweeper.errors import NoTrialCompleted, RunError, near_match
+from sweeper.errors import NoTrialCompleted
 from sweeper.execution import disk
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
 from sweeper.execution.interruption import Signals
@@ -40,11 +40,10 @@ from sweeper.search import study_end, warm_start
 from sweeper.search.search import Search, known_starts, useful_total
 from sweeper.spec import Spec
 from sweeper.trials import TestSeal
+from sweeper.units import plural
 
 # What may go wrong once more while a run that failed is put down.
 _LOST_CAUSES = (disk.NoRoom, OSError, StorageInternalError, StorageGone, Stopped)
-
-EXECUTORS = ("local", "ray")
 
 OutcomeKind = Literal["complete", "interrupted", "timeout", "none-completed"]
 
@@ -135,19 +134,13 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
         The pool, and why there will be fewer workers than asked for; empty if there will not.
 
     Raises:
-        RunError: There is no such executor, or it cannot work here.
+        RunError: It cannot work here.
         NotInstalled: What it needs is missing.
     """
     executor, asked = spec.search.executor, spec.search.workers
     if executor == "local":
         placed = place(asked, machine_of(plan), demand_of(plan))
         return LocalPool(run, briefing, placed.environments), placed.note
-    if executor != "ray":
-        raise RunError(
-            f"there is no executor {executor!r}",
-            fix=near_match(executor, EXECUTORS),
-            where="--executor",
-        )
     with needed_for("This executor", install_command("ray"), "--executor ray"):
         # Ray is an extra, and loading it takes longer than a short trial.
         from sweeper.execution.pools.ray_pool import connect
@@ -283,13 +276,13 @@ class Coordinator:
     def _note_total(self) -> None:
         if self.total < self.spec.search.trials:
             self.owner.warn(
-                f"{self.total} trials instead of {self.spec.search.trials}: every configuration "
-                "of the space will have run by then"
+                f"{plural(self.total, 'trial')} instead of {self.spec.search.trials}: every "
+                "configuration of the space will have run by then"
             )
         if self.total > self.spec.search.trials:
             self.owner.warn(
-                f"{self.total} trials have begun already, so the total stays at {self.total}, not "
-                f"{self.spec.search.trials}"
+                f"{plural(self.total, 'trial has', 'trials have')} begun already, so the total "
+                f"stays at {self.total}, not {self.spec.search.trials}"
             )
 
     def _search(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sweeper.backend import Decision
 from sweeper.checkpoints import drop_checkpoints
-from sweeper.errors import NoTrialCompleted, Problem, RunError
+from sweeper.errors import NoTrialCompleted, Problem, RunError, SpecError
 from sweeper.execution import disk
 from sweeper.execution.interruption import Signals
 from sweeper.execution.job import (
@@ -144,7 +144,8 @@ class Owner:
             Stopped: A signal came, or the time is over.
             RunError: Workers cannot see the run, or end again and again without getting on.
             NoTrialCompleted: The latter, before any trial completed.
-            NoRoom: The disk is full, or nearly.
+            SpecError: The user's objective cannot measure the baselines.
+        NoRoom: The disk is full, or nearly.
             StorageGone: The storage was away for too long.
         """
         while not reached():
@@ -454,10 +455,15 @@ class Owner:
         if item.trial is not None and item.kind != "test":
             result = attempts.fail(self._home(job), item.trial, job.attempt, failure)
             if item.kind == "trial":
-                return self._trial_ended(worker, job, result)
+                self._trial_ended(worker, job, result)
+                return
         self.progress.jobs_done += 1
         self._say(worker, "job-ended", job, state="FAIL", text=failure.detail)
-        return self.warn(f"{item.title} failed: {failure.detail}")
+        self.warn(f"{item.title} failed: {failure.detail}")
+        if item.kind == "baselines" and failure.kind == "refused" and self.plan.objective.function:
+            why = "It failed on the baselines, and would be called at the end of every trial."
+            fix = "Correct the function, then give the same command with --new."
+            raise SpecError(failure.detail, why, fix)
 
     def _home(self, job: Job) -> Path:
         return self.run.path / job.home

@@ -305,8 +305,8 @@ def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]
     complete = setup.loss == "by-rows" and not by_rows(model, setup)
     loss = "full" if complete else setup.loss
     notes = [
-        f"the peak is in this phase: {phase}",
-        f"{setup.attention} attention, {loss} loss",
+        f"the peak comes in the phase {phase!r}",
+        f"attention: {setup.attention}, way to compute the loss: {loss}",
     ]
     if not model.parameters_exact:
         notes.append("the number of parameters is estimated")

@@ -41,9 +41,10 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
     # Only where it was asked for, so that runs from before it could be still resume.
     if given.split_by != "stratified":
         fractions += [given.split_by, given.split_column]
+    typed = spec.places.typed
     # A corpus of which facts are known counts by its text, any other one by its name.
-    corpus = data.corpus.sha256 if data.corpus is not None else spec.data.corpus
-    general: Any = given.general
+    corpus = data.corpus.sha256 if data.corpus is not None else given.corpus and typed(given.corpus)
+    general: Any = given.general and typed(given.general)
     if given.general_revision is not None:
         general = [general, given.general_revision]
     space: dict[str, Any] = {
@@ -54,7 +55,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         "precision": training.precision,
         "gradient_checkpointing": training.gradient_checkpointing,
         "system_prompt": training.system_prompt,
-        "rules": spec.rules,
+        "rules": [typed(folder) for folder in spec.rules],
     }
     # Only where they are asked for, so that runs from before they could be still resume.
     names = ("replay_share", "kl_weight", "class_weight", "stop_overfitting")

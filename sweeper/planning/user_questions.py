@@ -87,12 +87,13 @@ def _how_much_data(facts: Facts) -> str:
 
 
 def _at_all(facts: Facts, values: Values) -> str:
-    cheap = (
-        "the untrained model, the majority class, TF-IDF with logistic regression and a linear "
-        "probe on frozen features"
-        if facts.task == "classification"
-        else "the untrained model without and with examples in its prompt"
-    )
+    cheap = "the untrained model without and with examples in its prompt"
+    if facts.task == "classification":
+        untrained = "the untrained model, " if values["classes_by"] == "generate" else ""
+        cheap = (
+            f"{untrained}the majority class, TF-IDF with logistic regression and a linear probe "
+            "on frozen features"
+        )
     answer = (
         f"The sweep first scores {cheap}. If no trial is better beyond noise, it is not needed."
     )

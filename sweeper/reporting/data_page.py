@@ -7,7 +7,6 @@ from pathlib import Path
 
 import sweeper
 from sweeper.data.quality.check import Checked, ExampleOfFault, Finding
-from sweeper.findings import words
 from sweeper.reporting.blocks import (
     Block,
     Bullets,
@@ -77,7 +76,7 @@ def _summary(checked: Checked) -> Iterator[Block]:
 
 
 def _finding(one: Finding) -> Iterator[Block]:
-    yield Text((f"{words.plural(one.count, 'row')} ({_share(one)}) {one.title}.", one.consequence))
+    yield Text((f"Rows that {one.title}: {one.count:,} ({_share(one)}).", one.consequence))
     columns: list[Column[ExampleOfFault]] = [
         Column("line", lambda e: f"{Path(e.path).name}:{e.line}"),
         Column("what is wrong there", lambda e: e.said),

@@ -7,7 +7,6 @@ the model writes, and ``sweeper.load`` does for every task.
 from __future__ import annotations
 
 import shutil
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -26,8 +25,8 @@ from sweeper.use.model import Model, load
 from sweeper.use.request import MERGE_RECORD, MergeRequest
 
 _WHOLE = "full"
-# Passages on which the merged model is compared with the trial's, and tokens of each.
-_PASSAGES, _TOKENS = 8, 128
+# Of each passage on which the merged model is compared with the trial's.
+_TOKENS = 128
 
 
 def merge(request: MergeRequest) -> None:
@@ -59,9 +58,11 @@ def merge(request: MergeRequest) -> None:
     whole = _whole(record)
     save_trained(part, model, strategy_named(_WHOLE), whole, found.task)
     after = _logits(load(part))
-    compared = request.model_copy(update=_compared(torch.cat(before), torch.cat(after)))
+    found_same = _compared(torch.cat(before), torch.cat(after))
+    chosen = "class" if record.labels else "token"
+    compared = request.model_copy(update={"chosen": chosen, **found_same})
     with (part / CARD).open("a", encoding="utf-8") as card:
-        card.write(_card(record, compared))
+        card.write(_card(record, compared, len(before)))
     compared.write(part / MERGE_RECORD)
     part.rename(request.folder)
 
@@ -87,11 +88,11 @@ def _compared(before: Tensor, after: Tensor) -> dict[str, float]:
 
 
 def _logits(model: Model) -> list[Tensor]:
-    """Logits in float32 on the first passages of the general text: ``(places, classes)`` of each.
+    """Logits in float32 on each passage of the general text: ``(places, classes)``.
 
     Of the classes where the model has some, else of the next token at each place.
     """
-    passages = list(islice((line for line in general_text().splitlines() if line), _PASSAGES))
+    passages = [line for line in general_text().splitlines() if line]
     if model.classes:
         return [model.logits([passage]).float().cpu() for passage in passages]
     device = next(model.model.parameters()).device
@@ -104,15 +105,14 @@ def _logits(model: Model) -> list[Tensor]:
     return found
 
 
-def _card(record: TrainedRecord, merged: MergeRequest) -> str:
+def _card(record: TrainedRecord, merged: MergeRequest, passages: int) -> str:
     lines = [
         "",
         "## Merged",
         "",
         f"The weights that {record.strategy} trained were added to those of the base, in float32,",
-        f"and stored in {record.base_dtype}. On {_PASSAGES} passages of general text a logit",
-        f"differs from the trial's by at most {merged.difference:.2g}, and the likeliest "
-        f"{'class' if record.labels else 'token'} is the same at {merged.agreement:.1%} of places.",
+        f"and stored in {record.base_dtype}. On {passages} passages of general text,",
+        f"{merged.told}.",
         "",
     ]
     if strategy_named(record.strategy).quantization_config(record.parameters) is not None:

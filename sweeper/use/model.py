@@ -210,9 +210,12 @@ def load(path: str | Path, device: str | None = None) -> Model:
         UsageError: The folder is damaged, or its base model is gone or another one.
     """
     folder = Path(path).expanduser()
-    if (folder / "plan.json").is_file():
+    if any((one / "plan.json").is_file() for one in (folder, Path("runs", path))):
         fix = f"Load its recommended trial: sweeper.load_run({str(path)!r}).winner()"
         raise UsageError(f"{path} is a run, and holds several models", fix=fix)
     if not (folder / "sweeper.json").is_file() and (folder / "weights").is_dir():
         folder = folder / "weights"
+    if not (folder / "sweeper.json").is_file():
+        fix = "Give runs/NAME/trials/N/weights, or what 'sweeper export' made."
+        raise UsageError("there is no trained model in this folder", fix=fix, where=str(path))
     return Model(reload(folder, torch.device(device) if device else None))

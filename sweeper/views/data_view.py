@@ -15,6 +15,7 @@ from sweeper.data.quality.kinds.private import redacted
 from sweeper.data.quality.rows import DataRows
 from sweeper.data.quality.write import changes_path
 from sweeper.data.tools import spelled
+from sweeper.units import plural
 from sweeper.views.console import out
 
 SHOWN_CHANGES = 3
@@ -24,7 +25,8 @@ def show_check(checked: Checked) -> None:
     """How the data were read, every finding, and what was not looked for."""
     counts = ", ".join(f"{split} {rows:,}" for split, rows in checked.rows.items())
     total = sum(checked.rows.values())
-    _line(f"{checked.name}: {total:,} rows ({counts}), {checked.format}, read for {checked.task}")
+    rows = f"{plural(total, 'row')} ({counts})"
+    _line(f"{checked.name}: {rows}, {checked.format}, read for {checked.task}")
     for said in checked.evidence:
         _line(f"  {said}")
     for said in checked.cautions:
@@ -53,10 +55,10 @@ def show_example(data: DataRows) -> None:
 
 
 def _show(finding: Finding, *, several: bool) -> None:
-    rows = "1 row" if finding.count == 1 else f"{finding.count:,} rows"
     _line(f"\n{finding.severity}: {finding.kind}")
     seen = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
-    _line(f"  {rows}{seen} ({finding.share:.1%}) {finding.title}. {finding.consequence}")
+    rows = f"{finding.count:,}{seen} ({finding.share:.1%})"
+    _line(f"  Rows that {finding.title}: {rows}. {finding.consequence}")
     for one in finding.examples:
         where = f"{Path(one.path).name}:{one.line}" if several else f"line {one.line}"
         said = f" ({one.said})" if one.said else ""
@@ -73,13 +75,13 @@ def show_changes(fixed: Fixed, before: DataRows, output: Path | None) -> None:
         done = "left out" if action == "removed" else action
         if not output:
             done = "would be left out" if action == "removed" else "would be changed"
-        _line(f"{remedy}: {'1 row' if rows == 1 else f'{rows:,} rows'} {done}")
+        _line(f"{remedy}: {plural(rows, 'row')} {done}")
         shown = [c for c in fixed.changes if (c.remedy, c.action) == (remedy, action)]
         for change in shown[:SHOWN_CHANGES]:
             _line(f"    {Path(change.path).name}:{change.line} ({change.why}){_difference(change)}")
     if not counts:
         _line("Nothing to change.")
-    _line(f"{len(before.rows):,} rows before, {len(fixed.data.rows):,} after")
+    _line(f"{plural(len(before.rows), 'row')} before, {len(fixed.data.rows):,} after")
     if output is not None:
         _line(f"Written: {output}; every change: {changes_path(output)}")
 
@@ -106,8 +108,7 @@ def show_conversion(made: Conversion, files: Sequence[Path]) -> None:
     """What was written, and what was not."""
     for reason, lines in made.left_out.items():
         where = listing([str(line) for line in lines])
-        rows = "1 row is" if len(lines) == 1 else f"{len(lines):,} rows are"
-        _line(f"{rows} not written: {reason} (line {where})")
+        _line(f"{plural(len(lines), 'row is', 'rows are')} not written: {reason} (line {where})")
     if made.left:
         names = listing([f"`{name}`" for name in made.left])
         _line(f"Columns not written, since they would be read as part of {made.to}: {names}")
@@ -116,7 +117,7 @@ def show_conversion(made: Conversion, files: Sequence[Path]) -> None:
 
 def _difference(change: ListedChange) -> str:
     if change.action == "removed":
-        return ""
+        return f": {_short(change.before['unreadable'])}" if change.remedy == "unreadable" else ""
     name = next(iter(change.after))
     return f": {_short(change.before[name])} becomes {_short(change.after[name])}"
 

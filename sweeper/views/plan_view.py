@@ -268,12 +268,8 @@ def _without_middle(text: str, most: int) -> str:
 
 def _data(facts: Facts, *, verbose: bool) -> str:
     data = facts.data
-    uses = {"train": "to train", "validation": "for validation", "test": "for test"}
-    sizes = ", ".join(f"{one.rows:,} {uses[one.name]}" for one in data.splits)
-    apart = [one.name for one in data.splits if one.origin == "official" and one.name != "train"]
-    own = f" ({' and '.join(apart)} are files of their own)" if apart else ""
     named = f"{data.path}: " if data.path else ""
-    found = [f"{named}{data.examples:,} examples{f': {sizes}{own}' if sizes else ''}."]
+    found = [f"{named}{_sizes(data)}."]
     for one in data.sources:
         weight = "" if one.weight is None else f" with weight {one.weight:g}"
         found.append(f"{one.title}: {one.rows['train']:,} to train{weight}.")
@@ -293,16 +289,35 @@ def _data(facts: Facts, *, verbose: bool) -> str:
         found.append(f"Curated: {'; '.join(change.said for change in data.changes)}.")
     if data.labels:
         rows = sorted(label.rows for label in data.labels)
-        found.append(f"{len(rows)} classes with {rows[0]:,} to {rows[-1]:,} rows.")
+        each = (
+            f"{rows[0]:,} to {rows[-1]:,} rows" if rows[0] < rows[-1] else f"{rows[0]:,} rows each"
+        )
+        found.append(f"{len(rows)} classes with {each}.")
     if lengths := data.lengths:
         short = "assumed: no data given" if lengths.assumed else lengths.measured_with
         how = lengths.measured_with if verbose else short
         found.append(
-            f"Tokens: {lengths.mean:.0f} on average, 99% have at most {lengths.p99:,} ({how})."
+            f"Tokens: {lengths.mean:,.0f} on average, 99% have at most {lengths.p99:,} ({how})."
         )
     if data.domain.distance:
         found.append(f"{words.sentence(domain_line(data.domain))}.")
     return " ".join(found)
+
+
+def _sizes(data: DataFacts) -> str:
+    """The examples and their splits; those in files of their own stand apart."""
+    uses = {"train": "to train", "validation": "for validation", "test": "for test"}
+    apart = [one for one in data.splits if one.origin == "official" and one.name != "train"]
+    inside, beside = (
+        [f"{one.rows:,} {uses[one.name]}" for one in data.splits if (one in apart) is own]
+        for own in (False, True)
+    )
+    said = f"{data.examples:,} examples"
+    if len(inside) > 1:
+        said += f": {', '.join(inside)}"
+    elif inside:
+        said += " to train"
+    return f"{said}; in files of their own: {', '.join(beside)}" if beside else said
 
 
 def domain_line(domain: DomainFacts) -> str:
@@ -310,7 +325,7 @@ def domain_line(domain: DomainFacts) -> str:
     said: dict[str, str] = {}
     if domain.tokens_per_word and domain.general_tokens_per_word:
         ratio = domain.tokens_per_word / domain.general_tokens_per_word
-        said["tokens-per-word"] = f"{ratio:.2f} times general text's tokens a word"
+        said["tokens-per-word"] = f"{ratio:.2f} times as many tokens a word as general text"
     if domain.bits_per_byte and domain.general_bits_per_byte:
         said["bits-per-byte"] = (
             f"{domain.bits_per_byte:.2f} bits a byte under the model, general text "
@@ -391,8 +406,8 @@ def _strategies(page: _Page, plan: Plan) -> None:
         "",
         [
             "*: recommended. Score: the sum of the weights of rules. GiB: predicted peak of the "
-            "default. Fits from: memory for the whole search range at micro-batch 1. Trained: "
-            "parameters. Batch = micro-batch x accumulation x GPUs."
+            "default. Fits from: memory that the whole search range needs at micro-batch 1, the "
+            "smallest. Trained: parameters. Batch = micro-batch x accumulation x GPUs."
         ],
         0,
         goes_last=True,
@@ -530,7 +545,11 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         ends = units.span(budget.sweep.low, budget.sweep.high)
         early = budget.unlearned_seconds
         least = early is not None and early < budget.sweep.low
-        hours += f"; about {units.duration(early)} if nothing can be learned" if least else ""
+        hours += (
+            f"; about {units.duration(early)} if no trial learns, since all stop early"
+            if least
+            else ""
+        )
         whole = f" Together about {units.duration(budget.sweep.seconds)} ({ends}){hours}."
     texts.append(f"{words.sentence(others)}.{whole}")
     stage = [n for n in plan.candidates[0].setup_notes if n.startswith("first stage")]
@@ -540,7 +559,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     bought = [
         f"{units.plural(one.full_trials, 'full trial')} of {one.strategy}"
         for one in budget.purchases
-        if one.full_trials is not None
+        if one.full_trials  # notes say what to cut where none can be paid for
     ]
     texts += [f"The budget is enough for {' or '.join(bought)}."] if bought else []
     texts += [note for note in budget.notes if "budget" in note.lower()]
@@ -584,7 +603,10 @@ def _next(page: _Page, plan: Plan) -> None:
     model = f" and --model {plan.model_choice.model}" if plan.model_choice is not None else ""
     text = f"The same flags{model} with sweeper run."
     if plan.identity is None:
-        text = f"To train, give sweeper run --data{model or ' and a model that can be loaded'}."
+        sized = any(one.source == "size" for one in plan.facts.models)
+        needs = [] if plan.facts.data.fingerprint else ["--data"]
+        needs += ["a --model with weights"] if sized and not model else []
+        text = f"To train, give sweeper run {' and '.join(needs) or 'data'}{model}."
     page.add("Next", [text])
 
 

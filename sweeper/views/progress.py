@@ -221,7 +221,7 @@ def view(status: Status, width: int) -> list[str]:
     lines += [_running_line(one, width, status.objective) for one in status.running[:room]]
     if status.best is not None:
         best, title = status.best, status.objective.title
-        default = f", default {units.number(_value(status.default))}" if status.default else ""
+        default = f", best default {units.number(_value(status.default))}" if status.default else ""
         name = "val" if status.objective.is_loss else title
         lines.append(
             f"best #{best.trial} {_parameters(best.strategy, best.parameters)}  "
@@ -249,7 +249,7 @@ def _headline(status: Status, width: int) -> str:
     counts += [f"{failed} failed"] if failed else []
     eta = units.span(status.eta.low, status.eta.high) if status.eta else "estimating"
     if status.phase != "search":
-        jobs = f" {status.jobs_done}/{status.jobs}" if status.jobs else ""
+        jobs = f" {status.jobs_done}/{status.jobs} jobs" if status.jobs else ""
         left = f"  ETA {eta}" if status.eta else ""
         done = f"{status.done}/{status.trials}"
         return f"{status.phase}{jobs}  sweep {done}  {' '.join(counts)}{left}"

@@ -110,6 +110,8 @@ def test_bad_flags_are_named(sweeper, here, arguments, says):
             "sweep.yaml:3 hardware.gpu: the GPU 'RTX 9'",
         ),
         ("data: {examples: 9}\naim: {budget: 8 km}", "sweep.yaml:3 aim.budget: budget = '8 km'"),
+        ("data: {examples: 9}\nrules:\n- ~/gone", "sweep.yaml:4 rules.0: ~/gone: this folder"),
+        ("data: {examples: 9}\nrules: [., gone]", "sweep.yaml:3 rules.1: gone: this folder"),
     ],
 )
 def test_what_a_file_names_is_refused_with_its_line(sweeper, here, lines, says):
@@ -252,3 +254,29 @@ def test_other_mistakes_are_told_where_the_model_is_missing_too(sweeper, rows, f
     ran = sweeper("run", "--task", "classification", *flags)
     assert ran.code == 2
     assert said in ran.err
+
+
+def test_a_run_or_data_in_place_of_a_request_is_told_what_to_give(sweeper, here):
+    (here / "runs" / "first").mkdir(parents=True)
+    (here / "runs" / "first" / "sweep.yaml").write_text("task: code\n")
+    (here / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    for given in ("first", "runs/first"):
+        assert "Give its request: runs/first/sweep.yaml" in sweeper("run", given).err
+    assert "data with --data FILE" in sweeper("plan", "rows.jsonl").err
+    assert "relative to the current folder" in sweeper("plan", "gone.yaml").err
+
+
+def test_explain_knows_rules_and_strategies_by_near_names(sweeper, here):
+    assert "no run and no rule 'lora-rnk' here" in (told := sweeper("explain", "lora-rnk").err)
+    assert "Did you mean 'lora-rank'?" in told
+    assert "no strategy 'loar'" in sweeper("explain", "x", "--strategy", "loar").err
+
+
+def test_a_path_that_is_meant_from_its_file_is_told_from_the_folder(sweeper, here):
+    (here / "mine").mkdir()
+    (here / "mine" / "rows.csv").write_text("text,label\n")
+    text = "task: classification\nmodel: 7B\ndata: rows.csv\n"
+    (here / "mine" / "sweep.yaml").write_text(text)
+    ran = sweeper("plan", "mine/sweep.yaml")
+    assert "mine/sweep.yaml:3 data.path: rows.csv: no such file" in ran.err
+    assert "relative to the current folder: write mine/rows.csv." in ran.err

@@ -148,7 +148,7 @@ def test_half_of_the_rows_are_enough_and_fewer_are_not():
         "instruction",
         DataSpec(),
     )
-    assert "(50% of the 100 rows looked at agree)" in found.evidence[0]
+    assert "(50% of the 100 rows looked at fit this)" in found.evidence[0]
     partly = RowTable("rows", tuple(enumerate([good] * 49 + [bad] * 51, start=1)))
     with pytest.raises(DataError, match="was not recognised"):
         detect(partly, "instruction", DataSpec())

@@ -312,9 +312,9 @@ def test_validation_and_test_take_the_spelling_of_train(tmp_path):
     dataset = loaded(tmp_path)
     assert {example.label for example in dataset.splits["test"]} == {"Yes", "No"}
     said = " ".join(dataset.warnings)
-    assert "20 rows of test spell labels differently" in said
+    assert "spelt differently from train get its spelling (20 rows)" in said
     assert "'NO' is 'No', 'yes' is 'Yes'" in said
-    assert "2 of 22 rows of test are left out: train does not have their labels" in said
+    assert "2 of 22 rows of test left out, with labels that train does not have" in said
     assert "'maybe' (test, line 21)" in said
 
 
@@ -361,7 +361,7 @@ def test_a_prompt_is_built_from_several_columns(tmp_path):
         row["code"] += " a number"
     path = write(tmp_path / "rows.jsonl", rows)
     said = " ".join(loaded(path, "code").warnings)
-    assert "columns with text are not used: `code` (4 words a row)" in said
+    assert "columns with text are not used: `code`. If an answer depends on one, " in said
     assert "--column 'prompt={code} {input}'" in said
     dataset = loaded(path, "code", columns={"prompt": "{code}\n\nInput: {input}"})
     asked = {example.messages[0].content for example in everything(dataset)}
@@ -370,6 +370,15 @@ def test_a_prompt_is_built_from_several_columns(tmp_path):
     assert "`input`, which a template uses, is empty in 1 of 40 rows (line 7)" in said
     with pytest.raises(DataError, match=r"no column 'cod' for the template .*\n.*'code'"):
         loaded(path, "code", columns={"prompt": "{cod} {input}"})
+
+
+def test_a_template_that_is_proposed_keeps_the_columns_that_are_read(tmp_path):
+    rows = [
+        {"instruction": f"say {n}", "input": f"{n}", "notes": "a b c d e", "output": "x"}
+        for n in range(40)
+    ]
+    said = " ".join(loaded(write(tmp_path / "rows.jsonl", rows), "instruction").warnings)
+    assert "--column 'prompt={instruction} {input} {notes}'" in said
 
 
 def test_columns_without_usual_names_are_told_by_their_values(tmp_path):

@@ -85,7 +85,7 @@ def test_labels_take_the_spelling_of_train_or_are_left_out(tmp_path, monkeypatch
     write(tmp_path / "test.jsonl", [*classes(30)[:30], *odd])
     listed, stored = both(monkeypatch, "classification", path=str(tmp_path))
     assert stored == listed
-    assert "1 rows of test spell labels differently from train" in " ".join(stored.warnings)
+    assert "spelt differently from train get its spelling (1 row)" in " ".join(stored.warnings)
     assert "'new' (test, line 32), 'new' (test, line 33)" in " ".join(stored.warnings)
 
 

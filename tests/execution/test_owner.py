@@ -26,13 +26,14 @@ from fake_pool import (
     write_result,
 )
 
-from sweeper.errors import NoTrialCompleted, RunError
+from sweeper.errors import NoTrialCompleted, RunError, SpecError
 from sweeper.execution import coordinator, owner
 from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, RungSaid
 from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Status
 from sweeper.execution.storages import open_storage
 from sweeper.execution.strikes import STRIKES_ALLOWED, Silence
+from sweeper.objective import Objective
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialConfig
 
@@ -132,6 +133,17 @@ def test_what_the_users_code_refuses_is_tried_once_a_call_and_its_worker_goes_on
     sweep.go(3)
     assert sweep.made("jobs/baselines") == [1, 2]
     assert (sweep.run.baselines / "tfidf.json").is_file()
+
+
+def test_an_objective_that_fails_on_the_baselines_ends_the_run(sweep: Sweep) -> None:
+    objective = Objective(
+        name="mine:f1", title="f1", metric="mine:f1", higher_is_better=True, of="classes",
+        function=True,
+    )  # fmt: skip
+    sweep.pool.parts = {"baselines": ends_without_result("refused", "mine.py:3 in f1")}
+    with pytest.raises(SpecError, match=r"mine\.py:3 in f1(.|\n)*Correct the function"):
+        sweep.go(2, make_plan(2).model_copy(update={"objective": objective}))
+    assert not list(sweep.run.trials.glob("*/result.json"))
 
 
 def test_a_hang_that_the_worker_wrote_down_before_it_ended_is_what_counts(sweep: Sweep) -> None:

@@ -72,7 +72,7 @@ def test_the_parts_add_up_to_the_peak() -> None:
     assert sum(found.parts.values()) == pytest.approx(found.peak_gib)
     assert found.low_gib < found.peak_gib < found.high_gib
     assert found.limit_gib == 80
-    assert "the peak is in this phase: evaluation" in found.assumptions
+    assert "the peak comes in the phase 'evaluation'" in found.assumptions
 
 
 BASE = Setup(strategy="lora", micro_batch=4, sequence_length=1024)

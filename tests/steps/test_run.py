@@ -13,7 +13,7 @@ from sweeper.facts.gather import gather
 from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
 from sweeper.runfolder import RunFolder
 from sweeper.spec import MOST_HELD_OUT_ROWS, CurationSpec, DataSpec, EvaluationSpec, ModelSpec, Spec
-from sweeper.specfile import to_yaml
+from sweeper.specfile import resolve, to_yaml
 from sweeper.steps import run as run_steps
 
 
@@ -121,6 +121,38 @@ def test_a_runs_own_file_leads_to_its_folder_wherever_that_is(tmp_path: Path) ->
     assert run_steps._folder(spec, file).path == folder
     other = spec.model_copy(update={"name": "other"})
     assert run_steps._folder(other, file).path == Path("runs/other")
+
+
+def test_a_run_is_resumed_from_another_folder_with_the_paths_of_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    began, other = tmp_path / "began", tmp_path / "other"
+    (began / "rules").mkdir(parents=True)
+    other.mkdir()
+    monkeypatch.chdir(began)
+    rule = {"id": "own", "title": "Own", "then": {"warn": "Own."}, "why": "Own.", "source": "own"}
+    Path("rules/own.yaml").write_text(json.dumps([rule]))
+    Path("general.txt").write_text("a text\nanother text\n")
+    rows = ({"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(30))
+    Path("rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    spec = Spec(
+        name="mine",
+        task="instruction",
+        models=(ModelSpec(id="packaged:smollm2"),),
+        data=DataSpec(path="rows.jsonl", general="general.txt"),
+        rules=("rules",),
+    )
+    plan = run_steps._frozen(run_steps.prepare(spec, check_model=False))
+    file = began / "runs" / "mine" / "sweep.yaml"
+    text = file.read_text()
+    monkeypatch.chdir(other)
+    again = resolve({}, file)
+    assert again.data.path == str(began / "rows.jsonl")
+    prepared = run_steps.prepare(again, check_model=False, file=file)
+    assert run_steps._frozen(prepared) == plan
+    assert file.read_text() == text
+    elsewhere = resolve({("data", "path"): "elsewhere.jsonl"}, file)  # a flag is of this folder
+    assert elsewhere.data.path == "elsewhere.jsonl"
 
 
 def test_general_texts_are_part_of_the_run_and_too_few_are_refused_before_it(

@@ -93,7 +93,7 @@ def test_several_gpus_say_how_many_a_trial_takes_and_what_sharding_saves(sweeper
                   "--gpu-memory", "80", "--gpus", "8")  # fmt: skip
     said = " ".join(ran.out.split())
     assert "GPUs a trial x 2 trials at once; sharding takes" in said
-    assert "Sharding is FSDP, not tested on GPUs" in said
+    assert "Sharding is FSDP, which sweeper has not tested on GPUs" in said
 
 
 def test_without_a_model_sizes_and_kinds_are_compared(sweeper):
@@ -162,13 +162,13 @@ def test_verbose_shows_every_parameter_with_its_source(sweeper):
         (
             {"decided_by": "tokens-per-word", "tokens_per_word": 2.0,
              "general_tokens_per_word": 1.25},
-            "language: far from general text (1.60 times general text's tokens a word)",
+            "language: far from general text (1.60 times as many tokens a word as general text)",
         ),
         (
             {"decided_by": "bits-per-byte", "tokens_per_word": 1.25, "bits_per_byte": 2.0,
              "general_tokens_per_word": 1.25, "general_bits_per_byte": 1.5},
             "language: far from general text (2.00 bits a byte under the model, general text "
-            "1.50; also 1.00 times general text's tokens a word)",
+            "1.50; also 1.00 times as many tokens a word as general text)",
         ),
     ],
     ids=["stated", "words", "bits"],
@@ -240,3 +240,18 @@ def test_ten_mistakes_in_parameters_are_told_at_once_with_their_lines(sweeper, h
     places = [line.split("sweep.yaml:")[1].split(" ")[0] for line in lines]
     assert places == ["6", "7", "8", "9", "10", "12", "13", "15", "17", "18"]
     assert "Traceback" not in ran.err
+
+
+def test_classes_of_the_same_size_have_one_number(sweeper, here):
+    rows = ({"text": f"text {n}", "label": "ab"[n % 2]} for n in range(40))
+    (here / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    ran = sweeper("plan", "--task", "classification", "--model", "7B", "--gpu-memory", "24",
+                  "--data", "rows.jsonl")  # fmt: skip
+    assert "2 classes with 20 rows each." in " ".join(ran.out.split())
+
+
+def test_a_budget_below_one_trial_says_what_to_cut_and_counts_no_trials(sweeper):
+    ran = sweeper("plan", "--task", "instruction", "--examples", "2000", "--model", "7B",
+                  "--gpu-memory", "24", "--budget", "0.01gpuh")  # fmt: skip
+    assert "more than the whole budget" in " ".join(ran.out.split())
+    assert "0 full trials" not in ran.out

@@ -85,7 +85,7 @@ def test_other_phases_count_their_jobs_and_a_broken_limit_is_said():
         }
     )  # fmt: skip
     head, *_, best = view(status, 100)
-    assert head == "confirmation 2/6  sweep 8/20  4 ok 1 pruned 2 OOM 1 failed"
+    assert head == "confirmation 2/6 jobs  sweep 8/20  4 ok 1 pruned 2 OOM 1 failed"
     assert best.endswith("over the limit on forgetting")
 
 

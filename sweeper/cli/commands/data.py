@@ -97,7 +97,9 @@ def fix(
     remedy: Annotated[
         list[str] | None,
         typer.Option(
-            "--remedy", help="Kinds of faults to fix, separated by commas.", metavar="<kinds>"
+            "--remedy",
+            help="Kinds of faults to fix, as `sweeper data check` names them, separated by commas.",
+            metavar="<kinds>",
         ),
     ] = None,
     all_safe: Annotated[

@@ -60,7 +60,10 @@ def rows_of(
     if not any(row.example for row in rows.rows):
         raise DataError("no row can be trained on", fix="Is this the right file?", where=path)
     if model is not None and max_length is None:
-        raise UsageError("--model needs --max-length", why="It counts tokens up to that cap.")
+        raise UsageError(
+            "--model needs --max-length",
+            why="Its tokenizer is for counting which texts have more tokens than that.",
+        )
     given = {"--max-length": max_length, "--model": model, "--against": against}
     more = [part for flag, value in given.items() if value for part in (flag, str(value))]
     return replace(

@@ -28,14 +28,26 @@ def explain(
 ) -> None:
     """Show which rules fired, which nearly did, and which facts would change the plan."""
     from sweeper.cli.commands.rules import rules
+    from sweeper.declared.files import known_strategies
+    from sweeper.errors import RunError, UsageError, near_match
     from sweeper.planning.counterfactuals import counterfactuals
     from sweeper.planning.rulebook.explanations import fired_rules, near_misses
     from sweeper.planning.rulebook.rules import rule_book
 
-    if what in {rule.id for rule in rule_book(tuple(folders or ())).rules}:
+    known = [rule.id for rule in rule_book(tuple(folders or ())).rules]
+    if what in known:
         rules(what, folders, facts=False, as_json=as_json)
         return
-    spec, plan = _request(what)
+    if strategy not in (None, *known_strategies()):
+        fix = near_match(str(strategy), known_strategies())
+        raise UsageError(f"there is no strategy {strategy!r}", fix=fix, where="--strategy")
+    try:
+        spec, plan = _request(what)
+    except RunError as error:
+        near = near_match(what, known)
+        if not near.startswith("Did"):
+            raise
+        raise UsageError(f"there is no run and no rule {what!r} here", fix=near) from error
     if folders:
         spec = spec.model_copy(update={"rules": tuple(folders)})
     facts = plan.facts
@@ -120,8 +132,11 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     for item in parts["counterfactuals"]:
         console.print(f"  {escape(item['text'])}")
     if not parts["counterfactuals"]:
-        console.print("  No other strategy would rank first within the sizes that were tried.")
-    console.print("\n[bold]Rules that fired[/bold]")
+        console.print(
+            "  No other strategy would rank first: other numbers of examples, memory and model "
+            "sizes were tried."
+        )
+    console.print("\n[bold]Rules that fired[/bold] (not known: neither given nor measured)")
     for rule in parts["fired"]:
         console.print(f"  [bold]{rule['rule']}[/bold] because {escape(rule['condition'])}")
         for effect in rule["effects"]:
@@ -129,7 +144,9 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
         console.print(f"      {escape(rule['why'])} ({escape(rule['source'])})", style="dim")
         if rule.get("verdict"):
             evidence = escape(rule["evidence"] or "in this run")
-            console.print(f"      [bold]{rule['verdict']}[/bold] {evidence}")
+            unclear = rule["verdict"] == "untested" and rule["evidence"] and rule["would_test"]
+            word = "compared, without a clear result:" if unclear else rule["verdict"]
+            console.print(f"      [bold]{word}[/bold] {evidence}")
         if rule.get("would_test"):
             console.print(f"      would test it: {escape(rule['would_test'])}", style="dim")
     console.print("\n[bold]Rules that nearly fired[/bold]")

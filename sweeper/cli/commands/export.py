@@ -35,7 +35,7 @@ def export(
     """Write the winner as a model to serve, or its configuration and rows for another trainer.
 
     Settings that a trainer does not support are listed. A trial that it cannot train is refused;
-    the error names the best trial that it can.
+    the error names the best trial that it can train.
     """
     import json
 
@@ -112,6 +112,5 @@ def _merged(weights: Path, place: Path, *, quiet: bool) -> Made:
         raise typer.Exit(128 + ended_by)
     log.unlink()
     made = MergeRequest.read(place / MERGE_RECORD)
-    told = f"the most likely token is that of the trial at {made.agreement:.1%} of positions"
     fields = {"difference": made.difference, "agreement": made.agreement}
-    return fields, [f"{told}; a logit differs by at most {made.difference:.2g}"]
+    return fields, [made.told]

@@ -164,7 +164,7 @@ def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
     if setup.gpus > 1:
         found.append("NCCL's buffers, and shards that a rank gathers ahead of time")
     if not setup.classes:
-        found.append("answers that evaluation generates: keys and values of all their tokens")
+        found.append("the KV cache of answers that evaluation generates")
     if model.moe is not None:
         found.append("routers that send most tokens to few experts; equal shares are assumed")
         beside = model.moe.shared_intermediate_size or model.layers > model.moe.layers

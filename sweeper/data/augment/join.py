@@ -14,6 +14,7 @@ from sweeper.data.marks import UNKNOWN_METHOD
 from sweeper.data.splits import in_order
 from sweeper.errors import DataError
 from sweeper.spec import Spec
+from sweeper.units import plural
 
 NOT_FROM_TRAIN = "made from rows that are not in train"
 HELD_OUT = "is or quotes a row of validation or test"
@@ -44,7 +45,7 @@ def with_augmented(dataset: Dataset, spec: Spec) -> Dataset:
         return dataset
     kept, left_out = usable(rows, dataset)
     reasons = Counter(left_out.values())
-    said = tuple(f"{count:,} augmented rows are left out: {why}" for why, count in reasons.items())
+    said = tuple(f"{plural(n, 'augmented row')} left out: {why}" for why, n in reasons.items())
     if not kept:
         raise DataError(
             f"none of {len(rows):,} augmented rows can be used",

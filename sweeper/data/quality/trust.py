@@ -65,7 +65,7 @@ def why_not(data: DataRows) -> str:
     labels = Counter(row.label for _, row, _ in data.usable if row.label)
     rare = sum(rows for rows in labels.values() if rows < FEWEST_OF_LABEL)
     if labels.total() < FEWEST_ROWS or len(labels) < 2:
-        return f"it needs {FEWEST_ROWS} rows with labels"
+        return f"it needs {FEWEST_ROWS} rows with labels, of two classes or more"
     if rare > MOST_RARE * labels.total():
         return (
             f"{rare / labels.total():.0%} of the rows have a label with fewer than "

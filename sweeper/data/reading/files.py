@@ -68,7 +68,8 @@ def _of_source(spec: DataSpec) -> SplitFiles:
             if spec.name or spec.split:
                 raise DataError(
                     "a single file has neither configurations nor splits",
-                    fix="Leave out data.name and data.split, or name a folder.",
+                    fix="Leave out data.name and data.split (--data-name, --data-split), or name a "
+                    "folder.",
                     where=str(path),
                 )
             return _of_file(path)

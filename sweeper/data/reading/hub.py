@@ -100,11 +100,13 @@ def _listing(spec: _AnySource) -> _Listing:
 
 
 def _missing(spec: _AnySource, answer: Problem) -> Problem:
-    what = f"there is no file or folder {spec.path!r}, and as a data set of the hub: {answer.what}"
-    near = near_match(str(spec.path), [entry.name for entry in Path().iterdir()])
-    local = near if near.startswith("Did") else ""
-    fix = " ".join(filter(None, (answer.fix, local)))
-    return replace(answer, what=what, fix=fix or "Check the path, relative to the current folder.")
+    """That neither this folder nor the hub has the data, and what to do about each."""
+    path = str(spec.path)
+    what = f"there is no file or folder {path!r} here, and as a data set of the hub: {answer.what}"
+    near = near_match(path, [entry.name for entry in Path().iterdir()])
+    local = near if near.startswith("Did") else "Check the path, relative to the current folder."
+    fix = answer.fix or "A data set of the hub is read once the hub can be reached."
+    return Problem(what, answer.why, f"{local} {fix}", path)
 
 
 def _ask(spec: _AnySource) -> _Listing | Problem:

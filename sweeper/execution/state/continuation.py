@@ -10,7 +10,7 @@ from sweeper.runfolder import RunFolder
 
 _MEANING = {
     "model": "the base model or its revision",
-    "data": "the data set: its rows, curation, weights of sources or augmented rows",
+    "data": "the data set (its rows, curation, augmented rows or weights of sources)",
     "task": "the task",
     "split": "how the rows are split",
     "space": "the strategies or their search space",
@@ -74,7 +74,7 @@ def _changed(run: RunFolder, name: str) -> Problem:
     return Problem(
         f"{_MEANING[name]} changed since this run began",
         why="Its trials would not be comparable with those that are there.",
-        fix="Give --new to start over in a folder of its own, choose another --name, or undo "
-        "the change.",
+        fix="Give --new to start over (the old run is kept, renamed), choose another --name, or "
+        "undo the change.",
         where=str(run.path),
     )

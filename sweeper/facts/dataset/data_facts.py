@@ -38,6 +38,7 @@ from sweeper.facts.record import (
     SplitFacts,
 )
 from sweeper.spec import DataSpec, Spec
+from sweeper.units import plural
 
 
 def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFacts:
@@ -114,7 +115,7 @@ def corpus_warnings(corpus: CorpusFacts) -> tuple[str, ...]:
             "share text with validation or test rows and are not read"
         )
     if corpus.repeated:
-        said.append(f"{corpus.repeated:,} documents of the corpus repeat another one")
+        said.append(f"repetitions of documents in the corpus: {corpus.repeated:,}")
     return tuple(said)
 
 
@@ -141,8 +142,8 @@ def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
     if writes_tools(Path(model.folder)):
         return ()
     return (
-        f"{len(lines):,} rows hold tool calls (line {min(lines)}), which the chat "
-        f"template of {model.id} does not write: they become text, as <tool_call>{{...}}"
+        f"{plural(len(lines), 'row')} with tool calls (line {min(lines)}), which the chat "
+        f"template of {model.id} does not write: the calls become text, as <tool_call>{{...}}"
         "</tool_call>, and a server of the model must write and read them so. A model whose "
         "template knows tools needs no such form",
     )

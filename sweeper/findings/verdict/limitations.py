@@ -95,9 +95,9 @@ def _small_test(study: Study) -> Iterator[Limitation]:
     yield Limitation(
         id="small-test-set",
         text=f"{words.plural(seal.items, 'test item')} leave "
-        f"{words.plural(len(open_ones), 'comparison')} within noise; the nearest to a "
-        f"decision is {model_title(study.run, least.first)} against "
-        f"{model_title(study.run, least.second)}.",
+        f"{words.plural(len(open_ones), 'comparison')} open that more of them could settle: "
+        f"{'first of all ' if len(open_ones) > 1 else ''}"
+        f"{model_title(study.run, least.first)} against {model_title(study.run, least.second)}.",
         action=words.sentence(
             f"{words.more(more, 'test item')} would settle it if the difference stays as it is."
         ),

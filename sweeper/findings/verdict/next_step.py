@@ -70,7 +70,7 @@ def _no_need(findings: Findings) -> NextStep | None:
         return None
     because = f"{_gap(findings, against)}."
     if against.outcome == "worse":
-        advice = "Name one with --model, and --new, which renames this run."
+        advice = "Name one with --model, and --new (this run is kept, renamed)."
         return NextStep(kind="another-base", because=f"{because} {advice}")
     return NextStep(kind="stop", because=because)
 
@@ -84,7 +84,7 @@ def _in_doubt(findings: Findings) -> NextStep | None:
     had = f" on {words.plural(items, 'test item')}" if items else ""
     because = (
         f"{_gap(findings, against)}{had}; {words.more(against.more_items)} would settle "
-        "it. Give a larger test split with --test, and --new, which renames this run."
+        "it. Give a larger test split with --test, and --new (this run is kept, renamed)."
     )
     return NextStep(kind="more-test-rows", because=because)
 
@@ -148,7 +148,7 @@ def _overfits(findings: Findings) -> NextStep | None:
         return None
     because = (
         f"Trial {row.number} stopped at rung {row.stopped_at_rung}: {row.stopped_because}. Give "
-        "more rows with --data, and --new, which renames this run."
+        "more rows with --data, and --new (this run is kept, renamed)."
     )
     return NextStep(kind="more-data", because=because)
 
@@ -179,7 +179,7 @@ def _more_rows(findings: Findings) -> NextStep | None:
     curve = need.curves[0]
     if not curve.seen or curve.twice.value < findings.margin_points / 100:
         return None
-    because = f"{need.sentence} Give more rows with --data, and --new, which renames this run."
+    because = f"{need.sentence} Give more rows with --data, and --new (this run is kept, renamed)."
     return NextStep(kind="more-data", because=because)
 
 

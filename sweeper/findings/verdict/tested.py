@@ -111,7 +111,7 @@ def cost_line(findings: Findings) -> str:
         return ""
     memory = f" and {units.gib(row.peak_memory_gib)}" if row.peak_memory_gib is not None else ""
     on_cpu = any(one.beside.endswith("process") for one in findings.predictions)
-    memory += " beside the process" if memory and on_cpu else ""
+    memory += " (without the process itself)" if memory and on_cpu else ""
     uses = [_size(row)]
     if row.total_parameters is not None:
         uses.append(f"{units.count(row.total_parameters)} parameters")
@@ -119,13 +119,17 @@ def cost_line(findings: Findings) -> str:
         uses.append(f"{units.duration(tested.seconds_per_thousand)} per 1,000 {_items(tested)}")
     return (
         f"Trial {row.number} costs {units.duration(row.seconds)}{memory} to train; "
-        f"to use, {', '.join(uses)}."
+        f"its use takes {', '.join(uses)}."
     )
 
 
 def _size(row: TrialRow) -> str:
     own = units.size(row.weights_bytes)
-    return f"{own} on a base of {units.size(row.base_bytes)}" if row.base_bytes else own
+    return (
+        f"{own} of weights beside {units.size(row.base_bytes)} of the base"
+        if row.base_bytes
+        else f"{own} of weights"
+    )
 
 
 def _items(tested: TestedModel) -> str:

@@ -134,7 +134,8 @@ def _pays(run: RunFiles, contest: Contest) -> str:
     gap = words.difference(nearest.difference, contest.metric)
     told = "" if nearest.outcome == "better" else f" ({_outcome(run, nearest)})"
     return (
-        f" Fine-tuning pays on the test split: {gap} against {title}, the nearest baseline{told}."
+        f" Fine-tuning pays on the test split: {gap} against {title}, the best baseline there"
+        f"{told}."
     )
 
 
@@ -199,8 +200,8 @@ def _baseline_sentence(
     if _needed(against) is False:
         return f"You need not fine-tune: {baseline.title} does as well. On the test split {gap}."
     return (
-        f"Fine-tuning is not shown to pay: {baseline.title} is not shown to be worse than {trial} "
-        f"and takes {units.duration(baseline.seconds)} to fit and score. "
+        f"Fine-tuning is not shown to pay: {trial} is not shown to be better than "
+        f"{baseline.title}, which takes {units.duration(baseline.seconds)} to fit and score. "
         f"On the test split {gap}: {_outcome(run, against)}."
     )
 
@@ -321,8 +322,6 @@ def _nothing(run: RunFiles, summary: RunSummary) -> str:
         return "No trial has ended yet: there is a plan, and nothing to compare."
     failures = Counter(t.result.failure.detail for t in run.trials if t.result and t.result.failure)
     told = "".join(f" ({shortened(text, _REASON)})" for text, _ in failures.most_common(1) if text)
-    if summary.failed == summary.ended:
-        return f"No trial completed: all {words.plural(summary.failed, 'trial')} failed{told}."
     return (
         f"No trial completed: of {words.plural(summary.ended, 'trial')}, {summary.pruned} pruned "
         f"and {summary.failed} failed{told}."

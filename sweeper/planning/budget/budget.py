@@ -10,7 +10,7 @@ from typing import Literal
 
 from sweeper import units
 from sweeper.errors import SpecError
-from sweeper.facts.record import Facts
+from sweeper.facts.record import Facts, HardwareFacts
 from sweeper.hyperparameters import EPOCHS
 from sweeper.objective import Objective
 from sweeper.planning.budget.candidate_costs import Priced
@@ -182,7 +182,7 @@ def make_budget(
         purchases=tuple(_purchase(c, facts, limit) for c in candidates),
         notes=(
             *_scored_rungs(course),
-            *_notes(stops, course.epochs, limit, facts.hardware.price_per_gpu_hour),
+            *_notes(stops, course.epochs, limit, facts.hardware),
             *([f"Several GPUs a trial for {', '.join(wide)}: {FSDP}."] if wide else []),
             *trial_notes,
             *download_notes(facts),
@@ -266,10 +266,12 @@ def _offer(
             return True, f"The data curve is made, since it takes less than {share}; {off}."
         return (
             False,
-            f"No data curve ({span}), since it takes more than {share}: --data-curve adds it.",
+            f"No data curve (training on parts of the rows, {span}), since it takes more than "
+            f"{share}: --data-curve adds it.",
         )
     left = max(limit_seconds - others.seconds, 0.0)
-    told = f"about {units.duration(left)} of the budget are left for it"
+    part = f"about {units.duration(left)} of the budget are" if left else "none of the budget is"
+    told = f"{part} left for it"
     if left >= curve.seconds:
         return True, (
             f"A data curve is planned: {told}. It is made if its forecast then fits; {off}."
@@ -352,7 +354,7 @@ def _scored_rungs(course: Course) -> tuple[str, ...]:
 
 
 def _notes(
-    stops: bool, epochs: float, limit: UserBudget | None, price: float | None
+    stops: bool, epochs: float, limit: UserBudget | None, hardware: HardwareFacts
 ) -> tuple[str, ...]:
     notes = []
     if stops and epochs > 1:
@@ -360,9 +362,8 @@ def _notes(
             "Rows are seen more than once, so a trial can overfit. It ends early, with its best "
             "weights, if its validation loss rises beyond noise while its training loss falls."
         )
-    if limit is not None and limit.unit == "usd" and not price:
-        notes.append(
-            "The budget is in US dollars but no price per GPU-hour is known, so it limits nothing; "
-            "give --price USD."
-        )
+    if limit is not None and limit.unit == "usd" and not hardware.price_per_gpu_hour:
+        why = "no price per GPU-hour is known" if hardware.gpus else "there is no GPU to pay for"
+        do = "give --price USD" if hardware.gpus else "give a time, such as --budget 2h"
+        notes.append(f"The budget is in US dollars but {why}, so it limits nothing; {do}.")
     return tuple(notes)

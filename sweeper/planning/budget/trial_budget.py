@@ -178,7 +178,7 @@ def with_epochs(
     update: dict[str, object] = {"default": epochs, "low": low, "high": high}
     choices = lengths(epochs)
     if spec.training.epochs is not None:
-        update |= {"source": "the request", "why": "The requested full budget."}
+        update |= {"source": "the request", "why": "The number that you asked for."}
     elif len(choices) > 1:
         update |= dict.fromkeys(("low", "high", "allowed_low", "allowed_high"))
         update |= {"kind": "categorical", "choices": choices, "allowed_choices": choices}

@@ -27,7 +27,7 @@ from sweeper.plans import Candidate
 from sweeper.spec import Scalar
 
 # DDP is tested over gloo on a CPU, FSDP is not tested anywhere.
-FSDP = "FSDP, not tested on GPUs"
+FSDP = "FSDP, which sweeper has not tested on GPUs"
 
 
 def candidate_setup(

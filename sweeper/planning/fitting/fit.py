@@ -32,7 +32,7 @@ from sweeper.spec import Scalar, TrainingSpec
 
 # The stated margin: a set-up fits if the upper end of its 90% interval does, so about one
 # prediction in twenty may still be too low.
-MARGIN = "the upper end of the 90% interval must fit the device"
+MARGIN = "the number in brackets, the upper end of the 90% interval, must fit the device"
 
 # Evaluation keeps no gradients, so its batch may be larger; beyond this factor little is gained.
 EVALUATION_FACTOR = 4

@@ -146,7 +146,7 @@ def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> 
     if low < 0.02:
         return []
     most = units.count(int(float(f"{low * model.parameters:.2g}")))
-    return [f"a model of the same shape with up to {most} would fit"]
+    return [f"a model of the same shape with up to {most} parameters would fit"]
 
 
 def nearest(facts: Facts, rejected: Sequence[Rejected]) -> str:

@@ -95,9 +95,10 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
     installed = strategy_files()
     problems = list(installed.problems)
     folders = [*installed_folders(), *(Path(folder).expanduser() for folder in own)]
-    for folder in folders:
-        if not folder.is_dir():
-            problems.append(Problem("this folder of rules does not exist", where=str(folder)))
+    for given in [*map(str, installed_folders()), *own]:
+        if not Path(given).expanduser().is_dir():
+            fix = "Check the path, relative to the current folder."
+            problems.append(Problem("this folder of rules does not exist", "", fix, given))
     laid_out = (shipped / "strategies", *(folder / "strategies" for folder in folders))
     beside = tuple(path for path in installed.paths.values() if path.parent not in laid_out)
     strategies = load_strategies(laid_out, problems, beside)

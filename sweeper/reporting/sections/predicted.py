@@ -82,9 +82,9 @@ def _what(prediction: PredictedFigure, device: str) -> str:
     name = words.short(prediction.strategy)
     if prediction.what == "trial":
         return f"a full trial of {name}"
-    kind = "peak" if device == "cuda" else "memory growth"
-    beside = f" (without {prediction.beside})" if prediction.beside else ""
-    return f"{kind}, default of {name}{beside}"
+    kind = "peak memory of" if device == "cuda" else "memory added by"
+    beside = f", without {prediction.beside}" if prediction.beside else ""
+    return f"{kind} the default of {name}{beside}"
 
 
 def _amount(prediction: PredictedFigure, value: float) -> str:
@@ -108,7 +108,9 @@ def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
         return ""
     line = f"took {_time(sweep)}"
     if sweep.disturbed >= _DISTURBED:
-        line += f", with {words.share(sweep.disturbed)} of it waiting for other programs"
+        line += (
+            f"; for {words.share(sweep.disturbed)} of the time, other programs had the processor"
+        )
     for later in (p for p in predictions if p.what == "data_curve" and not p.predicted):
         line += f"; the data curve, which was not planned, took {units.duration(later.actual)} more"
     peaks = [p for p in predictions if p.what == "memory"]
@@ -118,7 +120,7 @@ def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
             f"; peak of the default of {words.short(highest.strategy)} "
             f"{units.gib(highest.actual)}, planned {units.gib(highest.predicted)}"
         )
-        line += f"; the plan adds {highest.beside}" if highest.beside else ""
+        line += f", both without {highest.beside}" if highest.beside else ""
     return line
 
 

@@ -34,10 +34,12 @@ def rules_section(report: Report) -> Section:
 
 _VERDICTS = ("contradicted", "held", "untested")
 _HOW = (
-    "A rule about a parameter is held or contradicted if the final losses inside and outside its "
-    "values differ in a model of all parameters of the strategy. For a pruned trial, the final "
-    "loss is predicted from its last rung. sweeper run --test-rules 1 spends a trial on the rule "
-    "that matters most; 'trials' in sweep.yaml names trials of your own."
+    "A number such as lora: +2 is what a rule adds to the score by which the plan ranks "
+    "strategies. A rule that gives values to a parameter held if other values clearly raise the "
+    "final loss, and is contradicted if they clearly lower it, all other parameters of the "
+    "strategy being equal. For a pruned trial, the final loss is predicted from its last rung. "
+    "sweeper run --test-rules 1 spends a trial on the rule that matters most; 'trials' in "
+    "sweep.yaml names trials of your own."
 )
 
 

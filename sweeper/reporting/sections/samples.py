@@ -27,7 +27,7 @@ from sweeper.visible import shortened
 _TITLES = {
     "improved": "Most improved: the loss fell most from the base to the winner",
     "worsened": "Most worsened: the loss rose most from the base to the winner",
-    "random": "A random sample of the rest",
+    "random": "A random sample of the test rows, without those above",
     "suspect": "Probable label errors: every training of the winner is sure of another class",
     "confident": "Most confident errors of the winner",
 }
@@ -67,8 +67,9 @@ def _said(report: Report, found: Outputs) -> tuple[str, ...]:
     suspects = next((group.of for group in found.groups if group.kind == "suspect"), 0)
     if suspects:
         told.append(
-            f"{words.plural(suspects, 'test row')} may have a wrong class. Read them before you "
-            "trust a difference between models: a wrong class makes a right answer an error."
+            f"{words.plural(suspects, 'test row')} may have a wrong class (see probable label "
+            "errors). Read such rows before you trust a difference between models: a wrong class "
+            "makes a right answer an error."
         )
     return tuple(told)
 

@@ -48,7 +48,7 @@ def verdict_section(report: Report) -> Section:
     blocks += tested_blocks(report)
     row = described(report)
     if row is not None and row.weights:
-        title = "Use this model, where the report was made (docs/use-the-winner.md)"
+        title = "Use this model in Python, in the folder where sweeper ran (docs/use-the-winner.md)"
         weights = json.dumps(f"{report.findings.run.place}/{row.weights}")
         code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
         blocks.append(Code(title, f'{code}print(model.predict(["a text"])[0])'))

@@ -25,7 +25,9 @@ def test_every_fault_is_shown_with_its_lines_and_its_remedy(sweeper, spoilt):
     ran = sweeper("data", "check", "rows.jsonl")
     assert ran.code == 0
     assert "rows.jsonl: 65 rows (train 65), text-label, read for classification" in ran.out
-    assert "serious: label-variants\n  1 row (1.5%) spell a label differently" in ran.out
+    assert (
+        "label-variants\n  Rows that spell a label differently from most rows: 1 (1.5%)" in ran.out
+    )
     assert "    line 63 ('Fruit' is 'fruit'): one more" in ran.out
     assert "    line 65 (broken JSON):" in ran.out
     assert "    sweeper data fix rows.jsonl --remedy duplicates -o NEW" in ran.out
@@ -61,6 +63,7 @@ def test_a_new_file_and_a_list_of_changes_are_written_and_the_original_stays(swe
     before = spoilt.read_bytes()
     shown = sweeper("data", "fix", "rows.jsonl", "--all-safe")
     assert "duplicates: 1 row would be left out" in shown.out
+    assert "rows.jsonl:65 (broken JSON): '{broken'" in shown.out
     assert "65 rows before, 62 after" in shown.out
     assert "Nothing was written. Give -o NEW" in shown.err
     assert [path.name for path in spoilt.parent.iterdir()] == ["rows.jsonl"]

@@ -5,6 +5,7 @@ import pytest
 from sweeper.data.dataset import dataset_of
 from sweeper.errors import DataError
 from sweeper.spec import AugmentationSpec, DataSpec, Spec
+from sweeper.units import plural
 
 
 def spec_of(path, augmentation=None, **data):
@@ -62,7 +63,7 @@ def test_no_row_is_used_that_leaks_or_has_another_label(dataset, path, write):
         (2, "its label is not among those of train"),
         (2, "repeats another row"),
     ):
-        assert f"{count} augmented rows are left out: {why}" in said
+        assert f"{plural(count, 'augmented row')} left out: {why}" in said
 
 
 def test_another_split_leaves_out_what_was_made_from_its_held_out_rows(dataset, path, write):

@@ -260,7 +260,16 @@ def test_without_a_network_the_path_and_the_hub_are_both_named(no_hub, monkeypat
     Path("reviews").mkdir()
     with pytest.raises(DataError, match=r"no file or folder .review.*the hub is switched off") as e:
         split_files(DataSpec(path="review"))
-    assert "reviews" in str(e.value)
+    assert "Did you mean 'reviews'?" in str(e.value)
+    assert "once the hub can be reached" in str(e.value)
+
+
+def test_the_key_of_a_missing_path_is_named(no_hub, sweeper, tmp_path):
+    file = tmp_path / "sweep.yaml"
+    file.write_text("task: classification\nmodel: 7B\ndata: tickets\n")
+    told = sweeper("plan", str(file))
+    assert told.code == 2
+    assert f"{file}:3 data.path: tickets: there is no file or folder 'tickets' here" in told.err
 
 
 def test_a_revision_of_a_file_here_is_refused(tmp_path):

@@ -312,8 +312,8 @@ def test_a_file_in_another_encoding_is_read_and_a_guess_is_said(tmp_path, encodi
     certain = encoding in ("utf-16", "utf-32", "utf-8-sig")
     assert bool(table.cautions) != certain
     if encoding == "cp1251":
-        assert "20 of 22 lines" in table.cautions[0]
-        assert "read as cp1251, the likeliest encoding: check the accents" in table.cautions[0]
+        assert "20 of 21 lines" in table.cautions[0]
+        assert "read as cp1251, the most likely encoding: check the accents" in table.cautions[0]
 
 
 def test_lines_of_two_encodings_are_each_read_in_their_own(tmp_path):

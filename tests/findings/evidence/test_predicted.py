@@ -52,10 +52,12 @@ def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
     assert predicted_line([peak]) == ""
     beside = peak.model_copy(update={"beside": "0.50 GiB for the process"})
     told = predicted_line([sweep, beside])
-    assert told == f"{line}; the plan adds 0.50 GiB for the process"
+    assert told == f"{line}, both without 0.50 GiB for the process"
     busy = sweep.model_copy(update={"disturbed": 0.25})
     assert busy.factor == pytest.approx(0.9)
-    assert predicted_line([busy]).endswith(", with 25% of it waiting for other programs")
+    assert predicted_line([busy]).endswith(
+        "; for 25% of the time, other programs had the processor"
+    )
 
 
 def test_a_sweep_took_what_its_planned_phases_took(make):

@@ -49,7 +49,8 @@ def test_both_costs_are_told_with_the_pace_that_was_measured_on_the_test_split(
     assert next(m for m in findings.tested if m.trial == number).seconds_per_thousand == pace
     line = cost_line(findings)
     assert line.startswith(f"Trial {number} costs ")
-    assert f"to train; to use, 2.4 MB on a base of 90.9 MB, 22.7M parameters, {told}." in line
+    weights = "2.4 MB of weights beside 90.9 MB of the base, 22.7M parameters"
+    assert f"to train; its use takes {weights}, {told}." in line
 
 
 def test_a_run_of_an_earlier_sweeper_has_no_cost_of_use(make):

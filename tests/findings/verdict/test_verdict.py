@@ -104,7 +104,7 @@ def test_a_baseline_that_does_as_well_means_that_one_need_not_fine_tune(contest)
     assert verdict.fine_tuning_needed is None
     assert verdict.kind == "tie"
     assert verdict.sentence.startswith("Fine-tuning is not shown to pay")
-    assert "is not shown to be worse than trial" in verdict.sentence
+    assert "is not shown to be better than frozen probe" in verdict.sentence
     assert verdict.sentence.endswith(": within noise.")
     assert verdict.baseline_score is not None
 
@@ -231,7 +231,7 @@ def test_an_open_verdict_names_the_trial_that_validation_chose_beside_the_best(m
         ({"trials": 0, "seal": False, "phase": "search"}, "No trial has ended yet"),
         (
             {"trials": 2, "ends": {0: "FAIL", 1: "FAIL"}},
-            "2 trials failed (the loss is not finite).",
+            "of 2 trials, 0 pruned and 2 failed (the loss is not finite).",
         ),
         ({"trials": 2, "ends": {0: "FAIL", 1: "PRUNED"}}, "1 pruned and 1 failed (the loss"),
     ],

@@ -8,6 +8,7 @@ from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
+from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.fitting.fit import precisions
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate, Plan
@@ -214,9 +215,9 @@ def test_several_gpus_a_trial_are_said_to_be_untested(scene: Any) -> None:
     several = [c.strategy for c in made.candidates if c.gpus_per_trial > 1]
     assert several
     for candidate in made.candidates:
-        said = any("FSDP, not tested on GPUs" in note for note in candidate.setup_notes)
+        said = any(FSDP in note for note in candidate.setup_notes)
         assert said == (candidate.gpus_per_trial > 1)
-    note = f"Several GPUs a trial for {', '.join(several)}: FSDP, not tested on GPUs."
+    note = f"Several GPUs a trial for {', '.join(several)}: {FSDP}."
     assert note in made.budget.notes
 
 
@@ -225,5 +226,6 @@ def test_more_gpus_as_a_remedy_are_said_to_be_untested(scene: Any) -> None:
     remedies = [item.remedy for item in made.rejected if "GPUs like this one" in item.remedy]
     assert remedies
     assert all(
-        "GPUs like this one (FSDP, not tested on GPUs) would fit" in text for text in remedies
+        "GPUs like this one (FSDP, which sweeper has not tested on GPUs) would fit" in text
+        for text in remedies
     )

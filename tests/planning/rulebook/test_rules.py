@@ -187,6 +187,16 @@ def test_an_unknown_rule_is_answered_with_the_nearest() -> None:
         rule_book().rule("lora-ranks")
 
 
+def test_choices_of_a_rule_are_searched_or_change_the_default() -> None:
+    book = rule_book()
+    for rule in book.rules:
+        for change in (one for one in rule.effects.changes if len(one.choices or ()) > 1):
+            declared = [one.parameters.get(change.parameter) for one in book.strategies.values()]
+            for parameter in filter(None, declared):
+                searched = parameter.searched or change.searched
+                assert searched or change.default != parameter.default, rule.id
+
+
 def test_every_effect_is_used_by_some_shipped_rule() -> None:
     effects = [rule.effects for rule in rule_book().rules]
     assert len(Effects.model_fields) == 10

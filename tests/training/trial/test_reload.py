@@ -233,7 +233,7 @@ def test_an_unfinished_output_goes_on_and_is_not_taken_for_other_rows(saved, tmp
         answer(request)
 
 
-def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path):
+def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path, monkeypatch):
     folder, _ = saved("instruction", "lora")
 
     def refused(match, folder=folder):
@@ -245,10 +245,12 @@ def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path):
     for wrong in ("one text", [1]):
         with pytest.raises(UsageError, match="predict takes a list of texts, got"):
             model.predict(wrong)
-    run = tmp_path / "whole-run"
-    run.mkdir()
+    run = tmp_path / "runs" / "whole-run"
+    run.mkdir(parents=True)
     (run / "plan.json").write_text("{}")
-    refused(r"is a run(.|\n)*load_run\(.*\)\.winner\(\)", run)
+    monkeypatch.chdir(tmp_path)
+    for given in (run, "whole-run"):
+        refused(r"is a run(.|\n)*load_run\(.*\)\.winner\(\)", given)
     broken = shutil.copytree(folder, tmp_path / "tokenizer")
     text = (broken / "tokenizer.json").read_text()
     (broken / "tokenizer.json").write_text(text + " ")
@@ -269,7 +271,7 @@ def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path):
     refused("has changed")
     shutil.rmtree(changed)
     refused("not on this machine")
-    refused("sweeper.json", tmp_path)
+    refused("no trained model in this folder", tmp_path)
 
 
 @pytest.mark.parametrize("task", ["classification", "by name", "instruction"])
@@ -280,6 +282,8 @@ def test_a_merged_adapter_gives_the_logits_of_the_trial_without_its_base(saved, 
     made = Path(request.folder)
     record = MergeRequest.read(made / "merged.json")
     assert record.difference < 1e-3
+    chosen = "token is that of the trial at" if task == "instruction" else "class is that of the"
+    assert f"the most likely {chosen}" in record.told
     assert not list(made.rglob("adapter_model.safetensors"))
     if task != "classification":  # what vLLM, Ollama and transformers read (docs/serving.md)
         needed = {"config.json", "model.safetensors", "generation_config.json", "tokenizer.json"}
@@ -305,6 +309,7 @@ def test_a_merged_qlora_says_how_far_it_is_from_the_quantised_trial(saved, tmp_p
     assert 0 < difference < 1
     card = (made / "README.md").read_text()
     assert f"at most {difference:.2g}" in card
+    assert "On 7 passages" in card
     assert "This base is not quantised" in card
 
 

@@ -36,7 +36,7 @@ class Kind(ABC):
     Attributes:
         name: For flags.
         order: Remedies are applied in this order: what changes texts before what compares them.
-        title: What the rows are, for ``N rows ...``.
+        title: What the rows are, for ``Rows that ...``.
         consequence: What the fault does to a training or its scores.
         remedy: What ``sweeper data fix`` does.
         severity: ``serious`` if scores or the model cannot be trusted with it.
