@@ -32,7 +32,7 @@ from benchmarks.memory.trials import Work, measured
 from benchmarks.throughput import texts
 from benchmarks.throughput.__main__ import lap
 from benchmarks.throughput.contenders import COMPLETE_LOGITS
-from sweeper.declared.files import known_strategies
+from sweeper.declared.yaml_files import known_strategies
 
 MODEL = "packaged:smollm2"
 # Rows of instructions, and rounds of each contender.

@@ -337,11 +337,7 @@ def _request(
 
 
 def _plain(value: object, where: str) -> Any:
-    """A copy in dicts, lists and scalars; a path as text.
-
-    Raises:
-        SpecError: Part of it is something else.
-    """
+    """A copy in dicts, lists and scalars; a path as text."""
     try:
         return json.loads(json.dumps(value, default=os.fspath))
     except (TypeError, ValueError) as error:

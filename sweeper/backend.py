@@ -13,7 +13,7 @@ from sweeper.spec import Spec
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialConfig, TrialResult
 
 # The backend that really trains, by ``module:function``.
-TRAINING = "sweeper.training.backend:make"
+TRAINING = "sweeper.training.torch_backend:make"
 
 
 class Decision(Enum):

@@ -40,7 +40,6 @@ class CheckpointFile(Record):
         return cls(bytes=path.stat().st_size, crc32=_crc32(path))
 
     def has_size(self, path: Path) -> bool:
-        """Whether a file is there and has this size."""
         return path.is_file() and path.stat().st_size == self.bytes
 
 

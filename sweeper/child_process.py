@@ -71,7 +71,6 @@ def ask(module: str, question: str, *, seconds: float, threads: int | None = Non
 
     Args:
         module: Run with ``python -m``.
-        question: Its standard input.
         seconds: It is ended after that long.
         threads: For torch; all cores if None.
 

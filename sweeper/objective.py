@@ -45,7 +45,6 @@ class Objective(Record):
 
     @property
     def is_loss(self) -> bool:
-        """Whether it is the validation loss."""
         return self.of == "loss"
 
     @property
@@ -60,7 +59,6 @@ class Objective(Record):
 
     @property
     def direction(self) -> str:
-        """In words: ``higher is better``."""
         return f"{'higher' if self.higher_is_better else 'lower'} is better"
 
     @property
@@ -102,7 +100,6 @@ class Objective(Record):
         return one.validation_loss if self.is_loss else one.objective
 
     def cost_of(self, one: Compared) -> float | None:
-        """Likewise its cost."""
         value = self.measured(one)
         return None if value is None else self.cost(value)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, AliasChoices, Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts
@@ -296,7 +296,7 @@ class Budget(Record):
         return {name: phase for name, phase in phases.items() if phase is not None}
 
 
-class Hint(Record):
+class WarmStart(Record):
     """A configuration that an earlier study on similar facts found best, to be tried early.
 
     ``parameters`` are searched ones whose values this plan allows; ``dropped`` names the others.
@@ -412,7 +412,9 @@ class Plan(Artifact):
     declared: Declared = Field(
         default_factory=dict, description="parameters that the user declared"
     )
-    hints: tuple[Hint, ...] = Field((), description="of a warm start, one for each candidate")
+    warm_starts: tuple[WarmStart, ...] = Field(
+        (), validation_alias=AliasChoices("warm_starts", "hints"), description="one a candidate"
+    )
     budget: Budget
     seed: int
     identity: Identity | None = Field(None, description="None for a plan that cannot be run")

@@ -38,10 +38,8 @@ def find(package: ModuleType, kind: type[Part], group: str, name: str) -> type[P
     """The part with that name; only its own module is imported.
 
     Args:
-        package: The package whose modules are one part each.
         kind: The base class of these parts.
         group: The entry points group through which other packages add parts.
-        name: The part's name, which is its module's name.
 
     Raises:
         UsageError: No such part, or another package's part is not what it should be.

@@ -123,11 +123,9 @@ class RunFolder:
         return self.trials / str(number)
 
     def attempt(self, number: int, attempt: int) -> Path:
-        """The folder of one attempt at a trial."""
         return self.trial(number) / "attempts" / str(attempt)
 
     def seed(self, number: int, seed: int) -> Path:
-        """The folder of one confirmation run of a trial."""
         return self.trial(number) / "seeds" / str(seed)
 
     @property

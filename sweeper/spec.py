@@ -195,7 +195,6 @@ class CurationSpec(Record):
 
     @property
     def asked(self) -> bool:
-        """Whether anything is to be done."""
         return self.all_safe or bool(self.remedies) or self.keep is not None
 
 

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from sweeper.declared.files import known_strategies
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
 from sweeper.parameter_forms import forms_schema, shortened, spelled_out
 from sweeper.redaction import without_password
@@ -116,12 +116,8 @@ def resolve(
     problems = list(document.problems)
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
-        problem = Problem(
-            "this file does not hold keys and values",
-            fix="Start it with 'task:', 'model:' and 'data:'.",
-            where=document.name,
-        )
-        raise SpecError([problem])
+        fix = "Start it with 'task:', 'model:' and 'data:'."
+        raise SpecError("this file does not hold keys and values", "", fix, document.name)
     data = _from_before(_spell_out(dict(data), document, problems))
     moved = _found_from_here(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
@@ -353,10 +349,8 @@ def seconds(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", text.strip())
     if match is None:
-        problem = Problem(
-            f"{text!r} is not a duration", fix="Write 90s, 15m, 2h or 1d.", where="--timeout"
-        )
-        raise SpecError([problem])
+        fix = "Write 90s, 15m, 2h or 1d."
+        raise SpecError(f"{text!r} is not a duration", fix=fix, where="--timeout")
     return float(match[1]) * _SECONDS[match[2] or "s"]
 
 
@@ -515,8 +509,8 @@ def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
         if loc[:end] in flags:
             given = flags[loc[:end]]
             if isinstance(given, SetItem):
-                return ".".join((given.flag, *(str(part) for part in loc[end:])))
-            return FLAGS.get(loc[:end], ".".join(str(part) for part in loc[:end]))
+                return _dotted((given.flag, *loc[end:]))
+            return FLAGS.get(loc[:end], _dotted(loc[:end]))
     return document.where(loc)
 
 
@@ -582,11 +576,8 @@ def _out_of_place(spec: Spec, places: Places) -> list[Problem]:
         refuse(where, f"run_generated_code in task {task}", why, fix)
     if spec.search.test_rules >= spec.search.trials:
         why = f"They are the last of {spec.search.trials} trials, and defaults come first."
-        what, fix = (
-            f"test_rules = {spec.search.test_rules}",
-            "Give a smaller number, or more --trials.",
-        )
-        refuse(("search", "test_rules"), what, why, fix)
+        fix = "Give a smaller number, or more --trials."
+        refuse(("search", "test_rules"), f"test_rules = {spec.search.test_rules}", why, fix)
     if data.corpus is not None and task != "domain":
         why = "Only the domain task continues pretraining on a corpus."
         fix = "Leave it out, or choose --task domain."
@@ -629,14 +620,14 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema of ``sweep.yaml``, short forms included, for editors to complete and check."""
     schema = Spec.model_json_schema()
     properties = schema["properties"]
-    model = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/ModelSpec"}]}
+    model, data, objective = (
+        {"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{name}Spec"}]}
+        for name in ("Model", "Data", "Objective")
+    )
     properties["model"] = {**model, "description": "the base model"}
     properties["models"] |= {"items": model}
-    data = [{"type": "string"}, {"$ref": "#/$defs/DataSpec"}]
-    properties["data"] = {"anyOf": data, "description": properties["data"]["description"]}
-    objective = [{"type": "string"}, {"$ref": "#/$defs/ObjectiveSpec"}]
-    told = properties["objective"]["description"]
-    properties["objective"] = {"anyOf": objective, "description": told}
+    for key, forms in (("data", data), ("objective", objective)):
+        properties[key] = {**forms, "description": properties[key]["description"]}
     schema["required"] = ["task"]
     schema["anyOf"] = [{"required": ["model"]}, {"required": ["models"]}]
     trial = schema["$defs"]["OwnTrial"]["properties"]

@@ -232,7 +232,6 @@ class EncodingNote(Record):
 
     @property
     def text(self) -> str:
-        """In words."""
         what = {
             "shortened": f"prompts were shortened on the left to fit {self.tokens} tokens",
             "cut": f"texts were cut after {self.tokens} tokens",

@@ -26,7 +26,6 @@ class Underway:
 
     Args:
         tell: Called at the beginning of each piece of work, then at most twice a second.
-        clock: In seconds.
     """
 
     def __init__(
@@ -62,7 +61,6 @@ class Underway:
         self._tell(what, done, of)
 
     def steps(self, what: str) -> Steps:
-        """The same for one piece of work."""
         return partial(self, what)
 
 

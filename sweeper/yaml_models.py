@@ -68,7 +68,6 @@ def checked(
 
     Args:
         problems: Every problem is appended here, with file, line and nearest known key.
-        context: Handed to the validators of ``kind``.
     """
     data = document.data
     for part in path:

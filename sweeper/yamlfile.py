@@ -45,8 +45,6 @@ class Document:
     """One YAML file as plain data, with the line of every key and list item.
 
     Args:
-        name: The file, as messages name it.
-        data: Dicts, lists and scalars.
         lines: From the path of a value (``("data", "path")``) to its 1-based line.
         problems: Duplicate keys and tags that were refused.
         included: From the path of a value that another file holds to that file and its path there.

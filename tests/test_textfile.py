@@ -7,8 +7,8 @@ import pytest
 from sweeper import textfile
 from sweeper.artifact import Artifact
 from sweeper.errors import UsageError
+from sweeper.facts.models.chat_template import writer
 from sweeper.facts.models.model_folder import damage, read_json
-from sweeper.facts.models.template import writer
 from sweeper.textfile import read_text
 from sweeper.yamlfile import read
 

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.execution.progress import pace, remaining
+from sweeper.execution.run_progress import pace, remaining
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import RunFiles, read_run
-from sweeper.findings.study.rows import result_seconds
+from sweeper.findings.study.trial_rows import result_seconds
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists
 from sweeper.trials import TrialResult

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from scipy.optimize import least_squares
 
-from sweeper.evaluation.judge import autocast
-from sweeper.facts.machine.detect import processor
+from sweeper.evaluation.evaluator import autocast
+from sweeper.facts.machine.detect_hardware import processor
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.setup import Setup

@@ -26,8 +26,8 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.device_memory import MemoryGuard
-from sweeper.training.trial.job import TrialJob
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import TrialBudget, TrialConfig, TrialResult
 
 TOKENS, EVALUATED, RUNGS = 128, 8, 4

@@ -26,7 +26,7 @@ from transformers import (
 
 from benchmarks.live.by_sweeper import MODEL, STRATEGY
 from benchmarks.live.record import Winner
-from sweeper.evaluation.judge import Judge, autocast
+from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.execution.next_attempt import configure
 from sweeper.facts.gather import gather
 from sweeper.facts.record import Split
@@ -37,11 +37,11 @@ from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classifier import head_names
-from sweeper.training.backend import TorchBackend
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.schedule import rung_steps, schedule
+from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.assembly import assembled
 from sweeper.trials import TrialConfig
 
@@ -107,7 +107,7 @@ class Shared:
     def evaluate(self, model: nn.Module, split: Split, count: int | None = None) -> Evaluation:
         """Score a model on a split, or on its first items."""
         batch, items = self.candidate.evaluation_batch, self.base.context.items(split)
-        return Judge(self.base.context.task, items, batch, self.mixed).evaluate(model, count)
+        return Evaluator(self.base.context.task, items, batch, self.mixed).evaluate(model, count)
 
 
 class LikeTrainer(Trainer):

@@ -24,7 +24,7 @@ from sweeper.declared.traits import traits_of
 from sweeper.errors import SweeperError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
-from sweeper.facts.models.parameters import count_parameters
+from sweeper.facts.models.parameter_counts import count_parameters
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.estimate import worst_phase
 from sweeper.memory.setup import Setup

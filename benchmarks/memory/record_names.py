@@ -13,7 +13,7 @@ from benchmarks.memory.record_fields import Record, number_of
 from sweeper.errors import ModelError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import SYNONYMS, Architecture, architecture
-from sweeper.facts.models.parameters import count_parameters
+from sweeper.facts.models.parameter_counts import count_parameters
 from sweeper.facts.record import ModelFacts
 
 Config = dict[str, Any]

@@ -20,7 +20,7 @@ from benchmarks.search.table import Floats
 from benchmarks.search.world import Beforehand, Realised, scored_items
 from sweeper.plans import Parameter, Plan
 from sweeper.search import optuna_space
-from sweeper.search.pruner import chance
+from sweeper.search.pruner import guessing_loss
 from sweeper.spec import Scalar
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 
@@ -79,7 +79,7 @@ class FormulaWorld:
     @property
     def guessing(self) -> float:
         """The loss of class frequencies."""
-        return chance(self.plan)
+        return guessing_loss(self.plan)
 
     @property
     def unit(self) -> float:

@@ -29,14 +29,14 @@ from benchmarks.search.table import BASE_FILE, write_trial
 from benchmarks.search.tasks import RecordedTask, plan_of, tasks_named
 from sweeper.backend import Decision
 from sweeper.execution.next_attempt import configure
-from sweeper.facts.machine.detect import processor
+from sweeper.facts.machine.detect_hardware import processor
 from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.untrained import BASE
 from sweeper.tasks.base import Evaluation
-from sweeper.training.backend import TorchBackend
-from sweeper.training.trial.job import ITEM_LOSSES, TrialJob
-from sweeper.training.trial.run import train_trial
+from sweeper.training.torch_backend import TorchBackend
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import ITEM_LOSSES, TrialJob
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 # Tasks take turns in blocks, so that all of them can be used early.

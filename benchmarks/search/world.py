@@ -26,7 +26,7 @@ from sweeper.search import optuna_space
 from sweeper.search.loss_model.axes import Axis, ChoiceAxis, axis_of
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.optuna_space import rungs_of
-from sweeper.search.pruner import chance
+from sweeper.search.pruner import guessing_loss
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 
@@ -199,7 +199,7 @@ class Ground:
 
 def log_curves(table: Table, trials: Sequence[Recorded]) -> Floats:
     """Log losses on half A at the rungs, and on all items at the end; bad ones are cut."""
-    bad = BAD_FACTOR * chance(table.plan)
+    bad = BAD_FACTOR * guessing_loss(table.plan)
     items = table.plan.budget.rung_items
     rows = [
         [*seen_losses(one, table.rungs, max(items, _width(table)))[:-1], one.loss] for one in trials
@@ -225,7 +225,7 @@ def _noise(table: Table) -> Floats:
         key = repr((one.strategy, sorted(one.parameters.items())))
         if key in first and one.complete and first[key].complete:
             two = log_curves(table, [one, first[key]])
-            if (two[:, -1] < math.log(chance(table.plan))).all():
+            if (two[:, -1] < math.log(guessing_loss(table.plan))).all():
                 pairs.append((two[0] - two[1]) / math.sqrt(2))
         first.setdefault(key, one)
     return np.asarray(pairs) if pairs else np.zeros((1, table.rungs))
@@ -244,7 +244,7 @@ class _Recorded:
 
     @property
     def guessing(self) -> float:
-        return chance(self.plan)
+        return guessing_loss(self.plan)
 
     @property
     def unit(self) -> float:

@@ -37,9 +37,9 @@ from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.targets import target_modules
 from sweeper.tasks.sequences import answer_logits
-from sweeper.training.backend import TorchBackend
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.trainer import TrialTrainer
+from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.rungs import RungWatch
 from sweeper.trials import TrialConfig
 

@@ -23,6 +23,14 @@ from sweeper.spec import Spec
 from sweeper.specfile import FLAGS, SetItem, laid_over, names, seconds, settings
 from sweeper.yamlfile import Path_
 
+TrialNumber = Annotated[
+    int | None,
+    typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
+]
+RunName = Annotated[str, typer.Argument(help="Name or folder of a run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")]
+
 
 def columns(items: list[str]) -> dict[str, str]:
     """``role=column`` pairs as a mapping."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from sweeper import units
-from sweeper.data.detect import SAMPLE_ROWS, Form
+from sweeper.data.detect_columns import SAMPLE_ROWS, Form
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.labels import remedy
 from sweeper.data.marks import MADE_FROM, METHOD

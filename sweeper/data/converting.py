@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sweeper.data.detect import NULL_WORDS
+from sweeper.data.column_template import placeholders
+from sweeper.data.detect_columns import NULL_WORDS
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.base import known_names
 from sweeper.data.formats.text_label import class_name
 from sweeper.data.problems import listing
 from sweeper.data.quality.rows import DataRows, FileRow
-from sweeper.data.template import placeholders
 from sweeper.data.tools import as_text, for_template
 from sweeper.errors import DataError
 

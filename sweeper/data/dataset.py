@@ -34,7 +34,6 @@ def dataset_of(
     Args:
         load_source: Reads and splits one source. By default, rows of a large file stay on the disk
             where it is the only source: several are put together in memory.
-        choose: Leaves out rows of several sources.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from, or sources do not go
@@ -104,11 +103,7 @@ def _unshared(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:
 
 
 def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
-    """Every source by itself.
-
-    Raises:
-        DataError: Some cannot be read, or are of another form than the first; all are named.
-    """
+    """Every source by itself."""
     loaded: list[Dataset] = []
     problems: list[Problem] = []
     for number, source in enumerate(spec.data.sources):

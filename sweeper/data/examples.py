@@ -43,7 +43,6 @@ class Example:
             whatever they answer, so that splitting by key keeps them together.
         line: 1-based line, or row where the file has no lines, in its source.
         text: Input of a classification, or a whole plain text.
-        label: Class name.
         messages: The conversation; the last message is the assistant's answer.
         templated: ``text`` already holds chat markers and must not be templated again.
         references: All accepted answers, where the source gives several.
@@ -94,8 +93,6 @@ class Dataset:
     Since keys are hashes, the first N items of a split are a fixed random subset of it.
 
     Args:
-        path: As the user named it.
-        format: Name of its row format.
         evidence: In words, why format and columns were recognised.
         columns: Role to column.
         origins: Whether the source had the split or a hash of the content made it.

@@ -38,8 +38,6 @@ class SelfSampling:
             are left out afterwards.
         tokens: The most of one text, or of a question and of its answer.
         temperature: 1 samples the model's own distribution.
-        batch: Texts at a time.
-        seed: Of the sampling.
     """
 
     texts: int = 160

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sweeper.data.detect import Form
+from sweeper.data.column_template import with_templates
+from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Example
 from sweeper.data.formats.base import formats
 from sweeper.data.formats.turns import turns_of
 from sweeper.data.load import example_or_reason
 from sweeper.data.problems import listing
 from sweeper.data.table import Fields, RowTable
-from sweeper.data.template import with_templates
 from sweeper.errors import DataError
 
 # Stands where training has an answer.
@@ -24,7 +24,6 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
     """One example for each row, in order.
 
     Args:
-        table: The rows.
         data_format: Of the data that the model was trained on.
         columns: Role to column there; other usual names are found, too.
 

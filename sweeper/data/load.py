@@ -10,7 +10,8 @@ from functools import partial, reduce
 from pathlib import Path
 
 from sweeper.data import checks
-from sweeper.data.detect import Form, detect
+from sweeper.data.column_template import with_templates
+from sweeper.data.detect_columns import Form, detect
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split
 from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats, text_of
@@ -22,7 +23,6 @@ from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.read import read
 from sweeper.data.splits import Repeated, asked, carve, in_order, repeated_in, shares, subset
 from sweeper.data.table import Fields, RowTable
-from sweeper.data.template import with_templates
 from sweeper.errors import DataError, near_match
 from sweeper.progress import told
 from sweeper.spec import DataSpec, Task

@@ -199,9 +199,7 @@ def places(
     """Where ``carve`` puts each row, by hashes of eight bytes.
 
     Args:
-        sorter: Has all rows.
         shares: Gives the share of each split that is taken out of so many rows of train.
-        seed: Of the hashes.
         classes: Rows have labels, and each class is divided by itself.
     """
 

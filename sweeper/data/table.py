@@ -108,12 +108,10 @@ class RowTable:
     """The rows of one or more files of the same split.
 
     Args:
-        name: The file, as messages call it.
         rows: Line (or row) number and fields of every row; those of a large file stay in it.
         how: In words, how the file was read, where that had to be found out.
         label_names: Column to names of its integer classes, where the file states them.
         garbled: Lines that held bytes which are not text; they were replaced.
-        broken: The rows that could not be read.
         cautions: What a user should check about how the file was read, with the remedy.
         named: All columns, where whoever read the file has noted them.
     """

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, field_validator, model_validator
 
-from sweeper.declared.files import document as document_of
-from sweeper.declared.files import known_strategies, strategy_files
 from sweeper.declared.formula import NOTHING, DeclaredFormula
+from sweeper.declared.yaml_files import document as document_of
+from sweeper.declared.yaml_files import known_strategies, strategy_files
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.yaml_models import FileModel, checked, fault
 from sweeper.yamlfile import Document

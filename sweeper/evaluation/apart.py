@@ -130,8 +130,6 @@ class Peer:
     """One side of the conversation: sends requests, and serves those of the other side.
 
     Args:
-        reading: File descriptor of what the other side sends.
-        writing: File descriptor of what is sent to it.
         trusting: Whether the other side may reach everything, as the tests may in the program. The
             program reaches only what the tests hand over, and public attributes of their objects.
     """

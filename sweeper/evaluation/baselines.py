@@ -85,7 +85,6 @@ class Tfidf(_Classifying):
 
     @property
     def note(self) -> str:
-        """Which regularisation validation chose, and on how many rows it was fitted."""
         rows = len(self._task.dataset.splits["train"])
         part = f", fitted on {_TFIDF_ROWS:,} of {rows:,} rows" if rows > _TFIDF_ROWS else ""
         return f"C = {self._fitted[1].C:g}{part}"
@@ -144,7 +143,6 @@ class FrozenProbe(_Classifying):
 
     @property
     def note(self) -> str:
-        """How its vectors were pooled, and which regularisation validation chose."""
         return f"{self._task.pooling} pooling, C = {self._probe().strength:g}"
 
     def log_probabilities(self, split: Split) -> Floats:

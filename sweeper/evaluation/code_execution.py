@@ -131,7 +131,7 @@ def _run_apart(
             calls, answers = _pipe(ends), _pipe(ends)
             nothing = subprocess.DEVNULL
             _start(cleanup, "program", (calls[0], answers[1]), limits, nothing, nothing, complaints)
-            judge = _start(
+            tested = _start(
                 cleanup,
                 "tests",
                 (answers[0], calls[1]),
@@ -140,12 +140,12 @@ def _run_apart(
                 subprocess.PIPE,
                 complaints,
             )
-        assert judge.stdout is not None
-        with judge.stdout:
-            in_time, heard = _read(judge.stdout.fileno(), limits.seconds + _START_SECONDS)
+        assert tested.stdout is not None
+        with tested.stdout:
+            in_time, heard = _read(tested.stdout.fileno(), limits.seconds + _START_SECONDS)
         if not in_time:
             return heard, None
-        return heard, judge.wait()
+        return heard, tested.wait()
 
 
 def _pipe(ends: contextlib.ExitStack) -> tuple[int, int]:

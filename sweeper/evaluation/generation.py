@@ -47,10 +47,8 @@ def generate(
 
     Args:
         model: A causal language model, adapted or not. Left in evaluation mode.
-        tokenizer: Turns answers into text, without special tokens.
         prompts: Token ids, up to where the answer begins.
         stop_tokens: An answer ends before the first of these.
-        max_new_tokens: An answer that has not ended by then is cut.
         batch_size: Prompts at a time, longest first.
         sampling: Greedy, one answer each, if None.
         underway: Told after each token how many prompts are answered; one that is under way counts

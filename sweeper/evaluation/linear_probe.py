@@ -73,8 +73,6 @@ def fit_path(
     well-formed queries, 0.123 to 0.125 on 7 intents, 0.313 to 0.313 on 77.)
 
     Args:
-        train: ``(items, width)``.
-        targets: ``(items,)`` class numbers.
         validation: ``(items, width)``; its loss chooses.
         validation_targets: ``(items,)``.
         classes: How many there are; one that never occurs in ``train`` gets no probability.

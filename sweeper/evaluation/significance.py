@@ -227,7 +227,6 @@ def outcome(
     """What a difference amounts to, in the only words that a report uses for it.
 
     Args:
-        difference: First minus second, in the metric's own unit.
         margin: Differences smaller than this do not matter.
         adjusted_p: After Holm, where several comparisons were made.
     """

@@ -131,11 +131,9 @@ class StoredFeatures(Sequence[Feature]):
         return Stored(len(self), lambda place: {_FATES: self._told(int(self._fates[place]))})
 
     def lengths(self) -> array[int]:
-        """Tokens of each item."""
         return array("q", np.diff(self._lists["input_ids"][1]).tobytes())
 
     def numbers(self, name: str) -> list[int]:
-        """A number of each item."""
         return list(map(int, self._numbers[name]))
 
     @staticmethod
@@ -155,9 +153,6 @@ class TokenizedSplit:
     """One split for one task.
 
     Args:
-        task: Tokenises and pads.
-        examples: In the split's own order.
-        underway: Called with the number of tokenised items.
         divided: A long example becomes several items instead of one that is cut.
     """
 
@@ -180,7 +175,6 @@ class TokenizedSplit:
 
     @cached_property
     def examples(self) -> Sequence[Example]:
-        """The example of each item."""
         if not self._divided:
             return self._examples
         found = self.features
@@ -238,7 +232,6 @@ class TokenizedSplit:
 
     @cached_property
     def lengths(self) -> Sequence[int]:
-        """Tokens of each item."""
         if isinstance(self.features, StoredFeatures):
             return self.features.lengths()
         return [len(feature["input_ids"]) for feature in self.features]

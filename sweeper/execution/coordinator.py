@@ -24,8 +24,8 @@ from sweeper.execution.owner import Owner, Stopped
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.placement import demand_of, machine_of, place
 from sweeper.execution.pools.pool import Pool
-from sweeper.execution.progress import RunProgress
 from sweeper.execution.restore import restore
+from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state import repair, seal, work_items
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState, homes_of_jobs
@@ -62,7 +62,6 @@ class RunOutcome:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the command."""
         if self.signal is not None:
             return 128 + self.signal
         return NoTrialCompleted.exit_code if self.kind == "none-completed" else 0
@@ -192,7 +191,6 @@ class Coordinator:
 
     @property
     def total(self) -> int:
-        """The study's total."""
         return self.owner.progress.total
 
     @property

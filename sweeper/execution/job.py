@@ -35,7 +35,6 @@ class Job(Record):
 
     @property
     def folder(self) -> str:
-        """The folder of this attempt."""
         return f"{self.home}/attempts/{self.attempt}"
 
 

@@ -34,13 +34,7 @@ class NextAttempt:
 
 
 def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> NextAttempt:
-    """Begin the next attempt at a work item.
-
-    Args:
-        state: State of the run; takes a trial's configuration.
-        fitted: Batches that fitted in earlier attempts.
-        item: Not done.
-    """
+    """Begin the next attempt at a work item."""
     run, home = state.run, state.run.path / item.home
     found = _checkpoint(home) if item.kind in ("trial", "confirm") else None
     attempt = attempts.new_attempt(home)

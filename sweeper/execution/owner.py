@@ -34,7 +34,7 @@ from sweeper.execution.job import (
 )
 from sweeper.execution.next_attempt import next_attempt
 from sweeper.execution.pools.pool import Pool, Said, WorkerGone
-from sweeper.execution.progress import RunProgress
+from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.events import Event, EventKind, make_event
@@ -74,18 +74,11 @@ class Owner:
     """The main loop of one call of the command, with all that it uses.
 
     Args:
-        state: The trials, as far as they have come.
-        mirror: Writes the study for others to read.
-        progress: What the status is made of.
-        signals: Signals that ask the command to end.
-        on_event: Takes each event with the status after it.
         on_trial_end: Called after trials have ended. Must return at once.
         on_tick: Called several times a second. Must return at once.
         deadline: When the call must stop, on the monotonic clock.
         least_bytes: What must be free on the disk before an attempt begins.
         may_ask: Whether new trials are asked for, up to the total; asked before each.
-        fitted: Batches that fitted, for later attempts.
-        silence: When a worker has been silent for too long.
         notices: Lines from other threads, to be told of by this one.
     """
 
@@ -207,7 +200,6 @@ class Owner:
 
     @property
     def askable(self) -> int:
-        """How many new trials may begin."""
         left = self.progress.total - len(self.state.asked)
         return left if left > 0 and self.may_ask() else 0
 
@@ -289,9 +281,9 @@ class Owner:
             if trains:
                 self.search.restart(report.number)
         if trains:
-            judgement = self.search.report(report.number, self._rung_of(report))
-            if judgement.prune:
-                decision, because = Decision.PRUNE, judgement.because
+            pruning = self.search.report(report.number, self._rung_of(report))
+            if pruning.prune:
+                decision, because = Decision.PRUNE, pruning.because
         self.pool.send(worker, RungVerdict(decision=decision, because=because))
 
     def _rung_of(self, report: RungReport) -> Rung:
@@ -343,7 +335,6 @@ class Owner:
         )
 
     def learn(self, known: BaselineResult) -> None:
-        """Give an untrained model's loss to the search."""
         self.search.learn(of_baseline(self.plan, known))
 
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
@@ -407,7 +398,8 @@ class Owner:
                 detail = f"{attempts.RESULT} is damaged"
                 return self._broke_off(worker, item, job, "damaged", detail)
             result = attempts.promote(self._home(job), job.attempt)
-            self._drop_checkpoints(job)
+            for number in attempts_of(self._home(job)):
+                drop_checkpoints(attempt_folder(self._home(job), number))
             self.fitted.read(item.title, self._home(job))
             if item.kind == "trial":
                 return self._trial_ended(worker, job, result)
@@ -473,10 +465,6 @@ class Owner:
             fix = "Correct the function, then give the same command with --new."
             raise SpecError(failure.detail, why, fix)
 
-    def _drop_checkpoints(self, job: Job) -> None:
-        for number in attempts_of(self._home(job)):
-            drop_checkpoints(attempt_folder(self._home(job), number))
-
     def _home(self, job: Job) -> Path:
         return self.run.path / job.home
 
@@ -498,7 +486,6 @@ class Owner:
         self.say("warning", text=text)
 
     def set_phase(self, phase: Phase) -> None:
-        """Go on to the next phase."""
         self.progress.enter(phase)
         self.say("phase", state=phase)
         self.write_status()
@@ -532,7 +519,6 @@ class Owner:
             file.write(event.model_dump_json(exclude_defaults=True) + "\n")
 
     def write_status(self) -> None:
-        """Write ``status.json``."""
         self.progress.status().write(
             self.run.status, synced=False
         )  # worth nothing after a power cut

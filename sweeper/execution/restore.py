@@ -29,11 +29,6 @@ Say = Callable[[str], None]
 def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say: Say) -> list[int]:
     """Restore all trials of earlier calls.
 
-    Args:
-        state: State of the run; takes configurations and results.
-        stored: What the storage holds.
-        say: Called with a line for each repair.
-
     Returns:
         The trials that were begun and have not ended, by number.
     """

@@ -30,11 +30,9 @@ class Strikes:
     _busy: set[str] = field(default_factory=set)
 
     def got_job(self, worker: str) -> None:
-        """A worker was given something to do."""
         self._busy.add(worker)
 
     def got_on(self, worker: str) -> None:
-        """A worker has a rung, a baseline or a result."""
         self._fruitful.add(worker)
 
     def ended(self, worker: str, *, excused: bool, starved: bool = False) -> None:
@@ -67,7 +65,6 @@ class Silence:
     _looked: float | None = None
 
     def heard(self, worker: str) -> None:
-        """A worker sent something, or began."""
         self._silent[worker] = 0.0
 
     def look(self, workers: Collection[str]) -> list[str]:

@@ -65,7 +65,6 @@ class StudyMirror:
         say: Takes one line when the storage went away and one when it came back; called from
             whatever thread meets that.
         hurried: Whether the command was told to stop, and cannot wait any more.
-        patience: Seconds until it gives up.
         maximize: Whether higher values are better; a validation loss is minimised.
         owner_waits: Set while the command's own thread has nothing to do; writes go on fast then.
     """
@@ -171,11 +170,11 @@ class StudyMirror:
         same = [_same(mine, theirs) for mine, theirs in zip(trials, stored, strict=False)]
         if len(stored) > len(trials) or not all(same):
             self.say("the storage did not match the run's files, and is written anew")
-            self._put(lambda: self._rewrite(identity))
+            self._left.put(lambda: self._rewrite(identity))
             stored = ()
         for trial in trials[len(stored) :]:
             shown = _snapshot(trial)
-            self._put(functools.partial(self._create_trial, shown))
+            self._left.put(functools.partial(self._create_trial, shown))
         for mine, theirs in zip(trials, stored, strict=False):
             if mine.state.is_finished() and not theirs.state.is_finished():
                 self.end(mine)
@@ -202,11 +201,11 @@ class StudyMirror:
             for rung, loss in shown.intermediate_values.items():
                 self._set_rung(shown.number, rung, loss)
 
-        self._put(write)
+        self._left.put(write)
 
     def wait(self, number: int) -> None:
         """An interrupted trial waits for its next attempt."""
-        self._put(lambda: self._move(number, TrialState.WAITING))
+        self._left.put(lambda: self._move(number, TrialState.WAITING))
 
     def _move(self, number: int, state: TrialState) -> None:
         assert self._storage is not None
@@ -214,8 +213,7 @@ class StudyMirror:
             self._storage.set_trial_state_values(self._ids[number], state)
 
     def rung(self, number: int, rung: int, loss: float) -> None:
-        """A trial reported."""
-        self._put(lambda: self._set_rung(number, rung, loss))
+        self._left.put(lambda: self._set_rung(number, rung, loss))
 
     def _set_rung(self, number: int, rung: int, loss: float) -> None:
         assert self._storage is not None
@@ -232,10 +230,7 @@ class StudyMirror:
         """
         shown = _snapshot(trial)
         shown.user_attrs |= shown_too
-        self._put(lambda: self._end(shown))
-
-    def _put(self, write: Callable[[], None]) -> None:
-        self._left.put(write)
+        self._left.put(lambda: self._end(shown))
 
     def _create_trial(self, trial: FrozenTrial) -> None:
         assert self._storage is not None

@@ -22,7 +22,7 @@ from sweeper.artifact import write_text
 from sweeper.data.converting import RowForm, Unfit, trainer_row
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
-from sweeper.data.quality.write import json_lines
+from sweeper.data.quality.write_rows import json_lines
 from sweeper.data.splits import in_order
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.exporting.settings import Settings, settings_of, with_effect
@@ -136,11 +136,7 @@ def _with_augmented(config: TrialConfig, dataset: Dataset) -> tuple[TrialConfig,
 def _row(
     example: Example, form: RowForm, labels: Sequence[str], system_prompt: str | None
 ) -> dict[str, object]:
-    """A row, opened by the system prompt if it has no system message of its own.
-
-    Raises:
-        UsageError: It cannot be written in this form.
-    """
+    """A row, opened by the system prompt if it has no system message of its own."""
     turns = class_turns(example, labels) if labels else example.messages
     if turns and system_prompt and turns[0].role != "system":
         turns = (Message("system", system_prompt), *turns)
@@ -230,11 +226,7 @@ def nearest(findings: Findings, strategies: Sequence[str]) -> str:
 
 
 def _form(target: Target, dataset: Dataset) -> RowForm:
-    """The format of the written rows.
-
-    Raises:
-        UsageError: The trainer reads no such rows.
-    """
+    """The format of the written rows."""
     if dataset.templated:
         raise UsageError(
             "the rows already hold chat markers",

@@ -60,7 +60,6 @@ def settings_of(
 
     Args:
         config: What to train on one device, for as many epochs as the weights had seen.
-        model: The base model as others can load it.
         target_modules: The layers that the trained adapter has; those that the configuration
             names if None.
         chat_template: Whether one lies beside the configuration.

@@ -8,7 +8,7 @@ from sweeper.data.quality.check import quick_warnings
 from sweeper.errors import DataError
 from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
 from sweeper.facts.dataset.curation import Curated, curated, mendable
-from sweeper.facts.dataset.rows import corpus_facts, corpus_warnings, data_facts
+from sweeper.facts.dataset.data_facts import corpus_facts, corpus_warnings, data_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.models.model import model_facts
@@ -48,7 +48,6 @@ def gather(
 
     Args:
         models: Facts of models to use instead of those that the spec names.
-        rows: The data set, where it was read before.
         measure_domain: Let the base model read some of the data; otherwise only an earlier
             measurement of this kind is used.
 

@@ -68,7 +68,6 @@ class ModelFacts(ModelShape):
     """One base model, from its ``config.json`` or the catalogue: no weights are opened.
 
     Args:
-        id: Name given by the user.
         source: Where the facts come from. ``size`` means a typical shape of that size.
         folder: Where config and tokenizer lie on this machine, if they do.
         parameters: How many; exact if ``parameters_exact``.

@@ -26,13 +26,13 @@ from sweeper.findings.evidence.with_without import (
 )
 from sweeper.findings.record import DataNeed, Findings
 from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.item_scores import trial_name
 from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
-from sweeper.findings.study.rows import finite, known, trial_row
-from sweeper.findings.study.scores import trial_name
+from sweeper.findings.study.trial_rows import finite, known, trial_row
 from sweeper.findings.verdict.comparisons import Contest, against_baseline, hold_contest
 from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, with_forgetting
-from sweeper.findings.verdict.human import preferences
+from sweeper.findings.verdict.human_pairs import preferences
 from sweeper.findings.verdict.limitations import Study, limits
 from sweeper.findings.verdict.next_step import next_step
 from sweeper.findings.verdict.outputs import outputs
@@ -61,13 +61,13 @@ def findings_of(run: RunFiles) -> Findings:
     contest = hold_contest(run)
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     decided = verdict(run, summary, contest)
-    judged = compare_pairs(
+    pairs = compare_pairs(
         gain_pairs(run), first_stage_pairs(run), augmentation_pairs(run), rule_pairs(run)
     )
-    parameters = parameter_findings(run, judged)
-    read = first_stage_findings(run, judged)
+    parameters = parameter_findings(run, pairs)
+    read = first_stage_findings(run, pairs)
     forgotten = forgetting(run, decided.recommended_trial)
-    augmented = augmentation_findings(run, judged)
+    augmented = augmentation_findings(run, pairs)
     told = tuple(first_stage_sentence(run, finding) for finding in read)
     told += tuple(augmentation_sentence(run, finding) for finding in augmented)
     strategies = against_baseline(run, contest, strategy_summaries(run))
@@ -92,7 +92,7 @@ def findings_of(run: RunFiles) -> Findings:
         outputs=outputs(run, contest),
         human=preferences(run),
         notes=encoding_notes(run),
-        gains=gains(run, judged),
+        gains=gains(run, pairs),
         warm_starts=warm,
         strategies=with_forgetting(strategies, forgotten),
         quality_share=quality_share(run),
@@ -101,7 +101,7 @@ def findings_of(run: RunFiles) -> Findings:
         parameters=parameters,
         first_stage=read,
         augmentation=augmented,
-        rules=rule_findings(run, judged),
+        rules=rule_findings(run, pairs),
         data_need=need,
         limits=limits(Study(run, summary, contest, parameters)),
         forgetting=forgotten,

@@ -38,7 +38,6 @@ class Metric(Record):
 
     @property
     def direction(self) -> str:
-        """In words."""
         return f"{'higher' if self.higher_is_better else 'lower'} is better"
 
     def worse(self, value: float) -> float:

@@ -146,8 +146,8 @@ class SearchGain(Record):
     comparisons: int = Field(1, description="Holm's correction is taken over strategies")
 
 
-class WarmStart(Record):
-    """The hint of an earlier study for one candidate, and its result here.
+class WarmStartResult(Record):
+    """The warm start of one candidate from an earlier study, and its result here.
 
     ``trial`` is the one that tried it, None where none has yet; losses are values of the
     objective, the earlier one on another data set.
@@ -677,7 +677,7 @@ class Findings(Artifact):
     human: HumanPreferences | None = None
     notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     gains: tuple[SearchGain, ...] = ()
-    warm_starts: tuple[WarmStart, ...] = ()
+    warm_starts: tuple[WarmStartResult, ...] = ()
     strategies: tuple[StrategySummary, ...] = ()
     quality_share: QualityShare | None = None
     predictions: tuple[PredictedFigure, ...] = ()

@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from sweeper.facts.record import MixtureOfExperts, ModelFacts
-from sweeper.memory.blocks import Recorder
 from sweeper.memory.setup import LOSS_ROWS, USUAL_OPTIMIZER, Setup
 from sweeper.memory.tape import Value
+from sweeper.memory.transformer_blocks import Recorder
 
 #: Fields that bytes a token do not depend on, so that set-ups which differ in them share a tape.
 _PER_TOKEN: dict[str, Any] = {

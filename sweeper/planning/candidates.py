@@ -12,7 +12,7 @@ from sweeper.hyperparameters import EPOCHS, KL
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
-from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES, judged_tokens, looks_of
+from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES, scored_rungs, scoring_tokens
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.declared_parameters import followed, settled_parameters, unsettled
 from sweeper.planning.fitting.first_stage import with_first_stage
@@ -73,8 +73,6 @@ def candidate_or_rejected(
     """The strategy as a candidate, or as rejected with the reason.
 
     Args:
-        rated: The strategy after the rules, for this base.
-        epochs: The study's full budget.
         leave_out: Whether rules may leave out strategies that the user did not name.
     """
     made = fitted(spec, facts, base, rated, epochs, leave_out=leave_out)
@@ -210,10 +208,10 @@ def _work(
     spec: Spec, facts: Facts, base: RatedModel, rated: RatedStrategy, epochs: float
 ) -> TrialTokens:
     rows, validation = base.cap.items(facts.data.train_rows), validation_rows(spec, facts)
-    looks = looks_of(spec, facts, base.cap, validation, epochs)
+    scored = scored_rungs(spec, facts, base.cap, validation, epochs)
     trained = round(epochs * rows * base.cap.mean)
-    judged = judged_tokens(spec, facts, base.cap)
-    evaluated = round((looks.below * looks.items + validation) * judged)
+    per_item = scoring_tokens(spec, facts, base.cap)
+    evaluated = round((scored.below * scored.items + validation) * per_item)
     if EPOCHS not in rated.parameters:
         # Features of a frozen model are computed once, by forward passes only.
         trained, evaluated = 0, round((rows + validation) * base.cap.mean)

@@ -26,10 +26,7 @@ class Counterfactual:
     """The smallest change of one fact that would put a strategy first, or make it fit.
 
     Args:
-        strategy: Which strategy the change favours.
         outcome: ``ranks first`` or ``fits``.
-        fact: The fact that would have to change.
-        actual: The actual value.
         needed: The needed value, with the precision of ``text``.
         text: The same as a sentence.
     """
@@ -75,7 +72,6 @@ class _Knob:
     """One fact that is varied over the values that a sentence can name.
 
     Args:
-        fact: Its name.
         read: The fact as it is.
         turn: The facts with another value, and what changes with it.
         words: The change as the beginning of a sentence.

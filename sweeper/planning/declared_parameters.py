@@ -90,8 +90,6 @@ def settled_parameters(
 
     Args:
         spec: Checked by ``check_declared``.
-        rated: The strategy after the rules.
-        epochs: The study's full budget.
     """
     parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec.training)
     return with_declared(rated, parameters, spec, values)
@@ -129,7 +127,6 @@ def with_declared(
     """The parameters of a strategy, with the user's declarations.
 
     Args:
-        parameters: As request and rules leave them.
         spec: Checked by ``check_declared``.
     """
     found = dict(parameters)

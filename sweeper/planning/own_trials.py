@@ -27,9 +27,6 @@ def checked_own_trials(
     Every one must name a competing strategy and parameters that it has. A number outside of the
     allowed range is accepted.
 
-    Args:
-        epochs: The study's full budget.
-
     Raises:
         SpecError: With all problems of all configurations.
     """

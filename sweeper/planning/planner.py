@@ -11,11 +11,10 @@ from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
-from sweeper.planning.answers import answers
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
 from sweeper.planning.budget.sequence_cap import DIVIDED, USUAL, Cap
-from sweeper.planning.budget.trial_budget import at_least, looks_of
+from sweeper.planning.budget.trial_budget import at_least, scored_rungs
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     RatedModel,
@@ -35,6 +34,7 @@ from sweeper.planning.own_trials import checked_own_trials
 from sweeper.planning.rulebook.apply_rules import fired, notes
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.thresholds import choice_threshold
+from sweeper.planning.user_questions import answers
 from sweeper.plans import Candidate, NoPlan, Parameter, Plan, Reason, Rejected
 from sweeper.spec import Spec
 
@@ -72,8 +72,6 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     check_declared(book, spec, facts, {base.model.id: base.values for base in bases})
     epochs = epochs_of(spec, facts, bases[0])
     candidates, rejected = _ranked(book, spec, facts, bases, epochs)
-    if not candidates:
-        raise _nothing_fits(book, facts, bases, rejected)
     own_trials = checked_own_trials(book, spec, candidates, rejected, epochs)
     lead = candidates[0]
     base = next(base for base in bases if base.model.id == lead.model)
@@ -85,7 +83,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         facts,
         base.model,
         epochs=epochs,
-        looks=looks_of(spec, facts, base.cap, validation, epochs),
+        scored=scored_rungs(spec, facts, base.cap, validation, epochs),
         validation_rows=validation,
         objective=objective,
     )
@@ -122,10 +120,7 @@ def ranked_candidates(
         NothingFits: No strategy can be used.
     """
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
-    candidates, rejected = _ranked(book, spec, facts, bases, epochs_of(spec, facts, bases[0]))
-    if not candidates:
-        raise _nothing_fits(book, facts, bases, rejected)
-    return candidates, rejected
+    return _ranked(book, spec, facts, bases, epochs_of(spec, facts, bases[0]))
 
 
 def _ranked(
@@ -135,6 +130,8 @@ def _ranked(
     if not candidates:
         # Nothing else fits: a strategy that rules leave out is better than no plan.
         candidates, rejected = _candidates(spec, facts, bases, epochs, leave_out=False)
+    if not candidates:
+        raise _nothing_fits(book, facts, bases, rejected)
     order = {name: strategy.order for name, strategy in book.strategies.items()}
     candidates.sort(key=lambda c: (-c.score, order[c.strategy]))
     return candidates, rejected

@@ -45,7 +45,6 @@ def plan_here(spec: Spec, facts: Facts, *, measure: bool, probe: bool | None, te
         measure: Measure what this machine can do, if nobody has before.
         probe: Train a few steps of each candidate first; if None, where ``measure`` and trials run
             on a GPU here.
-        tell: Called with a line about each measurement.
     """
     plan = make_plan(spec, facts)
     if measure and (known := calibrated(spec, facts, tell)) is not facts:

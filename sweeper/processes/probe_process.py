@@ -52,7 +52,6 @@ def probe(
 
     Args:
         mean_length: Tokens of an example, on average; as long as the longest if None.
-        tell: Called with a line if the figures are doubtful.
 
     Raises:
         UsageError: The set-up cannot be measured, or not here.

@@ -53,8 +53,6 @@ class ReportMaker:
     """The report of one run, kept up to date by a child process.
 
     Args:
-        folder: The run's folder; it holds a plan.
-        clock: Seconds that never go back.
         texts: Whether the report shows rows and answers.
     """
 
@@ -100,7 +98,6 @@ class ReportMaker:
         """Make a report of the run as it is now, and wait for it.
 
         Args:
-            timeout: Seconds that one try may take.
             try_charts: Draw, even if drawing has ended a process before: the memory that it
                 lacked while trials trained may be free now.
 

@@ -117,8 +117,6 @@ class Drawing:
     """One drawing of a figure. The drawing engine runs when the page is rendered.
 
     Args:
-        spec: A Vega-Lite spec in JSON.
-        title: Title of the chart.
         description: What it says, for people who do not see it.
         wide: Whether it takes the width of the page.
     """

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sweeper import resources
 from sweeper.findings.record import RATINGS_FORMAT
-from sweeper.reporting.blocks import Cell, Column, Page
+from sweeper.reporting.blocks import Page
 from sweeper.reporting.charts.draw import drawn
 from sweeper.visible import shortened, visible
 
@@ -91,7 +90,7 @@ def _environment(folder: Path) -> Environment:
     )
     environment.filters["drawn"] = drawn
     environment.filters["whole"] = _whole
-    environment.filters["paired"] = _paired
+    environment.filters["paired"] = partial(zip, strict=True)
     return environment
 
 
@@ -104,9 +103,3 @@ def _shown(value: object) -> object:
 def _whole(text: str) -> Markup:
     """Text to copy, which must not be shortened."""
     return escape(visible(text))
-
-
-def _paired(
-    columns: tuple[Column[Any], ...], cells: tuple[Cell, ...]
-) -> Iterable[tuple[Column[Any], Cell]]:
-    return zip(columns, cells, strict=True)

@@ -188,9 +188,9 @@ def _follow(
             rungs.append(rung)
             if not math.isfinite(rung.loss):
                 return "FAIL", None, f"its loss at rung {rung.rung} is {rung.loss}"
-            judgement = running.report(number, rung)
-            if judgement.prune:
-                return "PRUNED", rung.loss, judgement.because
+            decision = running.report(number, rung)
+            if decision.prune:
+                return "PRUNED", rung.loss, decision.because
     except StopIteration as end:
         lowest = min(best_so_far({one.rung: one.loss for one in rungs}).values())
         return "COMPLETE", lowest if end.value is None else float(end.value), ""

@@ -39,11 +39,8 @@ def choose(
 
     Args:
         results: By trial number; those that did not complete are left out.
-        strategies: The strategy of each trial.
-        n: How many finalists there may be.
         limit: Points of forgetting that are allowed. Trials that keep to it come first; others
             are finalists only where fewer than ``n`` do.
-        objective: What trials are compared by.
     """
     costs = {number: loss_of(result, objective) for number, result in results.items()}
     ranked = sorted(
@@ -81,7 +78,6 @@ class Contender:
         items: Likewise of each validation item, one row a seed; shape ``(seeds, items)``. Empty if
             they were not kept.
         memory_gib: Peak memory, 0 where unknown.
-        seconds: Mean seconds of a training.
         forgetting_points: Mean over the seeds of what general text lost; None where unknown.
         tests_rule: Whether the trial was chosen only to test a rule.
     """

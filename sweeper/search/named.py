@@ -58,7 +58,7 @@ def check_named(sampler: str, pruner: str, problem: Problem) -> None:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     problems: list[Mistake] = []
-    for check, name in ((_draw_once, sampler), (_judge_once, pruner)):
+    for check, name in ((_draw_once, sampler), (_prune_once, pruner)):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they come again where trials are drawn
@@ -80,7 +80,7 @@ def _draw_once(name: str, problem: Problem) -> None:
         ) from error
 
 
-def _judge_once(name: str, problem: Problem) -> None:
+def _prune_once(name: str, problem: Problem) -> None:
     study = optuna.create_study(sampler=SweeperSampler(problem), pruner=make_pruner(name, problem))
     try:
         trial = study.ask()
@@ -89,7 +89,7 @@ def _judge_once(name: str, problem: Problem) -> None:
         study.pruner.prune(study, study.trials[0])
     except Exception as error:  # it may be anybody's class
         why = f"Its error, when asked about one trial: {_said(error)}"
-        raise SpecError(f"{name} cannot judge a trial", why, where="search.pruner") from error
+        raise SpecError(f"{name} cannot decide on a trial", why, where="search.pruner") from error
 
 
 def make_pruner(name: str, problem: Problem) -> BasePruner:

@@ -21,7 +21,7 @@ from optuna.trial import BaseTrial
 
 from sweeper.hyperparameters import EPOCHS
 from sweeper.objective import LOSS, Objective
-from sweeper.plans import Budget, Candidate, Hint, Parameter, Plan
+from sweeper.plans import Budget, Candidate, Parameter, Plan, WarmStart
 from sweeper.spec import OwnTrial, Scalar
 from sweeper.trials import Origin
 
@@ -69,16 +69,15 @@ class Space:
     """The space, the budget and the seed of a search.
 
     Args:
-        budget: Rungs of a full trial.
         own_trials: Configurations whose values may lie outside of the allowed ranges.
-        hints: What earlier searches found best, one for each candidate at most.
+        warm_starts: What earlier searches found best, one for each candidate at most.
     """
 
     candidates: Sequence[StrategySpace]
     budget: RungCount = RungCount()
     seed: int = 0
     own_trials: Sequence[OwnTrial] = ()
-    hints: Sequence[Hint] = ()
+    warm_starts: Sequence[WarmStart] = ()
 
 
 Problem = Plan | Space
@@ -122,13 +121,13 @@ def one_trial_keys(problem: Problem) -> tuple[str, ...]:
     return tuple(key for key, candidate in candidates(problem).items() if candidate.one_trial)
 
 
-def hints(problem: Problem) -> dict[str, Hint]:
+def warm_starts(problem: Problem) -> dict[str, WarmStart]:
     """The best configurations of earlier studies, by the candidate's key."""
     known = {
         (candidate.strategy, candidate.model): key for key, candidate in candidates(problem).items()
     }
-    pairs = {(hint.strategy, hint.model): hint for hint in problem.hints}
-    return {known[pair]: hint for pair, hint in pairs.items() if pair in known}
+    pairs = {(warm.strategy, warm.model): warm for warm in problem.warm_starts}
+    return {known[pair]: warm for pair, warm in pairs.items() if pair in known}
 
 
 def searchable(candidate: AnyCandidate) -> bool:
@@ -158,7 +157,6 @@ def distribution(parameter: Parameter, extra: list[Scalar] | None = None) -> Bas
     """One parameter at its allowed range.
 
     Args:
-        parameter: From the problem.
         extra: Values of the user's own trials. They belong to the study too, so a value outside
             of the allowed range stretches it.
     """

@@ -1,6 +1,6 @@
 """Decides which running trial stops early, with a reason as text.
 
-Multi-fidelity and asynchronous: a trial is judged when it reports, against whatever other trials
+Multi-fidelity and asynchronous: it decides when a trial reports, against whatever other trials
 of its start have shown at the same rung, of its strategy where enough have ended. Reads the study;
 knows no storage or files.
 """
@@ -65,22 +65,22 @@ REMAINING_GAIN: tuple[float, ...] = (0.43, 0.43, 0.60, 0.65, 0.66, 0.66, 0.88)
 
 
 @dataclass(frozen=True)
-class Judgement:
+class PruningDecision:
     """Whether to stop a trial, and why in words."""
 
     prune: bool
     because: str = ""
 
 
-GO_ON = Judgement(False)
+GO_ON = PruningDecision(False)
 
 
-def judge(
+def decide(
     study: optuna.Study,
     trial: FrozenTrial,
     one_trial: Collection[str] = (),
     objective: Objective = LOSS,
-) -> Judgement:
+) -> PruningDecision:
     """Ask the study's pruner, and give its reason as text.
 
     Args:
@@ -91,7 +91,7 @@ def judge(
     """
     pruner = study.pruner
     if isinstance(pruner, SweeperPruner):
-        return pruner.judge(study, trial)
+        return pruner.decide(study, trial)
     # The only rung of a one-trial strategy is its end. Halving pruners would hold its loss against
     # the first rungs of all trials after it.
     whole_at_once = trial.params.get(STRATEGY) in one_trial
@@ -100,7 +100,7 @@ def judge(
     rung = max(trial.intermediate_values)
     cost = objective.at_rung(trial.intermediate_values[rung])
     name, shown = type(pruner).__name__, f"{_title(objective)} {_shown(cost, objective)}"
-    return Judgement(True, f"{name} stopped it at rung {rung} with {shown}")
+    return PruningDecision(True, f"{name} stopped it at rung {rung} with {shown}")
 
 
 def _title(objective: Objective) -> str:
@@ -130,8 +130,8 @@ class SweeperPruner(BasePruner):
         self._history = History(plan.budget, self._objective, by_loss=self._by_loss)
         self._first = plan.budget.first_rung if first_rung is None else first_rung
         self._classes = isinstance(plan, Plan) and plan.facts.task == "classification"
-        self._chance = {
-            weight: chance(plan, power) for weight, power in CLASS_WEIGHT_POWERS.items()
+        self._guessing_losses: dict[str, float] = {
+            weight: guessing_loss(plan, power) for weight, power in CLASS_WEIGHT_POWERS.items()
         }
         self._weight = _defaults(plan, CLASS_WEIGHT)
         self._start = _defaults(plan, START)
@@ -145,12 +145,12 @@ class SweeperPruner(BasePruner):
         return not self._objective.at_rungs
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        return self.judge(study, trial).prune
+        return self.decide(study, trial).prune
 
     def _guessing(self, own: Observation) -> float:
         """The loss of a trial that has only learnt the class weights."""
         weight = own.parameters.get(CLASS_WEIGHT, self._weight.get(own.key, "none"))
-        return next((loss for name, loss in self._chance.items() if name == weight), math.inf)
+        return self._guessing_losses.get(str(weight), math.inf)
 
     def _remaining_gain(self, own: Observation, rung: int) -> float:
         """The least share of the loss so far at which a good trial may still end."""
@@ -160,7 +160,7 @@ class SweeperPruner(BasePruner):
         eighth = math.floor(8 * rung / own.rungs)
         return gains[eighth - 1] if eighth else 0.0
 
-    def judge(self, study: optuna.Study, trial: FrozenTrial) -> Judgement:
+    def decide(self, study: optuna.Study, trial: FrozenTrial) -> PruningDecision:
         """The decision at the trial's last report."""
         if not trial.intermediate_values:
             return GO_ON
@@ -188,7 +188,7 @@ class SweeperPruner(BasePruner):
         if sum(one.complete for one in peers) < FEWEST_PEERS:
             peers = _last(others, alike)
         gain = self._remaining_gain(own, rung)
-        return View(own, rung, strategy, peers, others, gain, self._objective).judge()
+        return View(own, rung, strategy, peers, others, gain, self._objective).decide()
 
 
 def _defaults(plan: Problem, name: str) -> dict[str, Scalar]:
@@ -204,7 +204,7 @@ def _last(trials: Sequence[Observation], holds: Callable[[Observation], bool]) -
     return list(islice(filter(holds, reversed(trials)), MOST_PEERS))[::-1]
 
 
-def chance(plan: Problem, power: float = 0.0) -> float:
+def guessing_loss(plan: Problem, power: float = 0.0) -> float:
     """The loss of guessing: by class frequencies, or with all tokens equally likely.
 
     Infinite where it is not known, as without a plan.
@@ -239,20 +239,20 @@ def _best(trials: Sequence[Observation]) -> float | None:
 
 
 def _diverging(
-    losses: dict[int, float], rung: int, chance: float, searched: bool, overfits: bool
-) -> Judgement:
+    losses: dict[int, float], rung: int, guessing: float, searched: bool, overfits: bool
+) -> PruningDecision:
     if rung not in losses:
         return GO_ON  # another objective was reported without it
     loss = losses[rung]
     lowest = min((value for value in losses.values() if math.isfinite(value)), default=math.inf)
     if not math.isfinite(loss):
-        return Judgement(True, f"it diverged: the validation loss at rung {rung} is {loss}")
+        return PruningDecision(True, f"it diverged: the validation loss at rung {rung} is {loss}")
     if not overfits and loss > max(RISE_FACTOR * lowest, lowest + RISE_NATS):
         text = f"it diverges: the validation loss rose from {lowest:.4g} to {loss:.4g}"
-        return Judgement(True, f"{text} by rung {rung}")
-    if lowest > RISE_FACTOR * chance or (searched and lowest > chance):
+        return PruningDecision(True, f"{text} by rung {rung}")
+    if lowest > RISE_FACTOR * guessing or (searched and lowest > guessing):
         text = f"the validation loss of {loss:.4g} at rung {rung} is worse than guessing"
-        return Judgement(True, f"it diverges: {text} ({chance:.4g})")
+        return PruningDecision(True, f"it diverges: {text} ({guessing:.4g})")
     return GO_ON
 
 
@@ -283,7 +283,7 @@ class View:
         """The trial's loss at this rung."""
         return self.own.reported[self.rung]
 
-    def judge(self) -> Judgement:
+    def decide(self) -> PruningDecision:
         """Whether it is expected to end above the best of its strategy, or far above the best."""
         best, best_of_all = _best(self.strategy), _best(self.others)
         if best_of_all is None:
@@ -293,7 +293,7 @@ class View:
             return by_strategy or GO_ON  # the record is one of losses
         return by_strategy or self._by_record(best_of_all) or GO_ON
 
-    def _by_record(self, best: float) -> Judgement | None:
+    def _by_record(self, best: float) -> PruningDecision | None:
         known = _last(self.others, lambda one: self.rung in one.items)
         easier = self._easier(known)
         luckier = CONFIDENCE * math.sqrt(2) * self._luck(known, easier)
@@ -303,7 +303,7 @@ class View:
         how = "if it improves as much as good trials of recorded sweeps did from here"
         return self._stopped(f"{how}, it would end at {self._told(reach)}", best)
 
-    def _by_peers(self, best: float) -> Judgement | None:
+    def _by_peers(self, best: float) -> PruningDecision | None:
         easier = self._easier(self.peers)
         pairs = [(early + easier, end) for early, end in ends(self.peers, self.rung)]
         if len(pairs) < FEWEST_PEERS:
@@ -339,11 +339,11 @@ class View:
         theirs = [one.items.get(self.rung) for one in others]
         return luck(self.own.items.get(self.rung), theirs, easier)
 
-    def _stopped(self, why: str, best: float) -> Judgement:
+    def _stopped(self, why: str, best: float) -> PruningDecision:
         where = f"stopped at rung {self.rung} of {self.own.rungs}"
         shown = f"{_title(self.objective)} {self._told(self.now)}"
         so_far = f"the best so far is {self._told(best)}"
-        return Judgement(True, f"{where} with {shown}: {why}; {so_far}")
+        return PruningDecision(True, f"{where} with {shown}: {why}; {so_far}")
 
     def _told(self, cost: float) -> str:
         return _shown(cost, self.objective)

@@ -1,6 +1,7 @@
 """What the rules of a plan say about parameters, as something that trials can show to be wrong.
 
-Read from the effects that a plan keeps of its rules, so that older plans can be judged too. Pure.
+Read from the effects that a plan keeps of its rules, so that trials of older plans test them too.
+Pure.
 """
 
 from __future__ import annotations

@@ -33,7 +33,6 @@ def rule_test(
     costs.
 
     Args:
-        seen: The trials so far.
         tested: Rules that have a trial of their own.
 
     Returns:

@@ -44,10 +44,10 @@ from sweeper.search.loss_model.untrained import Untrained, noted
 from sweeper.search.optuna_space import Problem, holds, objective_of
 from sweeper.spec import Scalar
 
-# A candidate is not judged by fewer trials than these: its default is one draw, and seeds of one
+# Fewer trials than these say little of a candidate: its default is one draw, and seeds of one
 # configuration may differ by more than strategies do. Candidates that have fewer get a part of the
 # searched trials at least, which all of them together do not exceed.
-JUDGED_FROM = 3
+ENOUGH_TRIALS = 3
 YOUNG_SHARE = 0.5
 # A candidate that failed this often and never ended well is left out.
 FAILURES_ALLOWED = 3
@@ -93,7 +93,7 @@ class SweeperSampler(BaseSampler):
         self._trials: dict[str, Trials] = {}
         searchable = [key for key, one in self._candidates.items() if optuna_space.searchable(one)]
         self._searchable = searchable or list(self._candidates)
-        self._hints = optuna_space.hints(problem)
+        self._warm_starts = optuna_space.warm_starts(problem)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -121,7 +121,7 @@ class SweeperSampler(BaseSampler):
             return turn, self._point(turn, situation)
         promises = {key: self._promise(key, situation) for key in keys}
         best = max(keys, key=lambda key: promises[key].score)
-        return best, self._hinted(best, situation.of(best)) or promises[best].point
+        return best, self._untried_warm_start(best, situation.of(best)) or promises[best].point
 
     def _given(self, trial: FrozenTrial) -> str | None:
         fixed = trial.system_attrs.get("fixed_params", {})
@@ -176,33 +176,33 @@ class SweeperSampler(BaseSampler):
             # The rule book's best guess is tried before anything is searched.
             parameters = self._candidates[key].parameters
             return {name: parameters[name].default for name in self._axes[key]}
-        return self._hinted(key, own) or self._promise(key, situation).point
+        return self._untried_warm_start(key, own) or self._promise(key, situation).point
 
-    def _hinted(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
+    def _untried_warm_start(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
         """The best configuration of an earlier study, once, as this candidate's first draw."""
         drawn = [one for one in own if one.origin == "search"]
-        point = self._hint_point(key) if not drawn else {}
+        point = self._warm_point(key) if not drawn else {}
         return {} if any(one.parameters == point for one in own) else point
 
-    def _hint_point(self, key: str) -> dict[str, Scalar]:
-        hint, candidate = self._hints.get(key), self._candidates[key]
-        if hint is None:
+    def _warm_point(self, key: str) -> dict[str, Scalar]:
+        warm, candidate = self._warm_starts.get(key), self._candidates[key]
+        if warm is None:
             return {}
-        chosen = optuna_space.fixed(key, candidate, hint.parameters)
+        chosen = optuna_space.fixed(key, candidate, warm.parameters)
         names = [name for name in candidate.parameters if f"{key}.{name}" in chosen]
         return {name: chosen[f"{key}.{name}"] for name in names}
 
     def _earlier(self, key: str, own: Sequence[Observation]) -> TransferredPrior | None:
         """The earlier study as a prior, until its best is worse than the default here."""
-        hint, point = self._hints.get(key), self._hint_point(key)
-        if hint is None:
+        warm, point = self._warm_starts.get(key), self._warm_point(key)
+        if warm is None:
             return None
         ended = [one for one in own if one.loss is not None or one.failed]
         tried = [one for one in ended if one.parameters == point]
         default = min((one.rank for one in ended if one.origin == "default"), default=None)
         if tried and (tried[0].failed or (default is not None and tried[0].rank > default)):
             return None
-        return TransferredPrior(hint.parameters, hint.similarity)
+        return TransferredPrior(warm.parameters, warm.similarity)
 
     def _promise(self, key: str, situation: _Situation) -> Promise:
         return Proposals(
@@ -316,7 +316,7 @@ def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> 
         for key in keys
         if searched[key] < due
         and sum(one.loss is not None or one.failed or one.running for one in by_key[key])
-        < JUDGED_FROM
+        < ENOUGH_TRIALS
     ]
     return min(behind, key=lambda key: searched[key], default=None)
 
@@ -396,7 +396,9 @@ class Proposals:
     @cached_property
     def _rate(self) -> Axis | None:
         # The first rate: strategies list what decides most first.
-        rates = (one for one in self.own.axes.values() if isinstance(one, Axis) and one.is_rate)
+        rates = (
+            one for one in self.own.axes.values() if isinstance(one, Axis) and one.is_log_float
+        )
         return next(rates, None)
 
     def _rate_step(self) -> Point:

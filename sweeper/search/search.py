@@ -34,7 +34,7 @@ from sweeper.search.loss_model.observations import (
 from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
 from sweeper.search.optuna_space import AnyCandidate, Problem, Start, objective_of
-from sweeper.search.pruner import Judgement, judge
+from sweeper.search.pruner import PruningDecision, decide
 from sweeper.search.rule_tests import rule_test
 from sweeper.search.sampler import SweeperSampler
 from sweeper.spec import OwnTrial, Scalar
@@ -70,7 +70,6 @@ class End:
     Args:
         state: ``COMPLETE``, ``PRUNED`` or ``FAIL``.
         loss: Final loss of a completed trial, the last one of a pruned trial, else None.
-        seconds: What it took.
         failure: Kind of failure (``trials.FailureKind``), empty where it did not fail.
         excess: By how much it exceeds the user's limit; 0 or less is within it. None without one.
         validation_loss: Where ``loss`` is the cost of another objective.
@@ -108,7 +107,6 @@ class Rung:
 
     Args:
         rung: Its number, from 1.
-        loss: The validation loss.
         items: What the loss was taken over, where it is a mean of items' losses.
         seconds: Since the trial began, where an objective tells its cost by its rungs.
         excess: Likewise by how much the trial exceeds the user's limit; 0 or less is within it.
@@ -229,11 +227,11 @@ class Search:
             trial.set_user_attr(ORIGIN, origin)
         return Asked(trial.number, key, parameters, origin, start.rule if start else "")
 
-    def report(self, number: int, rung: Rung) -> Judgement:
+    def report(self, number: int, rung: Rung) -> PruningDecision:
         """Record one rung of a running trial, and decide whether it goes on."""
         self._note(number, rung)
         keys = optuna_space.one_trial_keys(self.problem)
-        return judge(self.study, self.trial(number), keys, self.objective)
+        return decide(self.study, self.trial(number), keys, self.objective)
 
     def restart(self, number: int, rungs: Sequence[Rung] = ()) -> None:
         """Begin an interrupted trial again; only these of its rungs count."""

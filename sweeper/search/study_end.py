@@ -55,7 +55,6 @@ def outlook(
         losses: Final losses by number of the trial; None of a trial that has none or that forgot
             too much.
         seconds: What trials of the search took, the last one last.
-        workers: Workers side by side.
     """
     best = min((one for one in losses if one is not None), default=math.inf)
     ended = [share for trials, share in GAINS.items() if trials <= len(losses)]
@@ -70,11 +69,7 @@ def outlook(
 
 
 def settled(losses: Sequence[float | None]) -> str:
-    """Why more trials are not worth their cost; empty while they are.
-
-    Args:
-        losses: As for ``outlook``.
-    """
+    """Why more trials are not worth their cost; empty while they are."""
     coming = outlook(losses, [0.0], 1)
     if coming is None or coming.gain >= WORTH_SHARE * coming.noise:
         return ""
@@ -104,7 +99,6 @@ def decide(search: Search, asked: SearchSpec) -> Ending | None:
     """Whether the trials so far end the search.
 
     Args:
-        search: With all trials of the study.
         asked: The target loss, and whether a search that has settled ends.
     """
     because = _target(search, asked.target_loss)

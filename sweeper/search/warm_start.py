@@ -1,4 +1,4 @@
-"""Records of finished studies in ``SWEEPER_HOME``, and hints for new ones from them.
+"""Records of finished studies in ``SWEEPER_HOME``, and the warm starts of new ones from them.
 
 Small records of facts and best configurations: no rows, no class names, no paths.
 """
@@ -18,16 +18,16 @@ from sweeper.cache import home
 from sweeper.errors import UsageError
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.objective import LOSS, Objective
-from sweeper.plans import Candidate, Hint, Parameter, Plan
+from sweeper.plans import Candidate, Parameter, Plan, WarmStart
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import loss_of
 from sweeper.spec import Scalar, Task
 from sweeper.trials import TrialConfig, TrialResult, within_limit
 
 FOLDER = "studies"
-# How far facts may differ is a judgement, not a measurement: ten times the rows, parameters,
+# How far facts may differ is a decision, not a measurement: ten times the rows, parameters,
 # classes or tokens make a study half as similar, another family of models too. Below the least
-# similarity nothing is taken. What makes a wrong hint harmless is that it costs one trial of a
+# similarity nothing is taken. What makes a wrong one harmless is that it costs one trial of a
 # candidate, and that its weight fades as trials come in.
 HALF, LEAST = 0.5, 0.25
 
@@ -70,7 +70,6 @@ def remember(run: RunFolder, plan: Plan, limit: float | None, ended_at: str) -> 
     """Keep the record of a finished study; None if no trial completed.
 
     Args:
-        run: Its folder.
         limit: Points of forgetting that were allowed: trials beyond it are no example.
 
     Raises:
@@ -148,12 +147,12 @@ def _model(facts: ModelFacts) -> RememberedModel:
     )
 
 
-def recall(plan: Plan) -> tuple[Hint, ...]:
+def recall(plan: Plan) -> tuple[WarmStart, ...]:
     """For each candidate the best of the most similar earlier study, if any is similar."""
     known = _studies(home() / FOLDER)
     studies = [one for one in known if one.objective == _named(plan.objective)]
-    found = (_hint(plan.facts, candidate, studies) for candidate in plan.candidates)
-    return tuple(hint for hint in found if hint is not None)
+    found = (_warm_start(plan.facts, candidate, studies) for candidate in plan.candidates)
+    return tuple(warm for warm in found if warm is not None)
 
 
 def _studies(folder: Path) -> list[Remembered]:
@@ -163,11 +162,13 @@ def _studies(folder: Path) -> list[Remembered]:
         try:
             studies.append(Remembered.read(path))
         except (OSError, UsageError):
-            continue  # of a newer sweeper, or damaged: it is no more than a hint
+            continue  # of a newer sweeper, or damaged: it would only have been tried early
     return sorted(studies, key=lambda study: study.ended_at, reverse=True)
 
 
-def _hint(facts: Facts, candidate: Candidate, studies: Iterable[Remembered]) -> Hint | None:
+def _warm_start(
+    facts: Facts, candidate: Candidate, studies: Iterable[Remembered]
+) -> WarmStart | None:
     model = next(model for model in facts.models if model.id == candidate.model)
     rated = [
         (similarity(facts, model, study, best.model), study, best)
@@ -182,7 +183,7 @@ def _hint(facts: Facts, candidate: Candidate, studies: Iterable[Remembered]) -> 
     fits = {n: v for n, v in best.parameters.items() if n in known and _allows(known[n], v)}
     if like < LEAST or not fits:
         return None
-    return Hint(
+    return WarmStart(
         strategy=candidate.strategy,
         model=candidate.model,
         parameters=fits,
@@ -233,19 +234,19 @@ def _allows(parameter: Parameter, value: Scalar) -> bool:
 
 def first_lines(plan: Plan, *, asked: bool) -> list[str]:
     """The lines on a run's warm start; none without one."""
-    if asked and not plan.hints:
+    if asked and not plan.warm_starts:
         return ["no earlier study is similar, or the run began without --warm-start"]
-    return [told(hint, plan.objective) for hint in plan.hints]
+    return [told(warm, plan.objective) for warm in plan.warm_starts]
 
 
-def told(hint: Hint, objective: Objective = LOSS) -> str:
-    """A hint in words."""
-    reached, title = objective.value(hint.loss), "loss" if objective.is_loss else objective.title
-    default = None if hint.default_loss is None else objective.value(hint.default_loss)
+def told(warm: WarmStart, objective: Objective = LOSS) -> str:
+    """A warm start in words."""
+    reached, title = objective.value(warm.loss), "loss" if objective.is_loss else objective.title
+    default = None if warm.default_loss is None else objective.value(warm.default_loss)
     against = "" if default is None else f" (its default {default:.4g})"
-    without = f", without {', '.join(hint.dropped)}" if hint.dropped else ""
+    without = f", without {', '.join(warm.dropped)}" if warm.dropped else ""
     return (
-        f"{hint.strategy} of {hint.model} starts with the best configuration of "
-        f"{hint.study}, which reached a {title} of {reached:.4g}{against}"
-        f"{without}; similarity {hint.similarity:.0%}"
+        f"{warm.strategy} of {warm.model} starts with the best configuration of "
+        f"{warm.study}, which reached a {title} of {reached:.4g}{against}"
+        f"{without}; similarity {warm.similarity:.0%}"
     )

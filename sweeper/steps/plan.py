@@ -23,7 +23,6 @@ def planned(
     Args:
         measure_domain: Let the base model read some of the data. Loads torch in a process.
         probe: Let each candidate train a few steps first, in a process; needs a model.
-        tell: Called with a line about each probe.
 
     Raises:
         SweeperError: Something is wrong with data, model or machine, or nothing fits.

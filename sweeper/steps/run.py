@@ -12,7 +12,7 @@ from pathlib import Path
 from sweeper.artifact import write_text
 from sweeper.data.general import general_text
 from sweeper.data.quality.fix import ListedChange
-from sweeper.data.quality.write import change_list
+from sweeper.data.quality.write_rows import change_list
 from sweeper.data.reading.hub import pinned
 from sweeper.errors import (
     GateFailed,
@@ -25,8 +25,8 @@ from sweeper.errors import (
 )
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.execution.coordinator import RunOutcome, run_sweep
+from sweeper.execution.state.continuation import frozen_plan
 from sweeper.execution.state.events import Event, make_event
-from sweeper.execution.state.identity import frozen_plan
 from sweeper.execution.state.repair import copy_of, write_twice
 from sweeper.execution.state.second_command import refuse_second
 from sweeper.execution.state.status import Status
@@ -148,7 +148,6 @@ def prepare(
         new: A run that is in the folder will be set aside.
         probe: Train a few steps of each candidate first; if None, where trials run on a
             GPU that is at hand.
-        tell: Called with a line about long work.
         work: Shows how far downloads and conversions are; nothing if None.
     """
     if missing_data := _no_data(spec):
@@ -167,22 +166,7 @@ def prepare(
     if not new:
         spec = _split_as_before(spec, folder)
     spec = _with_data(spec, work)
-    missing: dict[str, Missing] = {}
-    took: dict[str, float] = {}
-    if check_model:
-        for model in spec.models:
-            must_be_trainable(model)
-            begun = time.monotonic()
-            if needs_conversion(model):
-                missing[model.id] = "conversion"
-                _convert(model.id, work, tell)
-            elif needs_download(model):
-                missing[model.id] = "download"
-                _download(model, work, tell)
-            else:
-                continue
-            phase = missing[model.id]
-            took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
+    missing, took = _made_ready(spec, work, tell) if check_model else ({}, {})
     elsewhere = trains_elsewhere(spec)
     rows = rows_of(spec, None if new else _known_changes(spec, folder))
     here = spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec
@@ -200,8 +184,30 @@ def prepare(
     plan = make(spec, facts, measure=check_model, probe=probe, tell=tell)
     check_named(spec.search.sampler, spec.search.pruner, plan)
     if spec.search.warm_start:
-        plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
+        plan = plan.model_copy(update={"warm_starts": warm_start.recall(plan)})
     return Prepared(folder, spec, plan, took, rows.changes if rows else ())
+
+
+def _made_ready(
+    spec: Spec, work: WorkProgress, tell: Tell
+) -> tuple[dict[str, Missing], dict[str, float]]:
+    """Download or convert the models that need it: what each lacked, and seconds by phase."""
+    missing: dict[str, Missing] = {}
+    took: dict[str, float] = {}
+    for model in spec.models:
+        must_be_trainable(model)
+        begun = time.monotonic()
+        if needs_conversion(model):
+            missing[model.id] = "conversion"
+            _convert(model.id, work, tell)
+        elif needs_download(model):
+            missing[model.id] = "download"
+            _download(model, work, tell)
+        else:
+            continue
+        phase = missing[model.id]
+        took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
+    return missing, took
 
 
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:

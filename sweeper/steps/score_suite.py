@@ -34,7 +34,7 @@ from sweeper.units import plural
 from sweeper.views.console import Tell
 from sweeper.views.work_progress import Hidden, Lines, WorkProgress, sentence
 
-WORKER = "sweeper.suite.evaluate"
+WORKER = "sweeper.suite.score_models"
 
 
 def require_suite(path: Path) -> str:
@@ -77,7 +77,6 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
     """Score what has not been scored yet.
 
     Args:
-        tell: Called with a line at each task's beginning and end.
         work: Shows how far a task is; nothing if None.
 
     Returns:

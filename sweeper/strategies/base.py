@@ -19,7 +19,7 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 
 import sweeper.strategies as package
-from sweeper.declared.files import STRATEGIES
+from sweeper.declared.yaml_files import STRATEGIES
 from sweeper.errors import UsageError
 from sweeper.plans import Precision, half_of
 from sweeper.plugins import find, find_all
@@ -38,7 +38,6 @@ class Setting:
         task_type: Name in PEFT. ``FEATURE_EXTRACTION`` for a classifier's base.
         precision: Precision of the trial. See ``Strategy.base_dtype``.
         seed: The trial's; torch's generator was seeded with it just before ``apply``.
-        tokenizer: The base model's, for text initialisation.
     """
 
     task_type: TaskType
@@ -165,7 +164,6 @@ class Strategy(ABC):
         section 3.2).
 
         Args:
-            model: The assembled model, head included.
             parameters: ``learning_rate`` and, where given, ``weight_decay``,
                 ``head_learning_rate`` and ``layerwise_lr_decay``.
             head: Names in ``model`` that belong to a new head.

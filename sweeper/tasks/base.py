@@ -175,7 +175,6 @@ class Task(ABC):
 
     Args:
         facts: Facts of the base model (kind, pooling, context length).
-        spec: The user's request (system prompt, columns, ...).
         sequence_length: Cap in tokens, the same in every trial.
     """
 

@@ -43,6 +43,7 @@ class ZeroShot:
     name = "zero_shot"
     title = "Untrained model"
     note = ""
+    prompt = None
 
     def evaluate(self, split: Split) -> Evaluation:
         return self.context.measure(self.task.assemble(self.context.base(), {}), split)
@@ -56,7 +57,6 @@ class FewShot:
 
     Args:
         turns: An example's question and answer, as the task asks it.
-        shots: The examples, the same for every item.
     """
 
     task: TextTask

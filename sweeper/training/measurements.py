@@ -9,7 +9,7 @@ import torch
 
 from sweeper.facts.machine import measured
 from sweeper.facts.machine.calibration import versions
-from sweeper.facts.machine.detect import processor
+from sweeper.facts.machine.detect_hardware import processor
 from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import Measured, ModelFacts
 from sweeper.hyperparameters import saved_modules

@@ -23,8 +23,7 @@ import torch.distributed as dist
 from sweeper.artifact import write_text
 from sweeper.backend import Decision
 from sweeper.child_process import die_with
-from sweeper.evaluation.judge import never
-from sweeper.training.backend import TorchBackend
+from sweeper.evaluation.evaluator import never
 from sweeper.training.loop.checkpointing import Saved
 from sweeper.training.loop.device_memory import (
     Batching,
@@ -33,7 +32,7 @@ from sweeper.training.loop.device_memory import (
     is_out_of_memory,
     shortage,
 )
-from sweeper.training.trial.job import TrialJob
+from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.ranks import (
     LOOK_EVERY_SECONDS,
     PROGRESS,
@@ -44,7 +43,8 @@ from sweeper.training.trial.ranks import (
     report_file,
     result_file,
 )
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport
 
 Result = TypeVar("Result")

@@ -71,11 +71,7 @@ def _digest(request: PredictionRequest, model: Model, examples: list[Example]) -
 
 
 def _done(part: Path, head: dict[str, str]) -> set[int]:
-    """The rows in a partial file; an incomplete last line is removed.
-
-    Raises:
-        UsageError: The part is of another model or of other rows.
-    """
+    """The rows in a partial file; an incomplete last line is removed."""
     if not part.is_file():
         return set()
     whole = [line for line in part.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sweeper.child_process import answer_request
 from sweeper.errors import UsageError
-from sweeper.evaluation.judge import autocast
-from sweeper.facts.dataset.domain import general_text
+from sweeper.evaluation.evaluator import autocast
+from sweeper.facts.dataset.domain_distance import general_text
 from sweeper.plans import autocast_dtype
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.classifier import Classifier

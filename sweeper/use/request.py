@@ -16,8 +16,6 @@ class PredictionRequest(Artifact):
         weights: ``weights/`` of a trial.
         data: A data file; None if ``text`` is given.
         part: A file of JSON lines, one for each row that is done. What it holds is not done again.
-        batch_size: Rows at a time, at most.
-        max_new_tokens: An output that has not ended by then is cut.
     """
 
     weights: str

@@ -34,8 +34,13 @@ def err() -> Console:
     return _console(stderr=True)
 
 
+def show_line(text: str) -> None:
+    """Print a line to stdout, as it is."""
+    out().print(text, markup=False, soft_wrap=True)
+
+
 def say(text: str) -> None:
-    """Print a line to stderr."""
+    """Print a line to stderr, as it is."""
     err().print(text, markup=False, soft_wrap=True)
 
 

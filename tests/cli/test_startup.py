@@ -94,7 +94,7 @@ def test_base_commands_neither_need_nor_try_to_load_anything_heavy(tmp_path):
 def test_what_is_missing_is_named_with_the_command_that_installs_it(
     sweeper, monkeypatch, arguments, missing
 ):
-    monkeypatch.setattr("sweeper.facts.machine.detect.detected_gpus", lambda: ())
+    monkeypatch.setattr("sweeper.facts.machine.detect_hardware.detected_gpus", lambda: ())
     monkeypatch.setattr(extras, "is_installed", lambda module: module not in ("scipy", "torch"))
     ran = sweeper(*arguments)
     assert ran.code == 2

@@ -381,7 +381,7 @@ def make(run: RunFolder, plan: Plan, spec: Spec, tell: object = None) -> CurveBa
 def main() -> int:
     """``curve_backend.py FOLDER TRIALS WORKERS [SEED]``: the command that kill tests kill."""
     from sweeper.execution.coordinator import run_sweep  # loads optuna, which workers must not
-    from sweeper.execution.state.identity import frozen_plan
+    from sweeper.execution.state.continuation import frozen_plan
 
     folder, trials, workers, seed = (*sys.argv[1:5], "0")[:4]
     run = RunFolder(Path(folder))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import Sweeper, check_whole, ended_after
 
-from sweeper.facts.machine.detect import processor
+from sweeper.facts.machine.detect_hardware import processor
 
 TRIALS = 6
 DRIVER = """#!/bin/sh

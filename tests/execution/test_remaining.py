@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.execution.progress import curve_seconds, offered_curve, pace, remaining
+from sweeper.execution.run_progress import curve_seconds, offered_curve, pace, remaining
 from sweeper.execution.state.work_items import point
 from sweeper.plans import Duration
 

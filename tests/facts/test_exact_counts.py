@@ -3,7 +3,7 @@
 import pytest
 
 from sweeper.facts.models.architecture import architecture
-from sweeper.facts.models.parameters import count_parameters
+from sweeper.facts.models.parameter_counts import count_parameters
 
 SMALL = {
     "vocab_size": 96,

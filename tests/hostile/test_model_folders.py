@@ -10,9 +10,9 @@ from tokenizers.models import WordLevel
 
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
-from sweeper.facts.models import template as templates
+from sweeper.facts.models import chat_template as templates
+from sweeper.facts.models.chat_template import writer
 from sweeper.facts.models.model_folder import damage
-from sweeper.facts.models.template import writer
 
 ASKED = ((Message("user", "a"), Message("assistant", "b")),) * 2
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.declared.files import known_strategies
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelFacts
 from sweeper.memory.estimate import estimate, phases, tensors_gib, trial_gib, worst_phase

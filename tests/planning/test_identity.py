@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.execution.state.identity import changes
+from sweeper.execution.state.continuation import changes
 from sweeper.facts.record import SourceFacts
 from sweeper.planning.identity import digest, identity
 from sweeper.plans import Identity

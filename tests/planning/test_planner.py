@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.declared.files import known_strategies
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.planning.planner import make_plan
 from sweeper.plans import NoPlan, Plan

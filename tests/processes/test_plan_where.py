@@ -14,7 +14,7 @@ from sweeper.child_process import NoAnswer
 from sweeper.errors import UsageError
 from sweeper.facts.gather import gather
 from sweeper.facts.machine.calibration import Calibration, versions, write
-from sweeper.facts.machine.detect import Processor
+from sweeper.facts.machine.detect_hardware import Processor
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts
 from sweeper.processes import plan_where

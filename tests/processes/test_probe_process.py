@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from sweeper.cli.main import app
 from sweeper.errors import UsageError
 from sweeper.facts.gather import gather
-from sweeper.facts.machine.detect import Processor
+from sweeper.facts.machine.detect_hardware import Processor
 from sweeper.facts.models.model import model_facts
 from sweeper.memory.setup import Setup
 from sweeper.planning.planner import make_plan

@@ -3,7 +3,7 @@ import page_browser as browsing
 import pytest
 from page_tree import parse
 
-from sweeper.declared.files import known_strategies
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.findings.compute import compute
 from sweeper.plans import Plan
 from sweeper.reporting.document import document

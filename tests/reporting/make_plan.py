@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sweeper.declared.files import known_strategies
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.facts.record import (
     DataFacts,
     Facts,

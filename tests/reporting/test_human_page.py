@@ -8,7 +8,7 @@ import pytest
 
 from sweeper.findings.record import Ratings
 from sweeper.reporting.html import render_human
-from sweeper.steps.human import keep_ratings, write_page
+from sweeper.steps.human_evaluation import keep_ratings, write_page
 
 pytestmark = pytest.mark.slow
 

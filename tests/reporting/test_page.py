@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sweeper.declared.files import known_strategies
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.findings.compute import compute
 from sweeper.findings.evidence.rules import rules_told
 from sweeper.findings.record import ClassFindings, ClassRow

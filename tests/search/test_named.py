@@ -104,7 +104,7 @@ def test_what_can_be_made_and_cannot_be_used_is_refused_too(here: Path) -> None:
         "class Lost(BasePruner):\n"
         "    def prune(self, study, trial):\n        raise LookupError('no way')\n"
     )
-    with pytest.raises(SpecError, match=r"pruner_of_mine:Lost cannot judge[\s\S]*no way"):
+    with pytest.raises(SpecError, match=r"pruner_of_mine:Lost cannot decide on[\s\S]*no way"):
         check_named("sweeper", "pruner_of_mine:Lost", PLAN)
 
 

@@ -12,7 +12,7 @@ from sweeper.facts.record import LabelCount
 from sweeper.plans import Parameter
 from sweeper.search.loss_model.observations import ORIGIN, attribute, observation
 from sweeper.search.optuna_space import distributions
-from sweeper.search.pruner import SweeperPruner, chance, judge
+from sweeper.search.pruner import SweeperPruner, decide, guessing_loss
 from sweeper.trials import FirstItems
 
 PLAN = make_plan()
@@ -51,7 +51,7 @@ def ask(others: list[FrozenTrial], own: FrozenTrial):
     study = optuna.create_study(pruner=SweeperPruner(PLAN))
     study.add_trials(others)
     study.add_trial(own)
-    return judge(study, study.trials[-1])
+    return decide(study, study.trials[-1])
 
 
 def complete(*finals: float, **fields: str) -> list[FrozenTrial]:
@@ -63,11 +63,11 @@ def running(final: float, rungs: int, **fields: str) -> FrozenTrial:
 
 
 def test_a_trial_not_expected_to_reach_the_best_stops_with_the_reason_in_words() -> None:
-    judgement = ask(complete(0.30, 0.32, 0.34), running(0.7, 2))
-    assert judgement.prune
-    assert "stopped at rung 2 of 8 with validation loss" in judgement.because
-    assert "worse than 3 of 3 full trials that start from random" in judgement.because
-    assert "; the best so far is 0.3128" in judgement.because
+    decision = ask(complete(0.30, 0.32, 0.34), running(0.7, 2))
+    assert decision.prune
+    assert "stopped at rung 2 of 8 with validation loss" in decision.because
+    assert "worse than 3 of 3 full trials that start from random" in decision.because
+    assert "; the best so far is 0.3128" in decision.because
 
 
 def test_the_same_trial_goes_on_before_the_first_rung_that_may_prune() -> None:
@@ -88,10 +88,10 @@ def test_the_first_trials_of_a_strategy_and_start_pass_whatever_others_reached()
 def test_a_trial_above_what_good_trials_ever_came_down_from_stops_whatever_its_strategy() -> None:
     far = {1: 0.90, 2: 0.85}
     best = complete(0.30, strategy="lora")
-    judgement = ask(best, trial(far, TrialState.RUNNING, start="probe"))
-    assert judgement.prune
-    assert "as much as good trials of recorded sweeps did from here" in judgement.because
-    assert "it would end at 0.3655; the best so far is 0.3128" in judgement.because
+    decision = ask(best, trial(far, TrialState.RUNNING, start="probe"))
+    assert decision.prune
+    assert "as much as good trials of recorded sweeps did from here" in decision.because
+    assert "it would end at 0.3655; the best so far is 0.3128" in decision.because
     assert not ask(best, trial(far, TrialState.RUNNING, start="random")).prune
     assert not ask(best, trial(far, TrialState.RUNNING, start="probe", origin="user")).prune
 
@@ -154,8 +154,8 @@ def test_on_easy_items_a_small_loss_is_no_multiple_of_another() -> None:
     assert not ask(peers, scored(own, pattern)).prune
     # Where nobody told of items, it would end at twice what they did.
     blind = [trial({**easy, 8: 0.2}, TrialState.COMPLETE) for _ in range(3)]
-    judgement = ask(blind, trial(own, TrialState.RUNNING))
-    found = re.search(r"it would end between ([\d.]+) and ([\d.]+)", judgement.because)
+    decision = ask(blind, trial(own, TrialState.RUNNING))
+    found = re.search(r"it would end between ([\d.]+) and ([\d.]+)", decision.because)
     assert found is not None
     assert math.sqrt(float(found[1]) * float(found[2])) == pytest.approx(0.4, rel=0.02)
 
@@ -187,7 +187,7 @@ def test_a_trial_is_judged_by_those_that_train_as_long_as_it_does() -> None:
     def asked(own: FrozenTrial, *others: FrozenTrial) -> bool:
         study = optuna.create_study(pruner=SweeperPruner(plan))
         study.add_trials([*others, own])
-        return judge(study, study.trials[-1]).prune
+        return decide(study, study.trials[-1]).prune
 
     long = [of(2.0, curve(0.3 + k / 100), TrialState.COMPLETE) for k in range(4)]
     short = [of(1.0, curve(0.3 + k / 100, 4), TrialState.COMPLETE) for k in range(4)]
@@ -207,9 +207,9 @@ def test_two_trials_that_ended_are_no_measure_of_how_another_goes_on() -> None:
 
 def test_while_few_of_a_strategy_ended_all_of_its_start_are_the_measure() -> None:
     own, lora = complete(0.30), complete(0.30, 0.31, strategy="lora")
-    judgement = ask([*own, *lora], running(0.9, 3))
-    assert judgement.prune
-    assert "trials of all strategies that start from random" in judgement.because
+    decision = ask([*own, *lora], running(0.9, 3))
+    assert decision.prune
+    assert "trials of all strategies that start from random" in decision.because
     others = complete(0.30, 0.31, strategy="lora", start="probe")
     assert not ask([*own, *others], running(0.9, 3)).prune
 
@@ -267,9 +267,9 @@ def test_defaults_and_own_trials_are_what_others_are_measured_by_and_run_to_thei
 def test_a_diverging_trial_is_cut_at_once_even_if_it_is_alone_and_a_default(
     losses: dict[int, float], word: str
 ) -> None:
-    judgement = ask([], trial(losses, TrialState.RUNNING, origin="default"))
-    assert judgement.prune
-    assert word in judgement.because
+    decision = ask([], trial(losses, TrialState.RUNNING, origin="default"))
+    assert decision.prune
+    assert word in decision.because
 
 
 def with_classes(*rows: int):
@@ -279,18 +279,18 @@ def with_classes(*rows: int):
 
 
 def test_chance_is_the_loss_of_the_class_frequencies_or_of_any_token() -> None:
-    assert chance(with_classes(10, 10, 10, 10)) == pytest.approx(math.log(4))
-    assert chance(with_classes(90, 10)) == pytest.approx(0.325, abs=1e-3)
-    assert chance(PLAN) == math.inf
+    assert guessing_loss(with_classes(10, 10, 10, 10)) == pytest.approx(math.log(4))
+    assert guessing_loss(with_classes(90, 10)) == pytest.approx(0.325, abs=1e-3)
+    assert guessing_loss(PLAN) == math.inf
     named = with_classes(10, 10)
     named = named.model_copy(
         update={"facts": named.facts.model_copy(update={"classes_by": "generate"})}
     )
-    assert chance(named) == math.inf
+    assert guessing_loss(named) == math.inf
     text = PLAN.facts.model_copy(update={"task": "instruction"})
-    assert chance(PLAN.model_copy(update={"facts": text})) == pytest.approx(math.log(100))
+    assert guessing_loss(PLAN.model_copy(update={"facts": text})) == pytest.approx(math.log(100))
     several = text.model_copy(update={"models": text.models * 2})  # bits a byte, not nats a token
-    assert chance(PLAN.model_copy(update={"facts": several})) == math.inf
+    assert guessing_loss(PLAN.model_copy(update={"facts": several})) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -308,9 +308,9 @@ def test_what_is_worse_than_guessing_is_cut(
 ) -> None:
     study = optuna.create_study(pruner=SweeperPruner(with_classes(10, 10, 10, 10)))
     study.add_trial(trial(losses, TrialState.RUNNING, origin=origin))
-    judgement = judge(study, study.trials[-1])
-    assert judgement.prune is prunes
-    assert ("worse than guessing (1.386)" in judgement.because) is prunes
+    decision = decide(study, study.trials[-1])
+    assert decision.prune is prunes
+    assert ("worse than guessing (1.386)" in decision.because) is prunes
 
 
 @pytest.mark.parametrize(
@@ -321,9 +321,9 @@ def test_whoever_learns_to_favour_a_rare_class_is_not_worse_than_guessing(
 ) -> None:
     """One row in a hundred is rare: frequencies score 0.056, and weights in training cost more."""
     plan = with_classes(990, 10)
-    assert chance(plan) == pytest.approx(0.056, abs=1e-3)
-    assert chance(plan, 0.5) == pytest.approx(0.119, abs=1e-3)
-    assert chance(plan, 1.0) == pytest.approx(math.log(2))
+    assert guessing_loss(plan) == pytest.approx(0.056, abs=1e-3)
+    assert guessing_loss(plan, 0.5) == pytest.approx(0.119, abs=1e-3)
+    assert guessing_loss(plan, 1.0) == pytest.approx(math.log(2))
     if weight is not None:
         parameter = Parameter(
             kind="categorical", default=weight, choices=(weight,), searched=False, source="", why=""
@@ -335,7 +335,7 @@ def test_whoever_learns_to_favour_a_rare_class_is_not_worse_than_guessing(
         plan = plan.model_copy(update={"candidates": tuple(weighing)})
     study = optuna.create_study(pruner=SweeperPruner(plan))
     study.add_trial(trial({1: 0.15}, TrialState.RUNNING, origin="default"))
-    assert judge(study, study.trials[-1]).prune is prunes
+    assert decide(study, study.trials[-1]).prune is prunes
 
 
 def test_overfitting_is_no_divergence() -> None:
@@ -350,9 +350,9 @@ def test_a_classifier_that_had_learnt_and_overfits_keeps_its_best_rung(
     study = optuna.create_study(pruner=SweeperPruner(with_classes(10, 10)))
     losses = {1: 0.80, 2: lowest, 4: 0.86, 6: 1.77}
     study.add_trial(trial(losses, TrialState.RUNNING, origin="default"))
-    judgement = judge(study, study.trials[-1])
-    assert judgement.prune is prunes
-    assert ("rose from 0.7 to 1.77" in judgement.because) is prunes
+    decision = decide(study, study.trials[-1])
+    assert decision.prune is prunes
+    assert ("rose from 0.7 to 1.77" in decision.because) is prunes
 
 
 def test_the_last_rung_never_prunes() -> None:
@@ -362,9 +362,9 @@ def test_the_last_rung_never_prunes() -> None:
 def test_another_pruner_is_asked_in_its_own_way() -> None:
     study = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=0.5))
     study.add_trial(running(0.9, 3))
-    judgement = judge(study, study.trials[-1])
-    assert judgement.prune
-    assert judgement.because.startswith("ThresholdPruner stopped it at rung 3")
+    decision = decide(study, study.trials[-1])
+    assert decision.prune
+    assert decision.because.startswith("ThresholdPruner stopped it at rung 3")
 
 
 @pytest.mark.parametrize(

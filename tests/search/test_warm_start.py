@@ -7,7 +7,7 @@ import pytest
 from curve_backend import LORA, candidate, make_plan
 
 from sweeper.execution.next_attempt import configure
-from sweeper.plans import Hint, Parameter, Plan
+from sweeper.plans import Parameter, Plan, WarmStart
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
 from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
@@ -116,15 +116,24 @@ def test_the_most_similar_study_is_taken_and_the_newest_of_equals(tmp_path: Path
     study(tmp_path, "far", 1e-4, "2031-01-01T00:00:00Z", rows=2000)
     study(tmp_path, "old", 2e-4, "2029-01-01T00:00:00Z")
     study(tmp_path, "new", 3e-4, "2030-01-01T00:00:00Z")
-    hints = {hint.strategy: hint for hint in recall(make_plan())}
-    assert set(hints) == {"lora", "full"}
-    assert hints["lora"].study == "new"
-    assert hints["lora"].parameters["learning_rate"] == 3e-4
-    assert hints["lora"].similarity == 1.0
+    warm_starts = {warm.strategy: warm for warm in recall(make_plan())}
+    assert set(warm_starts) == {"lora", "full"}
+    assert warm_starts["lora"].study == "new"
+    assert warm_starts["lora"].parameters["learning_rate"] == 3e-4
+    assert warm_starts["lora"].similarity == 1.0
     assert (
         "starts with the best configuration of new, which reached a loss of 0.4 (its default 0.5)"
-        in told(hints["lora"])
+        in told(warm_starts["lora"])
     )
+
+
+def test_a_plan_that_calls_warm_starts_hints_is_read(tmp_path: Path) -> None:
+    study(tmp_path, "new", 3e-4, "2030-01-01T00:00:00Z")
+    plan = make_plan()
+    plan = plan.model_copy(update={"warm_starts": recall(plan)})
+    older = plan.to_json().replace('"warm_starts"', '"hints"')
+    assert Plan.from_json(older) == plan
+    assert plan.warm_starts
 
 
 def test_nothing_is_taken_of_what_is_too_far_or_cannot_be_read(tmp_path: Path, home: Path) -> None:
@@ -139,11 +148,11 @@ def test_values_that_the_plan_does_not_allow_are_left_out(tmp_path: Path) -> Non
     study(tmp_path, "first", 1e-3)
     narrow = {**LORA, "learning_rate": RATE.model_copy(update={"allowed_high": 5e-4})}
     plan = make_plan().model_copy(update={"candidates": (candidate("lora", narrow),)})
-    (hint,) = recall(plan)
-    assert hint.dropped == ("learning_rate",)
-    assert "learning_rate" not in hint.parameters
-    assert hint.parameters["r"] == 16
-    assert "without learning_rate" in told(hint)
+    (warm,) = recall(plan)
+    assert warm.dropped == ("learning_rate",)
+    assert "learning_rate" not in warm.parameters
+    assert warm.parameters["r"] == 16
+    assert "without learning_rate" in told(warm)
 
 
 def bowl(optimum: float):
@@ -158,12 +167,12 @@ def bowl(optimum: float):
 
 
 def hinted(rate: float, seed: int = 0, similarity: float = 1.0) -> Space:
-    hint = Hint(
+    warm = WarmStart(
         strategy="lora", model="", parameters={"learning_rate": rate, "r": 32},
         similarity=similarity, study="earlier", loss=0.3,
     )  # fmt: skip
     parameters = {"learning_rate": RATE, "r": RANK}
-    return Space([StrategySpace("lora", parameters)], RungCount(8, 2), seed, hints=[hint])
+    return Space([StrategySpace("lora", parameters)], RungCount(8, 2), seed, warm_starts=[warm])
 
 
 def test_the_first_draw_after_the_default_is_what_the_earlier_study_found() -> None:
@@ -176,8 +185,8 @@ def test_the_first_draw_after_the_default_is_what_the_earlier_study_found() -> N
 
 def test_a_hint_that_is_the_default_is_not_trained_twice() -> None:
     space_ = hinted(2e-4)
-    same = space_.hints[0].model_copy(update={"parameters": {"learning_rate": 2e-4, "r": 16}})
-    twice = Space(space_.candidates, space_.budget, 0, hints=[same])
+    same = space_.warm_starts[0].model_copy(update={"parameters": {"learning_rate": 2e-4, "r": 16}})
+    twice = Space(space_.candidates, space_.budget, 0, warm_starts=[same])
     searched = search(twice, bowl(1e-3), StopCondition(trials=3))
     assert searched.trials[1].parameters != searched.trials[0].parameters
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sweeper.errors import DataError, RunError
-from sweeper.execution.state import identity
+from sweeper.execution.state import continuation
 from sweeper.facts.dataset import curation
 from sweeper.facts.gather import gather
 from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
@@ -175,6 +175,6 @@ def test_general_texts_are_part_of_the_run_and_too_few_are_refused_before_it(
     after = run_steps.prepare(spec, check_model=False).plan
     assert begun.identity is not None
     assert after.identity is not None
-    assert identity.changes(begun.identity, after.identity) == ["general"]
+    assert continuation.changes(begun.identity, after.identity) == ["general"]
     older = begun.identity.model_copy(update={"general": None})
-    assert identity.changes(older, after.identity) == []
+    assert continuation.changes(older, after.identity) == []

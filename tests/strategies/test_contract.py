@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from sweeper.declared.files import known_strategies
 from sweeper.declared.traits import traits_of
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import frozen_parameters, trainable_parameters

@@ -26,10 +26,10 @@ from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts
 from sweeper.plans import Budget, Candidate, Duration, MemoryEstimate, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
-from sweeper.training.backend import make
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.trial.job import TrialJob
+from sweeper.training.torch_backend import make
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, TrialBudget, TrialConfig
 from sweeper.underway import Underway
 

@@ -12,16 +12,16 @@ import torch
 
 from sweeper.backend import Decision
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
-from sweeper.evaluation.judge import Judge
+from sweeper.evaluation.evaluator import Evaluator
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
-from sweeper.training.backend import TorchBackend, answered, scored
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.device_memory import MemoryGuard
+from sweeper.training.torch_backend import TorchBackend, answered, scored
 from sweeper.training.trial.artifacts import load_trained, record_of
-from sweeper.training.trial.job import WEIGHTS, TrialJob
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import WEIGHTS, TrialJob
 from sweeper.trials import GeneratedAnswers, TestScore, TestSeal
 from sweeper.underway import Underway
 
@@ -93,8 +93,10 @@ def test_untrained_models_are_scored_in_the_precision_of_trials(by_name: SharedM
     for name in ("zero_shot", "few_shot"):
         assert not np.array_equal(plain[name], mixed[name])
         assert mixed[name] == pytest.approx(plain[name], rel=0.2)
-    judge = Judge(by_name.context.task, by_name.context.items("validation"), 16, mixed="bfloat16")
-    as_trial = judge.evaluate(by_name.context.task.assemble(by_name.context.base(), {}))
+    evaluator = Evaluator(
+        by_name.context.task, by_name.context.items("validation"), 16, mixed="bfloat16"
+    )
+    as_trial = evaluator.evaluate(by_name.context.task.assemble(by_name.context.base(), {}))
     assert np.array_equal(as_trial.losses, mixed["zero_shot"])
 
 
@@ -204,8 +206,8 @@ def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
     def write(*_: Any, **__: Any) -> None:
         asked.append("asked")
 
-    monkeypatch.setattr("sweeper.training.backend.trained", Trained)
-    monkeypatch.setattr("sweeper.training.backend.answered", write)
+    monkeypatch.setattr("sweeper.training.torch_backend.trained", Trained)
+    monkeypatch.setattr("sweeper.training.torch_backend.answered", write)
     backend: Any = TorchBackend.__new__(TorchBackend)
     backend._spec = Spec(task="instruction", models=(ModelSpec(id="x"),))
     backend._plan = SimpleNamespace(seed=0, objective=LOSS)

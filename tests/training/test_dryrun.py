@@ -15,7 +15,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: 
 
 from sweeper.errors import ModelError  # noqa: E402
 from sweeper.facts.models.architecture import architecture  # noqa: E402
-from sweeper.facts.models.parameters import count_parameters  # noqa: E402
+from sweeper.facts.models.parameter_counts import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.memory.estimate import worst_phase  # noqa: E402
 from sweeper.memory.setup import Setup  # noqa: E402

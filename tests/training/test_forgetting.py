@@ -18,8 +18,8 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.general_text import GeneralSet
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.device_memory import MemoryGuard
-from sweeper.training.trial.job import GENERAL_LOSSES, TrialJob
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import GENERAL_LOSSES, TrialJob
 
 GENERAL = [f"{word} and {other}" for word in ("cat", "dog", "cow") for other in "abcdefgh"]
 CAP = 48

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sweeper.backend import Interrupted
-from sweeper.training.backend import TorchBackend
+from sweeper.training.torch_backend import TorchBackend
 from sweeper.trials import TrialConfig
 
 

@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
 from sweeper.data.quality.kinds.label_noise import CONFIDENT
-from sweeper.data.quality.trust import SUSPECTED, JudgedLabels, judge_labels
+from sweeper.data.quality.trust import SUSPECTED, LabelTrust, cross_validated_trust
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import ModelSpec
 from sweeper.training.base_model.keeper import load_base
@@ -57,11 +57,11 @@ def main() -> None:
         wrong = rng.choice(len(given), round(chosen.noise * len(given)), replace=False)
         given[wrong] = (given[wrong] + rng.integers(1, len(labels), len(wrong))) % len(labels)
         texts = tuple(text for text, _ in rows["train"])
-        judged = judge_labels(texts, tuple(labels[number] for number in given))
+        trust = cross_validated_trust(texts, tuple(labels[number] for number in given))
         if chosen.all:
-            ways = _remedies(judged, given, labels)
+            ways = _remedies(trust, given, labels)
         else:
-            ways = _tenths(np.array(judged.trust), given, features["train"], rng)
+            ways = _tenths(np.array(trust.trust), given, features["train"], rng)
         for way, rows_of in ways.items():
             taken, written = rows_of()
             model = LogisticRegression(C=10, max_iter=100, tol=1e-3)
@@ -82,11 +82,11 @@ def _rows(path: Path) -> list[tuple[str, str]]:
     return [(row["text"], row["label"]) for row in rows]
 
 
-def _remedies(judged: JudgedLabels, given: Numbers, labels: list[str]) -> Ways:
+def _remedies(trust: LabelTrust, given: Numbers, labels: list[str]) -> Ways:
     """All rows, as they are and after remedies."""
-    suspected = np.array(judged.trust) < SUSPECTED
-    sure = suspected & (np.array(judged.confidence) >= CONFIDENT)
-    predicted = np.array([labels.index(label) for label in judged.predicted])
+    suspected = np.array(trust.trust) < SUSPECTED
+    sure = suspected & (np.array(trust.confidence) >= CONFIDENT)
+    predicted = np.array([labels.index(label) for label in trust.predicted])
     written = np.where(sure, predicted, given)
     return {
         "all rows": lambda: (np.arange(len(given)), given),

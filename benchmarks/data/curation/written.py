@@ -32,8 +32,8 @@ from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.device_memory import MemoryGuard
-from sweeper.training.trial.job import TrialJob
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import TrialBudget, TrialConfig
 
 MODEL, TOKENS, BATCH, RATE = "packaged:smollm2", 128, 4, 1e-3

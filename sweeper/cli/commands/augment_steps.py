@@ -21,12 +21,12 @@ from sweeper.data.augment.replies import Replies
 from sweeper.data.examples import Dataset
 from sweeper.data.load import load
 from sweeper.data.quality.similar import why_not
-from sweeper.data.quality.write import change_list, changes_path, target, written
+from sweeper.data.quality.write_rows import change_list, changes_path, target, written
 from sweeper.errors import DataError, NotInstalled, UsageError, near_match
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.spec import DataSpec
-from sweeper.views.console import err
+from sweeper.views.console import say
 
 Prices = tuple[float, float] | None
 """Money for a million tokens, read and written."""
@@ -104,12 +104,10 @@ def announce(
     wrote = sum(one.expected for one in missing)
     tokens = [round(times * count / BYTES_PER_TOKEN) for count in (read, wrote)]
     kept = f" ({known:,} replies are there)" if known else ""
-    err().print(
+    say(
         f"{units.plural(len(jobs), 'row')} by {method.name}: {times * len(missing):,} "
         f"requests{kept}, about {tokens[0]:,} tokens to read and {tokens[1]:,} to write"
-        f"{_cost(money, *tokens)}",
-        markup=False,
-        highlight=False,
+        f"{_cost(money, *tokens)}"
     )
     if ask and missing and not sys.stdin.isatty():
         raise UsageError("there is no terminal to confirm the start", fix="Give --yes.")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sweeper.cli.options import AsJson
+
 data = typer.Typer(no_args_is_help=True, help="Check data sets, and write better ones.")
 
 _Path = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
@@ -37,7 +39,6 @@ _Model = Annotated[
 _Against = Annotated[
     str | None, typer.Option("--against", help="An evaluation set that must not be in the data.")
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @data.command("check")
@@ -53,7 +54,7 @@ def check(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 5 if there is a serious fault.")
     ] = False,
-    as_json: _Json = False,
+    as_json: AsJson = False,
     html: Annotated[
         Path | None, typer.Option("--html", help="Also write the findings as one page.")
     ] = None,
@@ -118,7 +119,7 @@ def fix(
     model: _Model = None,
     against: _Against = None,
     name: _Name = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a new data set without the faults, and a list of every change.
 
@@ -129,7 +130,7 @@ def fix(
 
     from sweeper.cli.commands import data_steps
     from sweeper.data.quality.fix import fix as mended
-    from sweeper.views.console import err
+    from sweeper.views.console import say
     from sweeper.views.data_view import show_changes
 
     kinds = data_steps.remedies(remedy or [], all_safe)
@@ -146,7 +147,7 @@ def fix(
         return
     show_changes(fixed, rows, written)
     if written is None:
-        err().print("Nothing was written. Give -o NEW to write the new data set.", markup=False)
+        say("Nothing was written. Give -o NEW to write the new data set.")
 
 
 @data.command("split")
@@ -174,7 +175,7 @@ def split(
     task: _Task = None,
     data_format: _Format = "auto",
     columns: _Columns = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write files for train, validation and test.
 

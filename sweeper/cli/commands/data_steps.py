@@ -17,7 +17,7 @@ from sweeper.data.quality.check import Checked
 from sweeper.data.quality.fix import Fixed
 from sweeper.data.quality.kinds.base import Kind, kinds, named
 from sweeper.data.quality.rows import DataRows, TokenCap, evaluation_rows, read_rows
-from sweeper.data.quality.write import (
+from sweeper.data.quality.write_rows import (
     WRITTEN,
     change_list,
     changes_path,
@@ -32,7 +32,7 @@ from sweeper.facts.dataset.lengths import ruler
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import TASKS, DataSpec, ModelSpec, Task
 from sweeper.specfile import names
-from sweeper.views.console import err
+from sweeper.views.console import say
 
 
 def rows_of(
@@ -56,7 +56,7 @@ def rows_of(
     spec = DataSpec(path=path, name=name, format=data_format, columns=column_map(columns or []))
     rows = read_rows(spec, _task(task), partial(read, stored=stored))
     for said in rows.cautions if not stored else ():  # which a check shows itself
-        err().print(f"Check this: {said}", markup=False, soft_wrap=True)
+        say(f"Check this: {said}")
     if not any(row.example for row in rows.rows):
         raise DataError("no row can be trained on", fix="Is this the right file?", where=path)
     if model is not None and max_length is None:

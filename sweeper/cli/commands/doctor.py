@@ -27,9 +27,9 @@ import typer
 from sweeper import cache
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.extras import RUNS, TRAINING, install_command, missing
-from sweeper.facts.machine.detect import processor
+from sweeper.facts.machine.detect_hardware import processor
 from sweeper.jsontext import object_of
-from sweeper.views.console import out
+from sweeper.views.console import show_line
 
 State = Literal["works", "does not work", "not installed", "off"]
 
@@ -197,20 +197,18 @@ def doctor(
 ) -> None:
     """Try what sweeper needs on this machine; exit with 2 if nothing can be trained here."""
     checks = []
-    console = out()
     for check in examine():
         checks.append(check)
         if not as_json:
             line = f"{check.name:18} {check.state:14} {check.detail}".rstrip()
-            console.print(line, markup=False, soft_wrap=True)
+            show_line(line)
             if check.fix:
-                console.print(f"{'':18} {check.fix}", markup=False, soft_wrap=True)
+                show_line(f"{'':18} {check.fix}")
     able = can_train(checks)
     if as_json:
         found = {"can_train": able, "checks": [asdict(check) for check in checks]}
         typer.echo(json.dumps(found, indent=2))
     else:
-        able_text = "Training works here." if able else "Nothing can be trained here."
-        console.print(able_text, markup=False)
+        show_line("Training works here." if able else "Nothing can be trained here.")
     if not able:
         raise typer.Exit(2)

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeper.cli.options import AsJson, Quiet, RunName
+
 if TYPE_CHECKING:
     from sweeper.findings.record import Findings, Forgetting
     from sweeper.runfolder import RunFolder
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    run: RunName,
     files: Annotated[
         list[Path] | None,
         typer.Argument(help="More files for --human-results.", show_default=False),
@@ -54,8 +56,8 @@ def evaluate(
             "--human-results", help="Files with the ratings that people exported from the page."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score base and tuned model on the same items of other tasks, to measure forgetting.
 
@@ -74,7 +76,7 @@ def evaluate(
     from sweeper.specfile import resolve
     from sweeper.steps import score_suite as steps
     from sweeper.steps.winner import best_trial
-    from sweeper.views.console import err
+    from sweeper.views.console import say, say_nothing
     from sweeper.views.work_progress import work_progress
 
     folder = RunFolder.find(run)
@@ -98,19 +100,14 @@ def evaluate(
     numbers = [] if base else list(trial or [best_trial(compute(folder), alone)])
     request = steps.request_for(folder, plan, spec, tasks, numbers)
     with folder.lock():
-
-        def tell(line: str) -> None:
-            if not quiet:
-                err().print(line, markup=False, soft_wrap=True)
-
+        tell = say_nothing if quiet else say
         ended_by = steps.score(request, tell, work_progress(quiet=quiet))
         with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
             findings = maker.finish()
     if maker.no_charts:
-        text = f"warning: {lost_charts(folder, maker.no_charts)}"
-        err().print(text, markup=False, soft_wrap=True)
+        say(f"warning: {lost_charts(folder, maker.no_charts)}")
     if ended_by is not None:
-        err().print("Interrupted. The same command continues where it stopped.", markup=False)
+        say("Interrupted. The same command continues where it stopped.")
         raise typer.Exit(128 + ended_by)
     _show(folder, findings, numbers, as_json=as_json)
     if max_forgetting is not None and numbers:
@@ -126,8 +123,8 @@ def _human(
     from sweeper.findings import words
     from sweeper.processes.report_maker import ReportMaker, shows_texts
     from sweeper.reporting.sections.preferences import preference_sentences
-    from sweeper.steps.human import keep_ratings, write_page
-    from sweeper.views.console import out
+    from sweeper.steps.human_evaluation import keep_ratings, write_page
+    from sweeper.views.console import show_line
 
     if write == bool(files) or (output and not write):
         raise UsageError(
@@ -154,7 +151,7 @@ def _human(
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
         return
     for line in lines:
-        out().print(line, markup=False, soft_wrap=True)
+        show_line(line)
 
 
 _RATE = (
@@ -169,7 +166,7 @@ def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json:
 
     from sweeper.findings.record import Forgetting
     from sweeper.suite.scores import ModelScores, evaluations
-    from sweeper.views.console import out
+    from sweeper.views.console import show_line
 
     measured = findings.forgetting
     paths = sorted(evaluations(folder).glob("base-*.json"))
@@ -187,14 +184,12 @@ def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json:
         _print_tasks(measured, numbers)
     else:
         for scores in bases:
-            out().print(f"base {scores.model} ({scores.dtype})", markup=False)
+            show_line(f"base {scores.model} ({scores.dtype})")
             for task in scores.tasks:
                 mean = fmean(task.scores, task.weights or None)
                 text = f"{100 * mean:.1f}%" if task.unit == "points" else f"{mean:.3f} {task.unit}"
-                out().print(
-                    f"  {task.task}: {text} ({task.metric}, {len(task.scores)} items)", markup=False
-                )
-    out().print(f"report: {folder.report_html}", markup=False, soft_wrap=True)
+                show_line(f"  {task.task}: {text} ({task.metric}, {len(task.scores)} items)")
+    show_line(f"report: {folder.report_html}")
 
 
 def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
@@ -209,7 +204,7 @@ def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
         noise_sentence,
         scored_on,
     )
-    from sweeper.views.console import out
+    from sweeper.views.console import out, show_line
 
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("trial", "task", "base", "tuned", "lost (95% CI)", "detectable", ""):
@@ -228,4 +223,4 @@ def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
             )
     out().print(table)
     for number in numbers:
-        out().print(noise_sentence(measured, number), markup=False, soft_wrap=True)
+        show_line(noise_sentence(measured, number))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeper.cli.options import AsJson
+
 if TYPE_CHECKING:
     from sweeper.plans import Parameter, Plan
     from sweeper.spec import Spec
@@ -22,7 +24,7 @@ def explain(
         list[str] | None,
         typer.Option("--rules", help="A folder of your own rules that the plan was made with."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show which rules fired, which nearly did, and which facts would change the plan."""
     from sweeper.cli.commands.rules import rules

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeper.cli.options import AsJson, Quiet, RunName, TrialNumber
+
 if TYPE_CHECKING:
     from sweeper.runfolder import RunFolder
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    run: RunName,
     to: Annotated[
         str,
         typer.Option(
@@ -22,16 +24,13 @@ def export(
             "unsloth.",
         ),
     ],
-    trial: Annotated[
-        int | None,
-        typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
-    ] = None,
+    trial: TrialNumber = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A new folder; RUN/exports/TO if not given."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the winner as a model to serve, or its configuration and rows for another trainer.
 
@@ -44,7 +43,7 @@ def export(
     from sweeper.findings.compute import compute
     from sweeper.runfolder import RunFolder
     from sweeper.steps.winner import best_trial
-    from sweeper.views.console import out
+    from sweeper.views.console import show_line
 
     folder = RunFolder.find(run)
     number = best_trial(compute(folder)) if trial is None else trial
@@ -56,9 +55,9 @@ def export(
     if as_json:
         typer.echo(json.dumps({"folder": str(place), "trial": number, **made}))
         return
-    out().print(f"trial {number} for {to}: {place}", markup=False, soft_wrap=True)
+    show_line(f"trial {number} for {to}: {place}")
     for line in lines:
-        out().print(line, markup=False, soft_wrap=True)
+        show_line(line)
 
 
 Made = tuple[dict[str, Any], list[str]]

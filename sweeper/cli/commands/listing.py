@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeper.cli.options import AsJson
+
 if TYPE_CHECKING:
     from sweeper.findings.record import Findings
     from sweeper.runfolder import RunFolder
@@ -16,7 +18,7 @@ def list_runs(
     root: Annotated[Path, typer.Option("--runs", help="The folder that holds runs.")] = Path(
         "runs"
     ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the runs here, with progress and verdict."""
     import json

@@ -78,7 +78,7 @@ def memory(
     """Predict the peak memory of one training set-up, with its parts."""
     from sweeper.cli.commands import memory_table
     from sweeper.declared.traits import find
-    from sweeper.memory.checks import checked_setup
+    from sweeper.memory.setup_checks import checked_setup
 
     traits = find(strategy)
     setup = checked_setup(

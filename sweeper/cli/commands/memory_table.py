@@ -17,14 +17,14 @@ from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import gpus
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.checks import check_targets
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
 from sweeper.memory.setup import Setup
+from sweeper.memory.setup_checks import check_targets
 from sweeper.plans import MemoryEstimate
 from sweeper.processes import probe_process
 from sweeper.spec import ModelSpec
 from sweeper.units import count, gib
-from sweeper.views.console import out, say
+from sweeper.views.console import out, say, show_line
 
 # A dry run takes seconds; a model with hundreds of layers may take a minute.
 _TIMEOUT_SECONDS = 600
@@ -74,7 +74,7 @@ def print_setup(
     if followed is not None:
         out().print(_dry_line(followed, found))
     if probed is not None:
-        out().print(probe_process.line(probed, trial_gib(found)), markup=False)
+        show_line(probe_process.line(probed, trial_gib(found)))
 
 
 def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float | None) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sweeper.cli.options import TrialNumber
+
 
 def predict(
     model: Annotated[str, typer.Argument(help="Name or folder of a run, or a weights/ folder.")],
@@ -14,10 +16,7 @@ def predict(
     data: Annotated[
         str | None, typer.Option("--data", help="A file as for training, or - for standard input.")
     ] = None,
-    trial: Annotated[
-        int | None,
-        typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
-    ] = None,
+    trial: TrialNumber = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -47,7 +46,7 @@ def predict(
     from sweeper.errors import UsageError
     from sweeper.processes import request_process
     from sweeper.use.request import PredictionRequest
-    from sweeper.views.console import err
+    from sweeper.views.console import say
     from sweeper.views.work_progress import work_progress
 
     if (text is None) == (data is None):
@@ -75,7 +74,7 @@ def predict(
         ended_by = request_process.ask("sweeper.use", request, log, work_progress(quiet=quiet))
         if ended_by is not None:
             kept = " The same command continues where it stopped." if output is not None else ""
-            err().print(f"Interrupted.{kept}", markup=False)
+            say(f"Interrupted.{kept}")
             raise typer.Exit(128 + ended_by)
         lines = predict_steps.in_order(part)
         if output is not None:
@@ -87,4 +86,4 @@ def predict(
     elif as_json:
         typer.echo(json.dumps({"output": str(output), "rows": len(lines)}))
     elif not quiet:
-        err().print(f"{len(lines)} rows: {output}", markup=False, soft_wrap=True)
+        say(f"{len(lines)} rows: {output}")

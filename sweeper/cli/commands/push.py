@@ -6,17 +6,16 @@ from typing import Annotated
 
 import typer
 
+from sweeper.cli.options import Quiet, RunName, TrialNumber
+
 
 def push(
-    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    run: RunName,
     repo: Annotated[str, typer.Option("--repo", help="The repository.", metavar="OWNER/NAME")],
     form: Annotated[
         str, typer.Option("--as", help="model, merged or peft; see `sweeper export`.")
     ] = "model",
-    trial: Annotated[
-        int | None,
-        typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
-    ] = None,
+    trial: TrialNumber = None,
     licence: Annotated[
         str | None,
         typer.Option(
@@ -27,7 +26,7 @@ def push(
     upload: Annotated[
         bool, typer.Option("--upload", help="Upload. Without it, only show what would be uploaded.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show which files of the winner would go to the hub; with --upload, upload them.
 
@@ -46,7 +45,7 @@ def push(
     from sweeper.runfolder import RunFolder
     from sweeper.steps.refit import as_trained
     from sweeper.steps.winner import best_trial
-    from sweeper.views.console import out
+    from sweeper.views.console import show_line
 
     hub.check_repo(repo)
     if form not in WEIGHTS:
@@ -69,13 +68,13 @@ def push(
         files = sorted(path for path in model.rglob("*") if path.is_file())
         if not upload:
             if not quiet:
-                out().print(text, markup=False, highlight=False, soft_wrap=True)
+                show_line(text)
             for path in files:
                 size = units.size(path.stat().st_size)
-                out().print(f"{path.relative_to(model)}  {size}", markup=False, soft_wrap=True)
+                show_line(f"{path.relative_to(model)}  {size}")
             kind = "public" if public else "private"
             text = f"Nothing was uploaded. With --upload, these go to {repo} ({kind} if it is new)."
-            out().print(text, markup=False, soft_wrap=True)
+            show_line(text)
             return
         address = hub.upload(model, repo, private=not public)
-    out().print(f"trial {number} is at {address}", markup=False, soft_wrap=True)
+    show_line(f"trial {number} is at {address}")

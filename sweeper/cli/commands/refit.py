@@ -7,24 +7,23 @@ from typing import Annotated
 
 import typer
 
+from sweeper.cli.options import AsJson, Quiet, RunName, TrialNumber
+
 
 def refit(
-    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    run: RunName,
     all_rows: Annotated[
         bool, typer.Option("--all", help="Train on the test split as well.")
     ] = False,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Number of models to train, one per seed.")
     ] = 1,
-    trial: Annotated[
-        int | None,
-        typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
-    ] = None,
+    trial: TrialNumber = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A new folder; RUN/refit if not given.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train the recommended configuration on train and validation, for as long as in the sweep.
 
@@ -38,7 +37,7 @@ def refit(
     from sweeper.processes import request_process
     from sweeper.runfolder import RunFolder
     from sweeper.steps import refit as steps
-    from sweeper.views.console import err, out
+    from sweeper.views.console import say, show_line
     from sweeper.views.work_progress import work_progress
 
     folder = RunFolder.find(run)
@@ -47,10 +46,10 @@ def refit(
         for request in steps.unfinished(requests):
             log = Path(request.folder + ".log")
             work = work_progress(quiet=quiet)
-            ended_by = request_process.ask("sweeper.use.refit", request, log, work)
+            ended_by = request_process.ask("sweeper.use.refit_process", request, log, work)
             if ended_by is not None:
                 text = "Interrupted. The same command continues with what is not finished."
-                err().print(text, markup=False)
+                say(text)
                 raise typer.Exit(128 + ended_by)
             log.unlink()
     folders = [request.folder for request in requests]
@@ -58,4 +57,4 @@ def refit(
         typer.echo(json.dumps({"trial": requests[0].config.number, "folders": folders}))
         return
     for made in folders:
-        out().print(f"model: {made}/weights", markup=False, soft_wrap=True)
+        show_line(f"model: {made}/weights")

@@ -40,7 +40,7 @@ def report(
     from sweeper.extras import REPORTS, require
     from sweeper.processes.report_maker import ReportMaker, lost_charts, shows_texts
     from sweeper.runfolder import RunFolder
-    from sweeper.views.console import err, out
+    from sweeper.views.console import say, show_line
 
     require("sweeper report", REPORTS)
     found = {folder.path.resolve(): folder for folder in map(RunFolder.find, runs)}
@@ -59,11 +59,10 @@ def report(
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder.report_html, output)
-    out().print(findings.verdict.sentence, markup=False)
-    out().print(f"report: {path}", markup=False, soft_wrap=True)
+    show_line(findings.verdict.sentence)
+    show_line(f"report: {path}")
     if maker.no_charts:
-        text = f"warning: {lost_charts(folder, maker.no_charts)}"
-        err().print(text, markup=False, soft_wrap=True)
+        say(f"warning: {lost_charts(folder, maker.no_charts)}")
     if open_it:
         webbrowser.open(path.resolve().as_uri())
 
@@ -71,15 +70,15 @@ def report(
 def _compare(folders: list[RunFolder], path: Path) -> Path:
     """Write the page of several runs, and print what can be compared."""
     from sweeper.artifact import write_text
-    from sweeper.findings.verdict.runs import ComparedRun, pairs
+    from sweeper.findings.verdict.runs_compared import ComparedRun, pairs
     from sweeper.reporting.html import render
-    from sweeper.reporting.runs import pair_sentence, runs_page
-    from sweeper.views.console import out
+    from sweeper.reporting.runs_page import pair_sentence, runs_page
+    from sweeper.views.console import show_line
 
     runs = [ComparedRun(folder) for folder in folders]
     found = pairs(runs)
     write_text(path, render(runs_page(runs, found)))
     for pair in found:
-        out().print(pair_sentence(pair, found), markup=False, soft_wrap=True)
-    out().print(f"comparison: {path}", markup=False, soft_wrap=True)
+        show_line(pair_sentence(pair, found))
+    show_line(f"comparison: {path}")
     return path

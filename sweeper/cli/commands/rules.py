@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeper.cli.options import AsJson
 from sweeper.visible import visible
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def rules(
     facts: Annotated[
         bool, typer.Option("--facts", help="List the facts that conditions can use.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the rules that plans are made from, each with its reason and source.
 

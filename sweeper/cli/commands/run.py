@@ -19,7 +19,7 @@ from sweeper.yamlfile import Path_
 if TYPE_CHECKING:
     from sweeper.steps.run import Ended
 
-BACKEND = "sweeper.training.backend:make"
+BACKEND = "sweeper.training.torch_backend:make"
 
 
 @takes_spec(run=True)
@@ -105,14 +105,14 @@ def run(
 def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
     """Print the verdict and leave with the documented exit code."""
     from sweeper.steps.run import check_results
-    from sweeper.views.console import err
+    from sweeper.views.console import say
 
     outcome = ended.outcome
     if outcome.signal is not None:
         try:
             _print_result(ended, as_json=as_json)
             command = f"sweeper run {shlex.quote(str(ended.folder.spec))}"
-            err().print(f"Interrupted. Resume with: {command}", markup=False, soft_wrap=True)
+            say(f"Interrupted. Resume with: {command}")
         except OSError:  # the terminal is gone; nothing may try to write to it once more
             for stream in (sys.stdout, sys.stderr):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -128,28 +128,24 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
     from sweeper.findings.verdict.tested import cost_line
     from sweeper.findings.words import sentence
     from sweeper.reporting.sections.predicted import predicted_line
-    from sweeper.views.console import out
+    from sweeper.views.console import show_line
 
     if as_json:
         typer.echo(ended.findings.to_json(), nl=False)
         return
-    console = out()
-    console.print(ended.findings.verdict.sentence, markup=False, soft_wrap=True)
-    if why := ended.findings.run.search_ended:
-        console.print(f"{sentence(why)}.", markup=False, soft_wrap=True)
-    if isinstance(need := ended.findings.data_need, DataNeed):
-        console.print(need.sentence, markup=False, soft_wrap=True)
-    if costs := cost_line(ended.findings):
-        console.print(costs, markup=False, soft_wrap=True)
-    line = predicted_line(ended.findings.predictions)
-    if line and ended.outcome.signal is None:
-        console.print(line, markup=False, soft_wrap=True)
-    if rules := rules_told(ended.findings.rules):
-        console.print(f"Rules: {rules}.", markup=False, soft_wrap=True)
-    if (step := ended.findings.next_step) is not None and ended.outcome.signal is None:
-        console.print(next_step_line(step), markup=False, soft_wrap=True)
-        if step.command:
-            console.print(f"  {step.command}", markup=False, soft_wrap=True)
-    if outlook := ended.findings.run.outlook:
-        console.print(f"{sentence(outlook)}.", markup=False, soft_wrap=True)
-    console.print(f"report: {ended.folder.report_html}", markup=False, soft_wrap=True)
+    found, done = ended.findings, ended.outcome.signal is None
+    need, rules, step = found.data_need, rules_told(found.rules), found.next_step if done else None
+    lines = [
+        found.verdict.sentence,
+        f"{sentence(found.run.search_ended)}." if found.run.search_ended else "",
+        need.sentence if isinstance(need, DataNeed) else "",
+        cost_line(found),
+        predicted_line(found.predictions) if done else "",
+        f"Rules: {rules}." if rules else "",
+        next_step_line(step) if step else "",
+        f"  {step.command}" if step and step.command else "",
+        f"{sentence(found.run.outlook)}." if found.run.outlook else "",
+        f"report: {ended.folder.report_html}",
+    ]
+    for line in filter(None, lines):
+        show_line(line)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeper.cli.options import RunName
 from sweeper.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ ENDED = ("complete", "interrupted", "timeout", "failed")
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    run: RunName,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Follow the run until it ends.")
     ] = False,
@@ -37,7 +38,7 @@ def show(
     from sweeper.execution.state.second_command import run_now
     from sweeper.execution.state.status import Status
     from sweeper.views import progress
-    from sweeper.views.console import is_live, out
+    from sweeper.views.console import is_live, out, show_line
 
     folder = RunFolder.find(run)
     console = out()
@@ -45,8 +46,7 @@ def show(
         typer.echo(_as_json(folder))
         return
     if not folder.status.is_file():
-        text = f"planned, not started\nStart it with: sweeper run {folder.spec}"
-        console.print(text, markup=False, soft_wrap=True)
+        show_line(f"planned, not started\nStart it with: sweeper run {folder.spec}")
         return
     status = Status.read(folder.status)
     if live:
@@ -63,17 +63,17 @@ def show(
         _follow_plainly(folder)
         status = Status.read(folder.status)
     for line in progress.view(status, console.width):
-        console.print(line, markup=False, soft_wrap=True)
+        show_line(line)
     for text in filter(None, status.message.split("\n")):
-        console.print(f"warning: {text}", markup=False, soft_wrap=True)
+        show_line(f"warning: {text}")
     lost = status.phase not in ENDED and not run_now([folder])
     if lost:
-        text = f"No command is running this sweep; the last one was seen at {status.updated_at}."
-        console.print(text, markup=False, soft_wrap=True)
+        show_line(
+            f"No command is running this sweep; the last one was seen at {status.updated_at}."
+        )
     left = status.phase == "failed" and status.done < status.trials  # a full disk ends a run so
     if lost or left or status.phase == "interrupted":
-        resume = f"Resume with: sweeper run {folder.spec}"
-        console.print(resume, markup=False, soft_wrap=True)
+        show_line(f"Resume with: sweeper run {folder.spec}")
     _verdict(folder)
 
 
@@ -87,7 +87,7 @@ def _live(folder: RunFolder, status: Status) -> None:
     from sweeper.artifact import write_text
     from sweeper.execution.state.status import Status
     from sweeper.views import html, progress
-    from sweeper.views.console import out
+    from sweeper.views.console import show_line
 
     path, opened, goes_on = folder.path / "live.html", False, True
     while goes_on:
@@ -103,7 +103,7 @@ def _live(folder: RunFolder, status: Status) -> None:
         lines = progress.view(status, 100)
         write_text(path, html.live_page(report, lines, again), synced=False)
         if not opened:
-            out().print(f"live page: {path}", markup=False, soft_wrap=True)
+            show_line(f"live page: {path}")
             opened = webbrowser.open(path.resolve().as_uri()) or True
 
 
@@ -143,18 +143,18 @@ def _follow_plainly(folder: RunFolder) -> None:
 def _verdict(folder: RunFolder) -> None:
     from sweeper.findings.record import Findings
     from sweeper.findings.verdict.tested import cost_line
-    from sweeper.views.console import out
+    from sweeper.views.console import show_line
 
     findings = Findings.read_or_none(folder.findings)
     if findings is None and folder.findings.is_file():
         text = f"findings.json is damaged or of another version: sweeper report {folder.path}"
-        out().print(text, markup=False, soft_wrap=True)
+        show_line(text)
     if findings is not None:
         for line in (findings.verdict.sentence, cost_line(findings)):
             if line:
-                out().print(line, markup=False, soft_wrap=True)
+                show_line(line)
     if folder.report_html.is_file():
-        out().print(f"report: {folder.report_html}", markup=False, soft_wrap=True)
+        show_line(f"report: {folder.report_html}")
 
 
 def _as_json(folder: RunFolder) -> str:

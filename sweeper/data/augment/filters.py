@@ -92,7 +92,7 @@ def drifted(train: Sequence[Example], made: Sequence[Example]) -> dict[Example, 
     """New rows with the class that they seem to have, where it is another than their own.
 
     Logistic regression on TF-IDF is trained on the original rows apart from a fifth, which holds
-    the row that the new one was made from. Its confidence is judged as in confident learning
+    the row that the new one was made from. Its confidence is used as in confident learning
     (Northcutt et al. 2021, arXiv:1911.00068, section 3.1): a row is of another class if its
     probability there is at least the mean that rows of that class have.
 
@@ -115,7 +115,7 @@ def drifted(train: Sequence[Example], made: Sequence[Example]) -> dict[Example, 
         return {}
     words = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+")
     words.fit([row.text for row in train])
-    # New rows are judged and do not teach.
+    # New rows are scored, not learned from.
     weights = (np.arange(len(rows)) < len(train)).astype(float)
     with warnings.catch_warnings():  # of classes that a fold lacks
         warnings.simplefilter("ignore")

@@ -14,7 +14,7 @@ from sweeper.data.augment.replies import Reply
 from sweeper.errors import ModelError
 from sweeper.jsontext import object_of
 
-MODULE = "sweeper.use.write"
+MODULE = "sweeper.use.answer_requests"
 """Reads requests on standard input and writes replies on standard output, a line each."""
 
 _LINE_BYTES = 2**24

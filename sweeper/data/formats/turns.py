@@ -174,9 +174,6 @@ def _conversation(
     Between an assistant's call and its answer stands what the tools return.
 
     What follows the last answer is cut off, since nothing answers it.
-
-    Raises:
-        Unusable: A turn of another kind (images), or turns that do not alternate.
     """
     messages = [message for turn in turns if (message := _message(turn)) is not None]
     if (system or tools) and not (messages and messages[0].role == "system"):

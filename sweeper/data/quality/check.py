@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 
-from sweeper.data.detect import Form
+from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Dataset
 from sweeper.data.problems import fix_command
 from sweeper.data.quality.kinds.base import Kind, Severity, kinds
@@ -32,15 +32,12 @@ class Finding:
     """One kind of fault in a data set.
 
     Args:
-        title: What the rows are.
-        count: Rows that have it.
         share: Of all rows, 0 to 1.
         severity: ``serious``, ``warning`` or ``note``.
         consequence: What it does to a training or its scores.
         remedy: What the command does; empty if there is none.
         command: The command that mends it; empty if there is none.
         safe: Whether ``--all-safe`` does it, too.
-        examples: The first rows.
         looked_at: Rows of the sample that was looked at; 0 where all were.
     """
 
@@ -62,10 +59,8 @@ class Checked:
     """What a check says about a data set.
 
     Args:
-        name: As the user named it.
         task: What it was read for.
         rows: Rows of each split.
-        format: Of its first file.
         evidence: In words, how it was read.
         cautions: What the user should check about how it was read.
         findings: The faults, the gravest first.

@@ -22,7 +22,6 @@ class ListedChange:
     Args:
         remedy: The kind of fault.
         action: ``removed`` or ``changed``.
-        why: What was wrong there.
         before: The cells before; only those that changed, unless the row was removed.
         after: The cells after; empty where the row was removed.
     """

@@ -41,7 +41,6 @@ class Found:
     """The faults of one kind.
 
     Args:
-        rows: How many rows have it.
         first: The first of them, and what is wrong there.
         looked_at: Rows of the sample; 0 where all were looked at.
         missing: Why the kind cannot be looked for; empty if it can.

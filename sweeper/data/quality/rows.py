@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from sweeper.data.detect import Form, detect
+from sweeper.data.column_template import placeholders, text_by, with_templates
+from sweeper.data.detect_columns import Form, detect
 from sweeper.data.examples import Example, Split
 from sweeper.data.load import EMPTY_ROW, Read, cautions_of, example_or_reason, form_of
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
-from sweeper.data.template import placeholders, text_by, with_templates
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
 
@@ -81,8 +81,6 @@ class DataRows:
     """All rows of a data set.
 
     Args:
-        name: As the user named it.
-        task: What it is read for.
         rows: In the order of the files; those of a large file stay in it.
         forms: From a file to the form of its rows.
         evidence: In words, how it was read.

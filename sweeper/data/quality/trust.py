@@ -14,7 +14,7 @@ from sweeper.data.quality.rows import DataRows
 from sweeper.extras import install_command, is_installed
 
 MOST_ROWS, MOST_DECISIONS = 100_000, 10_000_000
-"""Rows that are judged, and rows times labels: at most so many, evenly spread. 9,000 rows of 77
+"""Rows that are checked, and rows times labels: at most so many, evenly spread. 9,000 rows of 77
 labels take 3 seconds."""
 
 FOLDS = 5
@@ -37,13 +37,13 @@ LEAST_SKILL = 0.5
 all of them."""
 
 MOST_RARE = 0.2
-"""Share of the rows that may have a label too rare to be judged. With 600 rows of banking77 it is
+"""Share of the rows that may have a label too rare to be checked. With 600 rows of banking77 it is
 more than half, and a sixth of the wrong labels is found; with 1,500 it is 0.5%."""
 
 
 @dataclass(frozen=True)
-class JudgedLabels:
-    """What the model makes of the labels of the rows at ``judgeable`` places, in their order.
+class LabelTrust:
+    """What the model makes of the labels of the rows at ``checked_places``, in their order.
 
     Args:
         trust: Probability of each row's own label as a share of that of the likeliest, 0 to 1.
@@ -59,7 +59,7 @@ class JudgedLabels:
 
 
 def why_not(data: DataRows) -> str:
-    """Why labels cannot be judged; empty if they can."""
+    """Why labels cannot be checked; empty if they can."""
     if not is_installed("sklearn"):
         return f"it needs scikit-learn: {install_command('train')}"
     labels = Counter(row.label for _, row, _ in data.usable if row.label)
@@ -71,14 +71,14 @@ def why_not(data: DataRows) -> str:
             f"{rare / labels.total():.0%} of the rows have a label with fewer than "
             f"{FEWEST_OF_LABEL} rows"
         )
-    right, most = judged(data).right, max(labels.values()) / labels.total()
+    right, most = label_trust(data).right, max(labels.values()) / labels.total()
     if right - most < LEAST_SKILL * (1 - most):
         return f"words predict {right:.0%} of the labels, too few to find wrong labels"
     return ""
 
 
-def judgeable(data: DataRows) -> list[int]:
-    """Places of the rows that are judged: those whose label enough rows have, or a sample."""
+def checked_places(data: DataRows) -> list[int]:
+    """Places of the rows whose labels are checked: of labels with enough rows, or a sample."""
     rows = [(place, row.label) for place, row, _ in data.usable if row.label]
     counts = Counter(label for _, label in rows)
     places = [place for place, label in rows if counts[label] >= FEWEST_OF_LABEL]
@@ -86,20 +86,20 @@ def judgeable(data: DataRows) -> list[int]:
     return places[:: max(1, -(-len(places) // most))]
 
 
-def judged(data: DataRows) -> JudgedLabels:
-    """Judge the labels of the rows at ``judgeable`` places."""
-    rows = [data.rows[place] for place in judgeable(data)]
+def label_trust(data: DataRows) -> LabelTrust:
+    """How far the labels of the rows at ``checked_places`` can be trusted."""
+    rows = [data.rows[place] for place in checked_places(data)]
     usual: dict[str, str] = {}
     for label, _ in Counter(row.label for row in rows).most_common():
         usual.setdefault(folded(label), label)
     # Another spelling is no other label.
     labels = tuple(usual[folded(row.label)] for row in rows)
-    return judge_labels(tuple(row.input for row in rows), labels)
+    return cross_validated_trust(tuple(row.input for row in rows), labels)
 
 
 @lru_cache(maxsize=2)
-def judge_labels(texts: tuple[str, ...], given: tuple[str, ...]) -> JudgedLabels:
-    """Judge labels by cross-validation: TF-IDF of words and word pairs, logistic regression."""
+def cross_validated_trust(texts: tuple[str, ...], given: tuple[str, ...]) -> LabelTrust:
+    """The same by cross-validation: TF-IDF of words and word pairs, logistic regression."""
     # Here, since it is optional and slow to load.
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -111,7 +111,7 @@ def judge_labels(texts: tuple[str, ...], given: tuple[str, ...]) -> JudgedLabels
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
     likely: Any = cross_val_predict(model, features, numbers, cv=folds, method="predict_proba")
     best = likely.argmax(axis=1)
-    return JudgedLabels(
+    return LabelTrust(
         tuple(float(likely[n, own] / likely[n, best[n]]) for n, own in enumerate(numbers)),
         tuple(labels[one] for one in best),
         tuple(map(float, likely.max(axis=1))),

@@ -99,7 +99,6 @@ class TableLayout:
 
     Args:
         dialect: How they are divided.
-        names: Of the columns.
         header: The fields of the line with names; empty if there is none.
         line: Number of the table's first line.
         titles: The lines above it, which are left out.

@@ -78,11 +78,7 @@ def _pinned(source: _Source, tell: Tell) -> _Source:
 
 
 def hub_files(spec: DataSpec) -> tuple[Path, Layout]:
-    """The folder of the snapshot, and the files of each split in it.
-
-    Raises:
-        DataError: See ``pinned``.
-    """
+    """The folder of the snapshot, and the files of each split in it."""
     found = _listing(spec)
     return _fetched(spec, found, lambda _done, _of: None)
 

@@ -308,11 +308,7 @@ class JsonStream:
         return self._text[end : end + 1]
 
     def _value(self, most: int = MOST_LINE_BYTES) -> tuple[Any, str]:
-        """The value that begins here, with its text.
-
-        Raises:
-            ValueError: It is broken, or longer than ``most``.
-        """
+        """The value that begins here, with its text."""
         while True:
             held = len(self._text) - self._at
             try:

@@ -139,9 +139,6 @@ class _TextFile:
     """A text file.
 
     Args:
-        path: Where it is.
-        name: For messages.
-        suffix: Of its format.
         in_gzip: It is packed.
         encoding: Of lines that are not UTF-8; empty where their characters are replaced.
         original: What is known of the file that this is a copy of, besides its rows.

@@ -52,7 +52,6 @@ def layout(
     Args:
         names: Paths inside the folder or repository, with ``/``.
         where: What it is called in errors.
-        card: Its README.
         config: The configuration to read, where it has several.
         train: The source's name of the split to train on; ``train`` if empty.
 
@@ -202,11 +201,7 @@ def _converted(files: Sequence[str]) -> dict[str, Named]:
 
 
 def _config(configs: Mapping[str, Named], wanted: str | None, default: str, where: str) -> str:
-    """The configuration to read; empty where there is none.
-
-    Raises:
-        DataError: There is none of that name, or there are several and none is the default.
-    """
+    """The configuration to read; empty where there is none."""
     if wanted is not None and wanted not in configs:
         raise DataError(
             f"the data set has no configuration {wanted!r}",

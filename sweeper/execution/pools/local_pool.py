@@ -120,13 +120,11 @@ class Process:
 
     @property
     def orders(self) -> int:
-        """Takes lines of orders."""
         assert self.popen.stdin is not None
         return self.popen.stdin.fileno()
 
     @property
     def messages(self) -> int:
-        """Yields lines of messages."""
         assert self.popen.stdout is not None
         return self.popen.stdout.fileno()
 
@@ -136,8 +134,6 @@ class LocalPool:
     """A ``Pool`` of processes.
 
     Args:
-        run: The run's folder; logs lie in it.
-        briefing: What each worker is told first.
         placed: What each worker gets in its environment (threads, GPUs): one worker an entry.
         first: Number of the first worker, which is its name; the others count on from it.
     """

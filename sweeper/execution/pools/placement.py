@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 
 from sweeper.child_process import quiet_threads
-from sweeper.facts.machine.detect import detected_gpus, processor
+from sweeper.facts.machine.detect_hardware import detected_gpus, processor
 from sweeper.plans import Plan
 
 # The variable by which CUDA shows a process some of the GPUs, before it is loaded.

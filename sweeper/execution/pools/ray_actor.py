@@ -47,8 +47,6 @@ class WorkerActor:
     the thread that started it, and ``LocalPool`` belongs to one thread.
 
     Args:
-        folder: The run's folder, as every machine sees it.
-        briefing: What the worker is told first, as JSON.
         environment: What the worker gets besides the GPUs that Ray gave to this process.
     """
 

@@ -109,11 +109,6 @@ def carried(request: Request, what: str) -> int:
     )
 
 
-def address_of(asked: str | None) -> str | None:
-    """The cluster that is named, in the spec or in the environment; None for this machine."""
-    return asked or os.environ.get("RAY_ADDRESS") or None
-
-
 def join(asked: str | None) -> None:
     """Join the named cluster, or start Ray on this machine; once per process.
 
@@ -122,7 +117,7 @@ def join(asked: str | None) -> None:
     """
     if ray.is_initialized():
         return
-    address = address_of(asked)
+    address = asked or os.environ.get("RAY_ADDRESS") or None
     try:
         with _undisturbed():
             if address is None:

@@ -93,11 +93,7 @@ class RayPool:
     """A ``Pool``. An actor that waits for a place does not count as a worker.
 
     Args:
-        run: The run's folder; logs lie in it.
-        briefing: What each worker is told first.
         size: How many workers there may be, whatever the cluster carries now.
-        request: What each of them asks for.
-        node: Node that this process is connected to.
         ours: Whether this process was connected to Ray for this pool alone.
     """
 
@@ -240,7 +236,6 @@ class RayPool:
         return WorkerGone(actor.name, status, out_of_memory, lost)
 
     def _drop(self, actor: _Actor) -> None:
-        """Drop an actor, and release its resources."""
         del self._actors[actor.name]
         with contextlib.suppress(RayError):
             ray.kill(actor.handle)

@@ -35,16 +35,13 @@ class Request:
         return self.gpus > 1
 
     def options(self) -> dict[str, Any]:
-        """The request as options of an actor or task."""
         return {"num_cpus": self.cpus, "num_gpus": self.gpus, "memory": self.memory_bytes}
 
     def bundle(self) -> dict[str, float]:
-        """The request as a bundle of a placement group."""
         named = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory_bytes}
         return {name: size for name, size in named.items() if size}
 
     def fitting(self, node: Mapping[str, float]) -> int:
-        """How many workers fit on a node with these resources."""
         shares = [node.get(name, 0.0) / size for name, size in self.bundle().items()]
         return min(math.floor(share + _GRAIN) for share in shares)
 

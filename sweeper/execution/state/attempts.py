@@ -62,7 +62,6 @@ def begin(home: Path, config: TrialConfig, rungs: Iterable[RungReport] = ()) -> 
     """Write an attempt's configuration into its folder and that of the trial.
 
     Args:
-        home: Folder of the trial or confirmation run.
         config: With the attempt's number; its folder exists.
         rungs: Those that it takes over from the checkpoint of an earlier attempt.
     """
@@ -122,12 +121,7 @@ def so_far(rungs: Sequence[RungReport]) -> dict[str, Any]:
 
 
 def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult:
-    """Write the result of a trial or confirmation run whose attempts all failed.
-
-    Args:
-        home: Folder of the trial or confirmation run.
-        failure: Why it is not tried again.
-    """
+    """Write the result of a trial or confirmation run whose attempts all failed."""
     folder = attempt_folder(home, attempt)
     rungs = read_rungs(folder)
     config = TrialConfig.read_or_none(folder / CONFIG) or TrialConfig.read_or_none(home / CONFIG)

@@ -45,7 +45,6 @@ class RunState:
     _losses: dict[tuple[str, int], dict[int, float]] = field(default_factory=dict)
 
     def end(self, number: int, result: TrialResult) -> None:
-        """Record the end of a trial."""
         self.results[number] = result
         self.count()
 
@@ -87,7 +86,6 @@ class RunState:
         return finalists.choose(self.results, self.strategies(), n, limit, objective)
 
     def defaults(self) -> list[int]:
-        """The completed trials of the rule book's defaults."""
         return [
             number
             for number, one in self.asked.items()
@@ -97,24 +95,19 @@ class RunState:
         ]
 
     def _find_best(self, numbers: Iterable[int]) -> Best | None:
-        completed = [
-            n for n in numbers if self.results[n].state == "COMPLETE" and n in self.configs
-        ]
-        if not completed:
+        results = {number: self.results[number] for number in numbers if number in self.configs}
+        limit, objective = self.max_forgetting_points, self.plan.objective
+        first = finalists.choose(results, dict.fromkeys(results, ""), 1, limit, objective)
+        if not first:
             return None
-        limit = self.max_forgetting_points
-        kept = [n for n in completed if within_limit(self.results[n].forgetting_points, limit)]
-        objective = self.plan.objective
-        losses = {n: finalists.loss_of(self.results[n], objective) for n in completed}
-        number = min(kept or completed, key=lambda n: (losses[n], n))
-        config = self.configs[number]
+        config, result = self.configs[first[0]], results[first[0]]
         return Best(
-            trial=number,
+            trial=first[0],
             strategy=config.strategy,
             parameters=config.parameters,
-            validation_loss=finalists.loss_of(self.results[number]),
-            value=objective.value(losses[number]),
-            over_limit=not kept,
+            validation_loss=finalists.loss_of(result),
+            value=objective.value(finalists.loss_of(result, objective)),
+            over_limit=not within_limit(result.forgetting_points, limit),
         )
 
     def worth_their_weights(self, n: int) -> set[int]:

@@ -32,12 +32,7 @@ _WAIT_SECONDS = 1.0
 
 
 class Link:
-    """The connection to the command. A closed pipe means that the command is gone.
-
-    Args:
-        incoming: Orders, a line each.
-        outgoing: Takes messages, a line each.
-    """
+    """The connection to the command. A closed pipe means that the command is gone."""
 
     def __init__(self, incoming: int, outgoing: BinaryIO) -> None:
         self._incoming, self._outgoing = incoming, outgoing

@@ -194,7 +194,6 @@ class Pulse:
     beats: int = 0
 
     def beat(self) -> None:
-        """Something went on."""
         self.beats += 1
 
 
@@ -233,7 +232,6 @@ class Watchdog:
     and goes on is not taken for one that hangs.
 
     Args:
-        patience: How long it may stand still.
         on_hang: Called with the reason; must not return to training.
     """
 

@@ -19,7 +19,7 @@ from sweeper.child_process import NoAnswer, ask
 from sweeper.data.examples import Dataset
 from sweeper.errors import UsageError
 from sweeper.extras import TRAINING, require
-from sweeper.facts.dataset.domain import decided, general_text, language
+from sweeper.facts.dataset.domain_distance import decided, general_text, language
 from sweeper.facts.dataset.lengths import sample_of
 from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts

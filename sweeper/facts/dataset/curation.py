@@ -52,7 +52,7 @@ class Curated:
 def curated(spec: Spec, record: Path | None = None) -> Curated:
     """The data set of a spec.
 
-    Remedies are applied before the rows are split. Those that judge rows by a model, and the
+    Remedies are applied before the rows are split. Those that check rows by a model, and the
     choice of the best rows, come after it and leave out rows of train alone: without its hard
     rows, a validation or test split would flatter every model.
 
@@ -111,7 +111,7 @@ def _curated_source(
     before = read_rows(data, spec.task, once)
     wanted = _wanted(spec, before) if known is None else []
     if known is None:
-        early = fix(before, [kind for kind in wanted if not kind.judges]).changes
+        early = fix(before, [kind for kind in wanted if not kind.uses_model]).changes
     else:
         known = [change for change in known if change.path in before.forms]
         if spec.data.sources:
@@ -177,7 +177,9 @@ def mendable(error: DataError, spec: Spec) -> DataError:
         return error
     until = time.monotonic() + _SECONDS_OF_TRIES
     path = with_path(spec.data, spec.task).path
-    others = [one.name for one in kinds().values() if one.mends and not (one.safe or one.judges)]
+    others = [
+        one.name for one in kinds().values() if one.mends and not (one.safe or one.uses_model)
+    ]
     for name in ("", *others):
         asked = CurationSpec(remedies=(name,)) if name else CurationSpec(all_safe=True)
         if time.monotonic() > until:
@@ -208,8 +210,8 @@ def _wanted(spec: Spec, rows: DataRows) -> list[Kind]:
 
 
 def _late(spec: Spec, divided: DataRows, wanted: Sequence[Kind]) -> list[ListedChange]:
-    """What is left out of train by models that judge rows."""
-    fixed = fix(divided, [kind for kind in wanted if kind.judges])
+    """What is left out of train by models that check rows."""
+    fixed = fix(divided, [kind for kind in wanted if kind.uses_model])
     return [*fixed.changes, *([] if spec.data.sources else _kept(spec, fixed.data))]
 
 
@@ -225,7 +227,7 @@ def _kept(spec: Spec, data: DataRows) -> list[ListedChange]:
 
 def _is_late(change: ListedChange) -> bool:
     kind = kinds().get(change.remedy)
-    return change.remedy == KEEP or (kind is not None and kind.judges)
+    return change.remedy == KEEP or (kind is not None and kind.uses_model)
 
 
 def _divided(mended: DataRows, splits: Splits) -> DataRows:

@@ -81,7 +81,7 @@ def ruler(model: ModelFacts, code: bool, conversations: bool) -> Ruler:
     write: Write = _joined
     if conversations:
         # Here, since jinja2 is needed for conversations alone.
-        from sweeper.facts.models.template import writer
+        from sweeper.facts.models.chat_template import writer
 
         write, borrowed = writer(path.parent)
         how += f" and {borrowed}, since it has none" if borrowed else " and chat template"

@@ -19,10 +19,8 @@ class Calibration(Artifact):
     """Of all cores that this process may use, together.
 
     Args:
-        versions: Versions of the libraries that were used.
         fp32_gflops: Matrix products of a small transformer's shapes.
         bandwidth_gb_per_second: Adding a number to more floats than caches hold.
-        when: The day, as ``2026-01-31``.
     """
 
     processor: str

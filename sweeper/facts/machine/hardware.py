@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sweeper.errors import UsageError
 from sweeper.facts.machine import calibration, gpus
-from sweeper.facts.machine.detect import (
+from sweeper.facts.machine.detect_hardware import (
     DetectedGpu,
     detected_gpus,
     flash_attention,

@@ -20,7 +20,7 @@ from sweeper.errors import ModelError, SweeperError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
 from sweeper.facts.models.model_folder import read_json
-from sweeper.facts.models.parameters import count_parameters
+from sweeper.facts.models.parameter_counts import count_parameters
 from sweeper.resources import search_spaces
 
 TOLERANCE = 0.02

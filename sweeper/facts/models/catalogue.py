@@ -14,7 +14,7 @@ from pydantic import Field
 from sweeper.artifact import Record
 from sweeper.errors import ModelError
 from sweeper.facts.models.architecture import architecture
-from sweeper.facts.models.parameters import count_parameters
+from sweeper.facts.models.parameter_counts import count_parameters
 from sweeper.resources import search_spaces
 
 Pooling = Literal["mean", "cls", "last"]

@@ -27,7 +27,7 @@ from sweeper.facts.models.model_folder import (
 from sweeper.facts.models.names import Meant
 from sweeper.facts.models.own_text import has_written
 from sweeper.facts.models.packaged import PREFIX, package_folder, packaged, ready_folder
-from sweeper.facts.models.parameters import count_parameters
+from sweeper.facts.models.parameter_counts import count_parameters
 from sweeper.facts.record import Missing, ModelFacts, ModelShape
 from sweeper.hub import is_hub_id, switched_off
 from sweeper.spec import ModelSpec

@@ -82,7 +82,6 @@ def fit(
         rows: Training rows of each training, of at least three sizes; shape (trainings,).
         seeds: Its seed, one training of it at each size; shape (trainings,).
         errors: Its error, 0 or more, lower is better; shape (trainings,).
-        draws: How many.
     """
     counts, found = np.asarray(rows, dtype=np.float64), np.asarray(errors, dtype=np.float64)
     fewest, free = float(counts.min()), found.size - 2

@@ -9,9 +9,10 @@ import math
 
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
-from sweeper.findings.evidence.paired_trials import Judged, Pair, paired_scores
+from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair, paired_scores
 from sweeper.findings.figures import Interval
-from sweeper.findings.record import SearchGain, WarmStart
+from sweeper.findings.record import SearchGain, WarmStartResult
+from sweeper.findings.study.item_scores import interval, validation_losses
 from sweeper.findings.study.metric import (
     LOSS,
     SHARE,
@@ -23,13 +24,12 @@ from sweeper.findings.study.metric import (
 )
 from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.scores import interval, validation_losses
-from sweeper.plans import Hint
+from sweeper.plans import WarmStart
 
 
-def gains(run: RunFiles, judged: Judged) -> tuple[SearchGain, ...]:
+def gains(run: RunFiles, pairs: ComparedPairs) -> tuple[SearchGain, ...]:
     """One line for each strategy of the plan, in the plan's order."""
-    return tuple(_gain(run, strategy, judged) for strategy in strategies_of(run))
+    return tuple(_gain(run, strategy, pairs) for strategy in strategies_of(run))
 
 
 def gain_pairs(run: RunFiles) -> list[Pair]:
@@ -88,7 +88,7 @@ def value_interval(trial: TrialFiles) -> Interval:
     return bounded(level(objective, found), bounds)
 
 
-def _gain(run: RunFiles, strategy: str, judged: Judged) -> SearchGain:
+def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
     best, default = best_of(run, strategy), default_of(run, strategy)
     default_done = default if default is not None and default.completed else None
     gain = SearchGain(
@@ -102,25 +102,25 @@ def _gain(run: RunFiles, strategy: str, judged: Judged) -> SearchGain:
     )
     if default_done is None or best is None:
         return gain
-    compared = _compared(default_done, best, judged, margin(run.plan.facts.aim.margin_points))
+    compared = _compared(default_done, best, pairs, margin(run.plan.facts.aim.margin_points))
     return gain.model_copy(update=compared)
 
 
 def _compared(
-    default: TrialFiles, best: TrialFiles, judged: Judged, smallest: float
+    default: TrialFiles, best: TrialFiles, pairs: ComparedPairs, smallest: float
 ) -> dict[str, object]:
     """The figures of the comparison; none if the two were not compared."""
-    judgement, scores = judged.of(default, best), paired_scores(default, best)
-    if judgement is None or scores is None:
+    comparison, scores = pairs.of(default, best), paired_scores(default, best)
+    if comparison is None or scores is None:
         return {}
     return {
         "default_mean": default.objective.value(scores[0].mean),
         "best_mean": default.objective.value(scores[1].mean),
         "default_seeds": scores[0].seeds,
         "best_seeds": scores[1].seeds,
-        "gain": interval(judgement.estimate),
-        "outcome": judgement.turned().outcome(smallest),
-        "comparisons": judgement.comparisons,
+        "gain": interval(comparison.estimate),
+        "outcome": comparison.turned().outcome(smallest),
+        "comparisons": comparison.comparisons,
     }
 
 
@@ -133,22 +133,22 @@ def last_useful_trial(run: RunFiles) -> int | None:
     return last
 
 
-def warm_starts(run: RunFiles) -> tuple[WarmStart, ...]:
-    """One entry for each hint of the plan."""
-    return tuple(_entry(run, hint) for hint in run.plan.hints)
+def warm_starts(run: RunFiles) -> tuple[WarmStartResult, ...]:
+    """One entry for each warm start of the plan."""
+    return tuple(_entry(run, warm) for warm in run.plan.warm_starts)
 
 
-def _entry(run: RunFiles, hint: Hint) -> WarmStart:
+def _entry(run: RunFiles, warm: WarmStart) -> WarmStartResult:
     several = len({candidate.model for candidate in run.plan.candidates}) > 1
-    strategy = pair(hint.strategy, hint.model) if several else hint.strategy
-    tried, best = _tried(run, strategy, hint), best_of(run, strategy)
+    strategy = pair(warm.strategy, warm.model) if several else warm.strategy
+    tried, best = _tried(run, strategy, warm), best_of(run, strategy)
     default = default_of(run, strategy)
-    return WarmStart(
+    return WarmStartResult(
         strategy=strategy,
-        study=hint.study,
-        similarity=hint.similarity,
-        parameters=hint.parameters,
-        earlier_loss=run.plan.objective.value(hint.loss),
+        study=warm.study,
+        similarity=warm.similarity,
+        parameters=warm.parameters,
+        earlier_loss=run.plan.objective.value(warm.loss),
         trial=tried.config.number if tried else None,
         loss=tried.value if tried and tried.completed else None,
         default_loss=default.value if default and default.completed else None,
@@ -156,15 +156,15 @@ def _entry(run: RunFiles, hint: Hint) -> WarmStart:
     )
 
 
-def _tried(run: RunFiles, strategy: str, hint: Hint) -> TrialFiles | None:
+def _tried(run: RunFiles, strategy: str, warm: WarmStart) -> TrialFiles | None:
     for trial in run.trials:
         known = trial.config.parameters
-        if trial.config.strategy == strategy and hint.parameters.items() <= known.items():
+        if trial.config.strategy == strategy and warm.parameters.items() <= known.items():
             return trial
     return None
 
 
-def warm_start_sentence(run: RunFiles, found: WarmStart) -> str:
+def warm_start_sentence(run: RunFiles, found: WarmStartResult) -> str:
     """One warm start and its result, as a sentence."""
     metric = objective_metric(run.plan)
     unit = f" {words.column_unit(metric)}".rstrip()

@@ -19,14 +19,14 @@ from sweeper.evaluation.significance import (
     paired_difference,
 )
 from sweeper.findings.figures import Outcome
+from sweeper.findings.study.item_scores import validation_losses
 from sweeper.findings.study.reading import TrialFiles
-from sweeper.findings.study.scores import validation_losses
 
 Pair = tuple[TrialFiles, TrialFiles]
 
 
 @dataclass(frozen=True)
-class PairJudgement:
+class ComparedPair:
     """The validation loss of one trial minus that of another, among ``comparisons`` of a question.
 
     ``adjusted_p`` is Holm's; None where the question was put to one pair only.
@@ -46,7 +46,7 @@ class PairJudgement:
         """The outcome for the first trial against the second: a lower loss is better."""
         return outcome(self.estimate, smallest, higher_is_better=False, adjusted_p=self.adjusted_p)
 
-    def turned(self) -> PairJudgement:
+    def turned(self) -> ComparedPair:
         """The second trial minus the first: the same interval from the other end."""
         one = self.estimate
         turned = replace(one, value=-one.value, low=-one.high, high=-one.low)
@@ -54,12 +54,12 @@ class PairJudgement:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Every pair that was judged, by the numbers of its trials."""
+class ComparedPairs:
+    """Every pair that was compared, by the numbers of its trials."""
 
-    found: Mapping[tuple[int, int], PairJudgement]
+    found: Mapping[tuple[int, int], ComparedPair]
 
-    def of(self, first: TrialFiles, second: TrialFiles) -> PairJudgement | None:
+    def of(self, first: TrialFiles, second: TrialFiles) -> ComparedPair | None:
         """The comparison of first against second, in this order."""
         one, other = first.config.number, second.config.number
         if (one, other) in self.found:
@@ -68,9 +68,9 @@ class Judged:
         return known.turned() if known else None
 
 
-def compare_pairs(*questions: Sequence[Pair]) -> Judged:
+def compare_pairs(*questions: Sequence[Pair]) -> ComparedPairs:
     """Compare the pairs of several questions, each pair once: for the first question that asks."""
-    found: dict[tuple[int, int], PairJudgement] = {}
+    found: dict[tuple[int, int], ComparedPair] = {}
     for pairs in questions:
         estimates: dict[tuple[int, int], Estimate] = {}
         for first, second in pairs:
@@ -82,8 +82,8 @@ def compare_pairs(*questions: Sequence[Pair]) -> Judged:
         count = len(estimates)
         adjusted = holm([estimate.p for estimate in estimates.values()])
         for (names, estimate), p in zip(estimates.items(), adjusted, strict=True):
-            found[names] = PairJudgement(estimate, p if count > 1 else None, count)
-    return Judged(found)
+            found[names] = ComparedPair(estimate, p if count > 1 else None, count)
+    return ComparedPairs(found)
 
 
 def paired_scores(first: TrialFiles, second: TrialFiles) -> tuple[Scores, Scores] | None:

@@ -21,7 +21,7 @@ from optuna.exceptions import ExperimentalWarning
 from sweeper.evaluation.resampling import t_quantile, weighted
 from sweeper.evaluation.significance import paired_error
 from sweeper.findings.evidence.gains import strategies_of
-from sweeper.findings.evidence.paired_trials import Judged
+from sweeper.findings.evidence.paired_trials import ComparedPairs
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import ParameterFinding
 from sweeper.findings.study.reading import RunFiles, TrialFiles
@@ -38,7 +38,7 @@ BEST_SHARE = 0.25
 FOLDS = 5
 
 
-def parameter_findings(run: RunFiles, judged: Judged) -> tuple[ParameterFinding, ...]:
+def parameter_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[ParameterFinding, ...]:
     """Every searched parameter of every strategy that has a completed trial."""
     found: list[ParameterFinding] = []
     for strategy in strategies_of(run):
@@ -46,12 +46,12 @@ def parameter_findings(run: RunFiles, judged: Judged) -> tuple[ParameterFinding,
         candidate = next((c for c in run.plan.candidates if c.strategy == strategy), None)
         if trials and candidate is not None:
             kept = list(filter(run.keeps_to_limit, trials)) or trials
-            found += _of_strategy(trials, kept, candidate, judged)
+            found += _of_strategy(trials, kept, candidate, pairs)
     return tuple(found)
 
 
 def _of_strategy(
-    trials: list[TrialFiles], kept: list[TrialFiles], candidate: Candidate, judged: Judged
+    trials: list[TrialFiles], kept: list[TrialFiles], candidate: Candidate, pairs: ComparedPairs
 ) -> list[ParameterFinding]:
     searched = {
         name: parameter
@@ -65,7 +65,7 @@ def _of_strategy(
             [trial.loss for trial in trials],
             {name: parameter.log for name, parameter in searched.items()},
         )
-    tied = [trial for trial in kept if _tied(trial, kept[0], judged)]
+    tied = [trial for trial in kept if _tied(trial, kept[0], pairs)]
     return [
         _finding(trials, tied, candidate.strategy, name, parameter, weights.get(name))
         for name, parameter in searched.items()
@@ -109,7 +109,7 @@ def _finding(
     )
 
 
-def _tied(trial: TrialFiles, best: TrialFiles, judged: Judged) -> bool:
+def _tied(trial: TrialFiles, best: TrialFiles, pairs: ComparedPairs) -> bool:
     """Whether the paired interval of its losses against the best one's holds zero.
 
     The other pairs have nowhere else to agree with: t over the items of one training each, since
@@ -117,9 +117,9 @@ def _tied(trial: TrialFiles, best: TrialFiles, judged: Judged) -> bool:
     """
     if trial is best:
         return True
-    judgement = judged.of(trial, best)
-    if judgement is not None:
-        return not judgement.clear or judgement.estimate.value < 0
+    comparison = pairs.of(trial, best)
+    if comparison is not None:
+        return not comparison.clear or comparison.estimate.value < 0
     if trial.items is None or best.items is None:
         return False
     if trial.items.losses.size != best.items.losses.size:

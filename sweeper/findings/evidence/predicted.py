@@ -10,7 +10,7 @@ from typing import Any
 from sweeper import units
 from sweeper.findings.record import PredictedFigure
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.rows import is_full, known, result_seconds, trial_seconds
+from sweeper.findings.study.trial_rows import is_full, known, result_seconds, trial_seconds
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Budget, Candidate, Duration, Plan

@@ -17,14 +17,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeper.findings import words
-from sweeper.findings.evidence.effects import FEWEST_CONFIGURATIONS, Effect, SeenTrial, effects
-from sweeper.findings.evidence.paired_trials import Judged, Pair, paired_scores
+from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair, paired_scores
+from sweeper.findings.evidence.parameter_effects import (
+    FEWEST_CONFIGURATIONS,
+    Effect,
+    SeenTrial,
+    effects,
+)
 from sweeper.findings.evidence.strategies import quality_share
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import RuleComparison, RuleFinding
+from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import loss_unit, margin, objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.scores import interval
 from sweeper.plans import DECLARED, Candidate, Reason, expected_share
 from sweeper.search.rule_claims import Claim, claims
 
@@ -48,7 +53,7 @@ class _Test:
     effect: Effect | None
 
 
-def rule_findings(run: RunFiles, judged: Judged) -> tuple[RuleFinding, ...]:
+def rule_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[RuleFinding, ...]:
     """Every rule that fired for this plan, once, in the order of the plan."""
     tests: dict[str, list[_Test]] = {}
     for candidate in run.plan.candidates:
@@ -63,7 +68,7 @@ def rule_findings(run: RunFiles, judged: Judged) -> tuple[RuleFinding, ...]:
         elif share := _SHARE.search(reason.effect):
             found[reason.rule] = _of_share(run, reason, candidate.strategy, int(share[1]) / 100)
         elif reason.weight:
-            one = _of_preference(run, reason, candidate.strategy, judged)
+            one = _of_preference(run, reason, candidate.strategy, pairs)
             if reason.rule not in found or one.verdict != "untested":
                 found[reason.rule] = one
         else:
@@ -245,21 +250,23 @@ def _pair(run: RunFiles, strategy: str) -> Pair | None:
     return (own[0], rest[0]) if own and rest else None
 
 
-def _of_preference(run: RunFiles, reason: Reason, strategy: str, judged: Judged) -> RuleFinding:
+def _of_preference(
+    run: RunFiles, reason: Reason, strategy: str, pairs: ComparedPairs
+) -> RuleFinding:
     pair = _pair(run, strategy)
-    judgement = judged.of(*pair) if pair else None
-    if pair is None or judgement is None:
+    comparison = pairs.of(*pair) if pair else None
+    if pair is None or comparison is None:
         own = any(trial.config.strategy == strategy for trial in run.completed)
         lacking = "another strategy" if own else words.strategy(strategy)
         would = "Losses of single items." if pair else f"A completed trial of {lacking}."
         return _finding(reason, strategy=strategy, would_test=would)
     smallest = margin(run.plan.facts.aim.margin_points)
-    word, difference = judgement.outcome(smallest), interval(judgement.estimate)
+    word, difference = comparison.outcome(smallest), interval(comparison.estimate)
     verdict: Word = "untested"
     if word in ("better", "worse"):
         wanted = "better" if reason.weight > 0 else "worse"
         verdict = "held" if word == wanted else "contradicted"
-    told = words.outcome(word, difference, judgement.comparisons, smallest)
+    told = words.outcome(word, difference, comparison.comparisons, smallest)
     metric = objective_metric(run.plan)
     gap = words.difference(difference, metric)
     first, second = (

@@ -12,10 +12,7 @@ from sweeper.findings.evidence.gains import best_of, strategies_of, value_interv
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import QualityShare, StrategySummary
 from sweeper.findings.study.finalists import finalists
-from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
-from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.rows import finite, is_full, known, trial_seconds
-from sweeper.findings.study.scores import (
+from sweeper.findings.study.item_scores import (
     interval,
     test_scores,
     trial_name,
@@ -23,6 +20,9 @@ from sweeper.findings.study.scores import (
     validation_losses,
     validation_scores,
 )
+from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.trial_rows import finite, is_full, known, trial_seconds
 
 
 def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:

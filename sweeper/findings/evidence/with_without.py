@@ -12,11 +12,11 @@ from sweeper import units
 from sweeper.data.examples import augmented_by
 from sweeper.findings import words
 from sweeper.findings.evidence.gains import strategies_of
-from sweeper.findings.evidence.paired_trials import Judged, Pair
+from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair
 from sweeper.findings.record import AugmentationFinding, FirstStageFinding, PairFinding
+from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import margin, objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.scores import interval
 from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED
 
 
@@ -30,7 +30,7 @@ def augmentation_pairs(run: RunFiles) -> list[Pair]:
     return _pairs(run, _augmented, AUGMENTED)
 
 
-def first_stage_findings(run: RunFiles, judged: Judged) -> tuple[FirstStageFinding, ...]:
+def first_stage_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[FirstStageFinding, ...]:
     """One for each of ``first_stage_pairs``."""
     found = []
     for pair in first_stage_pairs(run):
@@ -38,7 +38,7 @@ def first_stage_findings(run: RunFiles, judged: Judged) -> tuple[FirstStageFindi
         assert stage is not None
         found.append(
             FirstStageFinding(
-                **_compared(run, pair, judged, FIRST_STAGE),
+                **_compared(run, pair, pairs, FIRST_STAGE),
                 tokens=stage.tokens,
                 seconds=stage.seconds,
                 held_out_loss_before=stage.held_out_loss_before,
@@ -48,7 +48,7 @@ def first_stage_findings(run: RunFiles, judged: Judged) -> tuple[FirstStageFindi
     return tuple(found)
 
 
-def augmentation_findings(run: RunFiles, judged: Judged) -> tuple[AugmentationFinding, ...]:
+def augmentation_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[AugmentationFinding, ...]:
     """One for each of ``augmentation_pairs``."""
     augmentation = run.plan.facts.data.augmentation
     made = set(map(augmented_by, augmentation.methods if augmentation else ()))
@@ -57,7 +57,7 @@ def augmentation_findings(run: RunFiles, judged: Judged) -> tuple[AugmentationFi
         seen = pair[1].result.seen if pair[1].result else {}
         found.append(
             AugmentationFinding(
-                **_compared(run, pair, judged, AUGMENTED),
+                **_compared(run, pair, pairs, AUGMENTED),
                 augmented_rows=sum(one.rows for name, one in seen.items() if name in made),
                 rows=sum(one.rows for one in seen.values()),
             )
@@ -114,19 +114,19 @@ def _pairs(run: RunFiles, has: Callable[[TrialFiles], bool | None], about: str) 
     return pairs
 
 
-def _compared(run: RunFiles, pair: Pair, judged: Judged, about: str) -> dict[str, Any]:
+def _compared(run: RunFiles, pair: Pair, pairs: ComparedPairs, about: str) -> dict[str, Any]:
     """The fields of ``PairFinding``."""
     without, with_it = pair
-    judgement = judged.of(without, with_it)
+    comparison = pairs.of(without, with_it)
     smallest = margin(run.plan.facts.aim.margin_points)
     return {
         "strategy": with_it.config.strategy,
         "with_trial": with_it.config.number,
         "without_trial": without.config.number,
         "same_configuration": _rest(with_it, about) == _rest(without, about),
-        "gain": interval(judgement.estimate) if judgement else None,
-        "outcome": judgement.turned().outcome(smallest) if judgement else None,
-        "comparisons": judgement.comparisons if judgement else 1,
+        "gain": interval(comparison.estimate) if comparison else None,
+        "outcome": comparison.turned().outcome(smallest) if comparison else None,
+        "comparisons": comparison.comparisons if comparison else 1,
     }
 
 

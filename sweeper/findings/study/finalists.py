@@ -8,6 +8,7 @@ from statistics import median
 from sweeper.evaluation.significance import mean_interval, t_interval
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Finalist, SeedScore
+from sweeper.findings.study.item_scores import TestScores, interval, test_scores, trial_name
 from sweeper.findings.study.metric import (
     LOSS,
     SHARE,
@@ -18,8 +19,7 @@ from sweeper.findings.study.metric import (
     score_bounds,
 )
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.findings.study.rows import finite, known, trial_seconds
-from sweeper.findings.study.scores import TestScores, interval, test_scores, trial_name
+from sweeper.findings.study.trial_rows import finite, known, trial_seconds
 
 
 def finalists(run: RunFiles) -> tuple[Finalist, ...]:

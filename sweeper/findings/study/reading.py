@@ -80,7 +80,6 @@ class TrialFiles:
 
     @property
     def completed(self) -> bool:
-        """Whether it has a loss that can be compared."""
         loss = self.objective.cost_of(self.result) if self.result else None
         return (
             self.result is not None
@@ -114,7 +113,7 @@ class TrialFiles:
 class RunFiles:
     """The files of one run.
 
-    ``limit_points`` is the user's limit on forgetting, which may change between calls of one run.
+    ``max_forgetting_points`` is that of the last call; it may change between calls of one run.
     """
 
     folder: RunFolder
@@ -124,7 +123,7 @@ class RunFiles:
     baselines: tuple[BaselineResult, ...]
     seal: TestSeal | None
     status: Mapping[str, Any]
-    limit_points: float | None = None
+    max_forgetting_points: float | None = None
 
     @property
     def completed(self) -> tuple[TrialFiles, ...]:
@@ -140,10 +139,9 @@ class RunFiles:
     def keeps_to_limit(self, trial: TrialFiles) -> bool:
         """Whether it forgot no more than the user allows, as far as that was measured."""
         points = trial.result.forgetting_points if trial.result else None
-        return within_limit(points, self.limit_points)
+        return within_limit(points, self.max_forgetting_points)
 
     def trial(self, number: int) -> TrialFiles | None:
-        """The trial of that number, if it has files."""
         return next((t for t in self.trials if t.config.number == number), None)
 
 
@@ -164,7 +162,7 @@ def read_run(run: RunFolder) -> RunFiles:
         folder=run,
         plan=plan,
         spec_yaml=_text(run.spec),
-        limit_points=_limit(run, plan),
+        max_forgetting_points=_max_forgetting(run, plan),
         trials=tuple(trial for trial in trials if trial is not None),
         baselines=tuple(baselines),
         seal=TestSeal.read_or_none(run.test_seal),
@@ -172,7 +170,7 @@ def read_run(run: RunFolder) -> RunFiles:
     )
 
 
-def _limit(run: RunFolder, plan: Plan) -> float | None:
+def _max_forgetting(run: RunFolder, plan: Plan) -> float | None:
     try:
         return resolve({}, run.spec).aim.max_forgetting_points
     except (SweeperError, OSError):

@@ -24,9 +24,15 @@ from sweeper.evaluation.significance import (
 from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.record import Finalist, StrategySummary
 from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.item_scores import (
+    TestScores,
+    interval,
+    test_losses,
+    test_scores,
+    trial_name,
+)
 from sweeper.findings.study.metric import difference_bounds, headline, loss_metric, margin
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.study.scores import TestScores, interval, test_losses, test_scores, trial_name
 from sweeper.objective import LOSS, Objective
 from sweeper.trials import BaselineResult
 

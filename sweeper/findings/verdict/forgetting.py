@@ -36,10 +36,10 @@ from sweeper.findings.record import (
     StrategySummary,
     TrialForgetting,
 )
+from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.rows import known
-from sweeper.findings.study.scores import interval
+from sweeper.findings.study.trial_rows import known
 from sweeper.jsontext import object_of
 from sweeper.suite.scores import ModelScores, TaskScores, evaluations
 from sweeper.textfile import read_text
@@ -63,7 +63,7 @@ def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasur
     if not tasks and not trials:
         return _not_measured(run)
     return Forgetting(
-        limit_points=run.limit_points,
+        limit_points=run.max_forgetting_points,
         recommended_trial=recommended,
         tasks=tasks,
         trials=trials,

@@ -14,10 +14,10 @@ import numpy as np
 from sweeper.findings import words
 from sweeper.findings.evidence.gains import best_of, strategies_of
 from sweeper.findings.record import Limitation, ParameterFinding, RunSummary
+from sweeper.findings.study.item_scores import model_title, trial_name
 from sweeper.findings.study.metric import loss_unit, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes
-from sweeper.findings.study.rows import memory_note
-from sweeper.findings.study.scores import model_title, trial_name
+from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import Contest
 from sweeper.findings.verdict.verdict import SEEDS_NEEDED
 

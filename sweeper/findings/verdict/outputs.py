@@ -19,8 +19,8 @@ from sweeper.findings.record import (
     ShownAnswer,
     ShownItem,
 )
+from sweeper.findings.study.item_scores import entries, model_title, trial_name, usable
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.study.scores import entries, model_title, trial_name, usable
 from sweeper.findings.verdict.comparisons import Contest
 from sweeper.redaction import clean
 from sweeper.trials import ItemText, TestScore

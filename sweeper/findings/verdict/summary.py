@@ -9,7 +9,7 @@ from typing import Literal
 
 from sweeper.findings.record import RunSummary
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.rows import result_seconds, trial_seconds
+from sweeper.findings.study.trial_rows import result_seconds, trial_seconds
 from sweeper.search.study_end import Outlook
 from sweeper.trials import State, TrialResult
 

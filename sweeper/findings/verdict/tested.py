@@ -8,10 +8,16 @@ from collections import Counter
 from sweeper import units
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings.record import ClassFindings, ClassRow, Findings, TestedModel, TrialRow
+from sweeper.findings.study.item_scores import (
+    entries,
+    interval,
+    model_title,
+    test_losses,
+    test_scores,
+)
 from sweeper.findings.study.metric import LOSS, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.study.rows import finite
-from sweeper.findings.study.scores import entries, interval, model_title, test_losses, test_scores
+from sweeper.findings.study.trial_rows import finite
 from sweeper.redaction import clean
 from sweeper.trials import GeneratedAnswers, TestScore
 from sweeper.visible import LABEL_CHARACTERS, shortened

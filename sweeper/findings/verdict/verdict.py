@@ -15,9 +15,9 @@ from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.item_scores import interval, model_title, test_scores, trial_name
 from sweeper.findings.study.metric import loss_metric, margin, objective_metric, score_bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.scores import interval, model_title, test_scores, trial_name
 from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
 from sweeper.search.finalists import cheapest
 from sweeper.trials import BaselineResult

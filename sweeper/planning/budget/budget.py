@@ -40,8 +40,8 @@ EARLIEST_RUNG = 2
 # What share of a full budget a searched trial uses, pruned from the earliest rung on:
 # measured in the same replays, beside the same search without pruning; 0.74 to 0.95.
 _LEAST_SHARE, _USUAL_SHARE = 0.7, 0.9
-# A trial overfits where it has not been better in two looks since its best one.
-_LOOKS_TO_OVERFIT = 3
+# A trial overfits where it has not been better at two scored rungs since its best one.
+_RUNGS_TO_OVERFIT = 3
 # Without a budget, a data curve is made unasked if it takes no more than this share of the search.
 # It costs about as much as seven full trials, so this needs a search of 50 trials or more.
 _CURVE_SHARE = 0.15
@@ -86,7 +86,7 @@ def first_rung(warmup_ratio: float, every: int = 1) -> int:
 
     Args:
         warmup_ratio: Share of the steps in which the rate rises.
-        every: Rungs from one look at a trial to the next.
+        every: Rungs from one scored rung to the next.
 
     >>> first_rung(0.05), first_rung(0.3), first_rung(0.05, every=4)
     (2, 3, 4)
@@ -115,16 +115,12 @@ def _earliest_ends(
 ) -> tuple[float, float, float]:
     """Shares of a full budget after which trials end if nothing is learned.
 
-    Of a default, which overfits: the third look at it is the first that can say so, once rows are
+    Of a default, which overfits: the third scored rung is the first that can say so, once rows are
     seen again. Of a searched trial, which may also be pruned, or have the fewest epochs. Of one
     that is not pruned.
-
-    Args:
-        first: The earliest rung at which a trial may be pruned.
-        stops: Whether trials that overfit are stopped.
     """
-    looks = range(_LOOKS_TO_OVERFIT * course.rung_every, RUNGS, course.rung_every)
-    overfit = (rung for rung in looks if stops and rung * course.epochs > RUNGS)
+    scored = range(_RUNGS_TO_OVERFIT * course.rung_every, RUNGS, course.rung_every)
+    overfit = (rung for rung in scored if stops and rung * course.epochs > RUNGS)
     searched = [c.parameters[EPOCHS].choices for c in candidates if EPOCHS in c.parameters]
     epochs = [float(number) for choices in searched for number in choices or ()]
     default = next(overfit, RUNGS) / RUNGS
@@ -142,7 +138,7 @@ def make_budget(
 ) -> Budget:
     """The study's budget with search and confirmation apart, each as a range."""
     limit = parse_budget(spec.aim.budget)
-    seconds, asked_curve = _clock_seconds(limit, facts), spec.search.data_curve
+    seconds = _clock_seconds(limit, facts)
     asked = spec.training.stop_overfitting
     stops = course.epochs > 1 if asked is None else asked
     candidates = [cost.candidate for cost in costs]
@@ -151,31 +147,17 @@ def make_budget(
     at_once = _at_once(spec, facts, candidates)
     side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
     phases = StudyPhases(facts, costs, course, spec.search, side_by_side)
-    confirmation = phases.confirmation()
-    possible = phases.data_curve() if objective.at_rungs and asked_curve is not False else None
-    curve, offered = (possible, None) if asked_curve else (None, possible)
-    suite = suite_seconds(spec, phases)
-    after, scoring = together(confirmation, curve), suite.seconds if suite is not None else 0.0
-    trials, trial_notes = _affordable(phases, after, scoring, first, spec.search.trials, seconds)
-    searching = phases.searching(trials, searched_shares(first))
-    search = together(phases.first_stages(trials), searching)
-    ends = _earliest_ends(candidates, course, first, stops)
-    saved = searching.seconds + confirmation.seconds - phases.unlearned(trials, *ends)
-    beside, test, written = phases.beside(), phases.test(), phases.own_text()
-    held = together(written, search, confirmation, beside, test, curve, suite)
-    if offered is not None:
-        fits, note = _offer(offered, search, held, seconds)
-        trial_notes += (note,)
-        if fits:
-            curve, held = offered, together(held, offered)
-    download = download_seconds(facts)
-    conversion = conversion_seconds(facts)
+    asked_curve = spec.search.data_curve
+    curve = phases.data_curve() if objective.at_rungs and asked_curve is not False else None
+    trials, times, trial_notes = _times(spec, phases, curve, first, seconds)
+    held = together(*times.values())
+    download, conversion = download_seconds(facts), conversion_seconds(facts)
     sweep = together(download, conversion, held)
+    saved = phases.searching(trials, searched_shares(first)).seconds + phases.confirmation().seconds
+    saved -= phases.unlearned(trials, *_earliest_ends(candidates, course, first, stops))
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
     devices = groups * sum(c.gpus_per_trial for c in candidates) / len(candidates)
     wide = [candidate.strategy for candidate in candidates if candidate.gpus_per_trial > 1]
-    price = facts.hardware.price_per_gpu_hour
-    hours = held.seconds * devices / 3600
     return Budget(
         trials=trials,
         rungs=RUNGS,
@@ -186,28 +168,20 @@ def make_budget(
         epochs=course.epochs,
         full_tokens=full_tokens,
         trials_at_once=at_once,
-        search=search,
-        confirmation=confirmation,
-        beside=beside,
-        test=test,
-        own_text=written,
-        suite=suite,
-        data_curve=curve,
-        offered_curve=offered,
         limit_seconds=seconds,
         download=download,
         conversion=conversion,
+        **times,
+        offered_curve=None if asked_curve else curve,
         sweep=sweep,
         unlearned_seconds=max(sweep.seconds - saved, 0.0),
         finalists=spec.search.finalists,
         confirmation_seeds=spec.search.confirmation_seeds,
-        gpu_hours=round(hours, 4),
-        cost_usd=None if price is None else round(hours * price, 2),
         **bill(held, devices, facts.hardware),
         timing=timing(facts.hardware, candidates),
         purchases=tuple(_purchase(c, facts, limit) for c in candidates),
         notes=(
-            *_looks(course),
+            *_scored_rungs(course),
             *_notes(stops, course.epochs, limit, facts.hardware),
             *([f"Several GPUs a trial for {', '.join(wide)}: {FSDP}."] if wide else []),
             *trial_notes,
@@ -215,6 +189,37 @@ def make_budget(
             *suite_notes(facts, course),
         ),
     )
+
+
+def _times(
+    spec: Spec, phases: StudyPhases, curve: Duration | None, first: int, limit_seconds: float | None
+) -> tuple[int, dict[str, Duration | None], tuple[str, ...]]:
+    """Trials that the budget has time for, the time of each phase by its name, and notes on both.
+
+    Args:
+        curve: The time of a data curve, if one can be made.
+        first: The earliest rung at which a trial may be pruned.
+    """
+    asked = spec.search.data_curve
+    confirmation, suite = phases.confirmation(), suite_seconds(spec, phases)
+    after = together(confirmation, curve if asked else None)
+    scoring = suite.seconds if suite is not None else 0.0
+    trials, notes = _affordable(phases, after, scoring, first, spec.search.trials, limit_seconds)
+    search = phases.searching(trials, searched_shares(first))
+    search = together(phases.first_stages(trials), search)
+    times = {
+        "own_text": phases.own_text(),
+        "search": search,
+        "confirmation": confirmation,
+        "beside": phases.beside(),
+        "test": phases.test(),
+        "data_curve": curve if asked else None,
+        "suite": suite,
+    }
+    if curve is not None and not asked:
+        planned, note = _offer(curve, search, together(*times.values()), limit_seconds)
+        return trials, times | {"data_curve": curve if planned else None}, (*notes, note)
+    return trials, times, notes
 
 
 def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
@@ -251,17 +256,11 @@ def _affordable(
 
 
 def _offer(
-    curve: Duration, search: Duration, others: Duration, limit: float | None
+    curve: Duration, search: Duration, others: Duration, limit_seconds: float | None
 ) -> tuple[bool, str]:
-    """Whether a data curve that was not asked for is planned, and why, in words.
-
-    Args:
-        curve: Its time.
-        others: The time of all other phases, the search among them.
-        limit: Seconds of the budget; None if there is none.
-    """
+    """Whether a data curve that was not asked for is planned, and why, in words."""
     span, off = units.span(curve.low, curve.high), "--no-data-curve leaves it out"
-    if limit is None:
+    if limit_seconds is None:
         share = f"{_CURVE_SHARE:.0%} of the time of the search"
         if curve.seconds <= _CURVE_SHARE * search.seconds:
             return True, f"The data curve is made, since it takes less than {share}; {off}."
@@ -270,7 +269,7 @@ def _offer(
             f"No data curve (training on parts of the rows, {span}), since it takes more than "
             f"{share}: --data-curve adds it.",
         )
-    left = max(limit - others.seconds, 0.0)
+    left = max(limit_seconds - others.seconds, 0.0)
     part = f"about {units.duration(left)} of the budget are" if left else "none of the budget is"
     told = f"{part} left for it"
     if left >= curve.seconds:
@@ -344,7 +343,7 @@ def _purchase(candidate: Candidate, facts: Facts, limit: UserBudget | None) -> P
     )
 
 
-def _looks(course: Course) -> tuple[str, ...]:
+def _scored_rungs(course: Course) -> tuple[str, ...]:
     if course.rung_every == 1:
         return ()
     rungs = ", ".join(str(r) for r in range(course.rung_every, RUNGS, course.rung_every))

@@ -24,9 +24,9 @@ from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.budget.trial_budget import (
     RUNGS,
     TYPICAL_CLASSES,
-    Looks,
+    ScoredRungs,
     general_tokens,
-    judged_tokens,
+    scoring_tokens,
     usual_share,
 )
 from sweeper.planning.costs.device_speed import machines, of_one_worker
@@ -80,7 +80,7 @@ def course_of(
     model: ModelFacts,
     *,
     epochs: float,
-    looks: Looks,
+    scored: ScoredRungs,
     validation_rows: int,
     objective: Objective = LOSS,
 ) -> Course:
@@ -96,17 +96,17 @@ def course_of(
         train_rows=cap.items(data.train_rows),
         epochs=epochs,
         rungs=RUNGS,
-        rung_items=looks.items,
-        rung_every=looks.every,
+        rung_items=scored.items,
+        rung_every=scored.every,
         validation_rows=validation_rows,
         test_rows=test,
         item_tokens=max(round(cap.mean), 1),
-        judged_tokens=judged_tokens(spec, facts, cap),
+        scoring_tokens=scoring_tokens(spec, facts, cap),
         classes=classes if head else 0,
         written_items=0 if classes else test if objective.of_answers else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
         answered_rows=validation_rows if objective.of_answers else 0,
-        general_tokens=general_tokens(spec, cap.tokens, looks.below + 1),
+        general_tokens=general_tokens(spec, cap.tokens, scored.below + 1),
         own_texts=0 if head or spec.data.general else _OWN.texts * (1 + model.chat_template),
         processes=_processes(spec, facts),
     )
@@ -145,7 +145,7 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         default=whole,
         searched=math.fsum(weight * clock.whole(course) for weight, clock in clocks)
         * usual_share(candidate.parameters),
-        scoring=default.judging(course, course.test_rows),
+        scoring=default.scoring(course, course.test_rows),
         writing=default.writing(course),
         # A frozen head is fitted as the baseline is, with all classes alike.
         free=candidate.one_trial
@@ -203,10 +203,10 @@ def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
     """The models that need no training: one pass over the examples for a probe, or prompts."""
     clock = clock_of_base(lead, facts, course)
     if course.classes:
-        features = clock.judging(course, course.train_rows + course.validation_rows)
+        features = clock.scoring(course, course.train_rows + course.validation_rows)
         return features + fit_seconds(course)
     answers = clock.generating(course.answered_rows, course.written_tokens, WRITING_BATCH)
-    return 2 * (clock.judging(course, course.validation_rows) + answers)
+    return 2 * (clock.scoring(course, course.validation_rows) + answers)
 
 
 def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> float:
@@ -234,5 +234,5 @@ def baseline_scoring(facts: Facts, lead: Candidate, course: Course) -> float:
     """The same models on the test split."""
     clock = clock_of_base(lead, facts, course)
     if course.classes:
-        return clock.judging(course, course.test_rows)
-    return 2 * (clock.judging(course, course.test_rows) + clock.writing(course))
+        return clock.scoring(course, course.test_rows)
+    return 2 * (clock.scoring(course, course.test_rows) + clock.writing(course))

@@ -225,14 +225,15 @@ def _first_stages(candidate: Candidate) -> int:
 
 
 def bill(held: Duration, devices: float, hardware: HardwareFacts) -> dict[str, float]:
-    """Cost and energy of all devices while they are held, as ranges; empty if unknown.
+    """Hours of all devices while they are held, with cost and energy where these are known.
 
     Energy uses each card's power limit, so the true value is likely lower.
     """
-    found: dict[str, float] = {}
-    low, high = held.low * devices / 3600, held.high * devices / 3600
+    low, hours, high = (one * devices / 3600 for one in (held.low, held.seconds, held.high))
+    found = {"gpu_hours": round(hours, 4)}
     if (price := hardware.price_per_gpu_hour) is not None:
-        found |= {"cost_low_usd": round(low * price, 2), "cost_high_usd": round(high * price, 2)}
+        costs = {"cost_low_usd": low, "cost_usd": hours, "cost_high_usd": high}
+        found |= {name: round(each * price, 2) for name, each in costs.items()}
     if hardware.watts is not None:
         kilowatts = hardware.watts / 1000
         found |= {

@@ -23,7 +23,7 @@ RUNGS = 8
 EVALUATION_SHARE = 0.1
 FORWARD_SHARE = 1 / 3
 FEWEST_ITEMS = 50
-# Rungs from one look to the next. At the widest a trial is looked at half-way and at its end.
+# Rungs from one scored rung to the next. At the widest a trial is scored half-way and at its end.
 SPACINGS = (1, 2, 4)
 TYPICAL_CLASSES = 2
 
@@ -41,7 +41,7 @@ _WHY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class ScoredRungs:
     """The scored rungs of a trial below its last one.
 
     Args:
@@ -54,11 +54,10 @@ class Looks:
 
     @property
     def below(self) -> int:
-        """How many there are."""
         return RUNGS // self.every - 1
 
 
-def judged_tokens(spec: Spec, facts: Facts, cap: Cap) -> float:
+def scoring_tokens(spec: Spec, facts: Facts, cap: Cap) -> float:
     """Tokens that scoring one item reads.
 
     At most: equal beginnings of class names that are written are read once.
@@ -69,24 +68,26 @@ def judged_tokens(spec: Spec, facts: Facts, cap: Cap) -> float:
     return cap.mean + (len(facts.data.labels) or TYPICAL_CLASSES) * (answer or 1.0)
 
 
-def looks_of(spec: Spec, facts: Facts, cap: Cap, validation_rows: int, epochs: float) -> Looks:
+def scored_rungs(
+    spec: Spec, facts: Facts, cap: Cap, validation_rows: int, epochs: float
+) -> ScoredRungs:
     """The scored rungs of a study's trials.
 
-    Whoever asked for a limit or for patience has asked for looks at which trials can be stopped.
+    A limit on forgetting or patience asks for rungs at which trials can be stopped.
     """
     widest = SPACINGS[-1]
     if spec.training.early_stopping_patience is not None or spec.declares(PATIENCE):
         widest = SPACINGS[0]
     elif spec.aim.max_forgetting_points is not None:
         widest = SPACINGS[1]
-    at_look, at_end = watched_tokens(spec, cap.tokens)
-    cost = judged_tokens(spec, facts, cap) / cap.mean
+    at_rung, at_end = watched_tokens(spec, cap.tokens)
+    cost = scoring_tokens(spec, facts, cap) / cap.mean
     return affordable(
         EVALUATION_SHARE / FORWARD_SHARE * epochs * cap.items(facts.data.train_rows),
         validation_rows,
         widest,
         cost=cost,
-        at_look=at_look / cap.mean,
+        at_rung=at_rung / cap.mean,
         at_end=validation_rows * cost + at_end / cap.mean,
     )
 
@@ -97,33 +98,32 @@ def affordable(
     widest: int = SPACINGS[-1],
     *,
     cost: float = 1.0,
-    at_look: float = 0.0,
+    at_rung: float = 0.0,
     at_end: float = 0.0,
-) -> Looks:
+) -> ScoredRungs:
     """The most scored rungs that are affordable, with enough items to tell trials apart.
 
-    Looks at the fewest items must not cost more than all evaluation may; what the end leaves of
+    Rungs with the fewest items must not cost more than all evaluation may; what the end leaves of
     that is spent on more items.
 
     Args:
         passes: Forward passes over an item that evaluation may cost.
-        validation_rows: Validation rows of the whole split.
-        widest: Rungs from one look to the next, at most.
+        widest: Rungs from one scored rung to the next, at most.
         cost: Forward passes that scoring one item costs.
-        at_look: The same for what else is scored at each look.
+        at_rung: The same for what else is scored at each rung.
         at_end: The same for all that is scored at the end.
 
     >>> affordable(700.0, 1000), affordable(1200.0, 1000, at_end=500.0)
-    (Looks(every=1, items=100), Looks(every=1, items=100))
+    (ScoredRungs(every=1, items=100), ScoredRungs(every=1, items=100))
     >>> affordable(90.0, 12), affordable(40.0, 12), affordable(10.0, 12)
-    (Looks(every=1, items=12), Looks(every=2, items=12), Looks(every=4, items=12))
+    (ScoredRungs(every=1, items=12), ScoredRungs(every=2, items=12), ScoredRungs(every=4, items=12))
     """
     enough = min(FEWEST_ITEMS, validation_rows)
-    least = enough * cost + at_look
-    fitting = (s for s in SPACINGS if s >= widest or Looks(s, enough).below * least <= passes)
+    least = enough * cost + at_rung
+    fitting = (s for s in SPACINGS if s >= widest or ScoredRungs(s, enough).below * least <= passes)
     every = next(fitting)
-    items = ((passes - at_end) / Looks(every, enough).below - at_look) / cost
-    return Looks(every, min(validation_rows, max(enough, math.floor(items))))
+    items = ((passes - at_end) / ScoredRungs(every, enough).below - at_rung) / cost
+    return ScoredRungs(every, min(validation_rows, max(enough, math.floor(items))))
 
 
 def watched_tokens(spec: Spec, cap: int) -> tuple[int, int]:
@@ -136,10 +136,10 @@ def watched_tokens(spec: Spec, cap: int) -> tuple[int, int]:
     return (RUNG_TEXTS * text if limited else 0), HELD_BACK * text
 
 
-def general_tokens(spec: Spec, cap: int, looks: int) -> int:
+def general_tokens(spec: Spec, cap: int, scored: int) -> int:
     """The same for a whole trial with so many scored rungs, the last one included."""
-    at_look, at_end = watched_tokens(spec, cap)
-    return looks * at_look + at_end
+    at_rung, at_end = watched_tokens(spec, cap)
+    return scored * at_rung + at_end
 
 
 def lengths(epochs: float) -> tuple[float, ...]:

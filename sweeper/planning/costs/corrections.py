@@ -69,7 +69,7 @@ def _lesson(
     alike = [m for m in measured if _alike(m, model, classes) and m.precision == precision]
     same = _trials_first(m for m in alike if m.strategy == strategy)
     trained = _timed(same) or (_timed(alike) if gradients_through_base else [])
-    judged = [m for m in same if m.seconds_per_item] or [m for m in alike if m.seconds_per_item]
+    scored = [m for m in same if m.seconds_per_item] or [m for m in alike if m.seconds_per_item]
     device = "cpu" if math.isinf(speed.bandwidth) else "cuda"
     steps = [
         (m.seconds_per_step or 0.0)
@@ -79,11 +79,11 @@ def _lesson(
     items = [
         (m.seconds_per_item or 0.0)
         / _item_seconds(model, m, classes, device, _speed(speed, m, cores))
-        for m in judged
+        for m in scored
     ]
     return Correction(
         training=_mean(steps, trained),
-        evaluation=_mean(items, judged),
+        evaluation=_mean(items, scored),
         source=_source(trained, strategy),
     )
 
@@ -164,7 +164,7 @@ def with_measured_peak(
 
     It is never lowered: a peak that was not reached yet is no promise.
     """
-    excess = [
+    ratios = [
         (m.peak_gib or 0.0) / trial_gib(estimate(model, _at_cap(m, setup), found.limit_gib))
         for m in hardware.measured
         if m.peak_gib
@@ -172,7 +172,7 @@ def with_measured_peak(
         and m.strategy == setup.strategy
         and m.near_base <= setup.near_base
     ]
-    factor = max(excess, default=1.0)
+    factor = max(ratios, default=1.0)
     if factor <= 1.0:
         return found
     more = (factor - 1.0) * trial_gib(found)

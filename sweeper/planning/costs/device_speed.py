@@ -37,7 +37,6 @@ class Speed:
     spread: tuple[float, float]
 
     def seconds(self, work: StepWork) -> float:
-        """How long so much work takes."""
         return (
             work.flops / self.flops
             + work.bytes / self.bandwidth
@@ -164,9 +163,9 @@ def _trial(
 ) -> Duration:
     length = setup.sequence_length
     batch = max(1, setup.evaluation_batch or setup.micro_batch)
-    judged = evaluation(model, setup, batch, setup.evaluation_length or length)
+    scoring = evaluation(model, setup, batch, setup.evaluation_length or length)
     per_batch = batch * (setup.evaluation_length or length)
-    seconds = speed.seconds(judged) * evaluation_tokens / per_batch
+    seconds = speed.seconds(scoring) * evaluation_tokens / per_batch
     if not setup.traits.gradients_through_base:  # features once, then a fit in closed form
         once = evaluation(model, setup, setup.micro_batch, length)
         seconds += speed.seconds(once) * train_tokens / (setup.micro_batch * length)

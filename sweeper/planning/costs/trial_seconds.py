@@ -27,19 +27,17 @@ class Course:
 
     Args:
         train_rows: Examples of one epoch.
-        epochs: Epochs of a full budget.
         rungs: Rungs of a full budget; the last one scores all of validation.
-        rung_items: Validation items at each look at a rung below.
-        validation_rows: All of them.
+        rung_items: Validation items at each scored rung below.
         test_rows: Items that finalists are scored on once.
         item_tokens: Tokens of an example, on average.
-        judged_tokens: Tokens that scoring one item reads.
+        scoring_tokens: Tokens that scoring one item reads.
         classes: Classes of a new head; 0 for the vocabulary.
         written_items: Test items that are answered in writing.
         written_tokens: Tokens of an answer.
         answered_rows: Validation items that each trial answers in writing at its end.
         general_tokens: Tokens of general text that is scored at rungs and at the end.
-        rung_every: Rungs from one look to the next.
+        rung_every: Rungs from one scored rung to the next.
         own_texts: General texts that the base writes if a trial needs some; 0 where the user gave
             them or no trial can use them.
         processes: Trials side by side that share the cores of a processor.
@@ -52,7 +50,7 @@ class Course:
     validation_rows: int
     test_rows: int
     item_tokens: int
-    judged_tokens: float
+    scoring_tokens: float
     classes: int
     written_items: int = 0
     written_tokens: float = 0.0
@@ -75,7 +73,7 @@ class Clock:
     def training(self, course: Course) -> float:
         """A full budget's optimizer steps; for a frozen model its one pass over the examples."""
         if not self.setup.traits.gradients_through_base:
-            return self.judging(course, course.train_rows) + fit_seconds(course)
+            return self.scoring(course, course.train_rows) + fit_seconds(course)
         batch = self.setup.micro_batch * self.setup.gradient_accumulation_steps * self.setup.gpus
         steps = max(1, math.ceil(course.epochs * math.ceil(course.train_rows / batch)))
         # An incomplete last batch makes steps cheaper than whole ones: count examples there.
@@ -83,12 +81,11 @@ class Clock:
         step = step_seconds(self.model, self.setup, self.speed) * self.learned.training
         return step * max(whole, 0.5 * steps)
 
-    def judging(self, course: Course, items: int) -> float:
-        """Scoring so many items."""
+    def scoring(self, course: Course, items: int) -> float:
         if items <= 0:
             return 0.0
         batch = max(1, min(self.setup.evaluation_batch or self.setup.micro_batch, items))
-        length = max(1.0, course.judged_tokens)
+        length = max(1.0, course.scoring_tokens)
         work = evaluation(self.model, self.setup, batch, length)
         # The last batch is smaller: its tokens count, its passes through layers count fully.
         parts = math.ceil(items / batch)
@@ -105,15 +102,14 @@ class Clock:
     def rungs(self, course: Course) -> float:
         """All validation of a full budget."""
         if not self.setup.traits.gradients_through_base:
-            return self.judging(course, course.validation_rows)
-        looks = course.rungs // course.rung_every
-        below = (looks - 1) * self.judging(course, course.rung_items)
-        whole = self.judging(course, course.validation_rows)
+            return self.scoring(course, course.validation_rows)
+        scored = course.rungs // course.rung_every
+        below = (scored - 1) * self.scoring(course, course.rung_items)
+        whole = self.scoring(course, course.validation_rows)
         general = self.general(course.general_tokens)
-        return below + whole + general + looks * _VALIDATION_SECONDS
+        return below + whole + general + scored * _VALIDATION_SECONDS
 
     def general(self, tokens: int) -> float:
-        """Scoring so many tokens of general text."""
         if not tokens:
             return 0.0
         batch = max(1, self.setup.evaluation_batch or self.setup.micro_batch)

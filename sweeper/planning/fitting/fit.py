@@ -146,7 +146,6 @@ class _Task:
         return with_measured_peak(found, self.model, setup, self.hardware)
 
     def measured(self, setup: Setup) -> Fit:
-        """What a set-up costs."""
         model, hardware, work = self.model, self.hardware, self.work
         if work.evaluation_rows is not None:
             batch = min(setup.evaluation_batch, work.evaluation_rows)

@@ -57,7 +57,6 @@ class Known:
 
     Args:
         layer: The place of the rule's folder: 0 is what ships.
-        where: File and line.
     """
 
     strategies: Mapping[str, DeclaredStrategy | None]
@@ -136,7 +135,6 @@ class Change(FileModel):
 
     @property
     def parameter(self) -> str:
-        """The parameter's name."""
         return self.target.partition(".")[2]
 
     @model_validator(mode="after")
@@ -242,7 +240,6 @@ class Effects(FileModel):
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """The changes of parameters."""
         return tuple(self.parameters.values())
 
     @model_validator(mode="after")

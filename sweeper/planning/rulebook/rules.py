@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import Field, PrivateAttr, TypeAdapter
 
 from sweeper import resources
-from sweeper.declared.files import installed_folders, strategy_files
+from sweeper.declared.yaml_files import installed_folders, strategy_files
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.planning.rulebook.effects import Effects, Filled, Known
@@ -37,7 +37,6 @@ class Rule(FileModel):
 
     @property
     def where(self) -> str:
-        """File and line."""
         return self._where
 
     @property
@@ -46,7 +45,6 @@ class Rule(FileModel):
         return self._layer
 
     def model_post_init(self, context: object, /) -> None:
-        """Keep where the rule is written."""
         if isinstance(context, Known):
             self._where, self._layer = context.where, context.layer
 

@@ -28,8 +28,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from sweeper import plans
-from sweeper.declared.files import strategy_files
 from sweeper.declared.traits import TRAIT_KEYS, Traits, find, read_traits
+from sweeper.declared.yaml_files import strategy_files
 from sweeper.errors import Problem, near_match
 from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
@@ -109,7 +109,6 @@ class _Parameter(FileModel):
         return self._parameter
 
     def model_post_init(self, context: object, /) -> None:
-        """Make the parameter once."""
         names = ("kind", "default", "prior", "condition", "unit", "source", "why", "searched")
         fields = {name: getattr(self, name) for name in names}
         self._parameter = plans.Parameter(**fields, **self._space())
@@ -218,7 +217,6 @@ class StrategyFile:
     Args:
         layer: The place of its folder: 0 is what ships, a later folder wins over an earlier one.
         layers: For each parameter the place of the last folder that states something of it.
-        parent: The file of the strategy that it extends.
         traits: What the strategy is, whatever its ranges; None where its file is wrong about it.
     """
 
@@ -368,7 +366,6 @@ class DeclaredStrategy(FileModel):
     _file: StrategyFile = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:
-        """Keep the file."""
         if isinstance(context, StrategyFile):
             self._file = context
 
@@ -380,7 +377,6 @@ class DeclaredStrategy(FileModel):
 
     @property
     def where(self) -> str:
-        """File and line."""
         return self._file.document.where(("strategy",))
 
     def layer(self, parameter: str) -> int:
@@ -392,7 +388,6 @@ class DeclaredStrategy(FileModel):
         return file.layers.get(parameter, max(file.layer, parent.layer if parent else 0))
 
     def optimizer(self, values: Values) -> str:
-        """The optimizer for these facts."""
         fitting = (one.use for one in self.optimizers if one.when.holds(values))
         return next(fitting, USUAL_OPTIMIZER)
 

@@ -81,7 +81,6 @@ class Sheet:
         return alt.Chart(alt.NamedData(name=name))
 
     def spec(self, chart: Any) -> dict[str, Any]:
-        """The Vega-Lite spec of a chart that was made from this sheet."""
         # Tests check the specs against the schema; to do so here would take longer than drawing.
         spec: dict[str, Any] = chart.configure(**_THEME).to_dict(validate=False)
         return {**spec, "datasets": self._rows}
@@ -92,9 +91,7 @@ class Sheet:
         """The drawing, which ``drawn`` turns into SVG.
 
         Args:
-            chart: A layered or single chart of this sheet.
             size: Width and height of the area within the axes, in pixels.
-            title: What it shows.
             description: What it says, for people who do not see it.
         """
         width, height = size
@@ -143,50 +140,38 @@ def clipped_ends(interval: Interval, scale: Scale) -> dict[str, float]:
     return {"low": scale.clip(low), "high": scale.clip(high)}
 
 
-def plain(field: str) -> Any:
-    """A colour that is written in the data as it is to be drawn."""
-    return alt.Color(f"{field}:N", scale=None)
-
-
-def shaped(field: str) -> Any:
-    """A shape that is written in the data."""
-    return alt.Shape(f"{field}:N", scale=None)
-
-
-def dashed(field: str) -> Any:
-    """A dash that is written in the data."""
-    return alt.StrokeDash(f"{field}:N", scale=None)
+# Channels whose values stand in the rows as they are to be drawn; see ``row_of``.
+COLOR, STROKE = alt.Color("color:N", scale=None), alt.Stroke("color:N", scale=None)
+SHAPE, DASH = alt.Shape("shape:N", scale=None), alt.StrokeDash("dash:N", scale=None)
 
 
 def whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
     """Thin rules from ``low`` to ``high`` of each row."""
     low = alt.Y("low:Q", scale=scale.altair())
     rules = sheet.chart(rows).mark_rule(strokeWidth=1)
-    return rules.encode(x=x, y=low, y2="high:Q", color=plain("color"), description="trial:N")
+    return rules.encode(x=x, y=low, y2="high:Q", color=COLOR, description="trial:N")
 
 
-def marks(sheet: Sheet, rows: Rows, x: Any, y: Any, size: int) -> Any:
+def lines(sheet: Sheet, rows: Rows, x: Any, y: Any, detail: str = "trial", **style: Any) -> Any:
+    """A line for each value of ``detail``, in the colour and dash that its rows have."""
+    line = sheet.chart(rows).mark_line(**style)
+    look_ = {"color": COLOR, "strokeDash": DASH, "description": "trial:N"}
+    return line.encode(x=x, y=y, detail=f"{detail}:N", **look_)
+
+
+def marks(sheet: Sheet, rows: Rows, x: Any, y: Any, size: Any, **more: Any) -> Any:
     """A mark for each row, in the shape, outline and fill that the row has."""
-    return (
-        sheet.chart(rows)
-        .mark_point(size=size, opacity=1, strokeWidth=1.5)
-        .encode(
-            x=x,
-            y=y,
-            stroke=alt.Stroke("color:N", scale=None),
-            fill=alt.Fill("fill:N", scale=None),
-            shape=shaped("shape"),
-            description="trial:N",
-        )
-    )
+    points = sheet.chart(rows).mark_point(opacity=1, strokeWidth=1.5)
+    size = alt.value(size) if isinstance(size, int) else size
+    fill = alt.Fill("fill:N", scale=None)
+    look_ = {"stroke": STROKE, "fill": fill, "shape": SHAPE, "description": "trial:N"}
+    return points.encode(x=x, y=y, size=size, **look_, **more)
 
 
 def dots(sheet: Sheet, rows: Rows, x: Any, y: Any, size: int, opacity: float = 1) -> Any:
     """A filled mark for each row, in the shape and colour that the row has."""
     points = sheet.chart(rows).mark_point(filled=True, size=size, opacity=opacity)
-    return points.encode(
-        x=x, y=y, color=plain("color"), shape=shaped("shape"), description="trial:N"
-    )
+    return points.encode(x=x, y=y, color=COLOR, shape=SHAPE, description="trial:N")
 
 
 def end_labels(
@@ -240,7 +225,7 @@ def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
     return (
         sheet.chart(beyond)
         .mark_point(filled=True, shape=shape, size=60, opacity=1)
-        .encode(x=x, y=y, color=plain("color"), description="trial:N")
+        .encode(x=x, y=y, color=COLOR, description="trial:N")
     )
 
 

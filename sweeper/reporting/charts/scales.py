@@ -40,17 +40,14 @@ class Scale:
         return (value - self.low) / (self.high - self.low)
 
     def value(self, place: float) -> float:
-        """The value at a place."""
         if self.log:
             return float(self.low * (self.high / self.low) ** place)
         return self.low + place * (self.high - self.low)
 
     def clip(self, value: float) -> float:
-        """The value, cut to the ends of the axis."""
         return min(max(value, self.low), self.high)
 
     def altair(self) -> Any:
-        """The scale as Altair's type."""
         kind = "log" if self.log else "linear"
         return alt.Scale(type=kind, domain=[self.low, self.high], nice=False, zero=False)
 

@@ -70,8 +70,6 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
 
     Args:
         text: SVG as Vega wrote it.
-        title: Title of the chart, for people who do not see it.
-        description: What it says.
     """
     root = ElementTree.fromstring(text)
     width, height = root.get("width", "0"), root.get("height", "0")

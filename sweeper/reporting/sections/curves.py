@@ -25,18 +25,18 @@ from sweeper.reporting.blocks import (
     placed,
 )
 from sweeper.reporting.charts.draw import (
+    COLOR,
     INK,
     PAPER,
+    SHAPE,
     Sheet,
     arrows,
-    dashed,
     dots,
     end_labels,
     inside,
     legend,
-    plain,
+    lines,
     row_of,
-    shaped,
 )
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
@@ -310,18 +310,8 @@ def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
 
 
 def _line(axes: _Axes, rows: list[dict[str, Any]], **style: Any) -> Any:
-    return (
-        axes.sheet.chart(rows)
-        .mark_line(invalid="break-paths-filter-domains", **style)
-        .encode(
-            x=axes.x,
-            y=axes.y,
-            detail="trial:N",
-            color=plain("color"),
-            strokeDash=dashed("dash"),
-            description="trial:N",
-        )
-    )
+    broken = "break-paths-filter-domains"
+    return lines(axes.sheet, rows, axes.x, axes.y, invalid=broken, **style)
 
 
 def _faint(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
@@ -337,7 +327,7 @@ def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
         known = [p for p in trial.curve if p.validation_loss is not None]
         if known:
             ends.setdefault(trial.state, []).append(_sign(axes, trial, known[-1]))
-    look_ = {"x": axes.x, "y": axes.y, "color": plain("color"), "description": "trial:N"}
+    look_ = {"x": axes.x, "y": axes.y, "color": COLOR, "description": "trial:N"}
     ticks = axes.sheet.chart(inside(ends["PRUNED"], axes.scale)).mark_tick(
         orient="vertical", thickness=1.5, size=9, opacity=0.9
     )
@@ -357,7 +347,7 @@ def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     """
     sheet, x, y, scale = axes.sheet, axes.x, axes.y, axes.scale
     trials = sorted(trials, key=lambda t: look(t.strategy).dash != (1, 0))
-    lines = _line(axes, _rows(axes, trials, "validation_loss"), strokeWidth=2.5)
+    thick = _line(axes, _rows(axes, trials, "validation_loss"), strokeWidth=2.5)
     train = [row | {"dash": _TRAINING} for row in _rows(axes, trials, "train_loss")]
     thin = _line(axes, train, strokeWidth=1)
     signs = [
@@ -369,7 +359,7 @@ def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     small = (
         sheet.chart(inside(signs, scale))
         .mark_point(filled=True, size=28, opacity=1, stroke=PAPER, strokeWidth=0.75)
-        .encode(x=x, y=y, fill=alt.Fill("color:N", scale=None), shape=shaped("shape"))
+        .encode(x=x, y=y, fill=alt.Fill("color:N", scale=None), shape=SHAPE)
     )
     ends = [
         _sign(axes, trial, trial.curve[-1], label=f"{words.short(trial.strategy)} #{trial.number}")
@@ -378,7 +368,7 @@ def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     ]
     points = dots(sheet, inside(ends, scale), x, y, 60)
     text = end_labels(sheet, ends, x, scale, _HEIGHT, dx=8, color=INK)
-    return thin + lines + small + points + text
+    return thin + thick + small + points + text
 
 
 def _sign(axes: _Axes, trial: TrialRow, point: CurvePoint, **more: Any) -> dict[str, Any]:

@@ -22,14 +22,14 @@ from sweeper.reporting.blocks import (
     placed,
 )
 from sweeper.reporting.charts.draw import (
+    COLOR,
     INK,
     MUTED,
     PAPER,
     Sheet,
-    dashed,
     end_labels,
+    lines,
     marks,
-    plain,
     row_of,
     vertical_rule,
 )
@@ -119,12 +119,12 @@ def data_chart(need: DataNeed, description: str) -> Drawing:
     said = "all rows that there are"
     chart = vertical_rule(sheet, x, need.rows, said, left=True, strokeDash=[2, 3])
     for found, _ in rows:
-        area = sheet.chart(found).mark_area(opacity=0.18)
-        chart = chart + area.encode(
-            x=x, y=alt.Y("low:Q", scale=y_scale.altair()), y2="high:Q", color=plain("color")
+        area, low = (
+            sheet.chart(found).mark_area(opacity=0.18),
+            alt.Y("low:Q", scale=y_scale.altair()),
         )
-        line = sheet.chart(found).mark_line(strokeWidth=2)
-        chart = chart + line.encode(x=x, y=y, color=plain("color"), strokeDash=dashed("dash"))
+        chart = chart + area.encode(x=x, y=low, y2="high:Q", color=COLOR)
+        chart = chart + lines(sheet, found, x, y, strokeWidth=2)
     chart = chart + marks(sheet, points, x, y, size=46)
     ends = [found[-1] for found, _ in rows]
     chart = chart + end_labels(sheet, ends, x, y_scale, _HEIGHT, dx=8, color=INK)

@@ -36,14 +36,14 @@ from sweeper.reporting.blocks import (
 )
 from sweeper.reporting.charts.cost import Cost, cost_panel
 from sweeper.reporting.charts.draw import (
+    COLOR,
     INK,
     PAPER,
     Sheet,
     clipped_ends,
     legend,
-    plain,
+    marks,
     row_of,
-    shaped,
     vertical_rule,
 )
 from sweeper.reporting.charts.scales import Scale, fit
@@ -262,30 +262,20 @@ def dumbbell(tasks: Sequence[GeneralTask], description: str) -> Drawing | None:
     sheet, rows = Sheet(), []
     for task in scored:
         scores = {"base": 100 * task.base.value, "tuned": 100 * task.tuned.value}
-        rows.append(row_of(task.strategy, task.trial, task=task.task, **scores))
+        fill = look(task.strategy).color
+        rows.append(row_of(task.strategy, task.trial, task=task.task, fill=fill, **scores))
     y = _bands(padding=0.4)
     joined = (
         sheet.chart(rows)
         .mark_rule(strokeWidth=1.5)
-        .encode(x=x("base"), x2="tuned:Q", y=y, color=plain("color"), description="trial:N")
+        .encode(x=x("base"), x2="tuned:Q", y=y, color=COLOR, description="trial:N")
     )
     base = (
         sheet.chart(rows)
         .mark_point(size=90, opacity=1, shape="circle", fill=PAPER, stroke=INK, strokeWidth=1.5)
         .encode(x=x("base"), y=y, description="trial:N")
     )
-    tuned = (
-        sheet.chart(rows)
-        .mark_point(size=90, opacity=1, strokeWidth=1.5)
-        .encode(
-            x=x("tuned"),
-            y=y,
-            stroke=alt.Stroke("color:N", scale=None),
-            fill=alt.Fill("color:N", scale=None),
-            shape=shaped("shape"),
-            description="trial:N",
-        )
-    )
+    tuned = marks(sheet, rows, x("tuned"), y, 90)
     size = _WIDTH, _BAND * len(scored) + 10
     return sheet.draw(joined + base + tuned, size, "Base and tuned score by task", description)
 
@@ -315,31 +305,11 @@ def points_lost(measured: Forgetting, description: str) -> Drawing | None:
         chart = chart + vertical_rule(
             sheet, x("x"), limit, f"limit {limit:g}", at=8, strokeDash=[4, 3]
         )
-    chart = (
-        chart
-        + sheet.chart(rows)
-        .mark_rule(strokeWidth=1.5)
-        .encode(
-            x=x("low"),
-            x2="high:Q",
-            y=y,
-            yOffset=offset,
-            color=plain("color"),
-            description="trial:N",
-        )
-        + sheet.chart(rows)
-        .mark_point(opacity=1, strokeWidth=1.5)
-        .encode(
-            x=x("lost"),
-            y=y,
-            yOffset=offset,
-            size=alt.Size("size:Q", scale=None),
-            stroke=alt.Stroke("color:N", scale=None),
-            fill=alt.Fill("fill:N", scale=None),
-            shape=shaped("shape"),
-            description="trial:N",
-        )
-    )
+    ends = {"x": x("low"), "x2": "high:Q", "color": COLOR, "description": "trial:N"}
+    intervals = sheet.chart(rows).mark_rule(strokeWidth=1.5)
+    size = alt.Size("size:Q", scale=None)
+    chart = chart + intervals.encode(y=y, yOffset=offset, **ends)
+    chart = chart + marks(sheet, rows, x("lost"), y, size, yOffset=offset)
     return sheet.draw(chart, (_WIDTH, height), "What was lost, by task", description)
 
 

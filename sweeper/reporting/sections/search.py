@@ -20,12 +20,11 @@ from sweeper.reporting.charts.draw import (
     arrows,
     clipped,
     clipped_ends,
-    dashed,
     dots,
     end_labels,
     inside,
     legend,
-    plain,
+    lines,
     row_of,
     value_title,
     vertical_rule,
@@ -248,7 +247,7 @@ def slope(findings: Findings, description: str) -> Drawing | None:
     )
     y = scale.y(title=value_title(findings))
     chart = (
-        _lines(sheet, rows, x, y)
+        lines(sheet, rows, x, y, "strategy", strokeWidth=1.75)
         + whiskers(sheet, marks, x, scale)
         + dots(sheet, marks, x, y, 64)
         + end_labels(sheet, labels, x, scale, HEIGHT, color=INK)
@@ -279,21 +278,6 @@ def _slope_rows(
         label = f"{words.short(gain.strategy)} #{gain.best_trial}"
         labels.append({"x": 1.27, "y": gain.best_value, "label": label})
     return lines, marks, labels
-
-
-def _lines(sheet: Sheet, rows: Rows, x: Any, y: Any) -> Any:
-    return (
-        sheet.chart(rows)
-        .mark_line(strokeWidth=1.75)
-        .encode(
-            x=x,
-            y=y,
-            detail="strategy:N",
-            color=plain("color"),
-            strokeDash=dashed("dash"),
-            description="trial:N",
-        )
-    )
 
 
 def progress(findings: Findings, description: str) -> Drawing | None:

@@ -112,11 +112,11 @@ class Axis:
         """The length scale of losses: the best-practice range, or half a decade."""
         scale = self._ends[1] - self._ends[0]
         half_decade = 0.5 * math.log(10) / max(scale, 1e-9) if self.parameter.log else 0.0
-        return max(self.width, half_decade) * (1.0 if self.is_rate else OTHERS_FACTOR)
+        return max(self.width, half_decade) * (1.0 if self.is_log_float else OTHERS_FACTOR)
 
     @cached_property
-    def is_rate(self) -> bool:
-        """Whether it is a rate: a real number on a logarithmic scale."""
+    def is_log_float(self) -> bool:
+        """Whether it is a real number on a logarithmic scale, as learning rates are."""
         return self.parameter.log and self.parameter.kind == "float"
 
     @cached_property

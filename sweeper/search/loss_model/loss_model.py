@@ -96,7 +96,7 @@ class Trials:
     def tells(self, axes: Axes) -> bool:
         """Whether its losses inform about another candidate: both have a rate of the same name."""
         rates = (
-            name for name, axis in self.axes.items() if isinstance(axis, Axis) and axis.is_rate
+            name for name, axis in self.axes.items() if isinstance(axis, Axis) and axis.is_log_float
         )
         return bool(self.beside.trials) and any(isinstance(axes.get(one), Axis) for one in rates)
 
@@ -239,7 +239,7 @@ class Promise:
     Args:
         point: The configuration.
         log_gain: Log of the expected improvement on the best loss of all. Where trials may break
-            a limit, of the improvement times the chance of keeping to it; of that chance alone
+            a limit, of the improvement times the probability of keeping to it; of that alone
             where no trial has kept to it yet.
         log_seconds: Log of what a full trial costs; 0 where nothing was timed.
     """
@@ -319,19 +319,19 @@ class LossModel:
         points = [one.parameters for one in thinned(kept, self._most // 2) if one.parameters]
         reached = float(fitted.predict(self._rows.matrix(points))[0].min()) if points else math.inf
         best = min(reached, self.known.best)
-        chances = self._log_chances(measured, rows)
+        within = self._log_within_limit(measured, rows)
         if math.isinf(best):
-            return chances
-        gains: Vector = np.log(fitted.expected_improvement(rows, best) + 1e-300) + chances
+            return within
+        gains: Vector = np.log(fitted.expected_improvement(rows, best) + 1e-300) + within
         return gains
 
-    def _log_chances(self, measured: Sequence[Observation], rows: Matrix) -> Vector:
+    def _log_within_limit(self, measured: Sequence[Observation], rows: Matrix) -> Vector:
         if all(one.keeps for one in measured):
             return np.zeros(len(rows))
         told = thinned(measured, self._most)
         points = self._rows.matrix([one.parameters for one in told])
         excess = np.asarray([one.excess or 0.0 for one in told])
-        return log_chance(points, excess, rows)
+        return log_within_limit(points, excess, rows)
 
     @cached_property
     def _fitted(self) -> GaussianProcess:
@@ -384,7 +384,7 @@ class _Points:
         )
 
 
-def log_chance(points: Matrix, excess: Vector, rows: Matrix) -> Vector:
+def log_within_limit(points: Matrix, excess: Vector, rows: Matrix) -> Vector:
     """Log probability of staying within the user's limit, shape ``(m,)``.
 
     What is over it is modelled apart from the loss: a penalty would need a rate of exchange between

@@ -274,7 +274,7 @@ def _finite(excess: float | None) -> float | None:
 
 
 def best_so_far(losses: dict[int, float]) -> dict[int, float]:
-    """The lowest finite loss up to each rung; a trial is judged by its best one in the end."""
+    """The lowest finite loss up to each rung; its best one counts in the end."""
     lowest = math.inf
     curve: dict[int, float] = {}
     for rung in sorted(losses):

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 
 from sweeper.data.examples import Dataset
 from sweeper.data.splits import part
-from sweeper.evaluation.judge import Judge, autocast
+from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.objective import LOSS, Objective
@@ -36,12 +36,10 @@ class ModelContext:
     """A base model and a data set, ready for use; satisfies ``tasks.base.BaselineContext``.
 
     Args:
-        model: Name in the spec.
         sequence_length: Cap in tokens, the same in every trial.
         evaluation_batch: For baselines; trials bring their own.
         mixed: Dtype of autocast when the base is scored, as in trials.
         underway: Called with the progress of long work; raises an error to end it.
-        objective: What trials are compared by.
     """
 
     def __init__(
@@ -133,14 +131,12 @@ class ModelContext:
         return torch.bfloat16 if native else torch.float32
 
     def base(self) -> nn.Module:
-        """The untrained base, frozen."""
         return self.keeper.lend(self.plain_dtype)
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
-        """Score an assembled model on a whole split."""
         told = self.underway.steps(f"scoring {split}")
         items, batch = self.items(split), self.evaluation_batch
-        return Judge(self.task, items, batch, self.mixed, underway=told).evaluate(model)
+        return Evaluator(self.task, items, batch, self.mixed, underway=told).evaluate(model)
 
     def computing(self) -> AbstractContextManager[None]:
         """A context with the precision in which the base is scored."""

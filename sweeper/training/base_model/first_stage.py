@@ -24,7 +24,7 @@ from sweeper.backend import Interrupted
 from sweeper.cache import home, made_once
 from sweeper.data.corpus import CorpusText, corpus_text
 from sweeper.errors import UsageError
-from sweeper.evaluation.judge import Judge
+from sweeper.evaluation.evaluator import Evaluator
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.models.model_folder import weights_state
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, FIRST_STAGE_RATES, NO_FIRST_STAGE
@@ -39,9 +39,9 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.keeper import BaseKeeper, checkpoint, load_base
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.device_memory import release_memory
-from sweeper.training.loop.progress import TrainingProgress, finite
 from sweeper.training.loop.schedule import optimizer_steps
 from sweeper.training.loop.trainer import TrialTrainer, arguments
+from sweeper.training.loop.training_progress import TrainingProgress, finite
 from sweeper.trials import FirstStageResult
 from sweeper.underway import Underway
 
@@ -113,7 +113,6 @@ class FirstStage:
 
     @property
     def parameters(self) -> dict[str, Scalar]:
-        """The parameters of the stage's strategy."""
         own = _LORA if self.strategy == "lora" else {}
         return {"learning_rate": self.learning_rate, "weight_decay": 0.0, **own}
 
@@ -123,8 +122,6 @@ class ReadBase:
     """A base after a first stage.
 
     Args:
-        keeper: Lends it to trials.
-        folder: Where it lies in the cache.
         result: What it cost and brought; ``ran_here`` if it was trained just now.
     """
 
@@ -198,7 +195,6 @@ class FirstStages:
         )
 
     def keeper(self, folder: Path) -> BaseKeeper:
-        """The keeper of the base in a first stage's folder."""
         if self._held is None or self._held[0] != folder:
             self.forget()
             context = self._context
@@ -211,7 +207,6 @@ class FirstStages:
         return self._held[1]
 
     def forget(self) -> None:
-        """Release the memory of the base."""
         if self._held is not None:
             self._held[1].forget()
             self._held = None
@@ -260,11 +255,11 @@ class FirstStages:
         mixed = autocast_dtype(stage.precision)
         told = context.underway.steps("scoring the corpus")
         items, batch = TokenizedSplit(task, documents[:held]), context.evaluation_batch
-        judge = Judge(task, items, batch, mixed, should_stop, told)
-        before = judge.evaluate(base).loss if held else None
+        evaluator = Evaluator(task, items, batch, mixed, should_stop, told)
+        before = evaluator.evaluate(base).loss if held else None
         blocks = task.blocks(documents[held:])
         base, progress = _read(stage, task, blocks, base, folder, should_stop, context.underway)
-        after = finite(judge.evaluate(base).loss, "held-out loss") if held else None
+        after = finite(evaluator.evaluate(base).loss, "held-out loss") if held else None
         base.save_pretrained(str(folder))
         context.tokenizer.save_pretrained(str(folder))
         record = {

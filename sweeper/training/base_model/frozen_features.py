@@ -40,7 +40,6 @@ class FrozenFeatures:
     """The frozen features of one base model's data, computed when first asked for.
 
     Args:
-        context: The base model and its data.
         path: Regularisation strengths that a probe is chosen from, ascending.
     """
 
@@ -72,7 +71,6 @@ class FrozenFeatures:
         )
 
     def _texts(self, split: Split) -> TokenizedSplit:
-        """The texts alone, as a head's features are computed from them."""
         if self.classification is self._context.task:
             return self._context.items(split)
         return TokenizedSplit(self.classification, self._context.dataset.splits[split])

@@ -25,21 +25,41 @@ from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.data.general import HELD_BACK_TOKENS, GeneralText, SelfSampling, divided, general_text
 from sweeper.errors import UsageError
+from sweeper.evaluation.evaluator import Evaluator, never
 from sweeper.evaluation.generation import Sampling, generate
-from sweeper.evaluation.judge import Judge, never
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.models.own_text import FOLDER, own_text_folder
 from sweeper.jsontext import value_of
 from sweeper.plans import Half
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Feature
-from sweeper.tasks.general import General
 from sweeper.tasks.sequences.chat import Chat
+from sweeper.tasks.sequences.tokens import Encoded, document
+from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.context import ModelContext
 from sweeper.underway import Underway
 
 _LEAST = 2
 TEXTS, RECORD = "texts.json", "sampling.json"
+
+
+class General(TextTask):
+    """Negative log-likelihood of general text, in nats per token.
+
+    Plain text is learnt whole; of conversations, what the assistant says.
+    """
+
+    name = "general text"
+
+    @cached_property
+    def chat(self) -> Chat:
+        """The chat without the task's system prompt, since general behaviour is measured."""
+        return Chat(self.tokenizer)
+
+    def encode_one(self, example: Example) -> Encoded:
+        if example.messages:
+            return self.chat.encode(list(example.messages))
+        return document(self.tokenizer, example.text)
 
 
 class GeneralSet:
@@ -116,11 +136,7 @@ class GeneralSet:
 
     @cached_property
     def replayed(self) -> tuple[General, list[Feature]]:
-        """The task that pads general examples, and those that may be replayed.
-
-        Raises:
-            UsageError: See ``text``.
-        """
+        """The task that pads general examples, and those that may be replayed."""
         task = self.task(self._context.task.sequence_length)
         features = task.encode(self.text.replay)
         useful = [f for f in features if any(label != -100 for label in f["labels"])]
@@ -157,26 +173,13 @@ class GeneralSet:
         should_stop: Callable[[], bool] = never,
         count: int | None = None,
     ) -> Evaluation:
-        """Score a model on the held-out texts, or on the first ``count`` of them.
-
-        Raises:
-            UsageError: See ``text``.
-        """
+        """Score a model on the held-out texts, or on the first ``count`` of them."""
         task, items = self._held_back
         told = self._context.underway.steps("scoring general text")
-        return Judge(task, items, batch, mixed, should_stop, told).evaluate(model, count)
+        return Evaluator(task, items, batch, mixed, should_stop, told).evaluate(model, count)
 
     def of_base(self, dtype: torch.dtype, mixed: Half | None, batch: int) -> Evaluation:
-        """The untrained base's losses on the held-out texts, once for each precision.
-
-        Args:
-            dtype: Dtype of its weights, as the tuned model has them.
-            mixed: Dtype of autocast of the tuned model.
-            batch: Items at a time.
-
-        Raises:
-            UsageError: See ``text``.
-        """
+        """The untrained base's losses on the held-out texts, once for each precision."""
         key = dtype, mixed
         if key not in self._of_base:
             base = self._context.keeper.lend(dtype)

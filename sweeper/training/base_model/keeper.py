@@ -101,7 +101,6 @@ class BaseKeeper:
         folder: Config and safetensors weights.
         task_type: Which head transformers puts on it.
         trust_remote_code: Whether the user allowed code from the model's folder to run.
-        name: Name given by the user, such as a hub id.
     """
 
     def __init__(

@@ -15,11 +15,7 @@ from sweeper.training.base_model.general_text import GeneralSet
 
 
 class SharedModel:
-    """A base model with its data and everything that trials compute from it once.
-
-    Args:
-        context: The base model and its data.
-    """
+    """A base model with its data and everything that trials compute from it once."""
 
     def __init__(self, context: ModelContext) -> None:
         self.context = context

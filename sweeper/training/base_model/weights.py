@@ -32,10 +32,6 @@ _RECORD = "sweeper_source.json"
 def weights_folder(model: ModelSpec, facts: ModelFacts, underway: Underway | None = None) -> Path:
     """The folder of a model's weights; a packaged model is converted if necessary.
 
-    Args:
-        model: Name in the spec.
-        underway: Called with the progress of the conversion.
-
     Raises:
         ModelError: They are not on this machine.
     """
@@ -51,11 +47,7 @@ def weights_folder(model: ModelSpec, facts: ModelFacts, underway: Underway | Non
 
 
 def loadable(model_id: str, folder: Path) -> str:
-    """A name by which transformers loads a base: its hub id, or a folder that is on this machine.
-
-    Args:
-        model_id: Name of the model in the spec.
-    """
+    """A name by which transformers loads a base: its hub id, or a folder on this machine."""
     here = model_id.startswith(PREFIX) or Path(model_id).expanduser().exists()
     return str(folder.resolve()) if here else model_id
 
@@ -68,7 +60,6 @@ def packaged_model(name: str, underway: Underway | None = None) -> Path:
 
     Args:
         name: ``smollm2``, without the prefix ``packaged:``.
-        underway: Called with the progress of the conversion.
 
     Raises:
         ModelError: The name is unknown, or its package is not installed, or the cache cannot be

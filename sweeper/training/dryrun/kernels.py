@@ -170,7 +170,6 @@ class Kernels(TorchFunctionMode):
         return self.call(func, args, dict(kwargs or {}))
 
     def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The result of the function or of its stand-in."""
         if func is F.scaled_dot_product_attention and self._fused(**kwargs):
             query, key, value = (*args, *(kwargs.get(name) for name in ("key", "value")))[:3]
             return FusedAttention.apply(query, key, value)

@@ -199,7 +199,6 @@ class StorageTracker(TorchDispatchMode):
 
     @property
     def total(self) -> int:
-        """Live bytes of all kinds."""
         return sum(self.live.values())
 
 

@@ -20,13 +20,7 @@ Part = tuple[Sequence[int], float]
 
 
 class Mixture:
-    """The rows of each epoch, the same for a seed.
-
-    Args:
-        parts: At least one.
-        size: Rows of an epoch.
-        seed: Of the trial.
-    """
+    """The rows of each epoch, the same for a seed."""
 
     def __init__(self, parts: Sequence[Part], size: int, seed: int) -> None:
         self.size = size
@@ -59,10 +53,8 @@ def mixture(
     """How originals, and augmented rows after them, are mixed; None where each is seen once.
 
     Args:
-        originals: The train split.
         augmented: How many rows come after them, each seen as often as an original on average.
         weights: Of the sources by title; without them, each row weighs the same.
-        seed: Of the trial.
     """
     if not augmented and not weights:
         return None

@@ -66,12 +66,10 @@ class Saved:
 
     @classmethod
     def at(cls, folder: Path) -> Saved:
-        """A checkpoint that is known to be whole."""
         return cls(folder, Checkpoint.read(folder / MANIFEST))
 
     @property
     def batching(self) -> Batching:
-        """The batches that it was trained with."""
         manifest = self.manifest
         micro, accumulation = manifest.micro_batch, manifest.gradient_accumulation_steps
         return Batching(micro, accumulation, manifest.evaluation_batch)
@@ -81,7 +79,6 @@ class Saved:
         return dict(torch.load(self.folder / _state_file(), weights_only=True))
 
     def best_weights(self) -> dict[str, Tensor]:
-        """The weights of the best rung so far."""
         path = self.folder / BEST
         return dict(load_file(str(path if path.is_file() else self.folder / WEIGHTS)))
 

@@ -126,7 +126,6 @@ class MemoryGuard:
 
         Args:
             setup: Names everything that memory depends on besides batches.
-            planned: By the trial's configuration.
         """
         lesson = self._fitted.get(setup)
         batching = planned
@@ -146,8 +145,6 @@ class MemoryGuard:
         """Call ``attempt`` with ever smaller batches until one fits.
 
         Args:
-            setup: See ``start``.
-            planned: By the trial's configuration.
             attempt: Trains; leaves none of its memory behind when it raises. Every call but the
                 first one starts from clean weights.
             first: Batches of the first call, where that continues a checkpoint.

@@ -51,10 +51,8 @@ class Replay:
     ``share`` times the mean over general terms.
 
     Args:
-        task: Pads general examples and gives their loss.
         features: General examples, all with something to say.
         share: Share of general tokens among all, 0 < share < 1.
-        rank: Rank of this process.
         ranks: How many processes train together; each takes its part of what is drawn.
     """
 
@@ -151,7 +149,6 @@ class NearBase:
     again when the model's own forward pass, and its recomputation under checkpointing, run.
 
     Args:
-        task: Gives logits on the answers.
         weight: Weight of the divergence, beside the task's loss; both are means over answer tokens.
         copied: A frozen copy of the base, where ``strategy`` changes the base itself.
     """
@@ -225,23 +222,14 @@ def text_task(task: Task) -> TextTask:
 
 
 def frozen_copy(base: nn.Module, precision: Precision) -> nn.Module:
-    """A copy to compare with, held as frozen weights are: in bf16 unless the trial is in fp32.
-
-    Args:
-        base: Base model as it was lent.
-    """
+    """A copy to compare with, held as frozen weights are: in bf16 unless the trial is in fp32."""
     kept = copy.deepcopy(base).requires_grad_(False).eval()
     return kept if precision == "fp32" else kept.to(getattr(torch, half_of(precision)))
 
 
 @dataclass(frozen=True)
 class Guards:
-    """The guards against forgetting of one training.
-
-    Args:
-        replay: General examples beside the task's.
-        near: The base, to stay near to.
-    """
+    """The guards against forgetting of one training."""
 
     replay: Replay | None = None
     near: NearBase | None = None

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from sweeper.evaluation.judge import autocast
+from sweeper.evaluation.evaluator import autocast
 from sweeper.plans import Half
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Strategy
@@ -23,9 +23,9 @@ from sweeper.tasks.classifier import head_names
 from sweeper.tasks.sequences.joined import joined
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.forgetting_guards import Due, Guards, Replay
-from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.schedule import schedule
 from sweeper.training.loop.sharding import check_wrapped, fsdp_arguments, ranks_in_all
+from sweeper.training.loop.training_progress import TrainingProgress
 
 # Gradients are clipped at this norm, transformers' and most papers' value, unless a trial says
 # otherwise.
@@ -61,13 +61,9 @@ def arguments(
     ``forward`` is not wrapped and the base can be given back as it was.
 
     Args:
-        folder: For whatever Trainer writes.
-        steps: Optimizer steps in all.
         micro_batch: On each device.
         accumulation: Micro-batches in a step.
         parameters: Of the strategy; the schedule and the norm of gradients are among them.
-        optimizer: Name in transformers.
-        device: Device of this process.
         sharded: Classes of the layers that FSDP gathers one by one; None without FSDP.
     """
     plan = schedule(parameters, steps)
@@ -127,16 +123,10 @@ class TrialTrainer(Trainer):
     share and ``w`` the weight of the divergence; each of the three is a mean over its own tokens.
 
     Args:
-        model: The model that the task assembled.
-        task: Gives the loss and counts its terms.
-        features: Features of the train split.
         order: Indices of each epoch.
         strategy: Gives the optimizer groups, learning rates included.
-        parameters: Of the strategy.
         progress: Updated with every micro-batch.
         mixed: Dtype of autocast; float16 scales the loss.
-        settings: See ``arguments``.
-        callbacks: Callbacks after each step.
         guards: Against forgetting; none of them if None.
         join: The texts of a batch are joined without padding; only for text tasks.
     """

@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import linear
 
 from sweeper.facts.machine.calibration import Calibration, versions, write
-from sweeper.facts.machine.detect import processor
+from sweeper.facts.machine.detect_hardware import processor
 
 # Rows, inputs, outputs: the products of MiniLM and of SmolLM2-135M at a few hundred tokens.
 SHAPES = ((512, 384, 384), (512, 384, 1536), (512, 1536, 384), (512, 576, 1536))

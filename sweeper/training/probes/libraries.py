@@ -10,6 +10,7 @@ import importlib
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -31,9 +32,8 @@ def checks() -> Iterator[dict[str, object]]:
     yield _tried("CUDA", _cuda, "Install the GPU's driver and a torch build with CUDA.")
     yield _tried("bf16", _bf16, "Train with --precision fp16-mixed or fp32 here.")
     yield _tried("4-bit", _four_bit, "pip install bitsandbytes; without it QLoRA cannot train.")
-    yield _tried(
-        "8-bit optimizer", _eight_bit, "Leave out full where its plan says adamw_bnb_8bit."
-    )
+    eight_bit = partial(_optimizer_step, "AdamW8bit")
+    yield _tried("8-bit optimizer", eight_bit, "Leave out full where its plan says adamw_bnb_8bit.")
     yield _tried(
         "paged optimizer", _paged, "It needs an NVIDIA GPU; elsewhere states stay in memory."
     )
@@ -110,10 +110,6 @@ def _four_bit() -> str:
     if error > 0.2:
         raise RuntimeError(f"NF4 came back wrong by {error:.2f}")
     return f"NF4 with double quantisation on {device}"
-
-
-def _eight_bit() -> str:
-    return _optimizer_step("AdamW8bit")
 
 
 def _paged() -> str:

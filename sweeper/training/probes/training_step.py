@@ -26,7 +26,7 @@ from transformers import PretrainedConfig, Trainer
 
 from sweeper.child_process import answer_question
 from sweeper.errors import UsageError
-from sweeper.evaluation.judge import autocast
+from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.plans import autocast_dtype, half_of

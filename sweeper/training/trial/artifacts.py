@@ -108,7 +108,6 @@ def save_trained(
 
     Args:
         folder: ``weights/`` of the trial; made if it is not there.
-        model: The model that the task assembled.
         task: Brings the tokenizer; without one, no files are written beside the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +200,6 @@ def _write_companions(
     Args:
         folder: ``weights/`` of the trial; the weights lie in it.
         adapter: Where the adapter lies, if there is one.
-        model: The model that the task assembled.
 
     Returns:
         The SHA-256 of the tokenizer.

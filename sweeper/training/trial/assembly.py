@@ -64,7 +64,6 @@ def assembled(
     Whatever happens inside, the base is itself again afterwards.
 
     Args:
-        shared: Data shared by the trials of its base model.
         keeper: Lends the base; the base model's own if None.
     """
     keeper = keeper or shared.context.keeper
@@ -107,7 +106,6 @@ def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
     """A model from its saved weights, to be used once.
 
     Args:
-        shared: Data shared by the trials of its base model.
         folder: ``weights/`` of a trial.
 
     Raises:

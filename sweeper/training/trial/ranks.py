@@ -25,7 +25,7 @@ from sweeper.plans import Plan
 from sweeper.spec import Spec
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, RankFailure
 from sweeper.training.loop.device_memory import Batching, TrialPhase
-from sweeper.training.trial.job import TrialJob
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
 
 REQUEST, REPORT, PROGRESS = "request.json", "report-", "progress.json"
@@ -188,7 +188,6 @@ class Ranks:
         write_text(decision_file(place, report.rung), decision.value)
 
     def _gather_logs(self, place: Path) -> None:
-        """Append the ranks' output to the attempt's log."""
         with (self.job.folder / TRAINER_LOG).open("a", encoding="utf-8") as log:
             for rank in range(self.job.config.gpus):
                 for path in (own_folder(place, rank) / TRAINER_LOG, *_output(place, rank)):
@@ -229,7 +228,6 @@ class Ranks:
         return f"rank {first.rank} of {ranks} ended with status {first.status}: {last}"
 
     def _take(self, first: Path) -> None:
-        """Move the first rank's files into the attempt's folder."""
         for path in first.iterdir():
             if path.name != TRAINER_LOG:
                 shutil.move(str(path), str(self.job.folder / path.name))

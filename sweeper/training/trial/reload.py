@@ -42,9 +42,7 @@ class Reloaded:
     """A trained model, frozen, in evaluation mode.
 
     Args:
-        model: The model that the task assembled.
         task: Turns examples into batches; its splits are empty.
-        record: What the folder says about itself.
     """
 
     model: nn.Module
@@ -154,11 +152,7 @@ def _on_base(
 
 
 def _base_folder(weights: Path, record: TrainedRecord, facts: ModelFacts) -> Path:
-    """The folder of the base that an adapter or a head needs.
-
-    Raises:
-        ModelError: It is not on this machine, or it is another one.
-    """
+    """The folder of the base that an adapter or a head needs."""
     if record.first_stage is not None:
         return folder_of(record.first_stage, weights)
     local = facts.source == "local"

@@ -19,15 +19,15 @@ from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.device_memory import TrialPhase
-from sweeper.training.loop.progress import finite
 from sweeper.training.loop.sharding import as_first_rank_says
-from sweeper.training.trial.job import Final, TrialJob
+from sweeper.training.loop.training_progress import finite
+from sweeper.training.trial.trial_job import Final, TrialJob
 from sweeper.trials import within_limit
 
 # Of a normal distribution, one-sided: a rise is beyond noise at 95%.
 _BEYOND = 1.645
-# Looks since the best one before a trial is said to overfit: one that is worse may be owed to the
-# order of the data.
+# Scored rungs since the best one before a trial is said to overfit: one that is worse may be owed
+# to the order of the data.
 _SINCE_BEST = 2
 
 
@@ -55,7 +55,6 @@ class RungWatch(TrainerCallback):
     overfits or forgets (state ``COMPLETE``, with the weights of its best rung).
 
     Args:
-        job: The trial; its progress is counted on.
         model: What is evaluated: the Trainer's, not wrapped.
         at: Optimizer step to the rungs that lie there.
         steps_per_epoch: Optimizer steps of one pass over the data.
@@ -80,7 +79,7 @@ class RungWatch(TrainerCallback):
         self._steps_per_epoch = steps_per_epoch
         self._phase = phase
         self._budget = job.config.budget
-        self._judge = job.judge()
+        self._evaluator = job.evaluator()
         self._best: RungWeights | None = None
         self._last: Evaluation | None = None
         self._stopping = Stopping.of(
@@ -118,9 +117,9 @@ class RungWatch(TrainerCallback):
         general, lost = self._lost()
         train_loss = progress.take_train_loss()
         epochs = progress.steps / self._steps_per_epoch
-        forgets = not within_limit(lost.mean if lost else None, self._stopping.limit)
+        forgets = not within_limit(lost.mean if lost else None, self._stopping.general_loss_limit)
         items = self._remember(rungs[-1], evaluation, forgets)
-        why = as_first_rank_says(self._stopping.saw(RungLook(items, train_loss, epochs, lost)))
+        why = as_first_rank_says(self._stopping.saw(RungScore(items, train_loss, epochs, lost)))
         reports = [
             self._job.rung_report(rung, evaluation, train_loss, epochs, general) for rung in rungs
         ]
@@ -146,7 +145,6 @@ class RungWatch(TrainerCallback):
         }
 
     def restore(self, state: dict[str, Any], best_weights: dict[str, Tensor]) -> None:
-        """Go on from a saved state."""
         if state["best"] is not None:
             self._best = RungWeights(weights=best_weights, **state["best"])
         self._last_forgets = state["last_forgets"]
@@ -160,7 +158,7 @@ class RungWatch(TrainerCallback):
     def _lost(self) -> tuple[float | None, Rise | None]:
         """Loss on general text, and its rise since the base, if the trial has a limit."""
         base = self._job.base_on_general
-        if self._stopping.limit is None or base is None:
+        if self._stopping.general_loss_limit is None or base is None:
             return None, None
         tuned = self._on_general(RUNG_TEXTS)
         return tuned.loss, Rise.of(_items(tuned), _items(base))
@@ -182,13 +180,9 @@ class RungWatch(TrainerCallback):
         return evaluation
 
     def _evaluate(self, whole: bool) -> Evaluation:
-        """Score the model; time it apart from training.
-
-        Raises:
-            TrainingDiverged: The validation loss is not finite.
-        """
+        """Score the model; time it apart from training."""
         count = None if whole else self._budget.rung_items
-        evaluation = self._timed(lambda: self._judge.evaluate(self._model, count))
+        evaluation = self._timed(lambda: self._evaluator.evaluate(self._model, count))
         finite(evaluation.loss, "validation loss")
         return evaluation
 
@@ -266,7 +260,6 @@ class ItemLosses:
 
     @property
     def mean(self) -> float:
-        """The weighted mean loss."""
         return float(np.average(self.losses, weights=self.weights))
 
 
@@ -295,12 +288,12 @@ class Rise:
 
 
 @dataclass(frozen=True)
-class RungLook:
+class RungScore:
     """The losses of a trial at a rung.
 
     Args:
         items: Items of the task's validation split.
-        train_loss: Since the look before, where that is known.
+        train_loss: Since the scored rung before, where that is known.
         epochs: Passes over the train split so far.
         lost: On general text since the base, where that is watched.
     """
@@ -316,10 +309,10 @@ class Stopping:
     """Early stopping by validation loss and by loss on general text.
 
     Args:
-        patience: Stop after so many looks in a row without a better validation loss of the task
-            (after Prechelt 1998, Early Stopping - But When?, whose criterion UP counts rises in a
-            row); None for never.
-        limit: Nats per token by which the loss on general text may rise; None for no limit.
+        patience: Stop after so many scored rungs in a row without a better validation loss (after
+            Prechelt 1998, Early Stopping - But When?, whose criterion UP counts rises in a row);
+            None for never.
+        general_loss_limit: Nats per token by which the loss on general text may rise; if None, any.
         overfitting: Whether to stop once rows are seen again, the training loss falls, and the
             validation loss has risen above its best by more than its items scatter.
         objective: What the items' losses are costs of; it takes the validation loss's place where
@@ -327,21 +320,18 @@ class Stopping:
     """
 
     patience: int | None = None
-    limit: float | None = None
+    general_loss_limit: float | None = None
     overfitting: bool = False
     objective: Objective = LOSS
-    _best: RungLook | None = None
+    _best: RungScore | None = None
     _waited: int = field(default=0)
 
     @classmethod
     def of(
         cls, parameters: dict[str, Scalar], overfitting: bool = False, objective: Objective = LOSS
     ) -> Stopping:
-        """The early stopping of a trial's parameters."""
-        patience, limit = (
-            parameters.get("early_stopping_patience"),
-            parameters.get("general_loss_limit"),
-        )
+        patience = parameters.get("early_stopping_patience")
+        limit = parameters.get("general_loss_limit")
         return cls(
             None if patience is None else int(patience),
             None if limit is None else float(limit),
@@ -354,49 +344,48 @@ class Stopping:
         best = self._best
         if best is None:
             return {"best": None, "waited": self._waited}
-        look = {
+        score = {
             "losses": best.items.losses.tolist(),
             "weights": best.items.weights.tolist(),
             "train_loss": best.train_loss,
             "epochs": best.epochs,
         }
-        return {"best": look, "waited": self._waited}
+        return {"best": score, "waited": self._waited}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
         self._waited, best = state["waited"], state["best"]
         if best is not None:
             items = ItemLosses(np.array(best["losses"]), np.array(best["weights"]))
-            self._best = RungLook(items, best["train_loss"], best["epochs"])
+            self._best = RungScore(items, best["train_loss"], best["epochs"])
 
-    def saw(self, look: RungLook) -> str:
+    def saw(self, score: RungScore) -> str:
         """The reason to stop at this rung, as text; empty to go on."""
         best = self._best
-        if best is None or look.items.mean < best.items.mean:
-            self._best, self._waited = look, 0
+        if best is None or score.items.mean < best.items.mean:
+            self._best, self._waited = score, 0
         else:
             self._waited += 1
-        lost = look.lost
-        if lost is not None and not within_limit(lost.low, self.limit):
+        lost = score.lost
+        if lost is not None and not within_limit(lost.low, self.general_loss_limit):
             return (
                 f"the loss on general text rose by {lost.mean:.3f} nats per token, beyond the "
-                f"limit of {self.limit:g}"
+                f"limit of {self.general_loss_limit:g}"
             )
         if self.patience is not None and self._waited >= self.patience:
             return f"{self.objective.title} did not improve in {self._waited} rungs"
-        if self.overfitting and best is not None and self._overfits(look, best):
+        if self.overfitting and best is not None and self._overfits(score, best):
             objective = self.objective
             went = f"{objective.title} {'fell' if objective.higher_is_better else 'rose'}"
-            before, now = (objective.value(one.items.mean) for one in (best, look))
+            before, now = (objective.value(one.items.mean) for one in (best, score))
             return (
                 f"it overfits: {went} from {before:.4g} to {now:.4g}, beyond noise, while training "
-                f"loss fell to {look.train_loss:.4g}"
+                f"loss fell to {score.train_loss:.4g}"
             )
         return ""
 
-    def _overfits(self, look: RungLook, best: RungLook) -> bool:
-        if self._waited < _SINCE_BEST or look.epochs <= 1:
+    def _overfits(self, score: RungScore, best: RungScore) -> bool:
+        if self._waited < _SINCE_BEST or score.epochs <= 1:
             return False
-        if look.train_loss is None or best.train_loss is None:
+        if score.train_loss is None or best.train_loss is None:
             return False
-        return look.train_loss < best.train_loss and Rise.of(look.items, best.items).low > 0.0
+        return score.train_loss < best.train_loss and Rise.of(score.items, best.items).low > 0.0

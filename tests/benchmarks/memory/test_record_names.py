@@ -7,7 +7,7 @@ import pytest
 from benchmarks.memory.record_model import model_of
 from benchmarks.memory.record_names import named
 from sweeper.facts.models.architecture import architecture
-from sweeper.facts.models.parameters import count_parameters
+from sweeper.facts.models.parameter_counts import count_parameters
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sweeper.execution.pools.placement import (
     machine_of,
     place,
 )
-from sweeper.facts.machine.detect import DetectedGpu
+from sweeper.facts.machine.detect_hardware import DetectedGpu
 
 
 def machine(gpus: int = 0, gpu_gib: float = 24.0, cores: int = 8, ram_gib: float = 32.0) -> Machine:

@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 from sweeper.errors import RunError
 from sweeper.execution.state import work_items
 from sweeper.execution.state.attempts import RESULT, attempts_of, read_rungs
+from sweeper.execution.state.continuation import frozen_plan
 from sweeper.execution.state.events import Event
-from sweeper.execution.state.identity import frozen_plan
 from sweeper.execution.state.repair import copy_of, cut_half_line, read_either, write_twice
 from sweeper.execution.state.status import Status
 from sweeper.plans import Plan

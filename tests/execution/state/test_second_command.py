@@ -13,7 +13,7 @@ from fake_pool import Sweep, make_sweep
 
 from sweeper.errors import RunError
 from sweeper.execution.state import second_command
-from sweeper.execution.state.identity import frozen_plan
+from sweeper.execution.state.continuation import frozen_plan
 from sweeper.execution.state.second_command import refuse_second, run_now
 from sweeper.execution.state.status import Status
 from sweeper.runfolder import RunFolder

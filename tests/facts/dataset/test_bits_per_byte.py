@@ -10,7 +10,7 @@ from sweeper.data.examples import Dataset
 from sweeper.data.load import load
 from sweeper.errors import UsageError
 from sweeper.facts.dataset import bits_per_byte
-from sweeper.facts.dataset.domain import FAR_BITS, general_text
+from sweeper.facts.dataset.domain_distance import FAR_BITS, general_text
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
 from sweeper.spec import AimSpec, DataSpec
 

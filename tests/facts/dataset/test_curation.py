@@ -9,7 +9,7 @@ from sweeper.data.load import load
 from sweeper.data.quality.fix import fix
 from sweeper.data.quality.kinds.base import kinds
 from sweeper.data.quality.rows import read_rows
-from sweeper.data.quality.write import change_list, written
+from sweeper.data.quality.write_rows import change_list, written
 from sweeper.errors import DataError, UsageError
 from sweeper.facts.dataset import curation, ranking
 from sweeper.facts.dataset.curation import curated
@@ -71,7 +71,7 @@ def test_safe_remedies_give_the_data_set_that_the_fixed_file_gives(noisy):
     assert not found.dataset.skipped
 
 
-def test_a_model_that_judges_rows_takes_them_out_of_train_alone(noisy):
+def test_a_model_that_checks_rows_takes_them_out_of_train_alone(noisy):
     pytest.importorskip("sklearn")
     plain = curated(spec_of(noisy, all_safe=True)).dataset
     found = curated(spec_of(noisy, all_safe=True, remedies=("label-noise",)))
@@ -248,7 +248,7 @@ def test_an_error_that_no_remedy_mends_names_none(here, broken, says):
     assert "sweeper data fix" not in str(caught.value)
 
 
-def test_every_kind_that_judges_is_planted_and_is_not_safe():
-    judges = [kind for kind in kinds().values() if kind.judges]
-    assert {kind.name for kind in judges} <= PLANTS.keys()
-    assert not any(kind.safe for kind in judges)
+def test_every_kind_that_uses_a_model_is_planted_and_is_not_safe():
+    by_model = [kind for kind in kinds().values() if kind.uses_model]
+    assert {kind.name for kind in by_model} <= PLANTS.keys()
+    assert not any(kind.safe for kind in by_model)

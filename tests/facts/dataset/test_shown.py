@@ -2,7 +2,7 @@
 
 from sweeper.data.examples import Example, Message
 from sweeper.data.tools import calls_of, packed, spelled
-from sweeper.facts.dataset.shown import shown_example
+from sweeper.facts.dataset.data_facts import shown_example
 from sweeper.facts.record import ShownExample
 from sweeper.spec import Spec
 from sweeper.views.plan_view import marked

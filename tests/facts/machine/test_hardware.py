@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from sweeper.errors import UsageError
-from sweeper.facts.machine import detect, gpus
-from sweeper.facts.machine.detect import DetectedGpu
+from sweeper.facts.machine import detect_hardware, gpus
+from sweeper.facts.machine.detect_hardware import DetectedGpu
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.spec import HardwareSpec
 
@@ -165,20 +165,20 @@ def test_a_detected_gpu_that_is_not_in_the_table_has_its_own_memory(driver):
 def test_only_visible_gpus_count(driver, monkeypatch, visible, count):
     driver("NVIDIA L4, 23034, 8.9\n" * 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert len(detect.detected_gpus()) == count
+    assert len(detect_hardware.detected_gpus()) == count
 
 
 def test_a_driver_that_answers_nonsense_means_no_gpu(driver):
     driver("No devices were found\n")
-    assert detect.detected_gpus() == ()
+    assert detect_hardware.detected_gpus() == ()
     driver("A, B, [N/A]\n")
-    assert detect.detected_gpus() == ()
+    assert detect_hardware.detected_gpus() == ()
 
 
 def test_what_is_stated_wins_over_what_is_detected(driver):
     driver("NVIDIA L4, 23034, 8.9\n")
     assert hardware_facts(HardwareSpec(gpu="H100")).name == "H100"
-    assert detect.detected_gpus() == (DetectedGpu("NVIDIA L4", 23034 / 1024, True, 8.9),)
+    assert detect_hardware.detected_gpus() == (DetectedGpu("NVIDIA L4", 23034 / 1024, True, 8.9),)
 
 
 def test_without_a_gpu_this_processor_is_the_machine(driver):
@@ -196,7 +196,8 @@ def test_without_a_gpu_this_processor_is_the_machine(driver):
 )
 def test_a_processor_trains_in_bf16_where_it_has_the_instructions(driver, monkeypatch, flags, bf16):
     driver(None)
-    monkeypatch.setattr(detect, "_cpuinfo", lambda: {"model name": "a cpu", "flags": flags})
+    told = {"model name": "a cpu", "flags": flags}
+    monkeypatch.setattr(detect_hardware, "_cpuinfo", lambda: told)
     assert hardware_facts(HardwareSpec()).bf16 is bf16
 
 
@@ -219,10 +220,12 @@ def test_a_containers_limits_bound_memory_and_cores(monkeypatch):
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "read_text", read_text)
-    found = detect.processor()
+    found = detect_hardware.processor()
     assert (found.memory_gib, found.cores) == (2, 1)
     files.update({"memory.max": "max\n", "cpu.max": "max 100000\n"})
-    assert detect.processor().memory_gib == pytest.approx(psutil.virtual_memory().total / 2**30)
+    assert detect_hardware.processor().memory_gib == pytest.approx(
+        psutil.virtual_memory().total / 2**30
+    )
 
 
 def test_a_stated_memory_means_every_card_that_has_it():

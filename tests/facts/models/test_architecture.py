@@ -8,7 +8,7 @@ from sweeper.errors import ModelError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
 from sweeper.facts.models.families import FAMILIES, HYBRIDS, WITHOUT_ATTENTION
-from sweeper.facts.models.parameters import count_parameters
+from sweeper.facts.models.parameter_counts import count_parameters
 
 LLAMA = {
     "model_type": "llama",

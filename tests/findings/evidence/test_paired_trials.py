@@ -88,19 +88,19 @@ def test_what_the_correction_takes_back_is_tied_everywhere_and_says_so(run):
 
 def test_a_pair_has_one_interval_whichever_way_it_is_asked_for(run):
     one, _, other, _ = read_run(run).trials
-    judged = compare_pairs([(one, other)], [(other, one)])
-    assert list(judged.found) == [(0, 2)]
-    there, back = judged.of(one, other), judged.of(other, one)
+    pairs = compare_pairs([(one, other)], [(other, one)])
+    assert list(pairs.found) == [(0, 2)]
+    there, back = pairs.of(one, other), pairs.of(other, one)
     assert (there.estimate.low, there.estimate.high) == (-back.estimate.high, -back.estimate.low)
     assert (there.outcome(0.01), back.outcome(0.01)) == ("worse", "better")
 
 
 def test_a_pair_of_two_questions_counts_for_the_first_only(run):
     zero, one, two, three = read_run(run).trials
-    judged = compare_pairs([(zero, two)], [(two, zero), (zero, one), (three, one), (zero, one)])
-    assert judged.of(zero, two).comparisons == 1
-    assert judged.of(zero, two).adjusted_p is None
-    assert judged.of(three, one).comparisons == 2
+    pairs = compare_pairs([(zero, two)], [(two, zero), (zero, one), (three, one), (zero, one)])
+    assert pairs.of(zero, two).comparisons == 1
+    assert pairs.of(zero, two).adjusted_p is None
+    assert pairs.of(three, one).comparisons == 2
 
 
 def test_an_interval_without_0_is_never_followed_by_a_bare_within_noise(make):

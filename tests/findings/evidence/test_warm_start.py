@@ -4,20 +4,20 @@ import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.evidence.gains import warm_start_sentence
-from sweeper.findings.record import WarmStart
+from sweeper.findings.record import WarmStartResult
 from sweeper.findings.study.reading import read_run
-from sweeper.plans import Hint, Plan
+from sweeper.plans import Plan, WarmStart
 from sweeper.trials import TrialConfig
 
 
 def hinted(run, **parameters):
     plan = Plan.read(run.plan)
     model = plan.candidates[0].model
-    hint = Hint(
+    warm = WarmStart(
         strategy="lora", model=model, parameters=parameters, similarity=0.5, study="earlier",
         loss=0.7, default_loss=0.8,
     )  # fmt: skip
-    plan.model_copy(update={"hints": (hint,)}).write(run.plan)
+    plan.model_copy(update={"warm_starts": (warm,)}).write(run.plan)
 
 
 def test_the_trial_that_tried_it_is_found_by_its_parameters(make) -> None:
@@ -52,5 +52,5 @@ def test_without_a_warm_start_nothing_is_said(make) -> None:
 def test_it_is_told_how_far_it_came(make, changes, ends: str) -> None:
     run = read_run(make(trials=2))
     known = {"strategy": "lora", "study": "earlier", "similarity": 0.5, "parameters": {}}
-    found = WarmStart.model_validate({**known, "earlier_loss": 0.7, **changes})
+    found = WarmStartResult.model_validate({**known, "earlier_loss": 0.7, **changes})
     assert warm_start_sentence(run, found).endswith(ends)

@@ -4,7 +4,7 @@ import pytest
 
 from sweeper.facts.record import AugmentationFacts, SourceFacts
 from sweeper.findings.compute import compute
-from sweeper.findings.study.rows import result_seconds
+from sweeper.findings.study.trial_rows import result_seconds
 from sweeper.plans import Plan
 from sweeper.reporting.csvfiles import trials_csv
 from sweeper.reporting.document import document

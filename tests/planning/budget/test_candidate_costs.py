@@ -9,7 +9,7 @@ from sweeper.facts.gather import gather
 from sweeper.hyperparameters import BATCH
 from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import course_of, own_text_seconds, priced
-from sweeper.planning.budget.trial_budget import Looks
+from sweeper.planning.budget.trial_budget import ScoredRungs
 from sweeper.planning.candidates import validation_rows
 from sweeper.planning.costs.trial_seconds import Course, clock_of
 from sweeper.planning.planner import make_plan
@@ -27,7 +27,7 @@ def course(spec: Any, facts: Any) -> Course:
         facts,
         facts.models[0],
         epochs=1.0,
-        looks=Looks(1, 50),
+        scored=ScoredRungs(1, 50),
         validation_rows=validation_rows(spec, facts),
     )
 

@@ -20,7 +20,7 @@ from sweeper.planning.budget.trial_budget import (
     RUNGS,
     SPACINGS,
     affordable,
-    looks_of,
+    scored_rungs,
 )
 from sweeper.planning.costs.trial_seconds import clock_of
 from sweeper.planning.planner import make_plan
@@ -34,15 +34,15 @@ from sweeper.plans import Budget, Plan
 def test_looks_cost_what_is_left_or_are_as_few_as_may_be(
     passes: float, rows: int, cost: float, beside: float, widest: int
 ) -> None:
-    looks = affordable(passes, rows, widest, cost=cost, at_look=beside, at_end=rows * cost)
+    scored = affordable(passes, rows, widest, cost=cost, at_rung=beside, at_end=rows * cost)
     enough = min(FEWEST_ITEMS, rows)
-    assert enough <= looks.items <= rows
-    assert looks.every <= widest
-    assert RUNGS % looks.every == 0
-    assert looks.below >= 1
-    paid = looks.below * (looks.items * cost + beside)
-    assert looks.every == widest or paid <= passes + 1e-6
-    assert looks.items == enough or paid + rows * cost <= passes + 1e-6
+    assert enough <= scored.items <= rows
+    assert scored.every <= widest
+    assert RUNGS % scored.every == 0
+    assert scored.below >= 1
+    paid = scored.below * (scored.items * cost + beside)
+    assert scored.every == widest or paid <= passes + 1e-6
+    assert scored.items == enough or paid + rows * cost <= passes + 1e-6
 
 
 def _plan(scene: Any, rows: int, **changes: Any) -> Plan:
@@ -63,8 +63,8 @@ def test_where_a_look_at_every_rung_costs_too_much_there_are_fewer(
     assert budget.first_rung % every == 0
     note = [text for text in budget.notes if "Trials are scored at rungs" in text]
     assert bool(note) == (every > 1)
-    looks = (RUNGS // every - 1) * budget.rung_items
-    assert FORWARD_SHARE * looks <= EVALUATION_SHARE * rows * budget.epochs or every == 4
+    scored = (RUNGS // every - 1) * budget.rung_items
+    assert FORWARD_SHARE * scored <= EVALUATION_SHARE * rows * budget.epochs or every == 4
     at_every = (RUNGS - 1) * min(FEWEST_ITEMS, budget.rung_items)
     assert every == 1 or FORWARD_SHARE * at_every > EVALUATION_SHARE * rows * budget.epochs
 
@@ -117,9 +117,9 @@ def test_the_time_of_a_trial_has_only_the_looks_that_it_has(scene: Any) -> None:
     spec, facts = scene("instruction", "smollm2", 60, gpu_gib=None, training={"epochs": 1.0})
     model = facts.models[0]
     cap = sequence_cap(spec, facts, model)
-    looks = looks_of(spec, facts, cap, 12, 1.0)
-    few = course_of(spec, facts, model, epochs=1.0, looks=looks, validation_rows=12)
+    scored = scored_rungs(spec, facts, cap, 12, 1.0)
+    few = course_of(spec, facts, model, epochs=1.0, scored=scored, validation_rows=12)
     clock = clock_of(model, Setup(strategy="lora", micro_batch=4, device="cpu"), facts.hardware)
-    once = clock.judging(few, 12)
-    assert looks.every == 4
+    once = clock.scoring(few, 12)
+    assert scored.every == 4
     assert clock.rungs(few) == pytest.approx(2 * once + 2 * 0.1)

@@ -144,11 +144,11 @@ def _seconds(setup: Setup) -> float:
 def test_a_trial_is_its_steps_and_its_evaluations() -> None:
     whole = trial_duration(MISTRAL, LORA, A100, 1_000_000, 200_000)
     trained = trial_duration(MISTRAL, LORA, A100, 1_000_000, 0)
-    judged = trial_duration(MISTRAL, LORA, A100, 0, 200_000)
-    assert whole.seconds == pytest.approx(trained.seconds + judged.seconds)
+    scored = trial_duration(MISTRAL, LORA, A100, 0, 200_000)
+    assert whole.seconds == pytest.approx(trained.seconds + scored.seconds)
     assert whole.low < whole.seconds < whole.high
     # an evaluated token costs one forward pass; a trained one of LoRA at least two
-    assert judged.seconds / 200_000 < trained.seconds / 1_000_000
+    assert scored.seconds / 200_000 < trained.seconds / 1_000_000
 
 
 def test_several_gpus_share_the_tokens() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.declared.files import known_strategies
 from sweeper.declared.traits import traits_of
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.facts.record import CorpusFacts
 from sweeper.hyperparameters import FIRST_STAGE_RATES

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.declared.files import known_strategies
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup

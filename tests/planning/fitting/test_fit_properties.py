@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweeper.declared.files import known_strategies
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.facts.record import LatentAttention, MixtureOfExperts
 from sweeper.hyperparameters import modules_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweeper import plugins
-from sweeper.declared import files
+from sweeper.declared import yaml_files
 from sweeper.errors import RuleError, UsageError
 from sweeper.planning.rulebook.effects import Effects
 from sweeper.planning.rulebook.fact_table import FACTS
@@ -223,13 +223,13 @@ def test_another_package_adds_rules_by_an_entry_point_without_being_imported(
     (package / "__init__.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
     (package / "theirs.yaml").write_text(RULE, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    entry = EntryPoint("theirs", "their_rules", files.SEARCH_SPACES)
+    entry = EntryPoint("theirs", "their_rules", yaml_files.SEARCH_SPACES)
     monkeypatch.setattr(
-        plugins, "entries", lambda group: [entry] if group == files.SEARCH_SPACES else []
+        plugins, "entries", lambda group: [entry] if group == yaml_files.SEARCH_SPACES else []
     )
-    for cached in (_shipped, files.installed_folders, files.strategy_files):
+    for cached in (_shipped, yaml_files.installed_folders, yaml_files.strategy_files):
         cached.cache_clear()
     assert rule_book().rules[-1].id == "my-rule"
     monkeypatch.undo()
-    for cached in (_shipped, files.installed_folders, files.strategy_files):
+    for cached in (_shipped, yaml_files.installed_folders, yaml_files.strategy_files):
         cached.cache_clear()

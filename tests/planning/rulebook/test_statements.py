@@ -9,7 +9,7 @@ import pytest
 
 from sweeper.data.examples import Example
 from sweeper.data.splits import carve
-from sweeper.declared.files import known_strategies
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts, LabelCount, MixtureOfExperts
 from sweeper.planning.planner import plan_with

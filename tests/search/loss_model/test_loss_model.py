@@ -25,7 +25,7 @@ from sweeper.search.loss_model.loss_model import (
     LossModel,
     StudyLosses,
     Trials,
-    log_chance,
+    log_within_limit,
     thinned,
 )
 from sweeper.search.loss_model.observations import CONSTRAINT, Observation, observation
@@ -158,7 +158,7 @@ def test_where_no_trial_keeps_to_the_limit_the_search_goes_where_less_is_lost() 
 def test_the_chance_to_keep_to_a_limit_falls_towards_where_it_was_broken() -> None:
     points = np.asarray([[0.0], [0.5], [1.0], [1.5]])
     excess = np.asarray([-0.2, -0.1, 0.3, 0.8])
-    chances = np.exp(log_chance(points, excess, np.asarray([[0.1], [0.7], [1.4]])))
+    chances = np.exp(log_within_limit(points, excess, np.asarray([[0.1], [0.7], [1.4]])))
     assert chances[0] > 0.9
     assert 0.1 < chances[1] < 0.9
     assert chances[2] < 0.05
@@ -180,9 +180,9 @@ def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_st
     assert within.rank < over.rank
     own = observed(3, 0.9, None)
     shown = observed(1, 0.3, None)
-    far = View(own, 6, [over], [over], [over], 0.9).judge()
+    far = View(own, 6, [over], [over], [over], 0.9).decide()
     assert not far.prune
-    assert View(own, 6, [shown], [], [shown], 0.9).judge().prune
+    assert View(own, 6, [shown], [], [shown], 0.9).decide().prune
 
 
 def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
@@ -200,5 +200,5 @@ def test_without_a_limit_nothing_is_weighed() -> None:
     seen = [observed(1, 0.3, None), observed(2, 0.5, -0.1)]
     model = LossModel(Trials({}, seen, RungCount()), lambda points: np.zeros(len(points)))
     rows = np.zeros((3, 0))
-    assert (model._log_chances([observed(2, 0.5, -0.1)], rows) == 0.0).all()
-    assert (model._log_chances([], rows) == 0.0).all()
+    assert (model._log_within_limit([observed(2, 0.5, -0.1)], rows) == 0.0).all()
+    assert (model._log_within_limit([], rows) == 0.0).all()

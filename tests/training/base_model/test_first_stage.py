@@ -23,8 +23,8 @@ from sweeper.training.base_model.first_stage import FirstStage, FirstStages
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
-from sweeper.training.trial.job import TrialJob
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import TrialConfig, TrialResult
 
 STAGE = FirstStage("full", 1e-2, 2.0, 4, 2, "fp32", 16)
@@ -265,7 +265,9 @@ def test_an_adapter_finds_the_base_it_belongs_to_in_the_run_alone(
     job.shared.first_stages.forget()
 
     with trained(job.shared, weights) as model:
-        assert job.judge().evaluate(model).loss == pytest.approx(result.validation_loss, abs=1e-6)
+        assert job.evaluator().evaluate(model).loss == pytest.approx(
+            result.validation_loss, abs=1e-6
+        )
 
     base = f"./first_stages/{result.first_stage.id}"
     config = json.loads((weights / "adapter" / "adapter_config.json").read_text())
@@ -289,7 +291,7 @@ def test_every_way_to_train_can_follow_a_first_stage(
     job, result = two_stages(0, strategy, {**READING, **own})
 
     with trained(job.shared, job.folder / "weights") as model:
-        loss = job.judge().evaluate(model).loss
+        loss = job.evaluator().evaluate(model).loss
 
     assert result.state == "COMPLETE"
     # A whole model was saved after the stage and needs no other base.

@@ -22,11 +22,11 @@ from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop import checkpointing
 from sweeper.training.loop.checkpointing import BEST, set_weights
 from sweeper.training.loop.device_memory import Batching, MemoryGuard
-from sweeper.training.loop.progress import TrainingProgress
+from sweeper.training.loop.training_progress import TrainingProgress
 from sweeper.training.trial import rungs
-from sweeper.training.trial.job import TrialJob
-from sweeper.training.trial.run import train_trial
 from sweeper.training.trial.rungs import RungWatch
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, TrialResult
 
 FULL = {"learning_rate": 1e-3, "head_learning_rate": 1e-2, "weight_decay": 0.01}

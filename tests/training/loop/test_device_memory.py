@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from sweeper.tasks.classification import Classification
 from sweeper.training.loop.device_memory import Batching, MemoryGuard, TooLarge, is_out_of_memory
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
 CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741824 bytes."

@@ -15,11 +15,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from sweeper.errors import UsageError
 from sweeper.strategies.base import Setting
 from sweeper.strategies.base import strategy as strategy_named
-from sweeper.tasks.general import General
+from sweeper.training.base_model.general_text import General
 from sweeper.training.base_model.keeper import checkpoint
 from sweeper.training.loop.forgetting_guards import Guards, NearBase, Replay, frozen_copy, text_task
-from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.trainer import TrialTrainer, arguments
+from sweeper.training.loop.training_progress import TrainingProgress
 
 WORDS = 40
 PARAMETERS: dict[str, dict[str, Any]] = {

@@ -16,9 +16,9 @@ from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Half
 from sweeper.strategies.base import Setting
 from sweeper.strategies.base import strategy as strategy_named
-from sweeper.tasks.general import General
-from sweeper.training.loop.progress import TrainingProgress
+from sweeper.training.base_model.general_text import General
 from sweeper.training.loop.trainer import TrialTrainer, arguments
+from sweeper.training.loop.training_progress import TrainingProgress
 
 PARAMETERS: dict[str, Any] = {"learning_rate": 1e-3}
 # bitsandbytes keeps states of fewer than 4096 numbers in 32 bits.

@@ -18,7 +18,7 @@ from transformers import BertConfig, LlamaConfig, PretrainedConfig  # noqa: E402
 from sweeper.child_process import answer_question  # noqa: E402
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.facts.models.architecture import architecture  # noqa: E402
-from sweeper.facts.models.parameters import count_parameters  # noqa: E402
+from sweeper.facts.models.parameter_counts import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.hyperparameters import TARGETS  # noqa: E402
 from sweeper.memory.estimate import estimate, trial_gib  # noqa: E402

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from sweeper.errors import UsageError
-from sweeper.evaluation.judge import Judge
+from sweeper.evaluation.evaluator import Evaluator
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial import artifacts
 from sweeper.training.trial.artifacts import TrainedRecord, load_trained, record_of
 from sweeper.training.trial.assembly import trained
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
@@ -27,8 +27,8 @@ def test_loaded_weights_give_the_losses_that_the_trial_reported(
     folder = job.folder / result.weights
     written = json.loads((job.folder / result.item_losses).read_text())
     with trained(shared, folder) as model:
-        judge = Judge(shared.context.task, shared.context.items("validation"), 16)
-        assert judge.evaluate(model).losses.tolist() == written["losses"]
+        evaluator = Evaluator(shared.context.task, shared.context.items("validation"), 16)
+        assert evaluator.evaluate(model).losses.tolist() == written["losses"]
     assert train_trial(make_job(shared, strategy=strategy), MemoryGuard()).validation_loss == (
         result.validation_loss
     )

@@ -11,7 +11,7 @@ import pytest
 
 from sweeper.data.examples import Example, digest
 from sweeper.training.loop.device_memory import MemoryGuard
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
 
 LABELS = ("common", "rare")
 WAYS = ("none", "balanced")

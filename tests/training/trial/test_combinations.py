@@ -14,7 +14,7 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
 
 # What a tiny model needs to move within a few steps, where a default suits real ones.
 QUICK = {"learning_rate": 5e-3, "num_virtual_tokens": 4, "r": 4, "reduction_factor": 4}
@@ -92,4 +92,4 @@ def test_it_trains_saves_and_scores_or_says_why_not(
     assert [report.rung for report in told] == ([2] if name == "head" else [1, 2])
     assert 0 < result.validation_loss < 8
     with trained(job.shared, job.folder / "weights") as model:
-        assert job.judge().evaluate(model).loss == result.validation_loss
+        assert job.evaluator().evaluate(model).loss == result.validation_loss

@@ -10,7 +10,7 @@ from transformers.optimization import Adafactor
 from sweeper.training.loop import neftune
 from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.loop.trainer import TrialTrainer
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
 
 DECLARED = {
     "r": 4,

@@ -13,9 +13,9 @@ from sweeper.spec import ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.device_memory import MemoryGuard
-from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.ranks import TRAINER_LOG
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import TrialJob
 
 CAP = 48
 VALUES: dict[str, Any] = {"learning_rate": 5e-3, "r": 4, "lora_alpha": 8, "target_modules": "qkvo"}

@@ -16,8 +16,8 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.device_memory import MemoryGuard
-from sweeper.training.trial import run
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial import train
+from sweeper.training.trial.train import train_trial
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_the_optimizer_of_a_trial_is_gone_before_the_next_one_takes_its_base(
     shared = make_shared()
     seen: list[weakref.ref[Any]] = []
     left: list[int] = []
-    make, assemble = run._trainer, run.assembled
+    make, assemble = train._trainer, train.assembled
 
     def making(*given: Any) -> Any:
         watch, trainer = make(*given)
@@ -45,8 +45,8 @@ def test_the_optimizer_of_a_trial_is_gone_before_the_next_one_takes_its_base(
         left.append(sum(1 for one in seen if one() is not None))
         return assemble(*given)
 
-    monkeypatch.setattr(run, "_trainer", making)
-    monkeypatch.setattr(run, "assembled", assembling)
+    monkeypatch.setattr(train, "_trainer", making)
+    monkeypatch.setattr(train, "assembled", assembling)
     for _ in range(2):
         assert train_trial(make_job(shared), MemoryGuard()).state == "COMPLETE"
     assert left == [0, 0]

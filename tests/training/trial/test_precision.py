@@ -11,8 +11,8 @@ from torch import nn
 
 from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, TrialTrainer
-from sweeper.training.trial.job import TrialJob
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import TrialJob
 
 SHORT: dict[str, Any] = {"budget": {"epochs": 0.2, "rungs": 1}}
 FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16

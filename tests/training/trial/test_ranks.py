@@ -20,7 +20,6 @@ from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import newest_checkpoint
 from sweeper.errors import UsageError
 from sweeper.strategies.qlora import QLoRA
-from sweeper.training.backend import TorchBackend
 from sweeper.training.loop.device_memory import Batching, MemoryGuard, TrialPhase
 from sweeper.training.loop.sharding import (
     as_first_rank_says,
@@ -28,9 +27,10 @@ from sweeper.training.loop.sharding import (
     fsdp_arguments,
     layer_classes,
 )
+from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial import ranks as module
-from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.ranks import Ranks, check_device
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 

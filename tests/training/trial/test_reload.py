@@ -18,7 +18,7 @@ from sweeper.strategies.base import Setting, strategies
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.artifacts import save_trained
-from sweeper.training.trial.job import TrialJob
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.use.__main__ import answer
 from sweeper.use.merge import merge
 from sweeper.use.request import MergeRequest, PredictionRequest

@@ -3,7 +3,7 @@
 import pytest
 
 from sweeper.training.loop.device_memory import MemoryGuard
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
 
 ADAPTER = {"reduction_factor": 4, "placement": "houlsby"}
 PROMPT = {"num_virtual_tokens": 4}

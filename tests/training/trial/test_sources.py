@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sweeper.training.loop.device_memory import MemoryGuard
-from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.train import train_trial
 from sweeper.trials import Seen
 
 

@@ -8,31 +8,31 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeper.training.trial.rungs import ItemLosses, Rise, RungLook, Stopping
+from sweeper.training.trial.rungs import ItemLosses, Rise, RungScore, Stopping
 
 
 def items(losses: list[float], weights: list[float] | None = None) -> ItemLosses:
     return ItemLosses(np.array(losses), np.array(weights or [1.0] * len(losses)))
 
 
-def look(loss: float, lost: Rise | None = None) -> RungLook:
-    return RungLook(items([loss]), lost=lost)
+def score(loss: float, lost: Rise | None = None) -> RungScore:
+    return RungScore(items([loss]), lost=lost)
 
 
-# Twenty items, of which each look moves all by the same and some by chance.
+# Twenty items, of which each score moves all by the same and some by chance.
 CHANCE = np.linspace(-0.3, 0.3, 20)
 
 
-def seen(level: float, train_loss: float | None, epochs: float, scatter: float = 0.1) -> RungLook:
+def seen(level: float, train_loss: float | None, epochs: float, scatter: float = 0.1) -> RungScore:
     drawn = np.random.default_rng(round(level * 1000)).normal(0, scatter, 20)
-    return RungLook(items(list(level + CHANCE + drawn - drawn.mean())), train_loss, epochs)
+    return RungScore(items(list(level + CHANCE + drawn - drawn.mean())), train_loss, epochs)
 
 
 OVERFITS = [seen(0.7, 0.7, 0.5), seen(0.5, 0.6, 1.0), seen(0.6, 0.4, 1.5), seen(0.8, 0.3, 2.0)]
 
 
-def stops_at(looks: list[RungLook], stopping: Stopping) -> int | None:
-    said = [bool(stopping.saw(one)) for one in looks]
+def stops_at(scores: list[RungScore], stopping: Stopping) -> int | None:
+    said = [bool(stopping.saw(one)) for one in scores]
     return said.index(True) if True in said else None
 
 
@@ -43,19 +43,19 @@ def stops_at(looks: list[RungLook], stopping: Stopping) -> int | None:
 def test_patience_counts_rungs_in_a_row_without_a_better_loss(
     losses: list[float], expected: int | None
 ) -> None:
-    assert stops_at([look(loss) for loss in losses], Stopping(patience=2)) == expected
+    assert stops_at([score(loss) for loss in losses], Stopping(patience=2)) == expected
 
 
 def test_without_patience_or_limit_a_trial_never_stops() -> None:
     stopping = Stopping.of({})
-    assert stops_at([*OVERFITS, look(3.0, Rise(9.0, 9.0))], stopping) is None
+    assert stops_at([*OVERFITS, score(3.0, Rise(9.0, 9.0))], stopping) is None
 
 
 def test_the_limit_is_passed_only_beyond_noise() -> None:
     stopping = Stopping.of({"general_loss_limit": 0.02})
-    assert stopping.saw(look(1.0, Rise(0.05, 0.0))) == ""
-    assert "rose by 0.050" in stopping.saw(look(1.0, Rise(0.05, 0.03)))
-    assert stopping.saw(look(1.0, Rise(0.01, 0.01))) == ""
+    assert stopping.saw(score(1.0, Rise(0.05, 0.0))) == ""
+    assert "rose by 0.050" in stopping.saw(score(1.0, Rise(0.05, 0.03)))
+    assert stopping.saw(score(1.0, Rise(0.01, 0.01))) == ""
 
 
 def test_a_rise_is_paired_with_the_first_items_and_weighted_by_tokens() -> None:

@@ -42,7 +42,7 @@ class Kind(ABC):
         severity: ``serious`` if scores or the model cannot be trusted with it.
         safe: The remedy takes nothing away that could be meant; part of ``--all-safe``.
         mends: There is a remedy.
-        judges: A model decides which rows have the fault. The remedy changes train alone, since
+        uses_model: A model decides which rows have the fault. The remedy changes train alone, since
             validation and test without their hard rows would flatter every model.
         instead_of: The kind whose faults it mends in another way. A check looks for that one alone.
         in_plan: Quick to look for, so that ``sweeper plan`` and ``run`` warn of it, too.
@@ -58,7 +58,7 @@ class Kind(ABC):
     severity: Severity = "warning"
     safe: bool = False
     mends: bool = True
-    judges: bool = False
+    uses_model: bool = False
     instead_of: str = ""
     in_plan: bool = False
     compares: Compared = "everything"

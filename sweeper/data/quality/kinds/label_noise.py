@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows, FileRow
-from sweeper.data.quality.trust import SUSPECTED, judgeable, judged, why_not
+from sweeper.data.quality.trust import SUSPECTED, checked_places, label_trust, why_not
 
 
 class LabelNoise(Kind):
@@ -19,7 +19,7 @@ class LabelNoise(Kind):
         "split`). Validation and test keep such rows: without hard rows, scores would be too good. "
         "`--remedy relabel` writes the likely label instead"
     )
-    judges = True
+    uses_model = True
     least_confidence = 0.0
 
     def missing(self, data: DataRows) -> str:
@@ -29,14 +29,14 @@ class LabelNoise(Kind):
         """Rows with a suspected label, and the label that the others suggest."""
         if why_not(data):
             return []
-        found = judged(data)
+        found = label_trust(data)
         return [
             Fault(
                 place,
                 f"{data.rows[place].label!r} may be {found.predicted[n]!r} "
                 f"(confidence {found.confidence[n]:.0%})",
             )
-            for n, place in enumerate(judgeable(data))
+            for n, place in enumerate(checked_places(data))
             if found.trust[n] < SUSPECTED and found.confidence[n] >= self.least_confidence
         ]
 
@@ -69,7 +69,7 @@ class Relabel(LabelNoise):
         return [one for one in super().find(data) if data.rows[one.place].split == "train"]
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        predicted = dict(zip(judgeable(data), judged(data).predicted, strict=True))
+        predicted = dict(zip(checked_places(data), label_trust(data).predicted, strict=True))
         return {
             fault.place: data.with_label(data.rows[fault.place], predicted[fault.place])
             for fault in faults

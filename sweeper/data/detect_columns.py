@@ -1,0 +1,457 @@
+"""Recognises the roles of a table's columns, and gives the evidence.
+
+A form should hold in at least 95% of the rows looked at. Where none does, several forms are read
+row by row, or the form of most rows is taken. What the user states wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
+from sweeper.data.problems import listing, raise_any
+from sweeper.data.reading.read import data_suffix
+from sweeper.data.table import Fields, RowTable
+from sweeper.errors import DataError, Problem, near_match
+from sweeper.spec import DataSpec, Task
+
+SAMPLE_ROWS = 500
+"""Rows that are looked at, evenly spread; the practice of loaders is about a hundred."""
+
+MOST = 0.5
+"""Share of the rows from which on a format with the usual names of columns is taken, if none has
+``AGREEMENT``: what half of the rows do not have is not the form of the data."""
+
+_NEEDS: dict[Task, str] = {
+    "classification": "a text and a label",
+    "instruction": "an instruction or prompt with its answer, or a conversation",
+    "code": "a prompt with its code, or a conversation",
+    "domain": "a text, an instruction or prompt with its answer, or a conversation",
+}
+_EXAMPLE: dict[Task, str] = {
+    "classification": "columns: {text: COLUMN, label: COLUMN}",
+    "instruction": "columns: {prompt: COLUMN, completion: COLUMN}",
+    "code": "columns: {prompt: COLUMN, completion: COLUMN}",
+    "domain": "columns: {text: COLUMN}",
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """The roles of columns.
+
+    Args:
+        columns: Role to column.
+        evidence: In words, why.
+        templated: The text already holds chat markers.
+        guessed: The names of the columns say nothing; their values were looked at.
+        others: Forms of rows that lack these columns, where a file mixes formats.
+        gaps: Words such as NA in cells of a column, which stand for nothing.
+        grouping: Column whose value decides a row's split; empty for none.
+    """
+
+    format: str
+    columns: dict[str, str]
+    evidence: tuple[str, ...]
+    templated: bool = False
+    guessed: bool = False
+    others: tuple[Form, ...] = ()
+    gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    grouping: str = ""
+
+    def grouped(self, column: str) -> Form:
+        """The same form, whose examples know their value in this column."""
+        others = tuple(replace(one, grouping=column) for one in self.others)
+        return replace(self, grouping=column, others=others)
+
+    def of(self, fields: Fields) -> Form:
+        """The form of one row: this one, unless the row lacks its columns and has another's."""
+        if not self.others or all(fields.get(name) is not None for name in self._needed):
+            return self
+        return next((one for one in self.others if one.has(fields)), self)
+
+    def has(self, fields: Fields) -> bool:
+        """Whether a row has a value of the right kind in every column that it must have."""
+        row_format = formats()[self.format]
+        return any(
+            roles <= self.columns.keys()
+            and all(
+                fields.get(self.columns[role]) not in (None, "")
+                and row_format.accepts(role, fields[self.columns[role]])
+                for role in roles
+            )
+            for roles in (set(shape.required) for shape in row_format.shapes)
+        )
+
+    @property
+    def _needed(self) -> tuple[str, ...]:
+        shapes = [set(shape.required) for shape in formats()[self.format].shapes]
+        roles = next((roles for roles in shapes if roles <= self.columns.keys()), set())
+        return tuple(self.columns[role] for role in roles)
+
+
+@dataclass(frozen=True)
+class _Match:
+    """A shape that the columns of a table can have, and the share of rows that fit it."""
+
+    format: RowFormat
+    shape: Shape
+    columns: dict[str, str]
+    share: float
+    guessed: bool = False
+
+    def suits(self, task: Task) -> bool:
+        """Whether the task can be trained on such rows, if no template was applied to them."""
+        return task in self.format.tasks and not self.format.unsuited(task, templated=False)
+
+
+def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
+    """The form of a table's rows.
+
+    Raises:
+        DataError: No format fits, the data suits another task, or the user's columns do not exist.
+    """
+    sample = list(table.sample(SAMPLE_ROWS))
+    form = _detected(table, task, spec, sample)
+    gaps, said = _null_words(table, form, sample)
+    return replace(form, gaps=gaps, evidence=(*form.evidence, *said, *_unused(table, form, sample)))
+
+
+NULL_WORDS = frozenset(
+    ("NA", "N/A", "n/a", "na", "#N/A", "NaN", "nan", "NULL", "null", "Null", "None", "-", "--")
+)
+"""What spreadsheets, pandas and R write for nothing: most of pandas' ``na_values``, and hyphens."""
+
+_CELLS = (".csv", ".tsv", ".xlsx")
+"""Files whose cells have no other way to say nothing. JSON and Parquet have null."""
+
+
+def _null_words(
+    table: RowTable, form: Form, sample: Sequence[Fields]
+) -> tuple[dict[str, frozenset[str]], list[str]]:
+    """The words that stand for nothing in each column that is read, and what is said of them.
+
+    A word that more rows have than may lack a form is a class or an answer, not a gap.
+    """
+    if data_suffix(Path(table.name)) not in _CELLS:
+        return {}, []
+    gaps: dict[str, frozenset[str]] = {}
+    said = []
+    for role, column in form.columns.items():
+        cells = Counter(
+            cell.strip() for fields in sample if isinstance(cell := fields.get(column), str)
+        )
+        meant = {
+            word
+            for word in NULL_WORDS & cells.keys()
+            if role in _ANSWERS and cells[word] > (1 - AGREEMENT) * len(sample)
+        }
+        gaps[column] = NULL_WORDS - meant
+        if meant:
+            said.append(
+                f"{', '.join(map(repr, sorted(meant)))} in `{column}` is used as a value, since "
+                "many rows have it; cells with other words such as NA are empty"
+            )
+    return gaps, said
+
+
+_ANSWERS = ("label", "output", "completion")
+_NUMBERING = re.compile(r"(unnamed: ?\d+|index|idx|id|uid|guid|row|.*_id)", re.IGNORECASE)
+_BESIDE = {"test_setup_code", "entry_point"}
+"""Read beside the tests of code."""
+
+
+def _unused(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
+    """The columns that play no role: those that number the rows, and the others."""
+    used = {name for one in (form, *form.others) for name in one.columns.values()} | _BESIDE
+    left = [name for name in table.columns if name not in used]
+    numbering = [n for n in left if _NUMBERING.fullmatch(n) or _counts(sample, n)]
+    rest = [f"`{name}`" for name in left if name not in numbering]
+    said = [f"not used: {listing(rest, 12)}"] if rest else []
+    if numbering:
+        said.append(f"not used, since they name rows: {listing([f'`{n}`' for n in numbering])}")
+    return said
+
+
+def _counts(sample: Sequence[Fields], column: str) -> bool:
+    """Whether whole numbers rise from row to row."""
+    cells = [str(fields.get(column)) for fields in sample]
+    if len(cells) < 3 or not all(cell.isdecimal() for cell in cells):
+        return False
+    return all(int(one) < int(two) for one, two in pairwise(cells))
+
+
+def _detected(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
+    fixed = stated_columns(table, spec)
+    stated = stated_format(spec, fixed, task, table.name)
+    if stated is None:
+        for one in formats().values():
+            one.refuse(table, sample)
+    wanted = (stated,) if stated else _formats_of(task)
+    seen: list[_Match] = []
+    for match in _matches(table, sample, fixed):
+        seen.append(match)
+        if match.format in wanted and match.share >= AGREEMENT:
+            form = _form(match, sample, fixed, bool(stated))
+            if stated or not match.format.unsuited(task, form.templated):
+                return form if fixed or stated else _with_others(form, table, sample, task)
+    if not stated and (mixed := _mixed(seen, table, sample, task)):
+        return mixed
+    if (best := _of_most(seen, sample, wanted, task)) is not None:
+        form = _form(best, sample, fixed, bool(stated))
+        return form if fixed or stated else _with_others(form, table, sample, task)
+    raise _unrecognised(table, sample, task, stated, seen)
+
+
+def _of_most(
+    seen: Sequence[_Match], sample: Sequence[Fields], wanted: Sequence[RowFormat], task: Task
+) -> _Match | None:
+    """The format that most rows have, by the names of its columns. The other rows are left out.
+
+    None where the values say what keeps the rows from the format: all of them have another meaning.
+    """
+    if any(one.hint(sample) for one in wanted):
+        return None
+    suited = [
+        one
+        for one in seen
+        if one.format in wanted and one.share >= MOST and not one.guessed and one.suits(task)
+    ]
+    return max(suited, key=lambda one: one.share, default=None)
+
+
+def _with_others(form: Form, table: RowTable, sample: Sequence[Fields], task: Task) -> Form:
+    """The form with those that rows without its columns may have, by the names of columns."""
+    others = [
+        _form(match, sample, {}, format_stated=False)
+        for match in _matches(table, sample, {})
+        if match.suits(task)
+    ]
+    others += [
+        one
+        for one in _of_other_columns([form, *others], table, sample, task)
+        if any(one.has(fields) and not form.has(fields) for fields in sample)
+    ]
+    needed = set(form.columns.values())
+    kept = tuple(one for one in others if not set(one.columns.values()) <= needed)
+    return replace(form, others=kept)
+
+
+def _mixed(
+    seen: Sequence[_Match], table: RowTable, sample: Sequence[Fields], task: Task
+) -> Form | None:
+    """The commonest of several forms that have most of the rows between them, or None.
+
+    One form that most rows have is not enough: what the others are is then unknown.
+    """
+    suited = [one for one in seen if one.share and one.suits(task)]
+    if len(suited) < 2:
+        return None
+    forms = [_form(match, sample, {}, format_stated=False) for match in suited]
+    forms += _of_other_columns(forms, table, sample, task)
+    full = [sum(form.has(fields) for fields in sample) for form in forms]
+    if sum(any(form.has(fields) for form in forms) for fields in sample) < AGREEMENT * len(sample):
+        return None
+    main = forms[full.index(max(full))]
+    share = f"{max(full)} of the {len(sample)} rows looked at"
+    said = f"the file mixes formats and is read row by row; {share} have the format {main.format}"
+    return _with_others(replace(main, evidence=(said,)), table, sample, task)
+
+
+def _of_other_columns(
+    forms: Sequence[Form], table: RowTable, sample: Sequence[Fields], task: Task
+) -> list[Form]:
+    """The forms of columns that these do not use, such as `conversations` beside `messages`."""
+    used = {name for form in forms for name in form.columns.values()}
+    left = tuple(name for name in table.columns if name not in used)
+    rest = replace(table, named=left)
+    found = [
+        _form(match, sample, {}, format_stated=False)
+        for match in (_matches(rest, sample, {}) if left else ())
+        if match.share and not match.guessed and match.suits(task)
+    ]
+    return [*found, *_of_other_columns([*forms, *found], table, sample, task)] if found else []
+
+
+def _formats_of(task: Task) -> tuple[RowFormat, ...]:
+    return tuple(one for one in trainable().values() if task in one.tasks)
+
+
+def _matches(
+    table: RowTable, sample: Sequence[Fields], fixed: Mapping[str, str]
+) -> Iterator[_Match]:
+    """By the names of columns, then by values for the formats that have no columns of their own."""
+    present = {column.lower(): column for column in reversed(table.columns)}
+    nameless = []
+    for one in trainable().values():
+        found = [
+            match for shape in one.shapes if (match := _match(one, shape, sample, present, fixed))
+        ]
+        yield from found
+        if not found:
+            nameless.append(one)
+    for one in nameless:
+        shape = one.guessed(sample, present, fixed)
+        if shape is not None and (match := _match(one, shape, sample, present, fixed)):
+            yield replace(match, guessed=True)
+
+
+def _match(
+    row_format: RowFormat,
+    shape: Shape,
+    sample: Sequence[Fields],
+    present: Mapping[str, str],
+    fixed: Mapping[str, str],
+) -> _Match | None:
+    columns = shape.columns(present, fixed)
+    if not columns or not set(fixed) <= set(columns):
+        return None
+    required = {role: columns[role] for role in shape.required}
+    fitting = sum(row_format.fits(fields, required) for fields in sample)
+    return _Match(row_format, shape, columns, fitting / len(sample))
+
+
+def _form(
+    match: _Match, sample: Sequence[Fields], fixed: Mapping[str, str], format_stated: bool
+) -> Form:
+    kept = {
+        role: column
+        for role, column in match.columns.items()
+        if role in match.shape.required or _is_used(match.format, role, column, sample)
+    }
+    roles = ", ".join(
+        f"`{column}` is the {role.replace('_', ' ')}" for role, column in kept.items()
+    )
+    evidence = [f"{roles} ({match.share:.0%} of the {len(sample)} rows looked at fit this)"]
+    if match.guessed and not fixed:
+        evidence.append(
+            "their names say nothing, so this is a guess from their values: if it is wrong, say "
+            f"what the columns are, with --column {next(iter(kept))}=COLUMN"
+        )
+    if fixed:
+        evidence.append(f"named by you: {', '.join(fixed.values())}")
+    if format_stated and not fixed:
+        evidence.append(f"the format {match.format.name} was named by you")
+    templated = match.format.templated(sample, kept)
+    if templated:
+        evidence.append("the text already holds chat markers, so no template is applied")
+    guessed = match.guessed and not fixed
+    return Form(match.format.name, kept, tuple(evidence), templated, guessed)
+
+
+def _is_used(row_format: RowFormat, role: str, column: str, sample: Sequence[Fields]) -> bool:
+    """Whether some row has a value that the role can take."""
+    return any(fields.get(column) and row_format.accepts(role, fields[column]) for fields in sample)
+
+
+def stated_columns(table: RowTable, spec: DataSpec) -> dict[str, str]:
+    """The user's map of roles to columns, checked against the table.
+
+    Raises:
+        DataError: A role or a column does not exist.
+    """
+    problems: list[Problem] = []
+    present = table.columns
+    roles = {role for one in formats().values() for role in one.roles}
+    for role, column in spec.columns.items():
+        if role not in roles:
+            problem = Problem(
+                f"{role!r} is not a role for a column",
+                fix=near_match(role, sorted(roles)),
+                where="data.columns",
+            )
+            problems.append(problem)
+        if column not in present:
+            problem = Problem(
+                f"there is no column {column!r} (for {role})",
+                fix=near_match(column, present),
+                where=table.name,
+            )
+            problems.append(problem)
+    raise_any(problems)
+    return dict(spec.columns)
+
+
+def stated_format(
+    spec: DataSpec, fixed: Mapping[str, str], task: Task, where: str
+) -> RowFormat | None:
+    """The format that the user stated, by name or through the roles of the columns.
+
+    Raises:
+        DataError: There is no format of that name, or the task cannot be trained on it.
+    """
+    problems: list[Problem] = []
+    named = {name: one for one in trainable().values() for name in (one.name, *one.also)}
+    if spec.format != "auto" and spec.format not in named:
+        problem = Problem(
+            f"{spec.format!r} is not a data format",
+            fix=near_match(spec.format, ["auto", *named]),
+            where="data.format",
+        )
+        problems.append(problem)
+    stated = named.get(spec.format) or _format_of_roles(fixed, task)
+    if stated is not None and task not in stated.tasks:
+        needed = " or ".join(one.name for one in _formats_of(task))
+        problem = Problem(
+            f"{stated.name} data was named, but the task {task} needs {needed}",
+            fix="Change the task, or format and columns under data.",
+            where=where,
+        )
+        problems.append(problem)
+    raise_any(problems)
+    return stated
+
+
+def _format_of_roles(fixed: Mapping[str, str], task: Task) -> RowFormat | None:
+    """The format with most of the roles, for the task if several have as many."""
+    stating = [one for one in trainable().values() if one.stating_roles & fixed.keys()]
+    return max(
+        stating,
+        key=lambda one: (len(one.stating_roles & fixed.keys()), task in one.tasks),
+        default=None,
+    )
+
+
+def _unrecognised(
+    table: RowTable,
+    sample: Sequence[Fields],
+    task: Task,
+    stated: RowFormat | None,
+    seen: Sequence[_Match],
+) -> DataError:
+    """Why no format fits: the columns, the nearest format, and what to write in the spec."""
+    columns = [f"`{column}` ({_kind(sample, column)})" for column in table.columns]
+    wanted = (stated,) if stated else _formats_of(task)
+    why = [f"The task {task} needs {_NEEDS[task]}."] if not stated else []
+    why += [_nearest(seen, wanted, task), *(one.hint(sample) for one in _formats_of(task))]
+    return DataError(
+        f"the form of the data was not recognised; its columns are {listing(columns, 12)}",
+        why=" ".join(filter(None, why)) or f"They do not have the form {wanted[0].name}.",
+        fix=f"Name the columns in sweep.yaml under data: {_EXAMPLE[task]}.",
+        where=table.name,
+    )
+
+
+def _nearest(seen: Sequence[_Match], wanted: Sequence[RowFormat], task: Task) -> str:
+    fitting = [match for match in seen if match.share >= 0.5]
+    if not fitting:
+        return ""
+    best = max(fitting, key=lambda match: match.share)
+    name = best.format.name
+    columns = " and ".join(f"`{best.columns[role]}`" for role in best.shape.required)
+    if best.format not in wanted:
+        return f"It looks like {name} data ({columns}), which suits another task."
+    if unsuited := best.format.unsuited(task, templated=False):
+        return f"{columns} {unsuited}."
+    return f"Only {best.share:.0%} of the rows have {columns} as {name} data has them."
+
+
+def _kind(sample: Sequence[Fields], column: str) -> str:
+    kinds = {type(fields[column]) for fields in sample if fields.get(column) is not None}
+    words = {str: "text", bool: "true/false", int: "whole number", float: "number", list: "list"}
+    return " or ".join(sorted(words.get(kind, "object") for kind in kinds)) or "empty"

@@ -1,0 +1,396 @@
+"""From events and the run's state to ``status.json``: work, progress, remaining time."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sweeper import units
+from sweeper.data.splits import curve_seeds
+from sweeper.execution.state.events import Event, now
+from sweeper.execution.state.run_state import RunState
+from sweeper.execution.state.status import Eta, Phase, Running, Status
+from sweeper.execution.state.work_items import WorkItem
+from sweeper.plans import Budget, Plan
+from sweeper.search.search import useful_total
+from sweeper.search.study_end import NEXT, Ending, Outlook, outlook
+from sweeper.trials import TrialConfig, TrialResult, within_limit
+
+# Before two trials have ended there is nothing to correct the plan with.
+FEWEST = 2
+# In two sweeps confirmation and test took up to a fifth less or more than the search foretold.
+_LEAST_ERROR = 0.1
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Times of ended trials against the plan's.
+
+    Args:
+        factor: Their seconds over those that the plan gives for as much of a budget.
+        error: Standard error of the factor's logarithm.
+        trial: Seconds of one trial of the search, pruned ones among them.
+        spread: Standard deviation of that.
+        trials: How many of them have been seen.
+        apart: Standard deviation of the seconds of all ended trials.
+    """
+
+    factor: float
+    error: float
+    trial: float
+    spread: float
+    trials: int
+    apart: float
+
+
+@dataclass(frozen=True)
+class Took:
+    """What one ended trial took.
+
+    Args:
+        log_factor: Logarithm of its seconds over those that the plan gives for as much of a budget.
+        seconds: With what came before its first step.
+        default: It is one of the rule book's, which are never pruned.
+    """
+
+    log_factor: float
+    seconds: float
+    default: bool
+
+
+def pace(
+    plan: Plan,
+    results: Mapping[int, TrialResult],
+    configs: Mapping[int, TrialConfig],
+    known: dict[int, Took | None] | None = None,
+) -> Pace | None:
+    """The pace of ended trials; None below two.
+
+    A frozen model's trial is left out: its features were made for a baseline.
+
+    Args:
+        known: What earlier calls worked out of each trial; takes what this one does.
+    """
+    known = {} if known is None else known
+    for number, result in results.items():
+        if number not in known and number in configs:
+            known[number] = _took(plan, configs[number], result)
+    trials = [one for one in known.values() if one is not None]
+    if len(trials) < FEWEST:
+        return None
+    factor, deviation = _mean([one.log_factor for one in trials])
+    error = deviation / math.sqrt(len(trials))
+    searched = [one.seconds for one in trials if not one.default]
+    if len(searched) < FEWEST:
+        searched = [one.seconds for one in trials]
+    trial, spread = _mean(searched)
+    apart = _mean([one.seconds for one in trials])[1]
+    return Pace(math.exp(factor), error, trial, spread, len(searched), apart)
+
+
+def _took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
+    if result.state == "FAIL" or not result.optimizer_steps:
+        return None
+    seconds = result.training_seconds + result.evaluation_seconds
+    planned = _planned(plan, config, result)
+    if seconds <= 0 or planned <= 0:
+        return None
+    whole = seconds + result.setup_seconds
+    return Took(math.log(seconds / planned), whole, config.origin == "default")
+
+
+def _mean(numbers: Sequence[float]) -> tuple[float, float]:
+    """With its standard deviation."""
+    return statistics.fmean(numbers), statistics.stdev(numbers)
+
+
+def _planned(plan: Plan, config: TrialConfig, result: TrialResult) -> float:
+    whole: Iterable[float] = (
+        candidate.duration.seconds
+        for candidate in plan.candidates
+        if (candidate.strategy, candidate.model) == (config.strategy, config.model)
+    )
+    rung = result.pruned_at_rung or result.stopped_at_rung or config.budget.rungs
+    share = config.budget.epochs / plan.budget.epochs * rung / config.budget.rungs
+    return next(iter(whole), 0.0) * share
+
+
+def remaining(
+    plan: Plan,
+    seen: Pace | None,
+    *,
+    phase: Phase,
+    trials_left: float,
+    jobs_left: int,
+    workers: int,
+    again: float,
+) -> Eta | None:
+    """Seconds until the run ends, with confirmation, test and suite, within two standard errors.
+
+    Args:
+        trials_left: Trials left in the search; a running one counts half.
+        jobs_left: Confirmation runs or test scores that are not done.
+        again: Seconds of one training of those that are confirmed, on average.
+    """
+    working = ("baselines", "search", "confirmation", "test", "data-curve")
+    if seen is None or phase not in working:
+        return None
+    budget, searching = plan.budget, phase in ("baselines", "search")
+    left = trials_left if searching else 0.0
+    runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
+    runs = runs if searching else min(runs, jobs_left) if phase == "confirmation" else 0
+    # The mean of those that are left differs from the mean of those that were seen.
+    apart = 2 * seen.spread * math.sqrt(1 / seen.trials + 1 / max(left, 1.0))
+    off, side_by_side = math.exp(2 * max(seen.error, _LEAST_ERROR)), max(1, workers)
+    low, high = (left * max(0.0, seen.trial + sign * apart) / side_by_side for sign in (-1, 1))
+    # The finalists may be trials that are still to come, and that end earlier or later.
+    share = left / (left + seen.trials)
+    unsure = 2 * seen.apart * math.sqrt(share / max(budget.finalists, 1))
+    least, most = (runs * max(0.0, again + sign * unsure) / side_by_side for sign in (-1, 1))
+    later = seen.factor * _after(budget, phase, jobs_left)
+    return Eta(low=low + (least + later) / off, high=high + (most + later) * off)
+
+
+def curve_seconds(
+    work: Iterable[WorkItem],
+    results: Mapping[int, TrialResult],
+    configs: Mapping[int, TrialConfig],
+    rows: int,
+    workers: int,
+) -> float:
+    """Upper end of the forecast of a data curve, from the trials that it repeats on fewer rows."""
+    seconds = 0.0
+    for item in work:
+        assert item.trial is not None
+        result, config = results[item.trial], configs[item.trial]
+        # One that overfitted later, or not at all, on fewer rows is not stopped as early.
+        whole = config.budget.rungs / (result.stopped_at_rung or config.budget.rungs)
+        share = (item.rows or rows) / rows
+        seconds += result.setup_seconds + result.evaluation_seconds * whole
+        seconds += result.training_seconds * whole * share
+    return seconds / max(1, workers) * math.exp(2 * _LEAST_ERROR)
+
+
+def offered_curve(budget: Budget, most: float, left: Mapping[str, float]) -> tuple[bool, str]:
+    """Whether a data curve that was not asked for is made, and why, in words.
+
+    Args:
+        most: Seconds that it takes at most.
+        left: Seconds that are left, by what limits them in words.
+    """
+    if budget.limit_seconds is None and budget.data_curve is None:
+        told = f"it takes up to {units.duration(most)}, not cheap compared with the search"
+        return False, f"no data curve was made: {told}"
+    limit, seconds = min(left.items(), key=lambda one: one[1])
+    told = f"{units.duration(max(seconds, 0.0))} were left {limit}"
+    if seconds < most:
+        return False, f"no data curve was made: {told}, and it takes up to {units.duration(most)}"
+    if budget.limit_seconds is None:
+        return True, "a data curve was made, as planned: it is cheap compared with the search"
+    return True, f"a data curve was made: {told}, and it takes at most {units.duration(most)}"
+
+
+def _after(budget: Budget, phase: Phase, jobs_left: int) -> float:
+    """The plan's seconds for test split, data curve and suite."""
+    test = budget.test or budget.beside
+    scoring = test.seconds if test is not None else 0.0
+    planned = budget.data_curve or (budget.offered_curve if phase == "data-curve" else None)
+    curve = planned.seconds if planned is not None else 0.0
+    suite = budget.suite.seconds if budget.suite is not None else 0.0
+    if phase == "data-curve":
+        trainings = 6 * curve_seeds(budget.confirmation_seeds)  # two trials at three sizes
+        return curve * min(1.0, jobs_left / trainings) + suite
+    if phase == "test":
+        models = budget.finalists * budget.confirmation_seeds + 1
+        scoring *= min(1.0, jobs_left / models)
+    return scoring + curve + suite
+
+
+_HOST = socket.gethostname()
+_FREED = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
+
+
+@dataclass
+class RunProgress:
+    """The data from which a status is made."""
+
+    state: RunState
+    plan: Plan
+    total: int
+    started_at: str
+    earlier_seconds: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+    workers: int = 1
+    phase: Phase = "baselines"
+    message: str = ""
+    search_ended: str = ""
+    curve_told: str = ""
+    ending: Ending | None = None
+    jobs: int = 0
+    jobs_done: int = 0
+    running: dict[str, Running] = field(default_factory=dict)
+    _begun: float = field(default_factory=time.monotonic)
+    _entered: float = field(default_factory=time.monotonic)
+    _worked: bool = False
+    _beat: int = 0
+    _pace: Pace | None = None
+    _took: dict[int, Took | None] = field(default_factory=dict)
+    _paced: int = -1
+    _again: float = 0.0
+    _outlook: Outlook | None = None
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to a phase; the seconds since the last call belong to the one before."""
+        clock = time.monotonic()
+        took = self.phases.get(self.phase, 0.0) + clock - self._entered
+        self.phases[self.phase] = round(took, 3)
+        self.phase, self._entered = phase, clock
+
+    def hear(self, event: Event, median: float | None = None) -> None:
+        """Take an event into account.
+
+        Args:
+            median: For a rung, the median loss of the candidate's other trials there.
+        """
+        if event.kind in ("trial-started", "job-started"):
+            self._worked = True
+            self.running[event.worker] = Running(
+                worker=event.worker,
+                job=event.job,
+                trial=event.trial,
+                attempt=event.attempt or 1,
+                strategy=event.strategy,
+                parameters=event.parameters,
+                rungs=event.rungs or 0,
+                since=event.at,
+            )
+        elif event.kind in _FREED:
+            self.running.pop(event.worker, None)
+        elif event.worker in self.running and event.kind == "rung":
+            self._update(
+                event.worker,
+                rung=event.rung,
+                rungs=event.rungs,
+                optimizer_steps=event.optimizer_steps,
+                validation_loss=event.validation_loss,
+                objective=event.objective,
+                strategy=event.strategy,
+                median_here=median,
+                doing="",
+            )
+        elif event.worker in self.running and event.kind == "progress":
+            self._update(event.worker, doing=event.text, done=event.done, of=event.of)
+
+    def _update(self, worker: str, **fields: object) -> None:
+        self.running[worker] = self.running[worker].model_copy(update=fields)
+
+    @property
+    def waiting(self) -> int:
+        if self.ending is not None:
+            return 0
+        running = sum(not one.job for one in self.running.values())
+        return max(0, self.total - len(self.state.results) - running)
+
+    def status(self, *, ended: bool = False) -> Status:
+        self._beat += 1
+        counts = self.state.ended_in
+        self._look_at_trials()
+        return Status(
+            phase=self.phase,
+            objective=self.plan.objective,
+            trials=self.total,
+            complete=counts["COMPLETE"],
+            pruned=counts["PRUNED"],
+            failed=counts["FAIL"],
+            out_of_memory=self.state.out_of_memory,
+            waiting=self.waiting,
+            running=() if ended else tuple(self.running.values()),
+            best=self.state.best,
+            default=self.state.best_default,
+            jobs=self.jobs,
+            jobs_done=self.jobs_done,
+            eta=None if ended else self._eta(),
+            outlook=self._outlook,
+            started_at=self.started_at,
+            updated_at=now(),
+            ended_at=now() if ended else "",
+            seconds=self._seconds(ended=ended),
+            phases=dict(self.phases),
+            process=None if ended else os.getpid(),
+            host=_HOST,
+            beat=self._beat,
+            message=self.message,
+            search_ended=self.search_ended,
+            curve_told=self.curve_told,
+            ending=self.ending,
+        )
+
+    def curve_fits(self, work: Iterable[WorkItem], deadline: float) -> bool:
+        """Whether a data curve that was not asked for is made; ``curve_told`` says why.
+
+        Args:
+            deadline: When the call must stop, on the monotonic clock.
+        """
+        budget, state = self.plan.budget, self.state
+        left = {"until the time limit": deadline - time.monotonic()}
+        if budget.limit_seconds is not None:
+            suite = budget.suite.seconds if budget.suite is not None else 0.0
+            used = self._seconds(ended=False) + suite
+            left["of the budget"] = budget.limit_seconds - used
+        rows = self.plan.facts.data.train_rows
+        most = curve_seconds(work, state.results, state.configs, rows, self.workers)
+        fits, self.curve_told = offered_curve(budget, most, left)
+        return fits
+
+    def _seconds(self, *, ended: bool) -> float:
+        # A call that found nothing to do does not make a finished run longer.
+        idle = ended and self.earlier_seconds and not self._worked
+        own = 0.0 if idle else time.monotonic() - self._begun
+        return round(self.earlier_seconds + own, 3)
+
+    def _look_at_trials(self) -> None:
+        """Work out pace and outlook, once for each trial that has ended."""
+        if self._paced == len(self.state.results):
+            return
+        self._paced = len(self.state.results)
+        self._pace = pace(self.plan, self.state.results, self.state.configs, self._took)
+        if self._pace is not None:
+            self._again = self._seconds_of_best()
+        if not self.plan.objective.is_loss:
+            return  # what chance makes of two trials was recorded for losses
+        if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
+            return  # nothing is left to search
+        took = [one.seconds for one in self._took.values() if one is not None]
+        results = [self.state.results[number] for number in sorted(self.state.results)]
+        self._outlook = outlook([self._final(one) for one in results], took, self.workers)
+
+    def _final(self, result: TrialResult) -> float | None:
+        """The final loss of a completed trial within the limit on forgetting."""
+        kept = within_limit(result.forgetting_points, self.state.max_forgetting_points)
+        done = kept and result.state == "COMPLETE"
+        return self.plan.objective.cost_of(result) if done else None
+
+    def _eta(self) -> Eta | None:
+        return remaining(
+            self.plan,
+            self._pace,
+            phase=self.phase,
+            trials_left=self.waiting + len(self.running) / 2,
+            jobs_left=self.jobs - self.jobs_done,
+            workers=self.workers,
+            again=self._again,
+        )
+
+    def _seconds_of_best(self) -> float:
+        """Mean seconds of the trials that would be confirmed now."""
+        best = self.state.finalists(self.plan.budget.finalists)
+        took = [
+            one.training_seconds + one.evaluation_seconds + one.setup_seconds
+            for one in (self.state.results[number] for number in best)
+        ]
+        return statistics.fmean(took) if took else 0.0

@@ -1,0 +1,283 @@
+"""Facts about the data set (its size, lengths, labels, flaws, language) and about the corpus."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from sweeper.data.corpus import corpus_text
+from sweeper.data.examples import SPLITS, Dataset, Example, Message
+from sweeper.data.formats.text_label import class_turns
+from sweeper.data.quality.kinds.private import redacted
+from sweeper.data.splits import asked, sizes
+from sweeper.data.tools import spelled
+from sweeper.errors import DataError
+from sweeper.facts.dataset.domain_distance import domain_facts
+from sweeper.facts.dataset.lengths import (
+    SAMPLE_ROWS,
+    Write,
+    as_asked,
+    assumed_lengths,
+    lengths,
+    ruler,
+    sample_of,
+)
+from sweeper.facts.record import (
+    AugmentationFacts,
+    CorpusFacts,
+    DataFacts,
+    DomainFacts,
+    LabelCount,
+    ModelFacts,
+    ShownExample,
+    SourceFacts,
+    SplitFacts,
+)
+from sweeper.spec import DataSpec, Spec
+from sweeper.units import plural
+
+
+def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFacts:
+    """The facts about a data set, or about one of which ``spec.data.examples`` says the size.
+
+    The tokenizer of the model measures lengths.
+
+    Raises:
+        DataError: There is neither data nor a number of examples.
+    """
+    if dataset is None:
+        return _imagined(spec)
+    written = spec.task == "classification" and spec.training.classes_by == "generate"
+    spoken = written or any(example.messages for example in dataset.splits["train"])
+    measure = ruler(model, code=spec.task == "code", conversations=spoken)
+    return DataFacts(
+        path=dataset.path,
+        revision=spec.data.revision,
+        commits=spec.data.commits,
+        format=dataset.format,
+        format_evidence=dataset.evidence,
+        columns=dataset.columns,
+        rows=dataset.rows,
+        train_rows=len(dataset.splits["train"]),
+        splits=_splits(dataset),
+        fingerprint=dataset.fingerprint,
+        lengths=lengths(_in_turns(dataset) if written else dataset, measure, spec),
+        labels=_labels(dataset),
+        duplicate_rows=dataset.duplicates,
+        empty_rows=dataset.empties,
+        leaked_rows=dataset.leaked,
+        conflicting_rows=dataset.conflicting,
+        encoding_problems=dataset.encoding_problems,
+        pretemplated=dataset.templated,
+        domain=domain_facts(sample_of(dataset), measure, spec.aim),
+        example=shown_example(
+            _to_show(dataset.splits["train"]), spec, dataset.labels, measure.write
+        ),
+        sources=_sources(dataset, spec),
+        augmentation=_augmentation(dataset, spec),
+        warnings=(*dataset.warnings, *_tools_as_text(dataset, model)),
+    )
+
+
+def corpus_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> CorpusFacts | None:
+    """The facts about the corpus; None where there is none beside the task's own data.
+
+    Raises:
+        DataError: It cannot be read or recognised.
+    """
+    if spec.data.corpus is None or spec.data.named is None or spec.task != "domain":
+        return None
+    text = corpus_text(spec.data, dataset)
+    measure = ruler(model, code=False, conversations=False)
+    sample = [document.text for document in islice(text.documents, SAMPLE_ROWS)]
+    counted = sum(measure.count(sample)) + measure.special * len(sample)
+    return CorpusFacts(
+        path=spec.data.corpus,
+        documents=len(text.documents),
+        words=text.words,
+        tokens=round(counted * len(text.documents) / max(len(sample), 1)),
+        leaked=text.leaked,
+        repeated=text.repeated,
+        sha256=text.fingerprint,
+    )
+
+
+def corpus_warnings(corpus: CorpusFacts) -> tuple[str, ...]:
+    """Warnings about the corpus."""
+    said = []
+    if corpus.leaked:
+        said.append(
+            f"{corpus.leaked:,} of {corpus.documents + corpus.leaked:,} documents of the corpus "
+            "share text with validation or test rows and are not read"
+        )
+    if corpus.repeated:
+        said.append(f"repetitions of documents in the corpus: {corpus.repeated:,}")
+    return tuple(said)
+
+
+def _to_show(train: Sequence[Example]) -> Example:
+    """The first row without what looks like a secret."""
+    public = (
+        one
+        for one in train
+        if all(redacted(t) == t for t in (one.text, *(m.content for m in one.messages)))
+    )
+    return next(public, Example(train[0].key, train[0].line, text="(all rows look private)"))
+
+
+def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
+    """That tool calls are written as text, where the model's template does not know them."""
+    lines = [
+        e.line for rows in dataset.splits.values() for e in rows if any(m.more for m in e.messages)
+    ]
+    if not lines or model.folder is None:
+        return ()
+    # Here, since jinja2 is needed for conversations alone.
+    from sweeper.facts.models.chat_template import writes_tools
+
+    if writes_tools(Path(model.folder)):
+        return ()
+    return (
+        f"{plural(len(lines), 'row')} with tool calls (line {min(lines)}), which the chat "
+        f"template of {model.id} does not write: the calls become text, as <tool_call>{{...}}"
+        "</tool_call>, and a server of the model must write and read them so. A model whose "
+        "template knows tools needs no such form",
+    )
+
+
+def _sources(dataset: Dataset, spec: Spec) -> tuple[SourceFacts, ...]:
+    titles = [source.title for source in spec.data.sources]
+    if not titles:
+        return ()
+    found = Counter((row.source, split) for split in SPLITS for row in dataset.splits[split])
+    return tuple(
+        SourceFacts(
+            title=title,
+            rows={split: found[title, split] for split in SPLITS},
+            weight=dataset.weights.get(title),
+        )
+        for title in titles
+    )
+
+
+def _augmentation(dataset: Dataset, spec: Spec) -> AugmentationFacts | None:
+    if not dataset.augmented:
+        return None
+    return AugmentationFacts(
+        path=spec.augmentation.path,
+        rows=len(dataset.augmented),
+        methods=dict(sorted(Counter(row.method for row in dataset.augmented).items())),
+    )
+
+
+def _in_turns(dataset: Dataset) -> Dataset:
+    """Texts with classes as the conversations in which a language model names the class."""
+    return replace(
+        dataset,
+        splits={
+            split: tuple(
+                replace(row, text="", messages=class_turns(row, dataset.labels)) for row in rows
+            )
+            for split, rows in dataset.splits.items()
+        },
+    )
+
+
+def _imagined(spec: Spec) -> DataFacts:
+    rows = spec.data.examples
+    if rows is None:
+        raise DataError(
+            "neither data nor a number of examples was given",
+            fix="Give --data PATH, or --examples N to plan without data.",
+            where="data",
+        )
+    rows = min(rows, spec.data.max_rows or rows)
+    stated = spec.aim.domain_distance
+    domain = DomainFacts(distance=stated, decided_by="user") if stated else DomainFacts()
+    splits = planned_splits(rows, spec.data)
+    return DataFacts(
+        rows=rows,
+        train_rows=splits[0].rows,
+        splits=splits,
+        lengths=assumed_lengths(spec.task, spec.training.max_length),
+        domain=domain,
+    )
+
+
+def planned_splits(rows: int, spec: DataSpec) -> tuple[SplitFacts, ...]:
+    """The splits that so many examples would get; there is no content to take a digest of."""
+    found = sizes(rows, asked(spec), spec.max_held_out_rows)
+    return tuple(
+        SplitFacts(name=split, rows=max(found[split], 1), origin="hash", sha256="")
+        for split in SPLITS
+    )
+
+
+def _splits(dataset: Dataset) -> tuple[SplitFacts, ...]:
+    return tuple(
+        SplitFacts(name=name, rows=len(rows), origin=dataset.origins[name], sha256=_digest(rows))
+        for name, rows in dataset.splits.items()
+    )
+
+
+def _digest(examples: Iterable[Example]) -> str:
+    """SHA-256 of the sorted content hashes: the same for the same rows in any order."""
+    # By their first byte, in 16 bytes each: of ten million rows, a list takes a GB.
+    parts = [bytearray() for _ in range(256)]
+    for example in examples:
+        content = bytes.fromhex(example.content_hash())
+        parts[content[0]] += content
+    sha = hashlib.sha256()
+    for part in parts:
+        for content in sorted(bytes(part[at : at + 16]) for at in range(0, len(part), 16)):
+            sha.update(content.hex().encode())
+    return sha.hexdigest()
+
+
+def _labels(dataset: Dataset) -> tuple[LabelCount, ...]:
+    rows = Counter(example.label for split in dataset.splits.values() for example in split)
+    return tuple(LabelCount(label=label, rows=rows[label]) for label in dataset.labels)
+
+
+def shown_example(
+    example: Example, spec: Spec, labels: tuple[str, ...], write: Write
+) -> ShownExample:
+    """An example in the form in which the task trains on it.
+
+    ``write`` writes conversations, by the model's template where that is at hand.
+    """
+    turns = list(example.messages)
+    if example.label is not None:
+        if spec.training.classes_by == "head":
+            text = f"{example.text} "
+            whole = f"{text}{example.label}"
+            return ShownExample(line=example.line, text=whole, trained=((len(text), len(whole)),))
+        turns = list(class_turns(example, labels))
+    if not turns:
+        trained = () if example.templated else ((0, len(example.text)),)
+        return ShownExample(line=example.line, text=example.text, trained=trained)
+    turns = as_asked(replace(example, messages=tuple(turns)), spec)
+    (text,) = write([turns])
+    return ShownExample(line=example.line, text=text, trained=_answers(text, turns))
+
+
+def _answers(text: str, turns: list[Message]) -> tuple[tuple[int, int], ...]:
+    """Where the assistant's turns stand in the text, as far as they are there as they are."""
+    found: list[tuple[int, int]] = []
+    cursor = 0
+    for turn in turns:
+        said = spelled(turn).strip()
+        place = text.find(said, cursor)
+        if place < 0:  # the template writes calls in a form of its own
+            said = turn.content.strip()
+            place = text.find(said, cursor)
+        if place < 0 or not said:
+            continue
+        cursor = place + len(said)
+        if turn.role == "assistant":
+            found.append((place, cursor))
+    return tuple(found)

@@ -1,0 +1,166 @@
+"""Renders conversations with the model's chat template, to measure their length.
+
+Only for lengths: what is trained on is written by the tokenizer itself. Imported only where there
+is a conversation to measure, since jinja2 costs start-up.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from jinja2 import Template, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from sweeper.child_process import NoAnswer, ask
+from sweeper.data.examples import Message
+from sweeper.data.tools import as_text, for_template, spelled
+from sweeper.errors import ModelError
+from sweeper.facts.models.fallback_template import FallbackTemplate, fallback
+from sweeper.jsontext import object_of, value_of
+from sweeper.textfile import read_text
+
+Writer = Callable[[Sequence[Sequence[Message]]], list[str]]
+"""Conversations to texts."""
+
+MOST_SECONDS = 30
+"""What a plan may wait for."""
+
+MOST_BYTES = 2 * 2**30
+MOST_CHARACTERS = 100_000_000
+"""Fifty times the characters that are measured at most."""
+
+
+def writer(folder: Path) -> tuple[Writer, str | None]:
+    """The conversation format of the model in a folder, and its name if it is a fallback.
+
+    A conversation that the template refuses is measured as its turns, one after the other. A
+    template is a program of strangers: it is rendered in a process with limits of its own.
+    """
+    settings = _read(folder / "tokenizer_config.json")
+    borrowed = None if _source(folder, settings) is not None else _fallback(settings).name
+
+    written: dict[tuple[Message, ...], str] = {}  # a process takes longer than one conversation
+
+    def write(conversations: Sequence[Sequence[Message]]) -> list[str]:
+        keys = [tuple(one) for one in conversations]
+        if new := [key for key in keys if key not in written]:
+            written.update(zip(new, ask_for(new), strict=True))
+        return [written[key] for key in keys]
+
+    def ask_for(conversations: Sequence[Sequence[Message]]) -> list[str]:
+        turns = [[(turn.role, turn.content, turn.more) for turn in one] for one in conversations]
+        question = json.dumps({"folder": str(folder), "conversations": turns})
+        try:
+            texts: list[str] = value_of(
+                ask("sweeper.facts.models.chat_template", question, seconds=MOST_SECONDS, threads=1)
+            )
+        except (NoAnswer, ValueError) as error:
+            raise ModelError(
+                f"the model's chat template cannot be rendered: {error}",
+                why=f"Templates have {MOST_SECONDS} s and {MOST_BYTES // 2**30} GiB of memory.",
+                fix="Repair or remove chat_template in the folder, or take another model.",
+                where=str(folder),
+            ) from error
+        return texts
+
+    return write, borrowed
+
+
+def writes_tools(folder: Path) -> bool:
+    """Whether the template in a folder knows tool calls; else they are written as text."""
+    return "tool_calls" in (_source(folder, _read(folder / "tokenizer_config.json")) or "")
+
+
+def _template(folder: Path) -> Template | None:
+    """None where the template is not one."""
+    settings = _read(folder / "tokenizer_config.json")
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = json.dumps
+    environment.globals.update(
+        raise_exception=_refuse,
+        strftime_now=lambda form: datetime.now(tz=UTC).strftime(form),
+        bos_token=_token(settings.get("bos_token")),
+        eos_token=_token(settings.get("eos_token")),
+    )
+    try:
+        return environment.from_string(_source(folder, settings) or _fallback(settings).template)
+    except TemplateError:
+        return None
+
+
+def _answer(question: str) -> str:
+    """The request of ``writer`` to its process."""
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+    asked = json.loads(question)
+    template = _template(Path(asked["folder"]))
+    tools = writes_tools(Path(asked["folder"]))
+    texts: list[str] = []
+    characters = 0
+    for turns in asked["conversations"]:
+        messages = [Message(role, content, more) for role, content, more in turns]
+        messages = messages if tools else as_text(messages)
+        texts.append(_rendered(template, messages) if template else _plain(messages))
+        characters += len(texts[-1])
+        if characters > MOST_CHARACTERS:
+            raise MemoryError(f"it writes more than {MOST_CHARACTERS:,} characters")
+    return json.dumps(texts)
+
+
+def _rendered(template: Template, messages: Sequence[Message]) -> str:
+    turns, tools = for_template(messages)
+    try:
+        return template.render(messages=turns, tools=tools or None, add_generation_prompt=False)
+    except (TemplateError, TypeError, ValueError):
+        return _plain(messages)
+
+
+def _plain(messages: Sequence[Message]) -> str:
+    return "\n".join(spelled(message) for message in messages)
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise TemplateError(reason)
+
+
+def _source(folder: Path, settings: dict[str, object]) -> str | None:
+    """The template's text: a file of its own, or the default one in the tokenizer's settings."""
+    try:
+        return read_text(folder / "chat_template.jinja")
+    except (OSError, UnicodeDecodeError):
+        stated = settings.get("chat_template")
+    if isinstance(stated, list):
+        named = {entry.get("name"): entry.get("template") for entry in stated}
+        stated = named.get("default")
+    return stated if isinstance(stated, str) else None
+
+
+def _fallback(settings: dict[str, object]) -> FallbackTemplate:
+    known = settings.get("added_tokens_decoder")
+    tokens = {_token(token) for token in known.values()} if isinstance(known, dict) else set()
+    bos, eos = (_token(settings.get(name)) for name in ("bos_token", "eos_token"))
+    return fallback(tokens, bos, eos)
+
+
+def _token(value: object) -> str:
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else ""
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return object_of(read_text(path))
+    except (OSError, ValueError):
+        return {}
+
+
+if __name__ == "__main__":
+    print(_answer(sys.stdin.read()))

@@ -1,0 +1,135 @@
+"""One row for each trial in any state: finite numbers, or None with the reason."""
+
+from __future__ import annotations
+
+import math
+
+from sweeper.findings import words
+from sweeper.findings.record import CurvePoint, TrialRow
+from sweeper.findings.study.reading import TrialFiles
+from sweeper.redaction import clean
+from sweeper.trials import Failure, RungReport, TrialResult
+
+# Characters of an error that a table shows; the log in the run folder has all of it.
+DETAIL = 500
+# Fields of a result that a row has under the same names.
+_AS_THEY_ARE = (
+    *("best_rung", "pruned_at_rung", "pruned_because", "stopped_at_rung", "stopped_because"),
+    *("trainable_parameters", "total_parameters", "weights_bytes", "base_bytes"),
+    *("first_stage", "seen"),
+)
+
+
+def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
+    """The row of one trial.
+
+    Args:
+        running: Whether the sweep is at work, so that a trial without a result still trains.
+    """
+    config, result = trial.config, trial.result
+    state = result.state if result else "RUNNING" if running else "WAITING"
+    failure = result.failure if result else None
+    if trial.unreadable:
+        state = "FAIL"
+        failure = Failure(kind="error", detail=f"{trial.unreadable} is damaged and was not read")
+    return TrialRow(
+        number=config.number,
+        strategy=config.strategy,
+        model=config.model,
+        origin=config.origin,
+        tests_rule=config.tests_rule,
+        state=state,
+        parameters={name: config.parameters[name] for name in sorted(config.parameters)},
+        validation_loss=known(result.validation_loss) if result and trial.completed else None,
+        objective=trial.value if trial.completed else None,
+        loss_note=_loss_note(trial, state, failure),
+        metrics=finite(result.metrics) if result else {},
+        failure=failure and failure.model_copy(update={"detail": clean(failure.detail)[:DETAIL]}),
+        attempts=trial.attempts,
+        ended_attempts=tuple(
+            f"{number}: {end.kind} ({clean(end.detail)[:DETAIL]})" for number, end in trial.ended
+        ),
+        micro_batch=(result.micro_batch if result else None) or config.micro_batch,
+        memory_note=memory_note(trial),
+        tokens=result.tokens if result else trial.rungs[-1].tokens if trial.rungs else 0,
+        seconds=trial_seconds(trial),
+        peak_memory_gib=known(result.peak_memory_gib) if result else None,
+        weights=f"trials/{config.number}/weights" if trial.weights else None,
+        validation_by_source=finite(result.validation_by_source) if result else {},
+        curve=tuple(_point(report) for report in trial.rungs),
+        **({name: getattr(result, name) for name in _AS_THEY_ARE} if result else {}),
+    )
+
+
+def memory_note(trial: TrialFiles) -> str:
+    """The change of batches after running out of memory; empty if there was none."""
+    config, result = trial.config, trial.result
+    tried = [config.memory_note] if config.memory_note else []
+    if result is not None:
+        for name, now, then in (
+            ("micro-batch", result.micro_batch, config.micro_batch),
+            ("evaluation batch", result.evaluation_batch, config.evaluation_batch),
+        ):
+            if now is not None and now < then:
+                tried.append(f"memory ran out at {name} {then}, tried again down to {now}")
+    return "; ".join(tried)
+
+
+def is_full(trial: TrialFiles, rungs: int) -> bool:
+    """Whether it trained a full budget of so many rungs: shorter ones and those that overfitted
+    did not."""
+    return trial.completed and bool(trial.rungs) and trial.rungs[-1].rung >= rungs
+
+
+def trial_seconds(trial: TrialFiles) -> float | None:
+    """Seconds that a trial used, set-up included; of an unfinished one, until its last rung."""
+    if trial.result is not None:
+        return result_seconds(trial.result)
+    if trial.rungs:
+        last = trial.rungs[-1]
+        return known(last.training_seconds + last.evaluation_seconds)
+    return None
+
+
+def result_seconds(result: TrialResult) -> float:
+    """Seconds of one training with its evaluations and set-up, and a first stage that it ran."""
+    stage = result.first_stage
+    read = stage.seconds if stage and stage.ran_here else 0.0
+    own = result.training_seconds + result.evaluation_seconds + result.setup_seconds
+    return known(own + read) or 0.0
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics that are numbers, in the order of their names."""
+    return {name: value for name, value in sorted(metrics.items()) if math.isfinite(value)}
+
+
+def known(value: float | None) -> float | None:
+    """The value, or None where it is not finite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _point(report: RungReport) -> CurvePoint:
+    return CurvePoint(
+        rung=report.rung,
+        optimizer_steps=report.optimizer_steps,
+        tokens=report.tokens,
+        epochs=report.epochs,
+        validation_loss=known(report.validation_loss),
+        train_loss=known(report.train_loss),
+        seconds=known(report.training_seconds + report.evaluation_seconds) or 0.0,
+    )
+
+
+def _loss_note(trial: TrialFiles, state: str, failure: Failure | None) -> str:
+    if trial.completed:
+        return ""
+    if state == "PRUNED":
+        rung = trial.result.pruned_at_rung if trial.result else None
+        at = f" at rung {rung} of {trial.config.budget.rungs}" if rung is not None else ""
+        return f"pruned{at}: no final loss"
+    if state == "FAIL":
+        return words.failure(failure.kind) if failure else "failed"
+    if state == "COMPLETE":
+        return "the loss was not a finite number"
+    return "still training" if state == "RUNNING" else "interrupted, to be continued"

@@ -1,0 +1,168 @@
+"""Several runs side by side: what differs between them, and which winners can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import yaml
+
+from sweeper.evaluation.significance import Scores, holm, mean_interval, outcome, paired_difference
+from sweeper.findings.figures import Interval, Metric, Outcome
+from sweeper.findings.record import RunSummary
+from sweeper.findings.study.item_scores import (
+    entries,
+    interval,
+    model_title,
+    test_scores,
+    trial_name,
+)
+from sweeper.findings.study.metric import difference_bounds, margin, score_bounds
+from sweeper.findings.study.reading import RunFiles, read_run
+from sweeper.findings.verdict.comparisons import Contest, hold_contest
+from sweeper.findings.verdict.reproduction import reproduction
+from sweeper.findings.verdict.summary import run_summary
+from sweeper.redaction import clean
+from sweeper.runfolder import RunFolder
+from sweeper.trials import BaselineResult
+from sweeper.visible import LABEL_CHARACTERS, shortened
+
+
+class ComparedRun:
+    """One run, its winner and its baseline on its own test split."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.name = folder.path.name
+        self.files: RunFiles = read_run(folder)
+        self.contest: Contest = hold_contest(self.files)
+        self.summary: RunSummary = run_summary(self.files)
+        self._scores = test_scores(self.files).by_name
+        chosen = self.contest.chosen
+        self._winner = trial_name(chosen.trial) if chosen else ""
+
+    @property
+    def metric(self) -> Metric:
+        return self.contest.metric
+
+    @property
+    def scores(self) -> Scores | None:
+        """The winner's on the test items; None before they were scored."""
+        return self._scores.get(self._winner)
+
+    @property
+    def baseline(self) -> BaselineResult | None:
+        return self.contest.baseline
+
+    @property
+    def winner(self) -> str:
+        return model_title(self.files, self._winner) if self.scores else ""
+
+    def score(self, name: str = "") -> Interval | None:
+        """Of a model by its name; of the winner without one."""
+        found = self._scores.get(name or self._winner)
+        return interval(mean_interval(found), score_bounds(self.metric)) if found else None
+
+    @property
+    def test_items(self) -> str:
+        """Digest of the test items; empty where it was not kept."""
+        of = entries(self.files).get(self._winner, [])
+        return of[0].items_sha256 if of else ""
+
+    @cached_property
+    def facts(self) -> dict[str, str]:
+        """What may differ: figures of data and machine, versions, and every key of sweep.yaml."""
+        again = reproduction(self.files, None, complete=True)
+        spec = yaml.safe_load(self.files.spec_yaml)
+        found = {
+            "rows of each split": ", ".join(f"{k} {v:,}" for k, v in again.split_rows.items()),
+            "data (SHA-256)": (again.data_sha256 or "")[:12],
+            "test rows (SHA-256)": self.test_items[:12],
+            "base model": ", ".join(f"{k}@{v}" if v else k for k, v in again.models.items()),
+            "tokens of a full trial": f"{self.files.plan.budget.full_tokens:,}",
+            "hardware": again.hardware,
+            **{f"version of {name}": value for name, value in again.versions.items()},
+            **dict(_flat(spec)),
+        }
+        return {name: shortened(clean(text), LABEL_CHARACTERS) for name, text in found.items()}
+
+
+def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            yield from _flat(inner, f"{before}{key}.")
+        elif before or key not in ("name", "schema_version"):
+            yield f"{before}{key}", yaml.safe_dump(inner, default_flow_style=True).split("\n")[0]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The winners of two runs; ``reasons`` say why they cannot be compared.
+
+    ``difference`` is first minus second on the same items, ``outcome`` that of the first.
+    """
+
+    first: ComparedRun
+    second: ComparedRun
+    reasons: tuple[str, ...]
+    difference: Interval | None = None
+    outcome: Outcome | None = None
+
+
+def differences(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
+    """Facts and settings that are not the same in all runs, with the value in each."""
+    names = dict.fromkeys(name for run in runs for name in run.facts)
+    found = {name: tuple(run.facts.get(name, "") for run in runs) for name in names}
+    return {name: values for name, values in found.items() if len(set(values)) > 1}
+
+
+def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
+    """Every two runs; Holm's correction is taken over those that can be compared."""
+    found = [Pair(a, b, tuple(_reasons(a, b))) for a, b in combinations(runs, 2)]
+    estimates = {
+        place: paired_difference(pair.first.scores, pair.second.scores)
+        for place, pair in enumerate(found)
+        if not pair.reasons and pair.first.scores and pair.second.scores
+    }
+    adjusted = holm([estimate.p for estimate in estimates.values()])
+    smallest = margin(max(run.files.plan.facts.aim.margin_points for run in runs))
+    for (place, estimate), p in zip(estimates.items(), adjusted, strict=True):
+        metric = found[place].first.metric
+        found[place] = replace(
+            found[place],
+            difference=interval(estimate, difference_bounds(metric)),
+            outcome=outcome(estimate, smallest, metric.higher_is_better, p),
+        )
+    return found
+
+
+def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
+    """Why the winners of two runs cannot be compared."""
+    unscored = [run.name for run in (first, second) if run.scores is None]
+    if first.scores is None or second.scores is None:
+        yield f"no winner has been scored on the test split of {' and '.join(unscored)}"
+        return
+    one, other = first.metric, second.metric
+    if first.summary.task != second.summary.task:
+        yield f"the tasks differ: {first.summary.task} and {second.summary.task}"
+    if (one.name, one.unit) != (other.name, other.unit):
+        names = [f"{metric.title} {metric.unit}".rstrip() for metric in (one, other)]
+        yield f"the metrics differ: {' and '.join(names)}"
+    elif one.unit == "nats/token" and first.summary.models != second.summary.models:
+        yield "losses per token of different base models do not compare, since their tokens differ"
+    counts = [run.scores.items.shape[1] for run in (first, second) if run.scores]
+    if first.test_items and second.test_items:
+        if first.test_items != second.test_items:
+            yield f"the test rows differ: {counts[0]:,} and {counts[1]:,} items"
+    elif not _same_data(first, second) or counts[0] != counts[1]:
+        yield "it is not known whether the test rows are the same"
+
+
+def _same_data(first: ComparedRun, second: ComparedRun) -> bool:
+    """Whether rows and splits are the same; of runs that kept no digest of the test items."""
+    one, other = first.files.plan.identity, second.files.plan.identity
+    if one is None or other is None:
+        return False
+    return (one.data, one.split) == (other.data, other.split)

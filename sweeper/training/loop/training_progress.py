@@ -1,0 +1,120 @@
+"""The progress of a trial: steps, tokens, mean loss and seconds."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class TrainingDiverged(Exception):
+    """A loss or a gradient is no longer finite."""
+
+
+@dataclass
+class TrainingProgress:
+    """Counts while a trial trains.
+
+    Args:
+        check_every: Optimizer steps between two looks at the loss; on a GPU every look waits for
+            the device.
+        earlier: Seconds of training work that was done before this was made.
+        interrupted: Seconds of the attempts that this one continues, evaluation included.
+    """
+
+    check_every: int = 1
+    steps: int = 0
+    tokens: int = 0
+    replay_tokens: int = 0
+    seen: dict[str, list[int]] = field(default_factory=dict)
+    earlier: float = 0.0
+    interrupted: float = 0.0
+    evaluation_seconds: float = 0.0
+    _started: float = field(default_factory=time.perf_counter)
+    _loss: Tensor | None = None
+    _norm: Tensor | None = None
+    _terms: int = 0
+
+    def state(self) -> dict[str, Any]:
+        """All counts at a rung, where the training loss was just taken."""
+        return {
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "replay_tokens": self.replay_tokens,
+            "seen": {name: list(counts) for name, counts in self.seen.items()},
+            "interrupted": self.training_seconds + self.evaluation_seconds,
+            "evaluation_seconds": self.evaluation_seconds,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def add(self, loss_sum: Tensor, terms: int, tokens: int) -> None:
+        """One micro-batch: its summed loss, over how many terms, from how many tokens."""
+        loss = loss_sum.detach().double()
+        self._loss = loss if self._loss is None else self._loss + loss
+        self._terms += terms
+        self.tokens += tokens
+
+    def saw(self, origin: str, rows: int, tokens: int) -> None:
+        """Rows of one source were trained on, and their tokens."""
+        counts = self.seen.setdefault(origin, [0, 0])
+        counts[0] += rows
+        counts[1] += tokens
+
+    def saw_gradient(self, norm: Tensor | float | None) -> None:
+        """The norm of the gradient before it was clipped; None where nobody took it."""
+        self._norm = torch.as_tensor(norm).detach() if norm is not None else None
+
+    def step(self) -> None:
+        """One optimizer step is done.
+
+        Raises:
+            TrainingDiverged: The training loss or the gradient is not finite.
+        """
+        self.steps += 1
+        if self.steps % self.check_every == 0:
+            self.check()
+
+    def check(self) -> None:
+        """Look at the training loss since the last rung, and at the last gradient.
+
+        Raises:
+            TrainingDiverged: One of them is not finite. An exploded gradient comes first: it makes
+                the weights, and with the next batch the loss, not numbers either.
+        """
+        if self._loss is not None and not bool(torch.isfinite(self._loss)):
+            raise TrainingDiverged(f"training loss is not finite at step {self.steps}")
+        if self._norm is not None and not bool(torch.isfinite(self._norm)):
+            raise TrainingDiverged(
+                f"the gradient exploded: its norm is not finite at step {self.steps}"
+            )
+
+    def take_train_loss(self) -> float | None:
+        """The mean training loss since it was last taken; None if nothing was trained."""
+        if self._loss is None or not self._terms:
+            return None
+        mean = float(self._loss) / self._terms
+        self._loss, self._terms = None, 0
+        return mean
+
+    @property
+    def training_seconds(self) -> float:
+        before = self.earlier + self.interrupted
+        return before + time.perf_counter() - self._started - self.evaluation_seconds
+
+
+def finite(loss: float, what: str) -> float:
+    """The loss itself.
+
+    Raises:
+        TrainingDiverged: It is not a finite number.
+    """
+    if not math.isfinite(loss):
+        raise TrainingDiverged(f"{what} is {loss}")
+    return loss

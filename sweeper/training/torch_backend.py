@@ -1,0 +1,375 @@
+"""The training backend of a worker: loads once, trains many.
+
+Implements ``sweeper.backend.Backend`` with torch, transformers and PEFT.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from sweeper.backend import Decision, Tell
+from sweeper.data.examples import Dataset, Example
+from sweeper.evaluation.evaluator import Evaluator, autocast, never
+from sweeper.evaluation.generation import Sampling
+from sweeper.evaluation.objective_values import (
+    ObjectiveScore,
+    from_answers,
+    from_decisions,
+    written,
+)
+from sweeper.evaluation.written_answers import answer
+from sweeper.facts.dataset.curation import curated
+from sweeper.facts.record import Split
+from sweeper.plans import Half, Plan, autocast_dtype
+from sweeper.runfolder import RunFolder
+from sweeper.spec import EvaluationSpec, Spec
+from sweeper.tasks.base import Baseline, Evaluation
+from sweeper.tasks.fewshot import FewShot, ZeroShot
+from sweeper.tasks.instruction import Instruction
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.loop.device_memory import MemoryGuard
+from sweeper.training.measurements import keep
+from sweeper.training.trial.assembly import trained
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import WEIGHTS, TrialJob
+from sweeper.trials import (
+    BaselineResult,
+    GeneratedAnswers,
+    ItemText,
+    RungReport,
+    TestScore,
+    TestSeal,
+    TrialConfig,
+    TrialResult,
+)
+from sweeper.underway import Underway
+from sweeper.visible import TEXT_CHARACTERS, shortened
+
+# Prompts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with
+# 1,000 tokens each stay under 5 GiB.
+_BATCH = 8
+# Items that are answered unless the user says otherwise: few on a CPU, where each token of an
+# answer is a pass of its own through all weights.
+_ITEMS = {"cpu": 16, "cuda": 256}
+# Test items whose texts are kept to be shown: the first ones, which are a random sample since items
+# are ordered by hash, and those with the highest losses of each model.
+_FIRST, _HARDEST = 48, 40
+# Of sampled programs (arXiv:2107.03374, section 3: temperature 0.8 for many samples, nucleus 0.95).
+_TEMPERATURE, _TOP_P = 0.8, 0.95
+
+
+def make(run: RunFolder, plan: Plan, spec: Spec, tell: Tell) -> TorchBackend:
+    """A backend for a run; data and models are loaded when first needed."""
+    return TorchBackend(plan, spec, run.path, tell=tell)
+
+
+class TorchBackend:
+    """Trains and scores with the models and the data of one plan.
+
+    Args:
+        plan: Frozen; says how long sequences are and what is known of the models.
+        device: Where to train; a GPU if there is one and this is None.
+        tell: Takes how far work without rungs is.
+        dataset: What to train on; loaded as the spec says if None.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        spec: Spec,
+        run: Path | None = None,
+        device: torch.device | None = None,
+        tell: Tell = lambda _what, _done, _of: None,
+        dataset: Dataset | None = None,
+    ) -> None:
+        self._underway = Underway(tell)
+        self._run = run
+        self._plan = plan
+        self._spec = spec
+        best = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = device or best
+        record = RunFolder(run).data_changes if run else None
+        self._dataset = dataset or curated(spec, record).dataset
+        self._guard = MemoryGuard()
+        self._shared: dict[str, SharedModel] = {}
+
+    def shared(self, model: str) -> SharedModel:
+        """The data that all trials of one base model share, loaded on first use."""
+        if model not in self._shared:
+            if self._device.type == "cuda":
+                self.close()
+            self._underway(f"loading {model}", 0, 0)
+            self._shared[model] = self._open(model)
+            # What is loaded now stays; leaving it out of garbage collection makes each of the
+            # collections that Trainer asks for cheap (measured: 24 steps of a tiny model take
+            # 0.45 s and not 2.5 s).
+            gc.collect()
+            gc.freeze()
+        return self._shared[model]
+
+    def shared_by(self, config: TrialConfig) -> SharedModel:
+        """The same for one trial, which may train on a part of the rows."""
+        shared = self.shared(config.model)
+        return shared.part(config.train_rows, config.seed) if config.train_rows else shared
+
+    def _open(self, model: str) -> SharedModel:
+        facts = next(facts for facts in self._plan.facts.models if facts.id == model)
+        named = next(spec for spec in self._spec.models if spec.id == model)
+        candidate = next(c for c in self._plan.candidates if c.model == model)
+        context = ModelContext(
+            named,
+            facts,
+            weights_folder(named, facts, self._underway),
+            self._dataset,
+            self._spec,
+            candidate.sequence_length,
+            candidate.evaluation_batch,
+            self._device,
+            mixed=autocast_dtype(candidate.precision),
+            underway=self._underway,
+            objective=self._plan.objective,
+        )
+        return SharedModel(context)
+
+    def baselines(self) -> Iterator[BaselineResult]:
+        for baseline in self.shared(self._plan.candidates[0].model).baselines:
+            start = time.perf_counter()
+            self._underway.title = baseline.title
+            try:
+                evaluation = baseline.evaluate("validation")
+                score = self._objective_of(baseline, evaluation, "validation")
+            finally:
+                self._underway.title = ""
+            yield BaselineResult(
+                name=baseline.name,
+                title=baseline.title,
+                validation_loss=evaluation.loss,
+                objective=score.value if score else None,
+                metrics=evaluation.metrics | self._figure(score),
+                item_losses=tuple(evaluation.losses.tolist()),
+                item_weights=tuple(evaluation.weights.tolist()),
+                seconds=time.perf_counter() - start,
+                note=baseline.note,
+            )
+
+    def _figure(self, score: ObjectiveScore | None) -> dict[str, float]:
+        return {self._plan.objective.metric: score.value} if score else {}
+
+    def _objective_of(
+        self, baseline: Baseline, evaluation: Evaluation, split: Split
+    ) -> ObjectiveScore | None:
+        """The objective of a baseline; None where it is the loss, or of answers that the baseline
+        does not write."""
+        context = self.shared(self._plan.candidates[0].model).context
+        objective, examples = self._plan.objective, self._dataset.splits[split]
+        if isinstance(baseline, ZeroShot | FewShot) and objective.of_answers:
+            base, told = context.base(), self._underway
+            with torch.no_grad(), context.computing():
+                return written(objective, context.task, base, examples, told, baseline.prompt)
+        return from_decisions(objective, context.task, evaluation, examples)
+
+    def train(
+        self,
+        config: TrialConfig,
+        folder: Path,
+        report: Callable[[RungReport], Decision],
+        should_stop: Callable[[], bool],
+        checkpoint: Path | None = None,
+    ) -> TrialResult:
+        shared = self.shared_by(config)
+        self._underway.should_stop = should_stop
+        rungs: list[RungReport] = []
+
+        def tell(rung: RungReport) -> Decision:
+            rungs.append(rung)
+            return report(rung)
+
+        try:
+            job = TrialJob(shared, config, folder, tell, should_stop, self._run, checkpoint)
+            if config.gpus > 1:
+                job.plan = self._plan
+            result = train_trial(job, self._guard)
+            context = shared.context
+            whole = len(context.dataset.splits["validation"])
+            all_rungs = [*job.earlier, *rungs]
+            keep(config, result, context.facts, context.head_classes, all_rungs, whole)
+            return result
+        finally:
+            self._underway.should_stop = never
+
+    def score_test(self, name: str, config: TrialConfig | None, folder: Path | None) -> TestScore:
+        """Score a trial's saved weights, or a baseline by name, on the sealed test split.
+
+        Raises:
+            KeyError: There is no baseline of that name.
+        """
+        if config is None or folder is None:
+            shared = self.shared(self._plan.candidates[0].model)
+            known = {baseline.name: baseline for baseline in shared.baselines}
+            baseline, context = known[name], shared.context
+            score = scored(name, None, shared, baseline.evaluate("test"))
+            if not isinstance(baseline, ZeroShot | FewShot):
+                return score
+            wanted, base = self._spec.evaluation, context.base()
+            return answered(score, shared, base, wanted, context.mixed, baseline.prompt)
+        shared = self.shared(config.model)
+        mixed = autocast_dtype(config.precision)
+        evaluator = Evaluator(
+            shared.context.task,
+            shared.context.items("test"),
+            config.evaluation_batch,
+            mixed,
+            underway=self._underway.steps("scoring test"),
+        )
+        with trained(shared, folder / WEIGHTS) as model:
+            start = time.perf_counter()
+            evaluation = evaluator.evaluate(model)
+            took = {"seconds": time.perf_counter() - start}
+            score = scored(name, config, shared, evaluation).model_copy(update=took)
+            if not self._writes(config):
+                return score
+            return answered(score, shared, model, self._spec.evaluation, mixed)
+
+    def _writes(self, config: TrialConfig) -> bool:
+        """Whether a trial answers in writing, which takes its time: finalists and defaults do, and
+        of their trainings the first; all of them where answers are the objective."""
+        if self._plan.objective.of_answers:
+            return True
+        seal = RunFolder(self._run).test_seal if self._run is not None else None
+        finalist = seal is None or not seal.exists() or config.number in TestSeal.read(seal).order
+        return (finalist or config.origin == "default") and config.seed == self._plan.seed
+
+    def close(self) -> None:
+        for shared in self._shared.values():
+            shared.context.keeper.forget()
+            shared.first_stages.forget()
+        self._shared.clear()
+        gc.unfreeze()
+        gc.collect()
+
+
+def scored(
+    name: str, config: TrialConfig | None, shared: SharedModel, evaluation: Evaluation
+) -> TestScore:
+    """The scores of an evaluation on the test split, without written answers."""
+    decided, context = evaluation.decisions, shared.context
+    tests = context.dataset.splits["test"]
+    known = from_decisions(context.objective, context.task, evaluation, tests)
+    items, figure = (known.items, {context.objective.metric: known.value}) if known else ((), {})
+    if known is None and context.objective.is_loss:
+        items = evaluation.scores
+    return TestScore(
+        name=name,
+        trial=config.number if config else None,
+        seed=config.seed if config else None,
+        loss=evaluation.loss,
+        metrics=evaluation.metrics | figure,
+        item_scores=tuple(map(float, items)),
+        item_losses=tuple(evaluation.losses.tolist()),
+        item_weights=tuple(evaluation.weights.tolist()),
+        items_sha256=hashlib.sha256(
+            "".join(example.content_hash() for example in tests).encode()
+        ).hexdigest(),
+        confusion=decided.confusion if decided else (),
+        predicted=tuple(decided.predicted.tolist()) if decided else (),
+        confidence=tuple(decided.confidence.round(4).tolist()) if decided else (),
+        texts=_texts(shared, evaluation),
+        notes=shared.context.notes("test"),
+    )
+
+
+def _texts(shared: SharedModel, evaluation: Evaluation) -> dict[int, ItemText]:
+    """Items that a reader may want to see: the first ones, and those with the highest losses."""
+    if shared.context.spec.evaluation.no_texts:
+        return {}
+    examples = shared.context.dataset.splits["test"]
+    hardest = np.argsort(-evaluation.losses, kind="stable")[:_HARDEST].tolist()
+    chosen = sorted({*hardest, *range(min(_FIRST, len(examples)))})
+    return {item: _item_text(examples[item]) for item in chosen}
+
+
+def _item_text(example: Example) -> ItemText:
+    turns = example.messages[:-1]
+    several = [f"{turn.role}: {turn.content}" for turn in turns]
+    asked = turns[0].content if len(turns) == 1 else "\n\n".join(several) or example.text
+    return ItemText(
+        line=example.line,
+        asked=shortened(asked, TEXT_CHARACTERS),
+        reference=shortened(example.answer, TEXT_CHARACTERS),
+    )
+
+
+def answered(
+    score: TestScore,
+    shared: SharedModel,
+    model: nn.Module,
+    wanted: EvaluationSpec,
+    mixed: Half | None,
+    prompt: Callable[[Example], list[int]] | None = None,
+) -> TestScore:
+    """The scores with the model's greedy answers to the first test items, if it writes any.
+
+    To all of them where the objective is computed from answers.
+
+    Args:
+        score: Without answers.
+        wanted: How many items; whether programs may be run.
+        prompt: The tokens that ask for an item's answer; the task's prompt if None.
+
+    Raises:
+        RunError: Programs are to be run, but cannot be cut off from network and files here.
+    """
+    task, device = shared.context.task, next(model.parameters()).device
+    objective = shared.context.objective
+    count = _ITEMS[device.type] if wanted.generate_items is None else wanted.generate_items
+    compares = objective.of_answers
+    if compares:
+        count = len(shared.context.dataset.splits["test"])
+    tests = enumerate(shared.context.dataset.splits["test"])
+    chosen = [(place, example) for place, example in tests if example.messages][:count]
+    items = [example for _, example in chosen]
+    if not isinstance(task, Instruction) or not items:
+        return score
+    start = time.perf_counter()
+    run_code, told = wanted.run_generated_code, shared.context.underway
+    ask = partial(answer, task, model, items, prompt=prompt, batch_size=_BATCH, underway=told)
+    with torch.no_grad(), autocast(device, mixed):
+        said = ask(run_code=run_code)
+        metrics, greedy = said.metrics, time.perf_counter() - start
+        if run_code and wanted.code_samples > 1:
+            sampling = Sampling(_TEMPERATURE, _TOP_P, wanted.code_samples)
+            tried = ask(sampling=sampling, run_code=True)
+            metrics |= {k: v for k, v in tried.metrics.items() if k.startswith("pass@")}
+    known = from_answers(objective, said, items, told) if compares else None
+    generated = GeneratedAnswers(
+        items=len(items),
+        metrics=metrics,
+        most_tokens=said.most_tokens,
+        seconds=time.perf_counter() - start,
+        greedy_seconds=greedy,
+        said={
+            place: shortened(texts[0], TEXT_CHARACTERS)
+            for (place, _), texts in zip(chosen[:_FIRST], said.answers, strict=False)
+            if not wanted.no_texts
+        },
+    )
+    if known is None:
+        return score.model_copy(update={"generated": generated})
+    return score.model_copy(
+        update={
+            "generated": generated,
+            "metrics": score.metrics | {objective.metric: known.value},
+            "item_scores": tuple(known.items.tolist()),
+        }
+    )

@@ -1,0 +1,418 @@
+"""One trial from its configuration to its result.
+
+The failures that training can bring about become results here; anything else is a bug and passes.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from sweeper.checkpoints import UNFINISHED, drop_checkpoints
+from sweeper.errors import SweeperError, UsageError
+from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED, PADDING_FREE
+from sweeper.strategies.base import Strategy
+from sweeper.strategies.base import strategy as strategy_named
+from sweeper.tasks.base import Feature, Task
+from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.sequences.joined import reads_apart
+from sweeper.tasks.text import TextTask
+from sweeper.training.base_model.first_stage import FirstStage
+from sweeper.training.base_model.keeper import BaseKeeper
+from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, Mixture, mixture
+from sweeper.training.loop.checkpointing import Saved, Saver
+from sweeper.training.loop.device_memory import (
+    Batching,
+    MemoryGuard,
+    PeakMemory,
+    TooLarge,
+    TrialPhase,
+    bytes_of,
+    release_memory,
+)
+from sweeper.training.loop.forgetting_guards import (
+    Guards,
+    NearBase,
+    Replay,
+    frozen_copy,
+    text_task,
+)
+from sweeper.training.loop.neftune import noisy_embeddings
+from sweeper.training.loop.quick_steps import quick_steps
+from sweeper.training.loop.schedule import optimizer_steps, rung_steps
+from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_here, ranks_in_all
+from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments
+from sweeper.training.loop.training_progress import TrainingDiverged, TrainingProgress
+from sweeper.training.trial.assembly import assembled, start_head
+from sweeper.training.trial.ranks import TRAINER_LOG, Ranks
+from sweeper.training.trial.rungs import RungWatch
+from sweeper.training.trial.trial_job import Final, TrialJob
+from sweeper.trials import TrialConfig, TrialResult
+
+log = logging.getLogger(__name__)
+
+# On a GPU each look at the loss waits for the device; this many steps lie between two of them.
+_CUDA_CHECK_EVERY = 10
+# What rows are counted as that are neither of one of several sources nor augmented.
+ORIGINAL = "original rows"
+_LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
+
+
+def train_trial(job: TrialJob, guard: MemoryGuard) -> TrialResult:
+    """Train and score one trial.
+
+    Raises:
+        Interrupted: It was told to stop.
+    """
+    with trial_log(job.folder / TRAINER_LOG) as log:
+        log.info("%s %s", job.config.strategy, job.config.parameters)
+        try:
+            result = _train(job, guard)
+        except TrainingDiverged as error:
+            result = job.failed("diverged", str(error))
+        except TooLarge as error:
+            result = job.failed("out-of-memory", str(error), error.needed_gib, error.had_gib)
+        except SweeperError as error:
+            result = job.failed("refused", str(error))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            result = job.failed("disk-full", str(error))
+        log.info("%s %s", result.state, result.failure or result.metrics)
+        return result
+
+
+def _train(job: TrialJob, guard: MemoryGuard) -> TrialResult:
+    strategy = strategy_named(job.config.strategy)
+    if not strategy.gradient_trained:
+        return fit_head(job, strategy)
+    job.open_checkpoint()
+    first = job.saved.batching if job.saved else None
+    setup = job.config.memory_setup()
+    if job.plan is None:
+        return guard.run(setup, job.batching, partial(train_once, job, strategy), first)
+    # On several devices; this process prepares their start.
+    read_corpus(job)
+    job.shared.first_stages.forget()
+    job.context.keeper.forget()
+    result = guard.run(setup, job.batching, Ranks(job, job.plan).train, first)
+    return result.model_copy(update={"first_stage": job.first_stage})
+
+
+@contextmanager
+def trial_log(path: Path) -> Iterator[logging.Logger]:
+    """Collect log records of sweeper and its libraries in a file while the trial runs."""
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    own = logging.getLogger("sweeper")
+    level = own.level
+    own.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield logging.getLogger("sweeper.training.trial.train")
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        logging.captureWarnings(False)
+        own.setLevel(level)
+        handler.close()
+
+
+def train_once(
+    job: TrialJob, strategy: Strategy, batching: Batching, phase: TrialPhase
+) -> TrialResult:
+    """Train with this batching, at the first try from the job's checkpoint if it has one.
+
+    Raises:
+        TrainingDiverged: A loss is not finite.
+        Interrupted: The trial was told to stop.
+        RuntimeError: Out of memory, among others; nothing of the trial is left in memory.
+    """
+    device = job.context.device
+    saved, job.saved = job.saved, None
+    # Trainer refers to itself: without this the optimizer of an earlier trial would stand beside
+    # this one's base, and count in its peak.
+    release_memory()
+    job.batching = batching
+    if saved is None and rank_here() == 0:
+        drop_checkpoints(job.attempt or job.folder)  # of a try at larger batches
+    score_general_text(job, strategy, phase)
+    read_corpus(job)
+    keeper = job.read_base.keeper if job.read_base else None
+    guards = guards_of(job, strategy, keeper or job.context.keeper)
+    with assembled(job.shared, strategy, job.config, keeper) as model:
+        peak, loaded = PeakMemory(device), bytes_of(model)
+        job.progress = TrainingProgress(
+            check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
+        )
+        place, saves = job.attempt or job.folder, _saves(job)
+        output = place / UNFINISHED if saves else place
+        watch, trainer = _trainer(job, strategy, model, phase, guards, output, saved)
+        state = _State(job.progress, watch, guards.replay, lambda: peak.gib(loaded))
+        if saved is not None:
+            state.restore(saved)
+            log.info("continues from %s, step %d", saved.folder.name, job.progress.steps)
+        if saves:
+            saver = Saver(
+                place, trainer.write_checkpoint, state.all, watch.best_weights, job.manifest
+            )
+            watch.save = saver.save
+        noise = float(job.config.parameters.get(NEFTUNE, 0.0))
+        with quick_steps(model), noisy_embeddings(model, noise):
+            trainer.train(resume_from_checkpoint=str(saved.folder) if saved else None)
+        job.peak_memory_gib = state.peak_gib()
+        if watch.pruned_at is not None:
+            return job.pruned(model, watch.pruned_at)
+        final = watch.finish()
+        if job.base_on_general is not None:
+            watch.score_general()
+        gather_trained(model)
+        return job.completed(strategy, model, final)
+
+
+@dataclass
+class _State:
+    """The state of this rank that a checkpoint keeps besides the Trainer's own.
+
+    Args:
+        replay: None where nothing is replayed.
+        peak: Memory peak since this attempt began, in GiB.
+    """
+
+    progress: TrainingProgress
+    watch: RungWatch
+    replay: Replay | None
+    peak: Callable[[], float]
+    earlier_peak: float = 0.0
+
+    def peak_gib(self) -> float:
+        """The peak over all attempts that this trial was continued in."""
+        return max(self.peak(), self.earlier_peak)
+
+    def all(self) -> dict[str, Any]:
+        """The state at a rung."""
+        return {
+            "progress": self.progress.state(),
+            "rungs": self.watch.state(),
+            "replay": self.replay.state() if self.replay else None,
+            "peak_gib": self.peak_gib(),
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from a checkpoint."""
+        state = saved.state()
+        self.progress.restore(state["progress"])
+        self.watch.restore(state["rungs"], saved.best_weights())
+        if self.replay is not None:
+            self.replay.restore(state["replay"])
+        self.earlier_peak = state["peak_gib"]
+
+
+def _saves(job: TrialJob) -> bool:
+    """Whether the trial writes checkpoints. Those of a model that FSDP spreads are not tested."""
+    if job.config.checkpoints and job.config.sharding == "fsdp":
+        log.warning("no checkpoints are written where FSDP spreads the model over GPUs")
+    return job.config.checkpoints and job.config.sharding != "fsdp"
+
+
+def read_corpus(job: TrialJob) -> None:
+    """Run the trial's first stage on the corpus, if it has one; once for all such trials."""
+    config = job.config
+    stage = FirstStage.of(
+        config.parameters,
+        job.batching.micro,
+        config.precision,
+        config.sequence_length,
+        config.gradient_checkpointing,
+    )
+    if stage is not None:
+        job.take_read_base(job.shared.first_stages.base(stage, job.should_stop))
+    elif job.context.device.type == "cuda":
+        job.shared.first_stages.forget()  # one base at a time on a GPU
+
+
+def _trainer(
+    job: TrialJob,
+    strategy: Strategy,
+    model: nn.Module,
+    phase: TrialPhase,
+    guards: Guards,
+    output: Path,
+    saved: Saved | None,
+) -> tuple[RungWatch, TrialTrainer]:
+    config, batching, train = job.config, job.batching, len(job.context.items("train"))
+    effective = batching.micro * batching.accumulation * config.gpus
+    steps = optimizer_steps(train, effective, config.budget.epochs)
+    per_epoch = optimizer_steps(train, effective, 1.0)
+    at = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
+    least = 1 if config.task == "classification" else LEAST
+    task = job.context.task.for_training(config.parameters)
+    emphasis = task.emphasis(job.context.items("validation").examples)
+    watch = RungWatch(job, model, at, per_epoch, phase, emphasis)
+    settings = arguments(
+        output,
+        steps=steps,
+        micro_batch=batching.micro,
+        accumulation=batching.accumulation,
+        parameters=config.parameters,
+        optimizer=config.optimizer,
+        seed=config.seed,
+        device=job.context.device,
+        sharded=layer_classes(model) if config.sharding == "fsdp" else None,
+    )
+    job.joined = _joins(config, task, model)
+    bases = (module for module in model.modules() if isinstance(module, PreTrainedModel))
+    job.attention = next(bases).config._attn_implementation
+    if guards.near is not None:
+        guards.near.attend(job.attention)
+    features, lengths, mixed = _rows(job)
+    trainer = TrialTrainer(
+        model=model,
+        task=task,
+        features=features,
+        order=LengthGroupedBatches(
+            lengths,
+            effective,
+            config.seed,
+            least,
+            epoch=saved.manifest.optimizer_steps // per_epoch if saved else 0,
+            mixture=mixed,
+        ),
+        strategy=strategy,
+        parameters=config.parameters,
+        progress=job.progress,
+        mixed=job.mixed,
+        settings=settings,
+        callbacks=[watch],
+        guards=guards,
+        join=job.joined,
+    )
+    return watch, trainer
+
+
+def _rows(job: TrialJob) -> tuple[list[Feature], list[int], Mixture | None]:
+    """The features to train on, their lengths, and how an epoch is mixed of them."""
+    context, config, train = job.context, job.config, job.context.items("train")
+    parts = [train]
+    if config.parameters.get(AUGMENTED, NO_AUGMENTED) != NO_AUGMENTED:
+        parts.append(context.augmented)
+    examples = [example for part in parts for example in part.examples]
+    features = [feature for part in parts for feature in part.features]
+    if any(example.origin for example in examples):
+        features = [
+            {**feature, ORIGIN: example.origin or ORIGINAL}
+            for feature, example in zip(features, examples, strict=True)
+        ]
+    lengths = [length for part in parts for length in part.lengths]
+    augmented, weights = len(examples) - len(train), context.dataset.weights
+    return features, lengths, mixture(train.examples, augmented, weights, config.seed)
+
+
+def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
+    """Whether the texts of a batch are joined without padding."""
+    parameters = config.parameters
+    # The noise of NEFTune depends on the length of a row; FSDP's layers cannot be asked here.
+    if parameters.get(NEFTUNE) or config.sharding == "fsdp" or not isinstance(task, TextTask):
+        return False
+    if not parameters.get(PADDING_FREE):
+        return False
+    if reads_apart(model):
+        return True
+    log.warning("texts are padded, since this model cannot read joined texts one by one")
+    return False
+
+
+def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
+    """Fit the head on frozen features, report the last rung, and keep it as any other trial is.
+
+    Features and fit are those of the probe baseline, made once for a worker; the trial's seconds
+    are what they took when they were made.
+
+    Raises:
+        Interrupted: The trial was told to stop.
+    """
+    shared = job.shared
+    fitted = shared.features.probe_for(job.config.parameters)
+    with assembled(shared, strategy, job.config) as model:
+        assert isinstance(model, Classifier)
+        start_head(model, fitted.probe)
+        job.progress = TrainingProgress(
+            steps=0, tokens=sum(shared.context.items("train").lengths), earlier=fitted.seconds
+        )
+        for example, length in zip(
+            shared.context.items("train").examples,
+            shared.context.items("train").lengths,
+            strict=True,
+        ):
+            if example.source:
+                job.progress.saw(example.source, 1, length)
+        job.peak_memory_gib = fitted.peak_gib
+        start = time.perf_counter()
+        evaluation = job.evaluator().evaluate(model)
+        job.progress.evaluation_seconds = time.perf_counter() - start
+        job.tell(job.rung_report(job.config.budget.rungs, evaluation, None, epochs=1.0))
+        return job.completed(strategy, model, Final(job.config.budget.rungs, evaluation))
+
+
+def score_general_text(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> None:
+    """Score the untrained base on general text, if this trial is scored on it.
+
+    Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's own
+    precision, so that rounding is no part of what was forgotten; where several GPUs hold the model
+    together, in the smallest that one of them may have room for.
+
+    Raises:
+        UsageError: There is no general text that can be scored.
+    """
+    shared, config = job.shared, job.config
+    if not shared.general.watched(config.parameters):
+        return
+    alone = config.gpus == 1
+    dtype = strategy.base_dtype(config.precision) if alone else shared.context.plain_dtype
+    phase.evaluating = True
+    job.base_on_general = shared.general.of_base(dtype, job.mixed, job.batching.evaluation)
+    phase.evaluating = False
+
+
+def guards_of(job: TrialJob, strategy: Strategy, keeper: BaseKeeper) -> Guards:
+    """The guards against forgetting: replayed text, and a copy of the base if one is needed.
+
+    Args:
+        keeper: Lends the base that the trial trains on.
+
+    Raises:
+        UsageError: The model will write no text any more, or there is no general text.
+    """
+    config = job.config
+    share = float(config.parameters.get("replay_share", 0.0))
+    weight = float(config.parameters.get("kl_weight", 0.0))
+    task = text_task(job.context.task) if weight else None
+    if weight and config.sharding == "fsdp":
+        raise UsageError(
+            "kl_weight does not work where FSDP spreads the model over GPUs",
+            why="The base's forward pass would have to gather the weights a second time.",
+            fix="Train on one GPU, or leave kl_weight out.",
+        )
+    replay = copied = None
+    if share:
+        general, features = job.shared.general.replayed
+        replay = Replay(general, features, share, config.seed, rank_here(), ranks_in_all())
+    if task is None:
+        return Guards(replay)
+    if strategy.changes_base(config.parameters):
+        base = keeper.lend(strategy.base_dtype(config.precision), will_change=True)
+        copied = frozen_copy(base, config.precision)
+    return Guards(replay, NearBase(task, strategy, weight, copied))

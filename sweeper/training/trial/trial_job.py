@@ -1,0 +1,464 @@
+"""One training job, and its files: results, item losses, weights."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import sweeper
+from sweeper.artifact import write_text
+from sweeper.backend import Decision, Interrupted
+from sweeper.checkpoints import Checkpoint
+from sweeper.evaluation.evaluator import Evaluator, autocast
+from sweeper.evaluation.objective_values import ObjectiveScore, first, from_decisions, written
+from sweeper.plans import Half, Plan, autocast_dtype
+from sweeper.redaction import without_secrets
+from sweeper.strategies.base import Strategy
+from sweeper.tasks.base import Evaluation
+from sweeper.tasks.classification import Classification
+from sweeper.tasks.generate_label import GenerateLabel
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.first_stage import ReadBase
+from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.loop.checkpointing import Saved, usable
+from sweeper.training.loop.device_memory import Batching
+from sweeper.training.loop.sharding import sum_over_ranks
+from sweeper.training.loop.training_progress import TrainingProgress
+from sweeper.training.trial.artifacts import TrainedRecord, base_state, save_trained
+from sweeper.trials import (
+    Failure,
+    FailureKind,
+    FirstItems,
+    FirstStageResult,
+    RungReport,
+    Seen,
+    State,
+    TrialConfig,
+    TrialResult,
+)
+
+log = logging.getLogger(__name__)
+
+ITEM_LOSSES = "item_losses.json"
+GENERAL_LOSSES = "general_item_losses.json"
+WEIGHTS = "weights"
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "tokenizers",
+    "bitsandbytes",
+    "scikit-learn",
+    "numpy",
+)
+
+
+@dataclass(frozen=True)
+class Final:
+    """The trial's result on the whole validation split, and the rung whose weights gave it."""
+
+    rung: int
+    evaluation: Evaluation
+    stopped_because: str = ""
+    stopped_at: int | None = None
+
+
+@dataclass
+class TrialJob:
+    """One trial to train.
+
+    Args:
+        report: Called once for each rung, over all retries.
+        run: The run's folder, where a base that read a corpus is kept for its adapters; None
+            leaves it in the cache alone.
+        checkpoint: Checkpoint of an interrupted attempt, to be continued.
+        attempt: Where checkpoints are written; ``folder`` if None. Several ranks share it.
+        planned: The configuration as planned, where ``config`` has smaller batches.
+        plan: Where several devices train the trial, what their processes load models by.
+    """
+
+    shared: SharedModel
+    config: TrialConfig
+    folder: Path
+    report: Callable[[RungReport], Decision]
+    should_stop: Callable[[], bool]
+    run: Path | None = None
+    checkpoint: Path | None = None
+    attempt: Path | None = None
+    planned: TrialConfig | None = None
+    plan: Plan | None = None
+    saved: Saved | None = None
+    earlier: tuple[RungReport, ...] = ()
+    reports: list[RungReport] = field(default_factory=list)
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
+    batching: Batching = field(init=False)
+    peak_memory_gib: float | None = None
+    attention: str | None = None
+    joined: bool | None = None
+    read_base: ReadBase | None = None
+    first_stage: FirstStageResult | None = None
+    base_on_general: Evaluation | None = None
+    general: Evaluation | None = None
+    _reported: int = 0
+    _started: float = field(default_factory=time.perf_counter)
+    _worked: float = field(default_factory=time.thread_time)
+    _wrote: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._wrote = self.shared.general.writing_seconds
+        self.batching = Batching(
+            self.config.micro_batch,
+            self.config.gradient_accumulation_steps,
+            self.config.evaluation_batch,
+        )
+
+    @property
+    def context(self) -> ModelContext:
+        """The base model and its data."""
+        return self.shared.context
+
+    @property
+    def mixed(self) -> Half | None:
+        """The dtype of autocast."""
+        return autocast_dtype(self.config.precision)
+
+    def evaluator(self) -> Evaluator:
+        """Scores this trial's models on validation."""
+        return Evaluator(
+            self.context.task,
+            self.context.items("validation"),
+            self.batching.evaluation,
+            self.mixed,
+            self.should_stop,
+            self.context.underway.steps("scoring validation"),
+        )
+
+    def take_read_base(self, read: ReadBase) -> None:
+        """The base that this trial trains on, after a first stage.
+
+        A trial that starts again with a smaller micro-batch still is the one that ran the stage.
+        """
+        if self.first_stage is None or self.first_stage.id != read.result.id:
+            self.first_stage = read.result
+        self.read_base = read
+
+    def open_checkpoint(self) -> None:
+        """Check whether training can continue from the named checkpoint."""
+        if self.checkpoint is None:
+            return
+        config, data = self.planned or self.config, self.context.dataset.fingerprint
+        found = usable(self.checkpoint, config, data)
+        if isinstance(found, str):
+            log.warning(
+                "%s is not used (%s); training starts from clean weights",
+                self.checkpoint.name,
+                found,
+            )
+            return
+        self.continue_from(found)
+
+    def continue_from(self, saved: Saved) -> None:
+        """Let training continue from a checkpoint that can be used."""
+        self.saved = saved
+        self.earlier = saved.manifest.reports
+        self.reports = list(self.earlier)
+        self.first_stage = saved.manifest.first_stage
+        self._reported = saved.manifest.rung
+
+    def manifest(self, rung: int) -> Checkpoint:
+        """The manifest of a checkpoint at this rung."""
+        return Checkpoint(
+            rung=rung,
+            optimizer_steps=self.progress.steps,
+            config=self.planned or self.config,
+            data_fingerprint=self.context.dataset.fingerprint,
+            micro_batch=self.batching.micro,
+            gradient_accumulation_steps=self.batching.accumulation,
+            evaluation_batch=self.batching.evaluation,
+            reports=tuple(self.reports),
+            first_stage=self.first_stage,
+        )
+
+    def rung_report(
+        self,
+        rung: int,
+        evaluation: Evaluation,
+        train_loss: float | None,
+        epochs: float,
+        general_loss: float | None = None,
+    ) -> RungReport:
+        """The report of a rung. Tokens are those of all ranks, which must call this together."""
+        progress = self.progress
+        tokens, replayed = sum_over_ranks(progress.tokens, progress.replay_tokens)
+        report = RungReport(
+            number=self.config.number,
+            attempt=self.config.attempt,
+            rung=rung,
+            validation_loss=evaluation.loss,
+            objective=known.value if (known := self.at_rung(evaluation)) else None,
+            items=len(evaluation.losses),
+            first_items=self._first(evaluation),
+            general_loss=general_loss,
+            train_loss=train_loss,
+            optimizer_steps=progress.steps,
+            epochs=epochs,
+            tokens=tokens,
+            replay_tokens=replayed,
+            training_seconds=progress.training_seconds,
+            evaluation_seconds=progress.evaluation_seconds,
+            metrics=evaluation.metrics,
+        )
+        self.reports = [*(earlier for earlier in self.reports if earlier.rung < rung), report]
+        return report
+
+    def at_rung(self, evaluation: Evaluation, count: int | None = None) -> ObjectiveScore | None:
+        """The objective where it comes with the loss, of the first ``count`` items (all if None);
+        None where it is the loss or is measured at the end."""
+        objective, context = self.context.objective, self.context
+        if objective.is_loss or not objective.at_rungs:
+            return None
+        cut = first(evaluation, count)
+        return from_decisions(objective, context.task, cut, context.items("validation").examples)
+
+    def _objective(self, model: nn.Module, evaluation: Evaluation) -> ObjectiveScore | None:
+        """The objective of the trained model on the whole validation split; None for the loss."""
+        objective, context = self.context.objective, self.context
+        examples, start = context.items("validation").examples, time.perf_counter()
+        with torch.no_grad(), autocast(context.device, self.mixed):
+            score = from_decisions(objective, context.task, evaluation, examples) or written(
+                objective, context.task, model, examples, context.underway
+            )
+        self.progress.evaluation_seconds += time.perf_counter() - start
+        return score
+
+    def tell(self, report: RungReport) -> Decision:
+        """Report a rung, unless an earlier try of the same trial has reported it.
+
+        Raises:
+            Interrupted: The answer was to stop.
+        """
+        if report.rung <= self._reported:
+            return Decision.CONTINUE
+        self._reported = report.rung
+        decision = self.report(report)
+        if decision is Decision.STOP:
+            raise Interrupted
+        return decision
+
+    def _first(self, evaluation: Evaluation) -> FirstItems | None:
+        count = self.config.budget.rung_items
+        whole = len(self.context.items("validation").examples)
+        if count >= whole:
+            return None
+        if (known := self.at_rung(evaluation, count)) is not None:
+            return FirstItems.among(known.costs(self.context.objective).tolist(), whole)
+        losses, weights = evaluation.losses[:count], evaluation.weights[:count]
+        return FirstItems.among(losses.tolist(), whole, weights.tolist())
+
+    def completed(self, strategy: Strategy, model: nn.Module, final: Final) -> TrialResult:
+        """Write the files of a completed trial, and return its result."""
+        score = self._objective(model, final.evaluation)
+        self._write_item_losses(final.evaluation, score)
+        if self.config.keep_weights:
+            if self.read_base and self.run is not None and not strategy.saves_whole_model:
+                self.read_base.keep_in(self.run)
+            save_trained(
+                self.folder / WEIGHTS, model, strategy, self._record(strategy), self.context.task
+            )
+        return self._result(
+            "COMPLETE",
+            **parameter_counts(model),
+            validation_loss=final.evaluation.loss,
+            objective=score.value if score else None,
+            best_rung=final.rung,
+            metrics=final.evaluation.metrics
+            | ({self.context.objective.metric: score.value} if score else {}),
+            item_losses=ITEM_LOSSES,
+            validation_by_source=self._by_source(final.evaluation),
+            stopped_at_rung=final.stopped_at,
+            stopped_because=final.stopped_because,
+            **self._general_losses(),
+            **self._kept(strategy),
+            notes=self.context.notes("train", "validation"),
+        )
+
+    def pruned(self, model: nn.Module, rung: int) -> TrialResult:
+        """The result of a trial that was told to end at a rung."""
+        return self._result("PRUNED", **parameter_counts(model), pruned_at_rung=rung)
+
+    def failed(
+        self,
+        kind: FailureKind,
+        detail: str,
+        needed_gib: float | None = None,
+        had_gib: float | None = None,
+    ) -> TrialResult:
+        """The result of a trial that could not be finished."""
+        detail = without_secrets(detail.strip().splitlines()[0])
+        failure = Failure(kind=kind, detail=detail, needed_gib=needed_gib, had_gib=had_gib)
+        return self._result("FAIL", failure=failure)
+
+    def _result(self, state: State, **known: Any) -> TrialResult:
+        progress, config = self.progress, self.config
+        training, evaluation = progress.training_seconds, progress.evaluation_seconds
+        read = self.first_stage.seconds if self.first_stage and self.first_stage.ran_here else 0.0
+        wrote = self.shared.general.writing_seconds - self._wrote
+        spent = training + evaluation + read + wrote - progress.interrupted
+        return TrialResult(
+            number=config.number,
+            attempt=config.attempt,
+            seed=config.seed,
+            state=state,
+            optimizer_steps=progress.steps,
+            tokens=progress.tokens,
+            replay_tokens=progress.replay_tokens,
+            seen={name: Seen(rows=r, tokens=t) for name, (r, t) in sorted(progress.seen.items())},
+            training_seconds=training,
+            evaluation_seconds=evaluation,
+            setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
+            own_text_seconds=wrote,
+            waited_seconds=self._waited(),
+            first_stage=self.first_stage,
+            peak_memory_gib=self.peak_memory_gib,
+            micro_batch=self.batching.micro,
+            evaluation_batch=self.batching.evaluation,
+            attention=self.attention,
+            padding_free=self.joined,
+            data_fingerprint=self.context.dataset.fingerprint,
+            model_revision=self.context.facts.revision,
+            versions=versions(),
+            **known,
+        )
+
+    def _waited(self) -> float:
+        """Seconds since the start in which this thread did not run, where it does the work.
+
+        Threads that compute with it share its steps, so that its time stands for theirs.
+        """
+        if self.context.device.type != "cpu" or self.plan is not None:
+            return 0.0  # it waits for a device, or for other ranks
+        ran = time.thread_time() - self._worked
+        return max(0.0, time.perf_counter() - self._started - ran)
+
+    def _record(self, strategy: Strategy) -> TrainedRecord:
+        task, facts = self.context.task, self.context.facts
+        dtype = strategy.base_dtype(self.config.precision)
+        whole = strategy.saves_whole_model
+        read = self.first_stage.id if self.first_stage and not whole else None
+        # Found again by its path alone; any other base by its name, so that none is told.
+        local = facts.source == "local" and not whole and read is None
+        return TrainedRecord(
+            task=self.config.task,
+            strategy=self.config.strategy,
+            parameters=dict(self.config.parameters),
+            base_model=facts.id,
+            base_revision=facts.revision,
+            base_dtype=str(dtype).removeprefix("torch."),
+            sequence_length=task.sequence_length,
+            labels=self.context.dataset.labels,
+            classes_by="generate" if isinstance(task, GenerateLabel) else "head",
+            pooling=task.pooling if isinstance(task, Classification) else None,
+            first_stage=read,
+            facts=facts.model_copy(update={"folder": None}),
+            base_folder=str(self.context.folder.resolve()) if local else None,
+            base_state=base_state(self.context.folder) if local else None,
+            precision=self.config.precision,
+            system_prompt=self.context.spec.training.system_prompt,
+            data_format=self.context.dataset.format,
+            columns=dict(self.context.dataset.columns),
+            versions=versions(),
+        )
+
+    def _kept(self, strategy: Strategy) -> dict[str, Any]:
+        """The fields of the result on kept weights: folder, and size with their base."""
+        if not self.config.keep_weights:
+            return {}
+        base = self.read_base.folder if self.read_base else self.context.folder
+        needed = () if strategy.saves_whole_model else base.glob("*.safetensors")
+        kept = (path for path in (self.folder / WEIGHTS).rglob("*") if path.is_file())
+        return {
+            "weights": WEIGHTS,
+            "weights_bytes": sum(path.stat().st_size for path in kept),
+            "base_bytes": sum(path.stat().st_size for path in needed),
+        }
+
+    def _general_losses(self) -> dict[str, Any]:
+        """The fields of the result on general text, with losses of items in a file beside it."""
+        base = self.base_on_general
+        if self.general is None or base is None:
+            return {}
+        kept = {
+            "losses": self.general.losses.tolist(),
+            "base_losses": base.losses.tolist(),
+            "weights": base.weights.tolist(),
+        }
+        write_text(self.folder / GENERAL_LOSSES, json.dumps(kept))
+        return {
+            "general_loss": self.general.loss,
+            "general_loss_base": base.loss,
+            "general_item_losses": GENERAL_LOSSES,
+        }
+
+    def _by_source(self, evaluation: Evaluation) -> dict[str, float]:
+        """The validation loss on the items of each source, where there are several."""
+        sources = [example.source for example in self.context.items("validation").examples]
+        places: dict[str, list[int]] = {}
+        for place, source in enumerate(sources if any(sources) else ()):
+            places.setdefault(source, []).append(place)
+        losses, weights = evaluation.losses, evaluation.weights
+        return {
+            source: float(np.average(losses[at], weights=weights[at]))
+            for source, at in sorted(places.items())
+            if weights[at].sum() > 0
+        }
+
+    def _write_item_losses(self, evaluation: Evaluation, score: ObjectiveScore | None) -> None:
+        examples = self.context.items("validation").examples
+        write_text(
+            self.folder / ITEM_LOSSES,
+            json.dumps(
+                {
+                    "keys": [example.key for example in examples],
+                    "losses": evaluation.losses.tolist(),
+                    "scores": evaluation.scores.tolist(),
+                    "weights": evaluation.weights.tolist(),
+                }
+                | ({"objective": score.items.tolist()} if score else {})
+            ),
+        )
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """How many parameters train, and how many there are."""
+    sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    return {
+        "trainable_parameters": sum(size for size, trains in sizes if trains),
+        "total_parameters": sum(size for size, _ in sizes),
+    }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Package to version; ``cuda`` too where torch has it."""
+    found = {"python": platform.python_version(), "sweeper": sweeper.__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    if torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+    return found

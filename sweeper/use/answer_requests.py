@@ -1,0 +1,77 @@
+"""``python -m sweeper.use.answer_requests PARENT MODEL``: a base model answers, line by line.
+
+A request is ``{"messages": [...], "expected": CHARACTERS}`` on standard input, its reply
+``{"text": ..., "tokens_in": ..., "tokens_out": ...}`` on standard output, or ``{"problem": ...}``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from sweeper.child_process import die_with
+from sweeper.data.examples import Message
+from sweeper.errors import ModelError, SweeperError
+from sweeper.evaluation.generation import Sampling, generate
+from sweeper.facts.models.model import model_facts
+from sweeper.jsontext import object_of
+from sweeper.spec import ModelSpec
+from sweeper.tasks.sequences.chat import Chat
+from sweeper.training.base_model.weights import weights_folder
+from sweeper.underway import Underway
+
+_TEMPERATURE = 0.7
+"""As Self-Instruct samples (Wang et al. 2022, arXiv:2212.10560, appendix A.1)."""
+
+_SLACK_TOKENS = 32
+"""A reply may be as many tokens long as twice the characters over four that are expected, and these
+more: a rewritten text is about as long as its original."""
+
+
+def main(name: str) -> None:
+    """Load the model, and answer until there are no more requests.
+
+    Raises:
+        SweeperError: The model cannot be loaded, or writes no text.
+    """
+    model, facts = ModelSpec(id=name), model_facts(ModelSpec(id=name))
+    if facts.kind != "decoder":
+        raise ModelError(
+            f"{name} does not write text", fix="Name a language model, or an --endpoint."
+        )
+    logging.disable_progress_bar()
+    folder = weights_folder(model, facts, Underway())
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    base: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    base = base.to("cuda" if torch.cuda.is_available() else "cpu")
+    chat = Chat(tokenizer)
+    stops = chat.stop_tokens or (tokenizer.eos_token_id,)
+    for number, line in enumerate(sys.stdin):
+        request = object_of(line)
+        messages = [Message(m["role"], m["content"]) for m in request["messages"]]
+        prompt = chat.prompt(messages)
+        ((text,),) = generate(
+            base,
+            tokenizer,
+            [prompt],
+            stops,
+            max_new_tokens=2 * int(request["expected"]) // 4 + _SLACK_TOKENS,
+            sampling=Sampling(_TEMPERATURE, seed=number),
+        )
+        written = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        reply = {"text": text, "tokens_in": len(prompt), "tokens_out": written}
+        print(json.dumps(reply), flush=True)
+
+
+if __name__ == "__main__":
+    die_with(int(sys.argv[1]))
+    try:
+        main(sys.argv[2])
+    except SweeperError as error:
+        print(json.dumps({"problem": str(error)}), flush=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from curve_backend import make_plan
+
+from sweeper.errors import RunError
+from sweeper.execution.state.continuation import changes, frozen_plan
+from sweeper.runfolder import RunFolder
+
+
+def test_a_new_run_obeys_the_plan_just_made_and_an_old_one_its_own(tmp_path: Path) -> None:
+    run, first = RunFolder(tmp_path), make_plan()
+    assert frozen_plan(run, first) is first
+    first.write(run.plan)
+    later = make_plan().model_copy(update={"recommended": "full"})
+    assert frozen_plan(run, later) == first
+
+
+def test_each_changed_part_of_the_identity_is_named(tmp_path: Path) -> None:
+    run, first = RunFolder(tmp_path), make_plan()
+    first.write(run.plan)
+    other = make_plan(seed=3, strategies="lora")
+    assert first.identity is not None
+    assert other.identity is not None
+    assert changes(first.identity, other.identity) == ["space", "seed"]
+    with pytest.raises(RunError) as caught:
+        frozen_plan(run, other)
+    assert len(caught.value.problems) == 2
+    assert "the seed changed since this run began" in str(caught.value)
+    assert "--new" in str(caught.value)
+
+
+def test_a_plan_without_identity_cannot_be_run(tmp_path: Path) -> None:
+    plan = make_plan().model_copy(update={"identity": None})
+    with pytest.raises(RunError, match="cannot be run"):
+        frozen_plan(RunFolder(tmp_path), plan)
