@@ -28,7 +28,7 @@ def explain(
 ) -> None:
     """Show which rules fired, which nearly did, and which facts would change the plan."""
     from sweeper.cli.commands.rules import rules
-    from sweeper.declared.files import known_strategies
+    from sweeper.declared.yaml_files import known_strategies
     from sweeper.errors import RunError, UsageError, near_match
     from sweeper.planning.counterfactuals import counterfactuals
     from sweeper.planning.rulebook.explanations import fired_rules, near_misses
