@@ -36,6 +36,10 @@ Each prediction has an interval. A strategy fits if the device has room for the 
 interval, for every configuration in the strategy's best-practice range. If it does not fit, "up
 to" is the highest of these upper ends.
 
+The column *set-up* leaves out the optimizer. If the usual one does not fit, full fine-tuning uses
+[one that needs less memory](devices.md#optimizer). So a larger model can need less memory than a
+smaller one.
+
 To plan for your machine, give `--gpus 8` and `--nodes 2`. With `--budget` (`8gpuh`, `2h`, or
 `30usd` with `--price`), the plan also says for how many full trials of each strategy the budget
 is enough.

@@ -363,7 +363,7 @@ class SearchSpec(Record):
         0,
         ge=0,
         description="number of trials at the end of the search that test rules: each repeats the "
-        "best trial, with one value outside of a rule",
+        "best trial, with one parameter outside of what a rule recommends",
     )
     stop_when_settled: bool = Field(
         False,
