@@ -10,6 +10,7 @@ from sweeper.facts.dataset.data_facts import data_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
+from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.plans import Candidate, Rejected
@@ -101,5 +102,5 @@ def _refused(item: Rejected) -> str:
 
 def _would_fit(remedies: str) -> str:
     """Several remedies as one list, without the note on FSDP, which the page has above."""
-    found = remedies.replace(" (FSDP, not tested on GPUs)", "").split("; ")
+    found = remedies.replace(f" ({FSDP})", "").split("; ")
     return f"Would fit: {'; '.join(one.removesuffix(' would fit') for one in found)}"

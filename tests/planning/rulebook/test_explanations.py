@@ -60,7 +60,7 @@ def test_near_misses_are_one_comparison_away_and_the_nearest_come_first(scene: A
     assert found[0].value == "9,000"
     assert found[0].gap == "1,000 rows more"
     rules = {miss.rule: miss for miss in found}
-    assert "With N epochs a cosine decay" in rules["cosine-for-long-runs"].effects[1]
+    assert "With N epochs a cosine decay" in rules["cosine-for-long-runs"].effects[0]
     assert "full-far-domain" in rules
     assert "code-larger-rank" not in rules
     assert not rules.keys() & {rule.rule for rule in fired_rules(*scene(rows=9_000))}
