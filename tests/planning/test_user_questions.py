@@ -57,7 +57,7 @@ def test_whether_to_tune_at_all_names_the_baselines(scene: Any) -> None:
     assert "TF-IDF" in heads
     assert "12 classes" in heads
     texts = answer(scene, "fine-tune-at-all", rows=100).answer
-    assert "few-shot baseline" in texts
+    assert "with examples in its prompt" in texts
 
 
 def test_rows_a_class_are_written_in_full(scene: Any) -> None:

@@ -105,7 +105,7 @@ def test_a_run_is_resumed_with_its_curation_and_another_one_needs_new(
     other = spec.model_copy(update={"curation": CurationSpec()})
     changed = run_steps.prepare(other, check_model=False)
     assert changed.changes == ()
-    with pytest.raises(RunError, match="the data set: its rows, curation") as caught:
+    with pytest.raises(RunError, match=r"the data set \(its rows, curation") as caught:
         run_steps._frozen(changed)
     assert "Give --new" in str(caught.value)
 

@@ -72,7 +72,9 @@ def test_the_size_of_a_model_is_written_without_an_exponent(scene: Any) -> None:
     model = facts.models[0].model_copy(update={"parameters": 405_000_000_000})
     wide = facts.hardware.model_copy(update={"memory_gib": 280.0})
     sized = next(text for text in remedies(model, setup, wide) if "same shape" in text)
-    assert re.fullmatch(r"a model of the same shape with up to [1-9]\d0B would fit", sized)
+    assert re.fullmatch(
+        r"a model of the same shape with up to [1-9]\d0B parameters would fit", sized
+    )
 
 
 def test_a_cpu_is_told_how_much_memory_it_lacks(scene: Any) -> None:
