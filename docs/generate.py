@@ -336,7 +336,8 @@ def main() -> int:
             stale.append(name)
             if "--check" not in sys.argv:
                 path.write_text(text, encoding="utf-8")
-    print(f"out of date: {', '.join(stale)}" if stale else "all pages are up to date")
+    done = "out of date" if "--check" in sys.argv else "written"
+    print(f"{done}: {', '.join(stale)}" if stale else "all pages are up to date")
     return int(bool(stale) and "--check" in sys.argv)
 
 

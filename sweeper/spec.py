@@ -236,7 +236,8 @@ class AimSpec(Record):
         None,
         ge=0,
         description="limit on forgetting: 2 allows 2 points of a suite's scores and 0.02 nats per "
-        "token of general text. Above it, a run exits with 5",
+        "token of general text. If it is exceeded beyond noise, or nothing was measured, a run "
+        "exits with 5",
     )
 
 

@@ -559,7 +559,7 @@ def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
         bounds = f"{setting(low)} to {setting(high)}"
     if not values:
         return ""
-    said = ", ".join(setting(float(v)) if _number(v) else str(v) for v in values)
+    said = ", ".join(dict.fromkeys(setting(float(v)) if _number(v) else str(v) for v in values))
     return (
         f"{name} {said} ({parameter.source}) lies beyond {bounds}, which the rule book allows "
         f"({known.source})"

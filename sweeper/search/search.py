@@ -1,8 +1,8 @@
 """The search of one study: ask for a trial, report its rungs, tell its end.
 
-Its first trials are defaults, then the user's own configurations; the sampler chooses the others.
-The search is kept in memory. The caller restores earlier trials; with the same seed and earlier
-trials, the next choice is the same.
+Its first trials are defaults, then the user's own configurations. Then the sampler chooses, and the
+last trials may test rules. The search is kept in memory. The caller restores earlier trials; with
+the same seed and earlier trials, the next choice is the same.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class Search:
                 self._samplers[number] = self._sampler(number)
 
     def ask(self) -> Asked:
-        """The next trial: the first start that was not tried, else what the sampler chooses."""
+        """The next trial: an untried start, a test of a rule, or what the sampler chooses."""
         start = self.untried.pop(0) if self.untried else self._rule_test()
         origin: Origin = start.origin if start else "search"
         self.study.enqueue_trial(dict(start.fixed) if start else {}, user_attrs={ORIGIN: origin})

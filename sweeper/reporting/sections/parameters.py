@@ -303,7 +303,7 @@ def _median(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
 
 
 def importance_panel(findings: list[ParameterFinding], description: str) -> Drawing | None:
-    """How much each parameter of one strategy matters: means as bars, the range of the seeds."""
+    """How much each parameter of one strategy matters, and the range if trials are left out."""
     known = [(f.parameter, f.importance) for f in findings if f.importance is not None]
     if not known:
         return None

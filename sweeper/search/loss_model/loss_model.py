@@ -28,7 +28,7 @@ from sweeper.search.loss_model.gaussian_process import (
     clipped,
 )
 from sweeper.search.loss_model.observations import START, Observation
-from sweeper.search.loss_model.untrained import ORIGIN as UNTRAINED
+from sweeper.search.loss_model.untrained import UNTRAINED
 from sweeper.search.optuna_space import Full
 
 INCUMBENTS = 3

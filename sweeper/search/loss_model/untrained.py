@@ -29,7 +29,7 @@ RATE = "learning_rate"
 # until good enough; the low end took 6.7 and the default 10.8.
 HEAD_RATE = "head_learning_rate"
 # Of a trial that nobody ran.
-NUMBER, ORIGIN = -1, "untrained"
+NUMBER, UNTRAINED = -1, "untrained"
 _ATTRIBUTE = "sweeper:untrained"
 
 
@@ -103,7 +103,7 @@ class Untrained:
             complete=True,
             running=False,
             failed=False,
-            origin=ORIGIN,
+            origin=UNTRAINED,
         )
 
 
