@@ -17,6 +17,8 @@ def main() -> None:
     name, mode, data, folder, trials, seed = sys.argv[1:]
     if name == "ray":
         from benchmarks.live.by_ray import search  # only this contender needs Ray
+    elif name == "race":
+        from benchmarks.live.by_race import search
     else:
         from benchmarks.live.by_transformers import search
     diary = Diary(Path(folder) / "diary.jsonl")

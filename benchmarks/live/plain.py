@@ -122,7 +122,13 @@ def winner(texts: Texts, folder: Path, settings: dict[str, Any], trial: str) -> 
 
 
 def scored(texts: Texts, model: Any, split: str) -> tuple[float, float]:
-    """Mean over the items of the negative log-likelihood of the true class, and accuracy."""
+    """Mean loss of the items, and accuracy."""
+    losses, right = item_losses(texts, model, split)
+    return sum(losses) / len(losses), right / len(losses)
+
+
+def item_losses(texts: Texts, model: Any, split: str) -> tuple[list[float], int]:
+    """The negative log-likelihood of each item's true class, and how many are right."""
     rows, collate = texts.split(split), DataCollatorWithPadding(texts.tokenizer)
     losses: list[float] = []
     right = 0
@@ -134,4 +140,4 @@ def scored(texts: Texts, model: Any, split: str) -> tuple[float, float]:
             logits = model(**batch).logits.float()
             losses += cross_entropy(logits, labels, reduction="none").tolist()
             right += int((logits.argmax(1) == labels).sum())
-    return sum(losses) / len(losses), right / len(losses)
+    return losses, right

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -70,12 +70,29 @@ class Entrant:
         ours, theirs = self._items(), other._items()
         if ours is None or theirs is None or len(ours) != len(theirs) or len(ours) < 2:
             return False
-        apart = ours - theirs
-        return float(apart.mean()) <= TIE * float(apart.std(ddof=1)) / math.sqrt(len(apart))
+        return near_tie(ours, theirs)
 
     def _items(self) -> Any:
         scored = self.shown.scored
         return np.asarray(scored[self.rung - 1].each) if self.rung <= len(scored) else None
+
+
+def near_tie(ours: Any, theirs: Any) -> bool:
+    """Whether the losses of the same items cannot tell that the first are higher."""
+    apart = ours - theirs
+    return float(apart.mean()) <= TIE * float(apart.std(ddof=1)) / math.sqrt(len(apart))
+
+
+class Racer(Protocol):
+    """What survives or is dropped by its loss."""
+
+    @property
+    def loss(self) -> float: ...
+
+    def near(self, other: Self) -> bool: ...
+
+
+R = TypeVar("R", bound=Racer)
 
 
 @dataclass
@@ -107,7 +124,7 @@ class Racing:
         return Entrant(key, dict(parameters), self.world.trial(key, parameters))
 
 
-def survivors(entrants: list[Entrant]) -> list[Entrant]:
+def survivors(entrants: list[R]) -> list[R]:
     """The better half, and whatever cannot be told from the worst of it."""
     alive = sorted((one for one in entrants if math.isfinite(one.loss)), key=lambda one: one.loss)
     kept = alive[: max(1, math.ceil(len(entrants) / 2))]
