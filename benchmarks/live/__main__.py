@@ -1,4 +1,4 @@
-"""sweeper beside transformers' hyperparameter search, Ray Tune and a race on one task, in turn.
+"""sweeper and four other searches on one task, one after the other.
 
     python -m benchmarks.live --data DIR --out DIR
 
@@ -24,7 +24,7 @@ from benchmarks.live.watching import Watched, watch
 _ROOT = Path(__file__).resolve().parents[2]
 # One sample in so many is kept with the outcome: one in two seconds.
 _KEPT = 4
-NAMES = ("sweeper", "transformers", "ray", "race")
+NAMES = ("sweeper", "transformers", "ray", "race", "engineer")
 # One thread, no spinning, no network, no GPU, for all alike.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",

@@ -6,6 +6,7 @@ Knows the two things that it may train; knows nothing of the other contenders.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,22 +22,21 @@ from sweeper.plans import Parameter
 from sweeper.spec import Scalar
 
 _STUDY = "live"
+BATCHES = (4, 8, 16, 32, 64)
 
 
 def search(mode: Mode, data: Path, folder: Path, trials: int, seed: int, diary: Diary) -> None:
     """Search, train the best again, and score it."""
-    storage = InMemoryStorage()
-    options = {
-        "study_name": _STUDY,
-        "storage": storage,
-        "load_if_exists": True,
-        "sampler": TPESampler(seed=seed),
-        "pruner": MedianPruner(),
-    }
+    options = {**new_study(), "sampler": TPESampler(seed=seed), "pruner": MedianPruner()}
     if mode == "like":
         _like(data, folder, trials, seed, diary, options)
     else:
-        _whole(data, folder, trials, seed, diary, options)
+        whole(data, folder, trials, seed, diary, options, _usual_space)
+
+
+def new_study() -> dict[str, Any]:
+    """Options with which transformers continues a study that was made before."""
+    return {"study_name": _STUDY, "storage": InMemoryStorage(), "load_if_exists": True}
 
 
 def _like(
@@ -61,15 +61,22 @@ def _like(
     diary.won(shared.winner(base, folder, best.hyperparameters, best.run_id))
 
 
-def _whole(
-    data: Path, folder: Path, trials: int, seed: int, diary: Diary, options: dict[str, Any]
+def whole(
+    data: Path,
+    folder: Path,
+    trials: int,
+    seed: int,
+    diary: Diary,
+    options: dict[str, Any],
+    space: Callable[[optuna.Trial], dict[str, Scalar]],
 ) -> None:
+    """Search full fine-tuning in a space, train the best again, and score it."""
     texts = plain.Texts(data)
     study = optuna.create_study(direction="minimize", **options)
     trainer = plain.PlainTrainer(
         texts, folder, lambda loss: diary.saw(loss, str(len(study.trials) - 1)), seed=seed
     )
-    best = _searched(trainer, _usual_space, trials, options)
+    best = _searched(trainer, space, trials, options)
     diary.ended(_states(study))
     settings = {**best.hyperparameters, "seed": seed}
     diary.won(plain.winner(texts, folder, settings, best.run_id))
@@ -82,7 +89,7 @@ def _usual_space(trial: optuna.Trial) -> dict[str, Scalar]:
         "learning_rate": trial.suggest_float("learning_rate", 1e-6, 1e-3, log=True),
         "num_train_epochs": trial.suggest_int("num_train_epochs", 1, 5),
         "per_device_train_batch_size": trial.suggest_categorical(
-            "per_device_train_batch_size", [4, 8, 16, 32, 64]
+            "per_device_train_batch_size", BATCHES
         ),
     }
 

@@ -19,6 +19,8 @@ def main() -> None:
         from benchmarks.live.by_ray import search  # only this contender needs Ray
     elif name == "race":
         from benchmarks.live.by_race import search
+    elif name == "engineer":
+        from benchmarks.live.by_engineer import search
     else:
         from benchmarks.live.by_transformers import search
     diary = Diary(Path(folder) / "diary.jsonl")

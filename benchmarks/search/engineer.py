@@ -55,7 +55,7 @@ class Engineer(BaseSampler):
 
 
 def _changes(best: FrozenTrial) -> Iterator[dict[str, Any]]:
-    rate = next(name for name in best.params if name.endswith(".learning_rate"))
+    rate = next(name for name in best.params if name.rpartition(".")[2] == "learning_rate")
     yield from _scaled(best, rate, RATES)
     for name, known in best.distributions.items():
         if isinstance(known, CategoricalDistribution) and name != "strategy":

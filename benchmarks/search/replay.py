@@ -13,7 +13,7 @@ import argparse
 import importlib
 import json
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -68,13 +68,22 @@ def answered_by(world: World, plan: Plan, realised: list[Realised]) -> Objective
     return objective
 
 
-def replay(world: World, method: Method, seed: int, budgets: float, unit: float, starts: bool,
-           first: int | None = None, trials: int = MOST_TRIALS) -> Replay:  # fmt: skip
-    """Run one method to the end of its time, or of its trials."""
+def replay(
+    world: World,
+    method: Method,
+    seed: int,
+    budgets: float,
+    unit: float,
+    starts: Sequence[Mapping[str, Scalar]] | None = None,
+    first: int | None = None,
+    trials: int = MOST_TRIALS,
+) -> Replay:
+    """Run one method to the end of its time, or of its trials, from the plan's starts or others."""
     plan = seeded(world.plan, seed, first)
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
-    known = [slot.fixed for slot in known_starts(plan, plan.budget.trials)] if starts else []
+    if starts is None:
+        starts = [slot.fixed for slot in known_starts(plan, plan.budget.trials)]
     # Ours knows its baselines, and pays for what it knows.
     known_before = world.beforehand if method.sampler == OURS else Beforehand()
     spent = known_before.seconds
@@ -83,7 +92,7 @@ def replay(world: World, method: Method, seed: int, budgets: float, unit: float,
         plan,
         objective,
         limit,
-        starts=known,
+        starts=starts,
         sampler=method.sampler,
         pruner=method.pruner,
         untrained=known_before.untrained,
@@ -140,7 +149,7 @@ def play(
         run = importlib.import_module(method.module).run
         made: Replay = run(world, seed, budgets, unit)
         return made
-    return replay(world, method, seed, budgets, unit, starts, first, trials)
+    return replay(world, method, seed, budgets, unit, None if starts else (), first, trials)
 
 
 def worlds(task: str, strategies: Sequence[str]) -> Callable[[int], FormulaWorld | TableWorld]:
