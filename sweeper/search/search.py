@@ -261,7 +261,8 @@ class Search:
     def _rule_test(self) -> Start | None:
         """A test of a rule, if the next trial is one of those that were set aside for it."""
         number = len(self.study.get_trials(deepcopy=False))
-        if number < self.total - self.rule_tests or not isinstance(self.problem, Plan):
+        testing = self.rule_tests and number >= self.total - self.rule_tests
+        if not testing or not isinstance(self.problem, Plan):
             return None
         found = rule_test(self.problem, self.seen(), self._tested)
         if found is not None:

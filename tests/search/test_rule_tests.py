@@ -82,3 +82,9 @@ def test_the_last_trials_test_rules_and_go_on_after_a_resume() -> None:
 def test_without_a_completed_trial_the_search_goes_on() -> None:
     running = Search(planned(), total=1, rule_tests=1)
     assert running.ask().origin != "rule-test"
+
+
+def test_a_search_that_sets_no_trial_aside_tests_no_rule() -> None:
+    running = Search(planned())
+    running.tell(running.ask().number, End("COMPLETE", 0.5))
+    assert running.ask().origin == "search"
