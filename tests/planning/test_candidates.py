@@ -25,11 +25,18 @@ def test_the_rank_may_only_widen_to_what_the_device_holds(scene: Any) -> None:
         sequence_length=lora.sequence_length,
         gradient_checkpointing=lora.gradient_checkpointing,
         precision=lora.precision,
+        optimizer=lora.optimizer,
         evaluation_batch=lora.evaluation_batch,
         lora_dropout=0.05,
         loss="by-rows",
     )
     assert estimate(facts.models[0], setup, 18.0).high_gib <= 18.0
+
+
+def test_lora_keeps_its_master_weights_where_states_of_eight_bits_fit(scene: Any) -> None:
+    lora = make_plan(*scene(gpu_gib=18.0)).candidate("lora")
+    assert (lora.precision, lora.optimizer) == ("bf16-mixed", "adamw_bnb_8bit")
+    assert make_plan(*scene(gpu_gib=80.0)).candidate("lora").optimizer == "adamw_torch_fused"
 
 
 def test_with_room_the_whole_allowed_range_stays(scene: Any) -> None:
