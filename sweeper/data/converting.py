@@ -17,7 +17,7 @@ from sweeper.data.examples import Example, Message
 from sweeper.data.formats.base import known_names
 from sweeper.data.formats.text_label import class_name
 from sweeper.data.problems import listing
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.tools import as_text, for_template
 from sweeper.errors import DataError
 

@@ -52,7 +52,6 @@ class Form:
         guessed: The names of the columns say nothing; their values were looked at.
         others: Forms of rows that lack these columns, where a file mixes formats.
         gaps: Words such as NA in cells of a column, which stand for nothing.
-        grouping: Column whose value decides a row's split; empty for none.
     """
 
     format: str
@@ -62,12 +61,6 @@ class Form:
     guessed: bool = False
     others: tuple[Form, ...] = ()
     gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    grouping: str = ""
-
-    def grouped(self, column: str) -> Form:
-        """The same form, whose examples know their value in this column."""
-        others = tuple(replace(one, grouping=column) for one in self.others)
-        return replace(self, grouping=column, others=others)
 
     def of(self, fields: Fields) -> Form:
         """The form of one row: this one, unless the row lacks its columns and has another's."""

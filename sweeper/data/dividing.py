@@ -11,7 +11,7 @@ from sweeper.data.examples import SPLITS, Split, digest
 from sweeper.data.formats.base import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.load import split_column
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.splits import asked
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec

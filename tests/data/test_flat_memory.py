@@ -11,9 +11,9 @@ from sweeper.data.load_large import load_any as load
 from sweeper.data.quality import passes as checking
 from sweeper.data.quality.check import check
 from sweeper.data.quality.kinds.base import kinds
-from sweeper.data.quality.rows import read_rows
 from sweeper.data.reading import large
 from sweeper.data.reading.read import read
+from sweeper.data.rows import read_rows
 from sweeper.spec import DataSpec
 
 BYTES_A_ROW = 150

@@ -16,7 +16,6 @@ from sweeper.data.examples import SPLITS
 from sweeper.data.quality.check import Checked
 from sweeper.data.quality.fix import Fixed
 from sweeper.data.quality.kinds.base import Kind, kinds, named
-from sweeper.data.quality.rows import DataRows, TokenCap, evaluation_rows, read_rows
 from sweeper.data.quality.write_rows import (
     WRITTEN,
     change_list,
@@ -27,6 +26,7 @@ from sweeper.data.quality.write_rows import (
     written,
 )
 from sweeper.data.reading.read import read
+from sweeper.data.rows import DataRows, TokenCap, evaluation_rows, read_rows
 from sweeper.errors import DataError, UsageError, near_match
 from sweeper.facts.dataset.lengths import ruler
 from sweeper.facts.models.model import model_facts

@@ -5,21 +5,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import Dataset, Example, Split
-from sweeper.data.load import load, with_path
+from sweeper.data.load import dataset_of_rows, with_path
 from sweeper.data.problems import fix_command
 from sweeper.data.quality.fix import ListedChange, applied, fix
 from sweeper.data.quality.kinds.base import Kind, kinds, named
-from sweeper.data.quality.rows import DataRows, FileRow, flags_of, read_rows
-from sweeper.data.reading.read import read
-from sweeper.data.table import Fields
+from sweeper.data.rows import DataRows, FileRow, flags_of, read_rows
 from sweeper.errors import DataError, Problem, UsageError
 from sweeper.facts.dataset.ranking import KEEP, beyond_best
 from sweeper.facts.record import DataChange
@@ -106,9 +103,8 @@ def _curated_source(
 
     Of several sources the best rows are chosen later, from all of them.
     """
-    once = cache(read)
     data = with_path(data, spec.task)
-    before = read_rows(data, spec.task, once)
+    before = read_rows(data, spec.task)
     wanted = _wanted(spec, before) if known is None else []
     if known is None:
         early = fix(before, [kind for kind in wanted if not kind.uses_model]).changes
@@ -118,9 +114,6 @@ def _curated_source(
             known = [change for change in known if change.remedy != KEEP]
         early = tuple(change for change in known if not _is_late(change))
     mended = applied(before, early)
-    rows: dict[str, list[tuple[int, Fields]]] = defaultdict(list)
-    for row in mended.rows:
-        rows[row.path].append((row.line, row.fields))
     late: list[ListedChange] = []
     divided = mended
 
@@ -142,12 +135,7 @@ def _curated_source(
         )
         return {**splits, "train": train}
 
-    dataset = load(
-        data,
-        spec.task,
-        lambda path: replace(once(path), rows=tuple(rows[str(path)]), broken=()),
-        choose,
-    )
+    dataset = dataset_of_rows(mended, data, choose)
     return Curated(dataset, (*early, *late)), divided
 
 

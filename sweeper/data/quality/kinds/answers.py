@@ -7,7 +7,7 @@ from collections import defaultdict
 
 from sweeper.data.examples import normalised
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows
+from sweeper.data.rows import DataRows
 
 _REFUSAL = re.compile(
     r"^\W*(?:(?:i['’]?m|i am) (?:very |so |really )?sorry,? (?:but )?(?:as an? |i |that )"

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Literal
 
 import sweeper.data.quality.kinds as folder
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 from sweeper.errors import UsageError, near_match
 from sweeper.plugins import named_classes
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sweeper.data.examples import normalised
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows
 from sweeper.data.quality.similar import near_earlier, why_not
+from sweeper.data.rows import DataRows
 
 
 class Duplicates(Kind):

@@ -6,7 +6,7 @@ import re
 
 from sweeper.data.encoding import is_garbled
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 
 _RUN = re.compile(r"[\x80-\uffff]{2,}")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, FileRow
 from sweeper.data.quality.trust import SUSPECTED, checked_places, label_trust, why_not
+from sweeper.data.rows import DataRows, FileRow
 
 
 class LabelNoise(Kind):

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from sweeper.data.labels import folded
 from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.kinds.label_spelling import RenamedLabels
-from sweeper.data.quality.rows import DataRows
 from sweeper.data.quality.trust import predicted_labels
+from sweeper.data.rows import DataRows
 from sweeper.extras import is_installed
 
 AGREE = 0.9

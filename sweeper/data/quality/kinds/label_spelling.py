@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 
 from sweeper.data.labels import folded
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 
 
 class RenamedLabels(Kind):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows
+from sweeper.data.rows import DataRows
 
 _FUNCTION_WORDS = {
     "English": "the of and to is are this that with for what how you from have which my an it can",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sweeper.data.corpus import windows
 from sweeper.data.examples import SPLITS
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, FileRow
 from sweeper.data.quality.similar import near_later, why_not
+from sweeper.data.rows import DataRows, FileRow
 
 
 class Leakage(Kind):

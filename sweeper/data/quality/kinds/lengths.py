@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows
+from sweeper.data.rows import DataRows
 
 MOST = 3.5
 """Modified z-score of an outlier (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)."""

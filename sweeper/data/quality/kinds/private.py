@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 
 _PATTERNS = {
     "private key": re.compile(

@@ -6,7 +6,7 @@ import re
 
 from sweeper.data.formats.text import is_templated
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 
 _MARKER = re.compile(
     r"<\|im_start\|>(?:system|user|assistant)?\n?|<\|im_end\|>"

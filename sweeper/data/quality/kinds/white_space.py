@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\u2060\ufeff]")
 """Control characters, soft hyphens, zero-width spaces and byte order marks. Joiners (U+200C,
