@@ -25,6 +25,13 @@ from sweeper.units import plural
 
 Take = Callable[[Split, Example], None]
 Splits = dict[Split, tuple[Example, ...]]
+Choose = Callable[[Splits], Splits]
+"""Leaves out rows of the splits."""
+
+
+def all_rows(splits: Splits) -> Splits:
+    """The splits as they are."""
+    return splits
 
 
 def load(spec: DataSpec, task: Task) -> Dataset:
@@ -38,13 +45,10 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     return dataset_of_rows(read_rows(spec, task), spec)
 
 
-def dataset_of_rows(
-    data: DataRows, spec: DataSpec, choose: Callable[[Splits], Splits] = lambda splits: splits
-) -> Dataset:
+def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -> Dataset:
     """The data set that these rows are, in three splits.
 
     Official splits are kept as they are; those that are missing are carved out of train.
-    ``choose`` may leave out rows of the splits.
 
     Raises:
         DataError: Nothing can be learnt from the rows.
