@@ -76,33 +76,16 @@ def reconciled(parts: Mapping[Split, list[Example]], name: str) -> tuple[Parts, 
     Raises:
         DataError: Most rows of a split have labels that train does not have.
     """
-    changes, said = label_changes(_seen(parts), name)
-    return _changed(parts, changes), said
-
-
-def without_unseen(parts: Parts, name: str) -> tuple[Parts, tuple[str, ...]]:
-    """The rows whose labels train has, and in words what was left out.
-
-    Raises:
-        DataError: Most rows of a split have labels that train does not have.
-    """
-    changes, said = _left_out(_seen(parts), {}, frozenset(), name)
-    return _changed(parts, changes), said
-
-
-def _seen(parts: Mapping[Split, list[Example]]) -> dict[Split, SeenLabels]:
     seen = {split: SeenLabels() for split in parts}
     for split, examples in parts.items():
         for example in examples:
             seen[split].add(example)
-    return seen
-
-
-def _changed(parts: Mapping[Split, list[Example]], changes: LabelChanges) -> Parts:
-    return {
+    changes, said = label_changes(seen, name)
+    kept = {
         split: [new for e in examples if (new := with_label(changes, split, e)) is not None]
         for split, examples in parts.items()
     }
+    return kept, said
 
 
 def with_label(changes: LabelChanges, split: Split, example: Example) -> Example | None:
@@ -149,26 +132,16 @@ def label_changes(
             f"{listing(where, _LISTED)}. One row cannot be in both train and validation: "
             f"add rows, or merge labels. {remedy(name, 'rare-labels')}"
         )
-    left_out, more = _left_out(seen, changes, lonely, name)
-    return changes | left_out, (*said, *more)
-
-
-def _left_out(
-    seen: Mapping[Split, SeenLabels], renamed: LabelChanges, lonely: Set[str], name: str
-) -> tuple[LabelChanges, tuple[str, ...]]:
-    """Labels of single rows and labels that train does not have, and in words the latter."""
-    changes: LabelChanges = {}
-    said: list[str] = []
     known = seen["train"].rows.keys() - lonely
     for split, found in seen.items():
         unseen = {
             label
             for label in found.rows.keys() - lonely
-            if (renamed.get((split, label)) or label) not in known
+            if (changes.get((split, label)) or label) not in known
         }
-        changes |= {(split, label): None for label in unseen | (lonely & found.rows.keys())}
         if unseen:
             said.append(_unseen(split, found, unseen, lonely, known, name))
+        changes |= {(split, label): None for label in unseen | (lonely & found.rows.keys())}
     return changes, tuple(said)
 
 

@@ -12,7 +12,7 @@ from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.formats.base import text_of
 from sweeper.data.groups import Member, divided, widest_gap
-from sweeper.data.labels import reconciled, without_unseen
+from sweeper.data.labels import reconciled
 from sweeper.data.marks import apart
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import SplitFiles, split_files
@@ -62,7 +62,7 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
         official, label_cautions = reconciled(official, data.name)
     divided_rows = _all_splits(official, spec, data.name)
     if data.task == "classification" and spec.split_by != "stratified":
-        divided_rows, more = without_unseen(divided_rows, data.name)
+        divided_rows, more = reconciled(divided_rows, data.name)
         label_cautions += more
     whole = {split: in_order(rows) for split, rows in divided_rows.items()}
     checks.check_seen(whole, data.name)
