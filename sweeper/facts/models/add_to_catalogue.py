@@ -89,7 +89,7 @@ def _check_count(model_id: str, counted: int, more: Mapping[str, object]) -> Non
         raise ModelError(
             f"{model_id}: its shape gives {counted:,} parameters, published are "
             f"{exact or stated:,}",
-            fix="Correct the configuration, or teach sweeper/facts/models/families.py the family.",
+            fix="Correct the configuration, or add the family to search_spaces/families.yaml.",
         )
 
 

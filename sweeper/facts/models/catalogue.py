@@ -8,23 +8,18 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal
 
-import yaml
 from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.errors import ModelError
 from sweeper.facts.models.architecture import architecture
 from sweeper.facts.models.parameter_counts import count_parameters
-from sweeper.resources import search_spaces
+from sweeper.resources import table
 
 Pooling = Literal["mean", "cls", "last"]
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([MBT])", re.IGNORECASE)
 _UNIT = {"M": 10**6, "B": 10**9, "T": 10**12}
-
-# The C loader is eight times faster; it is missing where PyYAML was built without libyaml.
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 SMALLEST = 60_000_000
 """Below this many parameters the vocabulary alone decides the size (Pythia-70M's is 51 million)."""
@@ -49,8 +44,7 @@ class Entry(Record):
 
 @lru_cache(maxsize=1)
 def _entries() -> Mapping[str, Mapping[str, object]]:
-    text = (search_spaces() / "models.yaml").read_text(encoding="utf-8")
-    entries: Mapping[str, Mapping[str, object]] = yaml.load(text, Loader=YAML_LOADER)
+    entries: Mapping[str, Mapping[str, object]] = table("models.yaml")
     return entries
 
 

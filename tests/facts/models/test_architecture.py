@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sweeper.errors import ModelError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
-from sweeper.facts.models.families import FAMILIES, HYBRIDS, WITHOUT_ATTENTION
+from sweeper.facts.models.families import HYBRIDS, WITHOUT_ATTENTION, families
 from sweeper.facts.models.parameter_counts import count_parameters
 
 LLAMA = {
@@ -198,7 +198,7 @@ def test_other_text_is_not_a_size(text):
 
 
 FIELDS = sorted(
-    {name for family in FAMILIES.values() for name in family.defaults}
+    {name for family in families().values() for name in family.defaults}
     | {*LLAMA, "text_config", "num_experts", "kv_lora_rank", "mlp_only_layers", "q_lora_rank"}
     | {"relative_attention", "conv_kernel_size", "conv_groups", "num_kv_heads", "dtype"}
 )
@@ -212,7 +212,7 @@ VALUES = (
 )
 
 
-@given(st.sampled_from(sorted(FAMILIES)), st.dictionaries(st.sampled_from(FIELDS), VALUES))
+@given(st.sampled_from(sorted(families())), st.dictionaries(st.sampled_from(FIELDS), VALUES))
 def test_any_configuration_is_counted_or_refused(model_type, changed):
     config = {**LLAMA, **changed, "model_type": model_type}
     try:
