@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sweeper.data.checks import unused_columns
 from sweeper.data.column_template import placeholders, text_by, with_templates
+from sweeper.data.contents import many_rows
 from sweeper.data.detect_columns import Form, detect
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats
@@ -183,9 +184,11 @@ def _row(
     path: str, split: Split, line: int, fields: Fields, form: Form, label_names: LabelNames
 ) -> FileRow:
     own = form.of(fields)
-    made_by = [c for c in own.columns.values() if c not in fields and placeholders(c)]
-    filled = {**fields, **{template: text_by(fields, template) for template in made_by}}
-    made = example_or_reason(own, line, filled if made_by else fields, label_names)
+    filled = fields
+    if lacking := [column for column in own.columns.values() if column not in fields]:
+        made_by = {one: text_by(fields, one) for one in lacking if placeholders(one)}
+        filled = {**fields, **made_by}
+    made = example_or_reason(own, line, filled, label_names)
     if isinstance(made, Example):
         return FileRow(path, split, line, fields, marked(made, fields))
     return FileRow(path, split, line, fields, None, made)
@@ -216,6 +219,7 @@ def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
     return tuple(part for pair in pairs for part in pair)
 
 
+@many_rows()
 def read_rows(
     spec: DataSpec, task: Task | None, read_file: Read = read, source: SplitFiles | None = None
 ) -> DataRows:
