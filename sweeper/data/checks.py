@@ -100,19 +100,19 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
     Raises:
         DataError: A split has no row.
     """
-    problems: list[Problem] = []
     inputs = len({example.key for examples in parts.values() for example in examples})
-    for split, examples in parts.items():
-        if not examples:
-            problem = Problem(
-                f"no row is left for {split}",
-                why=f"The data has {units.plural(inputs, 'different input')}; each of train, "
-                "validation and test needs at least one, of the same class in a classification.",
-                fix="Add rows, or give files of your own for validation and test.",
-                where=name,
-            )
-            problems.append(problem)
-    raise_any(problems)
+    why = (
+        f"The data has {units.plural(inputs, 'different input')}; each of train, "
+        "validation and test needs at least one, of the same class in a classification."
+    )
+    fix = "Add rows, or give files of your own for validation and test."
+    raise_any(
+        [
+            Problem(f"no row is left for {split}", why, fix, name)
+            for split, examples in parts.items()
+            if not examples
+        ]
+    )
 
 
 # Read beside the columns of roles: what tests of code need, and what names a row.

@@ -327,19 +327,11 @@ def stated_columns(table: RowTable, spec: DataSpec) -> dict[str, str]:
     roles = {role for one in formats().values() for role in one.roles}
     for role, column in spec.columns.items():
         if role not in roles:
-            problem = Problem(
-                f"{role!r} is not a role for a column",
-                fix=near_match(role, sorted(roles)),
-                where="data.columns",
-            )
-            problems.append(problem)
+            what, near = f"{role!r} is not a role for a column", near_match(role, sorted(roles))
+            problems.append(Problem(what, fix=near, where="data.columns"))
         if column not in present:
-            problem = Problem(
-                f"there is no column {column!r} (for {role})",
-                fix=near_match(column, present),
-                where=table.name,
-            )
-            problems.append(problem)
+            what, near = f"there is no column {column!r} (for {role})", near_match(column, present)
+            problems.append(Problem(what, fix=near, where=table.name))
     raise_any(problems)
     return dict(spec.columns)
 
@@ -355,21 +347,15 @@ def stated_format(
     problems: list[Problem] = []
     named = {name: one for one in trainable().values() for name in (one.name, *one.also)}
     if spec.format != "auto" and spec.format not in named:
-        problem = Problem(
-            f"{spec.format!r} is not a data format",
-            fix=near_match(spec.format, ["auto", *named]),
-            where="data.format",
-        )
-        problems.append(problem)
+        near = near_match(spec.format, ["auto", *named])
+        what = f"{spec.format!r} is not a data format"
+        problems.append(Problem(what, fix=near, where="data.format"))
     stated = named.get(spec.format) or _format_of_roles(fixed, task)
     if stated is not None and task not in stated.tasks:
         needed = " or ".join(one.name for one in _formats_of(task))
-        problem = Problem(
-            f"{stated.name} data was named, but the task {task} needs {needed}",
-            fix="Change the task, or format and columns under data.",
-            where=where,
-        )
-        problems.append(problem)
+        what = f"{stated.name} data was named, but the task {task} needs {needed}"
+        fix = "Change the task, or format and columns under data."
+        problems.append(Problem(what, fix=fix, where=where))
     raise_any(problems)
     return stated
 

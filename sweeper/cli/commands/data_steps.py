@@ -216,14 +216,13 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
     _must_be_free(output)
     made = divide(data, spec)
     suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
-    columns = list(dict.fromkeys(name for row in data.rows for name in row.fields))
     named = conversion(data, None, suffix)  # with the names of numbered classes
     output.mkdir()
     for split in SPLITS:
         placed = zip(data.rows, made.splits, strict=True)
         if made.rows[split]:
             rows = (named.row(row, None) for row, found in placed if found == split)
-            write_rows(output / f"{split}{suffix}", rows, columns)
+            write_rows(output / f"{split}{suffix}", rows, data.columns)
     return made
 
 

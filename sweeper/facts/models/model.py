@@ -52,7 +52,7 @@ def catalogue_facts(model_id: str) -> ModelFacts:
     Raises:
         ModelError: The catalogue does not have it.
     """
-    spec, entry = ModelSpec(id=model_id), catalogue.find(model_id)
+    spec, entry = ModelSpec(id=model_id), catalogue.entries().get(model_id)
     if entry is None:
         raise ModelError(f"{model_id} is not in the catalogue", fix=_what_would_work(model_id))
     folder = cached_snapshot(model_id, None)
@@ -165,7 +165,7 @@ def _is_folder(model_id: str) -> bool:
 
 def _packaged_facts(spec: ModelSpec) -> ModelFacts:
     model = packaged(spec.id)
-    entry = catalogue.find(model.catalogue)
+    entry = catalogue.entries().get(model.catalogue)
     folder = ready_folder(spec.id)
     if folder is not None:
         facts = _folder_facts(spec, folder, "packaged", entry)
@@ -189,7 +189,7 @@ def _hub_facts(spec: ModelSpec) -> ModelFacts:
     found = cached_snapshot(spec.id, spec.revision) or _fetch(spec)
     if isinstance(found, Path):
         pinned = spec.model_copy(update={"revision": found.name})
-        return _folder_facts(pinned, found, "hub", catalogue.find(spec.id))
+        return _folder_facts(pinned, found, "hub", catalogue.entries().get(spec.id))
     meant = names.meant(spec.id)
     if meant is not None:
         return _assumed_facts(spec, meant)
