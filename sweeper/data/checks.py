@@ -19,48 +19,6 @@ Parts = Mapping[Split, Iterable[Example]]
 EMPTY = "no text or no answer"
 """Why an empty row is left out."""
 
-MOST_CLASSES = 10_000
-"""Common practice: more classes than that are ranked by retrieval, not by a last layer."""
-
-
-def check_labels(parts: Parts, name: str) -> None:
-    """Check the classes of a classification, before anything is split.
-
-    Raises:
-        DataError: There is one class only, or there are too many.
-    """
-    rows = Counter(example.label or "" for examples in parts.values() for example in examples)
-    is_label = "Is this column a label? If it is free text, use the task instruction."
-    if len(rows) == 1:
-        raise DataError(
-            f"all {rows.total()} rows have the same label, {next(iter(rows))!r}",
-            why="A classification needs at least two classes.",
-            fix="Is this the right column? Name another one: data.columns: {label: COLUMN}.",
-            where=name,
-        )
-    if len(rows) > rows.total() / 2:
-        raise DataError(
-            f"{len(rows)} different labels in {rows.total()} rows",
-            why="A class needs at least two rows, and most need many more.",
-            fix=is_label,
-            where=name,
-        )
-    if len(rows) > MOST_CLASSES:
-        raise DataError(
-            f"{len(rows):,} different labels",
-            why=f"Plans, tables and the model's last layer are made for {MOST_CLASSES:,} at most.",
-            fix=is_label,
-            where=name,
-        )
-    if sum(count > 1 for count in rows.values()) < 2:
-        raise DataError(
-            f"only {next(label for label, count in rows.items() if count > 1)!r} of {len(rows)} "
-            "labels occurs in more than one row",
-            why="One row cannot be in both train and validation.",
-            fix="Add rows with the other labels, or merge these.",
-            where=name,
-        )
-
 
 def check_seen(parts: Parts, name: str) -> None:
     """Check that train has every class that validation and test have.

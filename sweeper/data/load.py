@@ -60,7 +60,6 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     official, augmented = apart(kept)
     label_cautions: tuple[str, ...] = ()
     if data.task == "classification" and any(official.values()):
-        checks.check_labels(official, data.name)
         official, label_cautions = reconciled(official, data.name)
     divided_rows = _all_splits(official, spec, data.name)
     if data.task == "classification" and spec.split_by != "stratified":
