@@ -30,9 +30,10 @@ COUNT = 99_136
 @pytest.fixture
 def own_catalogue(tmp_path, monkeypatch):
     """A copy of the catalogue that a test may write to."""
-    shutil.copy(search_spaces() / "models.yaml", tmp_path / "models.yaml")
-    for module in ("catalogue", "add_to_catalogue"):
-        monkeypatch.setattr(f"sweeper.facts.models.{module}.search_spaces", lambda: tmp_path)
+    for name in ("models.yaml", "families.yaml"):
+        shutil.copy(search_spaces() / name, tmp_path / name)
+    for module in ("resources", "facts.models.add_to_catalogue"):
+        monkeypatch.setattr(f"sweeper.{module}.search_spaces", lambda: tmp_path)
     catalogue.entries.cache_clear()
     yield tmp_path / "models.yaml"
     catalogue.entries.cache_clear()
