@@ -6,12 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from sweeper import units
-from sweeper.data.detect_columns import SAMPLE_ROWS, Form
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.labels import remedy
-from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.problems import listing, raise_any
-from sweeper.data.table import RowTable
 from sweeper.errors import DataError, Problem
 
 Parts = Mapping[Split, Iterable[Example]]
@@ -70,39 +67,6 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
             for split, examples in parts.items()
             if not examples
         ]
-    )
-
-
-# Read beside the columns of roles: what tests of code need, and what names a row.
-_KNOWN = {"test_setup_code", "entry_point", "id", "idx", "index", "task_id", "uid", "guid"}
-_KNOWN |= {MADE_FROM, METHOD}
-INFORMATIVE_WORDS = 3
-"""Words of a cell, on average, from which on an unused column may hold part of the question."""
-
-
-def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
-    """A sentence about columns with text that no role uses, if there are any."""
-    used = {column for one in (form, *form.others) for column in one.columns.values()}
-    sample = list(table.sample(SAMPLE_ROWS))
-    left: list[str] = []
-    for column in table.columns:
-        if column in used or column.lower() in _KNOWN:
-            continue
-        words = [
-            len(cell.split()) for fields in sample if isinstance(cell := fields.get(column), str)
-        ]
-        if words and sum(words) >= INFORMATIVE_WORDS * len(sample):
-            left.append(column)
-    if not left:
-        return ()
-    role = "text" if "text" in form.columns else "prompt"
-    asked = {form.columns.get(part) for part in (role, "instruction", "input")}
-    named = [name for name in table.columns if name in (*asked, left[0])]
-    template = " ".join(f"{{{name}}}" for name in named)
-    names = listing([f"`{name}`" for name in left])
-    return (
-        f"columns with text are not used: {names}. If an answer depends on "
-        f"one, build the {role} from several columns: --column '{role}={template}'",
     )
 
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
+from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields, RowTable
@@ -148,20 +149,48 @@ def _null_words(
 
 _ANSWERS = ("label", "output", "completion")
 _NUMBERING = re.compile(r"(unnamed: ?\d+|index|idx|id|uid|guid|row|.*_id)", re.IGNORECASE)
-_BESIDE = {"test_setup_code", "entry_point"}
-"""Read beside the tests of code."""
+_BESIDE = {"test_setup_code", "entry_point", MADE_FROM, METHOD}
+"""Read beside the columns of roles: what tests of code need, and what marks augmented rows."""
+
+INFORMATIVE_WORDS = 3
+"""Words of a cell, on average, from which on an unused column may hold part of the question."""
 
 
-def _unused(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
+def _free(table: RowTable, form: Form, sample: Sequence[Fields]) -> tuple[list[str], list[str]]:
     """The columns that play no role: those that number the rows, and the others."""
     used = {name for one in (form, *form.others) for name in one.columns.values()} | _BESIDE
     left = [name for name in table.columns if name not in used]
     numbering = [n for n in left if _NUMBERING.fullmatch(n) or _counts(sample, n)]
-    rest = [f"`{name}`" for name in left if name not in numbering]
+    return numbering, [name for name in left if name not in numbering]
+
+
+def _unused(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
+    numbering, rest = ([f"`{n}`" for n in part] for part in _free(table, form, sample))
     said = [f"not used: {listing(rest, 12)}"] if rest else []
     if numbering:
-        said.append(f"not used, since they name rows: {listing([f'`{n}`' for n in numbering])}")
+        said.append(f"not used, since they name rows: {listing(numbering)}")
     return said
+
+
+def unused_text(table: RowTable, form: Form) -> tuple[str, ...]:
+    """A sentence about columns with text that no role uses, if there are any."""
+    sample = list(table.sample(SAMPLE_ROWS))
+    left = []
+    for column in _free(table, form, sample)[1]:
+        cells = (cell for fields in sample if isinstance(cell := fields.get(column), str))
+        if sum(len(cell.split()) for cell in cells) >= INFORMATIVE_WORDS * len(sample):
+            left.append(column)
+    if not left:
+        return ()
+    role = "text" if "text" in form.columns else "prompt"
+    asked = {form.columns.get(part) for part in (role, "instruction", "input")}
+    named = [name for name in table.columns if name in (*asked, left[0])]
+    template = " ".join(f"{{{name}}}" for name in named)
+    names = listing([f"`{name}`" for name in left])
+    return (
+        f"columns with text are not used: {names}. If an answer depends on "
+        f"one, build the {role} from several columns: --column '{role}={template}'",
+    )
 
 
 def _counts(sample: Sequence[Fields], column: str) -> bool:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
 
-from sweeper.data.checks import unused_columns
 from sweeper.data.column_template import placeholders, text_by, with_templates
 from sweeper.data.contents import many_rows
-from sweeper.data.detect_columns import Form, detect
+from sweeper.data.detect_columns import Form, detect, unused_text
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats
 from sweeper.data.marks import marked
@@ -312,7 +311,7 @@ def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
             f"{len(lines):,} of {len(table.rows):,} rows of {split} have another format, {name}, "
             f"and are read as such (line {where})"
         )
-    return (*said, *unused_columns(table, form))
+    return (*said, *unused_text(table, form))
 
 
 def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[FileRow]:
