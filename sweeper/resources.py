@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+# The C loader is eight times faster; it is missing where PyYAML was built without libyaml.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -15,6 +21,11 @@ def _folder(name: str) -> Path:
 def search_spaces() -> Path:
     """The folder with ``rules/``, ``strategies/``, ``models.yaml`` and ``hardware.yaml``."""
     return _folder("search_spaces")
+
+
+def table(name: str) -> Any:
+    """The content of a YAML file of that folder."""
+    return yaml.load((search_spaces() / name).read_text(encoding="utf-8"), Loader=_LOADER)
 
 
 def reports() -> Path:

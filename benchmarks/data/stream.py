@@ -67,8 +67,8 @@ def ours(stage: str, path: Path, model: str) -> str:
     from sweeper.data.load_large import load_any
     from sweeper.data.quality.check import check
     from sweeper.data.quality.kinds.base import kinds
-    from sweeper.data.quality.rows import read_rows
     from sweeper.data.reading.read import read
+    from sweeper.data.rows import read_rows
     from sweeper.spec import DataSpec
 
     spec = DataSpec(path=str(path))

@@ -6,60 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from sweeper import units
-from sweeper.data.detect_columns import SAMPLE_ROWS, Form
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.labels import remedy
-from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.problems import listing, raise_any
-from sweeper.data.table import RowTable
 from sweeper.errors import DataError, Problem
 
 Parts = Mapping[Split, Iterable[Example]]
 
 EMPTY = "no text or no answer"
 """Why an empty row is left out."""
-
-MOST_CLASSES = 10_000
-"""Common practice: more classes than that are ranked by retrieval, not by a last layer."""
-
-
-def check_labels(parts: Parts, name: str) -> None:
-    """Check the classes of a classification, before anything is split.
-
-    Raises:
-        DataError: There is one class only, or there are too many.
-    """
-    rows = Counter(example.label or "" for examples in parts.values() for example in examples)
-    is_label = "Is this column a label? If it is free text, use the task instruction."
-    if len(rows) == 1:
-        raise DataError(
-            f"all {rows.total()} rows have the same label, {next(iter(rows))!r}",
-            why="A classification needs at least two classes.",
-            fix="Is this the right column? Name another one: data.columns: {label: COLUMN}.",
-            where=name,
-        )
-    if len(rows) > rows.total() / 2:
-        raise DataError(
-            f"{len(rows)} different labels in {rows.total()} rows",
-            why="A class needs at least two rows, and most need many more.",
-            fix=is_label,
-            where=name,
-        )
-    if len(rows) > MOST_CLASSES:
-        raise DataError(
-            f"{len(rows):,} different labels",
-            why=f"Plans, tables and the model's last layer are made for {MOST_CLASSES:,} at most.",
-            fix=is_label,
-            where=name,
-        )
-    if sum(count > 1 for count in rows.values()) < 2:
-        raise DataError(
-            f"only {next(label for label, count in rows.items() if count > 1)!r} of {len(rows)} "
-            "labels occurs in more than one row",
-            why="One row cannot be in both train and validation.",
-            fix="Add rows with the other labels, or merge these.",
-            where=name,
-        )
 
 
 def check_seen(parts: Parts, name: str) -> None:
@@ -100,51 +55,18 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
     Raises:
         DataError: A split has no row.
     """
-    problems: list[Problem] = []
     inputs = len({example.key for examples in parts.values() for example in examples})
-    for split, examples in parts.items():
-        if not examples:
-            problem = Problem(
-                f"no row is left for {split}",
-                why=f"The data has {units.plural(inputs, 'different input')}; each of train, "
-                "validation and test needs at least one, of the same class in a classification.",
-                fix="Add rows, or give files of your own for validation and test.",
-                where=name,
-            )
-            problems.append(problem)
-    raise_any(problems)
-
-
-# Read beside the columns of roles: what tests of code need, and what names a row.
-_KNOWN = {"test_setup_code", "entry_point", "id", "idx", "index", "task_id", "uid", "guid"}
-_KNOWN |= {MADE_FROM, METHOD}
-INFORMATIVE_WORDS = 3
-"""Words of a cell, on average, from which on an unused column may hold part of the question."""
-
-
-def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
-    """A sentence about columns with text that no role uses, if there are any."""
-    used = {column for one in (form, *form.others) for column in one.columns.values()}
-    sample = list(table.sample(SAMPLE_ROWS))
-    left: list[str] = []
-    for column in table.columns:
-        if column in used or column.lower() in _KNOWN:
-            continue
-        words = [
-            len(cell.split()) for fields in sample if isinstance(cell := fields.get(column), str)
+    why = (
+        f"The data has {units.plural(inputs, 'different input')}; each of train, "
+        "validation and test needs at least one, of the same class in a classification."
+    )
+    fix = "Add rows, or give files of your own for validation and test."
+    raise_any(
+        [
+            Problem(f"no row is left for {split}", why, fix, name)
+            for split, examples in parts.items()
+            if not examples
         ]
-        if words and sum(words) >= INFORMATIVE_WORDS * len(sample):
-            left.append(column)
-    if not left:
-        return ()
-    role = "text" if "text" in form.columns else "prompt"
-    asked = {form.columns.get(part) for part in (role, "instruction", "input")}
-    named = [name for name in table.columns if name in (*asked, left[0])]
-    template = " ".join(f"{{{name}}}" for name in named)
-    names = listing([f"`{name}`" for name in left])
-    return (
-        f"columns with text are not used: {names}. If an answer depends on "
-        f"one, build the {role} from several columns: --column '{role}={template}'",
     )
 
 

@@ -36,17 +36,18 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
     templates = [one for one in columns.values() if one not in present and placeholders(one)]
     if not templates:
         return table
-    problems: list[Problem] = []
-    for template in templates:
-        for name in placeholders(template):
-            if name not in present and name.partition(".")[0] not in present:
-                problem = Problem(
-                    f"there is no column {name!r} for the template {template!r}",
-                    fix=near_match(name, present),
-                    where=table.name,
-                )
-                problems.append(problem)
-    raise_any(problems)
+    raise_any(
+        [
+            Problem(
+                f"there is no column {name!r} for the template {template!r}",
+                fix=near_match(name, present),
+                where=table.name,
+            )
+            for template in templates
+            for name in placeholders(template)
+            if name not in present and name.partition(".")[0] not in present
+        ]
+    )
     named = dict.fromkeys(name for one in templates for name in placeholders(one))
     used = {name if name in present else name.partition(".")[0] for name in named}
     used -= set(columns.values())

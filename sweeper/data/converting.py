@@ -17,7 +17,7 @@ from sweeper.data.examples import Example, Message
 from sweeper.data.formats.base import known_names
 from sweeper.data.formats.text_label import class_name
 from sweeper.data.problems import listing
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.tools import as_text, for_template
 from sweeper.errors import DataError
 
@@ -222,8 +222,7 @@ def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
     forms = [one for form in data.forms.values() for one in (form, *form.others)]
     used = {column for form in forms for column in form.columns.values()}
     used |= {name.partition(".")[0] for column in used for name in placeholders(column)}
-    columns = dict.fromkeys(name for row in data.rows for name in row.fields)
-    free = [name for name in columns if name not in used | {"test_setup_code", "entry_point"}]
+    free = [name for name in data.columns if name not in used | {"test_setup_code", "entry_point"}]
     carried = tuple(name for name in free if name.lower() not in known_names() - {"id"})
     left = tuple(name for name in free if name not in carried) if to else ()
     made = Conversion(data, to, suffix, carried, left)

@@ -13,40 +13,38 @@ from sweeper.data import checks
 from sweeper.data.augment.join import with_augmented
 from sweeper.data.corpus import held_out
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
-from sweeper.data.load import fingerprint_of, load
+from sweeper.data.load import Choose, all_rows, fingerprint_of, load
 from sweeper.data.load_large import load_any
 from sweeper.data.splits import in_order, repeated_in, subset
 from sweeper.errors import DataError, Problem
 from sweeper.spec import DataSpec, Spec, Task
 from sweeper.units import plural
 
-Load = Callable[[DataSpec, Task], Dataset]
-Splits = dict[Split, tuple[Example, ...]]
+Load = Callable[[DataSpec, Task, Choose], Dataset]
 
 
-def dataset_of(
-    spec: Spec,
-    load_source: Load | None = None,
-    choose: Callable[[Splits], Splits] = lambda splits: splits,
-) -> Dataset:
+def dataset_of(spec: Spec, load_source: Load | None = None, choose: Choose = all_rows) -> Dataset:
     """The data set that a spec names, in three splits.
 
     Args:
         load_source: Reads and splits one source. By default, rows of a large file stay on the disk
             where it is the only source: several are put together in memory.
+        choose: Leaves out rows of the splits.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from, or sources do not go
             together.
     """
     if spec.data.sources:
-        dataset = _mixed(spec, load_source or load, choose)
+        dataset = _mixed(spec, load_source, choose)
+    elif load_source is None:
+        dataset = load_any(spec.data, spec.task)
     else:
-        dataset = (load_source or load_any)(spec.data, spec.task)
+        dataset = load_source(spec.data, spec.task, choose)
     return with_augmented(dataset, spec)
 
 
-def _mixed(spec: Spec, load_source: Load, choose: Callable[[Splits], Splits]) -> Dataset:
+def _mixed(spec: Spec, load_source: Load | None, choose: Choose) -> Dataset:
     sources = spec.data.sources
     parts = [
         replace(
@@ -102,7 +100,7 @@ def _unshared(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:
         yield from (row for row in one.splits[split] if row.key not in keys)
 
 
-def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
+def _loaded(spec: Spec, load_source: Load | None) -> list[Dataset]:
     """Every source by itself."""
     loaded: list[Dataset] = []
     problems: list[Problem] = []
@@ -111,7 +109,9 @@ def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
         one: DataSpec = spec.data.model_copy(update={"sources": (), "max_rows": None, **fields})
         where = spec.places.where(("data", "sources", number, "path"))
         try:
-            loaded.append(load_source(one, spec.task))
+            loaded.append(
+                load_source(one, spec.task, all_rows) if load_source else load(one, spec.task)
+            )
         except DataError as error:
             problems += [replace(p, where=f"{where} ({p.where})") for p in error.problems]
             continue

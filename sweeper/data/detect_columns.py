@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
+from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields, RowTable
@@ -52,7 +53,7 @@ class Form:
         guessed: The names of the columns say nothing; their values were looked at.
         others: Forms of rows that lack these columns, where a file mixes formats.
         gaps: Words such as NA in cells of a column, which stand for nothing.
-        grouping: Column whose value decides a row's split; empty for none.
+        share: Of the rows looked at, those that have the columns with values of their kinds.
     """
 
     format: str
@@ -62,16 +63,11 @@ class Form:
     guessed: bool = False
     others: tuple[Form, ...] = ()
     gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    grouping: str = ""
-
-    def grouped(self, column: str) -> Form:
-        """The same form, whose examples know their value in this column."""
-        others = tuple(replace(one, grouping=column) for one in self.others)
-        return replace(self, grouping=column, others=others)
+    share: float = 1.0
 
     def of(self, fields: Fields) -> Form:
         """The form of one row: this one, unless the row lacks its columns and has another's."""
-        if not self.others or all(fields.get(name) is not None for name in self._needed):
+        if not self.others or all(fields.get(name) is not None for name in self.needed):
             return self
         return next((one for one in self.others if one.has(fields)), self)
 
@@ -88,26 +84,17 @@ class Form:
             for roles in (set(shape.required) for shape in row_format.shapes)
         )
 
-    @property
-    def _needed(self) -> tuple[str, ...]:
-        shapes = [set(shape.required) for shape in formats()[self.format].shapes]
-        roles = next((roles for roles in shapes if roles <= self.columns.keys()), set())
-        return tuple(self.columns[role] for role in roles)
-
-
-@dataclass(frozen=True)
-class _Match:
-    """A shape that the columns of a table can have, and the share of rows that fit it."""
-
-    format: RowFormat
-    shape: Shape
-    columns: dict[str, str]
-    share: float
-    guessed: bool = False
-
     def suits(self, task: Task) -> bool:
-        """Whether the task can be trained on such rows, if no template was applied to them."""
-        return task in self.format.tasks and not self.format.unsuited(task, templated=False)
+        """Whether the task can be trained on such rows."""
+        row_format = formats()[self.format]
+        return task in row_format.tasks and not row_format.unsuited(task, self.templated)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that a row must have."""
+        shapes = [list(shape.required) for shape in formats()[self.format].shapes]
+        roles = next((roles for roles in shapes if self.columns.keys() >= {*roles}), [])
+        return tuple(self.columns[role] for role in roles)
 
 
 def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
@@ -162,20 +149,48 @@ def _null_words(
 
 _ANSWERS = ("label", "output", "completion")
 _NUMBERING = re.compile(r"(unnamed: ?\d+|index|idx|id|uid|guid|row|.*_id)", re.IGNORECASE)
-_BESIDE = {"test_setup_code", "entry_point"}
-"""Read beside the tests of code."""
+_BESIDE = {"test_setup_code", "entry_point", MADE_FROM, METHOD}
+"""Read beside the columns of roles: what tests of code need, and what marks augmented rows."""
+
+INFORMATIVE_WORDS = 3
+"""Words of a cell, on average, from which on an unused column may hold part of the question."""
 
 
-def _unused(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
+def _free(table: RowTable, form: Form, sample: Sequence[Fields]) -> tuple[list[str], list[str]]:
     """The columns that play no role: those that number the rows, and the others."""
     used = {name for one in (form, *form.others) for name in one.columns.values()} | _BESIDE
     left = [name for name in table.columns if name not in used]
     numbering = [n for n in left if _NUMBERING.fullmatch(n) or _counts(sample, n)]
-    rest = [f"`{name}`" for name in left if name not in numbering]
+    return numbering, [name for name in left if name not in numbering]
+
+
+def _unused(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
+    numbering, rest = ([f"`{n}`" for n in part] for part in _free(table, form, sample))
     said = [f"not used: {listing(rest, 12)}"] if rest else []
     if numbering:
-        said.append(f"not used, since they name rows: {listing([f'`{n}`' for n in numbering])}")
+        said.append(f"not used, since they name rows: {listing(numbering)}")
     return said
+
+
+def unused_text(table: RowTable, form: Form) -> tuple[str, ...]:
+    """A sentence about columns with text that no role uses, if there are any."""
+    sample = list(table.sample(SAMPLE_ROWS))
+    left = []
+    for column in _free(table, form, sample)[1]:
+        cells = (cell for fields in sample if isinstance(cell := fields.get(column), str))
+        if sum(len(cell.split()) for cell in cells) >= INFORMATIVE_WORDS * len(sample):
+            left.append(column)
+    if not left:
+        return ()
+    role = "text" if "text" in form.columns else "prompt"
+    asked = {form.columns.get(part) for part in (role, "instruction", "input")}
+    named = [name for name in table.columns if name in (*asked, left[0])]
+    template = " ".join(f"{{{name}}}" for name in named)
+    names = listing([f"`{name}`" for name in left])
+    return (
+        f"columns with text are not used: {names}. If an answer depends on "
+        f"one, build the {role} from several columns: --column '{role}={template}'",
+    )
 
 
 def _counts(sample: Sequence[Fields], column: str) -> bool:
@@ -192,46 +207,36 @@ def _detected(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fiel
     if stated is None:
         for one in formats().values():
             one.refuse(table, sample)
-    wanted = (stated,) if stated else _formats_of(task)
-    seen: list[_Match] = []
-    for match in _matches(table, sample, fixed):
-        seen.append(match)
-        if match.format in wanted and match.share >= AGREEMENT:
-            form = _form(match, sample, fixed, bool(stated))
-            if stated or not match.format.unsuited(task, form.templated):
-                return form if fixed or stated else _with_others(form, table, sample, task)
-    if not stated and (mixed := _mixed(seen, table, sample, task)):
-        return mixed
-    if (best := _of_most(seen, sample, wanted, task)) is not None:
-        form = _form(best, sample, fixed, bool(stated))
-        return form if fixed or stated else _with_others(form, table, sample, task)
-    raise _unrecognised(table, sample, task, stated, seen)
+    seen = list(_matches(table.columns, sample, fixed))
+    right = [one for one in seen if (one.format == stated.name if stated else one.suits(task))]
+    full = next((one for one in right if one.share >= AGREEMENT), None)
+    mixed = None if full or stated else _mixed(right, table, sample, task)
+    form = full or mixed or _of_most(right, sample, task)
+    if form is None:
+        raise _unrecognised(table, sample, task, stated, seen)
+    if not fixed and not stated:
+        return _with_others(form, table, sample, task)
+    if fixed:
+        said = f"named by you: {', '.join(fixed.values())}"
+    else:
+        said = f"the format {form.format} was named by you"
+    return replace(form, evidence=(*form.evidence, said))
 
 
-def _of_most(
-    seen: Sequence[_Match], sample: Sequence[Fields], wanted: Sequence[RowFormat], task: Task
-) -> _Match | None:
+def _of_most(right: Sequence[Form], sample: Sequence[Fields], task: Task) -> Form | None:
     """The format that most rows have, by the names of its columns. The other rows are left out.
 
     None where the values say what keeps the rows from the format: all of them have another meaning.
     """
-    if any(one.hint(sample) for one in wanted):
+    if any(one.hint(sample) for one in _formats_of(task)):
         return None
-    suited = [
-        one
-        for one in seen
-        if one.format in wanted and one.share >= MOST and not one.guessed and one.suits(task)
-    ]
-    return max(suited, key=lambda one: one.share, default=None)
+    most = [one for one in right if one.share >= MOST and not one.guessed]
+    return max(most, key=lambda one: one.share, default=None)
 
 
 def _with_others(form: Form, table: RowTable, sample: Sequence[Fields], task: Task) -> Form:
     """The form with those that rows without its columns may have, by the names of columns."""
-    others = [
-        _form(match, sample, {}, format_stated=False)
-        for match in _matches(table, sample, {})
-        if match.suits(task)
-    ]
+    others = [one for one in _matches(table.columns, sample, {}) if one.suits(task)]
     others += [
         one
         for one in _of_other_columns([form, *others], table, sample, task)
@@ -243,16 +248,15 @@ def _with_others(form: Form, table: RowTable, sample: Sequence[Fields], task: Ta
 
 
 def _mixed(
-    seen: Sequence[_Match], table: RowTable, sample: Sequence[Fields], task: Task
+    right: Sequence[Form], table: RowTable, sample: Sequence[Fields], task: Task
 ) -> Form | None:
     """The commonest of several forms that have most of the rows between them, or None.
 
     One form that most rows have is not enough: what the others are is then unknown.
     """
-    suited = [one for one in seen if one.share and one.suits(task)]
-    if len(suited) < 2:
+    forms = [one for one in right if one.share]
+    if len(forms) < 2:
         return None
-    forms = [_form(match, sample, {}, format_stated=False) for match in suited]
     forms += _of_other_columns(forms, table, sample, task)
     full = [sum(form.has(fields) for fields in sample) for form in forms]
     if sum(any(form.has(fields) for form in forms) for fields in sample) < AGREEMENT * len(sample):
@@ -260,7 +264,7 @@ def _mixed(
     main = forms[full.index(max(full))]
     share = f"{max(full)} of the {len(sample)} rows looked at"
     said = f"the file mixes formats and is read row by row; {share} have the format {main.format}"
-    return _with_others(replace(main, evidence=(said,)), table, sample, task)
+    return replace(main, evidence=(said,))
 
 
 def _of_other_columns(
@@ -269,11 +273,10 @@ def _of_other_columns(
     """The forms of columns that these do not use, such as `conversations` beside `messages`."""
     used = {name for form in forms for name in form.columns.values()}
     left = tuple(name for name in table.columns if name not in used)
-    rest = replace(table, named=left)
     found = [
-        _form(match, sample, {}, format_stated=False)
-        for match in (_matches(rest, sample, {}) if left else ())
-        if match.share and not match.guessed and match.suits(task)
+        one
+        for one in _matches(left, sample, {})
+        if one.share and not one.guessed and one.suits(task)
     ]
     return [*found, *_of_other_columns([*forms, *found], table, sample, task)] if found else []
 
@@ -283,22 +286,22 @@ def _formats_of(task: Task) -> tuple[RowFormat, ...]:
 
 
 def _matches(
-    table: RowTable, sample: Sequence[Fields], fixed: Mapping[str, str]
-) -> Iterator[_Match]:
+    columns: Sequence[str], sample: Sequence[Fields], fixed: Mapping[str, str]
+) -> Iterator[Form]:
     """By the names of columns, then by values for the formats that have no columns of their own."""
-    present = {column.lower(): column for column in reversed(table.columns)}
+    present = {column.lower(): column for column in reversed(columns)}
     nameless = []
     for one in trainable().values():
         found = [
-            match for shape in one.shapes if (match := _match(one, shape, sample, present, fixed))
+            form for shape in one.shapes if (form := _match(one, shape, sample, present, fixed))
         ]
         yield from found
         if not found:
             nameless.append(one)
     for one in nameless:
         shape = one.guessed(sample, present, fixed)
-        if shape is not None and (match := _match(one, shape, sample, present, fixed)):
-            yield replace(match, guessed=True)
+        if shape is not None and (form := _match(one, shape, sample, present, fixed)):
+            yield form if fixed else _as_guess(form)
 
 
 def _match(
@@ -307,41 +310,34 @@ def _match(
     sample: Sequence[Fields],
     present: Mapping[str, str],
     fixed: Mapping[str, str],
-) -> _Match | None:
+) -> Form | None:
+    """The form in which a table has this shape, or None where it lacks columns."""
     columns = shape.columns(present, fixed)
     if not columns or not set(fixed) <= set(columns):
         return None
     required = {role: columns[role] for role in shape.required}
-    fitting = sum(row_format.fits(fields, required) for fields in sample)
-    return _Match(row_format, shape, columns, fitting / len(sample))
-
-
-def _form(
-    match: _Match, sample: Sequence[Fields], fixed: Mapping[str, str], format_stated: bool
-) -> Form:
+    share = sum(row_format.fits(fields, required) for fields in sample) / len(sample)
     kept = {
         role: column
-        for role, column in match.columns.items()
-        if role in match.shape.required or _is_used(match.format, role, column, sample)
+        for role, column in columns.items()
+        if role in required or _is_used(row_format, role, column, sample)
     }
     roles = ", ".join(
         f"`{column}` is the {role.replace('_', ' ')}" for role, column in kept.items()
     )
-    evidence = [f"{roles} ({match.share:.0%} of the {len(sample)} rows looked at fit this)"]
-    if match.guessed and not fixed:
-        evidence.append(
-            "their names say nothing, so this is a guess from their values: if it is wrong, say "
-            f"what the columns are, with --column {next(iter(kept))}=COLUMN"
-        )
-    if fixed:
-        evidence.append(f"named by you: {', '.join(fixed.values())}")
-    if format_stated and not fixed:
-        evidence.append(f"the format {match.format.name} was named by you")
-    templated = match.format.templated(sample, kept)
+    evidence = [f"{roles} ({share:.0%} of the {len(sample)} rows looked at fit this)"]
+    templated = row_format.templated(sample, kept)
     if templated:
         evidence.append("the text already holds chat markers, so no template is applied")
-    guessed = match.guessed and not fixed
-    return Form(match.format.name, kept, tuple(evidence), templated, guessed)
+    return Form(row_format.name, kept, tuple(evidence), templated, share=share)
+
+
+def _as_guess(form: Form) -> Form:
+    said = (
+        "their names say nothing, so this is a guess from their values: if it is wrong, say "
+        f"what the columns are, with --column {next(iter(form.columns))}=COLUMN"
+    )
+    return replace(form, guessed=True, evidence=(*form.evidence, said))
 
 
 def _is_used(row_format: RowFormat, role: str, column: str, sample: Sequence[Fields]) -> bool:
@@ -360,19 +356,11 @@ def stated_columns(table: RowTable, spec: DataSpec) -> dict[str, str]:
     roles = {role for one in formats().values() for role in one.roles}
     for role, column in spec.columns.items():
         if role not in roles:
-            problem = Problem(
-                f"{role!r} is not a role for a column",
-                fix=near_match(role, sorted(roles)),
-                where="data.columns",
-            )
-            problems.append(problem)
+            what, near = f"{role!r} is not a role for a column", near_match(role, sorted(roles))
+            problems.append(Problem(what, fix=near, where="data.columns"))
         if column not in present:
-            problem = Problem(
-                f"there is no column {column!r} (for {role})",
-                fix=near_match(column, present),
-                where=table.name,
-            )
-            problems.append(problem)
+            what, near = f"there is no column {column!r} (for {role})", near_match(column, present)
+            problems.append(Problem(what, fix=near, where=table.name))
     raise_any(problems)
     return dict(spec.columns)
 
@@ -388,21 +376,15 @@ def stated_format(
     problems: list[Problem] = []
     named = {name: one for one in trainable().values() for name in (one.name, *one.also)}
     if spec.format != "auto" and spec.format not in named:
-        problem = Problem(
-            f"{spec.format!r} is not a data format",
-            fix=near_match(spec.format, ["auto", *named]),
-            where="data.format",
-        )
-        problems.append(problem)
+        near = near_match(spec.format, ["auto", *named])
+        what = f"{spec.format!r} is not a data format"
+        problems.append(Problem(what, fix=near, where="data.format"))
     stated = named.get(spec.format) or _format_of_roles(fixed, task)
     if stated is not None and task not in stated.tasks:
         needed = " or ".join(one.name for one in _formats_of(task))
-        problem = Problem(
-            f"{stated.name} data was named, but the task {task} needs {needed}",
-            fix="Change the task, or format and columns under data.",
-            where=where,
-        )
-        problems.append(problem)
+        what = f"{stated.name} data was named, but the task {task} needs {needed}"
+        fix = "Change the task, or format and columns under data."
+        problems.append(Problem(what, fix=fix, where=where))
     raise_any(problems)
     return stated
 
@@ -422,7 +404,7 @@ def _unrecognised(
     sample: Sequence[Fields],
     task: Task,
     stated: RowFormat | None,
-    seen: Sequence[_Match],
+    seen: Sequence[Form],
 ) -> DataError:
     """Why no format fits: the columns, the nearest format, and what to write in the spec."""
     columns = [f"`{column}` ({_kind(sample, column)})" for column in table.columns]
@@ -437,18 +419,17 @@ def _unrecognised(
     )
 
 
-def _nearest(seen: Sequence[_Match], wanted: Sequence[RowFormat], task: Task) -> str:
-    fitting = [match for match in seen if match.share >= 0.5]
-    if not fitting:
+def _nearest(seen: Sequence[Form], wanted: Sequence[RowFormat], task: Task) -> str:
+    best = max((one for one in seen if one.share >= 0.5), key=lambda one: one.share, default=None)
+    if best is None:
         return ""
-    best = max(fitting, key=lambda match: match.share)
-    name = best.format.name
-    columns = " and ".join(f"`{best.columns[role]}`" for role in best.shape.required)
-    if best.format not in wanted:
-        return f"It looks like {name} data ({columns}), which suits another task."
-    if unsuited := best.format.unsuited(task, templated=False):
+    columns = " and ".join(f"`{column}`" for column in best.needed)
+    row_format = formats()[best.format]
+    if row_format not in wanted:
+        return f"It looks like {best.format} data ({columns}), which suits another task."
+    if unsuited := row_format.unsuited(task, templated=False):
         return f"{columns} {unsuited}."
-    return f"Only {best.share:.0%} of the rows have {columns} as {name} data has them."
+    return f"Only {best.share:.0%} of the rows have {columns} as {best.format} data has them."
 
 
 def _kind(sample: Sequence[Fields], column: str) -> str:

@@ -11,7 +11,7 @@ from sweeper.data.examples import SPLITS, Split, digest
 from sweeper.data.formats.base import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.load import split_column
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.splits import asked
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
@@ -50,18 +50,13 @@ def divide(data: DataRows, spec: DataSpec) -> Division:
     Raises:
         DataError: There is nothing to divide, a column is missing, or a split would be empty.
     """
-    official = frozenset(row.split for row in data.rows)
+    official = data.official
     shares = {s: share for s, share in asked(spec).items() if s not in official and share}
     if not shares or sum(shares.values()) >= 1:
         what = "validation and test would take all rows" if shares else "there is nothing to split"
-        why = (
-            ""
-            if shares
-            else f"The data have {', '.join(one for one in SPLITS if one in official)} already."
-        )
+        why = "" if shares else f"The data have {', '.join(official)} already."
         raise DataError(what, why=why, where=data.name)
-    columns = dict.fromkeys(name for row in data.rows for name in row.fields)
-    column = split_column(spec, tuple(columns))
+    column = split_column(spec, data.columns)
     members = [_member(row, column) for row in data.rows if row.split == "train" and row.readable]
     found = iter(divided(members, spec, shares))
     splits = tuple(
@@ -73,7 +68,7 @@ def divide(data: DataRows, spec: DataSpec) -> Division:
         if split is not None and row.label:
             labels[split][row.label] += 1
     unreadable = tuple(row.line for row in data.rows if not row.readable)
-    made = Division(splits, official - {"train"}, labels, unreadable)
+    made = Division(splits, frozenset(official) - {"train"}, labels, unreadable)
     if empty := [split for split in ("train", *shares) if not made.rows[split]]:
         raise DataError(
             f"no row is left for {' and '.join(empty)}",

@@ -9,8 +9,8 @@ from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Example
 from sweeper.data.formats.base import formats
 from sweeper.data.formats.turns import turns_of
-from sweeper.data.load import example_or_reason
 from sweeper.data.problems import listing
+from sweeper.data.rows import example_or_reason
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError
 

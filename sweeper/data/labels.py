@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from sweeper.data.examples import Example, Split
@@ -16,6 +16,9 @@ Parts = dict[Split, list[Example]]
 
 _LISTED = 3
 """Rows that a sentence names."""
+
+MOST_CLASSES = 10_000
+"""Common practice: more classes than that are ranked by retrieval, not by a last layer."""
 
 
 # Not the sign of a number: -1 and 1 are two classes.
@@ -61,10 +64,6 @@ class SeenLabels:
         if self.rows[label] <= _LISTED:
             self.lines.setdefault(label, []).append(example.line)
 
-    def elements(self) -> Iterator[Example]:
-        """An example without text for each row."""
-        return (Example("", 0, label=label) for label in self.rows.elements())
-
 
 LabelChanges = dict[tuple[Split, str], str | None]
 """From a label of a split to its new spelling, or None where its rows are left out."""
@@ -74,35 +73,18 @@ def reconciled(parts: Mapping[Split, list[Example]], name: str) -> tuple[Parts, 
     """The rows that can be trained on and scored, and in words what was done to the others.
 
     Raises:
-        DataError: Most rows of a split have labels that train does not have.
+        DataError: See ``label_changes``.
     """
-    changes, said = label_changes(_seen(parts), name)
-    return _changed(parts, changes), said
-
-
-def without_unseen(parts: Parts, name: str) -> tuple[Parts, tuple[str, ...]]:
-    """The rows whose labels train has, and in words what was left out.
-
-    Raises:
-        DataError: Most rows of a split have labels that train does not have.
-    """
-    changes, said = _left_out(_seen(parts), {}, frozenset(), name)
-    return _changed(parts, changes), said
-
-
-def _seen(parts: Mapping[Split, list[Example]]) -> dict[Split, SeenLabels]:
     seen = {split: SeenLabels() for split in parts}
     for split, examples in parts.items():
         for example in examples:
             seen[split].add(example)
-    return seen
-
-
-def _changed(parts: Mapping[Split, list[Example]], changes: LabelChanges) -> Parts:
-    return {
+    changes, said = label_changes(seen, name)
+    kept = {
         split: [new for e in examples if (new := with_label(changes, split, e)) is not None]
         for split, examples in parts.items()
     }
+    return kept, said
 
 
 def with_label(changes: LabelChanges, split: Split, example: Example) -> Example | None:
@@ -122,8 +104,10 @@ def label_changes(
     out, and those of validation and test with a label that train does not have.
 
     Raises:
-        DataError: Most rows of a split have labels that train does not have.
+        DataError: There is one class only, there are too many, or most rows of a split have labels
+            that train does not have.
     """
+    _check(sum((found.rows for found in seen.values()), Counter()), name)
     said: list[str] = []
     changes: LabelChanges = {}
     for split in seen.keys() - {"train"}:
@@ -149,27 +133,51 @@ def label_changes(
             f"{listing(where, _LISTED)}. One row cannot be in both train and validation: "
             f"add rows, or merge labels. {remedy(name, 'rare-labels')}"
         )
-    left_out, more = _left_out(seen, changes, lonely, name)
-    return changes | left_out, (*said, *more)
-
-
-def _left_out(
-    seen: Mapping[Split, SeenLabels], renamed: LabelChanges, lonely: Set[str], name: str
-) -> tuple[LabelChanges, tuple[str, ...]]:
-    """Labels of single rows and labels that train does not have, and in words the latter."""
-    changes: LabelChanges = {}
-    said: list[str] = []
     known = seen["train"].rows.keys() - lonely
     for split, found in seen.items():
         unseen = {
             label
             for label in found.rows.keys() - lonely
-            if (renamed.get((split, label)) or label) not in known
+            if (changes.get((split, label)) or label) not in known
         }
-        changes |= {(split, label): None for label in unseen | (lonely & found.rows.keys())}
         if unseen:
             said.append(_unseen(split, found, unseen, lonely, known, name))
+        changes |= {(split, label): None for label in unseen | (lonely & found.rows.keys())}
     return changes, tuple(said)
+
+
+def _check(rows: Counter[str], name: str) -> None:
+    """Check that there are several classes, and not too many, for so many rows of each."""
+    is_label = "Is this column a label? If it is free text, use the task instruction."
+    if len(rows) == 1:
+        raise DataError(
+            f"all {rows.total()} rows have the same label, {next(iter(rows))!r}",
+            why="A classification needs at least two classes.",
+            fix="Is this the right column? Name another one: data.columns: {label: COLUMN}.",
+            where=name,
+        )
+    if len(rows) > rows.total() / 2:
+        raise DataError(
+            f"{len(rows)} different labels in {rows.total()} rows",
+            why="A class needs at least two rows, and most need many more.",
+            fix=is_label,
+            where=name,
+        )
+    if len(rows) > MOST_CLASSES:
+        raise DataError(
+            f"{len(rows):,} different labels",
+            why=f"Plans, tables and the model's last layer are made for {MOST_CLASSES:,} at most.",
+            fix=is_label,
+            where=name,
+        )
+    if sum(count > 1 for count in rows.values()) < 2:
+        raise DataError(
+            f"only {next(label for label, count in rows.items() if count > 1)!r} of {len(rows)} "
+            "labels occurs in more than one row",
+            why="One row cannot be in both train and validation.",
+            fix="Add rows with the other labels, or merge these.",
+            where=name,
+        )
 
 
 def _unseen(

@@ -19,15 +19,15 @@ from sweeper.data.load import (
     described,
     fingerprint_by,
     load,
-    parts_of,
     shares_taken,
-    tables_of,
+    take_examples,
     with_path,
 )
 from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.large import is_large, state_of
 from sweeper.data.reading.read import read
+from sweeper.data.rows import read_rows
 from sweeper.data.splits import repeated_in, subset
 from sweeper.data.stored import (
     Sorter,
@@ -84,10 +84,10 @@ def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None
     """Write the splits of a data set and all that is known of it."""
     name = str(spec.path)
     classes = task == "classification"
-    tables = tables_of(source, spec, partial(read, stored=True))
-    if any({MADE_FROM, METHOD} & set(table.columns) for table in tables.values()):
+    data = read_rows(spec, task, partial(read, stored=True), source)
+    if {MADE_FROM, METHOD} & set(data.columns):
         raise _HasMarks
-    seen = {split: SeenLabels() for split in tables}
+    seen = {split: SeenLabels() for split in data.official}
     change: Callable[[Split, Example], Example | None] | None = None
     said: tuple[str, ...] = ()
     with Sorter(folder / "sorting") as sorter:
@@ -96,13 +96,12 @@ def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None
             seen[split].add(example)
             sorter.add(split, example)
 
-        parts = parts_of(tables, task, spec, take)
+        left_out = take_examples(data, spec, take)
         if classes and len(sorter):
-            checks.check_labels({split: one.elements() for split, one in seen.items()}, name)
             changes, said = label_changes(seen, name)
             change = partial(with_label, changes) if changes else None
         sorter.sort(change)
-        shares_of = partial(shares_taken, tables.keys(), spec=spec, name=name)
+        shares_of = partial(shares_taken, set(data.official), spec=spec, name=name)
         place = places(sorter, shares_of, spec.split_seed, classes)
         repeated = write_splits(sorter, folder, place)
     splits = _splits(folder)
@@ -122,7 +121,7 @@ def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None
             writer.end()
         splits = _splits(folder)
     fingerprint = fingerprint_by({split: stored_hashes(folder, split) for split in SPLITS})
-    dataset = described(parts, splits, source, fingerprint, repeated, said, spec)
+    dataset = described(data, left_out, splits, fingerprint, repeated, said, spec)
     record = {one.name: getattr(dataset, one.name) for one in fields(dataset)}
     text = json.dumps({**record, "splits": {}})
     (folder / _RECORD).write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from sweeper.facts.models.families import FAMILIES, LLAMA_NAMES, Names, Role, family_like
+from sweeper.facts.models.families import Names, Role, families, family_like
 from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import TARGETS, is_pattern, modules_of
 
@@ -98,8 +98,9 @@ def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...
             ("shared_up", hidden, wide, sparse),
             ("shared_down", wide, hidden, sparse),
         ]
+    usual = families()["llama"].names
     return tuple(
-        LinearLayers(role, names.get(role) or LLAMA_NAMES.get(role, role), a, b, count)
+        LinearLayers(role, names.get(role) or usual.get(role, role), a, b, count)
         for role, a, b, count in found
     )
 
@@ -158,8 +159,9 @@ def targeted(
     wanted = tuple(word.rpartition(".")[2] for word in wanted)
     if "all-linear" in wanted:
         return available
-    by_name = {name: role for role, name in (*LLAMA_NAMES.items(), *_MIXTRAL.items())} | {
-        name: role for role, name in _names(model).items()
+    usual = families()["llama"].names
+    by_name = {
+        name: role for some in (usual, _MIXTRAL, _names(model)) for role, name in some.items()
     }
     roles: set[str] = set()
     names: set[str] = set()
@@ -215,7 +217,7 @@ def _whole_names(linear: LinearLayers, block: int) -> Iterable[str]:
 
 def names_known(model: ModelFacts) -> bool:
     """Whether the modules' names are those of a family, not guessed from the nearest one."""
-    return model.model_type in FAMILIES
+    return model.model_type in families()
 
 
 def layer_names_of(model: ModelFacts) -> tuple[str, ...]:

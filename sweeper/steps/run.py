@@ -31,7 +31,7 @@ from sweeper.execution.state.repair import copy_of, write_twice
 from sweeper.execution.state.second_command import refuse_second
 from sweeper.execution.state.status import Status
 from sweeper.facts.gather import gather, rows_of
-from sweeper.facts.models.model import must_be_trainable, needs_conversion, needs_download
+from sweeper.facts.models.model import missing_weights, must_be_trainable
 from sweeper.facts.record import Facts, Missing, SuiteFacts
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.forgetting import gate
@@ -197,15 +197,14 @@ def _made_ready(
     for model in spec.models:
         must_be_trainable(model)
         begun = time.monotonic()
-        if needs_conversion(model):
-            missing[model.id] = "conversion"
-            _convert(model.id, work, tell)
-        elif needs_download(model):
-            missing[model.id] = "download"
-            _download(model, work, tell)
-        else:
+        phase = missing_weights(model)
+        if phase is None:
             continue
-        phase = missing[model.id]
+        if phase == "conversion":
+            _convert(model.id, work, tell)
+        else:
+            _download(model, work, tell)
+        missing[model.id] = phase
         took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
     return missing, took
 

@@ -11,9 +11,9 @@ from sweeper.data.dividing import Division
 from sweeper.data.problems import listing
 from sweeper.data.quality.check import Checked, Finding
 from sweeper.data.quality.fix import Fixed, ListedChange
-from sweeper.data.quality.kinds.private import redacted
-from sweeper.data.quality.rows import DataRows
+from sweeper.data.quality.kinds.texts import redacted
 from sweeper.data.quality.write_rows import changes_path
+from sweeper.data.rows import DataRows
 from sweeper.data.tools import spelled
 from sweeper.units import plural
 from sweeper.views.console import out

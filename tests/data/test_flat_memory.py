@@ -6,14 +6,14 @@ from functools import partial
 
 import pytest
 
-from sweeper.data import checks, detect_columns, stored
+from sweeper.data import detect_columns, stored
 from sweeper.data.load_large import load_any as load
 from sweeper.data.quality import passes as checking
 from sweeper.data.quality.check import check
 from sweeper.data.quality.kinds.base import kinds
-from sweeper.data.quality.rows import read_rows
 from sweeper.data.reading import large
 from sweeper.data.reading.read import read
+from sweeper.data.rows import read_rows
 from sweeper.spec import DataSpec
 
 BYTES_A_ROW = 150
@@ -39,7 +39,6 @@ def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
     monkeypatch.setattr(checking, "READ_ROWS", 30)
     monkeypatch.setattr(detect_columns, "SAMPLE_ROWS", 50)
-    monkeypatch.setattr(checks, "SAMPLE_ROWS", 50)
     monkeypatch.setattr(stored, "_PARTS", 16)
     peaks = {}
     for rows in (150, 150, 600):  # the first fills caches

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sweeper.data.examples import SPLITS, Dataset, Message
 from sweeper.data.load import load, load_corpus
 from sweeper.data.quality.check import quick_warnings
-from sweeper.data.quality.rows import read_rows
 from sweeper.data.reading.read import SUFFIXES
+from sweeper.data.rows import read_rows
 from sweeper.errors import DataError, NotInstalled
 from sweeper.spec import TASKS, DataSpec
 

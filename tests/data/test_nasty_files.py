@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS
 from sweeper.data.load import load
-from sweeper.data.quality.rows import read_rows
 from sweeper.data.reading.read import read
+from sweeper.data.rows import read_rows
 from sweeper.spec import DataSpec
 
 ROWS = [(f"this is a café text, number {n}; it goes on", f"class {n % 3}") for n in range(60)]

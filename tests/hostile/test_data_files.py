@@ -13,8 +13,8 @@ import pytest
 from pyarrow import parquet
 
 from sweeper.data import contents
-from sweeper.data.checks import check_labels
 from sweeper.data.examples import Example
+from sweeper.data.labels import reconciled
 from sweeper.data.reading import read as reading
 from sweeper.data.reading.read import read
 from sweeper.errors import DataError
@@ -105,4 +105,4 @@ def test_a_line_without_end_is_named(tmp_path, monkeypatch):
 def test_too_many_classes_are_refused_before_they_are_split():
     rows = [Example(key=f"{n}", line=n, text=f"t {n}", label=f"c{n // 2}") for n in range(30_000)]
     with pytest.raises(DataError, match="15,000 different labels"):
-        check_labels({"train": rows}, "x.jsonl")
+        reconciled({"train": rows}, "x.jsonl")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeper.errors import NothingFits
-from sweeper.facts.models.catalogue import known_ids
+from sweeper.facts.models.catalogue import entries
 from sweeper.facts.models.model import catalogue_facts
 from sweeper.hyperparameters import BATCH, EPOCHS, TARGET_MODULES
 from sweeper.planning.budget.trial_budget import LEAST_STEPS, MOST_EPOCHS
@@ -57,7 +57,7 @@ def open_range(parameter: Parameter) -> bool:
 @pytest.mark.parametrize(("task", "rows"), [("classification", 300), ("code", 150_000)])
 def test_every_default_lies_inside_its_range(scene: Any, task: str, rows: int) -> None:
     edges = []
-    for name in known_ids():
+    for name in entries():
         model = catalogue_facts(name)
         for strategy, parameters in rated(scene, rows, task=task, model=[model]).items():
             edges += [

@@ -225,8 +225,8 @@ def test_a_run_probes_by_itself_on_the_gpu_at_hand(
     monkeypatch.setattr(run_steps, "rows_of", lambda *_: None)
     monkeypatch.setattr(run_steps, "gather", lambda *_, **__: facts)
     monkeypatch.setattr(plan_where, "with_probes", with_them)
-    for name in ("must_be_trainable", "needs_conversion", "needs_download"):
-        monkeypatch.setattr(run_steps, name, lambda model: False)
+    for name in ("must_be_trainable", "missing_weights"):
+        monkeypatch.setattr(run_steps, name, lambda model: None)
     given = SPEC.model_copy(update={"data": DataSpec(path="rows.jsonl")})
     run_steps.prepare(given, check_model=True, probe=flag)
     assert len(asked) == probed

@@ -6,7 +6,7 @@ import pytest
 from page_tree import parse
 
 from sweeper.data.quality.check import check
-from sweeper.data.quality.rows import read_rows
+from sweeper.data.rows import read_rows
 from sweeper.reporting.data_page import data_page
 from sweeper.spec import DataSpec
 

@@ -24,7 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
-from sweeper.data.quality.kinds.label_noise import CONFIDENT
+from sweeper.data.quality.kinds.labels import CONFIDENT
 from sweeper.data.quality.trust import SUSPECTED, LabelTrust, cross_validated_trust
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import ModelSpec

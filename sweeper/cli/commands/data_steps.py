@@ -16,7 +16,6 @@ from sweeper.data.examples import SPLITS
 from sweeper.data.quality.check import Checked
 from sweeper.data.quality.fix import Fixed
 from sweeper.data.quality.kinds.base import Kind, kinds, named
-from sweeper.data.quality.rows import DataRows, TokenCap, evaluation_rows, read_rows
 from sweeper.data.quality.write_rows import (
     WRITTEN,
     change_list,
@@ -27,6 +26,7 @@ from sweeper.data.quality.write_rows import (
     written,
 )
 from sweeper.data.reading.read import read
+from sweeper.data.rows import DataRows, TokenCap, evaluation_rows, read_rows
 from sweeper.errors import DataError, UsageError, near_match
 from sweeper.facts.dataset.lengths import ruler
 from sweeper.facts.models.model import model_facts
@@ -216,14 +216,13 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
     _must_be_free(output)
     made = divide(data, spec)
     suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
-    columns = list(dict.fromkeys(name for row in data.rows for name in row.fields))
     named = conversion(data, None, suffix)  # with the names of numbered classes
     output.mkdir()
     for split in SPLITS:
         placed = zip(data.rows, made.splits, strict=True)
         if made.rows[split]:
             rows = (named.row(row, None) for row, found in placed if found == split)
-            write_rows(output / f"{split}{suffix}", rows, columns)
+            write_rows(output / f"{split}{suffix}", rows, data.columns)
     return made
 
 

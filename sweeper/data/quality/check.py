@@ -11,7 +11,7 @@ from sweeper.data.examples import Dataset
 from sweeper.data.problems import fix_command
 from sweeper.data.quality.kinds.base import Kind, Severity, kinds
 from sweeper.data.quality.passes import Found, find_all
-from sweeper.data.quality.rows import DataRows, FileRow, flags_of
+from sweeper.data.rows import DataRows, FileRow, flags_of
 from sweeper.spec import DataSpec, Task
 
 _SHOWN_CHARACTERS = 80

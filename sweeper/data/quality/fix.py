@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.data.quality.kinds.base import Fault, Kind, kinds
-from sweeper.data.quality.rows import DataRows, FileRow, in_cell
+from sweeper.data.rows import DataRows, FileRow, in_cell
 from sweeper.data.table import Fields
 
 MOST_ROUNDS = 20

@@ -16,7 +16,7 @@ from itertools import islice
 from sweeper.data.contents import many_rows
 from sweeper.data.examples import SPLITS, Example, Split
 from sweeper.data.quality.kinds.base import Compared, Fault, Kind
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.table import Stored
 from sweeper.progress import told
 

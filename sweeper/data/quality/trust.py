@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from sweeper.data.labels import folded
-from sweeper.data.quality.rows import DataRows
+from sweeper.data.rows import DataRows
 from sweeper.extras import install_command, is_installed
 
 MOST_ROWS, MOST_DECISIONS = 100_000, 10_000_000

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
@@ -19,7 +18,7 @@ from sweeper.data.formats.base import known_names
 from sweeper.data.problems import listing
 from sweeper.data.reading.jsonrows import refuse_most
 from sweeper.data.table import Broken, Numbered, RowTable
-from sweeper.errors import DataError, Problem
+from sweeper.errors import Problem
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -75,7 +74,9 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
         DataError: In most rows a quote is never closed, or there are more fields than columns.
     """
     dialect = _sniff(text, suffix)
-    lines, broken = _fields_of_text(text, name, dialect)
+    broken: list[Broken] = []
+    lines = list(_fields(dialect, _lines(text), name, broken))
+    refuse_most(len(lines), broken)
     if not lines:
         return RowTable(name, ())
     layout = _layout(dialect, lines)
@@ -87,9 +88,10 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
 def layout_of(head: str, suffix: str) -> TableLayout | None:
     """How a file is laid out that begins so; None where that cannot be seen."""
     dialect = _sniff(head, suffix)
-    lines: list[tuple[int, list[str]]] = []
-    with suppress(DataError):  # the head may end inside a quoted field
-        lines.extend(_fields(dialect.reader(_lines(head)), ""))
+    broken: list[Broken] = []
+    lines = list(_fields(dialect, _lines(head), "", broken))
+    if broken:  # the head may end inside a quoted field
+        lines = [one for one in lines if one[0] < broken[0].line]
     return _layout(dialect, lines) if lines else None
 
 
@@ -118,7 +120,7 @@ class TableLayout:
 
     def rows(self, lines: Iterable[str], name: str, broken: list[Broken]) -> Iterator[Numbered]:
         """The rows of lines of text; notes those that cannot be read."""
-        return self.named(_fields(self.dialect.reader(lines), name), name, broken)
+        return self.named(_fields(self.dialect, lines, name, broken), name, broken)
 
     def named(
         self, lines: Iterable[tuple[int, list[str]]], name: str, broken: list[Broken]
@@ -187,53 +189,44 @@ def _consistency(sample: str, dialect: Dialect, whole: bool) -> float:
     return 0.0 if width == 1 else certainty * (1.0 if share >= CONSISTENT else share)
 
 
-def _fields(reader: Reader, name: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not empty, with the numbers of the lines in which they begin."""
-    start = 1
-    try:
-        for fields in reader:
-            if any(fields):
-                yield start, fields
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError([_unclosed(error, f"{name}:{start}")]) from error
+def _fields(
+    dialect: Dialect, lines: Iterable[str], name: str, broken: list[Broken]
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not empty, with the numbers of the lines in which they begin.
 
+    Reading goes on below a line with a quote that cannot be read, which is noted.
+    """
+    source, again = iter(lines), deque[str]()
+    held: list[str] = []  # since the row began
 
-def _unclosed(error: csv.Error, where: str) -> Problem:
-    return Problem(
-        f"the row that starts here cannot be read ({error})",
-        why="A quotation mark is opened and not closed, or stands inside a field unescaped.",
-        fix='Write a quotation mark inside a quoted field twice (""), or use JSONL.',
-        where=where,
-    )
+    def noted() -> Iterator[str]:
+        while (line := again.popleft() if again else next(source, None)) is not None:
+            held.append(line)
+            yield line
 
-
-def _fields_of_text(
-    text: str, name: str, dialect: Dialect
-) -> tuple[list[tuple[int, list[str]]], list[Broken]]:
-    """The rows, and lines with a quote that cannot be read: reading goes on below each of them."""
-    lines = list(_lines(text))
-    rows: list[tuple[int, list[str]]] = []
-    broken: list[Broken] = []
-    first = 0
-    while first < len(lines):
-        reader = dialect.reader(lines[place] for place in range(first, len(lines)))
-        start = first
+    start = rows = 0
+    while True:
         try:
-            for fields in reader:
+            for fields in dialect.reader(noted()):
                 if any(fields):
-                    rows.append((start + 1, fields))
-                start = first + reader.line_num
+                    rows += 1
+                    yield start + 1, fields
+                start += len(held)
+                held.clear()
+            return
         except csv.Error as error:
-            problem = _unclosed(error, f"{name}:{start + 1}")
+            start += 1
+            problem = Problem(
+                f"the row that starts here cannot be read ({error})",
+                why="A quotation mark is opened and not closed, or unescaped inside a field.",
+                fix='Write a quotation mark inside a quoted field twice (""), or use JSONL.',
+                where=f"{name}:{start}",
+            )
             reason = "a quotation mark is not closed, or not escaped"
-            broken.append(Broken(start + 1, reason, lines[start].rstrip("\r\n"), problem))
-            refuse_most(max(len(rows), _FEWEST), broken)
-            first = start + 1
-        else:
-            break
-    refuse_most(len(rows), broken)
-    return rows, broken
+            broken.append(Broken(start, reason, held[0].rstrip("\r\n"), problem))
+            refuse_most(max(rows, _FEWEST), broken)
+            again.extendleft(reversed(held[1:]))
+            held.clear()
 
 
 def _has_header(lines: list[list[str]]) -> bool:

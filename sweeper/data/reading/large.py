@@ -229,10 +229,10 @@ class _Lines:
                 yield self._mended(line)
 
     def start_of(self, number: int) -> int:
-        """Where a line begins that was read since the last one that was asked for."""
-        start = self._starts[number]
-        self._starts.clear()
-        return start
+        """Where a line begins that is not above the last one that was asked for."""
+        while (line := next(iter(self._starts))) < number:
+            del self._starts[line]
+        return self._starts.pop(number)
 
     def _mended(self, line: bytes) -> str:
         self.not_utf8 += 1

@@ -5,28 +5,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from sweeper.data.dataset import dataset_of
-from sweeper.data.examples import Dataset, Example, Split
-from sweeper.data.load import load, with_path
+from sweeper.data.examples import Dataset, Example
+from sweeper.data.load import Choose, Splits, dataset_of_rows, with_path
 from sweeper.data.problems import fix_command
 from sweeper.data.quality.fix import ListedChange, applied, fix
 from sweeper.data.quality.kinds.base import Kind, kinds, named
-from sweeper.data.quality.rows import DataRows, FileRow, flags_of, read_rows
-from sweeper.data.reading.read import read
-from sweeper.data.table import Fields
+from sweeper.data.rows import DataRows, FileRow, flags_of, read_rows
 from sweeper.errors import DataError, Problem, UsageError
 from sweeper.facts.dataset.ranking import KEEP, beyond_best
 from sweeper.facts.record import DataChange
 from sweeper.spec import CurationSpec, DataSpec, Spec, Task
-
-Splits = Mapping[Split, tuple[Example, ...]]
-
 
 _SECONDS_OF_TRIES = 30
 """No further remedy is tried after that long: an error should not take minutes."""
@@ -53,7 +47,7 @@ def curated(spec: Spec, record: Path | None = None) -> Curated:
     """The data set of a spec.
 
     Remedies are applied before the rows are split. Those that check rows by a model, and the
-    choice of the best rows, come after it and leave out rows of train alone: without its hard
+    choice of the best rows, look at all sources together and change train alone: without its hard
     rows, a validation or test split would flatter every model.
 
     Args:
@@ -70,85 +64,33 @@ def curated(spec: Spec, record: Path | None = None) -> Curated:
     changes: list[ListedChange] = []
     sources: list[DataRows] = []
 
-    def load_source(data: DataSpec, task: Task) -> Dataset:
-        made, rows = _curated_source(data, spec, known)
-        changes.extend(made.changes)
-        sources.append(rows)
-        return made.dataset
+    def load_source(data: DataSpec, task: Task, choose: Choose) -> Dataset:
+        data = with_path(data, task)
+        rows = read_rows(data, task)
+        if known is None:
+            early = fix(rows, _wanted(spec, rows, by_model=False)).changes
+        else:
+            early = tuple(one for one in known if one.path in rows.forms and not _is_late(one))
+        changes.extend(early)
+        sources.append(applied(rows, early))
+        return dataset_of_rows(sources[-1], data, choose)
 
-    def best_of_all(splits: dict[Split, tuple[Example, ...]]) -> dict[Split, tuple[Example, ...]]:
-        if spec.curation.keep is None:
-            return splits
-        titles = [source.title for source in spec.data.sources]
-        mixed = {(one.source, *_key(one, one)) for one in splits["train"]}
-        rows = {
-            (title, *_key(row, example)): row
-            for title, source in zip(titles, sources, strict=True)
-            for _, row, example in source.usable
-            if row.split != "train" or (title, *_key(row, example)) in mixed
-        }
+    def choose(splits: Splits) -> Splits:
+        rows = _rows_in(splits, spec, sources)
         forms = {path: form for source in sources for path, form in source.forms.items()}
         whole = replace(sources[0], forms=forms).with_rows(list(rows.values()))
-        late = _kept(spec, whole) if known is None else [c for c in known if c.remedy == KEEP]
+        late = _late(spec, whole) if known is None else [*filter(_is_late, known)]
         changes.extend(late)
-        left = {(row.path, row.line) for row in applied(whole, late).rows}
-        kept = {key for key, row in rows.items() if (row.path, row.line) in left}
-        train = tuple(one for one in splits["train"] if (one.source, *_key(one, one)) in kept)
-        return {**splits, "train": train}
-
-    return Curated(dataset_of(spec, load_source, best_of_all), tuple(changes))
-
-
-def _curated_source(
-    data: DataSpec, spec: Spec, known: Sequence[ListedChange] | None
-) -> tuple[Curated, DataRows]:
-    """One source with its changes, those of the run that is resumed or new ones, and its rows.
-
-    Of several sources the best rows are chosen later, from all of them.
-    """
-    once = cache(read)
-    data = with_path(data, spec.task)
-    before = read_rows(data, spec.task, once)
-    wanted = _wanted(spec, before) if known is None else []
-    if known is None:
-        early = fix(before, [kind for kind in wanted if not kind.uses_model]).changes
-    else:
-        known = [change for change in known if change.path in before.forms]
-        if spec.data.sources:
-            known = [change for change in known if change.remedy != KEEP]
-        early = tuple(change for change in known if not _is_late(change))
-    mended = applied(before, early)
-    rows: dict[str, list[tuple[int, Fields]]] = defaultdict(list)
-    for row in mended.rows:
-        rows[row.path].append((row.line, row.fields))
-    late: list[ListedChange] = []
-    divided = mended
-
-    def choose(splits: Splits) -> dict[Split, tuple[Example, ...]]:
-        nonlocal divided
-        before = _divided(mended, splits)
-        late.extend(_late(spec, before, wanted) if known is None else filter(_is_late, known))
-        divided = applied(before, late)
-        after = {(row.path, row.line): example for _, row, example in divided.usable}
-        left = {
-            _key(row, example): after[row.path, row.line]
-            for _, row, example in before.usable
-            if (row.path, row.line) in after
-        }
+        left = {(row.path, row.line): row.label for _, row, _ in applied(whole, late).usable}
+        places = ((one, rows[_key(one.source, one)]) for one in splits["train"])
         train = tuple(
-            replace(one, label=left[_key(one, one)].label)
-            for one in splits["train"]
-            if _key(one, one) in left
+            replace(one, label=left[row.path, row.line] or None)
+            for one, row in places
+            if (row.path, row.line) in left
         )
         return {**splits, "train": train}
 
-    dataset = load(
-        data,
-        spec.task,
-        lambda path: replace(once(path), rows=tuple(rows[str(path)]), broken=()),
-        choose,
-    )
-    return Curated(dataset, (*early, *late)), divided
+    return Curated(dataset_of(spec, load_source, choose), tuple(changes))
 
 
 def unchanged(spec: Spec, record: Path, fingerprint: str | None, why: str) -> Curated:
@@ -198,30 +140,30 @@ def mendable(error: DataError, spec: Spec) -> DataError:
     return error
 
 
-def _wanted(spec: Spec, rows: DataRows) -> list[Kind]:
+def _wanted(spec: Spec, rows: DataRows, *, by_model: bool) -> list[Kind]:
+    """The remedies that a spec asks for, of those that a model decides about or of the others."""
     where = spec.places.where(("curation", "remedies"))
-    asked = named(spec.curation.remedies, where)
+    asked = [one for one in named(spec.curation.remedies, where) if one.uses_model == by_model]
     for kind in asked:
         why = kind.missing(rows) if kind.mends else kind.consequence
         if why:
             raise UsageError(f"{kind.name} cannot be mended as rows are read", why, where=where)
-    safe = spec.curation.all_safe
+    safe = spec.curation.all_safe and not by_model
     return [one for one in kinds().values() if one in asked or (safe and one.safe)]
 
 
-def _late(spec: Spec, divided: DataRows, wanted: Sequence[Kind]) -> list[ListedChange]:
-    """What is left out of train by models that check rows."""
-    fixed = fix(divided, [kind for kind in wanted if kind.uses_model])
-    return [*fixed.changes, *([] if spec.data.sources else _kept(spec, fixed.data))]
-
-
-def _kept(spec: Spec, data: DataRows) -> list[ListedChange]:
-    """What is left out of train as not among the best."""
+def _late(spec: Spec, divided: DataRows) -> list[ListedChange]:
+    """What models that check rows change in train, and what is left out as not among the best."""
+    fixed = fix(divided, _wanted(spec, divided, by_model=True))
     if spec.curation.keep is None:
-        return []
+        return [*fixed.changes]
+    best = beyond_best(fixed.data, spec, spec.curation.keep)
     return [
-        ListedChange(row.path, row.line, KEEP, "removed", why, row.fields, {})
-        for row, why in beyond_best(data, spec, spec.curation.keep)
+        *fixed.changes,
+        *(
+            ListedChange(row.path, row.line, KEEP, "removed", why, row.fields, {})
+            for row, why in best
+        ),
     ]
 
 
@@ -230,20 +172,22 @@ def _is_late(change: ListedChange) -> bool:
     return change.remedy == KEEP or (kind is not None and kind.uses_model)
 
 
-def _divided(mended: DataRows, splits: Splits) -> DataRows:
+def _rows_in(
+    splits: Splits, spec: Spec, sources: Sequence[DataRows]
+) -> dict[tuple[str, int, str], FileRow]:
     """The rows that are in a split, each with the split that it is in."""
-    where = {_key(one, one): split for split, rows in splits.items() for one in rows}
-    return mended.with_rows(
-        [
-            replace(row, split=where[_key(row, example)])
-            for _, row, example in mended.usable
-            if _key(row, example) in where
-        ]
-    )
+    where = {_key(one.source, one): split for split, rows in splits.items() for one in rows}
+    titles = [source.title for source in spec.data.sources] or [""]
+    return {
+        key: replace(row, split=where[key])
+        for title, source in zip(titles, sources, strict=True)
+        for _, row, example in source.usable
+        if (key := _key(title, example)) in where
+    }
 
 
-def _key(row: FileRow | Example, example: Example) -> tuple[int, str]:
-    return row.line, example.content_hash()
+def _key(source: str, example: Example) -> tuple[str, int, str]:
+    return source, example.line, example.content_hash()
 
 
 def _read(record: Path) -> tuple[ListedChange, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from sweeper.data.corpus import corpus_text
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.data.formats.text_label import class_turns
-from sweeper.data.quality.kinds.private import redacted
+from sweeper.data.quality.kinds.texts import redacted
 from sweeper.data.splits import asked, sizes
 from sweeper.data.tools import spelled
 from sweeper.errors import DataError

@@ -10,14 +10,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from sweeper.data.examples import Dataset, Example, Message
 from sweeper.data.formats.turns import with_assertions
 from sweeper.data.tools import spelled
 from sweeper.facts.models.model_folder import read_tokenizer
 from sweeper.facts.record import LengthFacts, ModelFacts
-from sweeper.resources import search_spaces
+from sweeper.resources import table
 from sweeper.spec import Spec, Task
 
 if TYPE_CHECKING:
@@ -138,9 +136,7 @@ def _share(whole: Sequence[int], outputs: Sequence[int]) -> float | None:
 
 @lru_cache(maxsize=1)
 def _assumed() -> Mapping[str, Mapping[str, Any]]:
-    found: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
-        (search_spaces() / "lengths.yaml").read_text(encoding="utf-8")
-    )
+    found: Mapping[str, Mapping[str, Any]] = table("lengths.yaml")
     return found
 
 

@@ -12,8 +12,8 @@ from sweeper.artifact import write_text
 from sweeper.cache import home
 from sweeper.child_process import NoAnswer, ask_object
 from sweeper.data.examples import Example
-from sweeper.data.quality.rows import DataRows, FileRow
 from sweeper.data.quality.trust import checked_places, label_trust, why_not
+from sweeper.data.rows import DataRows, FileRow
 from sweeper.errors import UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.bits_per_byte import weight_files

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from statistics import median
 
-import yaml
 from pydantic import Field
 
+from sweeper import resources
 from sweeper.artifact import Record
 from sweeper.errors import UsageError, near_match
-from sweeper.facts.models.catalogue import YAML_LOADER
-from sweeper.resources import search_spaces
 
 _NOISE = {
     *("nvidia", "geforce", "tesla", "amd", "instinct", "radeon", "ati", "gpu"),
@@ -40,8 +38,7 @@ class Gpu(Record):
 @lru_cache(maxsize=1)
 def table() -> Mapping[str, Gpu]:
     """All known GPUs by name."""
-    text = (search_spaces() / "hardware.yaml").read_text(encoding="utf-8")
-    entries = yaml.load(text, Loader=YAML_LOADER)
+    entries = resources.table("hardware.yaml")
     return {name: Gpu(name=name, **fields) for name, fields in entries.items()}
 
 

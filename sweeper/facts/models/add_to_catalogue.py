@@ -55,7 +55,7 @@ def add(model_id: str, config: Mapping[str, object], more: Mapping[str, object])
         ModelError: The id is there already, the configuration is none of a language model, or its
             shape does not give the published count.
     """
-    if model_id in catalogue.known_ids():
+    if model_id in catalogue.entries():
         raise ModelError(f"{model_id} is in the catalogue already")
     inner = config.get("text_config")
     flat = {**config, **inner} if isinstance(inner, Mapping) else config
@@ -89,7 +89,7 @@ def _check_count(model_id: str, counted: int, more: Mapping[str, object]) -> Non
         raise ModelError(
             f"{model_id}: its shape gives {counted:,} parameters, published are "
             f"{exact or stated:,}",
-            fix="Correct the configuration, or teach sweeper/facts/models/families.py the family.",
+            fix="Correct the configuration, or add the family to search_spaces/families.yaml.",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import ConfigDict
 
 from sweeper.errors import ModelError
-from sweeper.facts.models.families import FAMILIES, HYBRIDS, WITHOUT_ATTENTION, Family, Flag, Kind
+from sweeper.facts.models.families import HYBRIDS, WITHOUT_ATTENTION, Family, Flag, Kind, families
 from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelShape
 
 Config = Mapping[str, object]
@@ -45,7 +45,7 @@ class Settings:
         self.config: Config = {**config, **inner} if isinstance(inner, Mapping) else config
         self.where = where
         self.model_type = str(self.config.get("model_type") or "unknown")
-        known = FAMILIES.get(self.model_type)
+        known = families().get(self.model_type)
         self.family = known or _UNKNOWN
         self.known = known is not None
 

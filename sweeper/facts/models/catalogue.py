@@ -8,23 +8,18 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal
 
-import yaml
 from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.errors import ModelError
 from sweeper.facts.models.architecture import architecture
 from sweeper.facts.models.parameter_counts import count_parameters
-from sweeper.resources import search_spaces
+from sweeper.resources import table
 
 Pooling = Literal["mean", "cls", "last"]
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([MBT])", re.IGNORECASE)
 _UNIT = {"M": 10**6, "B": 10**9, "T": 10**12}
-
-# The C loader is eight times faster; it is missing where PyYAML was built without libyaml.
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 SMALLEST = 60_000_000
 """Below this many parameters the vocabulary alone decides the size (Pythia-70M's is 51 million)."""
@@ -46,45 +41,17 @@ class Entry(Record):
     pooling: Pooling | None = None
     note: str | None = None
 
+    @property
+    def shape(self) -> Mapping[str, object]:
+        """The configuration without what does not change its layers."""
+        beside = ("dtype", "max_position_embeddings")
+        return {name: value for name, value in self.config.items() if name not in beside}
+
 
 @lru_cache(maxsize=1)
-def _entries() -> Mapping[str, Mapping[str, object]]:
-    text = (search_spaces() / "models.yaml").read_text(encoding="utf-8")
-    entries: Mapping[str, Mapping[str, object]] = yaml.load(text, Loader=YAML_LOADER)
-    return entries
-
-
-def known_ids() -> tuple[str, ...]:
-    """The ids of all models in the catalogue."""
-    return tuple(_entries())
-
-
-def find(model_id: str) -> Entry | None:
-    """The entry of a hub id, or None."""
-    fields = _entries().get(model_id)
-    return None if fields is None else Entry.model_validate(fields)
-
-
-def also(model_id: str) -> tuple[str, ...]:
-    """Other names of a model, or of models with exactly its shape."""
-    names = _entries()[model_id].get("also")
-    return tuple(map(str, names)) if isinstance(names, list) else ()
-
-
-def shape(model_id: str) -> Mapping[str, object]:
-    """The configuration of a known model without what does not change its layers."""
-    config = _entries()[model_id]["config"]
-    assert isinstance(config, dict)  # a test reads every entry
-    return {
-        name: value
-        for name, value in config.items()
-        if name not in ("dtype", "max_position_embeddings")
-    }
-
-
-def is_decoder(model_id: str) -> bool:
-    """Whether a known model writes text."""
-    return architecture(shape(model_id)).kind == "decoder"
+def entries() -> Mapping[str, Entry]:
+    """The models by their ids."""
+    return {name: Entry.model_validate(fields) for name, fields in table("models.yaml").items()}
 
 
 def parse_size(text: str) -> int | None:
@@ -118,13 +85,11 @@ def typical(parameters: int) -> tuple[str, dict[str, object]]:
         )
     known = {
         model_id: size
-        for model_id, fields in _entries().items()
-        if (size := parse_size(str(fields.get("size") or ""))) is not None
+        for model_id, entry in entries().items()
+        if (size := parse_size(entry.size or "")) is not None
     }
     nearest_id = min(known, key=lambda model_id: abs(math.log(known[model_id] / parameters)))
-    entry = find(nearest_id)
-    assert entry is not None  # its id comes from the catalogue
-    config = dict(entry.config)
+    config = dict(entries()[nearest_id].config)
     shape = architecture(config)
     actual = count_parameters(shape)
     if abs(actual / parameters - 1) > 0.1:

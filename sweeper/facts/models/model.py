@@ -42,7 +42,7 @@ def model_facts(spec: ModelSpec) -> ModelFacts:
         ModelError: It cannot be found, reached or read; the error says what would work.
     """
     found = _found(spec)
-    more = {"missing": _missing(spec), "has_written": has_written(found)}
+    more = {"missing": missing_weights(spec), "has_written": has_written(found)}
     return found.model_copy(update=more)
 
 
@@ -52,19 +52,13 @@ def catalogue_facts(model_id: str) -> ModelFacts:
     Raises:
         ModelError: The catalogue does not have it.
     """
-    spec, entry = ModelSpec(id=model_id), catalogue.find(model_id)
+    spec, entry = ModelSpec(id=model_id), catalogue.entries().get(model_id)
     if entry is None:
         raise ModelError(f"{model_id} is not in the catalogue", fix=_what_would_work(model_id))
     folder = cached_snapshot(model_id, None)
     stated = _facts(spec, "catalogue", entry.config, entry=entry)
     found = _folder_facts(spec, folder, "hub", entry) if folder else stated
-    return found.model_copy(update={"missing": _missing(spec)})
-
-
-def _missing(spec: ModelSpec) -> Missing | None:
-    if needs_conversion(spec):
-        return "conversion"
-    return "download" if needs_download(spec) else None
+    return found.model_copy(update={"missing": missing_weights(spec)})
 
 
 def _found(spec: ModelSpec) -> ModelFacts:
@@ -118,8 +112,9 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
         problem = damage(Path(facts.folder), facts.trust_remote_code)
         if problem is not None:
             return problem
-    if needs_download(ModelSpec(id=facts.id, revision=facts.revision)):
-        answer = _fetch(ModelSpec(id=facts.id, revision=facts.revision))
+    spec = ModelSpec(id=facts.id, revision=facts.revision)
+    if missing_weights(spec) == "download":
+        answer = _fetch(spec)
         if isinstance(answer, Problem):
             what = f"the weights of {facts.id} are not on this machine: {answer.what}"
             return replace(answer, what=what)
@@ -137,22 +132,19 @@ def must_be_trainable(spec: ModelSpec) -> None:
         raise ModelError([problem])
 
 
-def needs_conversion(spec: ModelSpec) -> bool:
-    """Whether this is a packaged model that must be converted once before it can be loaded."""
-    if not spec.id.startswith(PREFIX):
-        return False
-    return packaged(spec.id).folder is None and ready_folder(spec.id) is None
+def missing_weights(spec: ModelSpec) -> Missing | None:
+    """What must be done before the weights can be loaded; None if they are here, or are nowhere.
 
-
-def needs_download(spec: ModelSpec) -> bool:
-    """Whether this is a hub model whose weights are not on this machine yet.
-
-    ``sweeper.facts.models.hub_download.download`` gets them.
+    A packaged model may be converted once, and ``sweeper.facts.models.hub_download.download`` gets
+    a model of the hub.
     """
+    if spec.id.startswith(PREFIX):
+        ready = packaged(spec.id).folder is not None or ready_folder(spec.id) is not None
+        return None if ready else "conversion"
     if not is_hub_id(spec.id) or _is_folder(spec.id) or catalogue.parse_size(spec.id):
-        return False
+        return None
     snapshot = cached_snapshot(spec.id, spec.revision)
-    return snapshot is None or not has_weights(snapshot)
+    return None if snapshot is not None and has_weights(snapshot) else "download"
 
 
 def _is_folder(model_id: str) -> bool:
@@ -165,7 +157,7 @@ def _is_folder(model_id: str) -> bool:
 
 def _packaged_facts(spec: ModelSpec) -> ModelFacts:
     model = packaged(spec.id)
-    entry = catalogue.find(model.catalogue)
+    entry = catalogue.entries().get(model.catalogue)
     folder = ready_folder(spec.id)
     if folder is not None:
         facts = _folder_facts(spec, folder, "packaged", entry)
@@ -189,7 +181,7 @@ def _hub_facts(spec: ModelSpec) -> ModelFacts:
     found = cached_snapshot(spec.id, spec.revision) or _fetch(spec)
     if isinstance(found, Path):
         pinned = spec.model_copy(update={"revision": found.name})
-        return _folder_facts(pinned, found, "hub", catalogue.find(spec.id))
+        return _folder_facts(pinned, found, "hub", catalogue.entries().get(spec.id))
     meant = names.meant(spec.id)
     if meant is not None:
         return _assumed_facts(spec, meant)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Literal
 
 from sweeper.facts.models import catalogue
+from sweeper.facts.models.architecture import architecture
 from sweeper.facts.models.catalogue import Entry
 
 Words = tuple[str, ...]
@@ -68,17 +69,16 @@ class Meant:
 def meant(name: str) -> Meant | None:
     """The model of the catalogue that a hub id or a short name means, or None."""
     known, how = _known(name)
-    entry = catalogue.find(known) if known else None
-    if known is None or entry is None:
+    if known is None:
         return None
-    words = _words(name)
+    words, entry = _words(name), catalogue.entries()[known]
     chat = True if _CHAT & set(words) else False if {"base", "pt"} & set(words) else None
     return Meant(known, entry, how != "named after", _told(name, known, how), chat)
 
 
 def nearest(name: str) -> str | None:
     """The known id that a reader may have meant: of the same family where there is one."""
-    ids = catalogue.known_ids()
+    ids = catalogue.entries()
     words, size = _words(name), size_of(name)
     family = [known for known in ids if _family(known) == _family(name)]
     longest = max((_common(_words(known), words) for known in family), default=0)
@@ -165,14 +165,15 @@ class _Index:
 
 @lru_cache(maxsize=1)
 def _index() -> _Index:
-    spelled = {known.lower(): known for known in catalogue.known_ids()}
+    spelled = {known.lower(): known for known in catalogue.entries()}
     words: dict[Words, str] = {}
     undated: dict[Words, tuple[str, ...]] = {}
     for known, name in _names():
         spelled.setdefault(name.lower(), known)
         spelled.setdefault(name.lower().rsplit("/", 1)[-1], known)
         essential = _essential(_words(name))
-        if catalogue.is_decoder(known):  # an encoder's "base" is its size
+        shape = architecture(catalogue.entries()[known].shape)
+        if shape.kind == "decoder":  # an encoder's "base" is its size
             essential = tuple(word for word in essential if word != "base")
         words.setdefault(essential, known)
         key = _undated(essential)
@@ -182,9 +183,8 @@ def _index() -> _Index:
 
 def _names() -> Iterable[tuple[str, str]]:
     """Every id, and every other name of an entry, with the id."""
-    for known in catalogue.known_ids():
-        yield known, known
-        yield from ((known, name) for name in catalogue.also(known))
+    for known, entry in catalogue.entries().items():
+        yield from ((known, name) for name in (known, *entry.also))
 
 
 def _words(name: str) -> Words:
@@ -223,7 +223,7 @@ def _common(one: Words, other: Words) -> int:
 
 def _one_shape(ids: tuple[str, ...]) -> str | None:
     """The first of some models if they have one shape."""
-    shapes = {str(sorted(catalogue.shape(known).items(), key=str)) for known in ids}
+    shapes = {str(sorted(catalogue.entries()[known].shape.items(), key=str)) for known in ids}
     return ids[0] if len(shapes) == 1 else None
 
 
@@ -238,7 +238,7 @@ def _family(name: str) -> str | None:
 @lru_cache(maxsize=1)
 def _families() -> tuple[str, ...]:
     """First words of the known names, the longest first."""
-    first = {_words(known)[0] for known in catalogue.known_ids()} - {"all", "meta"}
+    first = {_words(known)[0] for known in catalogue.entries()} - {"all", "meta"}
     return tuple(sorted((word for word in first if len(word) > 1), key=len, reverse=True))
 
 

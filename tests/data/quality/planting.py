@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sweeper.data.examples import SPLITS
-from sweeper.data.quality.rows import DataRows, TokenCap, evaluation_rows, read_rows
+from sweeper.data.rows import DataRows, TokenCap, evaluation_rows, read_rows
 from sweeper.spec import DataSpec
 
 NOUNS = """

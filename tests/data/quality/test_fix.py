@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sweeper.data.quality.check import check
 from sweeper.data.quality.fix import applied, fix
 from sweeper.data.quality.kinds.base import kinds
-from sweeper.data.quality.rows import read_rows
 from sweeper.data.quality.write_rows import written
+from sweeper.data.rows import read_rows
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 from tests.data.quality.planting import CASES, PLANTS, made

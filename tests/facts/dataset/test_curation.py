@@ -8,8 +8,8 @@ import pytest
 from sweeper.data.load import load
 from sweeper.data.quality.fix import fix
 from sweeper.data.quality.kinds.base import kinds
-from sweeper.data.quality.rows import read_rows
 from sweeper.data.quality.write_rows import change_list, written
+from sweeper.data.rows import read_rows
 from sweeper.errors import DataError, UsageError
 from sweeper.facts.dataset import curation, ranking
 from sweeper.facts.dataset.curation import curated

@@ -30,19 +30,20 @@ COUNT = 99_136
 @pytest.fixture
 def own_catalogue(tmp_path, monkeypatch):
     """A copy of the catalogue that a test may write to."""
-    shutil.copy(search_spaces() / "models.yaml", tmp_path / "models.yaml")
-    for module in ("catalogue", "add_to_catalogue"):
-        monkeypatch.setattr(f"sweeper.facts.models.{module}.search_spaces", lambda: tmp_path)
-    catalogue._entries.cache_clear()
+    for name in ("models.yaml", "families.yaml"):
+        shutil.copy(search_spaces() / name, tmp_path / name)
+    for module in ("resources", "facts.models.add_to_catalogue"):
+        monkeypatch.setattr(f"sweeper.{module}.search_spaces", lambda: tmp_path)
+    catalogue.entries.cache_clear()
     yield tmp_path / "models.yaml"
-    catalogue._entries.cache_clear()
+    catalogue.entries.cache_clear()
 
 
 def test_only_what_decides_the_shape_is_kept(own_catalogue):
     more = {"source": "a test: its own", "parameters": COUNT, "also": ["acme/tiny-2"]}
     add("acme/tiny", CONFIG, more)
-    catalogue._entries.cache_clear()
-    entry = catalogue.find("acme/tiny")
+    catalogue.entries.cache_clear()
+    entry = catalogue.entries()["acme/tiny"]
     kept = {name: value for name, value in CONFIG.items() if name not in ("architectures",)}
     del kept["rope_theta"]
     kept["dtype"] = kept.pop("torch_dtype")

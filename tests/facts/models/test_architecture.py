@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sweeper.errors import ModelError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
-from sweeper.facts.models.families import FAMILIES, HYBRIDS, WITHOUT_ATTENTION
+from sweeper.facts.models.families import HYBRIDS, WITHOUT_ATTENTION, families
 from sweeper.facts.models.parameter_counts import count_parameters
 
 LLAMA = {
@@ -20,9 +20,9 @@ LLAMA = {
 }
 
 
-@pytest.mark.parametrize("model_id", catalogue.known_ids())
+@pytest.mark.parametrize("model_id", catalogue.entries())
 def test_the_shape_of_a_known_model_gives_its_published_count(model_id):
-    entry = catalogue.find(model_id)
+    entry = catalogue.entries()[model_id]
     shape = architecture(entry.config)
     assert shape.countable == shape.attention_only
     assert entry.source
@@ -35,7 +35,7 @@ def test_the_shape_of_a_known_model_gives_its_published_count(model_id):
 
 
 def test_nearly_all_models_of_the_catalogue_have_a_published_count():
-    entries = [catalogue.find(model_id) for model_id in catalogue.known_ids()]
+    entries = [catalogue.entries()[model_id] for model_id in catalogue.entries()]
     assert len(entries) >= 235
     assert sum(entry.parameters is None and entry.stated is None for entry in entries) <= 3
 
@@ -62,7 +62,7 @@ def test_a_missing_field_means_what_transformers_takes_it_to_mean():
 
 
 def test_two_rows_of_robertas_position_table_are_not_context():
-    config = catalogue.find("FacebookAI/roberta-base").config
+    config = catalogue.entries()["FacebookAI/roberta-base"].config
     assert config["max_position_embeddings"] == 514
     assert architecture(config).context_length == 512
 
@@ -78,7 +78,7 @@ def test_sparse_layers_are_counted():
     }
     assert architecture({**qwen, "decoder_sparse_step": 2}).moe.layers == 3
     assert architecture({**qwen, "mlp_only_layers": [0, 1]}).moe.layers == 4
-    lite = architecture(catalogue.find("deepseek-ai/DeepSeek-V2-Lite").config)
+    lite = architecture(catalogue.entries()["deepseek-ai/DeepSeek-V2-Lite"].config)
     assert lite.moe.layers == 26
     assert lite.moe.shared_intermediate_size == 2 * 1408
     assert lite.mla.q_lora_rank is None
@@ -86,14 +86,14 @@ def test_sparse_layers_are_counted():
 
 
 def test_llama_4_has_dense_layers_beside_layers_with_experts():
-    maverick = architecture(catalogue.find("meta-llama/Llama-4-Maverick-17B-128E").config)
+    maverick = architecture(catalogue.entries()["meta-llama/Llama-4-Maverick-17B-128E"].config)
     assert (maverick.moe.layers, maverick.layers) == (24, 48)
     assert (maverick.intermediate_size, maverick.moe.intermediate_size) == (16384, 8192)
     assert maverick.moe.shared_intermediate_size == 8192
 
 
 def test_a_hybrid_is_counted_by_the_layers_that_it_has():
-    config = catalogue.find("Qwen/Qwen3-Next-80B-A3B-Instruct").config
+    config = catalogue.entries()["Qwen/Qwen3-Next-80B-A3B-Instruct"].config
     shape = architecture(config)
     assert (shape.attention_only, shape.countable) == (False, False)
     assert count_parameters(shape) == 79_674_391_296  # of transformers' own class
@@ -198,7 +198,7 @@ def test_other_text_is_not_a_size(text):
 
 
 FIELDS = sorted(
-    {name for family in FAMILIES.values() for name in family.defaults}
+    {name for family in families().values() for name in family.defaults}
     | {*LLAMA, "text_config", "num_experts", "kv_lora_rank", "mlp_only_layers", "q_lora_rank"}
     | {"relative_attention", "conv_kernel_size", "conv_groups", "num_kv_heads", "dtype"}
 )
@@ -212,7 +212,7 @@ VALUES = (
 )
 
 
-@given(st.sampled_from(sorted(FAMILIES)), st.dictionaries(st.sampled_from(FIELDS), VALUES))
+@given(st.sampled_from(sorted(families())), st.dictionaries(st.sampled_from(FIELDS), VALUES))
 def test_any_configuration_is_counted_or_refused(model_type, changed):
     config = {**LLAMA, **changed, "model_type": model_type}
     try:

@@ -8,7 +8,7 @@ from huggingface_hub import constants
 
 from sweeper.errors import ModelError
 from sweeper.facts.models.hub_download import download
-from sweeper.facts.models.model import model_facts, model_folder, must_be_trainable, needs_download
+from sweeper.facts.models.model import missing_weights, model_facts, model_folder, must_be_trainable
 from sweeper.spec import ModelSpec
 
 
@@ -43,7 +43,7 @@ def test_a_fetched_configuration_is_planned_with_and_not_trained_on(hub, monkeyp
     must_be_trainable(spec)  # the hub has the weights
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert model_facts(spec) == first
-    assert needs_download(spec)
+    assert missing_weights(spec) == "download"
     assert first.missing == "download"
     assert model_folder(spec.id) is None
     with pytest.raises(ModelError, match="the hub is switched off"):
@@ -87,12 +87,12 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(hub, monkeypatch):
 
 def test_a_download_brings_safe_weights_and_no_code(hub, tmp_path):
     spec = ModelSpec(id="acme/tiny")
-    assert needs_download(spec)
+    assert missing_weights(spec) == "download"
     must_be_trainable(spec)
     folder = download(spec)
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["config.json", "model.safetensors", "tokenizer.json"]
-    assert not needs_download(spec)
+    assert missing_weights(spec) is None
     found = model_facts(spec)
     assert (found.source, found.revision, found.folder) == ("hub", hub.commit, str(folder))
     assert found.missing is None

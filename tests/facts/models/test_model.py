@@ -8,11 +8,10 @@ from safetensors.numpy import save_file
 from sweeper.data.general import SelfSampling
 from sweeper.errors import ModelError
 from sweeper.facts.models.model import (
+    missing_weights,
     model_facts,
     model_folder,
     must_be_trainable,
-    needs_conversion,
-    needs_download,
     why_not_trainable,
 )
 from sweeper.facts.models.own_text import own_text_folder
@@ -127,7 +126,7 @@ def test_minilm_brings_its_own_pooling():
     found = facts("packaged:minilm")
     assert (found.parameters, found.pooling, found.kind) == (22_713_216, "mean", "encoder")
     assert found.license == "apache-2.0"
-    assert not needs_conversion(ModelSpec(id="packaged:minilm"))
+    assert found.missing is None
     assert why_not_trainable(found) is None
 
 
@@ -138,7 +137,6 @@ def test_smollm2_is_known_before_and_after_its_conversion(sweeper_home, monkeypa
     assert "dequantised" in before.weights_note
     assert before.chat_template
     assert before.pretraining_peak_learning_rate == 3e-3
-    assert needs_conversion(ModelSpec(id="packaged:smollm2"))
     folder = a_folder(tmp_path / "models" / "smollm2")
     after = facts("packaged:smollm2")
     assert (before.missing, after.missing) == ("conversion", None)
@@ -146,7 +144,6 @@ def test_smollm2_is_known_before_and_after_its_conversion(sweeper_home, monkeypa
     own_text_folder(after, folder, SelfSampling()).mkdir(parents=True)
     assert facts("packaged:smollm2").has_written
     assert (after.folder, after.weights_note) == (str(folder), before.weights_note)
-    assert not needs_conversion(ModelSpec(id="packaged:smollm2"))
     assert model_folder("packaged:smollm2") == folder
 
 
@@ -217,4 +214,4 @@ def test_an_unknown_model_offline_says_what_would_work(model_id, said):
 
 @pytest.mark.parametrize("model_id", ["packaged:minilm", "7B", "./folder"])
 def test_only_hub_models_are_downloaded(model_id):
-    assert not needs_download(ModelSpec(id=model_id))
+    assert missing_weights(ModelSpec(id=model_id)) != "download"

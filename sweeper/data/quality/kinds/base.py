@@ -9,7 +9,7 @@ from functools import cache
 from typing import Literal
 
 import sweeper.data.quality.kinds as folder
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 from sweeper.errors import UsageError, near_match
 from sweeper.plugins import named_classes
 
@@ -76,11 +76,12 @@ class Kind(ABC):
         """The rows that have the fault."""
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """From places of rows to what becomes of them: another row, or None where it is left out.
+        """From places of rows to what becomes of them: see ``mended``."""
+        return {one.place: self.mended(data, data.rows[one.place]) for one in faults}
 
-        By default the rows are left out.
-        """
-        return {fault.place: None for fault in faults}
+    def mended(self, data: DataRows, row: FileRow) -> FileRow | None:
+        """What becomes of a row with the fault: another row, or None where it is left out."""
+        return None
 
 
 @cache

@@ -11,7 +11,7 @@ from itertools import islice
 from sweeper.data.examples import normalised
 from sweeper.data.problems import listing
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.rows import DataRows, FileRow
 
 Answers = dict[str, list[int]]
 """From the different answers of an input to the places of their rows."""

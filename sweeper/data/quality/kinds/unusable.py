@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows
+from sweeper.data.rows import DataRows
 
 
 class Unreadable(Kind):

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 from sweeper.data.column_template import placeholders, text_by, with_templates
-from sweeper.data.detect_columns import Form, detect
+from sweeper.data.contents import many_rows
+from sweeper.data.detect_columns import Form, detect, unused_text
 from sweeper.data.examples import Example, Split
-from sweeper.data.load import EMPTY_ROW, Read, cautions_of, example_or_reason, form_of
-from sweeper.data.reading.files import split_files
+from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats
+from sweeper.data.marks import marked
+from sweeper.data.problems import listing
+from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
+
+Read = Callable[[Path], RowTable]
+LabelNames = Mapping[str, tuple[str, ...]]
+"""Column to the names of its integer classes."""
+
+EMPTY_ROW = "it is empty"
+"""Why there is no example of a row without input or answer."""
 
 _GUESSED: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
 
@@ -85,6 +95,9 @@ class DataRows:
         forms: From a file to the form of its rows.
         evidence: In words, how it was read.
         cautions: What a user should check about how it was read.
+        official: The splits that the source has, ``train`` first.
+        columns: All columns of the files.
+        garbled: Lines that held bytes which are not text; they were replaced.
         label_names: From a column to the names of its numbers.
         cap: Where examples are cut, if known.
         against: Evaluation rows that must not be in the data.
@@ -98,11 +111,19 @@ class DataRows:
     forms: Mapping[str, Form]
     evidence: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
-    label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    official: tuple[Split, ...] = ()
+    columns: tuple[str, ...] = ()
+    garbled: int = 0
+    label_names: LabelNames = field(default_factory=dict)
     cap: TokenCap | None = None
     against: tuple[FileRow, ...] = ()
     flags: tuple[str, ...] = ()
     stands_for: int = 0
+
+    @property
+    def form(self) -> Form:
+        """The form of the rows of train."""
+        return next(iter(self.forms.values()))
 
     @cached_property
     def usable(self) -> Sequence[tuple[int, FileRow, Example]]:
@@ -159,20 +180,32 @@ def in_cell(cell: object, mend: Callable[[str], str]) -> object:
 
 
 def _row(
-    path: str,
-    split: Split,
-    line: int,
-    fields: Fields,
-    form: Form,
-    label_names: Mapping[str, tuple[str, ...]],
+    path: str, split: Split, line: int, fields: Fields, form: Form, label_names: LabelNames
 ) -> FileRow:
     own = form.of(fields)
-    made_by = [c for c in own.columns.values() if c not in fields and placeholders(c)]
-    filled = {**fields, **{template: text_by(fields, template) for template in made_by}}
-    made = example_or_reason(own, line, filled if made_by else fields, label_names)
+    filled = fields
+    if lacking := [column for column in own.columns.values() if column not in fields]:
+        made_by = {one: text_by(fields, one) for one in lacking if placeholders(one)}
+        filled = {**fields, **made_by}
+    made = example_or_reason(own, line, filled, label_names)
     if isinstance(made, Example):
-        return FileRow(path, split, line, fields, made)
+        return FileRow(path, split, line, fields, marked(made, fields))
     return FileRow(path, split, line, fields, None, made)
+
+
+def example_or_reason(
+    form: Form, line: int, fields: Fields, label_names: LabelNames
+) -> Example | str:
+    """The example of one row, or why there is none."""
+    row_format = formats()[form.format]
+    names = label_names.get(form.columns.get("label", ""), ())
+    row = RawRow(row_format, line, fields, form.columns, names, form.templated, form.gaps)
+    try:
+        return row_format.example(row)
+    except EmptyRow:
+        return EMPTY_ROW
+    except Unusable as reason:
+        return str(reason)
 
 
 def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
@@ -185,32 +218,47 @@ def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
     return tuple(part for pair in pairs for part in pair)
 
 
-def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> DataRows:
+@many_rows()
+def read_rows(
+    spec: DataSpec, task: Task | None, read_file: Read = read, source: SplitFiles | None = None
+) -> DataRows:
     """All rows of the files of a spec; without a task, for the first that they can be read for.
+
+    Args:
+        source: The files, where they are known.
 
     Raises:
         DataError: A file cannot be read, or its rows are not recognised.
     """
-    source, flags = split_files(spec), flags_of(spec, task)
+    source = source or split_files(spec)
+    files = {split: [(p, read_file(p)) for p in paths] for split, paths in source.files.items()}
     tables = {
-        split: [(path, read_file(path)) for path in paths] for split, paths in source.files.items()
+        split: with_templates(reduce(RowTable.joined, [table for _, table in parts]), spec.columns)
+        for split, parts in files.items()
     }
-    first = with_templates(tables["train"][0][1], spec.columns)
-    task, form = (task, detect(first, task, spec)) if task else _guessed(first, spec)
+    flags = flags_of(spec, task)
+    task, form = (
+        (task, detect(tables["train"], task, spec)) if task else _guessed(tables["train"], spec)
+    )
     rows: list[Sequence[FileRow]] = []
     forms: dict[str, Form] = {}
     names: dict[str, tuple[str, ...]] = {}
     how = list(source.said)
     cautions: list[str] = []
-    for split, parts in tables.items():
-        for path, table in parts:
-            templated = with_templates(table, spec.columns)
-            own = form_of(templated, form, task, spec)
-            forms[str(path)] = own
-            names |= table.label_names
-            how += [*table.how, *own.evidence]
-            cautions += cautions_of(templated, own, split)
-            rows.append(_of_file(table, path, split, own))
+    for split, table in tables.items():
+        own = form if split == "train" else _form_of(table, form, task, spec)
+        how += [*table.how, *own.evidence]
+        if own.columns != form.columns:
+            renamed = listing([f"`{column}`" for column in own.columns.values()])
+            how.append(f"{split} has other columns: {renamed}")
+        cautions += _cautions(table, own, split)
+        names |= table.label_names
+        forms |= {str(path): own for path, _ in files[split]}
+        rows += [_of_file(part, path, split, own) for path, part in files[split]]
+    if len(files) > 1:
+        official = [path.name for parts in files.values() for path, _ in parts]
+        how.append(f"official splits: {listing(official)}")
+    read_as_they_are = [table for parts in files.values() for _, table in parts]
     return DataRows(
         name=str(spec.path),
         task=task,
@@ -218,9 +266,52 @@ def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> Data
         forms=forms,
         evidence=tuple(dict.fromkeys(how)),
         cautions=tuple(dict.fromkeys(cautions)),
+        official=tuple(files),
+        columns=tuple(dict.fromkeys(c for table in read_as_they_are for c in table.columns)),
+        garbled=sum(len(table.garbled) for table in read_as_they_are),
         label_names=names,
         flags=flags,
     )
+
+
+def _form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
+    """The form of train where the columns are there, else the table's own.
+
+    A column may be there in the plural: several accepted answers where train has one.
+    """
+    present = table.columns
+    plural = {role: f"{column}s" for role, column in form.columns.items()}
+    columns = {
+        role: plural[role] if column not in present and plural[role] in present else column
+        for role, column in form.columns.items()
+    }
+    if set(columns.values()) <= set(present):
+        return replace(form, columns=columns)
+    found = detect(table, task, spec.model_copy(update={"columns": {}}))
+    if found.format != form.format and "text-label" in (found.format, form.format):
+        raise DataError(
+            f"this split has the form {found.format}, but train has {form.format}",
+            fix="Give all splits the same columns.",
+            where=table.name,
+        )
+    return found
+
+
+def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
+    """Cautions for the user: how the file was read, rows of other forms, unused columns."""
+    said = [*table.cautions]
+    other: dict[str, list[str]] = {}
+    for line, fields in table.rows if form.others else ():
+        if (own := form.of(fields)) is not form:
+            columns = ", ".join(f"`{column}`" for column in own.columns.values())
+            other.setdefault(f"{own.format} ({columns})", []).append(str(line))
+    for name, lines in other.items():
+        where = listing(lines, 3)
+        said.append(
+            f"{len(lines):,} of {len(table.rows):,} rows of {split} have another format, {name}, "
+            f"and are read as such (line {where})"
+        )
+    return (*said, *unused_text(table, form))
 
 
 def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[FileRow]:

@@ -1,0 +1,243 @@
+"""Texts with characters that do not belong there: garbled, invisible, chat markers or secrets."""
+
+from __future__ import annotations
+
+import re
+
+from sweeper.data.encoding import is_garbled
+from sweeper.data.formats.text import is_templated
+from sweeper.data.quality.kinds.base import Fault, Kind
+from sweeper.data.rows import DataRows, FileRow
+
+_RUN = re.compile(r"[\x80-\uffff]{2,}")
+
+
+class Garbled(Kind):
+    """Lost characters, and UTF-8 that was read as Latin-1 or cp1252."""
+
+    name = "garbled"
+    order = 10
+    title = "have garbled or lost characters"
+    consequence = "The model learns to read and write them as they are."
+    remedy = "restores UTF-8 that was read as cp1252; lost characters stay lost"
+    safe = True
+    compares = "nothing"
+
+    def find(self, data: DataRows) -> list[Fault]:
+        found = []
+        for place, row, _ in data.usable:
+            texts = (row.input, row.written, row.label)
+            if any(map(is_garbled, texts)):
+                whole = "\n".join(texts)
+                lost = restored(whole) == whole
+                found.append(Fault(place, "characters are lost" if lost else ""))
+        return found
+
+    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+        new = data.with_texts(row, restored)
+        if row.label and restored(row.label) != row.label:
+            new = data.with_label(new, restored(row.label))
+        return new
+
+
+def restored(text: str) -> str:
+    """The text with runs of UTF-8 bytes that were read as cp1252 or Latin-1 put right.
+
+    >>> restored("cafÃ© and naïve")
+    'café and naïve'
+    """
+    return _RUN.sub(lambda match: _decoded(match[0]), text)
+
+
+def _decoded(run: str) -> str:
+    for encoding in ("cp1252", "latin-1"):
+        try:
+            return run.encode(encoding).decode("utf-8")
+        except UnicodeError:
+            continue
+    return run
+
+
+_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\u2060\ufeff]")
+"""Control characters, soft hyphens, zero-width spaces and byte order marks. Joiners (U+200C,
+U+200D) are letters of Persian and Hindi, and parts of emoji."""
+
+
+class WhiteSpace(Kind):
+    """White space at the end of a text or around a label, and characters that cannot be seen."""
+
+    name = "white-space"
+    order = 20
+    title = "have white space at an end, or invisible characters"
+    consequence = "The model learns to write them, and rows that look the same are different."
+    remedy = "removes them; white space at the start of an answer stays, since code may need it"
+    severity = "note"
+    safe = True
+    compares = "nothing"
+
+    def find(self, data: DataRows) -> list[Fault]:
+        return [
+            Fault(place)
+            for place, row, _ in data.usable
+            if self.mended(data, row).fields != row.fields
+        ]
+
+    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+        form = data.forms[row.path].of(row.fields)
+        if form.columns.get("completion") == "canonical_solution":
+            mend = _visible  # the answer goes on where the prompt ends, so its last line counts
+        else:
+            mend = _stripped if row.label else _without_end
+        new = data.with_texts(row, mend)
+        label = row.fields.get(form.columns.get("label", ""))
+        if isinstance(label, str) and _stripped(label) != label:
+            new = data.with_label(new, _stripped(label))
+        return new
+
+
+def _visible(text: str) -> str:
+    return _UNSEEN.sub("", text)
+
+
+def _without_end(text: str) -> str:
+    return _visible(text).rstrip()
+
+
+def _stripped(text: str) -> str:
+    return _visible(text).strip()
+
+
+_MARKER = re.compile(
+    r"<\|im_start\|>(?:system|user|assistant)?\n?|<\|im_end\|>"
+    r"|<\|start_header_id\|>\w*<\|end_header_id\|>|<\|eot_id\|>|<\|begin_of_text\|>"
+    r"|<start_of_turn>(?:user|model)?\n?|<end_of_turn>"
+    r"|<\|(?:user|assistant|system|end)\|>|\[/?INST\]|<</?SYS>>"
+    r"|### (?:Response|Instruction|Input):"
+)
+
+
+class Templated(Kind):
+    """Texts that a chat template was applied to before."""
+
+    name = "templated"
+    order = 22
+    title = "have chat markers such as [INST] inside their texts"
+    consequence = "With a second template around them, the model learns to write markers as words."
+    remedy = "removes the markers"
+    in_plan = True
+    compares = "nothing"
+
+    def find(self, data: DataRows) -> list[Fault]:
+        """Rows with markers, unless all of the data is one templated text a row."""
+        return [
+            Fault(place)
+            for place, row, example in data.usable
+            if not example.templated and (is_templated(row.input) or is_templated(row.written))
+        ]
+
+    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+        return data.with_texts(row, _without)
+
+
+def _without(text: str) -> str:
+    """
+    >>> _without("[INST] Hello. [/INST]")
+    'Hello.'
+    """
+    return _MARKER.sub("", text).strip() if _MARKER.search(text) else text
+
+
+_PATTERNS = {
+    "private key": re.compile(
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*KEY-----)?", re.S
+    ),
+    "access key": re.compile(
+        r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|(?:ghp|gho|ghs)_[A-Za-z0-9]{36}|github_pat_\w{22,}"
+        r"|hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|xox[abp]-[A-Za-z0-9-]{10,}"
+        r"|AIza[A-Za-z0-9_-]{35})"
+    ),
+    "password": re.compile(r"(?<=://)[^/\s:@]+:[^/\s:@]+(?=@[\w.-]+)"),
+    "e-mail address": re.compile(r"\b[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b"),
+    "card number": re.compile(r"\b\d(?:[ -]?\d){12,18}\b"),
+    "IBAN": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
+    "social security number": re.compile(r"\b(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b"),
+    "telephone number": re.compile(
+        r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){2,3}"
+        r"|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})(?![\w-])"
+    ),
+}
+"""The forms that their issuers document; card numbers and IBANs also by their check digits."""
+
+_EXAMPLE_HOST = re.compile(r"@(?:[\w-]+\.)*example\.(?:com|org|net)$", re.I)
+"""Names that are reserved for examples (RFC 2606) belong to nobody."""
+
+
+class Private(Kind):
+    """Keys, passwords, addresses and numbers of persons."""
+
+    name = "private"
+    order = 24
+    title = "contain what looks like secrets or personal data"
+    consequence = "A model can be made to repeat them: whoever gets the model may get them, too."
+    remedy = "replaces them by [E-MAIL ADDRESS] and the like"
+    severity = "serious"
+    in_plan = True
+    compares = "nothing"
+
+    def shown(self, text: str) -> str:
+        return redacted(text)
+
+    def find(self, data: DataRows) -> list[Fault]:
+        found = []
+        for place, row, _ in data.usable:
+            text = f"{row.input}\n{row.written}"
+            names = [name for name in _PATTERNS if _replaced(text, name) != text]
+            if names:
+                found.append(Fault(place, ", ".join(names)))
+        return found
+
+    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+        return data.with_texts(row, redacted)
+
+
+def redacted(text: str) -> str:
+    """The text without secrets and personal data.
+
+    >>> redacted("Write to ann@mail.org, card 4111 1111 1111 1111, order 1234 5678 9012 3456")
+    'Write to [E-MAIL ADDRESS], card [CARD NUMBER], order 1234 5678 9012 3456'
+    """
+    for name in _PATTERNS:
+        text = _replaced(text, name)
+    return text
+
+
+def _replaced(text: str, name: str) -> str:
+    return _PATTERNS[name].sub(
+        lambda match: f"[{name.upper()}]" if _is_real(match[0], name) else match[0], text
+    )
+
+
+def _is_real(found: str, name: str) -> bool:
+    if name == "e-mail address":
+        return not _EXAMPLE_HOST.search(found)
+    if name == "card number":
+        return _luhn(found)
+    if name == "IBAN":
+        return _mod97(found)
+    return True
+
+
+_CARD = re.compile(r"4\d{12}(?:\d{3})?|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d\d)\d{12}")
+"""Visa, Mastercard, American Express and Discover."""
+
+
+def _luhn(number: str) -> bool:
+    plain = re.sub(r"\D", "", number)
+    digits = [int(one) for one in reversed(plain)]
+    doubled = (sum(divmod(2 * one, 10)) for one in digits[1::2])
+    return bool(_CARD.fullmatch(plain)) and (sum(digits[::2]) + sum(doubled)) % 10 == 0
+
+
+def _mod97(iban: str) -> bool:
+    plain = iban.replace(" ", "")
+    return int("".join(str(int(one, 36)) for one in plain[4:] + plain[:4])) % 97 == 1
