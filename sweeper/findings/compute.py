@@ -31,7 +31,7 @@ from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.trial_rows import finite, known, trial_row
 from sweeper.findings.verdict.comparisons import Contest, against_baseline, hold_contest
-from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, with_forgetting
+from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, points_lost
 from sweeper.findings.verdict.human_pairs import preferences
 from sweeper.findings.verdict.limitations import Study, limits
 from sweeper.findings.verdict.next_step import next_step
@@ -70,7 +70,6 @@ def findings_of(run: RunFiles) -> Findings:
     augmented = augmentation_findings(run, pairs)
     told = tuple(first_stage_sentence(run, finding) for finding in read)
     told += tuple(augmentation_sentence(run, finding) for finding in augmented)
-    strategies = against_baseline(run, contest, strategy_summaries(run))
     told += tuple(filter(None, [limit_sentence(forgotten, decided.best_trial)]))
     warm = warm_starts(run)
     told += tuple(warm_start_sentence(run, one) for one in warm)
@@ -94,7 +93,7 @@ def findings_of(run: RunFiles) -> Findings:
         notes=encoding_notes(run),
         gains=gains(run, pairs),
         warm_starts=warm,
-        strategies=with_forgetting(strategies, forgotten),
+        strategies=strategy_summaries(run, against_baseline(run, contest), points_lost(forgotten)),
         quality_share=quality_share(run),
         predictions=predictions(run),
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),

@@ -19,7 +19,6 @@ from sweeper.findings.study.metric import (
     UNBOUNDED,
     bounded,
     level,
-    margin,
     objective_metric,
 )
 from sweeper.findings.study.model_strategy_pairs import pair
@@ -102,7 +101,7 @@ def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
     )
     if default_done is None or best is None:
         return gain
-    compared = _compared(default_done, best, pairs, margin(run.plan.facts.aim.margin_points))
+    compared = _compared(default_done, best, pairs, run.margin)
     return gain.model_copy(update=compared)
 
 

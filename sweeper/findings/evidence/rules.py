@@ -28,7 +28,7 @@ from sweeper.findings.evidence.strategies import quality_share
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import RuleComparison, RuleFinding
 from sweeper.findings.study.item_scores import interval
-from sweeper.findings.study.metric import loss_unit, margin, objective_metric
+from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.plans import DECLARED, Candidate, Reason, expected_share
 from sweeper.search.rule_claims import Claim, claims
@@ -135,7 +135,7 @@ def _of_parameter(run: RunFiles, tests: list[_Test]) -> RuleFinding:
     test = min(compared, key=_width)
     assert test.effect is not None
     comparison = _comparison(test, test.effect)
-    smallest, gap = margin(run.plan.facts.aim.margin_points), comparison.difference
+    smallest, gap = run.margin, comparison.difference
     evidence, would = _told(comparison, loss_unit(run.plan.facts)), ""
     verdict: Word = "untested"
     if test.effect.doubt < DOUBT and abs(gap.value) >= smallest:
@@ -260,7 +260,7 @@ def _of_preference(
         lacking = "another strategy" if own else words.strategy(strategy)
         would = "Losses of single items." if pair else f"A completed trial of {lacking}."
         return _finding(reason, strategy=strategy, would_test=would)
-    smallest = margin(run.plan.facts.aim.margin_points)
+    smallest = run.margin
     word, difference = comparison.outcome(smallest), interval(comparison.estimate)
     verdict: Word = "untested"
     if word in ("better", "worse"):

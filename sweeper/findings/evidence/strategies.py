@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 
 from sweeper.declared.traits import find
 from sweeper.evaluation.significance import Scores, ratio
 from sweeper.findings.evidence.gains import best_of, strategies_of, value_interval
-from sweeper.findings.figures import Interval, Metric
+from sweeper.findings.figures import Comparison, Interval, Metric
 from sweeper.findings.record import QualityShare, StrategySummary
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.item_scores import (
@@ -25,39 +26,46 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import finite, is_full, known, trial_seconds
 
 
-def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
-    """One line for each strategy, in the plan's order."""
+def strategy_summaries(
+    run: RunFiles, against_baseline: Mapping[str, Comparison], points_lost: Mapping[int, float]
+) -> tuple[StrategySummary, ...]:
+    """One line for each strategy, in the plan's order.
+
+    Args:
+        against_baseline: Each strategy's comparison with the best baseline, if there is one.
+        points_lost: What trials lost on general text, as far as that is known.
+    """
     tested: dict[str, Interval | None] = {}
     for finalist in finalists(run):
         tested.setdefault(finalist.strategy, finalist.test_score)
-    return tuple(_summary(run, name, tested.get(name)) for name in strategies_of(run))
-
-
-def _summary(run: RunFiles, strategy: str, test: Interval | None) -> StrategySummary:
-    trials = [trial for trial in run.trials if trial.config.strategy == strategy]
-    states = Counter(
-        trial.result.state if trial.result else "FAIL" if trial.unreadable else ""
-        for trial in trials
-    )
-    best = best_of(run, strategy)
-    ended = [t for t in trials if t.completed]
-    full = [t for t in ended if is_full(t, run.plan.budget.rungs)]
-    whole = [s for t in full or ended if (s := trial_seconds(t)) is not None]
-    peaks = [p for t in trials if t.result and (p := known(t.result.peak_memory_gib)) is not None]
-    return StrategySummary(
-        strategy=strategy,
-        complete=states["COMPLETE"],
-        pruned=states["PRUNED"],
-        failed=states["FAIL"],
-        best_trial=best.config.number if best else None,
-        best_value=best.value if best else None,
-        best_interval=value_interval(best) if best else None,
-        best_metrics=finite(best.result.metrics) if best and best.result else {},
-        test_score=test,
-        seconds_per_trial=statistics.median(whole) if whole else None,
-        peak_memory_gib=max(peaks, default=None),
-        trainable_share=_trainable_share(best),
-    )
+    found = []
+    for strategy in strategies_of(run):
+        trials = [trial for trial in run.trials if trial.config.strategy == strategy]
+        states = Counter(trial.end for trial in trials)
+        best = best_of(run, strategy)
+        ended = [t for t in trials if t.completed]
+        full = [t for t in ended if is_full(t, run.plan.budget.rungs)]
+        whole = [s for t in full or ended if (s := trial_seconds(t)) is not None]
+        results = [t.result for t in trials if t.result]
+        peaks = [p for one in results if (p := known(one.peak_memory_gib)) is not None]
+        summary = StrategySummary(
+            strategy=strategy,
+            complete=states["COMPLETE"],
+            pruned=states["PRUNED"],
+            failed=states["FAIL"],
+            best_trial=best.config.number if best else None,
+            best_value=best.value if best else None,
+            best_interval=value_interval(best) if best else None,
+            best_metrics=finite(best.result.metrics) if best and best.result else {},
+            test_score=tested.get(strategy),
+            against_baseline=against_baseline.get(strategy),
+            seconds_per_trial=statistics.median(whole) if whole else None,
+            peak_memory_gib=max(peaks, default=None),
+            trainable_share=_trainable_share(best),
+            forgetting_points=points_lost.get(best.config.number) if best else None,
+        )
+        found.append(summary)
+    return tuple(found)
 
 
 def _trainable_share(best: TrialFiles | None) -> float | None:

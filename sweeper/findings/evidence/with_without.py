@@ -15,7 +15,7 @@ from sweeper.findings.evidence.gains import strategies_of
 from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair
 from sweeper.findings.record import AugmentationFinding, FirstStageFinding, PairFinding
 from sweeper.findings.study.item_scores import interval
-from sweeper.findings.study.metric import margin, objective_metric
+from sweeper.findings.study.metric import objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED
 
@@ -118,7 +118,7 @@ def _compared(run: RunFiles, pair: Pair, pairs: ComparedPairs, about: str) -> di
     """The fields of ``PairFinding``."""
     without, with_it = pair
     comparison = pairs.of(without, with_it)
-    smallest = margin(run.plan.facts.aim.margin_points)
+    smallest = run.margin
     return {
         "strategy": with_it.config.strategy,
         "with_trial": with_it.config.number,
@@ -134,7 +134,7 @@ def _told(run: RunFiles, finding: PairFinding, what: str) -> str:
     """The comparison as a report says it, without its last full stop."""
     outcome = "not compared"
     if finding.outcome is not None and finding.gain is not None:
-        smallest = margin(run.plan.facts.aim.margin_points)
+        smallest = run.margin
         outcome = words.outcome(finding.outcome, finding.gain, finding.comparisons, smallest)
     metric = objective_metric(run.plan)
     gap = words.difference(finding.gain, metric)

@@ -106,12 +106,3 @@ def bounded(interval: Interval, bounds: Bounds) -> Interval:
     low, high = bounds
     ends = {"low": max(interval.low, low), "high": min(interval.high, high)}
     return interval.model_copy(update=ends)
-
-
-def margin(points: float) -> float:
-    """The smallest difference that matters, in the metric's own unit.
-
-    A point is a hundredth: of a share for accuracy, of a nat for a loss (one per cent of the
-    perplexity), of a bit between base models.
-    """
-    return points / 100

@@ -33,11 +33,10 @@ from sweeper.findings.record import (
     Forgetting,
     GeneralTask,
     Retention,
-    StrategySummary,
     TrialForgetting,
 )
 from sweeper.findings.study.item_scores import interval
-from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds, margin
+from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import known
 from sweeper.jsontext import object_of
@@ -91,19 +90,10 @@ def _not_measured(run: RunFiles) -> NotMeasured:
     )
 
 
-def with_forgetting(
-    summaries: Sequence[StrategySummary], measured: Forgetting | NotMeasured
-) -> tuple[StrategySummary, ...]:
-    """The strategies with the loss of their best trial on general text, where it is known."""
-    if isinstance(measured, NotMeasured):
-        return tuple(summaries)
-    points = {trial.trial: trial.forgetting.value for trial in measured.trials}
-    return tuple(
-        summary.model_copy(update={"forgetting_points": points.get(summary.best_trial)})
-        if summary.best_trial is not None
-        else summary
-        for summary in summaries
-    )
+def points_lost(measured: Forgetting | NotMeasured) -> dict[int, float]:
+    """What each trial lost on general text, where that is known."""
+    trials = () if isinstance(measured, NotMeasured) else measured.trials
+    return {trial.trial: trial.forgetting.value for trial in trials}
 
 
 def _trial(run: RunFiles, trial: TrialFiles) -> TrialForgetting | None:
@@ -178,8 +168,7 @@ def _tasks(run: RunFiles) -> tuple[GeneralTask, ...]:
     for model in tuned:
         pairs = _pairs(model, bases)
         adjusted = holm([pair.difference.p for pair in pairs])
-        smallest = margin(run.plan.facts.aim.margin_points)
-        found += [_task(pair, p, smallest) for pair, p in zip(pairs, adjusted, strict=True)]
+        found += [_task(pair, p, run.margin) for pair, p in zip(pairs, adjusted, strict=True)]
     return tuple(found)
 
 
