@@ -14,13 +14,12 @@ from sweeper.metrics.objectives import objective_of
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
 from sweeper.planning.budget.sequence_cap import DIVIDED, USUAL, Cap
-from sweeper.planning.budget.trial_budget import at_least, scored_rungs
+from sweeper.planning.budget.trial_budget import at_least
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     RatedModel,
     candidate_or_rejected,
     rated_model,
-    validation_rows,
 )
 from sweeper.planning.declared_parameters import (
     check_declared,
@@ -76,17 +75,8 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     lead = candidates[0]
     base = next(base for base in bases if base.model.id == lead.model)
     rules = fired(book, base.values)
-    validation = validation_rows(spec, facts)
     full_tokens = round(epochs * base.cap.items(facts.data.train_rows) * base.cap.mean)
-    course = course_of(
-        spec,
-        facts,
-        base.model,
-        epochs=epochs,
-        scored=scored_rungs(spec, facts, base.cap, validation, epochs),
-        validation_rows=validation,
-        objective=objective,
-    )
+    course = course_of(spec, facts, base.model, epochs, objective)
     costs = [priced(candidate, facts, course) for candidate in candidates]
     candidates = [cost.candidate for cost in costs]
     return Plan(

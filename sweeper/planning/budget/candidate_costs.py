@@ -20,12 +20,12 @@ from sweeper.hyperparameters import (
 )
 from sweeper.memory.setup import OTHER
 from sweeper.objective import LOSS, Objective
-from sweeper.planning.budget.sequence_cap import sequence_cap
+from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.budget.trial_budget import (
     RUNGS,
     TYPICAL_CLASSES,
-    ScoredRungs,
     general_tokens,
+    scored_rungs,
     scoring_tokens,
     usual_share,
 )
@@ -75,17 +75,13 @@ class Priced:
 
 
 def course_of(
-    spec: Spec,
-    facts: Facts,
-    model: ModelFacts,
-    *,
-    epochs: float,
-    scored: ScoredRungs,
-    validation_rows: int,
-    objective: Objective = LOSS,
+    spec: Spec, facts: Facts, model: ModelFacts, epochs: float, objective: Objective = LOSS
 ) -> Course:
     """Tokens and items that trials of this study train and score."""
     cap, data = sequence_cap(spec, facts, model), facts.data
+    validation = data.rows_of("validation") or round(data.rows * spec.data.validation_fraction)
+    validation = max(validation, 1)
+    scored = scored_rungs(spec, facts, cap, validation, epochs)
     head = facts.task == "classification" and spec.training.classes_by == "head"
     classes = (len(data.labels) or TYPICAL_CLASSES) if facts.task == "classification" else 0
     answer = data.lengths.output_mean if data.lengths else None
@@ -98,18 +94,31 @@ def course_of(
         rungs=RUNGS,
         rung_items=scored.items,
         rung_every=scored.every,
-        validation_rows=validation_rows,
+        validation_rows=validation,
         test_rows=test,
         item_tokens=max(round(cap.mean), 1),
         scoring_tokens=scoring_tokens(spec, facts, cap),
         classes=classes if head else 0,
+        longest=cap.tokens,
+        answer_fraction=_answer_share(facts, cap),
         written_items=0 if classes else test if objective.of_answers else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
-        answered_rows=validation_rows if objective.of_answers else 0,
+        answered_rows=validation if objective.of_answers else 0,
         general_tokens=general_tokens(spec, cap.tokens, scored.below + 1),
         own_texts=0 if head or spec.data.general else _OWN.texts * (1 + model.chat_template),
         processes=_processes(spec, facts),
     )
+
+
+def _answer_share(facts: Facts, cap: Cap) -> float:
+    """The share of answers in the tokens of a batch at the cap; 1 if unknown."""
+    lengths = facts.data.lengths
+    if lengths is None or lengths.output_share is None:
+        return 1.0
+    if cap.tokens >= lengths.p90 or lengths.output_mean is None:
+        return lengths.output_share
+    # The longest tenth is cut or left out.
+    return min(lengths.output_mean / lengths.mean, 1.0)
 
 
 def _processes(spec: Spec, facts: Facts) -> int:

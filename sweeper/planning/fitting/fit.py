@@ -24,8 +24,9 @@ from sweeper.memory.linear_layers import saved_parameters, targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import optimizer_cost, trainable_parameters
 from sweeper.planning.costs.corrections import ran_out, with_measured_peak
-from sweeper.planning.costs.device_speed import trial_duration
+from sweeper.planning.costs.device_speed import speed_of
 from sweeper.planning.costs.setups import setup_fields
+from sweeper.planning.costs.trial_seconds import Course, formula_duration
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.spec import Scalar, TrainingSpec
@@ -39,23 +40,6 @@ EVALUATION_FACTOR = 4
 
 # Parameters with which memory grows: the fit is checked at their largest value.
 _GROWING = ("r", "num_virtual_tokens", "encoder_hidden_size", "lora_dropout", KL, REPLAY)
-
-
-@dataclass(frozen=True, slots=True)
-class TrialTokens:
-    """Tokens that one trial trains and evaluates, and the lengths of its texts.
-
-    Memory must hold a batch of texts at the cap; time goes by their mean length.
-    ``answer_fraction`` is that of a batch at the cap, ``evaluation_rows`` all there are to score.
-    """
-
-    sequence_length: int
-    mean_length: int
-    train_tokens: int
-    evaluation_tokens: int
-    classes: int
-    answer_fraction: float = 1.0
-    evaluation_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +68,21 @@ def fit(
     model: ModelFacts,
     hardware: HardwareFacts,
     training: TrainingSpec,
-    work: TrialTokens,
+    course: Course,
 ) -> Fit:
-    """The fastest set-up that fits, or the smallest one if none does (``fits`` is False then)."""
+    """The fastest set-up that fits, or the smallest one if none does (``fits`` is False then).
+
+    Memory must hold a batch of texts at the cap; time goes by their mean length.
+    """
     decided: dict[str, Any] = {"optimizer": optimizer, "padded": True}
     decided |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
     base = Setup(
         strategy=strategy.name,
-        sequence_length=work.sequence_length,
+        sequence_length=course.longest,
         quantization=strategy.quantization,  # type: ignore[arg-type]
-        classes=work.classes,
-        answer_fraction=work.answer_fraction,
-        evaluation_length=work.sequence_length,
+        classes=course.classes,
+        answer_fraction=course.answer_fraction,
+        evaluation_length=course.longest,
         device=hardware.device,
         loss="by-rows",
         **decided,
@@ -105,7 +92,7 @@ def fit(
     heavy |= _further(base, heavy, parameters, model)
     if OPTIMIZER in parameters:  # the user declared one, so that no other is tried
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
-    task = _Task(heavy, model, hardware, work)
+    task = _Task(heavy, model, hardware, course)
     groups = [
         list(_batches(shapes, parameters))
         for shapes in _shapes(base, strategy, model, training, hardware)
@@ -134,7 +121,7 @@ class _Task:
     heavy: Mapping[str, Any]
     model: ModelFacts
     hardware: HardwareFacts
-    work: TrialTokens
+    course: Course
 
     def largest(self, setup: Setup) -> float:
         """The upper end of what the heaviest configuration needs, in GiB."""
@@ -146,26 +133,25 @@ class _Task:
         return with_measured_peak(found, self.model, setup, self.hardware)
 
     def measured(self, setup: Setup) -> Fit:
-        model, hardware, work = self.model, self.hardware, self.work
-        if work.evaluation_rows is not None:
-            batch = min(setup.evaluation_batch, work.evaluation_rows)
-            setup = replace(setup, evaluation_batch=batch)
+        model, hardware, course = self.model, self.hardware, self.course
+        batch = min(setup.evaluation_batch, course.validation_rows)
+        setup = replace(setup, evaluation_batch=batch)
         heaviest_setup = replace(setup, **self.heavy)
         heaviest = self._memory(heaviest_setup)
         typical = replace(
             setup,
-            sequence_length=work.mean_length,
-            evaluation_length=work.mean_length,
+            sequence_length=course.item_tokens,
+            evaluation_length=course.item_tokens,
             answer_fraction=1.0,  # as published speeds and those measured here count the output
         )
-        tokens = work.train_tokens, work.evaluation_tokens
+        speed = speed_of(hardware, typical)
         fits = heaviest.high_gib <= hardware.memory_gib
         return Fit(
             setup=setup,
             heaviest_setup=heaviest_setup,
             memory=self._memory(setup),
             heaviest=heaviest,
-            duration=trial_duration(model, typical, hardware, *tokens),
+            duration=formula_duration(model, typical, speed, course),
             trainable=trainable_parameters(model, setup),
             fits=fits and not ran_out(model, heaviest_setup, hardware),
         )
