@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from sweeper import units
 from sweeper.facts.record import Facts
@@ -64,14 +64,12 @@ def _changes(
     def ranking(place: int) -> _Ranking:
         return _Ranking(spec, knob.turn(spec, facts, knob.value(place)), book)
 
+    def grants(wish: tuple[str, str], place: int) -> bool:
+        return ranking(place).grants(*wish)
+
     for wish in wishes:
-        found = nearest(
-            actual,
-            knob.least,
-            knob.place,
-            knob.value,
-            lambda place, wish=wish: ranking(place).grants(*wish),
-        )
+        granted = partial(grants, wish)
+        found = nearest(actual, knob.least, knob.place, knob.value, granted)
         if found is not None:
             (strategy, outcome), needed = wish, knob.value(found)
             would = "would rank first" if outcome == "ranks first" else "would fit"

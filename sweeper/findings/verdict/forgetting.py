@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -319,6 +318,11 @@ def noise_sentence(measured: Forgetting, trial: int) -> str:
     )
 
 
+_OVER, _UNKNOWN = "above it beyond noise on", "above it, with unknown noise, on"
+_WITHIN, _OPEN = "within it on", "not settled on"
+_ABOVE = "above it within noise, which the gate lets pass, on"
+
+
 def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str:
     """A trial against the user's limit; empty without a limit or a measurement."""
     limit = measured.limit_points if isinstance(measured, Forgetting) else None
@@ -327,28 +331,24 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
     found = figures(measured, trial)
     if not found:
         return f"What trial {trial} lost was not measured, so the limit was not checked."
-    keeps = partial(within_limit, limit=limit)
-    over = [name for name, one, _ in found if not keeps(one.low)]
-    noise_unknown = [one for one in found if one[1].low is None and not keeps(one[1].value)]
-    within = [name for name, one, _ in found if one.high is not None and keeps(one.high)]
-    unsettled = [
-        one for one in found if one[0] not in (*over, *within) and one not in noise_unknown
-    ]
-    above = [f"{name}, {lost(one, unit)}" for name, one, unit in unsettled if not keeps(one.value)]
-    open_ = [name for name, one, _ in unsettled if keeps(one.value)]
-    parts = []
-    if over:
-        parts.append(f"above it beyond noise on {words.joined(over)}")
-    if noise_unknown:
-        said = words.joined([f"{name}, {lost(one, unit)}" for name, one, unit in noise_unknown])
-        parts.append(f"above it, with unknown noise, on {said}")
-    if within:
-        parts.append(f"within it on {words.joined(within)}")
-    if above:
-        parts.append(f"above it within noise, which the gate lets pass, on {words.joined(above)}")
-    if open_:
-        parts.append(f"not settled on {words.joined(open_)}")
+    named: dict[str, list[str]] = {}
+    for name, one, unit in found:
+        standing = _standing(one, limit)
+        value = f", {lost(one, unit)}" if standing in (_UNKNOWN, _ABOVE) else ""
+        named.setdefault(standing, []).append(f"{name}{value}")
+    order = (_OVER, _UNKNOWN, _WITHIN, _ABOVE, _OPEN)
+    parts = [f"{one} {words.joined(named[one])}" for one in order if one in named]
     return f"Limit of {limit_text(limit)}: trial {trial} is {', '.join(parts)}."
+
+
+def _standing(found: Interval, limit: float) -> str:
+    if not within_limit(found.low, limit):
+        return _OVER
+    if found.high is not None and within_limit(found.high, limit):
+        return _WITHIN
+    if within_limit(found.value, limit):
+        return _OPEN
+    return _UNKNOWN if found.low is None else _ABOVE
 
 
 def _least(found: Interval) -> float:
