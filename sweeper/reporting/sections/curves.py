@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from sweeper.reporting.blocks import (
     Figure,
     LegendEntry,
     Number,
-    Section,
     Table,
     Text,
     placed,
@@ -42,13 +41,12 @@ _PRUNED = [3, 3]
 _TRAINING = [1, 2]
 
 
-@section(40)
-def curves_section(report: Report) -> Section:
+@section(40, "curves", "Curves", "Did training behave?")
+def curves_section(report: Report) -> Iterator[Block]:
     """Learning curves with the pruned and the failed ones."""
     findings = report.findings
     finding = _finding(report)
     panels = drawn(curves(findings, finding))
-    blocks: list[Block] = []
     if panels:
         names = dict.fromkeys(t.strategy for t in findings.trials if t.curve)
         ends = (
@@ -56,21 +54,18 @@ def curves_section(report: Report) -> Section:
             LegendEntry("failed", "", "✕"),
             LegendEntry("training loss of the best (dotted)", "", "┈"),
         )
-        blocks.append(
-            Figure(
-                id="learning-curves",
-                finding=finding,
-                note=_note(report),
-                panels=panels,
-                legend=draw.legend(list(names), *ends),
-                table=_table(report),
-            )
+        yield Figure(
+            id="learning-curves",
+            finding=finding,
+            note=_note(report),
+            panels=panels,
+            legend=draw.legend(list(names), *ends),
+            table=_table(report),
         )
     else:
-        blocks.append(no_trials(report))
+        yield no_trials(report)
     if told := (*_pruning(report), *_stopped(report)):
-        blocks.append(Text(told))
-    return Section("curves", "Curves", "Did training behave?", tuple(blocks))
+        yield Text(told)
 
 
 def _finding(report: Report) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
@@ -17,7 +18,6 @@ from sweeper.reporting.blocks import (
     Empty,
     Figure,
     Number,
-    Section,
     Table,
     placed,
 )
@@ -33,23 +33,21 @@ _ROOM = 1.9
 _DEFAULT_DASH = [4, 3]
 
 
-@section(35)
-def data_need_section(report: Report) -> Section:
+@section(35, "data-need", "Data", "How much data do I need?")
+def data_need_section(report: Report) -> Iterator[Block]:
     """What more rows would bring."""
     need, told = report.findings.data_need, report.findings.run.curve_told
     told = f" {words.sentence(told)}." if told else ""
-    block: Block
     if isinstance(need, NotMeasured):
-        block = Empty("not-measured", f"{need.reason}{told}", need.command)
+        yield Empty("not-measured", f"{need.reason}{told}", need.command)
     else:
-        block = Figure(
+        yield Figure(
             id="data-curve",
             finding=need.sentence,
             note=f"{_note(need)}{told}",
             panels=drawn(data_chart(need, need.sentence)),
             table=_table(need),
         )
-    return Section("data-need", "Data", "How much data do I need?", (block,))
 
 
 def _note(need: DataNeed) -> str:

@@ -29,7 +29,6 @@ from sweeper.reporting.blocks import (
     Figure,
     LegendEntry,
     Number,
-    Section,
     Table,
     Text,
     placed,
@@ -51,16 +50,13 @@ _WIDTH = 380
 _BAND, _LINE = 34, 16
 
 
-@section(70)
-def forgetting_section(report: Report) -> Section:
+@section(70, "forgetting", "Forgetting", "What did the model lose?")
+def forgetting_section(report: Report) -> list[Block]:
     """Base against tuned by task; what general text costs each trial."""
     measured = report.findings.forgetting
-    blocks: list[Block]
     if isinstance(measured, NotMeasured):
-        blocks = [Empty("not-measured", measured.reason, measured.command)]
-    else:
-        blocks = [*_tasks(report, measured), *_general_text(report, measured)]
-    return Section("forgetting", "Forgetting", "What did the model lose?", tuple(blocks))
+        return [Empty("not-measured", measured.reason, measured.command)]
+    return [*_tasks(report, measured), *_general_text(report, measured)]
 
 
 def forgetting_sentence(report: Report) -> str:

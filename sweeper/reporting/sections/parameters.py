@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import altair as alt
@@ -17,7 +18,6 @@ from sweeper.reporting.blocks import (
     Drawing,
     Figure,
     Number,
-    Section,
     Table,
     Text,
     placed,
@@ -39,26 +39,23 @@ _HEIGHT = 150
 WINDOW = 5
 
 
-@section(50)
-def parameters_section(report: Report) -> Section:
+@section(50, "hparams", "Hyperparameters", "Which learning rate and rank?")
+def parameters_section(report: Report) -> Iterator[Block]:
     """A figure for each strategy, then a table of all parameters that were searched."""
     findings = report.findings
-    blocks: list[Block] = []
     if not findings.parameters:
-        blocks.append(no_trials(report))
+        yield no_trials(report)
     else:
         for strategy in dict.fromkeys(p.strategy for p in findings.parameters):
             figure = _figure(report, strategy)
             if figure is not None:
-                blocks.append(figure)
-        blocks.append(_table(report))
+                yield figure
+        yield _table(report)
         if not any(p.importance for p in findings.parameters):
             told = f"Importances need {TRIALS_FOR_IMPORTANCE} completed trials of one "
-            blocks.append(Text((f"{told}strategy; with fewer they are noise.",)))
+            yield Text((f"{told}strategy; with fewer they are noise.",))
     if findings.trials:  # else the plan is shown whole
-        blocks += declared_table(report)
-    title = "Which learning rate and rank?"
-    return Section("hparams", "Hyperparameters", title, tuple(blocks))
+        yield from declared_table(report)
 
 
 def _figure(report: Report, strategy: str) -> Figure | None:

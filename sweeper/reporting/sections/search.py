@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import altair as alt
@@ -9,7 +10,7 @@ import altair as alt
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import Findings, SearchGain
-from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Section, Table, placed
+from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, placed
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
@@ -31,14 +32,12 @@ _STEP_WIDTH = 600
 _CROWD = 120
 
 
-@section(20)
-def search_section(report: Report) -> Section:
+@section(20, "search", "Search", "Did the search beat the default?")
+def search_section(report: Report) -> Iterator[Block]:
     """Default against best, best so far, baselines."""
-    findings = report.findings
-    blocks: list[Block] = [nothing_to_compare(report) or _figure(report)]
-    if findings.baselines:
-        blocks.append(_baselines(report))
-    return Section("search", "Search", "Did the search beat the default?", tuple(blocks))
+    yield nothing_to_compare(report) or _figure(report)
+    if report.findings.baselines:
+        yield _baselines(report)
 
 
 def _figure(report: Report) -> Figure:

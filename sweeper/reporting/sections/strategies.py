@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
@@ -13,7 +15,6 @@ from sweeper.reporting.blocks import (
     Figure,
     LegendEntry,
     Number,
-    Section,
     Table,
     placed,
 )
@@ -37,15 +38,14 @@ from sweeper.reporting.sections.parts import (
 from sweeper.reporting.sections.plan import rejected_table
 
 
-@section(30)
-def strategies_section(report: Report) -> Section:
+@section(30, "strategies", "Strategies", "Full or LoRA (or other)?")
+def strategies_section(report: Report) -> Iterator[Block]:
     """Table and cost charts."""
-    blocks: list[Block] = [nothing_to_compare(report) or _figure(report)]
+    yield nothing_to_compare(report) or _figure(report)
     if report.findings.run.ended:
-        blocks.append(_table(report))
-    if report.plan.rejected and report.findings.run.ended:
-        blocks.append(rejected_table(report))
-    return Section("strategies", "Strategies", "Full or LoRA (or other)?", tuple(blocks))
+        yield _table(report)
+        if report.plan.rejected:
+            yield rejected_table(report)
 
 
 def _figure(report: Report) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from sweeper import units
 from sweeper.findings import words
@@ -14,7 +15,6 @@ from sweeper.reporting.blocks import (
     Column,
     Empty,
     Number,
-    Section,
     Table,
     Text,
     placed,
@@ -51,12 +51,10 @@ _REMEDIES = {
 }
 
 
-@section(90)
-def trials_section(report: Report) -> Section:
+@section(90, "trials", "Trials", "What ran?")
+def trials_section(report: Report) -> Iterator[Block]:
     """The table of all trials, best first."""
-    findings = report.findings
-    block: Block = _table(report) if findings.trials else no_trials(report)
-    return Section("trials", "Trials", "What ran?", (block,))
+    yield _table(report) if report.findings.trials else no_trials(report)
 
 
 def _table(report: Report) -> Table:
@@ -144,19 +142,18 @@ def _remark(trial: TrialRow) -> str:
     return "; ".join(told)
 
 
-@section(100)
-def failures_section(report: Report) -> Section:
+@section(100, "failures", "Failures", "What failed?")
+def failures_section(report: Report) -> Iterator[Block]:
     """Failures by class, with memory needed and available, and the last line of the error."""
     placed_trials = placed(report.findings.trials, "/findings/trials")
     failed = [(at, trial) for at, trial in placed_trials if trial.state == "FAIL"]
-    blocks: list[Block] = []
     if failed:
-        blocks += [Text((_most_common(failed),)), _failures(failed)]
+        yield Text((_most_common(failed),))
+        yield _failures(failed)
     elif report.findings.trials:
-        blocks.append(Empty("none-failed", "No trial failed."))
+        yield Empty("none-failed", "No trial failed.")
     else:
-        blocks.append(no_trials(report))
-    return Section("failures", "Failures", "What failed?", tuple(blocks))
+        yield no_trials(report)
 
 
 def _most_common(failed: list[tuple[str, TrialRow]]) -> str:

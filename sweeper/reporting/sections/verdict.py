@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from sweeper import units
 from sweeper.findings import words
@@ -17,7 +18,6 @@ from sweeper.reporting.blocks import (
     Column,
     NamedFact,
     Number,
-    Section,
     Table,
     Text,
     VerdictCard,
@@ -39,25 +39,26 @@ BADGES = {
 }
 
 
-@section(10)
-def verdict_section(report: Report) -> Section:
+@section(10, "verdict", "Verdict", "What do I train?")
+def verdict_section(report: Report) -> Iterator[Block]:
     """The answer first."""
-    blocks: list[Block] = [_card(report), *_next_step(report), _words(report)]
+    yield _card(report)
+    yield from _next_step(report)
+    yield _words(report)
     if report.findings.verdict.comparisons:
-        blocks.append(_comparisons(report))
-    blocks += tested_blocks(report)
+        yield _comparisons(report)
+    yield from tested_blocks(report)
     row = described(report)
     if row is not None and row.weights:
         title = "Use this model in Python, in the folder where sweeper ran (docs/use-the-winner.md)"
         weights = json.dumps(f"{report.findings.run.place}/{row.weights}")
         code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
-        blocks.append(Code(title, f'{code}print(model.predict(["a text"])[0])'))
+        yield Code(title, f'{code}print(model.predict(["a text"])[0])')
     if report.findings.reproduction.train_command:
         title = "This configuration, for sweep.yaml"
-        blocks.append(Code(title, report.findings.reproduction.train_command, folded=True))
+        yield Code(title, report.findings.reproduction.train_command, folded=True)
     if report.findings.run.ended == 0:
-        blocks += plan_blocks(report)
-    return Section("verdict", "Verdict", "What do I train?", tuple(blocks))
+        yield from plan_blocks(report)
 
 
 def _words(report: Report) -> Bullets:
@@ -105,7 +106,7 @@ def _next_step(report: Report) -> list[Block]:
 def _card(report: Report) -> VerdictCard:
     findings = report.findings
     decided = findings.verdict
-    finalist = next((f for f in findings.finalists if f.trial == decided.recommended_trial), None)
+    finalist = findings.finalist(decided.recommended_trial)
     row = described(report)
     strategy = row.strategy if row else ""
     return VerdictCard(
@@ -190,7 +191,7 @@ def _trial_figures(
                 "on disk, with its base", units.size(row.weights_bytes + (row.base_bytes or 0))
             )
         )
-    tested = next((one for one in findings.tested if one.trial == row.number), None)
+    tested = findings.tested_trial(row.number)
     if tested is not None and tested.seconds_per_thousand is not None:
         what = "answers" if tested.generated is not None else "items"
         found.append(
