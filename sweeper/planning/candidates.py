@@ -206,7 +206,8 @@ def _candidate(
     found: Fit,
 ) -> Candidate:
     setup, strategy = found.setup, rated.strategy
-    return Candidate(
+    return Candidate.taken_from(
+        setup,
         strategy=strategy.name,
         model=base.model.id,
         score=round(rated.score, 6),
@@ -224,15 +225,7 @@ def _candidate(
         expected_quality=f"{strategy.quality.text} ({strategy.quality.source})",
         setup_notes=_setup_notes(base, strategy, hardware, found),
         parameters=parameters,
-        **{name: getattr(setup, name) for name in _OF_SETUP},
     )
-
-
-# Fields of a candidate that are its set-up's.
-_OF_SETUP = (
-    "micro_batch", "gradient_accumulation_steps", "evaluation_batch", "gradient_checkpointing",
-    "precision", "sequence_length", "optimizer", "attention", "quantization",
-)  # fmt: skip
 
 
 def _half_note(base: RatedModel, hardware: HardwareFacts, found: Fit) -> tuple[str, ...]:

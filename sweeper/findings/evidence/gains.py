@@ -142,11 +142,9 @@ def _entry(run: RunFiles, warm: WarmStart) -> WarmStartResult:
     strategy = pair(warm.strategy, warm.model) if several else warm.strategy
     tried, best = _tried(run, strategy, warm), best_of(run, strategy)
     default = default_of(run, strategy)
-    return WarmStartResult(
+    return WarmStartResult.taken_from(
+        warm,
         strategy=strategy,
-        study=warm.study,
-        similarity=warm.similarity,
-        parameters=warm.parameters,
         earlier_loss=run.plan.objective.value(warm.loss),
         trial=tried.config.number if tried else None,
         loss=tried.value if tried and tried.completed else None,

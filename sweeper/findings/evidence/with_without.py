@@ -18,11 +18,12 @@ from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED
+from sweeper.trials import FirstStageResult
 
 
 def first_stage_pairs(run: RunFiles) -> list[Pair]:
     """A trial without and one with a first stage, of each strategy that completed both."""
-    return _pairs(run, lambda t: bool(t.result and t.result.first_stage), FIRST_STAGE)
+    return _pairs(run, lambda trial: _stage(trial) is not None, FIRST_STAGE)
 
 
 def augmentation_pairs(run: RunFiles) -> list[Pair]:
@@ -32,20 +33,10 @@ def augmentation_pairs(run: RunFiles) -> list[Pair]:
 
 def first_stage_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[FirstStageFinding, ...]:
     """One for each of ``first_stage_pairs``."""
-    found = []
-    for pair in first_stage_pairs(run):
-        stage = pair[1].result.first_stage if pair[1].result else None
-        assert stage is not None
-        found.append(
-            FirstStageFinding(
-                **_compared(run, pair, pairs, FIRST_STAGE),
-                tokens=stage.tokens,
-                seconds=stage.seconds,
-                held_out_loss_before=stage.held_out_loss_before,
-                held_out_loss_after=stage.held_out_loss_after,
-            )
-        )
-    return tuple(found)
+    return tuple(
+        FirstStageFinding.taken_from(_stage(pair[1]), **_compared(run, pair, pairs, FIRST_STAGE))
+        for pair in first_stage_pairs(run)
+    )
 
 
 def augmentation_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[AugmentationFinding, ...]:
@@ -86,6 +77,10 @@ def augmentation_sentence(run: RunFiles, finding: AugmentationFinding) -> str:
         f"{_told(run, finding, 'Augmented rows')}. {finding.augmented_rows:,} of the "
         f"{finding.rows:,} rows that trial {finding.with_trial} trained on were augmented ones."
     )
+
+
+def _stage(trial: TrialFiles) -> FirstStageResult | None:
+    return trial.result.first_stage if trial.result else None
 
 
 def _augmented(trial: TrialFiles) -> bool | None:

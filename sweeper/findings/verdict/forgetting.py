@@ -195,16 +195,9 @@ def _task(pair: _Pair, adjusted: float, smallest: float) -> GeneralTask:
     worst = -difference.low if task.higher_is_better else difference.high
     if word == "better" or (word != "worse" and worst < smallest):
         kept = "kept"
-    return GeneralTask(
-        task=task.task,
-        kind=task.kind,
-        metric=task.metric,
-        unit=task.unit,
-        higher_is_better=task.higher_is_better,
-        harness=task.harness,
-        shots=task.shots,
+    return GeneralTask.taken_from(
+        task,
         items=len(task.keys),
-        total_items=task.total_items,
         trial=pair.trial,
         strategy=pair.strategy,
         base=interval(mean_interval(_scores(pair.base, trained=False)), bounds),

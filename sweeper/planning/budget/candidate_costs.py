@@ -12,6 +12,7 @@ from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import (
     BATCH,
     CLASS_WEIGHT,
+    EPOCHS,
     KL,
     MODULES_TO_SAVE,
     OPTIMIZER,
@@ -27,7 +28,6 @@ from sweeper.planning.budget.trial_budget import (
     general_tokens,
     scored_rungs,
     scoring_tokens,
-    usual_share,
 )
 from sweeper.planning.costs.device_speed import machines, of_one_worker
 from sweeper.planning.costs.setups import candidate_setup
@@ -153,7 +153,7 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         ),
         default=whole,
         searched=math.fsum(weight * clock.whole(course) for weight, clock in clocks)
-        * usual_share(candidate.parameters),
+        * usual_share(candidate.parameters.get(EPOCHS)),
         scoring=default.scoring(course, course.test_rows),
         writing=default.writing(course),
         # A frozen head is fitted as the baseline is, with all classes alike.
@@ -206,6 +206,15 @@ def _weighted(name: str, parameter: Parameter | None) -> Iterator[tuple[str, flo
     weights = given if given and len(given) == len(choices) else (1.0,) * len(choices)
     for choice, weight in zip(choices, weights, strict=True):
         yield name, weight / sum(weights), choice
+
+
+def usual_share(epochs: Parameter | None) -> float:
+    """Mean share of a full budget that trials are given, by the prior and before pruning."""
+    if epochs is None or not epochs.searched or epochs.choices is None:
+        return 1.0
+    full = max(map(float, epochs.choices))
+    shares = [weight * float(choice or 0) for _, weight, choice in _weighted(EPOCHS, epochs)]
+    return sum(shares) / full
 
 
 def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
