@@ -30,7 +30,7 @@ from sweeper.findings.study.item_scores import trial_name
 from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.trial_rows import finite, known, trial_row
-from sweeper.findings.verdict.comparisons import Contest, against_baseline, hold_contest
+from sweeper.findings.verdict.comparisons import against_baseline, hold_contest
 from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, points_lost
 from sweeper.findings.verdict.human_pairs import preferences
 from sweeper.findings.verdict.limitations import Study, limits
@@ -59,6 +59,7 @@ def findings_of(run: RunFiles) -> Findings:
     """The findings of the files of a run."""
     summary = run_summary(run)
     contest = hold_contest(run)
+    chosen = contest.chosen
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     decided = verdict(run, summary, contest)
     pairs = compare_pairs(
@@ -87,7 +88,7 @@ def findings_of(run: RunFiles) -> Findings:
         baselines=tuple(_baseline(run, baseline) for baseline in cheapest),
         finalists=finalists(run),
         tested=tested_models(run),
-        classes=class_findings(run, _shown(contest)) if contest.chosen else None,
+        classes=class_findings(run, trial_name(chosen.trial)) if chosen else None,
         outputs=outputs(run, contest),
         human=preferences(run),
         notes=encoding_notes(run),
@@ -110,10 +111,6 @@ def findings_of(run: RunFiles) -> Findings:
         last_useful_trial=last_useful_trial(run),
     )
     return found.model_copy(update={"next_step": next_step(found)})
-
-
-def _shown(contest: Contest) -> str:
-    return trial_name(contest.chosen.trial) if contest.chosen else ""
 
 
 def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:

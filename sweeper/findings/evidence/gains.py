@@ -55,12 +55,8 @@ def best_of(run: RunFiles, strategy: str) -> TrialFiles | None:
 
 def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
     """The rule book's default of a strategy: the first trial of that origin."""
-    found = [
-        trial
-        for trial in run.trials
-        if trial.config.strategy == strategy and trial.config.origin == "default"
-    ]
-    return found[0] if found else None
+    own = (trial for trial in run.trials if trial.config.strategy == strategy)
+    return next((trial for trial in own if trial.config.origin == "default"), None)
 
 
 def value_interval(trial: TrialFiles) -> Interval:
@@ -154,11 +150,9 @@ def _entry(run: RunFiles, warm: WarmStart) -> WarmStartResult:
 
 
 def _tried(run: RunFiles, strategy: str, warm: WarmStart) -> TrialFiles | None:
-    for trial in run.trials:
-        known = trial.config.parameters
-        if trial.config.strategy == strategy and warm.parameters.items() <= known.items():
-            return trial
-    return None
+    own = (trial for trial in run.trials if trial.config.strategy == strategy)
+    wanted = warm.parameters.items()
+    return next((trial for trial in own if wanted <= trial.config.parameters.items()), None)
 
 
 def warm_start_sentence(run: RunFiles, found: WarmStartResult) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeper.findings import words
+from sweeper.findings.evidence.gains import best_of
 from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair, paired_scores
 from sweeper.findings.evidence.parameter_effects import (
     FEWEST_CONFIGURATIONS,
@@ -245,9 +246,9 @@ def rule_pairs(run: RunFiles) -> list[Pair]:
 
 def _pair(run: RunFiles, strategy: str) -> Pair | None:
     """The strategy's best trial and the best of the others."""
-    own = [trial for trial in run.completed if trial.config.strategy == strategy]
-    rest = [trial for trial in run.completed if trial.config.strategy != strategy]
-    return (own[0], rest[0]) if own and rest else None
+    own = best_of(run, strategy)
+    rest = next((trial for trial in run.completed if trial.config.strategy != strategy), None)
+    return (own, rest) if own and rest else None
 
 
 def _of_preference(
@@ -256,8 +257,7 @@ def _of_preference(
     pair = _pair(run, strategy)
     comparison = pairs.of(*pair) if pair else None
     if pair is None or comparison is None:
-        own = any(trial.config.strategy == strategy for trial in run.completed)
-        lacking = "another strategy" if own else words.strategy(strategy)
+        lacking = "another strategy" if best_of(run, strategy) else words.strategy(strategy)
         would = "Losses of single items." if pair else f"A completed trial of {lacking}."
         return _finding(reason, strategy=strategy, would_test=would)
     smallest = run.margin

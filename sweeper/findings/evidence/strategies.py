@@ -6,6 +6,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping
+from typing import Literal
 
 from sweeper.declared.traits import find
 from sweeper.evaluation.significance import Scores, ratio
@@ -94,45 +95,34 @@ def quality_share(run: RunFiles) -> QualityShare | None:
     one, other = best_of(run, low_rank[0]), best_of(run, full[0])
     if one is None or other is None:
         return None
-    tests = test_scores(run)
-    names = [trial_name(trial.config.number) for trial in (one, other)]
-    metric = headline(run.plan, run.seal)
-    floor = None if metric.higher_is_better else tests.by_name.get("zero_shot")
-    if all(name in tests.by_name for name in names):
-        above, below = tests.by_name[names[0]], tests.by_name[names[1]]
-        if metric.higher_is_better or floor is not None:
-            return _share(one, other, above, below, floor, metric, split="test")
+    metric, tests = headline(run.plan, run.seal), test_scores(run).by_name
+    first, second = (tests.get(trial_name(trial.config.number)) for trial in (one, other))
+    sources: list[tuple[Literal["test", "validation"], Scores | None, Scores | None, Scores | None]]
     if metric.higher_is_better:
-        seen, whole, floor = validation_scores(one), validation_scores(other), None
+        above, below = validation_scores(one), validation_scores(other)
+        sources = [("test", first, second, None), ("validation", above, below, None)]
     else:
-        seen, whole, floor = validation_losses(one), validation_losses(other), untrained_losses(run)
-    if seen is None or whole is None or (floor is None and not metric.higher_is_better):
-        return None
-    return _share(one, other, seen, whole, floor, metric, split="validation")
-
-
-def _share(
-    one: TrialFiles,
-    other: TrialFiles,
-    above: Scores,
-    below: Scores,
-    floor: Scores | None,
-    metric: Metric,
-    *,
-    split: str,
-) -> QualityShare | None:
-    try:
-        estimate = ratio(above, below, floor)
-    except ValueError:  # different items, or full is no better than the untrained model
-        return None
-    return QualityShare(
-        first=one.config.strategy,
-        second=other.config.strategy,
-        first_trial=one.config.number,
-        second_trial=other.config.number,
-        share=interval(estimate, _share_bounds(metric, below, floor)),
-        split="test" if split == "test" else "validation",
-    )
+        above, below = validation_losses(one), validation_losses(other)
+        sources = [
+            ("test", first, second, tests.get("zero_shot")),
+            ("validation", above, below, untrained_losses(run)),
+        ]
+    for split, seen, whole, floor in sources:
+        if seen is None or whole is None or (floor is None and not metric.higher_is_better):
+            continue
+        try:
+            estimate = ratio(seen, whole, floor)
+        except ValueError:  # different items, or full is no better than the untrained model
+            return None
+        return QualityShare(
+            first=one.config.strategy,
+            second=other.config.strategy,
+            first_trial=one.config.number,
+            second_trial=other.config.number,
+            share=interval(estimate, _share_bounds(metric, whole, floor)),
+            split=split,
+        )
+    return None
 
 
 def _share_bounds(metric: Metric, whole: Scores, floor: Scores | None) -> Bounds:

@@ -140,6 +140,12 @@ class RunFiles:
         return tuple(sorted(done, key=lambda trial: (trial.loss, trial.config.number)))
 
     @property
+    def results(self) -> list[TrialResult]:
+        """Those of the trials, then those of their confirmation runs."""
+        own = [trial.result for trial in self.trials if trial.result]
+        return own + [seed.result for trial in self.trials for seed in trial.seeds]
+
+    @property
     def best(self) -> TrialFiles:
         """The best of the completed trials within the limit, or of all where none is within it."""
         return next(filter(self.keeps_to_limit, self.completed), self.completed[0])

@@ -76,8 +76,9 @@ def hold_contest(run: RunFiles) -> Contest:
     default = _default(run, chosen)
     tests = test_scores(run)
     rivals = [trial_name(one.trial) for one in others]
-    baselines = [b.name for b in run.baselines if b.name in tests.by_name]
-    baseline = _best_baseline(run, metric, tests)
+    scored = [baseline for baseline in run.baselines if baseline.name in tests.by_name]
+    baseline = best_baseline(scored, metric, run.plan.objective)
+    baselines = [one.name for one in scored]
     trials = [*rivals, *([default] if default and default not in rivals else [])]
     compared = (
         *_compare(run, metric, tests, chosen, trials),
@@ -140,11 +141,6 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
     return None
 
 
-def _best_baseline(run: RunFiles, metric: Metric, tests: TestScores) -> BaselineResult | None:
-    scored = [baseline for baseline in run.baselines if baseline.name in tests.by_name]
-    return best_baseline(scored, metric, run.plan.objective)
-
-
 def best_baseline(
     baselines: list[BaselineResult] | tuple[BaselineResult, ...],
     metric: Metric,
@@ -155,18 +151,12 @@ def best_baseline(
     The headline metric decides between those that have no loss.
     """
     ranked = [
-        (math.inf if loss is None else loss, worse, baseline.name, baseline)
+        (math.inf if loss is None else loss, metric.worse(figure), baseline.name, baseline)
         for baseline in baselines
-        if (worse := _worse(baseline, metric)) is not None
+        if (figure := validation_figure(baseline, metric)) is not None
         for loss in (objective.cost_of(baseline),)
     ]
     return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
-
-
-def _worse(baseline: BaselineResult, metric: Metric) -> float | None:
-    """The headline figure with its sign turned so that lower is better."""
-    figure = validation_figure(baseline, metric)
-    return None if figure is None else -figure if metric.higher_is_better else figure
 
 
 def validation_figure(baseline: BaselineResult, metric: Metric) -> float | None:

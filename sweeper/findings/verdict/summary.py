@@ -36,7 +36,7 @@ def run_summary(run: RunFiles) -> RunSummary:
         pruned=states["PRUNED"],
         failed=states["FAIL"],
         started_at=min(_times(results, "started_at"), default=""),
-        ended_at=max(_times([*results, *confirmations], "ended_at"), default=""),
+        ended_at=max(_times(run.results, "ended_at"), default=""),
         seconds=math.fsum(used) if used else None,
         confirmation_seconds=(
             math.fsum(result_seconds(result) for result in confirmations) if confirmations else None

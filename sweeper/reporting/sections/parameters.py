@@ -112,7 +112,7 @@ def _table(report: Report) -> Table:
         Column("strategy", lambda p: strategy_cell(p.strategy), "/strategy"),
         Column("parameter", lambda p: p.parameter, "/parameter"),
         Number("best", lambda p: words.value(p.best), "/best"),
-        Number("default", _default, "/default"),
+        Number("default", lambda p: words.value(p.default), "/default"),
         Column("within noise of the best", _within),
         Column("allowed range", lambda p: words.span(p.low, p.high)),
         Number("completed trials", lambda p: str(p.trials), "/trials"),
@@ -128,10 +128,6 @@ def _table(report: Report) -> Table:
         placed(findings.parameters, "/findings/parameters"),
         trial=lambda p: p.best_trial,
     )
-
-
-def _default(finding: ParameterFinding) -> str:
-    return words.DASH if finding.default is None else words.value(finding.default)
 
 
 def _within(finding: ParameterFinding) -> str:

@@ -60,18 +60,13 @@ def _table(report: Report) -> Table:
         Number("range", lambda p: _planned(p, _range(p), words.DASH)),
         Number("measured", lambda p: _amount(p, p.actual)),
         Number("of trials", lambda p: str(p.trials), "/trials"),
-        Number("measured ÷ planned", _factor),
+        Number("measured ÷ planned", lambda p: units.number(p.factor, 2)),
     ]
     return Table.of("predicted", caption, columns, placed(found, "/findings/predictions"))
 
 
 def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
     return otherwise if prediction.factor is None else figure
-
-
-def _factor(prediction: PredictedFigure) -> str:
-    factor = prediction.factor
-    return words.DASH if factor is None else units.number(factor, 2)
 
 
 def _what(prediction: PredictedFigure, device: str) -> str:

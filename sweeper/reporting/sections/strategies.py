@@ -81,16 +81,16 @@ def _figure(report: Report) -> Figure:
     )
 
 
+_SHARE = Metric(name="share", title="share", higher_is_better=True, unit="points")
+
+
 def share_sentence(report: Report) -> str:
     """LoRA's share of full's quality, with its interval; empty where it was not measured."""
     share = report.findings.quality_share
     if share is None:
         return ""
     metric = report.findings.metric
-    interval = share.share
-    text = f"{100 * interval.value:.1f}%"
-    if interval.low is not None and interval.high is not None:
-        text += f" (95% CI {100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    text = words.score_with_interval(share.share, _SHARE)
     where = "test split" if share.split == "test" else "validation split"
     other = words.strategy(share.second)
     if metric.higher_is_better:

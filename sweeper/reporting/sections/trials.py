@@ -80,7 +80,11 @@ def _table(report: Report) -> Table:
             )
         )
     columns += [
-        Number("learning rate", _learning_rate, "/parameters/learning_rate"),
+        Number(
+            "learning rate",
+            lambda t: words.value(t.parameters.get("learning_rate")),
+            "/parameters/learning_rate",
+        ),
         Column("other searched parameters", lambda t: _others(report, t)),
         Number("steps", _steps),
         Number("time", lambda t: minutes(t.seconds), unit=time_name(report)),
@@ -108,11 +112,6 @@ def _table(report: Report) -> Table:
 def _order(trial: TrialRow, metric: Metric) -> tuple[int, float, int]:
     value = float("inf") if trial.objective is None else metric.worse(trial.objective)
     return (_STATES.index(trial.state), value, trial.number)
-
-
-def _learning_rate(trial: TrialRow) -> str:
-    rate = trial.parameters.get("learning_rate")
-    return words.DASH if rate is None else words.value(rate)
 
 
 def _others(report: Report, trial: TrialRow) -> str:
