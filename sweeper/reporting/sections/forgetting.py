@@ -125,17 +125,14 @@ def _finding(measured: Forgetting, trial: int) -> str:
     if gone:
         told = [f"{t.task} {lost(t.forgetting, t.unit)}" for t in gone]
         return f"Trial {trial} lost more than noise explains: {words.joined(told)}."
+    everything = words.plural(len(tasks), "task")
     unresolved = [task for task in tasks if task.outcome == "unresolved"]
     if not unresolved:
-        return f"Trial {trial} kept what the base model could do on {_count(len(tasks))}."
+        return f"Trial {trial} kept what the base model could do on {everything}."
     if len(unresolved) == len(tasks):
-        return f"Within noise: whether trial {trial} lost anything on {_count(len(tasks))} is open."
+        return f"Within noise: whether trial {trial} lost anything on {everything} is open."
     named = words.joined([task.task for task in unresolved])
     return f"No loss of trial {trial} beyond noise; left open by these items: {named}."
-
-
-def _count(tasks: int) -> str:
-    return words.plural(tasks, "task")
 
 
 def _table(measured: Forgetting) -> Table:
