@@ -77,21 +77,15 @@ def _title(group: OutputGroup) -> str:
 
 
 def _sample(found: Outputs, item: ShownItem) -> Sample:
-    losses = [
-        f"{model.role} {words.loss(answer.loss)}"
-        for model, answer in zip(found.models, item.answers, strict=True)
-        if answer is not None
-    ]
+    both = zip(found.models, item.answers, strict=True)
+    wrote = [(model.role, answer) for model, answer in both if answer is not None]
+    losses = [f"{role} {words.loss(answer.loss)}" for role, answer in wrote]
     return Sample(
         f"Row {item.line}; loss of the reference: {', '.join(losses)}",
         (
             NamedFact("input", item.asked, css="wide"),
             NamedFact("reference", item.reference),
-            *(
-                NamedFact(model.role, answer.text or words.DASH)
-                for model, answer in zip(found.models, item.answers, strict=True)
-                if answer is not None
-            ),
+            *(NamedFact(role, answer.text or words.DASH) for role, answer in wrote),
         ),
     )
 

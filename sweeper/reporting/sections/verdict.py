@@ -109,12 +109,18 @@ def _card(report: Report) -> VerdictCard:
     finalist = findings.finalist(decided.recommended_trial)
     row = described(report)
     strategy = row.strategy if row else ""
+    figures = _trial_figures(report, finalist, row) if row else ()
+    if (baseline := _baseline(report)) is not None:
+        figures = _baseline_figures(report, baseline)
     return VerdictCard(
         badge=BADGES[decided.kind],
         headline=_headline(report, row),
         sentence=decided.sentence,
-        figures=_figures(report, finalist, row),
-        configuration=_configuration(row),
+        figures=figures,
+        configuration=tuple(
+            NamedFact(name, words.value(value))
+            for name, value in (row.parameters if row else {}).items()
+        ),
         because=decided.because,
         alternative=_alternative(report, finalist, row),
         css=look(strategy).css if strategy and not decided.recommended_baseline else "",
@@ -142,15 +148,6 @@ def _baseline(report: Report) -> BaselineResult | None:
     """The baseline that is recommended instead of a trial."""
     wanted = report.findings.verdict.recommended_baseline
     return next((b for b in report.findings.baselines if b.name == wanted), None)
-
-
-def _figures(
-    report: Report, finalist: Finalist | None, row: TrialRow | None
-) -> tuple[NamedFact, ...]:
-    baseline = _baseline(report)
-    if baseline is not None:
-        return _baseline_figures(report, baseline)
-    return () if row is None else _trial_figures(report, finalist, row)
 
 
 def _baseline_figures(report: Report, baseline: BaselineResult) -> tuple[NamedFact, ...]:
@@ -198,12 +195,6 @@ def _trial_figures(
             NamedFact(f"use, per 1,000 {what}", units.duration(tested.seconds_per_thousand))
         )
     return tuple(found)
-
-
-def _configuration(row: TrialRow | None) -> tuple[NamedFact, ...]:
-    if row is None:
-        return ()
-    return tuple(NamedFact(name, words.value(value)) for name, value in row.parameters.items())
 
 
 def _alternative(report: Report, finalist: Finalist | None, row: TrialRow | None) -> str:
