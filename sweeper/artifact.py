@@ -19,6 +19,13 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
+    @classmethod
+    def taken_from(cls, source: object, **fields: Any) -> Self:
+        """A record with these fields; all others have the values of the source's own, by name."""
+        others = cls.model_fields.keys() - fields.keys()
+        same = {name: getattr(source, name) for name in others if hasattr(source, name)}
+        return cls(**same, **fields)
+
 
 class Artifact(Record):
     """A record that is a file of its own and carries the version of its schema.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from typing import TypeGuard
 
 from sweeper.errors import near_match
 from sweeper.spec import ClassWeight
@@ -42,6 +43,11 @@ _CALLED: Mapping[str, str] = {
     "lora_target_modules": TARGET_MODULES,
     "trainable_token_indices": MODULES_TO_SAVE,
 }
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a parameter's value is a number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def near_parameter(name: str, known: Collection[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sweeper.errors import Problem, near_match
-from sweeper.hyperparameters import TARGETS
+from sweeper.hyperparameters import TARGETS, is_number
 from sweeper.spec import MODULE_PARAMETERS, Declared, ParameterSpec, Scalar
 from sweeper.yamlfile import Path_
 
@@ -131,7 +131,7 @@ def _wrong_range(
     wrong = False
     for key in ("low", "high", "step"):
         value = item.get(key, 0.0)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number(value):
             wrong = True
             yield Problem(f"{key} = {value!r} is not a number", "", EXAMPLE, where((*path, key)))
     if not isinstance(item.get("log", False), bool):
@@ -153,7 +153,7 @@ def _contradictions(
     if low is not None and high is not None and low > high:
         what = f"low <= high must hold, but got low = {low!r}, high = {high!r}"
         yield Problem(what, where=where((*path, "low")))
-    elif isinstance(default, int | float) and not isinstance(default, bool):
+    elif is_number(default):
         under, above = low is not None and default < low, high is not None and default > high
         if under or above:
             bound = f"low = {low!r}" if under else f"high = {high!r}"

@@ -35,7 +35,8 @@ _LEAST_SECRET = 6
 _SYSTEM_PREFIXES = {Path("/"), Path("/usr"), Path("/usr/local")}
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.~/-])/(?!/)[^\s:'\"]+")
 
-_Rule = Callable[[str], str]
+# What is replaced, and by what.
+_Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 _Record = TypeVar("_Record", bound=BaseModel)
 
 
@@ -90,19 +91,18 @@ def _cleaned(value: Any, rules: tuple[_Rule, ...]) -> Any:
 
 
 def _applied(text: str, rules: tuple[_Rule, ...]) -> str:
-    for rule in rules:
-        text = rule(text)
+    for pattern, instead in rules:
+        text = pattern.sub(instead, text)
     return text
 
 
 def _secrets() -> Iterator[_Rule]:
-    yield lambda text: _PASSWORD.sub(lambda match: f"{match[1]}:***@", text)
-    yield lambda text: _QUERY.sub(lambda match: f"{match[1]}***", text)
-    yield lambda text: _TOKEN.sub(lambda match: f"{match[1]}***", text)
+    yield _PASSWORD, r"\1:***@"
+    yield _QUERY, r"\1***"
+    yield _TOKEN, r"\1***"
     # The longest first: one value may begin with another.
     if values := sorted(set(_secret_values()), key=len, reverse=True):
-        known = re.compile("|".join(map(re.escape, values)))
-        yield lambda text: known.sub("***", text)
+        yield re.compile("|".join(map(re.escape, values))), "***"
 
 
 def _secret_values() -> Iterator[str]:
@@ -129,50 +129,43 @@ def _places_and_names() -> Iterator[_Rule]:
     prefix = Path(sys.prefix)
     for place in dict.fromkeys((prefix, prefix.resolve(), Path(__file__).parents[1])):
         if place not in _SYSTEM_PREFIXES:
-            yield _path(place, "PREFIX")
+            yield _path(place), "PREFIX"
     with contextlib.suppress(RuntimeError):  # nobody's home is known
         if Path.home() != Path("/"):
-            yield _path(Path.home(), "~")
-    yield lambda text: _HOME.sub("~", text)
+            yield _path(Path.home()), "~"
+    yield _HOME, "~"
     host = socket.gethostname()
     hosts = [name for name in dict.fromkeys([host, host.partition(".")[0]]) if name]
     with contextlib.suppress(OSError, KeyError, ImportError):  # the account has no name
         yield from _login(getpass.getuser(), hosts)
     for name in filter(_is_no_word, hosts):
-        yield _word(name, "HOST")
+        yield from _word(name, "HOST")
 
 
-def _path(place: Path, instead: str) -> _Rule:
-    pattern = re.compile(rf"(?<![\w.~-]){re.escape(str(place))}(?![\w-]|\.\w)")
-    return lambda text: pattern.sub(instead, text)
+def _path(place: Path) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.~-]){re.escape(str(place))}(?![\w-]|\.\w)")
 
 
 def _login(name: str, hosts: Sequence[str]) -> Iterator[_Rule]:
-    yield lambda text: _in_paths(name, "USER", text)
+    yield _in_paths(name, "USER")
     places = "|".join(map(re.escape, hosts))
-    address = re.compile(rf"(?<![\w.:/-]){re.escape(name)}@(?:{places})(?![\w-])")
-    yield lambda text: address.sub("USER@HOST", text)
+    yield re.compile(rf"(?<![\w.:/-]){re.escape(name)}@(?:{places})(?![\w-])"), "USER@HOST"
     if _is_no_word(name):
-        yield _word(name, "USER")
+        yield from _word(name, "USER")
 
 
 def _is_no_word(name: str) -> bool:
     return bool(re.search(r"[A-Za-z]", name) and re.search(r"[\d._-]", name))
 
 
-def _word(name: str, instead: str) -> _Rule:
+def _word(name: str, instead: str) -> Iterator[_Rule]:
     """Whole words only, neither a text that is nothing else nor a part of ``owner/model``."""
-    pattern = re.compile(rf"(?<![\w./-]){re.escape(name)}(?![\w/-]|\.\w)")
-
-    def rule(text: str) -> str:
-        return text if text == name else pattern.sub(instead, _in_paths(name, instead, text))
-
-    return rule
+    yield _in_paths(name, instead)
+    word = re.escape(name)
+    yield re.compile(rf"(?!\A{word}\Z)(?<![\w./-]){word}(?![\w/-]|\.\w)"), instead
 
 
-def _in_paths(name: str, instead: str, text: str) -> str:
+def _in_paths(name: str, instead: str) -> _Rule:
     """Folders of that name in absolute paths are renamed."""
-    if name not in text:
-        return text
     folder = re.compile(rf"(?<=/){re.escape(name)}(?=/|$)")
-    return _ABSOLUTE_PATH.sub(lambda match: folder.sub(instead, match[0]), text)
+    return _ABSOLUTE_PATH, lambda match: folder.sub(instead, match[0])

@@ -103,3 +103,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         config.model_copy(update={"seed": 9}).write(path)
     assert TrialConfig.read(path) == config
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_record_takes_over_the_fields_that_another_one_has_by_the_same_name():
+    taken = TrialBudget.taken_from(a_config().budget, epochs=1.5)
+    assert taken == a_config().budget.model_copy(update={"epochs": 1.5})
+    assert ModelSpec.taken_from(None, id="7B") == ModelSpec(id="7B")
+    with pytest.raises(ValidationError, match="other"):
+        ModelSpec.taken_from(None, id="7B", other=1)

@@ -21,7 +21,6 @@ from sweeper.evaluation.resampling import RESAMPLES, item_deviations
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.figures import Comparison
-from sweeper.findings.record import StrategySummary
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
 from sweeper.findings.verdict.comparisons import against_baseline, hold_contest
 from sweeper.findings.verdict.summary import run_summary
@@ -181,7 +180,6 @@ def study(world: World, seed: int) -> Claims:
     run = simulation.run()
     contest = hold_contest(run)
     said = verdict(run, run_summary(run), contest)
-    summaries = against_baseline(run, contest, simulation.strategies())
     rivals = {f"trial-{number}" for number in run.seal.order} if run.seal else set()
     rivals.discard(contest.default or "")
     return Claims(
@@ -190,7 +188,7 @@ def study(world: World, seed: int) -> Claims:
         improves=any(is_better(contest.against(contest.default, in_loss=w)) for w in (False, True)),
         baseline=contest.against(BASELINE),
         pays=said.fine_tuning_needed is True,
-        strategy=any(is_better(one.against_baseline) for one in summaries),
+        strategy=any(map(is_better, against_baseline(run, contest).values())),
         ahead=any(is_better(one) for one in said.comparisons if one.second in rivals),
     )
 
@@ -303,12 +301,6 @@ class _Simulation:
         status = {"phase": "complete", "trials": TRIALS}
         folder = RunFolder(Path("simulated"))
         return RunFiles(folder, plan, "", tuple(trials), (baseline,), seal, status)
-
-    def strategies(self) -> tuple[StrategySummary, ...]:
-        """One empty line for each strategy, to be filled with its comparison."""
-        nothing = {"complete": 0, "pruned": 0, "failed": 0, "best_trial": None, "best_value": None}
-        names = [one.strategy for one in self.plan.candidates]
-        return tuple(StrategySummary(strategy=name, **nothing) for name in names)
 
     def _config(self, number: int) -> TrialConfig:
         candidate = self.candidates[number]

@@ -31,6 +31,7 @@ from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import DataChange, ModelFacts
 from sweeper.findings import words
 from sweeper.findings.record import Findings
+from sweeper.findings.verdict.tested import figure_lines
 from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED, NO_FIRST_STAGE
 from sweeper.jsontext import object_of
 from sweeper.plans import Plan
@@ -283,12 +284,7 @@ def _card(
     lost: Sequence[Lost],
     about_rows: str,
 ) -> str:
-    row = next(trial for trial in findings.trials if trial.number == config.number)
-    finalist = next((f for f in findings.finalists if f.trial == config.number), None)
-    figures = [f"- {words.validation_figure(row.objective, findings.objective)}"]
-    if finalist is not None and finalist.test_score is not None:
-        score = words.score_with_interval(finalist.test_score, findings.metric)
-        figures.append(f"- Test {findings.metric.title}: {score}")
+    figures = figure_lines(findings, config.number)
     note = [f"- {facts.weights_note}"] if facts.weights_note else []
     if facts.source == "local":
         note.append("- The sweep used a local folder. Give its path as the model.")

@@ -30,8 +30,8 @@ from sweeper.findings.study.item_scores import trial_name
 from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.trial_rows import finite, known, trial_row
-from sweeper.findings.verdict.comparisons import Contest, against_baseline, hold_contest
-from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, with_forgetting
+from sweeper.findings.verdict.comparisons import against_baseline, hold_contest
+from sweeper.findings.verdict.forgetting import forgetting, limit_sentence, points_lost
 from sweeper.findings.verdict.human_pairs import preferences
 from sweeper.findings.verdict.limitations import Study, limits
 from sweeper.findings.verdict.next_step import next_step
@@ -59,6 +59,7 @@ def findings_of(run: RunFiles) -> Findings:
     """The findings of the files of a run."""
     summary = run_summary(run)
     contest = hold_contest(run)
+    chosen = contest.chosen
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     decided = verdict(run, summary, contest)
     pairs = compare_pairs(
@@ -70,7 +71,6 @@ def findings_of(run: RunFiles) -> Findings:
     augmented = augmentation_findings(run, pairs)
     told = tuple(first_stage_sentence(run, finding) for finding in read)
     told += tuple(augmentation_sentence(run, finding) for finding in augmented)
-    strategies = against_baseline(run, contest, strategy_summaries(run))
     told += tuple(filter(None, [limit_sentence(forgotten, decided.best_trial)]))
     warm = warm_starts(run)
     told += tuple(warm_start_sentence(run, one) for one in warm)
@@ -88,13 +88,13 @@ def findings_of(run: RunFiles) -> Findings:
         baselines=tuple(_baseline(run, baseline) for baseline in cheapest),
         finalists=finalists(run),
         tested=tested_models(run),
-        classes=class_findings(run, _shown(contest)) if contest.chosen else None,
+        classes=class_findings(run, trial_name(chosen.trial)) if chosen else None,
         outputs=outputs(run, contest),
         human=preferences(run),
         notes=encoding_notes(run),
         gains=gains(run, pairs),
         warm_starts=warm,
-        strategies=with_forgetting(strategies, forgotten),
+        strategies=strategy_summaries(run, against_baseline(run, contest), points_lost(forgotten)),
         quality_share=quality_share(run),
         predictions=predictions(run),
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
@@ -111,10 +111,6 @@ def findings_of(run: RunFiles) -> Findings:
         last_useful_trial=last_useful_trial(run),
     )
     return found.model_copy(update={"next_step": next_step(found)})
-
-
-def _shown(contest: Contest) -> str:
-    return trial_name(contest.chosen.trial) if contest.chosen else ""
 
 
 def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:

@@ -695,6 +695,19 @@ class Findings(Artifact):
     next_step: NextStep | None = Field(None, description="None during the run")
     last_useful_trial: int | None = Field(None, description="the last one that lowered the best")
 
+    def trial(self, number: int | None) -> TrialRow | None:
+        """The row of a trial."""
+        return next((trial for trial in self.trials if trial.number == number), None)
+
+    def finalist(self, number: int | None) -> Finalist | None:
+        """A trial as a finalist, if it was one."""
+        return next((one for one in self.finalists if one.trial == number), None)
+
+    def tested_trial(self, number: int | None) -> TestedModel | None:
+        """A trial on the opened test split, if it was scored there."""
+        found = (model for model in self.tested if model.trial is not None)
+        return next((model for model in found if model.trial == number), None)
+
     def best_first(self) -> list[TrialRow]:
         """The completed trials, the best by the objective first."""
         known = [

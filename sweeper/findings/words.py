@@ -273,11 +273,13 @@ def span(low: object, high: object) -> str:
 
 
 def value(scalar: object) -> str:
-    """A parameter's value: small numbers as ``2e-4``, never with an SI prefix.
+    """A parameter's value: small numbers as ``2e-4``, never with an SI prefix; a dash for None.
 
-    >>> value(0.0002), value(16), value(0.05), value(1230.5), value("all-linear")
-    ('2e-4', '16', '0.05', '1,230', 'all-linear')
+    >>> value(0.0002), value(16), value(0.05), value(1230.5), value("all-linear"), value(None)
+    ('2e-4', '16', '0.05', '1,230', 'all-linear', '–')
     """
+    if scalar is None:
+        return DASH
     if isinstance(scalar, bool) or not isinstance(scalar, int | float):
         return str(scalar)
     if float(scalar).is_integer():

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
-from sweeper.hyperparameters import EPOCHS, KL
+from sweeper.hyperparameters import KL
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
+from sweeper.planning.budget.candidate_costs import course_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
-from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES, scored_rungs, scoring_tokens
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.declared_parameters import followed, settled_parameters, unsettled
 from sweeper.planning.fitting.first_stage import with_first_stage
-from sweeper.planning.fitting.fit import MARGIN, Fit, TrialTokens, fit
+from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.effects import fill
@@ -130,7 +130,7 @@ def fitted(
         base.model,
         facts.hardware,
         spec.training,
-        _work(spec, facts, base, rated, epochs),
+        course_of(spec, facts, base.model, epochs),
     )
 
 
@@ -198,46 +198,6 @@ def _rejected(
     )
 
 
-def validation_rows(spec: Spec, facts: Facts) -> int:
-    """Rows of the validation split, or how many its fraction would make."""
-    known = facts.data.rows_of("validation")
-    return known or max(round(facts.data.rows * spec.data.validation_fraction), 1)
-
-
-def _work(
-    spec: Spec, facts: Facts, base: RatedModel, rated: RatedStrategy, epochs: float
-) -> TrialTokens:
-    rows, validation = base.cap.items(facts.data.train_rows), validation_rows(spec, facts)
-    scored = scored_rungs(spec, facts, base.cap, validation, epochs)
-    trained = round(epochs * rows * base.cap.mean)
-    per_item = scoring_tokens(spec, facts, base.cap)
-    evaluated = round((scored.below * scored.items + validation) * per_item)
-    if EPOCHS not in rated.parameters:
-        # Features of a frozen model are computed once, by forward passes only.
-        trained, evaluated = 0, round((rows + validation) * base.cap.mean)
-    classes = len(facts.data.labels) or TYPICAL_CLASSES
-    return TrialTokens(
-        sequence_length=base.cap.tokens,
-        mean_length=max(round(base.cap.mean), 1),
-        train_tokens=trained,
-        evaluation_tokens=evaluated,
-        classes=classes if base.values["new_head"] else 0,
-        answer_fraction=_answer_share(facts, base.cap),
-        evaluation_rows=max(validation, 1),
-    )
-
-
-def _answer_share(facts: Facts, cap: Cap) -> float:
-    """The share of answers in the tokens of a batch at the cap; 1 if unknown."""
-    lengths = facts.data.lengths
-    if lengths is None or lengths.output_share is None:
-        return 1.0
-    if cap.tokens >= lengths.p90 or lengths.output_mean is None:
-        return lengths.output_share
-    # The longest tenth is cut or left out.
-    return min(lengths.output_mean / lengths.mean, 1.0)
-
-
 def _candidate(
     base: RatedModel,
     rated: RatedStrategy,
@@ -246,7 +206,8 @@ def _candidate(
     found: Fit,
 ) -> Candidate:
     setup, strategy = found.setup, rated.strategy
-    return Candidate(
+    return Candidate.taken_from(
+        setup,
         strategy=strategy.name,
         model=base.model.id,
         score=round(rated.score, 6),
@@ -264,15 +225,7 @@ def _candidate(
         expected_quality=f"{strategy.quality.text} ({strategy.quality.source})",
         setup_notes=_setup_notes(base, strategy, hardware, found),
         parameters=parameters,
-        **{name: getattr(setup, name) for name in _OF_SETUP},
     )
-
-
-# Fields of a candidate that are its set-up's.
-_OF_SETUP = (
-    "micro_batch", "gradient_accumulation_steps", "evaluation_batch", "gradient_checkpointing",
-    "precision", "sequence_length", "optimizer", "attention", "quantization",
-)  # fmt: skip
 
 
 def _half_note(base: RatedModel, hardware: HardwareFacts, found: Fit) -> tuple[str, ...]:

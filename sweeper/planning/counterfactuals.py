@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 
 from sweeper import units
-from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts
-from sweeper.planning.candidates import fitted, rated_model
+from sweeper.planning.candidates import RatedModel, fitted, rated_model
 from sweeper.planning.fitting.remedies import scaled
-from sweeper.planning.planner import epochs_of, ranked_candidates
+from sweeper.planning.planner import epochs_of
+from sweeper.planning.rulebook.apply_rules import RatedStrategy
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.thresholds import nearest, with_examples
 from sweeper.plans import Rejected
@@ -47,7 +48,7 @@ def counterfactuals(spec: Spec, facts: Facts) -> tuple[Counterfactual, ...]:
     digit of the number of parameters.
     """
     book = rule_book(spec.rules)
-    wishes = _wishes(spec, facts, book)
+    wishes = _Ranking(spec, facts, book).wishes()
     return tuple(one for knob in _KNOBS for one in _changes(spec, facts, book, knob, wishes))
 
 
@@ -58,10 +59,19 @@ def _changes(
     actual = knob.read(facts)
     if actual is None:
         return
-    search = _Search(spec, facts, book, knob, actual, {})
-    for strategy, outcome in wishes:
-        needed = search.nearest(strategy, outcome)
-        if needed is not None:
+
+    @cache
+    def ranking(place: int) -> _Ranking:
+        return _Ranking(spec, knob.turn(spec, facts, knob.value(place)), book)
+
+    def grants(wish: tuple[str, str], place: int) -> bool:
+        return ranking(place).grants(*wish)
+
+    for wish in wishes:
+        granted = partial(grants, wish)
+        found = nearest(actual, knob.least, knob.place, knob.value, granted)
+        if found is not None:
+            (strategy, outcome), needed = wish, knob.value(found)
             would = "would rank first" if outcome == "ranks first" else "would fit"
             text = f"{knob.words(actual, needed)} {strategy} {would}."
             yield Counterfactual(strategy, outcome, knob.fact, actual, needed, text)
@@ -77,6 +87,7 @@ class _Knob:
         words: The change as the beginning of a sentence.
         place: The number of the first value that is not below the given one.
         value: The value of that number.
+        least: The smallest value to try.
     """
 
     fact: str
@@ -85,6 +96,7 @@ class _Knob:
     words: Callable[[float, float], str]
     place: Callable[[float], int]
     value: Callable[[int], float]
+    least: float
 
 
 def _with_memory(spec: Spec, facts: Facts, gib: float) -> Facts:
@@ -124,7 +136,7 @@ def _digits_value(place: int) -> float:
 
 
 _KNOBS = (
-    _Knob("examples", lambda f: f.data.examples, with_examples, _more_rows, math.ceil, float),
+    _Knob("examples", lambda f: f.data.examples, with_examples, _more_rows, math.ceil, float, 1),
     _Knob(
         "memory_gib",
         lambda f: f.hardware.memory_gib,
@@ -132,6 +144,7 @@ _KNOBS = (
         _more_memory,
         lambda gib: math.ceil(gib * 10 - 1e-9),
         lambda place: place / 10,
+        0.1,
     ),
     _Knob(
         "parameters_billion",
@@ -140,6 +153,7 @@ _KNOBS = (
         _other_size,
         _digits_place,
         _digits_value,
+        1e6,
     ),
 )
 
@@ -149,70 +163,48 @@ class _Ranking:
 
     def __init__(self, spec: Spec, facts: Facts, book: RuleBook) -> None:
         self._spec, self._facts = spec, facts
-        self._bases = [rated_model(book, spec, facts, model) for model in facts.models]
-        self._epochs = epochs_of(spec, facts, self._bases[0])
-        self._known: dict[tuple[int, str, bool], bool] = {}
-        pairs = [(n, one) for n, base in enumerate(self._bases) for one in base.strategies.values()]
+        bases = [rated_model(book, spec, facts, model) for model in facts.models]
+        self._epochs = epochs_of(spec, facts, bases[0])
+        self._ends: dict[tuple[str, str, bool], str] = {}
+        pairs = [(base, rated) for base in bases for rated in base.strategies.values()]
+        # As ``planner`` sorts them.
         pairs.sort(key=lambda pair: (-round(pair[1].score, 6), pair[1].strategy.order))
-        self._order = [(number, rated.strategy.name) for number, rated in pairs]
+        self._pairs = pairs
+        self._leave_out = True
+        # What rules leave out competes only if nothing else fits.
+        self._leave_out = self.first is not None
+
+    @property
+    def first(self) -> str | None:
+        """The first strategy that is a candidate."""
+        return next(self._strategies("fits"), None)
 
     def grants(self, strategy: str, outcome: str) -> bool:
         if outcome == "ranks first":
-            return (self._first(leave_out=True) or self._first(leave_out=False)) == strategy
-        leave_out = self._first(leave_out=True) is not None
-        return any(self._is(n, strategy, leave_out) for n in range(len(self._bases)))
+            return self.first == strategy
+        own = (pair for pair in self._pairs if pair[1].strategy.name == strategy)
+        return any(self._end(*pair) == "fits" for pair in own)
 
-    def _first(self, *, leave_out: bool) -> str | None:
-        """The first strategy that is a candidate, as ``planner`` sorts them."""
-        return next((name for n, name in self._order if self._is(n, name, leave_out)), None)
+    def wishes(self) -> list[tuple[str, str]]:
+        """What could be wished for: another strategy ranks first, or a large one fits."""
+        if self.first is None:
+            return []
+        fitting = set(self._strategies("fits"))
+        large = sorted(set(self._strategies("too large")) - fitting)
+        both = [(name, outcome) for name in large for outcome in ("fits", "ranks first")]
+        return [*((name, "ranks first") for name in sorted(fitting - {self.first})), *both]
 
-    def _is(self, number: int, strategy: str, leave_out: bool) -> bool:
-        key = (number, strategy, leave_out)
-        if key not in self._known:
-            base = self._bases[number]
-            rated = base.strategies[strategy]
+    def _strategies(self, end: str) -> Iterator[str]:
+        return (one.strategy.name for base, one in self._pairs if self._end(base, one) == end)
+
+    def _end(self, base: RatedModel, rated: RatedStrategy) -> str:
+        """``fits`` for a candidate, ``too large``, or ``no candidate``."""
+        leave_out = self._leave_out
+        key = (base.model.id, rated.strategy.name, leave_out)
+        if key not in self._ends:
             made = fitted(self._spec, self._facts, base, rated, self._epochs, leave_out=leave_out)
-            self._known[key] = not isinstance(made, Rejected) and made[1].fits
-        return self._known[key]
-
-
-def _wishes(spec: Spec, facts: Facts, book: RuleBook) -> list[tuple[str, str]]:
-    """What could be wished for: that another strategy ranks first, or that a large one fits."""
-    try:
-        candidates, rejected = ranked_candidates(book, spec, facts)
-    except NothingFits:
-        return []
-    fitting = {one.strategy for one in candidates}
-    firsts = sorted(fitting - {candidates[0].strategy})
-    large = {one.strategy for one in rejected if one.needs_gib is not None} - fitting
-    both = [(name, outcome) for name in sorted(large) for outcome in ("fits", "ranks first")]
-    return [*((name, "ranks first") for name in firsts), *both]
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """The plan's order at the values of one knob, each of which is planned once."""
-
-    spec: Spec
-    facts: Facts
-    book: RuleBook
-    knob: _Knob
-    actual: float
-    known: dict[int, _Ranking]
-
-    def granted(self, place: int, strategy: str, outcome: str) -> bool:
-        if place not in self.known:
-            turned = self.knob.turn(self.spec, self.facts, self.knob.value(place))
-            self.known[place] = _Ranking(self.spec, turned, self.book)
-        return self.known[place].grants(strategy, outcome)
-
-    def nearest(self, strategy: str, outcome: str) -> float | None:
-        """The nearest value, up or down, with which the outcome is reached."""
-        knob = self.knob
-        least = knob.value(1) if knob.fact != "parameters_billion" else 1e6
-
-        def granted(place: int) -> bool:
-            return self.granted(place, strategy, outcome)
-
-        found = nearest(self.actual, least, knob.place, knob.value, granted)
-        return None if found is None else knob.value(found)
+            fits = "no candidate"
+            if not isinstance(made, Rejected):
+                fits = "fits" if made[1].fits else "too large"
+            self._ends[key] = fits
+        return self._ends[key]

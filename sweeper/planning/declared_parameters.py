@@ -25,6 +25,7 @@ from sweeper.hyperparameters import (
     PATIENCE,
     REPLAY,
     TARGET_MODULES,
+    is_number,
     is_pattern,
     near_parameter,
 )
@@ -206,7 +207,7 @@ def _nearest(old: Parameter, choices: tuple[Scalar, ...]) -> Scalar:
     """The choice nearest to the rule book's default; by ratio on a logarithmic scale."""
     if old.default in choices:
         return old.default
-    if not all(_number(value) for value in (old.default, *choices)):
+    if not all(is_number(value) for value in (old.default, *choices)):
         return choices[0]
     if old.log:
         return min(choices, key=lambda value: abs(math.log(float(value) / float(old.default))))
@@ -244,18 +245,14 @@ def as_kind(parameter: Parameter, value: Scalar) -> Scalar:
     for choice in known:
         if same(choice, value):
             return choice
-    if _number(value) and all(isinstance(choice, int) for choice in known):
+    if is_number(value) and all(isinstance(choice, int) for choice in known):
         return int(value)
-    return float(value) if _number(value) else value
+    return float(value) if is_number(value) else value
 
 
 def same(choice: Scalar, value: Scalar) -> bool:
     """Whether two values are one choice; True and 1 are two."""
     return choice == value and isinstance(choice, bool) == isinstance(value, bool)
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def followed(reasons: Sequence[Reason], parameters: Mapping[str, Parameter]) -> tuple[Reason, ...]:
@@ -397,7 +394,11 @@ def value_problems(declared: _Declared, name: str, value: Scalar, where: str) ->
         whole = all(isinstance(choice, int) for choice in allowed)
     log = isinstance(declared, NumberParameter) and declared.log
     kind = f"{'a whole number' if whole else 'a number'}{' above 0' if log else ''}"
-    if not _number(value) or (whole and float(value) != int(value)) or (log and float(value) <= 0):
+    if (
+        not is_number(value)
+        or (whole and float(value) != int(value))
+        or (log and float(value) <= 0)
+    ):
         yield Problem(what, f"It must be {kind}.", "", where)
     elif low is not None and float(value) < low:
         yield Problem(what, f"It must be at least {low:g}.", "", where)
@@ -433,14 +434,14 @@ def _range_problems(
         why = f"The range of {name} is logarithmic."
         yield Problem(what, why, "Write log: false for a linear one.", where)
     floor, ceiling = _ends(parameter)
-    if not ranged and _number(one.default) and not floor <= float(one.default or 0) <= ceiling:
+    if not ranged and is_number(one.default) and not floor <= float(one.default or 0) <= ceiling:
         what = f"default = {one.default!r} lies outside of {setting(floor)} to {setting(ceiling)}"
         yield Problem(what, "", "Give low and high as well.", where)
 
 
 def _too_many_epochs(spec: Spec, one: ParameterSpec, where: str) -> Iterator[Problem]:
     full, most = spec.training.epochs, declared_epochs(spec)
-    values = [v for v in (*(one.choices or ()), one.high, one.default) if _number(v)]
+    values = [v for v in (*(one.choices or ()), one.high, one.default) if is_number(v)]
     if full is not None and most is not None and any(float(v or 0) > full for v in values):
         what = f"{EPOCHS} up to {max(float(v or 0) for v in values):g}"
         why = f"All trials of a study share one full budget, and training.epochs is {full:g}."
@@ -559,7 +560,7 @@ def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
         bounds = f"{setting(low)} to {setting(high)}"
     if not values:
         return ""
-    said = ", ".join(dict.fromkeys(setting(float(v)) if _number(v) else str(v) for v in values))
+    said = ", ".join(dict.fromkeys(setting(float(v)) if is_number(v) else str(v) for v in values))
     return (
         f"{name} {said} ({parameter.source}) lies beyond {bounds}, which the rule book allows "
         f"({known.source})"

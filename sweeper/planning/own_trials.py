@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sweeper.errors import Problem, SpecError, near_match
-from sweeper.hyperparameters import EPOCHS, near_parameter
+from sweeper.hyperparameters import EPOCHS, is_number, near_parameter
 from sweeper.planning.declared_parameters import as_kind, same, value_problems
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import ChoiceParameter, NumberParameter
-from sweeper.plans import Candidate, Parameter, Rejected
+from sweeper.plans import Candidate, Rejected
 from sweeper.spec import OwnTrial, Scalar, Spec
 
 _Declared = NumberParameter | ChoiceParameter
@@ -46,16 +46,19 @@ def checked_own_trials(
             what = f"{trial.strategy}{model} does not compete in this plan"
             problems.append(Problem(what, why, "Remove it, or change what rules it out.", where))
             continue
-        wrong: list[Problem] = []
-        for name, value in trial.parameters.items():
-            place = spec.places.where(("trials", index, "parameters", name))
-            declared = book.strategies[trial.strategy].parameters.get(name)
-            if declared is not None and declared.optional and name not in candidate.parameters:
-                fix = f"Declare it too, for example 'parameters: {{{trial.strategy}: {{{name}: ..."
-                what = f"{name} exists only where 'parameters' declares it"
-                wrong.append(Problem(what, "", f"{fix}}}}}'.", place))
-                continue
-            wrong += _problems(candidate, declared, name, value, place, epochs)
+        declared = book.strategies[trial.strategy].parameters
+        wrong = [
+            problem
+            for name, value in trial.parameters.items()
+            for problem in _problems(
+                candidate,
+                declared.get(name),
+                name,
+                value,
+                spec.places.where(("trials", index, "parameters", name)),
+                epochs,
+            )
+        ]
         problems += wrong
         if not wrong:
             values = {
@@ -80,27 +83,26 @@ def _problems(
     value: Scalar,
     where: str,
     epochs: float,
-) -> list[Problem]:
+) -> Iterator[Problem]:
     parameter = candidate.parameters.get(name)
-    if parameter is None or declared is None:
+    if declared is not None and declared.optional and parameter is None:
+        fix = (
+            f"Declare it too, for example 'parameters: {{{candidate.strategy}: {{{name}: ...}}}}'."
+        )
+        yield Problem(f"{name} exists only where 'parameters' declares it", "", fix, where)
+    elif parameter is None or declared is None:
         what = f"{candidate.strategy} has no parameter {name!r}"
-        return [Problem(what, "", near_parameter(name, candidate.parameters), where)]
-    if declared.fitted:
+        yield Problem(what, "", near_parameter(name, candidate.parameters), where)
+    elif declared.fitted:
         why = "Every value is tried within one trial, and validation chooses."
-        return [Problem(f"{name} cannot be set", why, "Remove it.", where)]
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and name == EPOCHS and float(value) > epochs:
+        yield Problem(f"{name} cannot be set", why, "Remove it.", where)
+    elif name == EPOCHS and is_number(value) and float(value) > epochs:
         what = f"{name} = {value!r} is more than the full budget of {epochs:g}"
         fix = f"Ask for --epochs {value:g}, which every trial may then have."
-        return [Problem(what, "All trials of a study share one full budget.", fix, where)]
-    if parameter.kind == "categorical" and (name == EPOCHS or declared.possible is None):
-        return _choice(parameter, name, value, where)
-    return list(value_problems(declared, name, value, where))
-
-
-def _choice(parameter: Parameter, name: str, value: Scalar, where: str) -> list[Problem]:
-    allowed = parameter.allowed
-    if any(same(choice, value) for choice in allowed):
-        return []
-    fix = near_match(str(value), [str(choice) for choice in allowed])
-    return [Problem(f"{name} = {value!r} is not known", "", fix, where)]
+        yield Problem(what, "All trials of a study share one full budget.", fix, where)
+    elif parameter.kind == "categorical" and (name == EPOCHS or declared.possible is None):
+        if not any(same(choice, value) for choice in parameter.allowed):
+            fix = near_match(str(value), [str(choice) for choice in parameter.allowed])
+            yield Problem(f"{name} = {value!r} is not known", "", fix, where)
+    else:
+        yield from value_problems(declared, name, value, where)

@@ -14,13 +14,12 @@ from sweeper.metrics.objectives import objective_of
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
 from sweeper.planning.budget.sequence_cap import DIVIDED, USUAL, Cap
-from sweeper.planning.budget.trial_budget import at_least, scored_rungs
+from sweeper.planning.budget.trial_budget import at_least
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     RatedModel,
     candidate_or_rejected,
     rated_model,
-    validation_rows,
 )
 from sweeper.planning.declared_parameters import (
     check_declared,
@@ -76,17 +75,8 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     lead = candidates[0]
     base = next(base for base in bases if base.model.id == lead.model)
     rules = fired(book, base.values)
-    validation = validation_rows(spec, facts)
     full_tokens = round(epochs * base.cap.items(facts.data.train_rows) * base.cap.mean)
-    course = course_of(
-        spec,
-        facts,
-        base.model,
-        epochs=epochs,
-        scored=scored_rungs(spec, facts, base.cap, validation, epochs),
-        validation_rows=validation,
-        objective=objective,
-    )
+    course = course_of(spec, facts, base.model, epochs, objective)
     costs = [priced(candidate, facts, course) for candidate in candidates]
     candidates = [cost.candidate for cost in costs]
     return Plan(
@@ -126,15 +116,20 @@ def ranked_candidates(
 def _ranked(
     book: RuleBook, spec: Spec, facts: Facts, bases: Sequence[RatedModel], epochs: float
 ) -> tuple[list[Candidate], list[Rejected]]:
-    candidates, rejected = _candidates(spec, facts, bases, epochs, leave_out=True)
-    if not candidates:
-        # Nothing else fits: a strategy that rules leave out is better than no plan.
-        candidates, rejected = _candidates(spec, facts, bases, epochs, leave_out=False)
-    if not candidates:
-        raise _nothing_fits(book, facts, bases, rejected)
-    order = {name: strategy.order for name, strategy in book.strategies.items()}
-    candidates.sort(key=lambda c: (-c.score, order[c.strategy]))
-    return candidates, rejected
+    rejected: list[Rejected] = []
+    # If nothing else fits, a strategy that rules leave out is better than no plan.
+    for leave_out in (True, False):
+        made = [
+            candidate_or_rejected(spec, facts, base, rated, epochs, leave_out=leave_out)
+            for base in bases
+            for rated in base.strategies.values()
+        ]
+        candidates = [one for one in made if isinstance(one, Candidate)]
+        rejected = [one for one in made if isinstance(one, Rejected)]
+        if candidates:
+            candidates.sort(key=lambda c: (-c.score, book.strategies[c.strategy].order))
+            return candidates, rejected
+    raise _nothing_fits(book, facts, bases, rejected)
 
 
 def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
@@ -155,18 +150,6 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
             least = int(batch.default) if batch is not None else 1
             return at_least(float(parameter.default), least, rows)
     return 1.0
-
-
-def _candidates(
-    spec: Spec, facts: Facts, bases: Sequence[RatedModel], epochs: float, *, leave_out: bool
-) -> tuple[list[Candidate], list[Rejected]]:
-    made = [
-        candidate_or_rejected(spec, facts, base, rated, epochs, leave_out=leave_out)
-        for base in bases
-        for rated in base.strategies.values()
-    ]
-    candidates = [one for one in made if isinstance(one, Candidate)]
-    return candidates, [one for one in made if isinstance(one, Rejected)]
 
 
 def _cut(cap: Cap) -> tuple[Reason, ...]:

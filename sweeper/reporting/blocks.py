@@ -14,6 +14,15 @@ from sweeper.findings.record import Limitation
 Item = TypeVar("Item")
 
 
+class Block:
+    """What a section holds; its template has the name of its class."""
+
+    kind: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        cls.kind = cls.__name__.lower()
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell. ``css`` may hold a strategy's style."""
@@ -53,11 +62,9 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Block):
     """A table. ``sortable`` gives every header a button, ``filters`` a line of controls above;
     ``folded`` is the line that it opens from."""
-
-    kind: ClassVar[str] = "table"
 
     id: str
     caption: str
@@ -128,10 +135,8 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Figure(Block):
     """A chart: the finding first, then what is drawn, then the same numbers as a table."""
-
-    kind: ClassVar[str] = "figure"
 
     id: str
     finding: str
@@ -142,10 +147,8 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Empty:
+class Empty(Block):
     """A part without numbers, with the reason and the way to get them."""
-
-    kind: ClassVar[str] = "empty"
 
     reason: str
     text: str
@@ -153,19 +156,15 @@ class Empty:
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Block):
     """A few sentences."""
-
-    kind: ClassVar[str] = "text"
 
     sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Bullets:
+class Bullets(Block):
     """Short statements, one a line."""
-
-    kind: ClassVar[str] = "bullets"
 
     items: tuple[str, ...]
     title: str = ""
@@ -180,20 +179,16 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(Block):
     """Items with long texts, folded away under ``title``."""
-
-    kind: ClassVar[str] = "samples"
 
     title: str
     samples: tuple[Sample, ...]
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(Block):
     """Something to copy."""
-
-    kind: ClassVar[str] = "code"
 
     title: str
     text: str
@@ -211,19 +206,15 @@ class NamedFact:
 
 
 @dataclass(frozen=True)
-class FactList:
+class FactList(Block):
     """Terms with their values."""
-
-    kind: ClassVar[str] = "facts"
 
     facts: tuple[NamedFact, ...]
 
 
 @dataclass(frozen=True)
-class VerdictCard:
+class VerdictCard(Block):
     """The answer: headline, sentence, figures, configuration, reasons."""
-
-    kind: ClassVar[str] = "verdict"
 
     badge: str
     headline: str
@@ -237,15 +228,10 @@ class VerdictCard:
 
 
 @dataclass(frozen=True)
-class Notes:
+class Notes(Block):
     """Limits, each with its numbers and the action that removes it."""
 
-    kind: ClassVar[str] = "notes"
-
     notes: tuple[Limitation, ...]
-
-
-Block = Table | Figure | Empty | Text | Bullets | Samples | Code | FactList | VerdictCard | Notes
 
 
 @dataclass(frozen=True)

@@ -105,30 +105,16 @@ def document(findings: Findings, plan: Plan, no_charts: str = "") -> Report:
 
 def _shown(plan: Plan) -> PlanShown:
     facts, data = plan.facts, plan.facts.data
-    return PlanShown(
-        recommended=plan.recommended,
+    return PlanShown.taken_from(
+        plan,
         device=facts.hardware.device,
         hardware=facts.hardware.name,
         memory_limit_gib=facts.hardware.memory_gib,
-        data=PlannedData(
-            path=data.path,
-            revision=data.revision,
-            commits=data.commits,
-            rows=data.rows,
-            train_rows=data.train_rows,
+        data=PlannedData.taken_from(
+            data,
             classes=len(data.labels),
-            format=data.format,
-            sources=data.sources,
-            augmentation=data.augmentation,
             changes=tuple(change.said for change in data.changes),
         ),
-        strategies=tuple(
-            PlannedStrategy(**{name: getattr(one, name) for name in PlannedStrategy.model_fields})
-            for one in plan.candidates
-        ),
-        rejected=plan.rejected,
-        answers=plan.answers,
-        warnings=plan.warnings,
-        budget=plan.budget,
+        strategies=tuple(map(PlannedStrategy.taken_from, plan.candidates)),
         objective=plan.objective.model_copy(update={"folder": ""}),
     )

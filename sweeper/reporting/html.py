@@ -28,12 +28,7 @@ def render(page: Page) -> str:
     Raises:
         NotDrawn: A chart could not be drawn.
     """
-    folder = resources.reports()
-    style, script = _asset(folder, "report.css"), _asset(folder, "report.js")
-    template = _environment(folder / "templates").get_template("page.html.j2")
-    return template.render(
-        page=page, policy=policy(style, script), style=Markup(style), script=Markup(script)
-    )
+    return _file("page.html.j2", ("report.css",), "report.js", page=page)
 
 
 def render_human(name: str, page: str, pairs: Sequence[Mapping[str, str]]) -> str:
@@ -44,21 +39,18 @@ def render_human(name: str, page: str, pairs: Sequence[Mapping[str, str]]) -> st
         page: Digest that the exported ratings carry.
         pairs: ``id``, ``asked``, ``reference``, ``left`` and ``right`` of each.
     """
-    folder = resources.reports()
-    style = _asset(folder, "report.css") + _asset(folder, "human.css")
-    script = _asset(folder, "human.js")
     shown = [{key: visible(text) for key, text in pair.items()} for pair in pairs]
-    return (
-        _environment(folder / "templates")
-        .get_template("human.html.j2")
-        .render(
-            name=name,
-            data={"format": RATINGS_FORMAT, "page": page, "pairs": shown},
-            policy=policy(style, script),
-            style=Markup(style),
-            script=Markup(script),
-        )
-    )
+    data = {"format": RATINGS_FORMAT, "page": page, "pairs": shown}
+    return _file("human.html.j2", ("report.css", "human.css"), "human.js", name=name, data=data)
+
+
+def _file(template: str, styles: Sequence[str], script: str, **values: object) -> str:
+    """A page as one file, with its style and its script."""
+    assets, templates = (resources.reports() / name for name in ("assets", "templates"))
+    style = "".join((assets / name).read_text(encoding="utf-8") for name in styles)
+    code = (assets / script).read_text(encoding="utf-8")
+    own = {"policy": policy(style, code), "style": Markup(style), "script": Markup(code)}
+    return _environment(templates).get_template(template).render(**own, **values)
 
 
 def policy(style: str, script: str) -> str:
@@ -72,10 +64,6 @@ def policy(style: str, script: str) -> str:
 def _digest(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
-
-
-def _asset(folder: Path, name: str) -> str:
-    return (folder / "assets" / name).read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=2)

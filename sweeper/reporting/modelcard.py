@@ -86,7 +86,7 @@ def _first_stage(row: TrialRow) -> list[str]:
 def _results(report: Report, row: TrialRow) -> list[str]:
     findings = report.findings
     lines = ["## Results", "", f"- {plain(findings.verdict.sentence)}"]
-    finalist = next((f for f in findings.finalists if f.trial == row.number), None)
+    finalist = findings.finalist(row.number)
     if finalist and finalist.test_score:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         lines.append(f"- Test {findings.metric.title}: {score}")

@@ -10,6 +10,7 @@ from sweeper.errors import UsageError
 from sweeper.findings import words
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
+from sweeper.findings.verdict.tested import figure_lines
 from sweeper.runfolder import RunFolder
 from sweeper.steps.winner import best_trial
 from sweeper.trials import TrialConfig, TrialResult
@@ -111,12 +112,7 @@ def _same(one: RefitRequest, other: RefitRequest) -> bool:
 
 def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Split, ...]) -> str:
     """The card of a refit: its origin, the sweep's figures, and what was not measured."""
-    row = next(t for t in findings.trials if t.number == number)
-    finalist = next((f for f in findings.finalists if f.trial == number), None)
-    measured = [f"- {words.validation_figure(row.objective, findings.objective)}"]
-    if finalist is not None and finalist.test_score is not None:
-        score = words.score_with_interval(finalist.test_score, findings.metric)
-        measured.append(f"- Test {findings.metric.title}: {score}")
+    measured = figure_lines(findings, number)
     count = config.budget.epochs
     epochs = "1 pass" if count == 1 else f"{count:g} passes"
     lines = [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sweeper import units
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts
-from sweeper.planning.counterfactuals import _KNOBS, Counterfactual, _changes, _wishes
+from sweeper.planning.counterfactuals import _KNOBS, Counterfactual, _changes, _Ranking
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.spec import Spec
@@ -58,7 +58,7 @@ def test_every_counterfactual_is_true_at_its_value_and_not_before(
         return spec, knob.turn(spec, facts, value)
 
     spec, facts = scene(**known)
-    for item in _changes(spec, facts, BOOK, knob, _wishes(spec, facts, BOOK)):
+    for item in _changes(spec, facts, BOOK, knob, _Ranking(spec, facts, BOOK).wishes()):
         place, step = knob.place(item.needed), 1 if item.needed > item.actual else -1
         assert knob.value(place) == item.needed
         assert not granted(spec, facts, item), item

@@ -51,7 +51,7 @@ def test_sections_come_in_the_order_of_the_readers_questions(pages, reports, sha
 
 
 def test_two_sections_in_one_place_are_an_error(monkeypatch):
-    first, second = section(7)(lambda report: None), section(7)(lambda report: None)
+    first, second = (section(7, "a", "A", "What?")(lambda report: ()) for _ in range(2))
     monkeypatch.setattr(discovery, "values_in", lambda folder: [first, first, second])
     with pytest.raises(ValueError, match="have the same place 7 in the report"):
         sections()

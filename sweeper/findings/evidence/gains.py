@@ -19,7 +19,6 @@ from sweeper.findings.study.metric import (
     UNBOUNDED,
     bounded,
     level,
-    margin,
     objective_metric,
 )
 from sweeper.findings.study.model_strategy_pairs import pair
@@ -56,12 +55,8 @@ def best_of(run: RunFiles, strategy: str) -> TrialFiles | None:
 
 def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
     """The rule book's default of a strategy: the first trial of that origin."""
-    found = [
-        trial
-        for trial in run.trials
-        if trial.config.strategy == strategy and trial.config.origin == "default"
-    ]
-    return found[0] if found else None
+    own = (trial for trial in run.trials if trial.config.strategy == strategy)
+    return next((trial for trial in own if trial.config.origin == "default"), None)
 
 
 def value_interval(trial: TrialFiles) -> Interval:
@@ -102,7 +97,7 @@ def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
     )
     if default_done is None or best is None:
         return gain
-    compared = _compared(default_done, best, pairs, margin(run.plan.facts.aim.margin_points))
+    compared = _compared(default_done, best, pairs, run.margin)
     return gain.model_copy(update=compared)
 
 
@@ -143,11 +138,9 @@ def _entry(run: RunFiles, warm: WarmStart) -> WarmStartResult:
     strategy = pair(warm.strategy, warm.model) if several else warm.strategy
     tried, best = _tried(run, strategy, warm), best_of(run, strategy)
     default = default_of(run, strategy)
-    return WarmStartResult(
+    return WarmStartResult.taken_from(
+        warm,
         strategy=strategy,
-        study=warm.study,
-        similarity=warm.similarity,
-        parameters=warm.parameters,
         earlier_loss=run.plan.objective.value(warm.loss),
         trial=tried.config.number if tried else None,
         loss=tried.value if tried and tried.completed else None,
@@ -157,11 +150,9 @@ def _entry(run: RunFiles, warm: WarmStart) -> WarmStartResult:
 
 
 def _tried(run: RunFiles, strategy: str, warm: WarmStart) -> TrialFiles | None:
-    for trial in run.trials:
-        known = trial.config.parameters
-        if trial.config.strategy == strategy and warm.parameters.items() <= known.items():
-            return trial
-    return None
+    own = (trial for trial in run.trials if trial.config.strategy == strategy)
+    wanted = warm.parameters.items()
+    return next((trial for trial in own if wanted <= trial.config.parameters.items()), None)
 
 
 def warm_start_sentence(run: RunFiles, found: WarmStartResult) -> str:

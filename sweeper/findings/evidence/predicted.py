@@ -41,10 +41,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     if planned is None or not ended or seconds is None:
         return
     took = _took(run)
-    results = [trial.result for trial in run.trials if trial.result]
-    results += [seed.result for trial in run.trials for seed in trial.seeds]
-    waited = math.fsum(result.waited_seconds for result in results)
-    whole = math.fsum(result_seconds(result) for result in results)
+    waited = math.fsum(result.waited_seconds for result in run.results)
+    whole = math.fsum(map(result_seconds, run.results))
     share = min(waited / whole, 0.99) if whole > 0 else 0.0
 
     def figure(what: Any, phase: Duration, actual: float, unit: Any = "s") -> PredictedFigure:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeper.findings import words
+from sweeper.findings.evidence.gains import best_of
 from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair, paired_scores
 from sweeper.findings.evidence.parameter_effects import (
     FEWEST_CONFIGURATIONS,
@@ -28,7 +29,7 @@ from sweeper.findings.evidence.strategies import quality_share
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import RuleComparison, RuleFinding
 from sweeper.findings.study.item_scores import interval
-from sweeper.findings.study.metric import loss_unit, margin, objective_metric
+from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.plans import DECLARED, Candidate, Reason, expected_share
 from sweeper.search.rule_claims import Claim, claims
@@ -135,7 +136,7 @@ def _of_parameter(run: RunFiles, tests: list[_Test]) -> RuleFinding:
     test = min(compared, key=_width)
     assert test.effect is not None
     comparison = _comparison(test, test.effect)
-    smallest, gap = margin(run.plan.facts.aim.margin_points), comparison.difference
+    smallest, gap = run.margin, comparison.difference
     evidence, would = _told(comparison, loss_unit(run.plan.facts)), ""
     verdict: Word = "untested"
     if test.effect.doubt < DOUBT and abs(gap.value) >= smallest:
@@ -245,9 +246,9 @@ def rule_pairs(run: RunFiles) -> list[Pair]:
 
 def _pair(run: RunFiles, strategy: str) -> Pair | None:
     """The strategy's best trial and the best of the others."""
-    own = [trial for trial in run.completed if trial.config.strategy == strategy]
-    rest = [trial for trial in run.completed if trial.config.strategy != strategy]
-    return (own[0], rest[0]) if own and rest else None
+    own = best_of(run, strategy)
+    rest = next((trial for trial in run.completed if trial.config.strategy != strategy), None)
+    return (own, rest) if own and rest else None
 
 
 def _of_preference(
@@ -256,11 +257,10 @@ def _of_preference(
     pair = _pair(run, strategy)
     comparison = pairs.of(*pair) if pair else None
     if pair is None or comparison is None:
-        own = any(trial.config.strategy == strategy for trial in run.completed)
-        lacking = "another strategy" if own else words.strategy(strategy)
+        lacking = "another strategy" if best_of(run, strategy) else words.strategy(strategy)
         would = "Losses of single items." if pair else f"A completed trial of {lacking}."
         return _finding(reason, strategy=strategy, would_test=would)
-    smallest = margin(run.plan.facts.aim.margin_points)
+    smallest = run.margin
     word, difference = comparison.outcome(smallest), interval(comparison.estimate)
     verdict: Word = "untested"
     if word in ("better", "worse"):

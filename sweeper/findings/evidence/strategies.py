@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
+from collections.abc import Mapping
+from typing import Literal
 
 from sweeper.declared.traits import find
 from sweeper.evaluation.significance import Scores, ratio
 from sweeper.findings.evidence.gains import best_of, strategies_of, value_interval
-from sweeper.findings.figures import Interval, Metric
+from sweeper.findings.figures import Comparison, Interval, Metric
 from sweeper.findings.record import QualityShare, StrategySummary
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.item_scores import (
@@ -25,39 +27,46 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import finite, is_full, known, trial_seconds
 
 
-def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
-    """One line for each strategy, in the plan's order."""
+def strategy_summaries(
+    run: RunFiles, against_baseline: Mapping[str, Comparison], points_lost: Mapping[int, float]
+) -> tuple[StrategySummary, ...]:
+    """One line for each strategy, in the plan's order.
+
+    Args:
+        against_baseline: Each strategy's comparison with the best baseline, if there is one.
+        points_lost: What trials lost on general text, as far as that is known.
+    """
     tested: dict[str, Interval | None] = {}
     for finalist in finalists(run):
         tested.setdefault(finalist.strategy, finalist.test_score)
-    return tuple(_summary(run, name, tested.get(name)) for name in strategies_of(run))
-
-
-def _summary(run: RunFiles, strategy: str, test: Interval | None) -> StrategySummary:
-    trials = [trial for trial in run.trials if trial.config.strategy == strategy]
-    states = Counter(
-        trial.result.state if trial.result else "FAIL" if trial.unreadable else ""
-        for trial in trials
-    )
-    best = best_of(run, strategy)
-    ended = [t for t in trials if t.completed]
-    full = [t for t in ended if is_full(t, run.plan.budget.rungs)]
-    whole = [s for t in full or ended if (s := trial_seconds(t)) is not None]
-    peaks = [p for t in trials if t.result and (p := known(t.result.peak_memory_gib)) is not None]
-    return StrategySummary(
-        strategy=strategy,
-        complete=states["COMPLETE"],
-        pruned=states["PRUNED"],
-        failed=states["FAIL"],
-        best_trial=best.config.number if best else None,
-        best_value=best.value if best else None,
-        best_interval=value_interval(best) if best else None,
-        best_metrics=finite(best.result.metrics) if best and best.result else {},
-        test_score=test,
-        seconds_per_trial=statistics.median(whole) if whole else None,
-        peak_memory_gib=max(peaks, default=None),
-        trainable_share=_trainable_share(best),
-    )
+    found = []
+    for strategy in strategies_of(run):
+        trials = [trial for trial in run.trials if trial.config.strategy == strategy]
+        states = Counter(trial.end for trial in trials)
+        best = best_of(run, strategy)
+        ended = [t for t in trials if t.completed]
+        full = [t for t in ended if is_full(t, run.plan.budget.rungs)]
+        whole = [s for t in full or ended if (s := trial_seconds(t)) is not None]
+        results = [t.result for t in trials if t.result]
+        peaks = [p for one in results if (p := known(one.peak_memory_gib)) is not None]
+        summary = StrategySummary(
+            strategy=strategy,
+            complete=states["COMPLETE"],
+            pruned=states["PRUNED"],
+            failed=states["FAIL"],
+            best_trial=best.config.number if best else None,
+            best_value=best.value if best else None,
+            best_interval=value_interval(best) if best else None,
+            best_metrics=finite(best.result.metrics) if best and best.result else {},
+            test_score=tested.get(strategy),
+            against_baseline=against_baseline.get(strategy),
+            seconds_per_trial=statistics.median(whole) if whole else None,
+            peak_memory_gib=max(peaks, default=None),
+            trainable_share=_trainable_share(best),
+            forgetting_points=points_lost.get(best.config.number) if best else None,
+        )
+        found.append(summary)
+    return tuple(found)
 
 
 def _trainable_share(best: TrialFiles | None) -> float | None:
@@ -86,45 +95,34 @@ def quality_share(run: RunFiles) -> QualityShare | None:
     one, other = best_of(run, low_rank[0]), best_of(run, full[0])
     if one is None or other is None:
         return None
-    tests = test_scores(run)
-    names = [trial_name(trial.config.number) for trial in (one, other)]
-    metric = headline(run.plan, run.seal)
-    floor = None if metric.higher_is_better else tests.by_name.get("zero_shot")
-    if all(name in tests.by_name for name in names):
-        above, below = tests.by_name[names[0]], tests.by_name[names[1]]
-        if metric.higher_is_better or floor is not None:
-            return _share(one, other, above, below, floor, metric, split="test")
+    metric, tests = headline(run.plan, run.seal), test_scores(run).by_name
+    first, second = (tests.get(trial_name(trial.config.number)) for trial in (one, other))
+    sources: list[tuple[Literal["test", "validation"], Scores | None, Scores | None, Scores | None]]
     if metric.higher_is_better:
-        seen, whole, floor = validation_scores(one), validation_scores(other), None
+        above, below = validation_scores(one), validation_scores(other)
+        sources = [("test", first, second, None), ("validation", above, below, None)]
     else:
-        seen, whole, floor = validation_losses(one), validation_losses(other), untrained_losses(run)
-    if seen is None or whole is None or (floor is None and not metric.higher_is_better):
-        return None
-    return _share(one, other, seen, whole, floor, metric, split="validation")
-
-
-def _share(
-    one: TrialFiles,
-    other: TrialFiles,
-    above: Scores,
-    below: Scores,
-    floor: Scores | None,
-    metric: Metric,
-    *,
-    split: str,
-) -> QualityShare | None:
-    try:
-        estimate = ratio(above, below, floor)
-    except ValueError:  # different items, or full is no better than the untrained model
-        return None
-    return QualityShare(
-        first=one.config.strategy,
-        second=other.config.strategy,
-        first_trial=one.config.number,
-        second_trial=other.config.number,
-        share=interval(estimate, _share_bounds(metric, below, floor)),
-        split="test" if split == "test" else "validation",
-    )
+        above, below = validation_losses(one), validation_losses(other)
+        sources = [
+            ("test", first, second, tests.get("zero_shot")),
+            ("validation", above, below, untrained_losses(run)),
+        ]
+    for split, seen, whole, floor in sources:
+        if seen is None or whole is None or (floor is None and not metric.higher_is_better):
+            continue
+        try:
+            estimate = ratio(seen, whole, floor)
+        except ValueError:  # different items, or full is no better than the untrained model
+            return None
+        return QualityShare(
+            first=one.config.strategy,
+            second=other.config.strategy,
+            first_trial=one.config.number,
+            second_trial=other.config.number,
+            share=interval(estimate, _share_bounds(metric, whole, floor)),
+            split=split,
+        )
+    return None
 
 
 def _share_bounds(metric: Metric, whole: Scores, floor: Scores | None) -> Bounds:

@@ -15,14 +15,15 @@ from sweeper.findings.evidence.gains import strategies_of
 from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair
 from sweeper.findings.record import AugmentationFinding, FirstStageFinding, PairFinding
 from sweeper.findings.study.item_scores import interval
-from sweeper.findings.study.metric import margin, objective_metric
+from sweeper.findings.study.metric import objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED
+from sweeper.trials import FirstStageResult
 
 
 def first_stage_pairs(run: RunFiles) -> list[Pair]:
     """A trial without and one with a first stage, of each strategy that completed both."""
-    return _pairs(run, lambda t: bool(t.result and t.result.first_stage), FIRST_STAGE)
+    return _pairs(run, lambda trial: _stage(trial) is not None, FIRST_STAGE)
 
 
 def augmentation_pairs(run: RunFiles) -> list[Pair]:
@@ -32,20 +33,10 @@ def augmentation_pairs(run: RunFiles) -> list[Pair]:
 
 def first_stage_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[FirstStageFinding, ...]:
     """One for each of ``first_stage_pairs``."""
-    found = []
-    for pair in first_stage_pairs(run):
-        stage = pair[1].result.first_stage if pair[1].result else None
-        assert stage is not None
-        found.append(
-            FirstStageFinding(
-                **_compared(run, pair, pairs, FIRST_STAGE),
-                tokens=stage.tokens,
-                seconds=stage.seconds,
-                held_out_loss_before=stage.held_out_loss_before,
-                held_out_loss_after=stage.held_out_loss_after,
-            )
-        )
-    return tuple(found)
+    return tuple(
+        FirstStageFinding.taken_from(_stage(pair[1]), **_compared(run, pair, pairs, FIRST_STAGE))
+        for pair in first_stage_pairs(run)
+    )
 
 
 def augmentation_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[AugmentationFinding, ...]:
@@ -88,6 +79,10 @@ def augmentation_sentence(run: RunFiles, finding: AugmentationFinding) -> str:
     )
 
 
+def _stage(trial: TrialFiles) -> FirstStageResult | None:
+    return trial.result.first_stage if trial.result else None
+
+
 def _augmented(trial: TrialFiles) -> bool | None:
     """Whether it trained on augmented rows; None for a strategy that cannot."""
     way = trial.config.parameters.get(AUGMENTED)
@@ -118,7 +113,7 @@ def _compared(run: RunFiles, pair: Pair, pairs: ComparedPairs, about: str) -> di
     """The fields of ``PairFinding``."""
     without, with_it = pair
     comparison = pairs.of(without, with_it)
-    smallest = margin(run.plan.facts.aim.margin_points)
+    smallest = run.margin
     return {
         "strategy": with_it.config.strategy,
         "with_trial": with_it.config.number,
@@ -134,7 +129,7 @@ def _told(run: RunFiles, finding: PairFinding, what: str) -> str:
     """The comparison as a report says it, without its last full stop."""
     outcome = "not compared"
     if finding.outcome is not None and finding.gain is not None:
-        smallest = margin(run.plan.facts.aim.margin_points)
+        smallest = run.margin
         outcome = words.outcome(finding.outcome, finding.gain, finding.comparisons, smallest)
     metric = objective_metric(run.plan)
     gap = words.difference(finding.gain, metric)

@@ -9,7 +9,6 @@ from sweeper.findings.figures import Interval, Metric
 from sweeper.metrics.base import metrics
 from sweeper.objective import Objective
 from sweeper.plans import Plan
-from sweeper.spec import Task
 from sweeper.trials import TestSeal
 
 # The lowest and the highest value that a figure can have at all.
@@ -24,7 +23,8 @@ def headline(plan: Plan, seal: TestSeal | None) -> Metric:
     facts = plan.facts
     if not plan.objective.is_loss:
         return objective_metric(plan)
-    name = seal.headline_metric if seal else default_name(facts.task)
+    usual = "accuracy" if facts.task == "classification" else "loss"
+    name = seal.headline_metric if seal else usual
     known = metrics().get(name)
     if known is not None and known.unit == "%":
         return Metric(name=name, title=known.title, higher_is_better=True, unit="points")
@@ -58,11 +58,6 @@ def level(objective: Objective, cost: Interval) -> Interval:
 def loss_metric(facts: Facts) -> Metric:
     """The validation loss as a metric of the test split."""
     return Metric(name="loss", title="loss", higher_is_better=False, unit=loss_unit(facts))
-
-
-def default_name(task: Task) -> str:
-    """Accuracy for classification, loss for text."""
-    return "accuracy" if task == "classification" else "loss"
 
 
 def loss_unit(facts: Facts) -> str:
@@ -106,12 +101,3 @@ def bounded(interval: Interval, bounds: Bounds) -> Interval:
     low, high = bounds
     ends = {"low": max(interval.low, low), "high": min(interval.high, high)}
     return interval.model_copy(update=ends)
-
-
-def margin(points: float) -> float:
-    """The smallest difference that matters, in the metric's own unit.
-
-    A point is a hundredth: of a share for accuracy, of a nat for a loss (one per cent of the
-    perplexity), of a bit between base models.
-    """
-    return points / 100

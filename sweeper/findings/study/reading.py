@@ -28,6 +28,7 @@ from sweeper.trials import (
     BaselineResult,
     EncodingNote,
     RungReport,
+    State,
     TestSeal,
     TrialConfig,
     TrialResult,
@@ -89,6 +90,13 @@ class TrialFiles:
         )
 
     @property
+    def end(self) -> State | None:
+        """How it ended; None if it has not. One whose result is damaged has failed."""
+        if self.result is None:
+            return "FAIL" if self.unreadable else None
+        return self.result.state
+
+    @property
     def loss(self) -> float:
         """The loss of a completed trial: the lowest is best."""
         cost = self.objective.cost_of(self.result) if self.result is not None else None
@@ -132,9 +140,24 @@ class RunFiles:
         return tuple(sorted(done, key=lambda trial: (trial.loss, trial.config.number)))
 
     @property
+    def results(self) -> list[TrialResult]:
+        """Those of the trials, then those of their confirmation runs."""
+        own = [trial.result for trial in self.trials if trial.result]
+        return own + [seed.result for trial in self.trials for seed in trial.seeds]
+
+    @property
     def best(self) -> TrialFiles:
         """The best of the completed trials within the limit, or of all where none is within it."""
         return next(filter(self.keeps_to_limit, self.completed), self.completed[0])
+
+    @property
+    def margin(self) -> float:
+        """The smallest difference that matters, in the unit of the metric or the loss.
+
+        A point is a hundredth: of a share for accuracy, of a nat for a loss (one per cent of the
+        perplexity), of a bit between base models.
+        """
+        return self.plan.facts.aim.margin_points / 100
 
     def keeps_to_limit(self, trial: TrialFiles) -> bool:
         """Whether it forgot no more than the user allows, as far as that was measured."""

@@ -12,12 +12,6 @@ from sweeper.trials import Failure, RungReport, TrialResult
 
 # Characters of an error that a table shows; the log in the run folder has all of it.
 DETAIL = 500
-# Fields of a result that a row has under the same names.
-_AS_THEY_ARE = (
-    *("best_rung", "pruned_at_rung", "pruned_because", "stopped_at_rung", "stopped_because"),
-    *("trainable_parameters", "total_parameters", "weights_bytes", "base_bytes"),
-    *("first_stage", "seen"),
-)
 
 
 def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
@@ -32,7 +26,8 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
     if trial.unreadable:
         state = "FAIL"
         failure = Failure(kind="error", detail=f"{trial.unreadable} is damaged and was not read")
-    return TrialRow(
+    return TrialRow.taken_from(
+        result,
         number=config.number,
         strategy=config.strategy,
         model=config.model,
@@ -57,7 +52,6 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         weights=f"trials/{config.number}/weights" if trial.weights else None,
         validation_by_source=finite(result.validation_by_source) if result else {},
         curve=tuple(_point(report) for report in trial.rungs),
-        **({name: getattr(result, name) for name in _AS_THEY_ARE} if result else {}),
     )
 
 
@@ -110,11 +104,8 @@ def known(value: float | None) -> float | None:
 
 
 def _point(report: RungReport) -> CurvePoint:
-    return CurvePoint(
-        rung=report.rung,
-        optimizer_steps=report.optimizer_steps,
-        tokens=report.tokens,
-        epochs=report.epochs,
+    return CurvePoint.taken_from(
+        report,
         validation_loss=known(report.validation_loss),
         train_loss=known(report.train_loss),
         seconds=known(report.training_seconds + report.evaluation_seconds) or 0.0,

@@ -22,7 +22,7 @@ from sweeper.evaluation.significance import (
     paired_difference,
 )
 from sweeper.findings.figures import Comparison, Metric
-from sweeper.findings.record import Finalist, StrategySummary
+from sweeper.findings.record import Finalist
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.item_scores import (
     TestScores,
@@ -31,7 +31,7 @@ from sweeper.findings.study.item_scores import (
     test_scores,
     trial_name,
 )
-from sweeper.findings.study.metric import difference_bounds, headline, loss_metric, margin
+from sweeper.findings.study.metric import difference_bounds, headline, loss_metric
 from sweeper.findings.study.reading import RunFiles
 from sweeper.objective import LOSS, Objective
 from sweeper.trials import BaselineResult
@@ -76,8 +76,9 @@ def hold_contest(run: RunFiles) -> Contest:
     default = _default(run, chosen)
     tests = test_scores(run)
     rivals = [trial_name(one.trial) for one in others]
-    baselines = [b.name for b in run.baselines if b.name in tests.by_name]
-    baseline = _best_baseline(run, metric, tests)
+    scored = [baseline for baseline in run.baselines if baseline.name in tests.by_name]
+    baseline = best_baseline(scored, metric, run.plan.objective)
+    baselines = [one.name for one in scored]
     trials = [*rivals, *([default] if default and default not in rivals else [])]
     compared = (
         *_compare(run, metric, tests, chosen, trials),
@@ -115,17 +116,10 @@ def _in_loss(
     if not metric.higher_is_better or not run.plan.objective.is_loss:  # the user said what counts
         return None
     names = [trial_name(one.trial) for one in firsts if one is not None]
-    estimates = pair_estimates(test_losses(run), names, seconds)
-    pair = (names[0], seconds[0]) if names and seconds else None
-    if pair not in estimates:
-        return None
-    asked = [c.adjusted_p for c in compared if c.second == seconds[0] and c.adjusted_p]
-    adjusted = dict(
-        zip(estimates, holm([*(e.p for e in estimates.values()), *asked]), strict=False)
-    )
-    smallest = margin(run.plan.facts.aim.margin_points)
-    count, loss = len(estimates) + len(asked), loss_metric(run.plan.facts)
-    return _comparison(*pair, loss, estimates[pair], smallest, adjusted[pair], count)
+    asked = [c.adjusted_p for c in compared if c.second in seconds[:1] and c.adjusted_p]
+    loss = loss_metric(run.plan.facts)
+    found = _pairs(test_losses(run), names, seconds, loss, run.margin, asked)
+    return found.get((names[0], seconds[0])) if names and seconds else None
 
 
 def _chosen(run: RunFiles, found: tuple[Finalist, ...]) -> Finalist | None:
@@ -147,11 +141,6 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
     return None
 
 
-def _best_baseline(run: RunFiles, metric: Metric, tests: TestScores) -> BaselineResult | None:
-    scored = [baseline for baseline in run.baselines if baseline.name in tests.by_name]
-    return best_baseline(scored, metric, run.plan.objective)
-
-
 def best_baseline(
     baselines: list[BaselineResult] | tuple[BaselineResult, ...],
     metric: Metric,
@@ -162,18 +151,12 @@ def best_baseline(
     The headline metric decides between those that have no loss.
     """
     ranked = [
-        (math.inf if loss is None else loss, worse, baseline.name, baseline)
+        (math.inf if loss is None else loss, metric.worse(figure), baseline.name, baseline)
         for baseline in baselines
-        if (worse := _worse(baseline, metric)) is not None
+        if (figure := validation_figure(baseline, metric)) is not None
         for loss in (objective.cost_of(baseline),)
     ]
     return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
-
-
-def _worse(baseline: BaselineResult, metric: Metric) -> float | None:
-    """The headline figure with its sign turned so that lower is better."""
-    figure = validation_figure(baseline, metric)
-    return None if figure is None else -figure if metric.higher_is_better else figure
 
 
 def validation_figure(baseline: BaselineResult, metric: Metric) -> float | None:
@@ -194,21 +177,25 @@ def _compare(
     if chosen is None:
         return ()
     first = trial_name(chosen.trial)
-    estimates = pair_estimates(tests.by_name, [first, *rivals], names)
-    adjusted = holm([estimate.p for estimate in estimates.values()])
-    smallest = margin(run.plan.facts.aim.margin_points)
-    return tuple(
-        _comparison(first, second, metric, estimate, smallest, p, len(estimates))
-        for ((one, second), estimate), p in zip(estimates.items(), adjusted, strict=True)
-        if one == first
-    )
+    found = _pairs(tests.by_name, [first, *rivals], names, metric, run.margin)
+    return tuple(comparison for comparison in found.values() if comparison.first == first)
 
 
-def pair_estimates(
-    scores: Mapping[str, Scores], firsts: Sequence[str], seconds: Sequence[str]
-) -> dict[tuple[str, str], Estimate]:
-    """The difference of every pair that scored the same items, by the names of the pair."""
-    return {
+def _pairs(
+    scores: Mapping[str, Scores],
+    firsts: Sequence[str],
+    seconds: Sequence[str],
+    metric: Metric,
+    smallest: float,
+    asked: Sequence[float] = (),
+) -> dict[tuple[str, str], Comparison]:
+    """Every pair that scored the same items, with Holm's correction over all of them.
+
+    Args:
+        smallest: The smallest difference that matters.
+        asked: p values of further comparisons that answer the same question.
+    """
+    estimates = {
         (one, other): paired_difference(first, second)
         for one in firsts
         for other in seconds
@@ -216,30 +203,23 @@ def pair_estimates(
         and (second := scores.get(other)) is not None
         and first.items.shape[1] == second.items.shape[1]
     }
-
-
-def _comparison(
-    first: str,
-    second: str,
-    metric: Metric,
-    estimate: Estimate,
-    smallest: float,
-    p: float,
-    comparisons: int,
-) -> Comparison:
-    word = outcome(estimate, smallest, metric.higher_is_better, p)
-    unsettled = word == "within noise"
-    return Comparison(
-        first=first,
-        second=second,
-        metric=metric.name,
-        difference=interval(estimate, difference_bounds(metric)),
-        outcome=word,
-        adjusted_p=p,
-        comparisons=comparisons,
-        more_items=items_to_settle(estimate, smallest) if unsettled else None,
-        seed_share=_seed_share(estimate),
-    )
+    p_values = [*(estimate.p for estimate in estimates.values()), *asked]
+    found = {}
+    for (pair, estimate), p in zip(estimates.items(), holm(p_values), strict=False):
+        word = outcome(estimate, smallest, metric.higher_is_better, p)
+        unsettled = word == "within noise"
+        found[pair] = Comparison(
+            first=pair[0],
+            second=pair[1],
+            metric=metric.name,
+            difference=interval(estimate, difference_bounds(metric)),
+            outcome=word,
+            adjusted_p=p,
+            comparisons=len(p_values),
+            more_items=items_to_settle(estimate, smallest) if unsettled else None,
+            seed_share=_seed_share(estimate),
+        )
+    return found
 
 
 def _seed_share(estimate: Estimate) -> float | None:
@@ -249,34 +229,12 @@ def _seed_share(estimate: Estimate) -> float | None:
     return estimate.seed_error**2 / whole if 0 < whole < float("inf") else None
 
 
-def against_baseline(
-    run: RunFiles, contest: Contest, summaries: tuple[StrategySummary, ...]
-) -> tuple[StrategySummary, ...]:
-    """The summaries with each strategy's comparison, where it could be made."""
+def against_baseline(run: RunFiles, contest: Contest) -> dict[str, Comparison]:
+    """Each strategy's best scored trial against the best baseline, where it could be compared."""
     if contest.baseline is None:
-        return summaries
-    tests = test_scores(run)
-    name = contest.baseline.name
+        return {}
+    scores, metric = test_scores(run).by_name, contest.metric
     strategies = {trial_name(one.config.number): one.config.strategy for one in run.completed}
-    scored = [first for first in strategies if first in tests.by_name]  # best first
-    estimates = {
-        pair[0]: one for pair, one in pair_estimates(tests.by_name, scored, [name]).items()
-    }
-    adjusted = holm([estimate.p for estimate in estimates.values()])
-    smallest = margin(run.plan.facts.aim.margin_points)
-    found: dict[str, Comparison] = {}
-    for (first, estimate), p in zip(estimates.items(), adjusted, strict=True):
-        comparison = Comparison(
-            first=first,
-            second=name,
-            metric=contest.metric.name,
-            difference=interval(estimate, difference_bounds(contest.metric)),
-            outcome=outcome(estimate, smallest, contest.metric.higher_is_better, p),
-            adjusted_p=p,
-            comparisons=len(estimates),
-        )
-        found.setdefault(strategies[first], comparison)
-    return tuple(
-        summary.model_copy(update={"against_baseline": found.get(summary.strategy)})
-        for summary in summaries
-    )
+    compared = _pairs(scores, [*strategies], [contest.baseline.name], metric, run.margin)
+    # The best come first, and the last one that is put into a dict stays.
+    return {strategies[one.first]: one for one in reversed(compared.values())}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -33,11 +32,10 @@ from sweeper.findings.record import (
     Forgetting,
     GeneralTask,
     Retention,
-    StrategySummary,
     TrialForgetting,
 )
 from sweeper.findings.study.item_scores import interval
-from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds, margin
+from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import known
 from sweeper.jsontext import object_of
@@ -91,19 +89,10 @@ def _not_measured(run: RunFiles) -> NotMeasured:
     )
 
 
-def with_forgetting(
-    summaries: Sequence[StrategySummary], measured: Forgetting | NotMeasured
-) -> tuple[StrategySummary, ...]:
-    """The strategies with the loss of their best trial on general text, where it is known."""
-    if isinstance(measured, NotMeasured):
-        return tuple(summaries)
-    points = {trial.trial: trial.forgetting.value for trial in measured.trials}
-    return tuple(
-        summary.model_copy(update={"forgetting_points": points.get(summary.best_trial)})
-        if summary.best_trial is not None
-        else summary
-        for summary in summaries
-    )
+def points_lost(measured: Forgetting | NotMeasured) -> dict[int, float]:
+    """What each trial lost on general text, where that is known."""
+    trials = () if isinstance(measured, NotMeasured) else measured.trials
+    return {trial.trial: trial.forgetting.value for trial in trials}
 
 
 def _trial(run: RunFiles, trial: TrialFiles) -> TrialForgetting | None:
@@ -178,8 +167,7 @@ def _tasks(run: RunFiles) -> tuple[GeneralTask, ...]:
     for model in tuned:
         pairs = _pairs(model, bases)
         adjusted = holm([pair.difference.p for pair in pairs])
-        smallest = margin(run.plan.facts.aim.margin_points)
-        found += [_task(pair, p, smallest) for pair, p in zip(pairs, adjusted, strict=True)]
+        found += [_task(pair, p, run.margin) for pair, p in zip(pairs, adjusted, strict=True)]
     return tuple(found)
 
 
@@ -207,16 +195,9 @@ def _task(pair: _Pair, adjusted: float, smallest: float) -> GeneralTask:
     worst = -difference.low if task.higher_is_better else difference.high
     if word == "better" or (word != "worse" and worst < smallest):
         kept = "kept"
-    return GeneralTask(
-        task=task.task,
-        kind=task.kind,
-        metric=task.metric,
-        unit=task.unit,
-        higher_is_better=task.higher_is_better,
-        harness=task.harness,
-        shots=task.shots,
+    return GeneralTask.taken_from(
+        task,
         items=len(task.keys),
-        total_items=task.total_items,
         trial=pair.trial,
         strategy=pair.strategy,
         base=interval(mean_interval(_scores(pair.base, trained=False)), bounds),
@@ -330,6 +311,11 @@ def noise_sentence(measured: Forgetting, trial: int) -> str:
     )
 
 
+_OVER, _UNKNOWN = "above it beyond noise on", "above it, with unknown noise, on"
+_WITHIN, _OPEN = "within it on", "not settled on"
+_ABOVE = "above it within noise, which the gate lets pass, on"
+
+
 def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str:
     """A trial against the user's limit; empty without a limit or a measurement."""
     limit = measured.limit_points if isinstance(measured, Forgetting) else None
@@ -338,28 +324,24 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
     found = figures(measured, trial)
     if not found:
         return f"What trial {trial} lost was not measured, so the limit was not checked."
-    keeps = partial(within_limit, limit=limit)
-    over = [name for name, one, _ in found if not keeps(one.low)]
-    noise_unknown = [one for one in found if one[1].low is None and not keeps(one[1].value)]
-    within = [name for name, one, _ in found if one.high is not None and keeps(one.high)]
-    unsettled = [
-        one for one in found if one[0] not in (*over, *within) and one not in noise_unknown
-    ]
-    above = [f"{name}, {lost(one, unit)}" for name, one, unit in unsettled if not keeps(one.value)]
-    open_ = [name for name, one, _ in unsettled if keeps(one.value)]
-    parts = []
-    if over:
-        parts.append(f"above it beyond noise on {words.joined(over)}")
-    if noise_unknown:
-        said = words.joined([f"{name}, {lost(one, unit)}" for name, one, unit in noise_unknown])
-        parts.append(f"above it, with unknown noise, on {said}")
-    if within:
-        parts.append(f"within it on {words.joined(within)}")
-    if above:
-        parts.append(f"above it within noise, which the gate lets pass, on {words.joined(above)}")
-    if open_:
-        parts.append(f"not settled on {words.joined(open_)}")
+    named: dict[str, list[str]] = {}
+    for name, one, unit in found:
+        standing = _standing(one, limit)
+        value = f", {lost(one, unit)}" if standing in (_UNKNOWN, _ABOVE) else ""
+        named.setdefault(standing, []).append(f"{name}{value}")
+    order = (_OVER, _UNKNOWN, _WITHIN, _ABOVE, _OPEN)
+    parts = [f"{one} {words.joined(named[one])}" for one in order if one in named]
     return f"Limit of {limit_text(limit)}: trial {trial} is {', '.join(parts)}."
+
+
+def _standing(found: Interval, limit: float) -> str:
+    if not within_limit(found.low, limit):
+        return _OVER
+    if found.high is not None and within_limit(found.high, limit):
+        return _WITHIN
+    if within_limit(found.value, limit):
+        return _OPEN
+    return _UNKNOWN if found.low is None else _ABOVE
 
 
 def _least(found: Interval) -> float:

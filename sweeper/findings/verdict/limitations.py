@@ -15,7 +15,7 @@ from sweeper.findings import words
 from sweeper.findings.evidence.gains import best_of, strategies_of
 from sweeper.findings.record import Limitation, ParameterFinding, RunSummary
 from sweeper.findings.study.item_scores import model_title, trial_name
-from sweeper.findings.study.metric import loss_unit, margin
+from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes
 from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import Contest
@@ -234,7 +234,7 @@ def _unequal(study: Study) -> Iterator[Limitation]:
 
 def _near(study: Study, strategy: str) -> bool:
     rival, best = best_of(study.run, strategy), study.run.completed[0]
-    smallest = margin(study.run.plan.facts.aim.margin_points)
+    smallest = study.run.margin
     return rival is not None and rival.loss - best.loss <= smallest
 
 

@@ -155,7 +155,11 @@ def _overfits(findings: Findings) -> NextStep | None:
 
 def _unsettled(findings: Findings) -> NextStep | None:
     """The search gained beyond noise, and was still gaining when it ended."""
-    row, run, last = _row(findings), findings.run, findings.last_useful_trial
+    row, run, last = (
+        _row(findings),
+        findings.run,
+        findings.last_useful_trial,
+    )
     gain = next((g for g in findings.gains if row and g.strategy == row.strategy), None)
     if run.search_ended or last is None or last + 1 <= _LATE_SHARE * run.ended:
         return None
@@ -187,7 +191,7 @@ def _use(findings: Findings) -> NextStep:
     row = _row(findings)
     number = row.number if row else findings.verdict.recommended_trial
     against = _against_baseline(findings)
-    finalist = next((one for one in findings.finalists if one.trial == number), None)
+    finalist = findings.finalist(number)
     said = f"Trial {number}"
     if finalist is not None and finalist.test_score is not None:
         score = words.score_with_interval(finalist.test_score, findings.metric)
@@ -230,8 +234,7 @@ def _gap(findings: Findings, against: Comparison) -> str:
 
 
 def _row(findings: Findings) -> TrialRow | None:
-    wanted = findings.verdict.recommended_trial
-    return next((trial for trial in findings.trials if trial.number == wanted), None)
+    return findings.trial(findings.verdict.recommended_trial)
 
 
 def _twice_the_trials(findings: Findings, because: str) -> NextStep:

@@ -20,14 +20,13 @@ def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> R
         complete: Whether the run has ended as asked, so that only a new one repeats it.
     """
     data = run.plan.facts.data
-    results = _results(run)
     chosen = run.trial(recommended) if recommended is not None else None
-    seeds = {run.plan.seed, *(result.seed for result in results)}
+    seeds = {run.plan.seed, *(result.seed for result in run.results)}
     return Reproduction(
         # The run's own sweep.yaml has its name, seed and number of trials.
         command=f"sweeper run {run.folder.quoted}/sweep.yaml" + (" --new" if complete else ""),
         spec_yaml=run.spec_yaml,
-        versions=_versions(results),
+        versions=_versions(run.results),
         hardware=_hardware(run.plan.facts.hardware),
         seeds=tuple(sorted(seeds)),
         split_rows={split.name: split.rows for split in data.splits},
@@ -45,11 +44,6 @@ def _own_trial(trial: TrialFiles) -> str:
         for name, value in sorted(trial.config.parameters.items())
     ]
     return "\n".join(lines)
-
-
-def _results(run: RunFiles) -> list[TrialResult]:
-    own = [trial.result for trial in run.trials if trial.result]
-    return own + [seed.result for trial in run.trials for seed in trial.seeds]
 
 
 def _versions(results: list[TrialResult]) -> dict[str, str]:

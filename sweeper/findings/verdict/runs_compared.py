@@ -20,7 +20,7 @@ from sweeper.findings.study.item_scores import (
     test_scores,
     trial_name,
 )
-from sweeper.findings.study.metric import difference_bounds, margin, score_bounds
+from sweeper.findings.study.metric import difference_bounds, score_bounds
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.comparisons import Contest, hold_contest
 from sweeper.findings.verdict.reproduction import reproduction
@@ -127,7 +127,7 @@ def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
         if not pair.reasons and pair.first.scores and pair.second.scores
     }
     adjusted = holm([estimate.p for estimate in estimates.values()])
-    smallest = margin(max(run.files.plan.facts.aim.margin_points for run in runs))
+    smallest = max(run.files.margin for run in runs)
     for (place, estimate), p in zip(estimates.items(), adjusted, strict=True):
         metric = found[place].first.metric
         found[place] = replace(

@@ -11,7 +11,7 @@ from sweeper.findings.record import RunSummary
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import result_seconds, trial_seconds
 from sweeper.search.study_end import Outlook
-from sweeper.trials import State, TrialResult
+from sweeper.trials import TrialResult
 
 Status = Literal["running", "interrupted", "complete"]
 _AT_WORK = ("baselines", "search", "confirmation", "test", "data-curve")
@@ -19,11 +19,11 @@ _AT_WORK = ("baselines", "search", "confirmation", "test", "data-curve")
 
 def run_summary(run: RunFiles) -> RunSummary:
     """Counts, times and status of a run."""
-    states = Counter(_end(trial) for trial in run.trials)
+    states = Counter(trial.end for trial in run.trials)
     results = [trial.result for trial in run.trials if trial.result]
     confirmations = [seed.result for trial in run.trials for seed in trial.seeds]
     used = [seconds for trial in run.trials if (seconds := trial_seconds(trial)) is not None]
-    pruned = [trial for trial in run.trials if _end(trial) == "PRUNED"]
+    pruned = [trial for trial in run.trials if trial.end == "PRUNED"]
     steps = [trial.result.optimizer_steps for trial in pruned if trial.result]
     return RunSummary(
         name=run.folder.path.name,
@@ -36,7 +36,7 @@ def run_summary(run: RunFiles) -> RunSummary:
         pruned=states["PRUNED"],
         failed=states["FAIL"],
         started_at=min(_times(results, "started_at"), default=""),
-        ended_at=max(_times([*results, *confirmations], "ended_at"), default=""),
+        ended_at=max(_times(run.results, "ended_at"), default=""),
         seconds=math.fsum(used) if used else None,
         confirmation_seconds=(
             math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
@@ -52,7 +52,7 @@ def run_summary(run: RunFiles) -> RunSummary:
 
 def status(run: RunFiles) -> Status:
     """Running, interrupted or complete: what the files show, then what ``status.json`` says."""
-    ended = sum(_end(trial) is not None for trial in run.trials)
+    ended = sum(trial.end is not None for trial in run.trials)
     opened = run.seal.complete if run.seal else not run.completed
     phase = run.status.get("phase")
     if phase == "complete" or (ended >= trials_asked(run) and opened):
@@ -69,12 +69,6 @@ def trials_asked(run: RunFiles) -> int:
 def _outlook(run: RunFiles) -> str:
     told = run.status.get("outlook")
     return str(Outlook.model_validate(told)) if told else ""
-
-
-def _end(trial: TrialFiles) -> State | None:
-    if trial.result is None:
-        return "FAIL" if trial.unreadable else None
-    return trial.result.state
 
 
 def _saved(trial: TrialFiles) -> float:

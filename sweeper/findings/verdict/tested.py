@@ -7,6 +7,7 @@ from collections import Counter
 
 from sweeper import units
 from sweeper.evaluation.significance import mean_interval
+from sweeper.findings import words
 from sweeper.findings.record import ClassFindings, ClassRow, Findings, TestedModel, TrialRow
 from sweeper.findings.study.item_scores import (
     entries,
@@ -102,11 +103,21 @@ def class_findings(run: RunFiles, name: str) -> ClassFindings | None:
     return ClassFindings(name=name, title=model_title(run, name), classes=rows, confusion=pairs)
 
 
+def figure_lines(findings: Findings, number: int) -> list[str]:
+    """The figures of a completed trial on validation and, if it was a finalist, on the test."""
+    row, finalist = findings.trial(number), findings.finalist(number)
+    assert row is not None
+    lines = [f"- {words.validation_figure(row.objective, findings.objective)}"]
+    if finalist is not None and finalist.test_score is not None:
+        score = words.score_with_interval(finalist.test_score, findings.metric)
+        lines.append(f"- Test {findings.metric.title}: {score}")
+    return lines
+
+
 def cost_line(findings: Findings) -> str:
     """Both costs in one sentence; empty if the use of the trial was not measured."""
     wanted = findings.verdict.recommended_trial
-    row = next((trial for trial in findings.trials if trial.number == wanted), None)
-    tested = next((model for model in findings.tested if model.trial == wanted), None)
+    row, tested = findings.trial(wanted), findings.tested_trial(wanted)
     if row is None or row.weights_bytes is None:
         return ""
     memory = f" and {units.gib(row.peak_memory_gib)}" if row.peak_memory_gib is not None else ""

@@ -16,7 +16,7 @@ from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.item_scores import interval, model_title, test_scores, trial_name
-from sweeper.findings.study.metric import loss_metric, margin, objective_metric, score_bounds
+from sweeper.findings.study.metric import loss_metric, objective_metric, score_bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
 from sweeper.search.finalists import cheapest
@@ -154,7 +154,7 @@ def _pays_in_loss(run: RunFiles, contest: Contest, baseline: BaselineResult) -> 
 
 
 def _outcome(run: RunFiles, comparison: Comparison) -> str:
-    smallest = margin(run.plan.facts.aim.margin_points)
+    smallest = run.margin
     return words.outcome(
         comparison.outcome, comparison.difference, comparison.comparisons, smallest
     )

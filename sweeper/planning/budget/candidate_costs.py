@@ -12,6 +12,7 @@ from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import (
     BATCH,
     CLASS_WEIGHT,
+    EPOCHS,
     KL,
     MODULES_TO_SAVE,
     OPTIMIZER,
@@ -20,14 +21,13 @@ from sweeper.hyperparameters import (
 )
 from sweeper.memory.setup import OTHER
 from sweeper.objective import LOSS, Objective
-from sweeper.planning.budget.sequence_cap import sequence_cap
+from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.budget.trial_budget import (
     RUNGS,
     TYPICAL_CLASSES,
-    ScoredRungs,
     general_tokens,
+    scored_rungs,
     scoring_tokens,
-    usual_share,
 )
 from sweeper.planning.costs.device_speed import machines, of_one_worker
 from sweeper.planning.costs.setups import candidate_setup
@@ -75,17 +75,13 @@ class Priced:
 
 
 def course_of(
-    spec: Spec,
-    facts: Facts,
-    model: ModelFacts,
-    *,
-    epochs: float,
-    scored: ScoredRungs,
-    validation_rows: int,
-    objective: Objective = LOSS,
+    spec: Spec, facts: Facts, model: ModelFacts, epochs: float, objective: Objective = LOSS
 ) -> Course:
     """Tokens and items that trials of this study train and score."""
     cap, data = sequence_cap(spec, facts, model), facts.data
+    validation = data.rows_of("validation") or round(data.rows * spec.data.validation_fraction)
+    validation = max(validation, 1)
+    scored = scored_rungs(spec, facts, cap, validation, epochs)
     head = facts.task == "classification" and spec.training.classes_by == "head"
     classes = (len(data.labels) or TYPICAL_CLASSES) if facts.task == "classification" else 0
     answer = data.lengths.output_mean if data.lengths else None
@@ -98,18 +94,31 @@ def course_of(
         rungs=RUNGS,
         rung_items=scored.items,
         rung_every=scored.every,
-        validation_rows=validation_rows,
+        validation_rows=validation,
         test_rows=test,
         item_tokens=max(round(cap.mean), 1),
         scoring_tokens=scoring_tokens(spec, facts, cap),
         classes=classes if head else 0,
+        longest=cap.tokens,
+        answer_fraction=_answer_share(facts, cap),
         written_items=0 if classes else test if objective.of_answers else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
-        answered_rows=validation_rows if objective.of_answers else 0,
+        answered_rows=validation if objective.of_answers else 0,
         general_tokens=general_tokens(spec, cap.tokens, scored.below + 1),
         own_texts=0 if head or spec.data.general else _OWN.texts * (1 + model.chat_template),
         processes=_processes(spec, facts),
     )
+
+
+def _answer_share(facts: Facts, cap: Cap) -> float:
+    """The share of answers in the tokens of a batch at the cap; 1 if unknown."""
+    lengths = facts.data.lengths
+    if lengths is None or lengths.output_share is None:
+        return 1.0
+    if cap.tokens >= lengths.p90 or lengths.output_mean is None:
+        return lengths.output_share
+    # The longest tenth is cut or left out.
+    return min(lengths.output_mean / lengths.mean, 1.0)
 
 
 def _processes(spec: Spec, facts: Facts) -> int:
@@ -144,7 +153,7 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         ),
         default=whole,
         searched=math.fsum(weight * clock.whole(course) for weight, clock in clocks)
-        * usual_share(candidate.parameters),
+        * usual_share(candidate.parameters.get(EPOCHS)),
         scoring=default.scoring(course, course.test_rows),
         writing=default.writing(course),
         # A frozen head is fitted as the baseline is, with all classes alike.
@@ -197,6 +206,15 @@ def _weighted(name: str, parameter: Parameter | None) -> Iterator[tuple[str, flo
     weights = given if given and len(given) == len(choices) else (1.0,) * len(choices)
     for choice, weight in zip(choices, weights, strict=True):
         yield name, weight / sum(weights), choice
+
+
+def usual_share(epochs: Parameter | None) -> float:
+    """Mean share of a full budget that trials are given, by the prior and before pruning."""
+    if epochs is None or not epochs.searched or epochs.choices is None:
+        return 1.0
+    full = max(map(float, epochs.choices))
+    shares = [weight * float(choice or 0) for _, weight, choice in _weighted(EPOCHS, epochs)]
+    return sum(shares) / full
 
 
 def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:

@@ -6,7 +6,6 @@ Works with shares of a trial's work, not with seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweeper.data.general import HELD_BACK, HELD_BACK_TOKENS, RUNG_TEXTS
@@ -184,15 +183,3 @@ def with_epochs(
         update |= {"kind": "categorical", "choices": choices, "allowed_choices": choices}
         update |= {"prior": Prior(weights=(1.0,) * len(choices)), "searched": True, "why": _WHY}
     return parameters | {EPOCHS: old.model_copy(update=update)}
-
-
-def usual_share(parameters: Mapping[str, Parameter]) -> float:
-    """Mean share of a full budget that trials are given, by the prior and before pruning."""
-    found = parameters.get(EPOCHS)
-    if found is None or not found.searched or found.choices is None:
-        return 1.0
-    full = max(float(choice) for choice in found.choices)
-    weights = found.prior.weights if found.prior else None
-    shares = [float(choice) / full for choice in found.choices]
-    weighed = zip(shares, weights or [1.0] * len(shares), strict=True)
-    return sum(share * weight for share, weight in weighed) / sum(weights or [1.0] * len(shares))

@@ -1,14 +1,13 @@
-"""The time of a trial: the work of its steps over the device's speed, as a range."""
+"""The speed of a device, and the time of one step at that speed."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.step_work import StepWork, evaluation, training_step
+from sweeper.planning.costs.step_work import StepWork, training_step
 from sweeper.plans import Duration
 
 
@@ -44,6 +43,11 @@ class Speed:
             + work.layers * self.layer_seconds
             + work.adapters * self.adapter_seconds
         )
+
+    def range(self, seconds: float) -> Duration:
+        """Seconds with the uncertainty of the speed."""
+        low, high = self.spread
+        return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
 
     def on(self, share: float) -> Speed:
         """That of so many times as many threads: the interpreter's work stays on one."""
@@ -139,39 +143,3 @@ def _cpu_speed(hardware: HardwareFacts, precision: str) -> Speed:
 def step_seconds(model: ModelFacts, setup: Setup, speed: Speed) -> float:
     """One optimizer step at that speed."""
     return speed.seconds(training_step(model, setup)) + speed.step_seconds
-
-
-def trial_duration(
-    model: ModelFacts,
-    setup: Setup,
-    hardware: HardwareFacts,
-    train_tokens: int,
-    evaluation_tokens: int,
-) -> Duration:
-    """Seconds of one trial at full budget.
-
-    Args:
-        train_tokens: Trained over the whole trial, padding included.
-        evaluation_tokens: Validated over all rungs.
-    """
-    return _trial(model, setup, speed_of(hardware, setup), train_tokens, evaluation_tokens)
-
-
-@lru_cache(maxsize=4096)
-def _trial(
-    model: ModelFacts, setup: Setup, speed: Speed, train_tokens: int, evaluation_tokens: int
-) -> Duration:
-    length = setup.sequence_length
-    batch = max(1, setup.evaluation_batch or setup.micro_batch)
-    scoring = evaluation(model, setup, batch, setup.evaluation_length or length)
-    per_batch = batch * (setup.evaluation_length or length)
-    seconds = speed.seconds(scoring) * evaluation_tokens / per_batch
-    if not setup.traits.gradients_through_base:  # features once, then a fit in closed form
-        once = evaluation(model, setup, setup.micro_batch, length)
-        seconds += speed.seconds(once) * train_tokens / (setup.micro_batch * length)
-    else:
-        per_step = setup.micro_batch * length * setup.gradient_accumulation_steps
-        steps = train_tokens / (per_step * setup.gpus)
-        seconds += steps * step_seconds(model, setup, speed)
-    low, high = speed.spread
-    return Duration(seconds=seconds, low=seconds * low, high=seconds * high)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.corrections import Correction, lesson
 from sweeper.planning.costs.device_speed import Speed, speed_of, step_seconds
 from sweeper.planning.costs.step_work import evaluation
+from sweeper.plans import Duration
 
 # Metrics, orders and copies of weights at each validation: what eight rungs of 21 full trainings
 # took beyond their batches, median.
@@ -31,6 +33,8 @@ class Course:
         rung_items: Validation items at each scored rung below.
         test_rows: Items that finalists are scored on once.
         item_tokens: Tokens of an example, on average.
+        longest: The cap on the tokens of an example.
+        answer_fraction: Share of answers in the tokens of a batch at the cap.
         scoring_tokens: Tokens that scoring one item reads.
         classes: Classes of a new head; 0 for the vocabulary.
         written_items: Test items that are answered in writing.
@@ -52,6 +56,8 @@ class Course:
     item_tokens: int
     scoring_tokens: float
     classes: int
+    longest: int
+    answer_fraction: float = 1.0
     written_items: int = 0
     written_tokens: float = 0.0
     answered_rows: int = 0
@@ -133,6 +139,12 @@ class Clock:
         work = evaluation(self.model, self.setup, batch, 1)
         token = self.speed.seconds(work) + work.layers * self.speed.writing_seconds
         return math.ceil(texts / batch) * tokens * token
+
+
+@lru_cache(maxsize=4096)
+def formula_duration(model: ModelFacts, setup: Setup, speed: Speed, course: Course) -> Duration:
+    """A trial by the formula alone, whatever was measured on this machine."""
+    return speed.range(Clock(model, setup, speed, Correction()).whole(course))
 
 
 def fit_seconds(course: Course) -> float:

@@ -10,7 +10,7 @@ from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import USUAL_OPTIMIZER, Setup
-from sweeper.planning.costs.device_speed import trial_duration
+from sweeper.planning.costs.device_speed import speed_of, step_seconds
 from sweeper.plans import Candidate, Parameter, autocast_dtype
 
 
@@ -93,7 +93,10 @@ def _timed(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) 
     way = str(ways[0])
     epochs = candidate.parameters["first_stage_epochs"].default
     tokens = round(corpus.tokens * float(epochs))
-    time = trial_duration(model, _reading(setup, way), facts.hardware, tokens, 0)
+    reading = _reading(setup, way)
+    speed = speed_of(facts.hardware, reading)
+    steps = tokens / (reading.tokens * reading.gradient_accumulation_steps)
+    time = speed.range(steps * step_seconds(model, reading, speed))
     note = (
         f"first stage: about {tokens:,} tokens of {corpus.documents:,} documents, "
         f"{units.span(time.low, time.high)} with {way}, once for each way and rate; trials share "

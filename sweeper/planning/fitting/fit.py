@@ -9,23 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeper import hyperparameters
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.hyperparameters import (
-    KL,
-    MODULES_TO_SAVE,
-    OPTIMIZER,
-    REPLAY,
-    modules_of,
-    saved_modules,
-)
-from sweeper.memory.estimate import estimate
-from sweeper.memory.linear_layers import saved_parameters, targeted
+from sweeper.hyperparameters import OPTIMIZER
+from sweeper.memory.estimate import estimate, phases
 from sweeper.memory.setup import Setup
-from sweeper.memory.states import optimizer_cost, trainable_parameters
+from sweeper.memory.states import trainable_parameters
 from sweeper.planning.costs.corrections import ran_out, with_measured_peak
-from sweeper.planning.costs.device_speed import trial_duration
+from sweeper.planning.costs.device_speed import speed_of
 from sweeper.planning.costs.setups import setup_fields
+from sweeper.planning.costs.trial_seconds import Course, formula_duration
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.spec import Scalar, TrainingSpec
@@ -36,26 +28,6 @@ MARGIN = "the number in brackets, the upper end of the 90% interval, must fit th
 
 # Evaluation keeps no gradients, so its batch may be larger; beyond this factor little is gained.
 EVALUATION_FACTOR = 4
-
-# Parameters with which memory grows: the fit is checked at their largest value.
-_GROWING = ("r", "num_virtual_tokens", "encoder_hidden_size", "lora_dropout", KL, REPLAY)
-
-
-@dataclass(frozen=True, slots=True)
-class TrialTokens:
-    """Tokens that one trial trains and evaluates, and the lengths of its texts.
-
-    Memory must hold a batch of texts at the cap; time goes by their mean length.
-    ``answer_fraction`` is that of a batch at the cap, ``evaluation_rows`` all there are to score.
-    """
-
-    sequence_length: int
-    mean_length: int
-    train_tokens: int
-    evaluation_tokens: int
-    classes: int
-    answer_fraction: float = 1.0
-    evaluation_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +56,29 @@ def fit(
     model: ModelFacts,
     hardware: HardwareFacts,
     training: TrainingSpec,
-    work: TrialTokens,
+    course: Course,
 ) -> Fit:
-    """The fastest set-up that fits, or the smallest one if none does (``fits`` is False then)."""
+    """The fastest set-up that fits, or the smallest one if none does (``fits`` is False then).
+
+    Memory must hold a batch of texts at the cap; time goes by their mean length.
+    """
     decided: dict[str, Any] = {"optimizer": optimizer, "padded": True}
     decided |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
     base = Setup(
         strategy=strategy.name,
-        sequence_length=work.sequence_length,
+        sequence_length=course.longest,
         quantization=strategy.quantization,  # type: ignore[arg-type]
-        classes=work.classes,
-        answer_fraction=work.answer_fraction,
-        evaluation_length=work.sequence_length,
+        classes=course.classes,
+        answer_fraction=course.answer_fraction,
+        evaluation_length=course.longest,
         device=hardware.device,
         loss="by-rows",
         **decided,
     )
-    largest = {name: _heaviest(name, one, model) for name, one in parameters.items()}
-    heavy = setup_fields(strategy.traits, largest)
-    heavy |= _further(base, heavy, parameters, model)
+    heavy = _heaviest(base, parameters, model)
     if OPTIMIZER in parameters:  # the user declared one, so that no other is tried
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
-    task = _Task(heavy, model, hardware, work)
+    task = _Task(heavy, model, hardware, course)
     groups = [
         list(_batches(shapes, parameters))
         for shapes in _shapes(base, strategy, model, training, hardware)
@@ -134,7 +107,7 @@ class _Task:
     heavy: Mapping[str, Any]
     model: ModelFacts
     hardware: HardwareFacts
-    work: TrialTokens
+    course: Course
 
     def largest(self, setup: Setup) -> float:
         """The upper end of what the heaviest configuration needs, in GiB."""
@@ -146,26 +119,25 @@ class _Task:
         return with_measured_peak(found, self.model, setup, self.hardware)
 
     def measured(self, setup: Setup) -> Fit:
-        model, hardware, work = self.model, self.hardware, self.work
-        if work.evaluation_rows is not None:
-            batch = min(setup.evaluation_batch, work.evaluation_rows)
-            setup = replace(setup, evaluation_batch=batch)
+        model, hardware, course = self.model, self.hardware, self.course
+        batch = min(setup.evaluation_batch, course.validation_rows)
+        setup = replace(setup, evaluation_batch=batch)
         heaviest_setup = replace(setup, **self.heavy)
         heaviest = self._memory(heaviest_setup)
         typical = replace(
             setup,
-            sequence_length=work.mean_length,
-            evaluation_length=work.mean_length,
+            sequence_length=course.item_tokens,
+            evaluation_length=course.item_tokens,
             answer_fraction=1.0,  # as published speeds and those measured here count the output
         )
-        tokens = work.train_tokens, work.evaluation_tokens
+        speed = speed_of(hardware, typical)
         fits = heaviest.high_gib <= hardware.memory_gib
         return Fit(
             setup=setup,
             heaviest_setup=heaviest_setup,
             memory=self._memory(setup),
             heaviest=heaviest,
-            duration=trial_duration(model, typical, hardware, *tokens),
+            duration=formula_duration(model, typical, speed, course),
             trainable=trainable_parameters(model, setup),
             fits=fits and not ran_out(model, heaviest_setup, hardware),
         )
@@ -280,57 +252,22 @@ def _batches(shapes: tuple[Setup, ...], parameters: Mapping[str, Parameter]) -> 
             micro //= 2
 
 
-def _heaviest(name: str, parameter: Parameter, model: ModelFacts) -> Scalar:
-    """The value of the range that needs most memory, as far as single parameters decide that."""
-    default, choices = parameter.default, (parameter.default, *(parameter.choices or ()))
-    match name:
-        case "reduction_factor":
-            return min(choices, key=float)
-        case "placement":
-            return "houlsby" if "houlsby" in choices else default
-        case "use_dora" | "prefix_projection":
-            return True in choices
-        case hyperparameters.TARGET_MODULES:
-            return max(choices, key=lambda choice: _reached(model, str(choice)))
-        case hyperparameters.MODULES_TO_SAVE:
-            return max(choices, key=lambda choice: _saved(model, choice))
-        case hyperparameters.OPTIMIZER:
-            return max(choices, key=lambda choice: _states(str(choice)))
-        case _ if name in _GROWING and parameter.searched:
-            if parameter.choices is not None:
-                return max(parameter.choices, key=float)
-            return default if parameter.high is None else parameter.high
-    return default
-
-
-def _reached(model: ModelFacts, choice: str) -> int:
-    """Weights of the layers that a choice of target modules reaches."""
-    return sum(linear.parameters for linear in targeted(model, modules_of(choice)))
-
-
-def _saved(model: ModelFacts, choice: Scalar) -> int:
-    """Weights of the modules that a choice trains whole."""
-    return saved_parameters(model, saved_modules({MODULES_TO_SAVE: choice}), new_head=False)
-
-
-def _states(optimizer: str) -> float:
-    cost = optimizer_cost(optimizer, 4)
-    return cost.states + cost.temporary
-
-
-def _further(
-    base: Setup, heavy: Mapping[str, Any], parameters: Mapping[str, Parameter], model: ModelFacts
+def _heaviest(
+    base: Setup, parameters: Mapping[str, Parameter], model: ModelFacts
 ) -> dict[str, Any]:
-    """For parameters that only the strategy's formula uses, the values that train most."""
-    setup = replace(base, **heavy)
-    for name, default in base.parameters:
-        parameter = parameters[name]
-        if not parameter.searched:
-            continue
-        ends = [end for end in (parameter.low, parameter.high) if end is not None]
-        tried = [
-            replace(setup, parameters=tuple({**dict(setup.parameters), name: value}.items()))
-            for value in (default, *(parameter.choices or ends))
-        ]
-        setup = max(tried, key=lambda one: trainable_parameters(model, one))
-    return {"parameters": setup.parameters}
+    """The fields of the configuration that needs most memory, one parameter after the other."""
+
+    def need(fields: Mapping[str, Any]) -> float:
+        # Over all moments of a step: with another batch, another one may be the peak.
+        return sum(phase.total for phase in phases(model, replace(base, **fields)))
+
+    values: dict[str, Scalar] = {name: one.default for name, one in parameters.items()}
+    heaviest = setup_fields(base.traits, values)
+    most = need(heaviest)
+    for name, one in parameters.items():
+        ends = [end for end in (one.low, one.high) if end is not None]
+        for value in (one.choices or ends) if one.searched else ():
+            fields = setup_fields(base.traits, values | {name: value})
+            if fields != heaviest and (needed := need(fields)) > most:
+                values[name], heaviest, most = value, fields, needed
+    return heaviest

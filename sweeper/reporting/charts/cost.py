@@ -10,21 +10,7 @@ from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings, TrialRow
 from sweeper.findings.verdict.forgetting import front_of
 from sweeper.reporting.blocks import Drawing
-from sweeper.reporting.charts.draw import (
-    HEIGHT,
-    MUTED,
-    PAPER,
-    Sheet,
-    arrows,
-    clipped,
-    clipped_ends,
-    inside,
-    marks,
-    row_of,
-    value_title,
-    vertical_rule,
-    whiskers,
-)
+from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.palette import look
 
@@ -57,26 +43,26 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     worse = findings.objective.worse
     front = front_of([(cost.values[t.number], worse(t.objective or 0.0), t.number) for t in trials])
     x = x_scale.x(5, title=cost.title, grid=False)
-    y = y_scale.y(title=value_title(findings))
+    y = y_scale.y(title=draw.value_title(findings))
     best = {s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None}
     rows = [_row(t, cost, t.number in front, best, y_scale) for t in trials]
     rows.sort(key=lambda row: (row["fill"] == row["color"], row["color"]))
-    sheet = Sheet()
+    sheet = draw.Sheet()
     best_rows = [row for row in rows if row["best"]]
-    chart = _front(sheet, clipped(rows, y_scale), front, x, y)
-    chart = chart + whiskers(sheet, best_rows, x, y_scale)
-    seen = inside(rows, y_scale)
-    chart = chart + marks(sheet, [r for r in seen if r["best"]], x, y, 110)
-    chart = chart + marks(sheet, [r for r in seen if not r["best"]], x, y, 30)
-    chart = chart + arrows(sheet, rows, x, y, y_scale)
+    chart = _front(sheet, draw.clipped(rows, y_scale), front, x, y)
+    chart = chart + draw.whiskers(sheet, best_rows, x, y_scale)
+    seen = draw.inside(rows, y_scale)
+    chart = chart + draw.marks(sheet, [r for r in seen if r["best"]], x, y, 110)
+    chart = chart + draw.marks(sheet, [r for r in seen if not r["best"]], x, y, 30)
+    chart = chart + draw.arrows(sheet, rows, x, y, y_scale)
     if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
-        chart = chart + vertical_rule(
+        chart = chart + draw.vertical_rule(
             sheet, x, cost.limit, cost.limit_label, left=True, strokeDash=[4, 3]
         )
     if any(row["trial"] == str(cost.marked) for row in rows):
         chart = chart + _mark(sheet, [r for r in rows if r["trial"] == str(cost.marked)], x, y)
     title = f"{words.sentence(words.on_validation(findings.objective))} against {cost.name}"
-    return sheet.draw(chart, (_WIDTH, HEIGHT), title, description)
+    return sheet.draw(chart, (_WIDTH, draw.HEIGHT), title, description)
 
 
 def _places(cost: Cost, trials: list[TrialRow]) -> list[float]:
@@ -103,31 +89,31 @@ def _row(
     trial: TrialRow, cost: Cost, on_front: bool, best: dict[int, Interval | None], scale: Scale
 ) -> dict[str, Any]:
     value = trial.objective or 0.0
-    return row_of(
+    return draw.row_of(
         trial.strategy,
         trial.number,
         x=cost.values[trial.number],
         y=value,
         best=trial.number in best,
-        fill=look(trial.strategy).color if on_front else PAPER,
-        **clipped_ends(best.get(trial.number) or Interval(value=value), scale),
+        fill=look(trial.strategy).color if on_front else draw.PAPER,
+        **draw.clipped_ends(best.get(trial.number) or Interval(value=value), scale),
     )
 
 
-def _front(sheet: Sheet, rows: list[dict[str, Any]], front: list[int], x: Any, y: Any) -> Any:
+def _front(sheet: draw.Sheet, rows: list[dict[str, Any]], front: list[int], x: Any, y: Any) -> Any:
     found = [row for row in rows if int(row["trial"]) in front]
     steps = [{"x": row["x"], "y": row["y"]} for row in sorted(found, key=lambda r: r["x"])]
     return (
         sheet.chart(steps)
-        .mark_line(interpolate="step-after", strokeWidth=1, color=MUTED)
+        .mark_line(interpolate="step-after", strokeWidth=1, color=draw.MUTED)
         .encode(x=x, y=y)
     )
 
 
-def _mark(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
+def _mark(sheet: draw.Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
     named = [{"x": row["x"], "y": row["y"], "label": "recommended"} for row in rows]
     return (
         sheet.chart(named)
-        .mark_text(align="left", dx=9, dy=-9, color=MUTED)
+        .mark_text(align="left", dx=9, dy=-9, color=draw.MUTED)
         .encode(x=x, y=y, text="label:N")
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,25 +19,11 @@ from sweeper.reporting.blocks import (
     Figure,
     LegendEntry,
     Number,
-    Section,
     Table,
     Text,
     placed,
 )
-from sweeper.reporting.charts.draw import (
-    COLOR,
-    INK,
-    PAPER,
-    SHAPE,
-    Sheet,
-    arrows,
-    dots,
-    end_labels,
-    inside,
-    legend,
-    lines,
-    row_of,
-)
+from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
@@ -55,13 +41,12 @@ _PRUNED = [3, 3]
 _TRAINING = [1, 2]
 
 
-@section(40)
-def curves_section(report: Report) -> Section:
+@section(40, "curves", "Curves", "Did training behave?")
+def curves_section(report: Report) -> Iterator[Block]:
     """Learning curves with the pruned and the failed ones."""
     findings = report.findings
     finding = _finding(report)
     panels = drawn(curves(findings, finding))
-    blocks: list[Block] = []
     if panels:
         names = dict.fromkeys(t.strategy for t in findings.trials if t.curve)
         ends = (
@@ -69,21 +54,18 @@ def curves_section(report: Report) -> Section:
             LegendEntry("failed", "", "✕"),
             LegendEntry("training loss of the best (dotted)", "", "┈"),
         )
-        blocks.append(
-            Figure(
-                id="learning-curves",
-                finding=finding,
-                note=_note(report),
-                panels=panels,
-                legend=legend(list(names), *ends),
-                table=_table(report),
-            )
+        yield Figure(
+            id="learning-curves",
+            finding=finding,
+            note=_note(report),
+            panels=panels,
+            legend=draw.legend(list(names), *ends),
+            table=_table(report),
         )
     else:
-        blocks.append(no_trials(report))
+        yield no_trials(report)
     if told := (*_pruning(report), *_stopped(report)):
-        blocks.append(Text(told))
-    return Section("curves", "Curves", "Did training behave?", tuple(blocks))
+        yield Text(told)
 
 
 def _finding(report: Report) -> str:
@@ -221,7 +203,7 @@ def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:
 class _Axes:
     """What the layers of the chart share: its sheet, its axes, and what runs along them."""
 
-    sheet: Sheet
+    sheet: draw.Sheet
     x: Any
     y: Any
     scale: Scale
@@ -245,7 +227,7 @@ def curves(findings: Findings, description: str) -> Drawing | None:
     title = "tokens trained on" if by_tokens else "optimizer step"
     x = x_scale.x(format="~s" if by_tokens else ",d", grid=False, title=title)
     y = y_scale.y(title=f"validation loss, {findings.loss_unit} (lower is better)")
-    axes = _Axes(Sheet(), x, y, y_scale, by_tokens)
+    axes = _Axes(draw.Sheet(), x, y, y_scale, by_tokens)
     chart = _faint(axes, [t for t in trials if t.number not in best]) + _ends(axes, trials)
     chart = chart + _best(axes, [t for t in trials if t.number in best])
     title = "Validation loss during training"
@@ -274,7 +256,7 @@ def _rows(axes: _Axes, trials: Sequence[TrialRow], field: str) -> list[dict[str,
     """The points of each curve, cut off where it leaves the axis."""
     rows = []
     for trial in trials:
-        own = row_of(trial.strategy, trial.number)
+        own = draw.row_of(trial.strategy, trial.number)
         own |= {"dash": _PRUNED} if trial.state == "PRUNED" else {}
         points = [(float(axes.at(point)), getattr(point, field)) for point in trial.curve]
         rows += [{"x": x, "y": y, **own} for x, y in cut(points, axes.scale)]
@@ -311,7 +293,7 @@ def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
 
 def _line(axes: _Axes, rows: list[dict[str, Any]], **style: Any) -> Any:
     broken = "break-paths-filter-domains"
-    return lines(axes.sheet, rows, axes.x, axes.y, invalid=broken, **style)
+    return draw.lines(axes.sheet, rows, axes.x, axes.y, invalid=broken, **style)
 
 
 def _faint(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
@@ -327,14 +309,14 @@ def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
         known = [p for p in trial.curve if p.validation_loss is not None]
         if known:
             ends.setdefault(trial.state, []).append(_sign(axes, trial, known[-1]))
-    look_ = {"x": axes.x, "y": axes.y, "color": COLOR, "description": "trial:N"}
-    ticks = axes.sheet.chart(inside(ends["PRUNED"], axes.scale)).mark_tick(
+    look_ = {"x": axes.x, "y": axes.y, "color": draw.COLOR, "description": "trial:N"}
+    ticks = axes.sheet.chart(draw.inside(ends["PRUNED"], axes.scale)).mark_tick(
         orient="vertical", thickness=1.5, size=9, opacity=0.9
     )
-    crosses = axes.sheet.chart(inside(ends["FAIL"], axes.scale)).mark_point(
+    crosses = axes.sheet.chart(draw.inside(ends["FAIL"], axes.scale)).mark_point(
         filled=False, shape="M-1,-1L1,1M1,-1L-1,1", size=60, strokeWidth=1.75
     )
-    beyond = arrows(
+    beyond = draw.arrows(
         axes.sheet, [row for of in ends.values() for row in of], axes.x, axes.y, axes.scale
     )
     return ticks.encode(**look_) + crosses.encode(**look_) + beyond
@@ -357,20 +339,20 @@ def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
         if point.validation_loss is not None
     ]
     small = (
-        sheet.chart(inside(signs, scale))
-        .mark_point(filled=True, size=28, opacity=1, stroke=PAPER, strokeWidth=0.75)
-        .encode(x=x, y=y, fill=alt.Fill("color:N", scale=None), shape=SHAPE)
+        sheet.chart(draw.inside(signs, scale))
+        .mark_point(filled=True, size=28, opacity=1, stroke=draw.PAPER, strokeWidth=0.75)
+        .encode(x=x, y=y, fill=alt.Fill("color:N", scale=None), shape=draw.SHAPE)
     )
     ends = [
         _sign(axes, trial, trial.curve[-1], label=f"{words.short(trial.strategy)} #{trial.number}")
         for trial in trials
         if trial.curve[-1].validation_loss is not None
     ]
-    points = dots(sheet, inside(ends, scale), x, y, 60)
-    text = end_labels(sheet, ends, x, scale, _HEIGHT, dx=8, color=INK)
+    points = draw.dots(sheet, draw.inside(ends, scale), x, y, 60)
+    text = draw.end_labels(sheet, ends, x, scale, _HEIGHT, dx=8, color=draw.INK)
     return thin + thick + small + points + text
 
 
 def _sign(axes: _Axes, trial: TrialRow, point: CurvePoint, **more: Any) -> dict[str, Any]:
     at = {"x": axes.at(point), "y": point.validation_loss}
-    return row_of(trial.strategy, trial.number, **at, **more)
+    return draw.row_of(trial.strategy, trial.number, **at, **more)

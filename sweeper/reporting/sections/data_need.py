@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
@@ -17,22 +18,10 @@ from sweeper.reporting.blocks import (
     Empty,
     Figure,
     Number,
-    Section,
     Table,
     placed,
 )
-from sweeper.reporting.charts.draw import (
-    COLOR,
-    INK,
-    MUTED,
-    PAPER,
-    Sheet,
-    end_labels,
-    lines,
-    marks,
-    row_of,
-    vertical_rule,
-)
+from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
@@ -44,23 +33,21 @@ _ROOM = 1.9
 _DEFAULT_DASH = [4, 3]
 
 
-@section(35)
-def data_need_section(report: Report) -> Section:
+@section(35, "data-need", "Data", "How much data do I need?")
+def data_need_section(report: Report) -> Iterator[Block]:
     """What more rows would bring."""
     need, told = report.findings.data_need, report.findings.run.curve_told
     told = f" {words.sentence(told)}." if told else ""
-    block: Block
     if isinstance(need, NotMeasured):
-        block = Empty("not-measured", f"{need.reason}{told}", need.command)
+        yield Empty("not-measured", f"{need.reason}{told}", need.command)
     else:
-        block = Figure(
+        yield Figure(
             id="data-curve",
             finding=need.sentence,
             note=f"{_note(need)}{told}",
             panels=drawn(data_chart(need, need.sentence)),
             table=_table(need),
         )
-    return Section("data-need", "Data", "How much data do I need?", (block,))
 
 
 def _note(need: DataNeed) -> str:
@@ -113,21 +100,21 @@ def data_chart(need: DataNeed, description: str) -> Drawing:
     better = "higher" if need.metric.higher_is_better else "lower"
     x = alt.X("x:Q", scale=x_scale.altair(), axis=_axis(need, x_scale))
     y = y_scale.y(title=f"validation {title} ({better} is better)")
-    sheet = Sheet()
+    sheet = draw.Sheet()
     for point in band:
         point["low"], point["high"] = y_scale.clip(point["low"]), y_scale.clip(point["high"])
     said = "all rows that there are"
-    chart = vertical_rule(sheet, x, need.rows, said, left=True, strokeDash=[2, 3])
+    chart = draw.vertical_rule(sheet, x, need.rows, said, left=True, strokeDash=[2, 3])
     for found, _ in rows:
         area, low = (
             sheet.chart(found).mark_area(opacity=0.18),
             alt.Y("low:Q", scale=y_scale.altair()),
         )
-        chart = chart + area.encode(x=x, y=low, y2="high:Q", color=COLOR)
-        chart = chart + lines(sheet, found, x, y, strokeWidth=2)
-    chart = chart + marks(sheet, points, x, y, size=46)
+        chart = chart + area.encode(x=x, y=low, y2="high:Q", color=draw.COLOR)
+        chart = chart + draw.lines(sheet, found, x, y, strokeWidth=2)
+    chart = chart + draw.marks(sheet, points, x, y, size=46)
     ends = [found[-1] for found, _ in rows]
-    chart = chart + end_labels(sheet, ends, x, y_scale, _HEIGHT, dx=8, color=INK)
+    chart = chart + draw.end_labels(sheet, ends, x, y_scale, _HEIGHT, dx=8, color=draw.INK)
     title = "Validation score by training rows"
     return sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
 
@@ -145,10 +132,10 @@ def _rows(
     curve = need.curves[place]
     second = place > 0
     label = f"{words.short(curve.strategy)} #{curve.trial}{', default' if second else ''}"
-    sign = row_of(curve.strategy, curve.trial, label=label, dash=[1, 0])
+    sign = draw.row_of(curve.strategy, curve.trial, label=label, dash=[1, 0])
     sign["fill"] = sign["color"]
     if second:
-        sign |= {"color": MUTED, "fill": PAPER, "dash": _DEFAULT_DASH}
+        sign |= {"color": draw.MUTED, "fill": draw.PAPER, "dash": _DEFAULT_DASH}
     band = [
         {
             "x": one.rows,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import wraps
 
 import sweeper.reporting.sections as folder
 from sweeper.plugins import values_in
-from sweeper.reporting.blocks import Section
+from sweeper.reporting.blocks import Block, Section
 from sweeper.reporting.document import Report
 
 Build = Callable[[Report], Section | None]
@@ -14,15 +15,24 @@ Build = Callable[[Report], Section | None]
 _PLACE = "section_place"
 
 
-def section(place: int) -> Callable[[Build], Build]:
-    """Mark a function that builds one section, or None where the report has nothing for it.
+def section(
+    place: int, name: str, title: str, question: str
+) -> Callable[[Callable[[Report], Iterable[Block]]], Build]:
+    """Mark a function that gives the blocks of one section, or none to leave it out.
 
     Args:
         place: Sections come in the order of their places, which are the order of a reader's
             questions. No two have the same.
+        name: Its id on the page.
+        title: What links to it are called.
     """
 
-    def marked(build: Build) -> Build:
+    def marked(blocks: Callable[[Report], Iterable[Block]]) -> Build:
+        @wraps(blocks)
+        def build(report: Report) -> Section | None:
+            found = tuple(blocks(report))
+            return Section(name, title, question, found) if found else None
+
         setattr(build, _PLACE, place)
         return build
 

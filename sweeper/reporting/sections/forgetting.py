@@ -29,23 +29,12 @@ from sweeper.reporting.blocks import (
     Figure,
     LegendEntry,
     Number,
-    Section,
     Table,
     Text,
     placed,
 )
+from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.cost import Cost, cost_panel
-from sweeper.reporting.charts.draw import (
-    COLOR,
-    INK,
-    PAPER,
-    Sheet,
-    clipped_ends,
-    legend,
-    marks,
-    row_of,
-    vertical_rule,
-)
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
@@ -61,16 +50,13 @@ _WIDTH = 380
 _BAND, _LINE = 34, 16
 
 
-@section(70)
-def forgetting_section(report: Report) -> Section:
+@section(70, "forgetting", "Forgetting", "What did the model lose?")
+def forgetting_section(report: Report) -> list[Block]:
     """Base against tuned by task; what general text costs each trial."""
     measured = report.findings.forgetting
-    blocks: list[Block]
     if isinstance(measured, NotMeasured):
-        blocks = [Empty("not-measured", measured.reason, measured.command)]
-    else:
-        blocks = [*_tasks(report, measured), *_general_text(report, measured)]
-    return Section("forgetting", "Forgetting", "What did the model lose?", tuple(blocks))
+        return [Empty("not-measured", measured.reason, measured.command)]
+    return [*_tasks(report, measured), *_general_text(report, measured)]
 
 
 def forgetting_sentence(report: Report) -> str:
@@ -121,7 +107,7 @@ def _tasks(report: Report, measured: Forgetting) -> list[Block]:
             finding=finding,
             note=note,
             panels=drawn(pair, points_lost(measured, finding)),
-            legend=legend(strategies, LegendEntry("base model", "", "○")),
+            legend=draw.legend(strategies, LegendEntry("base model", "", "○")),
             table=_table(measured),
         )
     ]
@@ -139,17 +125,14 @@ def _finding(measured: Forgetting, trial: int) -> str:
     if gone:
         told = [f"{t.task} {lost(t.forgetting, t.unit)}" for t in gone]
         return f"Trial {trial} lost more than noise explains: {words.joined(told)}."
+    everything = words.plural(len(tasks), "task")
     unresolved = [task for task in tasks if task.outcome == "unresolved"]
     if not unresolved:
-        return f"Trial {trial} kept what the base model could do on {_count(len(tasks))}."
+        return f"Trial {trial} kept what the base model could do on {everything}."
     if len(unresolved) == len(tasks):
-        return f"Within noise: whether trial {trial} lost anything on {_count(len(tasks))} is open."
+        return f"Within noise: whether trial {trial} lost anything on {everything} is open."
     named = words.joined([task.task for task in unresolved])
     return f"No loss of trial {trial} beyond noise; left open by these items: {named}."
-
-
-def _count(tasks: int) -> str:
-    return words.plural(tasks, "task")
 
 
 def _table(measured: Forgetting) -> Table:
@@ -197,7 +180,7 @@ def _general_text(report: Report, measured: Forgetting) -> list[Block]:
             "text, in nats per token. Filled: no other trial is better in both (the stepped "
             "line). 0.01 nats per token are one per cent of the perplexity.",
             panels=drawn(cost_panel(report.findings, cost, finding)),
-            legend=legend(names, LegendEntry("no trial is better in both", "", "—")),
+            legend=draw.legend(names, LegendEntry("no trial is better in both", "", "—")),
             table=table,
         )
     ]
@@ -259,23 +242,25 @@ def dumbbell(tasks: Sequence[GeneralTask], description: str) -> Drawing | None:
     ends = [100 * end.value for task in scored for end in (task.base, task.tuned)]
     scale = fit(ends, log=False, pad=0.15)
     x = _axis(scale, "score, % (higher is better)")
-    sheet, rows = Sheet(), []
+    sheet, rows = draw.Sheet(), []
     for task in scored:
         scores = {"base": 100 * task.base.value, "tuned": 100 * task.tuned.value}
         fill = look(task.strategy).color
-        rows.append(row_of(task.strategy, task.trial, task=task.task, fill=fill, **scores))
+        rows.append(draw.row_of(task.strategy, task.trial, task=task.task, fill=fill, **scores))
     y = _bands(padding=0.4)
     joined = (
         sheet.chart(rows)
         .mark_rule(strokeWidth=1.5)
-        .encode(x=x("base"), x2="tuned:Q", y=y, color=COLOR, description="trial:N")
+        .encode(x=x("base"), x2="tuned:Q", y=y, color=draw.COLOR, description="trial:N")
     )
     base = (
         sheet.chart(rows)
-        .mark_point(size=90, opacity=1, shape="circle", fill=PAPER, stroke=INK, strokeWidth=1.5)
+        .mark_point(
+            size=90, opacity=1, shape="circle", fill=draw.PAPER, stroke=draw.INK, strokeWidth=1.5
+        )
         .encode(x=x("base"), y=y, description="trial:N")
     )
-    tuned = marks(sheet, rows, x("tuned"), y, 90)
+    tuned = draw.marks(sheet, rows, x("tuned"), y, 90)
     size = _WIDTH, _BAND * len(scored) + 10
     return sheet.draw(joined + base + tuned, size, "Base and tuned score by task", description)
 
@@ -294,22 +279,22 @@ def points_lost(measured: Forgetting, description: str) -> Drawing | None:
     most = max(len(group) for group in groups)
     height = len(names) * (_BAND + _LINE * (most - 1)) + 10
     x = _axis(scale, "lost: points, or 0.01 nats/token (lower is better)")
-    sheet, rows = Sheet(), []
+    sheet, rows = draw.Sheet(), []
     for group in groups:
         for place, task in enumerate(group):
             offset = (place - (len(group) - 1) / 2) * _LINE
             rows.append(_lost_row(task, offset, scale, measured.recommended_trial))
     y, offset = _bands(type="point", padding=0.5), alt.YOffset("offset:Q", scale=None)
-    chart = vertical_rule(sheet, x("x"), 0.0, "no loss", at=-2)
+    chart = draw.vertical_rule(sheet, x("x"), 0.0, "no loss", at=-2)
     if limit is not None:
-        chart = chart + vertical_rule(
+        chart = chart + draw.vertical_rule(
             sheet, x("x"), limit, f"limit {limit:g}", at=8, strokeDash=[4, 3]
         )
-    ends = {"x": x("low"), "x2": "high:Q", "color": COLOR, "description": "trial:N"}
+    ends = {"x": x("low"), "x2": "high:Q", "color": draw.COLOR, "description": "trial:N"}
     intervals = sheet.chart(rows).mark_rule(strokeWidth=1.5)
     size = alt.Size("size:Q", scale=None)
     chart = chart + intervals.encode(y=y, yOffset=offset, **ends)
-    chart = chart + marks(sheet, rows, x("lost"), y, size, yOffset=offset)
+    chart = chart + draw.marks(sheet, rows, x("lost"), y, size, yOffset=offset)
     return sheet.draw(chart, (_WIDTH, height), "What was lost, by task", description)
 
 
@@ -317,15 +302,15 @@ def _lost_row(
     task: GeneralTask, offset: float, scale: Scale, recommended: int | None
 ) -> dict[str, Any]:
     marked = task.trial == recommended
-    return row_of(
+    return draw.row_of(
         task.strategy,
         task.trial,
         task=task.task,
         offset=offset,
         lost=task.forgetting.value,
-        fill=look(task.strategy).color if marked else PAPER,
+        fill=look(task.strategy).color if marked else draw.PAPER,
         size=110 if marked else 50,
-        **clipped_ends(task.forgetting, scale),
+        **draw.clipped_ends(task.forgetting, scale),
     )
 
 
@@ -338,6 +323,6 @@ def _axis(scale: Scale, title: str) -> Any:
 
 
 def _bands(**scale: Any) -> Any:
-    axis = alt.Axis(title=None, domain=False, ticks=False, labelLimit=130, labelColor=INK)
+    axis = alt.Axis(title=None, domain=False, ticks=False, labelLimit=130, labelColor=draw.INK)
     # The first row's names decide the order, whatever the alphabet says.
     return alt.Y("task:N", sort=None, scale=alt.Scale(**scale), axis=axis)

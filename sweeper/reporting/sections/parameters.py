@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import altair as alt
@@ -17,22 +18,11 @@ from sweeper.reporting.blocks import (
     Drawing,
     Figure,
     Number,
-    Section,
     Table,
     Text,
     placed,
 )
-from sweeper.reporting.charts.draw import (
-    INK,
-    MUTED,
-    Sheet,
-    arrows,
-    clipped,
-    dots,
-    inside,
-    legend,
-    row_of,
-)
+from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
@@ -49,26 +39,23 @@ _HEIGHT = 150
 WINDOW = 5
 
 
-@section(50)
-def parameters_section(report: Report) -> Section:
+@section(50, "hparams", "Hyperparameters", "Which learning rate and rank?")
+def parameters_section(report: Report) -> Iterator[Block]:
     """A figure for each strategy, then a table of all parameters that were searched."""
     findings = report.findings
-    blocks: list[Block] = []
     if not findings.parameters:
-        blocks.append(no_trials(report))
+        yield no_trials(report)
     else:
         for strategy in dict.fromkeys(p.strategy for p in findings.parameters):
             figure = _figure(report, strategy)
             if figure is not None:
-                blocks.append(figure)
-        blocks.append(_table(report))
+                yield figure
+        yield _table(report)
         if not any(p.importance for p in findings.parameters):
             told = f"Importances need {TRIALS_FOR_IMPORTANCE} completed trials of one "
-            blocks.append(Text((f"{told}strategy; with fewer they are noise.",)))
+            yield Text((f"{told}strategy; with fewer they are noise.",))
     if findings.trials:  # else the plan is shown whole
-        blocks += declared_table(report)
-    title = "Which learning rate and rank?"
-    return Section("hparams", "Hyperparameters", title, tuple(blocks))
+        yield from declared_table(report)
 
 
 def _figure(report: Report, strategy: str) -> Figure | None:
@@ -97,7 +84,7 @@ def _figure(report: Report, strategy: str) -> Figure | None:
         finding=_answer(main),
         note=note,
         panels=panels,
-        legend=legend([strategy]),
+        legend=draw.legend([strategy]),
     )
 
 
@@ -125,7 +112,7 @@ def _table(report: Report) -> Table:
         Column("strategy", lambda p: strategy_cell(p.strategy), "/strategy"),
         Column("parameter", lambda p: p.parameter, "/parameter"),
         Number("best", lambda p: words.value(p.best), "/best"),
-        Number("default", _default, "/default"),
+        Number("default", lambda p: words.value(p.default), "/default"),
         Column("within noise of the best", _within),
         Column("allowed range", lambda p: words.span(p.low, p.high)),
         Number("completed trials", lambda p: str(p.trials), "/trials"),
@@ -141,10 +128,6 @@ def _table(report: Report) -> Table:
         placed(findings.parameters, "/findings/parameters"),
         trial=lambda p: p.best_trial,
     )
-
-
-def _default(finding: ParameterFinding) -> str:
-    return words.DASH if finding.default is None else words.value(finding.default)
 
 
 def _within(finding: ParameterFinding) -> str:
@@ -182,7 +165,7 @@ def parameter_panel(
     ]
     if not trials or not finding.varied:
         return None
-    sheet = Sheet()
+    sheet = draw.Sheet()
     named = words.on_validation(findings.objective)
     y = scale.y(4, title=named)
     chart = (_strip if is_strip(finding, trials) else _scatter)(sheet, trials, finding, y, scale)
@@ -213,17 +196,17 @@ def _title(finding: ParameterFinding) -> str:
 
 def _mark(trial: TrialRow, finding: ParameterFinding, x: Any) -> dict[str, Any]:
     best = trial.number == finding.best_trial
-    return row_of(trial.strategy, trial.number, x=x, y=trial.objective, best=best)
+    return draw.row_of(trial.strategy, trial.number, x=x, y=trial.objective, best=best)
 
 
 def _scatter(
-    sheet: Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
+    sheet: draw.Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
 ) -> Any:
     rows = [_mark(t, finding, float(t.parameters[finding.parameter])) for t in trials]
     x_scale = fit([row["x"] for row in rows], log=finding.log or None, pad=0.08)
     numbers = "~e" if x_scale.log and x_scale.low < 0.01 else ".3~r"
     x = x_scale.x(5, format=numbers, title=_title(finding), grid=False)
-    chart = _median(sheet, clipped(rows, scale), x, y) + _points(sheet, rows, x, y, scale)
+    chart = _median(sheet, draw.clipped(rows, scale), x, y) + _points(sheet, rows, x, y, scale)
     low, high = finding.within_noise_low, finding.within_noise_high
     if low is not None and high is not None:
         band = [{"x": x_scale.clip(low), "x2": x_scale.clip(high)}]
@@ -237,7 +220,7 @@ def _scatter(
 
 
 def _strip(
-    sheet: Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
+    sheet: draw.Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
 ) -> Any:
     """One column for each value, with its median. Rows are users' texts: only ever data."""
     values = sorted({t.parameters[finding.parameter] for t in trials}, key=_strip_order)
@@ -251,8 +234,8 @@ def _strip(
         ),
     )
     bar = (
-        sheet.chart(clipped(rows, scale))
-        .mark_tick(orient="horizontal", size=22, thickness=2, color=INK)
+        sheet.chart(draw.clipped(rows, scale))
+        .mark_tick(orient="horizontal", size=22, thickness=2, color=draw.INK)
         .transform_aggregate(middle="median(y)", groupby=["x"])
         .transform_calculate(y="datum.middle")
         .encode(x=x, y=y)
@@ -261,7 +244,7 @@ def _strip(
     names = [{"x": i, "label": shortened(words.value(v), room)} for i, v in enumerate(values)]
     label = (
         sheet.chart(names)
-        .mark_text(baseline="top", color=MUTED)
+        .mark_text(baseline="top", color=draw.MUTED)
         .encode(x=x, y=alt.value(_HEIGHT + 7), text="label:N")
     )
     return bar + _points(sheet, rows, x, y, scale) + label
@@ -282,18 +265,18 @@ def _strip_order(value: object) -> tuple[int, float, str]:
     return (1, 0.0, str(value))
 
 
-def _points(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any, scale: Scale) -> Any:
-    small = [row for row in inside(rows, scale) if not row["best"]]
-    large = [row for row in inside(rows, scale) if row["best"]]
-    drawn = dots(sheet, small, x, y, 30, opacity=0.75) + dots(sheet, large, x, y, 110)
-    return drawn + arrows(sheet, rows, x, y, scale)
+def _points(sheet: draw.Sheet, rows: list[dict[str, Any]], x: Any, y: Any, scale: Scale) -> Any:
+    small = [row for row in draw.inside(rows, scale) if not row["best"]]
+    large = [row for row in draw.inside(rows, scale) if row["best"]]
+    drawn = draw.dots(sheet, small, x, y, 30, opacity=0.75) + draw.dots(sheet, large, x, y, 110)
+    return drawn + draw.arrows(sheet, rows, x, y, scale)
 
 
-def _median(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
+def _median(sheet: draw.Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
     half = window(len(rows)) // 2
     return (
         sheet.chart(rows if len(rows) >= WINDOW else [])
-        .mark_line(strokeWidth=1.5, color=INK, opacity=0.7)
+        .mark_line(strokeWidth=1.5, color=draw.INK, opacity=0.7)
         .transform_window(
             middle="median(y)", frame=[-half, half], sort=[alt.SortField("x")], ignorePeers=True
         )
@@ -308,7 +291,7 @@ def importance_panel(findings: list[ParameterFinding], description: str) -> Draw
     if not known:
         return None
     known.sort(key=lambda entry: (-entry[1].value, entry[0]))
-    style, sheet = look(findings[0].strategy), Sheet()
+    style, sheet = look(findings[0].strategy), draw.Sheet()
     rows: list[dict[str, Any]] = [
         {
             "label": shortened(name, 36),
@@ -326,8 +309,8 @@ def importance_panel(findings: list[ParameterFinding], description: str) -> Draw
     title = alt.Axis(title="importance (share)", format=".1~f", tickCount=4)
     value = alt.X("value:Q", scale=x, axis=title)
     bars = sheet.chart(rows).mark_bar(height=7, color=style.color, opacity=0.55)
-    whiskers = sheet.chart(rows).mark_rule(strokeWidth=1.25, color=INK)
-    labels = sheet.chart(rows).mark_text(align="left", dy=-11, baseline="middle", color=INK)
+    whiskers = sheet.chart(rows).mark_rule(strokeWidth=1.25, color=draw.INK)
+    labels = sheet.chart(rows).mark_text(align="left", dy=-11, baseline="middle", color=draw.INK)
     chart = (
         bars.encode(x=value, x2="zero:Q", y=y)
         + whiskers.encode(x=alt.X("low:Q", scale=x), x2="high:Q", y=y)

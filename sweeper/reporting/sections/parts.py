@@ -55,8 +55,7 @@ def parameters_text(parameters: Mapping[str, Scalar], *leave: str) -> str:
 
 def described(report: Report) -> TrialRow | None:
     """The trial that the run recommends, or its best one so far."""
-    wanted = report.findings.verdict.best_trial
-    return next((trial for trial in report.findings.trials if trial.number == wanted), None)
+    return report.findings.trial(report.findings.verdict.best_trial)
 
 
 def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:

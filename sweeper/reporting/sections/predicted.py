@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.record import PredictedFigure
-from sweeper.reporting.blocks import Block, Column, Empty, Number, Section, Table, Text, placed
+from sweeper.reporting.blocks import Block, Column, Empty, Number, Table, Text, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import time_name
@@ -29,21 +29,19 @@ _OTHERS = {"energy": "energy at the board power", "money": "money"}
 _DISTURBED = 0.05
 
 
-@section(105)
-def cost_section(report: Report) -> Section:
+@section(105, "cost", "Cost", "What did it cost, compared with the plan?")
+def cost_section(report: Report) -> Iterator[Block]:
     """Time of phases and trials, memory, energy and money."""
     run = report.findings.run
-    blocks: list[Block] = []
     if report.findings.predictions:
-        blocks.append(_table(report))
+        yield _table(report)
     if run.seconds is not None:
         name = "GPU time" if time_name(report).startswith("GPU") else "training time"
         told = f"The trials used {units.duration(run.seconds)} of {name}"
         more = units.duration(run.confirmation_seconds) if run.confirmation_seconds else ""
-        blocks.append(Text((f"{told}{f', confirmation {more} more' if more else ''}.",)))
-    if not blocks:
-        blocks.append(Empty("not-measured", "No trial of this run has ended."))
-    return Section("cost", "Cost", "What did it cost, compared with the plan?", tuple(blocks))
+        yield Text((f"{told}{f', confirmation {more} more' if more else ''}.",))
+    elif not report.findings.predictions:
+        yield Empty("not-measured", "No trial of this run has ended.")
 
 
 def _table(report: Report) -> Table:
@@ -62,18 +60,13 @@ def _table(report: Report) -> Table:
         Number("range", lambda p: _planned(p, _range(p), words.DASH)),
         Number("measured", lambda p: _amount(p, p.actual)),
         Number("of trials", lambda p: str(p.trials), "/trials"),
-        Number("measured ÷ planned", _factor),
+        Number("measured ÷ planned", lambda p: units.number(p.factor, 2)),
     ]
     return Table.of("predicted", caption, columns, placed(found, "/findings/predictions"))
 
 
 def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
     return otherwise if prediction.factor is None else figure
-
-
-def _factor(prediction: PredictedFigure) -> str:
-    factor = prediction.factor
-    return words.DASH if factor is None else units.number(factor, 2)
 
 
 def _what(prediction: PredictedFigure, device: str) -> str:

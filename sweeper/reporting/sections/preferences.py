@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 
 from sweeper.findings import words
 from sweeper.findings.record import HumanPreferences, Outputs, WinRate
-from sweeper.reporting.blocks import Column, Empty, Number, Section, Table, Text, placed
+from sweeper.reporting.blocks import Block, Column, Empty, Number, Table, Text, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 
-_QUESTION = "What do people prefer?"
 
-
-@section(77)
-def preferences_section(report: Report) -> Section | None:
+@section(77, "preferences", "Preferences", "What do people prefer?")
+def preferences_section(report: Report) -> Iterator[Block]:
     """The winner's win rates, how far raters agree, and whether a side was liked better."""
     found, task = report.findings.human, report.findings.run.task
     if found is None:
         if task == "classification":
-            return None
+            return
         kept, text, command = report.findings.outputs, "Nobody has rated answers of this run.", ""
         if isinstance(kept, Outputs) and len(kept.models) > 1:
             command = f"sweeper evaluate {shlex.quote(report.findings.run.name)} --human"
             text += " Write a page for raters:"
-        empty = Empty("not-measured", text, command)
-        return Section("preferences", "Preferences", _QUESTION, (empty,))
+        yield Empty("not-measured", text, command)
+        return
+    yield Text(preference_sentences(found))
     columns: list[Column[WinRate]] = [
         Column("against", lambda one: one.title),
         Number("win rate (95% CI)", lambda one: words.in_percent(one.win_rate), "/win_rate/value"),
@@ -35,7 +35,7 @@ def preferences_section(report: Report) -> Section | None:
         Number("same answer", lambda one: str(one.same), "/same", "items"),
         Column("", lambda one: one.outcome, "/outcome"),
     ]
-    table = Table.of(
+    yield Table.of(
         "preference-table",
         f"How often people prefer {found.winner}",
         columns,
@@ -43,9 +43,6 @@ def preferences_section(report: Report) -> Section | None:
         note="A tie is half a win, and so are two identical answers. Intervals (Wilson) "
         "are over items, however many people rated one. 'preferred' and 'not preferred' keep their "
         "level over all comparisons of this table (Bonferroni).",
-    )
-    return Section(
-        "preferences", "Preferences", _QUESTION, (Text(preference_sentences(found)), table)
     )
 
 

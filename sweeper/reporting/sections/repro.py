@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sweeper import units
 from sweeper.findings import words
-from sweeper.reporting.blocks import Block, Code, FactList, NamedFact, Section
+from sweeper.reporting.blocks import Block, Code, FactList, NamedFact
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import described, mix_lines
 from sweeper.reporting.sections.plan import plan_table
 
 
-@section(110)
-def repro_section(report: Report) -> Section:
+@section(110, "repro", "Reproduce", "How do I repeat it?")
+def repro_section(report: Report) -> Iterator[Block]:
     """Command, spec, versions, hardware, seeds, data and revisions."""
     found = report.findings.reproduction
-    blocks: list[Block] = [Code("Command", found.command), FactList(_facts(report))]
+    yield Code("Command", found.command)
+    yield FactList(_facts(report))
     if found.spec_yaml:
-        blocks.append(Code("sweep.yaml", found.spec_yaml, folded=True))
+        yield Code("sweep.yaml", found.spec_yaml, folded=True)
     if report.findings.run.ended:
-        blocks.append(plan_table(report))
-    return Section("repro", "Reproduce", "How do I repeat it?", tuple(blocks))
+        yield plan_table(report)
 
 
 def _facts(report: Report) -> tuple[NamedFact, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sweeper.findings import words
 from sweeper.findings.evidence.rules import rules_told
 from sweeper.findings.record import RuleFinding
@@ -11,7 +13,6 @@ from sweeper.reporting.blocks import (
     Column,
     Empty,
     Notes,
-    Section,
     Table,
     Text,
     placed,
@@ -20,16 +21,16 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 
 
-@section(120)
-def rules_section(report: Report) -> Section:
+@section(120, "rules", "Rules", "Why these choices?")
+def rules_section(report: Report) -> Iterator[Block]:
     """Every rule that shaped the plan, with the evidence of this study."""
     rules = report.findings.rules
     if not rules:
-        empty = Empty("no-rules", "No rule of the rule book applied to this plan.")
-        return Section("rules", "Rules", "Why these choices?", (empty,))
+        yield Empty("no-rules", "No rule of the rule book applied to this plan.")
+        return
     told = f"{words.plural(len(rules), 'rule')} shaped this plan: {rules_told(rules)}."
-    blocks: tuple[Block, ...] = (Text((told, _HOW)), _table(rules))
-    return Section("rules", "Rules", "Why these choices?", blocks)
+    yield Text((told, _HOW))
+    yield _table(rules)
 
 
 _VERDICTS = ("contradicted", "held", "untested")
@@ -67,13 +68,10 @@ def _evidence(rule: RuleFinding) -> str:
     return " ".join(filter(None, (rule.evidence, would))) or words.DASH
 
 
-@section(130)
-def limits_section(report: Report) -> Section:
+@section(130, "limits", "Limits", "How far to trust it?")
+def limits_section(report: Report) -> Iterator[Block]:
     """The limits of the verdict, in numbers, and how to remove them."""
-    limits = report.findings.limits
-    block: Block
-    if limits:
-        block = Notes(limits)
+    if report.findings.limits:
+        yield Notes(report.findings.limits)
     else:
-        block = Empty("no-limits", "None of the limits that sweeper checks for applies here.")
-    return Section("limits", "Limits", "How far to trust it?", (block,))
+        yield Empty("no-limits", "None of the limits that sweeper checks for applies here.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from sweeper.findings import words
@@ -15,7 +16,6 @@ from sweeper.reporting.blocks import (
     Number,
     Sample,
     Samples,
-    Section,
     Table,
     Text,
     placed,
@@ -35,23 +35,21 @@ _TITLES = {
 _IN_TABLE = 400
 
 
-@section(75)
-def samples_section(report: Report) -> Section:
+@section(75, "samples", "Samples", "What do outputs look like?")
+def samples_section(report: Report) -> Iterator[Block]:
     """Inputs and answers side by side."""
     found = report.findings.outputs
-    question = "What do outputs look like?"
     if isinstance(found, NotMeasured):
-        empty = Empty("not-measured", words.sentence(f"{found.reason}."))
-        return Section("samples", "Samples", question, (empty,))
-    blocks: list[Block] = [Text(_said(report, found))]
+        yield Empty("not-measured", words.sentence(f"{found.reason}."))
+        return
+    yield Text(_said(report, found))
     for place, group in enumerate(found.groups):
         pointer = f"/findings/outputs/groups/{place}"
         if found.written:
             items = tuple(_sample(found, item) for item in group.items)
-            blocks.append(Samples(_title(group), items))
+            yield Samples(_title(group), items)
         else:
-            blocks.append(_table(found, group, pointer))
-    return Section("samples", "Samples", question, tuple(blocks))
+            yield _table(found, group, pointer)
 
 
 def _said(report: Report, found: Outputs) -> tuple[str, ...]:
@@ -79,21 +77,15 @@ def _title(group: OutputGroup) -> str:
 
 
 def _sample(found: Outputs, item: ShownItem) -> Sample:
-    losses = [
-        f"{model.role} {words.loss(answer.loss)}"
-        for model, answer in zip(found.models, item.answers, strict=True)
-        if answer is not None
-    ]
+    both = zip(found.models, item.answers, strict=True)
+    wrote = [(model.role, answer) for model, answer in both if answer is not None]
+    losses = [f"{role} {words.loss(answer.loss)}" for role, answer in wrote]
     return Sample(
         f"Row {item.line}; loss of the reference: {', '.join(losses)}",
         (
             NamedFact("input", item.asked, css="wide"),
             NamedFact("reference", item.reference),
-            *(
-                NamedFact(model.role, answer.text or words.DASH)
-                for model, answer in zip(found.models, item.answers, strict=True)
-                if answer is not None
-            ),
+            *(NamedFact(role, answer.text or words.DASH) for role, answer in wrote),
         ),
     )
 

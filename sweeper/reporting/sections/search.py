@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import altair as alt
@@ -9,27 +10,8 @@ import altair as alt
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import Findings, SearchGain
-from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Section, Table, placed
-from sweeper.reporting.charts.draw import (
-    HEIGHT,
-    INK,
-    LABEL_PIXELS,
-    MUTED,
-    Rows,
-    Sheet,
-    arrows,
-    clipped,
-    clipped_ends,
-    dots,
-    end_labels,
-    inside,
-    legend,
-    lines,
-    row_of,
-    value_title,
-    vertical_rule,
-    whiskers,
-)
+from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, placed
+from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
@@ -50,14 +32,12 @@ _STEP_WIDTH = 600
 _CROWD = 120
 
 
-@section(20)
-def search_section(report: Report) -> Section:
+@section(20, "search", "Search", "Did the search beat the default?")
+def search_section(report: Report) -> Iterator[Block]:
     """Default against best, best so far, baselines."""
-    findings = report.findings
-    blocks: list[Block] = [nothing_to_compare(report) or _figure(report)]
-    if findings.baselines:
-        blocks.append(_baselines(report))
-    return Section("search", "Search", "Did the search beat the default?", tuple(blocks))
+    yield nothing_to_compare(report) or _figure(report)
+    if report.findings.baselines:
+        yield _baselines(report)
 
 
 def _figure(report: Report) -> Figure:
@@ -82,7 +62,7 @@ def _figure(report: Report) -> Figure:
         finding=finding,
         note=note,
         panels=drawn(slope(findings, finding), progress(findings, finding)),
-        legend=legend(strategies),
+        legend=draw.legend(strategies),
         table=_gains(report),
     )
 
@@ -232,7 +212,7 @@ def slope(findings: Findings, description: str) -> Drawing | None:
         return None
     ends = [end for gain in gains for end in _ends(gain)]
     scale = fit([value for _, interval, _ in ends for value in interval.ends])
-    sheet = Sheet()
+    sheet = draw.Sheet()
     rows, marks, labels = _slope_rows(gains, scale)
     x = alt.X(
         "x:Q",
@@ -245,15 +225,15 @@ def slope(findings: Findings, description: str) -> Drawing | None:
             ticks=False,
         ),
     )
-    y = scale.y(title=value_title(findings))
+    y = scale.y(title=draw.value_title(findings))
     chart = (
-        lines(sheet, rows, x, y, "strategy", strokeWidth=1.75)
-        + whiskers(sheet, marks, x, scale)
-        + dots(sheet, marks, x, y, 64)
-        + end_labels(sheet, labels, x, scale, HEIGHT, color=INK)
+        draw.lines(sheet, rows, x, y, "strategy", strokeWidth=1.75)
+        + draw.whiskers(sheet, marks, x, scale)
+        + draw.dots(sheet, marks, x, y, 64)
+        + draw.end_labels(sheet, labels, x, scale, draw.HEIGHT, color=draw.INK)
     )
     title = "Default against best found, by strategy"
-    return sheet.draw(chart, (_SLOPE_WIDTH, HEIGHT), title, description)
+    return sheet.draw(chart, (_SLOPE_WIDTH, draw.HEIGHT), title, description)
 
 
 def _ends(gain: SearchGain) -> list[tuple[float, Interval, int | None]]:
@@ -271,8 +251,8 @@ def _slope_rows(
         # Side by side, so that whiskers of several strategies do not lie on one another.
         shift = (index - (len(gains) - 1) / 2) * min(0.08, 0.32 / len(gains))
         for x, interval, trial in _ends(gain):
-            at = {"x": x + shift, "y": interval.value, **clipped_ends(interval, scale)}
-            mark = row_of(gain.strategy, trial, strategy=gain.strategy, **at)
+            at = {"x": x + shift, "y": interval.value, **draw.clipped_ends(interval, scale)}
+            mark = draw.row_of(gain.strategy, trial, strategy=gain.strategy, **at)
             marks.append(mark)
             lines.append({**mark, "trial": str(gain.best_trial)})
         label = f"{words.short(gain.strategy)} #{gain.best_trial}"
@@ -293,24 +273,24 @@ def progress(findings: Findings, description: str) -> Drawing | None:
         scale=alt.Scale(domain=[-0.6, span], nice=False),
         axis=alt.Axis(title="trial", grid=False, format="d", tickMinStep=1),
     )
-    y = scale.y(title=value_title(findings))
+    y = scale.y(title=draw.value_title(findings))
     points = [
-        row_of(t.strategy, t.number, x=t.number, y=t.objective)
+        draw.row_of(t.strategy, t.number, x=t.number, y=t.objective)
         for t in sorted(done, key=lambda trial: trial.strategy)
     ]
-    sheet = Sheet()
-    at = clipped(points, scale)
+    sheet = draw.Sheet()
+    at = draw.clipped(points, scale)
     chart = _reference(sheet, rules, scale, span) + _steps(
         sheet, at, last, x, y, higher_is_better=findings.objective.higher_is_better
     )
     size, opacity = (36, 1.0) if len(points) <= _CROWD else (18, 0.6)
-    chart = chart + dots(sheet, inside(points, scale), x, y, size, opacity)
-    chart = chart + arrows(sheet, points, x, y, scale)
+    chart = chart + draw.dots(sheet, draw.inside(points, scale), x, y, size, opacity)
+    chart = chart + draw.arrows(sheet, points, x, y, scale)
     if findings.last_useful_trial is not None and len(done) > 1:
         last = findings.last_useful_trial
-        chart = chart + vertical_rule(sheet, x, last, "last gain", strokeWidth=1)
+        chart = chart + draw.vertical_rule(sheet, x, last, "last gain", strokeWidth=1)
     title = f"Best {words.on_validation(findings.objective)} so far, by trial"
-    return sheet.draw(chart, (_STEP_WIDTH, HEIGHT), title, description, wide=True)
+    return sheet.draw(chart, (_STEP_WIDTH, draw.HEIGHT), title, description, wide=True)
 
 
 def progress_scale(findings: Findings) -> Scale:
@@ -337,27 +317,33 @@ def reference_rules(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
-def line_labels(rules: Rows, scale: Scale) -> list[dict[str, Any]]:
+def line_labels(rules: draw.Rows, scale: Scale) -> list[dict[str, Any]]:
     """The labels of lines, from the top; one for lines that are too close for two."""
     labels: list[dict[str, Any]] = []
     for rule in sorted(rules, key=lambda rule: -scale.place(rule["y"])):
-        if labels and scale.place(labels[-1]["y"]) - scale.place(rule["y"]) < LABEL_PIXELS / HEIGHT:
+        if (
+            labels
+            and scale.place(labels[-1]["y"]) - scale.place(rule["y"])
+            < draw.LABEL_PIXELS / draw.HEIGHT
+        ):
             labels[-1]["label"] += f", {rule['label']}"
         else:
             labels.append(dict(rule))
     return labels
 
 
-def _reference(sheet: Sheet, rules: Rows, scale: Scale, span: float) -> Any:
+def _reference(sheet: draw.Sheet, rules: draw.Rows, scale: Scale, span: float) -> Any:
     labels = [{**label, "x": span} for label in line_labels(rules, scale)]
     y = alt.Y("y:Q", scale=scale.altair())
-    lines = sheet.chart(rules).mark_rule(strokeDash=[2, 3], strokeWidth=1, color=MUTED).encode(y=y)
-    style = {"align": "right", "dx": -2, "fontSize": 11, "color": MUTED}
-    return lines + end_labels(sheet, labels, "x:Q", scale, HEIGHT, up=6, **style)
+    lines = (
+        sheet.chart(rules).mark_rule(strokeDash=[2, 3], strokeWidth=1, color=draw.MUTED).encode(y=y)
+    )
+    style = {"align": "right", "dx": -2, "fontSize": 11, "color": draw.MUTED}
+    return lines + draw.end_labels(sheet, labels, "x:Q", scale, draw.HEIGHT, up=6, **style)
 
 
 def _steps(
-    sheet: Sheet,
+    sheet: draw.Sheet,
     points: list[dict[str, Any]],
     last: int,
     x: Any,
@@ -368,7 +354,7 @@ def _steps(
     best = "max(y)" if higher_is_better else "min(y)"
     return (
         sheet.chart([*points, {"x": last}])
-        .mark_line(interpolate="step-after", strokeWidth=1.5, color=INK)
+        .mark_line(interpolate="step-after", strokeWidth=1.5, color=draw.INK)
         .transform_window(best=best, frame=[None, 0], sort=[alt.SortField("x")])
         .transform_calculate(y="datum.best")
         .encode(x=x, y=y)

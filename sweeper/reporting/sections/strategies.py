@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
@@ -13,7 +15,6 @@ from sweeper.reporting.blocks import (
     Figure,
     LegendEntry,
     Number,
-    Section,
     Table,
     placed,
 )
@@ -37,15 +38,14 @@ from sweeper.reporting.sections.parts import (
 from sweeper.reporting.sections.plan import rejected_table
 
 
-@section(30)
-def strategies_section(report: Report) -> Section:
+@section(30, "strategies", "Strategies", "Full or LoRA (or other)?")
+def strategies_section(report: Report) -> Iterator[Block]:
     """Table and cost charts."""
-    blocks: list[Block] = [nothing_to_compare(report) or _figure(report)]
+    yield nothing_to_compare(report) or _figure(report)
     if report.findings.run.ended:
-        blocks.append(_table(report))
-    if report.plan.rejected and report.findings.run.ended:
-        blocks.append(rejected_table(report))
-    return Section("strategies", "Strategies", "Full or LoRA (or other)?", tuple(blocks))
+        yield _table(report)
+        if report.plan.rejected:
+            yield rejected_table(report)
 
 
 def _figure(report: Report) -> Figure:
@@ -81,16 +81,16 @@ def _figure(report: Report) -> Figure:
     )
 
 
+_SHARE = Metric(name="share", title="share", higher_is_better=True, unit="points")
+
+
 def share_sentence(report: Report) -> str:
     """LoRA's share of full's quality, with its interval; empty where it was not measured."""
     share = report.findings.quality_share
     if share is None:
         return ""
     metric = report.findings.metric
-    interval = share.share
-    text = f"{100 * interval.value:.1f}%"
-    if interval.low is not None and interval.high is not None:
-        text += f" (95% CI {100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    text = words.score_with_interval(share.share, _SHARE)
     where = "test split" if share.split == "test" else "validation split"
     other = words.strategy(share.second)
     if metric.higher_is_better:

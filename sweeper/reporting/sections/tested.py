@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.record import ClassFindings, ClassRow, TestedModel, TrialRow
 from sweeper.metrics.base import metrics
-from sweeper.reporting.blocks import Block, Column, Number, Section, Table, placed
+from sweeper.reporting.blocks import Block, Column, Number, Table, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import interval_text, memory_name, number_text
@@ -157,15 +157,13 @@ def _note(models: tuple[TestedModel, ...]) -> str:
     return note
 
 
-@section(80)
-def classes_section(report: Report) -> Section | None:
+@section(80, "by-class", "Classes", "Which classes are confused?")
+def classes_section(report: Report) -> Iterator[Block]:
     """Figures of each class, and which classes are confused."""
     found = report.findings.classes
-    if found is None:
-        return None
-    confused = _matrix(found) if len(found.classes) <= MATRIX else _confusions(found)
-    title = "Which classes are confused?"
-    return Section("by-class", "Classes", title, (_classes(found), confused))
+    if found is not None:
+        yield _classes(found)
+        yield _matrix(found) if len(found.classes) <= MATRIX else _confusions(found)
 
 
 def _classes(found: ClassFindings) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from sweeper import units
 from sweeper.findings import words
@@ -14,7 +15,6 @@ from sweeper.reporting.blocks import (
     Column,
     Empty,
     Number,
-    Section,
     Table,
     Text,
     placed,
@@ -51,12 +51,10 @@ _REMEDIES = {
 }
 
 
-@section(90)
-def trials_section(report: Report) -> Section:
+@section(90, "trials", "Trials", "What ran?")
+def trials_section(report: Report) -> Iterator[Block]:
     """The table of all trials, best first."""
-    findings = report.findings
-    block: Block = _table(report) if findings.trials else no_trials(report)
-    return Section("trials", "Trials", "What ran?", (block,))
+    yield _table(report) if report.findings.trials else no_trials(report)
 
 
 def _table(report: Report) -> Table:
@@ -82,7 +80,11 @@ def _table(report: Report) -> Table:
             )
         )
     columns += [
-        Number("learning rate", _learning_rate, "/parameters/learning_rate"),
+        Number(
+            "learning rate",
+            lambda t: words.value(t.parameters.get("learning_rate")),
+            "/parameters/learning_rate",
+        ),
         Column("other searched parameters", lambda t: _others(report, t)),
         Number("steps", _steps),
         Number("time", lambda t: minutes(t.seconds), unit=time_name(report)),
@@ -112,11 +114,6 @@ def _order(trial: TrialRow, metric: Metric) -> tuple[int, float, int]:
     return (_STATES.index(trial.state), value, trial.number)
 
 
-def _learning_rate(trial: TrialRow) -> str:
-    rate = trial.parameters.get("learning_rate")
-    return words.DASH if rate is None else words.value(rate)
-
-
 def _others(report: Report, trial: TrialRow) -> str:
     fixed = set(trial.parameters) - searched(report, trial.strategy)
     return parameters_text(trial.parameters, "learning_rate", *fixed) or words.DASH
@@ -144,19 +141,18 @@ def _remark(trial: TrialRow) -> str:
     return "; ".join(told)
 
 
-@section(100)
-def failures_section(report: Report) -> Section:
+@section(100, "failures", "Failures", "What failed?")
+def failures_section(report: Report) -> Iterator[Block]:
     """Failures by class, with memory needed and available, and the last line of the error."""
     placed_trials = placed(report.findings.trials, "/findings/trials")
     failed = [(at, trial) for at, trial in placed_trials if trial.state == "FAIL"]
-    blocks: list[Block] = []
     if failed:
-        blocks += [Text((_most_common(failed),)), _failures(failed)]
+        yield Text((_most_common(failed),))
+        yield _failures(failed)
     elif report.findings.trials:
-        blocks.append(Empty("none-failed", "No trial failed."))
+        yield Empty("none-failed", "No trial failed.")
     else:
-        blocks.append(no_trials(report))
-    return Section("failures", "Failures", "What failed?", tuple(blocks))
+        yield no_trials(report)
 
 
 def _most_common(failed: list[tuple[str, TrialRow]]) -> str:

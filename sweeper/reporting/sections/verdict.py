@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from sweeper import units
 from sweeper.findings import words
@@ -17,7 +18,6 @@ from sweeper.reporting.blocks import (
     Column,
     NamedFact,
     Number,
-    Section,
     Table,
     Text,
     VerdictCard,
@@ -39,25 +39,26 @@ BADGES = {
 }
 
 
-@section(10)
-def verdict_section(report: Report) -> Section:
+@section(10, "verdict", "Verdict", "What do I train?")
+def verdict_section(report: Report) -> Iterator[Block]:
     """The answer first."""
-    blocks: list[Block] = [_card(report), *_next_step(report), _words(report)]
+    yield _card(report)
+    yield from _next_step(report)
+    yield _words(report)
     if report.findings.verdict.comparisons:
-        blocks.append(_comparisons(report))
-    blocks += tested_blocks(report)
+        yield _comparisons(report)
+    yield from tested_blocks(report)
     row = described(report)
     if row is not None and row.weights:
         title = "Use this model in Python, in the folder where sweeper ran (docs/use-the-winner.md)"
         weights = json.dumps(f"{report.findings.run.place}/{row.weights}")
         code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
-        blocks.append(Code(title, f'{code}print(model.predict(["a text"])[0])'))
+        yield Code(title, f'{code}print(model.predict(["a text"])[0])')
     if report.findings.reproduction.train_command:
         title = "This configuration, for sweep.yaml"
-        blocks.append(Code(title, report.findings.reproduction.train_command, folded=True))
+        yield Code(title, report.findings.reproduction.train_command, folded=True)
     if report.findings.run.ended == 0:
-        blocks += plan_blocks(report)
-    return Section("verdict", "Verdict", "What do I train?", tuple(blocks))
+        yield from plan_blocks(report)
 
 
 def _words(report: Report) -> Bullets:
@@ -105,15 +106,21 @@ def _next_step(report: Report) -> list[Block]:
 def _card(report: Report) -> VerdictCard:
     findings = report.findings
     decided = findings.verdict
-    finalist = next((f for f in findings.finalists if f.trial == decided.recommended_trial), None)
+    finalist = findings.finalist(decided.recommended_trial)
     row = described(report)
     strategy = row.strategy if row else ""
+    figures = _trial_figures(report, finalist, row) if row else ()
+    if (baseline := _baseline(report)) is not None:
+        figures = _baseline_figures(report, baseline)
     return VerdictCard(
         badge=BADGES[decided.kind],
         headline=_headline(report, row),
         sentence=decided.sentence,
-        figures=_figures(report, finalist, row),
-        configuration=_configuration(row),
+        figures=figures,
+        configuration=tuple(
+            NamedFact(name, words.value(value))
+            for name, value in (row.parameters if row else {}).items()
+        ),
         because=decided.because,
         alternative=_alternative(report, finalist, row),
         css=look(strategy).css if strategy and not decided.recommended_baseline else "",
@@ -141,15 +148,6 @@ def _baseline(report: Report) -> BaselineResult | None:
     """The baseline that is recommended instead of a trial."""
     wanted = report.findings.verdict.recommended_baseline
     return next((b for b in report.findings.baselines if b.name == wanted), None)
-
-
-def _figures(
-    report: Report, finalist: Finalist | None, row: TrialRow | None
-) -> tuple[NamedFact, ...]:
-    baseline = _baseline(report)
-    if baseline is not None:
-        return _baseline_figures(report, baseline)
-    return () if row is None else _trial_figures(report, finalist, row)
 
 
 def _baseline_figures(report: Report, baseline: BaselineResult) -> tuple[NamedFact, ...]:
@@ -190,19 +188,13 @@ def _trial_figures(
                 "on disk, with its base", units.size(row.weights_bytes + (row.base_bytes or 0))
             )
         )
-    tested = next((one for one in findings.tested if one.trial == row.number), None)
+    tested = findings.tested_trial(row.number)
     if tested is not None and tested.seconds_per_thousand is not None:
         what = "answers" if tested.generated is not None else "items"
         found.append(
             NamedFact(f"use, per 1,000 {what}", units.duration(tested.seconds_per_thousand))
         )
     return tuple(found)
-
-
-def _configuration(row: TrialRow | None) -> tuple[NamedFact, ...]:
-    if row is None:
-        return ()
-    return tuple(NamedFact(name, words.value(value)) for name, value in row.parameters.items())
 
 
 def _alternative(report: Report, finalist: Finalist | None, row: TrialRow | None) -> str:

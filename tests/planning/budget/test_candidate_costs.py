@@ -9,8 +9,6 @@ from sweeper.facts.gather import gather
 from sweeper.hyperparameters import BATCH
 from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import course_of, own_text_seconds, priced
-from sweeper.planning.budget.trial_budget import ScoredRungs
-from sweeper.planning.candidates import validation_rows
 from sweeper.planning.costs.trial_seconds import Course, clock_of
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Duration
@@ -22,14 +20,7 @@ def small(scene: Any, **changes: Any) -> Any:
 
 
 def course(spec: Any, facts: Any) -> Course:
-    return course_of(
-        spec,
-        facts,
-        facts.models[0],
-        epochs=1.0,
-        scored=ScoredRungs(1, 50),
-        validation_rows=validation_rows(spec, facts),
-    )
+    return replace(course_of(spec, facts, facts.models[0], epochs=1.0), rung_every=1, rung_items=50)
 
 
 def test_a_sweep_is_search_confirmation_and_what_lies_beside(scene: Any) -> None:

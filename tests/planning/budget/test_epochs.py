@@ -6,7 +6,8 @@ import pytest
 
 from sweeper.errors import SpecError
 from sweeper.hyperparameters import EPOCHS
-from sweeper.planning.budget.trial_budget import RUNGS, lengths, usual_share, with_epochs
+from sweeper.planning.budget.candidate_costs import usual_share
+from sweeper.planning.budget.trial_budget import RUNGS, lengths, with_epochs
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Parameter
 from sweeper.spec import ModelSpec, OwnTrial, Spec
@@ -32,7 +33,7 @@ def test_epochs_are_searched_up_to_the_full_budget() -> None:
     assert parameter.choices == parameter.allowed_choices == (1.0, 2.0, 4.0)
     assert parameter.default == 4.0
     assert parameter.low is None is parameter.high
-    assert usual_share({EPOCHS: parameter}) == pytest.approx((0.25 + 0.5 + 1) / 3)
+    assert usual_share(parameter) == pytest.approx((0.25 + 0.5 + 1) / 3)
 
 
 @pytest.mark.parametrize(("epochs", "training"), [(4.0, {"epochs": 4.0}), (1.0, {}), (1.5, {})])
@@ -43,8 +44,8 @@ def test_epochs_are_fixed_where_they_were_asked_for_or_no_row_would_be_left_out(
     parameter = with_epochs({EPOCHS: PARAMETER}, epochs, spec)[EPOCHS]
     assert not parameter.searched
     assert parameter.default == epochs
-    assert usual_share({EPOCHS: parameter}) == 1.0
-    assert usual_share({}) == 1.0
+    assert usual_share(parameter) == 1.0
+    assert usual_share(None) == 1.0
 
 
 def test_shorter_trials_are_expected_to_cost_less(scene: Any) -> None:

@@ -12,7 +12,6 @@ from sweeper.artifact import Record
 from sweeper.execution.next_attempt import trial_budget
 from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import course_of
-from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.budget.trial_budget import (
     EVALUATION_SHARE,
     FEWEST_ITEMS,
@@ -20,7 +19,6 @@ from sweeper.planning.budget.trial_budget import (
     RUNGS,
     SPACINGS,
     affordable,
-    scored_rungs,
 )
 from sweeper.planning.costs.trial_seconds import clock_of
 from sweeper.planning.planner import make_plan
@@ -116,10 +114,8 @@ def test_names_of_classes_make_an_item_dear(scene: Any) -> None:
 def test_the_time_of_a_trial_has_only_the_looks_that_it_has(scene: Any) -> None:
     spec, facts = scene("instruction", "smollm2", 60, gpu_gib=None, training={"epochs": 1.0})
     model = facts.models[0]
-    cap = sequence_cap(spec, facts, model)
-    scored = scored_rungs(spec, facts, cap, 12, 1.0)
-    few = course_of(spec, facts, model, epochs=1.0, scored=scored, validation_rows=12)
+    few = course_of(spec, facts, model, epochs=1.0)
     clock = clock_of(model, Setup(strategy="lora", micro_batch=4, device="cpu"), facts.hardware)
-    once = clock.scoring(few, 12)
-    assert scored.every == 4
+    once = clock.scoring(few, few.validation_rows)
+    assert few.rung_every == 4
     assert clock.rungs(few) == pytest.approx(2 * once + 2 * 0.1)

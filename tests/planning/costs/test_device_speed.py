@@ -8,9 +8,10 @@ import pytest
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.device_speed import speed_of, step_seconds, trial_duration
+from sweeper.planning.costs.device_speed import speed_of, step_seconds
 from sweeper.planning.costs.step_work import evaluation, forward_flops, training_step
-from sweeper.planning.costs.trial_seconds import clock_of
+from sweeper.planning.costs.trial_seconds import Course, clock_of, formula_duration
+from sweeper.plans import Duration
 from sweeper.spec import ModelSpec
 
 
@@ -138,29 +139,39 @@ def test_more_work_takes_longer(slower: dict[str, Any]) -> None:
 
 
 def _seconds(setup: Setup) -> float:
-    return trial_duration(MISTRAL, setup, A100, 1_000_000, 0).seconds
+    return trial(MISTRAL, setup, A100, trained=1000).seconds
+
+
+def trial(
+    model: ModelFacts, setup: Setup, hardware: HardwareFacts, trained: int, scored: int = 0
+) -> Duration:
+    """A trial of so many rows at the set-up's own length, by the formula."""
+    course = Course(
+        train_rows=trained * 1024 // setup.sequence_length, epochs=1.0, rungs=1, rung_items=0,
+        validation_rows=scored, test_rows=0, item_tokens=setup.sequence_length,
+        scoring_tokens=setup.sequence_length, classes=setup.classes, longest=setup.sequence_length,
+    )  # fmt: skip
+    return formula_duration(model, setup, speed_of(hardware, setup), course)
 
 
 def test_a_trial_is_its_steps_and_its_evaluations() -> None:
-    whole = trial_duration(MISTRAL, LORA, A100, 1_000_000, 200_000)
-    trained = trial_duration(MISTRAL, LORA, A100, 1_000_000, 0)
-    scored = trial_duration(MISTRAL, LORA, A100, 0, 200_000)
-    assert whole.seconds == pytest.approx(trained.seconds + scored.seconds)
+    whole, trained = (trial(MISTRAL, LORA, A100, 1000, scored) for scored in (200, 0))
+    scored = whole.seconds - trained.seconds
     assert whole.low < whole.seconds < whole.high
     # an evaluated token costs one forward pass; a trained one of LoRA at least two
-    assert scored.seconds / 200_000 < trained.seconds / 1_000_000
+    assert 0.01 < scored / 200 < trained.seconds / 1000
 
 
 def test_several_gpus_share_the_tokens() -> None:
-    one = trial_duration(MISTRAL, LORA, A100, 1_000_000, 0).seconds
-    four = trial_duration(MISTRAL, replace(LORA, gpus=4, sharding="ddp"), A100, 1_000_000, 0)
-    assert four.seconds == pytest.approx(one / 4, rel=0.01)
+    one = _seconds(LORA)
+    four = _seconds(replace(LORA, gpus=4, sharding="ddp"))
+    assert four == pytest.approx(one / 4, rel=0.01)
 
 
 def test_a_head_costs_one_pass_over_the_data() -> None:
     setup = Setup(strategy="head", classes=5, micro_batch=16, sequence_length=64, precision="fp32")
-    head = trial_duration(MINILM, setup, CORE, 100_000, 0).seconds
-    full = trial_duration(MINILM, replace(setup, strategy="full"), CORE, 100_000, 0).seconds
+    head = trial(MINILM, setup, CORE, 100).seconds
+    full = trial(MINILM, replace(setup, strategy="full"), CORE, 100).seconds
     assert head < full / 2.5
 
 
