@@ -48,22 +48,13 @@ class Batching:
         """Half the micro-batch, or the next divisor below; None at one example."""
         effective = self.micro * self.accumulation
         fitting = [n for n in range(1, self.micro // 2 + 1) if effective % n == 0]
-        return (
-            replace(self, micro=fitting[-1], accumulation=effective // fitting[-1])
-            if (fitting)
-            else None
-        )
+        if not fitting:
+            return None
+        return replace(self, micro=fitting[-1], accumulation=effective // fitting[-1])
 
     def smaller_evaluation(self) -> Batching | None:
         """Half the evaluation batch; None at one item."""
         return replace(self, evaluation=self.evaluation // 2) if self.evaluation > 1 else None
-
-
-@dataclass
-class TrialPhase:
-    """The phase of a trial, which shows which batch was too large."""
-
-    evaluating: bool = False
 
 
 class TooLarge(Exception):
@@ -115,63 +106,34 @@ def shortage(error: BaseException) -> TooLarge:
     return TooLarge(detail, None if asked is None else asked + used / GIB, had / GIB)
 
 
-class MemoryGuard:
-    """Runs trials with retries after running out of memory, and keeps what fitted."""
+def in_batches_that_fit(
+    batching: Batching, attempt: Callable[[Batching], Result], evaluating: Callable[[], bool]
+) -> Result:
+    """Call ``attempt`` with ever smaller batches until one fits.
 
-    def __init__(self) -> None:
-        self._fitted: dict[str, Batching] = {}
+    Args:
+        batching: Batches of the first call.
+        attempt: Trains; leaves none of its memory behind when it raises. Every call but the first
+            one starts from clean weights.
+        evaluating: Whether the last call evaluated when it ended: which batch was too large.
 
-    def start(self, setup: str, planned: Batching) -> Batching:
-        """The batching to start with: as planned, or smaller if this set-up ran out before.
-
-        Args:
-            setup: Names everything that memory depends on besides batches.
-        """
-        lesson = self._fitted.get(setup)
-        batching = planned
-        while lesson and batching.micro > lesson.micro and (less := batching.smaller_training()):
-            batching = less
-        if lesson:
-            batching = replace(batching, evaluation=min(batching.evaluation, lesson.evaluation))
-        return batching
-
-    def run(
-        self,
-        setup: str,
-        planned: Batching,
-        attempt: Callable[[Batching, TrialPhase], Result],
-        first: Batching | None = None,
-    ) -> Result:
-        """Call ``attempt`` with ever smaller batches until one fits.
-
-        Args:
-            attempt: Trains; leaves none of its memory behind when it raises. Every call but the
-                first one starts from clean weights.
-            first: Batches of the first call, where that continues a checkpoint.
-
-        Raises:
-            TooLarge: It does not fit at one example either.
-        """
-        batching = first or self.start(setup, planned)
-        while True:
-            phase = TrialPhase()
-            try:
-                result = attempt(batching, phase)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                lacking = shortage(error)
-            else:
-                if batching != planned:
-                    self._fitted[setup] = batching
-                return result
-            # Outside of the handler: its error would keep the frames, and so the tensors, alive.
-            release_memory()
-            less = batching.smaller_evaluation() if phase.evaluating else None
-            less = less or batching.smaller_training()
-            if less is None:
-                raise lacking
-            batching = less
+    Raises:
+        TooLarge: It does not fit at one example either.
+    """
+    while True:
+        try:
+            return attempt(batching)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            lacking = shortage(error)
+        # Outside of the handler: its error would keep the frames, and so the tensors, alive.
+        release_memory()
+        less = batching.smaller_evaluation() if evaluating() else None
+        less = less or batching.smaller_training()
+        if less is None:
+            raise lacking
+        batching = less
 
 
 def bytes_of(model: nn.Module) -> int:

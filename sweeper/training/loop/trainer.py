@@ -214,21 +214,16 @@ class TrialTrainer(Trainer):
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor]:
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        terms = torch.tensor(float(sum(batch[_TERMS] for batch in batches)), device=device)
-        if self.args.world_size > 1:
-            terms = self.accelerator.gather(terms).sum()
         if self._replay is not None:
-            self._due = self._replay.due(self._tokens_of(batches), self._train_batch_size)
+            tokens = int(self._over_ranks(batches, _TOKENS))
+            self._due = self._replay.due(tokens, self._train_batch_size)
         # A batch may hold only items whose answer did not fit: no terms, and a loss of zero.
-        return batches, terms.clamp_min(1.0)
+        return batches, self._over_ranks(batches, _TERMS).clamp_min(1.0)
 
-    def _tokens_of(self, batches: Sequence[Any]) -> int:
-        """Tokens of one optimizer step, on all ranks."""
-        tokens = sum(int(batch[_TOKENS]) for batch in batches)
-        if self.args.world_size == 1:
-            return tokens
-        mine = torch.tensor(float(tokens), device=self.args.device)
-        return int(self.accelerator.gather(mine).sum())
+    def _over_ranks(self, batches: Sequence[Any], count: str) -> Tensor:
+        """A count over the batches of one optimizer step, on all ranks."""
+        mine = torch.tensor(float(sum(batch[count] for batch in batches)), device=self.args.device)
+        return self.accelerator.gather(mine).sum() if self.args.world_size > 1 else mine
 
     def training_step(
         self,
