@@ -139,8 +139,8 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
     """
     executor, asked = spec.search.executor, spec.search.workers
     if executor == "local":
-        placed = place(asked, machine_of(plan), demand_of(plan))
-        return LocalPool(run, briefing, placed.environments), placed.note
+        environments, note = place(asked, machine_of(plan), demand_of(plan))
+        return LocalPool(run, briefing, environments), note
     with needed_for("This executor", install_command("ray"), "--executor ray"):
         # Ray is an extra, and loading it takes longer than a short trial.
         from sweeper.execution.pools.ray_pool import connect

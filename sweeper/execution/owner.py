@@ -147,7 +147,7 @@ class Owner:
             RunError: Workers cannot see the run, or end again and again without getting on.
             NoTrialCompleted: The latter, before any trial completed.
             SpecError: The user's objective cannot measure the baselines.
-        NoRoom: The disk is full, or nearly.
+            NoRoom: The disk is full, or nearly.
             StorageGone: The storage was away for too long.
         """
         while not reached():
@@ -252,7 +252,9 @@ class Owner:
 
     def _hear(self, worker: str, message: Message) -> None:
         if isinstance(message, Hello):
-            self._greeted(message)
+            if message.problems:
+                fix = "Share it between the machines under the same path, or install it on each."
+                raise RunError([Problem(what, why, fix, at) for what, why, at in message.problems])
         elif isinstance(message, Ready):
             self._say(worker, "worker-started")
             self._idle[worker] = None
@@ -265,11 +267,6 @@ class Owner:
             self._say(worker, "progress", text=message.what, done=message.done, of=message.of)
         elif isinstance(message, JobEnded):
             self._job_ended(worker, message)
-
-    def _greeted(self, hello: Hello) -> None:
-        if hello.problems:
-            fix = "Share it between the machines under the same path, or install it on each."
-            raise RunError([Problem(what, why, fix, where) for what, why, where in hello.problems])
 
     def _answer(self, worker: str, report: RungReport) -> None:
         """Answer a trial's report: go on or end; this comes before any file is written."""

@@ -44,30 +44,23 @@ class Demand:
     strategy: str = ""
 
 
-@dataclass(frozen=True)
-class Placement:
-    """What each worker that will be started gets in its environment.
-
-    ``note`` says why there are fewer than asked for; empty if there are as many.
-    """
-
-    environments: tuple[dict[str, str], ...]
-    note: str = ""
-
-
-def place(workers: int, machine: Machine, demand: Demand) -> Placement:
+def place(workers: int, machine: Machine, demand: Demand) -> tuple[list[dict[str, str]], str]:
     """Divide the machine among workers, GPU by GPU and core by core.
 
     Workers are spread over the GPUs before a second one joins any; they share one only where the
     dearest trials fit side by side. One is always started: its own memory guard deals with the
     rest.
+
+    Returns:
+        What each worker that will be started gets in its environment; and why there are fewer than
+        asked for, empty if there are as many.
     """
     groups = _groups(machine, demand)
     limit = max(1, len(groups)) * _at_once(machine, demand)
     started = min(workers, limit)
     threads = quiet_threads(max(1, machine.cores // started))
-    environments = tuple({**threads, **_gpus(groups, number)} for number in range(started))
-    return Placement(environments, _note(workers, started, machine, demand))
+    environments = [{**threads, **_gpus(groups, number)} for number in range(started)]
+    return environments, _note(workers, started, machine, demand)
 
 
 def _groups(machine: Machine, demand: Demand) -> list[tuple[str, ...]]:

@@ -11,12 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sweeper.checkpoints import (
-    MANIFEST,
-    Checkpoint,
-)
+from sweeper.checkpoints import MANIFEST, Checkpoint
 from sweeper.errors import UsageError
-from sweeper.training.loop.device_memory import Batching
 from sweeper.training.loop.sharding import rank_here
 from sweeper.trials import TrialConfig
 
@@ -60,12 +56,6 @@ class Saved:
     @classmethod
     def at(cls, folder: Path) -> Saved:
         return cls(folder, Checkpoint.read(folder / MANIFEST))
-
-    @property
-    def batching(self) -> Batching:
-        manifest = self.manifest
-        micro, accumulation = manifest.micro_batch, manifest.gradient_accumulation_steps
-        return Batching(micro, accumulation, manifest.evaluation_batch)
 
     def state(self) -> dict[str, Any]:
         """The saved state of this rank."""

@@ -15,7 +15,7 @@ import ctypes
 import gc
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +23,8 @@ import psutil
 import torch
 from torch import nn
 
+from sweeper.checkpoints import Checkpoint
+from sweeper.trials import TrialConfig
 from sweeper.units import GIB
 
 Result = TypeVar("Result")
@@ -38,23 +40,31 @@ _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 @dataclass(frozen=True)
 class Batching:
-    """How an effective batch is cut up. ``micro`` x ``accumulation`` is the same after a retry."""
+    """How an effective batch is cut up, by the names of a configuration.
 
-    micro: int
-    accumulation: int
-    evaluation: int
+    ``micro_batch`` x ``gradient_accumulation_steps`` is the same after a retry.
+    """
+
+    micro_batch: int
+    gradient_accumulation_steps: int
+    evaluation_batch: int
+
+    @classmethod
+    def of(cls, made: TrialConfig | Checkpoint) -> Batching:
+        return cls(**{one.name: getattr(made, one.name) for one in fields(cls)})
 
     def smaller_training(self) -> Batching | None:
         """Half the micro-batch, or the next divisor below; None at one example."""
-        effective = self.micro * self.accumulation
-        fitting = [n for n in range(1, self.micro // 2 + 1) if effective % n == 0]
+        effective = self.micro_batch * self.gradient_accumulation_steps
+        fitting = [n for n in range(1, self.micro_batch // 2 + 1) if effective % n == 0]
         if not fitting:
             return None
-        return replace(self, micro=fitting[-1], accumulation=effective // fitting[-1])
+        return Batching(fitting[-1], effective // fitting[-1], self.evaluation_batch)
 
     def smaller_evaluation(self) -> Batching | None:
         """Half the evaluation batch; None at one item."""
-        return replace(self, evaluation=self.evaluation // 2) if self.evaluation > 1 else None
+        half = self.evaluation_batch // 2
+        return replace(self, evaluation_batch=half) if half else None
 
 
 class TooLarge(Exception):

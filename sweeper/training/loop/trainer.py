@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -102,20 +102,6 @@ def _finite_or_none(norm: Any) -> Any:
     return norm if bool(torch.isfinite(torch.as_tensor(norm))) else None
 
 
-def _keep_embeddings_wide(model: nn.Module) -> None:
-    """Trained embeddings have states of 32 bits, as transformers' own Trainer gives them.
-
-    Their gradients are zero for most rows and large for a few, which eight bits hold badly
-    (Dettmers et al. 2022, arXiv:2110.02861, section 2.3).
-    """
-    # Imported where it is needed: it takes a second, and few trials use it.
-    manager = import_module("bitsandbytes.optim").GlobalOptimManager.get_instance()
-    manager.module_weight_config_triple.clear()  # of models of earlier trials
-    for module in model.modules():
-        if isinstance(module, nn.Embedding) and module.weight.requires_grad:
-            manager.register_module_override(module, "weight", {"optim_bits": 32})
-
-
 class TrialTrainer(Trainer):
     """Trains one model for one trial.
 
@@ -188,27 +174,24 @@ class TrialTrainer(Trainer):
             counts[_SEEN] = [(f[ORIGIN], len(f["input_ids"])) for f in features]
         return batch | counts
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        loader = DataLoader(
-            self.train_dataset,
-            batch_size=self._train_batch_size,
-            sampler=self._order,
-            collate_fn=self.data_collator,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return self._order
 
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+    def get_optimizer_cls_and_kwargs(
+        self, args: TrainingArguments, model: nn.Module | None = None
+    ) -> tuple[Any, Any]:
+        """With the strategy's groups, which the Trainer then takes instead of its own."""
+        kind, options = super().get_optimizer_cls_and_kwargs(args, model)
+        if options.get("optim_bits") == _EIGHT_BITS:
+            # Trainer notes embeddings there, whose states keep 32 bits: those of earlier trials.
+            # Imported where it is needed: it takes a second, and few trials use it.
+            manager = import_module("bitsandbytes.optim").GlobalOptimManager.get_instance()
+            manager.module_weight_config_triple.clear()
         # Not earlier, since spreading a model over devices makes other tensors of its weights.
         groups = self._strategy.parameter_groups(
             self._unwrapped, self._parameters, head_names(self._unwrapped)
         )
-        self.optimizer = kind(groups, **options)
-        if options.get("optim_bits") == _EIGHT_BITS:
-            _keep_embeddings_wide(self.model)
-        return self.optimizer
+        return kind, options | {"params": groups}
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -118,13 +118,7 @@ class Ranks:
         request = RankRequest(
             plan=self.plan,
             spec=job.context.spec,
-            config=job.config.model_copy(
-                update={
-                    "micro_batch": batching.micro,
-                    "gradient_accumulation_steps": batching.accumulation,
-                    "evaluation_batch": batching.evaluation,
-                }
-            ),
+            config=job.config.model_copy(update=asdict(batching)),
             planned=job.config,
             attempt=str(job.folder.resolve()),
             run=run,

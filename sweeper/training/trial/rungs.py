@@ -169,7 +169,7 @@ class RungWatch(TrainerCallback):
     def _on_general(self, count: int | None = None) -> Evaluation:
         """Score the model on the held-out general text, or on its first items."""
         job, general = self._job, self._job.shared.general
-        settings = job.batching.evaluation, job.mixed, count
+        settings = job.batching.evaluation_batch, job.mixed, count
         evaluation = self._timed(lambda: general.measure(self._model, *settings))
         finite(evaluation.loss, "loss on general text")
         return evaluation

@@ -113,7 +113,7 @@ def _train(job: TrialJob, fitting: Fitting) -> TrialResult:
     if not strategy.gradient_trained:
         return fit_head(job, strategy)
     job.open_checkpoint()
-    first = job.saved.batching if job.saved else job.batching
+    first = Batching.of(job.saved.manifest if job.saved else job.config)
     if job.plan is None:
         return fitting(first, partial(train_once, job, strategy), lambda: job.evaluating)
     # On several devices; this process prepares their start.
@@ -286,7 +286,7 @@ def _saves(job: TrialJob) -> bool:
 
 def read_corpus(job: TrialJob) -> None:
     """Run the trial's first stage on the corpus, if it has one; once for all such trials."""
-    stage = FirstStage.of(job.config, job.batching.micro)
+    stage = FirstStage.of(job.config, job.batching.micro_batch)
     if stage is not None:
         job.take_read_base(job.shared.first_stages.base(stage))
     elif job.context.device.type == "cuda":
@@ -302,7 +302,7 @@ def _trainer(
     saved: Saved | None,
 ) -> tuple[RungWatch, TrialTrainer]:
     config, batching, train = job.config, job.batching, len(job.context.items("train"))
-    effective = batching.micro * batching.accumulation * config.gpus
+    effective = batching.micro_batch * batching.gradient_accumulation_steps * config.gpus
     steps = optimizer_steps(train, effective, config.budget.epochs)
     per_epoch = optimizer_steps(train, effective, 1.0)
     at = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
@@ -313,8 +313,8 @@ def _trainer(
     settings = arguments(
         output,
         steps=steps,
-        micro_batch=batching.micro,
-        accumulation=batching.accumulation,
+        micro_batch=batching.micro_batch,
+        accumulation=batching.gradient_accumulation_steps,
         parameters=config.parameters,
         optimizer=config.optimizer,
         seed=config.seed,
@@ -431,7 +431,7 @@ def score_general_text(job: TrialJob, strategy: Strategy) -> None:
     alone = config.gpus == 1
     dtype = strategy.base_dtype(config.precision) if alone else shared.context.plain_dtype
     job.evaluating = True
-    job.base_on_general = shared.general.of_base(dtype, job.mixed, job.batching.evaluation)
+    job.base_on_general = shared.general.of_base(dtype, job.mixed, job.batching.evaluation_batch)
     job.evaluating = False
 
 

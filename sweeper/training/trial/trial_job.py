@@ -7,7 +7,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -118,11 +118,7 @@ class TrialJob:
 
     def __post_init__(self) -> None:
         self._wrote = self.shared.general.writing_seconds
-        self.batching = Batching(
-            self.config.micro_batch,
-            self.config.gradient_accumulation_steps,
-            self.config.evaluation_batch,
-        )
+        self.batching = Batching.of(self.config)
 
     @property
     def context(self) -> ModelContext:
@@ -144,7 +140,7 @@ class TrialJob:
         return Evaluator(
             self.context.task,
             self.context.items("validation"),
-            self.batching.evaluation,
+            self.batching.evaluation_batch,
             self.mixed,
             self.context.underway.steps("scoring validation"),
         )
@@ -187,9 +183,7 @@ class TrialJob:
             optimizer_steps=self.progress.steps,
             config=self.planned or self.config,
             data_fingerprint=self.context.dataset.fingerprint,
-            micro_batch=self.batching.micro,
-            gradient_accumulation_steps=self.batching.accumulation,
-            evaluation_batch=self.batching.evaluation,
+            **asdict(self.batching),
             reports=tuple(self.reports),
             first_stage=self.first_stage,
         )
@@ -336,8 +330,8 @@ class TrialJob:
             waited_seconds=self._waited(),
             first_stage=self.first_stage,
             peak_memory_gib=self.peak_memory_gib,
-            micro_batch=self.batching.micro,
-            evaluation_batch=self.batching.evaluation,
+            micro_batch=self.batching.micro_batch,
+            evaluation_batch=self.batching.evaluation_batch,
             attention=self.attention,
             padding_free=self.joined,
             data_fingerprint=self.context.dataset.fingerprint,

@@ -40,10 +40,10 @@ def machine(gpus: int = 0, gib: float = 24.0, cores: int = 8) -> Machine:
 def test_every_worker_gets_its_gpus_and_threads(
     workers: int, on: Machine, demand: Demand, gpus: list[str | None], threads: int
 ) -> None:
-    placed = place(workers, on, demand)
-    assert [each.get("CUDA_VISIBLE_DEVICES") for each in placed.environments] == gpus
-    assert {each["OMP_NUM_THREADS"] for each in placed.environments} == {str(threads)}
-    assert placed.note == ""
+    environments, said = place(workers, on, demand)
+    assert [each.get("CUDA_VISIBLE_DEVICES") for each in environments] == gpus
+    assert {each["OMP_NUM_THREADS"] for each in environments} == {str(threads)}
+    assert said == ""
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_every_worker_gets_its_gpus_and_threads(
 def test_fewer_workers_than_asked_for_are_explained_in_numbers(
     workers: int, on: Machine, demand: Demand, started: int, note: str
 ) -> None:
-    placed = place(workers, on, demand)
-    assert len(placed.environments) == started
-    assert placed.note == note
+    environments, said = place(workers, on, demand)
+    assert len(environments) == started
+    assert said == note
 
 
 def test_the_dearest_candidate_decides() -> None:

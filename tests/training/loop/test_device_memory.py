@@ -39,10 +39,10 @@ def test_it_knows_memory_errors_from_others(error, expected):
 def test_the_effective_batch_stays(micro, accumulation):
     batching = Batching(micro, accumulation, 8)
     while (less := batching.smaller_training()) is not None:
-        assert less.micro * less.accumulation == micro * accumulation
-        assert less.micro <= batching.micro // 2
+        assert less.micro_batch * less.gradient_accumulation_steps == micro * accumulation
+        assert less.micro_batch <= batching.micro_batch // 2
         batching = less
-    assert batching.micro == 1
+    assert batching.micro_batch == 1
 
 
 class Fails:
@@ -55,10 +55,10 @@ class Fails:
     def __call__(self, batching):
         self.tried.append(batching)
         self.evaluating = False
-        if batching.micro > self.micro:
+        if batching.micro_batch > self.micro:
             raise torch.OutOfMemoryError(self.text)
         self.evaluating = True
-        if batching.evaluation > self.evaluation:
+        if batching.evaluation_batch > self.evaluation:
             raise RuntimeError(self.text)
         return batching
 
@@ -68,7 +68,7 @@ def test_training_that_does_not_fit_halves_the_micro_batch():
     assert in_batches_that_fit(
         Batching(16, 2, 64), attempt, lambda: attempt.evaluating
     ) == Batching(4, 8, 64)
-    assert [tried.micro for tried in attempt.tried] == [16, 8, 4]
+    assert [tried.micro_batch for tried in attempt.tried] == [16, 8, 4]
 
 
 def test_evaluation_that_does_not_fit_halves_its_own_batch_only():

@@ -255,7 +255,7 @@ def test_memory_that_runs_out_on_one_rank_halves_the_micro_batch_of_all(
     with pytest.raises(Interrupted):
         in_batches_that_fit(ranks.job.batching, ranks.train, lambda: False)
 
-    assert [(one.micro, one.accumulation) for one in tried] == [(4, 1), (2, 2)]
+    assert [(one.micro_batch, one.gradient_accumulation_steps) for one in tried] == [(4, 1), (2, 2)]
 
 
 def test_a_stop_ends_all_ranks(

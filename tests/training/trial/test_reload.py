@@ -129,9 +129,7 @@ def saved(byte_llama, topics, turns, make_config, tmp_path):
         with torch.no_grad():
             found = model(**INPUTS)
         strategy.remove(adapted)
-        context.keeper.give_back(
-            base, strategy.base_dtype("fp32"), quantized, strategy.changes_base(own)
-        )
+        context.keeper.give_back(base, strategy.changes_base(own))
         return folder, found if isinstance(found, torch.Tensor) else found.logits
 
     return save
