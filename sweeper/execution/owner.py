@@ -501,9 +501,8 @@ class Owner:
             file.write(event.model_dump_json(exclude_defaults=True) + "\n")
 
     def write_status(self) -> None:
-        self.progress.status().write(
-            self.run.status, synced=False
-        )  # worth nothing after a power cut
+        # Worth nothing after a power cut.
+        self.progress.status().write(self.run.status, synced=False)
         self._wrote = time.monotonic()
 
     # Ending

@@ -247,14 +247,12 @@ def _written(
         return 0 < length < sampling.tokens
 
     if not chat.has_template:
-        texts = say([_beginning(tokenizer, stops)] * sampling.texts, "writing general text")
+        begin = tokenizer.bos_token_id
+        first = [stops[0] if begin is None else begin]
+        texts = say([first] * sampling.texts, "writing general text")
         return [[text] for text in dict.fromkeys(filter(None, texts))]
     said = say([chat.opening()] * sampling.texts, "writing general questions")
     questions = [text for text in dict.fromkeys(said) if whole(text)]
     prompts = [chat.prompt([Message("user", question)]) for question in questions]
     answers = say(prompts, "answering general questions")
     return [[q, a] for q, a in zip(questions, answers, strict=True) if whole(a)]
-
-
-def _beginning(tokenizer: Any, stops: Sequence[int]) -> list[int]:
-    return [tokenizer.bos_token_id if tokenizer.bos_token_id is not None else stops[0]]
