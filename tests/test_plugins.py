@@ -2,9 +2,8 @@
 
 import sweeper.tasks
 from sweeper.plugins import find_all
-from sweeper.tasks.base import Task
+from sweeper.tasks.base import ENTRY_POINTS, Task, task
 from sweeper.tasks.classification import Classification
-from sweeper.tasks.discovery import ENTRY_POINTS, task
 
 
 def test_tasks_are_found_by_folder():

@@ -119,15 +119,15 @@ def one_trial(plan: Plan, search: Search, mirror: StudyMirror) -> Cost:
     before, own = time.process_time(), time.thread_time()
     with cost.spent_on("ask"):
         asked = search.ask()
-        mirror.begin(search.trial(asked.number))
+        mirror.show(search.trial(asked.number))
     rungs = rungs_of(plan, asked)
     for rung in rungs:
         with cost.spent_on("verdicts"):
             search.report(asked.number, rung)
-            mirror.rung(asked.number, rung.rung, rung.loss)
+            mirror.show(search.trial(asked.number))
     with cost.spent_on("tell"):
         search.tell(asked.number, End("COMPLETE", rungs[-1].loss, SECONDS))
-        mirror.end(search.trial(asked.number))
+        mirror.show(search.trial(asked.number))
     mirror._left.join()
     cost.mirror = time.process_time() - before - (time.thread_time() - own)
     return cost

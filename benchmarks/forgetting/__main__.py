@@ -25,7 +25,6 @@ from sweeper.spec import DataSpec, ModelSpec, Scalar, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import TrialBudget, TrialConfig, TrialResult
@@ -127,8 +126,8 @@ def _training(
     )
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        job = TrialJob(shared, config, Path(folder), lambda _: Decision.CONTINUE, lambda: False)
-        result = train_trial(job, MemoryGuard())
+        job = TrialJob(shared, config, Path(folder), lambda _: Decision.CONTINUE)
+        result = train_trial(job)
     return _pair(result, time.perf_counter() - start)
 
 

@@ -182,7 +182,7 @@ class LikeTrainer(Trainer):
         task = self.shared.base.context.task.for_training(self.config.parameters)
         with autocast(self.args.device, self.shared.mixed):
             loss = task.loss(model, inputs)
-        return loss.total / loss.weight
+        return loss.total / task.weight(inputs)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """None are counted, as in sweeper."""

@@ -92,12 +92,8 @@ class RecordedBackend(TorchBackend):
         """Train a trial to its end."""
         curve = Curve()
         shared = self.shared(config.model)
-        job = RecordedJob(shared, config, folder, curve.add, _never, curve=curve)
-        return train_trial(job, self._guard), curve
-
-
-def _never() -> bool:
-    return False
+        job = RecordedJob(shared, config, folder, curve.add, curve=curve)
+        return train_trial(job), curve
 
 
 class Recorder:

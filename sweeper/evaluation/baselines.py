@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from sweeper.evaluation.linear_probe import Array, Probe, nll
 from sweeper.facts.record import Split
-from sweeper.tasks.base import Baseline, Decisions, Evaluation, Floats
+from sweeper.tasks.base import Decisions, Evaluation, Floats
 from sweeper.tasks.classification import Classification, class_metrics
 from sweeper.underway import Steps, nothing
 
@@ -147,13 +147,3 @@ class FrozenProbe(_Classifying):
 
     def log_probabilities(self, split: Split) -> Floats:
         return self._probe().log_probabilities(self._features(split))
-
-
-def classification_baselines(
-    task: Classification,
-    probe: Callable[[], Probe],
-    features: Callable[[Split], Array],
-    underway: Steps = nothing,
-) -> Sequence[Baseline]:
-    """Majority class, TF-IDF and the frozen probe, cheapest first."""
-    return (Majority(task), Tfidf(task, underway), FrozenProbe(task, probe, features))

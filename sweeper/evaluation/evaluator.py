@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from sweeper.backend import Interrupted
 from sweeper.evaluation.tokenized_items import TokenizedSplit, to_device
 from sweeper.plans import Half
 from sweeper.tasks.base import Evaluation, ItemScores, Task, in_item_order
 from sweeper.underway import Steps, nothing
-
-
-def never() -> bool:
-    """Do not stop."""
-    return False
 
 
 def autocast(device: torch.device, mixed: Half | None) -> AbstractContextManager[None]:
@@ -42,7 +35,6 @@ class Evaluator:
     items: TokenizedSplit
     batch_size: int
     mixed: Half | None = None
-    should_stop: Callable[[], bool] = never
     underway: Steps = nothing
 
     def evaluate(self, model: nn.Module, count: int | None = None) -> Evaluation:
@@ -52,7 +44,7 @@ class Evaluator:
             model: The model that the task assembled. Left in evaluation mode.
 
         Raises:
-            Interrupted: ``should_stop`` said True.
+            Interrupted: ``underway`` raised it.
         """
         count = len(self.items) if count is None else min(count, len(self.items))
         device = next(model.parameters()).device
@@ -61,8 +53,6 @@ class Evaluator:
         positions: list[int] = []
         with torch.no_grad(), autocast(device, self.mixed):
             for part, batch in self.items.kept_batches(count, self.batch_size):
-                if self.should_stop():
-                    raise Interrupted
                 self.underway(len(positions), count)
                 parts.append(self.task.score(model, to_device(batch, device)))
                 positions += part

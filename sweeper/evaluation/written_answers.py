@@ -137,10 +137,8 @@ def pass_at_k(passed: Sequence[Sequence[bool]], k: int) -> float:
     >>> pass_at_k([[True, False], [False, False]], 1)
     0.25
     """
-    return float(np.mean([_one(len(answers), sum(answers), k) for answers in passed]))
-
-
-def _one(answers: int, right: int, k: int) -> float:
-    if not 1 <= k <= answers:
-        raise ValueError(f"1 <= k <= answers must hold, but got ({k=}, {answers=})")
-    return 1.0 - math.comb(answers - right, k) / math.comb(answers, k)
+    for answers in passed:
+        if not 1 <= k <= len(answers):
+            raise ValueError(f"1 <= k <= answers must hold, but got ({k=}, answers={len(answers)})")
+    rates = [1.0 - math.comb(len(a) - sum(a), k) / math.comb(len(a), k) for a in passed]
+    return float(np.mean(rates))

@@ -19,7 +19,7 @@ from sweeper.backend import TRAINING
 from sweeper.errors import NoTrialCompleted
 from sweeper.execution import disk
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
-from sweeper.execution.interruption import Signals
+from sweeper.execution.interruption import counted_signals
 from sweeper.execution.owner import Owner, Stopped
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.placement import demand_of, machine_of, place
@@ -27,7 +27,7 @@ from sweeper.execution.pools.pool import Pool
 from sweeper.execution.restore import restore
 from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state import repair, seal, work_items
-from sweeper.execution.state.events import Event, now
+from sweeper.execution.state.events import Event
 from sweeper.execution.state.run_state import RunState, homes_of_jobs
 from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.storages import default_url
@@ -99,7 +99,7 @@ def run_sweep(
     repair.cut_half_line(run.events)
     state = RunState(run, plan, spec.aim.max_forgetting_points)
     total = useful_total(plan, spec.search.trials)
-    with Signals() as signals:
+    with counted_signals() as signals:
         pool, fewer = pool_for(run, spec, plan, brief(run, spec, backend))
         owner = Owner(
             state=state,
@@ -113,7 +113,7 @@ def run_sweep(
             ),
             mirror=_mirror(run, spec, maximize=plan.objective.higher_is_better),
             pool=pool,
-            progress=_progress(state, spec, total, before or {}),
+            progress=RunProgress(state, total, spec.search.workers, dict(before or {})),
             signals=signals,
             on_event=on_event,
             on_trial_end=on_trial_end,
@@ -139,8 +139,8 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
     """
     executor, asked = spec.search.executor, spec.search.workers
     if executor == "local":
-        placed = place(asked, machine_of(plan), demand_of(plan))
-        return LocalPool(run, briefing, placed.environments), placed.note
+        environments, note = place(asked, machine_of(plan), demand_of(plan))
+        return LocalPool(run, briefing, environments), note
     with needed_for("This executor", install_command("ray"), "--executor ray"):
         # Ray is an extra, and loading it takes longer than a short trial.
         from sweeper.execution.pools.ray_pool import connect
@@ -162,21 +162,6 @@ def _own_name(run: RunFolder) -> str:
             return ""
         write_text(path, uuid.uuid4().hex)
     return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _progress(state: RunState, spec: Spec, total: int, before: Mapping[str, float]) -> RunProgress:
-    earlier = Status.read_or_none(state.run.status)
-    return RunProgress(
-        state,
-        state.plan,
-        total,
-        started_at=earlier.started_at if earlier else now(),
-        earlier_seconds=earlier.seconds if earlier else 0.0,
-        phases={**before, **(earlier.phases if earlier else {})},
-        workers=spec.search.workers,
-        ending=earlier.ending if earlier else None,
-        curve_told=earlier.curve_told if earlier else "",
-    )
 
 
 @dataclass

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
-from typing import Any
 
 # A vanished terminal counts as TERM.
 _COUNTS_AS = {signal.SIGHUP: signal.SIGTERM}
@@ -16,12 +15,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def leaving_on_signals() -> Iterator[None]:
-    """Let a signal end the process with the documented code, while nothing needs cleaning up."""
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in _SIGNALS:
-            before[number] = signal.signal(number, _leave)
+def _taken_by(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let signals call this; not outside of the main thread, where Python cannot take them."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, hear) for number in _SIGNALS if main}
     try:
         yield
     finally:
@@ -29,35 +26,36 @@ def leaving_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def leaving_on_signals() -> AbstractContextManager[None]:
+    """Let a signal end the process with the documented code, while nothing needs cleaning up."""
+    return _taken_by(_leave)
+
+
 def _leave(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + _COUNTS_AS.get(signal.Signals(number), number))
 
 
 class Signals:
-    """Counts signals during the ``with`` block; the third ends the process.
+    """The signals that came; the third ends the process.
 
-    ``number`` is that of the first one; a vanished terminal counts as TERM. Outside of the main
-    thread Python cannot take signals: there nothing is changed.
+    ``number`` is that of the first one; a vanished terminal counts as TERM.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
         self.count = 0
-        self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._hear)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _hear(self, number: int, _frame: FrameType | None) -> None:
+    def hear(self, number: int, _frame: FrameType | None) -> None:
         self.count += 1
         if self.number is None:
             self.number = _COUNTS_AS.get(signal.Signals(number), number)
         if self.count > 2:
             os._exit(128 + self.number)
+
+
+@contextmanager
+def counted_signals() -> Iterator[Signals]:
+    """The signals that come while this is open."""
+    signals = Signals()
+    with _taken_by(signals.hear):
+        yield signals

@@ -17,18 +17,45 @@ from sweeper.trials import AttemptEndKind, BaselineResult, RungReport, TrialConf
 JobKind = Literal["trial", "confirm", "baselines", "test"]
 
 
-class Job(Record):
-    """One attempt at one piece of work.
+class WorkItem(Record):
+    """What a run has to do once, however many attempts it takes.
 
-    Folders are relative to the run's. ``home`` is the folder of the trial, of the confirmation run
-    or of another job; attempts lie in ``home/attempts/<attempt>``.
+    A ``trial`` item trains a trial, ``baselines`` scores all cheap models, ``confirm`` trains
+    ``trial`` again with ``seed``, ``test`` scores one model on the test split.
     """
 
     kind: JobKind
-    name: str = Field(description="unique in the run: trial-7, trial-7-seed-2, baselines, ...")
-    home: str
-    attempt: int = 1
+    name: str = Field(description="unique in the run; the score of a test item has it")
     trial: int | None = Field(None, description="the trial that it is about, if any")
+    seed: int | None = Field(None, description="of a confirmation run; None for the trial's own")
+    rows: int | None = Field(None, description="training rows of a point of the data curve")
+
+    @property
+    def home(self) -> str:
+        """The folder that holds its attempts, relative to the run's."""
+        if self.kind == "trial":
+            return f"trials/{self.trial}"
+        if self.rows is not None:
+            return f"trials/{self.trial}/rows/{self.rows}/{self.seed}"
+        if self.kind == "confirm":
+            return f"trials/{self.trial}/seeds/{self.seed}"
+        return f"jobs/{self.name}"
+
+    @property
+    def title(self) -> str:
+        """Its name in a sentence: ``trial 7``, ``trial 7 with seed 2``, ``the score of x``."""
+        if self.kind == "trial":
+            return f"trial {self.trial}"
+        if self.kind == "confirm":
+            on = f" on {self.rows:,} rows" if self.rows is not None else ""
+            return f"trial {self.trial} with seed {self.seed}{on}"
+        return self.name if self.kind == "baselines" else f"the score of {self.name}"
+
+
+class Job(WorkItem):
+    """One attempt at a work item. Folders are relative to the run's."""
+
+    attempt: int = 1
     config: TrialConfig | None = Field(None, description="what to train or to score")
     weights: str | None = Field(None, description="test: the folder whose weights/ is scored")
     checkpoint: str | None = Field(None, description="of an interrupted attempt, to continue from")

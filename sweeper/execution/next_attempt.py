@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
-from sweeper.execution.job import Job
-from sweeper.execution.state import attempts
+from sweeper.execution.job import Job, WorkItem
+from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import CONFIG, attempt_folder, attempts_of
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
-from sweeper.execution.state.work_items import WorkItem
 from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER, split_batch
 from sweeper.plans import Candidate, Plan
 from sweeper.search import optuna_space
@@ -38,11 +37,11 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Next
     run, home = state.run, state.run.path / item.home
     found = _checkpoint(home) if item.kind in ("trial", "confirm") else None
     attempt = attempts.new_attempt(home)
-    job = Job(kind=item.kind, name=item.name, home=item.home, attempt=attempt, trial=item.trial)
+    job = Job(**item.model_dump(include=set(WorkItem.model_fields)), attempt=attempt)
     if item.trial is None:
         return NextAttempt(job)
     if item.kind == "test":
-        scored = item.scored.home
+        scored = work_items.scored(item).home
         config = fitted.apply(TrialConfig.read(run.path / scored / CONFIG))
         config.write(attempt_folder(home, attempt) / CONFIG)
         return NextAttempt(job.model_copy(update={"config": config, "weights": scored}))

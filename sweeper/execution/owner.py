@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from optuna.trial import TrialState
+
 from sweeper.backend import Decision
 from sweeper.checkpoints import drop_checkpoints
 from sweeper.errors import NoTrialCompleted, Problem, RunError, SpecError
@@ -31,6 +33,7 @@ from sweeper.execution.job import (
     RungSaid,
     RungVerdict,
     Stop,
+    WorkItem,
 )
 from sweeper.execution.next_attempt import next_attempt
 from sweeper.execution.pools.pool import Pool, Said, WorkerGone
@@ -41,7 +44,6 @@ from sweeper.execution.state.events import Event, EventKind, make_event
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
-from sweeper.execution.state.work_items import WorkItem
 from sweeper.execution.strikes import Silence, Strikes
 from sweeper.execution.study_mirror import StudyMirror
 from sweeper.redaction import without_secrets
@@ -99,7 +101,7 @@ class Owner:
     notices: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _todo: deque[WorkItem] = field(default_factory=deque)
     _heard: deque[Said | WorkerGone] = field(default_factory=deque)
-    _busy: dict[str, tuple[WorkItem, Job]] = field(default_factory=dict)
+    _busy: dict[str, Job] = field(default_factory=dict)
     _idle: dict[str, None] = field(default_factory=dict)
     _carried: dict[str, int] = field(default_factory=dict)
     _anew: set[str] = field(default_factory=set)
@@ -145,7 +147,7 @@ class Owner:
             RunError: Workers cannot see the run, or end again and again without getting on.
             NoTrialCompleted: The latter, before any trial completed.
             SpecError: The user's objective cannot measure the baselines.
-        NoRoom: The disk is full, or nearly.
+            NoRoom: The disk is full, or nearly.
             StorageGone: The storage was away for too long.
         """
         while not reached():
@@ -224,11 +226,11 @@ class Owner:
         made = next_attempt(self.state, self.fitted, item)
         job = made.job
         self.pool.send(worker, Do(job=job))
-        self._busy[worker] = (item, job)
+        self._busy[worker] = job
         self._carried[worker] = made.rungs[-1].rung if made.rungs else 0
         self._anew.discard(worker)
         self._strikes.got_job(worker)
-        if item.kind != "trial":
+        if job.kind != "trial":
             self._say(worker, "job-started", job)
             return
         assert job.config is not None
@@ -237,7 +239,7 @@ class Owner:
         self.search.restart(number, [self._rung_of(one) for one in made.rungs])
         for report in made.rungs:
             self.state.rung(report)
-        self.mirror.begin(self.search.trial(number))
+        self.mirror.show(self.search.trial(number))
         self._say(
             worker,
             "trial-started",
@@ -250,7 +252,9 @@ class Owner:
 
     def _hear(self, worker: str, message: Message) -> None:
         if isinstance(message, Hello):
-            self._greeted(message)
+            if message.problems:
+                fix = "Share it between the machines under the same path, or install it on each."
+                raise RunError([Problem(what, why, fix, at) for what, why, at in message.problems])
         elif isinstance(message, Ready):
             self._say(worker, "worker-started")
             self._idle[worker] = None
@@ -264,17 +268,12 @@ class Owner:
         elif isinstance(message, JobEnded):
             self._job_ended(worker, message)
 
-    def _greeted(self, hello: Hello) -> None:
-        if hello.problems:
-            fix = "Share it between the machines under the same path, or install it on each."
-            raise RunError([Problem(what, why, fix, where) for what, why, where in hello.problems])
-
     def _answer(self, worker: str, report: RungReport) -> None:
         """Answer a trial's report: go on or end; this comes before any file is written."""
         if worker not in self._busy:
             return
         decision, because = Decision.CONTINUE, ""
-        trains = self._busy[worker][0].kind == "trial"
+        trains = self._busy[worker].kind == "trial"
         if report.rung <= self._carried.pop(worker, 0):
             # Its checkpoint was of no use: it trains from clean weights.
             self._anew.add(worker)
@@ -293,7 +292,7 @@ class Owner:
         """Record a rung that was answered."""
         if worker not in self._busy:
             return
-        item, job = self._busy[worker]
+        job = self._busy[worker]
         self._strikes.got_on(worker)
         if worker in self._anew and job.config is not None:
             self._anew.discard(worker)
@@ -301,10 +300,9 @@ class Owner:
             self.state.restart(report.number)
         attempts.add_rung(self._home(job), report)
         median = None
-        if item.kind == "trial":
+        if job.kind == "trial":
             median = self.state.rung(report)
-            value = self.plan.objective.at_rung(self._rung_of(report).loss)
-            self.mirror.rung(report.number, report.rung, value)
+            self.mirror.show(self.search.trial(report.number))
         self._say(
             worker,
             "rung",
@@ -340,16 +338,19 @@ class Owner:
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
         if worker not in self._busy:
             return
-        item, job = self._busy.pop(worker)
-        if ended.done:
+        job = self._busy.pop(worker)
+        if ended.done or ended.end == "refused":  # its process is sound
             self._strikes.got_on(worker)
             self._idle[worker] = None
-            self._take(worker, item, job)
+        if not ended.done:
+            self._broke_off(worker, job, ended.end or "error", ended.detail)
+        elif job.kind == "baselines":
+            work_items.note_baselines(self.run)
+            self.progress.enter("search")
+            self._done(worker, job)
         else:
-            if ended.end == "refused":  # its process is sound
-                self._strikes.got_on(worker)
-                self._idle[worker] = None
-            self._broke_off(worker, item, job, ended.end or "error", ended.detail)
+            test, damaged = "its score cannot be read", f"{attempts.RESULT} is damaged"
+            self._take(worker, job, "damaged", test if job.kind == "test" else damaged)
 
     def _worker_gone(self, gone: WorkerGone) -> None:
         worker = self._last_gone = gone.worker
@@ -362,49 +363,32 @@ class Owner:
             self._silenced.discard(worker)
             why = f"its worker sent no message for {self.silence.limit:g} s"
         if worker in self._busy:
-            item, job = self._busy.pop(worker)
+            job = self._busy.pop(worker)
             kind: AttemptEndKind = "interrupted" if excused else "crash"
             if gone.out_of_memory and job.config is not None and not self._stopping:
                 kind = "out-of-memory"  # without batches to halve it is a crash like any other
-            if self._is_whole(item, job):
-                self._take(worker, item, job)
-            else:
-                self._broke_off(worker, item, job, kind, why)
+            self._take(worker, job, kind, why)
         self._strikes.ended(worker, excused=excused, starved=gone.out_of_memory)
         self._say(worker, "worker-ended", text="" if excused and not gone.lost else why)
 
     # Taking in
 
-    def _is_whole(self, item: WorkItem, job: Job) -> bool:
-        """Whether an attempt wrote its whole result before its worker died."""
-        if item.kind == "test":
-            return attempts.read_score(self._folder(job) / attempts.SCORE) is not None
-        if item.kind == "baselines":
-            return False
-        return attempts.whole_result(self._home(job), job.attempt) is not None
-
-    def _take(self, worker: str, item: WorkItem, job: Job) -> None:
-        """Accept an attempt's result as that of the item."""
-        if item.kind == "baselines":
-            work_items.note_baselines(self.run)
-            self.progress.enter("search")
-        elif item.kind == "test":
-            score = attempts.read_score(self._folder(job) / attempts.SCORE)
-            if score is None:
-                return self._broke_off(worker, item, job, "damaged", "its score cannot be read")
-            attempts.write_score(work_items.score_file(self.run, item), score)
-        else:
-            if attempts.whole_result(self._home(job), job.attempt) is None:
-                detail = f"{attempts.RESULT} is damaged"
-                return self._broke_off(worker, item, job, "damaged", detail)
-            result = attempts.promote(self._home(job), job.attempt)
-            for number in attempts_of(self._home(job)):
-                drop_checkpoints(attempt_folder(self._home(job), number))
-            self.fitted.read(item.title, self._home(job))
-            if item.kind == "trial":
+    def _take(self, worker: str, job: Job, otherwise: AttemptEndKind, why: str) -> None:
+        """Accept an attempt's whole result as that of the job; without one, it ended otherwise."""
+        home, result = self._home(job), work_items.take(self.run, job, job.attempt)
+        if result is None:
+            return self._broke_off(worker, job, otherwise, why)
+        if isinstance(result, TrialResult):
+            for number in attempts_of(home):
+                drop_checkpoints(attempt_folder(home, number))
+            self.fitted.read(job.title, home)
+            if job.kind == "trial":
                 return self._trial_ended(worker, job, result)
+        return self._done(worker, job)
+
+    def _done(self, worker: str, job: Job) -> None:
         self.progress.jobs_done += 1
-        return self._say(worker, "job-ended", job, state="COMPLETE")
+        self._say(worker, "job-ended", job, state="COMPLETE")
 
     def _trial_ended(self, worker: str, job: Job, result: TrialResult) -> None:
         assert job.config is not None
@@ -412,7 +396,7 @@ class Owner:
         reports = attempts.read_rungs(self._home(job))
         end = End.of(result, reports, self.plan)
         self.search.tell(number, end)
-        self.mirror.end(self.search.trial(number), _forgotten(result))
+        self.mirror.show(self.search.trial(number), shown_too=_forgotten(result))
         self.state.end(number, result)
         self.state.drop_other_weights(self.plan.budget.finalists)
         self._say(
@@ -429,38 +413,36 @@ class Owner:
         )
         self.on_trial_end()
 
-    def _broke_off(
-        self, worker: str, item: WorkItem, job: Job, kind: AttemptEndKind, detail: str
-    ) -> None:
+    def _broke_off(self, worker: str, job: Job, kind: AttemptEndKind, detail: str) -> None:
         """Record why an attempt has no result, and retry or give up."""
         folder, home = self._folder(job), self._home(job)
         end = attempts.note_end(folder, kind, detail, worker=worker, instead=kind == "damaged")
         attempts.drop_leftovers(folder)
         if end.kind != "interrupted":
             drop_checkpoints(folder)
-        failure = work_items.failure(self.run, item)
-        self.fitted.read(item.title, home)
+        failure = work_items.failure(self.run, job)
+        self.fitted.read(job.title, home)
         if failure is None:
-            self._todo.appendleft(item)
-            if item.trial is not None and item.kind == "trial":
-                self.mirror.wait(item.trial)
-            put_back: EventKind = "trial-put-back" if item.kind == "trial" else "job-put-back"
+            self._todo.appendleft(job)
+            if job.trial is not None and job.kind == "trial":
+                self.mirror.show(self.search.trial(job.trial), TrialState.WAITING)
+            put_back: EventKind = "trial-put-back" if job.kind == "trial" else "job-put-back"
             self._say(worker, put_back, job, text=end.detail)
         else:
-            self._failed(worker, item, job, failure)
+            self._failed(worker, job, failure)
         if end.kind == "disk-full" and not self._stopping:
             raise disk.NoRoom(end.detail)
 
-    def _failed(self, worker: str, item: WorkItem, job: Job, failure: Failure) -> None:
-        if item.trial is not None and item.kind != "test":
-            result = attempts.fail(self._home(job), item.trial, job.attempt, failure)
-            if item.kind == "trial":
+    def _failed(self, worker: str, job: Job, failure: Failure) -> None:
+        if job.trial is not None and job.kind != "test":
+            result = attempts.fail(self._home(job), job.trial, job.attempt, failure)
+            if job.kind == "trial":
                 self._trial_ended(worker, job, result)
                 return
         self.progress.jobs_done += 1
         self._say(worker, "job-ended", job, state="FAIL", text=failure.detail)
-        self.warn(f"{item.title} failed: {failure.detail}")
-        if item.kind == "baselines" and failure.kind == "refused" and self.plan.objective.function:
+        self.warn(f"{job.title} failed: {failure.detail}")
+        if job.kind == "baselines" and failure.kind == "refused" and self.plan.objective.function:
             why = "It failed on the baselines, and would be called at the end of every trial."
             fix = "Correct the function, then give the same command with --new."
             raise SpecError(failure.detail, why, fix)
@@ -519,9 +501,8 @@ class Owner:
             file.write(event.model_dump_json(exclude_defaults=True) + "\n")
 
     def write_status(self) -> None:
-        self.progress.status().write(
-            self.run.status, synced=False
-        )  # worth nothing after a power cut
+        # Worth nothing after a power cut.
+        self.progress.status().write(self.run.status, synced=False)
         self._wrote = time.monotonic()
 
     # Ending

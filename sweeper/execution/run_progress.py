@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 from sweeper import units
 from sweeper.data.splits import curve_seeds
+from sweeper.execution.job import WorkItem
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Eta, Phase, Running, Status
-from sweeper.execution.state.work_items import WorkItem
 from sweeper.plans import Budget, Plan
 from sweeper.search.search import useful_total
-from sweeper.search.study_end import NEXT, Ending, Outlook, outlook
+from sweeper.search.study_end import NEXT, Outlook, outlook
 from sweeper.trials import TrialConfig, TrialResult, within_limit
 
 # Before two trials have ended there is nothing to correct the plan with.
@@ -217,20 +217,19 @@ _FREED = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-
 
 @dataclass
 class RunProgress:
-    """The data from which a status is made."""
+    """The data from which a status is made; goes on from that of earlier calls, if there is one.
+
+    Args:
+        phases: Seconds of each phase that this command has done already.
+    """
 
     state: RunState
-    plan: Plan
     total: int
-    started_at: str
-    earlier_seconds: float = 0.0
-    phases: dict[str, float] = field(default_factory=dict)
     workers: int = 1
+    phases: dict[str, float] = field(default_factory=dict)
     phase: Phase = "baselines"
     message: str = ""
     search_ended: str = ""
-    curve_told: str = ""
-    ending: Ending | None = None
     jobs: int = 0
     jobs_done: int = 0
     running: dict[str, Running] = field(default_factory=dict)
@@ -243,6 +242,14 @@ class RunProgress:
     _paced: int = -1
     _again: float = 0.0
     _outlook: Outlook | None = None
+
+    def __post_init__(self) -> None:
+        self.plan = self.state.plan
+        begun = Status(phase=self.phase, trials=self.total, started_at=now(), updated_at=now())
+        earlier = Status.read_or_none(self.state.run.status) or begun
+        self.started_at, self.earlier_seconds = earlier.started_at, earlier.seconds
+        self.phases |= earlier.phases
+        self.ending, self.curve_told = earlier.ending, earlier.curve_told
 
     def enter(self, phase: Phase) -> None:
         """Go on to a phase; the seconds since the last call belong to the one before."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import itertools
 import math
 import os
 import queue
@@ -83,7 +84,7 @@ class StudyMirror:
     _storage: BaseStorage | None = field(default=None, init=False)
     _study: int = field(default=0, init=False)
     _ids: dict[int, int] = field(default_factory=dict, init=False)
-    _rungs: dict[int, dict[int, float]] = field(default_factory=dict, init=False)
+    _shown: dict[int, FrozenTrial] = field(default_factory=dict, init=False)
     _left: queue.Queue[Callable[[], None] | None] = field(default_factory=queue.Queue, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _away_since: float | None = field(default=None, init=False)
@@ -139,7 +140,7 @@ class StudyMirror:
             raise self._another("It asks the same question, from another run's folder.")
         self._sign(identity)
         self._ids = {one.number: one._trial_id for one in trials}
-        self._rungs = {one.number: dict(one.intermediate_values) for one in trials}
+        self._shown = {one.number: one for one in trials}
         return trials
 
     def _another(self, why: str) -> RunError:
@@ -161,7 +162,7 @@ class StudyMirror:
         direction = StudyDirection.MAXIMIZE if self.maximize else StudyDirection.MINIMIZE
         self._study = self._storage.create_new_study([direction], self.name)
         self._sign(identity)
-        self._ids, self._rungs = {}, {}
+        self._ids, self._shown = {}, {}
 
     def start(
         self, trials: Sequence[FrozenTrial], stored: Sequence[FrozenTrial], identity: dict[str, Any]
@@ -172,15 +173,11 @@ class StudyMirror:
             self.say("the storage did not match the run's files, and is written anew")
             self._left.put(lambda: self._rewrite(identity))
             stored = ()
-        for trial in trials[len(stored) :]:
-            shown = _snapshot(trial)
-            self._left.put(functools.partial(self._create_trial, shown))
-        for mine, theirs in zip(trials, stored, strict=False):
-            if mine.state.is_finished() and not theirs.state.is_finished():
-                self.end(mine)
-        for trial in trials:
+        for trial, theirs in itertools.zip_longest(trials, stored):
             if not trial.state.is_finished():
-                self.wait(trial.number)  # nobody has it yet, whatever an earlier call left
+                self.show(trial, TrialState.WAITING)  # nobody has it yet, whatever was left
+            elif theirs is None or not theirs.state.is_finished():
+                self.show(trial)
         self._thread = threading.Thread(target=self._write, daemon=True, name="study-mirror")
         self._thread.start()
 
@@ -191,78 +188,63 @@ class StudyMirror:
                 self._storage.delete_study(one._study_id)
         self._create(identity)
 
-    def begin(self, trial: FrozenTrial) -> None:
-        """A trial begins, also again, also with the rungs of a checkpoint."""
-        shown = _snapshot(trial)
-
-        def write() -> None:
-            self._create_trial(shown)
-            self._move(shown.number, TrialState.RUNNING)
-            for rung, loss in shown.intermediate_values.items():
-                self._set_rung(shown.number, rung, loss)
-
-        self._left.put(write)
-
-    def wait(self, number: int) -> None:
-        """An interrupted trial waits for its next attempt."""
-        self._left.put(lambda: self._move(number, TrialState.WAITING))
-
-    def _move(self, number: int, state: TrialState) -> None:
-        assert self._storage is not None
-        with contextlib.suppress(UpdateFinishedTrialError):
-            self._storage.set_trial_state_values(self._ids[number], state)
-
-    def rung(self, number: int, rung: int, loss: float) -> None:
-        self._left.put(lambda: self._set_rung(number, rung, loss))
-
-    def _set_rung(self, number: int, rung: int, loss: float) -> None:
-        assert self._storage is not None
-        if self._rungs[number].get(rung) != loss:
-            with contextlib.suppress(UpdateFinishedTrialError):
-                self._storage.set_trial_intermediate_value(self._ids[number], rung, loss)
-            self._rungs[number][rung] = loss
-
-    def end(self, trial: FrozenTrial, shown_too: Mapping[str, Any] = {}) -> None:
-        """A trial ended, as the search has it.
+    def show(
+        self,
+        trial: FrozenTrial,
+        state: TrialState | None = None,
+        shown_too: Mapping[str, Any] = {},
+    ) -> None:
+        """Bring the storage up to a trial as the search has it now: begun, at a rung, or ended.
 
         Args:
-            shown_too: Further attributes, for people to see.
+            state: In place of the trial's own: an interrupted one waits for its next attempt.
+            shown_too: Further attributes of a trial that ended, for people to see.
         """
         shown = _snapshot(trial)
+        shown.state = state or trial.state
         shown.user_attrs |= shown_too
-        self._left.put(lambda: self._end(shown))
+        self._left.put(functools.partial(self._bring, shown))
+
+    def _bring(self, trial: FrozenTrial) -> None:
+        if trial.number not in self._ids:
+            self._create_trial(trial)
+            return
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self._update(trial, self._shown[trial.number])
+
+    def _update(self, trial: FrozenTrial, before: FrozenTrial) -> None:
+        assert self._storage is not None
+        storage, trial_id = self._storage, self._ids[trial.number]
+        ended, rungs = trial.state.is_finished(), trial.intermediate_values
+        if ended:  # Optuna takes no report back: one of an attempt that broke off becomes no number
+            rungs = dict.fromkeys(before.intermediate_values, math.nan) | rungs
+        for rung, loss in rungs.items():
+            if before.intermediate_values.get(rung) != loss:
+                storage.set_trial_intermediate_value(trial_id, rung, loss)
+        if ended:
+            for name, value in trial.user_attrs.items():
+                storage.set_trial_user_attr(trial_id, name, value)
+            for name, value in trial.system_attrs.items():
+                if name.startswith("constraints"):
+                    storage.set_trial_system_attr(trial_id, name, value)
+        if trial.state != before.state:
+            storage.set_trial_state_values(trial_id, trial.state, trial.values)
+        trial.intermediate_values = {**before.intermediate_values, **rungs}
+        self._shown[trial.number] = trial
 
     def _create_trial(self, trial: FrozenTrial) -> None:
         assert self._storage is not None
-        if trial.number in self._ids:
-            return
         made = self._unheard(trial.number) if self._again else None
         if made is None:  # a storage may count from 0
             made = self._storage.create_new_trial(self._study, trial)
         self._ids[trial.number] = made
-        self._rungs[trial.number] = dict(trial.intermediate_values)
+        self._shown[trial.number] = trial
 
     def _unheard(self, number: int) -> int | None:
         """The trial of that number, if it was created but the answer was lost."""
         assert self._storage is not None
         trials = self._storage.get_all_trials(self._study, deepcopy=False)
         return trials[number]._trial_id if len(trials) > number else None
-
-    def _end(self, trial: FrozenTrial) -> None:
-        assert self._storage is not None
-        storage, trial_id = self._storage, self._ids[trial.number]
-        for rung, loss in trial.intermediate_values.items():
-            self._set_rung(trial.number, rung, loss)
-        # Optuna takes no report back: one of an attempt that broke off becomes "not a number".
-        for rung in self._rungs[trial.number].keys() - trial.intermediate_values.keys():
-            self._set_rung(trial.number, rung, math.nan)
-        with contextlib.suppress(UpdateFinishedTrialError):
-            for name, value in trial.user_attrs.items():
-                storage.set_trial_user_attr(trial_id, name, value)
-            for name, value in trial.system_attrs.items():
-                if name.startswith("constraints"):
-                    storage.set_trial_system_attr(trial_id, name, value)
-            storage.set_trial_state_values(trial_id, trial.state, trial.values)
 
     def _write(self) -> None:
         while (write := self._left.get()) is not None:

@@ -14,7 +14,7 @@ from typing import Any
 from sweeper.artifact import Artifact
 from sweeper.child_process import start
 from sweeper.errors import Problem, SweeperError, UsageError
-from sweeper.execution.interruption import Signals
+from sweeper.execution.interruption import Signals, counted_signals
 from sweeper.jsontext import object_of
 from sweeper.views.work_progress import WorkProgress, told
 
@@ -47,7 +47,7 @@ def ask(
     """
     problems: list[Problem] = []
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8") as errors, Signals() as signals:
+    with log.open("w", encoding="utf-8") as errors, counted_signals() as signals:
         process = start(module, str(os.getpid()), threads=None, stderr=errors, text=True)
         with process:
             threading.Thread(target=_end_with, args=(process, signals), daemon=True).start()

@@ -96,7 +96,8 @@ def unfinished(requests: Sequence[RefitRequest]) -> Iterator[RefitRequest]:
     for request in requests:
         folder = Path(request.folder)
         found = RefitRequest.read_or_none(folder / REFIT_RECORD)
-        done.append(found is not None and _same(found, request))
+        wanted = request.config, request.splits
+        done.append(found is not None and (found.config, found.splits) == wanted)
         if folder.exists() and not done[-1]:
             raise UsageError(
                 "the folder exists, and it is not of this refit",
@@ -104,10 +105,6 @@ def unfinished(requests: Sequence[RefitRequest]) -> Iterator[RefitRequest]:
                 where=str(folder),
             )
     return (request for request, is_done in zip(requests, done, strict=True) if not is_done)
-
-
-def _same(one: RefitRequest, other: RefitRequest) -> bool:
-    return (one.config, one.splits) == (other.config, other.splits)
 
 
 def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Split, ...]) -> str:

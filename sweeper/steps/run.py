@@ -257,10 +257,8 @@ def default_name(spec: Spec) -> str:
 
 def _with_data(spec: Spec, work: WorkProgress) -> Spec:
     """The request with the commit of its data set, which is fetched if it is on the hub."""
-    try:
+    with contextlib.closing(work):
         data = pinned(spec.data, lambda done, of: work("downloading data (MB)", done, of))
-    finally:
-        work.close()
     return spec.model_copy(update={"data": data})
 
 
@@ -269,10 +267,8 @@ def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
     from sweeper.facts.models.hub_download import download  # loads the hub's client
 
     tell(f"Downloading {model.id}; later runs find it in the cache.")
-    try:
+    with contextlib.closing(work):
         download(model, lambda done, of: work(f"downloading {model.id} (MB)", done, of))
-    finally:
-        work.close()
 
 
 def _convert(model: str, work: WorkProgress, tell: Tell) -> None:

@@ -73,5 +73,4 @@ def put_back(adapted: nn.Module) -> None:
     """Give the base its own modules again: PEFT's ``unload`` leaves the trained copies in it."""
     for name, module in [*adapted.named_modules()]:
         if isinstance(module, ModulesToSaveWrapper):
-            parent, _, last = name.rpartition(".")
-            setattr(adapted.get_submodule(parent), last, module.original_module)
+            adapted.set_submodule(name, module.original_module)

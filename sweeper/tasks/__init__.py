@@ -1,2 +1,1 @@
-"""The tasks that models learn: one file each, found by folder. See ``base.py`` and "
-"``discovery.py``."""
+"""The tasks that models learn: one file each, found by folder. See ``base.py``."""

@@ -20,12 +20,15 @@ from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+import sweeper.tasks as folder
 from sweeper.data.examples import Dataset, Example
 from sweeper.facts.record import ModelFacts, Split
+from sweeper.plugins import find
 from sweeper.spec import Scalar, Spec
 from sweeper.trials import EncodingNote, Fate
 from sweeper.underway import Underway
 
+ENTRY_POINTS = "sweeper.tasks"
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Feature = dict[str, Any]
 """One tokenised item: at least ``input_ids`` (list of int); whatever else ``collate`` needs; and
@@ -37,18 +40,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LossSum:
-    """A training loss as a sum and what it is a mean over, so that unequal micro-batches of one
-    optimizer step add up exactly.
+    """A training loss as a sum over terms (items or output tokens, see ``Task.weight``), so that
+    unequal micro-batches of one optimizer step add up exactly.
 
     Args:
-        total: Scalar with gradient, nats summed over ``weight`` terms (items or output tokens).
-        weight: How many terms, as ``Task.weight`` counts them.
+        total: Scalar with gradient, in nats.
         unweighted: The same sum with every class counting alike, as validation has it; None where
             ``total`` is that.
     """
 
     total: Tensor
-    weight: int
     unweighted: Tensor | None = None
 
 
@@ -180,8 +181,6 @@ class Task(ABC):
 
     name: ClassVar[str]
     task_type: ClassVar[TaskType]
-    headline_metric: ClassVar[str]
-    higher_is_better: ClassVar[bool]
 
     def __init__(
         self, dataset: Dataset, tokenizer: Any, facts: ModelFacts, spec: Spec, sequence_length: int
@@ -303,3 +302,22 @@ class Task(ABC):
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         """Baselines of this task alone, such as a language model zero-shot."""
         return ()
+
+
+def task(name: str) -> type[Task]:
+    """The task with that name, of this folder or of another package's entry points.
+
+    Raises:
+        UsageError: There is none; the nearest name is given.
+    """
+    return find(folder, Task, ENTRY_POINTS, name)
+
+
+def task_of(spec: Spec) -> type[Task]:
+    """The task that a spec asks for, in the form that it asks for.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    by_name = spec.task == "classification" and spec.training.classes_by == "generate"
+    return task("generate_label" if by_name else spec.task)

@@ -24,9 +24,6 @@ from sweeper.tasks.classifier import Classifier, Pooling
 class ClassDecisions(Task):
     """A task whose items each have one of several classes; ``outputs`` hold their ``logits``."""
 
-    headline_metric = "accuracy"
-    higher_is_better = True
-
     @cached_property
     def _number(self) -> dict[str, int]:
         return {label: number for number, label in enumerate(self.dataset.labels)}
@@ -116,11 +113,11 @@ class Classification(ClassDecisions):
         labels = batch["labels"]
         losses = cross_entropy(_logits(model, batch), labels, reduction="none")
         if self._class_weight is None:
-            return LossSum(losses.sum(), len(labels))
+            return LossSum(losses.sum())
         # Divided by the items and not by their weights, which are one on average over the split:
         # so a step's gradient does not depend on which classes are together in a batch.
         each = self._class_weight.to(labels.device)[labels]
-        return LossSum((each * losses).sum(), len(labels), losses.detach().sum())
+        return LossSum((each * losses).sum(), losses.detach().sum())
 
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
         return self.class_scores(_logits(model, batch), batch["labels"])

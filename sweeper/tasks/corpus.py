@@ -44,8 +44,7 @@ class Corpus(TextTask):
         if "position_ids" not in batch:
             return super().loss(model, batch)
         inputs = {name: batch[name] for name in ("input_ids", "position_ids")}
-        losses = answer_losses(model, inputs, batch["labels"])
-        return LossSum(losses.sum(), len(losses))
+        return LossSum(answer_losses(model, inputs, batch["labels"]).sum())
 
 
 def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:

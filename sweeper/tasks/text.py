@@ -32,8 +32,6 @@ class TextTask(Task):
     """The base of text tasks: negative log-likelihood per token of the reference answer."""
 
     task_type = "CAUSAL_LM"
-    headline_metric = "loss"
-    higher_is_better = False
 
     @property
     def per_byte(self) -> bool:
@@ -96,8 +94,7 @@ class TextTask(Task):
         return {**self.padded(features), "labels": labels, "answer_bytes": said}
 
     def loss(self, model: nn.Module, batch: Batch) -> LossSum:
-        losses = answer_losses(model, _inputs(batch), batch["labels"])
-        return LossSum(losses.sum(), len(losses))
+        return LossSum(answer_losses(model, _inputs(batch), batch["labels"]).sum())
 
     def answer_logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """The model's logits at the answer's tokens: ``(answer tokens, vocabulary)``."""
@@ -114,7 +111,7 @@ class TextTask(Task):
         """
         rows, targets = answer_rows(model, _inputs(batch), batch["labels"])
         loss = cross_entropy(rows.float(), targets, reduction="sum")
-        return LossSum(loss, len(targets)), divergence(base, rows)
+        return LossSum(loss), divergence(base, rows)
 
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
         return self.item_scores(answer_losses(model, _inputs(batch), batch["labels"]), batch)

@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 
 # The first steps of a process fill caches and pools: a shorter trial says little about the next.
 _FEWEST_STEPS = 5
+_COPIED = {
+    *("strategy", "precision", "gradient_checkpointing", "quantization", "optimizer"),
+    *("sequence_length", "evaluation_batch", "gpus"),
+}
 # A thread that waits for more than nine tenths of the time says nothing about an idle machine.
 _LEAST_UNDISTURBED = 0.1
 
@@ -51,23 +55,15 @@ def measurement(
     length = result.tokens / (steps * batch * config.gpus) if trained else config.sequence_length
     scored = scored_items if result.evaluation_seconds > 0 else 0
     undisturbed = _undisturbed(result)
+    targets = parameters.get("target_modules")
     return Measured(
         shape=shape_of(model),
-        strategy=config.strategy,
-        precision=config.precision,
-        gradient_checkpointing=config.gradient_checkpointing,
-        quantization=config.quantization,
-        optimizer=config.optimizer,
+        **config.model_dump(include=_COPIED),
         micro_batch=micro,
         gradient_accumulation_steps=max(1, batch // micro),
         mean_length=max(1, round(length)),
-        sequence_length=config.sequence_length,
-        evaluation_batch=config.evaluation_batch,
-        gpus=config.gpus,
         r=int(parameters["r"]) if "r" in parameters else None,
-        target_modules=str(parameters["target_modules"])
-        if "target_modules" in parameters
-        else None,
+        target_modules=None if targets is None else str(targets),
         lora_dropout=float(parameters.get("lora_dropout", 0.0)),
         seconds_per_step=undisturbed * result.training_seconds / steps if trained else None,
         seconds_per_item=undisturbed * result.evaluation_seconds / scored if scored else None,

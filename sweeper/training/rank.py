@@ -12,10 +12,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -23,49 +22,36 @@ import torch.distributed as dist
 from sweeper.artifact import write_text
 from sweeper.backend import Decision
 from sweeper.child_process import die_with
-from sweeper.evaluation.evaluator import never
 from sweeper.training.loop.checkpointing import Saved
-from sweeper.training.loop.device_memory import (
-    Batching,
-    MemoryGuard,
-    TrialPhase,
-    is_out_of_memory,
-    shortage,
-)
+from sweeper.training.loop.device_memory import Batching, is_out_of_memory, shortage
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.ranks import (
     LOOK_EVERY_SECONDS,
     PROGRESS,
+    REPORT,
     REQUEST,
+    RESULT,
     RankRequest,
     decision_file,
     own_folder,
-    report_file,
-    result_file,
 )
-from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.train import Attempt, train_trial
 from sweeper.training.trial.trial_job import TrialJob
-from sweeper.trials import RungReport
-
-Result = TypeVar("Result")
+from sweeper.trials import RungReport, TrialResult
 
 
-class OneTry(MemoryGuard):
-    """Runs one try: if a rank began again by itself, the others would wait for it."""
+def only_once(batching: Batching, attempt: Attempt, _: object) -> TrialResult:
+    """Train with these batches: if a rank began again by itself, the others would wait for it.
 
-    def run(
-        self,
-        setup: str,
-        planned: Batching,
-        attempt: Callable[[Batching, TrialPhase], Result],
-        first: Batching | None = None,
-    ) -> Result:
-        try:
-            return attempt(planned, TrialPhase())
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise shortage(error) from error
+    Raises:
+        TooLarge: Memory ran out.
+    """
+    try:
+        return attempt(batching)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise shortage(error) from error
 
 
 def tell(folder: Path, report: RungReport) -> Decision:
@@ -76,7 +62,7 @@ def tell(folder: Path, report: RungReport) -> Decision:
     """
     answer: list[Any] = [None]
     if dist.get_rank() == 0:
-        report.write(report_file(folder, report.rung))
+        report.write(folder / f"{REPORT}{report.rung}.json")
         decided = decision_file(folder, report.rung)
         while not decided.exists():
             time.sleep(LOOK_EVERY_SECONDS)
@@ -112,12 +98,12 @@ def main(arguments: list[str]) -> int:
     own = own_folder(folder, rank)
     own.mkdir(parents=True, exist_ok=True)
     shared = backend.shared_by(config)
-    job = TrialJob(shared, config, own, partial(tell, folder), never, run)
+    job = TrialJob(shared, config, own, partial(tell, folder), run)
     job.attempt, job.planned = Path(request.attempt), request.planned
     if request.checkpoint is not None:
         job.continue_from(Saved.at(Path(request.checkpoint)))
-    result = train_trial(job, OneTry())
-    result.write(result_file(folder, rank))
+    result = train_trial(job, only_once)
+    result.write(own / RESULT)
     if result.state == "FAIL":
         return 1
     dist.barrier()

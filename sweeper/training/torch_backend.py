@@ -18,7 +18,7 @@ from torch import nn
 
 from sweeper.backend import Decision, Tell
 from sweeper.data.examples import Dataset, Example
-from sweeper.evaluation.evaluator import Evaluator, autocast, never
+from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.generation import Sampling
 from sweeper.evaluation.objective_values import (
     ObjectiveScore,
@@ -38,7 +38,6 @@ from sweeper.tasks.instruction import Instruction
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.measurements import keep
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.train import train_trial
@@ -101,7 +100,6 @@ class TorchBackend:
         self._device = device or best
         record = RunFolder(run).data_changes if run else None
         self._dataset = dataset or curated(spec, record).dataset
-        self._guard = MemoryGuard()
         self._shared: dict[str, SharedModel] = {}
 
     def shared(self, model: str) -> SharedModel:
@@ -189,24 +187,17 @@ class TorchBackend:
     ) -> TrialResult:
         shared = self.shared_by(config)
         self._underway.should_stop = should_stop
-        rungs: list[RungReport] = []
-
-        def tell(rung: RungReport) -> Decision:
-            rungs.append(rung)
-            return report(rung)
-
         try:
-            job = TrialJob(shared, config, folder, tell, should_stop, self._run, checkpoint)
+            job = TrialJob(shared, config, folder, report, self._run, checkpoint)
             if config.gpus > 1:
                 job.plan = self._plan
-            result = train_trial(job, self._guard)
+            result = train_trial(job)
             context = shared.context
             whole = len(context.dataset.splits["validation"])
-            all_rungs = [*job.earlier, *rungs]
-            keep(config, result, context.facts, context.head_classes, all_rungs, whole)
+            keep(config, result, context.facts, context.head_classes, job.reports, whole)
             return result
         finally:
-            self._underway.should_stop = never
+            self._underway.should_stop = lambda: False
 
     def score_test(self, name: str, config: TrialConfig | None, folder: Path | None) -> TestScore:
         """Score a trial's saved weights, or a baseline by name, on the sealed test split.

@@ -23,7 +23,6 @@ from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.training.base_model.frozen_features import FrozenFeatures
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, TrialJob
@@ -54,10 +53,8 @@ def refit(request: RefitRequest) -> None:
     if path:
         shared.features = FrozenFeatures(shared.context, path)
     # The part is given as the run, so that a base that read a corpus lies beside its adapter.
-    job = TrialJob(
-        shared, request.config, part, lambda _: Decision.CONTINUE, lambda: False, part, checkpoint
-    )
-    result = train_trial(job, MemoryGuard())
+    job = TrialJob(shared, request.config, part, lambda _: Decision.CONTINUE, part, checkpoint)
+    result = train_trial(job)
     if result.state != "COMPLETE":
         detail = result.failure.detail if result.failure else result.state
         raise SweeperError("the training failed", why=detail, where=str(part / "trainer.log"))

@@ -5,6 +5,7 @@ import pytest
 
 from sweeper.backend import Interrupted
 from sweeper.evaluation.evaluator import Evaluator
+from sweeper.underway import Underway
 
 
 @pytest.fixture
@@ -35,8 +36,9 @@ def test_the_first_items_are_nested(shared, model):
 
 
 def test_it_stops_when_told_to(shared, model):
-    evaluator = Evaluator(
-        shared.context.task, shared.context.items("validation"), 16, should_stop=lambda: True
-    )
+    underway = Underway()
+    underway.should_stop = lambda: True
+    items = shared.context.items("validation")
+    evaluator = Evaluator(shared.context.task, items, 16, underway=underway.steps("scoring"))
     with pytest.raises(Interrupted):
         evaluator.evaluate(model)

@@ -40,7 +40,7 @@ def state(tmp_path: Path) -> RunState:
 def saves(folder: Path, rung: int) -> None:
     """Training saved a checkpoint in an attempt's folder."""
     config = TrialConfig.read(folder / "config.json")
-    job = Job(kind="trial", name="trial-1", home="trials/1", attempt=config.attempt, config=config)
+    job = Job(kind="trial", name="trial-1", trial=1, attempt=config.attempt, config=config)
     said = attempts.read_rungs(folder)[:rung]
     make_checkpoint(RunFolder(folder.parents[3]), job, said)
 
@@ -160,7 +160,7 @@ def test_a_score_is_of_the_configuration_that_was_trained(state: RunState) -> No
     job = begin(state, work_items.scoring(1)).job
     assert (job.weights, job.folder) == ("trials/1", "jobs/trial-1/attempts/1")
     assert job.config == trained
-    assert begin(state, work_items.WorkItem("test", "tfidf")).job.config is None
+    assert begin(state, work_items.scoring_of("tfidf")).job.config is None
     assert begin(state, work_items.BASELINES).job.folder == "jobs/baselines/attempts/1"
 
 

@@ -20,7 +20,7 @@ from sweeper.trials import TrialResult
 @pytest.fixture
 def progress(tmp_path: Path) -> RunProgress:
     plan = make_plan(4)
-    return RunProgress(RunState(RunFolder(tmp_path), plan), plan, total=4, started_at="t")
+    return RunProgress(RunState(RunFolder(tmp_path), plan), total=4)
 
 
 def event(kind: str, **fields: object) -> Event:

@@ -93,18 +93,18 @@ def seen(url: str) -> list[FrozenTrial]:
 
 def begin(mirror: StudyMirror, search: Search) -> int:
     number = search.ask().number
-    mirror.begin(search.trial(number))
+    mirror.show(search.trial(number))
     return number
 
 
 def rung(mirror: StudyMirror, search: Search, number: int, rung: int, loss: float) -> None:
     search.report(number, Rung(rung, loss))
-    mirror.rung(number, rung, loss)
+    mirror.show(search.trial(number))
 
 
 def end(mirror: StudyMirror, search: Search, number: int, end: End) -> None:
     search.tell(number, end)
-    mirror.end(search.trial(number), {"shown": 1.5})
+    mirror.show(search.trial(number), shown_too={"shown": 1.5})
 
 
 def test_plain_optuna_finds_the_whole_study(mirror: StudyMirror, url: str) -> None:
@@ -141,9 +141,9 @@ def test_rungs_of_an_attempt_that_broke_off_become_no_numbers(
     number = begin(mirror, search)
     for step in (1, 2, 3):
         rung(mirror, search, number, step, 9.0)
-    mirror.wait(number)
+    mirror.show(search.trial(number), TrialState.WAITING)
     search.restart(number, [Rung(1, 2.0)])  # from a checkpoint
-    mirror.begin(search.trial(number))
+    mirror.show(search.trial(number))
     rung(mirror, search, number, 2, 1.5)
     end(mirror, search, number, End("COMPLETE", 1.5))
     mirror.close()
@@ -160,7 +160,7 @@ def test_a_trial_that_waits_is_shown_so_and_one_that_a_killed_command_had_too(
     mirror.start([], mirror.open(IDENTITY), IDENTITY)
     for _ in range(2):
         begin(mirror, search)
-    mirror.wait(1)
+    mirror.show(search.trial(1), TrialState.WAITING)
     mirror.close()
     assert [trial.state for trial in seen(url)] == [TrialState.RUNNING, TrialState.WAITING]
     again = StudyMirror(url, "s")

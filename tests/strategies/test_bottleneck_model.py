@@ -10,9 +10,14 @@ from peft.utils import PeftType, get_peft_model_state_dict
 from transformers import BertConfig, BertForSequenceClassification
 
 from sweeper.errors import UsageError
-from sweeper.strategies.bottleneck import BottleneckConfig, BottleneckModel, BottleneckType
-from sweeper.strategies.bottleneck.layer import INIT_STD, BottleneckLayer
-from sweeper.strategies.bottleneck.model import register
+from sweeper.strategies.bottleneck import (
+    INIT_STD,
+    BottleneckConfig,
+    BottleneckLayer,
+    BottleneckModel,
+    BottleneckType,
+    register,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*is_gradient_checkpointing:FutureWarning"  # PEFT asks by the name of old

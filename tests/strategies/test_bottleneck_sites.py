@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from sweeper.errors import ModelError
-from sweeper.strategies.bottleneck.model import find_sites
+from sweeper.strategies.bottleneck import find_sites
 
 
 @pytest.mark.parametrize(

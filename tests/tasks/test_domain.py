@@ -6,7 +6,7 @@ from typing import Any
 from sweeper.data.examples import Example, Message
 from sweeper.evaluation import tokenized_items
 from sweeper.evaluation.tokenized_items import TokenizedSplit
-from sweeper.tasks.discovery import task as task_named
+from sweeper.tasks.base import task as task_named
 from sweeper.tasks.domain import Domain
 
 MakeTask = Callable[..., Any]

@@ -8,9 +8,9 @@ import torch
 
 from sweeper.data.examples import Example
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
+from sweeper.tasks.base import task as task_named
+from sweeper.tasks.base import task_of
 from sweeper.tasks.classification import Classification
-from sweeper.tasks.discovery import task as task_named
-from sweeper.tasks.discovery import task_of
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.sequences.answer_likelihoods import log_likelihoods
 

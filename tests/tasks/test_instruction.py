@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
-from sweeper.tasks.discovery import task as task_named
+from sweeper.tasks.base import task as task_named
 from sweeper.tasks.instruction import Instruction
 
 MakeTask = Callable[..., Any]

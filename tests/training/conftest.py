@@ -276,9 +276,9 @@ def make_job(
         folder = tmp_path / f"attempt-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         collect = Reports() if report is None else report
-        return TrialJob(
-            shared or make_shared(), make_config(**changes), folder, collect, should_stop
-        )
+        shared = shared or make_shared()
+        shared.context.underway.should_stop = should_stop
+        return TrialJob(shared, make_config(**changes), folder, collect)
 
     return make
 

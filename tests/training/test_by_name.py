@@ -17,7 +17,6 @@ from sweeper.objective import LOSS, Objective
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.torch_backend import TorchBackend, answered, scored
 from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.training.trial.train import train_trial
@@ -113,8 +112,8 @@ def test_a_trial_learns_the_names_and_its_weights_give_the_same_losses_again(
         sequence_length=140,
         budget={"epochs": 6, "rung_items": 9},
     )
-    job = TrialJob(by_name, config, tmp_path, lambda _: Decision.CONTINUE, lambda: False)
-    result = train_trial(job, MemoryGuard())
+    job = TrialJob(by_name, config, tmp_path, lambda _: Decision.CONTINUE)
+    result = train_trial(job)
     untrained = by_name.context.measure(by_name.context.base(), "validation")
     assert result.state == "COMPLETE"
     assert result.validation_loss is not None

@@ -17,7 +17,6 @@ from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.general_text import GeneralSet
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import GENERAL_LOSSES, TrialJob
 
@@ -74,8 +73,8 @@ def train(make: Any, make_config: Any, answering: Any, tmp_path: Path) -> Any:
             precision=precision,
             budget={"rung_items": 6},
         )
-        job = TrialJob(shared or make(), config, place, reports, lambda: False)
-        return train_trial(job, MemoryGuard()), reports, place
+        job = TrialJob(shared or make(), config, place, reports)
+        return train_trial(job), reports, place
 
     return run
 
@@ -181,7 +180,7 @@ def test_a_limit_on_general_loss_ends_a_trial_that_passes_it(train: Any, make: A
 
 def test_a_head_is_refused_with_the_reason(make_job: Any) -> None:
     for guard in ({"kl_weight": 0.1}, {"replay_share": 0.2}):
-        result = train_trial(make_job(parameters={**BODY, **guard}), MemoryGuard())
+        result = train_trial(make_job(parameters={**BODY, **guard}))
         assert result.failure is not None
         assert result.failure.kind == "refused"
         assert "head" in result.failure.detail or "cannot be replayed" in result.failure.detail

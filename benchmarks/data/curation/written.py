@@ -31,7 +31,6 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import TrialBudget, TrialConfig
@@ -190,10 +189,9 @@ def _loss(train: Sequence[Row], held: Sequence[Row], seed: int, epochs: float) -
             config,
             Path(folder) / "trial",
             lambda _: Decision.CONTINUE,
-            lambda: False,
         )
         (Path(folder) / "trial").mkdir()
-        result = train_trial(job, MemoryGuard())
+        result = train_trial(job)
     if result.validation_loss is None:
         raise SystemExit(f"a training did not end well: {result.failure}")
     return result.validation_loss

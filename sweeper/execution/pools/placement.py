@@ -22,14 +22,12 @@ class Machine:
 
     Args:
         gpus: What ``CUDA_VISIBLE_DEVICES`` calls each GPU that may be used.
-        gpu_memory_gib: Memory of one GPU that training may use.
-        ram_gib: Main memory that training may use; counts only where there is no GPU.
+        memory_gib: Memory that training may use: of one GPU, without GPUs of the machine.
     """
 
     gpus: tuple[str, ...]
-    gpu_memory_gib: float
+    memory_gib: float
     cores: int
-    ram_gib: float
 
 
 @dataclass(frozen=True)
@@ -46,30 +44,23 @@ class Demand:
     strategy: str = ""
 
 
-@dataclass(frozen=True)
-class Placement:
-    """What each worker that will be started gets in its environment.
-
-    ``note`` says why there are fewer than asked for; empty if there are as many.
-    """
-
-    environments: tuple[dict[str, str], ...]
-    note: str = ""
-
-
-def place(workers: int, machine: Machine, demand: Demand) -> Placement:
+def place(workers: int, machine: Machine, demand: Demand) -> tuple[list[dict[str, str]], str]:
     """Divide the machine among workers, GPU by GPU and core by core.
 
     Workers are spread over the GPUs before a second one joins any; they share one only where the
     dearest trials fit side by side. One is always started: its own memory guard deals with the
     rest.
+
+    Returns:
+        What each worker that will be started gets in its environment; and why there are fewer than
+        asked for, empty if there are as many.
     """
     groups = _groups(machine, demand)
     limit = max(1, len(groups)) * _at_once(machine, demand)
     started = min(workers, limit)
     threads = quiet_threads(max(1, machine.cores // started))
-    environments = tuple({**threads, **_gpus(groups, number)} for number in range(started))
-    return Placement(environments, _note(workers, started, machine, demand))
+    environments = [{**threads, **_gpus(groups, number)} for number in range(started)]
+    return environments, _note(workers, started, machine, demand)
 
 
 def _groups(machine: Machine, demand: Demand) -> list[tuple[str, ...]]:
@@ -85,8 +76,7 @@ def _at_once(machine: Machine, demand: Demand) -> int:
     """Workers on one group of GPUs, or in the main memory. A trial on several GPUs is alone."""
     if demand.gpus > 1 and machine.gpus:
         return 1
-    memory = machine.gpu_memory_gib if machine.gpus else machine.ram_gib
-    return max(1, int(memory / demand.peak_gib)) if demand.peak_gib > 0 else 1
+    return max(1, int(machine.memory_gib / demand.peak_gib)) if demand.peak_gib > 0 else 1
 
 
 def _gpus(groups: list[tuple[str, ...]], number: int) -> dict[str, str]:
@@ -104,15 +94,12 @@ def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
         return head + (
             f"a {demand.strategy} trial takes {demand.gpus} GPUs, and there are {len(machine.gpus)}"
         )
-    if machine.gpus:
-        count = len(machine.gpus)
+    count, place = len(machine.gpus), "the machine has"
+    if count:
         place = "the GPU has" if count == 1 else f"each of the {count} GPUs has"
-        memory = machine.gpu_memory_gib
-    else:
-        place, memory = "the machine has", machine.ram_gib
     return head + (
         f"a {demand.strategy} trial may need {demand.peak_gib:.1f} GiB, and {place} "
-        f"{memory:.1f} GiB for training"
+        f"{machine.memory_gib:.1f} GiB for training"
     )
 
 
@@ -126,12 +113,7 @@ def demand_of(plan: Plan) -> Demand:
 def machine_of(plan: Plan) -> Machine:
     """This machine, with as much memory for training as the plan reckoned with."""
     limit = max(each.memory.limit_gib for each in plan.candidates)
-    return Machine(
-        gpus=_visible(plan),
-        gpu_memory_gib=limit,
-        cores=plan.facts.hardware.cpu_cores or processor().cores,
-        ram_gib=limit,
-    )
+    return Machine(_visible(plan), limit, plan.facts.hardware.cpu_cores or processor().cores)
 
 
 def _visible(plan: Plan) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def request_for(plan: Plan, workers: int, nodes: Sequence[Mapping[str, float]]) 
     hardware = plan.facts.hardware
     if hardware.gpus == 0:
         training = [node for node in nodes if node.get("CPU", 0.0) >= 1]
-        beside = _beside(workers, len(training), machine.ram_gib, demand)
+        beside = _beside(workers, len(training), machine.memory_gib, demand)
         memory = int(demand.peak_gib * 2**30)
         return Request(_cpus(machine.cores, training, beside), 0, memory)
     training = [node for node in nodes if node.get("GPU", 0.0) >= demand.gpus]
@@ -86,7 +86,7 @@ def request_for(plan: Plan, workers: int, nodes: Sequence[Mapping[str, float]]) 
     if demand.gpus > 1:
         beside = max(1, max(on_node) // demand.gpus)
         return Request(_cpus(machine.cores, training, beside), demand.gpus, memory)
-    sharing = _beside(workers, sum(on_node), machine.gpu_memory_gib, demand)
+    sharing = _beside(workers, sum(on_node), machine.memory_gib, demand)
     cpus = _cpus(machine.cores, training, max(on_node) * sharing)
     return Request(cpus, 1 / sharing, memory)
 

@@ -145,4 +145,4 @@ def homes_of_jobs(run: RunFolder) -> dict[str, Path]:
         for path in run.trials.glob("*/rows/*/*")
     }
     jobs = (path for path in (run.path / "jobs").glob("*") if path.is_dir())
-    return seeds | {work_items.WorkItem("test", path.name).title: path for path in jobs}
+    return seeds | {work_items.scoring_of(path.name).title: path for path in jobs}

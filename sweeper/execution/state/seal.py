@@ -9,11 +9,11 @@ import numpy as np
 
 from sweeper.data.splits import curve_seeds, part_sizes
 from sweeper.evaluation.resampling import weighted
+from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.events import now
 from sweeper.execution.state.repair import baselines, confirmed, read_either, write_twice
 from sweeper.execution.state.run_state import RunState
-from sweeper.execution.state.work_items import WorkItem
 from sweeper.jsontext import object_of
 from sweeper.objective import Objective
 from sweeper.plans import Plan
@@ -92,7 +92,8 @@ def open_seal(
 
 def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[WorkItem]:
     """The models to score: baselines, defaults of strategies, finalists with all seeds."""
-    scored = [WorkItem("test", name) for name, known in baselines(run).items() if known is not None]
+    known = [name for name, one in baselines(run).items() if one is not None]
+    scored = [work_items.scoring_of(name) for name in known]
     numbers = dict.fromkeys([*seal.order, *state.defaults()])
     scored += [work_items.scoring(number) for number in numbers]
     for number in seal.order:

@@ -1,19 +1,22 @@
-"""Work items: what a run has to do once, however many attempts it takes.
-
-What was done shows in the run's files.
-"""
+"""The work items of a run: made, and looked up in the run's files, which show what was done."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.artifact import write_text
-from sweeper.execution.job import JobKind
+from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, repair
 from sweeper.execution.state.fitted_batches import after_kill
 from sweeper.runfolder import RunFolder
-from sweeper.trials import AttemptEndKind, Failure, FailureKind, TrialConfig, TrialResult
+from sweeper.trials import (
+    AttemptEndKind,
+    Failure,
+    FailureKind,
+    TestScore,
+    TrialConfig,
+    TrialResult,
+)
 
 # What a work item has failed of, by the end of its last attempt; a crash if it is not named here.
 _FAILURES: dict[AttemptEndKind, FailureKind] = {
@@ -23,76 +26,41 @@ _FAILURES: dict[AttemptEndKind, FailureKind] = {
 }
 
 
-@dataclass(frozen=True)
-class WorkItem:
-    """One work item.
-
-    Args:
-        kind: ``trial`` trains a trial, ``baselines`` scores all cheap models, ``confirm`` trains
-            ``trial`` again with ``seed``, ``test`` scores one model on the test split.
-        name: Unique in the run; for ``test`` what the score is filed under.
-        trial: The trial that it is about; None for baselines.
-        seed: The seed of a confirmation run; None for the trial's own.
-        rows: The training rows of a point of the data curve; None for all.
-    """
-
-    kind: JobKind
-    name: str
-    trial: int | None = None
-    seed: int | None = None
-    rows: int | None = None
-
-    @property
-    def home(self) -> str:
-        """The folder that holds its attempts, relative to the run's."""
-        if self.kind == "trial":
-            return f"trials/{self.trial}"
-        if self.rows is not None:
-            return f"trials/{self.trial}/rows/{self.rows}/{self.seed}"
-        if self.kind == "confirm":
-            return f"trials/{self.trial}/seeds/{self.seed}"
-        return f"jobs/{self.name}"
-
-    @property
-    def title(self) -> str:
-        """Its name in a sentence: ``trial 7``, ``trial 7 with seed 2``, ``the score of x``."""
-        if self.kind == "trial":
-            return f"trial {self.trial}"
-        if self.kind == "confirm":
-            on = f" on {self.rows:,} rows" if self.rows is not None else ""
-            return f"trial {self.trial} with seed {self.seed}{on}"
-        return self.name if self.kind == "baselines" else f"the score of {self.name}"
-
-    @property
-    def scored(self) -> WorkItem:
-        """The trial or confirmation run whose weights a ``test`` item scores."""
-        assert self.trial is not None
-        return trial(self.trial) if self.seed is None else confirm(self.trial, self.seed)
-
-
-BASELINES = WorkItem("baselines", "baselines")
+BASELINES = WorkItem(kind="baselines", name="baselines")
 _SCORED = "scored.txt"
 
 
 def trial(number: int) -> WorkItem:
     """Train a trial of the search."""
-    return WorkItem("trial", f"trial-{number}", number)
+    return WorkItem(kind="trial", name=f"trial-{number}", trial=number)
 
 
 def confirm(number: int, seed: int) -> WorkItem:
     """Train a finalist again with another seed."""
-    return WorkItem("confirm", f"confirm-{number}-seed-{seed}", number, seed)
+    return WorkItem(kind="confirm", name=f"confirm-{number}-seed-{seed}", trial=number, seed=seed)
 
 
 def point(number: int, rows: int, seed: int) -> WorkItem:
     """Train a trial again on so many rows, for the data curve."""
-    return WorkItem("confirm", f"curve-{number}-rows-{rows}-seed-{seed}", number, seed, rows)
+    name = f"curve-{number}-rows-{rows}-seed-{seed}"
+    return WorkItem(kind="confirm", name=name, trial=number, seed=seed, rows=rows)
 
 
 def scoring(number: int, seed: int | None = None) -> WorkItem:
     """Score a trial, or one of its confirmation runs, on the test split."""
     suffix = "" if seed is None else f"-seed-{seed}"
-    return WorkItem("test", f"trial-{number}{suffix}", number, seed)
+    return WorkItem(kind="test", name=f"trial-{number}{suffix}", trial=number, seed=seed)
+
+
+def scored(item: WorkItem) -> WorkItem:
+    """The trial or confirmation run whose weights a ``test`` item scores."""
+    assert item.trial is not None
+    return trial(item.trial) if item.seed is None else confirm(item.trial, item.seed)
+
+
+def scoring_of(name: str) -> WorkItem:
+    """Score a baseline on the test split."""
+    return WorkItem(kind="test", name=name)
 
 
 def score_file(run: RunFolder, item: WorkItem) -> Path:
@@ -118,6 +86,18 @@ def is_done(run: RunFolder, item: WorkItem) -> bool:
     return TrialResult.read_or_none(home / attempts.RESULT) is not None
 
 
+def take(run: RunFolder, item: WorkItem, attempt: int) -> TrialResult | TestScore | None:
+    """Accept the whole result of an attempt as that of its item; None if it has none."""
+    home = run.path / item.home
+    if item.kind == "test":
+        score = attempts.read_score(attempts.attempt_folder(home, attempt) / attempts.SCORE)
+        if score is not None:
+            attempts.write_score(score_file(run, item), score)
+        return score
+    whole = item.kind != "baselines" and attempts.whole_result(home, attempt) is not None
+    return attempts.promote(home, attempt) if whole else None
+
+
 def take_over(run: RunFolder, item: WorkItem) -> None:
     """Prepare a work item of an earlier call, so that it can go on or is done.
 
@@ -126,14 +106,10 @@ def take_over(run: RunFolder, item: WorkItem) -> None:
     """
     home = run.path / item.home
     last = max(attempts.attempts_of(home), default=None)
-    if last is None or is_done(run, item):
+    if last is None or is_done(run, item) or take(run, item, last) is not None:
         return
     folder = attempts.attempt_folder(home, last)
-    if item.kind == "test" and (score := attempts.read_score(folder / attempts.SCORE)) is not None:
-        attempts.write_score(score_file(run, item), score)
-    elif item.kind in ("trial", "confirm") and attempts.whole_result(home, last) is not None:
-        attempts.promote(home, last)
-    elif (folder / attempts.RESULT).exists() and attempts.read_end(folder) is None:
+    if (folder / attempts.RESULT).exists() and attempts.read_end(folder) is None:
         attempts.note_end(folder, "damaged", f"{attempts.RESULT} is damaged")
         attempts.drop_leftovers(folder)
     elif (end := attempts.read_end(folder)) is not None and end.kind == "refused":  # mended since?

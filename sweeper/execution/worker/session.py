@@ -29,7 +29,7 @@ from sweeper.execution.worker.link import Link
 from sweeper.plans import Plan
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
-from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
+from sweeper.trials import AttemptEndKind, Failure, RungReport, TrialConfig, TrialResult
 
 # How a worker process ends after training raised or hung: a fresh one must go on.
 UNSOUND = 70
@@ -88,23 +88,18 @@ class Session:
             ended = self._interrupted(job)
         except SweeperError as error:  # the user's own code or data: the next try would be the same
             what = without_secrets("; ".join(problem.what for problem in error.problems))
-            ended = JobEnded(name=job.name, done=False, end="refused", detail=what)
+            ended = _broke_off(job, "refused", what)
         except Exception as error:  # noqa: BLE001 - whatever it was, the command is told
             print(without_secrets(traceback.format_exc()), file=sys.stderr)
-            kind, detail = "disk-full" if no_room(error) else "error", _last_line(error)
-            ended = JobEnded.model_validate(
-                {"name": job.name, "done": False, "end": kind, "detail": detail}
-            )
+            ended = _broke_off(job, "disk-full" if no_room(error) else "error", _last_line(error))
         self._link.say(ended)
         return ended.end not in ("error", "disk-full")
 
     def _interrupted(self, job: Job) -> JobEnded:
         if self._link.stopping():
-            detail = "the worker was told to stop"
-            return JobEnded(name=job.name, done=False, end="interrupted", detail=detail)
+            return _broke_off(job, "interrupted", "the worker was told to stop")
         # As an interruption it would be tried again for ever.
-        detail = "the backend stopped without being told to"
-        return JobEnded(name=job.name, done=False, end="error", detail=detail)
+        return _broke_off(job, "error", "the backend stopped without being told to")
 
     def _patience(self, job: Job) -> Patience:
         if job.config is not None and job.kind != "test":
@@ -125,8 +120,7 @@ class Session:
         else:
             result = self._train(backend, job, folder)
             if result.failure is not None and result.failure.kind == "disk-full":
-                detail = result.failure.detail
-                return JobEnded(name=job.name, done=False, end="disk-full", detail=detail)
+                return _broke_off(job, "disk-full", result.failure.detail)
             result.write(folder / attempts.RESULT)
         return JobEnded(name=job.name, done=True)
 
@@ -150,16 +144,17 @@ class Session:
         started = now()
         checkpoint = self._run.path / job.checkpoint if job.checkpoint is not None else None
         result = backend.train(job.config, folder, report, should_stop, checkpoint)
-        return _completed(
-            result,
-            {
-                "worker": self._worker,
-                "started_at": result.started_at or started,
-                "ended_at": result.ended_at or now(),
-                "pruned_because": result.pruned_because
-                or (because if result.state == "PRUNED" else ""),
-            },
-        )
+        pruned = because if result.state == "PRUNED" else ""
+        fields: dict[str, object] = {
+            "worker": self._worker,
+            "started_at": result.started_at or started,
+            "ended_at": result.ended_at or now(),
+            "pruned_because": result.pruned_because or pruned,
+        }
+        loss = result.validation_loss
+        if result.state == "COMPLETE" and (loss is None or not math.isfinite(loss)):
+            fields |= {"state": "FAIL", "validation_loss": None, "failure": _no_loss(loss)}
+        return result.model_copy(update=fields)
 
     def _hangs(self, folder: Path, why: str) -> None:
         # The thread that trains may hold any lock, that of the pipe among them. The command sees
@@ -170,11 +165,8 @@ class Session:
         os._exit(UNSOUND)
 
 
-def _completed(result: TrialResult, fields: dict[str, object]) -> TrialResult:
-    loss = result.validation_loss
-    if result.state == "COMPLETE" and (loss is None or not math.isfinite(loss)):
-        fields |= {"state": "FAIL", "validation_loss": None, "failure": _no_loss(loss)}
-    return result.model_copy(update=fields)
+def _broke_off(job: Job, end: AttemptEndKind, detail: str) -> JobEnded:
+    return JobEnded(name=job.name, done=False, end=end, detail=detail)
 
 
 def _no_loss(loss: float | None) -> Failure:

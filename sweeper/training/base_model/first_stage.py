@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,6 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
-from sweeper.backend import Interrupted
 from sweeper.cache import home, made_once
 from sweeper.data.corpus import CorpusText, corpus_text
 from sweeper.errors import UsageError
@@ -42,7 +40,7 @@ from sweeper.training.loop.device_memory import release_memory
 from sweeper.training.loop.schedule import optimizer_steps
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress, finite
-from sweeper.trials import FirstStageResult
+from sweeper.trials import FirstStageResult, TrialConfig
 from sweeper.underway import Underway
 
 RECORD = "first_stage.json"
@@ -79,36 +77,23 @@ class FirstStage:
     gradient_checkpointing: bool = False
 
     @classmethod
-    def of(
-        cls,
-        parameters: Mapping[str, Scalar],
-        micro_batch: int,
-        precision: Precision,
-        sequence_length: int,
-        gradient_checkpointing: bool = False,
-    ) -> FirstStage | None:
-        """The stage of a trial's parameters; None if ``first_stage`` is ``none``.
-
-        Args:
-            parameters: ``first_stage``, the rate of that way to read, ``first_stage_epochs`` and
-                ``first_stage_blocks``.
-        """
+    def of(cls, config: TrialConfig, micro_batch: int) -> FirstStage | None:
+        """The stage of a trial's parameters; None if ``first_stage`` is ``none``."""
+        parameters = config.parameters
         chosen = str(parameters.get(FIRST_STAGE, NO_FIRST_STAGE))
         if chosen == NO_FIRST_STAGE:
             return None
         blocks = int(parameters["first_stage_blocks"])
-        micro = max(
-            size for size in range(1, blocks + 1) if blocks % size == 0 and size <= micro_batch
-        )
+        fitting = (size for size in range(1, micro_batch + 1) if blocks % size == 0)
         return cls(
             chosen,
             float(parameters[FIRST_STAGE_RATES[chosen]]),
             float(parameters["first_stage_epochs"]),
             blocks,
-            micro,
-            precision,
-            sequence_length,
-            gradient_checkpointing,
+            max(fitting),
+            config.precision,
+            config.sequence_length,
+            config.gradient_checkpointing,
         )
 
     @property
@@ -150,20 +135,26 @@ class FirstStages:
         self._context = context
         self._held: tuple[Path, BaseKeeper] | None = None
 
-    def base(self, stage: FirstStage, should_stop: Callable[[], bool]) -> ReadBase:
+    def base(self, stage: FirstStage) -> ReadBase:
         """The base after this stage, which is run now if necessary.
 
         Raises:
             UsageError: The sweep has no corpus.
-            Interrupted: ``should_stop`` said True.
+            Interrupted: The trial was told to stop.
             TrainingDiverged: The loss is not finite.
         """
+        waiting = "waiting for a base that another process trains"
         place = home() / FOLDER / self._digest(stage)
         present = _record_of(place) is not None
         if not present and self._context.device.type == "cuda":
             self.forget()
             self._context.keeper.forget()
-        folder = self.folder(stage, should_stop)
+        folder = made_once(
+            place,
+            lambda empty: self._run(stage, empty),
+            lambda found: _record_of(found) is not None,
+            lambda: self._context.underway(waiting, 0, 0),
+        )
         if not present:
             release_memory()  # the model that read, which its Trainer holds in a circle
         record = _record_of(folder) or {}
@@ -171,28 +162,6 @@ class FirstStages:
         ran_here = not present and record["process"] == os.getpid()
         result = FirstStageResult(id=folder.name, ran_here=ran_here, **known)
         return ReadBase(self.keeper(folder), folder, result)
-
-    def folder(self, stage: FirstStage, should_stop: Callable[[], bool]) -> Path:
-        """A model folder with the base after this stage, which is run now if necessary.
-
-        Raises:
-            UsageError: The sweep has no corpus.
-            Interrupted: ``should_stop`` said True.
-            TrainingDiverged: The loss is not finite.
-        """
-
-        def waiting() -> None:
-            if should_stop():
-                raise Interrupted
-            self._context.underway("waiting for a base that another process trains", 0, 0)
-
-        place = home() / FOLDER / self._digest(stage)
-        return made_once(
-            place,
-            lambda empty: self._run(stage, empty, should_stop),
-            lambda found: _record_of(found) is not None,
-            waiting,
-        )
 
     def keeper(self, folder: Path) -> BaseKeeper:
         if self._held is None or self._held[0] != folder:
@@ -239,7 +208,7 @@ class FirstStages:
         }
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
-    def _run(self, stage: FirstStage, folder: Path, should_stop: Callable[[], bool]) -> None:
+    def _run(self, stage: FirstStage, folder: Path) -> None:
         context = self._context
         task = Corpus(
             context.dataset,
@@ -255,10 +224,10 @@ class FirstStages:
         mixed = autocast_dtype(stage.precision)
         told = context.underway.steps("scoring the corpus")
         items, batch = TokenizedSplit(task, documents[:held]), context.evaluation_batch
-        evaluator = Evaluator(task, items, batch, mixed, should_stop, told)
+        evaluator = Evaluator(task, items, batch, mixed, told)
         before = evaluator.evaluate(base).loss if held else None
         blocks = task.blocks(documents[held:])
-        base, progress = _read(stage, task, blocks, base, folder, should_stop, context.underway)
+        base, progress = _read(stage, task, blocks, base, folder, context.underway)
         after = finite(evaluator.evaluate(base).loss, "held-out loss") if held else None
         base.save_pretrained(str(folder))
         context.tokenizer.save_pretrained(str(folder))
@@ -311,7 +280,6 @@ def _read(
     blocks: list[dict[str, Any]],
     base: nn.Module,
     folder: Path,
-    should_stop: Callable[[], bool],
     underway: Underway,
 ) -> tuple[Any, TrainingProgress]:
     """Train the base on all blocks; returns it with the amount of training."""
@@ -343,7 +311,7 @@ def _read(
         progress=progress,
         mixed=autocast_dtype(stage.precision),
         settings=settings,
-        callbacks=[_Steps(progress, steps, should_stop, underway)],
+        callbacks=[_Steps(progress, steps, underway)],
     ).train()
     checkpoint(base, False)
     merged: Any = adapted.merge_and_unload() if hasattr(adapted, "merge_and_unload") else adapted
@@ -351,24 +319,13 @@ def _read(
 
 
 class _Steps(TrainerCallback):
-    """Counts and reports optimizer steps, and stops on request."""
+    """Counts and reports optimizer steps; ``underway`` stops on request."""
 
-    def __init__(
-        self,
-        progress: TrainingProgress,
-        of: int,
-        should_stop: Callable[[], bool],
-        underway: Underway,
-    ) -> None:
-        self._progress = progress
-        self._of = of
-        self._should_stop = should_stop
-        self._underway = underway
+    def __init__(self, progress: TrainingProgress, of: int, underway: Underway) -> None:
+        self._progress, self._of, self._underway = progress, of, underway
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self._progress.step()
-        if self._should_stop():
-            raise Interrupted
         self._underway("reading the corpus", self._progress.steps, self._of)
 
 

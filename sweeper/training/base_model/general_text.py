@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.data.general import HELD_BACK_TOKENS, GeneralText, SelfSampling, divided, general_text
 from sweeper.errors import UsageError
-from sweeper.evaluation.evaluator import Evaluator, never
+from sweeper.evaluation.evaluator import Evaluator
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.models.own_text import FOLDER, own_text_folder
@@ -104,14 +104,7 @@ class GeneralSet:
             )
         if context.task.spec.data.general is not None:
             return general_text(context.task.spec.data, context.dataset)
-        written = sampled_texts(
-            own_text_folder(context.facts, context.folder, self._sampling),
-            context.base,
-            context.tokenizer,
-            self._sampling,
-            context.underway,
-            self._wrote,
-        )
+        written = self._written()
         clean = unquoted(written, held_out(context.dataset))
         if len({example.key for example in clean}) < _LEAST:
             raise UsageError(
@@ -121,8 +114,24 @@ class GeneralSet:
             )
         return divided(clean, 0, len(clean))
 
-    def _wrote(self, seconds: float) -> None:
-        self.writing_seconds += seconds
+    def _written(self) -> tuple[Example, ...]:
+        """Texts that the base wrote, from the cache or written now."""
+        context, sampling = self._context, self._sampling
+
+        def write(folder: Path) -> None:
+            start = time.perf_counter()
+            rows = _written(context.base(), context.tokenizer, sampling, context.underway)
+            record = asdict(sampling) | {"seconds": time.perf_counter() - start}
+            self.writing_seconds += record["seconds"]
+            (folder / TEXTS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+            (folder / RECORD).write_text(json.dumps(record), encoding="utf-8")
+
+        def waiting() -> None:
+            context.underway("waiting for general text that another process writes", 0, 0)
+
+        place = own_text_folder(context.facts, context.folder, sampling)
+        folder = made_once(place, write, lambda found: _kept(found) is not None, waiting)
+        return _kept(folder) or ()
 
     def task(self, tokens: int) -> General:
         """Encodes general text, cut after so many tokens."""
@@ -170,13 +179,12 @@ class GeneralSet:
         model: nn.Module,
         batch: int,
         mixed: Half | None,
-        should_stop: Callable[[], bool] = never,
         count: int | None = None,
     ) -> Evaluation:
         """Score a model on the held-out texts, or on the first ``count`` of them."""
         task, items = self._held_back
         told = self._context.underway.steps("scoring general text")
-        return Evaluator(task, items, batch, mixed, should_stop, told).evaluate(model, count)
+        return Evaluator(task, items, batch, mixed, told).evaluate(model, count)
 
     def of_base(self, dtype: torch.dtype, mixed: Half | None, batch: int) -> Evaluation:
         """The untrained base's losses on the held-out texts, once for each precision."""
@@ -185,40 +193,6 @@ class GeneralSet:
             base = self._context.keeper.lend(dtype)
             self._of_base[key] = self.measure(base, batch, mixed)
         return self._of_base[key]
-
-
-def sampled_texts(
-    place: Path,
-    base: Callable[[], nn.Module],
-    tokenizer: Any,
-    sampling: SelfSampling,
-    underway: Underway,
-    took: Callable[[float], None],
-) -> tuple[Example, ...]:
-    """Texts that the base wrote, from the cache or written now.
-
-    Args:
-        place: Folder in the cache, named after model and settings.
-        underway: Called for each token, and while another process writes.
-        took: Called with the seconds of writing, if this process did it.
-
-    Raises:
-        Interrupted: It was told to stop.
-    """
-
-    def waiting() -> None:
-        underway("waiting for general text that another process writes", 0, 0)
-
-    def write(folder: Path) -> None:
-        start = time.perf_counter()
-        rows = _written(base(), tokenizer, sampling, underway)
-        seconds = {"seconds": time.perf_counter() - start}
-        took(seconds["seconds"])
-        (folder / TEXTS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-        (folder / RECORD).write_text(json.dumps(asdict(sampling) | seconds), encoding="utf-8")
-
-    folder = made_once(place, write, lambda found: _kept(found) is not None, waiting)
-    return _kept(folder) or ()
 
 
 def _kept(folder: Path) -> tuple[Example, ...] | None:
@@ -273,14 +247,12 @@ def _written(
         return 0 < length < sampling.tokens
 
     if not chat.has_template:
-        texts = say([_beginning(tokenizer, stops)] * sampling.texts, "writing general text")
+        begin = tokenizer.bos_token_id
+        first = [stops[0] if begin is None else begin]
+        texts = say([first] * sampling.texts, "writing general text")
         return [[text] for text in dict.fromkeys(filter(None, texts))]
     said = say([chat.opening()] * sampling.texts, "writing general questions")
     questions = [text for text in dict.fromkeys(said) if whole(text)]
     prompts = [chat.prompt([Message("user", question)]) for question in questions]
     answers = say(prompts, "answering general questions")
     return [[q, a] for q, a in zip(questions, answers, strict=True) if whole(a)]
-
-
-def _beginning(tokenizer: Any, stops: Sequence[int]) -> list[int]:
-    return [tokenizer.bos_token_id if tokenizer.bos_token_id is not None else stops[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,29 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+@dataclass(eq=False)
+class _Held:
+    """A loaded base, the checksums of its weights, and their copies if a borrower trains them."""
+
+    model: nn.Module
+    checksums: dict[str, int]
+    pristine: dict[str, Tensor] | None = None
+
+    def restore(self) -> None:
+        if self.pristine is not None:
+            with torch.no_grad():
+                for name, weight in _weights(self.model).items():
+                    weight.copy_(self.pristine[name])
+
+    def is_itself(self, turn: int) -> bool:
+        """Whether nothing was added, and the weights whose turn it is have not changed."""
+        weights = _weights(self.model)
+        names = sorted(self.checksums)[turn % _CHECK_ONE_IN :: _CHECK_ONE_IN]
+        return weights.keys() == self.checksums.keys() and all(
+            checksum(weights[name]) == self.checksums[name] for name in names
+        )
+
+
 class BaseKeeper:
     """Keeps one base model (in each dtype that was asked for) and restores it between trials.
 
@@ -116,9 +140,7 @@ class BaseKeeper:
         self._device = device
         self._trust = trust_remote_code
         self._name = name
-        self._models: dict[str, nn.Module] = {}
-        self._checksums: dict[str, dict[str, int]] = {}
-        self._pristine: dict[str, dict[str, Tensor]] = {}
+        self._held: dict[str, _Held] = {}
         self._returns = 0
 
     def lend(
@@ -130,7 +152,7 @@ class BaseKeeper:
             will_change: The borrower trains the base's own weights; a copy of them is kept.
         """
         key = _key(dtype, quantization_config)
-        if key not in self._models:
+        if key not in self._held:
             if self._device.type == "cuda":
                 self.forget()
             model = load_base(
@@ -142,50 +164,32 @@ class BaseKeeper:
                 self._trust,
                 self._name,
             )
-            self._models[key] = model
-            self._checksums[key] = {n: checksum(w) for n, w in _weights(model).items()}
-        model = self._models[key]
-        if will_change and key not in self._pristine:
-            self._pristine[key] = {
-                name: weight.detach().to("cpu", copy=True)
-                for name, weight in _weights(model).items()
-            }
-        return model
+            sums = {name: checksum(weight) for name, weight in _weights(model).items()}
+            self._held[key] = _Held(model, sums)
+        held = self._held[key]
+        if will_change and held.pristine is None:
+            weights = _weights(held.model).items()
+            held.pristine = {name: w.detach().to("cpu", copy=True) for name, w in weights}
+        return held.model
 
-    def give_back(
-        self, model: nn.Module, dtype: torch.dtype, quantization_config: Any, changed: bool
-    ) -> None:
+    def give_back(self, model: nn.Module, changed: bool = False) -> None:
         """Restore a lent base and compare a part of it with what was loaded.
 
-        A base that is not itself again (a strategy changed weights without saying so) is thrown
-        away and will be loaded anew.
+        One that is not itself again (a strategy changed weights without saying so) will be loaded
+        anew.
         """
-        key = _key(dtype, quantization_config)
-        model.requires_grad_(False).eval()
-        if changed:
-            with torch.no_grad():
-                for name, weight in _weights(model).items():
-                    weight.copy_(self._pristine[key][name])
-        if self._models.get(key) is not model or not self._is_pristine(key, model):
-            log.warning("the base model's weights were changed by a trial; they are loaded again")
-            self._drop(key)
-
-    def _is_pristine(self, key: str, model: nn.Module) -> bool:
-        weights, sums = _weights(model), self._checksums[key]
         self._returns += 1
-        names = sorted(sums)[self._returns % _CHECK_ONE_IN :: _CHECK_ONE_IN]
-        return weights.keys() == sums.keys() and all(
-            checksum(weights[name]) == sums[name] for name in names
-        )
-
-    def _drop(self, key: str) -> None:
-        for held in (self._models, self._checksums, self._pristine):
-            held.pop(key, None)
+        model.requires_grad_(False).eval()
+        held = next((one for one in self._held.values() if one.model is model), None)
+        if held is not None and changed:
+            held.restore()
+        if held is None or not held.is_itself(self._returns):
+            log.warning("the base model's weights were changed by a trial; they are loaded again")
+            self.forget()
 
     def forget(self) -> None:
         """Release all memory. The next ``lend`` loads again."""
-        for key in list(self._models):
-            self._drop(key)
+        self._held.clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from sweeper.evaluation.baselines import classification_baselines
+from sweeper.evaluation.baselines import FrozenProbe, Majority, Tfidf
 from sweeper.tasks.base import Baseline
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
@@ -32,12 +32,13 @@ class SharedModel:
     @cached_property
     def baselines(self) -> tuple[Baseline, ...]:
         """Every baseline, cheapest first."""
-        heads: tuple[Baseline, ...] = ()
         task, features = self.context.task, self.features
-        if isinstance(task, Classification | GenerateLabel):
-            told = self.context.underway.steps("fitting a logistic regression")
-            made = classification_baselines(
-                features.classification, lambda: features.probe, features.pooled, told
-            )
-            heads = tuple(made)
-        return (*heads, *task.baselines(self.context))
+        if not isinstance(task, Classification | GenerateLabel):
+            return tuple(task.baselines(self.context))
+        classes, told = features.classification, self.context.underway
+        return (
+            Majority(classes),
+            Tfidf(classes, told.steps("fitting a logistic regression")),
+            FrozenProbe(classes, lambda: features.probe, features.pooled),
+            *task.baselines(self.context),
+        )

@@ -96,8 +96,7 @@ def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
 def _pack(base: nn.Module, bytes_per_weight: float) -> None:
     for name, layer in linear_layers(base).items():
         if isinstance(layer, nn.Linear):
-            parent, _, last = name.rpartition(".")
-            setattr(base.get_submodule(parent), last, FourBitLinear(layer, bytes_per_weight))
+            base.set_submodule(name, FourBitLinear(layer, bytes_per_weight))
 
 
 def _adapted(strategy: Strategy, base: nn.Module, model: ModelFacts, setup: Setup) -> nn.Module:

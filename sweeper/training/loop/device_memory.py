@@ -15,7 +15,7 @@ import ctypes
 import gc
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +23,8 @@ import psutil
 import torch
 from torch import nn
 
+from sweeper.checkpoints import Checkpoint
+from sweeper.trials import TrialConfig
 from sweeper.units import GIB
 
 Result = TypeVar("Result")
@@ -38,32 +40,31 @@ _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 @dataclass(frozen=True)
 class Batching:
-    """How an effective batch is cut up. ``micro`` x ``accumulation`` is the same after a retry."""
+    """How an effective batch is cut up, by the names of a configuration.
 
-    micro: int
-    accumulation: int
-    evaluation: int
+    ``micro_batch`` x ``gradient_accumulation_steps`` is the same after a retry.
+    """
+
+    micro_batch: int
+    gradient_accumulation_steps: int
+    evaluation_batch: int
+
+    @classmethod
+    def of(cls, made: TrialConfig | Checkpoint) -> Batching:
+        return cls(**{one.name: getattr(made, one.name) for one in fields(cls)})
 
     def smaller_training(self) -> Batching | None:
         """Half the micro-batch, or the next divisor below; None at one example."""
-        effective = self.micro * self.accumulation
-        fitting = [n for n in range(1, self.micro // 2 + 1) if effective % n == 0]
-        return (
-            replace(self, micro=fitting[-1], accumulation=effective // fitting[-1])
-            if (fitting)
-            else None
-        )
+        effective = self.micro_batch * self.gradient_accumulation_steps
+        fitting = [n for n in range(1, self.micro_batch // 2 + 1) if effective % n == 0]
+        if not fitting:
+            return None
+        return Batching(fitting[-1], effective // fitting[-1], self.evaluation_batch)
 
     def smaller_evaluation(self) -> Batching | None:
         """Half the evaluation batch; None at one item."""
-        return replace(self, evaluation=self.evaluation // 2) if self.evaluation > 1 else None
-
-
-@dataclass
-class TrialPhase:
-    """The phase of a trial, which shows which batch was too large."""
-
-    evaluating: bool = False
+        half = self.evaluation_batch // 2
+        return replace(self, evaluation_batch=half) if half else None
 
 
 class TooLarge(Exception):
@@ -115,63 +116,34 @@ def shortage(error: BaseException) -> TooLarge:
     return TooLarge(detail, None if asked is None else asked + used / GIB, had / GIB)
 
 
-class MemoryGuard:
-    """Runs trials with retries after running out of memory, and keeps what fitted."""
+def in_batches_that_fit(
+    batching: Batching, attempt: Callable[[Batching], Result], evaluating: Callable[[], bool]
+) -> Result:
+    """Call ``attempt`` with ever smaller batches until one fits.
 
-    def __init__(self) -> None:
-        self._fitted: dict[str, Batching] = {}
+    Args:
+        batching: Batches of the first call.
+        attempt: Trains; leaves none of its memory behind when it raises. Every call but the first
+            one starts from clean weights.
+        evaluating: Whether the last call evaluated when it ended: which batch was too large.
 
-    def start(self, setup: str, planned: Batching) -> Batching:
-        """The batching to start with: as planned, or smaller if this set-up ran out before.
-
-        Args:
-            setup: Names everything that memory depends on besides batches.
-        """
-        lesson = self._fitted.get(setup)
-        batching = planned
-        while lesson and batching.micro > lesson.micro and (less := batching.smaller_training()):
-            batching = less
-        if lesson:
-            batching = replace(batching, evaluation=min(batching.evaluation, lesson.evaluation))
-        return batching
-
-    def run(
-        self,
-        setup: str,
-        planned: Batching,
-        attempt: Callable[[Batching, TrialPhase], Result],
-        first: Batching | None = None,
-    ) -> Result:
-        """Call ``attempt`` with ever smaller batches until one fits.
-
-        Args:
-            attempt: Trains; leaves none of its memory behind when it raises. Every call but the
-                first one starts from clean weights.
-            first: Batches of the first call, where that continues a checkpoint.
-
-        Raises:
-            TooLarge: It does not fit at one example either.
-        """
-        batching = first or self.start(setup, planned)
-        while True:
-            phase = TrialPhase()
-            try:
-                result = attempt(batching, phase)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                lacking = shortage(error)
-            else:
-                if batching != planned:
-                    self._fitted[setup] = batching
-                return result
-            # Outside of the handler: its error would keep the frames, and so the tensors, alive.
-            release_memory()
-            less = batching.smaller_evaluation() if phase.evaluating else None
-            less = less or batching.smaller_training()
-            if less is None:
-                raise lacking
-            batching = less
+    Raises:
+        TooLarge: It does not fit at one example either.
+    """
+    while True:
+        try:
+            return attempt(batching)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            lacking = shortage(error)
+        # Outside of the handler: its error would keep the frames, and so the tensors, alive.
+        release_memory()
+        less = batching.smaller_evaluation() if evaluating() else None
+        less = less or batching.smaller_training()
+        if less is None:
+            raise lacking
+        batching = less
 
 
 def bytes_of(model: nn.Module) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 from torch import nn
@@ -17,6 +17,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def ranks_in_all() -> int:
@@ -29,34 +31,13 @@ def rank_here() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def as_first_rank_says(text: str) -> str:
-    """The first rank's value on all ranks, since each has seen other batches.
-
-    To be called by all of them at the same point.
-    """
-    if ranks_in_all() == 1:
-        return text
-    said: list[Any] = [text]
-    dist.broadcast_object_list(said, src=0)
-    return str(said[0])
-
-
-def all_ranks_say(text: str) -> list[str]:
+def gathered(value: T) -> list[T]:
     """The values of all ranks, in order. All of them must call it at the same point."""
     if ranks_in_all() == 1:
-        return [text]
-    said: list[Any] = [None] * ranks_in_all()
-    dist.all_gather_object(said, text)
-    return [str(one) for one in said]
-
-
-def sum_over_ranks(*counts: int) -> list[int]:
-    """The sum over all ranks of each count. All of them must call it at the same point."""
-    if ranks_in_all() == 1:
-        return list(counts)
+        return [value]
     each: list[Any] = [None] * ranks_in_all()
-    dist.all_gather_object(each, counts)
-    return [sum(column) for column in zip(*each, strict=True)]
+    dist.all_gather_object(each, value)
+    return each
 
 
 def check_wrapped(model: nn.Module, *, sharded: bool) -> None:

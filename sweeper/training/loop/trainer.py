@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -102,20 +102,6 @@ def _finite_or_none(norm: Any) -> Any:
     return norm if bool(torch.isfinite(torch.as_tensor(norm))) else None
 
 
-def _keep_embeddings_wide(model: nn.Module) -> None:
-    """Trained embeddings have states of 32 bits, as transformers' own Trainer gives them.
-
-    Their gradients are zero for most rows and large for a few, which eight bits hold badly
-    (Dettmers et al. 2022, arXiv:2110.02861, section 2.3).
-    """
-    # Imported where it is needed: it takes a second, and few trials use it.
-    manager = import_module("bitsandbytes.optim").GlobalOptimManager.get_instance()
-    manager.module_weight_config_triple.clear()  # of models of earlier trials
-    for module in model.modules():
-        if isinstance(module, nn.Embedding) and module.weight.requires_grad:
-            manager.register_module_override(module, "weight", {"optim_bits": 32})
-
-
 class TrialTrainer(Trainer):
     """Trains one model for one trial.
 
@@ -188,47 +174,39 @@ class TrialTrainer(Trainer):
             counts[_SEEN] = [(f[ORIGIN], len(f["input_ids"])) for f in features]
         return batch | counts
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        loader = DataLoader(
-            self.train_dataset,
-            batch_size=self._train_batch_size,
-            sampler=self._order,
-            collate_fn=self.data_collator,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return self._order
 
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+    def get_optimizer_cls_and_kwargs(
+        self, args: TrainingArguments, model: nn.Module | None = None
+    ) -> tuple[Any, Any]:
+        """With the strategy's groups, which the Trainer then takes instead of its own."""
+        kind, options = super().get_optimizer_cls_and_kwargs(args, model)
+        if options.get("optim_bits") == _EIGHT_BITS:
+            # Trainer notes embeddings there, whose states keep 32 bits: those of earlier trials.
+            # Imported where it is needed: it takes a second, and few trials use it.
+            manager = import_module("bitsandbytes.optim").GlobalOptimManager.get_instance()
+            manager.module_weight_config_triple.clear()
         # Not earlier, since spreading a model over devices makes other tensors of its weights.
         groups = self._strategy.parameter_groups(
             self._unwrapped, self._parameters, head_names(self._unwrapped)
         )
-        self.optimizer = kind(groups, **options)
-        if options.get("optim_bits") == _EIGHT_BITS:
-            _keep_embeddings_wide(self.model)
-        return self.optimizer
+        return kind, options | {"params": groups}
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor]:
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        terms = torch.tensor(float(sum(batch[_TERMS] for batch in batches)), device=device)
-        if self.args.world_size > 1:
-            terms = self.accelerator.gather(terms).sum()
         if self._replay is not None:
-            self._due = self._replay.due(self._tokens_of(batches), self._train_batch_size)
+            tokens = int(self._over_ranks(batches, _TOKENS))
+            self._due = self._replay.due(tokens, self._train_batch_size)
         # A batch may hold only items whose answer did not fit: no terms, and a loss of zero.
-        return batches, terms.clamp_min(1.0)
+        return batches, self._over_ranks(batches, _TERMS).clamp_min(1.0)
 
-    def _tokens_of(self, batches: Sequence[Any]) -> int:
-        """Tokens of one optimizer step, on all ranks."""
-        tokens = sum(int(batch[_TOKENS]) for batch in batches)
-        if self.args.world_size == 1:
-            return tokens
-        mine = torch.tensor(float(tokens), device=self.args.device)
-        return int(self.accelerator.gather(mine).sum())
+    def _over_ranks(self, batches: Sequence[Any], count: str) -> Tensor:
+        """A count over the batches of one optimizer step, on all ranks."""
+        mine = torch.tensor(float(sum(batch[count] for batch in batches)), device=self.args.device)
+        return self.accelerator.gather(mine).sum() if self.args.world_size > 1 else mine
 
     def training_step(
         self,

@@ -62,8 +62,8 @@ def probe(
         config: Configuration of the model; found by its facts if None.
 
     Returns:
-        ``peak_gib`` as a trial measures it, ``reserved_gib`` (None on a CPU), ``seconds_per_step``
-        and ``out_of_memory``, the other three None if it is true; and of the device ``total_gib``
+        ``peak_gib`` as a trial measures it, ``reserved_gib`` (None on a CPU) and
+        ``seconds_per_step``, or ``out_of_memory`` in their stead; and of the device ``total_gib``
         and ``free_gib``, before anything was loaded.
 
     Raises:
@@ -82,16 +82,7 @@ def probe(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    return _answer(None, None, None) | room
-
-
-def _answer(peak: float | None, reserved: float | None, seconds: float | None) -> dict[str, Any]:
-    return {
-        "peak_gib": peak,
-        "reserved_gib": reserved,
-        "seconds_per_step": seconds,
-        "out_of_memory": peak is None,
-    }
+    return {"out_of_memory": True} | room
 
 
 def _memory(device: torch.device) -> tuple[int, int]:
@@ -128,7 +119,8 @@ def _measure(
             _step(trained, optimizer, setup, _batch(setup, mean, words, device))
             for _ in range(_TIMED_STEPS)
         ]
-    return _answer(highest, reserved, float(f"{median(seconds):.4g}"))
+    taken = float(f"{median(seconds):.4g}")
+    return {"peak_gib": highest, "reserved_gib": reserved, "seconds_per_step": taken}
 
 
 def _optimizer(trained: nn.Module, setup: Setup, device: torch.device) -> torch.optim.Optimizer:
@@ -248,10 +240,10 @@ def _quantised(base: nn.Module, device: torch.device, *, twice: bool) -> None:
     for name, layer in linear_layers(base).items():
         if isinstance(layer, nn.Linear):
             packed[name] = _four_bits(layer, device, twice)
-            _put(base, name, nn.Identity())
+            base.set_submodule(name, nn.Identity())
     _filled(base, device)
     for name, four in packed.items():
-        _put(base, name, four)
+        base.set_submodule(name, four)
     keep_trainable(base)
     vars(base)["is_loaded_in_4bit"] = True  # PEFT asks for it
 
@@ -270,11 +262,6 @@ def _four_bits(layer: nn.Linear, device: torch.device, twice: bool) -> Linear4bi
         zeros = torch.zeros(outputs, dtype=torch.bfloat16, device=device)
         four.bias = nn.Parameter(zeros, requires_grad=False)
     return four
-
-
-def _put(base: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    setattr(base.get_submodule(parent), last, layer)
 
 
 if __name__ == "__main__":

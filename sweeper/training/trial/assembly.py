@@ -98,7 +98,7 @@ def assembled(
             returned = strategy.remove(adapted)
     finally:
         checkpoint(base, False)
-        keeper.give_back(returned, dtype, quantized, changed=changes)
+        keeper.give_back(returned, changes)
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
         finally:
             strategy.remove(model.base if isinstance(model, Classifier) else model)
     finally:
-        keeper.give_back(base, dtype, quantized, changed=False)
+        keeper.give_back(base)
 
 
 def _setting(shared: SharedModel, config: TrialConfig) -> Setting:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -24,11 +24,12 @@ from sweeper.jsontext import value_of
 from sweeper.plans import Plan
 from sweeper.spec import Spec
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, RankFailure
-from sweeper.training.loop.device_memory import Batching, TrialPhase
+from sweeper.training.loop.device_memory import Batching
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
 
 REQUEST, REPORT, PROGRESS = "request.json", "report-", "progress.json"
+RESULT = "rank-result.json"
 
 # How often reports and decisions are looked for.
 LOOK_EVERY_SECONDS = 0.1
@@ -54,29 +55,13 @@ class RankRequest(Artifact):
 
 
 def own_folder(folder: Path, rank: int) -> Path:
-    """The folder in which a rank writes the trial's files."""
+    """The folder in which a rank writes the trial's files, and the end of its part."""
     return folder / f"rank-{rank}"
-
-
-def result_file(folder: Path, rank: int) -> Path:
-    """The file with the end of a rank's part."""
-    return folder / f"result-{rank}.json"
-
-
-def report_file(folder: Path, rung: int) -> Path:
-    """The file in which the first rank reports a rung."""
-    return folder / f"{REPORT}{rung}.json"
 
 
 def decision_file(folder: Path, rung: int) -> Path:
     """The file with the answer to a rung."""
     return folder / f"decision-{rung}"
-
-
-def read_result(folder: Path, rank: int) -> TrialResult | None:
-    """The end of a rank's part, if there is one."""
-    path = result_file(folder, rank)
-    return TrialResult.read(path) if path.is_file() else None
 
 
 def check_device(config: TrialConfig) -> None:
@@ -112,7 +97,7 @@ class Ranks:
     plan: Plan
     _reported: int = 0
 
-    def train(self, batching: Batching, phase: TrialPhase) -> TrialResult:
+    def train(self, batching: Batching) -> TrialResult:
         """Train with this batching until all ranks have ended well or one has not.
 
         Raises:
@@ -133,13 +118,7 @@ class Ranks:
         request = RankRequest(
             plan=self.plan,
             spec=job.context.spec,
-            config=job.config.model_copy(
-                update={
-                    "micro_batch": batching.micro,
-                    "gradient_accumulation_steps": batching.accumulation,
-                    "evaluation_batch": batching.evaluation,
-                }
-            ),
+            config=job.config.model_copy(update=asdict(batching)),
             planned=job.config,
             attempt=str(job.folder.resolve()),
             run=run,
@@ -169,7 +148,7 @@ class Ranks:
 
     def _watch(self, launcher: subprocess.Popen[bytes], place: Path) -> None:
         while launcher.poll() is None:
-            if self.job.should_stop():
+            if self.job.context.underway.should_stop():
                 raise Interrupted
             if (progress := place / PROGRESS).is_file():
                 self.job.context.underway(*value_of(progress.read_text(encoding="utf-8")))
@@ -182,6 +161,7 @@ class Ranks:
         decision = Decision.CONTINUE
         if report.rung > self._reported:
             self._reported = report.rung
+            self.job.reports.append(report)
             decision = self.job.report(report)
         if decision is Decision.STOP:
             raise Interrupted
@@ -195,7 +175,8 @@ class Ranks:
             log.writelines(f"launcher: {line}\n" for line in _lines(place / _LAUNCHER_LOG))
 
     def _result(self, place: Path, status: int) -> TrialResult:
-        found = [read_result(place, rank) for rank in range(self.job.config.gpus)]
+        ranks = range(self.job.config.gpus)
+        found = [TrialResult.read_or_none(own_folder(place, rank) / RESULT) for rank in ranks]
         results = [result for result in found if result is not None]
         failed = next((result for result in results if result.state == "FAIL"), None)
         if failed is not None:
@@ -229,7 +210,7 @@ class Ranks:
 
     def _take(self, first: Path) -> None:
         for path in first.iterdir():
-            if path.name != TRAINER_LOG:
+            if path.name not in (TRAINER_LOG, RESULT):
                 shutil.move(str(path), str(self.job.folder / path.name))
 
 

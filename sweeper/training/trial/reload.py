@@ -20,8 +20,7 @@ from sweeper.jsontext import object_of
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
-from sweeper.tasks.base import Task
-from sweeper.tasks.discovery import task_of
+from sweeper.tasks.base import Task, task_of
 from sweeper.training.base_model.first_stage import folder_of
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder

@@ -12,14 +12,13 @@ import numpy as np
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from sweeper.backend import Decision, Interrupted
+from sweeper.backend import Decision
 from sweeper.data.general import RUNG_TEXTS
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
-from sweeper.training.loop.device_memory import TrialPhase
-from sweeper.training.loop.sharding import as_first_rank_says
+from sweeper.training.loop.sharding import gathered
 from sweeper.training.loop.training_progress import finite
 from sweeper.training.trial.trial_job import Final, TrialJob
 from sweeper.trials import within_limit
@@ -58,7 +57,6 @@ class RungWatch(TrainerCallback):
         model: What is evaluated: the Trainer's, not wrapped.
         at: Optimizer step to the rungs that lie there.
         steps_per_epoch: Optimizer steps of one pass over the data.
-        phase: Updated when evaluation begins and ends.
         emphasis: ``(items,)`` what validation items count where the best weights are told; all
             alike if None. Reports and results never have it.
     """
@@ -69,7 +67,6 @@ class RungWatch(TrainerCallback):
         model: nn.Module,
         at: dict[int, list[int]],
         steps_per_epoch: int,
-        phase: TrialPhase,
         emphasis: Floats | None = None,
     ) -> None:
         self._job = job
@@ -77,7 +74,6 @@ class RungWatch(TrainerCallback):
         self._model = model
         self._at = at
         self._steps_per_epoch = steps_per_epoch
-        self._phase = phase
         self._budget = job.config.budget
         self._evaluator = job.evaluator()
         self._best: RungWeights | None = None
@@ -101,8 +97,6 @@ class RungWatch(TrainerCallback):
     ) -> None:
         progress = self._job.progress
         progress.step()
-        if self._job.should_stop():
-            raise Interrupted
         self._job.context.underway("training", progress.steps, max(self._at))
         rungs = self._at.get(progress.steps)
         if rungs is None:
@@ -119,7 +113,8 @@ class RungWatch(TrainerCallback):
         epochs = progress.steps / self._steps_per_epoch
         forgets = not within_limit(lost.mean if lost else None, self._stopping.general_loss_limit)
         items = self._remember(rungs[-1], evaluation, forgets)
-        why = as_first_rank_says(self._stopping.saw(RungScore(items, train_loss, epochs, lost)))
+        # Each rank has seen other batches: the first one decides.
+        why = gathered(self._stopping.saw(RungScore(items, train_loss, epochs, lost)))[0]
         reports = [
             self._job.rung_report(rung, evaluation, train_loss, epochs, general) for rung in rungs
         ]
@@ -174,7 +169,7 @@ class RungWatch(TrainerCallback):
     def _on_general(self, count: int | None = None) -> Evaluation:
         """Score the model on the held-out general text, or on its first items."""
         job, general = self._job, self._job.shared.general
-        settings = job.batching.evaluation, job.mixed, job.should_stop, count
+        settings = job.batching.evaluation_batch, job.mixed, count
         evaluation = self._timed(lambda: general.measure(self._model, *settings))
         finite(evaluation.loss, "loss on general text")
         return evaluation
@@ -188,9 +183,9 @@ class RungWatch(TrainerCallback):
 
     def _timed(self, evaluate: Callable[[], Evaluation]) -> Evaluation:
         start = time.perf_counter()
-        self._phase.evaluating = True
+        self._job.evaluating = True
         evaluation = evaluate()
-        self._phase.evaluating = False
+        self._job.evaluating = False
         self._job.progress.evaluation_seconds += time.perf_counter() - start
         return evaluation
 

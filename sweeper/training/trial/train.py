@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.integrations.neftune import activate_neftune, deactivate_neftune
 
-from sweeper.checkpoints import UNFINISHED, drop_checkpoints
+from sweeper.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
 from sweeper.errors import SweeperError, UsageError
 from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED, PADDING_FREE
 from sweeper.strategies.base import Strategy
@@ -30,14 +35,14 @@ from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, Mixture, mixture
-from sweeper.training.loop.checkpointing import Saved, Saver
+from sweeper.training.loop.checkpointing import BEST, Saved, save_weights, state_file
 from sweeper.training.loop.device_memory import (
     Batching,
-    MemoryGuard,
     PeakMemory,
     TooLarge,
-    TrialPhase,
     bytes_of,
+    in_batches_that_fit,
+    is_out_of_memory,
     release_memory,
 )
 from sweeper.training.loop.forgetting_guards import (
@@ -47,10 +52,15 @@ from sweeper.training.loop.forgetting_guards import (
     frozen_copy,
     text_task,
 )
-from sweeper.training.loop.neftune import noisy_embeddings
 from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
-from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_here, ranks_in_all
+from sweeper.training.loop.sharding import (
+    gather_trained,
+    gathered,
+    layer_classes,
+    rank_here,
+    ranks_in_all,
+)
 from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingDiverged, TrainingProgress
 from sweeper.training.trial.assembly import assembled, start_head
@@ -61,6 +71,9 @@ from sweeper.trials import TrialConfig, TrialResult
 
 log = logging.getLogger(__name__)
 
+Attempt = Callable[[Batching], TrialResult]
+Fitting = Callable[[Batching, Attempt, Callable[[], bool]], TrialResult]
+
 # On a GPU each look at the loss waits for the device; this many steps lie between two of them.
 _CUDA_CHECK_EVERY = 10
 # What rows are counted as that are neither of one of several sources nor augmented.
@@ -68,8 +81,11 @@ ORIGINAL = "original rows"
 _LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
 
 
-def train_trial(job: TrialJob, guard: MemoryGuard) -> TrialResult:
+def train_trial(job: TrialJob, fitting: Fitting = in_batches_that_fit) -> TrialResult:
     """Train and score one trial.
+
+    Args:
+        fitting: Calls the training with batches, and again with smaller ones where memory runs out.
 
     Raises:
         Interrupted: It was told to stop.
@@ -77,7 +93,7 @@ def train_trial(job: TrialJob, guard: MemoryGuard) -> TrialResult:
     with trial_log(job.folder / TRAINER_LOG) as log:
         log.info("%s %s", job.config.strategy, job.config.parameters)
         try:
-            result = _train(job, guard)
+            result = _train(job, fitting)
         except TrainingDiverged as error:
             result = job.failed("diverged", str(error))
         except TooLarge as error:
@@ -92,20 +108,19 @@ def train_trial(job: TrialJob, guard: MemoryGuard) -> TrialResult:
         return result
 
 
-def _train(job: TrialJob, guard: MemoryGuard) -> TrialResult:
+def _train(job: TrialJob, fitting: Fitting) -> TrialResult:
     strategy = strategy_named(job.config.strategy)
     if not strategy.gradient_trained:
         return fit_head(job, strategy)
     job.open_checkpoint()
-    first = job.saved.batching if job.saved else None
-    setup = job.config.memory_setup()
+    first = Batching.of(job.saved.manifest if job.saved else job.config)
     if job.plan is None:
-        return guard.run(setup, job.batching, partial(train_once, job, strategy), first)
+        return fitting(first, partial(train_once, job, strategy), lambda: job.evaluating)
     # On several devices; this process prepares their start.
     read_corpus(job)
     job.shared.first_stages.forget()
     job.context.keeper.forget()
-    result = guard.run(setup, job.batching, Ranks(job, job.plan).train, first)
+    result = fitting(first, Ranks(job, job.plan).train, lambda: False)
     return result.model_copy(update={"first_stage": job.first_stage})
 
 
@@ -131,9 +146,7 @@ def trial_log(path: Path) -> Iterator[logging.Logger]:
         handler.close()
 
 
-def train_once(
-    job: TrialJob, strategy: Strategy, batching: Batching, phase: TrialPhase
-) -> TrialResult:
+def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialResult:
     """Train with this batching, at the first try from the job's checkpoint if it has one.
 
     Raises:
@@ -146,10 +159,10 @@ def train_once(
     # Trainer refers to itself: without this the optimizer of an earlier trial would stand beside
     # this one's base, and count in its peak.
     release_memory()
-    job.batching = batching
+    job.batching, job.evaluating = batching, False
     if saved is None and rank_here() == 0:
-        drop_checkpoints(job.attempt or job.folder)  # of a try at larger batches
-    score_general_text(job, strategy, phase)
+        drop_checkpoints(job.checkpoints_in)  # of a try at larger batches
+    score_general_text(job, strategy)
     read_corpus(job)
     keeper = job.read_base.keeper if job.read_base else None
     guards = guards_of(job, strategy, keeper or job.context.keeper)
@@ -158,20 +171,17 @@ def train_once(
         job.progress = TrainingProgress(
             check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
         )
-        place, saves = job.attempt or job.folder, _saves(job)
+        place, saves = job.checkpoints_in, _saves(job)
         output = place / UNFINISHED if saves else place
-        watch, trainer = _trainer(job, strategy, model, phase, guards, output, saved)
-        state = _State(job.progress, watch, guards.replay, lambda: peak.gib(loaded))
+        watch, trainer = _trainer(job, strategy, model, guards, output, saved)
+        state = _TrialState(job, watch, trainer, guards.replay, lambda: peak.gib(loaded))
         if saved is not None:
             state.restore(saved)
             log.info("continues from %s, step %d", saved.folder.name, job.progress.steps)
         if saves:
-            saver = Saver(
-                place, trainer.write_checkpoint, state.all, watch.best_weights, job.manifest
-            )
-            watch.save = saver.save
+            watch.save = state.save
         noise = float(job.config.parameters.get(NEFTUNE, 0.0))
-        with quick_steps(model), noisy_embeddings(model, noise):
+        with quick_steps(model), _noisy_embeddings(model, noise):
             trainer.train(resume_from_checkpoint=str(saved.folder) if saved else None)
         job.peak_memory_gib = state.peak_gib()
         if watch.pruned_at is not None:
@@ -183,17 +193,36 @@ def train_once(
         return job.completed(strategy, model, final)
 
 
+@contextmanager
+def _noisy_embeddings(model: nn.Module, alpha: float) -> Iterator[None]:
+    """A context in which embeddings have NEFTune's noise in training mode (arXiv:2310.05914).
+
+    Trainer's own switch finds no embeddings in a model with a head of ours.
+    """
+    base: Any = model.base if isinstance(model, Classifier) else model
+    base = base.get_base_model() if isinstance(base, PeftModel) else base
+    hook = activate_neftune(base, alpha) if alpha else None
+    try:
+        yield
+    finally:
+        if hook is not None:
+            deactivate_neftune(base, hook)
+
+
 @dataclass
-class _State:
-    """The state of this rank that a checkpoint keeps besides the Trainer's own.
+class _TrialState:
+    """The state of a trial on this rank, saved at rungs into checkpoints of which the newest stays.
+
+    All ranks of a trial save at the same point.
 
     Args:
         replay: None where nothing is replayed.
         peak: Memory peak since this attempt began, in GiB.
     """
 
-    progress: TrainingProgress
+    job: TrialJob
     watch: RungWatch
+    trainer: TrialTrainer
     replay: Replay | None
     peak: Callable[[], float]
     earlier_peak: float = 0.0
@@ -202,23 +231,50 @@ class _State:
         """The peak over all attempts that this trial was continued in."""
         return max(self.peak(), self.earlier_peak)
 
-    def all(self) -> dict[str, Any]:
-        """The state at a rung."""
-        return {
-            "progress": self.progress.state(),
-            "rungs": self.watch.state(),
-            "replay": self.replay.state() if self.replay else None,
-            "peak_gib": self.peak_gib(),
-        }
-
     def restore(self, saved: Saved) -> None:
         """Go on from a checkpoint."""
         state = saved.state()
-        self.progress.restore(state["progress"])
+        self.job.progress.restore(state["progress"])
         self.watch.restore(state["rungs"], saved.best_weights())
         if self.replay is not None:
             self.replay.restore(state["replay"])
         self.earlier_peak = state["peak_gib"]
+
+    def save(self, rung: int) -> None:
+        """Write the checkpoint of a rung. If it cannot be written, training goes on."""
+        folder, failed = None, ""
+        try:
+            folder = self._written()
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if is_out_of_memory(error):
+                raise
+            failed = str(error)
+        said = [text for text in gathered(failed) if text]
+        if rank_here() == 0:
+            attempt = self.job.checkpoints_in
+            if folder is not None and not said:
+                try:
+                    seal(folder, self.job.manifest(rung), checkpoint_folder(attempt, rung))
+                    drop_checkpoints(attempt, keep=rung)
+                except OSError as error:
+                    said = [str(error)]
+            if said:
+                log.warning("the checkpoint of rung %d could not be written: %s", rung, said[0])
+                shutil.rmtree(attempt / UNFINISHED, ignore_errors=True)
+        gathered("")  # before any of them writes the next one
+
+    def _written(self) -> Path:
+        folder = self.trainer.write_checkpoint()
+        state = {
+            "progress": self.job.progress.state(),
+            "rungs": self.watch.state(),
+            "replay": self.replay.state() if self.replay else None,
+            "peak_gib": self.peak_gib(),
+        }
+        torch.save(state, folder / state_file())
+        if rank_here() == 0 and (best := self.watch.best_weights()) is not None:
+            save_weights(best, folder / BEST)
+        return folder
 
 
 def _saves(job: TrialJob) -> bool:
@@ -230,16 +286,9 @@ def _saves(job: TrialJob) -> bool:
 
 def read_corpus(job: TrialJob) -> None:
     """Run the trial's first stage on the corpus, if it has one; once for all such trials."""
-    config = job.config
-    stage = FirstStage.of(
-        config.parameters,
-        job.batching.micro,
-        config.precision,
-        config.sequence_length,
-        config.gradient_checkpointing,
-    )
+    stage = FirstStage.of(job.config, job.batching.micro_batch)
     if stage is not None:
-        job.take_read_base(job.shared.first_stages.base(stage, job.should_stop))
+        job.take_read_base(job.shared.first_stages.base(stage))
     elif job.context.device.type == "cuda":
         job.shared.first_stages.forget()  # one base at a time on a GPU
 
@@ -248,25 +297,24 @@ def _trainer(
     job: TrialJob,
     strategy: Strategy,
     model: nn.Module,
-    phase: TrialPhase,
     guards: Guards,
     output: Path,
     saved: Saved | None,
 ) -> tuple[RungWatch, TrialTrainer]:
     config, batching, train = job.config, job.batching, len(job.context.items("train"))
-    effective = batching.micro * batching.accumulation * config.gpus
+    effective = batching.micro_batch * batching.gradient_accumulation_steps * config.gpus
     steps = optimizer_steps(train, effective, config.budget.epochs)
     per_epoch = optimizer_steps(train, effective, 1.0)
     at = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
     least = 1 if config.task == "classification" else LEAST
     task = job.context.task.for_training(config.parameters)
     emphasis = task.emphasis(job.context.items("validation").examples)
-    watch = RungWatch(job, model, at, per_epoch, phase, emphasis)
+    watch = RungWatch(job, model, at, per_epoch, emphasis)
     settings = arguments(
         output,
         steps=steps,
-        micro_batch=batching.micro,
-        accumulation=batching.accumulation,
+        micro_batch=batching.micro_batch,
+        accumulation=batching.gradient_accumulation_steps,
         parameters=config.parameters,
         optimizer=config.optimizer,
         seed=config.seed,
@@ -367,7 +415,7 @@ def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
         return job.completed(strategy, model, Final(job.config.budget.rungs, evaluation))
 
 
-def score_general_text(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> None:
+def score_general_text(job: TrialJob, strategy: Strategy) -> None:
     """Score the untrained base on general text, if this trial is scored on it.
 
     Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's own
@@ -382,9 +430,9 @@ def score_general_text(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> 
         return
     alone = config.gpus == 1
     dtype = strategy.base_dtype(config.precision) if alone else shared.context.plain_dtype
-    phase.evaluating = True
-    job.base_on_general = shared.general.of_base(dtype, job.mixed, job.batching.evaluation)
-    phase.evaluating = False
+    job.evaluating = True
+    job.base_on_general = shared.general.of_base(dtype, job.mixed, job.batching.evaluation_batch)
+    job.evaluating = False
 
 
 def guards_of(job: TrialJob, strategy: Strategy, keeper: BaseKeeper) -> Guards:

@@ -7,7 +7,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,7 +34,7 @@ from sweeper.training.base_model.first_stage import ReadBase
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.checkpointing import Saved, usable
 from sweeper.training.loop.device_memory import Batching
-from sweeper.training.loop.sharding import sum_over_ranks
+from sweeper.training.loop.sharding import gathered
 from sweeper.training.loop.training_progress import TrainingProgress
 from sweeper.training.trial.artifacts import TrainedRecord, base_state, save_trained
 from sweeper.trials import (
@@ -94,17 +94,16 @@ class TrialJob:
     config: TrialConfig
     folder: Path
     report: Callable[[RungReport], Decision]
-    should_stop: Callable[[], bool]
     run: Path | None = None
     checkpoint: Path | None = None
     attempt: Path | None = None
     planned: TrialConfig | None = None
     plan: Plan | None = None
     saved: Saved | None = None
-    earlier: tuple[RungReport, ...] = ()
     reports: list[RungReport] = field(default_factory=list)
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     batching: Batching = field(init=False)
+    evaluating: bool = False
     peak_memory_gib: float | None = None
     attention: str | None = None
     joined: bool | None = None
@@ -119,11 +118,7 @@ class TrialJob:
 
     def __post_init__(self) -> None:
         self._wrote = self.shared.general.writing_seconds
-        self.batching = Batching(
-            self.config.micro_batch,
-            self.config.gradient_accumulation_steps,
-            self.config.evaluation_batch,
-        )
+        self.batching = Batching.of(self.config)
 
     @property
     def context(self) -> ModelContext:
@@ -135,14 +130,18 @@ class TrialJob:
         """The dtype of autocast."""
         return autocast_dtype(self.config.precision)
 
+    @property
+    def checkpoints_in(self) -> Path:
+        """The folder of the attempt's checkpoints, which several ranks share."""
+        return self.attempt or self.folder
+
     def evaluator(self) -> Evaluator:
         """Scores this trial's models on validation."""
         return Evaluator(
             self.context.task,
             self.context.items("validation"),
-            self.batching.evaluation,
+            self.batching.evaluation_batch,
             self.mixed,
-            self.should_stop,
             self.context.underway.steps("scoring validation"),
         )
 
@@ -173,8 +172,7 @@ class TrialJob:
     def continue_from(self, saved: Saved) -> None:
         """Let training continue from a checkpoint that can be used."""
         self.saved = saved
-        self.earlier = saved.manifest.reports
-        self.reports = list(self.earlier)
+        self.reports = list(saved.manifest.reports)
         self.first_stage = saved.manifest.first_stage
         self._reported = saved.manifest.rung
 
@@ -185,9 +183,7 @@ class TrialJob:
             optimizer_steps=self.progress.steps,
             config=self.planned or self.config,
             data_fingerprint=self.context.dataset.fingerprint,
-            micro_batch=self.batching.micro,
-            gradient_accumulation_steps=self.batching.accumulation,
-            evaluation_batch=self.batching.evaluation,
+            **asdict(self.batching),
             reports=tuple(self.reports),
             first_stage=self.first_stage,
         )
@@ -202,7 +198,8 @@ class TrialJob:
     ) -> RungReport:
         """The report of a rung. Tokens are those of all ranks, which must call this together."""
         progress = self.progress
-        tokens, replayed = sum_over_ranks(progress.tokens, progress.replay_tokens)
+        counts = gathered((progress.tokens, progress.replay_tokens))
+        tokens, replayed = map(sum, zip(*counts, strict=True))
         report = RungReport(
             number=self.config.number,
             attempt=self.config.attempt,
@@ -333,8 +330,8 @@ class TrialJob:
             waited_seconds=self._waited(),
             first_stage=self.first_stage,
             peak_memory_gib=self.peak_memory_gib,
-            micro_batch=self.batching.micro,
-            evaluation_batch=self.batching.evaluation,
+            micro_batch=self.batching.micro_batch,
+            evaluation_batch=self.batching.evaluation_batch,
             attention=self.attention,
             padding_free=self.joined,
             data_fingerprint=self.context.dataset.fingerprint,

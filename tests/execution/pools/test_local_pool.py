@@ -70,7 +70,7 @@ def test_a_worker_says_hello_does_a_job_and_ends_when_it_is_told(
     assert hello.process in [process.popen.pid for process in pool._processes.values()]
     assert hello.problems == ()
     hear(pool, is_a(Ready))
-    pool.send("0", Do(job=Job(kind="baselines", name="baselines", home="jobs/baselines")))
+    pool.send("0", Do(job=Job(kind="baselines", name="baselines")))
     heard = hear(pool, is_a(JobEnded))
     assert heard[-1].message == JobEnded(name="baselines", done=True)
     said = [one.message.result for one in heard if hasattr(one.message, "result")]

@@ -14,8 +14,8 @@ from sweeper.execution.pools.placement import (
 from sweeper.facts.machine.detect_hardware import DetectedGpu
 
 
-def machine(gpus: int = 0, gpu_gib: float = 24.0, cores: int = 8, ram_gib: float = 32.0) -> Machine:
-    return Machine(tuple(map(str, range(gpus))), gpu_gib, cores, ram_gib)
+def machine(gpus: int = 0, gib: float = 24.0, cores: int = 8) -> Machine:
+    return Machine(tuple(map(str, range(gpus))), gib, cores)
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,10 @@ def machine(gpus: int = 0, gpu_gib: float = 24.0, cores: int = 8, ram_gib: float
 def test_every_worker_gets_its_gpus_and_threads(
     workers: int, on: Machine, demand: Demand, gpus: list[str | None], threads: int
 ) -> None:
-    placed = place(workers, on, demand)
-    assert [each.get("CUDA_VISIBLE_DEVICES") for each in placed.environments] == gpus
-    assert {each["OMP_NUM_THREADS"] for each in placed.environments} == {str(threads)}
-    assert placed.note == ""
+    environments, said = place(workers, on, demand)
+    assert [each.get("CUDA_VISIBLE_DEVICES") for each in environments] == gpus
+    assert {each["OMP_NUM_THREADS"] for each in environments} == {str(threads)}
+    assert said == ""
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_every_worker_gets_its_gpus_and_threads(
         ),
         (
             3,
-            machine(0, ram_gib=7.0),
+            machine(0, 7.0),
             Demand(6.5, strategy="full"),
             1,
             "1 worker instead of 3: a full trial may need 6.5 GiB, and the machine has 7.0 GiB "
@@ -85,9 +85,9 @@ def test_every_worker_gets_its_gpus_and_threads(
 def test_fewer_workers_than_asked_for_are_explained_in_numbers(
     workers: int, on: Machine, demand: Demand, started: int, note: str
 ) -> None:
-    placed = place(workers, on, demand)
-    assert len(placed.environments) == started
-    assert placed.note == note
+    environments, said = place(workers, on, demand)
+    assert len(environments) == started
+    assert said == note
 
 
 def test_the_dearest_candidate_decides() -> None:
@@ -110,4 +110,4 @@ def test_the_gpus_are_those_that_the_user_left_visible(monkeypatch: pytest.Monke
     assert machine_of(plan).gpus == ("5", "7")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert machine_of(plan).gpus == ("0", "1")
-    assert machine_of(plan).gpu_memory_gib == plan.candidates[0].memory.limit_gib
+    assert machine_of(plan).memory_gib == plan.candidates[0].memory.limit_gib

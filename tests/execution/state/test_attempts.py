@@ -167,7 +167,7 @@ def test_tasks_have_homes_names_and_titles_of_their_own() -> None:
         work_items.confirm(3, 7),
         work_items.scoring(3),
         work_items.scoring(3, 7),
-        work_items.WorkItem("test", "tfidf"),
+        work_items.scoring_of("tfidf"),
     ]
     assert [item.home for item in every] == [
         "jobs/baselines",
@@ -185,8 +185,8 @@ def test_tasks_have_homes_names_and_titles_of_their_own() -> None:
         "the score of trial-3-seed-7",
         "the score of tfidf",
     ]
-    assert work_items.scoring(3, 7).scored == work_items.confirm(3, 7)
-    assert work_items.scoring(3).scored == work_items.trial(3)
+    assert work_items.scored(work_items.scoring(3, 7)) == work_items.confirm(3, 7)
+    assert work_items.scored(work_items.scoring(3)) == work_items.trial(3)
 
 
 def test_baselines_are_done_when_all_that_were_scored_can_be_read(tmp_path: Path) -> None:

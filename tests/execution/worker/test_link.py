@@ -17,7 +17,7 @@ from sweeper.execution.job import Close, Do, Job, Message, Order, Ready, RungVer
 from sweeper.execution.worker import link as link_module
 from sweeper.execution.worker.link import Link
 
-JOB = Job(kind="baselines", name="baselines", home="jobs/baselines")
+JOB = Job(kind="baselines", name="baselines")
 
 
 class Command:

@@ -102,7 +102,7 @@ def run(tmp_path: Path) -> RunFolder:
 def a_job(run: RunFolder, **fields: object) -> Job:
     candidate = PLAN.candidate("lora")
     config = configure(PLAN, candidate, candidate.defaults(), number=3, attempt=1, origin="search")
-    job = Job(kind="trial", name="trial-3", home="trials/3", trial=3, config=config)
+    job = Job(kind="trial", name="trial-3", trial=3, config=config)
     job = job.model_copy(update=fields)
     (run.path / job.folder).mkdir(parents=True)
     return job
@@ -204,10 +204,11 @@ def test_an_error_of_the_users_code_is_tried_once_and_again_by_the_next_call(
     def trains(*_arguments):
         raise SpecError("the objective mine:f1: KeyError: 'a' (mine.py:3 in f1)", fix="Mend it.")
 
-    goes_on, ended = done(link, run, trains, kind="confirm", home="jobs/baselines")
+    goes_on, ended = done(link, run, trains, kind="confirm", seed=1)
     assert goes_on
     assert ended.end == "refused"
     assert ended.detail == "the objective mine:f1: KeyError: 'a' (mine.py:3 in f1)"
+    attempts.new_attempt(run.path / "jobs/baselines")
     attempts.note_end(run.path / "jobs/baselines/attempts/1", "refused", ended.detail)
     failure = work_items.failure(run, work_items.BASELINES)
     assert failure == Failure(kind="refused", detail=ended.detail)
@@ -272,7 +273,8 @@ def test_baselines_stop_after_the_one_under_way(link: FakeLink, run: RunFolder) 
 def test_a_score_lies_in_the_attempts_folder(link: FakeLink, run: RunFolder) -> None:
     _, ended = done(link, run, a_result, kind="test", name="trial-3", weights="trials/3")
     assert ended.done
-    score = attempts.read_score(run.attempt(3, 1) / attempts.SCORE)
+    folder = attempts.attempt_folder(run.path / "jobs" / "trial-3", 1)
+    score = attempts.read_score(folder / attempts.SCORE)
     assert score is not None
     assert score.name == "trial-3"
 
@@ -294,14 +296,18 @@ def test_progress_is_told_now_and_then_and_at_the_end(link: FakeLink, run: RunFo
 
 
 @pytest.mark.parametrize(
-    ("job", "what"),
-    [({}, "training"), ({"kind": "test", "name": "tfidf", "config": None}, "scoring tfidf")],
+    ("job", "home", "what"),
+    [
+        ({}, "trials/3", "training"),
+        ({"kind": "test", "name": "tfidf", "config": None}, "jobs/tfidf", "scoring tfidf"),
+    ],
 )
 def test_a_hang_is_noted_where_the_command_finds_it_and_ends_the_process(
     link: FakeLink,
     run: RunFolder,
     monkeypatch: pytest.MonkeyPatch,
     job: dict[str, object],
+    home: str,
     what: str,
 ) -> None:
     class Ended(Exception):
@@ -321,7 +327,7 @@ def test_a_hang_is_noted_where_the_command_finds_it_and_ends_the_process(
     monkeypatch.setattr(FakeBackend, "score_test", trains)
     done(link, run, trains, **job)
     assert ends == [UNSOUND]
-    end = attempts.read_end(run.attempt(3, 1))
+    end = attempts.read_end(attempts.attempt_folder(run.path / home, 1))
     assert end is not None
     assert (end.kind, end.worker) == ("hang", "w")
     assert end.detail.startswith(f"{what} did not begin within")

@@ -68,7 +68,7 @@ def order(popen: subprocess.Popen[bytes], line: bytes) -> None:
     popen.stdin.flush()
 
 
-BASELINES = Do(job=Job(kind="baselines", name="baselines", home="jobs/baselines"))
+BASELINES = Do(job=Job(kind="baselines", name="baselines"))
 
 
 def test_a_worker_loads_neither_optuna_nor_a_database_nor_torch(

@@ -21,17 +21,12 @@ from sweeper.spec import DataSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import FirstStage, FirstStages
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import TrialConfig, TrialResult
 
 STAGE = FirstStage("full", 1e-2, 2.0, 4, 2, "fp32", 16)
-
-
-def never() -> bool:
-    return False
 
 
 @pytest.fixture
@@ -82,7 +77,7 @@ def stages(
 def test_the_base_has_learnt_from_the_corpus(
     strategy: str, stages: Callable[..., FirstStages], model_folders: dict[str, Path]
 ) -> None:
-    folder = stages().folder(replace(STAGE, strategy=strategy), never)
+    folder = stages().base(replace(STAGE, strategy=strategy)).folder
 
     record = json.loads((folder / "first_stage.json").read_text())
     assert record["held_out_loss_after"] < record["held_out_loss_before"] - 0.2
@@ -101,7 +96,7 @@ def test_the_base_has_learnt_from_the_corpus(
 def test_equal_stages_are_run_once_and_others_apart(
     stages: Callable[..., FirstStages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = stages().folder(STAGE, never)
+    first = stages().base(STAGE).folder
     run = FirstStages._run
     ran: list[FirstStage] = []
 
@@ -112,9 +107,9 @@ def test_equal_stages_are_run_once_and_others_apart(
     monkeypatch.setattr(FirstStages, "_run", counted)
     other = replace(STAGE, num_train_epochs=0.5)
 
-    assert stages().folder(STAGE, never) == first
+    assert stages().base(STAGE).folder == first
     assert ran == []
-    assert stages().folder(other, never) != first
+    assert stages().base(other).folder != first
     assert ran == [other]
 
 
@@ -127,15 +122,13 @@ def test_another_corpus_is_another_stage(
     one, other = stages(), stages(short)
 
     assert one._digest(STAGE) != other._digest(STAGE)
-    assert (
-        json.loads((other.folder(STAGE, never) / "first_stage.json").read_text())["held_out"] == 0
-    )
+    assert json.loads((other.base(STAGE).folder / "first_stage.json").read_text())["held_out"] == 0
 
 
 def test_reading_is_told_step_by_step(stages: Callable[..., FirstStages], heard: Any) -> None:
     first = stages()
     first._context.underway = heard.underway
-    folder = first.folder(STAGE, never)
+    folder = first.base(STAGE).folder
     steps = json.loads((folder / "first_stage.json").read_text())["optimizer_steps"]
     assert heard.of("reading the corpus") == list(range(1, steps + 1))
     assert ("scoring the corpus", 0, 5) in heard
@@ -144,10 +137,11 @@ def test_reading_is_told_step_by_step(stages: Callable[..., FirstStages], heard:
 def test_a_stage_that_is_stopped_leaves_nothing_behind(
     stages: Callable[..., FirstStages], tmp_path: Path
 ) -> None:
-    asked = iter([False, False, True])
+    asked, made = iter([False, False, True]), stages()
+    made._context.underway.should_stop = lambda: next(asked)
 
     with pytest.raises(Interrupted):
-        stages().folder(STAGE, lambda: next(asked))
+        made.base(STAGE)
 
     kept = [path.name for path in (tmp_path / "home" / "first_stages").iterdir()]
     assert [name for name in kept if not name.endswith(".lock")] == []
@@ -155,12 +149,12 @@ def test_a_stage_that_is_stopped_leaves_nothing_behind(
 
 def test_a_sweep_without_corpus_says_so(stages: Callable[..., FirstStages]) -> None:
     with pytest.raises(UsageError, match=r"data\.corpus"):
-        stages(None).folder(STAGE, never)
+        stages(None).base(STAGE)
 
 
 @pytest.mark.parametrize(("blocks", "micro_batch", "micro"), [(8, 3, 2), (8, 16, 8), (6, 4, 3)])
 def test_a_trials_parameters_say_how_the_corpus_is_read(
-    blocks: int, micro_batch: int, micro: int
+    make_config: Any, blocks: int, micro_batch: int, micro: int
 ) -> None:
     parameters = {
         "first_stage": "lora",
@@ -170,13 +164,14 @@ def test_a_trials_parameters_say_how_the_corpus_is_read(
         "learning_rate": 2e-4,
     }
 
-    stage = FirstStage.of(parameters, micro_batch, "fp32", 512)
+    config = make_config(parameters=parameters, sequence_length=512)
+    stage = FirstStage.of(config, micro_batch)
 
     assert stage == FirstStage("lora", 1e-4, 1.0, blocks, micro, "fp32", 512)
     assert stage.parameters["target_modules"] == "all-linear"
 
 
-def test_each_way_to_read_has_a_rate_of_its_own() -> None:
+def test_each_way_to_read_has_a_rate_of_its_own(make_config: Any) -> None:
     parameters = {
         "first_stage_learning_rate": 1e-4,
         "first_stage_full_learning_rate": 2e-5,
@@ -185,15 +180,15 @@ def test_each_way_to_read_has_a_rate_of_its_own() -> None:
     }
     rates = {}
     for way in ("lora", "full"):
-        stage = FirstStage.of({"first_stage": way, **parameters}, 8, "fp32", 512)
+        stage = FirstStage.of(make_config(parameters={"first_stage": way, **parameters}), 8)
         assert stage is not None
         rates[way] = stage.learning_rate
     assert rates == {"lora": 1e-4, "full": 2e-5}
 
 
 @pytest.mark.parametrize("parameters", [{}, {"first_stage": "none"}])
-def test_reading_a_corpus_can_be_skipped(parameters: dict[str, Any]) -> None:
-    assert FirstStage.of(parameters, 8, "fp32", 512) is None
+def test_reading_a_corpus_can_be_skipped(make_config: Any, parameters: dict[str, Any]) -> None:
+    assert FirstStage.of(make_config(parameters=parameters), 8) is None
 
 
 TASK: dict[str, Any] = {
@@ -225,8 +220,8 @@ def two_stages(
         folder = tmp_path / "run" / "trials" / str(number)
         folder.mkdir(parents=True)
         config = make_config(number=number, strategy=strategy, parameters=parameters, **TASK)
-        job = TrialJob(shared, config, folder, answering(), never, tmp_path / "run")
-        return job, train_trial(job, MemoryGuard())
+        job = TrialJob(shared, config, folder, answering(), tmp_path / "run")
+        return job, train_trial(job)
 
     return run
 
@@ -307,11 +302,12 @@ def test_a_stage_waits_for_the_process_that_runs_it_until_told_to_stop(
     place = tmp_path / "home" / "first_stages" / made._digest(STAGE)
     place.parent.mkdir(parents=True)
     asked = iter([False, True])
+    made._context.underway.should_stop = lambda: next(asked)
 
     with (place.parent / f".{place.name}.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(Interrupted):
-            made.folder(STAGE, lambda: next(asked))
+            made.base(STAGE)
 
 
 def test_how_much_memory_the_work_takes_makes_no_other_stage(
@@ -322,7 +318,7 @@ def test_how_much_memory_the_work_takes_makes_no_other_stage(
     thrifty = replace(STAGE, micro_batch=1, gradient_checkpointing=True)
     assert made._digest(thrifty) == made._digest(STAGE)
     assert made._digest(replace(STAGE, learning_rate=2e-2)) != made._digest(STAGE)
-    assert json.loads((made.folder(thrifty, never) / "first_stage.json").read_text())["tokens"] > 0
+    assert json.loads((made.base(thrifty).folder / "first_stage.json").read_text())["tokens"] > 0
 
 
 def test_documents_that_hold_validation_rows_are_not_read(

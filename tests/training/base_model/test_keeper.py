@@ -40,7 +40,7 @@ def test_trained_weights_are_restored_bit_by_bit(keeper):
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(1.5)
-    keeper.give_back(model, torch.float32, None, changed=True)
+    keeper.give_back(model, changed=True)
     again = keeper.lend(torch.float32)
     assert again is model
     assert equal(again, before)
@@ -53,7 +53,7 @@ def test_a_change_that_nobody_spoke_of_is_found_and_undone(keeper, caplog):
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(1e-4)
-    keeper.give_back(model, torch.float32, None, changed=False)
+    keeper.give_back(model)
     assert "loaded again" in caplog.text
     again = keeper.lend(torch.float32)
     assert again is not model
@@ -65,7 +65,7 @@ def test_every_weight_is_looked_at_within_a_few_returns(keeper, caplog):
     with torch.no_grad():
         model.embeddings.word_embeddings.weight[3, 4] += 1e-3
     for _ in range(8):
-        keeper.give_back(model, torch.float32, None, changed=False)
+        keeper.give_back(model)
         if caplog.text:
             break
     assert "loaded again" in caplog.text
@@ -74,7 +74,7 @@ def test_every_weight_is_looked_at_within_a_few_returns(keeper, caplog):
 def test_a_base_with_something_left_in_it_is_loaded_again(keeper):
     model = keeper.lend(torch.float32)
     model.extra = torch.nn.Linear(2, 2)
-    keeper.give_back(model, torch.float32, None, changed=False)
+    keeper.give_back(model)
     assert keeper.lend(torch.float32) is not model
 
 

@@ -21,7 +21,6 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop import checkpointing
 from sweeper.training.loop.checkpointing import BEST, set_weights
-from sweeper.training.loop.device_memory import Batching, MemoryGuard
 from sweeper.training.loop.training_progress import TrainingProgress
 from sweeper.training.trial import rungs
 from sweeper.training.trial.rungs import RungWatch
@@ -64,7 +63,6 @@ class Attempts:
     ) -> None:
         self.shared, self.config = shared, config
         self.answering, self.folder = answering, folder
-        self.guard = MemoryGuard()
 
     def run(
         self,
@@ -76,9 +74,10 @@ class Attempts:
         place = self.folder / f"attempt-{len(list(self.folder.iterdir()))}"
         place.mkdir()
         reports = self.answering(**answers)
-        job = TrialJob(self.shared, self.config, place, reports, stop, checkpoint=checkpoint)
+        self.shared.context.underway.should_stop = stop
+        job = TrialJob(self.shared, self.config, place, reports, checkpoint=checkpoint)
         try:
-            return train_trial(job, self.guard), list(reports), place
+            return train_trial(job), list(reports), place
         except Interrupted:
             return None, list(reports), place
 
@@ -370,13 +369,10 @@ def test_a_trial_that_had_to_halve_its_micro_batch_continues_with_the_smaller_on
     memory.examples = 4
     trial = attempts(make_shared())
     whole = trial.run()
-    trial.guard = MemoryGuard()
     cut, _, folder = trial.run(stop=Steps(monkeypatch, 15))
     path, rung = newest_checkpoint(folder)
     assert cut is None
     assert Checkpoint.read(path / MANIFEST).micro_batch == 4
-    trial.guard = guard = MemoryGuard()  # as in a new process
     continued = trial.run(path)
     assert_same(whole, continued, rung)
     assert continued[0].micro_batch == 4
-    assert guard.start(trial.config.memory_setup(), Batching(8, 1, 16)) == Batching(4, 2, 16)

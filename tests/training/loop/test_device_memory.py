@@ -1,4 +1,4 @@
-"""Out of memory: smaller batches, clean weights, and a lesson for the next trials."""
+"""Out of memory: smaller batches and clean weights."""
 
 import pytest
 import torch
@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from sweeper.tasks.classification import Classification
-from sweeper.training.loop.device_memory import Batching, MemoryGuard, TooLarge, is_out_of_memory
+from sweeper.training.loop.device_memory import (
+    Batching,
+    TooLarge,
+    in_batches_that_fit,
+    is_out_of_memory,
+)
 from sweeper.training.trial.train import train_trial
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
@@ -34,10 +39,10 @@ def test_it_knows_memory_errors_from_others(error, expected):
 def test_the_effective_batch_stays(micro, accumulation):
     batching = Batching(micro, accumulation, 8)
     while (less := batching.smaller_training()) is not None:
-        assert less.micro * less.accumulation == micro * accumulation
-        assert less.micro <= batching.micro // 2
+        assert less.micro_batch * less.gradient_accumulation_steps == micro * accumulation
+        assert less.micro_batch <= batching.micro_batch // 2
         batching = less
-    assert batching.micro == 1
+    assert batching.micro_batch == 1
 
 
 class Fails:
@@ -47,48 +52,45 @@ class Fails:
         self.micro, self.evaluation, self.text = micro, evaluation, text
         self.tried = []
 
-    def __call__(self, batching, phase):
+    def __call__(self, batching):
         self.tried.append(batching)
-        if batching.micro > self.micro:
+        self.evaluating = False
+        if batching.micro_batch > self.micro:
             raise torch.OutOfMemoryError(self.text)
-        phase.evaluating = True
-        if batching.evaluation > self.evaluation:
+        self.evaluating = True
+        if batching.evaluation_batch > self.evaluation:
             raise RuntimeError(self.text)
         return batching
 
 
 def test_training_that_does_not_fit_halves_the_micro_batch():
     attempt = Fails(micro=5)
-    assert MemoryGuard().run("a", Batching(16, 2, 64), attempt) == Batching(4, 8, 64)
-    assert [tried.micro for tried in attempt.tried] == [16, 8, 4]
+    assert in_batches_that_fit(
+        Batching(16, 2, 64), attempt, lambda: attempt.evaluating
+    ) == Batching(4, 8, 64)
+    assert [tried.micro_batch for tried in attempt.tried] == [16, 8, 4]
 
 
 def test_evaluation_that_does_not_fit_halves_its_own_batch_only():
     attempt = Fails(evaluation=16)
-    assert MemoryGuard().run("a", Batching(16, 2, 64), attempt) == Batching(16, 2, 16)
-
-
-def test_the_next_trial_of_the_same_set_up_starts_where_the_last_one_fitted():
-    guard = MemoryGuard()
-    guard.run("a", Batching(16, 1, 64), Fails(micro=4, evaluation=32))
-    assert guard.start("a", Batching(16, 1, 64)) == Batching(4, 4, 32)
-    assert guard.start("a", Batching(2, 8, 64)) == Batching(2, 8, 32)
-    assert guard.start("b", Batching(16, 1, 64)) == Batching(16, 1, 64)
+    assert in_batches_that_fit(
+        Batching(16, 2, 64), attempt, lambda: attempt.evaluating
+    ) == Batching(16, 2, 16)
 
 
 def test_what_never_fits_is_too_large_with_figures():
     with pytest.raises(TooLarge, match="Tried to allocate") as raised:
-        MemoryGuard().run("a", Batching(4, 1, 1), Fails(micro=0))
+        in_batches_that_fit(Batching(4, 1, 1), Fails(micro=0), lambda: False)
     assert raised.value.needed_gib > 2.0
     assert raised.value.had_gib > 0
 
 
 def test_other_errors_pass():
-    def broken(batching, phase):
+    def broken(batching):
         raise RuntimeError("shapes")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        MemoryGuard().run("a", Batching(4, 1, 1), broken)
+        in_batches_that_fit(Batching(4, 1, 1), broken, lambda: False)
 
 
 @pytest.fixture
@@ -130,11 +132,11 @@ def test_a_retry_ends_with_the_weights_of_a_run_that_began_smaller(
     asked |= {"budget": {"epochs": 0.5}, "keep_weights": True}
     batches = {"micro_batch": 2, "gradient_accumulation_steps": 4, "evaluation_batch": 4}
     clean = make_job(shared, **asked, **batches)
-    smaller = train_trial(clean, MemoryGuard())
+    smaller = train_trial(clean)
     small_memory(training=2, evaluation=4)
     told = answering()
     job = make_job(shared, told, **asked)
-    retried = train_trial(job, MemoryGuard())
+    retried = train_trial(job)
     assert retried.micro_batch == 2
     assert job.batching == Batching(2, 4, 4)
     assert retried.validation_loss == smaller.validation_loss
@@ -158,7 +160,7 @@ def test_rungs_that_were_reported_before_a_retry_are_not_reported_again(
 
     monkeypatch.setattr(Classification, "loss", fails_late)
     told = answering()
-    result = train_trial(make_job(report=told), MemoryGuard())
+    result = train_trial(make_job(report=told))
     assert result.state == "COMPLETE"
     assert result.micro_batch == 4
     assert [report.rung for report in told] == [1, 2, 3, 4]
@@ -169,7 +171,7 @@ def test_a_trial_that_never_fits_fails_with_what_it_needed_and_had(make_job, mon
         raise torch.OutOfMemoryError(CUDA)
 
     monkeypatch.setattr(Classification, "loss", never)
-    result = train_trial(make_job(), MemoryGuard())
+    result = train_trial(make_job())
     assert result.state == "FAIL"
     assert result.failure.kind == "out-of-memory"
     assert result.failure.needed_gib > 2.0

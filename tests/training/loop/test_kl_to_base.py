@@ -200,8 +200,8 @@ def _mean_loss(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     for layer in base.model.layers:
         layer.self_attn.attention_dropout = 0.0
     model = moved(strategy.apply(base, {**PARAMETERS["lora"], "lora_dropout": 0.0}, SETTING))
-    loss = task().loss(model, task().collate(rows))
-    (loss.total / loss.weight).backward()
+    terms = sum(len(row["labels"]) - 1 for row in rows)
+    (task().loss(model, task().collate(rows)).total / terms).backward()
     return {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
 
 

@@ -78,7 +78,6 @@ def facts(config: PretrainedConfig) -> ModelFacts:
 def test_real_steps_are_measured(config: PretrainedConfig, setup: Setup) -> None:
     model = facts(config)
     found = probe(model, setup, 16, copy.deepcopy(config))
-    assert found["out_of_memory"] is False
     assert found["seconds_per_step"] > 0
     assert found["reserved_gib"] is None
     assert 0 < found["free_gib"] <= found["total_gib"]
@@ -127,7 +126,7 @@ def test_running_out_of_memory_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(probing, "random_model", fails)
     found = probe(facts(BERT), SETUP, 16, BERT)
     assert found["out_of_memory"] is True
-    assert (found["peak_gib"], found["seconds_per_step"]) == (None, None)
+    assert "peak_gib" not in found
 
     def breaks(*_: Any) -> None:
         raise RuntimeError("shapes cannot be multiplied")
@@ -149,7 +148,7 @@ def test_the_process_answers_in_json_and_in_a_sentence(
         answer_question(probing.answer)
 
     ask(SETUP)
-    assert json.loads(capsys.readouterr().out)["out_of_memory"] is False
+    assert json.loads(capsys.readouterr().out)["peak_gib"] > 0
     with pytest.raises(SystemExit, match="2"):
         ask(replace(SETUP, strategy="head"))
     assert "takes no steps" in capsys.readouterr().err

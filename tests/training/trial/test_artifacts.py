@@ -9,7 +9,6 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.base_model.keeper import load_base
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial import artifacts
 from sweeper.training.trial.artifacts import TrainedRecord, load_trained, record_of
 from sweeper.training.trial.assembly import trained
@@ -23,20 +22,20 @@ def test_loaded_weights_give_the_losses_that_the_trial_reported(
 ):
     shared = make_shared(kind)
     job = make_job(shared, strategy=strategy, keep_weights=True)
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     folder = job.folder / result.weights
     written = json.loads((job.folder / result.item_losses).read_text())
     with trained(shared, folder) as model:
         evaluator = Evaluator(shared.context.task, shared.context.items("validation"), 16)
         assert evaluator.evaluate(model).losses.tolist() == written["losses"]
-    assert train_trial(make_job(shared, strategy=strategy), MemoryGuard()).validation_loss == (
+    assert train_trial(make_job(shared, strategy=strategy)).validation_loss == (
         result.validation_loss
     )
 
 
 def test_without_the_data_set_a_folder_and_a_base_are_enough(make_job, model_folders):
     job = make_job(keep_weights=True)
-    train_trial(job, MemoryGuard())
+    train_trial(job)
     folder = job.folder / "weights"
     record = record_of(folder)
     assert record.labels == ("fruit", "metal", "river")
@@ -64,7 +63,7 @@ def test_weights_on_a_base_that_others_have_name_no_path_of_this_machine(
     if model is not None:  # else the folder, as of a packaged model
         shared.context.keeper._name = model
     job = make_job(shared, strategy=strategy, keep_weights=True)
-    train_trial(job, MemoryGuard())
+    train_trial(job)
     texts = {path: path.read_bytes() for path in (job.folder / "weights").rglob("*.*")}
     here = str(tmp_path_factory.getbasetemp()).encode()
     assert [path.name for path, text in texts.items() if here in text] == []
@@ -86,7 +85,7 @@ def test_the_card_beside_weights_tells_neither_host_nor_home(monkeypatch):
 
 def test_no_weights_of_the_base_are_saved(make_job):
     job = make_job(keep_weights=True)
-    train_trial(job, MemoryGuard())
+    train_trial(job)
     folder = job.folder / "weights"
     files = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
     assert files == {

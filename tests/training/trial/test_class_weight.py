@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from sweeper.data.examples import Example, digest
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.train import train_trial
 
 LABELS = ("common", "rare")
@@ -64,7 +63,7 @@ def test_minority_recall_rises_with_the_weight_of_the_minority(
             "class_weight": way,
         }
         job = make_job(shared, strategy=strategy, parameters=parameters)
-        result = train_trial(job, MemoryGuard())
+        result = train_trial(job)
         assert result.state == "COMPLETE"
         recalls.append(_recall(job, result))
     assert recalls[0] < 0.2
@@ -79,7 +78,7 @@ def test_the_reported_train_loss_is_without_weights(make_shared, make_job, answe
         # So slow that nothing is learnt: both see the same model.
         parameters = {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "class_weight": way}
         job = make_job(shared, told, strategy="full", parameters=parameters)
-        train_trial(job, MemoryGuard())
+        train_trial(job)
         first[way] = told[0].train_loss
     assert first["balanced"] == pytest.approx(first["none"], rel=1e-5)
 

@@ -12,7 +12,6 @@ from sweeper.spec import ModelSpec, Spec
 from sweeper.strategies.base import strategies
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.train import train_trial
 
@@ -83,7 +82,7 @@ def test_it_trains_saves_and_scores_or_says_why_not(
         keep_weights=True,
         budget={"rungs": 2, "epochs": 0.5},
     )
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     if refused(name, kind):
         assert result.state == "FAIL"
         assert result.failure.kind == "refused"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from transformers.integrations import neftune
 from transformers.optimization import Adafactor
 
-from sweeper.training.loop import neftune
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.loop.trainer import TrialTrainer
 from sweeper.training.trial.train import train_trial
 
@@ -56,7 +55,7 @@ def test_what_is_declared_is_what_is_trained(make_shared, make_job, trainers, mo
     results = []
     for _ in range(2):
         job = make_job(shared, **settings)
-        results.append(train_trial(job, MemoryGuard()))
+        results.append(train_trial(job))
     trainer = trainers[0]
     assert isinstance(trainer.optimizer.optimizer, Adafactor)
     assert trainer.args.lr_scheduler_type == "cosine"
@@ -78,7 +77,7 @@ def test_what_is_declared_is_what_is_trained(make_shared, make_job, trainers, mo
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw_8bit", "lion_32bit"])
 def test_other_optimizers_train_every_weight(make_shared, make_job, trainers, optimizer):
     job = make_job(strategy="full", optimizer=optimizer, budget={"epochs": 0.2, "rungs": 1})
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     assert result.state == "COMPLETE"
     name = optimizer.partition("_")[0]
     assert type(trainers[0].optimizer.optimizer).__name__.lower().startswith(name)

@@ -12,7 +12,6 @@ from sweeper.data.examples import SPLITS, Dataset
 from sweeper.spec import ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.ranks import TRAINER_LOG
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob
@@ -47,7 +46,7 @@ def train(
             sequence_length=CAP,
             precision=precision,
         )
-        result = train_trial(TrialJob(shared, config, place, reports, lambda: False), MemoryGuard())
+        result = train_trial(TrialJob(shared, config, place, reports))
         base = context.keeper.lend(torch.float32 if precision == "fp32" else torch.bfloat16)
         assert base.config._attn_implementation == "sdpa"
         return result, reports, place

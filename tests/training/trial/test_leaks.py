@@ -15,7 +15,6 @@ from sweeper.training.base_model import first_stage
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial import train
 from sweeper.training.trial.train import train_trial
 
@@ -48,7 +47,7 @@ def test_the_optimizer_of_a_trial_is_gone_before_the_next_one_takes_its_base(
     monkeypatch.setattr(train, "_trainer", making)
     monkeypatch.setattr(train, "assembled", assembling)
     for _ in range(2):
-        assert train_trial(make_job(shared), MemoryGuard()).state == "COMPLETE"
+        assert train_trial(make_job(shared)).state == "COMPLETE"
     assert left == [0, 0]
 
 
@@ -81,7 +80,7 @@ def test_the_model_that_read_the_corpus_is_gone_before_what_it_wrote_is_loaded(
 
     monkeypatch.setattr(first_stage, "load_base", loading)
     stage = FirstStage("full", 1e-3, 1.0, 4, 2, "fp32", 16)
-    read = shared.first_stages.base(stage, lambda: False)
+    read = shared.first_stages.base(stage)
     assert read.result.ran_here
     assert len(seen) == 1
     assert seen[0]() is None

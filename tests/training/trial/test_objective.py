@@ -15,7 +15,6 @@ from sweeper.objective import Objective
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.torch_backend import answered, scored
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import ITEM_LOSSES, TrialJob
@@ -34,7 +33,7 @@ FUNCTION = Objective(
 
 
 def trained(shared: SharedModel, config: Any, folder: Path, heard: Any) -> TrialResult:
-    return train_trial(TrialJob(shared, config, folder, heard, lambda: False), MemoryGuard())
+    return train_trial(TrialJob(shared, config, folder, heard))
 
 
 def items(folder: Path) -> list[float]:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, TrialTrainer
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob
@@ -78,7 +77,7 @@ def test_weights_products_and_states_have_the_dtypes_of_the_precision(
     own = {"parameters": FULL} if strategy == "full" else {}
     job = make_job(make_shared(), strategy=strategy, precision=precision, **own, **SHORT)
 
-    assert train_trial(job, MemoryGuard()).state == "COMPLETE"
+    assert train_trial(job).state == "COMPLETE"
 
     head = {FP32}  # a new head is always in fp32
     assert seen.frozen == ({frozen} if frozen else set())
@@ -99,10 +98,10 @@ def test_gradients_are_clipped_at_the_norm_that_a_trial_says(
 
     monkeypatch.setattr(TrialTrainer, "_clip_grad_norm", watching)
     job = make_job(**SHORT)
-    assert train_trial(job, MemoryGuard()).state == "COMPLETE"
+    assert train_trial(job).state == "COMPLETE"
     assert set(limits) == {MAX_GRAD_NORM}
 
     limits.clear()
     own = {**job.config.parameters, "max_grad_norm": 0.25}
-    assert train_trial(make_job(parameters=own, **SHORT), MemoryGuard()).state == "COMPLETE"
+    assert train_trial(make_job(parameters=own, **SHORT)).state == "COMPLETE"
     assert set(limits) == {0.25}

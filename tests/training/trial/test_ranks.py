@@ -20,11 +20,11 @@ from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import newest_checkpoint
 from sweeper.errors import UsageError
 from sweeper.strategies.qlora import QLoRA
-from sweeper.training.loop.device_memory import Batching, MemoryGuard, TrialPhase
+from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
 from sweeper.training.loop.sharding import (
-    as_first_rank_says,
     check_wrapped,
     fsdp_arguments,
+    gathered,
     layer_classes,
 )
 from sweeper.training.torch_backend import TorchBackend
@@ -148,16 +148,15 @@ def test_two_ranks_stop_early_together(
     assert (result.state, result.stopped_at_rung, len(heard)) == ("COMPLETE", 2, 2), result.failure
 
 
-def test_a_rank_does_as_the_first_one_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert as_first_rank_says("it overfits") == "it overfits"
+def test_all_ranks_have_the_values_of_each_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gathered("it overfits") == ["it overfits"]
 
-    def from_first(said: list[Any], src: int) -> None:
-        assert src == 0
-        said[0] = "it overfits"
+    def from_all(each: list[Any], mine: str) -> None:
+        each[:] = ["it overfits", mine]
 
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("torch.distributed.broadcast_object_list", from_first)
-    assert as_first_rank_says("") == "it overfits"
+    monkeypatch.setattr("torch.distributed.all_gather_object", from_all)
+    assert gathered("") == ["it overfits", ""]
 
 
 class Script:
@@ -180,14 +179,15 @@ class Script:
 def make_ranks(two: TrialConfig, backend: TorchBackend, tmp_path: Path) -> Callable[..., Ranks]:
     def make(stop: Callable[[], bool] = _never) -> Ranks:
         shared = backend.shared(two.model)
-        job = TrialJob(shared, two, tmp_path, lambda _: Decision.CONTINUE, stop)
+        shared.context.underway.should_stop = stop
+        job = TrialJob(shared, two, tmp_path, lambda _: Decision.CONTINUE)
         return Ranks(job, backend._plan)
 
     return make
 
 
 def _train(ranks: Ranks) -> TrialResult:
-    return ranks.train(ranks.job.batching, TrialPhase())
+    return ranks.train(ranks.job.batching)
 
 
 WAIT = "time.sleep(60)"
@@ -230,8 +230,9 @@ def test_a_rank_that_diverges_ends_all_and_is_the_trials_result(
 def _ends_with(folder: Path, kind: str) -> str:
     failed = {"state": "FAIL", "failure": {"kind": kind, "detail": "it did"}}
     result = TrialResult.model_validate({"number": 1, "attempt": 1, "seed": 0, **failed})
-    place = folder / "ranks" / "result-1.json"
-    return f"open({str(place)!r}, 'w').write({result.model_dump_json()!r}); sys.exit(1)"
+    place = folder / "ranks" / "rank-1"
+    wrote = f"open({str(place / module.RESULT)!r}, 'w').write({result.model_dump_json()!r})"
+    return f"import os; os.mkdir({str(place)!r}); {wrote}; sys.exit(1)"
 
 
 def test_memory_that_runs_out_on_one_rank_halves_the_micro_batch_of_all(
@@ -243,18 +244,18 @@ def test_memory_that_runs_out_on_one_rank_halves_the_micro_batch_of_all(
     tried: list[Batching] = []
     train = Ranks.train
 
-    def remembered(self: Ranks, batching: Batching, phase: TrialPhase) -> TrialResult:
+    def remembered(self: Ranks, batching: Batching) -> TrialResult:
         tried.append(batching)
         if len(tried) == 2:
             raise Interrupted
-        return train(self, batching, phase)
+        return train(self, batching)
 
     monkeypatch.setattr(Ranks, "train", remembered)
     ranks = make_ranks()
     with pytest.raises(Interrupted):
-        MemoryGuard().run("a set-up", ranks.job.batching, ranks.train)
+        in_batches_that_fit(ranks.job.batching, ranks.train, lambda: False)
 
-    assert [(one.micro, one.accumulation) for one in tried] == [(4, 1), (2, 2)]
+    assert [(one.micro_batch, one.gradient_accumulation_steps) for one in tried] == [(4, 1), (2, 2)]
 
 
 def test_a_stop_ends_all_ranks(

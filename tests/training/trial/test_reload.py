@@ -112,7 +112,7 @@ def saved(byte_llama, topics, turns, make_config, tmp_path):
         kind = context.spec.task
         config = make_config(task=kind, strategy=name, parameters=own, sequence_length=256)
         folder = tmp_path / "run" / f"{task}-{name}".replace(" ", "-")
-        job = TrialJob(shared(task), config, folder, lambda _: None, lambda: False)
+        job = TrialJob(shared(task), config, folder, lambda _: None)
         quantized = strategy.quantization_config(own)
         base = context.keeper.lend(
             strategy.base_dtype("fp32"), quantized, will_change=strategy.changes_base(own)
@@ -129,9 +129,7 @@ def saved(byte_llama, topics, turns, make_config, tmp_path):
         with torch.no_grad():
             found = model(**INPUTS)
         strategy.remove(adapted)
-        context.keeper.give_back(
-            base, strategy.base_dtype("fp32"), quantized, strategy.changes_base(own)
-        )
+        context.keeper.give_back(base, strategy.changes_base(own))
         return folder, found if isinstance(found, torch.Tensor) else found.logits
 
     return save

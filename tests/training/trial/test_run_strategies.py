@@ -2,7 +2,6 @@
 
 import pytest
 
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.train import train_trial
 
 ADAPTER = {"reduction_factor": 4, "placement": "houlsby"}
@@ -36,13 +35,13 @@ def test_a_trial_gives_the_base_back_and_can_be_repeated(
         budget={"epochs": 3},
         keep_weights=True,
     )
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     assert result.state == "COMPLETE"
     assert [report.rung for report in told] == [1, 2, 3, 4]
     if strategy in ("adapter", "qlora"):  # a prompt can only steer what a model has learnt
         assert told[-1].train_loss < told[0].train_loss
-    held = dict(job.context.keeper._models)
-    again = train_trial(job, MemoryGuard())
+    held = dict(job.context.keeper._held)
+    again = train_trial(job)
     assert again.validation_loss == result.validation_loss
-    assert held == job.context.keeper._models  # not loaded anew
-    assert not any(w.requires_grad for model in held.values() for w in model.parameters())
+    assert held == job.context.keeper._held  # not loaded anew
+    assert not any(w.requires_grad for one in held.values() for w in one.model.parameters())

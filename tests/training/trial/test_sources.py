@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial.train import train_trial
 from sweeper.trials import Seen
 
@@ -28,14 +27,14 @@ def mixed(topics):
 
 def test_sources_are_seen_by_their_weights_and_scored_apart(make_shared, make_job, mixed):
     shared = make_shared(dataset=mixed)
-    result = train_trial(make_job(shared), MemoryGuard())
+    result = train_trial(make_job(shared))
     assert counted(result) == {"a": 96, "b": 96}
     parts = result.validation_by_source
     assert (24 * parts["a"] + 16 * parts["b"]) / 40 == pytest.approx(result.validation_loss)
 
     plain = make_shared(dataset=replace(mixed, weights={}))
-    assert counted(train_trial(make_job(plain), MemoryGuard())) == {"a": 48, "b": 144}
-    head = train_trial(make_job(shared, strategy="head", parameters={}), MemoryGuard())
+    assert counted(train_trial(make_job(plain))) == {"a": 48, "b": 144}
+    head = train_trial(make_job(shared, strategy="head", parameters={}))
     assert counted(head) == {"a": 24, "b": 72}
 
 
@@ -50,7 +49,7 @@ def test_augmented_rows_come_beside_the_originals_at_the_same_number_of_steps(
     parameters = make_config().parameters
     ways = ("all", "none")
     jobs = [make_job(shared, parameters={**parameters, "augmented_rows": way}) for way in ways]
-    results = [train_trial(job, MemoryGuard()) for job in jobs]
+    results = [train_trial(job) for job in jobs]
     assert counted(results[0]) == {"augmented (paraphrase)": 48, "original rows": 144}
     assert results[1].seen == {}
     assert results[0].optimizer_steps == results[1].optimizer_steps

@@ -10,7 +10,6 @@ import torch
 from sweeper.backend import Decision, Interrupted
 from sweeper.tasks.classification import Classification
 from sweeper.training.loop.checkpointing import trained_weights
-from sweeper.training.loop.device_memory import MemoryGuard
 from sweeper.training.trial import rungs
 from sweeper.training.trial.train import train_trial
 
@@ -39,7 +38,7 @@ def test_a_trial_learns_and_reports_each_rung_once(
         parameters=parameters if strategy == "full" else {**lora, **parameters},
         budget={"epochs": 3},
     )
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     assert result.state == "COMPLETE"
     assert [report.rung for report in told] == [1, 2, 3, 4]
     assert [report.optimizer_steps for report in told] == [9, 18, 27, 36]
@@ -67,7 +66,7 @@ def test_a_trial_that_overfits_completes_early_with_the_weights_of_its_best_rung
         budget = {"epochs": 12, "rungs": 8, "stop_overfitting": stops}
         told = heard[stops] = answering()
         job = make_job(shared, told, strategy="full", parameters=full, budget=budget)
-        results[stops] = train_trial(job, MemoryGuard())
+        results[stops] = train_trial(job)
     early = results[True]
     assert (early.state, early.stopped_at_rung) == ("COMPLETE", len(heard[True]))
     assert len(heard[True]) < len(heard[False]) == 8
@@ -83,7 +82,7 @@ def test_a_trial_that_is_looked_at_less_often_trains_the_same(make_job, make_sha
     shared = make_shared()
     often, seldom = answering(), answering()
     for told, budget in ((often, {"rungs": 8}), (seldom, {"rungs": 8, "rung_every": 4})):
-        assert train_trial(make_job(shared, told, budget=budget), MemoryGuard()).state == "COMPLETE"
+        assert train_trial(make_job(shared, told, budget=budget)).state == "COMPLETE"
     assert [report.rung for report in often] == list(range(1, 9))
     assert [report.rung for report in seldom] == [4, 8]
     for mine, other in zip(seldom, (often[3], often[7]), strict=True):
@@ -94,7 +93,7 @@ def test_a_trial_that_is_looked_at_less_often_trains_the_same(make_job, make_sha
 def test_all_rungs_tell_how_the_first_items_fared(make_job, answering):
     told = answering()
     job = make_job(report=told)
-    train_trial(job, MemoryGuard())
+    train_trial(job)
     first = [report.first_items for report in told]
     assert [(one.count, one.of) for one in first] == [(20, 40)] * 4
     assert [one.loss for one in first[:-1]] == pytest.approx(
@@ -104,13 +103,13 @@ def test_all_rungs_tell_how_the_first_items_fared(make_job, answering):
     assert first[-1].each == pytest.approx(items[:20], rel=1e-3)
     assert first[-1].loss == pytest.approx(np.mean(items[:20]), rel=1e-6)
     whole = answering()
-    train_trial(make_job(report=whole, budget={"rung_items": 40}), MemoryGuard())
+    train_trial(make_job(report=whole, budget={"rung_items": 40}))
     assert all(report.first_items is None for report in whole)
 
 
 def test_item_losses_are_in_item_order_and_average_to_the_validation_loss(make_job):
     job = make_job()
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     written = json.loads((job.folder / result.item_losses).read_text())
     examples = job.context.dataset.splits["validation"]
     assert written["keys"] == [example.key for example in examples]
@@ -120,26 +119,23 @@ def test_item_losses_are_in_item_order_and_average_to_the_validation_loss(make_j
 
 def test_the_same_seed_gives_identical_losses_and_another_seed_others(make_job, make_shared):
     shared = make_shared()
-    losses = [
-        train_trial(make_job(shared, seed=seed), MemoryGuard()).validation_loss
-        for seed in (5, 5, 6)
-    ]
+    losses = [train_trial(make_job(shared, seed=seed)).validation_loss for seed in (5, 5, 6)]
     assert losses[0] == losses[1] != losses[2]
 
 
 def test_a_trial_of_another_strategy_in_between_changes_nothing(make_job, make_shared):
     shared = make_shared()
-    first = train_trial(make_job(shared), MemoryGuard())
-    train_trial(make_job(shared, strategy="full", parameters=FULL), MemoryGuard())
-    assert train_trial(make_job(shared), MemoryGuard()).validation_loss == first.validation_loss
-    fresh = train_trial(make_job(make_shared()), MemoryGuard())
+    first = train_trial(make_job(shared))
+    train_trial(make_job(shared, strategy="full", parameters=FULL))
+    assert train_trial(make_job(shared)).validation_loss == first.validation_loss
+    fresh = train_trial(make_job(make_shared()))
     assert fresh.validation_loss == first.validation_loss
 
 
 def test_a_pruned_trial_ends_at_its_rung_without_a_validation_loss(make_job, answering):
     told = answering(rung_2=Decision.PRUNE)
     job = make_job(report=told)
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     assert (result.state, result.pruned_at_rung) == ("PRUNED", 2)
     assert result.validation_loss is None
     assert [report.rung for report in told] == [1, 2]
@@ -149,10 +145,10 @@ def test_a_pruned_trial_ends_at_its_rung_without_a_validation_loss(make_job, ans
 
 def test_stop_interrupts_and_leaves_the_base_as_it_was(make_job, make_shared, answering):
     shared = make_shared()
-    before = train_trial(make_job(shared), MemoryGuard()).validation_loss
+    before = train_trial(make_job(shared)).validation_loss
     with pytest.raises(Interrupted):
-        train_trial(make_job(shared, answering(rung_1=Decision.STOP)), MemoryGuard())
-    assert train_trial(make_job(shared), MemoryGuard()).validation_loss == before
+        train_trial(make_job(shared, answering(rung_1=Decision.STOP)))
+    assert train_trial(make_job(shared)).validation_loss == before
 
 
 def test_a_trial_asks_at_each_step_and_each_evaluation_batch_whether_to_stop(make_job, answering):
@@ -164,14 +160,14 @@ def test_a_trial_asks_at_each_step_and_each_evaluation_batch_whether_to_stop(mak
 
     told = answering()
     with pytest.raises(Interrupted):
-        train_trial(make_job(report=told, should_stop=stop_at_the_fourth_question), MemoryGuard())
+        train_trial(make_job(report=told, should_stop=stop_at_the_fourth_question))
     assert told == []
 
 
 def test_training_is_told_before_its_first_step_has_ended(make_job, monkeypatch):
     job, told = make_job(), []
     monkeypatch.setattr(job.context.underway, "_tell", lambda *message: told.append(message))
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     training = [done for what, done, _ in told if what == "training"]
     assert training[0] == 0
     assert result.state == "COMPLETE"
@@ -181,7 +177,7 @@ def test_a_rate_that_diverges_fails_with_the_reason_and_early(make_job, answerin
     told = answering()
     parameters = {"learning_rate": 1e18, "head_learning_rate": 1e18, "max_grad_norm": 0.0}
     job = make_job(report=told, strategy="full", parameters=parameters)
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     assert result.state == "FAIL"
     assert result.failure.kind == "diverged"
     assert "not finite" in result.failure.detail
@@ -201,13 +197,13 @@ def test_a_validation_loss_that_is_not_finite_fails_and_is_never_reported(
 
     monkeypatch.setattr(Classification, "score", broken)
     told = answering()
-    result = train_trial(make_job(report=told), MemoryGuard())
+    result = train_trial(make_job(report=told))
     assert (result.failure.kind, result.failure.detail) == ("diverged", "validation loss is nan")
     assert told == []
 
 
 def test_a_strategy_that_does_not_exist_is_refused_with_a_near_match(make_job):
-    result = train_trial(make_job(strategy="lroa"), MemoryGuard())
+    result = train_trial(make_job(strategy="lroa"))
     assert result.failure.kind == "refused"
     assert "unknown strategy 'lroa'" in result.failure.detail
 
@@ -225,7 +221,7 @@ def test_the_best_rung_wins_over_the_last_one(make_job, answering, monkeypatch):
         return evaluation
 
     monkeypatch.setattr(rungs.RungWatch, "_evaluate", shifted)
-    result = train_trial(make_job(report=answering()), MemoryGuard())
+    result = train_trial(make_job(report=answering()))
     assert result.best_rung == 2
     assert len(seen) == 5
     assert all(torch.equal(seen[4][name], weight) for name, weight in seen[1].items())
@@ -253,7 +249,7 @@ def test_the_best_rung_is_told_by_what_was_trained_for(make_job, answering, monk
         monkeypatch.setattr(rungs.RungWatch, "_evaluate", shifted)
         monkeypatch.setattr(Classification, "emphasis", weighing)
         told = answering()
-        result = train_trial(make_job(report=told), MemoryGuard())
+        result = train_trial(make_job(report=told))
         assert told[1].validation_loss == pytest.approx(0.25 * 0.1 + 0.75)
         return result.best_rung
 
@@ -264,7 +260,7 @@ def test_the_best_rung_is_told_by_what_was_trained_for(make_job, answering, monk
 def test_the_head_strategy_fits_in_closed_form_and_reports_once(make_job, answering):
     told = answering()
     job = make_job(report=told, strategy="head", parameters={}, keep_weights=True)
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     assert result.state == "COMPLETE"
     assert [report.rung for report in told] == [4]
     probe = next(b for b in job.shared.baselines if b.name == "probe")
@@ -278,7 +274,7 @@ def test_the_head_strategy_fits_in_closed_form_and_reports_once(make_job, answer
 
 def test_a_result_says_what_it_ran_on(make_job):
     job = make_job()
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     assert result.versions.keys() >= {"python", "sweeper", "torch", "transformers", "peft"}
     assert result.data_fingerprint == job.context.dataset.fingerprint
     assert (result.number, result.attempt, result.seed, result.micro_batch) == (3, 1, 0, 8)
@@ -292,7 +288,7 @@ def test_a_result_says_what_it_ran_on(make_job):
 
 def test_bf16_mixed_trains_adapters_in_fp32_over_a_bf16_base(make_job):
     job = make_job(precision="bf16-mixed", keep_weights=True)
-    result = train_trial(job, MemoryGuard())
+    result = train_trial(job)
     assert result.state == "COMPLETE"
     assert result.validation_loss < np.log(3)
     record = json.loads((job.folder / "weights" / "sweeper.json").read_text())
@@ -301,7 +297,7 @@ def test_bf16_mixed_trains_adapters_in_fp32_over_a_bf16_base(make_job):
 
 def test_gradient_checkpointing_gives_the_same_losses(make_job, make_shared):
     shared = make_shared("llama")
-    plain = train_trial(make_job(shared), MemoryGuard())
-    less = train_trial(make_job(shared, gradient_checkpointing=True), MemoryGuard())
+    plain = train_trial(make_job(shared))
+    less = train_trial(make_job(shared, gradient_checkpointing=True))
     assert less.state == "COMPLETE"
     assert less.validation_loss == pytest.approx(plain.validation_loss, rel=1e-5)
