@@ -74,7 +74,7 @@ def reconciled(parts: Mapping[Split, list[Example]], name: str) -> tuple[Parts, 
     """The rows that can be trained on and scored, and in words what was done to the others.
 
     Raises:
-        DataError: Most rows of a split have labels that train does not have.
+        DataError: Train has one label only, or lacks the labels of most rows of a split.
     """
     changes, said = label_changes(_seen(parts), name)
     return _changed(parts, changes), said
@@ -84,7 +84,7 @@ def without_unseen(parts: Parts, name: str) -> tuple[Parts, tuple[str, ...]]:
     """The rows whose labels train has, and in words what was left out.
 
     Raises:
-        DataError: Most rows of a split have labels that train does not have.
+        DataError: Train has one label only, or lacks the labels of most rows of a split.
     """
     changes, said = _left_out(_seen(parts), {}, frozenset(), name)
     return _changed(parts, changes), said
@@ -122,7 +122,7 @@ def label_changes(
     out, and those of validation and test with a label that train does not have.
 
     Raises:
-        DataError: Most rows of a split have labels that train does not have.
+        DataError: Train has one label only, or lacks the labels of most rows of a split.
     """
     said: list[str] = []
     changes: LabelChanges = {}
@@ -160,6 +160,14 @@ def _left_out(
     changes: LabelChanges = {}
     said: list[str] = []
     known = seen["train"].rows.keys() - lonely
+    if len(known) == 1:
+        raise DataError(
+            f"all rows of train have the same label, {next(iter(known))!r}",
+            why="A classification needs at least two classes.",
+            fix="Add rows with other labels to train, or name another column: "
+            "data.columns: {label: COLUMN}.",
+            where=name,
+        )
     for split, found in seen.items():
         unseen = {
             label

@@ -51,7 +51,7 @@ def test_json_has_all_that_the_terminal_shows(sweeper, spoilt):
 def test_strict_ends_with_5_where_a_fault_is_serious(sweeper, spoilt):
     ran = sweeper("data", "check", "rows.jsonl", "--strict")
     assert ran.code == 5
-    assert "2 serious kinds of faults: private, label-variants" in ran.err
+    assert "2 serious kinds of fault: private, label-variants" in ran.err
     fixed = sweeper(
         "data", "fix", "rows.jsonl", "--all-safe", "--remedy", "private", "-o", "new.csv"
     )
