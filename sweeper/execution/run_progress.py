@@ -228,6 +228,7 @@ class RunProgress:
     workers: int = 1
     phase: Phase = "baselines"
     message: str = ""
+    failed_because: str = ""
     search_ended: str = ""
     curve_told: str = ""
     ending: Ending | None = None
@@ -325,6 +326,7 @@ class RunProgress:
             host=_HOST,
             beat=self._beat,
             message=self.message,
+            failed_because=self.failed_because,
             search_ended=self.search_ended,
             curve_told=self.curve_told,
             ending=self.ending,

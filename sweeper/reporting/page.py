@@ -36,7 +36,11 @@ def banner(report: Report) -> str:
     run = report.findings.run
     if run.status == "complete":
         return ""
-    state = "This sweep is running" if run.status == "running" else "This sweep was interrupted"
+    state = {
+        "running": "This sweep is running",
+        "timeout": "This sweep reached its time limit",
+        "failed": f"This sweep failed ({run.failed_because or 'see its log'})",
+    }.get(run.status, "This sweep was interrupted")
     asked = words.plural(run.trials_asked, "trial")
     return f"{state}: {run.ended} of {asked}; results may change."
 

@@ -26,6 +26,7 @@ def next_step(findings: Findings) -> NextStep | None:
 
 
 _TITLES: dict[str, str] = {
+    "resume": "resume this sweep",
     "use": "use this model",
     "more-data": "more training rows",
     "more-trials": "more trials",
@@ -44,12 +45,21 @@ def next_step_line(step: NextStep) -> str:
     return f"Next: {_TITLES[step.kind]}. {words.sentence(step.because)}"
 
 
+def next_step_lines(step: NextStep | None) -> list[str]:
+    """The step, and below it the command for it; nothing where there is none."""
+    if step is None:
+        return []
+    return [next_step_line(step), *([f"  {step.command}"] if step.command else [])]
+
+
 def _unfinished(findings: Findings) -> NextStep | None:
     run = findings.run
     if run.status == "complete":
         return None
-    ended = f"{run.ended} of {words.plural(run.trials_asked, 'trial')} have ended"
-    return NextStep(kind="more-trials", because=f"{ended}.", command=_run(findings))
+    because = f"{run.ended} of {words.plural(run.trials_asked, 'trial')} have ended"
+    if run.ended >= run.trials_asked:
+        because += ", and the finalists are not yet scored on the test split"
+    return NextStep(kind="resume", because=f"{because}.", command=_run(findings))
 
 
 def _failures(findings: Findings) -> NextStep | None:
