@@ -277,7 +277,7 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
         f"{words.on_validation(metric)} {words.score(best.value, metric)}{unit} "
         f"({run.plan.objective.direction})."
     )
-    chosen = contest.chosen.trial if contest.chosen and summary.status == "complete" else number
+    chosen = contest.chosen.trial if contest.chosen else number
     if chosen != number:
         sentence += f" Validation chose trial {chosen}, the cheapest of those close to the best."
     return Verdict(
@@ -285,7 +285,7 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
         sentence=sentence,
         because=tuple(_so_far(run, contest, best)),
         recommended_trial=contest.chosen.trial if contest.chosen else None,
-        best_trial=contest.chosen.trial if contest.chosen else number,
+        best_trial=chosen,
         comparisons=contest.comparisons,
         fine_tuning_needed=None,
         test_items=run.seal.items if run.seal else None,
