@@ -9,7 +9,6 @@ from sweeper.declared.traits import find
 from sweeper.findings.figures import Interval, Metric, Outcome
 
 DASH = "–"
-joined = units.joined
 
 
 def strategy(name: str) -> str:

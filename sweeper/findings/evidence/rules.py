@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair, paired_scores
 from sweeper.findings.evidence.parameter_effects import (
@@ -90,12 +91,12 @@ def rules_told(rules: Sequence[RuleFinding]) -> str:
     if not rules:
         return ""
     counts = Counter(rule.verdict for rule in rules)
-    told = words.joined([f"{counts[word]} {word}" for word in ("held", "contradicted", "untested")])
+    told = units.joined([f"{counts[word]} {word}" for word in ("held", "contradicted", "untested")])
     left = [rule for rule in rules if rule.verdict == "untested" and rule.evidence]
     notes = sum(rule.evidence == _NOTHING for rule in left)
     more = [f"{len(left) - notes} compared without a clear result"] if len(left) > notes else []
     more += [f"{notes} only warn or advise"] if notes else []
-    return f"{told} (of them {words.joined(more)})" if more else told
+    return f"{told} (of them {units.joined(more)})" if more else told
 
 
 def _reasons(run: RunFiles) -> Iterator[tuple[Candidate, Reason]]:

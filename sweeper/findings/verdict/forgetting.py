@@ -15,6 +15,7 @@ from typing import Literal
 
 from scipy import special
 
+from sweeper import units
 from sweeper.errors import GateFailed, Problem
 from sweeper.evaluation.resampling import CONFIDENCE
 from sweeper.evaluation.significance import (
@@ -322,8 +323,8 @@ def noise_sentence(measured: Forgetting, trial: int) -> str:
     for word, verb in (("lost", "lost on"), ("kept", "kept"), ("unresolved", "left open")):
         named = [task.task for task in tasks if task.outcome == word]
         if named:
-            parts.append(f"{verb} {words.joined(named)}")
-    seen = words.joined([f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks])
+            parts.append(f"{verb} {units.joined(named)}")
+    seen = units.joined([f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks])
     return (
         f"Trial {trial}: {', '.join(parts)}. The smallest loss that these items would show in four "
         f"of five studies: {seen}."
@@ -349,16 +350,16 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
     open_ = [name for name, one, _ in unsettled if keeps(one.value)]
     parts = []
     if over:
-        parts.append(f"above it beyond noise on {words.joined(over)}")
+        parts.append(f"above it beyond noise on {units.joined(over)}")
     if noise_unknown:
-        said = words.joined([f"{name}, {lost(one, unit)}" for name, one, unit in noise_unknown])
+        said = units.joined([f"{name}, {lost(one, unit)}" for name, one, unit in noise_unknown])
         parts.append(f"above it, with unknown noise, on {said}")
     if within:
-        parts.append(f"within it on {words.joined(within)}")
+        parts.append(f"within it on {units.joined(within)}")
     if above:
-        parts.append(f"above it within noise, which the gate lets pass, on {words.joined(above)}")
+        parts.append(f"above it within noise, which the gate lets pass, on {units.joined(above)}")
     if open_:
-        parts.append(f"not settled on {words.joined(open_)}")
+        parts.append(f"not settled on {units.joined(open_)}")
     return f"Limit of {limit_text(limit)}: trial {trial} is {', '.join(parts)}."
 
 

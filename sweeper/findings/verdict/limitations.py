@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.evidence.gains import best_of, strategies_of
 from sweeper.findings.record import Limitation, ParameterFinding, RunSummary
@@ -75,7 +76,7 @@ def _few_seeds(study: Study) -> Iterator[Limitation]:
     ]
     if not stuck:
         return
-    pair = words.joined([model_title(study.run, n) for n in (stuck[0].first, stuck[0].second)])
+    pair = units.joined([model_title(study.run, n) for n in (stuck[0].first, stuck[0].second)])
     yield Limitation(
         id="few-seeds",
         text=f"Between {pair} the spread of {seeds} seeds makes up "
@@ -223,7 +224,7 @@ def _unequal(study: Study) -> Iterator[Limitation]:
     near = [name for name in behind if _near(study, name)]
     if not near:
         return
-    told = words.joined([f"{words.short(name)} {counts[name]}" for name in near])
+    told = units.joined([f"{words.short(name)} {counts[name]}" for name in near])
     yield Limitation(
         id="unequal-budgets",
         text=f"{words.short(winner)} had {words.plural(counts[winner], 'trial')}, {told}; "
@@ -247,7 +248,7 @@ def _lost(study: Study) -> Iterator[Limitation]:
         kinds = {
             trial.result.failure.kind for trial in failed if trial.result and trial.result.failure
         }
-        told = words.joined([words.failure(kind) for kind in sorted(kinds)])
+        told = units.joined([words.failure(kind) for kind in sorted(kinds)])
         yield Limitation(
             id=f"lost-{name}",
             text=f"{len(failed)} of {words.plural(len(trials), 'trial')} of "

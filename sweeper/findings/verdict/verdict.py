@@ -179,7 +179,7 @@ def _cheaper_still(
         return []
     return [
         f"Even cheaper to train and not shown to be worse than trial {chosen.trial} on the test "
-        f"split: {words.joined(cheaper)}. On validation, which decides, {baseline.title} is the "
+        f"split: {units.joined(cheaper)}. On validation, which decides, {baseline.title} is the "
         "best baseline."
     ]
 

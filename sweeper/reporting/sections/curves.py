@@ -93,7 +93,7 @@ def _finding(report: Report) -> str:
     rising = [t for t in rows if _overfits(t)]
     diverged = [t for t in findings.trials if t.failure and t.failure.kind == "diverged"]
     if rising:
-        told = words.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
+        told = units.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
         return f"Validation loss rose again before the end: {told}."
     if diverged and rows:
         return (
@@ -197,7 +197,7 @@ def _stopped(report: Report) -> tuple[str, ...]:
     stopped = [t for t in report.findings.trials if t.stopped_at_rung is not None]
     if not stopped:
         return ()
-    named = words.joined([f"#{t.number} at rung {t.stopped_at_rung}" for t in stopped[:_NAMED]])
+    named = units.joined([f"#{t.number} at rung {t.stopped_at_rung}" for t in stopped[:_NAMED]])
     rest = f", and {len(stopped) - _NAMED} more" if len(stopped) > _NAMED else ""
     return (
         f"{words.plural(len(stopped), 'trial')} stopped before the end of the budget and kept "

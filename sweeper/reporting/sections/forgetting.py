@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.record import Findings, Forgetting, GeneralTask, TrialForgetting
@@ -114,7 +115,7 @@ def _tasks(report: Report, measured: Forgetting) -> list[Block]:
     )
     subset = [task.task for task in tasks_of(measured, trial) if task.items < task.total_items]
     if subset:
-        note += f" Scored on a part of the items: {words.joined(subset)}."
+        note += f" Scored on a part of the items: {units.joined(subset)}."
     blocks: list[Block] = [
         Figure(
             id="forgetting-tasks",
@@ -138,13 +139,13 @@ def _finding(measured: Forgetting, trial: int) -> str:
     gone = [task for task in tasks if task.outcome == "lost"]
     if gone:
         told = [f"{t.task} {lost(t.forgetting, t.unit)}" for t in gone]
-        return f"Trial {trial} lost more than noise explains: {words.joined(told)}."
+        return f"Trial {trial} lost more than noise explains: {units.joined(told)}."
     unresolved = [task for task in tasks if task.outcome == "unresolved"]
     if not unresolved:
         return f"Trial {trial} kept what the base model could do on {_count(len(tasks))}."
     if len(unresolved) == len(tasks):
         return f"Within noise: whether trial {trial} lost anything on {_count(len(tasks))} is open."
-    named = words.joined([task.task for task in unresolved])
+    named = units.joined([task.task for task in unresolved])
     return f"No loss of trial {trial} beyond noise; left open by these items: {named}."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import OutputGroup, Outputs, ShownItem
@@ -56,7 +57,7 @@ def samples_section(report: Report) -> Section:
 
 def _said(report: Report, found: Outputs) -> tuple[str, ...]:
     models = [f"{model.role}: {model.title}" for model in found.models]
-    told = ["This part contains rows of the test split.", f"Compared are {words.joined(models)}."]
+    told = ["This part contains rows of the test split.", f"Compared are {units.joined(models)}."]
     if found.written:
         told.append(
             f"Items are ordered by the loss of the reference answer ({report.findings.loss_unit}), "

@@ -122,7 +122,7 @@ def _unequal(report: Report) -> str:
     if len(set(counts.values())) < 2:
         return ""
     told = [f"{words.short(name)} {count}" for name, count in counts.items()]
-    return f"Strategies had unequal numbers of trials: {words.joined(told)}."
+    return f"Strategies had unequal numbers of trials: {units.joined(told)}."
 
 
 def _table(report: Report) -> Table:
