@@ -187,7 +187,7 @@ def _told(one: RuleComparison, unit: str) -> str:
     digits = words.digits_for(((gap.high or 0.0) - (gap.low or 0.0)) / 2)
     metric = Metric(name="loss", title="", higher_is_better=False, unit=unit)
     sides = [
-        f"{loss:.{digits}f} ({words.plural(count, 'trial')})"
+        f"{loss:.{digits}f} ({units.plural(count, 'trial')})"
         for loss, count in (
             (one.inside_loss, one.inside_trials),
             (one.outside_loss, one.outside_trials),

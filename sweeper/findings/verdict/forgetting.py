@@ -291,7 +291,7 @@ def scored_on(task: GeneralTask) -> str:
     """The number of items, and whether they are all items of the task."""
     if task.items < task.total_items:
         return f"{task.items} of {task.total_items} items"
-    return words.plural(task.items, "item")
+    return units.plural(task.items, "item")
 
 
 def tasks_of(measured: Forgetting, trial: int) -> list[GeneralTask]:

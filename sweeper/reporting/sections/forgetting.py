@@ -150,7 +150,7 @@ def _finding(measured: Forgetting, trial: int) -> str:
 
 
 def _count(tasks: int) -> str:
-    return words.plural(tasks, "task")
+    return units.plural(tasks, "task")
 
 
 def _table(measured: Forgetting) -> Table:
@@ -211,7 +211,7 @@ def _front_finding(measured: Forgetting) -> str:
         return f"Trial {front[0].trial} has the lowest loss on the task and on general text."
     first, last = front[0], front[-1]
     return (
-        f"No trial is better in both than {words.plural(len(front), 'trial')}: from trial "
+        f"No trial is better in both than {units.plural(len(front), 'trial')}: from trial "
         f"{first.trial} ({_nats(first)} lost) to trial {last.trial}, best on the task "
         f"({_nats(last)} lost)."
     )

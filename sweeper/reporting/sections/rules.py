@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.evidence.rules import rules_told
 from sweeper.findings.record import RuleFinding
@@ -27,7 +28,7 @@ def rules_section(report: Report) -> Section:
     if not rules:
         empty = Empty("no-rules", "No rule of the rule book applied to this plan.")
         return Section("rules", "Rules", "Why these choices?", (empty,))
-    told = f"{words.plural(len(rules), 'rule')} shaped this plan: {rules_told(rules)}."
+    told = f"{units.plural(len(rules), 'rule')} shaped this plan: {rules_told(rules)}."
     blocks: tuple[Block, ...] = (Text((told, _HOW)), _table(rules))
     return Section("rules", "Rules", "Why these choices?", blocks)
 

@@ -68,7 +68,7 @@ def _said(report: Report, found: Outputs) -> tuple[str, ...]:
     suspects = next((group.of for group in found.groups if group.kind == "suspect"), 0)
     if suspects:
         told.append(
-            f"{words.plural(suspects, 'test row')} may have a wrong class (see probable label "
+            f"{units.plural(suspects, 'test row')} may have a wrong class (see probable label "
             "errors). Read such rows before you trust a difference between models: a wrong class "
             "makes a right answer an error."
         )

@@ -188,7 +188,7 @@ def _mean(mean: float | None, seeds: int | None, gain: Interval | None, metric: 
     """A mean in the digits of the difference, so that the columns add up: ``0.099 (3 seeds)``."""
     if mean is None or seeds is None:
         return words.DASH
-    return f"{words.score(mean, metric, gain)} ({words.plural(seeds, 'seed')})"
+    return f"{words.score(mean, metric, gain)} ({units.plural(seeds, 'seed')})"
 
 
 def _baselines(report: Report) -> Table:

@@ -111,7 +111,7 @@ def _leader(report: Report) -> str:
     return words.sentence(
         f"{words.strategy(first.strategy)} has the "
         f"{'highest' if metric.higher_is_better else 'lowest'} {words.on_validation(metric)} of "
-        f"{words.plural(report.findings.run.ended, 'trial')} tried, {value} "
+        f"{units.plural(report.findings.run.ended, 'trial')} tried, {value} "
         f"{words.column_unit(metric)}".rstrip()
         + "."
     )
