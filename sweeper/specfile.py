@@ -445,13 +445,15 @@ def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     """The dict or list, and the key, of every value that may be the path of a file or folder."""
     inside = {key: data.get(key) for key in ("data", "augmentation", "evaluation")}
     given = {key: one if isinstance(one, dict) else {} for key, one in inside.items()}
-    sources, rules = given["data"].get("sources"), data.get("rules")
+    rules = data.get("rules")
+    lists = (("path", given["data"].get("sources")), ("id", data.get("models")))
     for key in ("path", "validation", "test", "corpus", "general"):
         yield given["data"], key
     yield given["augmentation"], "path"
     yield given["evaluation"], "suite"
-    for source in sources if isinstance(sources, list) else ():
-        yield source if isinstance(source, dict) else {}, "path"
+    for key, found in (*lists, ("model", data.get("trials"))):
+        for one in found if isinstance(found, list) else ():
+            yield one if isinstance(one, dict) else {}, key
     yield from ((rules, place) for place in range(len(rules) if isinstance(rules, list) else 0))
 
 

@@ -54,8 +54,8 @@ SETUPS = {
 def models() -> Iterator[tuple[str, PretrainedConfig]]:
     """The first model of each architecture of the catalogue that can be trained, cut in depth."""
     seen = set()
-    for name in catalogue.known_ids():
-        entry = catalogue.find(name)
+    for name in catalogue.entries():
+        entry = catalogue.entries().get(name)
         assert entry is not None  # it is known
         fields = dict(entry.config)
         kind = str(fields.pop("model_type"))

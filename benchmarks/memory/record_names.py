@@ -52,7 +52,7 @@ def named(record: Record) -> tuple[Config, str] | None:
         return None
     known = catalogue_id(name)
     if known is not None:
-        entry = catalogue.find(known)
+        entry = catalogue.entries().get(known)
         assert entry is not None  # its id comes from the catalogue
         return dict(entry.config), f"shape of {known} from the catalogue"
     return _sized(name)
@@ -63,7 +63,7 @@ def catalogue_id(name: str) -> str | None:
     wanted = _words(name)
     if not wanted:
         return None
-    ids = catalogue.known_ids()
+    ids = catalogue.entries()
     exact = [known for known in ids if known.lower() == name.lower()]
     alike = [known for known in ids if _words(known) == wanted]
     return next(iter(exact + alike), None)
@@ -101,7 +101,7 @@ def _typical(parameters: float) -> Config:
 
 def _sparse(total: float, active: float) -> tuple[Config, str]:
     """A known sparse shape, width and depth by the active size and experts by the total."""
-    entry = catalogue.find(_SPARSE)
+    entry = catalogue.entries().get(_SPARSE)
     assert entry is not None  # a test finds it there
     config: Config = dict(entry.config)
     shape = architecture(config)

@@ -134,6 +134,14 @@ def label_changes(
             f"add rows, or merge labels. {remedy(name, 'rare-labels')}"
         )
     known = seen["train"].rows.keys() - lonely
+    if len(known) == 1:
+        raise DataError(
+            f"all rows of train have the same label, {next(iter(known))!r}",
+            why="A classification needs at least two classes.",
+            fix="Add rows with other labels to train, or name another column: "
+            "data.columns: {label: COLUMN}.",
+            where=name,
+        )
     for split, found in seen.items():
         unseen = {
             label

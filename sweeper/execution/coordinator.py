@@ -16,7 +16,7 @@ from optuna.exceptions import StorageInternalError
 
 from sweeper.artifact import write_text
 from sweeper.backend import TRAINING
-from sweeper.errors import NoTrialCompleted
+from sweeper.errors import NoTrialCompleted, SweeperError
 from sweeper.execution import disk
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
 from sweeper.execution.interruption import counted_signals
@@ -186,19 +186,21 @@ class Coordinator:
         """Run all phases in order; whatever ends them, no process is left running."""
         try:
             return self._phases()
-        except StorageGone:
-            self._fail()
+        except StorageGone as error:
+            self._fail(error)
             if not self.owner.signals.count:
                 raise
             status = self.owner.progress.status(ended=True)
             return RunOutcome("interrupted", status, self.owner.signals.number)
         except (disk.NoRoom, OSError, StorageInternalError) as error:
-            self._fail()
             if not disk.no_room(error):
+                self._fail(error)
                 raise
-            raise disk.full(self.run.path, self._disk.least) from error
-        except BaseException:
-            self._fail()
+            full = disk.full(self.run.path, self._disk.least)
+            self._fail(full)
+            raise full from error
+        except BaseException as error:
+            self._fail(error)
             raise
         finally:
             self.owner.mirror.close()
@@ -219,8 +221,10 @@ class Coordinator:
             return self._end("timeout", "timeout")
         return self._end("complete", "complete")
 
-    def _fail(self) -> None:
+    def _fail(self, error: BaseException) -> None:
         """End the run after an error: stop all workers, and write what the storage accepts."""
+        told = error.problems[0].what if isinstance(error, SweeperError) else repr(error)
+        self.owner.progress.failed_because = told
         with contextlib.suppress(*_LOST_CAUSES):
             self.owner.stop_workers()
         with contextlib.suppress(*_LOST_CAUSES):

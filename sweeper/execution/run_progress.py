@@ -229,6 +229,7 @@ class RunProgress:
     phases: dict[str, float] = field(default_factory=dict)
     phase: Phase = "baselines"
     message: str = ""
+    failed_because: str = ""
     search_ended: str = ""
     jobs: int = 0
     jobs_done: int = 0
@@ -332,6 +333,7 @@ class RunProgress:
             host=_HOST,
             beat=self._beat,
             message=self.message,
+            failed_because=self.failed_because,
             search_ended=self.search_ended,
             curve_told=self.curve_told,
             ending=self.ending,

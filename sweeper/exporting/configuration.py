@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
 from pydantic import Field, TypeAdapter
 
-from sweeper import __version__, yamlfile
+from sweeper import __version__, units, yamlfile
 from sweeper.artifact import write_text
 from sweeper.data.converting import RowForm, Unfit, trainer_row
 from sweeper.data.examples import Dataset, Example, Message, Split
@@ -29,7 +29,6 @@ from sweeper.exporting.settings import Settings, settings_of, with_effect
 from sweeper.facts.dataset.curation import unchanged
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import DataChange, ModelFacts
-from sweeper.findings import words
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.tested import figure_lines
 from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED, NO_FIRST_STAGE
@@ -204,7 +203,7 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
     if config.strategy not in target.strategies:
         raise UsageError(
             f"{target.title} cannot express trial {config.number}: {config.strategy}",
-            why=f"It trains by {words.joined(list(target.strategies))}.",
+            why=f"It trains by {units.joined(list(target.strategies))}.",
             fix=nearest(findings, target.strategies),
             where=f"--to {to}",
         )
@@ -248,7 +247,7 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
     readers = [name for name, one in targets().items() if "text" in one.rows]
     raise UsageError(
         f"{target.title} reads no plain text",
-        fix=f"These do: {words.joined(readers)}.",
+        fix=f"These do: {units.joined(readers)}.",
         where=dataset.path,
     )
 

@@ -429,7 +429,8 @@ class RunSummary(Record):
     place: str = Field("", description="the run's folder, as a command names it")
     task: Task
     models: tuple[str, ...]
-    status: Literal["running", "interrupted", "complete"]
+    status: Literal["running", "interrupted", "timeout", "failed", "complete"]
+    failed_because: str = Field("", description="the error that ended the run")
     trials_asked: int
     complete: int
     pruned: int
@@ -481,6 +482,7 @@ class NextStep(Record):
     """The one thing that would most likely help next. ``command`` is empty where there is none."""
 
     kind: Literal[
+        "resume",
         "use",
         "more-data",
         "more-trials",

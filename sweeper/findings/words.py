@@ -9,7 +9,6 @@ from sweeper.declared.traits import find
 from sweeper.findings.figures import Interval, Metric, Outcome
 
 DASH = "–"
-joined = units.joined
 
 
 def strategy(name: str) -> str:
@@ -232,9 +231,6 @@ def points(count: float) -> str:
     return f"{count:g} {'point' if count == 1 else 'points'}"
 
 
-plural = units.plural
-
-
 def more(count: int, noun: str = "item") -> str:
     """How many more are needed, rounded up to two significant digits.
 
@@ -242,7 +238,7 @@ def more(count: int, noun: str = "item") -> str:
     ('about 1,300 more test items', 'about 87 more items', 'about 1 more item')
     """
     step = 10 ** max(0, len(str(count)) - 2)
-    return f"about {plural(math.ceil(count / step) * step, f'more {noun}')}"
+    return f"about {units.plural(math.ceil(count / step) * step, f'more {noun}')}"
 
 
 def share(value: float) -> str:

@@ -73,7 +73,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
     # Likewise, runs from before there was curation still resume.
     curation = [spec.curation.model_dump(mode="json")] if spec.curation.asked else []
     return Identity(
-        model=digest([[model.id, model.revision] for model in facts.models]),
+        model=digest([[typed(model.id), model.revision] for model in facts.models]),
         data=digest([data.fingerprint, corpus, general, *weights, *curation]),
         task=digest([facts.task, "generate"] if written else facts.task),
         split=digest([splits, fractions]),

@@ -72,7 +72,7 @@ def _limits(limits: tuple[Limitation, ...]) -> list[str]:
     told = [f"- {plain(limit.text)} {plain(limit.action)}" for limit in limits[:_ROWS]]
     more = len(limits) - _ROWS
     return [
-        f"{words.plural(len(limits), 'limit applies', 'limits apply')}:",
+        f"{units.plural(len(limits), 'limit applies', 'limits apply')}:",
         *told,
         *([f"- and {more} more in report.html"] if more > 0 else []),
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 
 from sweeper import units
-from sweeper.findings import words
 from sweeper.reporting.blocks import FactList, NamedFact, Page
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import sections as all_sections
@@ -23,7 +22,7 @@ def page(report: Report) -> Page:
         name=run.name,
         verdict=report.findings.verdict.kind,
         head=FactList(_facts(report)),
-        limits_text=words.plural(limits, "limit applies", "limits apply") if limits else "",
+        limits_text=units.plural(limits, "limit applies", "limits apply") if limits else "",
         banner=banner(report),
         sections=tuple(sections),
         sweeper_version=report.sweeper_version,
@@ -36,8 +35,12 @@ def banner(report: Report) -> str:
     run = report.findings.run
     if run.status == "complete":
         return ""
-    state = "This sweep is running" if run.status == "running" else "This sweep was interrupted"
-    asked = words.plural(run.trials_asked, "trial")
+    state = {
+        "running": "This sweep is running",
+        "timeout": "This sweep reached its time limit",
+        "failed": f"This sweep failed ({run.failed_because or 'see its log'})",
+    }.get(run.status, "This sweep was interrupted")
+    asked = units.plural(run.trials_asked, "trial")
     return f"{state}: {run.ended} of {asked}; results may change."
 
 
@@ -54,7 +57,7 @@ def _no_charts(report: Report) -> str:
 def _facts(report: Report) -> tuple[NamedFact, ...]:
     run, plan = report.findings.run, report.plan
     data = plan.data
-    classes = f", {words.plural(data.classes, 'class', 'classes')}" if data.classes else ""
+    classes = f", {units.plural(data.classes, 'class', 'classes')}" if data.classes else ""
     counts = f"{run.complete} complete, {run.pruned} pruned, {run.failed} failed"
     facts = [
         NamedFact("task", run.task, "/findings/run/task"),

@@ -23,7 +23,7 @@ from sweeper.reporting.blocks import (
 def runs_page(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> Page:
     """All runs, which of them can be compared, and what differs between them."""
     fair = sum(not pair.reasons for pair in found)
-    names = words.joined([run.name for run in runs])
+    names = units.joined([run.name for run in runs])
     said = [NamedFact("comparisons", f"{fair} of {len(found)} are fair")]
     return Page(
         title=f"{names}: sweeper comparison",
@@ -43,7 +43,7 @@ def pair_sentence(pair: Pair, found: Sequence[Pair]) -> str:
     """One comparison in a sentence, or why there is none."""
     first, second = pair.first, pair.second
     if pair.difference is None or pair.outcome is None:
-        why = words.joined([*pair.reasons])
+        why = units.joined([*pair.reasons])
         return f"{first.name} and {second.name} cannot be compared: {why}."
     fair = sum(not one.reasons for one in found)
     gap = words.difference(pair.difference, first.metric)

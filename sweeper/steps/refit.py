@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sweeper import units
 from sweeper.data.examples import Split
 from sweeper.errors import UsageError
-from sweeper.findings import words
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.tested import figure_lines
@@ -117,7 +117,7 @@ def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Spl
         "## Trained again on more rows",
         "",
         f"Trial {number} of the run {findings.run.name} chose this configuration. This model was",
-        f"trained with it on {words.joined(list(splits))}, in {epochs} over the rows.",
+        f"trained with it on {units.joined(list(splits))}, in {epochs} over the rows.",
         "",
         f"The sweep measured these figures on trial {number}, which was trained on train alone:",
         "",

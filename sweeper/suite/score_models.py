@@ -86,8 +86,8 @@ class Subject:
 
 def subjects(request: EvaluationRequest) -> Iterator[Subject]:
     """Every model once: each trial after its base in the same dtype."""
-    specs = {spec.id: spec for spec in request.models}
     facts = {facts.id: facts for facts in request.facts}
+    specs = dict(zip(facts, request.models, strict=True))
     seen: set[tuple[str, str]] = set()
 
     def base(model: str, dtype: str) -> Iterator[Subject]:

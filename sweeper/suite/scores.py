@@ -86,7 +86,7 @@ class EvaluationRequest(Artifact):
 
     Args:
         suite: Folder or file with the tasks.
-        models: Base models, with the facts that say where they lie.
+        models: Base models as they are found from here; ``facts`` are those of the plan, in order.
         trials: Trained models to score; each one's base is scored in the same dtype before it.
         bases: Ids of base models to score also where no trial asks for it.
         run_generated_code: Whether the user allowed running code that a model wrote.

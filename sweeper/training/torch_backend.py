@@ -122,8 +122,9 @@ class TorchBackend:
         return shared.part(config.train_rows, config.seed) if config.train_rows else shared
 
     def _open(self, model: str) -> SharedModel:
-        facts = next(facts for facts in self._plan.facts.models if facts.id == model)
-        named = next(spec for spec in self._spec.models if spec.id == model)
+        # The plan has the model's path as it was typed, the spec as it is found from here.
+        models = zip(self._spec.models, self._plan.facts.models, strict=True)
+        named, facts = next((named, facts) for named, facts in models if facts.id == model)
         candidate = next(c for c in self._plan.candidates if c.model == model)
         context = ModelContext(
             named,

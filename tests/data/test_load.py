@@ -291,6 +291,14 @@ def test_useless_data_is_refused_with_what_to_do(tmp_path, case):
         assert part in str(error.value)
 
 
+def test_a_train_split_of_one_class_is_refused_even_if_validation_has_two(tmp_path):
+    write(tmp_path / "train.jsonl", [{"text": f"t {n}", "label": "x"} for n in range(40)])
+    rows = [{"text": f"u {n}", "label": "xxy"[n % 3]} for n in range(30)]
+    write(tmp_path / "validation.jsonl", rows)
+    with pytest.raises(DataError, match="all rows of train have the same label, 'x'"):
+        loaded(tmp_path)
+
+
 def test_a_label_of_one_row_is_left_out_with_its_line(tmp_path):
     rows = [*questions(40), {"text": "odd", "label": "lonely"}]
     dataset = loaded(write(tmp_path / "rows.jsonl", rows))

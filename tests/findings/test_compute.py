@@ -59,7 +59,7 @@ def test_files_that_are_missing_or_cut_are_a_state_not_an_error(make, tmp_path, 
 
 
 def test_a_trial_without_result_is_running_or_waiting(make):
-    running = compute(make(trials=5, ends={4: "RUNNING"}, phase="search", seal=False))
+    running = compute(make(trials=5, ends={4: "RUNNING"}, phase="search", held=True, seal=False))
     assert running.trials[4].state == "RUNNING"
     assert running.trials[4].loss_note == "still training"
     stopped = compute(

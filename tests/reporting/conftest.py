@@ -13,7 +13,7 @@ FIRST = ("lora", "full", "head")
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u2028&amp;"
 # Every row of the table of empty states, and what else a page must survive.
 SHAPES = {
-    "zero": {"trials": 0, "phase": "search", "seal": False},
+    "zero": {"trials": 0, "phase": "search", "held": True, "seal": False},
     "one": {"trials": 1, "prune": False},
     "all-failed": {
         "trials": 4,
@@ -27,6 +27,7 @@ SHAPES = {
         "trials": 13,
         "asked": 20,
         "phase": "search",
+        "held": True,
         "seal": False,
         "seeds": 1,
         "ends": {12: "RUNNING"},

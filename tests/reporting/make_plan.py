@@ -77,6 +77,7 @@ class Shape:
     noise: float = 0.015
     probe_loss: float = 0.30
     phase: str | None = "complete"
+    held: bool = False
     device: str = "cpu"
     hostile: str = ""
     model: str = "packaged:minilm"

@@ -7,8 +7,11 @@ real artifacts. Everything is drawn from one seed.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,13 +73,20 @@ def make_run(root: Path, shape: Shape | None = None, **changes: object) -> RunFo
         default = next(i for i, c in enumerate(plan.candidates) if c.strategy == best)
         for number in dict.fromkeys([winner, default] if default in finals else [winner]):
             _parts(run, shape, number, rng, difficulty, finals[number])
+    if shape.held:
+        # As a command does until its process ends.
+        fcntl.flock(os.open(run.path / ".lock", os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
     if shape.phase is not None:
+        ends = Counter(TrialResult.read(path).state for path in run.trials.glob("*/result.json"))
         run.status.write_text(
             json.dumps(
                 {
                     "schema_version": 1,
                     "phase": shape.phase,
                     "trials": shape.asked or shape.trials,
+                    "complete": ends["COMPLETE"],
+                    "pruned": ends["PRUNED"],
+                    "failed": ends["FAIL"],
                     "started_at": "2026-01-05T10:00:00Z",
                     "updated_at": "2026-01-05T10:40:00Z",
                 }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import LlamaConfig
 
 from sweeper.errors import DataError, RunError
 from sweeper.execution.state import continuation
@@ -12,7 +13,15 @@ from sweeper.facts.dataset import curation
 from sweeper.facts.gather import gather
 from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
 from sweeper.runfolder import RunFolder
-from sweeper.spec import MOST_HELD_OUT_ROWS, CurationSpec, DataSpec, EvaluationSpec, ModelSpec, Spec
+from sweeper.spec import (
+    MOST_HELD_OUT_ROWS,
+    CurationSpec,
+    DataSpec,
+    EvaluationSpec,
+    ModelSpec,
+    OwnTrial,
+    Spec,
+)
 from sweeper.specfile import resolve, to_yaml
 from sweeper.steps import run as run_steps
 
@@ -132,12 +141,15 @@ def test_a_run_is_resumed_from_another_folder_with_the_paths_of_its_file(
     rule = {"id": "own", "title": "Own", "then": {"warn": "Own."}, "why": "Own.", "source": "own"}
     Path("rules/own.yaml").write_text(json.dumps([rule]))
     Path("general.txt").write_text("a text\nanother text\n")
+    Path("base").mkdir()
+    Path("base/config.json").write_text(LlamaConfig().to_json_string())
     rows = ({"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(30))
     Path("rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     spec = Spec(
         name="mine",
         task="instruction",
-        models=(ModelSpec(id="packaged:smollm2"),),
+        models=(ModelSpec(id="./base"),),
+        trials=(OwnTrial(strategy="lora", model="./base"),),
         data=DataSpec(path="rows.jsonl", general="general.txt"),
         rules=("rules",),
     )
@@ -147,6 +159,7 @@ def test_a_run_is_resumed_from_another_folder_with_the_paths_of_its_file(
     monkeypatch.chdir(other)
     again = resolve({}, file)
     assert again.data.path == str(began / "rows.jsonl")
+    assert again.models[0].id == again.trials[0].model == str(began / "base")
     prepared = run_steps.prepare(again, check_model=False, file=file)
     assert run_steps._frozen(prepared) == plan
     assert file.read_text() == text

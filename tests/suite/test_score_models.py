@@ -218,7 +218,7 @@ def test_base_and_every_kind_of_adapter_are_scored_on_the_same_items(
 
 def test_a_check_measures_what_the_plan_reads_from_the_files(request_for, suite, tmp_path):
     request = request_for()
-    _Evaluation(request.model_copy(update={"models": (), "bases": ()}), tmp_path).run()
+    _Evaluation(request.model_copy(update={"models": (), "facts": (), "bases": ()}), tmp_path).run()
     kept = checked_file(Path(request.folder)).read_bytes()
     checked = {task.name: task for task in SuiteFacts.model_validate_json(kept).tasks}
     read = {task.name: task for task in suite_facts(suite).tasks}

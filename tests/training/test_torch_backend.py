@@ -61,6 +61,16 @@ def test_a_model_without_weights_here_says_what_to_do(make_shared):
         weights_folder(ModelSpec(id="some/model"), facts)
 
 
+def test_a_model_is_loaded_from_where_the_request_leads_under_its_name_in_the_plan(backend):
+    plan, typed = backend._plan, "./base"
+    candidates = tuple(one.model_copy(update={"model": typed}) for one in plan.candidates)
+    models = tuple(one.model_copy(update={"id": typed}) for one in plan.facts.models)
+    facts = plan.facts.model_copy(update={"models": models})
+    backend._plan = plan.model_copy(update={"candidates": candidates, "facts": facts})
+    context = backend.shared(typed).context
+    assert (context.facts.id, str(context.folder)) == (typed, backend._spec.models[0].id)
+
+
 def test_a_point_of_the_data_curve_trains_on_its_rows_alone(backend, config, tmp_path):
     tmp_path.joinpath("part").mkdir()
     point = config(train_rows=12)

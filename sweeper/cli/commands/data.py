@@ -65,6 +65,7 @@ def check(
     from sweeper.cli.commands import data_steps
     from sweeper.data.quality.check import check as find_faults
     from sweeper.errors import GateFailed
+    from sweeper.units import plural
     from sweeper.views.data_view import show_check, show_example
 
     rows = data_steps.rows_of(
@@ -80,9 +81,9 @@ def check(
         show_example(rows)
     if strict and checked.serious:
         raise GateFailed(
-            f"{len(checked.serious)} serious kinds of faults: "
+            f"{plural(len(checked.serious), 'serious kind')} of fault: "
             f"{', '.join(one.kind for one in checked.serious)}",
-            fix="Fix them with the commands above, or leave out --strict.",
+            fix="Fix them as described above, or leave out --strict.",
             where=path,
         )
 

@@ -104,7 +104,8 @@ def remedies(given: list[str], all_safe: bool) -> list[Kind]:
     if not wanted:
         raise UsageError(
             "no remedy was named",
-            fix=f"Give --all-safe, or --remedy with some of {', '.join(kinds())}.",
+            fix="Give --all-safe, or --remedy with some of "
+            f"{', '.join(name for name, kind in kinds().items() if kind.mends)}.",
         )
     return wanted
 

@@ -10,6 +10,7 @@ import typer
 from sweeper.cli.options import AsJson
 
 if TYPE_CHECKING:
+    from sweeper.execution.state.status import Status
     from sweeper.findings.record import Findings
     from sweeper.runfolder import RunFolder
 
@@ -26,12 +27,13 @@ def list_runs(
     from rich.markup import escape
     from rich.table import Table
 
+    from sweeper.execution.state.second_command import statuses
     from sweeper.runfolder import RunFolder
     from sweeper.views.console import out
 
     runs = [RunFolder(plan.parent) for plan in sorted(root.glob("*/plan.json"))]
-    rows = [_row(run) for run in runs]
-    _mark_abandoned(rows, runs)
+    known = statuses(runs)
+    rows = [_row(run, known.get(run.path)) for run in runs]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -46,38 +48,28 @@ def list_runs(
     out().print(table)
 
 
-def _row(run: RunFolder) -> dict[str, str]:
+def _row(run: RunFolder, status: Status | None) -> dict[str, str]:
     from sweeper.errors import UsageError
-    from sweeper.execution.state.status import Status
+    from sweeper.execution.state.status import ENDED
     from sweeper.findings.record import Findings
 
     row = {"name": run.path.name, "status": "planned", "trials": "0", "score": "", "verdict": ""}
-    if not run.findings.is_file():
-        if known := Status.read_or_none(run.status):  # before its first report
-            row |= {"status": "running", "trials": f"{known.done}/{known.trials}"}
+    if status is not None:
+        row["status"] = status.phase if status.phase in ENDED else "running"
+        row["trials"] = f"{status.done}/{status.trials}"
+    if not run.findings.is_file():  # before its first report
         return row
     try:
         findings = Findings.read(run.findings)
     except UsageError:  # one damaged run hides no other
         return row | {"status": "unreadable", "verdict": f"sweeper report {run.quoted}"}
     told = findings.run
-    return row | {
-        "status": _status(findings),
-        "trials": f"{told.ended}/{told.trials_asked}",
-        "score": _score(findings),
-        "verdict": findings.verdict.sentence,
-    }
-
-
-def _status(findings: Findings) -> str:
-    """The run's status, with what failed of it."""
-    told = findings.run
-    if told.status != "complete":
-        return told.status
-    if not told.complete:
-        return "failed"
-    failed = f", {told.failed} failed" if told.failed else ""
-    return f"{told.status}{failed}{'' if findings.baselines else ', no baselines'}"
+    if status is None:
+        row |= {"status": told.status, "trials": f"{told.ended}/{told.trials_asked}"}
+    if row["status"] == "complete":
+        failed = f", {told.failed} failed" if told.failed else ""
+        row["status"] += f"{failed}{'' if findings.baselines else ', no baselines'}"
+    return row | {"score": _score(findings), "verdict": findings.verdict.sentence}
 
 
 def _score(findings: Findings) -> str:
@@ -91,17 +83,3 @@ def _score(findings: Findings) -> str:
         return ""
     whose = f" ({model.title})" if told.recommended_baseline else ""
     return f"test {metric.title} {words.score_with_interval(model.score, metric)}{whose}"
-
-
-def _mark_abandoned(rows: list[dict[str, str]], runs: list[RunFolder]) -> None:
-    """Mark runs without a running command as interrupted."""
-    doubtful = {run.path: row for run, row in zip(runs, rows, strict=True)}
-    doubtful = {path: row for path, row in doubtful.items() if row["status"] == "running"}
-    if not doubtful:
-        return
-    from sweeper.execution.state.second_command import run_now  # loads optuna
-
-    alive = run_now(run for run in runs if run.path in doubtful)
-    for path, row in doubtful.items():
-        if path not in alive:
-            row["status"] = "interrupted"

@@ -38,6 +38,7 @@ def report(
 
     from sweeper.errors import UsageError
     from sweeper.extras import REPORTS, require
+    from sweeper.findings.verdict.next_step import next_step_lines
     from sweeper.processes.report_maker import ReportMaker, lost_charts, shows_texts
     from sweeper.runfolder import RunFolder
     from sweeper.views.console import say, show_line
@@ -59,7 +60,8 @@ def report(
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder.report_html, output)
-    show_line(findings.verdict.sentence)
+    for line in (findings.verdict.sentence, *next_step_lines(findings.next_step)):
+        show_line(line)
     show_line(f"report: {path}")
     if maker.no_charts:
         say(f"warning: {lost_charts(folder, maker.no_charts)}")

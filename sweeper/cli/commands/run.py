@@ -124,7 +124,7 @@ def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
 def _print_result(ended: Ended, *, as_json: bool) -> None:
     from sweeper.findings.evidence.rules import rules_told
     from sweeper.findings.record import DataNeed
-    from sweeper.findings.verdict.next_step import next_step_line
+    from sweeper.findings.verdict.next_step import next_step_lines
     from sweeper.findings.verdict.tested import cost_line
     from sweeper.findings.words import sentence
     from sweeper.reporting.sections.predicted import predicted_line
@@ -142,8 +142,7 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
         cost_line(found),
         predicted_line(found.predictions) if done else "",
         f"Rules: {rules}." if rules else "",
-        next_step_line(step) if step else "",
-        f"  {step.command}" if step and step.command else "",
+        *next_step_lines(step),
         f"{sentence(found.run.outlook)}." if found.run.outlook else "",
         f"report: {ended.folder.report_html}",
     ]

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sweeper.execution.state.status import Status
 
 _LIVE_SECONDS = 5
-ENDED = ("complete", "interrupted", "timeout", "failed")
 
 
 def show(
@@ -35,8 +34,7 @@ def show(
     from rich.live import Live
     from rich.text import Text
 
-    from sweeper.execution.state.second_command import run_now
-    from sweeper.execution.state.status import Status
+    from sweeper.execution.state.status import ENDED
     from sweeper.views import progress
     from sweeper.views.console import is_live, out, show_line
 
@@ -48,36 +46,38 @@ def show(
     if not folder.status.is_file():
         show_line(f"planned, not started\nStart it with: sweeper run {folder.spec}")
         return
-    status = Status.read(folder.status)
     if live:
-        _live(folder, status)
-        status = Status.read(folder.status)
+        _live(folder)
     elif follow and is_live():
         with Live(console=console, auto_refresh=False) as drawn:
-            while _goes_on(folder, status):
-                status = Status.read(folder.status)
+            while (status := _now(folder)).phase not in ENDED:
                 lines = progress.view(status, console.width)
                 drawn.update(Group(*(Text(line) for line in lines)), refresh=True)
                 time.sleep(0.5)
     elif follow:
         _follow_plainly(folder)
-        status = Status.read(folder.status)
+    status = _now(folder)
     for line in progress.view(status, console.width):
         show_line(line)
     for text in filter(None, status.message.split("\n")):
         show_line(f"warning: {text}")
-    lost = status.phase not in ENDED and not run_now([folder])
-    if lost:
+    if status.failed_because:
+        show_line(f"error: {status.failed_because}")
+    if status.phase == "interrupted" and not status.ended_at:
         show_line(
             f"No command is running this sweep; the last one was seen at {status.updated_at}."
         )
-    left = status.phase == "failed" and status.done < status.trials  # a full disk ends a run so
-    if lost or left or status.phase == "interrupted":
-        show_line(f"Resume with: sweeper run {folder.spec}")
-    _verdict(folder)
+    _verdict(folder, status)
 
 
-def _live(folder: RunFolder, status: Status) -> None:
+def _now(folder: RunFolder) -> Status:
+    from sweeper.execution.state.second_command import statuses
+    from sweeper.execution.state.status import Status
+
+    return statuses([folder]).get(folder.path) or Status.read(folder.status)  # says what is damaged
+
+
+def _live(folder: RunFolder) -> None:
     """Write ``live.html`` again and again until the run has ended, or until Ctrl-C.
 
     A file that reloads itself: no server listens for anybody.
@@ -85,17 +85,17 @@ def _live(folder: RunFolder, status: Status) -> None:
     import webbrowser
 
     from sweeper.artifact import write_text
-    from sweeper.execution.state.status import Status
+    from sweeper.execution.state.status import ENDED
     from sweeper.views import html, progress
     from sweeper.views.console import show_line
 
-    path, opened, goes_on = folder.path / "live.html", False, True
+    path, opened, goes_on, status = folder.path / "live.html", False, True, _now(folder)
     while goes_on:
         try:
             if opened:
                 time.sleep(_LIVE_SECONDS)
-            status = Status.read(folder.status)
-            goes_on = _goes_on(folder, status)
+            status = _now(folder)
+            goes_on = status.phase not in ENDED
         except KeyboardInterrupt:
             goes_on = False
         report = folder.report_html.read_text("utf-8") if folder.report_html.is_file() else ""
@@ -107,25 +107,19 @@ def _live(folder: RunFolder, status: Status) -> None:
             opened = webbrowser.open(path.resolve().as_uri()) or True
 
 
-def _goes_on(folder: RunFolder, status: Status) -> bool:
-    from sweeper.execution.state.second_command import run_now
-
-    return status.phase not in ENDED and bool(run_now([folder]))
-
-
 def _follow_plainly(folder: RunFolder) -> None:
     """Copy the run's events to stdout as plain lines until the run has ended."""
     from pydantic import ValidationError
 
     from sweeper.execution.state.events import Event
-    from sweeper.execution.state.status import Status
+    from sweeper.execution.state.status import ENDED
     from sweeper.views.progress import plain_line
 
     begun = ""
     with folder.events.open(encoding="utf-8", errors="replace") as events:
         while True:
-            status = Status.read(folder.status)
-            goes_on = _goes_on(folder, status)
+            status = _now(folder)
+            goes_on = status.phase not in ENDED
             for text in events:
                 begun += text
                 if not begun.endswith("\n"):
@@ -140,30 +134,39 @@ def _follow_plainly(folder: RunFolder) -> None:
             time.sleep(0.5)
 
 
-def _verdict(folder: RunFolder) -> None:
+def _verdict(folder: RunFolder, status: Status) -> None:
+    from sweeper.execution.state.status import ENDED
     from sweeper.findings.record import Findings
+    from sweeper.findings.verdict.next_step import next_step, next_step_lines
     from sweeper.findings.verdict.tested import cost_line
     from sweeper.views.console import show_line
 
-    findings = Findings.read_or_none(folder.findings)
-    if findings is None and folder.findings.is_file():
-        text = f"findings.json is damaged or of another version: sweeper report {folder.path}"
-        show_line(text)
+    findings, lines = Findings.read_or_none(folder.findings), []
     if findings is not None:
-        for line in (findings.verdict.sentence, cost_line(findings)):
-            if line:
-                show_line(line)
+        lines += [findings.verdict.sentence, cost_line(findings)]
+    elif folder.findings.is_file():
+        text = f"findings.json is damaged or of another version: sweeper report {folder.quoted}"
+        lines.append(text)
+    if status.phase in ENDED and findings is not None:
+        # Findings may be of before the command was killed, or of before the folder was moved.
+        known = findings.run.status
+        told = {"place": folder.place, "status": status.phase if known == "running" else known}
+        run = findings.run.model_copy(update=told)
+        lines += next_step_lines(next_step(findings.model_copy(update={"run": run})))
+    elif status.phase in ENDED and status.phase != "complete":
+        lines.append(f"Resume with: sweeper run {folder.quoted}/sweep.yaml")
     if folder.report_html.is_file():
-        show_line(f"report: {folder.report_html}")
+        lines.append(f"report: {folder.report_html}")
+    for line in filter(None, lines):
+        show_line(line)
 
 
 def _as_json(folder: RunFolder) -> str:
     import json
 
-    from sweeper.execution.state.status import Status
     from sweeper.findings.record import Findings
 
-    status = Status.read(folder.status) if folder.status.is_file() else None
+    status = _now(folder) if folder.status.is_file() else None
     findings = Findings.read_or_none(folder.findings)
     return json.dumps(
         {

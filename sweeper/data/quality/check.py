@@ -10,6 +10,7 @@ from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Dataset
 from sweeper.data.problems import fix_command
 from sweeper.data.quality.kinds.base import Kind, Severity, kinds
+from sweeper.data.quality.kinds.texts import redacted
 from sweeper.data.quality.passes import Found, find_all
 from sweeper.data.rows import DataRows, FileRow, flags_of
 from sweeper.spec import DataSpec, Task
@@ -118,9 +119,9 @@ def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
     examples = []
     for row, said in found.first:
         cells = str(dict(row.fields)) if row.fields else row.raw
-        text = kind.shown(" ".join((row.input or cells).split()))
+        text = redacted(" ".join((row.input or cells).split()))
         cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
-        examples.append(ExampleOfFault(row.path, row.line, said, cut))
+        examples.append(ExampleOfFault(row.path, row.line, redacted(said), cut))
     command = fix_command(data.name, "--remedy", kind.name, *data.flags) if kind.mends else ""
     return Finding(
         kind=kind.name,

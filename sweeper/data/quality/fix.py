@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.data.quality.kinds.base import Fault, Kind, kinds
+from sweeper.data.quality.kinds.texts import redacted
 from sweeper.data.rows import DataRows, FileRow, in_cell
 from sweeper.data.table import Fields
 
@@ -120,5 +121,6 @@ def _applied(
 def _change(
     row: FileRow, kind: Kind, action: str, said: str, before: Fields, after: Fields
 ) -> ListedChange:
-    hidden = {name: in_cell(cell, kind.shown) for name, cell in before.items()}
-    return ListedChange(row.path, row.line, kind.name, action, said or kind.title, hidden, after)
+    if kind.name == "private":  # what the remedy takes away must not stay in the list
+        before = {name: in_cell(cell, redacted) for name, cell in before.items()}
+    return ListedChange(row.path, row.line, kind.name, action, said or kind.title, before, after)

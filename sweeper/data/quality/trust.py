@@ -63,9 +63,10 @@ def why_not(data: DataRows) -> str:
     if not is_installed("sklearn"):
         return f"it needs scikit-learn: {install_command('train')}"
     labels = Counter(row.label for _, row, _ in data.usable if row.label)
+    checked = {folded(label) for label, rows in labels.items() if rows >= FEWEST_OF_LABEL}
+    if labels.total() < FEWEST_ROWS or len(checked) < 2:
+        return f"it needs {FEWEST_ROWS} rows, and two classes with {FEWEST_OF_LABEL} rows or more"
     rare = sum(rows for rows in labels.values() if rows < FEWEST_OF_LABEL)
-    if labels.total() < FEWEST_ROWS or len(labels) < 2:
-        return f"it needs {FEWEST_ROWS} rows with labels, of two classes or more"
     if rare > MOST_RARE * labels.total():
         return (
             f"{rare / labels.total():.0%} of the rows have a label with fewer than "

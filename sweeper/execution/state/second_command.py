@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sweeper.errors import RunError
-from sweeper.execution.state.status import Status
+from sweeper.execution.state.status import ENDED, Status
 from sweeper.runfolder import RunFolder
 
 # Five beats: a command may be busy for a second or two, and a shared folder shows a file late.
@@ -33,6 +33,18 @@ def run_now(runs: Iterable[RunFolder]) -> set[Path]:
         elif (status := _of_another_host(run)) is not None:
             doubtful[run] = status.beat
     return held | _go_on(doubtful)
+
+
+def statuses(runs: Iterable[RunFolder]) -> dict[Path, Status]:
+    """The status of each run that was started; without its command a run is interrupted."""
+    known = {run: status for run in runs if (status := Status.read_or_none(run.status))}
+    begun = [run for run, status in known.items() if status.phase not in ENDED]
+    lost = {run.path for run in begun} - run_now(begun)
+    ended = {"phase": "interrupted", "running": (), "eta": None}
+    return {
+        run.path: status.model_copy(update=ended) if run.path in lost else status
+        for run, status in known.items()
+    }
 
 
 def refuse_second(run: RunFolder) -> None:

@@ -25,6 +25,7 @@ Phase = Literal[
     "timeout",
     "failed",
 ]
+ENDED: tuple[Phase, ...] = ("complete", "interrupted", "timeout", "failed")
 
 
 class Running(Record):
@@ -109,6 +110,7 @@ class Status(Artifact):
     host: str = Field("", description="where the command runs")
     beat: int = Field(0, description="grows while the command lives")
     message: str = ""
+    failed_because: str = Field("", description="the error that ended the command")
     search_ended: str = ""
     curve_told: str = Field(
         "", description="why there is a data curve that nobody asked for, or none"

@@ -106,12 +106,11 @@ def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
 
 def _models(plan: Plan, spec: Spec) -> Iterator[tuple[str, str, str]]:
     used = {candidate.model for candidate in plan.candidates}
-    revisions = {facts.id: facts.revision for facts in plan.facts.models}
-    for model in spec.models:
-        if model.id not in used or model.id.startswith(_PACKAGED):
+    for model, facts in zip(spec.models, plan.facts.models, strict=True):
+        if facts.id not in used or model.id.startswith(_PACKAGED):
             continue
         try:
-            folder = model_folder(model.id, revisions.get(model.id) or model.revision)
+            folder = model_folder(model.id, facts.revision or model.revision)
         except SweeperError:
             folder = None
         if folder is None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sweeper import units
 from sweeper.data.splits import part_sizes
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric, NotMeasured
@@ -140,7 +141,7 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> DataNeed |
     if not curves:
         done = sum(len(trial.parts) for trial in wanted)
         return NotMeasured(
-            reason=f"{words.plural(done, 'training')} on parts of the rows are too few for a curve."
+            reason=f"{units.plural(done, 'training')} on parts of the rows are too few for a curve."
             if done
             else "No configuration was trained on parts of the rows, so this study cannot say what "
             "more rows would bring.",

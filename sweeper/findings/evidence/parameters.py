@@ -29,7 +29,7 @@ from sweeper.plans import Candidate, Parameter
 from sweeper.spec import Scalar
 
 # "Within 10% of a bound": the best may lie outside the range.
-EDGE = 0.1
+NEAR_BOUND = 0.1
 # Under this many completed trials an importance is noise.
 TRIALS_FOR_IMPORTANCE = 20
 # "Among the best" is the best quarter: of the twenty trials from which importances are shown, the
@@ -140,7 +140,7 @@ def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
         place = math.log(float(best) / low) / math.log(high / low)
     else:
         place = (float(best) - low) / (high - low)
-    return "low" if place < EDGE else "high" if place > 1 - EDGE else None
+    return "low" if place < NEAR_BOUND else "high" if place > 1 - NEAR_BOUND else None
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

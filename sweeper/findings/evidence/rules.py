@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.evidence.gains import best_of
 from sweeper.findings.evidence.paired_trials import ComparedPairs, Pair, paired_scores
@@ -91,12 +92,12 @@ def rules_told(rules: Sequence[RuleFinding]) -> str:
     if not rules:
         return ""
     counts = Counter(rule.verdict for rule in rules)
-    told = words.joined([f"{counts[word]} {word}" for word in ("held", "contradicted", "untested")])
+    told = units.joined([f"{counts[word]} {word}" for word in ("held", "contradicted", "untested")])
     left = [rule for rule in rules if rule.verdict == "untested" and rule.evidence]
     notes = sum(rule.evidence == _NOTHING for rule in left)
     more = [f"{len(left) - notes} compared without a clear result"] if len(left) > notes else []
     more += [f"{notes} only warn or advise"] if notes else []
-    return f"{told} (of them {words.joined(more)})" if more else told
+    return f"{told} (of them {units.joined(more)})" if more else told
 
 
 def _reasons(run: RunFiles) -> Iterator[tuple[Candidate, Reason]]:
@@ -187,7 +188,7 @@ def _told(one: RuleComparison, unit: str) -> str:
     digits = words.digits_for(((gap.high or 0.0) - (gap.low or 0.0)) / 2)
     metric = Metric(name="loss", title="", higher_is_better=False, unit=unit)
     sides = [
-        f"{loss:.{digits}f} ({words.plural(count, 'trial')})"
+        f"{loss:.{digits}f} ({units.plural(count, 'trial')})"
         for loss, count in (
             (one.inside_loss, one.inside_trials),
             (one.outside_loss, one.outside_trials),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sweeper.data.examples import SPLITS
 from sweeper.errors import SweeperError
+from sweeper.execution.state.second_command import statuses
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.jsontext import object_of
 from sweeper.objective import LOSS, Objective
@@ -189,8 +190,14 @@ def read_run(run: RunFolder) -> RunFiles:
         trials=tuple(trial for trial in trials if trial is not None),
         baselines=tuple(baselines),
         seal=TestSeal.read_or_none(run.test_seal),
-        status=_mapping(_text(run.status)),
+        status=_status(run),
     )
+
+
+def _status(run: RunFolder) -> Mapping[str, Any]:
+    """``status.json``, as far as it can be read; without its command, a run is interrupted."""
+    known = statuses([run]).get(run.path)
+    return {**_mapping(_text(run.status)), **({"phase": known.phase} if known else {})}
 
 
 def _max_forgetting(run: RunFolder, plan: Plan) -> float | None:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from scipy import special
 
+from sweeper import units
 from sweeper.errors import GateFailed, Problem
 from sweeper.evaluation.resampling import CONFIDENCE
 from sweeper.evaluation.significance import (
@@ -271,7 +272,7 @@ def scored_on(task: GeneralTask) -> str:
     """The number of items, and whether they are all items of the task."""
     if task.items < task.total_items:
         return f"{task.items} of {task.total_items} items"
-    return words.plural(task.items, "item")
+    return units.plural(task.items, "item")
 
 
 def tasks_of(measured: Forgetting, trial: int) -> list[GeneralTask]:
@@ -303,8 +304,8 @@ def noise_sentence(measured: Forgetting, trial: int) -> str:
     for word, verb in (("lost", "lost on"), ("kept", "kept"), ("unresolved", "left open")):
         named = [task.task for task in tasks if task.outcome == word]
         if named:
-            parts.append(f"{verb} {words.joined(named)}")
-    seen = words.joined([f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks])
+            parts.append(f"{verb} {units.joined(named)}")
+    seen = units.joined([f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks])
     return (
         f"Trial {trial}: {', '.join(parts)}. The smallest loss that these items would show in four "
         f"of five studies: {seen}."
@@ -330,7 +331,7 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
         value = f", {lost(one, unit)}" if standing in (_UNKNOWN, _ABOVE) else ""
         named.setdefault(standing, []).append(f"{name}{value}")
     order = (_OVER, _UNKNOWN, _WITHIN, _ABOVE, _OPEN)
-    parts = [f"{one} {words.joined(named[one])}" for one in order if one in named]
+    parts = [f"{one} {units.joined(named[one])}" for one in order if one in named]
     return f"Limit of {limit_text(limit)}: trial {trial} is {', '.join(parts)}."
 
 

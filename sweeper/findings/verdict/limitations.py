@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.evidence.gains import best_of, strategies_of
 from sweeper.findings.record import Limitation, ParameterFinding, RunSummary
@@ -48,7 +49,7 @@ def _partial(study: Study) -> Iterator[Limitation]:
         return
     yield Limitation(
         id="partial",
-        text=f"{summary.ended} of {words.plural(summary.trials_asked, 'trial')} have ended; "
+        text=f"{summary.ended} of {units.plural(summary.trials_asked, 'trial')} have ended; "
         "results may change.",
         action="Run the same command again: it continues where it stopped.",
     )
@@ -60,7 +61,7 @@ def _few_seeds(study: Study) -> Iterator[Limitation]:
         return
     seeds = len(chosen.seeds)
     if seeds < SEEDS_NEEDED:
-        text = f"Trial {chosen.trial} was trained with {words.plural(seeds, 'seed')}."
+        text = f"Trial {chosen.trial} was trained with {units.plural(seeds, 'seed')}."
         action = f"Set search.confirmation_seeds to {SEEDS_NEEDED} or more."
         yield Limitation(id="few-seeds", text=text, action=action)
         return
@@ -75,7 +76,7 @@ def _few_seeds(study: Study) -> Iterator[Limitation]:
     ]
     if not stuck:
         return
-    pair = words.joined([model_title(study.run, n) for n in (stuck[0].first, stuck[0].second)])
+    pair = units.joined([model_title(study.run, n) for n in (stuck[0].first, stuck[0].second)])
     yield Limitation(
         id="few-seeds",
         text=f"Between {pair} the spread of {seeds} seeds makes up "
@@ -94,8 +95,8 @@ def _small_test(study: Study) -> Iterator[Limitation]:
     more = least.more_items or 0
     yield Limitation(
         id="small-test-set",
-        text=f"{words.plural(seal.items, 'test item')} leave "
-        f"{words.plural(len(open_ones), 'comparison')} open that more of them could settle: "
+        text=f"{units.plural(seal.items, 'test item')} leave "
+        f"{units.plural(len(open_ones), 'comparison')} open that more of them could settle: "
         f"{'first of all ' if len(open_ones) > 1 else ''}"
         f"{model_title(study.run, least.first)} against {model_title(study.run, least.second)}.",
         action=words.sentence(
@@ -159,7 +160,7 @@ def _leaks(study: Study) -> Iterator[Limitation]:
         return
     yield Limitation(
         id="leaked-rows",
-        text=f"{words.plural(data.leaked_rows, 'row')} of validation or test are in train "
+        text=f"{units.plural(data.leaked_rows, 'row')} of validation or test are in train "
         "too; scores on them say little.",
         action="Remove them from train, or let sweeper make the splits.",
     )
@@ -223,10 +224,10 @@ def _unequal(study: Study) -> Iterator[Limitation]:
     near = [name for name in behind if _near(study, name)]
     if not near:
         return
-    told = words.joined([f"{words.short(name)} {counts[name]}" for name in near])
+    told = units.joined([f"{words.short(name)} {counts[name]}" for name in near])
     yield Limitation(
         id="unequal-budgets",
-        text=f"{words.short(winner)} had {words.plural(counts[winner], 'trial')}, {told}; "
+        text=f"{words.short(winner)} had {units.plural(counts[winner], 'trial')}, {told}; "
         "on validation their best trials are within the margin of the winner's.",
         action="Name the strategies with aim.strategies and give them more trials.",
     )
@@ -247,10 +248,10 @@ def _lost(study: Study) -> Iterator[Limitation]:
         kinds = {
             trial.result.failure.kind for trial in failed if trial.result and trial.result.failure
         }
-        told = words.joined([words.failure(kind) for kind in sorted(kinds)])
+        told = units.joined([words.failure(kind) for kind in sorted(kinds)])
         yield Limitation(
             id=f"lost-{name}",
-            text=f"{len(failed)} of {words.plural(len(trials), 'trial')} of "
+            text=f"{len(failed)} of {units.plural(len(trials), 'trial')} of "
             f"{words.short(name)} failed ({told}); the others may not be typical.",
             action="See the failures; remove their cause and run the same command again.",
         )
@@ -266,7 +267,7 @@ def _memory(study: Study) -> Iterator[Limitation]:
         yield Limitation(
             id=f"memory-{name}",
             text=f"{words.short(name)} needed more memory than predicted: "
-            f"{len(noted)} of {words.plural(len(trials), 'trial')} used smaller batches than "
+            f"{len(noted)} of {units.plural(len(trials), 'trial')} used smaller batches than "
             f"planned (trial {noted[0].config.number}: {memory_note(noted[0])}). The effective "
             "batch is unchanged.",
             action="Nothing for these results; state less memory (--gpu-memory) when planning "

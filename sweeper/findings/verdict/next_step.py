@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import DataNeed, Findings, NextStep, TrialRow
@@ -26,6 +27,7 @@ def next_step(findings: Findings) -> NextStep | None:
 
 
 _TITLES: dict[str, str] = {
+    "resume": "resume this sweep",
     "use": "use this model",
     "more-data": "more training rows",
     "more-trials": "more trials",
@@ -44,12 +46,21 @@ def next_step_line(step: NextStep) -> str:
     return f"Next: {_TITLES[step.kind]}. {words.sentence(step.because)}"
 
 
+def next_step_lines(step: NextStep | None) -> list[str]:
+    """The step, and below it the command for it; nothing where there is none."""
+    if step is None:
+        return []
+    return [next_step_line(step), *([f"  {step.command}"] if step.command else [])]
+
+
 def _unfinished(findings: Findings) -> NextStep | None:
     run = findings.run
     if run.status == "complete":
         return None
-    ended = f"{run.ended} of {words.plural(run.trials_asked, 'trial')} have ended"
-    return NextStep(kind="more-trials", because=f"{ended}.", command=_run(findings))
+    because = f"{run.ended} of {units.plural(run.trials_asked, 'trial')} have ended"
+    if run.ended >= run.trials_asked:
+        because += ", and the finalists are not yet scored on the test split"
+    return NextStep(kind="resume", because=f"{because}.", command=_run(findings))
 
 
 def _failures(findings: Findings) -> NextStep | None:
@@ -81,7 +92,7 @@ def _in_doubt(findings: Findings) -> NextStep | None:
     if findings.verdict.recommended_baseline is None or against is None or not against.more_items:
         return None
     items = findings.verdict.test_items
-    had = f" on {words.plural(items, 'test item')}" if items else ""
+    had = f" on {units.plural(items, 'test item')}" if items else ""
     because = (
         f"{_gap(findings, against)}{had}; {words.more(against.more_items)} would settle "
         "it. Give a larger test split with --test, and --new (this run is kept, renamed)."
@@ -107,9 +118,9 @@ def _undecided(findings: Findings) -> NextStep | None:
     """The study ended without a recommendation, and not for lack of seeds."""
     if findings.verdict.kind != "insufficient":
         return None
-    finalists = words.plural(len(findings.finalists), "finalist")
+    finalists = units.plural(len(findings.finalists), "finalist")
     because = (
-        f"{finalists} of {words.plural(findings.run.complete, 'completed trial')} cannot decide."
+        f"{finalists} of {units.plural(findings.run.complete, 'completed trial')} cannot decide."
     )
     if _lacks_finalists(findings):
         command = f"{_run(findings)} --new --finalists {FINALISTS_NEEDED}"

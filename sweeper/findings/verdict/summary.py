@@ -13,7 +13,7 @@ from sweeper.findings.study.trial_rows import result_seconds, trial_seconds
 from sweeper.search.study_end import Outlook
 from sweeper.trials import TrialResult
 
-Status = Literal["running", "interrupted", "complete"]
+Status = Literal["running", "interrupted", "timeout", "failed", "complete"]
 _AT_WORK = ("baselines", "search", "confirmation", "test", "data-curve")
 
 
@@ -31,6 +31,7 @@ def run_summary(run: RunFiles) -> RunSummary:
         task=run.plan.facts.task,
         models=tuple(model.id for model in run.plan.facts.models),
         status=status(run),
+        failed_because=str(run.status.get("failed_because") or ""),
         trials_asked=trials_asked(run),
         complete=states["COMPLETE"],
         pruned=states["PRUNED"],
@@ -51,13 +52,15 @@ def run_summary(run: RunFiles) -> RunSummary:
 
 
 def status(run: RunFiles) -> Status:
-    """Running, interrupted or complete: what the files show, then what ``status.json`` says."""
+    """What the files show, then what ``status.json`` says."""
     ended = sum(trial.end is not None for trial in run.trials)
     opened = run.seal.complete if run.seal else not run.completed
     phase = run.status.get("phase")
     if phase == "complete" or (ended >= trials_asked(run) and opened):
         return "complete"
-    return "running" if phase in _AT_WORK else "interrupted"
+    if phase in _AT_WORK:
+        return "running"
+    return phase if phase in ("timeout", "failed") else "interrupted"
 
 
 def trials_asked(run: RunFiles) -> int:

@@ -99,10 +99,10 @@ def _trial_sentence(
     score = words.score_with_interval(chosen.test_score, contest.metric)
     head = (
         f"Train trial {chosen.trial} ({words.short(chosen.strategy)}): test "
-        f"{contest.metric.title} {score}, {words.plural(len(chosen.seeds), 'seed')}; "
+        f"{contest.metric.title} {score}, {units.plural(len(chosen.seeds), 'seed')}; "
     )
     if ahead:
-        return f"{head}better than the rest of {words.plural(len(rivals) + 1, 'finalist')}."
+        return f"{head}better than the rest of {units.plural(len(rivals) + 1, 'finalist')}."
     tied = [c.second for c in rivals if c.outcome in ("within noise", "equivalent")]
     if not tied:
         return f"{head}chosen on validation: the cheapest to train of those close to the best."
@@ -112,7 +112,7 @@ def _trial_sentence(
         return f"{head}the cheapest to train of {count} finalists that cannot be told apart."
     return (
         f"{head}chosen on validation; the test cannot tell it apart from "
-        f"{words.plural(len(tied), 'other finalist')}."
+        f"{units.plural(len(tied), 'other finalist')}."
     )
 
 
@@ -179,7 +179,7 @@ def _cheaper_still(
         return []
     return [
         f"Even cheaper to train and not shown to be worse than trial {chosen.trial} on the test "
-        f"split: {words.joined(cheaper)}. On validation, which decides, {baseline.title} is the "
+        f"split: {units.joined(cheaper)}. On validation, which decides, {baseline.title} is the "
         "best baseline."
     ]
 
@@ -251,17 +251,17 @@ def _lacking(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
     """Why this study does not allow a recommendation; empty if it does."""
     if summary.status != "complete":
         return (
-            f"{summary.ended} of {words.plural(summary.trials_asked, 'trial')}; results may change"
+            f"{summary.ended} of {units.plural(summary.trials_asked, 'trial')}; results may change"
         )
     seal, chosen = run.seal, contest.chosen
     if seal is None or not seal.complete or chosen is None:
         return "the finalists have not been scored on the test split"
     if len(seal.order) < FINALISTS_NEEDED:
-        return f"there is {words.plural(len(seal.order), 'finalist')}, a choice needs two"
+        return f"there is {units.plural(len(seal.order), 'finalist')}, a choice needs two"
     compared = [one for one in (chosen, contest.rival) if one is not None]
     seeds = min(sum(s.test_score is not None for s in one.seeds) for one in compared)
     if seeds < SEEDS_NEEDED:
-        trained = words.plural(seeds, "seed")
+        trained = units.plural(seeds, "seed")
         return f"finalists have test scores of {trained}, a comparison needs {SEEDS_NEEDED}"
     return ""
 
@@ -277,7 +277,7 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
         f"{words.on_validation(metric)} {words.score(best.value, metric)}{unit} "
         f"({run.plan.objective.direction})."
     )
-    chosen = contest.chosen.trial if contest.chosen and summary.status == "complete" else number
+    chosen = contest.chosen.trial if contest.chosen else number
     if chosen != number:
         sentence += f" Validation chose trial {chosen}, the cheapest of those close to the best."
     return Verdict(
@@ -285,7 +285,7 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
         sentence=sentence,
         because=tuple(_so_far(run, contest, best)),
         recommended_trial=contest.chosen.trial if contest.chosen else None,
-        best_trial=contest.chosen.trial if contest.chosen else number,
+        best_trial=chosen,
         comparisons=contest.comparisons,
         fine_tuning_needed=None,
         test_items=run.seal.items if run.seal else None,
@@ -323,6 +323,6 @@ def _nothing(run: RunFiles, summary: RunSummary) -> str:
     failures = Counter(t.result.failure.detail for t in run.trials if t.result and t.result.failure)
     told = "".join(f" ({shortened(text, _REASON)})" for text, _ in failures.most_common(1) if text)
     return (
-        f"No trial completed: of {words.plural(summary.ended, 'trial')}, {summary.pruned} pruned "
+        f"No trial completed: of {units.plural(summary.ended, 'trial')}, {summary.pruned} pruned "
         f"and {summary.failed} failed{told}."
     )

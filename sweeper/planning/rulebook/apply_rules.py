@@ -20,8 +20,8 @@ from sweeper.units import joined, setting
 DEFAULT_SHARE = 0.5
 SPREADS_IN_RANGE = 4.0
 
-# How far a logarithmic range goes on beyond a default that lies at its edge, as a factor.
-EDGE = 1.5
+# Least factor between a default and the bounds of a logarithmic range.
+DEFAULT_ROOM = 1.5
 # How far from an edge a default stays that follows another parameter, as a factor.
 MARGIN = 1.1
 
@@ -125,7 +125,7 @@ def _inside(parameter: Parameter) -> Parameter:
     low, high = _number(parameter.low), _number(parameter.high)
     default = float(parameter.default)
     beyond = (
-        (default / EDGE, default * EDGE)
+        (default / DEFAULT_ROOM, default * DEFAULT_ROOM)
         if parameter.log
         else (default - (high - low) / SPREADS_IN_RANGE, default + (high - low) / SPREADS_IN_RANGE)
     )
@@ -306,7 +306,7 @@ def _within(parameter: Parameter, value: float) -> float:
     low, high = _number(parameter.low), _number(parameter.high)
     if parameter.log:
         middle = math.sqrt(low * high)
-        return min(max(value, min(low * EDGE, middle)), max(high / EDGE, middle))
+        return min(max(value, min(low * DEFAULT_ROOM, middle)), max(high / DEFAULT_ROOM, middle))
     middle, margin = (low + high) / 2, (high - low) / SPREADS_IN_RANGE
     return min(max(value, min(low + margin, middle)), max(high - margin, middle))
 

@@ -61,8 +61,7 @@ class FactComparison:
         text = joined([_bound(fact, bound) for bound in bounds], "or")
         if self.operator in _COMPARISONS:
             text = f"{_COMPARISONS[self.operator][0]} {text}"
-        said = fact.clause.format(text)
-        return said.replace("a encoder", "an encoder").replace("near from", "near to")
+        return fact.clause.format(text)
 
     @property
     def opposite(self) -> str:
@@ -86,7 +85,7 @@ def _known(fact: Fact, known: bool) -> str:
 def _bound(fact: Fact, bound: Any) -> str:
     if fact.name.endswith("_share"):
         return f"{100 * bound:g}%"
-    return f"{show(bound)}{'B' if fact.unit == '1e9' else ''}"
+    return fact.phrases.get(bound) or f"{show(bound)}{'B' if fact.unit == '1e9' else ''}"
 
 
 def _joined(text: str, joint: str, more: str, *, one_fact: bool) -> str:

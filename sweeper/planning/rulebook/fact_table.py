@@ -6,8 +6,8 @@ The value of an unknown fact is None.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -44,6 +44,7 @@ class Fact:
         unit: Unit of a number.
         chosen: Whether the user sets it.
         otherwise: The opposite of the clause, of a flag.
+        phrases: How the clause says a word, if not by the word itself.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Fact:
     words: tuple[str, ...] = ()
     chosen: bool = False
     otherwise: str = ""
+    phrases: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def description(self) -> str:
@@ -87,11 +89,12 @@ def word(
     compute: Compute,
     detail: str = "",
     *,
-    words: tuple[str, ...] = (),
+    words: Iterable[str] = (),
     chosen: bool = False,
 ) -> Fact:
-    """A fact that is one word, from a fixed list if there is one."""
-    return Fact(name, "word", clause, compute, detail, words=words, chosen=chosen)
+    """A fact that is one word, from a fixed list (or mapping to phrases) if there is one."""
+    said = words if isinstance(words, Mapping) else {}
+    return Fact(name, "word", clause, compute, detail, words=(*words,), chosen=chosen, phrases=said)
 
 
 def negated(clause: str) -> str:
@@ -303,9 +306,9 @@ DATA_FACTS: tuple[Fact, ...] = (
     ),
     word(
         "domain_distance",
-        "the data are {} from general text",
+        "the data are {} general text",
         lambda s: s.facts.aim.domain_distance or s.facts.data.domain.distance,
-        words=("near", "far"),
+        words={"near": "near to", "far": "far from"},
         chosen=True,
     ),
     number(
@@ -442,9 +445,13 @@ _TABLE: tuple[Fact, ...] = (
     ),
     word(
         "model_kind",
-        "the model is a {}",
+        "the model is {}",
         _model(lambda m: m.kind),
-        words=("encoder", "decoder", "encoder-decoder"),
+        words={
+            "encoder": "an encoder",
+            "decoder": "a decoder",
+            "encoder-decoder": "an encoder-decoder",
+        },
     ),
     word(
         "model_type",

@@ -75,11 +75,11 @@ def _finding(report: Report) -> str:
     rising = [t for t in rows if _overfits(t)]
     diverged = [t for t in findings.trials if t.failure and t.failure.kind == "diverged"]
     if rising:
-        told = words.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
+        told = units.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
         return f"Validation loss rose again before the end: {told}."
     if diverged and rows:
         return (
-            f"{words.plural(len(diverged), 'trial')} diverged; the best of each strategy did not."
+            f"{units.plural(len(diverged), 'trial')} diverged; the best of each strategy did not."
         )
     if rows:
         return "The best trial of each strategy had its lowest validation loss at its last rung."
@@ -122,7 +122,7 @@ def _off_range(report: Report) -> str:
     train = [p.train_loss for t in shown for p in t.curve if p.train_loss is not None]
     text = ""
     if cut:
-        text += f" {words.plural(cut, 'curve leaves', 'curves leave')} the drawn range at its top;"
+        text += f" {units.plural(cut, 'curve leaves', 'curves leave')} the drawn range at its top;"
         text += " an arrow marks those that end there."
     if any(not scale.low <= loss <= scale.high for loss in train):
         text += " Training losses outside the range of the validation losses are not drawn."
@@ -165,7 +165,7 @@ def _pruning(report: Report) -> tuple[str, ...]:
         return ()
     by_it, metric = report.plan.objective.at_rungs, report.findings.objective
     title = words.on_validation(metric) if by_it else "validation loss"
-    told = [f"{words.plural(run.pruned, 'trial')} pruned on {title}"]
+    told = [f"{units.plural(run.pruned, 'trial')} pruned on {title}"]
     if run.median_prune_step is not None:
         which = "at" if run.pruned == 1 else "half of them by"
         told.append(f"{which} optimizer step {run.median_prune_step:,}")
@@ -179,10 +179,10 @@ def _stopped(report: Report) -> tuple[str, ...]:
     stopped = [t for t in report.findings.trials if t.stopped_at_rung is not None]
     if not stopped:
         return ()
-    named = words.joined([f"#{t.number} at rung {t.stopped_at_rung}" for t in stopped[:_NAMED]])
+    named = units.joined([f"#{t.number} at rung {t.stopped_at_rung}" for t in stopped[:_NAMED]])
     rest = f", and {len(stopped) - _NAMED} more" if len(stopped) > _NAMED else ""
     return (
-        f"{words.plural(len(stopped), 'trial')} stopped before the end of the budget and kept "
+        f"{units.plural(len(stopped), 'trial')} stopped before the end of the budget and kept "
         f"the best weights until then: {named}{rest}.",
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.record import Findings, Forgetting, GeneralTask, TrialForgetting
@@ -100,7 +101,7 @@ def _tasks(report: Report, measured: Forgetting) -> list[Block]:
     )
     subset = [task.task for task in tasks_of(measured, trial) if task.items < task.total_items]
     if subset:
-        note += f" Scored on a part of the items: {words.joined(subset)}."
+        note += f" Scored on a part of the items: {units.joined(subset)}."
     blocks: list[Block] = [
         Figure(
             id="forgetting-tasks",
@@ -124,14 +125,14 @@ def _finding(measured: Forgetting, trial: int) -> str:
     gone = [task for task in tasks if task.outcome == "lost"]
     if gone:
         told = [f"{t.task} {lost(t.forgetting, t.unit)}" for t in gone]
-        return f"Trial {trial} lost more than noise explains: {words.joined(told)}."
-    everything = words.plural(len(tasks), "task")
+        return f"Trial {trial} lost more than noise explains: {units.joined(told)}."
+    everything = units.plural(len(tasks), "task")
     unresolved = [task for task in tasks if task.outcome == "unresolved"]
     if not unresolved:
         return f"Trial {trial} kept what the base model could do on {everything}."
     if len(unresolved) == len(tasks):
         return f"Within noise: whether trial {trial} lost anything on {everything} is open."
-    named = words.joined([task.task for task in unresolved])
+    named = units.joined([task.task for task in unresolved])
     return f"No loss of trial {trial} beyond noise; left open by these items: {named}."
 
 
@@ -193,7 +194,7 @@ def _front_finding(measured: Forgetting) -> str:
         return f"Trial {front[0].trial} has the lowest loss on the task and on general text."
     first, last = front[0], front[-1]
     return (
-        f"No trial is better in both than {words.plural(len(front), 'trial')}: from trial "
+        f"No trial is better in both than {units.plural(len(front), 'trial')}: from trial "
         f"{first.trial} ({_nats(first)} lost) to trial {last.trial}, best on the task "
         f"({_nats(last)} lost)."
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.evidence.parameters import TRIALS_FOR_IMPORTANCE
 from sweeper.findings.figures import Interval
@@ -98,7 +99,7 @@ def _answer(finding: ParameterFinding) -> str:
     """The answer for one parameter in a sentence."""
     name = words.sentence(f"{words.strategy(finding.strategy)}, {finding.parameter}")
     best = (
-        f"best of {words.plural(finding.trials, 'completed trial')} at {words.value(finding.best)}"
+        f"best of {units.plural(finding.trials, 'completed trial')} at {words.value(finding.best)}"
     )
     low, high = finding.within_noise_low, finding.within_noise_high
     if low is not None:

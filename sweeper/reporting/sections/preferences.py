@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.record import HumanPreferences, Outputs, WinRate
 from sweeper.reporting.blocks import Block, Column, Empty, Number, Table, Text, placed
@@ -49,8 +50,8 @@ def preferences_section(report: Report) -> Iterator[Block]:
 def preference_sentences(found: HumanPreferences) -> tuple[str, ...]:
     """How many people rated, how far they agree, and whether a side was liked better."""
     told = [
-        f"{words.plural(found.raters, 'rater')} compared answers of {found.winner}, the winner, "
-        f"with those of other models on {words.plural(found.items, 'test item')}, without knowing "
+        f"{units.plural(found.raters, 'rater')} compared answers of {found.winner}, the winner, "
+        f"with those of other models on {units.plural(found.items, 'test item')}, without knowing "
         "which was which."
     ]
     if found.agreement is not None:

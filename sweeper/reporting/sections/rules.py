@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.evidence.rules import rules_told
 from sweeper.findings.record import RuleFinding
@@ -28,7 +29,7 @@ def rules_section(report: Report) -> Iterator[Block]:
     if not rules:
         yield Empty("no-rules", "No rule of the rule book applied to this plan.")
         return
-    told = f"{words.plural(len(rules), 'rule')} shaped this plan: {rules_told(rules)}."
+    told = f"{units.plural(len(rules), 'rule')} shaped this plan: {rules_told(rules)}."
     yield Text((told, _HOW))
     yield _table(rules)
 

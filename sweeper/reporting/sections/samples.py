@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import OutputGroup, Outputs, ShownItem
@@ -54,7 +55,7 @@ def samples_section(report: Report) -> Iterator[Block]:
 
 def _said(report: Report, found: Outputs) -> tuple[str, ...]:
     models = [f"{model.role}: {model.title}" for model in found.models]
-    told = ["This part contains rows of the test split.", f"Compared are {words.joined(models)}."]
+    told = ["This part contains rows of the test split.", f"Compared are {units.joined(models)}."]
     if found.written:
         told.append(
             f"Items are ordered by the loss of the reference answer ({report.findings.loss_unit}), "
@@ -65,7 +66,7 @@ def _said(report: Report, found: Outputs) -> tuple[str, ...]:
     suspects = next((group.of for group in found.groups if group.kind == "suspect"), 0)
     if suspects:
         told.append(
-            f"{words.plural(suspects, 'test row')} may have a wrong class (see probable label "
+            f"{units.plural(suspects, 'test row')} may have a wrong class (see probable label "
             "errors). Read such rows before you trust a difference between models: a wrong class "
             "makes a right answer an error."
         )

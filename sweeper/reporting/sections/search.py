@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import Findings, SearchGain
@@ -54,7 +55,7 @@ def _figure(report: Report) -> Figure:
     note += "the best so far. The best was chosen on these items, so its gain looks too large; "
     note += "figures of the test split do not have this bias."
     if beyond:
-        note += f" Off the chart: {words.joined(beyond)}."
+        note += f" Off the chart: {units.joined(beyond)}."
     note += off_scale(findings, findings.trials, progress_scale(findings))
     strategies = [g.strategy for g in findings.gains if g.best_value is not None]
     return Figure(
@@ -167,7 +168,7 @@ def _mean(mean: float | None, seeds: int | None, gain: Interval | None, metric: 
     """A mean in the digits of the difference, so that the columns add up: ``0.099 (3 seeds)``."""
     if mean is None or seeds is None:
         return words.DASH
-    return f"{words.score(mean, metric, gain)} ({words.plural(seeds, 'seed')})"
+    return f"{words.score(mean, metric, gain)} ({units.plural(seeds, 'seed')})"
 
 
 def _baselines(report: Report) -> Table:

@@ -111,7 +111,7 @@ def _leader(report: Report) -> str:
     return words.sentence(
         f"{words.strategy(first.strategy)} has the "
         f"{'highest' if metric.higher_is_better else 'lowest'} {words.on_validation(metric)} of "
-        f"{words.plural(report.findings.run.ended, 'trial')} tried, {value} "
+        f"{units.plural(report.findings.run.ended, 'trial')} tried, {value} "
         f"{words.column_unit(metric)}".rstrip()
         + "."
     )
@@ -122,7 +122,7 @@ def _unequal(report: Report) -> str:
     if len(set(counts.values())) < 2:
         return ""
     told = [f"{words.short(name)} {count}" for name, count in counts.items()]
-    return f"Strategies had unequal numbers of trials: {words.joined(told)}."
+    return f"Strategies had unequal numbers of trials: {units.joined(told)}."
 
 
 def _table(report: Report) -> Table:

@@ -144,7 +144,7 @@ def _note(models: tuple[TestedModel, ...]) -> str:
     wrote = [model.generated for model in models if model.generated is not None]
     note = "Lower loss is better. Intervals cover items and, if a model has several, seeds."
     if wrote:
-        items = words.plural(wrote[0].items, "test item")
+        items = units.plural(wrote[0].items, "test item")
         overlaps = (one for one in metrics().values() if one.of == "answers" and one.shown)
         titles = ", ".join(one.title for one in overlaps)
         note += (

@@ -94,7 +94,7 @@ def _table(report: Report) -> Table:
     shown = [state for state in _STATES if any(t.state == state for t in findings.trials)]
     return Table.of(
         "trial-table",
-        f"{words.plural(len(findings.trials), 'trial')}, best first",
+        f"{units.plural(len(findings.trials), 'trial')}, best first",
         columns,
         sorted(
             placed(findings.trials, "/findings/trials"),
@@ -158,7 +158,7 @@ def failures_section(report: Report) -> Iterator[Block]:
 def _most_common(failed: list[tuple[str, TrialRow]]) -> str:
     counts = Counter(_kind(trial) for _, trial in failed)
     kind, count = min(counts.items(), key=lambda entry: (-entry[1], entry[0]))
-    told = f"{count} of {words.plural(len(failed), 'failure')}: {words.failure(kind)}."
+    told = f"{count} of {units.plural(len(failed), 'failure')}: {words.failure(kind)}."
     return f"{told} What usually helps: {_REMEDIES[kind]}." if kind in _REMEDIES else told
 
 

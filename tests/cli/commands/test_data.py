@@ -38,6 +38,17 @@ def test_every_fault_is_shown_with_its_lines_and_its_remedy(sweeper, spoilt):
     assert "ann.lee" not in ran.out
 
 
+def test_personal_data_are_hidden_in_the_examples_of_every_fault(sweeper, here):
+    rows = [
+        {"text": f"{word} number {n}", "label": word} for word in ("old", "new") for n in range(9)
+    ]
+    rows.append({"text": "call +49 170 123 4567 today", "label": "+49 170 765 4321"})
+    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = sweeper("data", "check", "rows.jsonl").out
+    assert "('[TELEPHONE NUMBER]' has 1): call [TELEPHONE NUMBER] today" in said
+    assert "170" not in said
+
+
 def test_json_has_all_that_the_terminal_shows(sweeper, spoilt):
     found = json.loads(sweeper("data", "check", "rows.jsonl", "--json").out)
     (leak,) = [one for one in found["findings"] if one["kind"] == "private"]
@@ -51,7 +62,7 @@ def test_json_has_all_that_the_terminal_shows(sweeper, spoilt):
 def test_strict_ends_with_5_where_a_fault_is_serious(sweeper, spoilt):
     ran = sweeper("data", "check", "rows.jsonl", "--strict")
     assert ran.code == 5
-    assert "2 serious kinds of faults: private, label-variants" in ran.err
+    assert "2 serious kinds of fault: private, label-variants" in ran.err
     fixed = sweeper(
         "data", "fix", "rows.jsonl", "--all-safe", "--remedy", "private", "-o", "new.csv"
     )

@@ -45,7 +45,8 @@ def test_each_run_has_a_line_and_a_damaged_one_hides_no_other(sweeper, make_run)
 
 def test_what_failed_of_a_run_that_ended_is_told(sweeper, make_run):
     make_run(name="some", trials=3, ends={2: "FAIL"})
-    run = make_run(name="none", trials=2, ends={0: "FAIL", 1: "FAIL"}, seal=False)
+    ends = {0: "FAIL", 1: "FAIL"}
+    run = make_run(name="none", trials=2, ends=ends, seal=False, phase="failed")
     warning = "baselines failed: the objective mine:f1: KeyError: 'a' (mine.py:3 in f1)"
     Status.read(run.status).model_copy(update={"message": warning}).write(run.status)
     for name in ("some", "none"):
@@ -64,6 +65,28 @@ def test_the_score_of_a_baseline_names_it(sweeper, make_run):
     found.model_copy(update={"verdict": told}).write(run.findings)
     shown = json.loads(sweeper("list", "--json").out)[0]["score"]
     assert re.fullmatch(rf"test accuracy .*\) \({re.escape(found.tested[-1].title)}\)", shown)
+
+
+@pytest.mark.parametrize("phase", ["interrupted", "timeout", "failed", "confirmation"])
+def test_a_run_that_did_not_complete_is_told_alike_everywhere(sweeper, make_run, phase):
+    run = make_run(name="mine", trials=5, phase=phase, seal=False)
+    told = Status.read(run.status).model_copy(update={"failed_because": "the disk is full"})
+    (told if phase == "failed" else Status.read(run.status)).write(run.status)
+    reported = sweeper("report", "mine").out.splitlines()
+    shown = sweeper("show", "mine").out.splitlines()
+    state = "interrupted" if phase == "confirmation" else phase
+    assert json.loads(sweeper("list", "--json").out)[0]["status"] == state
+    assert shown[0].split()[0] == state
+    step = reported[1:3]
+    assert step[0].startswith("Next: resume this sweep. 5 of 5 trials have ended, and the finalis")
+    assert step[1] == "  sweeper run runs/mine/sweep.yaml"
+    assert step == [line for line in shown if line in step]
+    reason = {"timeout": "reached its time limit", "failed": "failed (the disk is full)"}
+    page = run.report_html.read_text()
+    assert f"This sweep {reason.get(phase, 'was interrupted')}: 5 of 5 trials" in page
+    assert ("error: the disk is full" in shown) == (phase == "failed")
+    moved = run.path.rename(run.path.parent.parent / "elsewhere")
+    assert f"  sweeper run {moved}/sweep.yaml" in sweeper("show", str(moved)).out.splitlines()
 
 
 def test_a_run_that_nobody_runs_any_more_is_interrupted(sweeper, make_run):

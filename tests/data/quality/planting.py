@@ -217,6 +217,12 @@ def rare_labels(to, rng):
         )
 
 
+def one_class(to, rng):
+    for place, row in enumerate(to.rows["train"]):
+        row[to.answer] = to.rows["train"][0][to.answer]
+        to.lines.add(("train", place + 1))
+
+
 def refusals(to, rng):
     said = (
         "I'm sorry, but I cannot help with that request.",
@@ -343,6 +349,7 @@ PLANTS: dict[str, tuple[Plant, tuple[bool, ...]]] = {
     "relabel": (label_noise, CLASSES),
     "rare-labels": (rare_labels, CLASSES),
     "label-sets": (label_sets, CLASSES),
+    "one-class": (one_class, CLASSES),
     "refusals": (refusals, WRITTEN),
     "boilerplate": (boilerplate, WRITTEN),
     "duplicates": (duplicates, BOTH),

@@ -70,7 +70,7 @@ def test_a_winner_that_nothing_hinders_is_to_be_used(plain):
 def test_a_run_that_goes_on_has_no_next_step_and_a_stopped_one_is_resumed(plain):
     assert next_step(with_run(plain, status="running")) is None
     step = next_step(with_run(plain, status="interrupted", complete=7))
-    assert (step.kind, step.because) == ("more-trials", "7 of 20 trials have ended.")
+    assert (step.kind, step.because) == ("resume", "7 of 20 trials have ended.")
     assert step.command == f"sweeper run {plain.run.place}/sweep.yaml"
 
 

@@ -181,7 +181,10 @@ def test_an_interrupted_sweep_never_recommends_even_with_test_scores(contest):
     run, winner, _, _ = contest
     with_right(run, {winner: 0.95, "*": 0.5})
     run.status.write_text('{"phase": "interrupted", "trials": 40}')
-    assert compute(run).verdict.kind == "insufficient"
+    verdict = compute(run).verdict
+    assert verdict.kind == "insufficient"
+    # Export, refit and limits of `sweeper run` take this one.
+    assert f" trial {verdict.best_trial}" in verdict.sentence
 
 
 def test_the_best_so_far_keeps_to_the_limit_on_forgetting(make):

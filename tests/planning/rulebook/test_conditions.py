@@ -113,6 +113,8 @@ def test_a_condition_reads_as_words() -> None:
     assert str(three) == "the task is code, domain or instruction"
     model = parse_condition({"model_kind": "encoder", "parameters_billion": {"max": 0.5}})
     assert str(model) == "the model is an encoder and has at most 0.5B parameters"
+    near = parse_condition({"domain_distance": ["near", "far"]})
+    assert str(near) == "the data are near to or far from general text"
     both = parse_condition({"rows": {"min": 3, "max": 9}})
     assert str(both) == "all splits together have at least 3 and at most 9 rows"
     own = {"any": [{"epochs_wanted": {"known": False}}, {"epochs_wanted": {"max": 5}}]}

@@ -63,10 +63,6 @@ class Kind(ABC):
     in_plan: bool = False
     compares: Compared = "everything"
 
-    def shown(self, text: str) -> str:
-        """A text of a row as it may be printed and written into the list of changes."""
-        return text
-
     def missing(self, data: DataRows) -> str:
         """Why this kind cannot be checked; empty if it can."""
         return ""

@@ -1,4 +1,5 @@
-"""Labels that are written in several ways, train lacks, few rows have, or are probably wrong."""
+"""Labels that are written in several ways, unknown in train, rare, all the same, or probably
+wrong."""
 
 from __future__ import annotations
 
@@ -204,6 +205,27 @@ def _by_words(data: DataRows, labels: set[str]) -> dict[str, str]:
         and meant not in taken[label]
         and rows >= max(FEWEST_VOTES, MAJORITY * votes[label].total())
     }
+
+
+class OneClass(Kind):
+    """A training split in which all rows have the same label."""
+
+    name = "one-class"
+    order = 65
+    title = "are in train, where all rows have the same label"
+    consequence = (
+        "A classification needs at least two classes, so planning and training refuse such data. "
+        "Add rows with other labels to train, or name another column: --column label=COLUMN."
+    )
+    remedy = "changes nothing; add rows with other labels, or name another label column"
+    severity = "serious"
+    mends = False
+    compares = "labels"
+
+    def find(self, data: DataRows) -> list[Fault]:
+        train = [(place, row.label) for place, row, _ in data.usable if row.split == "train"]
+        labels = {label for _, label in train}
+        return [Fault(place, repr(label)) for place, label in train if label and len(labels) == 1]
 
 
 FEWEST = 3

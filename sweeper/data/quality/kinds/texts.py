@@ -184,9 +184,6 @@ class Private(Kind):
     in_plan = True
     compares = "nothing"
 
-    def shown(self, text: str) -> str:
-        return redacted(text)
-
     def find(self, data: DataRows) -> list[Fault]:
         found = []
         for place, row, _ in data.usable:
