@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from sweeper import units
 from sweeper.data.detect_columns import SAMPLE_ROWS, Form
 from sweeper.data.examples import Dataset, Example, Split
-from sweeper.data.labels import remedy
 from sweeper.data.marks import MADE_FROM, METHOD
-from sweeper.data.problems import listing, raise_any
+from sweeper.data.problems import listing, raise_any, remedy
 from sweeper.data.table import RowTable
 from sweeper.errors import DataError, Problem
+from sweeper.spec import DataSpec
 
 Parts = Mapping[Split, Iterable[Example]]
 
@@ -157,11 +157,13 @@ FEW_HELD_OUT = 100
 plus or minus 6 points (binomial)."""
 
 
-def warnings(dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]]) -> tuple[str, ...]:
+def warnings(
+    dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]], spec: DataSpec
+) -> tuple[str, ...]:
     """Sentences about ``dataset``; ``skipped`` has reason to lines for each split."""
     return (
         *_left_out(dataset, skipped),
-        *_repeated(dataset),
+        *_repeated(dataset, spec),
         *_classes(dataset),
         *_few(dataset),
     )
@@ -181,23 +183,23 @@ def _left_out(dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]]
     return said
 
 
-def _repeated(dataset: Dataset) -> list[str]:
+def _repeated(dataset: Dataset, spec: DataSpec) -> list[str]:
     said = []
     if dataset.duplicates:
         said.append(
             f"{_rows(dataset.duplicates)} repeat another row exactly; where sweeper divides the "
             "rows, equal ones go into the same split. "
-            f"{remedy(dataset.path, 'duplicates')}"
+            f"{remedy(spec, 'duplicates')}"
         )
     if dataset.conflicting:
         said.append(
             f"{_rows(dataset.conflicting)} have an input that occurs with another answer. "
-            f"{remedy(dataset.path, 'conflicts')}"
+            f"{remedy(spec, 'conflicts')}"
         )
     if dataset.leaked:
         said.append(
             f"{_rows(dataset.leaked)} of the official validation or test split are in train, too: "
-            f"scores will look better than they are. {remedy(dataset.path, 'leakage')}"
+            f"scores will look better than they are. {remedy(spec, 'leakage')}"
         )
     return said
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from sweeper.data.examples import Example, Split
-from sweeper.data.problems import fix_command, listing
+from sweeper.data.problems import listing, remedy
 from sweeper.errors import DataError
+from sweeper.spec import DataSpec
 from sweeper.units import plural
 
 Parts = dict[Split, list[Example]]
@@ -70,13 +71,15 @@ LabelChanges = dict[tuple[Split, str], str | None]
 """From a label of a split to its new spelling, or None where its rows are left out."""
 
 
-def reconciled(parts: Mapping[Split, list[Example]], name: str) -> tuple[Parts, tuple[str, ...]]:
+def reconciled(
+    parts: Mapping[Split, list[Example]], spec: DataSpec
+) -> tuple[Parts, tuple[str, ...]]:
     """The rows that can be trained on and scored, and in words what was done to the others.
 
     Raises:
         DataError: Most rows of a split have labels that train does not have.
     """
-    changes, said = label_changes(_seen(parts), name)
+    changes, said = label_changes(_seen(parts), spec)
     return _changed(parts, changes), said
 
 
@@ -114,7 +117,7 @@ def with_label(changes: LabelChanges, split: Split, example: Example) -> Example
 
 
 def label_changes(
-    seen: Mapping[Split, SeenLabels], name: str
+    seen: Mapping[Split, SeenLabels], spec: DataSpec
 ) -> tuple[LabelChanges, tuple[str, ...]]:
     """What becomes of labels, and in words why.
 
@@ -135,7 +138,7 @@ def label_changes(
         pairs = listing([f"{old!r} is {new!r}" for old, new in mapping.items()], 4)
         said.append(
             f"labels of {split} that are spelt differently from train get its spelling "
-            f"({plural(changed, 'row')}): {pairs}. {remedy(name, 'label-variants')}"
+            f"({plural(changed, 'row')}): {pairs}. {remedy(spec, 'label-variants')}"
         )
     counts: Counter[str] = Counter()
     for split, found in seen.items():
@@ -147,9 +150,10 @@ def label_changes(
         said.append(
             f"{len(lonely)} of {len(counts)} labels occur in one row only, which is left out: "
             f"{listing(where, _LISTED)}. One row cannot be in both train and validation: "
-            f"add rows, or merge labels. {remedy(name, 'rare-labels')}"
+            "add rows, or merge labels. "
+            f"{remedy(spec, 'label-variants', 'misspelt-labels', 'rare-labels')}"
         )
-    left_out, more = _left_out(seen, changes, lonely, name)
+    left_out, more = _left_out(seen, changes, lonely, str(spec.path))
     return changes | left_out, (*said, *more)
 
 
@@ -204,8 +208,3 @@ def _places(split: Split, found: SeenLabels, labels: Set[str]) -> list[str]:
     """Label, split and line of the first rows with these labels, in the order of their lines."""
     rows = [(n, label) for label in labels & found.lines.keys() for n in found.lines[label]]
     return [f"{label!r} ({split}, line {line})" for line, label in sorted(rows)]
-
-
-def remedy(name: str, kind: str) -> str:
-    """The sentence that names the command which mends a data set."""
-    return f"To fix the file: {fix_command(name, '--remedy', kind)}"

@@ -71,7 +71,7 @@ def load(
     label_cautions: tuple[str, ...] = ()
     if task == "classification" and any(official.values()):
         checks.check_labels(official, name)
-        official, label_cautions = reconciled(official, name)
+        official, label_cautions = reconciled(official, spec)
     divided_rows = _all_splits(official, spec, name)
     if task == "classification" and spec.split_by != "stratified":
         divided_rows, more = without_unseen(divided_rows, name)
@@ -254,7 +254,7 @@ def described(
     )
     skipped = {split: part.examples.left_out for split, part in parts.items()}
     cautions = dict.fromkeys(said for part in parts.values() for said in part.cautions)
-    said = (*cautions, *label_cautions, *checks.warnings(dataset, skipped))
+    said = (*cautions, *label_cautions, *checks.warnings(dataset, skipped, spec))
     return replace(dataset, warnings=said)
 
 

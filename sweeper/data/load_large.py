@@ -99,7 +99,7 @@ def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None
         parts = parts_of(tables, task, spec, take)
         if classes and len(sorter):
             checks.check_labels({split: one.elements() for split, one in seen.items()}, name)
-            changes, said = label_changes(seen, name)
+            changes, said = label_changes(seen, spec)
             change = partial(with_label, changes) if changes else None
         sorter.sort(change)
         shares_of = partial(shares_taken, tables.keys(), spec=spec, name=name)

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from sweeper.errors import DataError, Problem
+from sweeper.spec import DataSpec, Task
 
 SHOWN = 10
 """Problems that are printed; the others are counted. A screen holds about ten of three lines."""
@@ -43,3 +44,19 @@ def fix_command(name: str, *flags: str) -> str:
     "sweeper data fix 'my rows.csv' --all-safe -o NEW"
     """
     return f"sweeper data fix {shlex.join((name, *flags))} -o NEW"
+
+
+def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
+    """How to read rows, as flags of ``sweeper data``."""
+    given = {"--task": task, "--data-name": spec.name}
+    if spec.format != "auto":
+        given["--format"] = spec.format
+    pairs = [(flag, str(value)) for flag, value in given.items() if value is not None]
+    pairs += [("--column", f"{role}={column}") for role, column in spec.columns.items()]
+    return tuple(part for pair in pairs for part in pair)
+
+
+def remedy(spec: DataSpec, *kinds: str) -> str:
+    """The sentence that names the command which fixes the data set of a spec."""
+    flags = flags_of(spec, None)
+    return f"To fix the file: {fix_command(str(spec.path), '--remedy', ','.join(kinds), *flags)}"

@@ -297,7 +297,18 @@ def test_a_label_of_one_row_is_left_out_with_its_line(tmp_path):
     assert (dataset.rows, dataset.labels) == (40, ("class 0", "class 1"))
     said = " ".join(dataset.warnings)
     assert "occur in one row only, which is left out: 'lonely' (train, line 41)" in said
-    assert "--remedy rare-labels -o NEW" in said
+    assert "--remedy label-variants,misspelt-labels,rare-labels -o NEW" in said
+
+
+def test_commands_of_warnings_name_the_columns_that_the_user_named(tmp_path):
+    rows = [*questions(40), {"text": "odd", "label": "lonely"}]
+    rows = [{"Customer wrote:": row["text"], "Queue (final)": row["label"]} for row in rows]
+    columns = {"text": "Customer wrote:", "label": "Queue (final)"}
+    dataset = loaded(write(tmp_path / "rows.jsonl", [*rows, rows[0]]), columns=columns)
+    commands = [said for said in dataset.warnings if "sweeper data fix" in said]
+    assert len(commands) == 2, "of a repeated row, and of a label that only one row has"
+    for command in commands:
+        assert "--column 'text=Customer wrote:' --column 'label=Queue (final)' -o NEW" in command
 
 
 def test_validation_and_test_take_the_spelling_of_train(tmp_path):

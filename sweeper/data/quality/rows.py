@@ -11,6 +11,7 @@ from sweeper.data.column_template import placeholders, text_by, with_templates
 from sweeper.data.detect_columns import Form, detect
 from sweeper.data.examples import Example, Split
 from sweeper.data.load import EMPTY_ROW, Read, cautions_of, example_or_reason, form_of
+from sweeper.data.problems import flags_of
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
@@ -173,16 +174,6 @@ def _row(
     if isinstance(made, Example):
         return FileRow(path, split, line, fields, made)
     return FileRow(path, split, line, fields, None, made)
-
-
-def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
-    """How to read rows, as flags of ``sweeper data``."""
-    given = {"--task": task, "--data-name": spec.name}
-    if spec.format != "auto":
-        given["--format"] = spec.format
-    pairs = [(flag, str(value)) for flag, value in given.items() if value is not None]
-    pairs += [("--column", f"{role}={column}") for role, column in spec.columns.items()]
-    return tuple(part for pair in pairs for part in pair)
 
 
 def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> DataRows:

@@ -14,10 +14,10 @@ from pathlib import Path
 from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.load import load, with_path
-from sweeper.data.problems import fix_command
+from sweeper.data.problems import fix_command, flags_of
 from sweeper.data.quality.fix import ListedChange, applied, fix
 from sweeper.data.quality.kinds.base import Kind, kinds, named
-from sweeper.data.quality.rows import DataRows, FileRow, flags_of, read_rows
+from sweeper.data.quality.rows import DataRows, FileRow, read_rows
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields
 from sweeper.errors import DataError, Problem, UsageError
