@@ -33,11 +33,11 @@ _NEEDS: dict[Task, str] = {
     "code": "a prompt with its code, or a conversation",
     "domain": "a text, an instruction or prompt with its answer, or a conversation",
 }
-_EXAMPLE: dict[Task, str] = {
-    "classification": "columns: {text: COLUMN, label: COLUMN}",
-    "instruction": "columns: {prompt: COLUMN, completion: COLUMN}",
-    "code": "columns: {prompt: COLUMN, completion: COLUMN}",
-    "domain": "columns: {text: COLUMN}",
+_ROLES: dict[Task, tuple[str, ...]] = {
+    "classification": ("text", "label"),
+    "instruction": ("prompt", "completion"),
+    "code": ("prompt", "completion"),
+    "domain": ("text",),
 }
 
 
@@ -429,10 +429,12 @@ def _unrecognised(
     wanted = (stated,) if stated else _formats_of(task)
     why = [f"The task {task} needs {_NEEDS[task]}."] if not stated else []
     why += [_nearest(seen, wanted, task), *(one.hint(sample) for one in _formats_of(task))]
+    roles = _ROLES[task]
     return DataError(
         f"the form of the data was not recognised; its columns are {listing(columns, 12)}",
         why=" ".join(filter(None, why)) or f"They do not have the form {wanted[0].name}.",
-        fix=f"Name the columns in sweep.yaml under data: {_EXAMPLE[task]}.",
+        fix=f"Name the columns: {' '.join(f'--column {role}=COLUMN' for role in roles)}, or in "
+        f"sweep.yaml under data: columns: {{{', '.join(f'{role}: COLUMN' for role in roles)}}}.",
         where=table.name,
     )
 
