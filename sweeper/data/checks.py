@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from sweeper import units
 from sweeper.data.detect_columns import SAMPLE_ROWS, Form
-from sweeper.data.examples import Dataset, Example, Split
+from sweeper.data.examples import SPLIT_NAMES, Dataset, Example, Split
 from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.problems import listing, raise_any, remedy
 from sweeper.data.table import RowTable
@@ -123,29 +123,43 @@ INFORMATIVE_WORDS = 3
 
 
 def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
-    """A sentence about columns with text that no role uses, if there are any."""
+    """Sentences about columns that no role uses: those with text, and those that name splits."""
     used = {column for one in (form, *form.others) for column in one.columns.values()}
     sample = list(table.sample(SAMPLE_ROWS))
     left: list[str] = []
+    said: list[str] = []
     for column in table.columns:
         if column in used or column.lower() in _KNOWN:
             continue
+        if _names_splits(fields.get(column) for fields in sample):
+            said.append(
+                f"`{column}` seems to name the split of each row. It is not read: sweeper divides "
+                "the rows itself. To keep your splits, write the rows of each into a file of its "
+                "own, such as folder/train.csv and folder/test.csv, and give --data folder"
+            )
         words = [
             len(cell.split()) for fields in sample if isinstance(cell := fields.get(column), str)
         ]
         if words and sum(words) >= INFORMATIVE_WORDS * len(sample):
             left.append(column)
     if not left:
-        return ()
+        return tuple(said)
     role = "text" if "text" in form.columns else "prompt"
     asked = {form.columns.get(part) for part in (role, "instruction", "input")}
     named = [name for name in table.columns if name in (*asked, left[0])]
     template = " ".join(f"{{{name}}}" for name in named)
     names = listing([f"`{name}`" for name in left])
     return (
+        *said,
         f"columns with text are not used: {names}. If an answer depends on "
         f"one, build the {role} from several columns: --column '{role}={template}'",
     )
+
+
+def _names_splits(cells: Iterable[object]) -> bool:
+    """Whether all cells are names of splits, of two splits at least."""
+    named = {SPLIT_NAMES.get(cell.strip().lower()) for cell in set(map(str, cells))}
+    return None not in named and len(named) > 1
 
 
 UNEVEN = 10

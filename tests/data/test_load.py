@@ -363,6 +363,15 @@ def test_two_spellings_of_one_format_are_both_read(tmp_path):
     assert "20 of 80 rows of train have another format, prompt-completion" in cautions
 
 
+@pytest.mark.parametrize(
+    ("cells", "told"), [(("train", "Test"), True), (("train", "web"), False), (("train",), False)]
+)
+def test_a_column_that_names_splits_is_reported_as_not_read(tmp_path, cells, told):
+    rows = [row | {"fold": cells[n % len(cells)]} for n, row in enumerate(questions(40))]
+    said = " ".join(loaded(write(tmp_path / "rows.jsonl", rows)).warnings)
+    assert ("`fold` seems to name the split of each row. It is not read" in said) is told
+
+
 def test_a_prompt_is_built_from_several_columns(tmp_path):
     rows = [{"code": f"f({n}) returns", "input": f"{n}", "output": "x"} for n in range(40)]
     rows[6]["input"] = None
