@@ -296,6 +296,8 @@ def test_a_label_of_one_row_is_left_out_with_its_line(tmp_path):
     dataset = loaded(write(tmp_path / "rows.jsonl", rows))
     assert (dataset.rows, dataset.labels) == (40, ("class 0", "class 1"))
     said = " ".join(dataset.warnings)
+    assert "only 6 rows in validation: " in said
+    assert "in test: " not in said, "the plan says it with the smallest difference"
     assert "occur in one row only, which is left out: 'lonely' (train, line 41)" in said
     assert "--remedy label-variants,misspelt-labels,rare-labels -o NEW" in said
 
