@@ -229,7 +229,7 @@ def test_a_warning_names_uneven_classes_and_labels_spelt_alike(tmp_path):
     assert "uneven classes: " in " ".join(dataset.warnings)
     said = " ".join(quick_warnings(dataset, DataSpec(path=dataset.path), "classification"))
     assert "6 rows spell a label differently from most rows" in said
-    assert "--remedy label-variants --task classification -o NEW, or give --fix" in said
+    assert "--remedy label-variants --task classification -o NEW.jsonl, or give --fix" in said
 
 
 def test_a_template_inside_a_turn_is_warned_of(tmp_path):
@@ -299,7 +299,7 @@ def test_a_label_of_one_row_is_left_out_with_its_line(tmp_path):
     assert "only 6 rows in validation: " in said
     assert "in test: " not in said, "the plan says it with the smallest difference"
     assert "occur in one row only, which is left out: 'lonely' (train, line 41)" in said
-    assert "--remedy label-variants,misspelt-labels,rare-labels -o NEW" in said
+    assert "--remedy label-variants,misspelt-labels,rare-labels -o NEW.jsonl" in said
 
 
 def test_commands_of_warnings_name_the_columns_that_the_user_named(tmp_path):
@@ -309,8 +309,9 @@ def test_commands_of_warnings_name_the_columns_that_the_user_named(tmp_path):
     dataset = loaded(write(tmp_path / "rows.jsonl", [*rows, rows[0]]), columns=columns)
     commands = [said for said in dataset.warnings if "sweeper data fix" in said]
     assert len(commands) == 2, "of a repeated row, and of a label that only one row has"
+    named = "--column 'text=Customer wrote:' --column 'label=Queue (final)'"
     for command in commands:
-        assert "--column 'text=Customer wrote:' --column 'label=Queue (final)' -o NEW" in command
+        assert f"{named} -o NEW.jsonl" in command
 
 
 def test_validation_and_test_take_the_spelling_of_train(tmp_path):
