@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from sweeper import units
 from sweeper.data.examples import Dataset, Example, Split
-from sweeper.data.labels import remedy
-from sweeper.data.problems import listing, raise_any
+from sweeper.data.problems import listing, raise_any, remedy
 from sweeper.errors import DataError, Problem
+from sweeper.spec import DataSpec
 
 Parts = Mapping[Split, Iterable[Example]]
 
@@ -75,15 +75,17 @@ UNEVEN = 10
 that never names the rare class still scores above 90% between the two."""
 
 FEW_HELD_OUT = 100
-"""Below this many validation or test rows, the 95% interval of an accuracy of 90% is wider than
+"""Below this many validation rows, the 95% interval of an accuracy of 90% is wider than
 plus or minus 6 points (binomial)."""
 
 
-def warnings(dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]]) -> tuple[str, ...]:
+def warnings(
+    dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]], spec: DataSpec
+) -> tuple[str, ...]:
     """Sentences about ``dataset``; ``skipped`` has reason to lines for each split."""
     return (
         *_left_out(dataset, skipped),
-        *_repeated(dataset),
+        *_repeated(dataset, spec),
         *_classes(dataset),
         *_few(dataset),
     )
@@ -103,23 +105,23 @@ def _left_out(dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]]
     return said
 
 
-def _repeated(dataset: Dataset) -> list[str]:
+def _repeated(dataset: Dataset, spec: DataSpec) -> list[str]:
     said = []
     if dataset.duplicates:
         said.append(
             f"{_rows(dataset.duplicates)} repeat another row exactly; where sweeper divides the "
             "rows, equal ones go into the same split. "
-            f"{remedy(dataset.path, 'duplicates')}"
+            f"{remedy(spec, 'duplicates')}"
         )
     if dataset.conflicting:
         said.append(
             f"{_rows(dataset.conflicting)} have an input that occurs with another answer. "
-            f"{remedy(dataset.path, 'conflicts')}"
+            f"{remedy(spec, 'conflicts')}"
         )
     if dataset.leaked:
         said.append(
             f"{_rows(dataset.leaked)} of the official validation or test split are in train, too: "
-            f"scores will look better than they are. {remedy(dataset.path, 'leakage')}"
+            f"scores will look better than they are. {remedy(spec, 'leakage')}"
         )
     return said
 
@@ -138,11 +140,11 @@ def _classes(dataset: Dataset) -> list[str]:
 
 
 def _few(dataset: Dataset) -> list[str]:
-    return [
-        f"only {_rows(len(examples))} in {split}: differences will be hard to tell from noise"
-        for split, examples in dataset.splits.items()
-        if split != "train" and len(examples) < FEW_HELD_OUT
-    ]
+    """Of the test split, the rule ``small-test-set`` says it with the smallest difference."""
+    count = len(dataset.splits["validation"])
+    if count >= FEW_HELD_OUT:
+        return []
+    return [f"only {_rows(count)} in validation: differences will be hard to tell from noise"]
 
 
 def _rows(count: int) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
 from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.problems import listing, raise_any
@@ -34,11 +35,11 @@ _NEEDS: dict[Task, str] = {
     "code": "a prompt with its code, or a conversation",
     "domain": "a text, an instruction or prompt with its answer, or a conversation",
 }
-_EXAMPLE: dict[Task, str] = {
-    "classification": "columns: {text: COLUMN, label: COLUMN}",
-    "instruction": "columns: {prompt: COLUMN, completion: COLUMN}",
-    "code": "columns: {prompt: COLUMN, completion: COLUMN}",
-    "domain": "columns: {text: COLUMN}",
+_ROLES: dict[Task, tuple[str, ...]] = {
+    "classification": ("text", "label"),
+    "instruction": ("prompt", "completion"),
+    "code": ("prompt", "completion"),
+    "domain": ("text",),
 }
 
 
@@ -172,25 +173,39 @@ def _unused(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
     return said
 
 
-def unused_text(table: RowTable, form: Form) -> tuple[str, ...]:
-    """A sentence about columns with text that no role uses, if there are any."""
+def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
+    """Sentences about columns that no role uses: those with text, and those that name splits."""
     sample = list(table.sample(SAMPLE_ROWS))
-    left = []
+    left: list[str] = []
+    said: list[str] = []
     for column in _free(table, form, sample)[1]:
+        if _names_splits(fields.get(column) for fields in sample):
+            said.append(
+                f"`{column}` seems to name the split of each row. It is not read: sweeper divides "
+                "the rows itself. To keep your splits, write the rows of each into a file of its "
+                "own, such as folder/train.csv and folder/test.csv, and give --data folder"
+            )
         cells = (cell for fields in sample if isinstance(cell := fields.get(column), str))
         if sum(len(cell.split()) for cell in cells) >= INFORMATIVE_WORDS * len(sample):
             left.append(column)
     if not left:
-        return ()
+        return tuple(said)
     role = "text" if "text" in form.columns else "prompt"
     asked = {form.columns.get(part) for part in (role, "instruction", "input")}
     named = [name for name in table.columns if name in (*asked, left[0])]
     template = " ".join(f"{{{name}}}" for name in named)
     names = listing([f"`{name}`" for name in left])
     return (
+        *said,
         f"columns with text are not used: {names}. If an answer depends on "
         f"one, build the {role} from several columns: --column '{role}={template}'",
     )
+
+
+def _names_splits(cells: Iterable[object]) -> bool:
+    """Whether all cells are names of splits, of two splits at least."""
+    named = {SPLIT_NAMES.get(cell.strip().lower()) for cell in set(map(str, cells))}
+    return None not in named and len(named) > 1
 
 
 def _counts(sample: Sequence[Fields], column: str) -> bool:
@@ -411,10 +426,12 @@ def _unrecognised(
     wanted = (stated,) if stated else _formats_of(task)
     why = [f"The task {task} needs {_NEEDS[task]}."] if not stated else []
     why += [_nearest(seen, wanted, task), *(one.hint(sample) for one in _formats_of(task))]
+    roles = _ROLES[task]
     return DataError(
         f"the form of the data was not recognised; its columns are {listing(columns, 12)}",
         why=" ".join(filter(None, why)) or f"They do not have the form {wanted[0].name}.",
-        fix=f"Name the columns in sweep.yaml under data: {_EXAMPLE[task]}.",
+        fix=f"Name the columns: {' '.join(f'--column {role}=COLUMN' for role in roles)}, or in "
+        f"sweep.yaml under data: columns: {{{', '.join(f'{role}: COLUMN' for role in roles)}}}.",
         where=table.name,
     )
 

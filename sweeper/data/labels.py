@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from sweeper.data.examples import Example, Split
-from sweeper.data.problems import fix_command, listing
+from sweeper.data.problems import listing, remedy
 from sweeper.errors import DataError
+from sweeper.spec import DataSpec
 from sweeper.units import plural
 
 Parts = dict[Split, list[Example]]
@@ -69,7 +70,9 @@ LabelChanges = dict[tuple[Split, str], str | None]
 """From a label of a split to its new spelling, or None where its rows are left out."""
 
 
-def reconciled(parts: Mapping[Split, list[Example]], name: str) -> tuple[Parts, tuple[str, ...]]:
+def reconciled(
+    parts: Mapping[Split, list[Example]], spec: DataSpec
+) -> tuple[Parts, tuple[str, ...]]:
     """The rows that can be trained on and scored, and in words what was done to the others.
 
     Raises:
@@ -79,7 +82,7 @@ def reconciled(parts: Mapping[Split, list[Example]], name: str) -> tuple[Parts, 
     for split, examples in parts.items():
         for example in examples:
             seen[split].add(example)
-    changes, said = label_changes(seen, name)
+    changes, said = label_changes(seen, spec)
     kept = {
         split: [new for e in examples if (new := with_label(changes, split, e)) is not None]
         for split, examples in parts.items()
@@ -96,7 +99,7 @@ def with_label(changes: LabelChanges, split: Split, example: Example) -> Example
 
 
 def label_changes(
-    seen: Mapping[Split, SeenLabels], name: str
+    seen: Mapping[Split, SeenLabels], spec: DataSpec
 ) -> tuple[LabelChanges, tuple[str, ...]]:
     """What becomes of labels, and in words why.
 
@@ -107,6 +110,7 @@ def label_changes(
         DataError: There is one class only, there are too many, or most rows of a split have labels
             that train does not have.
     """
+    name = str(spec.path)
     _check(sum((found.rows for found in seen.values()), Counter()), name)
     said: list[str] = []
     changes: LabelChanges = {}
@@ -119,7 +123,7 @@ def label_changes(
         pairs = listing([f"{old!r} is {new!r}" for old, new in mapping.items()], 4)
         said.append(
             f"labels of {split} that are spelt differently from train get its spelling "
-            f"({plural(changed, 'row')}): {pairs}. {remedy(name, 'label-variants')}"
+            f"({plural(changed, 'row')}): {pairs}. {remedy(spec, 'label-variants')}"
         )
     counts: Counter[str] = Counter()
     for split, found in seen.items():
@@ -131,7 +135,8 @@ def label_changes(
         said.append(
             f"{len(lonely)} of {len(counts)} labels occur in one row only, which is left out: "
             f"{listing(where, _LISTED)}. One row cannot be in both train and validation: "
-            f"add rows, or merge labels. {remedy(name, 'rare-labels')}"
+            "add rows, or merge labels. "
+            f"{remedy(spec, 'label-variants', 'misspelt-labels', 'rare-labels')}"
         )
     known = seen["train"].rows.keys() - lonely
     if len(known) == 1:
@@ -220,8 +225,3 @@ def _places(split: Split, found: SeenLabels, labels: Set[str]) -> list[str]:
     """Label, split and line of the first rows with these labels, in the order of their lines."""
     rows = [(n, label) for label in labels & found.lines.keys() for n in found.lines[label]]
     return [f"{label!r} ({split}, line {line})" for line, label in sorted(rows)]
-
-
-def remedy(name: str, kind: str) -> str:
-    """The sentence that names the command which mends a data set."""
-    return f"To fix the file: {fix_command(name, '--remedy', kind)}"

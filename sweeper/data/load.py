@@ -60,10 +60,10 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     official, augmented = apart(kept)
     label_cautions: tuple[str, ...] = ()
     if data.task == "classification" and any(official.values()):
-        official, label_cautions = reconciled(official, data.name)
+        official, label_cautions = reconciled(official, spec)
     divided_rows = _all_splits(official, spec, data.name)
     if data.task == "classification" and spec.split_by != "stratified":
-        divided_rows, more = reconciled(divided_rows, data.name)
+        divided_rows, more = reconciled(divided_rows, spec)
         label_cautions += more
     whole = {split: in_order(rows) for split, rows in divided_rows.items()}
     checks.check_seen(whole, data.name)
@@ -267,7 +267,7 @@ def described(
         conflicting=repeated.conflicting,
         encoding_problems=left_out.garbled,
     )
-    said = (*data.cautions, *label_cautions, *checks.warnings(dataset, left_out.lines))
+    said = (*data.cautions, *label_cautions, *checks.warnings(dataset, left_out.lines, spec))
     return replace(dataset, warnings=said)
 
 

@@ -98,7 +98,7 @@ def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None
 
         left_out = take_examples(data, spec, take)
         if classes and len(sorter):
-            changes, said = label_changes(seen, name)
+            changes, said = label_changes(seen, spec)
             change = partial(with_label, changes) if changes else None
         sorter.sort(change)
         shares_of = partial(shares_taken, set(data.official), spec=spec, name=name)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from sweeper.errors import DataError, Problem
+from sweeper.spec import DataSpec, Task
+
+WRITTEN = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+"""Suffixes of files that can be written."""
 
 SHOWN = 10
 """Problems that are printed; the others are counted. A screen holds about ten of three lines."""
@@ -37,9 +42,27 @@ def listing(items: list[str] | tuple[str, ...], limit: int = 8) -> str:
 
 
 def fix_command(name: str, *flags: str) -> str:
-    """The command that fixes a data set.
+    """The command that fixes a data set; a file becomes one of the same kind where it can.
 
     >>> fix_command("my rows.csv", "--all-safe")
-    "sweeper data fix 'my rows.csv' --all-safe -o NEW"
+    "sweeper data fix 'my rows.csv' --all-safe -o NEW.csv"
     """
-    return f"sweeper data fix {shlex.join((name, *flags))} -o NEW"
+    suffix = PurePath(name).suffix.lower()
+    new = f"NEW{suffix if suffix in WRITTEN else ''}"
+    return f"sweeper data fix {shlex.join((name, *flags))} -o {new}"
+
+
+def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
+    """How to read rows, as flags of ``sweeper data``."""
+    given = {"--task": task, "--data-name": spec.name}
+    if spec.format != "auto":
+        given["--format"] = spec.format
+    pairs = [(flag, str(value)) for flag, value in given.items() if value is not None]
+    pairs += [("--column", f"{role}={column}") for role, column in spec.columns.items()]
+    return tuple(part for pair in pairs for part in pair)
+
+
+def remedy(spec: DataSpec, *kinds: str) -> str:
+    """The sentence that names the command which fixes the data set of a spec."""
+    flags = flags_of(spec, None)
+    return f"To fix the file: {fix_command(str(spec.path), '--remedy', ','.join(kinds), *flags)}"

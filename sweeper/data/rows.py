@@ -9,11 +9,11 @@ from pathlib import Path
 
 from sweeper.data.column_template import placeholders, text_by, with_templates
 from sweeper.data.contents import many_rows
-from sweeper.data.detect_columns import Form, detect, unused_text
+from sweeper.data.detect_columns import Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats
 from sweeper.data.marks import marked
-from sweeper.data.problems import listing
+from sweeper.data.problems import flags_of, listing
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
@@ -208,16 +208,6 @@ def example_or_reason(
         return str(reason)
 
 
-def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
-    """How to read rows, as flags of ``sweeper data``."""
-    given = {"--task": task, "--data-name": spec.name}
-    if spec.format != "auto":
-        given["--format"] = spec.format
-    pairs = [(flag, str(value)) for flag, value in given.items() if value is not None]
-    pairs += [("--column", f"{role}={column}") for role, column in spec.columns.items()]
-    return tuple(part for pair in pairs for part in pair)
-
-
 @many_rows()
 def read_rows(
     spec: DataSpec, task: Task | None, read_file: Read = read, source: SplitFiles | None = None
@@ -311,7 +301,7 @@ def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
             f"{len(lines):,} of {len(table.rows):,} rows of {split} have another format, {name}, "
             f"and are read as such (line {where})"
         )
-    return (*said, *unused_text(table, form))
+    return (*said, *unused_columns(table, form))
 
 
 def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[FileRow]:

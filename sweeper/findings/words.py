@@ -244,10 +244,12 @@ def more(count: int, noun: str = "item") -> str:
 def share(value: float) -> str:
     """A share as per cent.
 
-    >>> share(0.0123), share(0.5)
-    ('1.2%', '50%')
+    >>> share(0.0123), share(0.5), share(3.5e-30)
+    ('1.2%', '50%', 'under 0.01%')
     """
     percent = 100 * value
+    if 0 < percent < 0.01:  # rounding errors of a sum are such shares too
+        return "under 0.01%"
     return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
 
 

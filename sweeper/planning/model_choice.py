@@ -204,11 +204,13 @@ def _beside(chosen: _Option, options: Sequence[_Option], *, larger: bool) -> str
     """Cost and published score of the next larger or smaller size.
 
     Of models of about that size the one with the best score is named, of the same kind if there
-    is one.
+    is one. One of another kind may be unable to do the task, so it is named only with a plan.
     """
     mine = chosen.option
     others = [one.option for one in options if _apart(one.option, mine) == (1 if larger else -1)]
-    others = [one for one in others if one.kind == mine.kind] or others
+    others = [one for one in others if one.kind == mine.kind] or [
+        one for one in others if one.memory is not None
+    ]
     if not others:
         return ""
     pick = min if larger else max

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sweeper.artifact import write_text
 from sweeper.child_process import answer_request
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast
@@ -61,8 +62,14 @@ def merge(request: MergeRequest) -> None:
     found_same = _compared(torch.cat(before), torch.cat(after))
     chosen = "class" if record.labels else "token"
     compared = request.model_copy(update={"chosen": chosen, **found_same})
-    with (part / CARD).open("a", encoding="utf-8") as card:
-        card.write(_card(record, compared, len(before)))
+    card = (
+        (part / CARD)
+        .read_text(encoding="utf-8")
+        .replace(
+            f"- Strategy: {_WHOLE}\n", f"- Strategy: {record.strategy}, merged into the base\n"
+        )
+    )
+    write_text(part / CARD, card + _card(record, compared, len(before)))
     compared.write(part / MERGE_RECORD)
     part.rename(request.folder)
 
@@ -115,6 +122,12 @@ def _card(record: TrainedRecord, merged: MergeRequest, passages: int) -> str:
         f"{merged.told}.",
         "",
     ]
+    if not record.labels:
+        lines += [
+            'Plain transformers loads it, too: `AutoModelForCausalLM.from_pretrained("FOLDER")`.',
+            "Give it texts in the form of the tokenizer's chat template.",
+            "",
+        ]
     if strategy_named(record.strategy).quantization_config(record.parameters) is not None:
         lines += [
             "The base of the trial had four bits. This base is not quantised, which causes most of",

@@ -521,11 +521,12 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     span = {name: units.span(phase.low, phase.high) for name, phase in budget.phases.items()}
     prunes = budget.first_rung < budget.rungs
     stops = f"; from rung {budget.first_rung} on, poor trials are stopped" if prunes else ""
-    finalists = units.plural(budget.finalists, "finalist")
+    finalists = units.plural(min(budget.finalists, budget.trials), "finalist")
     seeds = units.plural(budget.confirmation_seeds, "seed")
+    epochs = f"{words.value(budget.epochs)} {'epoch' if budget.epochs == 1 else 'epochs'}"
     texts = [
         f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
-        f"{words.value(budget.epochs)} epochs ({units.count(budget.full_tokens)} tokens). Losses "
+        f"{epochs} ({units.count(budget.full_tokens)} tokens). Losses "
         f"are compared at {budget.rungs} points of a trial, called rungs{stops}.",
     ]
     tasks = plan.facts.suite.tasks if plan.facts.suite is not None else ()

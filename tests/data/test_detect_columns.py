@@ -188,7 +188,12 @@ def test_the_chosen_answers_of_preference_data_can_be_trained_on():
         (
             "classification",
             {"a": "x", "b": 3},
-            ["`a` (text)", "`b` (whole number)", "columns: {text: COLUMN, label: COLUMN}"],
+            [
+                "`a` (text)",
+                "`b` (whole number)",
+                "--column text=COLUMN --column label=COLUMN, or",
+                "columns: {text: COLUMN, label: COLUMN}",
+            ],
         ),
         ("classification", {"text": "t", "labels": ["a", "b"]}, ["multi-label"]),
         ("classification", {"text": "t", "label": 0.4}, ["a score to predict"]),

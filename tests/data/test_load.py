@@ -229,7 +229,7 @@ def test_a_warning_names_uneven_classes_and_labels_spelt_alike(tmp_path):
     assert "uneven classes: " in " ".join(dataset.warnings)
     said = " ".join(quick_warnings(dataset, DataSpec(path=dataset.path), "classification"))
     assert "6 rows spell a label differently from most rows" in said
-    assert "--remedy label-variants --task classification -o NEW, or give --fix" in said
+    assert "--remedy label-variants --task classification -o NEW.jsonl, or give --fix" in said
 
 
 def test_a_template_inside_a_turn_is_warned_of(tmp_path):
@@ -304,8 +304,22 @@ def test_a_label_of_one_row_is_left_out_with_its_line(tmp_path):
     dataset = loaded(write(tmp_path / "rows.jsonl", rows))
     assert (dataset.rows, dataset.labels) == (40, ("class 0", "class 1"))
     said = " ".join(dataset.warnings)
+    assert "only 6 rows in validation: " in said
+    assert "in test: " not in said, "the plan says it with the smallest difference"
     assert "occur in one row only, which is left out: 'lonely' (train, line 41)" in said
-    assert "--remedy rare-labels -o NEW" in said
+    assert "--remedy label-variants,misspelt-labels,rare-labels -o NEW.jsonl" in said
+
+
+def test_commands_of_warnings_name_the_columns_that_the_user_named(tmp_path):
+    rows = [*questions(40), {"text": "odd", "label": "lonely"}]
+    rows = [{"Customer wrote:": row["text"], "Queue (final)": row["label"]} for row in rows]
+    columns = {"text": "Customer wrote:", "label": "Queue (final)"}
+    dataset = loaded(write(tmp_path / "rows.jsonl", [*rows, rows[0]]), columns=columns)
+    commands = [said for said in dataset.warnings if "sweeper data fix" in said]
+    assert len(commands) == 2, "of a repeated row, and of a label that only one row has"
+    named = "--column 'text=Customer wrote:' --column 'label=Queue (final)'"
+    for command in commands:
+        assert f"{named} -o NEW.jsonl" in command
 
 
 def test_validation_and_test_take_the_spelling_of_train(tmp_path):
@@ -358,6 +372,15 @@ def test_two_spellings_of_one_format_are_both_read(tmp_path):
     assert (dataset.rows, dataset.skipped) == (80, 0)
     cautions = " ".join(read_rows(DataSpec(path=str(path)), None).cautions)
     assert "20 of 80 rows of train have another format, prompt-completion" in cautions
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"), [(("train", "Test"), True), (("train", "web"), False), (("train",), False)]
+)
+def test_a_column_that_names_splits_is_reported_as_not_read(tmp_path, cells, told):
+    rows = [row | {"fold": cells[n % len(cells)]} for n, row in enumerate(questions(40))]
+    said = " ".join(loaded(write(tmp_path / "rows.jsonl", rows)).warnings)
+    assert ("`fold` seems to name the split of each row. It is not read" in said) is told
 
 
 def test_a_prompt_is_built_from_several_columns(tmp_path):

@@ -56,6 +56,13 @@ def test_the_next_sizes_are_priced():
     assert choice.larger.startswith("Qwen/Qwen3-14B (14.8B) with qlora takes ")
 
 
+def test_a_model_that_cannot_write_is_no_smaller_choice_for_text():
+    choice = plan("instruction", rows=10**6)[1].model_choice
+    assert choice.model == "HuggingFaceTB/SmolLM2-135M"
+    assert any(one.parameters < 135e6 for one in choice.options)
+    assert choice.smaller == ""
+
+
 def test_more_memory_never_makes_the_recommended_model_smaller():
     sizes = [plan("instruction", gib=gib)[1].facts.models[0].parameters for gib in (6, 12, 24, 80)]
     assert sizes == sorted(sizes)

@@ -13,11 +13,11 @@ from sweeper.cli.options import columns as column_map
 from sweeper.data.converting import TARGETS, Conversion, conversion
 from sweeper.data.dividing import Division, divide
 from sweeper.data.examples import SPLITS
+from sweeper.data.problems import WRITTEN
 from sweeper.data.quality.check import Checked
 from sweeper.data.quality.fix import Fixed
 from sweeper.data.quality.kinds.base import Kind, kinds, named
 from sweeper.data.quality.write_rows import (
-    WRITTEN,
     change_list,
     changes_path,
     name_in_folder,

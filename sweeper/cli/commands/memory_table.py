@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import typer
@@ -99,7 +99,17 @@ def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float |
         verdict = "fits" if found.high_gib <= limit else "may not fit"
         if found.peak_gib > limit:
             verdict = "does not fit"
-        out().print(f"It {verdict} {gib(limit)}.")
+        out().print(f"It {verdict} {gib(limit)}.{_with_checkpointing(model, setup, limit, found)}")
+
+
+def _with_checkpointing(
+    model: ModelFacts, setup: Setup, limit: float, found: MemoryEstimate
+) -> str:
+    """What a set-up that does not surely fit would need with checkpointing; nothing otherwise."""
+    if found.high_gib <= limit or setup.gradient_checkpointing:
+        return ""
+    less = estimate(model, replace(setup, gradient_checkpointing=True), limit)
+    return f" With --gradient-checkpointing the peak is {gib(less.peak_gib)}."
 
 
 def _title(model: ModelFacts, setup: Setup) -> str:

@@ -39,6 +39,7 @@ def predict(
     Without --trial, the recommended trial of a run is used, or its best one so far.
     """
     import json
+    import os.path
     import tempfile
 
     from sweeper.artifact import write_text
@@ -51,6 +52,12 @@ def predict(
 
     if (text is None) == (data is None):
         raise UsageError("give either one text or --data FILE", fix="Use --data - for a pipe.")
+    if text is not None and os.path.isfile(text):  # noqa: PTH113 - any text is allowed
+        raise UsageError(
+            "this is a file, but a text is expected here",
+            fix=f"For its rows, give --data {text}.",
+            where=text,
+        )
     if output is not None and output.exists():
         raise UsageError(
             "the output file exists", fix="Delete it, or name another --output.", where=str(output)

@@ -8,11 +8,11 @@ from itertools import islice
 
 from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Dataset
-from sweeper.data.problems import fix_command
+from sweeper.data.problems import fix_command, flags_of
 from sweeper.data.quality.kinds.base import Kind, Severity, kinds
 from sweeper.data.quality.kinds.texts import redacted
 from sweeper.data.quality.passes import Found, find_all
-from sweeper.data.rows import DataRows, FileRow, flags_of
+from sweeper.data.rows import DataRows, FileRow
 from sweeper.spec import DataSpec, Task
 
 _SHOWN_CHARACTERS = 80

@@ -10,13 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
+from sweeper.data.problems import WRITTEN
 from sweeper.data.quality.fix import ListedChange
 from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields
 from sweeper.errors import UsageError
 from sweeper.extras import needed_for
-
-WRITTEN = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 
 def json_lines(rows: Iterable[Mapping[str, object]]) -> str:

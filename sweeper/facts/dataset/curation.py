@@ -13,10 +13,10 @@ from pathlib import Path
 from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.load import Choose, Splits, dataset_of_rows, with_path
-from sweeper.data.problems import fix_command
+from sweeper.data.problems import fix_command, flags_of
 from sweeper.data.quality.fix import ListedChange, applied, fix
 from sweeper.data.quality.kinds.base import Kind, kinds, named
-from sweeper.data.rows import DataRows, FileRow, flags_of, read_rows
+from sweeper.data.rows import DataRows, FileRow, read_rows
 from sweeper.errors import DataError, Problem, UsageError
 from sweeper.facts.dataset.ranking import KEEP, beyond_best
 from sweeper.facts.record import DataChange

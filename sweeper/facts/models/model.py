@@ -116,8 +116,12 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
     if missing_weights(spec) == "download":
         answer = _fetch(spec)
         if isinstance(answer, Problem):
-            what = f"the weights of {facts.id} are not on this machine: {answer.what}"
-            return replace(answer, what=what)
+            return replace(
+                answer,
+                what=f"the weights are not on this machine: {answer.what}",
+                fix=answer.fix or f"A plan needs no weights. {_without_network(facts.id)}",
+                where=facts.id,
+            )
     return None
 
 
@@ -219,10 +223,14 @@ def _what_would_work(model_id: str) -> str:
     near, size = names.nearest(model_id), names.size_of(model_id)
     hint = f"Did you mean {near}? " if near else ""
     typical = f"{size / 1e9:g}B" if size and size >= catalogue.SMALLEST else "7B"
+    return f"{hint}{_without_network(model_id)} To plan, a size such as {typical} is enough."
+
+
+def _without_network(model_id: str) -> str:
     return (
-        f"{hint}What works without a network: a local folder with config.json, packaged:minilm, "
-        f"packaged:smollm2, a size such as {typical} (to plan), "
-        f"or `hf download {model_id}` on a machine with network."
+        "What works without a network: packaged:minilm, packaged:smollm2, or a local folder. To "
+        f"get one, run `hf download {model_id} --local-dir FOLDER` on a machine with network, and "
+        "give --model ./FOLDER here."
     )
 
 

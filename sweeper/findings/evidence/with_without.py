@@ -135,6 +135,9 @@ def _told(run: RunFiles, finding: PairFinding, what: str) -> str:
     gap = words.difference(finding.gain, metric)
     title, pairing = metric.title, words.minus_of("without", "with", metric)
     pair = "otherwise the same" if finding.same_configuration else "the best of each"
+    compared = (finding.with_trial, finding.without_trial)
+    if all(len(t.trainings()) == 1 for t in run.trials if t.config.number in compared):
+        pair += "; one seed each, so the interval covers the choice of items only"
     return (
         f"{what}, {words.strategy(finding.strategy)}: {title} {pairing} = {gap}: "
         f"{outcome} with it (trial {finding.without_trial} against trial {finding.with_trial}, "

@@ -46,6 +46,9 @@ _RUNGS_TO_OVERFIT = 3
 # It costs about as much as seven full trials, so this needs a search of 50 trials or more.
 _CURVE_SHARE = 0.15
 
+# Common practice: a sweep that takes longer than a day is shortened rather than waited for.
+_LONG_SECONDS = 24 * 3600.0
+
 _AMOUNT = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(gpuh|usd|h)\s*$")
 Unit = Literal["gpuh", "usd", "h"]
 
@@ -147,9 +150,11 @@ def make_budget(
     at_once = _at_once(spec, facts, candidates)
     side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
     phases = StudyPhases(facts, costs, course, spec.search, side_by_side)
+    phases = phases.of_trials(spec.search.trials)
     asked_curve = spec.search.data_curve
     curve = phases.data_curve() if objective.at_rungs and asked_curve is not False else None
     trials, times, trial_notes = _times(spec, phases, curve, first, seconds)
+    phases = phases.of_trials(trials)
     held = together(*times.values())
     download, conversion = download_seconds(facts), conversion_seconds(facts)
     sweep = together(download, conversion, held)
@@ -185,6 +190,7 @@ def make_budget(
             *_notes(stops, course.epochs, limit, facts.hardware),
             *([f"Several GPUs a trial for {', '.join(wide)}: {FSDP}."] if wide else []),
             *trial_notes,
+            *_too_long(sweep, limit),
             *download_notes(facts),
             *suite_notes(facts, course),
         ),
@@ -201,20 +207,21 @@ def _times(
         first: The earliest rung at which a trial may be pruned.
     """
     asked = spec.search.data_curve
-    confirmation, suite = phases.confirmation(), suite_seconds(spec, phases)
+    confirmation, suite = phases.confirmation(), suite_seconds(phases)
     after = together(confirmation, curve if asked else None)
     scoring = suite.seconds if suite is not None else 0.0
     trials, notes = _affordable(phases, after, scoring, first, spec.search.trials, limit_seconds)
+    phases = phases.of_trials(trials)
     search = phases.searching(trials, searched_shares(first))
     search = together(phases.first_stages(trials), search)
     times = {
         "own_text": phases.own_text(),
         "search": search,
-        "confirmation": confirmation,
+        "confirmation": phases.confirmation(),
         "beside": phases.beside(),
         "test": phases.test(),
         "data_curve": curve if asked else None,
-        "suite": suite,
+        "suite": suite_seconds(phases),
     }
     if curve is not None and not asked:
         planned, note = _offer(curve, search, together(*times.values()), limit_seconds)
@@ -282,6 +289,16 @@ def _offer(
     )
 
 
+def _too_long(sweep: Duration, limit: UserBudget | None) -> tuple[str, ...]:
+    """How to shorten a study of more than a day for which the user set no budget."""
+    if limit is not None or sweep.seconds < _LONG_SECONDS:
+        return ()
+    return (
+        "To shorten the sweep: --budget 24h says how many trials that pays for; trials are shorter "
+        "with a smaller model, fewer rows (--max-rows) or fewer epochs (--epochs).",
+    )
+
+
 def _too_little(
     phases: StudyPhases, after: Duration, scoring: float, seconds: float, trial: float
 ) -> str:
@@ -296,10 +313,10 @@ def _too_little(
     alone = math.floor((seconds - scoring) * at_once / trial)
     if alone >= 1:
         return (
-            f"The trainings after the search take about {units.duration(after.seconds)}, which "
-            "leaves less than one trial of the budget. Without them (--finalists 1 "
-            "--confirmation-seeds 1, no --data-curve) the budget buys about "
-            f"{units.plural(alone, 'trial')}."
+            f"The trainings after the search ({units.plural(phases.search.finalists, 'finalist')}) "
+            f"would take about {units.duration(after.seconds)}, which leaves less than one trial "
+            "of the budget. Without them (--finalists 1 --confirmation-seeds 1, no --data-curve) "
+            f"the budget buys about {units.plural(alone, 'trial')}."
         )
     cheapest = min(phases.costs, key=lambda cost: cost.searched)
     return (

@@ -22,7 +22,7 @@ from sweeper.planning.budget.candidate_costs import (
 )
 from sweeper.planning.costs.trial_seconds import Clock, Course
 from sweeper.plans import Candidate, Duration
-from sweeper.spec import SearchSpec, Spec
+from sweeper.spec import SearchSpec
 
 # Assumed, since nobody has measured the connection: 100 Mbit/s, from 1 Gbit/s down to 25 Mbit/s.
 _BITS_PER_SECOND = (1e9, 1e8, 25e6)
@@ -76,6 +76,11 @@ class StudyPhases:
     course: Course
     search: SearchSpec
     side_by_side: int
+
+    def of_trials(self, trials: int) -> StudyPhases:
+        """The phases of a study of so many trials, which has no more finalists than trials."""
+        finalists = min(self.search.finalists, trials)
+        return replace(self, search=self.search.model_copy(update={"finalists": finalists}))
 
     @property
     def spread(self) -> tuple[float, float]:
@@ -322,7 +327,7 @@ class _Work:
         return self.items[end] * each
 
 
-def suite_seconds(spec: Spec, phases: StudyPhases) -> Duration | None:
+def suite_seconds(phases: StudyPhases) -> Duration | None:
     """The finalists and their bases on all tasks; None where no suite is scored.
 
     A base that an earlier run has scored is not scored again, which no plan sees: the low end
@@ -331,7 +336,7 @@ def suite_seconds(spec: Spec, phases: StudyPhases) -> Duration | None:
     facts, costs, course = phases.facts, phases.costs, phases.course
     if facts.suite is None or course.classes:
         return None
-    finalists = min(spec.search.finalists, spec.search.trials)
+    finalists = phases.search.finalists
     clocks = [clock_of_default(cost.candidate, facts, course) for cost in costs]
     bases = {c.candidate.model: clock_of_base(c.candidate, facts, course) for c in costs}
     exact = facts.suite.measured_with == "lm-eval"

@@ -34,7 +34,7 @@ def too_large(
     reason = (
         f"needs {found.heaviest.peak_gib:.1f} GiB (up to {need:.1f})"
         f"{f' on each of {setup.gpus} GPUs' if many else ''}, "
-        f"{'each' if many else 'the device'} has {hardware.memory_gib:g} (smallest set-up: "
+        f"{'each' if many else 'the device'} has {hardware.memory_gib:.3g} (smallest set-up: "
         f"{setup.precision}, {setup.optimizer}, micro-batch {setup.micro_batch}, "
         f"{setup.sequence_length} tokens"
         f"{', checkpointing' if setup.gradient_checkpointing else ''})"
@@ -172,4 +172,4 @@ def machine_name(hardware: HardwareFacts) -> str:
     if hardware.device == "cpu":
         return f"a CPU with {hardware.memory_gib:.0f} GiB"
     count = "one" if hardware.gpus == 1 else f"{hardware.gpus} x"
-    return f"{count} {hardware.memory_gib:g} GiB GPU{'s' if hardware.gpus > 1 else ''}"
+    return f"{count} {hardware.memory_gib:.3g} GiB GPU{'s' if hardware.gpus > 1 else ''}"

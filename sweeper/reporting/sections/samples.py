@@ -28,7 +28,7 @@ from sweeper.visible import shortened
 _TITLES = {
     "improved": "Most improved: the loss fell most from the base to the winner",
     "worsened": "Most worsened: the loss rose most from the base to the winner",
-    "random": "A random sample of the test rows, without those above",
+    "random": "A random sample of the test rows",
     "suspect": "Probable label errors: every training of the winner is sure of another class",
     "confident": "Most confident errors of the winner",
 }

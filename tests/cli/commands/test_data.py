@@ -56,7 +56,7 @@ def test_json_has_all_that_the_terminal_shows(sweeper, spoilt):
     assert leak["share"] == pytest.approx(1 / 65)
     assert leak["examples"][0]["line"] == 64
     assert leak["consequence"]
-    assert leak["command"] == "sweeper data fix rows.jsonl --remedy private -o NEW"
+    assert leak["command"] == "sweeper data fix rows.jsonl --remedy private -o NEW.jsonl"
 
 
 def test_strict_ends_with_5_where_a_fault_is_serious(sweeper, spoilt):
@@ -191,6 +191,6 @@ def test_a_command_that_fixes_reads_the_rows_as_they_were_checked(here, sweeper)
     commands["safe"] = checked["mend_all"]
     assert commands.keys() == {"duplicates", "evaluation-sets", "safe"}
     for kind, command in commands.items():
-        fixed = sweeper(*shlex.split(command.replace("NEW", f"{kind}.jsonl"))[1:])
+        fixed = sweeper(*shlex.split(command.replace("NEW", kind))[1:])
         assert fixed.code == 0, fixed.err
     assert len((here / "evaluation-sets.jsonl").read_text().splitlines()) == 40

@@ -26,9 +26,13 @@ def test_a_table_of_parts_with_the_verdict() -> None:
     assert "base weights in nf4-dq" in text
     assert "peak" in text
     assert "It fits 24.0 GiB." in text
-    assert "does not fit 8.0 GiB" in _run(
-        "--model", "7B", "--strategy", "full", "--gpu-memory", "8"
-    )
+    large = ("--model", "7B", "--strategy", "qlora", "--sequence-length", "4096")
+    found = json.loads(_run(*large, "--gradient-checkpointing", "--gpu-memory", "16", "--json"))
+    told = " ".join(_run(*large, "--gpu-memory", "16").split())
+    less = f"With --gradient-checkpointing the peak is {found['peak_gib']:.1f} GiB."
+    assert f"It does not fit 16.0 GiB. {less}" in told
+    told = _run(*large, "--gradient-checkpointing", "--gpu-memory", "3")
+    assert told.rstrip().endswith("It does not fit 3.0 GiB."), "it has it already"
 
 
 def test_json_holds_peak_interval_parts_and_setup() -> None:

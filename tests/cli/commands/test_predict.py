@@ -22,6 +22,7 @@ def test_bad_input_is_refused_and_nothing_is_written(sweeper, here, weights):
     before = {path.name for path in here.iterdir()}
     for arguments, told in (
         (("weights",), "either one text or --data"),
+        (("weights", "kept.jsonl"), "give --data kept.jsonl"),
         (("weights", "a", "-o", "kept.jsonl"), "the output file exists"),
         (("weights", "a", "-o", "no/out.jsonl"), "no such folder"),
         (("weights", "a", "--trial", "1"), "--trial needs a run"),

@@ -180,7 +180,9 @@ def test_a_cached_model_is_found_and_its_revision_pinned(tmp_path):
     folder = cached(tmp_path, "acme/tiny")
     found = facts("acme/tiny")
     assert (found.source, found.revision, found.folder) == ("hub", "c0ffee", str(folder))
-    assert "switched off" in why_not_trainable(found).what
+    lacking = why_not_trainable(found)
+    assert "switched off" in lacking.what
+    assert f"hf download {found.id} --local-dir FOLDER" in lacking.fix
     save_file({}, folder / "model.safetensors")
     assert why_not_trainable(found) is None
     assert model_folder("acme/tiny") == folder

@@ -57,7 +57,7 @@ def test_a_first_stage_that_pays_is_called_better(staged):
     assert found.outcome == "better"
     said = findings.verdict.because[-1]
     assert "160,000 tokens in 5 min" in said
-    assert "otherwise the same" in said
+    assert "otherwise the same; one seed each, so the interval covers the choice" in said
     assert "from 2.90 to 2.70" in said
 
 
@@ -65,6 +65,11 @@ def test_one_that_does_not_is_said_to_be_worse_or_noise(staged):
     (found,) = compute(staged({0: 0.9, 1: 0.2}, validation_items=400, seeds=1)).first_stage
     assert found.gain.value < 0
     assert found.outcome == "worse"
+
+
+def test_the_interval_of_trials_with_several_seeds_is_not_said_to_leave_them_out(staged):
+    said = compute(staged({0: 0.5, 1: 0.6}, finalists=2, seeds=3)).verdict.because[-1]
+    assert "otherwise the same)" in said
 
 
 def test_trials_that_differ_in_more_are_compared_as_the_best_of_each(staged):
@@ -143,7 +148,7 @@ def test_augmentation_that_pays_is_called_better(augmented):
     assert found.outcome == "better"
     assert (found.augmented_rows, found.rows) == (40, 160)
     said = next(text for text in findings.verdict.because if text.startswith("Augmented rows"))
-    assert "better with it (trial 1 against trial 0, otherwise the same)" in said
+    assert "better with it (trial 1 against trial 0, otherwise the same; one seed each" in said
     assert "40 of the 160 rows that trial 0 trained on were augmented ones" in said
 
 

@@ -79,6 +79,22 @@ def test_a_budget_for_less_than_the_confirmation_says_what_would_help(scene: Any
     assert any("--confirmation-seeds 1" in note and "trials." in note for note in some.notes)
 
 
+def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
+    search = {"trials": 1, "confirmation_seeds": 3, "data_curve": False}
+    budget = make_plan(*scene(search=search)).budget
+    most = max(cost.duration.seconds for cost in make_plan(*scene(search=search)).candidates)
+    assert budget.confirmation.seconds < 1.2 * 2 * most, "two further seeds of the only trial"
+
+
+def test_a_sweep_of_more_than_a_day_says_how_to_shorten_it(scene: Any) -> None:
+    def shortens(**given: Any) -> bool:
+        return any("To shorten the sweep" in n for n in make_plan(*scene(**given)).budget.notes)
+
+    assert not shortens()
+    assert shortens(rows=1_000_000)
+    assert not shortens(rows=1_000_000, aim={"budget": "24h"}), "it says what to cut itself"
+
+
 def test_every_strategy_says_what_its_trials_buy(scene: Any) -> None:
     facts = {"gpus": 8, "price": 2.0, "model": "7B", "gpu_gib": 180.0}
     budget = make_plan(*scene(aim={"budget": "30usd"}, **facts)).budget
@@ -184,7 +200,7 @@ def test_a_data_curve_is_planned_unasked_where_it_is_cheap_or_the_budget_has_roo
     made, told = planned(search=few, aim={"budget": "1000gpuh"})
     assert made
     assert "of the budget are left for it" in told
-    made, told = planned(search=many, aim={"budget": "1gpuh"})  # all of it goes to trials
+    made, told = planned(search=many, aim={"budget": "2gpuh"})  # all of it goes to trials
     assert not made
     assert "none of the budget is left for it. It is made if" in told
     assert planned(search=many | {"data_curve": False}) == (False, "")
@@ -209,5 +225,7 @@ def test_a_sweep_in_which_nothing_can_be_learned_is_shorter_than_its_range(scene
     # Defaults end at the third rung, as three of four epochs are left; the others at the second.
     assert 2 / 8 < unlearned / planned < 3 / 8
     # With one epoch no trial overfits. Only searched ones end early, and they are no finalists.
-    planned, _, unlearned = spent(training={"epochs": 1}, search={"trials": 2, "finalists": 9})
+    planned, _, unlearned = spent(
+        training={"epochs": 1}, search={"trials": 2, "confirmation_seeds": 9}
+    )
     assert unlearned > 0.9 * planned

@@ -196,10 +196,10 @@ def test_the_heaviest_configuration_of_the_range_fits_too(scene: Any) -> None:
 
 def test_nothing_fits_says_why_and_what_would(scene: Any) -> None:
     with pytest.raises(NothingFits) as caught:
-        plan(scene, model="70B", gpu_gib=8.0)
+        plan(scene, model="70B", gpu_gib=8.0156)
     assert caught.value.exit_code == 3
     text = str(caught.value)
-    assert "the device has 8" in text
+    assert "the device has 8.02 (smallest" in text
     assert "would fit" in text
 
 

@@ -283,6 +283,9 @@ def test_a_merged_adapter_gives_the_logits_of_the_trial_without_its_base(saved, 
     chosen = "token is that of the trial at" if task == "instruction" else "class is that of the"
     assert f"the most likely {chosen}" in record.told
     assert not list(made.rglob("adapter_model.safetensors"))
+    card = (made / "README.md").read_text()
+    assert "- Strategy: lora, merged into the base\n" in card
+    assert ("AutoModelForCausalLM" in card) is (task == "instruction")
     if task != "classification":  # what vLLM, Ollama and transformers read (docs/serving.md)
         needed = {"config.json", "model.safetensors", "generation_config.json", "tokenizer.json"}
         needed |= {"tokenizer_config.json", "chat_template.jinja", "README.md"}
