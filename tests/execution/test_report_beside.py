@@ -32,7 +32,7 @@ def limited(tmp_path: Path) -> Iterator[LimitedSweeper]:
 def test_a_sweep_ends_well_without_charts_and_report_draws_them_later(
     limited: LimitedSweeper,
 ) -> None:
-    code, out, errors = limited.ended(4)
+    code, out, errors = limited.ended_apart(4)
     assert code == 0, errors
     assert "report: " in out
     assert "the report has no charts: the drawing process was killed by" in errors
