@@ -109,17 +109,24 @@ def shared_data() -> Path:
 
 # The longest first: whoever comes last with a minute of work would keep the other process waiting.
 LONGEST = (
-    "test_fifty_kills",
-    "test_study_mirror",
-    "test_ending",
-    "test_kills",
-    "test_bad_night",
-    "test_gpus",
-    "test_interrupts",
-    "test_warm_start",
-    "test_ray_pool",
-    "test_repair",
+    "test_browser",  # with all that looks at the same pages
     "test_ranks",
+    "test_plugin",
+    "test_report_maker",
+    "test_fifty_kills",
+    "test_bad_night",
+    "test_ray_pool",
+    "test_interrupts",
+    "test_notebook",
+    "test_planned_growth",
+    "test_execution_benchmarks",
+    "test_report_beside",
+    "test_checkpointing",
+    "test_evaluate",
+    "test_study_mirror",
+    "test_refit",
+    "test_reload",
+    "test_dryrun",
 )
 
 
