@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -26,6 +27,19 @@ from sweeper.runfolder import RunFolder
 # A time limit for one example would fail on a busy machine; the same examples every time.
 settings.register_profile("sweeper", deadline=None, derandomize=True)
 settings.load_profile("sweeper")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_garbage_collection() -> Iterator[None]:
+    """Collections leave out what was imported and collected, as in a worker: a million objects.
+
+    A backend that closes ends that, and each collection that training asks for took half a second.
+    """
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "unfreeze", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -95,17 +109,24 @@ def shared_data() -> Path:
 
 # The longest first: whoever comes last with a minute of work would keep the other process waiting.
 LONGEST = (
-    "test_fifty_kills",
-    "test_study_mirror",
-    "test_ending",
-    "test_kills",
-    "test_bad_night",
-    "test_gpus",
-    "test_interrupts",
-    "test_warm_start",
-    "test_ray_pool",
-    "test_repair",
+    "test_browser",  # with all that looks at the same pages
     "test_ranks",
+    "test_plugin",
+    "test_report_maker",
+    "test_fifty_kills",
+    "test_bad_night",
+    "test_ray_pool",
+    "test_interrupts",
+    "test_notebook",
+    "test_planned_growth",
+    "test_execution_benchmarks",
+    "test_report_beside",
+    "test_checkpointing",
+    "test_evaluate",
+    "test_study_mirror",
+    "test_refit",
+    "test_reload",
+    "test_dryrun",
 )
 
 
@@ -113,6 +134,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order by how long a file takes, else as they were found."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
+# Files whose tests look at the same pages, which take a dozen seconds to write.
+TOGETHER = "tests/reporting/"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """As ``--dist loadfile``, where one process gets all files that share what is costly."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class LoadTogether(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+
+    return LoadTogether(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

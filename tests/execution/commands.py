@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import subprocess
@@ -13,12 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import curve_backend
 import optuna
 import psutil
+import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.cli import main as command_line
 from sweeper.execution.state.attempts import RESULT, attempts_of
 from sweeper.execution.storages import default_url, open_storage
+from sweeper.processes.report_maker import ReportMaker
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TrialResult
 
@@ -60,11 +66,41 @@ class Commands:
         self.started.append(popen)
         return popen
 
-    def ended(self, trials: int, workers: int = 1, **environment: str) -> tuple[int, str, str]:
+    def ended_apart(
+        self, trials: int, workers: int = 1, **environment: str
+    ) -> tuple[int, str, str]:
         """Run to the end; exit code, and what was printed on both streams."""
         popen = self.start(trials, workers, **environment)
         out, errors = popen.communicate(timeout=400)
         return popen.returncode, out, errors
+
+    def main(self) -> object:
+        """The program in this process; its exit code, unless it raises ``SystemExit``."""
+        return curve_backend.main()
+
+    def ended(self, trials: int, workers: int = 1, **environment: str) -> tuple[int, str, str]:
+        """As ``ended_apart``, but in this process, which has imported everything.
+
+        Workers are processes all the same. The report is made once, at the end, without charts.
+        """
+        words = self.command(trials, workers, 0)
+        out, errors = io.StringIO(), io.StringIO()
+        code: object = 0
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.chdir(self.place or Path.cwd()),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(errors),
+        ):
+            for name, value in {"PYTHONPATH": PATHS, **environment}.items():
+                patch.setenv(name, value)
+            without_charts(patch)
+            patch.setattr(sys, "argv", words[words.index(sys.executable) + 1 :])
+            try:
+                code = self.main()
+            except SystemExit as end:
+                code = end.code
+        return int(code or 0), out.getvalue(), errors.getvalue()  # type: ignore[call-overload]
 
     def finish(self, trials: int, workers: int = 1, **environment: str) -> str:
         """Run to the end and return what was printed."""
@@ -101,6 +137,18 @@ class Commands:
         return [trial.state for trial in self.trials()]
 
 
+def without_charts(patch: pytest.MonkeyPatch) -> None:
+    """Let commands of this process make their report themselves, once and without charts."""
+
+    def finish(maker: ReportMaker, *_args: object, **_options: object) -> object:
+        findings = maker._here()
+        maker.no_charts = ""
+        return findings
+
+    patch.setattr(ReportMaker, "poll", lambda _: None)
+    patch.setattr(ReportMaker, "finish", finish)
+
+
 class Sweeper(Commands):
     """Starts the real command, ``sweeper run``, over the curve backend."""
 
@@ -110,6 +158,11 @@ class Sweeper(Commands):
     @property
     def place(self) -> Path:
         return self.folder.parents[1]
+
+    def main(self) -> object:
+        sys.argv[:2] = ["sweeper"]  # for -m and the module
+        command_line.main()
+        return 0
 
     def command(self, trials: int, workers: int, seed: int) -> list[str]:
         words = "--task classification --model packaged:minilm --data rows.jsonl --progress plain "
@@ -136,6 +189,10 @@ class Sweeper(Commands):
     ) -> subprocess.Popen[str]:
         self.write_rows()
         return super().start(trials, workers, seed, **environment)
+
+    def ended(self, trials: int, workers: int = 1, **environment: str) -> tuple[int, str, str]:
+        self.write_rows()
+        return super().ended(trials, workers, **environment)
 
     def table(self) -> dict[int, dict[str, str]]:
         """``trials.csv`` by trial."""

@@ -47,8 +47,6 @@ STEPS_A_RUNG = 5
 STEP_SECONDS = float(os.environ.get("CURVE_STEP_SECONDS", "0"))
 # "trial:rung:attempts,...": the process kills itself there in the first so many attempts.
 CRASH = os.environ.get("CURVE_CRASH", "")
-# One finalist and no confirmation.
-QUICK = bool(os.environ.get("CURVE_QUICK"))
 BROKEN = os.environ.get("CURVE_BROKEN", "")
 # A file that says where each trial trained, from when to when.
 PLACES = os.environ.get("CURVE_PLACES", "")
@@ -126,6 +124,7 @@ def candidate(strategy: str, parameters: dict[str, Parameter]) -> Candidate:
 
 
 def make_plan(trials: int = 20, *, seed: int = 0, strategies: str = "lora,full,head") -> Plan:
+    quick = bool(os.environ.get("CURVE_QUICK"))  # one finalist and no confirmation
     known = {"lora": LORA, "full": FULL, "head": HEAD}
     identity = Identity(
         model="m", data="d", task="t", split="s", space=strategies, objective="o", rungs="8",
@@ -144,8 +143,8 @@ def make_plan(trials: int = 20, *, seed: int = 0, strategies: str = "lora,full,h
             full_tokens=10_000,
             search=seconds(),
             confirmation=seconds(),
-            finalists=1 if QUICK else 3,
-            confirmation_seeds=1 if QUICK else 3,
+            finalists=1 if quick else 3,
+            confirmation_seeds=1 if quick else 3,
         ),
         seed=seed,
         identity=identity,

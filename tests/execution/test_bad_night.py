@@ -38,7 +38,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweeper]:
     made = Sweeper(folder / "runs" / "run")
     made.strategies = "full,head"
     with ended_after(made):
-        code, _, errors = made.ended(TRIALS, 2, PYTHONPATH=f"{folder}:{PATHS}", **FAULTS)
+        code, _, errors = made.ended_apart(TRIALS, 2, PYTHONPATH=f"{folder}:{PATHS}", **FAULTS)
         assert code == 0, errors
         yield made
 

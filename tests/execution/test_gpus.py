@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,13 +54,12 @@ def on_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OnGpus]
         yield made
 
 
-def given(on_gpus: OnGpus, workers: int) -> list[tuple[str | None, ...]]:
-    """Devices, threads and how threads wait, of each worker process that runs."""
-    popen = on_gpus.started[-1]
-    on_gpus.wait_for(lambda: popen.poll() is not None or len(on_gpus.workers()) == workers, 120.0)
-    assert popen.poll() is None
+def given(on_gpus: OnGpus, workers: int, ended: threading.Event) -> list[tuple[str | None, ...]]:
+    """Devices, threads and how threads wait, of each worker process, once all of them run."""
+    while len(found := on_gpus.workers()) < workers and not ended.is_set():
+        time.sleep(0.02)
     names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
-    environments = [process.environ() for process in on_gpus.workers()]
+    environments = [process.environ() for process in found]
     return sorted(tuple(each.get(name) for name in names) for each in environments)
 
 
@@ -91,11 +93,15 @@ def test_trials_share_a_gpu_only_where_they_fit(
 ) -> None:
     on_gpus.memory_gib = memory_gib
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    popen = on_gpus.start(TRIALS, 4, **environment)
+    ended = threading.Event()
+    with ThreadPoolExecutor(1) as beside:
+        workers = beside.submit(given, on_gpus, len(devices), ended)
+        try:
+            on_gpus.finish(TRIALS, 4, **environment)
+        finally:
+            ended.set()
     threads = str(max(1, processor().cores // len(devices)))
-    assert given(on_gpus, len(devices)) == [(name, threads, "PASSIVE") for name in devices]
-    _, errors = popen.communicate(timeout=300)
-    assert popen.returncode == 0, errors
+    assert workers.result() == [(name, threads, "PASSIVE") for name in devices]
     check_whole(on_gpus, TRIALS)
     assert on_gpus.events("warning") == [note] * bool(note)
     places = on_gpus.places()

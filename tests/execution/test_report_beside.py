@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def limited(tmp_path: Path) -> Iterator[LimitedSweeper]:
 def test_a_sweep_ends_well_without_charts_and_report_draws_them_later(
     limited: LimitedSweeper,
 ) -> None:
-    code, out, errors = limited.ended(4)
+    code, out, errors = limited.ended_apart(4)
     assert code == 0, errors
     assert "report: " in out
     assert "the report has no charts: the drawing process was killed by" in errors
@@ -42,13 +43,15 @@ def test_a_sweep_ends_well_without_charts_and_report_draws_them_later(
     assert "<svg" not in page.read_text()
 
     command = [sys.executable, "-m", "sweeper.cli.main", "report", "run"]
-    subprocess.run(command, cwd=limited.place, check=True, capture_output=True)
+    whole = subprocess.run(command, cwd=limited.place, check=True, capture_output=True)
+    assert whole.stderr == b""
+    assert json.loads((limited.folder / "report.json").read_text())["no_charts"] == ""
     assert "could not be drawn" not in page.read_text()
     assert page.read_text().count("<svg") > 3
 
 
 def test_a_report_is_there_while_trials_train(sweeper: Sweeper) -> None:
-    popen = sweeper.start(20, 1, CURVE_STEP_SECONDS="0.02")
+    popen = sweeper.start(200, 1, CURVE_STEP_SECONDS="0.02")  # more than end by then
     sweeper.wait_for(sweeper.run.report_html.is_file, 120.0)
     page = sweeper.run.report_html.read_text()
     assert popen.poll() is None

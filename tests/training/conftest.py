@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +77,6 @@ def byte_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(path)
     return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cheap_garbage_collection() -> Iterator[None]:
-    """As the backend does it: otherwise each trial spends a second on looking at modules."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, optimize, stats
+from scipy import linalg, optimize, special
 
 from sweeper.plans import Parameter
 from sweeper.search import optuna_space
@@ -203,7 +203,7 @@ def _summary(share: Vector, means: Vector, errors: Vector, freedom: int) -> _Pos
     probability of the sign that the mean does not have."""
 
     def below(value: float) -> float:
-        return float(share @ stats.t.cdf((value - means) / errors, freedom))
+        return float(share @ special.stdtr(freedom, (value - means) / errors))
 
     mean, widest = float(share @ means), 1e3 * float(errors.max())
     first, last = float(means.min()) - widest, float(means.max()) + widest

@@ -10,7 +10,6 @@ from itertools import combinations
 
 import numpy as np
 from scipy import special
-from sklearn.metrics import cohen_kappa_score
 
 from sweeper.errors import UsageError
 from sweeper.findings.figures import Interval
@@ -171,7 +170,9 @@ def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | No
         return None, None
     equal, kappas = [], []
     for first, second in combinations(rows, 2):
-        equal.append(np.mean([a == b for a, b in zip(first, second, strict=True)]))
-        if len({*first, *second}) > 1:  # else chance alone would agree, and kappa is undefined
-            kappas.append(cohen_kappa_score(first, second))
+        same = float(np.mean([a == b for a, b in zip(first, second, strict=True)]))
+        equal.append(same)
+        if len(given := {*first, *second}) > 1:  # else kappa is undefined
+            chance = sum(first.count(one) * second.count(one) for one in given) / len(first) ** 2
+            kappas.append((same - chance) / (1 - chance))
     return float(np.mean(equal)), float(np.mean(kappas)) if kappas else None

@@ -114,6 +114,7 @@ def test_progress_of_a_task_is_said_now_and_then(sweeper, run, monkeypatch):
     assert sweeper(*arguments, "-q").err == ""
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_gate_fails_with_five_and_the_report_is_written(sweeper, run):
     weights(run, 0, "0.5")
     arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0", "--max-forgetting")

@@ -19,6 +19,7 @@ def event(run, **fields):
         file.write(line[20:] + "\n")
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_finished_run_shows_its_counts_verdict_and_report(sweeper, make_run):
     run = make_run(name="mine", trials=6)
     ran = sweeper("report", "mine")
@@ -102,6 +103,7 @@ def test_following_copies_whole_events_until_the_run_has_ended(sweeper, make_run
     assert not any("rung" in line for line in lines)
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_live_page_is_the_report_that_reloads_itself_until_the_run_has_ended(
     sweeper, make_run, monkeypatch
 ):
@@ -140,6 +142,7 @@ def test_several_runs_are_compared_on_a_page(sweeper, make_run, here):
     assert sweeper("report", "one", "nowhere").code == 2
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_output_of_a_report_is_written_and_one_run_is_no_comparison(sweeper, make_run, here):
     run = make_run(name="mine", trials=6)
     assert "report: out/mine.html" in sweeper("report", "mine", "-o", "out/mine.html").out

@@ -1,6 +1,7 @@
 """Planned beside measured memory: a few real steps of the packaged encoder, each in a process.
 
-The whole matrix of strategies and tasks is in ``benchmarks/memory``.
+The whole matrix of strategies and tasks is in ``benchmarks/memory``; ``test_dryrun.py`` compares plan
+and tensors for each strategy.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SHARE, GIB = 0.2, 0.2
 TOKENS = 192
 
 
-@pytest.mark.parametrize("strategy", ["full", "lora", "ptuning"])
+@pytest.mark.parametrize("strategy", ["full", "lora"])
 def test_planned_and_measured_growth_agree(
     strategy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
