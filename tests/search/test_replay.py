@@ -265,7 +265,7 @@ def test_a_repeated_configuration_is_met_on_one_of_its_seeds(ground: Ground) -> 
 def test_every_method_replays_and_pays_for_what_it_does(ground: Ground, name: str) -> None:
     world = ModelWorld(ground, 1)
     unit = world.trial("lora", table_default(ground)).seconds[-1]
-    shown = replay(world, METHODS[name], 1, 6.0, unit, True)
+    shown = replay(world, METHODS[name], 1, 6.0, unit)
     assert shown.spent >= 6.0 * unit or METHODS[name].stops
     head = world.trial("head", {}).seconds[-1]
     assert shown.ended[0][0] == pytest.approx(head)
