@@ -484,6 +484,7 @@ class NextStep(Record):
         "use",
         "more-data",
         "more-trials",
+        "resume",
         "more-finalists",
         "longer-training",
         "another-base",

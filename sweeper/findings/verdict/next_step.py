@@ -29,6 +29,7 @@ _TITLES: dict[str, str] = {
     "use": "use this model",
     "more-data": "more training rows",
     "more-trials": "more trials",
+    "resume": "go on with this run",
     "more-finalists": "more finalists",
     "longer-training": "more epochs",
     "another-base": "another base model",
@@ -49,7 +50,8 @@ def _unfinished(findings: Findings) -> NextStep | None:
     if run.status == "complete":
         return None
     ended = f"{run.ended} of {words.plural(run.trials_asked, 'trial')} have ended"
-    return NextStep(kind="more-trials", because=f"{ended}.", command=_run(findings))
+    left = "; finalists or the test split are left" if run.ended >= run.trials_asked else ""
+    return NextStep(kind="resume", because=f"{ended}{left}.", command=_run(findings))
 
 
 def _failures(findings: Findings) -> NextStep | None:

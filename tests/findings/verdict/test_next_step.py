@@ -70,8 +70,11 @@ def test_a_winner_that_nothing_hinders_is_to_be_used(plain):
 def test_a_run_that_goes_on_has_no_next_step_and_a_stopped_one_is_resumed(plain):
     assert next_step(with_run(plain, status="running")) is None
     step = next_step(with_run(plain, status="interrupted", complete=7))
-    assert (step.kind, step.because) == ("more-trials", "7 of 20 trials have ended.")
+    assert (step.kind, step.because) == ("resume", "7 of 20 trials have ended.")
     assert step.command == f"sweeper run {plain.run.place}/sweep.yaml"
+    step = next_step(with_run(plain, status="interrupted", complete=20))
+    assert step.because == "20 of 20 trials have ended; finalists or the test split are left."
+    assert next_step_line(step).startswith("Next: go on with this run. 20 of 20")
 
 
 def test_failures_come_before_all_else(plain):
