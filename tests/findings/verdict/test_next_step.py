@@ -108,6 +108,7 @@ def test_luck_of_seeds_comes_first_where_it_leaves_the_verdict_open(plain):
     assert next_step(limited(plain, "few-seeds")).kind == "use"
     alone = with_verdict(open_one, seeds=2).model_copy(update={"finalists": plain.finalists[:1]})
     assert next_step(alone).command.endswith("--confirmation-seeds 3 --finalists 2")
+    assert next_step(alone).because.endswith("A choice also needs 2 finalists.")
 
 
 def test_a_verdict_that_the_study_cannot_carry_takes_more_trials(plain):
