@@ -486,6 +486,7 @@ class NextStep(Record):
         "use",
         "more-data",
         "more-trials",
+        "resume",
         "more-finalists",
         "longer-training",
         "another-base",

@@ -1,6 +1,7 @@
 """The section on forgetting: what was measured, how sure that is, and the front."""
 
 import json
+import re
 import sys
 
 import altair as alt
@@ -76,6 +77,11 @@ def test_base_and_tuned_stand_side_by_side_with_interval_and_detectable_differen
     ]  # fmt: skip
     assert f"Trial {chosen} lost more than noise explains: gsm8k" in section.text
     assert "in four of five studies" in section.text
+    front = re.search(
+        r"On general text, trial \d+ is best \(([^)]*)\)\. On the task, ", section.text
+    )
+    assert front is not None
+    assert re.fullmatch(r"0\.\d+ nats/token (gained|lost)", front[1])
     assert (
         f"Limit of 3 points of a score, 0.03 nats/token of a text: trial {chosen} is"
         in section.text

@@ -110,6 +110,7 @@ def _too_few_seeds(findings: Findings) -> NextStep | None:
     wanted = SEEDS_NEEDED if seeds < SEEDS_NEEDED else 2 * seeds
     command = f"{_run(findings)} --new --confirmation-seeds {wanted}"
     if _lacks_finalists(findings):
+        because += f" A choice also needs {FINALISTS_NEEDED} finalists."
         command += f" --finalists {FINALISTS_NEEDED}"
     return NextStep(kind="more-seeds", because=because, command=command)
 

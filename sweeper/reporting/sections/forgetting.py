@@ -193,15 +193,16 @@ def _front_finding(measured: Forgetting) -> str:
     if len(front) == 1:
         return f"Trial {front[0].trial} has the lowest loss on the task and on general text."
     first, last = front[0], front[-1]
+    between = f" {units.plural(len(front) - 2, 'trial')} between them." if len(front) > 2 else ""
     return (
-        f"No trial is better in both than {units.plural(len(front), 'trial')}: from trial "
-        f"{first.trial} ({_nats(first)} lost) to trial {last.trial}, best on the task "
-        f"({_nats(last)} lost)."
+        f"On general text, trial {first.trial} is best ({_change(first)}). On the task, trial "
+        f"{last.trial} is best ({_change(last)} on general text).{between}"
     )
 
 
-def _nats(trial: TrialForgetting) -> str:
-    return f"{amount(trial.forgetting.value, 'nats/token')} nats/token"
+def _change(trial: TrialForgetting) -> str:
+    value = trial.forgetting.value
+    return f"{amount(abs(value), _UNIT)} nats/token {'gained' if value < 0 else 'lost'}"
 
 
 def _ends(found: Interval, unit: Unit) -> str:

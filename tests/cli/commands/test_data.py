@@ -29,6 +29,7 @@ def test_every_fault_is_shown_with_its_lines_and_its_remedy(sweeper, spoilt):
         "label-variants\n  Rows that spell a label differently from most rows: 1 (1.5%)" in ran.out
     )
     assert "    line 63 ('Fruit' is 'fruit'): one more" in ran.out
+    assert "    line 61 (`text` is empty):" in ran.out
     assert "    line 65 (broken JSON):" in ran.out
     assert "    sweeper data fix rows.jsonl --remedy duplicates -o NEW" in ran.out
     assert "sweeper data fix rows.jsonl --all-safe -o NEW" in ran.out

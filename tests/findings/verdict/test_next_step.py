@@ -72,6 +72,10 @@ def test_a_run_that_goes_on_has_no_next_step_and_a_stopped_one_is_resumed(plain)
     step = next_step(with_run(plain, status="interrupted", complete=7))
     assert (step.kind, step.because) == ("resume", "7 of 20 trials have ended.")
     assert step.command == f"sweeper run {plain.run.place}/sweep.yaml"
+    step = next_step(with_run(plain, status="interrupted", complete=20))
+    left = "and the finalists are not yet scored on the test split"
+    assert step.because == f"20 of 20 trials have ended, {left}."
+    assert next_step_line(step).startswith("Next: go on with this run. 20 of 20")
 
 
 def test_failures_come_before_all_else(plain):
@@ -105,6 +109,7 @@ def test_luck_of_seeds_comes_first_where_it_leaves_the_verdict_open(plain):
     assert next_step(limited(plain, "few-seeds")).kind == "use"
     alone = with_verdict(open_one, seeds=2).model_copy(update={"finalists": plain.finalists[:1]})
     assert next_step(alone).command.endswith("--confirmation-seeds 3 --finalists 2")
+    assert next_step(alone).because.endswith("A choice also needs 2 finalists.")
 
 
 def test_a_verdict_that_the_study_cannot_carry_takes_more_trials(plain):

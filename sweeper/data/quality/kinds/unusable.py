@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from sweeper.data.detect_columns import Form
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.rows import DataRows
+from sweeper.data.rows import DataRows, FileRow
 
 
 class Unreadable(Kind):
@@ -51,4 +52,15 @@ class EmptyRows(Kind):
     compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
-        return [Fault(place) for place, row in enumerate(data.rows) if row.empty]
+        return [
+            Fault(place, _empty_cells(data.forms.get(row.path), row))
+            for place, row in enumerate(data.rows)
+            if row.empty
+        ]
+
+
+def _empty_cells(form: Form | None, row: FileRow) -> str:
+    """The columns of input and answer that are empty, in words; "" where that is not known."""
+    columns = [] if form is None else [c for role, c in form.columns.items() if role != "input"]
+    empty = [f"`{c}`" for c in columns if not str(row.fields.get(c) or "").strip()]
+    return f"{' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty" if empty else ""
