@@ -75,7 +75,7 @@ def test_a_run_that_goes_on_has_no_next_step_and_a_stopped_one_is_resumed(plain)
     step = next_step(with_run(plain, status="interrupted", complete=20))
     left = "and the finalists are not yet scored on the test split"
     assert step.because == f"20 of 20 trials have ended, {left}."
-    assert next_step_line(step).startswith("Next: go on with this run. 20 of 20")
+    assert next_step_line(step).startswith("Next: resume this sweep. 20 of 20")
 
 
 def test_failures_come_before_all_else(plain):
