@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sweeper import units
 from sweeper.findings import words
@@ -284,23 +284,7 @@ def _of_preference(
 
 
 def _finding(
-    reason: Reason,
-    *,
-    strategy: str = "",
-    verdict: Word = "untested",
-    evidence: str = "",
-    comparison: RuleComparison | None = None,
-    would_test: str = "",
+    reason: Reason, *, strategy: str = "", verdict: Word = "untested", **more: Any
 ) -> RuleFinding:
     effect = f"{words.short(strategy)}: {reason.effect}" if strategy else reason.effect
-    return RuleFinding(
-        rule=reason.rule,
-        title=reason.title,
-        why=reason.why,
-        source=reason.source,
-        effect=effect,
-        verdict=verdict,
-        evidence=evidence,
-        comparison=comparison,
-        would_test=would_test,
-    )
+    return RuleFinding.taken_from(reason, effect=effect, verdict=verdict, **more)

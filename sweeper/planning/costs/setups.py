@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -87,16 +87,9 @@ def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, 
         "modules_to_save": saved_modules(parameters),
         "parameters": tuple((name, parameters[name]) for name in further),
     }
-    for kind, names in _FIELDS.items():
-        fields |= {name: kind(parameters[name]) for name in names if name in parameters}
-    if TARGET_MODULES in parameters:
-        fields["target_modules"] = modules_of(str(parameters[TARGET_MODULES]))
-    if OPTIMIZER in parameters:
-        fields["optimizer"] = str(parameters[OPTIMIZER])
-    if REPLAY in parameters:
-        fields["replay_share"] = float(parameters[REPLAY])
-    if KL in parameters:
-        fields["near_base"] = bool(parameters[KL])
+    for name, (field, kind) in _FIELDS.items():
+        if name in parameters:
+            fields[field] = kind(parameters[name])
     if parameters.get(PADDING_FREE) and not parameters.get(NEFTUNE):
         fields["padded"] = False
     if parameters.get(ATTENTION, SDPA) != SDPA:
@@ -104,10 +97,16 @@ def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, 
     return fields
 
 
-# Parameters that are fields of a set-up under the same name.
-_FIELDS: Mapping[type, tuple[str, ...]] = {
-    int: ("r", "num_virtual_tokens", "encoder_hidden_size", "reduction_factor"),
-    float: ("lora_dropout",),
-    str: ("placement",),
-    bool: ("use_dora", "prefix_projection"),
+# From a parameter to the field that it decides, and the type of that field.
+_FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    **{name: (name, int) for name in ("r", "num_virtual_tokens", "encoder_hidden_size")},
+    "reduction_factor": ("reduction_factor", int),
+    "lora_dropout": ("lora_dropout", float),
+    "placement": ("placement", str),
+    "use_dora": ("use_dora", bool),
+    "prefix_projection": ("prefix_projection", bool),
+    TARGET_MODULES: ("target_modules", modules_of),
+    OPTIMIZER: ("optimizer", str),
+    REPLAY: ("replay_share", float),
+    KL: ("near_base", bool),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import altair as alt
@@ -52,12 +52,14 @@ _BAND, _LINE = 34, 16
 
 
 @section(70, "forgetting", "Forgetting", "What did the model lose?")
-def forgetting_section(report: Report) -> list[Block]:
+def forgetting_section(report: Report) -> Iterator[Block]:
     """Base against tuned by task; what general text costs each trial."""
     measured = report.findings.forgetting
     if isinstance(measured, NotMeasured):
-        return [Empty("not-measured", measured.reason, measured.command)]
-    return [*_tasks(report, measured), *_general_text(report, measured)]
+        yield Empty("not-measured", measured.reason, measured.command)
+        return
+    yield from _tasks(report, measured)
+    yield from _general_text(report, measured)
 
 
 def forgetting_sentence(report: Report) -> str:
@@ -86,10 +88,10 @@ def forgetting_cost(findings: Findings) -> Cost | None:
     )
 
 
-def _tasks(report: Report, measured: Forgetting) -> list[Block]:
+def _tasks(report: Report, measured: Forgetting) -> Iterator[Block]:
     trial = shown_trial(measured)
     if not measured.tasks or trial is None:
-        return []
+        return
     finding = _finding(measured, trial)
     strategies = list(dict.fromkeys(task.strategy for task in measured.tasks))
     pair = dumbbell(tasks_of(measured, trial), finding)
@@ -102,22 +104,20 @@ def _tasks(report: Report, measured: Forgetting) -> list[Block]:
     subset = [task.task for task in tasks_of(measured, trial) if task.items < task.total_items]
     if subset:
         note += f" Scored on a part of the items: {units.joined(subset)}."
-    blocks: list[Block] = [
-        Figure(
-            id="forgetting-tasks",
-            finding=finding,
-            note=note,
-            panels=drawn(pair, points_lost(measured, finding)),
-            legend=draw.legend(strategies, LegendEntry("base model", "", "○")),
-            table=_table(measured),
-        )
-    ]
+    yield Figure(
+        id="forgetting-tasks",
+        finding=finding,
+        note=note,
+        panels=drawn(pair, points_lost(measured, finding)),
+        legend=draw.legend(strategies, LegendEntry("base model", "", "○")),
+        table=_table(measured),
+    )
     told = [noise_sentence(measured, trial), limit_sentence(measured, trial)]
     if report.findings.verdict.recommended_trial not in (None, trial):
         told.append(
             f"The recommended trial {report.findings.verdict.recommended_trial} was not scored."
         )
-    return [*blocks, Text(tuple(sentence for sentence in told if sentence))]
+    yield Text(tuple(filter(None, told)))
 
 
 def _finding(measured: Forgetting, trial: int) -> str:
@@ -166,25 +166,22 @@ def _outcome(task: GeneralTask) -> str:
     return f"{task.outcome}; {words.more(task.more_items)} would settle it"
 
 
-def _general_text(report: Report, measured: Forgetting) -> list[Block]:
+def _general_text(report: Report, measured: Forgetting) -> Iterator[Block]:
     cost = forgetting_cost(report.findings)
     if cost is None:
-        return []
+        return
     finding = _front_finding(measured)
     names = list(dict.fromkeys(trial.strategy for trial in measured.trials))
-    table = _trial_table(report, measured)
-    return [
-        Figure(
-            id="forgetting-front",
-            finding=finding,
-            note="Every completed trial: its loss on the task against what it lost on general "
-            "text, in nats per token. Filled: no other trial is better in both (the stepped "
-            "line). 0.01 nats per token are one per cent of the perplexity.",
-            panels=drawn(cost_panel(report.findings, cost, finding)),
-            legend=draw.legend(names, LegendEntry("no trial is better in both", "", "—")),
-            table=table,
-        )
-    ]
+    yield Figure(
+        id="forgetting-front",
+        finding=finding,
+        note="Every completed trial: its loss on the task against what it lost on general "
+        "text, in nats per token. Filled: no other trial is better in both (the stepped "
+        "line). 0.01 nats per token are one per cent of the perplexity.",
+        panels=drawn(cost_panel(report.findings, cost, finding)),
+        legend=draw.legend(names, LegendEntry("no trial is better in both", "", "—")),
+        table=_trial_table(report, measured),
+    )
 
 
 def _front_finding(measured: Forgetting) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sweeper import units
 from sweeper.findings import words
 from sweeper.hyperparameters import KEY_PARAMETERS
@@ -12,17 +14,17 @@ from sweeper.reporting.sections.parts import strategy_cell
 from sweeper.reporting.sections.predicted import PHASES
 
 
-def plan_blocks(report: Report) -> list[Block]:
+def plan_blocks(report: Report) -> Iterator[Block]:
     """The blocks of a run without trials: its plan, and how to start it."""
-    start = Code("Start it, or continue it", report.findings.reproduction.command)
-    blocks: list[Block] = [start, plan_table(report), timing_bullets(report.plan.budget)]
-    blocks += declared_table(report)
+    yield Code("Start it, or continue it", report.findings.reproduction.command)
+    yield plan_table(report)
+    yield timing_bullets(report.plan.budget)
+    yield from declared_table(report)
     if report.plan.rejected:
-        blocks.append(rejected_table(report))
+        yield rejected_table(report)
     if report.plan.answers:
         items = tuple(f"{answer.question} {answer.answer}" for answer in report.plan.answers)
-        blocks.append(Bullets(items, "What the plan answers"))
-    return blocks
+        yield Bullets(items, "What the plan answers")
 
 
 def timing_bullets(budget: Budget) -> Bullets:

@@ -20,12 +20,12 @@ MATRIX = 15
 LINES = 20
 
 
-def tested_blocks(report: Report) -> list[Block]:
+def tested_blocks(report: Report) -> Iterator[Block]:
     """All models that were scored on the test split; none before that."""
-    if not report.findings.tested:
-        return []
-    costs = _costs(report)
-    return [_tested(report), *([costs] if costs.rows else [])]
+    if report.findings.tested:
+        yield _tested(report)
+        if (costs := _costs(report)).rows:
+            yield costs
 
 
 def _tested(report: Report) -> Table:

@@ -93,14 +93,13 @@ def _words(report: Report) -> Bullets:
     )
 
 
-def _next_step(report: Report) -> list[Block]:
-    step = report.findings.next_step
-    if step is None:
-        return []
-    command = [Code("The command for it", step.command)] if step.command else []
-    outlook = report.findings.run.outlook
-    further = (f"{words.sentence(outlook)}.",) if outlook else ()
-    return [Text((next_step_line(step), *further)), *command]
+def _next_step(report: Report) -> Iterator[Block]:
+    step, outlook = report.findings.next_step, report.findings.run.outlook
+    if step is not None:
+        further = (f"{words.sentence(outlook)}.",) if outlook else ()
+        yield Text((next_step_line(step), *further))
+        if step.command:
+            yield Code("The command for it", step.command)
 
 
 def _card(report: Report) -> VerdictCard:
