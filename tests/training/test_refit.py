@@ -13,7 +13,7 @@ from sweeper.errors import DataError
 from sweeper.processes.request_process import ask
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import to_yaml
-from sweeper.training.loop import checkpointing
+from sweeper.training.trial import train
 from sweeper.use.refit_process import _joined, _strength, refit
 from sweeper.use.request import PredictionRequest, RefitRequest
 from sweeper.views.work_progress import Hidden
@@ -83,7 +83,7 @@ def test_a_refit_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_weight
         seal(left, manifest, to)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpointing, "seal", cut_off)
+        patch.setattr(train, "seal", cut_off)
         with pytest.raises(KeyboardInterrupt):
             refit(request)
     left = {path.name for path in Path(request.folder + ".part").iterdir()}
