@@ -19,7 +19,7 @@ def _folder(name: str) -> Path:
 
 
 def search_spaces() -> Path:
-    """The folder with ``rules/``, ``strategies/``, ``models.yaml`` and ``hardware.yaml``."""
+    """The folder with ``rules/``, ``strategies/``, and tables such as ``hardware.yaml``."""
     return _folder("search_spaces")
 
 

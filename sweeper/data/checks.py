@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from sweeper import units
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.problems import listing, raise_any, remedy
 from sweeper.errors import DataError, Problem
 from sweeper.spec import DataSpec
+from sweeper.units import plural
 
 Parts = Mapping[Split, Iterable[Example]]
 
@@ -57,7 +57,7 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
     """
     inputs = len({example.key for examples in parts.values() for example in examples})
     why = (
-        f"The data has {units.plural(inputs, 'different input')}; each of train, "
+        f"The data has {plural(inputs, 'different input')}; each of train, "
         "validation and test needs at least one, of the same class in a classification."
     )
     fix = "Add rows, or give files of your own for validation and test."
@@ -96,10 +96,10 @@ def _left_out(dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]]
     for split, reasons in skipped.items():
         for reason, lines in reasons.items():
             where = listing([str(line) for line in lines], 3)
-            said.append(f"{_rows(len(lines))} of {split} left out: {reason} (line {where})")
+            said.append(f"{plural(len(lines), 'row')} of {split} left out: {reason} (line {where})")
     if dataset.encoding_problems:
         said.append(
-            f"{_rows(dataset.encoding_problems)} with lost or garbled characters "
+            f"{plural(dataset.encoding_problems, 'row')} with lost or garbled characters "
             "(written in one encoding, read in another)"
         )
     return said
@@ -109,19 +109,19 @@ def _repeated(dataset: Dataset, spec: DataSpec) -> list[str]:
     said = []
     if dataset.duplicates:
         said.append(
-            f"{_rows(dataset.duplicates)} repeat another row exactly; where sweeper divides the "
-            "rows, equal ones go into the same split. "
+            f"{plural(dataset.duplicates, 'row')} repeat another row exactly; where "
+            "sweeper divides the rows, equal ones go into the same split. "
             f"{remedy(spec, 'duplicates')}"
         )
     if dataset.conflicting:
         said.append(
-            f"{_rows(dataset.conflicting)} have an input that occurs with another answer. "
+            f"{plural(dataset.conflicting, 'row')} have an input that occurs with another answer. "
             f"{remedy(spec, 'conflicts')}"
         )
     if dataset.leaked:
         said.append(
-            f"{_rows(dataset.leaked)} of the official validation or test split are in train, too: "
-            f"scores will look better than they are. {remedy(spec, 'leakage')}"
+            f"{plural(dataset.leaked, 'row')} of the official validation or test split are in "
+            f"train, too: scores will look better than they are. {remedy(spec, 'leakage')}"
         )
     return said
 
@@ -144,8 +144,6 @@ def _few(dataset: Dataset) -> list[str]:
     count = len(dataset.splits["validation"])
     if count >= FEW_HELD_OUT:
         return []
-    return [f"only {_rows(count)} in validation: differences will be hard to tell from noise"]
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
+    return [
+        f"only {plural(count, 'row')} in validation: differences will be hard to tell from noise"
+    ]

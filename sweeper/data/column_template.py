@@ -51,7 +51,11 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
     named = dict.fromkeys(name for one in templates for name in placeholders(one))
     used = {name if name in present else name.partition(".")[0] for name in named}
     used -= set(columns.values())
-    rows = mapped(table.rows, lambda line, fields: (line, _filled(fields, templates, used)))
+    rows = mapped(
+        table.rows,
+        lambda line, fields: (line, _filled(fields, templates, used)),
+        f"filling templates of {table.name}",
+    )
     kept = (*(name for name in present if name not in used), *templates)
     cautions = (*table.cautions, *_gaps(table, named))
     return replace(table, rows=rows, cautions=cautions, named=kept)

@@ -309,6 +309,7 @@ def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[
     found = mapped(
         table.rows,
         lambda line, fields: _row(str(path), split, line, fields, form, table.label_names),
+        f"reading examples of {table.name}",
     )
     broken = tuple(
         FileRow(str(path), split, one.line, {}, None, one.reason, readable=False, raw=one.text)

@@ -9,6 +9,7 @@ from itertools import accumulate, chain
 from typing import NamedTuple, TypeVar, overload
 
 from sweeper.errors import DataError, Problem
+from sweeper.progress import told
 
 Fields = Mapping[str, object]
 Numbered = tuple[int, Fields]
@@ -79,10 +80,16 @@ class Stored(Sequence[Item]):
         return self._stream() if self._stream else map(self._at, range(self._size))
 
 
-def mapped(rows: Sequence[Numbered], make: Callable[[int, Fields], Item]) -> Sequence[Item]:
-    """What is made of each row: at once, or of rows in a file whenever it is asked for."""
+def mapped(
+    rows: Sequence[Numbered], make: Callable[[int, Fields], Item], what: str
+) -> Sequence[Item]:
+    """What is made of each row: at once, or of rows in a file whenever it is asked for.
+
+    Args:
+        what: The work, for lines about its progress.
+    """
     if not isinstance(rows, Stored):
-        return tuple(make(line, fields) for line, fields in rows)
+        return tuple(make(line, fields) for line, fields in told(rows, what, len(rows)))
     return Stored(
         len(rows),
         lambda place: make(*rows[place]),

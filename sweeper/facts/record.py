@@ -12,6 +12,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.data.examples import Split as Split
 from sweeper.spec import AimSpec, Task
+from sweeper.units import plural
 
 Missing = Literal["download", "conversion"]
 
@@ -203,7 +204,7 @@ class DataChange(Record):
     @property
     def said(self) -> str:
         """In words: ``duplicates: 12 rows left out``."""
-        rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
+        rows = plural(self.rows, "row")
         return f"{self.remedy}: {rows} {'left out' if self.action == 'removed' else 'changed'}"
 
 

@@ -19,7 +19,7 @@ from sweeper.data.augment.local_model import LocalModel
 from sweeper.data.augment.methods import METHODS, Method, NewRow
 from sweeper.data.augment.replies import Replies
 from sweeper.data.examples import Dataset
-from sweeper.data.load import load
+from sweeper.data.load import dataset_of_rows
 from sweeper.data.quality.similar import why_not
 from sweeper.data.quality.write_rows import change_list, changes_path, target, written
 from sweeper.errors import DataError, NotInstalled, UsageError, near_match
@@ -62,7 +62,7 @@ def training_rows(
     must_be_new(output, data)
     suffix = target(output, output)
     spec = DataSpec(path=path, format=data_format, columns=column_map(columns or []))
-    dataset = load(spec, data.task)
+    dataset = dataset_of_rows(data, spec)
     if dataset.labels:
         require("The check of labels", ("sklearn",))
     if dataset.templated:

@@ -14,6 +14,7 @@ from sweeper.data.quality.kinds.texts import redacted
 from sweeper.data.quality.passes import Found, find_all
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.spec import DataSpec, Task
+from sweeper.units import plural
 
 _SHOWN_CHARACTERS = 80
 
@@ -154,7 +155,7 @@ def quick_warnings(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[str, .
     data = DataRows(dataset.path, task, rows, {dataset.path: form}, flags=flags)
     found = check(data, [kind for kind in kinds().values() if kind.in_plan]).findings
     return tuple(
-        f"{'1 row' if one.count == 1 else f'{one.count:,} rows'} {one.title} (line "
+        f"{plural(one.count, 'row')} {one.title} (line "
         f"{', '.join(str(example.line) for example in one.examples[:3])}). {one.consequence} "
         f"To repair the file: {one.command}{', or give --fix' if one.safe else ''}"
         for one in found

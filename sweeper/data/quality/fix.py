@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.data.quality.kinds.base import Fault, Kind, kinds
 from sweeper.data.quality.kinds.texts import redacted
 from sweeper.data.rows import DataRows, FileRow, in_cell
-from sweeper.data.table import Fields
 
 MOST_ROUNDS = 20
 """A remedy may lead to work for another, or for itself: rows without their white space may be
@@ -67,15 +66,18 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
                 if not done
                 or (data.rows[fault.place].path, data.rows[fault.place].line) not in done
             ]
-            mended = kind.mend(data, faults) if faults else {}
-            data = _applied(data, kind, faults, mended, changes)
+            new = _changes(data, kind, faults)
+            data = applied(data, new)
+            changes += new
         if len(changes) == before:
             break
     return Fixed(data, tuple(changes))
 
 
-def applied(data: DataRows, changes: Iterable[ListedChange]) -> DataRows:
+def applied(data: DataRows, changes: Sequence[ListedChange]) -> DataRows:
     """The rows with the changes of a list."""
+    if not changes:
+        return data
     by_row: dict[tuple[str, int], list[ListedChange]] = defaultdict(list)
     for change in changes:
         by_row[change.path, change.line].append(change)
@@ -89,38 +91,21 @@ def applied(data: DataRows, changes: Iterable[ListedChange]) -> DataRows:
     return data.with_rows(rows)
 
 
-def _applied(
-    data: DataRows,
-    kind: Kind,
-    faults: Sequence[Fault],
-    mended: Mapping[int, FileRow | None],
-    changes: list[ListedChange],
-) -> DataRows:
-    if not mended:
-        return data
+def _changes(data: DataRows, kind: Kind, faults: list[Fault]) -> list[ListedChange]:
+    """What the remedy of a kind does to the rows with its faults, in their order."""
     said = {fault.place: fault.said for fault in faults}
-    rows: list[FileRow] = []
-    for place, row in enumerate(data.rows):
-        if place not in mended:
-            rows.append(row)
-            continue
-        new = mended[place]
-        if new is None:
-            held = row.fields if row.readable else {"unreadable": row.raw}
-            changes.append(_change(row, kind, "removed", said.get(place, ""), held, {}))
-            continue
-        rows.append(new)
-        different = [name for name in new.fields if new.fields[name] != row.fields.get(name)]
-        if different:
-            old = {name: row.fields.get(name) for name in different}
-            now = {name: new.fields[name] for name in different}
-            changes.append(_change(row, kind, "changed", said.get(place, ""), old, now))
-    return data.with_rows(rows)
-
-
-def _change(
-    row: FileRow, kind: Kind, action: str, said: str, before: Fields, after: Fields
-) -> ListedChange:
-    if kind.name == "private":  # what the remedy takes away must not stay in the list
-        before = {name: in_cell(cell, redacted) for name, cell in before.items()}
-    return ListedChange(row.path, row.line, kind.name, action, said or kind.title, before, after)
+    found: list[ListedChange] = []
+    for place, new in sorted(kind.mend(data, faults).items() if faults else ()):
+        row = data.rows[place]
+        before, after = row.fields if row.readable else {"unreadable": row.raw}, dict[str, object]()
+        if new is not None:
+            after = {n: cell for n, cell in new.fields.items() if cell != row.fields.get(n)}
+            before = {name: row.fields.get(name) for name in after}
+            if not after:
+                continue
+        action = "removed" if new is None else "changed"
+        why = said.get(place) or kind.title
+        if kind.name == "private":  # what the remedy takes away must not stay in the list
+            before = {name: in_cell(cell, redacted) for name, cell in before.items()}
+        found.append(ListedChange(row.path, row.line, kind.name, action, why, before, after))
+    return found

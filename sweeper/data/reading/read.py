@@ -125,16 +125,17 @@ def _rows(path: Path, name: str, suffix: str) -> RowTable:
         table = replace(table, garbled=decoded.garbled, cautions=cautions)
     if not table.rows:
         raise DataError("the file has no rows", fix="Is this the right file?", where=name)
-    _check_columns(table)
-    return table
+    return replace(table, named=_columns(table))
 
 
-def _check_columns(table: RowTable) -> None:
-    names: set[str] = set()
+def _columns(table: RowTable) -> tuple[str, ...]:
+    names: dict[str, None] = {}
     for line, fields in table.rows:
-        names.update(fields)
-        if len(names) > MOST_COLUMNS:
-            raise too_many_columns(table.name, line)
+        if not names.keys() >= fields.keys():
+            names |= dict.fromkeys(fields)
+            if len(names) > MOST_COLUMNS:
+                raise too_many_columns(table.name, line)
+    return tuple(names)
 
 
 def _check_lines(data: bytes, name: str) -> None:
