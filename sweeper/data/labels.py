@@ -164,7 +164,7 @@ def _check(rows: Counter[str], name: str) -> None:
     is_label = "Is this column a label? If it is free text, use the task instruction."
     if len(rows) == 1:
         raise DataError(
-            f"all {rows.total()} rows have the same label, {next(iter(rows))!r}",
+            f"all rows have the same label, {next(iter(rows))!r} ({plural(rows.total(), 'row')})",
             why="A classification needs at least two classes.",
             fix="Is this the right column? Name another one: data.columns: {label: COLUMN}.",
             where=name,

@@ -258,7 +258,7 @@ def test_a_corpus_alone_is_the_data_of_a_domain_task(tmp_path):
 USELESS = {
     "one class only": (
         [{"text": f"t {n}", "label": "x"} for n in range(20)],
-        ["all 20 rows have the same label, 'x'", "Is this the right column?"],
+        ["all rows have the same label, 'x' (20 rows)", "Is this the right column?"],
     ),
     "all labels but one seen once": (
         [
@@ -280,6 +280,12 @@ USELESS = {
         ["no row is left for train"],
     ),
 }
+
+
+def test_a_link_to_nothing_is_named_as_such(tmp_path):
+    (tmp_path / "rows.jsonl").symlink_to("nowhere.jsonl")
+    with pytest.raises(DataError, match="this link leads to no file or folder"):
+        loaded(tmp_path / "rows.jsonl")
 
 
 @pytest.mark.parametrize("case", USELESS)

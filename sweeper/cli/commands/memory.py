@@ -18,7 +18,10 @@ def memory(
     strategy: Annotated[
         str, typer.Option(help="full, lora, qlora, prefix, ptuning, adapter or head.")
     ] = "lora",
-    rank: Annotated[int, typer.Option("--rank", "-r", help="LoRA rank.")] = 16,
+    rank: Annotated[
+        int | None,
+        typer.Option("--rank", "-r", help="LoRA rank; the strategy's default, if not given."),
+    ] = None,
     target_modules: Annotated[
         str, typer.Option(help="all-linear, or names with commas: q_proj,v_proj.")
     ] = "all-linear",
@@ -82,8 +85,9 @@ def memory(
 
     traits = find(strategy)
     setup = checked_setup(
+        **(memory_table.default_fields(traits) if traits else {})
+        | ({} if rank is None else {"r": rank}),
         strategy=strategy,
-        r=rank,
         target_modules=target_modules,
         micro_batch=micro_batch,
         sequence_length=sequence_length,

@@ -11,15 +11,18 @@ import typer
 from rich.table import Table
 
 from sweeper.child_process import NoAnswer, ask_object
-from sweeper.declared.traits import TARGETED
+from sweeper.declared.traits import TARGETED, Traits
 from sweeper.errors import UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import gpus
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import ModelFacts
+from sweeper.hyperparameters import TARGET_MODULES
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
 from sweeper.memory.setup import Setup
 from sweeper.memory.setup_checks import check_targets
+from sweeper.planning.costs.setups import setup_fields
+from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import MemoryEstimate
 from sweeper.processes import probe_process
 from sweeper.spec import ModelSpec
@@ -42,6 +45,16 @@ _ORIGINS = {
 _ON_CPU = {"allocator slack": "fitted on 37 trials of the packaged models, benchmarks/memory"}
 
 
+def default_fields(traits: Traits) -> dict[str, Any]:
+    """The fields that the number of trained parameters depends on, by the strategy's defaults.
+
+    Target modules are not among them: they have a flag of their own.
+    """
+    declared = rule_book().strategies[traits.name].parameters
+    names = sorted(traits.parameters() & declared.keys() - {TARGET_MODULES})
+    return setup_fields(traits, {name: declared[name].default for name in names})
+
+
 def print_setup(
     model_id: str | None,
     setup: Setup,
@@ -57,6 +70,11 @@ def print_setup(
     model = model_facts(ModelSpec(id=model_id))
     if setup.traits.adds in TARGETED:
         check_targets(model, setup)
+    if setup.sequence_length > model.context_length and model.source != "size":
+        say(
+            f"warning: {setup.sequence_length:,} tokens exceed the model's context of "
+            f"{model.context_length:,}. A plan would cut texts at the context."
+        )
     limit = gpu_memory if gpu_memory is not None else gpus.named(gpu).memory_gib if gpu else None
     found = estimate(model, setup, limit or 0.0)
     followed = dry_run(model, setup) if dry else None

@@ -120,6 +120,9 @@ def _require(path: Path) -> None:
         siblings = [entry.name for entry in path.parent.iterdir()]
     except (OSError, ValueError):
         siblings = []
+    if path.name in siblings:
+        fix = "Give the file itself, or renew the link."
+        raise DataError("this link leads to no file or folder", fix=fix, where=str(path))
     hint = near_match(path.name, siblings) if siblings else ""
     raise DataError(
         "no such file or folder",

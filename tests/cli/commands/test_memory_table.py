@@ -44,6 +44,18 @@ def test_json_holds_peak_interval_parts_and_setup() -> None:
     assert found["dry_run"] is None
 
 
+def test_a_strategy_has_the_defaults_of_its_file() -> None:
+    set_up = json.loads(_run("--model", "7B", "--strategy", "adapter", "--json"))["setup"]
+    assert (set_up["placement"], set_up["reduction_factor"]) == ("pfeiffer", 16)
+
+
+def test_more_tokens_than_the_context_are_warned_of() -> None:
+    for tokens, warns in ((512, False), (513, True)):
+        given = ("--model", "packaged:minilm", "--sequence-length", str(tokens))
+        said = " ".join(CliRunner().invoke(APP, given).stderr.split())
+        assert ("exceed the model's context of 512." in said) == warns
+
+
 def test_every_part_says_where_it_comes_from_and_what_is_not_counted() -> None:
     found = json.loads(_run("--model", "7B", "--quantization", "gptq", "--json"))
     assert found["origins"].keys() == found["parts"].keys()
