@@ -113,7 +113,7 @@ LONGEST = (
     "test_ranks",
     "test_plugin",
     "test_report_maker",
-    "test_fifty_kills",
+    "test_thirty_kills",
     "test_bad_night",
     "test_ray_pool",
     "test_interrupts",
