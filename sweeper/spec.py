@@ -5,6 +5,7 @@ Only types live here. Reading YAML with line numbers and near matches is ``sweep
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -32,6 +33,17 @@ def _no_flag(value: object) -> object:
     if isinstance(value, bool):  # which would count as 1: YAML reads yes, on and true so
         raise PydanticKnownError("int_type")
     return value
+
+
+def without_gib(value: object) -> object:
+    """A memory without its unit. GPUs are sold by the GB, which are GiB.
+
+    >>> without_gib("24 GB"), without_gib("80gib"), without_gib(16)
+    ('24', '80', 16)
+    """
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"(?<=[\d.])\s*Gi?B?\s*$", "", value, flags=re.IGNORECASE)
 
 
 PositiveInt = Annotated[int, BeforeValidator(_no_flag), Field(ge=1)]
@@ -204,7 +216,9 @@ class HardwareSpec(Record):
     model_config = ConfigDict(allow_inf_nan=False)
 
     gpu: str | None = Field(None, description="plan for this GPU, such as RTX 4090")
-    gpu_memory_gib: float | None = Field(None, gt=0, description="memory of one GPU in GiB")
+    gpu_memory_gib: Annotated[float | None, BeforeValidator(without_gib)] = Field(
+        None, gt=0, description="memory of one GPU in GiB"
+    )
     gpus: PositiveInt | None = Field(None, description="number of GPUs of one machine")
     nodes: PositiveInt = Field(1, description="number of machines")
     price_per_gpu_hour: float | None = Field(None, ge=0, description="US dollars for one GPU hour")

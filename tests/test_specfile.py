@@ -36,6 +36,12 @@ def test_flags_win_over_the_file_and_leave_the_rest(tmp_path):
     assert spec.data.path == "rows.jsonl"
 
 
+@pytest.mark.parametrize("value", ["24", "24GB", "24 GiB", "24g"])
+def test_the_memory_of_a_gpu_may_have_its_unit(value):
+    spec = resolve({**BASE, ("hardware", "gpu_memory_gib"): value})
+    assert spec.hardware.gpu_memory_gib == 24.0
+
+
 def test_an_unknown_executor_is_refused_before_a_run_begins():
     with pytest.raises(SpecError, match=r"executor = 'slurm' is not known(.|\n)*Known: local, ray"):
         resolve({**BASE, ("search", "executor"): "slurm"})

@@ -65,6 +65,7 @@ _WRITTEN: dict[Path_, tuple[Any, Callable[[Any], Any], str]] = {
     ("data", "columns"): (list[str], columns, "ROLE=COLUMN"),
     ("aim", "strategies"): (str, names, "A,B,..."),
     ("search", "timeout_seconds"): (str, seconds, "90s|15m|2h"),
+    ("hardware", "gpu_memory_gib"): (str, lambda value: value, "<float>"),  # or with its unit
 }
 _SEVERAL = {
     ("models", 0, "id"): "Give it once. For several models, write a sweep.yaml with "
