@@ -18,6 +18,7 @@ from sweeper.data.labels import reconciled
 from sweeper.data.reading import read as reading
 from sweeper.data.reading.read import read
 from sweeper.errors import DataError
+from sweeper.spec import DataSpec
 
 
 def refused(path):
@@ -105,4 +106,4 @@ def test_a_line_without_end_is_named(tmp_path, monkeypatch):
 def test_too_many_classes_are_refused_before_they_are_split():
     rows = [Example(key=f"{n}", line=n, text=f"t {n}", label=f"c{n // 2}") for n in range(30_000)]
     with pytest.raises(DataError, match="15,000 different labels"):
-        reconciled({"train": rows}, "x.jsonl")
+        reconciled({"train": rows}, DataSpec(path="x.jsonl"))

@@ -38,12 +38,13 @@ def report(
 
     from sweeper.errors import UsageError
     from sweeper.extras import REPORTS, require
-    from sweeper.findings.verdict.next_step import next_step_lines
     from sweeper.processes.report_maker import ReportMaker, lost_charts, shows_texts
     from sweeper.runfolder import RunFolder
     from sweeper.views.console import say, show_line
 
     require("sweeper report", REPORTS)
+    from sweeper.findings.verdict.next_step import next_step_lines  # which needs numpy
+
     found = {folder.path.resolve(): folder for folder in map(RunFolder.find, runs)}
     folder, *others = found.values()
     if len(runs) > 1 and not others:
