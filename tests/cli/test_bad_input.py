@@ -76,7 +76,7 @@ def test_bad_data_is_explained_with_its_place(sweeper, here, command, name, cont
     [
         (("--data", "missing.jsonl"), "missing.jsonl"),
         (("--examples", "10", "--gpu-memory", "0"), "--gpu-memory"),
-        (("--examples", "10", "--gpu-memory", "abc"), "'--gpu-memory': 'abc' was given"),
+        (("--examples", "10", "--gpu-memory", "abc"), "--gpu-memory: gpu_memory_gib = 'abc'"),
         (("--examples", "10", "--gpu-memory", "1e400"), "--gpu-memory"),
         (("--examples", "10", "--gpus", "two"), "'--gpus': 'two' was given"),
         (("--examples", "10", "--trials", "0"), "--trials"),
