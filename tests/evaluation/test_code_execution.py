@@ -442,9 +442,10 @@ def test_a_result_that_is_no_result_is_none(heard: bytes) -> None:
 
 def test_an_endless_program_is_stopped_and_leaves_nothing() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
+    others = psutil.Process().children(recursive=True)  # such as the browser of other tests
 
     outcome = run("def f():\n  while True: pass", "f()")
 
     assert outcome == Outcome("timeout", "not done after 2 s")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-    assert not psutil.Process().children(recursive=True)
+    assert set(psutil.Process().children(recursive=True)) <= set(others)
