@@ -168,11 +168,12 @@ def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | No
     rows = [[one.ratings[pair.id] for pair in page.pairs] for one in raters]
     if len(rows) < 2 or not rows[0]:
         return None, None
+    # Imported where it is needed: it takes a second, and few reports have ratings.
+    from sklearn.metrics import cohen_kappa_score
+
     equal, kappas = [], []
     for first, second in combinations(rows, 2):
-        same = float(np.mean([a == b for a, b in zip(first, second, strict=True)]))
-        equal.append(same)
-        if len(given := {*first, *second}) > 1:  # else kappa is undefined
-            chance = sum(first.count(one) * second.count(one) for one in given) / len(first) ** 2
-            kappas.append((same - chance) / (1 - chance))
+        equal.append(np.mean([a == b for a, b in zip(first, second, strict=True)]))
+        if len({*first, *second}) > 1:  # else chance alone would agree, and kappa is undefined
+            kappas.append(cohen_kappa_score(first, second))
     return float(np.mean(equal)), float(np.mean(kappas)) if kappas else None
