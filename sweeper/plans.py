@@ -6,7 +6,7 @@ resume, whatever has become of the rules since.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field
 
@@ -294,6 +294,33 @@ class Budget(Record):
             "suite": self.suite,
         }
         return {name: phase for name, phase in phases.items() if phase is not None}
+
+
+class PhaseCost(Record):
+    """The time of a feature's phase.
+
+    ``planned`` says whether it is part of the plan; else it is made only if time is left at the
+    end. ``notes`` are sentences of the plan about it.
+    """
+
+    duration: Duration | None = Field(None, description="of the whole phase, on the clock")
+    planned: bool = True
+    notes: tuple[str, ...] = ()
+
+
+class ProposedTrial(Record):
+    """A configuration that a feature proposes to try early.
+
+    ``parameters`` are values of searched parameters; the others have the plan's default.
+    ``record`` is what the feature wants to find again in the plan.
+    """
+
+    feature: str
+    strategy: str
+    model: str
+    parameters: dict[str, Scalar]
+    text: str = Field("", description="why it is proposed, as a line of the run's log")
+    record: dict[str, Any] = Field(default_factory=dict)
 
 
 class WarmStart(Record):

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from sweeper.artifact import Artifact, Record
+from sweeper.features.parts import AllOptions, all_options
 
 Task = Literal["classification", "instruction", "code", "domain"]
 TASKS: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
@@ -439,6 +440,9 @@ class ParameterSpec(Record):
 
 Declared = dict[str, dict[str, ParameterSpec]]
 
+# The installed features decide its fields.
+FeatureOptions = AllOptions if TYPE_CHECKING else all_options()
+
 
 @dataclass(frozen=True)
 class Places:
@@ -512,6 +516,9 @@ class Spec(Artifact):
     trials: tuple[OwnTrial, ...] = Field((), description="own configurations to beat")
     rules: tuple[str, ...] = Field(
         (), description="folders of your own rules, which add to the rule book or override it"
+    )
+    features: FeatureOptions = Field(
+        default_factory=lambda: FeatureOptions(), description="options of features, by their names"
     )
     _places: Places = PrivateAttr(default_factory=Places)
 

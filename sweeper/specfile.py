@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
+from sweeper.features import parts
 from sweeper.parameter_forms import forms_schema, shortened, spelled_out
 from sweeper.redaction import without_password
 from sweeper.spec import EVERY_STRATEGY, TASKS, Places, Spec
@@ -93,6 +94,7 @@ FLAGS: dict[Path_, str] = {
     ("search", "data_curve"): "--data-curve",
     ("search", "track"): "--track",
     ("rules",): "--rules",
+    **{path: flag.name for path, flag in parts.flags().items() if flag.name},
 }
 
 
@@ -310,7 +312,7 @@ def _path_of(parts: Path_) -> Path_ | None:
     return (inside[0], *parts) if len(inside) == 1 else None
 
 
-_SECTIONS = ("data", "curation", "hardware", "aim", "training", "search", "evaluation")
+_SECTIONS = ("data", "curation", "hardware", "aim", "training", "search", "evaluation", "features")
 
 
 def _settable(parts: int) -> list[str]:
@@ -370,6 +372,10 @@ def to_yaml(spec: Spec) -> str:
     fields = spec.model_dump(mode="json")
     if spec.search.storage:
         fields["search"]["storage"] = without_password(spec.search.storage)
+    for (_, feature, key), flag in parts.flags().items():
+        options = fields["features"][feature]
+        if flag.secret_url and options[key]:
+            options[key] = without_password(options[key])
     for target, key in _paths(fields):
         target[key] = spec.places.typed(target[key])
     fields["parameters"] = shortened(spec.parameters)
@@ -451,6 +457,11 @@ def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
         yield given["data"], key
     yield given["augmentation"], "path"
     yield given["evaluation"], "suite"
+    features = data.get("features")
+    for (_, feature, key), flag in parts.flags().items():
+        options = features.get(feature) if isinstance(features, dict) else None
+        if flag.is_path and isinstance(options, dict):
+            yield options, key
     for key, found in (*lists, ("model", data.get("trials"))):
         for one in found if isinstance(found, list) else ():
             yield one if isinstance(one, dict) else {}, key

@@ -19,6 +19,7 @@ import typer
 from pydantic import BaseModel
 
 from sweeper.errors import Problem, SpecError
+from sweeper.features import parts
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS, SetItem, laid_over, names, seconds, settings
 from sweeper.yamlfile import Path_
@@ -111,6 +112,8 @@ class _Flag:
     def for_runs(self) -> bool:
         """Whether only a run has it."""
         section = str(self.path[0])
+        if section == "features":
+            return not parts.flags()[self.path].plan  # type: ignore[index]
         return section in _FOR_RUNS and self.path[-1] not in _FOR_RUNS[section]
 
     def repeated(self, values: Any) -> list[Problem]:
@@ -131,7 +134,7 @@ class _Flag:
         option = typer.Option(
             f"{names}/{_negative(names)}" if self.type is bool else names,
             help=self._help,
-            rich_help_panel=_PANELS[str(self.path[0])],
+            rich_help_panel=_panel(self.path),
             metavar=self._shown
             or (f"<{self.type.__name__}>" if one else "" if self.type is bool else None),
         )
@@ -141,6 +144,12 @@ class _Flag:
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=None
         )
+
+
+def _panel(path: Path_) -> str:
+    if path[0] == "features":
+        return parts.flags()[path].panel  # type: ignore[index]
+    return _PANELS[str(path[0])]
 
 
 def _negative(flag: str) -> str:

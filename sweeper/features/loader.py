@@ -1,0 +1,131 @@
+"""Finds the installed features, and imports a part of one when the core asks for it.
+
+A feature is a folder here, or a package that another distribution names in the entry points group
+``sweeper.features``. Its parts are files with the names in ``PARTS``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from sweeper.errors import UsageError, near_match
+from sweeper.plugins import entries
+
+GROUP = "sweeper.features"
+PARTS = frozenset({
+    "commands", "constraint", "corrections", "cost", "facts", "listener", "metric", "options",
+    "phase", "pool", "remedies", "rows", "section", "starts", "trial",
+})  # fmt: skip
+"""Names of files that are parts. What each may define is in ``sweeper.features.parts``."""
+_FOLDERS = frozenset({"rules", "parameters"})
+
+
+@dataclass(frozen=True)
+class Feature:
+    """An installed feature.
+
+    Args:
+        name: Its key in ``sweep.yaml`` and in artifacts.
+        package: The package that is imported.
+        folder: Where its files are.
+        parts: Names of the parts that it has.
+        after: Features whose parts run before its own, where they are installed.
+    """
+
+    name: str
+    package: str
+    folder: Path
+    parts: frozenset[str]
+    after: tuple[str, ...] = ()
+
+    def load(self, part: str) -> ModuleType:
+        """The module of one of its parts."""
+        return importlib.import_module(f"{self.package}.{part}")
+
+
+@cache
+def installed() -> tuple[Feature, ...]:
+    """All features, each after those that it names in ``AFTER``, else by name.
+
+    Raises:
+        UsageError: A feature has a file that is no part, or two of them wait for each other.
+    """
+    here = Path(__file__).parent
+    folders = {
+        path.name: (f"{__package__}.{path.name}", path)
+        for path in here.iterdir()
+        if (path / "__init__.py").is_file()
+    }
+    for entry in entries(GROUP):
+        spec = importlib.util.find_spec(entry.value)
+        if spec is None or not spec.submodule_search_locations:
+            why = f"The entry point {entry.name!r} of {GROUP!r} names {entry.value!r}."
+            raise UsageError(f"feature {entry.name!r} is not a package", why, "Name a package.")
+        folders.setdefault(entry.name, (entry.value, Path(spec.submodule_search_locations[0])))
+    features = {
+        name: Feature(name, package, folder, _parts(folder), _after(package))
+        for name, (package, folder) in folders.items()
+    }
+    return tuple(_in_order(features))
+
+
+def having(part: str) -> list[Feature]:
+    """The features that have a part, in their order."""
+    return [feature for feature in installed() if part in feature.parts]
+
+
+def find(name: str, part: str) -> Feature:
+    """The feature with that name, which has this part.
+
+    Raises:
+        UsageError: No installed feature has; the installed ones that have it are named.
+    """
+    known = {feature.name: feature for feature in having(part)}
+    if name not in known:
+        raise UsageError(
+            f"there is no feature {name!r} with a {part}",
+            f"Installed: {', '.join(known) or 'none'}.",
+            near_match(name, known),
+        )
+    return known[name]
+
+
+def _parts(folder: Path) -> frozenset[str]:
+    """The parts in a folder.
+
+    Raises:
+        UsageError: A file is neither a part nor a helper.
+    """
+    found: set[str] = set()
+    for path in folder.iterdir():
+        name = path.stem if path.suffix == ".py" else path.name
+        if name.startswith(("_", ".")) or (path.is_dir() and name in _FOLDERS):
+            continue
+        if path.suffix != ".py" or name not in PARTS:
+            raise UsageError(
+                "this is not a part of a feature",
+                "A part has a fixed name; names of helper files begin with '_'.",
+                near_match(name, PARTS),
+                str(path),
+            )
+        found.add(name)
+    return frozenset(found)
+
+
+def _after(package: str) -> tuple[str, ...]:
+    return tuple(getattr(importlib.import_module(package), "AFTER", ()))
+
+
+def _in_order(features: dict[str, Feature]) -> Iterable[Feature]:
+    waiting = dict(sorted(features.items()))
+    while waiting:
+        ready = [name for name, one in waiting.items() if not set(one.after) & waiting.keys()]
+        if not ready:
+            names = ", ".join(waiting)
+            raise UsageError(f"features wait for each other: {names}", fix="Change their AFTER.")
+        yield waiting.pop(ready[0])

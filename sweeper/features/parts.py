@@ -1,0 +1,332 @@
+"""The contract between the core and features: the parts of a feature, and who calls them when.
+
+A part is a module with a fixed name in a feature's folder. It defines any of the hooks that are
+listed here for it, and nothing else that is public. A hook is a function that the core calls with
+these parameters (or a value that it reads). The core imports a part when it calls its first hook,
+so that ``--help`` and a plan stay fast; only ``trial.py`` and helper files that run in a process of
+their own may load torch. A feature imports the core, never another feature: what two features
+share is core.
+
+What happens when a hook raises an exception other than ``SweeperError``: a section, a phase, a
+listener or a metric costs its own figure, and the report names it; anything else ends the command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from inspect import getdoc
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from pydantic import Field, create_model
+
+from sweeper.artifact import Record
+from sweeper.features import loader
+
+if TYPE_CHECKING:
+    from sweeper.errors import Problem
+    from sweeper.execution.job import WorkItem
+    from sweeper.execution.pools.pool import Pool
+    from sweeper.execution.worker.run_check import Briefing
+    from sweeper.facts.record import Facts
+    from sweeper.planning.budget.study_phases import StudyPhases
+    from sweeper.plans import PhaseCost, Plan, ProposedTrial
+    from sweeper.runfolder import RunFolder
+    from sweeper.spec import Spec
+    from sweeper.trials import TestSeal, TrialConfig, TrialResult
+
+VERSION = 1
+"""Raised when a hook changes, so that a feature of another package can tell."""
+
+H = TypeVar("H")
+R = TypeVar("R", bound=Record)
+O = TypeVar("O", bound="Options")
+
+
+@dataclass(frozen=True)
+class Hook(Generic[H]):
+    """One thing that a part may define.
+
+    Args:
+        part: The name of the part's file.
+        name: The name in the module.
+    """
+
+    part: str
+    name: str
+
+    def all(self) -> Iterator[tuple[str, H]]:
+        """It as each installed feature defines it, with the feature's name, in their order."""
+        for feature in loader.having(self.part):
+            if (value := getattr(feature.load(self.part), self.name, None)) is not None:
+                yield feature.name, value
+
+    def of(self, feature: str) -> H:
+        """That of one feature.
+
+        Raises:
+            UsageError: There is no such feature, or it does not have the part.
+            AttributeError: The part does not define it.
+        """
+        value: H = getattr(loader.find(feature, self.part).load(self.part), self.name)
+        return value
+
+
+def record_of(features: Mapping[str, Any], name: str, kind: type[R]) -> R | None:
+    """A feature's data in an artifact, as the feature's own type; None where it left none.
+
+    Raises:
+        pydantic.ValidationError: The data have another form.
+    """
+    return kind.model_validate(features[name]) if name in features else None
+
+
+# options.py: what sweep.yaml has under features.<name>. Read with every request.
+
+
+class Options(Record):
+    """The base of a feature's options. Each field has a default, with which it does nothing."""
+
+
+class AllOptions(Record):
+    """The options of all installed features, each under the feature's name."""
+
+    def of(self, kind: type[O]) -> O:
+        """The options of one feature, by their type.
+
+        Raises:
+            LookupError: No installed feature has options of this type.
+        """
+        return next(value for _, value in self if isinstance(value, kind))
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Metadata of an option's field: ``Annotated[int, Flag("--samples")]``.
+
+    Args:
+        name: The option on the command line; empty for none.
+        plan: Whether ``sweeper plan`` takes it as well as ``sweeper run``.
+        identity: Whether it is part of a run's identity, so that no later call may change it.
+        panel: The heading in the help of the command.
+        is_path: It is the path of a file or folder, which a run's ``sweep.yaml`` keeps as given.
+        secret_url: It is a URL whose password is not written into the run's ``sweep.yaml``.
+    """
+
+    name: str = ""
+    plan: bool = False
+    identity: bool = False
+    panel: str = "Features"
+    is_path: bool = False
+    secret_url: bool = False
+
+
+OPTIONS: Hook[type[Options]] = Hook("options", "Options")
+
+
+@cache
+def all_options() -> type[AllOptions]:
+    """The type of ``features`` in ``sweep.yaml``, of what is installed."""
+    fields: dict[str, Any] = {
+        name: (kind, Field(default_factory=kind, description=getdoc(kind)))
+        for name, kind in OPTIONS.all()
+    }
+    return create_model("AllOptions", __base__=AllOptions, __doc__=AllOptions.__doc__, **fields)
+
+
+def flags() -> dict[tuple[str, str, str], Flag]:
+    """The flags of all features, by the path of their key in ``sweep.yaml``."""
+    return {
+        ("features", name, field): flag
+        for name, kind in OPTIONS.all()
+        for field, info in kind.model_fields.items()
+        for flag in info.metadata
+        if isinstance(flag, Flag)
+    }
+
+
+# facts.py: what the feature must know before a plan is made.
+
+
+class Check(Protocol):
+    """Checks a request before anything is read or trained."""
+
+    def __call__(self, spec: Spec) -> Iterable[Problem]: ...
+
+
+class Gather(Protocol):
+    """The facts that the feature adds, kept under its name in ``Facts.features``.
+
+    Raises:
+        SweeperError: What the request names cannot be used.
+    """
+
+    def __call__(self, spec: Spec, facts: Facts) -> Record | None: ...
+
+
+@dataclass(frozen=True)
+class MachineCheck:
+    """One thing that ``sweeper doctor`` tried.
+
+    Args:
+        state: ``works``, ``does not work``, ``not installed`` or ``off``.
+    """
+
+    name: str
+    state: str
+    detail: str = ""
+    fix: str = ""
+
+
+class Doctor(Protocol):
+    """What works on this machine, for ``sweeper doctor``."""
+
+    def __call__(self) -> Iterable[MachineCheck]: ...
+
+
+CHECK: Hook[Check] = Hook("facts", "check")
+GATHER: Hook[Gather] = Hook("facts", "gather")
+DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
+
+
+# cost.py: what the feature adds to a study's time.
+
+
+class PlanPhase(Protocol):
+    """The cost of the feature's phase; None where it has none in this study.
+
+    Called for each number of trials that the planner considers.
+
+    Args:
+        study: The core's phases of the study.
+        left_seconds: What is left of the user's budget after search, confirmation and test; None
+            without a budget.
+    """
+
+    def __call__(
+        self, spec: Spec, study: StudyPhases, left_seconds: float | None
+    ) -> PhaseCost | None: ...
+
+
+PLAN_PHASE: Hook[PlanPhase] = Hook("cost", "plan_phase")
+
+
+# starts.py: configurations to try before the search chooses.
+
+
+class Propose(Protocol):
+    """Trials for a plan, at most one a candidate."""
+
+    def __call__(self, spec: Spec, plan: Plan) -> Iterable[ProposedTrial]: ...
+
+
+class Remember(Protocol):
+    """Keeps what a later study may use, at the end of a complete run. May raise ``OSError``."""
+
+    def __call__(self, run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None: ...
+
+
+PROPOSE: Hook[Propose] = Hook("starts", "propose")
+REMEMBER: Hook[Remember] = Hook("starts", "remember")
+
+
+# phase.py: work before the search or after the test split was scored, in the owner's loop.
+
+
+class Study(Protocol):
+    """What a phase sees of the run, and what it may do.
+
+    Attributes:
+        seal: The order of the finalists, with their test scores; None before the search.
+        results: Those of ended trials, by number.
+        workers: How many there are.
+    """
+
+    run: RunFolder
+    spec: Spec
+    plan: Plan
+    seal: TestSeal | None
+    configs: Mapping[int, TrialConfig]
+    results: Mapping[int, TrialResult]
+    workers: int
+
+    def train(self, items: Sequence[WorkItem]) -> None:
+        """Have workers do these work items, those of them that are not done; returns after.
+
+        Raises:
+            Stopped: A signal or the time limit ends the call.
+        """
+
+    def release_workers(self) -> None:
+        """End all workers, so that their memory is free. ``train`` starts new ones."""
+
+    def say(self, text: str) -> None:
+        """Emit a line about the phase."""
+
+    def warn(self, text: str) -> None:
+        """Emit a warning, which the status keeps."""
+
+    def seconds_left(self) -> dict[str, float]:
+        """Seconds until the time limit and of the user's budget, by what limits them in words."""
+
+
+class RunPhase(Protocol):
+    """Does the phase's work. It may be called again after it was interrupted, and goes on then."""
+
+    def __call__(self, study: Study) -> None: ...
+
+
+BEFORE_SEARCH: Hook[RunPhase] = Hook("phase", "before_search")
+AFTER_TEST: Hook[RunPhase] = Hook("phase", "after_test")
+
+
+# pool.py: a place for workers, named by search.executor.
+
+
+class Connect(Protocol):
+    """The pool, without workers yet, and why there will be fewer than asked for (or nothing).
+
+    Raises:
+        SweeperError: It cannot be used here.
+    """
+
+    def __call__(
+        self, run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing
+    ) -> tuple[Pool, str]: ...
+
+
+CONNECT: Hook[Connect] = Hook("pool", "connect")
+
+
+# listener.py: hears a run from a process of its own, which reads the run's folder.
+
+
+class Listener(Protocol):
+    """Follows one run. Any exception is shown and tried again later."""
+
+    def catch_up(self) -> None:
+        """Take in what the run's folder has now. Called about once a second."""
+
+    def end(self, state: str) -> None:
+        """Take in the rest, findings and report too; ``state`` is how the run ended."""
+
+
+class Wanted(Protocol):
+    """Names of the listeners that a request asks for; each gets a process.
+
+    Raises:
+        NotInstalled: What one of them needs is missing.
+    """
+
+    def __call__(self, spec: Spec) -> Sequence[str]: ...
+
+
+class Listen(Protocol):
+    """A listener, by one of the names. Called in its process."""
+
+    def __call__(self, name: str, run: RunFolder) -> Listener: ...
+
+
+WANTED: Hook[Wanted] = Hook("listener", "wanted")
+LISTEN: Hook[Listen] = Hook("listener", "listen")
