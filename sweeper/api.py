@@ -105,8 +105,7 @@ class RunKeywords(PlanKeywords, total=False):
     warm_start: bool
     test_rules: int
     stop_when_settled: bool
-    executor: Literal["local", "ray"]
-    ray_address: str
+    executor: str
     storage: str
     track: Sequence[str]
 

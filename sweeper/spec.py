@@ -355,11 +355,8 @@ class SearchSpec(Record):
     )
     timeout_seconds: float | None = Field(None, gt=0, description="end the search after this time")
     workers: PositiveInt = Field(1, description="number of worker processes")
-    executor: Literal["local", "ray"] = Field(
-        "local", description="where trials train: local or ray"
-    )
-    ray_address: str | None = Field(
-        None, description="address of a Ray cluster; by default RAY_ADDRESS, or this machine"
+    executor: str = Field(
+        "local", description="where trials train: local, or a feature that starts workers elsewhere"
     )
     storage: str | None = Field(
         None, description="URL of an Optuna storage, instead of study.db in the run's folder"

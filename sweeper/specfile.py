@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails
 
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
-from sweeper.features import parts
+from sweeper.features import loader, parts
 from sweeper.parameter_forms import forms_schema, shortened, spelled_out
 from sweeper.redaction import without_password
 from sweeper.spec import EVERY_STRATEGY, TASKS, Places, Spec
@@ -82,7 +82,6 @@ FLAGS: dict[Path_, str] = {
     ("search", "timeout_seconds"): "--timeout",
     ("search", "workers"): "--workers",
     ("search", "executor"): "--executor",
-    ("search", "ray_address"): "--ray-address",
     ("search", "storage"): "--storage",
     ("search", "seed"): "--seed",
     ("search", "target_loss"): "--target-loss",
@@ -577,6 +576,11 @@ def _out_of_place(spec: Spec, places: Places) -> list[Problem]:
     def refuse(path: Path_, what: str, why: str, fix: str) -> None:
         problems.append(Problem(what, why, fix, places.where(path)))
 
+    executors = ["local", *(feature.name for feature in loader.having("pool"))]
+    if spec.search.executor not in executors:
+        fix = near_match(spec.search.executor, executors)
+        what = f"there is no executor {spec.search.executor!r}"
+        refuse(("search", "executor"), what, "", fix)
     task, data, evaluation = spec.task, spec.data, spec.evaluation
     if spec.training.classes_by == "generate" and task != "classification":
         why = "Only a classification has classes to tell apart."

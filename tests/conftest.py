@@ -115,7 +115,7 @@ LONGEST = (
     "test_report_maker",
     "test_thirty_kills",
     "test_bad_night",
-    "test_ray_pool",
+    "test_pool",
     "test_interrupts",
     "test_notebook",
     "test_planned_growth",

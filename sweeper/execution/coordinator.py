@@ -34,6 +34,7 @@ from sweeper.execution.storages import default_url
 from sweeper.execution.study_mirror import StorageGone, StudyMirror
 from sweeper.execution.worker.run_check import Briefing, brief
 from sweeper.extras import install_command, needed_for
+from sweeper.features import parts
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import study_end, warm_start
@@ -141,10 +142,9 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
     if executor == "local":
         environments, note = place(asked, machine_of(plan), demand_of(plan))
         return LocalPool(run, briefing, environments), note
-    with needed_for("This executor", install_command("ray"), "--executor ray"):
-        # Ray is an extra, and loading it takes longer than a short trial.
-        from sweeper.execution.pools.ray_pool import connect
-    return connect(run, spec, plan, briefing)
+    extra = f"--executor {executor}"
+    with needed_for("This executor", install_command(executor), extra):  # what it loads
+        return parts.CONNECT.of(executor)(run, spec, plan, briefing)
 
 
 def _mirror(run: RunFolder, spec: Spec, *, maximize: bool) -> StudyMirror:

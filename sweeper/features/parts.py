@@ -29,9 +29,14 @@ if TYPE_CHECKING:
     from sweeper.execution.job import WorkItem
     from sweeper.execution.pools.pool import Pool
     from sweeper.execution.worker.run_check import Briefing
+    from sweeper.extras import MachineCheck
     from sweeper.facts.record import Facts
+    from sweeper.findings.record import Findings, Limitation, NextStep
+    from sweeper.findings.study.reading import RunFiles
     from sweeper.planning.budget.study_phases import StudyPhases
     from sweeper.plans import PhaseCost, Plan, ProposedTrial
+    from sweeper.reporting.blocks import Block
+    from sweeper.reporting.document import Report
     from sweeper.runfolder import RunFolder
     from sweeper.spec import Spec
     from sweeper.trials import TestSeal, TrialConfig, TrialResult
@@ -41,7 +46,7 @@ VERSION = 1
 
 H = TypeVar("H")
 R = TypeVar("R", bound=Record)
-O = TypeVar("O", bound="Options")
+OptionsT = TypeVar("OptionsT", bound="Options")
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Options(Record):
 class AllOptions(Record):
     """The options of all installed features, each under the feature's name."""
 
-    def of(self, kind: type[O]) -> O:
+    def of(self, kind: type[OptionsT]) -> OptionsT:
         """The options of one feature, by their type.
 
         Raises:
@@ -163,20 +168,6 @@ class Gather(Protocol):
     """
 
     def __call__(self, spec: Spec, facts: Facts) -> Record | None: ...
-
-
-@dataclass(frozen=True)
-class MachineCheck:
-    """One thing that ``sweeper doctor`` tried.
-
-    Args:
-        state: ``works``, ``does not work``, ``not installed`` or ``off``.
-    """
-
-    name: str
-    state: str
-    detail: str = ""
-    fix: str = ""
 
 
 class Doctor(Protocol):
@@ -279,6 +270,73 @@ class RunPhase(Protocol):
 
 BEFORE_SEARCH: Hook[RunPhase] = Hook("phase", "before_search")
 AFTER_TEST: Hook[RunPhase] = Hook("phase", "after_test")
+
+
+# section.py: a question of the report, from the files of a study to its figures and blocks. The
+# core's own sections, in sweeper/reporting/sections/, have the same form.
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The heading of a section.
+
+    Args:
+        place: Sections come in the order of their places. No two have the same.
+        id: Of the section on the page, and of its record in ``report.json``.
+        title: What links to it are called.
+        question: What it answers.
+    """
+
+    place: int
+    id: str
+    title: str
+    question: str
+
+
+class Compute(Protocol):
+    """The figures of the section; None where the study has nothing for it."""
+
+    def __call__(self, study: RunFiles) -> Record | None: ...
+
+
+class Blocks(Protocol):
+    """What the page shows; no blocks leave the section out.
+
+    Args:
+        figures: The section's record, read back from ``report.json``; None if it has none.
+        report: The verdict and the plan. A section reads no other section's figures.
+    """
+
+    def __call__(self, figures: Any, report: Report) -> Iterable[Block]: ...
+
+
+class Sentences(Protocol):
+    """Sentences made of the section's figures."""
+
+    def __call__(self, figures: Any, study: RunFiles) -> Iterable[str]: ...
+
+
+class Limits(Protocol):
+    """Reasons to trust the verdict less, each with the action that removes it."""
+
+    def __call__(self, figures: Any, study: RunFiles) -> Iterable[Limitation]: ...
+
+
+class Advise(Protocol):
+    """The one thing that would help next, as far as this section can tell; None for nothing."""
+
+    def __call__(self, figures: Any, findings: Findings) -> NextStep | None: ...
+
+
+HEADING: Hook[Heading] = Hook("section", "HEADING")
+FIGURES: Hook[type[Record]] = Hook("section", "Figures")
+COMPUTE: Hook[Compute] = Hook("section", "compute")
+BLOCKS: Hook[Blocks] = Hook("section", "blocks")
+# Below the verdict; on the terminal when the run ends; among the limits; as the next step.
+BECAUSE: Hook[Sentences] = Hook("section", "because")
+LINES: Hook[Sentences] = Hook("section", "lines")
+LIMITS: Hook[Limits] = Hook("section", "limits")
+ADVISE: Hook[Advise] = Hook("section", "advise")
 
 
 # pool.py: a place for workers, named by search.executor.

@@ -38,13 +38,13 @@ from sweeper.findings.verdict.forgetting import gate
 from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
 from sweeper.plans import Plan
-from sweeper.processes.plan_where import plan_elsewhere, plan_here, trains_elsewhere
+from sweeper.processes.measured_plan import measured_plan
 from sweeper.processes.report_maker import ReportMaker, lost_charts
 from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.runfolder import RunFolder
 from sweeper.search import warm_start
 from sweeper.search.named import check_named
-from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
+from sweeper.spec import MOST_HELD_OUT_ROWS, ModelSpec, Spec
 from sweeper.specfile import located, resolve, to_yaml
 from sweeper.steps.plan import planned
 from sweeper.steps.score_suite import check_suite, score_finalists
@@ -167,10 +167,8 @@ def prepare(
         spec = _split_as_before(spec, folder)
     spec = _with_data(spec, work)
     missing, took = _made_ready(spec, work, tell) if check_model else ({}, {})
-    elsewhere = trains_elsewhere(spec)
     rows = rows_of(spec, None if new else _known_changes(spec, folder))
-    here = spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec
-    facts = gather(here, rows=rows)
+    facts = gather(spec, rows=rows)
     facts = _as_begun(facts, missing, suite)
     if spec.data.general is not None and rows is not None:
         general = general_text(spec.data, rows.dataset).fingerprint
@@ -180,8 +178,7 @@ def prepare(
         # Called once, with references in place of predictions.
         value = user_function.check(objective, rows.dataset.splits["validation"])
         tell(f"{objective.name} says {value:.4g} of references in place of predictions.")
-    make = plan_elsewhere if elsewhere else plan_here
-    plan = make(spec, facts, measure=check_model, probe=probe, tell=tell)
+    plan = measured_plan(spec, facts, measure=check_model, probe=probe, tell=tell)
     check_named(spec.search.sampler, spec.search.pruner, plan)
     if spec.search.warm_start:
         plan = plan.model_copy(update={"warm_starts": warm_start.recall(plan)})

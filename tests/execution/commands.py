@@ -231,3 +231,15 @@ def check_whole(commands: Commands, total: int) -> None:
         assert own == sorted(set(own))
         if result.state != "FAIL":  # the last attempt of a failed one may have died before it
             assert max(own) == result.attempt
+
+
+@pytest.fixture(autouse=True)
+def workers_find_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Iterator[Commands]:
+    made = Commands(tmp_path / "run")
+    with ended_after(made):
+        yield made

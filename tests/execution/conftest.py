@@ -7,19 +7,14 @@ from pathlib import Path
 
 import optuna
 import pytest
-from commands import PATHS, Commands, Sweeper, check_whole, ended_after
-
-
-@pytest.fixture(autouse=True)
-def _workers_find_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", PATHS)
-
-
-@pytest.fixture
-def commands(tmp_path: Path) -> Iterator[Commands]:
-    made = Commands(tmp_path / "run")
-    with ended_after(made):
-        yield made
+from commands import (  # noqa: F401 - fixtures among them
+    Commands,
+    Sweeper,
+    check_whole,
+    commands,
+    ended_after,
+    workers_find_the_backend,
+)
 
 
 @pytest.fixture
@@ -30,7 +25,7 @@ def sweeper(tmp_path: Path) -> Iterator[Sweeper]:
 
 
 @pytest.fixture
-def assert_whole(commands: Commands) -> Callable[[int], None]:
+def assert_whole(commands: Commands) -> Callable[[int], None]:  # noqa: F811
     """See ``check_whole``."""
     return lambda total: check_whole(commands, total)
 

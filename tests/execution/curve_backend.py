@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import faults
 
@@ -197,12 +198,15 @@ def facts() -> Facts:
     )  # fmt: skip
 
 
-def make_spec(trials: int = 20, workers: int = 1, **search: object) -> Spec:
+def make_spec(
+    trials: int = 20, workers: int = 1, features: dict[str, Any] | None = None, **search: object
+) -> Spec:
     fields = {"trials": trials, "workers": workers, **search}
     return Spec(
         task="classification",
         models=(ModelSpec(id="tiny"),),
         search=SearchSpec.model_validate(fields),
+        features=features or {},
     )
 
 

@@ -7,7 +7,6 @@ since loading them takes seconds and may fail hard; the rest is looked at here. 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import shutil
@@ -17,8 +16,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -26,12 +24,11 @@ import typer
 
 from sweeper import cache
 from sweeper.evaluation.code_execution import can_isolate
-from sweeper.extras import RUNS, TRAINING, install_command, missing
+from sweeper.extras import RUNS, TRAINING, MachineCheck, missing
 from sweeper.facts.machine.detect_hardware import processor
+from sweeper.features import parts
 from sweeper.jsontext import object_of
 from sweeper.views.console import show_line
-
-State = Literal["works", "does not work", "not installed", "off"]
 
 # Loading torch, transformers, peft and bitsandbytes takes seconds; from a cold disk, a minute.
 TRAINING_SECONDS = 180.0
@@ -43,26 +40,12 @@ _LEAST_DISK_GIB = 0.5
 _LEAST_MEMORY_GIB = 1.0
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was tried.
-
-    ``off`` is the user's own choice and nothing to mend. Without what is ``needed`` nothing can
-    be trained.
-    """
-
-    name: str
-    state: State
-    detail: str = ""
-    fix: str = ""
-    needed: bool = False
-
-
-def examine() -> Iterator[Check]:
+def examine() -> Iterator[MachineCheck]:
     """Every check, each as soon as it is known."""
     yield from training(sys.executable)
     yield search_and_reports()
-    yield _package("Ray", "ray", "--executor ray")
+    for _, doctor in parts.DOCTOR.all():
+        yield from doctor()
     yield sandbox()
     yield hub_access()
     yield disk(Path("runs"), "disk for runs")
@@ -70,12 +53,12 @@ def examine() -> Iterator[Check]:
     yield memory()
 
 
-def can_train(checks: list[Check]) -> bool:
+def can_train(checks: list[MachineCheck]) -> bool:
     """Whether training works; other parts may fail."""
     return all(check.state == "works" for check in checks if check.needed)
 
 
-def training(python: str) -> Iterator[Check]:
+def training(python: str) -> Iterator[MachineCheck]:
     """The checks of the training libraries in that Python."""
     command = [python, "-m", "sweeper.training.probes.libraries"]
     try:
@@ -94,14 +77,14 @@ def training(python: str) -> Iterator[Check]:
         yield _cut_off((done.stderr.strip().splitlines() or ["no message"])[-1])
 
 
-def _parse(text: str) -> Iterator[Check]:
+def _parse(text: str) -> Iterator[MachineCheck]:
     for line in text.splitlines():
         with contextlib.suppress(ValueError, TypeError):  # what a library printed
-            yield Check(**cast(dict[str, str], object_of(line)))  # type: ignore[arg-type]
+            yield MachineCheck(**cast(dict[str, str], object_of(line)))  # type: ignore[arg-type]
 
 
-def _cut_off(why: str) -> Check:
-    return Check(
+def _cut_off(why: str) -> MachineCheck:
+    return MachineCheck(
         "training libraries",
         "does not work",
         why,
@@ -110,42 +93,32 @@ def _cut_off(why: str) -> Check:
     )
 
 
-def search_and_reports() -> Check:
+def search_and_reports() -> MachineCheck:
     """Whether a sweep can be searched and reported; nothing is loaded."""
     name = "search, reports"
     for problem in missing("A sweep", [m for m in RUNS if m not in TRAINING]):
-        return Check(name, "not installed", problem.what, problem.fix, needed=True)
-    return Check(name, "works", needed=True)
+        return MachineCheck(name, "not installed", problem.what, problem.fix, needed=True)
+    return MachineCheck(name, "works", needed=True)
 
 
-def _package(name: str, module: str, needed_for: str) -> Check:
-    fix = f"{install_command(module)}, for {needed_for}."
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError:
-        return Check(name, "not installed", fix=fix)
-    except (ImportError, OSError) as error:
-        return Check(name, "does not work", str(error).splitlines()[0], fix)
-    return Check(name, "works", f"{module} {metadata.version(module)}")
-
-
-def sandbox() -> Check:
+def sandbox() -> MachineCheck:
     """Whether code that a model wrote can be run against tests."""
     name, refused = "generated code", can_isolate()
     if refused is None:
-        return Check(name, "works", "in a bubblewrap sandbox, with --run-generated-code")
+        return MachineCheck(name, "works", "in a bubblewrap sandbox, with --run-generated-code")
     installed = shutil.which("bwrap") is not None
-    state: State = "does not work" if installed else "not installed"
-    return Check(name, state, refused.why, refused.fix)
+    state: Literal["does not work", "not installed"]
+    state = "does not work" if installed else "not installed"
+    return MachineCheck(name, state, refused.why, refused.fix)
 
 
-def hub_access() -> Check:
+def hub_access() -> MachineCheck:
     """Whether models can be downloaded, and whether a token is set; it is never shown."""
     from huggingface_hub import constants, get_token
 
     token = "a token is there" if get_token() else "no token is set, so gated models cannot be read"
     if constants.HF_HUB_OFFLINE:
-        return Check("hub", "off", f"HF_HUB_OFFLINE is set; {token}")
+        return MachineCheck("hub", "off", f"HF_HUB_OFFLINE is set; {token}")
     # An address that names no model costs the hub next to nothing; any answer shows it is there.
     request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
     try:
@@ -153,28 +126,30 @@ def hub_access() -> Check:
     except urllib.error.HTTPError:
         pass
     except (OSError, ValueError) as error:
-        return Check(
+        return MachineCheck(
             "hub",
             "does not work",
             f"{constants.ENDPOINT} cannot be reached ({error}); {token}",
             "Models on this machine still work, and so do folders and packaged:NAME. Set "
             "HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 to stop trying.",
         )
-    return Check("hub", "works", f"{constants.ENDPOINT} answers; {token}")
+    return MachineCheck("hub", "works", f"{constants.ENDPOINT} answers; {token}")
 
 
-def disk(folder: Path, name: str) -> Check:
+def disk(folder: Path, name: str) -> MachineCheck:
     """Whether a folder can be written and holds a smallest model."""
     there = folder.absolute()
     while not there.exists():
         there = there.parent
     if not os.access(there, os.W_OK):
-        return Check(name, "does not work", f"{there} cannot be written", _elsewhere(name), True)
+        return MachineCheck(
+            name, "does not work", f"{there} cannot be written", _elsewhere(name), True
+        )
     free = shutil.disk_usage(there).free / 2**30
     detail = f"{free:.1f} GiB free in {there}"
     if free < _LEAST_DISK_GIB:
-        return Check(name, "does not work", detail, _elsewhere(name), needed=True)
-    return Check(name, "works", detail, needed=True)
+        return MachineCheck(name, "does not work", detail, _elsewhere(name), needed=True)
+    return MachineCheck(name, "works", detail, needed=True)
 
 
 def _elsewhere(name: str) -> str:
@@ -182,14 +157,14 @@ def _elsewhere(name: str) -> str:
     return f"{variable} where there is room and you may write."
 
 
-def memory() -> Check:
+def memory() -> MachineCheck:
     """Main memory, with the limit of a container."""
     has = processor().memory_gib
     detail = f"{has:.1f} GiB"
     if has < _LEAST_MEMORY_GIB:
         fix = "A worker with the smallest model takes about as much: use a larger machine."
-        return Check("memory", "does not work", detail, fix, needed=True)
-    return Check("memory", "works", detail, needed=True)
+        return MachineCheck("memory", "does not work", detail, fix, needed=True)
+    return MachineCheck("memory", "works", detail, needed=True)
 
 
 def doctor(

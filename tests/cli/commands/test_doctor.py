@@ -12,8 +12,9 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from sweeper.cli.commands import doctor
-from sweeper.cli.commands.doctor import Check, can_train
+from sweeper.cli.commands.doctor import can_train
 from sweeper.cli.main import app
+from sweeper.extras import MachineCheck as Check
 
 SECRET = "hf_" + "s" * 20
 
@@ -123,13 +124,6 @@ def test_the_sandbox_is_tried_and_what_it_lacks_is_named(
     (tmp_path / "python").rename(tmp_path / "bwrap")
     assert doctor.sandbox().state == "does not work"
     assert doctor.sandbox().detail == "no namespaces"
-
-
-def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    check = doctor._package("Ray", "ray", "--executor ray")
-    assert check.state == "not installed"
-    assert "pip install 'finetune-sweeper[ray]'" in check.fix
 
 
 @pytest.mark.parametrize(("torch", "code"), [("works", 0), ("does not work", 2)])

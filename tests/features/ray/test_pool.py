@@ -25,10 +25,10 @@ from sweeper.cli.main import app
 from sweeper.errors import RunError
 from sweeper.execution.job import Close, Hello, Ready, line_of
 from sweeper.execution.pools.pool import Said, WorkerGone
-from sweeper.execution.pools.ray_request import Request
 from sweeper.execution.state.attempts import attempt_folder, attempts_of, read_end
 from sweeper.execution.state.repair import write_twice
 from sweeper.execution.worker.run_check import brief
+from sweeper.features.ray._request import Request
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 
@@ -39,9 +39,10 @@ from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 
-from sweeper.execution.pools import ray_cluster, ray_pool
-from sweeper.execution.pools.ray_cluster import Node
-from sweeper.execution.pools.ray_pool import RayPool, connect
+from sweeper.features.ray import _cluster
+from sweeper.features.ray import pool as ray_pool
+from sweeper.features.ray._cluster import Node
+from sweeper.features.ray.pool import RayPool, connect
 
 GIB = 2**30
 RAY = {
@@ -95,7 +96,7 @@ def asked(tmp_path: Path, nodes: TwoNodes) -> Iterator[Callable[..., RayPool]]:
     def ask(plan: Plan, workers: int) -> RayPool:
         run = RunFolder(tmp_path)
         write_twice(plan, run.plan)
-        spec = make_spec(workers=workers, ray_address=nodes.address)
+        spec = make_spec(workers=workers, features={"ray": {"address": nodes.address}})
         pool, _ = connect(run, spec, plan, brief(run, spec, "curve_backend:make"))
         made.append(pool)
         return pool
@@ -274,8 +275,8 @@ def test_what_fits_on_no_node_is_an_error_or_waited_for_where_nodes_may_be_start
     text = str(caught.value)
     assert "1 CPU, 0 GPUs and 500.0 GiB of memory" in text
     assert "the largest node has 1 CPU, 0 GPUs and 3.0 GiB of memory" in text
-    monkeypatch.setattr(ray_cluster, "has_autoscaler", lambda: True)
-    monkeypatch.setattr(ray_cluster, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(_cluster, "has_autoscaler", lambda: True)
+    monkeypatch.setattr(_cluster, "WAIT_SECONDS", 0.2)
     pool = asked(plan, 2)
     pool.start(2)
     assert pool.notices() == []
@@ -403,7 +404,7 @@ def test_a_run_that_no_node_sees_is_an_error_that_names_them_all(
     alone: Callable[..., RayPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = [Node("a", "elsewhere", {"CPU": 8.0, "memory": 8.0 * GIB})]
-    monkeypatch.setattr(ray_cluster, "nodes", lambda: left)
+    monkeypatch.setattr(_cluster, "nodes", lambda: left)
     pool = alone(([line_of(ELSEWHERE)], (0, False)))
     (said,) = pool._answered(pool._actors["0"])
     assert said == Said("0", ELSEWHERE)
@@ -429,7 +430,7 @@ def test_a_machine_that_left_the_cluster_does_not_wait_for_it_forever(
     alone: Callable[..., RayPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = [Node("here", "here", {}), Node("a", "elsewhere", {})]
-    monkeypatch.setattr(ray_cluster, "nodes", lambda: left)
+    monkeypatch.setattr(_cluster, "nodes", lambda: left)
     pool = alone("silence")
     pool.node, pool._actors["0"].node = "here", ""
     pool._actors["0"].asked_at = time.monotonic()

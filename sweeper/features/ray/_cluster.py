@@ -17,7 +17,7 @@ from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
 from sweeper.errors import RunError
-from sweeper.execution.pools.ray_request import Request, words_of
+from sweeper.features.ray._request import Request, words_of
 
 # People hear of what has no place after so long.
 WAIT_SECONDS = 30.0

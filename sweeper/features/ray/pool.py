@@ -1,6 +1,6 @@
 """Workers as Ray actors, on this machine or on a cluster.
 
-Each actor holds one ordinary worker process (``ray_actor``). Where a worker runs, when there is
+Each actor holds one ordinary worker process (``_actor``). Where a worker runs, when there is
 room for one and which machine is gone is Ray's to say.
 """
 
@@ -20,14 +20,15 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from sweeper.child_process import quiet_threads
 from sweeper.errors import RunError
 from sweeper.execution.job import Hello, Order, line_of, read_message
-from sweeper.execution.pools import ray_cluster
 from sweeper.execution.pools.local_pool import last_lines, log_of
 from sweeper.execution.pools.placement import GPUS
 from sweeper.execution.pools.pool import Said, WorkerGone
-from sweeper.execution.pools.ray_actor import WorkerActor
-from sweeper.execution.pools.ray_request import Request, request_for
 from sweeper.execution.worker.run_check import Briefing
 from sweeper.extras import install_command
+from sweeper.features.ray import _cluster
+from sweeper.features.ray._actor import WorkerActor
+from sweeper.features.ray._request import Request, request_for
+from sweeper.features.ray.options import Options
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
@@ -54,12 +55,12 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
         RunError: The cluster cannot be reached, or none of its nodes can ever carry a worker.
     """
     ours = not ray.is_initialized()
-    ray_cluster.join(spec.search.ray_address)
+    _cluster.join(spec.features.of(Options).address)
     asked = spec.search.workers
-    request = request_for(plan, asked, [node.resources for node in ray_cluster.nodes()])
-    carried = ray_cluster.carried(request, "a worker")
-    pool = RayPool(run, briefing, asked, request, ray_cluster.own_node(), ours=ours)
-    if carried >= asked or ray_cluster.has_autoscaler():
+    request = request_for(plan, asked, [node.resources for node in _cluster.nodes()])
+    carried = _cluster.carried(request, "a worker")
+    pool = RayPool(run, briefing, asked, request, _cluster.own_node(), ours=ours)
+    if carried >= asked or _cluster.has_autoscaler():
         return pool, ""
     return pool, (
         f"{carried} workers instead of {asked} for now: the Ray cluster has room for no more, at "
@@ -219,7 +220,7 @@ class RayPool:
         self._drop(actor)
         if not first:
             return
-        others = (node for node in ray_cluster.nodes() if node.name not in self._refused)
+        others = (node for node in _cluster.nodes() if node.name not in self._refused)
         if self.workers or any(self.request.fitting(node.resources) for node in others):
             told = "; ".join(what for what, _, _ in hello.problems)
             self._notices.append(f"{hello.host} gets no work: {told}")
@@ -261,14 +262,14 @@ class RayPool:
         now = time.monotonic()
         if pending and now - self._checked_at > _CHECK_SECONDS:
             self._checked_at = now
-            ray_cluster.check_connected(self.node)
+            _cluster.check_connected(self.node)
         if not pending or self._told_to_wait:
             return
-        if now - min(actor.asked_at for actor in pending) < ray_cluster.WAIT_SECONDS:
+        if now - min(actor.asked_at for actor in pending) < _cluster.WAIT_SECONDS:
             return
         self._told_to_wait = True
         # What a cluster of fixed size does not carry was said at the start.
-        if self.workers and not ray_cluster.has_autoscaler():
+        if self.workers and not _cluster.has_autoscaler():
             return
         place = " on one node" if self.request.together else ""
         yield (

@@ -1,0 +1,5 @@
+"""Commands over the curve backend, for features that take part in a run."""
+
+from __future__ import annotations
+
+from commands import commands, workers_find_the_backend  # noqa: F401 - fixtures
