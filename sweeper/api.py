@@ -103,7 +103,6 @@ class RunKeywords(PlanKeywords, total=False):
     timeout: float | str
     target_loss: float
     warm_start: bool
-    test_rules: int
     stop_when_settled: bool
     executor: str
     storage: str

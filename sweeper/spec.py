@@ -372,12 +372,6 @@ class SearchSpec(Record):
         description="try the best configurations of earlier sweeps on similar data early (kept in "
         "SWEEPER_HOME)",
     )
-    test_rules: int = Field(
-        0,
-        ge=0,
-        description="number of trials at the end of the search that test rules: each repeats the "
-        "best trial, with one parameter outside of what a rule recommends",
-    )
     stop_when_settled: bool = Field(
         False,
         description="end the search once the expected gain of five more trials is far below noise",

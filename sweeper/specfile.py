@@ -87,7 +87,6 @@ FLAGS: dict[Path_, str] = {
     ("search", "target_loss"): "--target-loss",
     ("search", "stop_when_settled"): "--stop-when-settled",
     ("search", "warm_start"): "--warm-start",
-    ("search", "test_rules"): "--test-rules",
     ("search", "finalists"): "--finalists",
     ("search", "confirmation_seeds"): "--confirmation-seeds",
     ("search", "data_curve"): "--data-curve",
@@ -591,10 +590,6 @@ def _out_of_place(spec: Spec, places: Places) -> list[Problem]:
         fix = "Leave it out, name a suite with --suite, or choose --task code."
         where = ("evaluation", "run_generated_code")
         refuse(where, f"run_generated_code in task {task}", why, fix)
-    if spec.search.test_rules >= spec.search.trials:
-        why = f"They are the last of {spec.search.trials} trials, and defaults come first."
-        fix = "Give a smaller number, or more --trials."
-        refuse(("search", "test_rules"), f"test_rules = {spec.search.test_rules}", why, fix)
     if data.corpus is not None and task != "domain":
         why = "Only the domain task continues pretraining on a corpus."
         fix = "Leave it out, or choose --task domain."

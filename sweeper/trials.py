@@ -21,7 +21,7 @@ from sweeper.plans import Precision
 from sweeper.spec import Scalar, Task
 from sweeper.textfile import read_text
 
-Origin = Literal["default", "user", "search", "rule-test"]
+Origin = Literal["default", "user", "search"]
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 FailureKind = Literal[
     "out-of-memory", "diverged", "timeout", "crash", "error", "refused", "disk-full"
@@ -80,7 +80,6 @@ class TrialConfig(Artifact):
     sharding: Literal["none", "fsdp"] = "none"
     keep_weights: bool = False
     checkpoints: bool = Field(False, description="save one at each rung, to continue from")
-    tests_rule: str = Field("", description="the rule that it was made to test, by id")
     memory_note: str = Field("", description="why the batches are smaller than planned")
 
     @classmethod

@@ -178,15 +178,6 @@ def test_choices_of_another_task_are_refused_by_their_flag(key, value, flag, tas
     assert "--task" in problem.fix
 
 
-def test_trials_that_test_rules_leave_room_for_others():
-    given = {**BASE, ("search", "trials"): 3}
-    assert resolve({**given, ("search", "test_rules"): 2}).search.test_rules == 2
-    with pytest.raises(SpecError) as raised:
-        resolve({**given, ("search", "test_rules"): 3})
-    (problem,) = raised.value.problems
-    assert (problem.what, problem.where) == ("test_rules = 3", "--test-rules")
-
-
 @pytest.mark.parametrize("task", ["instruction", "classification", "domain"])
 def test_programs_may_be_run_for_a_suite_whatever_the_task(task):
     given = {

@@ -109,8 +109,6 @@ def run_sweep(
                 tuple(known_starts(plan, total)),
                 spec.search.sampler,
                 spec.search.pruner,
-                total=total,
-                rule_tests=spec.search.test_rules,
             ),
             mirror=_mirror(run, spec, maximize=plan.objective.higher_is_better),
             pool=pool,

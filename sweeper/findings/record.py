@@ -282,7 +282,6 @@ class TrialRow(Record):
     strategy: str
     model: str
     origin: Origin
-    tests_rule: str = ""
     state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
     parameters: dict[str, Scalar]
     validation_loss: float | None
@@ -337,38 +336,6 @@ class ParameterFinding(Record):
     at_edge: Literal["low", "high"] | None = None
     importance: Interval | None = None
     varied: bool = True
-
-
-class RuleComparison(Record):
-    """The trials of one strategy inside and outside of a rule's values of one parameter.
-
-    Losses are geometric means of the trials; the difference is outside minus inside, the other
-    parameters being equal.
-    """
-
-    strategy: str
-    parameter: str
-    values: str = Field(description="the rule's values, in words")
-    inside_trials: int
-    inside_loss: float
-    outside_trials: int
-    outside_loss: float
-    difference: Interval
-    doubt: float = Field(description="twice the probability that the difference has another sign")
-
-
-class RuleFinding(Record):
-    """A rule that the plan used, and whether the trials support it."""
-
-    rule: str
-    title: str
-    why: str
-    source: str
-    effect: str
-    verdict: Literal["held", "contradicted", "untested"]
-    evidence: str = ""
-    comparison: RuleComparison | None = None
-    would_test: str = Field("", description="what would test it, where it is untested")
 
 
 class DataPoint(Record):
@@ -688,7 +655,6 @@ class Findings(Artifact):
     parameters: tuple[ParameterFinding, ...] = ()
     first_stage: tuple[FirstStageFinding, ...] = ()
     augmentation: tuple[AugmentationFinding, ...] = ()
-    rules: tuple[RuleFinding, ...] = ()
     limits: tuple[Limitation, ...] = ()
     data_need: DataNeed | NotMeasured = NotMeasured(
         reason="no configuration was trained on parts of the rows"

@@ -42,6 +42,7 @@ class PlannedStrategy(Record):
     expected_quality: str
     parameters: dict[str, Parameter]
     reasons: tuple[Reason, ...]
+    cautions: tuple[Reason, ...]
 
 
 class PlannedData(Record):

@@ -19,7 +19,7 @@ from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, Losses, order, recommend
-from sweeper.trials import TestSeal, TrialConfig
+from sweeper.trials import TestSeal
 
 
 def seeds_of(plan: Plan) -> list[int]:
@@ -38,7 +38,6 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
     same = len({row.shape for row in items}) == 1
     lost = [points for one in complete.values() if (points := one.forgetting_points) is not None]
     seconds = [one.training_seconds + one.evaluation_seconds for one in complete.values()]
-    config = TrialConfig.read_or_none(run.trial(number) / attempts.CONFIG)
     return Contender(
         trial=number,
         losses=tuple(costs[folder] or 0.0 for folder in complete),
@@ -47,7 +46,6 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
         memory_gib=min((one.peak_memory_gib or 0.0 for one in complete.values()), default=0.0),
         seconds=float(np.mean(seconds)) if seconds else 0.0,
         forgetting_points=float(np.mean(lost)) if lost else None,
-        tests_rule=config is not None and bool(config.tests_rule),
     )
 
 
