@@ -536,7 +536,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         "own_text": "general text that the base model writes",
         "beside": "start and baselines",
         "test": "test split",
-        "data_curve": "data curve",
+        **{name: cost.title for name, cost in budget.features.items()},
         "suite": f"suite: base and finalists on {units.plural(len(tasks), 'task')}",
     }
     others = "; ".join(f"{names[name]} {text}" for name, text in span.items() if name in names)
