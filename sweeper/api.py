@@ -111,11 +111,24 @@ class RunKeywords(PlanKeywords, total=False):
     stop_when_settled: bool
     executor: str
     storage: str
-    track: Sequence[str]
+    track: str | Sequence[str]
+
+
+_ReprArgs = list[tuple[str | None, Any]]
 
 
 class NotebookPlan(plans.Plan):
-    """A plan. A notebook shows its strategies."""
+    """A plan. ``print`` shows it in three lines, a notebook as the table of its strategies."""
+
+    def __str__(self) -> str:
+        from sweeper.views.plan_view import summary
+
+        return summary(self)
+
+    def __repr_args__(self) -> _ReprArgs:  # also of rich's output
+        first = self.candidates[0]
+        shown = {"task": self.facts.task, "model": first.model, "recommended": first.strategy}
+        return list(shown.items())
 
     def _repr_html_(self) -> str:
         from sweeper.views.html import plan_html
@@ -124,7 +137,13 @@ class NotebookPlan(plans.Plan):
 
 
 class NotebookFindings(record.Findings):
-    """Findings. A notebook shows the verdict and the finalists."""
+    """Findings. ``print`` shows the verdict, a notebook also the finalists."""
+
+    def __str__(self) -> str:
+        return self.verdict.sentence
+
+    def __repr_args__(self) -> _ReprArgs:
+        return [("run", self.run.name), ("verdict", self.verdict.sentence)]
 
     def _repr_html_(self) -> str:
         from sweeper.views.html import findings_html
@@ -336,7 +355,7 @@ def _request(
         for feature, options in features.items()
         for key, value in options.items()
     }
-    for keyword, parse in (("strategies", names), ("timeout", seconds)):
+    for keyword, parse in (("strategies", names), ("track", names), ("timeout", seconds)):
         if isinstance(value := flags.get(_PATHS[keyword]), str):
             flags[_PATHS[keyword]] = parse(value)
     file: Path | Mapping[str, Any] | None = None
