@@ -1,8 +1,8 @@
 """The contract between the core and features: the parts of a feature, and who calls them when.
 
 A part is a module with a fixed name in a feature's folder. It defines any of the hooks that are
-listed here for it, and nothing else that is public. A hook is a function that the core calls with
-these parameters (or a value that it reads). The core imports a part when it calls its first hook,
+listed here for it, and what they need. A hook is a function that the core calls with these
+parameters, or a value that it reads. The core imports a part when it calls its first hook,
 so that ``--help`` and a plan stay fast; only ``trial.py`` and helper files that run in a process of
 their own may load torch. A feature imports the core, never another feature: what two features
 share is core.
