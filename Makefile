@@ -13,7 +13,7 @@ QUIET_TORCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKEN
 DEMO := --task classification --model packaged:minilm --strategies head,lora,full --epochs 1.5 --workers 2
 DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full --epochs 1 --finalists 2 --trials 6
 
-.PHONY: help install demo demo-topics demo-llm example-report test check fix docs site bench clean
+.PHONY: help install demo demo-topics demo-llm example-report test check fix docs site bench size clean
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -68,6 +68,9 @@ site: $(INSTALLED)  ## The documentation site, in site/
 
 bench: $(INSTALLED)  ## Benchmarks (minutes); see benchmarks/README.md
 	$(BIN)/python -m benchmarks
+
+size: $(INSTALLED)  ## Lines of code and nodes of syntax trees: core and features
+	$(BIN)/python -m benchmarks.size
 
 clean:  ## Remove what can be made again; runs stay
 	rm -rf build dist site .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
     from sweeper.use.model import Model
 
-_PATHS = {flag.lstrip("-").replace("-", "_"): path for path, flag in FLAGS.items()}
+_PATHS = {
+    flag.lstrip("-").replace("-", "_"): path
+    for path, flag in FLAGS.items()
+    if path[0] != "features"
+}
 _BACKEND = TRAINING
 
 PathText = str | os.PathLike[str]
@@ -38,7 +42,8 @@ class PlanKeywords(TypedDict, total=False):
     """The flags of ``sweeper plan``, which docs/commands.md explains, with underscores.
 
     ``set`` gives any key of sweep.yaml and any parameter of a strategy by its path:
-    ``{"lora.r": 16, "data.max_held_out_rows": 500}``.
+    ``{"lora.r": 16, "data.max_held_out_rows": 500}``. ``features`` gives options of features:
+    ``{"warm_start": {"enabled": True}}``.
     """
 
     task: Task
@@ -87,10 +92,10 @@ class PlanKeywords(TypedDict, total=False):
     seed: int
     finalists: int
     confirmation_seeds: int
-    data_curve: bool
     suite: PathText
     rules: Sequence[PathText]
     set: Mapping[str, object]
+    features: Mapping[str, Mapping[str, object]]
     run_generated_code: bool
 
 
@@ -102,15 +107,27 @@ class RunKeywords(PlanKeywords, total=False):
     no_texts: bool
     timeout: float | str
     target_loss: float
-    warm_start: bool
     stop_when_settled: bool
     executor: str
     storage: str
-    track: Sequence[str]
+    track: str | Sequence[str]
+
+
+_ReprArgs = list[tuple[str | None, Any]]
 
 
 class NotebookPlan(plans.Plan):
-    """A plan. A notebook shows its strategies."""
+    """A plan. ``print`` shows it in three lines, a notebook as the table of its strategies."""
+
+    def __str__(self) -> str:
+        from sweeper.views.plan_view import summary
+
+        return summary(self)
+
+    def __repr_args__(self) -> _ReprArgs:  # also of rich's output
+        first = self.candidates[0]
+        shown = {"task": self.facts.task, "model": first.model, "recommended": first.strategy}
+        return list(shown.items())
 
     def _repr_html_(self) -> str:
         from sweeper.views.html import plan_html
@@ -119,7 +136,13 @@ class NotebookPlan(plans.Plan):
 
 
 class NotebookFindings(record.Findings):
-    """Findings. A notebook shows the verdict and the finalists."""
+    """Findings. ``print`` shows the verdict, a notebook also the finalists."""
+
+    def __str__(self) -> str:
+        return self.verdict.sentence
+
+    def __repr_args__(self) -> _ReprArgs:
+        return [("run", self.run.name), ("verdict", self.verdict.sentence)]
 
     def _repr_html_(self) -> str:
         from sweeper.views.html import findings_html
@@ -313,19 +336,25 @@ def _request(
     sweep: PathText | Mapping[str, Any] | None, keywords: Mapping[str, Any], *, needs_model: bool
 ) -> Spec:
     """The request from file or mapping and keywords."""
-    unknown = [name for name in keywords if name not in (*_PATHS, "set")]
+    known = [*(name for name in _PATHS if name != "name"), "set", "features"]
+    unknown = [name for name in keywords if name not in (*known, "name")]
     if unknown:
-        known = [name for name in _PATHS if name != "name"]
         raise SpecError(
             [
-                Problem(f"there is no keyword {name!r}", fix=near_match(name, [*known, "set"]))
+                Problem(f"there is no keyword {name!r}", fix=near_match(name, known))
                 for name in unknown
             ]
         )
     given = {name: value for name, value in keywords.items() if value is not None}
     more = settings_of({key: _plain(value, key) for key, value in given.pop("set", {}).items()})
+    features = _plain(given.pop("features", {}), "features")
     flags = {_PATHS[name]: _plain(value, name) for name, value in given.items()}
-    for keyword, parse in (("strategies", names), ("timeout", seconds)):
+    flags |= {
+        ("features", feature, key): value
+        for feature, options in features.items()
+        for key, value in options.items()
+    }
+    for keyword, parse in (("strategies", names), ("track", names), ("timeout", seconds)):
         if isinstance(value := flags.get(_PATHS[keyword]), str):
             flags[_PATHS[keyword]] = parse(value)
     file: Path | Mapping[str, Any] | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field
+from pydantic import AfterValidator, Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts
@@ -220,6 +220,22 @@ class Purchase(Record):
     full_trials: int | None = None
 
 
+class PhaseCost(Record):
+    """The time of a feature's phase.
+
+    A phase that is ``optional`` was neither asked for nor switched off: it is ``planned`` where the
+    budget leaves time for it, or where it is cheap compared with the search.
+    """
+
+    title: str = Field(description="in the plan, such as 'data curve'")
+    content: str = Field("", description="what it does, in a few words")
+    flag: str = Field("", description="option that asks for it")
+    duration: Duration = Field(description="of the whole phase, on the clock")
+    optional: bool = False
+    planned: bool = True
+    notes: tuple[str, ...] = Field((), description="sentences of the plan about it")
+
+
 class Budget(Record):
     """The budget of a study.
 
@@ -252,11 +268,8 @@ class Budget(Record):
         None, description="general text that the base model writes, where trials need some"
     )
     suite: Duration | None = Field(None, description="the base and the finalists on the suite")
-    data_curve: Duration | None = Field(
-        None, description="winner and default on parts of the rows, where that is planned"
-    )
-    offered_curve: Duration | None = Field(
-        None, description="the time of a data curve that was neither asked for nor switched off"
+    features: dict[str, PhaseCost] = Field(
+        default_factory=dict, description="phases of features, by the feature's name"
     )
     limit_seconds: float | None = Field(
         None, description="the user's budget as seconds with all devices busy"
@@ -290,54 +303,27 @@ class Budget(Record):
             "confirmation": self.confirmation,
             "beside": self.beside,
             "test": self.test,
-            "data_curve": self.data_curve,
+            **{name: cost.duration for name, cost in self.features.items() if cost.planned},
             "suite": self.suite,
         }
         return {name: phase for name, phase in phases.items() if phase is not None}
 
 
-class PhaseCost(Record):
-    """The time of a feature's phase.
-
-    ``planned`` says whether it is part of the plan; else it is made only if time is left at the
-    end. ``notes`` are sentences of the plan about it.
-    """
-
-    duration: Duration | None = Field(None, description="of the whole phase, on the clock")
-    planned: bool = True
-    notes: tuple[str, ...] = ()
-
-
 class ProposedTrial(Record):
     """A configuration that a feature proposes to try early.
 
-    ``parameters`` are values of searched parameters; the others have the plan's default.
-    ``record`` is what the feature wants to find again in the plan.
+    ``parameters`` are values of searched parameters; the others have the plan's default. They are
+    also a prior of the search, which fades as trials end. ``record`` is what the feature wants to
+    find again in the plan.
     """
 
     feature: str
     strategy: str
     model: str
     parameters: dict[str, Scalar]
+    weight: float = Field(1.0, gt=0, le=1, description="of the prior")
     text: str = Field("", description="why it is proposed, as a line of the run's log")
     record: dict[str, Any] = Field(default_factory=dict)
-
-
-class WarmStart(Record):
-    """A configuration that an earlier study on similar facts found best, to be tried early.
-
-    ``parameters`` are searched ones whose values this plan allows; ``dropped`` names the others.
-    """
-
-    strategy: str
-    model: str
-    parameters: dict[str, Scalar]
-    dropped: tuple[str, ...] = ()
-    similarity: float = Field(gt=0, le=1, description="of the earlier study's facts to these")
-    study: str = Field(description="name of the earlier run")
-    ended_at: str = ""
-    loss: float = Field(description="what it reached there")
-    default_loss: float | None = Field(None, description="what the default reached there")
 
 
 class Answer(Record):
@@ -439,9 +425,7 @@ class Plan(Artifact):
     declared: Declared = Field(
         default_factory=dict, description="parameters that the user declared"
     )
-    warm_starts: tuple[WarmStart, ...] = Field(
-        (), validation_alias=AliasChoices("warm_starts", "hints"), description="one a candidate"
-    )
+    proposed: tuple[ProposedTrial, ...] = Field((), description="at most one a candidate")
     budget: Budget
     seed: int
     identity: Identity | None = Field(None, description="None for a plan that cannot be run")

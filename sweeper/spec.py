@@ -367,11 +367,6 @@ class SearchSpec(Record):
     target_loss: float | None = Field(
         None, gt=0, description="end the search at the first completed trial at or below this loss"
     )
-    warm_start: bool = Field(
-        False,
-        description="try the best configurations of earlier sweeps on similar data early (kept in "
-        "SWEEPER_HOME)",
-    )
     stop_when_settled: bool = Field(
         False,
         description="end the search once the expected gain of five more trials is far below noise",
@@ -383,12 +378,6 @@ class SearchSpec(Record):
         3,
         description="number of trials that are trained again with more seeds; each strategy's "
         "best trial comes first",
-    )
-    data_curve: bool | None = Field(
-        None,
-        description="also train on parts of the rows, to estimate the gain of more rows; to add "
-        "this to a run that has ended, give its command again with it; by default if the budget "
-        "leaves time, or if it is cheap compared with the search",
     )
     track: tuple[TrackerName, ...] = Field(
         (), description="services to log the run to: mlflow, wandb, tensorboard"
@@ -432,7 +421,10 @@ class ParameterSpec(Record):
 Declared = dict[str, dict[str, ParameterSpec]]
 
 # The installed features decide its fields.
-FeatureOptions = AllOptions if TYPE_CHECKING else all_options()
+if TYPE_CHECKING:
+    FeatureOptions = AllOptions
+else:
+    FeatureOptions = all_options()
 
 
 @dataclass(frozen=True)

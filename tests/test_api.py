@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 import sweeper as package
 from sweeper import api, plans
@@ -30,11 +31,16 @@ STATED: dict[str, Any] = {
 
 
 def test_every_flag_is_a_keyword_of_the_same_type() -> None:
-    own, every = {"set"}, spec_flags(run=True)
-    plan = {flag.name for flag in spec_flags(run=False)}
+    own = {"set", "features"}
+    every, planned = (
+        [flag for flag in spec_flags(run=run) if flag.path[0] != "features"]
+        for run in (True, False)
+    )
+    plan = {flag.name for flag in planned}
     assert set(api.PlanKeywords.__annotations__) == plan | own
     assert set(api.RunKeywords.__annotations__) == {flag.name for flag in every} | own
-    assert {flag.path for flag in every} == FLAGS.keys() - {("name",)}
+    core = {path for path in FLAGS if path[0] != "features"}
+    assert {flag.path for flag in every} == core - {("name",)}
     plain = {bool: "bool", int: "int", float: "float"}
     for flag in every:
         if flag.type in plain:
@@ -64,6 +70,14 @@ def test_a_plan_is_the_commands_plan(sweeper: Any) -> None:
     ran = sweeper(*words.split(), "--strategies", "lora,full", "--json")
     made = package.plan(**STATED, strategies=["lora", "full"], set={"lora.r": 16})
     assert made.to_json() == ran.out
+
+
+def test_lists_are_also_texts_with_commas() -> None:
+    listed = {"strategies": ["lora", "full"], "track": ["mlflow", "tensorboard"]}
+    text = {"strategies": "lora,full", "track": "mlflow, tensorboard"}
+    found = [api._request(None, {**STATED, **given}, needs_model=True) for given in (listed, text)]
+    assert found[0] == found[1]
+    assert found[0].search.track == ("mlflow", "tensorboard")
 
 
 def test_file_mapping_and_keywords_make_the_same_request(here: Path) -> None:
@@ -117,6 +131,32 @@ def test_a_notebook_shows_a_plan_and_escapes_what_others_wrote() -> None:
     shown = made.model_copy(update={"facts": facts})._repr_html_()
     assert "&lt;script&gt;" in shown
     assert "<script" not in shown
+
+
+@pytest.mark.parametrize("model", ["7B", "/models/" + "long/" * 500])
+def test_a_plan_is_printed_in_few_lines(model: str) -> None:
+    made = package.plan(**STATED)
+    facts, (first, *rest) = made.facts, made.candidates
+    named = facts.models[0].model_copy(update={"id": model})
+    first = first.model_copy(update={"model": model})
+    changes = {"facts": facts.model_copy(update={"models": (named,)})}
+    made = made.model_copy(update={**changes, "candidates": (first, *rest)})
+    lines = str(made).splitlines()
+    assert len(lines) == 3
+    assert made.recommended in lines[1]
+    assert all(one.strategy in lines[2] for one in (*rest, *made.rejected))
+    assert len(str(made)) < 1500
+    fields = f"task='classification', model={model!r}, recommended='lora'"
+    assert repr(made) == f"NotebookPlan({fields})"
+    assert pretty_repr(made, max_width=5000) == repr(made)
+
+
+def test_findings_are_printed_as_their_verdict(make_run: Any) -> None:
+    run = package.load_run(make_run().path)
+    assert str(run.findings) == run.verdict
+    fields = f"run={run.path.name!r}, verdict={run.verdict!r}"
+    assert repr(run.findings) == f"NotebookFindings({fields})"
+    assert pretty_repr(run.findings, max_width=5000) == repr(run.findings)
 
 
 def test_a_run_that_is_there_is_read(make_run: Any) -> None:

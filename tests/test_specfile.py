@@ -43,8 +43,11 @@ def test_the_memory_of_a_gpu_may_have_its_unit(value):
 
 
 def test_an_unknown_executor_is_refused_before_a_run_begins():
-    with pytest.raises(SpecError, match=r"executor = 'slurm' is not known(.|\n)*Known: local, ray"):
-        resolve({**BASE, ("search", "executor"): "slurm"})
+    with pytest.raises(SpecError) as refused:
+        resolve({**BASE, ("search", "executor"): "lcoal"})
+    (problem,) = refused.value.problems
+    assert problem.where == "--executor"
+    assert "'local'" in problem.fix
 
 
 def test_yes_is_no_number_of_trials(tmp_path):

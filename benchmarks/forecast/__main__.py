@@ -69,6 +69,7 @@ def replayed(run: RunFiles, workers: int, test_seconds: float) -> Iterator[Said]
             phase="search",
             trials_left=len(trials) - count,
             jobs_left=0,
+            jobs=0,
             workers=workers,
             again=statistics.fmean(result_seconds(ended[n]) for n in best) if best else 0.0,
         )

@@ -65,6 +65,7 @@ _PANELS = {
 _WRITTEN: dict[Path_, tuple[Any, Callable[[Any], Any], str]] = {
     ("data", "columns"): (list[str], columns, "ROLE=COLUMN"),
     ("aim", "strategies"): (str, names, "A,B,..."),
+    ("search", "track"): (list[str], lambda lists: names(",".join(lists)), "A,B,..."),
     ("search", "timeout_seconds"): (str, seconds, "90s|15m|2h"),
     ("hardware", "gpu_memory_gib"): (str, lambda value: value, "<float>"),  # or with its unit
 }
@@ -75,7 +76,7 @@ _SEVERAL = {
 }
 # Of these sections a plan needs only what is named here.
 _FOR_RUNS = {
-    "search": {"trials", "workers", "seed", "finalists", "confirmation_seeds", "data_curve"},
+    "search": {"trials", "workers", "seed", "finalists", "confirmation_seeds"},
     "evaluation": {"suite", "run_generated_code"},
 }
 

@@ -178,7 +178,12 @@ def _start(
             filter_fd=reading,
         )
         process = subprocess.Popen(
-            command, stdin=stdin, stdout=stdout, stderr=complaints, pass_fds=(*ends, reading)
+            command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=complaints,
+            pass_fds=(*ends, reading),
+            env=sandbox.ENVIRONMENT,
         )
     finally:
         os.close(reading)

@@ -22,6 +22,11 @@ INSTALL = (
     "Install bubblewrap (apt install bubblewrap, dnf install bubblewrap) on Linux with user "
     "namespaces allowed, or leave --run-generated-code out."
 )
+ENVIRONMENT = {"PYTHONHASHSEED": "0"}
+"""The whole environment of bubblewrap, which a program reads in ``/proc/1/environ``.
+
+A fixed seed of hashes gives a program the same result every time.
+"""
 _SCRIPT = "/script.py"
 # The user and group that Linux distributions call nobody.
 _NOBODY = "65534"
@@ -50,7 +55,7 @@ _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
 
 
 def command(script: Path, arguments: list[str], *, tmp_bytes: int, filter_fd: int) -> list[str]:
-    """A command line that runs a script in a sandbox of its own.
+    """A command line that runs a script in a sandbox of its own. Start it with ``ENVIRONMENT``.
 
     Args:
         script: Python source that needs only the standard library.
@@ -71,8 +76,6 @@ def command(script: Path, arguments: list[str], *, tmp_bytes: int, filter_fd: in
         bwrap,
         *("--unshare-user", "--unshare-all", "--uid", _NOBODY, "--gid", _NOBODY),
         *("--cap-drop", "ALL", "--new-session", "--die-with-parent", "--hostname", "sandbox"),
-        # A fixed seed of hashes gives a program the same result every time.
-        *("--clearenv", "--setenv", "PYTHONHASHSEED", "0"),
         *_interpreter(),
         *("--ro-bind", str(script), _SCRIPT),
         # Files of root in /proc/sys can be written without capabilities where sweeper runs as root.

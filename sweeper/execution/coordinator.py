@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,7 @@ from sweeper.errors import NoTrialCompleted, SweeperError
 from sweeper.execution import disk
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
 from sweeper.execution.interruption import counted_signals
+from sweeper.execution.job import WorkItem
 from sweeper.execution.owner import Owner, Stopped
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.placement import demand_of, machine_of, place
@@ -37,10 +38,10 @@ from sweeper.extras import install_command, needed_for
 from sweeper.features import parts
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search import study_end, warm_start
+from sweeper.search import study_end
 from sweeper.search.search import Search, known_starts, useful_total
 from sweeper.spec import Spec
-from sweeper.trials import TestSeal
+from sweeper.trials import TestSeal, TrialConfig, TrialResult
 from sweeper.units import plural
 
 # What may go wrong once more while a run that failed is put down.
@@ -211,7 +212,7 @@ class Coordinator:
             if self.owner.state.best is None:
                 return self._end("none-completed", "failed")
             self._confirm_and_test()
-            self._data_curve()
+            self._features()
         except Stopped:
             self.owner.stop_workers()
             if self.owner.signals.count:
@@ -256,8 +257,8 @@ class Coordinator:
         owner.say("run-started", text=f"{told}. {_figures(self.plan)}")
         for text in repaired:
             owner.warn(text)
-        for text in warm_start.first_lines(self.plan, asked=self.spec.search.warm_start):
-            owner.say("warm-start", text=text)
+        for proposed in self.plan.proposed:
+            owner.say("proposed-trial", text=proposed.text)
         self._note_total()
 
     def _note_total(self) -> None:
@@ -329,31 +330,12 @@ class Coordinator:
         seal.close_seal(self.run, opened, scored)
         seal.drop_seed_weights(self.run, self.plan, opened)
 
-    def _data_curve(self) -> None:
-        """Train the winner and its default on parts of the rows, if asked for or if time is left.
-
-        A curve that was begun goes on.
-        """
-        asked, budget, owner = self.spec.search.data_curve, self.plan.budget, self.owner
-        begun = any(self.run.trials.glob("*/rows/*"))
-        if asked is not None:
-            owner.progress.curve_told = ""
-        if asked is False or (asked is None and budget.offered_curve is None and not begun):
-            return
-        opened = seal.open_seal(self.run, self.plan, ())
-        work = seal.curve_work(self.run, self.plan, opened, owner.state)
-        if not asked and not begun:
-            fits = owner.progress.curve_fits(work, owner.deadline)
-            if fits or budget.limit_seconds is not None:
-                owner.say("data-curve", text=owner.progress.curve_told)
-            if not fits:
-                return
-        owner.set_phase("data-curve")
-        if not work:
-            rows = self.plan.facts.data.train_rows
-            owner.warn(f"no data curve: {rows} training rows are too few for parts of them")
-        owner.add(work)
-        owner.until(lambda: not owner.open)
+    def _features(self) -> None:
+        """The phases of features."""
+        seal_ = seal.open_seal(self.run, self.plan, ())
+        study = FeatureStudy(self.run, self.spec, self.plan, seal_, self.owner)
+        for _, phase in parts.AFTER_TEST.all():
+            phase(study)
 
     def _note_late_trials(self, opened: TestSeal) -> None:
         if set(self.owner.state.finalists(self.plan.budget.finalists)) - set(opened.order):
@@ -367,6 +349,46 @@ class Coordinator:
         self.owner.finish_mirror()
         status = self.owner.end(kind, phase)
         return RunOutcome(kind, status, self.owner.signals.number)
+
+
+@dataclass
+class FeatureStudy:
+    """A run as the phases of features see it: ``parts.Study``."""
+
+    run: RunFolder
+    spec: Spec
+    plan: Plan
+    seal: TestSeal
+    owner: Owner
+
+    @property
+    def configs(self) -> Mapping[int, TrialConfig]:
+        return self.owner.state.configs
+
+    @property
+    def results(self) -> Mapping[int, TrialResult]:
+        return self.owner.state.results
+
+    @property
+    def workers(self) -> int:
+        return self.owner.progress.workers
+
+    def train(self, feature: str, items: Sequence[WorkItem]) -> None:
+        known = self.owner.progress.optional_phases.get(feature)
+        if known is not None and not known.made:  # by a later call, which asks for it
+            del self.owner.progress.optional_phases[feature]
+        self.owner.add(items)
+        self.owner.set_phase(feature)
+        self.owner.until(lambda: not self.owner.open)
+
+    def warn(self, text: str) -> None:
+        self.owner.warn(text)
+
+    def fits(self, feature: str, seconds: float) -> bool:
+        decided = self.owner.progress.fits(feature, seconds, self.owner.deadline)
+        if decided.made or self.plan.budget.limit_seconds is not None:
+            self.owner.say("optional-phase", text=decided.text)
+        return decided.made
 
 
 def _figures(plan: Plan) -> str:

@@ -28,7 +28,7 @@ class WorkItem(Record):
     name: str = Field(description="unique in the run; the score of a test item has it")
     trial: int | None = Field(None, description="the trial that it is about, if any")
     seed: int | None = Field(None, description="of a confirmation run; None for the trial's own")
-    rows: int | None = Field(None, description="training rows of a point of the data curve")
+    rows: int | None = Field(None, description="training rows, where it is a part of them")
 
     @property
     def home(self) -> str:

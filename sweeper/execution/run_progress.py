@@ -11,11 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sweeper import units
-from sweeper.data.splits import curve_seeds
-from sweeper.execution.job import WorkItem
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
-from sweeper.execution.state.status import Eta, Phase, Running, Status
+from sweeper.execution.state.status import ENDED, Eta, OptionalPhase, Phase, Running, Status
 from sweeper.plans import Budget, Plan
 from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Outlook, outlook
@@ -127,18 +125,19 @@ def remaining(
     phase: Phase,
     trials_left: float,
     jobs_left: int,
+    jobs: int,
     workers: int,
     again: float,
 ) -> Eta | None:
-    """Seconds until the run ends, with confirmation, test and suite, within two standard errors.
+    """Seconds until the run ends, with all later phases, within two standard errors.
 
     Args:
         trials_left: Trials left in the search; a running one counts half.
         jobs_left: Confirmation runs or test scores that are not done.
+        jobs: Those that were not done when the phase began.
         again: Seconds of one training of those that are confirmed, on average.
     """
-    working = ("baselines", "search", "confirmation", "test", "data-curve")
-    if seen is None or phase not in working:
+    if seen is None or phase in ENDED:
         return None
     budget, searching = plan.budget, phase in ("baselines", "search")
     left = trials_left if searching else 0.0
@@ -152,63 +151,48 @@ def remaining(
     share = left / (left + seen.trials)
     unsure = 2 * seen.apart * math.sqrt(share / max(budget.finalists, 1))
     least, most = (runs * max(0.0, again + sign * unsure) / side_by_side for sign in (-1, 1))
-    later = seen.factor * _after(budget, phase, jobs_left)
+    later = seen.factor * _after(budget, phase, min(1.0, jobs_left / max(jobs, 1)))
     return Eta(low=low + (least + later) / off, high=high + (most + later) * off)
 
 
-def curve_seconds(
-    work: Iterable[WorkItem],
-    results: Mapping[int, TrialResult],
-    configs: Mapping[int, TrialConfig],
-    rows: int,
-    workers: int,
-) -> float:
-    """Upper end of the forecast of a data curve, from the trials that it repeats on fewer rows."""
-    seconds = 0.0
-    for item in work:
-        assert item.trial is not None
-        result, config = results[item.trial], configs[item.trial]
-        # One that overfitted later, or not at all, on fewer rows is not stopped as early.
-        whole = config.budget.rungs / (result.stopped_at_rung or config.budget.rungs)
-        share = (item.rows or rows) / rows
-        seconds += result.setup_seconds + result.evaluation_seconds * whole
-        seconds += result.training_seconds * whole * share
-    return seconds / max(1, workers) * math.exp(2 * _LEAST_ERROR)
-
-
-def offered_curve(budget: Budget, most: float, left: Mapping[str, float]) -> tuple[bool, str]:
-    """Whether a data curve that was not asked for is made, and why, in words.
+def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]) -> OptionalPhase:
+    """Whether an optional phase is made.
 
     Args:
-        most: Seconds that it takes at most.
+        seconds: That it takes at most.
         left: Seconds that are left, by what limits them in words.
     """
-    if budget.limit_seconds is None and budget.data_curve is None:
-        told = f"it takes up to {units.duration(most)}, not cheap compared with the search"
-        return False, f"no data curve was made: {told}"
-    limit, seconds = min(left.items(), key=lambda one: one[1])
-    told = f"{units.duration(max(seconds, 0.0))} were left {limit}"
-    if seconds < most:
-        return False, f"no data curve was made: {told}, and it takes up to {units.duration(most)}"
+    cost, most = budget.features[feature], units.duration(seconds)
+    unmade, made = f"no {cost.title} was made", f"a {cost.title} was made"
+    if budget.limit_seconds is None and not cost.planned:
+        text = f"{unmade}: it takes up to {most}, not cheap compared with the search"
+        return OptionalPhase(made=False, text=text)
+    limit, least = min(left.items(), key=lambda one: one[1])
+    rest = f"{units.duration(max(least, 0.0))} were left {limit}"
+    if least < seconds:
+        return OptionalPhase(made=False, text=f"{unmade}: {rest}, and it takes up to {most}")
     if budget.limit_seconds is None:
-        return True, "a data curve was made, as planned: it is cheap compared with the search"
-    return True, f"a data curve was made: {told}, and it takes at most {units.duration(most)}"
+        text = f"{made}, as planned: it is cheap compared with the search"
+        return OptionalPhase(made=True, text=text)
+    return OptionalPhase(made=True, text=f"{made}: {rest}, and it takes at most {most}")
 
 
-def _after(budget: Budget, phase: Phase, jobs_left: int) -> float:
-    """The plan's seconds for test split, data curve and suite."""
+def _after(budget: Budget, phase: Phase, share: float) -> float:
+    """The plan's seconds for test split, features' phases and suite.
+
+    Args:
+        share: Of the phase's jobs that are left.
+    """
     test = budget.test or budget.beside
     scoring = test.seconds if test is not None else 0.0
-    planned = budget.data_curve or (budget.offered_curve if phase == "data-curve" else None)
-    curve = planned.seconds if planned is not None else 0.0
     suite = budget.suite.seconds if budget.suite is not None else 0.0
-    if phase == "data-curve":
-        trainings = 6 * curve_seeds(budget.confirmation_seeds)  # two trials at three sizes
-        return curve * min(1.0, jobs_left / trainings) + suite
-    if phase == "test":
-        models = budget.finalists * budget.confirmation_seeds + 1
-        scoring *= min(1.0, jobs_left / models)
-    return scoring + curve + suite
+    later = {name: cost.duration.seconds for name, cost in budget.features.items() if cost.planned}
+    if phase in budget.features:
+        whole = budget.features[phase].duration.seconds
+        names = list(budget.features)
+        rest = (later.get(name, 0.0) for name in names[names.index(phase) + 1 :])
+        return share * whole + math.fsum(rest) + suite
+    return scoring * (share if phase == "test" else 1.0) + math.fsum(later.values()) + suite
 
 
 _HOST = socket.gethostname()
@@ -233,9 +217,11 @@ class RunProgress:
     search_ended: str = ""
     jobs: int = 0
     jobs_done: int = 0
+    optional_phases: dict[str, OptionalPhase] = field(default_factory=dict, init=False)
     running: dict[str, Running] = field(default_factory=dict)
     _begun: float = field(default_factory=time.monotonic)
     _entered: float = field(default_factory=time.monotonic)
+    _phase_jobs: int = 0
     _worked: bool = False
     _beat: int = 0
     _pace: Pace | None = None
@@ -250,7 +236,7 @@ class RunProgress:
         earlier = Status.read_or_none(self.state.run.status) or begun
         self.started_at, self.earlier_seconds = earlier.started_at, earlier.seconds
         self.phases |= earlier.phases
-        self.ending, self.curve_told = earlier.ending, earlier.curve_told
+        self.ending, self.optional_phases = earlier.ending, dict(earlier.optional_phases)
 
     def enter(self, phase: Phase) -> None:
         """Go on to a phase; the seconds since the last call belong to the one before."""
@@ -258,6 +244,7 @@ class RunProgress:
         took = self.phases.get(self.phase, 0.0) + clock - self._entered
         self.phases[self.phase] = round(took, 3)
         self.phase, self._entered = phase, clock
+        self._phase_jobs = self.jobs - self.jobs_done
 
     def hear(self, event: Event, median: float | None = None) -> None:
         """Take an event into account.
@@ -335,26 +322,24 @@ class RunProgress:
             message=self.message,
             failed_because=self.failed_because,
             search_ended=self.search_ended,
-            curve_told=self.curve_told,
+            optional_phases=dict(self.optional_phases),
             ending=self.ending,
         )
 
-    def curve_fits(self, work: Iterable[WorkItem], deadline: float) -> bool:
-        """Whether a data curve that was not asked for is made; ``curve_told`` says why.
+    def fits(self, feature: str, seconds: float, deadline: float) -> OptionalPhase:
+        """Whether an optional phase is made; the status says why.
 
         Args:
             deadline: When the call must stop, on the monotonic clock.
         """
-        budget, state = self.plan.budget, self.state
+        budget = self.plan.budget
         left = {"until the time limit": deadline - time.monotonic()}
         if budget.limit_seconds is not None:
             suite = budget.suite.seconds if budget.suite is not None else 0.0
             used = self._seconds(ended=False) + suite
             left["of the budget"] = budget.limit_seconds - used
-        rows = self.plan.facts.data.train_rows
-        most = curve_seconds(work, state.results, state.configs, rows, self.workers)
-        fits, self.curve_told = offered_curve(budget, most, left)
-        return fits
+        self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
+        return decided
 
     def _seconds(self, *, ended: bool) -> float:
         # A call that found nothing to do does not make a finished run longer.
@@ -391,6 +376,7 @@ class RunProgress:
             phase=self.phase,
             trials_left=self.waiting + len(self.running) / 2,
             jobs_left=self.jobs - self.jobs_done,
+            jobs=self._phase_jobs,
             workers=self.workers,
             again=self._again,
         )

@@ -25,6 +25,7 @@ from sweeper.data.formats.text_label import class_turns
 from sweeper.data.quality.write_rows import json_lines
 from sweeper.data.splits import in_order
 from sweeper.errors import Problem, RuleError, UsageError, near_match
+from sweeper.exporting.kept_files import RECORD, kept_files
 from sweeper.exporting.settings import Settings, settings_of, with_effect
 from sweeper.facts.dataset.curation import unchanged
 from sweeper.facts.models.packaged import PREFIX, packaged
@@ -44,7 +45,7 @@ from sweeper.yaml_models import FileModel, checked
 ROWS = "data"
 # What is made of the kept weights, not of the configuration.
 WEIGHTS = ("model", "merged", "peft")
-_CHAT_TEMPLATE = "chat_template.jinja"
+_CHAT_TEMPLATE, _ADAPTER = "chat_template.jinja", "adapter_config.json"
 _TARGETS = Path(__file__).parent / "targets"
 _DESCRIPTION, _TEMPLATE = "target.yaml", ".jinja"
 
@@ -87,14 +88,15 @@ def export_configuration(
     form = _form(target, dataset)
     facts = next(model for model in plan.facts.models if model.id == config.model)
     weights = run.trial(config.number) / "weights"
+    kept = kept_files(weights).names if (weights / RECORD).is_file() else ()
     template = weights / _CHAT_TEMPLATE
     settings = settings_of(
         config,
         facts,
         dataset,
         model=public_name(facts),
-        target_modules=_trained_modules(weights),
-        chat_template=form != "text" and template.is_file(),
+        target_modules=_trained_modules(weights) if _ADAPTER in kept else None,
+        chat_template=form != "text" and _CHAT_TEMPLATE in kept,
     )
     files, command, lost = _filled(to, target, settings, form)
     part.mkdir(parents=True)
@@ -254,10 +256,8 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
 
 def _trained_modules(weights: Path) -> tuple[str, ...] | None:
     """The layers that a kept adapter was put on."""
-    config = weights / "adapter_config.json"
-    if not config.is_file():
-        return None
-    named = object_of(config.read_text(encoding="utf-8")).get("target_modules")
+    config = (weights / _ADAPTER).read_text(encoding="utf-8")
+    named = object_of(config).get("target_modules")
     return tuple(sorted(named)) if isinstance(named, list) else None
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from sweeper.artifact import write_text
 from sweeper.errors import UsageError
 from sweeper.exporting.configuration import nearest, new_folder, public_name
+from sweeper.exporting.kept_files import kept_files
 from sweeper.facts.record import ModelFacts
 from sweeper.findings.record import Findings
 from sweeper.jsontext import object_of
 from sweeper.redaction import clean
 
-RECORD = "sweeper.json"
 _ADAPTER, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # PEFT's own classes give the trial's answers for these alone.
 _FOR_PEFT = ("lora", "qlora")
@@ -27,25 +30,33 @@ _TOKENIZER = (
 )
 
 
-def copy_model(weights: Path, folder: Path) -> None:
+def copy_model(weights: Path, folder: Path) -> tuple[str, ...]:
     """Copy a trained model: a whole one as transformers reads it, or an adapter.
 
+    Returns:
+        The files that were left out, since sweeper did not write them.
+
     Raises:
-        UsageError: Its base lies in the run, so that the copy would not load.
+        UsageError: Its base lies in the run, so that the copy would not load, or the folder holds
+            links.
     """
-    _must_have_a_published_base(weights)
+    kept = kept_files(weights)
+    _must_have_a_published_base(weights, kept.record)
     part = new_folder(folder)
-    shutil.copytree(weights, part)
+    _copy(weights, kept.names, part)
     part.rename(folder)
+    return kept.others
 
 
 def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFacts) -> None:
     """Copy an adapter so that PEFT alone loads it on the published base.
 
     Raises:
-        UsageError: PEFT would not give the trial's answers, or the base lies in the run.
+        UsageError: PEFT would not give the trial's answers, the base lies in the run, or the folder
+            holds links.
     """
-    record = object_of((weights / RECORD).read_text(encoding="utf-8"))
+    kept = kept_files(weights)
+    record = kept.record
     strategy = str(record["strategy"])
     if record.get("pooling") is not None:
         raise UsageError(
@@ -60,13 +71,12 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
             fix=f"{nearest(findings, _FOR_PEFT)} Or export to 'model', for sweeper.load.",
             where=str(weights),
         )
-    _must_have_a_published_base(weights)
-    adapter = weights if (weights / _ADAPTER).is_file() else weights / "adapter"
+    _must_have_a_published_base(weights, record)
+    adapter = weights if _ADAPTER in kept.names else weights / "adapter"
     base, part = public_name(facts), new_folder(folder)
-    part.mkdir(parents=True)
-    shutil.copyfile(adapter / _WEIGHTS, part / _WEIGHTS)
-    for path in sorted({path for pattern in _TOKENIZER for path in weights.glob(pattern)}):
-        shutil.copyfile(path, part / path.name)
+    _copy(adapter, [_WEIGHTS], part)
+    tokenizer = [n for n in kept.names if any(fnmatchcase(n, pattern) for pattern in _TOKENIZER)]
+    _copy(weights, tokenizer, part)
     config = object_of((adapter / _ADAPTER).read_text(encoding="utf-8"))
     config |= {"base_model_name_or_path": base, "revision": facts.revision}
     write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -75,8 +85,14 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
     part.rename(folder)
 
 
-def _must_have_a_published_base(weights: Path) -> None:
-    if object_of((weights / RECORD).read_text(encoding="utf-8")).get("first_stage"):
+def _copy(source: Path, names: Sequence[str], to: Path) -> None:
+    for name in names:
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, to / name)
+
+
+def _must_have_a_published_base(weights: Path, record: Mapping[str, Any]) -> None:
+    if record.get("first_stage"):
         raise UsageError(
             "these weights need a base that was trained on a corpus, which is in the run's folder",
             fix="'sweeper export RUN --to merged' writes a model that needs no base.",

@@ -6,7 +6,7 @@ A feature is a folder here, or a package that another distribution names in the 
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache

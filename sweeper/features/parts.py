@@ -1,8 +1,8 @@
 """The contract between the core and features: the parts of a feature, and who calls them when.
 
 A part is a module with a fixed name in a feature's folder. It defines any of the hooks that are
-listed here for it, and nothing else that is public. A hook is a function that the core calls with
-these parameters (or a value that it reads). The core imports a part when it calls its first hook,
+listed here for it, and what they need. A hook is a function that the core calls with these
+parameters, or a value that it reads. The core imports a part when it calls its first hook,
 so that ``--help`` and a plan stay fast; only ``trial.py`` and helper files that run in a process of
 their own may load torch. A feature imports the core, never another feature: what two features
 share is core.
@@ -13,7 +13,7 @@ listener or a metric costs its own figure, and the report names it; anything els
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from inspect import getdoc
@@ -134,7 +134,7 @@ OPTIONS: Hook[type[Options]] = Hook("options", "Options")
 def all_options() -> type[AllOptions]:
     """The type of ``features`` in ``sweep.yaml``, of what is installed."""
     fields: dict[str, Any] = {
-        name: (kind, Field(default_factory=kind, description=getdoc(kind)))
+        name: (kind, Field(default_factory=kind, description=f"feature {name}: {getdoc(kind)}"))
         for name, kind in OPTIONS.all()
     }
     return create_model("AllOptions", __base__=AllOptions, __doc__=AllOptions.__doc__, **fields)
@@ -185,19 +185,13 @@ DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
 
 
 class PlanPhase(Protocol):
-    """The cost of the feature's phase; None where it has none in this study.
+    """The cost of the feature's phase in such a study; None where it has none.
 
-    Called for each number of trials that the planner considers.
-
-    Args:
-        study: The core's phases of the study.
-        left_seconds: What is left of the user's budget after search, confirmation and test; None
-            without a budget.
+    The core decides whether an optional phase is planned. Called for each number of trials that
+    the planner considers.
     """
 
-    def __call__(
-        self, spec: Spec, study: StudyPhases, left_seconds: float | None
-    ) -> PhaseCost | None: ...
+    def __call__(self, spec: Spec, study: StudyPhases) -> PhaseCost | None: ...
 
 
 PLAN_PHASE: Hook[PlanPhase] = Hook("cost", "plan_phase")
@@ -207,9 +201,11 @@ PLAN_PHASE: Hook[PlanPhase] = Hook("cost", "plan_phase")
 
 
 class Propose(Protocol):
-    """Trials for a plan, at most one a candidate."""
+    """Trials for a plan, at most one a candidate. ``tell`` shows a line to the user."""
 
-    def __call__(self, spec: Spec, plan: Plan) -> Iterable[ProposedTrial]: ...
+    def __call__(
+        self, spec: Spec, plan: Plan, tell: Callable[[str], None]
+    ) -> Iterable[ProposedTrial]: ...
 
 
 class Remember(Protocol):
@@ -222,14 +218,15 @@ PROPOSE: Hook[Propose] = Hook("starts", "propose")
 REMEMBER: Hook[Remember] = Hook("starts", "remember")
 
 
-# phase.py: work before the search or after the test split was scored, in the owner's loop.
+# phase.py: work after the test split was scored.
 
 
 class Study(Protocol):
-    """What a phase sees of the run, and what it may do.
+    """What a phase sees of the run, and what it may do, while workers are there.
 
     Attributes:
-        seal: The order of the finalists, with their test scores; None before the search.
+        seal: The order of the finalists, with their test scores.
+        configs: Those of trials, by number.
         results: Those of ended trials, by number.
         workers: How many there are.
     """
@@ -237,39 +234,57 @@ class Study(Protocol):
     run: RunFolder
     spec: Spec
     plan: Plan
-    seal: TestSeal | None
-    configs: Mapping[int, TrialConfig]
-    results: Mapping[int, TrialResult]
-    workers: int
+    seal: TestSeal
 
-    def train(self, items: Sequence[WorkItem]) -> None:
-        """Have workers do these work items, those of them that are not done; returns after.
+    @property
+    def configs(self) -> Mapping[int, TrialConfig]: ...
+
+    @property
+    def results(self) -> Mapping[int, TrialResult]: ...
+
+    @property
+    def workers(self) -> int: ...
+
+    def train(self, feature: str, items: Sequence[WorkItem]) -> None:
+        """Have workers do those of these work items that are not done, as a phase of this name.
 
         Raises:
             Stopped: A signal or the time limit ends the call.
         """
 
-    def release_workers(self) -> None:
-        """End all workers, so that their memory is free. ``train`` starts new ones."""
-
-    def say(self, text: str) -> None:
-        """Emit a line about the phase."""
-
     def warn(self, text: str) -> None:
         """Emit a warning, which the status keeps."""
 
-    def seconds_left(self) -> dict[str, float]:
-        """Seconds until the time limit and of the user's budget, by what limits them in words."""
+    def fits(self, feature: str, seconds: float) -> bool:
+        """Whether an optional phase of up to so many seconds is made; the run says why.
+
+        It is, if its cost is planned and so much is left of the budget and the time limit.
+        """
 
 
-class RunPhase(Protocol):
-    """Does the phase's work. It may be called again after it was interrupted, and goes on then."""
+class AfterTest(Protocol):
+    """Gives workers further work. Called again where it was interrupted, and goes on then."""
 
     def __call__(self, study: Study) -> None: ...
 
 
-BEFORE_SEARCH: Hook[RunPhase] = Hook("phase", "before_search")
-AFTER_TEST: Hook[RunPhase] = Hook("phase", "after_test")
+class Finish(Protocol):
+    """Work of the command itself, after workers and search have ended, on a complete run.
+
+    Args:
+        say: Shows a line about it.
+
+    Returns:
+        The signal that ended it, or None.
+    """
+
+    def __call__(
+        self, run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]
+    ) -> int | None: ...
+
+
+AFTER_TEST: Hook[AfterTest] = Hook("phase", "after_test")
+FINISH: Hook[Finish] = Hook("phase", "finish")
 
 
 # section.py: a question of the report, from the files of a study to its figures and blocks. The

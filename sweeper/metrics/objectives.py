@@ -46,9 +46,6 @@ def objective_of(spec: Spec) -> Objective:
     if spec.search.stop_when_settled and not found.is_loss:
         why = f"What more trials gain is known for losses; t{compared}"
         refuse("search", "stop_when_settled", "stop_when_settled beside another objective", why)
-    if spec.search.data_curve and not found.at_rungs:
-        why = f"It needs a loss or a score of each item; t{compared}"
-        refuse("search", "data_curve", "a data curve of this objective", why)
     if problems:
         raise SpecError(problems)
     return found

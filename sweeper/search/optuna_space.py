@@ -21,7 +21,7 @@ from optuna.trial import BaseTrial
 
 from sweeper.hyperparameters import EPOCHS
 from sweeper.objective import LOSS, Objective
-from sweeper.plans import Budget, Candidate, Parameter, Plan, WarmStart
+from sweeper.plans import Budget, Candidate, Parameter, Plan, ProposedTrial
 from sweeper.spec import OwnTrial, Scalar
 from sweeper.trials import Origin
 
@@ -70,14 +70,14 @@ class Space:
 
     Args:
         own_trials: Configurations whose values may lie outside of the allowed ranges.
-        warm_starts: What earlier searches found best, one for each candidate at most.
+        proposed: Configurations to try early, one for each candidate at most.
     """
 
     candidates: Sequence[StrategySpace]
     budget: RungCount = RungCount()
     seed: int = 0
     own_trials: Sequence[OwnTrial] = ()
-    warm_starts: Sequence[WarmStart] = ()
+    proposed: Sequence[ProposedTrial] = ()
 
 
 Problem = Plan | Space
@@ -121,13 +121,13 @@ def one_trial_keys(problem: Problem) -> tuple[str, ...]:
     return tuple(key for key, candidate in candidates(problem).items() if candidate.one_trial)
 
 
-def warm_starts(problem: Problem) -> dict[str, WarmStart]:
-    """The best configurations of earlier studies, by the candidate's key."""
+def proposed(problem: Problem) -> dict[str, ProposedTrial]:
+    """The configurations to try early, by the candidate's key."""
     known = {
         (candidate.strategy, candidate.model): key for key, candidate in candidates(problem).items()
     }
-    pairs = {(warm.strategy, warm.model): warm for warm in problem.warm_starts}
-    return {known[pair]: warm for pair, warm in pairs.items() if pair in known}
+    pairs = {(trial.strategy, trial.model): trial for trial in problem.proposed}
+    return {known[pair]: trial for pair, trial in pairs.items() if pair in known}
 
 
 def searchable(candidate: AnyCandidate) -> bool:

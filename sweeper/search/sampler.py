@@ -93,7 +93,7 @@ class SweeperSampler(BaseSampler):
         self._trials: dict[str, Trials] = {}
         searchable = [key for key, one in self._candidates.items() if optuna_space.searchable(one)]
         self._searchable = searchable or list(self._candidates)
-        self._warm_starts = optuna_space.warm_starts(problem)
+        self._proposed = optuna_space.proposed(problem)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -121,7 +121,7 @@ class SweeperSampler(BaseSampler):
             return turn, self._point(turn, situation)
         promises = {key: self._promise(key, situation) for key in keys}
         best = max(keys, key=lambda key: promises[key].score)
-        return best, self._untried_warm_start(best, situation.of(best)) or promises[best].point
+        return best, self._untried_proposal(best, situation.of(best)) or promises[best].point
 
     def _given(self, trial: FrozenTrial) -> str | None:
         fixed = trial.system_attrs.get("fixed_params", {})
@@ -176,33 +176,33 @@ class SweeperSampler(BaseSampler):
             # The rule book's best guess is tried before anything is searched.
             parameters = self._candidates[key].parameters
             return {name: parameters[name].default for name in self._axes[key]}
-        return self._untried_warm_start(key, own) or self._promise(key, situation).point
+        return self._untried_proposal(key, own) or self._promise(key, situation).point
 
-    def _untried_warm_start(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
-        """The best configuration of an earlier study, once, as this candidate's first draw."""
+    def _untried_proposal(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
+        """The proposed configuration, once, as this candidate's first draw."""
         drawn = [one for one in own if one.origin == "search"]
-        point = self._warm_point(key) if not drawn else {}
+        point = self._proposed_point(key) if not drawn else {}
         return {} if any(one.parameters == point for one in own) else point
 
-    def _warm_point(self, key: str) -> dict[str, Scalar]:
-        warm, candidate = self._warm_starts.get(key), self._candidates[key]
-        if warm is None:
+    def _proposed_point(self, key: str) -> dict[str, Scalar]:
+        proposed, candidate = self._proposed.get(key), self._candidates[key]
+        if proposed is None:
             return {}
-        chosen = optuna_space.fixed(key, candidate, warm.parameters)
+        chosen = optuna_space.fixed(key, candidate, proposed.parameters)
         names = [name for name in candidate.parameters if f"{key}.{name}" in chosen]
         return {name: chosen[f"{key}.{name}"] for name in names}
 
     def _earlier(self, key: str, own: Sequence[Observation]) -> TransferredPrior | None:
-        """The earlier study as a prior, until its best is worse than the default here."""
-        warm, point = self._warm_starts.get(key), self._warm_point(key)
-        if warm is None:
+        """The proposal as a prior, until it is worse than the default."""
+        proposed, point = self._proposed.get(key), self._proposed_point(key)
+        if proposed is None:
             return None
         ended = [one for one in own if one.loss is not None or one.failed]
         tried = [one for one in ended if one.parameters == point]
         default = min((one.rank for one in ended if one.origin == "default"), default=None)
         if tried and (tried[0].failed or (default is not None and tried[0].rank > default)):
             return None
-        return TransferredPrior(warm.parameters, warm.similarity)
+        return TransferredPrior(proposed.parameters, proposed.weight)
 
     def _promise(self, key: str, situation: _Situation) -> Promise:
         return Proposals(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from sweeper.data.reading.hub import pinned
+from sweeper.errors import SpecError
 from sweeper.facts.gather import gather
 from sweeper.facts.models.model import catalogue_facts
+from sweeper.features import parts
 from sweeper.planning.model_choice import comparison, plan_without_model
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
@@ -12,6 +14,16 @@ from sweeper.processes.probe_process import with_probes
 from sweeper.spec import Spec
 from sweeper.specfile import located
 from sweeper.views.console import Tell, say_nothing
+
+
+def check_features(spec: Spec) -> None:
+    """Ask every feature whether it can do what a request asks for.
+
+    Raises:
+        SpecError: With all problems.
+    """
+    if problems := [problem for _, check in parts.CHECK.all() for problem in check(spec)]:
+        raise SpecError(problems)
 
 
 @located
@@ -27,6 +39,7 @@ def planned(
     Raises:
         SweeperError: Something is wrong with data, model or machine, or nothing fits.
     """
+    check_features(spec)
     spec = spec.model_copy(update={"data": pinned(spec.data)})
     if spec.models:
         made = make_plan(spec, gather(spec, measure_domain=measure_domain))

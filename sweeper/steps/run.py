@@ -33,6 +33,7 @@ from sweeper.execution.state.status import Status
 from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import missing_weights, must_be_trainable
 from sweeper.facts.record import Facts, Missing, SuiteFacts
+from sweeper.features import parts
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.forgetting import gate
 from sweeper.metrics import user_function
@@ -42,11 +43,10 @@ from sweeper.processes.measured_plan import measured_plan
 from sweeper.processes.report_maker import ReportMaker, lost_charts
 from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.runfolder import RunFolder
-from sweeper.search import warm_start
 from sweeper.search.named import check_named
 from sweeper.spec import MOST_HELD_OUT_ROWS, ModelSpec, Spec
 from sweeper.specfile import located, resolve, to_yaml
-from sweeper.steps.plan import planned
+from sweeper.steps.plan import check_features, planned
 from sweeper.steps.score_suite import check_suite, score_finalists
 from sweeper.steps.winner import best_trial
 from sweeper.views.console import Tell, say_nothing
@@ -152,6 +152,7 @@ def prepare(
     """
     if missing_data := _no_data(spec):
         raise SpecError([missing_data])
+    check_features(spec)
     require_trackers(spec.search.track)
     if spec.evaluation.run_generated_code and (refused := can_isolate()) is not None:
         raise SpecError([replace(refused, where="--run-generated-code")])
@@ -180,8 +181,8 @@ def prepare(
         tell(f"{objective.name} says {value:.4g} of references in place of predictions.")
     plan = measured_plan(spec, facts, measure=check_model, probe=probe, tell=tell)
     check_named(spec.search.sampler, spec.search.pruner, plan)
-    if spec.search.warm_start:
-        plan = plan.model_copy(update={"warm_starts": warm_start.recall(plan)})
+    proposed = [trial for _, hook in parts.PROPOSE.all() for trial in hook(spec, plan, tell)]
+    plan = plan.model_copy(update={"proposed": tuple(proposed)})
     return Prepared(folder, spec, plan, took, rows.changes if rows else ())
 
 
@@ -304,9 +305,9 @@ def sweep(
                 on_tick=maker.poll,
             )
             if outcome.kind == "complete":
-                with contextlib.suppress(OSError):  # a later study does without
-                    limit = prepared.spec.aim.max_forgetting_points
-                    warm_start.remember(folder, plan, limit, outcome.status.ended_at)
+                for _, remember in parts.REMEMBER.all():
+                    with contextlib.suppress(OSError):  # a later study does without
+                        remember(folder, prepared.spec, plan, outcome.status.ended_at)
             outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
             # From a Ctrl-C to the last line is no time to try again what did not work.
             findings = maker.finish(try_charts=outcome.signal is None)

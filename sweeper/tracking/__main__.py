@@ -8,10 +8,12 @@ output. Whatever else is printed goes to ``tracking/NAME.log`` without secrets.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import shorten
 from typing import TextIO
@@ -29,6 +31,8 @@ MOST_WAIT_SECONDS = 60.0
 NICENESS = 5
 """Training goes first, as it does before the report."""
 _MOST_LOG_BYTES = 1_000_000
+_LOG_END_SECONDS = 2.0
+"""For the last lines of the log; a client's child process may hold it open for longer."""
 
 
 class _Ending(threading.Thread):
@@ -78,7 +82,8 @@ def _line(error: Exception) -> str:
     return shorten(without_secrets(said), 160, placeholder=" ...")
 
 
-def _log_to(path: Path) -> None:
+@contextlib.contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
     """Redirect the output of this process and its children to a file, without secrets."""
     reading, writing = os.pipe()
     for stream in (sys.stdout, sys.stderr):
@@ -97,7 +102,16 @@ def _log_to(path: Path) -> None:
                     left -= log.write(without_secrets(line))
                     log.flush()
 
-    threading.Thread(target=copy, daemon=True).start()
+    copier = threading.Thread(target=copy, daemon=True)
+    copier.start()
+    try:
+        yield
+    finally:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(nothing, stream.fileno())  # closes the pipe, which ends the copy
+        copier.join(_LOG_END_SECONDS)
 
 
 def main() -> int:
@@ -110,16 +124,16 @@ def main() -> int:
     if chosen.parent is not None:
         die_with(chosen.parent)
     os.nice(NICENESS)
-    # tensorboardX loads torch where it can, though it works without: 200 MiB for nothing.
-    sys.modules["torch"] = None  # type: ignore[assignment]
+    if chosen.name == "tensorboard":
+        # tensorboardX loads torch where it can, though it works without: 200 MiB for nothing.
+        # MLflow takes the name in sys.modules for a torch that is loaded, and imports it.
+        sys.modules["torch"] = None  # type: ignore[assignment]
     run = RunFolder(chosen.run)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    _log_to(run.tracking / f"{chosen.name}.log")
-    ending = _Ending(sys.stdin)
-    ending.start()
-    status = track(chosen.name, run, ending, answers)
-    answers.close()
-    return status
+    with answers, _logged_to(run.tracking / f"{chosen.name}.log"):
+        ending = _Ending(sys.stdin)
+        ending.start()
+        return track(chosen.name, run, ending, answers)
 
 
 if __name__ == "__main__":

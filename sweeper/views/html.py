@@ -9,18 +9,17 @@ from sweeper.findings import words
 from sweeper.findings.record import Findings
 from sweeper.plans import Plan
 from sweeper.units import span
-from sweeper.views.plan_view import candidate_table
+from sweeper.views.plan_view import candidate_table, title
 from sweeper.visible import visible
 
 
 def plan_html(plan: Plan) -> str:
     """The strategies, what was left out, and the time of the whole sweep."""
-    models = ", ".join(model.id for model in plan.facts.models)
-    head = f"{plan.facts.task} with {models}, {plan.facts.data.rows:,} examples"
     lines = [f"left out: {one.strategy}: {one.reason}" for one in plan.rejected]
     if (sweep := plan.budget.sweep) is not None:
         lines.append(f"{plan.budget.trials} trials and all else: {span(sweep.low, sweep.high)}")
-    return _paragraph(head) + _table(*candidate_table(plan)) + "".join(map(_paragraph, lines))
+    table = _table(*candidate_table(plan))
+    return _paragraph(title(plan)) + table + "".join(map(_paragraph, lines))
 
 
 def findings_html(findings: Findings) -> str:

@@ -23,6 +23,7 @@ from sweeper.planning.candidates import PURE_BF16
 from sweeper.planning.costs.setups import FSDP
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
 from sweeper.views.console import out
+from sweeper.visible import visible
 
 _SHORT = {
     BATCH: "batch",
@@ -38,6 +39,8 @@ LINES, WIDTH = 45, 100
 _COMPARED = 15
 _INDENT = 12
 _EXAMPLE_LINES = 4
+# Of a line of a summary.
+_MOST_CHARACTERS = 400
 # Of a shortened conversation: the first question and answer, and the last ones.
 _MOST_PARTS = 7
 
@@ -194,16 +197,39 @@ def _models(page: _Page, choice: ModelChoice) -> None:
     page.blank()
 
 
-def _headline(page: _Page, plan: Plan) -> None:
+def summary(plan: Plan) -> str:
+    """A plan in three lines: what it is for, what to start with, and the other strategies."""
+    fitting = list(dict.fromkeys(one.strategy for one in plan.candidates))
+    left_out = [one.strategy for one in plan.rejected if one.strategy not in fitting]
+    others = {"Also fit": fitting[1:], "Left out": list(dict.fromkeys(left_out))}
+    lines = [
+        title(plan),
+        f"Start with {start(plan)}",
+        " ".join(f"{head}: {', '.join(names)}." for head, names in others.items() if names),
+    ]
+    return "\n".join(_without_middle(visible(line), _MOST_CHARACTERS) for line in lines if line)
+
+
+def title(plan: Plan) -> str:
+    """What a plan is for."""
+    models = ", ".join(model.id for model in plan.facts.models)
+    return f"{plan.facts.task} with {models}, {plan.facts.data.rows:,} examples"
+
+
+def start(plan: Plan) -> str:
+    """The recommended strategy, and what it costs."""
     lead, budget = plan.candidates[0], plan.budget
     whole = budget.sweep or budget.search
     memory = f"{units.number(lead.memory.peak_gib)} of {units.gib(lead.memory.limit_gib)}"
-    text = (
+    return (
         f"{lead.strategy} on {lead.model}: {memory}, {_span(lead)} a trial, about "
         f"{units.duration(whole.seconds)} for a sweep of {units.plural(budget.trials, 'trial')}."
     )
-    quality = f"{words.sentence(lead.expected_quality.split(' (')[0])}."
-    page.add("Start with", [text, quality], 1)
+
+
+def _headline(page: _Page, plan: Plan) -> None:
+    quality = f"{words.sentence(plan.candidates[0].expected_quality.split(' (')[0])}."
+    page.add("Start with", [start(plan), quality], 1)
 
 
 def _span(candidate: Candidate) -> str:
@@ -536,7 +562,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         "own_text": "general text that the base model writes",
         "beside": "start and baselines",
         "test": "test split",
-        "data_curve": "data curve",
+        **{name: cost.title for name, cost in budget.features.items()},
         "suite": f"suite: base and finalists on {units.plural(len(tasks), 'task')}",
     }
     others = "; ".join(f"{names[name]} {text}" for name, text in span.items() if name in names)

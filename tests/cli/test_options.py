@@ -7,6 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from sweeper.cli.options import command_of, spec_flags, takes_spec
+from sweeper.errors import SpecError
 from sweeper.specfile import FLAGS, resolve
 
 BOOLEANS = [flag.path for flag in spec_flags(run=True) if flag.type is bool]
@@ -43,3 +44,25 @@ def test_a_flag_takes_back_what_the_file_says(path: Any) -> None:
     assert (found[0] if section == "models" else found)[key] is False
     assert given(FLAGS[path]) == {path: True}
     assert given() == {}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--track", "mlflow", "--track", "tensorboard"),
+        ("--track", "mlflow,tensorboard"),
+        ("--track", "mlflow, tensorboard,"),
+    ],
+)
+def test_trackers_are_repeated_flags_or_a_list_with_commas(words: tuple[str, ...]) -> None:
+    assert given(*words) == {("search", "track"): ["mlflow", "tensorboard"]}
+
+
+def test_an_unknown_tracker_of_a_list_gets_the_nearest_name() -> None:
+    flags = given("--track", "mlflow,tensorbord")
+    with pytest.raises(SpecError) as raised:
+        resolve(flags, {"task": "code", "models": ["7B"], "data": {"examples": 100}})
+    (problem,) = raised.value.problems
+    assert problem.where == "--track"
+    assert "'tensorbord'" in problem.what
+    assert "'tensorboard'" in problem.fix

@@ -243,3 +243,9 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
     made = Commands(tmp_path / "run")
     with ended_after(made):
         yield made
+
+
+@pytest.fixture
+def assert_whole(commands: Commands) -> Callable[[int], None]:
+    """See ``check_whole``."""
+    return lambda total: check_whole(commands, total)

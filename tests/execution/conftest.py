@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
 from commands import (  # noqa: F401 - fixtures among them
-    Commands,
     Sweeper,
-    check_whole,
+    assert_whole,
     commands,
     ended_after,
     workers_find_the_backend,
@@ -22,12 +21,6 @@ def sweeper(tmp_path: Path) -> Iterator[Sweeper]:
     made = Sweeper(tmp_path / "runs" / "run")
     with ended_after(made):
         yield made
-
-
-@pytest.fixture
-def assert_whole(commands: Commands) -> Callable[[int], None]:  # noqa: F811
-    """See ``check_whole``."""
-    return lambda total: check_whole(commands, total)
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

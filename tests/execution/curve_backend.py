@@ -393,7 +393,7 @@ def main() -> int:
         int(workers),
         storage=os.environ.get("CURVE_STORAGE") or None,
         executor=os.environ.get("CURVE_EXECUTOR", "local"),
-        data_curve=bool(os.environ.get("CURVE_DATA")),
+        features=json.loads(os.environ.get("CURVE_FEATURES", "{}")),
     )
     with run.lock():
         plan = frozen_plan(run, make_plan(int(trials), seed=int(seed)))

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +18,6 @@ from sweeper.execution.state.status import Status
 from sweeper.execution.storages import default_url
 from sweeper.execution.worker.session import _last_line
 from sweeper.objective import LOSS, Objective
-from sweeper.plans import Duration
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TestSeal, TrialConfig, TrialResult
 
@@ -243,78 +238,3 @@ def test_the_first_line_of_a_run_says_what_its_figures_are(task, models, unit):
     plan.objective = Objective(title="macro-F1", of="classes", higher_is_better=True)
     assert _figures(plan).startswith("Trials are compared by macro-F1; higher is better. val is ")
     assert "at whose end its macro-F1 is compared" in _figures(plan)
-
-
-def points(run: RunFolder) -> dict[str, list[int]]:
-    """The data curve's trainings that are done: trial and rows, with their seeds."""
-    found: dict[str, list[int]] = {}
-    for path in run.trials.glob("*/rows/*/*/result.json"):
-        trial, _, rows, seed = path.parent.parts[-4:]
-        found.setdefault(f"{trial}/{rows}", []).append(int(seed))
-    return {name: sorted(seeds) for name, seeds in sorted(found.items())}
-
-
-def test_a_run_that_has_ended_gets_its_data_curve_though_it_is_killed(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    sweep(run, 3)
-    order = TestSeal.read(run.test_seal)
-    assert points(run) == {}
-    program = [sys.executable, str(Path(__file__).parent / "curve_backend.py"), str(run.path), "3"]
-    environment = {**os.environ, "CURVE_STEP_SECONDS": "0.005", "CURVE_DATA": "1"}
-    command = subprocess.Popen([*program, "1", "0"], env=environment, stdout=subprocess.DEVNULL)
-    limit = time.monotonic() + 60
-    while len(points(run)) < 2 and time.monotonic() < limit:
-        time.sleep(0.01)
-    command.kill()
-    command.wait()
-    kept = {path: path.stat().st_mtime_ns for path in run.trials.glob("*/rows/*/*/result.json")}
-    assert kept
-    assert sweep(run, 3, data_curve=True).kind == "complete"
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    configs = [TrialConfig.read(run.trial(n) / "config.json") for n in range(3)]
-    winner = order.recommended
-    assert winner is not None
-    default = next(
-        c.number
-        for c in configs
-        if c.strategy == configs[winner].strategy and c.origin == "default"
-    )
-    found = points(run)
-    for size in (25, 50, 100):
-        for number in {winner, default}:
-            assert found[f"{number}/{size}"] == [0, 1, 2]
-    # The confirmation trained the winner on all rows with these seeds already.
-    assert f"{winner}/200" not in found
-    config = TrialConfig.read(run.trial(winner) / "rows" / "25" / "1" / "config.json")
-    assert (config.train_rows, config.seed, config.keep_weights) == (25, 1, False)
-    assert TestSeal.read(run.test_seal) == order
-
-
-def test_a_data_curve_is_made_unasked_while_the_budget_has_room(tmp_path: Path) -> None:
-    offered = {"offered_curve": Duration(seconds=2, low=1, high=4)}
-
-    def told(name: str, budget: dict[str, object], **search: object) -> str:
-        plan, run = make_plan(3), RunFolder(tmp_path / name)
-        plan = plan.model_copy(update={"budget": plan.budget.model_copy(update=budget)})
-        outcome = run_sweep(run, make_spec(3, 1, **search), plan, backend=BACKEND)
-        assert outcome.kind == "complete"
-        assert ("data-curve" in outcome.status.phases) is bool(points(run))
-        return outcome.status.curve_told
-
-    poor = offered | {"limit_seconds": 0.5}
-    left = told("run", poor, data_curve=None)
-    assert re.search(r"0\.\d s were left of the budget, and it takes up to", left)
-    run = RunFolder(tmp_path / "run")
-    assert points(run) == {}
-    assert told("run", offered, data_curve=None).endswith("not cheap compared with the search")
-    rich = offered | {"limit_seconds": 1000.0}
-    assert told("run", rich, data_curve=False) == ""
-    assert points(run) == {}
-    made = told("run", rich, data_curve=None)
-    assert made.startswith("a data curve was made: 1")
-    assert {len(seeds) for seeds in points(run).values()} == {3}
-    # One that was begun goes on, even where nothing is left.
-    shutil.rmtree(next(run.trials.glob("*/rows/25/0")))
-    assert told("run", poor, data_curve=None) == made
-    assert {len(seeds) for seeds in points(run).values()} == {3}
-    assert told("run", poor, data_curve=True) == ""

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from sweeper.execution.run_progress import curve_seconds, offered_curve, pace, remaining
-from sweeper.execution.state.work_items import point
-from sweeper.plans import Duration
+from sweeper.execution.run_progress import fits, pace, remaining
+from sweeper.plans import Duration, PhaseCost
 
-JOBS_LEFT = {"confirmation": 3, "test": 5, "data-curve": 9}
+JOBS_LEFT = {"confirmation": 3, "test": 5, "extra": 9}
+JOBS = {"test": 10, "extra": 18}
 PLAN: Any = SimpleNamespace(
     candidates=(
         SimpleNamespace(strategy="lora", model="m", duration=Duration(seconds=10, low=5, high=20)),
@@ -21,7 +21,7 @@ PLAN: Any = SimpleNamespace(
         beside=Duration(seconds=9, low=6, high=12),
         test=Duration(seconds=30, low=20, high=40),
         suite=Duration(seconds=12, low=6, high=18),
-        data_curve=Duration(seconds=36, low=18, high=54),
+        features={"extra": PhaseCost(title="x", duration=Duration(seconds=36, low=18, high=54))},
         confirmation=Duration(seconds=60, low=30, high=90),
         finalists=3,
         confirmation_seeds=3,
@@ -90,8 +90,9 @@ def test_what_is_left_of_each_phase_is_counted() -> None:
 
     def left(phase: Any, trials: float = 0.0, jobs: int = 0, workers: int = 1) -> Any:
         return remaining(
-            PLAN, found, phase=phase, trials_left=trials, jobs_left=jobs, workers=workers, again=8
-        )
+            PLAN, found, phase=phase, trials_left=trials, jobs_left=jobs, jobs=JOBS.get(phase, 0),
+            workers=workers, again=8,
+        )  # fmt: skip
 
     search = left("search", trials=4)
     middle = 4 * 30 + 6 * 8 + 2 * (30 + 36 + 12)
@@ -103,7 +104,7 @@ def test_what_is_left_of_each_phase_is_counted() -> None:
         {
             "confirmation": 3 * 8 + 2 * (30 + 36 + 12),
             "test": 2 * (15 + 36 + 12),
-            "data-curve": 2 * (18 + 12),
+            "extra": 2 * (18 + 12),
         }
     )
     assert left("complete") is None
@@ -134,7 +135,7 @@ def test_finalists_may_yet_be_trials_that_end_earlier() -> None:
 
     def ends(pace: Any, left: int) -> tuple[float, float]:
         eta = remaining(
-            PLAN, pace, phase="search", trials_left=left, jobs_left=0, workers=1, again=18
+            PLAN, pace, phase="search", trials_left=left, jobs_left=0, jobs=0, workers=1, again=18
         )
         assert eta is not None
         return eta.low, eta.high
@@ -148,16 +149,6 @@ def test_finalists_may_yet_be_trials_that_end_earlier() -> None:
     assert wider(left=6)[0] > 6 * 18 / 4
 
 
-def test_a_curve_is_forecast_from_the_trials_that_it_repeats() -> None:
-    results = {4: ended(10.0), 0: ended(10.0, stopped=4)}
-    configs = {4: config("lora"), 0: config("+lora")}
-    work = [point(4, 25, 0), point(4, 50, 0), point(0, 100, 0)]
-    # 9 s of training and 1 s of scoring; the one that was stopped would have taken twice as long.
-    whole = (9 / 4 + 1) + (9 / 2 + 1) + (18 + 2)
-    forecast = curve_seconds(work, results, configs, 100, 2)
-    assert forecast == pytest.approx(whole / 2 * math.exp(0.2))
-
-
 @pytest.mark.parametrize(
     ("budget", "left", "made", "why"),
     [
@@ -165,17 +156,20 @@ def test_a_curve_is_forecast_from_the_trials_that_it_repeats() -> None:
         ({"limit_seconds": 90.0}, {"of the budget": 19.0}, False, "it takes up to 20 s"),
         ({"limit_seconds": 90.0}, {"a": 50.0, "until the time limit": -1.0}, False, "0.0 s were"),
         (
-            {"data_curve": 1},
+            {"planned": True},
             {"until the time limit": math.inf},
             True,
             "cheap compared with the search",
         ),
-        ({"data_curve": 1}, {"until the time limit": 1.0}, False, "were left until the time"),
+        ({"planned": True}, {"until the time limit": 1.0}, False, "were left until the time"),
         ({}, {"until the time limit": math.inf}, False, "not cheap compared with the search"),
     ],
 )
-def test_a_curve_is_made_unasked_while_time_is_left(budget, left, made, why) -> None:
-    known: Any = SimpleNamespace(**({"limit_seconds": None, "data_curve": None} | budget))
-    fits, told = offered_curve(known, 20.0, left)
-    assert fits is made
-    assert why in told
+def test_an_optional_phase_is_made_while_time_is_left(budget, left, made, why) -> None:
+    duration = Duration(seconds=10, low=5, high=20)
+    planned = budget.pop("planned", False)
+    cost = PhaseCost(title="extra", duration=duration, optional=True, planned=planned)
+    known: Any = SimpleNamespace(**({"limit_seconds": None, "features": {"extra": cost}} | budget))
+    decided = fits(known, "extra", 20.0, left)
+    assert decided.made is made
+    assert why in decided.text

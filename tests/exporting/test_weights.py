@@ -18,13 +18,14 @@ def weights(tmp_path):
     def make(strategy="lora", inside=".", **record):
         folder = tmp_path / "weights"
         (folder / inside).mkdir(parents=True)
-        fields = {"strategy": strategy, "base_dtype": "bfloat16", "pooling": None} | record
-        (folder / "sweeper.json").write_text(json.dumps(fields))
         config = {"peft_type": "LORA", "r": 8, "base_model_name_or_path": "/home/me/models/base"}
         (folder / inside / "adapter_config.json").write_text(json.dumps(config))
         (folder / inside / "adapter_model.safetensors").write_bytes(b"weights")
         (folder / "tokenizer.json").write_text("{}")
+        files = [path.relative_to(folder).as_posix() for path in folder.rglob("*.*")]
+        fields = {"strategy": strategy, "base_dtype": "bfloat16", "pooling": None, "files": files}
         (folder / "README.md").write_text("# Mine\n")
+        (folder / "sweeper.json").write_text(json.dumps(fields | record))
         return folder
 
     return make

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from commands import commands, workers_find_the_backend  # noqa: F401 - fixtures
+from commands import assert_whole, commands, workers_find_the_backend  # noqa: F401 - fixtures

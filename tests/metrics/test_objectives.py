@@ -47,10 +47,6 @@ def test_tasks_have_the_objectives_that_fit_them():
         ("objective: {nam: accuracy}", r"no key 'nam' here"),
         ("objective: accuracy\nsearch: {target_loss: 1}", r"a target loss beside another"),
         ("objective: accuracy\nsearch: {stop_when_settled: true}", r"stop_when_settled beside"),
-        (
-            "objective: {name: 'costs:saved', direction: maximize}\nsearch: {data_curve: true}",
-            r"a data curve of this objective",
-        ),
     ],
 )
 def test_mistakes_are_refused_where_they_stand(tmp_path, text, told):

@@ -120,6 +120,72 @@ def test_a_run_is_logged_by_the_process(folder):
     )
 
 
+@pytest.mark.filterwarnings("ignore")  # of the client and its database
+@pytest.mark.parametrize("store", ["sqlite:///{}/mlflow.db", "file://{}/mlruns"])
+def test_a_store_of_mlflow_gets_the_end_of_a_run(folder, monkeypatch, tmp_path, store):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    store = store.format(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    (folder.path / "report.html").write_text("<p>the report</p>")
+    verdict = {"recommended_trial": 1, "sentence": "Use trial 1."}
+    finalists = [{"trial": 1, "test_score": {"value": 0.9}}]
+    found = {"verdict": verdict, "metric": {"name": "accuracy"}, "finalists": finalists}
+    folder.findings.write_text(json.dumps(found))
+    with Trackers(folder, ["mlflow"]) as trackers:
+        assert trackers.finish("complete", seconds=60.0) == []
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("sweeper")
+    trials = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    parent = trials.pop(folder.path.name)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["mlflow.note.content"] == "Use trial 1."
+    counts = {"trials/complete": 3, "trials/pruned": 0, "trials/fail": 0, "recommended_trial": 1}
+    assert parent.data.metrics.items() >= {**counts, "test/accuracy": 0.9}.items()
+    assert parent.data.metrics["best_validation_loss"] > 0
+    files = client.list_artifacts(parent.info.run_id, "report")
+    assert [file.path for file in files] == ["report/report.html"]
+    assert {trial.info.status for trial in trials.values()} == {"FINISHED"}
+    assert trials["trial 0"].data.params["r"] == "16"
+    assert trials["trial 0"].data.metrics["final/tokens"] == 70000
+
+
+def test_the_log_has_the_whole_reason_why_a_service_lacks_the_end(folder, monkeypatch, tmp_path):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/file")
+    with Trackers(folder, ["mlflow"]) as trackers:
+        (note,) = trackers.finish("complete", seconds=60.0)
+    log = (folder.tracking / "mlflow.log").read_text()
+    reason = log.splitlines()[-1]
+    assert log.startswith("Traceback")
+    assert reason.partition(":")[0] in note
+    assert str(tmp_path / "file") in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "client"), [("tensorboard", "tensorboardX"), ("mlflow", "mlflow")]
+)
+def test_a_tracker_loads_no_torch(folder, monkeypatch, tmp_path, name, client):
+    pytest.importorskip(client)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlruns")
+    limit = time.monotonic() + 60.0
+    with Trackers(folder, [name]) as trackers:
+        process = psutil.Process(trackers._processes[name].pid)
+        path = folder.tracking / f"{name}.json"
+        while time.monotonic() < limit:
+            state = TrackingState.read_or_none(path)
+            if state is not None and len(state.trials) == 3:
+                break
+            time.sleep(0.05)
+        assert state is not None
+        libraries = {mapping.path for mapping in process.memory_maps()}
+    assert any("python" in path for path in libraries)
+    assert not [path for path in libraries if "libtorch" in path]
+
+
 def test_the_command_logs_a_sweep_and_keeps_its_trackers_for_a_resume(tmp_path, monkeypatch):
     """The one test of the whole way, from the flag to the service's files."""
     pytest.importorskip("tensorboardX")

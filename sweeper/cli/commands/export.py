@@ -78,6 +78,7 @@ def _configuration(run: RunFolder, number: int, to: str, place: Path) -> Made:
 def export_weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) -> Made:
     """The kept weights of a trial in a folder of their own: as fields, and as lines."""
     from sweeper.exporting.configuration import new_folder
+    from sweeper.exporting.kept_files import kept_files
     from sweeper.exporting.weights import copy_adapter, copy_model
     from sweeper.findings.compute import compute
     from sweeper.plans import Plan
@@ -87,10 +88,12 @@ def export_weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: 
     weights = kept_weights(run, number)
     new_folder(place)
     if to == "merged":
+        kept_files(weights)
         return _merged(weights, place, quiet=quiet)
     if to == "model":
-        copy_model(weights, place)
-        return {}, []
+        left_out = copy_model(weights, place)
+        lines = [f"  not copied: {name}, which sweeper did not write" for name in left_out]
+        return {"not_copied": left_out}, lines
     model = as_trained(run, number).model
     facts = next(one for one in Plan.read(run.plan).facts.models if one.id == model)
     copy_adapter(weights, place, compute(run), facts)

@@ -40,6 +40,7 @@ def push(
     from sweeper.errors import UsageError, near_match
     from sweeper.exporting import push as hub
     from sweeper.exporting.configuration import WEIGHTS
+    from sweeper.exporting.kept_files import check_regular
     from sweeper.findings.compute import compute
     from sweeper.plans import Plan
     from sweeper.runfolder import RunFolder
@@ -55,10 +56,13 @@ def push(
     config = as_trained(folder, number)
     facts = next(one for one in Plan.read(folder.plan).facts.models if one.id == config.model)
     draft = folder.path / "MODEL_CARD.md"
-    described = draft.read_text(encoding="utf-8") if draft.is_file() and trial is None else ""
+    described = ""
+    if draft.is_file() and trial is None:
+        check_regular(folder.path, [draft])
+        described = draft.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".push-") as temporary:
         model = Path(temporary) / "model"
-        export_weights(folder, number, form, model, quiet=quiet)
+        _, lines = export_weights(folder, number, form, model, quiet=quiet)
         writes = (model / "config.json").is_file() and not (model / "head.safetensors").is_file()
         library = "peft" if form == "peft" else "transformers" if writes else "sweeper"
         card = model / "README.md"
@@ -66,6 +70,8 @@ def push(
         text = hub.hub_card(readme, described, facts, config.task, library, licence)
         card.write_text(text, encoding="utf-8")
         files = sorted(path for path in model.rglob("*") if path.is_file())
+        for line in () if quiet else lines:
+            show_line(line)
         if not upload:
             if not quiet:
                 show_line(text)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeper.data.splits import curve_seeds, part_sizes
 from sweeper.evaluation.resampling import weighted
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
@@ -100,27 +99,6 @@ def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) ->
             if result is not None and result.state == "COMPLETE":
                 scored.append(work_items.scoring(number, seed))
     return scored
-
-
-def curve_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[WorkItem]:
-    """The trainings of the data curve: the winner and its strategy's default, by number of rows.
-
-    All sizes of one seed come before the next seed, so that a curve is there early. Nothing where
-    there are too few rows.
-    """
-    rows = plan.facts.data.train_rows
-    if not (sizes := part_sizes(rows)):
-        return []
-    winner = seal.recommended if seal.recommended is not None else seal.order[0]
-    key = state.strategies().get(winner)
-    default = [number for number in state.defaults() if state.strategies()[number] == key][:1]
-    return [
-        work_items.point(number, size, seed)
-        for seed in range(plan.seed, plan.seed + curve_seeds(plan.budget.confirmation_seeds))
-        for number in dict.fromkeys([winner, *default])
-        for size in (*sizes, rows)
-        if size < rows or not (seed == plan.seed or confirmed(run.seed(number, seed)))
-    ]
 
 
 def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> TestSeal:

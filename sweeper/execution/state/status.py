@@ -5,8 +5,6 @@ Only types. Losses are validation losses, lower is better.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
@@ -14,17 +12,8 @@ from sweeper.objective import LOSS, Objective
 from sweeper.search.study_end import Ending, Outlook
 from sweeper.spec import Scalar
 
-Phase = Literal[
-    "baselines",
-    "search",
-    "confirmation",
-    "test",
-    "data-curve",
-    "complete",
-    "interrupted",
-    "timeout",
-    "failed",
-]
+Phase = str
+"""``baselines``, ``search``, ``confirmation``, ``test``, a feature's name, or one of ``ENDED``."""
 ENDED: tuple[Phase, ...] = ("complete", "interrupted", "timeout", "failed")
 
 
@@ -71,6 +60,13 @@ class Eta(Record):
     high: float
 
 
+class OptionalPhase(Record):
+    """Whether a feature's phase that nobody asked for was made, and why."""
+
+    made: bool
+    text: str
+
+
 class Status(Artifact):
     """A run at one moment.
 
@@ -112,8 +108,8 @@ class Status(Artifact):
     message: str = ""
     failed_because: str = Field("", description="the error that ended the command")
     search_ended: str = ""
-    curve_told: str = Field(
-        "", description="why there is a data curve that nobody asked for, or none"
+    optional_phases: dict[str, OptionalPhase] = Field(
+        default_factory=dict, description="by the feature's name"
     )
     ending: Ending | None = Field(None, description="what ended the search before its last trial")
 

@@ -41,8 +41,8 @@ def confirm(number: int, seed: int) -> WorkItem:
 
 
 def point(number: int, rows: int, seed: int) -> WorkItem:
-    """Train a trial again on so many rows, for the data curve."""
-    name = f"curve-{number}-rows-{rows}-seed-{seed}"
+    """Train a trial again on so many rows."""
+    name = f"trial-{number}-rows-{rows}-seed-{seed}"
     return WorkItem(kind="confirm", name=name, trial=number, seed=seed, rows=rows)
 
 

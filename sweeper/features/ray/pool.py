@@ -56,8 +56,15 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
     """
     ours = not ray.is_initialized()
     _cluster.join(spec.features.of(Options).address)
-    asked = spec.search.workers
-    request = request_for(plan, asked, [node.resources for node in _cluster.nodes()])
+    asked, resources = spec.search.workers, [node.resources for node in _cluster.nodes()]
+    hardware = plan.facts.hardware
+    if hardware.detected and hardware.device == "cpu" and any(one.get("GPU") for one in resources):
+        raise RunError(
+            "the plan is for this machine's CPU, but nodes of the cluster have GPUs",
+            fix="State what they have: --gpu NAME or --gpu-memory GIB.",
+            where="--executor ray",
+        )
+    request = request_for(plan, asked, resources)
     carried = _cluster.carried(request, "a worker")
     pool = RayPool(run, briefing, asked, request, _cluster.own_node(), ours=ours)
     if carried >= asked or _cluster.has_autoscaler():

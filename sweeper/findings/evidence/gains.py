@@ -23,7 +23,7 @@ from sweeper.findings.study.metric import (
 )
 from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.plans import WarmStart
+from sweeper.plans import ProposedTrial
 
 
 def gains(run: RunFiles, pairs: ComparedPairs) -> tuple[SearchGain, ...]:
@@ -130,18 +130,20 @@ def last_useful_trial(run: RunFiles) -> int | None:
 
 def warm_starts(run: RunFiles) -> tuple[WarmStartResult, ...]:
     """One entry for each warm start of the plan."""
-    return tuple(_entry(run, warm) for warm in run.plan.warm_starts)
+    return tuple(_entry(run, one) for one in run.plan.proposed if one.feature == "warm_start")
 
 
-def _entry(run: RunFiles, warm: WarmStart) -> WarmStartResult:
+def _entry(run: RunFiles, warm: ProposedTrial) -> WarmStartResult:
     several = len({candidate.model for candidate in run.plan.candidates}) > 1
     strategy = pair(warm.strategy, warm.model) if several else warm.strategy
     tried, best = _tried(run, strategy, warm), best_of(run, strategy)
     default = default_of(run, strategy)
-    return WarmStartResult.taken_from(
-        warm,
+    return WarmStartResult(
         strategy=strategy,
-        earlier_loss=run.plan.objective.value(warm.loss),
+        study=warm.record["study"],
+        similarity=warm.record["similarity"],
+        parameters=warm.parameters,
+        earlier_loss=run.plan.objective.value(warm.record["loss"]),
         trial=tried.config.number if tried else None,
         loss=tried.value if tried and tried.completed else None,
         default_loss=default.value if default and default.completed else None,
@@ -149,7 +151,7 @@ def _entry(run: RunFiles, warm: WarmStart) -> WarmStartResult:
     )
 
 
-def _tried(run: RunFiles, strategy: str, warm: WarmStart) -> TrialFiles | None:
+def _tried(run: RunFiles, strategy: str, warm: ProposedTrial) -> TrialFiles | None:
     own = (trial for trial in run.trials if trial.config.strategy == strategy)
     wanted = warm.parameters.items()
     return next((trial for trial in own if wanted <= trial.config.parameters.items()), None)

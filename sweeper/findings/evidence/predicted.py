@@ -61,7 +61,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     phases = {name: p for name, p in planned_phases if p.seconds > 0 and name in took}
     own = math.fsum(took[name] for name in phases if name in _OWN)
     # The sweep is compared without a curve that was only planned or only made.
-    curve, later = run.plan.budget.data_curve, took.get("data_curve", 0.0)
+    cost, later = run.plan.budget.features.get("data_curve"), took.get("data_curve", 0.0)
+    curve = cost.duration if cost is not None and cost.planned else None
     if curve is not None and not later:
         ends = {
             end: getattr(planned, end) - getattr(curve, end) for end in ("seconds", "low", "high")
@@ -83,8 +84,6 @@ def _took(run: RunFiles) -> dict[str, float]:
     took = {str(name): s for name, value in found if (s := _number(value)) is not None}
     if "search" in took:  # the first trials run beside the baselines
         took["search"] += took.get("baselines", 0.0)
-    if "data-curve" in took:
-        took["data_curve"] = took.pop("data-curve")
     wrote = math.fsum(trial.result.own_text_seconds for trial in run.trials if trial.result)
     return took | ({"own_text": wrote} if wrote > 0 else {})
 

@@ -7,6 +7,7 @@ import statistics
 from collections import Counter
 from typing import Literal
 
+from sweeper.execution.state.status import ENDED
 from sweeper.findings.record import RunSummary
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import result_seconds, trial_seconds
@@ -14,7 +15,6 @@ from sweeper.search.study_end import Outlook
 from sweeper.trials import TrialResult
 
 Status = Literal["running", "interrupted", "timeout", "failed", "complete"]
-_AT_WORK = ("baselines", "search", "confirmation", "test", "data-curve")
 
 
 def run_summary(run: RunFiles) -> RunSummary:
@@ -43,7 +43,7 @@ def run_summary(run: RunFiles) -> RunSummary:
             math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
         ),
         search_ended=str(run.status.get("search_ended") or ""),
-        curve_told=str(run.status.get("curve_told") or ""),
+        curve_told=_optional(run, "data_curve"),
         outlook=_outlook(run),
         saved_seconds=math.fsum(_saved(trial) for trial in pruned) if pruned else None,
         rung_items=max((trial.config.budget.rung_items for trial in run.trials), default=None),
@@ -58,9 +58,16 @@ def status(run: RunFiles) -> Status:
     phase = run.status.get("phase")
     if phase == "complete" or (ended >= trials_asked(run) and opened):
         return "complete"
-    if phase in _AT_WORK:
+    if phase and phase not in ENDED:
         return "running"
     return phase if phase in ("timeout", "failed") else "interrupted"
+
+
+def _optional(run: RunFiles, feature: str) -> str:
+    """Why an optional phase was made or not; empty where that was not decided."""
+    known = run.status.get("optional_phases")
+    decided = known.get(feature) if isinstance(known, dict) else None
+    return str(decided.get("text", "")) if isinstance(decided, dict) else ""
 
 
 def trials_asked(run: RunFiles) -> int:

@@ -11,6 +11,7 @@ from typing import Literal
 from sweeper import units
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts, HardwareFacts
+from sweeper.features import parts
 from sweeper.hyperparameters import EPOCHS
 from sweeper.objective import Objective
 from sweeper.planning.budget.candidate_costs import Priced
@@ -28,7 +29,7 @@ from sweeper.planning.budget.study_phases import (
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.costs.trial_seconds import Course
-from sweeper.plans import Budget, Candidate, Duration, Purchase
+from sweeper.plans import Budget, Candidate, Duration, PhaseCost, Purchase
 from sweeper.spec import Spec
 
 # Replays of recorded runs at equal cost: halving from an eighth was ruinous where curves cross
@@ -42,9 +43,9 @@ EARLIEST_RUNG = 2
 _LEAST_SHARE, _USUAL_SHARE = 0.7, 0.9
 # A trial overfits where it has not been better at two scored rungs since its best one.
 _RUNGS_TO_OVERFIT = 3
-# Without a budget, a data curve is made unasked if it takes no more than this share of the search.
-# It costs about as much as seven full trials, so this needs a search of 50 trials or more.
-_CURVE_SHARE = 0.15
+# Without a budget, an optional phase is made unasked if it takes no more than this share of the
+# search. A data curve costs about as much as seven full trials: that needs 50 trials or more.
+_OPTIONAL_SHARE = 0.15
 
 # Common practice: a sweep that takes longer than a day is shortened rather than waited for.
 _LONG_SECONDS = 24 * 3600.0
@@ -151,11 +152,10 @@ def make_budget(
     side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
     phases = StudyPhases(facts, costs, course, spec.search, side_by_side)
     phases = phases.of_trials(spec.search.trials)
-    asked_curve = spec.search.data_curve
-    curve = phases.data_curve() if objective.at_rungs and asked_curve is not False else None
-    trials, times, trial_notes = _times(spec, phases, curve, first, seconds)
+    trials, times, features, trial_notes = _times(spec, phases, first, seconds)
     phases = phases.of_trials(trials)
-    held = together(*times.values())
+    planned = [cost.duration for cost in features.values() if cost.planned]
+    held = together(*times.values(), *planned)
     download, conversion = download_seconds(facts), conversion_seconds(facts)
     sweep = together(download, conversion, held)
     saved = phases.searching(trials, searched_shares(first)).seconds + phases.confirmation().seconds
@@ -177,7 +177,7 @@ def make_budget(
         download=download,
         conversion=conversion,
         **times,
-        offered_curve=None if asked_curve else curve,
+        features=features,
         sweep=sweep,
         unlearned_seconds=max(sweep.seconds - saved, 0.0),
         finalists=spec.search.finalists,
@@ -192,25 +192,29 @@ def make_budget(
             *trial_notes,
             *_too_long(sweep, limit),
             *download_notes(facts),
+            *(note for cost in features.values() for note in cost.notes),
             *suite_notes(facts, course),
         ),
     )
 
 
 def _times(
-    spec: Spec, phases: StudyPhases, curve: Duration | None, first: int, limit_seconds: float | None
-) -> tuple[int, dict[str, Duration | None], tuple[str, ...]]:
-    """Trials that the budget has time for, the time of each phase by its name, and notes on both.
+    spec: Spec, phases: StudyPhases, first: int, limit_seconds: float | None
+) -> tuple[int, dict[str, Duration | None], dict[str, PhaseCost], tuple[str, ...]]:
+    """Trials that the budget has time for, the time of each phase by its name, and notes.
 
     Args:
-        curve: The time of a data curve, if one can be made.
         first: The earliest rung at which a trial may be pruned.
+
+    Returns:
+        The trials, the core's phases, those of features, and notes on the trials.
     """
-    asked = spec.search.data_curve
-    confirmation, suite = phases.confirmation(), suite_seconds(phases)
-    after = together(confirmation, curve if asked else None)
+    wanted = spec.search.trials
+    asked = [cost for cost in _features(spec, phases).values() if not cost.optional]
+    suite = suite_seconds(phases)
+    after = together(phases.confirmation(), *(cost.duration for cost in asked))
     scoring = suite.seconds if suite is not None else 0.0
-    trials, notes = _affordable(phases, after, scoring, first, spec.search.trials, limit_seconds)
+    trials, notes = _affordable(phases, after, scoring, first, wanted, limit_seconds)
     phases = phases.of_trials(trials)
     search = phases.searching(trials, searched_shares(first))
     search = together(phases.first_stages(trials), search)
@@ -220,13 +224,19 @@ def _times(
         "confirmation": phases.confirmation(),
         "beside": phases.beside(),
         "test": phases.test(),
-        "data_curve": curve if asked else None,
         "suite": suite_seconds(phases),
     }
-    if curve is not None and not asked:
-        planned, note = _offer(curve, search, together(*times.values()), limit_seconds)
-        return trials, times | {"data_curve": curve if planned else None}, (*notes, note)
-    return trials, times, notes
+    features: dict[str, PhaseCost] = {}
+    for name, cost in _features(spec, phases).items():
+        earlier = (one.duration for one in features.values() if one.planned)
+        others = together(*times.values(), *earlier)
+        features[name] = _offered(cost, search, others, limit_seconds) if cost.optional else cost
+    return trials, times, features, notes
+
+
+def _features(spec: Spec, phases: StudyPhases) -> dict[str, PhaseCost]:
+    costs = ((name, plan_phase(spec, phases)) for name, plan_phase in parts.PLAN_PHASE.all())
+    return {name: cost for name, cost in costs if cost is not None}
 
 
 def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
@@ -262,31 +272,34 @@ def _affordable(
     return 1, (_too_little(phases, after, scoring, seconds, trial),)
 
 
-def _offer(
-    curve: Duration, search: Duration, others: Duration, limit_seconds: float | None
-) -> tuple[bool, str]:
-    """Whether a data curve that was not asked for is planned, and why, in words."""
-    span, off = units.span(curve.low, curve.high), "--no-data-curve leaves it out"
+def _offered(
+    cost: PhaseCost, search: Duration, others: Duration, limit_seconds: float | None
+) -> PhaseCost:
+    """An optional phase, with whether it is planned and why, in words."""
+    span = units.span(cost.duration.low, cost.duration.high)
+    the, off = f"The {cost.title}", f"--no-{cost.flag[2:]} leaves it out"
     if limit_seconds is None:
-        share = f"{_CURVE_SHARE:.0%} of the time of the search"
-        if curve.seconds <= _CURVE_SHARE * search.seconds:
-            return True, f"The data curve is made, since it takes less than {share}; {off}."
-        return (
-            False,
-            f"No data curve (training on parts of the rows, {span}), since it takes more than "
-            f"{share}: --data-curve adds it.",
+        share = f"{_OPTIONAL_SHARE:.0%} of the time of the search"
+        planned = cost.duration.seconds <= _OPTIONAL_SHARE * search.seconds
+        note = f"{the} is made, since it takes less than {share}; {off}."
+        if not planned:
+            content = f"{cost.content}, {span}" if cost.content else span
+            more = f"since it takes more than {share}: {cost.flag} adds it."
+            note = f"No {cost.title} ({content}), {more}"
+    else:
+        left = max(limit_seconds - others.seconds, 0.0)
+        part = (
+            f"about {units.duration(left)} of the budget are" if left else "none of the budget is"
         )
-    left = max(limit_seconds - others.seconds, 0.0)
-    part = f"about {units.duration(left)} of the budget are" if left else "none of the budget is"
-    told = f"{part} left for it"
-    if left >= curve.seconds:
-        return True, (
-            f"A data curve is planned: {told}. It is made if its forecast then fits; {off}."
+        planned = left >= cost.duration.seconds
+        note = (
+            f"A {cost.title} is planned: {part} left for it. It is made if its forecast then fits; "
+            f"{off}."
+            if planned
+            else f"No {cost.title} ({span}) is planned: {part} left for it. It is made if more is "
+            "left than this."
         )
-    return (
-        False,
-        f"No data curve ({span}) is planned: {told}. It is made if more is left than this.",
-    )
+    return cost.model_copy(update={"planned": planned, "notes": (*cost.notes, note)})
 
 
 def _too_long(sweep: Duration, limit: UserBudget | None) -> tuple[str, ...]:

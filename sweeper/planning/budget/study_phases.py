@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sweeper import units
-from sweeper.data.splits import curve_seeds, part_sizes
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts, SuiteTaskFacts
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RATES, NO_FIRST_STAGE
 from sweeper.planning.budget.candidate_costs import (
@@ -96,7 +95,7 @@ class StudyPhases:
         low, high = self.spread
         return Duration(seconds=middle, low=min(least, middle) * low, high=max(most, middle) * high)
 
-    def _shared(self, least: float, middle: float, most: float, between: float = 0.0) -> Duration:
+    def shared(self, least: float, middle: float, most: float, between: float = 0.0) -> Duration:
         """Seconds of trials that run side by side, with those between two of them."""
         ends = [(seconds + between) / self.side_by_side for seconds in (least, middle, most)]
         return self.range(*ends)
@@ -115,7 +114,7 @@ class StudyPhases:
         each = sum(c.searched for c in searchable) / len(searchable) if searchable else 0.0
         fixed = sum(cost.default for cost in defaults)
         ends = [fixed + rest * share * each for share in shares]
-        return self._shared(ends[0], ends[1], ends[2], BETWEEN_SECONDS * trials)
+        return self.shared(ends[0], ends[1], ends[2], BETWEEN_SECONDS * trials)
 
     def _trained(self, trials: int) -> tuple[list[Priced], list[Priced], int]:
         """Candidates whose defaults are trained, those that are searched, and trials of these."""
@@ -175,25 +174,7 @@ class StudyPhases:
         cheapest += [min(dearer)] * (self.search.finalists - len(cheapest))
         mean = sum(each) / len(each)
         least, most = seeds * sum(cheapest), runs * max(each)
-        return self._shared(least, runs * mean, most, BETWEEN_SECONDS * runs)
-
-    def data_curve(self) -> Duration | None:
-        """The winner and its default on parts of the rows, and the default on all of them.
-
-        None where there are too few rows.
-        """
-        sizes = part_sizes(self.course.train_rows)
-        if not sizes:
-            return None
-        seeds = curve_seeds(self.search.confirmation_seeds)
-        each = []
-        for cost in self.costs:
-            clock = clock_of_default(cost.candidate, self.facts, self.course)
-            parts = math.fsum(clock.whole(replace(self.course, train_rows=size)) for size in sizes)
-            each.append(2 * seeds * parts + (seeds - 1) * cost.default)
-        between = BETWEEN_SECONDS * (2 * seeds * len(sizes) + seeds - 1)
-        # The winner may be the default, or the cheapest of all.
-        return self._shared(min(each) / 2, math.fsum(each) / len(each), max(each), between)
+        return self.shared(least, runs * mean, most, BETWEEN_SECONDS * runs)
 
     def beside(self) -> Duration:
         """The start, and baselines, beside which other workers train."""
@@ -211,7 +192,7 @@ class StudyPhases:
         writers = (trainings if self.course.answered_rows else search.finalists) + len(costs)
         base = baseline_scoring(self.facts, costs[0].candidate, self.course)
         seconds = base + trainings * scoring + writers * writing
-        return self._shared(seconds, seconds, seconds)
+        return self.shared(seconds, seconds, seconds)
 
     def own_text(self) -> Duration | None:
         """General text that the base writes itself; None where no trial needs any."""

@@ -19,9 +19,7 @@ import psutil
 import pytest
 from commands import PATHS, Commands
 from curve_backend import make_plan, make_spec, on_gpus
-from typer.testing import CliRunner
 
-from sweeper.cli.main import app
 from sweeper.errors import RunError
 from sweeper.execution.job import Close, Hello, Ready, line_of
 from sweeper.execution.pools.pool import Said, WorkerGone
@@ -359,20 +357,16 @@ def test_a_trial_on_several_gpus_has_them_on_one_node_and_others_share_one(
     assert shown(4, per_trial=1) == ["0", "0", "1", "1"]
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("gpus")
-def test_the_plan_is_for_the_hardware_of_a_node(
-    nodes: TwoNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_plan_for_a_cpu_is_refused_on_a_cluster_with_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = tmp_path / "rows.jsonl"
-    texts = [{"text": f"number {n} of {n % 3}", "label": "abc"[n % 3]} for n in range(120)]
-    rows.write_text("".join(json.dumps(row) + "\n" for row in texts))
-    flags = "--task classification --model packaged:minilm --executor ray --dry-run"
-    command = ["run", "--data", str(rows), *flags.split(), "--backend", "curve_backend:make"]
-    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
-    told = CliRunner().invoke(app, command)
-    assert told.exit_code == 0, told.output
-    assert "2 x NVIDIA A100-SXM4-80GB" in told.output
+    monkeypatch.setattr(_cluster, "join", lambda _address: None)
+    monkeypatch.setattr(_cluster, "nodes", lambda: [Node("a", "a", {"CPU": 8.0, "GPU": 1.0})])
+    run, spec = RunFolder(tmp_path), make_spec()
+    with pytest.raises(RunError) as refused:
+        connect(run, spec, make_plan(), brief(run, spec, "curve_backend:make"))
+    assert refused.value.problems[0].where == "--executor ray"
+    assert "--gpu" in refused.value.problems[0].fix
 
 
 ELSEWHERE = Hello(host="elsewhere", process=1, problems=(("it sees no data", "", "data"),))

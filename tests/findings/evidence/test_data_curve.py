@@ -59,7 +59,8 @@ def test_where_rows_bring_nothing_the_gain_is_about_none() -> None:
 
 def test_a_run_without_a_curve_says_how_to_get_one(make: Make) -> None:
     run = make(trials=6)
-    told = {"curve_told": "no data curve was made: 9 s were left of the budget"}
+    text = "no data curve was made: 9 s were left of the budget"
+    told = {"optional_phases": {"data_curve": {"made": False, "text": text}}}
     run.status.write_text(json.dumps(json.loads(run.status.read_text()) | told))
     found = compute(run)
     need = found.data_need

@@ -66,7 +66,8 @@ def test_a_sweep_took_what_its_planned_phases_took(make):
     budget = plan["budget"]
     budget["sweep"] = {"seconds": 300.0, "low": 150.0, "high": 600.0}
     budget["suite"] = budget["own_text"] = {"seconds": 60.0, "low": 30.0, "high": 90.0}
-    budget["data_curve"] = {"seconds": 50.0, "low": 20.0, "high": 80.0}  # which was not made
+    curve = {"seconds": 50.0, "low": 20.0, "high": 80.0}  # which was not made
+    budget["features"] = {"data_curve": {"title": "data curve", "duration": curve}}
     run.plan.write_text(json.dumps(plan))
     took = {"suite": 70.0, "conversion": 20.0, "download": "?"}  # the conversion was not planned
     run.status.write_text(

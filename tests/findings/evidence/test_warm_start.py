@@ -6,18 +6,18 @@ from sweeper.findings.compute import compute
 from sweeper.findings.evidence.gains import warm_start_sentence
 from sweeper.findings.record import WarmStartResult
 from sweeper.findings.study.reading import read_run
-from sweeper.plans import Plan, WarmStart
+from sweeper.plans import Plan, ProposedTrial
 from sweeper.trials import TrialConfig
 
 
 def hinted(run, **parameters):
     plan = Plan.read(run.plan)
     model = plan.candidates[0].model
-    warm = WarmStart(
-        strategy="lora", model=model, parameters=parameters, similarity=0.5, study="earlier",
-        loss=0.7, default_loss=0.8,
-    )  # fmt: skip
-    plan.model_copy(update={"warm_starts": (warm,)}).write(run.plan)
+    record = {"similarity": 0.5, "study": "earlier", "loss": 0.7, "default_loss": 0.8}
+    warm = ProposedTrial(
+        feature="warm_start", strategy="lora", model=model, parameters=parameters, record=record
+    )
+    plan.model_copy(update={"proposed": (warm,)}).write(run.plan)
 
 
 def test_the_trial_that_tried_it_is_found_by_its_parameters(make) -> None:

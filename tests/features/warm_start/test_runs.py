@@ -52,10 +52,10 @@ def test_a_second_study_tries_what_the_first_found_and_reports_it(folder: Path) 
     second = finished(folder, "second", 9, "--warm-start --seed 1")
 
     plan = Plan.read(second.run.plan)
-    warm_starts = {warm.strategy: warm for warm in plan.warm_starts}
-    assert {"lora", "full"} <= set(warm_starts)
-    assert {warm.study for warm in warm_starts.values()} == {"first"}
-    said = second.events("warm-start")
+    proposed = {trial.strategy: trial for trial in plan.proposed}
+    assert {"lora", "full"} <= set(proposed)
+    assert {trial.record["study"] for trial in proposed.values()} == {"first"}
+    said = second.events("proposed-trial")
     assert any("lora of packaged:minilm starts with the best" in text for text in said)
 
     findings = Findings.read(second.run.findings)
@@ -70,4 +70,4 @@ def test_a_second_study_tries_what_the_first_found_and_reports_it(folder: Path) 
 
 def test_without_the_flag_nothing_is_taken(folder: Path) -> None:
     run = finished(folder, "again", 1)
-    assert Plan.read(run.run.plan).warm_starts == ()
+    assert Plan.read(run.run.plan).proposed == ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +17,12 @@ from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
 from sweeper.errors import UsageError
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.objective import LOSS, Objective
-from sweeper.plans import Candidate, Parameter, Plan, WarmStart
+from sweeper.features.warm_start.options import Options
+from sweeper.objective import Objective
+from sweeper.plans import Candidate, Parameter, Plan, ProposedTrial
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import loss_of
-from sweeper.spec import Scalar, Task
+from sweeper.spec import Scalar, Spec, Task
 from sweeper.trials import TrialConfig, TrialResult, within_limit
 
 FOLDER = "studies"
@@ -66,21 +67,29 @@ class Remembered(Artifact):
     bests: tuple[RememberedBest, ...]
 
 
-def remember(run: RunFolder, plan: Plan, limit: float | None, ended_at: str) -> Path | None:
-    """Keep the record of a finished study; None if no trial completed.
+class WarmStart(Record):
+    """A configuration that an earlier study on similar facts found best."""
 
-    Args:
-        limit: Points of forgetting that were allowed: trials beyond it are no example.
+    study: str = Field(description="name of the earlier run")
+    similarity: float = Field(gt=0, le=1, description="of the earlier study's facts to these")
+    loss: float = Field(description="cost that it reached there")
+    default_loss: float | None = Field(None, description="cost of the default there")
+    dropped: tuple[str, ...] = Field((), description="parameters that this plan does not allow")
+
+
+def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
+    """Keep the record of a finished study, unless no trial completed within the user's limit.
 
     Raises:
         OSError: The folder for caches cannot be written.
     """
+    limit = spec.aim.max_forgetting_points
     trials = [one for folder in sorted(run.trials.glob("*")) if (one := _ended(folder))]
     kept = [one for one in trials if within_limit(one[1].forgetting_points, limit)]
     bests = [_best(plan, candidate, kept) for candidate in plan.candidates]
     found = tuple(best for best in bests if best is not None)
     if not found:
-        return None
+        return
     facts = plan.facts
     record = Remembered(
         study=run.path.name,
@@ -95,9 +104,7 @@ def remember(run: RunFolder, plan: Plan, limit: float | None, ended_at: str) -> 
     )
     identity = plan.identity.model_dump_json() if plan.identity else ""
     name = hashlib.sha256(f"{run.path.name} {identity}".encode()).hexdigest()[:24]
-    path = home() / FOLDER / f"{name}.json"
-    record.write(path)
-    return path
+    record.write(home() / FOLDER / f"{name}.json")
 
 
 def _named(objective: Objective) -> str:
@@ -147,12 +154,20 @@ def _model(facts: ModelFacts) -> RememberedModel:
     )
 
 
-def recall(plan: Plan) -> tuple[WarmStart, ...]:
+def propose(spec: Spec, plan: Plan, tell: Callable[[str], None]) -> Iterator[ProposedTrial]:
     """For each candidate the best of the most similar earlier study, if any is similar."""
+    if not spec.features.of(Options).enabled:
+        return
     known = _studies(home() / FOLDER)
     studies = [one for one in known if one.objective == _named(plan.objective)]
-    found = (_warm_start(plan.facts, candidate, studies) for candidate in plan.candidates)
-    return tuple(warm for warm in found if warm is not None)
+    proposed = [
+        trial
+        for candidate in plan.candidates
+        if (trial := _warm_start(plan, candidate, studies)) is not None
+    ]
+    if not proposed:
+        tell("No earlier study is similar: the search starts without a warm start.")
+    yield from proposed
 
 
 def _studies(folder: Path) -> list[Remembered]:
@@ -167,8 +182,9 @@ def _studies(folder: Path) -> list[Remembered]:
 
 
 def _warm_start(
-    facts: Facts, candidate: Candidate, studies: Iterable[Remembered]
-) -> WarmStart | None:
+    plan: Plan, candidate: Candidate, studies: Iterable[Remembered]
+) -> ProposedTrial | None:
+    facts = plan.facts
     model = next(model for model in facts.models if model.id == candidate.model)
     rated = [
         (similarity(facts, model, study, best.model), study, best)
@@ -183,16 +199,21 @@ def _warm_start(
     fits = {n: v for n, v in best.parameters.items() if n in known and _allows(known[n], v)}
     if like < LEAST or not fits:
         return None
-    return WarmStart(
+    warm = WarmStart(
+        study=study.study,
+        similarity=round(like, 3),
+        loss=best.loss,
+        default_loss=best.default_loss,
+        dropped=tuple(sorted(set(best.parameters) - set(fits))),
+    )
+    return ProposedTrial(
+        feature="warm_start",
         strategy=candidate.strategy,
         model=candidate.model,
         parameters=fits,
-        dropped=tuple(sorted(set(best.parameters) - set(fits))),
-        similarity=round(like, 3),
-        study=study.study,
-        ended_at=study.ended_at,
-        loss=best.loss,
-        default_loss=best.default_loss,
+        weight=warm.similarity,
+        text=_text(candidate, warm, plan.objective),
+        record=warm.model_dump(mode="json"),
     )
 
 
@@ -232,21 +253,14 @@ def _allows(parameter: Parameter, value: Scalar) -> bool:
     return min(lows, default=-math.inf) <= value <= max(highs, default=math.inf)
 
 
-def first_lines(plan: Plan, *, asked: bool) -> list[str]:
-    """The lines on a run's warm start; none without one."""
-    if asked and not plan.warm_starts:
-        return ["no earlier study is similar, or the run began without --warm-start"]
-    return [told(warm, plan.objective) for warm in plan.warm_starts]
-
-
-def told(warm: WarmStart, objective: Objective = LOSS) -> str:
-    """A warm start in words."""
+def _text(candidate: Candidate, warm: WarmStart, objective: Objective) -> str:
+    """The line of the run's log about a warm start."""
     reached, title = objective.value(warm.loss), "loss" if objective.is_loss else objective.title
     default = None if warm.default_loss is None else objective.value(warm.default_loss)
     against = "" if default is None else f" (its default {default:.4g})"
     without = f", without {', '.join(warm.dropped)}" if warm.dropped else ""
     return (
-        f"{warm.strategy} of {warm.model} starts with the best configuration of "
+        f"{candidate.strategy} of {candidate.model} starts with the best configuration of "
         f"{warm.study}, which reached a {title} of {reached:.4g}{against}"
         f"{without}; similarity {warm.similarity:.0%}"
     )

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
-from curve_backend import LORA, candidate, make_plan
+from curve_backend import LORA, candidate, make_plan, make_spec
 
+from sweeper import cache
 from sweeper.execution.next_attempt import configure
-from sweeper.plans import Parameter, Plan, WarmStart
+from sweeper.features.warm_start.options import Options
+from sweeper.features.warm_start.starts import Remembered, propose, remember, similarity
+from sweeper.plans import Parameter, Plan, ProposedTrial
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
 from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
 from sweeper.search.loss_model.observations import Observation
 from sweeper.search.sampler import SweeperSampler
-from sweeper.search.warm_start import Remembered, recall, remember, similarity, told
 from sweeper.trials import TrialResult
 
 RATE = Parameter(
@@ -44,13 +47,29 @@ def write_trial(run: RunFolder, plan: Plan, number: int, key: str, loss: float, 
     result.write(run.trial(number) / "result.json")
 
 
+def remembered(
+    run: RunFolder, plan: Plan, ended_at: str, limit: float | None = None
+) -> Path | None:
+    """The file that a study leaves, if it leaves any."""
+    spec = make_spec()
+    aim = spec.aim.model_copy(update={"max_forgetting_points": limit})
+    remember(run, spec.model_copy(update={"aim": aim}), plan, ended_at)
+    return max((cache.home() / "studies").glob("*.json"), key=os.path.getmtime, default=None)
+
+
+def proposals(plan: Plan, told: list[str] | None = None) -> list[ProposedTrial]:
+    """What is proposed where warm starts are asked for."""
+    spec = make_spec(features={"warm_start": {"enabled": True}})
+    return list(propose(spec, plan, [].append if told is None else told.append))
+
+
 def study(root: Path, name: str, rate: float, ended_at: str = "2030-01-01T00:00:00Z", **facts):
     """A finished study whose best LoRA trial had this rate."""
     plan, run = like(**facts), RunFolder(root / name)
     write_trial(run, plan, 0, "lora", 0.5)
     write_trial(run, plan, 1, "lora", 0.4, learning_rate=rate)
     write_trial(run, plan, 2, "full", 0.6)
-    return remember(run, plan, None, ended_at)
+    return remembered(run, plan, ended_at)
 
 
 def like(rows: int = 200, model_type: str = "bert", parameters: int = 1000, kind: str = "encoder"):
@@ -80,14 +99,16 @@ def test_the_same_study_is_kept_once_and_one_without_completed_trials_not_at_all
 ) -> None:
     assert study(tmp_path, "first", 1e-3) == study(tmp_path, "first", 2e-3)
     assert len(list((home / "studies").iterdir())) == 1
-    assert remember(RunFolder(tmp_path / "none"), make_plan(), None, "") is None
+    before = list((home / "studies").iterdir())
+    remember(RunFolder(tmp_path / "none"), make_spec(), make_plan(), "")
+    assert list((home / "studies").iterdir()) == before
 
 
 def test_what_forgot_too_much_is_no_example(tmp_path: Path) -> None:
     run, plan = RunFolder(tmp_path / "run"), make_plan()
     write_trial(run, plan, 0, "lora", 0.5)
     write_trial(run, plan, 1, "lora", 0.6, learning_rate=1e-3)
-    path = remember(run, plan, 55.0, "")
+    path = remembered(run, plan, "", limit=55.0)
     assert path is not None
     assert Remembered.read(path).bests[0].trials == 1
 
@@ -116,43 +137,42 @@ def test_the_most_similar_study_is_taken_and_the_newest_of_equals(tmp_path: Path
     study(tmp_path, "far", 1e-4, "2031-01-01T00:00:00Z", rows=2000)
     study(tmp_path, "old", 2e-4, "2029-01-01T00:00:00Z")
     study(tmp_path, "new", 3e-4, "2030-01-01T00:00:00Z")
-    warm_starts = {warm.strategy: warm for warm in recall(make_plan())}
-    assert set(warm_starts) == {"lora", "full"}
-    assert warm_starts["lora"].study == "new"
-    assert warm_starts["lora"].parameters["learning_rate"] == 3e-4
-    assert warm_starts["lora"].similarity == 1.0
-    assert (
-        "starts with the best configuration of new, which reached a loss of 0.4 (its default 0.5)"
-        in told(warm_starts["lora"])
-    )
+    proposed = {trial.strategy: trial for trial in proposals(make_plan())}
+    assert set(proposed) == {"lora", "full"}
+    lora = proposed["lora"]
+    assert lora.record == {
+        "study": "new", "similarity": 1.0, "loss": 0.4, "default_loss": 0.5, "dropped": [],
+    }  # fmt: skip
+    assert lora.parameters["learning_rate"] == 3e-4
+    assert lora.weight == 1.0
+    assert "0.4 (its default 0.5)" in lora.text
 
 
-def test_a_plan_that_calls_warm_starts_hints_is_read(tmp_path: Path) -> None:
-    study(tmp_path, "new", 3e-4, "2030-01-01T00:00:00Z")
-    plan = make_plan()
-    plan = plan.model_copy(update={"warm_starts": recall(plan)})
-    older = plan.to_json().replace('"warm_starts"', '"hints"')
-    assert Plan.from_json(older) == plan
-    assert plan.warm_starts
+def test_nothing_is_proposed_unasked(tmp_path: Path) -> None:
+    study(tmp_path, "new", 3e-4)
+    assert not make_spec().features.of(Options).enabled
+    assert list(propose(make_spec(), make_plan(), print)) == []
 
 
 def test_nothing_is_taken_of_what_is_too_far_or_cannot_be_read(tmp_path: Path, home: Path) -> None:
-    assert recall(make_plan()) == ()
+    told: list[str] = []
+    assert proposals(make_plan(), told) == []
+    assert len(told) == 1
     study(tmp_path, "far", 1e-3, rows=2_000_000)
     (home / "studies" / "broken.json").write_text("{")
     (home / "studies" / "newer.json").write_text('{"schema_version": 99}')
-    assert recall(make_plan()) == ()
+    assert proposals(make_plan()) == []
 
 
 def test_values_that_the_plan_does_not_allow_are_left_out(tmp_path: Path) -> None:
     study(tmp_path, "first", 1e-3)
     narrow = {**LORA, "learning_rate": RATE.model_copy(update={"allowed_high": 5e-4})}
     plan = make_plan().model_copy(update={"candidates": (candidate("lora", narrow),)})
-    (warm,) = recall(plan)
-    assert warm.dropped == ("learning_rate",)
+    (warm,) = proposals(plan)
+    assert warm.record["dropped"] == ["learning_rate"]
     assert "learning_rate" not in warm.parameters
     assert warm.parameters["r"] == 16
-    assert "without learning_rate" in told(warm)
+    assert "without learning_rate" in warm.text
 
 
 def bowl(optimum: float):
@@ -166,13 +186,12 @@ def bowl(optimum: float):
     return objective
 
 
-def hinted(rate: float, seed: int = 0, similarity: float = 1.0) -> Space:
-    warm = WarmStart(
-        strategy="lora", model="", parameters={"learning_rate": rate, "r": 32},
-        similarity=similarity, study="earlier", loss=0.3,
-    )  # fmt: skip
+def hinted(rate: float, seed: int = 0) -> Space:
+    warm = ProposedTrial(
+        feature="test", strategy="lora", model="", parameters={"learning_rate": rate, "r": 32}
+    )
     parameters = {"learning_rate": RATE, "r": RANK}
-    return Space([StrategySpace("lora", parameters)], RungCount(8, 2), seed, warm_starts=[warm])
+    return Space([StrategySpace("lora", parameters)], RungCount(8, 2), seed, proposed=[warm])
 
 
 def test_the_first_draw_after_the_default_is_what_the_earlier_study_found() -> None:
@@ -185,8 +204,8 @@ def test_the_first_draw_after_the_default_is_what_the_earlier_study_found() -> N
 
 def test_a_hint_that_is_the_default_is_not_trained_twice() -> None:
     space_ = hinted(2e-4)
-    same = space_.warm_starts[0].model_copy(update={"parameters": {"learning_rate": 2e-4, "r": 16}})
-    twice = Space(space_.candidates, space_.budget, 0, warm_starts=[same])
+    same = space_.proposed[0].model_copy(update={"parameters": {"learning_rate": 2e-4, "r": 16}})
+    twice = Space(space_.candidates, space_.budget, 0, proposed=[same])
     searched = search(twice, bowl(1e-3), StopCondition(trials=3))
     assert searched.trials[1].parameters != searched.trials[0].parameters
 

@@ -1,0 +1,94 @@
+"""The files of a weights folder that leave the run.
+
+A run from others can hold links to files that are not part of it: what ``push`` uploads must not
+contain those.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper.errors import UsageError
+from sweeper.jsontext import object_of
+from sweeper.textfile import read_text
+
+RECORD, CARD = "sweeper.json", "README.md"
+
+
+@dataclass(frozen=True)
+class KeptFiles:
+    """What a weights folder holds.
+
+    Args:
+        record: The content of ``sweeper.json``.
+        names: Files to copy, relative to the folder: those that the record names, record and card.
+        others: Files that sweeper did not write. They stay behind.
+    """
+
+    record: dict[str, Any]
+    names: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def kept_files(weights: Path) -> KeptFiles:
+    """List the files of a weights folder.
+
+    Raises:
+        UsageError: The folder or an entry in it is a link, pipe or device, or the record is damaged
+            or names a file that is not there.
+    """
+    check_regular(weights.parent, [weights], stat.S_ISDIR)
+    entries = [
+        Path(root, name) for root, folders, files in os.walk(weights) for name in (*folders, *files)
+    ]
+    check_regular(weights, entries, lambda mode: stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    files = {path.relative_to(weights).as_posix() for path in entries if path.is_file()}
+    try:
+        record = object_of(read_text(weights / RECORD))
+    except (OSError, ValueError) as error:
+        raise _damaged(weights, f"{RECORD} cannot be read: {error}") from error
+    named = record.get("files")
+    if not isinstance(named, list) or not named:
+        raise _damaged(weights, f"{RECORD} names no files.")
+    wanted = {str(name) for name in named}
+    if missing := sorted(wanted - files):
+        raise _damaged(weights, f"{missing[0]} is missing.")
+    names = files & {*wanted, RECORD, CARD}
+    return KeptFiles(record, tuple(sorted(names)), tuple(sorted(files - names)))
+
+
+def check_regular(
+    folder: Path, entries: Iterable[Path], allowed: Callable[[int], bool] = stat.S_ISREG
+) -> None:
+    """Check the kinds of entries of a folder without following links.
+
+    Args:
+        allowed: Whether a mode (``st_mode``) is of an allowed kind.
+
+    Raises:
+        UsageError: An entry is of another kind.
+    """
+    refused = sorted(
+        path.relative_to(folder).as_posix() for path in entries if not allowed(path.lstat().st_mode)
+    )
+    if refused:
+        raise UsageError(
+            f"links, pipes and devices are not copied: {', '.join(refused)}",
+            why="A link may point to a file that is not part of the run.",
+            fix="Put the files themselves there, or delete these entries.",
+            where=str(folder),
+        )
+
+
+def _damaged(weights: Path, why: str) -> UsageError:
+    return UsageError(
+        "this folder of trained weights is damaged",
+        why=why,
+        fix="Copy the whole weights/ folder of the trial again.",
+        where=str(weights),
+    )

@@ -1,0 +1,40 @@
+"""The time of a data curve."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from sweeper.data.splits import curve_seeds, part_sizes
+from sweeper.features.data_curve.options import Options
+from sweeper.metrics.objectives import objective_of
+from sweeper.planning.budget.candidate_costs import BETWEEN_SECONDS, clock_of_default
+from sweeper.planning.budget.study_phases import StudyPhases
+from sweeper.plans import PhaseCost
+from sweeper.spec import Spec
+
+
+def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
+    """The winner and its default on parts of the rows, and the default on all of them.
+
+    None where there are too few rows, or the objective has no curve.
+    """
+    asked, sizes = spec.features.of(Options).enabled, part_sizes(study.course.train_rows)
+    if asked is False or not sizes or not objective_of(spec).at_rungs:
+        return None
+    seeds = curve_seeds(study.search.confirmation_seeds)
+    each = []
+    for cost in study.costs:
+        clock = clock_of_default(cost.candidate, study.facts, study.course)
+        whole = (clock.whole(replace(study.course, train_rows=size)) for size in sizes)
+        each.append(2 * seeds * math.fsum(whole) + (seeds - 1) * cost.default)
+    between = BETWEEN_SECONDS * (2 * seeds * len(sizes) + seeds - 1)
+    # The winner may be the default, or the cheapest of all.
+    duration = study.shared(min(each) / 2, math.fsum(each) / len(each), max(each), between)
+    return PhaseCost(
+        title="data curve",
+        content="training on parts of the rows",
+        flag="--data-curve",
+        duration=duration,
+        optional=asked is None,
+    )

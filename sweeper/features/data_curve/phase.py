@@ -1,0 +1,83 @@
+"""Trains the winner and its default on parts of the rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sweeper.data.splits import curve_seeds, part_sizes
+from sweeper.execution.job import WorkItem
+from sweeper.execution.state import work_items
+from sweeper.execution.state.repair import confirmed
+from sweeper.features.data_curve.options import Options
+from sweeper.features.parts import Study
+
+NAME = "data_curve"
+# In two sweeps confirmation and test took up to a fifth less or more than the search foretold.
+_LEAST_ERROR = 0.1
+
+
+def after_test(study: Study) -> None:
+    """Make the curve if it is asked for, was begun, or is planned and fits into what is left."""
+    asked = study.spec.features.of(Options).enabled
+    begun = any(study.run.trials.glob("*/rows/*"))
+    cost = study.plan.budget.features.get(NAME)
+    if asked is False or (asked is None and cost is None and not begun):
+        return
+    work = trainings(study)
+    undecided = not asked and not begun
+    if undecided and not study.fits(NAME, longest_seconds(study, work)):
+        return
+    if not work:
+        rows = study.plan.facts.data.train_rows
+        study.warn(f"no data curve: {rows} training rows are too few for parts of them")
+    study.train(NAME, work)
+
+
+def trainings(study: Study) -> list[WorkItem]:
+    """The winner and its strategy's default, by number of rows; nothing of too few rows.
+
+    All sizes of one seed come before the next seed, so that a curve is there early.
+    """
+    plan, seal = study.plan, study.seal
+    rows = plan.facts.data.train_rows
+    if not (sizes := part_sizes(rows)):
+        return []
+    winner = seal.recommended if seal.recommended is not None else seal.order[0]
+    kind = _kind(study, winner)
+    default = [number for number in _defaults(study) if _kind(study, number) == kind][:1]
+    return [
+        work_items.point(number, size, seed)
+        for seed in range(plan.seed, plan.seed + curve_seeds(plan.budget.confirmation_seeds))
+        for number in dict.fromkeys([winner, *default])
+        for size in (*sizes, rows)
+        if size < rows or not (seed == plan.seed or confirmed(study.run.seed(number, seed)))
+    ]
+
+
+def _defaults(study: Study) -> list[int]:
+    """The completed trials of the rule book's defaults."""
+    return [
+        number
+        for number, result in sorted(study.results.items())
+        if study.configs[number].origin == "default" and result.state == "COMPLETE"
+    ]
+
+
+def _kind(study: Study, number: int) -> tuple[str, str]:
+    config = study.configs[number]
+    return config.strategy, config.model
+
+
+def longest_seconds(study: Study, work: Sequence[WorkItem]) -> float:
+    """Upper end of the forecast in seconds, from the trials that it repeats on fewer rows."""
+    rows, seconds = study.plan.facts.data.train_rows, 0.0
+    for item in work:
+        assert item.trial is not None
+        result, config = study.results[item.trial], study.configs[item.trial]
+        # One that overfitted later, or not at all, on fewer rows is not stopped as early.
+        whole = config.budget.rungs / (result.stopped_at_rung or config.budget.rungs)
+        share = (item.rows or rows) / rows
+        seconds += result.setup_seconds + result.evaluation_seconds * whole
+        seconds += result.training_seconds * whole * share
+    return seconds / max(1, study.workers) * math.exp(2 * _LEAST_ERROR)
