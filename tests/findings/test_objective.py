@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
+from section_figures import figures_of
 
 from sweeper.findings.compute import compute, findings_of
-from sweeper.findings.record import Findings
 from sweeper.findings.study.reading import read_run
 from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.reporting.csvfiles import trials_csv
+from sweeper.reporting.sections import search, strategies
 from sweeper.trials import BaselineResult, TrialResult
 
 ACCURACY = Objective(
@@ -57,10 +57,11 @@ def test_trials_are_ordered_by_it_and_keep_their_loss(run):
     strategy = next(one for one in found.strategies if one.strategy == best.strategy)
     assert (strategy.best_trial, strategy.best_value) == (4, best.objective)
     assert strategy.best_interval.low < best.objective <= strategy.best_interval.high <= 1.0
-    gain = next(one for one in found.gains if one.strategy == best.strategy)
+    figures = figures_of(run, search)
+    gain = next(one for one in figures.gains if one.strategy == best.strategy)
     assert gain.best_value > gain.default_value
     assert gain.gain.value == pytest.approx(gain.best_mean - gain.default_mean)
-    assert found.last_useful_trial == 4
+    assert figures.last_useful_trial == 4
     assert found.verdict.comparisons[0].metric == "accuracy"
 
 
@@ -91,23 +92,6 @@ def test_a_table_has_it_beside_the_loss(run):
     assert float(first.split(",")[at]) == compute(run).trials[0].objective
 
 
-def test_findings_from_before_are_of_the_loss(run, make, tmp_path):
-    shutil.rmtree(run.path)
-    fields = compute(make(trials=6)).model_dump(mode="json")
-    fields.pop("objective")
-    for one in fields["trials"]:
-        one.pop("objective")
-    for part in ("gains", "strategies"):
-        for one in fields[part]:
-            for name in ("best", "default"):
-                if f"{name}_value" in one:
-                    one[f"{name}_loss"] = one.pop(f"{name}_value")
-    again = Findings.from_json(json.dumps(fields))
-    assert again.objective.title == "validation loss"
-    assert again.best_first()[0].objective == again.best_first()[0].validation_loss
-    assert again.strategies[0].best_value is not None
-
-
 def test_a_minimised_function_has_its_own_unit_and_no_share(run):
     cost = Objective(
         name="mine:cost", title="cost", metric="mine:cost", of="classes", function=True
@@ -118,4 +102,4 @@ def test_a_minimised_function_has_its_own_unit_and_no_share(run):
     assert found.best_first()[0].objective == min(
         one.objective for one in found.trials if one.objective is not None
     )
-    assert found.quality_share is None
+    assert figures_of(run, strategies).quality_share is None

@@ -10,7 +10,8 @@ import typer
 from sweeper.cli.options import AsJson, Quiet, RunName
 
 if TYPE_CHECKING:
-    from sweeper.findings.record import Findings, Forgetting
+    from sweeper.reporting.document import Report
+    from sweeper.reporting.sections._forgetting import Figures
     from sweeper.runfolder import RunFolder
 
 
@@ -69,9 +70,9 @@ def evaluate(
     require("sweeper evaluate", RUNS)
     from sweeper.errors import UsageError
     from sweeper.findings.compute import compute
-    from sweeper.findings.verdict.forgetting import gate
     from sweeper.plans import Plan
     from sweeper.processes.report_maker import ReportMaker, lost_charts
+    from sweeper.reporting.sections._forgetting import gate
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
     from sweeper.steps import score_suite as steps
@@ -103,15 +104,15 @@ def evaluate(
         tell = say_nothing if quiet else say
         ended_by = steps.score(request, tell, work_progress(quiet=quiet))
         with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
-            findings = maker.finish()
+            report = maker.finish()
     if maker.no_charts:
         say(f"warning: {lost_charts(folder, maker.no_charts)}")
     if ended_by is not None:
         say("Interrupted. The same command continues where it stopped.")
         raise typer.Exit(128 + ended_by)
-    _show(folder, findings, numbers, as_json=as_json)
+    _show(folder, report, numbers, as_json=as_json)
     if max_forgetting is not None and numbers:
-        gate(findings, numbers, max_forgetting)
+        gate(report, numbers, max_forgetting)
 
 
 def _human(
@@ -122,7 +123,7 @@ def _human(
     from sweeper.errors import UsageError
     from sweeper.findings import words
     from sweeper.processes.report_maker import ReportMaker, shows_texts
-    from sweeper.reporting.sections.preferences import preference_sentences
+    from sweeper.reporting.sections.preferences import Figures, preference_sentences
     from sweeper.steps.human_evaluation import keep_ratings, write_page
     from sweeper.views.console import show_line
 
@@ -139,7 +140,7 @@ def _human(
         else:
             keep_ratings(folder, files)
             with ReportMaker(folder, texts=shows_texts(folder)) as maker:
-                found = maker.finish().human
+                found = maker.finish().figures("preferences", Figures)
             assert found is not None
             shown, lines = found.model_dump(mode="json"), [*preference_sentences(found)]
             lines += [
@@ -160,27 +161,27 @@ _RATE = (
 )
 
 
-def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json: bool) -> None:
+def _show(folder: RunFolder, report: Report, numbers: list[int], *, as_json: bool) -> None:
     import json
     from statistics import fmean
 
-    from sweeper.findings.record import Forgetting
+    from sweeper.reporting.sections._forgetting import Figures
     from sweeper.suite.scores import ModelScores, evaluations
     from sweeper.views.console import show_line
 
-    measured = findings.forgetting
+    measured = report.figures("forgetting", Figures)
     paths = sorted(evaluations(folder).glob("base-*.json"))
     bases = [one for one in map(ModelScores.read_or_none, paths) if one is not None]
     if as_json:
         shown = {
-            "run": findings.run.name,
+            "run": report.findings.run.name,
             "trials": numbers,
             "base": [b.model_dump(mode="json", exclude={"schema_version"}) for b in bases],
-            "forgetting": measured.model_dump(mode="json"),
+            "forgetting": (measured or report.missing["forgetting"]).model_dump(mode="json"),
         }
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
         return
-    if numbers and isinstance(measured, Forgetting):
+    if numbers and measured is not None:
         _print_tasks(measured, numbers)
     else:
         for scores in bases:
@@ -192,12 +193,12 @@ def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json:
     show_line(f"report: {folder.report_html}")
 
 
-def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
+def _print_tasks(measured: Figures, numbers: list[int]) -> None:
     from rich import box
     from rich.table import Table
 
     from sweeper.findings import words
-    from sweeper.findings.verdict.forgetting import (
+    from sweeper.reporting.sections._forgetting import (
         amount,
         figure,
         lost,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,9 @@ from sweeper.trials import (
     TrialResult,
     within_limit,
 )
+
+if TYPE_CHECKING:
+    from sweeper.findings.study.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -118,11 +122,12 @@ class TrialFiles:
         return tuple(run for run in runs if run.result.state == "COMPLETE")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunFiles:
     """The files of one run.
 
     ``max_forgetting_points`` is that of the last call; it may change between calls of one run.
+    ``texts`` says whether rows and answers may be shown.
     """
 
     folder: RunFolder
@@ -133,6 +138,15 @@ class RunFiles:
     seal: TestSeal | None
     status: Mapping[str, Any]
     max_forgetting_points: float | None = None
+    texts: bool = True
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The study as four tables, which ``sweeper/findings/study/tables.py`` describes."""
+        # Not at the top: its rows are made with modules that read these types.
+        from sweeper.findings.study.tables import Tables
+
+        return Tables(self)
 
     @property
     def completed(self) -> tuple[TrialFiles, ...]:
@@ -169,7 +183,7 @@ class RunFiles:
         return next((t for t in self.trials if t.config.number == number), None)
 
 
-def read_run(run: RunFolder) -> RunFiles:
+def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     """Read a run folder.
 
     Raises:
@@ -191,6 +205,7 @@ def read_run(run: RunFolder) -> RunFiles:
         baselines=tuple(baselines),
         seal=TestSeal.read_or_none(run.test_seal),
         status=_status(run),
+        texts=texts,
     )
 
 

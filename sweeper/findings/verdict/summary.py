@@ -30,6 +30,7 @@ def run_summary(run: RunFiles) -> RunSummary:
         place=run.folder.place,
         task=run.plan.facts.task,
         models=tuple(model.id for model in run.plan.facts.models),
+        device=run.plan.facts.hardware.device,
         status=status(run),
         failed_because=str(run.status.get("failed_because") or ""),
         trials_asked=trials_asked(run),
@@ -43,7 +44,6 @@ def run_summary(run: RunFiles) -> RunSummary:
             math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
         ),
         search_ended=str(run.status.get("search_ended") or ""),
-        curve_told=_optional(run, "data_curve"),
         outlook=_outlook(run),
         saved_seconds=math.fsum(_saved(trial) for trial in pruned) if pruned else None,
         rung_items=max((trial.config.budget.rung_items for trial in run.trials), default=None),
@@ -61,13 +61,6 @@ def status(run: RunFiles) -> Status:
     if phase and phase not in ENDED:
         return "running"
     return phase if phase in ("timeout", "failed") else "interrupted"
-
-
-def _optional(run: RunFiles, feature: str) -> str:
-    """Why an optional phase was made or not; empty where that was not decided."""
-    known = run.status.get("optional_phases")
-    decided = known.get(feature) if isinstance(known, dict) else None
-    return str(decided.get("text", "")) if isinstance(decided, dict) else ""
 
 
 def trials_asked(run: RunFiles) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
+from sweeper.findings.front import front_of
 from sweeper.findings.record import Findings, TrialRow
-from sweeper.findings.verdict.forgetting import front_of
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus

@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 
 from sweeper import units
+from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.record import CurvePoint, Findings, TrialRow
 from sweeper.reporting.blocks import (
@@ -27,8 +28,7 @@ from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
+from sweeper.reporting.parts import drawn, no_trials, strategy_cell
 
 # So many trials that stopped are named; the table of trials has all.
 _NAMED = 6
@@ -41,8 +41,10 @@ _PRUNED = [3, 3]
 _TRAINING = [1, 2]
 
 
-@section(40, "curves", "Curves", "Did training behave?")
-def curves_section(report: Report) -> Iterator[Block]:
+HEADING = Heading(40, "curves", "Curves", "Did training behave?")
+
+
+def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Learning curves with the pruned and the failed ones."""
     findings = report.findings
     finding = _finding(report)
