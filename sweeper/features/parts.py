@@ -326,7 +326,7 @@ class Compute(Protocol):
     """The figures of the section. None leaves the section out; a reason is shown in its place.
 
     Args:
-        run: The files of the study, and the tables made of them.
+        run: The files of the study; ``findings.study.tables`` makes four tables of them.
         findings: The verdict and what else the core found. What sections add comes later.
     """
 

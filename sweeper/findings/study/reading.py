@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +35,6 @@ from sweeper.trials import (
     TrialResult,
     within_limit,
 )
-
-if TYPE_CHECKING:
-    from sweeper.findings.study.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -139,14 +135,6 @@ class RunFiles:
     status: Mapping[str, Any]
     max_forgetting_points: float | None = None
     texts: bool = True
-
-    @cached_property
-    def tables(self) -> Tables:
-        """The study as four tables, which ``sweeper/findings/study/tables.py`` describes."""
-        # Not at the top: its rows are made with modules that read these types.
-        from sweeper.findings.study.tables import Tables
-
-        return Tables(self)
 
     @property
     def completed(self) -> tuple[TrialFiles, ...]:

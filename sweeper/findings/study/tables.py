@@ -32,16 +32,16 @@ each other baseline: ``name``, ``title``, ``trial`` (missing for a baseline), ``
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sweeper.findings.study.item_scores import entries, model_title
+from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
 from sweeper.findings.study.trial_rows import result_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
 
 _OF_RESULT = (
     "state", "validation_loss", "objective", "peak_memory_gib", "tokens", "optimizer_steps",
@@ -66,6 +66,12 @@ _COLUMNS: dict[str, dict[str, type]] = {
         **dict.fromkeys(("trial", "seed", "validation_loss", "test_loss"), float),
     },
 }  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def tables_of(run: RunFiles) -> Tables:
+    """The tables of a run."""
+    return Tables(run)
 
 
 class Tables:

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from sweeper.findings.study.reading import read_run
+from sweeper.findings.study.tables import tables_of as study_tables
 from sweeper.trials import TestSeal, TrialResult
 
 
 def tables_of(run):
-    return read_run(run).tables
+    return study_tables(read_run(run))
 
 
 def test_each_training_has_a_row_with_its_seed_and_its_rows(make):
