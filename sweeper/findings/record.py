@@ -193,9 +193,6 @@ class RunSummary(Record):
     confirmation_seconds: float | None = None
     search_ended: str = Field("", description="why the search ended before its last trial")
     outlook: str = Field("", description="what more trials may bring and cost; empty if unknown")
-    saved_seconds: float | None = Field(None, description="what pruned trials did not train")
-    median_prune_step: int | None = Field(None, description="optimizer steps")
-    rung_items: int | None = Field(None, description="validation items scored below the last rung")
 
     @property
     def ended(self) -> int:

@@ -3,16 +3,14 @@
 import json
 import re
 import sys
-from types import SimpleNamespace
 
 import pytest
 from section_figures import blocks_of
 
 from sweeper.declared.yaml_files import known_strategies
-from sweeper.features.parts import Heading
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plans import DECLARED
-from sweeper.reporting.discovery import in_order, sections
+from sweeper.reporting.discovery import sections
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections import rules, verdict
 from sweeper.reporting.sections._plan import declared_table
@@ -44,16 +42,6 @@ def test_sections_come_in_the_order_of_the_readers_questions(pages, reports, sha
     assert ids[:2] == first
     assert ids[2:] == [name for name in order if name in ids[2:]]
     assert ids[-1] == "limits"
-
-
-def test_two_sections_in_one_place_or_with_one_id_are_an_error():
-    def section(place, name):
-        return SimpleNamespace(__name__=name, HEADING=Heading(place, name, "A", "What?"))
-
-    assert [one.__name__ for one in in_order([section(8, "b"), section(7, "a")])] == ["a", "b"]
-    for other in (section(7, "b"), section(8, "a")):
-        with pytest.raises(ValueError, match="have the same place or id in the report"):
-            in_order([section(7, "a"), other])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -1,15 +1,14 @@
-"""Progress and times of a run, and the time that pruning saved."""
+"""Progress and times of a run."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from typing import Literal
 
 from sweeper.execution.state.status import ENDED
 from sweeper.findings.record import RunSummary
-from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.trial_rows import result_seconds, trial_seconds
 from sweeper.search.study_end import Outlook
 from sweeper.trials import TrialResult
@@ -23,8 +22,6 @@ def run_summary(run: RunFiles) -> RunSummary:
     results = [trial.result for trial in run.trials if trial.result]
     confirmations = [seed.result for trial in run.trials for seed in trial.seeds]
     used = [seconds for trial in run.trials if (seconds := trial_seconds(trial)) is not None]
-    pruned = [trial for trial in run.trials if trial.end == "PRUNED"]
-    steps = [trial.result.optimizer_steps for trial in pruned if trial.result]
     return RunSummary(
         name=run.folder.path.name,
         place=run.folder.place,
@@ -45,9 +42,6 @@ def run_summary(run: RunFiles) -> RunSummary:
         ),
         search_ended=str(run.status.get("search_ended") or ""),
         outlook=_outlook(run),
-        saved_seconds=math.fsum(_saved(trial) for trial in pruned) if pruned else None,
-        rung_items=max((trial.config.budget.rung_items for trial in run.trials), default=None),
-        median_prune_step=round(statistics.median(steps)) if steps else None,
     )
 
 
@@ -72,16 +66,6 @@ def trials_asked(run: RunFiles) -> int:
 def _outlook(run: RunFiles) -> str:
     told = run.status.get("outlook")
     return str(Outlook.model_validate(told)) if told else ""
-
-
-def _saved(trial: TrialFiles) -> float:
-    """Seconds that the rest of a pruned trial would have taken at the pace it had."""
-    if trial.result is None or not trial.rungs:
-        return 0.0
-    last = trial.rungs[-1]
-    used = last.training_seconds + last.evaluation_seconds
-    left = trial.config.budget.rungs / last.rung - 1
-    return max(0.0, used * left) if math.isfinite(used) else 0.0
 
 
 def _times(results: list[TrialResult], field: str) -> list[str]:

@@ -11,7 +11,19 @@ from sweeper.plans import Budget, Parameter
 from sweeper.reporting.blocks import Block, Bullets, Code, Column, Number, Table, placed
 from sweeper.reporting.document import PlannedStrategy, Report
 from sweeper.reporting.parts import strategy_cell
-from sweeper.reporting.sections.cost import PHASES
+
+# The sweep and its phases, in the words of tables.
+PHASES = {
+    "sweep": "the sweep, elapsed time",
+    "download": "of it, downloading models",
+    "conversion": "of it, converting models",
+    "search": "of it, start, baselines and search",
+    "own_text": "of the search, writing general text",
+    "confirmation": "of it, confirmation",
+    "test": "of it, test split",
+    "data_curve": "the data curve",
+    "suite": "of it, scoring the suite",
+}
 
 
 def plan_blocks(report: Report) -> Iterator[Block]:

@@ -22,20 +22,9 @@ from sweeper.plans import Budget, Candidate, Duration, Plan
 from sweeper.reporting.blocks import Block, Column, Empty, Number, Table, Text, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import time_name
+from sweeper.reporting.sections._plan import PHASES
 from sweeper.spec import Scalar
 
-# The sweep and its phases, in the words of tables.
-PHASES = {
-    "sweep": "the sweep, elapsed time",
-    "download": "of it, downloading models",
-    "conversion": "of it, converting models",
-    "search": "of it, start, baselines and search",
-    "own_text": "of the search, writing general text",
-    "confirmation": "of it, confirmation",
-    "test": "of it, test split",
-    "data_curve": "the data curve",
-    "suite": "of it, scoring the suite",
-}
 _OTHERS = {"energy": "energy at the board power", "money": "money"}
 # Below this share other programs change no figure that is shown.
 _DISTURBED = 0.05

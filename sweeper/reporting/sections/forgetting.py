@@ -25,7 +25,7 @@ from sweeper.reporting.blocks import (
     placed,
 )
 from sweeper.reporting.charts import draw
-from sweeper.reporting.charts.cost import Cost, cost_panel
+from sweeper.reporting.charts.cost import cost_panel, forgetting_cost
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
@@ -79,20 +79,6 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     yield from _tasks(report, figures)
     if figures.trials:
         yield _general_text(report, figures)
-
-
-def _cost(figures: Figures) -> Cost:
-    """A trial's loss on general text as a cost."""
-    limit = figures.limit_points
-    return Cost(
-        title="lost on general text (nats/token, lower is better)",
-        name="forgetting",
-        values={trial.trial: trial.forgetting.value / 100 for trial in figures.trials},
-        limit=None if limit is None else limit / 100,
-        limit_label="" if limit is None else f"limit {limit / 100:g}",
-        log=False,
-        marked=figures.recommended_trial,
-    )
 
 
 def _tasks(report: Report, measured: Figures) -> Iterator[Block]:
@@ -175,6 +161,8 @@ def _outcome(task: GeneralTask) -> str:
 
 def _general_text(report: Report, measured: Figures) -> Figure:
     finding = _front_finding(measured)
+    points = {trial.trial: trial.forgetting.value for trial in measured.trials}
+    cost = forgetting_cost(points, measured.limit_points, measured.recommended_trial)
     names = list(dict.fromkeys(trial.strategy for trial in measured.trials))
     return Figure(
         id="forgetting-front",
@@ -182,7 +170,7 @@ def _general_text(report: Report, measured: Figures) -> Figure:
         note="Every completed trial: its loss on the task against what it lost on general "
         "text, in nats per token. Filled: no other trial is better in both (the stepped "
         "line). 0.01 nats per token are one per cent of the perplexity.",
-        panels=drawn(cost_panel(report.findings, _cost(measured), finding)),
+        panels=drawn(cost_panel(report.findings, cost, finding)),
         legend=draw.legend(names, LegendEntry("no trial is better in both", "", "—")),
         table=_trial_table(report, measured),
     )

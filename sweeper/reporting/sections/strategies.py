@@ -36,7 +36,7 @@ from sweeper.reporting.blocks import (
     Table,
     placed,
 )
-from sweeper.reporting.charts.cost import Cost, cost_panel, cost_scale
+from sweeper.reporting.charts.cost import Cost, cost_panel, cost_scale, forgetting_cost
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import (
@@ -178,16 +178,8 @@ def _figure(figures: Figures, report: Report) -> Figure:
         limit=report.plan.memory_limit_gib,
         limit_label=f"{memory_name(report)}: {units.gib(report.plan.memory_limit_gib)}",
     )
-    limit = figures.limit_points
-    lost = Cost(
-        title="lost on general text (nats/token, lower is better)",
-        name="forgetting",
-        values={number: points / 100 for number, points in figures.points_lost.items()},
-        limit=None if limit is None else limit / 100,
-        limit_label="" if limit is None else f"limit {limit / 100:g}",
-        log=False,
-        marked=findings.verdict.recommended_trial,
-    )
+    marked = findings.verdict.recommended_trial
+    lost = forgetting_cost(figures.points_lost, figures.limit_points, marked)
     names = [s.strategy for s in findings.strategies if s.best_trial is not None]
     note = "Large: the best of each strategy with its 95% interval over items. Filled, on the "
     note += "stepped line: no other trial is both cheaper to train and better. Hollow: some other "
