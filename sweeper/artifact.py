@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticKnownError
 
 from sweeper.errors import UsageError
 from sweeper.jsontext import value_of
 from sweeper.textfile import read_text
+
+
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):  # which would count as 1: YAML reads yes, on and true so
+        raise PydanticKnownError("int_type")
+    return value
+
+
+PositiveInt = Annotated[int, BeforeValidator(_no_flag), Field(ge=1)]
 
 
 class Record(BaseModel):

@@ -47,7 +47,6 @@ FLAGS: dict[Path_, str] = {
     ("data", "corpus"): "--corpus",
     ("data", "corpus_rows"): "--corpus-rows",
     ("data", "general"): "--general",
-    ("evaluation", "suite"): "--suite",
     ("data", "format"): "--format",
     ("data", "columns"): "--column",
     ("data", "examples"): "--examples",
@@ -75,8 +74,6 @@ FLAGS: dict[Path_, str] = {
     ("training", "kl_weight"): "--kl-weight",
     ("training", "early_stopping_patience"): "--patience",
     ("evaluation", "generate_items"): "--generate-items",
-    ("evaluation", "run_generated_code"): "--run-generated-code",
-    ("evaluation", "code_samples"): "--code-samples",
     ("evaluation", "no_texts"): "--no-texts",
     ("search", "trials"): "--trials",
     ("search", "timeout_seconds"): "--timeout",
@@ -446,14 +443,13 @@ def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:
 
 def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     """The dict or list, and the key, of every value that may be the path of a file or folder."""
-    inside = {key: data.get(key) for key in ("data", "augmentation", "evaluation")}
+    inside = {key: data.get(key) for key in ("data", "augmentation")}
     given = {key: one if isinstance(one, dict) else {} for key, one in inside.items()}
     rules = data.get("rules")
     lists = (("path", given["data"].get("sources")), ("id", data.get("models")))
     for key in ("path", "validation", "test", "corpus", "general"):
         yield given["data"], key
     yield given["augmentation"], "path"
-    yield given["evaluation"], "suite"
     features = data.get("features")
     for (_, feature, key), flag in parts.flags().items():
         options = features.get(feature) if isinstance(features, dict) else None
@@ -579,16 +575,11 @@ def _out_of_place(spec: Spec, places: Places) -> list[Problem]:
         fix = near_match(spec.search.executor, executors)
         what = f"there is no executor {spec.search.executor!r}"
         refuse(("search", "executor"), what, "", fix)
-    task, data, evaluation = spec.task, spec.data, spec.evaluation
+    task, data = spec.task, spec.data
     if spec.training.classes_by == "generate" and task != "classification":
         why = "Only a classification has classes to tell apart."
         fix = "Leave it out, or choose --task classification."
         refuse(("training", "classes_by"), f"classes_by = 'generate' in task {task}", why, fix)
-    if evaluation.run_generated_code and task != "code" and evaluation.suite is None:
-        why = "Programs are run against the tests of a code task or of a suite."
-        fix = "Leave it out, name a suite with --suite, or choose --task code."
-        where = ("evaluation", "run_generated_code")
-        refuse(where, f"run_generated_code in task {task}", why, fix)
     if spec.search.test_rules >= spec.search.trials:
         why = f"They are the last of {spec.search.trials} trials, and defaults come first."
         fix = "Give a smaller number, or more --trials."

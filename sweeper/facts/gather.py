@@ -13,7 +13,7 @@ from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.facts.suite import suite_facts
+from sweeper.features import parts
 from sweeper.spec import Spec
 
 
@@ -41,6 +41,7 @@ def gather(
     measure_domain: bool = False,
     models: tuple[ModelFacts, ...] | None = None,
     rows: Curated | None = None,
+    for_run: bool = False,
 ) -> Facts:
     """Look at the models, the data and the machine that a spec names.
 
@@ -50,12 +51,13 @@ def gather(
         models: Facts of models to use instead of those that the spec names.
         measure_domain: Let the base model read some of the data; otherwise only an earlier
             measurement of this kind is used.
+        for_run: Whether it will be trained here, so that features may load torch in a process.
 
     Raises:
         ModelError: A model cannot be found, reached or read.
         DataError: The data cannot be read, recognised or learnt from.
-        UsageError: The hardware is unknown, the domain cannot be measured, or the suite cannot be
-            read.
+        UsageError: The hardware is unknown, the domain cannot be measured, or a feature refuses
+            what the request names.
     """
     if models is None:
         models = tuple(model_facts(model) for model in spec.models)
@@ -73,12 +75,20 @@ def gather(
         data = measured_bits(dataset, data, models[0], spec.aim)
     else:
         data = known_bits(data, models[0], spec.aim)
-    return Facts(
+    facts = Facts(
         task=spec.task,
         models=models,
         data=data,
         hardware=hardware,
         aim=spec.aim,
         classes_by=spec.training.classes_by,
-        suite=suite_facts(Path(spec.evaluation.suite)) if spec.evaluation.suite else None,
     )
+    return _with_features(spec, facts, for_run=for_run)
+
+
+def _with_features(spec: Spec, facts: Facts, *, for_run: bool) -> Facts:
+    gathered = ((name, gather(spec, facts, for_run)) for name, gather in parts.GATHER.all())
+    records = {name: one.model_dump(mode="json") for name, one in gathered if one is not None}
+    told = [text for _, warnings in parts.WARNINGS.all() for text in warnings(spec, facts)]
+    data = facts.data.model_copy(update={"warnings": (*facts.data.warnings, *told)})
+    return facts.model_copy(update={"features": records, "data": data})

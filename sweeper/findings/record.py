@@ -220,17 +220,14 @@ class PredictedFigure(Record):
     """A figure of the plan beside what was measured.
 
     ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``search`` goes
-    from the start to the last trial, baselines among it; ``download``, ``conversion`` and
-    ``suite`` are phases that the command does itself, ``own_text`` is the base writing general
-    text, ``data_curve`` trainings on parts of the rows; ``trial`` is a full trial, the median of
-    ``trials`` of them; ``memory`` the highest peak that a trial measured of itself; ``energy`` and
-    ``money`` are those of the devices while the sweep held them.
+    from the start to the last trial, baselines among it; ``download`` and ``conversion`` are phases
+    that the command does itself, ``own_text`` is the base writing general text; phases of features
+    have their names; ``trial`` is a full trial, the median of ``trials`` of them; ``memory`` the
+    highest peak that a trial measured of itself; ``energy`` and ``money`` are those of the devices
+    while the sweep held them.
     """
 
-    what: Literal[
-        "sweep", "download", "conversion", "search", "own_text", "confirmation", "test",
-        "data_curve", "suite", "energy", "money", "trial", "memory",
-    ]  # fmt: skip
+    what: str
     strategy: str = ""
     unit: Literal["s", "GiB", "kWh", "USD"]
     predicted: float

@@ -16,13 +16,16 @@ from sweeper.specfile import located
 from sweeper.views.console import Tell, say_nothing
 
 
-def check_features(spec: Spec) -> None:
+def check_features(spec: Spec, *, for_run: bool) -> None:
     """Ask every feature whether it can do what a request asks for.
+
+    Args:
+        for_run: Whether it will be trained here.
 
     Raises:
         SpecError: With all problems.
     """
-    if problems := [problem for _, check in parts.CHECK.all() for problem in check(spec)]:
+    if problems := [problem for _, check in parts.CHECK.all() for problem in check(spec, for_run)]:
         raise SpecError(problems)
 
 
@@ -39,7 +42,7 @@ def planned(
     Raises:
         SweeperError: Something is wrong with data, model or machine, or nothing fits.
     """
-    check_features(spec)
+    check_features(spec, for_run=False)
     spec = spec.model_copy(update={"data": pinned(spec.data)})
     if spec.models:
         made = make_plan(spec, gather(spec, measure_domain=measure_domain))

@@ -18,12 +18,11 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 import typer
 
 from sweeper import cache
-from sweeper.evaluation.code_execution import can_isolate
 from sweeper.extras import RUNS, TRAINING, MachineCheck, missing
 from sweeper.facts.machine.detect_hardware import processor
 from sweeper.features import parts
@@ -46,7 +45,6 @@ def examine() -> Iterator[MachineCheck]:
     yield search_and_reports()
     for _, doctor in parts.DOCTOR.all():
         yield from doctor()
-    yield sandbox()
     yield hub_access()
     yield disk(Path("runs"), "disk for runs")
     yield disk(cache.home(), "disk for caches")
@@ -99,17 +97,6 @@ def search_and_reports() -> MachineCheck:
     for problem in missing("A sweep", [m for m in RUNS if m not in TRAINING]):
         return MachineCheck(name, "not installed", problem.what, problem.fix, needed=True)
     return MachineCheck(name, "works", needed=True)
-
-
-def sandbox() -> MachineCheck:
-    """Whether code that a model wrote can be run against tests."""
-    name, refused = "generated code", can_isolate()
-    if refused is None:
-        return MachineCheck(name, "works", "in a bubblewrap sandbox, with --run-generated-code")
-    installed = shutil.which("bwrap") is not None
-    state: Literal["does not work", "not installed"]
-    state = "does not work" if installed else "not installed"
-    return MachineCheck(name, state, refused.why, refused.fix)
 
 
 def hub_access() -> MachineCheck:

@@ -82,7 +82,6 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         warnings=(
             *dataset.warnings,
             *_tools_as_text(dataset, model),
-            *_tests_not_run(dataset, spec),
         ),
     )
 
@@ -150,17 +149,6 @@ def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
         f"template of {model.id} does not write: the calls become text, as <tool_call>{{...}}"
         "</tool_call>, and a server of the model must write and read them so. A model whose "
         "template knows tools needs no such form",
-    )
-
-
-def _tests_not_run(dataset: Dataset, spec: Spec) -> tuple[str, ...]:
-    """That answers could be tested, where the user has not allowed that."""
-    column = dataset.columns.get("tests")
-    if spec.task != "code" or column is None or spec.evaluation.run_generated_code:
-        return ()
-    return (
-        f"the rows have tests (`{column}`), which are not run: give --run-generated-code to "
-        "measure pass@1, too",
     )
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sweeper.evaluation.code_execution import Limits, Outcome, can_isolate, run_program
 
 from sweeper.errors import RunError, UsageError
 from sweeper.evaluation import code_execution
-from sweeper.evaluation.code_execution import Limits, Outcome, can_isolate, run_program
 
 QUICK = Limits(seconds=2, memory_mib=256, file_mib=1)
 

@@ -8,14 +8,7 @@ import torch
 
 lm_eval = pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[lm-eval]'")
 
-from transformers import AutoTokenizer  # noqa: E402
-
-from sweeper.errors import UsageError  # noqa: E402
-from sweeper.facts.record import SuiteFacts  # noqa: E402
 from sweeper.facts.suite import suite_facts  # noqa: E402
-from sweeper.spec import ModelSpec  # noqa: E402
-from sweeper.strategies.base import Setting  # noqa: E402
-from sweeper.strategies.base import strategy as strategy_named  # noqa: E402
 from sweeper.suite.code_metric import PERMISSION  # noqa: E402
 from sweeper.suite.score_models import _Evaluation  # noqa: E402
 from sweeper.suite.scores import (  # noqa: E402
@@ -24,6 +17,13 @@ from sweeper.suite.scores import (  # noqa: E402
     TrialToScore,
     checked_file,
 )
+from transformers import AutoTokenizer  # noqa: E402
+
+from sweeper.errors import UsageError  # noqa: E402
+from sweeper.facts.record import SuiteFacts  # noqa: E402
+from sweeper.spec import ModelSpec  # noqa: E402
+from sweeper.strategies.base import Setting  # noqa: E402
+from sweeper.strategies.base import strategy as strategy_named  # noqa: E402
 from sweeper.training.base_model.keeper import load_base  # noqa: E402
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained  # noqa: E402
 from sweeper.training.trial.reload import _task  # noqa: E402

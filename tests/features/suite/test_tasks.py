@@ -13,10 +13,10 @@ import yaml
 pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[lm-eval]'")
 
 from lm_eval.models.dummy import DummyLM
-
-from sweeper.errors import UsageError
 from sweeper.suite import tasks
 from sweeper.suite.tasks import SuiteTask, load_suite, score
+
+from sweeper.errors import UsageError
 
 CHOICE = {
     "output_type": "multiple_choice",

@@ -1,9 +1,9 @@
 """Generated programs are judged in the sandbox, with permission only."""
 
 import pytest
+from sweeper.suite import code_metric
 
 from sweeper.errors import UsageError
-from sweeper.suite import code_metric
 
 TESTS = "def check(f):\n    assert f(2) == 4\ncheck(double)"
 
