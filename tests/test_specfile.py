@@ -170,7 +170,6 @@ def test_strategies_are_those_that_have_a_space():
     ("key", "value", "flag", "task"),
     [
         (("training", "classes_by"), "generate", "--classes-by", "instruction"),
-        (("evaluation", "run_generated_code"), True, "--run-generated-code", "classification"),
     ],
 )
 def test_choices_of_another_task_are_refused_by_their_flag(key, value, flag, task):
@@ -188,17 +187,6 @@ def test_trials_that_test_rules_leave_room_for_others():
         resolve({**given, ("search", "test_rules"): 3})
     (problem,) = raised.value.problems
     assert (problem.what, problem.where) == ("test_rules = 3", "--test-rules")
-
-
-@pytest.mark.parametrize("task", ["instruction", "classification", "domain"])
-def test_programs_may_be_run_for_a_suite_whatever_the_task(task):
-    given = {
-        **BASE,
-        ("task",): task,
-        ("evaluation", "suite"): "suite/",
-        ("evaluation", "run_generated_code"): True,
-    }
-    assert resolve(given).evaluation.run_generated_code
 
 
 @pytest.mark.parametrize(

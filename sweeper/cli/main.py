@@ -71,7 +71,6 @@ def _register() -> None:
     from sweeper.cli.commands import (
         data,
         doctor,
-        evaluate,
         explain,
         export,
         listing,
@@ -90,7 +89,10 @@ def _register() -> None:
     app.command("plan")(plan.plan)
     app.command("run")(run.run)
     app.command("report")(report.report)
-    app.command("evaluate")(evaluate.evaluate)
+    from sweeper.features.suite import commands as evaluate
+    from sweeper.cli.commands import ratings
+    evaluate.commands.registered_commands += ratings.commands.registered_commands
+    app.add_typer(evaluate.commands, name="evaluate")
     app.command("predict")(predict.predict)
     app.command("refit")(refit.refit)
     app.command("export")(export.export)

@@ -11,13 +11,11 @@ from sweeper.errors import DataError, RunError
 from sweeper.execution.state import continuation
 from sweeper.facts.dataset import curation
 from sweeper.facts.gather import gather
-from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
 from sweeper.runfolder import RunFolder
 from sweeper.spec import (
     MOST_HELD_OUT_ROWS,
     CurationSpec,
     DataSpec,
-    EvaluationSpec,
     ModelSpec,
     OwnTrial,
     Spec,
@@ -35,13 +33,11 @@ def test_a_run_plans_what_it_has_done_before_and_keeps_its_seconds(
         task="instruction",
         models=(ModelSpec(id="HuggingFaceTB/SmolLM2-135M"),),
         data=DataSpec(examples=200),
-        evaluation=EvaluationSpec(suite="suite"),
     )
-    facts = gather(spec.model_copy(update={"evaluation": EvaluationSpec()}))
+    facts = gather(spec)
     hardware = facts.hardware.model_copy(update={"calibrated": "2026-01-31"})
     here = facts.models[0].model_copy(update={"missing": None})
     ready = facts.model_copy(update={"hardware": hardware, "models": (here,)})
-    task = SuiteTaskFacts(name="t", output_type="loglikelihood", items=9, prompt_tokens=9.0)
     stubs: dict[str, Any] = {
         "rows_of": lambda *_: None,
         "gather": lambda *_, **__: ready,
@@ -49,7 +45,6 @@ def test_a_run_plans_what_it_has_done_before_and_keeps_its_seconds(
         "missing_weights": lambda _: phase,
         "_convert": lambda *_, **__: None,
         "_download": lambda *_, **__: None,
-        "check_suite": lambda *_, **__: SuiteFacts(tasks=(task,), measured_with="lm-eval"),
     }
     for name, stub in stubs.items():
         monkeypatch.setattr(run_steps, name, stub)
@@ -57,7 +52,7 @@ def test_a_run_plans_what_it_has_done_before_and_keeps_its_seconds(
     prepared = run_steps.prepare(given, check_model=True)
     assert prepared.took.keys() == {phase}
     planned = prepared.plan.budget.phases
-    assert {phase, "suite"} == planned.keys() & {"download", "conversion", "suite"}
+    assert {phase} == planned.keys() & {"download", "conversion"}
 
 
 @pytest.mark.parametrize(("new", "limit"), [(False, None), (True, MOST_HELD_OUT_ROWS)])

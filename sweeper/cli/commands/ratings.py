@@ -1,4 +1,4 @@
-"""``sweeper evaluate human`` and ``ratings``: what people prefer, without knowing which is which."""
+"""``sweeper evaluate human`` and ``ratings``: which answers people prefer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m sweeper.features.suite._score_models PARENT``: scores base and tuned models on a suite's tasks.
+"""``python -m sweeper.features.suite._score_models PARENT``: scores models on a suite's tasks.
 
 Reads a request on standard input, writes scores into files after each task, and says one line of
 JSON for each task on standard output. What is scored already is not scored again, so that it can

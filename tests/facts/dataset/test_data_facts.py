@@ -17,7 +17,6 @@ from sweeper.facts.record import Facts
 from sweeper.spec import (
     AimSpec,
     DataSpec,
-    EvaluationSpec,
     HardwareSpec,
     ModelSpec,
     Spec,
@@ -305,26 +304,3 @@ def test_tests_and_system_prompt_count_as_parts_of_the_question(tmp_path):
     plain, code = measured("instruction"), measured("code")
     assert code > plain + 20
     assert measured("code", words(30)) > code + 30
-
-
-def test_tests_of_rows_that_are_not_run_are_named(tmp_path):
-    rows = [
-        {"prompt": f"add {n}", "completion": f"x + {n}", "test_list": [f"assert f({n}) == {n}"]}
-        for n in range(60)
-    ]
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def said(**evaluation):
-        spec = Spec(
-            task="code",
-            models=(a_model(tmp_path / f"model {len(evaluation)}"),),
-            data=DataSpec(path=str(path)),
-            evaluation=EvaluationSpec(**evaluation),
-        )
-        return [one for one in gather(spec).data.warnings if "pass@1" in one]
-
-    (told,) = said()
-    assert "the rows have tests (`test_list`)" in told
-    assert "--run-generated-code" in told
-    assert said(run_generated_code=True) == []

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from sweeper.facts.suite import suite_facts
 
 from sweeper.errors import UsageError
+from sweeper.features.suite._task_files import suite_facts
 
 CHOICE = """
 task: {name}
