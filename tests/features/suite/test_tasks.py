@@ -277,7 +277,7 @@ def test_code_runs_in_the_sandbox_only_and_with_permission(write, load, refused)
 
 
 def test_the_shipped_examples_are_suites(load):
-    folder = Path(__file__).parents[2] / "examples" / "suites"
+    folder = Path(__file__).parents[3] / "examples" / "suites"
     tasks = {task.name: task for task in load(folder / "local", run_generated_code=True)}
     assert {name: task.kind for name, task in tasks.items()} == {
         "code": "generate_until",
@@ -292,7 +292,7 @@ def test_the_shipped_examples_are_suites(load):
     [("multiple_choice", "mmlu_subset", 300, 1140), ("code", "humaneval", 164, 164)],
 )
 def test_the_examples_read_real_sets(shared_data, load, tmp_path, example, name, items, total):
-    folder = Path(__file__).parents[2] / "examples" / "suites" / "local"
+    folder = Path(__file__).parents[3] / "examples" / "suites" / "local"
     text = (folder / f"{example}.yaml").read_text()
     data = shared_data / name
     text = text.replace(f"{example}_dev.jsonl", str(data / "fewshot_dev.jsonl"))
