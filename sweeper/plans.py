@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field
+from pydantic import AfterValidator, Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts
@@ -378,7 +378,7 @@ class Identity(Record):
     objective: str
     rungs: str
     seed: str
-    general: str | None = Field(None, description="of the general texts; None in older runs")
+    general: str | None = Field(None, description="of the general texts; None without any")
 
 
 class NoPlan(Artifact):
@@ -412,9 +412,7 @@ class Plan(Artifact):
     declared: Declared = Field(
         default_factory=dict, description="parameters that the user declared"
     )
-    warm_starts: tuple[WarmStart, ...] = Field(
-        (), validation_alias=AliasChoices("warm_starts", "hints"), description="one a candidate"
-    )
+    warm_starts: tuple[WarmStart, ...] = Field((), description="one a candidate")
     budget: Budget
     seed: int
     identity: Identity | None = Field(None, description="None for a plan that cannot be run")

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from sweeper.artifact import Artifact, Record
+from sweeper.artifact import VERSION, Artifact, Record
 
 Task = Literal["classification", "instruction", "code", "domain"]
 TASKS: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
@@ -465,7 +465,7 @@ class Spec(Artifact):
     change between calls.
     """
 
-    schema_version: int = Field(1, description="version of these keys")
+    schema_version: int = Field(VERSION, description="version of these keys")
     name: str | None = Field(None, description="the run's folder, runs/NAME")
     task: Task = Field(description="what to learn: classification, instruction, code or domain")
     models: tuple[ModelSpec, ...] = Field(

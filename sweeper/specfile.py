@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from sweeper.artifact import require_version
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
 from sweeper.parameter_forms import forms_schema, shortened, spelled_out
@@ -109,6 +110,7 @@ def resolve(
         needs_model: Whether it is a mistake to name no model.
 
     Raises:
+        OtherVersion: Another version of sweeper wrote the file.
         SpecError: With all problems of file and flags.
     """
     document = _read(file) if isinstance(file, Path) else Document("sweep.yaml", file or {})
@@ -117,7 +119,8 @@ def resolve(
     if not isinstance(data, dict):
         fix = "Start it with 'task:', 'model:' and 'data:'."
         raise SpecError("this file does not hold keys and values", "", fix, document.name)
-    data = _from_before(_spell_out(dict(data), document, problems))
+    require_version("Spec", data, document.where(("schema_version",)))
+    data = _spell_out(dict(data), document, problems)
     moved = _found_from_here(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
         _put(data, path, value.value if isinstance(value, SetItem) else value)
@@ -410,17 +413,6 @@ def _name_objective(data: dict[str, Any], file: Path | None) -> None:
         given = data["objective"] = {"name": given}
     if isinstance(given, dict) and ":" in str(given.get("name", "")) and not given.get("folder"):
         given["folder"] = str((file.parent if file else Path()).resolve())
-
-
-def _from_before(data: dict[str, Any]) -> dict[str, Any]:
-    """The spec of a run of an earlier version, with that version's behaviour for missing keys.
-
-    Such a file is complete and names its schema's version, which people do not write.
-    """
-    given = data.get("data")
-    if "schema_version" in data and isinstance(given, dict):
-        data["data"] = {"max_held_out_rows": None, **given}
-    return data
 
 
 def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:

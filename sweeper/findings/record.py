@@ -6,7 +6,7 @@ losses are lower-is-better everywhere.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -643,7 +643,7 @@ class Findings(Artifact):
     finalists: tuple[Finalist, ...] = ()
     tested: tuple[TestedModel, ...] = ()
     classes: ClassFindings | None = None
-    outputs: Outputs | NotMeasured = NotMeasured(reason="this run kept no texts of test rows")
+    outputs: Outputs | NotMeasured
     human: HumanPreferences | None = None
     notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     gains: tuple[SearchGain, ...] = ()
@@ -656,10 +656,8 @@ class Findings(Artifact):
     first_stage: tuple[FirstStageFinding, ...] = ()
     augmentation: tuple[AugmentationFinding, ...] = ()
     limits: tuple[Limitation, ...] = ()
-    data_need: DataNeed | NotMeasured = NotMeasured(
-        reason="no configuration was trained on parts of the rows"
-    )
-    forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
+    data_need: DataNeed | NotMeasured
+    forgetting: Forgetting | NotMeasured
     reproduction: Reproduction
     next_step: NextStep | None = Field(None, description="None during the run")
     last_useful_trial: int | None = Field(None, description="the last one that lowered the best")
@@ -690,30 +688,3 @@ class Findings(Artifact):
         """The findings without rows of the data and without answers."""
         left_out = NotMeasured(reason="texts of rows and answers were left out of this report")
         return self.model_copy(update={"outputs": left_out})
-
-    @classmethod
-    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Findings of older versions, without fields that were removed."""
-        gone = ("samples", "data_size")
-        left, now = (
-            ("best_seconds", "total_seconds"),
-            {
-                "best_loss": "best_value",
-                "default_loss": "default_value",
-            },
-        )
-        renamed = {
-            part: [
-                {now.get(key, key): value for key, value in one.items() if key not in left}
-                for one in fields.get(part, ())
-            ]
-            for part in ("strategies", "gains")
-        }
-        kept = {name: value for name, value in fields.items() if name not in gone}
-        # Before there were objectives, every study had the loss, of which each trial has its own.
-        unit = fields.get("loss_unit", "")
-        loss = Metric(name="loss", title="validation loss", higher_is_better=False, unit=unit)
-        trials = [{"objective": one.get("validation_loss"), **one} for one in fields["trials"]]
-        verdict = {"best_trial": fields["verdict"].get("recommended_trial"), **fields["verdict"]}
-        kept |= {"verdict": verdict, "trials": trials}
-        return {"objective": loss.model_dump(), **kept, **renamed}

@@ -127,15 +127,6 @@ def test_the_most_similar_study_is_taken_and_the_newest_of_equals(tmp_path: Path
     )
 
 
-def test_a_plan_that_calls_warm_starts_hints_is_read(tmp_path: Path) -> None:
-    study(tmp_path, "new", 3e-4, "2030-01-01T00:00:00Z")
-    plan = make_plan()
-    plan = plan.model_copy(update={"warm_starts": recall(plan)})
-    older = plan.to_json().replace('"warm_starts"', '"hints"')
-    assert Plan.from_json(older) == plan
-    assert plan.warm_starts
-
-
 def test_nothing_is_taken_of_what_is_too_far_or_cannot_be_read(tmp_path: Path, home: Path) -> None:
     assert recall(make_plan()) == ()
     study(tmp_path, "far", 1e-3, rows=2_000_000)
