@@ -104,7 +104,6 @@ class RunKeywords(PlanKeywords, total=False):
     no_texts: bool
     timeout: float | str
     target_loss: float
-    test_rules: int
     stop_when_settled: bool
     executor: str
     storage: str

@@ -390,7 +390,7 @@ class Identity(Record):
     objective: str
     rungs: str
     seed: str
-    general: str | None = Field(None, description="of the general texts; None in older runs")
+    general: str | None = Field(None, description="of the general texts; None without any")
 
 
 class NoPlan(Artifact):

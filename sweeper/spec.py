@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
 from pydantic_core import PydanticCustomError
 
-from sweeper.artifact import Artifact, PositiveInt, Record
+from sweeper.artifact import VERSION, Artifact, PositiveInt, Record
 from sweeper.features.parts import AllOptions, all_options
 
 Task = Literal["classification", "instruction", "code", "domain"]
@@ -349,12 +349,6 @@ class SearchSpec(Record):
     target_loss: float | None = Field(
         None, gt=0, description="end the search at the first completed trial at or below this loss"
     )
-    test_rules: int = Field(
-        0,
-        ge=0,
-        description="number of trials at the end of the search that test rules: each repeats the "
-        "best trial, with one parameter outside of what a rule recommends",
-    )
     stop_when_settled: bool = Field(
         False,
         description="end the search once the expected gain of five more trials is far below noise",
@@ -446,7 +440,7 @@ class Spec(Artifact):
     change between calls.
     """
 
-    schema_version: int = Field(1, description="version of these keys")
+    schema_version: int = Field(VERSION, description="version of these keys")
     name: str | None = Field(None, description="the run's folder, runs/NAME")
     task: Task = Field(description="what to learn: classification, instruction, code or domain")
     models: tuple[ModelSpec, ...] = Field(

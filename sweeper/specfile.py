@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from sweeper.artifact import require_version
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
 from sweeper.features import loader, parts
@@ -83,7 +84,6 @@ FLAGS: dict[Path_, str] = {
     ("search", "seed"): "--seed",
     ("search", "target_loss"): "--target-loss",
     ("search", "stop_when_settled"): "--stop-when-settled",
-    ("search", "test_rules"): "--test-rules",
     ("search", "finalists"): "--finalists",
     ("search", "confirmation_seeds"): "--confirmation-seeds",
     ("search", "track"): "--track",
@@ -106,6 +106,7 @@ def resolve(
         needs_model: Whether it is a mistake to name no model.
 
     Raises:
+        OtherVersion: Another version of sweeper wrote the file.
         SpecError: With all problems of file and flags.
     """
     document = _read(file) if isinstance(file, Path) else Document("sweep.yaml", file or {})
@@ -114,7 +115,8 @@ def resolve(
     if not isinstance(data, dict):
         fix = "Start it with 'task:', 'model:' and 'data:'."
         raise SpecError("this file does not hold keys and values", "", fix, document.name)
-    data = _from_before(_spell_out(dict(data), document, problems))
+    require_version("Spec", data, document.where(("schema_version",)))
+    data = _spell_out(dict(data), document, problems)
     moved = _found_from_here(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
         _put(data, path, value.value if isinstance(value, SetItem) else value)
@@ -413,17 +415,6 @@ def _name_objective(data: dict[str, Any], file: Path | None) -> None:
         given["folder"] = str((file.parent if file else Path()).resolve())
 
 
-def _from_before(data: dict[str, Any]) -> dict[str, Any]:
-    """The spec of a run of an earlier version, with that version's behaviour for missing keys.
-
-    Such a file is complete and names its schema's version, which people do not write.
-    """
-    given = data.get("data")
-    if "schema_version" in data and isinstance(given, dict):
-        data["data"] = {"max_held_out_rows": None, **given}
-    return data
-
-
 def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:
     """Lead the paths of a run's own file to what they named in the folder where the run began.
 
@@ -580,10 +571,6 @@ def _out_of_place(spec: Spec, places: Places) -> list[Problem]:
         why = "Only a classification has classes to tell apart."
         fix = "Leave it out, or choose --task classification."
         refuse(("training", "classes_by"), f"classes_by = 'generate' in task {task}", why, fix)
-    if spec.search.test_rules >= spec.search.trials:
-        why = f"They are the last of {spec.search.trials} trials, and defaults come first."
-        fix = "Give a smaller number, or more --trials."
-        refuse(("search", "test_rules"), f"test_rules = {spec.search.test_rules}", why, fix)
     if data.corpus is not None and task != "domain":
         why = "Only the domain task continues pretraining on a corpus."
         fix = "Leave it out, or choose --task domain."

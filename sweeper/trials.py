@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ from sweeper.plans import Precision
 from sweeper.spec import Scalar, Task
 from sweeper.textfile import read_text
 
-Origin = Literal["default", "user", "search", "rule-test"]
+Origin = Literal["default", "user", "search"]
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 FailureKind = Literal[
     "out-of-memory", "diverged", "timeout", "crash", "error", "refused", "disk-full"
@@ -80,13 +80,7 @@ class TrialConfig(Artifact):
     sharding: Literal["none", "fsdp"] = "none"
     keep_weights: bool = False
     checkpoints: bool = Field(False, description="save one at each rung, to continue from")
-    tests_rule: str = Field("", description="the rule that it was made to test, by id")
     memory_note: str = Field("", description="why the batches are smaller than planned")
-
-    @classmethod
-    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Older configurations repeat the plan's limit on forgetting."""
-        return {name: value for name, value in fields.items() if name != "forgetting_limit"}
 
     def memory_setup(self) -> str:
         """Names all that a trial's memory depends on, batches aside."""
@@ -431,7 +425,7 @@ class TestScore(Record):
     item_scores: tuple[float, ...]
     item_losses: tuple[float, ...] = ()
     item_weights: tuple[float, ...] = ()
-    items_sha256: str = Field("", description="of the items' content, in item order")
+    items_sha256: str = Field(description="of the items' content, in item order")
     confusion: tuple[tuple[int, int, int], ...] = ()
     predicted: tuple[int, ...] = ()
     confidence: tuple[float, ...] = ()

@@ -89,8 +89,9 @@ def _register() -> None:
     app.command("plan")(plan.plan)
     app.command("run")(run.run)
     app.command("report")(report.report)
-    from sweeper.features.suite import commands as evaluate
     from sweeper.cli.commands import ratings
+    from sweeper.features.suite import commands as evaluate
+
     evaluate.commands.registered_commands += ratings.commands.registered_commands
     app.add_typer(evaluate.commands, name="evaluate")
     app.command("predict")(predict.predict)

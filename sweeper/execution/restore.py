@@ -42,9 +42,7 @@ def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say:
             state.asked[number] = search.ask()
             unfinished.append(number)
             continue
-        asked = Asked(
-            number, _key(plan, config), config.parameters, config.origin, config.tests_rule
-        )
+        asked = Asked(number, _key(plan, config), config.parameters, config.origin)
         state.asked[number], state.configs[number] = asked, config
         result = _result(run, plan, number, by_number.get(number), say)
         if result is None:

@@ -6,7 +6,7 @@ losses are lower-is-better everywhere.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -279,7 +279,6 @@ class TrialRow(Record):
     strategy: str
     model: str
     origin: Origin
-    tests_rule: str = ""
     state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
     parameters: dict[str, Scalar]
     validation_loss: float | None
@@ -334,38 +333,6 @@ class ParameterFinding(Record):
     at_edge: Literal["low", "high"] | None = None
     importance: Interval | None = None
     varied: bool = True
-
-
-class RuleComparison(Record):
-    """The trials of one strategy inside and outside of a rule's values of one parameter.
-
-    Losses are geometric means of the trials; the difference is outside minus inside, the other
-    parameters being equal.
-    """
-
-    strategy: str
-    parameter: str
-    values: str = Field(description="the rule's values, in words")
-    inside_trials: int
-    inside_loss: float
-    outside_trials: int
-    outside_loss: float
-    difference: Interval
-    doubt: float = Field(description="twice the probability that the difference has another sign")
-
-
-class RuleFinding(Record):
-    """A rule that the plan used, and whether the trials support it."""
-
-    rule: str
-    title: str
-    why: str
-    source: str
-    effect: str
-    verdict: Literal["held", "contradicted", "untested"]
-    evidence: str = ""
-    comparison: RuleComparison | None = None
-    would_test: str = Field("", description="what would test it, where it is untested")
 
 
 class DataPoint(Record):
@@ -673,7 +640,7 @@ class Findings(Artifact):
     finalists: tuple[Finalist, ...] = ()
     tested: tuple[TestedModel, ...] = ()
     classes: ClassFindings | None = None
-    outputs: Outputs | NotMeasured = NotMeasured(reason="this run kept no texts of test rows")
+    outputs: Outputs | NotMeasured
     human: HumanPreferences | None = None
     notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     gains: tuple[SearchGain, ...] = ()
@@ -685,12 +652,9 @@ class Findings(Artifact):
     parameters: tuple[ParameterFinding, ...] = ()
     first_stage: tuple[FirstStageFinding, ...] = ()
     augmentation: tuple[AugmentationFinding, ...] = ()
-    rules: tuple[RuleFinding, ...] = ()
     limits: tuple[Limitation, ...] = ()
-    data_need: DataNeed | NotMeasured = NotMeasured(
-        reason="no configuration was trained on parts of the rows"
-    )
-    forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
+    data_need: DataNeed | NotMeasured
+    forgetting: Forgetting | NotMeasured
     reproduction: Reproduction
     next_step: NextStep | None = Field(None, description="None during the run")
     last_useful_trial: int | None = Field(None, description="the last one that lowered the best")
@@ -721,30 +685,3 @@ class Findings(Artifact):
         """The findings without rows of the data and without answers."""
         left_out = NotMeasured(reason="texts of rows and answers were left out of this report")
         return self.model_copy(update={"outputs": left_out})
-
-    @classmethod
-    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Findings of older versions, without fields that were removed."""
-        gone = ("samples", "data_size")
-        left, now = (
-            ("best_seconds", "total_seconds"),
-            {
-                "best_loss": "best_value",
-                "default_loss": "default_value",
-            },
-        )
-        renamed = {
-            part: [
-                {now.get(key, key): value for key, value in one.items() if key not in left}
-                for one in fields.get(part, ())
-            ]
-            for part in ("strategies", "gains")
-        }
-        kept = {name: value for name, value in fields.items() if name not in gone}
-        # Before there were objectives, every study had the loss, of which each trial has its own.
-        unit = fields.get("loss_unit", "")
-        loss = Metric(name="loss", title="validation loss", higher_is_better=False, unit=unit)
-        trials = [{"objective": one.get("validation_loss"), **one} for one in fields["trials"]]
-        verdict = {"best_trial": fields["verdict"].get("recommended_trial"), **fields["verdict"]}
-        kept |= {"verdict": verdict, "trials": trials}
-        return {"objective": loss.model_dump(), **kept, **renamed}

@@ -43,7 +43,7 @@ from sweeper.processes.report_maker import ReportMaker, lost_charts
 from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.runfolder import RunFolder
 from sweeper.search.named import check_named
-from sweeper.spec import MOST_HELD_OUT_ROWS, ModelSpec, Spec
+from sweeper.spec import ModelSpec, Spec
 from sweeper.specfile import located, resolve, to_yaml
 from sweeper.steps.plan import check_features, planned
 from sweeper.steps.winner import best_trial
@@ -156,8 +156,6 @@ def prepare(
     work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = _folder(spec, file)
-    if not new:
-        spec = _split_as_before(spec, folder)
     spec = _with_data(spec, work)
     missing, took = _made_ready(spec, work, tell) if check_model else ({}, {})
     rows = rows_of(spec, None if new else _known_changes(spec, folder))
@@ -200,23 +198,9 @@ def _made_ready(
 
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
     """The list of changes of the run that is resumed, if it curates its data as this request."""
-    before = _resumed(folder)
-    return folder.data_changes if before and before.curation == spec.curation else None
-
-
-def _resumed(folder: RunFolder) -> Spec | None:
-    """The request of the run that is in the folder, if there is one."""
-    there = folder.plan.is_file() and folder.spec.is_file()
-    return resolve({}, folder.spec) if there else None
-
-
-def _split_as_before(spec: Spec, folder: RunFolder) -> Spec:
-    """The request with the split of the run that it resumes, which may have had no limit yet."""
-    before, data = _resumed(folder), spec.data
-    unlimited = before is not None and before.data.max_held_out_rows is None
-    if not unlimited or data.max_held_out_rows != MOST_HELD_OUT_ROWS:
-        return spec
-    return spec.model_copy(update={"data": data.model_copy(update={"max_held_out_rows": None})})
+    if not (folder.plan.is_file() and folder.spec.is_file()):
+        return None
+    return folder.data_changes if resolve({}, folder.spec).curation == spec.curation else None
 
 
 def _as_begun(facts: Facts, missing: Mapping[str, Missing]) -> Facts:

@@ -12,7 +12,6 @@ from optuna.trial import TrialState
 
 from sweeper.execution.state.status import Status
 from sweeper.findings.record import Findings
-from sweeper.trials import TrialConfig
 
 
 class Flagged(Sweeper):
@@ -92,18 +91,3 @@ def test_a_kill_after_the_ending_leaves_it_in_force(sweeper) -> None:
     sweeper.finish(12)
     assert len(ended(sweeper)) == count
     assert json.loads((sweeper.folder / "test.json").read_text())["complete"]
-
-
-def test_the_last_trials_test_rules_and_a_larger_total_tests_further_ones(sweeper) -> None:
-    sweeper.more = "--test-rules 1"
-    sweeper.finish(6)
-    config = TrialConfig.read(sweeper.run.trial(5) / "config.json")
-    assert (config.origin, bool(config.tests_rule)) == ("rule-test", True)
-    assert "test_rules: 1" in sweeper.run.spec.read_text()
-    sweeper.finish(7)
-    further = TrialConfig.read(sweeper.run.trial(6) / "config.json")
-    assert further.origin == "rule-test"
-    assert further.tests_rule not in ("", config.tests_rule)
-    rows = {row.number: row for row in Findings.read(sweeper.run.findings).trials}
-    assert rows[6].tests_rule == further.tests_rule
-    assert not rows[4].tests_rule

@@ -1,4 +1,4 @@
-"""Gains, strategies, parameters, importance, rules, limits: what the trials show."""
+"""Gains, strategies, parameters, importance, limits: what the trials show."""
 
 import json
 
@@ -7,8 +7,7 @@ import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.evidence.parameters import importances
-from sweeper.findings.evidence.rules import rules_told
-from sweeper.plans import Plan, expected_share
+from sweeper.plans import Plan
 from sweeper.trials import BaselineResult
 
 
@@ -145,73 +144,6 @@ def test_importance_finds_what_the_loss_depends_on():
     assert found["rate"].value > 0.9
     assert "same" not in found
     assert importances(rows[:1], losses[:1], {"rate": True}) == {}
-
-
-def test_rules_are_held_contradicted_or_untested_with_evidence(make):
-    run = make(trials=30, prune=False, validation_items=600, strategies=("lora", "full", "head"))
-    found = {rule.rule: rule for rule in compute(run).rules}
-    # The head is far behind here, and its rule prefers it.
-    assert found["prefer-head"].verdict == "contradicted"
-    assert "worse" in found["prefer-head"].evidence
-    assert found["few-rows"].verdict == "untested"
-    assert "warns or advises" in found["few-rows"].evidence
-    assert all(rule.evidence or rule.would_test for rule in found.values())
-    for rule in found.values():
-        assert bool(rule.would_test) == (rule.verdict == "untested" and rule.rule != "few-rows")
-    assert rules_told(list(found.values())).endswith("1 only warn or advise)")
-
-
-def test_a_rule_is_untested_where_no_trial_left_its_range(make):
-    findings = compute(make(trials=3, prune=False))
-    rates = [rule for rule in findings.rules if rule.rule.endswith("-rate")]
-    assert [rule.verdict for rule in rates] == ["untested"] * 3
-    assert "trial with learning_rate other than" in rates[0].would_test
-
-
-def test_a_rule_about_a_rate_is_judged_with_all_trials_of_its_strategy(make):
-    run = make(trials=40, strategies=("lora",), prune=True)
-    rule = next(one for one in compute(run).rules if one.rule == "lora-rate")
-    compared = rule.comparison
-    assert compared.strategy == "lora"
-    assert compared.inside_trials + compared.outside_trials == 40
-    assert compared.difference.low < compared.difference.value < compared.difference.high
-    assert f"({compared.outside_trials} trials). With all else equal" in rule.evidence
-    decided = compared.doubt < 0.05 and abs(compared.difference.value) >= 0.01
-    assert (rule.verdict != "untested") == decided
-
-
-def test_a_rule_may_expect_a_share_of_fulls_quality(make):
-    run = make(trials=20)
-    plan = Plan.read(run.plan)
-
-    def judged(least):
-        effect = f"+0.25; {expected_share(least)}"
-        lora = plan.candidate("lora")
-        reason = lora.reasons[0].model_copy(update={"effect": effect})
-        changed = lora.model_copy(update={"reasons": (reason,)})
-        kept = [one for one in plan.candidates if one.strategy != "lora"]
-        plan.model_copy(update={"candidates": (changed, *kept)}).write(run.plan)
-        findings = compute(run)
-        rule = next(rule for rule in findings.rules if rule.rule == "prefer-lora")
-        return findings.quality_share.share, rule
-
-    share, rule = judged(0.5)
-    assert share.low > 0.5
-    assert rule.verdict == "held"
-    assert rule.evidence.startswith("LoRA reaches ")
-    share, rule = judged(1.0)
-    assert rule.verdict == ("contradicted" if share.high < 1 else "untested")
-
-
-def test_a_preference_names_the_strategy_without_a_completed_trial(make):
-    findings = compute(make(trials=3, prune=False, ends={2: "FAIL"}))
-    evidence = {rule.rule: rule.evidence for rule in findings.rules}
-    would = {rule.rule: rule.would_test for rule in findings.rules}
-    assert would["prefer-head"] == "A completed trial of frozen model + head."
-    assert "trial 0 (LoRA)" in evidence["prefer-lora"]
-    alone = compute(make(name="b", trials=3, prune=False, ends={1: "FAIL", 2: "FAIL"}))
-    would = {rule.rule: rule.would_test for rule in alone.rules}
-    assert would["prefer-lora"] == "A completed trial of another strategy."
 
 
 def test_the_means_that_a_gain_compares_add_up(make):

@@ -1,7 +1,6 @@
 """The files of a report: all of them, whole, the same bytes for the same document."""
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -36,18 +35,6 @@ def test_the_page_is_a_function_of_the_document(reports):
         run = reports[name]
         again = Report.read(run.path / "report.json")
         assert html(again) == run.report_html.read_text()
-
-
-def test_documents_from_before_fields_went_are_read(reports):
-    run = reports["mixed"]
-    fields = json.loads((run.path / "report.json").read_text())
-    empty = {"reason": "no samples were taken", "command": ""}
-    fields["findings"] |= {"samples": empty, "data_size": empty}
-    for one in fields["findings"]["strategies"]:
-        one |= {"best_seconds": 1.5, "total_seconds": 9.0}
-    assert Report.from_json(json.dumps(fields)) == Report.read(run.path / "report.json")
-    text = json.dumps(fields["findings"])
-    assert Findings.from_json(text) == Findings.read(run.findings)
 
 
 def test_the_same_run_gives_the_same_bytes_in_another_process(reports):

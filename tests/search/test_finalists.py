@@ -89,13 +89,6 @@ def test_costs_that_differ_as_repeats_do_leave_the_choice_to_the_loss() -> None:
     assert recommend([near, replace(best, seconds=14.0)]) == 2
 
 
-def test_a_trial_that_tests_a_rule_is_recommended_only_if_it_is_best() -> None:
-    best = contender(1, 0.30, memory=4.0)
-    test = replace(contender(2, 0.31, memory=1.0), tests_rule=True)
-    assert recommend([best, test]) == 1
-    assert recommend([contender(1, 0.32, memory=4.0), test]) == 2
-
-
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_without_item_losses_the_seeds_alone_decide(seeds: int) -> None:
     none = np.empty((0, 0))

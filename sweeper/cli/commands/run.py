@@ -122,7 +122,6 @@ def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
 
 
 def _print_result(ended: Ended, *, as_json: bool) -> None:
-    from sweeper.findings.evidence.rules import rules_told
     from sweeper.findings.record import DataNeed
     from sweeper.findings.verdict.next_step import next_step_lines
     from sweeper.findings.verdict.tested import cost_line
@@ -134,14 +133,13 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
         typer.echo(ended.findings.to_json(), nl=False)
         return
     found, done = ended.findings, ended.outcome.signal is None
-    need, rules, step = found.data_need, rules_told(found.rules), found.next_step if done else None
+    need, step = found.data_need, found.next_step if done else None
     lines = [
         found.verdict.sentence,
         f"{sentence(found.run.search_ended)}." if found.run.search_ended else "",
         need.sentence if isinstance(need, DataNeed) else "",
         cost_line(found),
         predicted_line(found.predictions) if done else "",
-        f"Rules: {rules}." if rules else "",
         *next_step_lines(step),
         f"{sentence(found.run.outlook)}." if found.run.outlook else "",
         f"report: {ended.folder.report_html}",

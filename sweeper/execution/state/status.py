@@ -49,7 +49,7 @@ class Best(Record):
     strategy: str
     parameters: dict[str, Scalar]
     validation_loss: float
-    value: float | None = Field(None, description="of the objective")
+    value: float = Field(description="of the objective")
     over_limit: bool = False
 
 

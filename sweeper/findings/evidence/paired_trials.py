@@ -1,8 +1,8 @@
 """Comparisons of two trials on the same validation items, each made once.
 
-The sections on the search, on parameters and on rules often speak of the same two trials. Each
-pair is compared over all of its trainings, and Holm's correction is taken over the pairs of one
-question, so that every section says the same of it.
+The sections on the search and on parameters often speak of the same two trials. Each pair is
+compared over all of its trainings, and Holm's correction is taken over the pairs of one question,
+so that every section says the same of it.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def _paired_file(folder: Path, name: str | None) -> Estimate | None:
         return None
     try:
         fields = object_of(read_text(folder / name))
-        weights = fields.get("weights") or None
+        weights = fields["weights"]
         tuned = Scores.of([fields["losses"]], weights=weights)
         base = Scores.of([fields["base_losses"]], trained=False, weights=weights)
         return paired_difference(tuned, base)

@@ -135,7 +135,7 @@ def trained_llama(model_folders, facts_of_llama, tmp_path):
         )  # fmt: skip
         folder = tmp_path / name / "weights"
         tokenizer = AutoTokenizer.from_pretrained(model_folders["llama"])
-        save_trained(folder, model, strategy, record, _task(record, facts_of_llama, tokenizer))
+        save_trained(folder, model, strategy, record, _task(record, tokenizer))
         return folder
 
     return make
