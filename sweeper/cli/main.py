@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from textwrap import indent
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from sweeper import __version__
+from sweeper.cli.discovery import Commands
 from sweeper.errors import NothingFits, RunError, SweeperError
 from sweeper.progress import listen
 from sweeper.visible import shortened, visible
@@ -26,8 +27,12 @@ _NO_MEMORY = (
 _TOO_DEEP = "a file is nested too deeply\n  Check the files that the command names or writes."
 
 
-class _Commands(TyperGroup):
-    """The commands. An error names the value that an option refused."""
+class _Program(Commands):
+    """The commands of the program. An error names the value that an option refused."""
+
+    def places(self) -> Iterable[str]:
+        """The commands of the core."""
+        return ("sweeper.cli.commands",)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -43,7 +48,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     name="sweeper",
-    cls=_Commands,
+    cls=_Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -65,47 +70,6 @@ def _options(
     ] = False,
 ) -> None:
     """How should I fine-tune this model on this data with this hardware, and how do I know?"""
-
-
-def _register() -> None:
-    from sweeper.cli.commands import (
-        data,
-        doctor,
-        evaluate,
-        explain,
-        export,
-        listing,
-        memory,
-        plan,
-        predict,
-        push,
-        refit,
-        report,
-        rules,
-        run,
-        schema,
-        show,
-    )
-
-    app.command("plan")(plan.plan)
-    app.command("run")(run.run)
-    app.command("report")(report.report)
-    app.command("evaluate")(evaluate.evaluate)
-    app.command("predict")(predict.predict)
-    app.command("refit")(refit.refit)
-    app.command("export")(export.export)
-    app.command("push")(push.push)
-    app.command("explain")(explain.explain)
-    app.command("memory")(memory.memory)
-    app.add_typer(data.data, name="data")
-    app.command("doctor")(doctor.doctor)
-    app.command("rules")(rules.rules)
-    app.command("schema")(schema.schema)
-    app.command("list")(listing.list_runs)
-    app.command("show")(show.show)
-
-
-_register()
 
 
 def main() -> None:

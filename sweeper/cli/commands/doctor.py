@@ -31,6 +31,9 @@ from sweeper.facts.machine.detect_hardware import processor
 from sweeper.jsontext import object_of
 from sweeper.views.console import show_line
 
+ORDER = 110
+commands = typer.Typer()
+
 State = Literal["works", "does not work", "not installed", "off"]
 
 # Loading torch, transformers, peft and bitsandbytes takes seconds; from a cold disk, a minute.
@@ -192,6 +195,7 @@ def memory() -> Check:
     return Check("memory", "works", detail, needed=True)
 
 
+@commands.command("doctor")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:

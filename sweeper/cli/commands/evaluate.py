@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from sweeper.findings.record import Findings, Forgetting
     from sweeper.runfolder import RunFolder
 
+ORDER = 40
+commands = typer.Typer()
 
+
+@commands.command("evaluate")
 def evaluate(
     run: RunName,
     files: Annotated[
