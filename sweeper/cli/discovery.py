@@ -168,11 +168,26 @@ def _modules(place: str) -> Iterator[tuple[str, Path]]:
 
 @cache
 def declarations(module: str, path: Path) -> CommandFile | None:
-    """What a file declares, read from its syntax tree; None if it has no ``commands``."""
+    """What a file declares, read from its syntax tree; None if it has no ``commands``.
+
+    Raises:
+        UsageError: It is not Python, or a name or a help text in it is computed.
+    """
     text = path.read_text(encoding="utf-8")
     if "Typer" not in text:
         return None
-    body = ast.parse(text, str(path)).body
+    try:
+        return _declared(module, ast.parse(text, str(path)).body)
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(
+            f"the commands of {module} cannot be read ({error})",
+            why="Names and help texts of commands are read without running the file.",
+            fix="Write them as plain text in the calls of typer.Typer and commands.command.",
+            where=str(path),
+        ) from error
+
+
+def _declared(module: str, body: list[ast.stmt]) -> CommandFile | None:
     values = {
         node.targets[0].id: node.value
         for node in body

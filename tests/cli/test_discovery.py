@@ -180,6 +180,15 @@ def test_a_group_may_be_of_features_alone_and_one_command_loads_one_feature(prog
     assert CliRunner().invoke(program, ["speech", "on"]).exit_code == 2
 
 
+@pytest.mark.parametrize("name", ['greet" + "er', 'greet" "", ('], ids=["computed", "no Python"])
+def test_a_file_whose_commands_cannot_be_read_is_named(program, name):
+    text = GREET.format(name="greet", group="", order="").replace('"greet"', f'"{name}"')
+    program = program({"a_feature.commands": text}, "a_feature.commands")
+    done = CliRunner().invoke(program, ["--help"])
+    assert isinstance(done.exception, UsageError)
+    assert Path(done.exception.problems[0].where).parts[-2:] == ("a_feature", "commands.py")
+
+
 @pytest.mark.parametrize("groups", [("", ""), ("", 'name="greet"'), ('name="greet"', "")])
 def test_a_name_that_two_files_declare_is_refused(program, groups):
     files = {
