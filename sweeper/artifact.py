@@ -17,7 +17,9 @@ from sweeper.textfile import read_text
 class Record(BaseModel):
     """A frozen group of fields inside an artifact. Unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_inf_nan="strings", defer_build=True
+    )
 
     @classmethod
     def taken_from(cls, source: object, **fields: Any) -> Self:
