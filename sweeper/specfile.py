@@ -23,7 +23,6 @@ from pydantic_core import ErrorDetails
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
 from sweeper.parameter_forms import forms_schema, shortened, spelled_out
-from sweeper.redaction import without_password
 from sweeper.spec import EVERY_STRATEGY, TASKS, Places, Spec
 from sweeper.yaml_models import problem_of
 from sweeper.yamlfile import Document, Path_, parse, read
@@ -369,6 +368,8 @@ def to_yaml(spec: Spec) -> str:
     """
     fields = spec.model_dump(mode="json")
     if spec.search.storage:
+        from sweeper.redaction import without_password
+
         fields["search"]["storage"] = without_password(spec.search.storage)
     for target, key in _paths(fields):
         target[key] = spec.places.typed(target[key])
