@@ -30,7 +30,9 @@ PositiveInt = Annotated[int, BeforeValidator(_no_flag), Field(ge=1)]
 class Record(BaseModel):
     """A frozen group of fields inside an artifact. Unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_inf_nan="strings", defer_build=True
+    )
 
     @classmethod
     def taken_from(cls, source: object, **fields: Any) -> Self:

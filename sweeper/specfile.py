@@ -25,7 +25,6 @@ from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
 from sweeper.features import loader, parts
 from sweeper.parameter_forms import forms_schema, shortened, spelled_out
-from sweeper.redaction import without_password
 from sweeper.spec import EVERY_STRATEGY, TASKS, Places, Spec
 from sweeper.yaml_models import problem_of
 from sweeper.yamlfile import Document, Path_, parse, read
@@ -367,6 +366,8 @@ def to_yaml(spec: Spec) -> str:
     """
     fields = spec.model_dump(mode="json")
     if spec.search.storage:
+        from sweeper.redaction import without_password
+
         fields["search"]["storage"] = without_password(spec.search.storage)
     for (_, feature, key), flag in parts.flags().items():
         options = fields["features"][feature]

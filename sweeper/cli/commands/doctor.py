@@ -29,6 +29,9 @@ from sweeper.features import parts
 from sweeper.jsontext import object_of
 from sweeper.views.console import show_line
 
+ORDER = 110
+commands = typer.Typer()
+
 # Loading torch, transformers, peft and bitsandbytes takes seconds; from a cold disk, a minute.
 TRAINING_SECONDS = 180.0
 HUB_SECONDS = 3.0
@@ -154,6 +157,7 @@ def memory() -> MachineCheck:
     return MachineCheck("memory", "works", detail, needed=True)
 
 
+@commands.command("doctor")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:

@@ -6,10 +6,7 @@ from pathlib import Path
 
 from sweeper.facts.record import Facts
 from sweeper.features.suite._facts import SuiteFacts
-from sweeper.features.suite._scoring import check_suite
-from sweeper.features.suite._task_files import suite_facts
 from sweeper.features.suite.options import Options
-from sweeper.metrics.programs import samples
 from sweeper.spec import Spec
 
 
@@ -22,6 +19,10 @@ def gather(spec: Spec, facts: Facts, for_run: bool) -> SuiteFacts | None:
     path = spec.features.of(Options).path
     if path is None:
         return None
+    from sweeper.features.suite._scoring import check_suite
+    from sweeper.features.suite._task_files import suite_facts
+    from sweeper.metrics.programs import samples
+
     known = suite_facts(Path(path))
     if for_run:
         return check_suite(Path(path), run_generated_code=samples(spec) > 0) or known

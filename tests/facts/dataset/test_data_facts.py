@@ -10,6 +10,7 @@ from sweeper.errors import DataError
 from sweeper.facts.dataset.data_facts import data_facts
 from sweeper.facts.dataset.domain_distance import general_text, tokens_per_word
 from sweeper.facts.dataset.lengths import ruler
+from sweeper.facts.dataset.stated import stated_facts
 from sweeper.facts.gather import gather
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.models.packaged import PACKAGED, package_folder
@@ -177,11 +178,7 @@ def test_the_users_word_on_the_domain_wins(tmp_path):
     found = facts_of(a_spec(model, path, aim=AimSpec(domain_distance="far")))
     assert (found.domain.distance, found.domain.decided_by) == ("far", "user")
     assert found.domain.tokens_per_word == 1
-    imagined = data_facts(
-        None,
-        a_spec(model, aim=AimSpec(domain_distance="near"), examples=100),
-        model_facts(model),
-    )
+    imagined = stated_facts(a_spec(model, aim=AimSpec(domain_distance="near"), examples=100))
     assert (imagined.domain.distance, imagined.domain.decided_by) == ("near", "user")
 
 
@@ -200,12 +197,12 @@ def test_splits_labels_and_counts_come_from_the_data_set(tmp_path):
 
 def test_a_number_of_examples_stands_in_for_data(tmp_path):
     model = a_model(tmp_path / "model")
-    found = data_facts(None, a_spec(model, examples=2000), model_facts(model))
+    found = stated_facts(a_spec(model, examples=2000))
     assert (found.rows, found.train_rows, found.path) == (2000, 1400, None)
     assert found.lengths.assumed
     assert [split.rows for split in found.splits] == [1400, 300, 300]
     with pytest.raises(DataError, match="neither data nor a number of examples"):
-        data_facts(None, a_spec(model), model_facts(model))
+        stated_facts(a_spec(model))
 
 
 def test_all_facts_of_a_plan_without_data_survive_json():
