@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticCustomError
 
-from sweeper.artifact import Artifact, Record
+from sweeper.artifact import VERSION, Artifact, PositiveInt, Record
 from sweeper.features.parts import AllOptions, all_options
 
 Task = Literal["classification", "instruction", "code", "domain"]
@@ -30,12 +30,6 @@ _ELSEWHERE = {
 Scalar = bool | int | float | str
 
 
-def _no_flag(value: object) -> object:
-    if isinstance(value, bool):  # which would count as 1: YAML reads yes, on and true so
-        raise PydanticKnownError("int_type")
-    return value
-
-
 def without_gib(value: object) -> object:
     """A memory without its unit. GPUs are sold by the GB, which are GiB.
 
@@ -47,7 +41,6 @@ def without_gib(value: object) -> object:
     return re.sub(r"(?<=[\d.])\s*Gi?B?\s*$", "", value, flags=re.IGNORECASE)
 
 
-PositiveInt = Annotated[int, BeforeValidator(_no_flag), Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 # The standard error of an accuracy over n rows is at most 50 points over the square root of n
@@ -232,7 +225,7 @@ class AimSpec(Record):
         None, description="strategies to consider; by default all that rules do not leave out"
     )
     budget: str | None = Field(
-        None, description="limit for search, confirmation and suite together: 8gpuh, 30usd or 2h"
+        None, description="limit for all phases together: 8gpuh, 30usd or 2h"
     )
     tasks_on_one_base: PositiveInt = Field(
         1, description="number of tasks that will share the base model, by swapping adapters"
@@ -328,19 +321,8 @@ class EvaluationSpec(Record):
         description="test items for which the base and the finalists write answers; 0 for none, by "
         "default 16 on a CPU and 256 on a GPU",
     )
-    run_generated_code: bool = Field(
-        False,
-        description="run code that models write, in a sandbox, against the tests of the data or of "
-        "the suite",
-    )
-    code_samples: PositiveInt = Field(
-        1, description="sampled answers to each item for pass@k; one greedy answer if 1"
-    )
     no_texts: bool = Field(
         False, description="keep no test rows and no answers for the report to show"
-    )
-    suite: str | None = Field(
-        None, description="folder or YAML file of lm-eval tasks for the base and the finalists"
     )
 
 
@@ -458,7 +440,7 @@ class Spec(Artifact):
     change between calls.
     """
 
-    schema_version: int = Field(1, description="version of these keys")
+    schema_version: int = Field(VERSION, description="version of these keys")
     name: str | None = Field(None, description="the run's folder, runs/NAME")
     task: Task = Field(description="what to learn: classification, instruction, code or domain")
     models: tuple[ModelSpec, ...] = Field(

@@ -20,11 +20,11 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from sweeper.artifact import require_version
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
 from sweeper.features import loader, parts
 from sweeper.parameter_forms import forms_schema, shortened, spelled_out
-from sweeper.redaction import without_password
 from sweeper.spec import EVERY_STRATEGY, TASKS, Places, Spec
 from sweeper.yaml_models import problem_of
 from sweeper.yamlfile import Document, Path_, parse, read
@@ -47,7 +47,6 @@ FLAGS: dict[Path_, str] = {
     ("data", "corpus"): "--corpus",
     ("data", "corpus_rows"): "--corpus-rows",
     ("data", "general"): "--general",
-    ("evaluation", "suite"): "--suite",
     ("data", "format"): "--format",
     ("data", "columns"): "--column",
     ("data", "examples"): "--examples",
@@ -75,8 +74,6 @@ FLAGS: dict[Path_, str] = {
     ("training", "kl_weight"): "--kl-weight",
     ("training", "early_stopping_patience"): "--patience",
     ("evaluation", "generate_items"): "--generate-items",
-    ("evaluation", "run_generated_code"): "--run-generated-code",
-    ("evaluation", "code_samples"): "--code-samples",
     ("evaluation", "no_texts"): "--no-texts",
     ("search", "trials"): "--trials",
     ("search", "timeout_seconds"): "--timeout",
@@ -108,6 +105,7 @@ def resolve(
         needs_model: Whether it is a mistake to name no model.
 
     Raises:
+        OtherVersion: Another version of sweeper wrote the file.
         SpecError: With all problems of file and flags.
     """
     document = _read(file) if isinstance(file, Path) else Document("sweep.yaml", file or {})
@@ -116,7 +114,8 @@ def resolve(
     if not isinstance(data, dict):
         fix = "Start it with 'task:', 'model:' and 'data:'."
         raise SpecError("this file does not hold keys and values", "", fix, document.name)
-    data = _from_before(_spell_out(dict(data), document, problems))
+    require_version("Spec", data, document.where(("schema_version",)))
+    data = _spell_out(dict(data), document, problems)
     moved = _found_from_here(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
         _put(data, path, value.value if isinstance(value, SetItem) else value)
@@ -367,6 +366,8 @@ def to_yaml(spec: Spec) -> str:
     """
     fields = spec.model_dump(mode="json")
     if spec.search.storage:
+        from sweeper.redaction import without_password
+
         fields["search"]["storage"] = without_password(spec.search.storage)
     for (_, feature, key), flag in parts.flags().items():
         options = fields["features"][feature]
@@ -415,17 +416,6 @@ def _name_objective(data: dict[str, Any], file: Path | None) -> None:
         given["folder"] = str((file.parent if file else Path()).resolve())
 
 
-def _from_before(data: dict[str, Any]) -> dict[str, Any]:
-    """The spec of a run of an earlier version, with that version's behaviour for missing keys.
-
-    Such a file is complete and names its schema's version, which people do not write.
-    """
-    given = data.get("data")
-    if "schema_version" in data and isinstance(given, dict):
-        data["data"] = {"max_held_out_rows": None, **given}
-    return data
-
-
 def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:
     """Lead the paths of a run's own file to what they named in the folder where the run began.
 
@@ -445,14 +435,13 @@ def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:
 
 def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     """The dict or list, and the key, of every value that may be the path of a file or folder."""
-    inside = {key: data.get(key) for key in ("data", "augmentation", "evaluation")}
+    inside = {key: data.get(key) for key in ("data", "augmentation")}
     given = {key: one if isinstance(one, dict) else {} for key, one in inside.items()}
     rules = data.get("rules")
     lists = (("path", given["data"].get("sources")), ("id", data.get("models")))
     for key in ("path", "validation", "test", "corpus", "general"):
         yield given["data"], key
     yield given["augmentation"], "path"
-    yield given["evaluation"], "suite"
     features = data.get("features")
     for (_, feature, key), flag in parts.flags().items():
         options = features.get(feature) if isinstance(features, dict) else None
@@ -578,16 +567,11 @@ def _out_of_place(spec: Spec, places: Places) -> list[Problem]:
         fix = near_match(spec.search.executor, executors)
         what = f"there is no executor {spec.search.executor!r}"
         refuse(("search", "executor"), what, "", fix)
-    task, data, evaluation = spec.task, spec.data, spec.evaluation
+    task, data = spec.task, spec.data
     if spec.training.classes_by == "generate" and task != "classification":
         why = "Only a classification has classes to tell apart."
         fix = "Leave it out, or choose --task classification."
         refuse(("training", "classes_by"), f"classes_by = 'generate' in task {task}", why, fix)
-    if evaluation.run_generated_code and task != "code" and evaluation.suite is None:
-        why = "Programs are run against the tests of a code task or of a suite."
-        fix = "Leave it out, name a suite with --suite, or choose --task code."
-        where = ("evaluation", "run_generated_code")
-        refuse(where, f"run_generated_code in task {task}", why, fix)
     if data.corpus is not None and task != "domain":
         why = "Only the domain task continues pretraining on a corpus."
         fix = "Leave it out, or choose --task domain."

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -81,11 +81,6 @@ class TrialConfig(Artifact):
     keep_weights: bool = False
     checkpoints: bool = Field(False, description="save one at each rung, to continue from")
     memory_note: str = Field("", description="why the batches are smaller than planned")
-
-    @classmethod
-    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Older configurations repeat the plan's limit on forgetting."""
-        return {name: value for name, value in fields.items() if name != "forgetting_limit"}
 
     def memory_setup(self) -> str:
         """Names all that a trial's memory depends on, batches aside."""
@@ -430,7 +425,7 @@ class TestScore(Record):
     item_scores: tuple[float, ...]
     item_losses: tuple[float, ...] = ()
     item_weights: tuple[float, ...] = ()
-    items_sha256: str = Field("", description="of the items' content, in item order")
+    items_sha256: str = Field(description="of the items' content, in item order")
     confusion: tuple[tuple[int, int, int], ...] = ()
     predicted: tuple[int, ...] = ()
     confidence: tuple[float, ...] = ()

@@ -77,7 +77,7 @@ _SEVERAL = {
 # Of these sections a plan needs only what is named here.
 _FOR_RUNS = {
     "search": {"trials", "workers", "seed", "finalists", "confirmation_seeds"},
-    "evaluation": {"suite", "run_generated_code"},
+    "evaluation": set(),
 }
 
 

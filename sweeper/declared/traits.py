@@ -114,7 +114,7 @@ class Traits(FileModel):
 
     def parameters(self) -> frozenset[str]:
         """Parameters that the numbers of trained and frozen parameters depend on."""
-        return self.trained.parameters() | self.frozen.parameters()
+        return self.trained.parameters | self.frozen.parameters
 
 
 TRAITS: TypeAdapter[Traits] = TypeAdapter(Traits)

@@ -14,9 +14,9 @@ import numpy as np
 from torch import nn
 
 from sweeper.data.examples import Example
-from sweeper.evaluation.code_execution import run_program
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.metrics.base import computed
+from sweeper.metrics.programs import run_program
 from sweeper.tasks.instruction import Instruction
 from sweeper.underway import Steps, Underway
 
@@ -102,8 +102,7 @@ def passed(
     found: list[list[bool]] = []
     for texts, example in tested:
         underway(len(found), len(tested))
-        runs = (run_program(code_of(text), example.tests, permitted=True) for text in texts)
-        found.append([run.passed for run in runs])
+        found.append([run_program(code_of(text), example.tests) for text in texts])
     return found
 
 

@@ -154,11 +154,9 @@ def _mirror(run: RunFolder, spec: Spec, *, maximize: bool) -> StudyMirror:
 
 
 def _own_name(run: RunFolder) -> str:
-    """A name that no other folder has; empty for runs of versions without names."""
+    """A name that no other folder has."""
     path = run.path / ".study"
     if not path.is_file():
-        if any(run.trials.glob("*")):
-            return ""
         write_text(path, uuid.uuid4().hex)
     return path.read_text(encoding="utf-8", errors="replace")
 

@@ -169,19 +169,33 @@ def flags() -> dict[tuple[str, str, str], Flag]:
 
 
 class Check(Protocol):
-    """Checks a request before anything is read or trained."""
+    """Checks a request before anything is read or trained.
 
-    def __call__(self, spec: Spec) -> Iterable[Problem]: ...
+    Args:
+        for_run: Whether it will be trained here, not only planned.
+    """
+
+    def __call__(self, spec: Spec, for_run: bool) -> Iterable[Problem]: ...
 
 
 class Gather(Protocol):
     """The facts that the feature adds, kept under its name in ``Facts.features``.
 
+    Args:
+        facts: Those of the core.
+        for_run: Whether it will be trained here, so that a process may load torch.
+
     Raises:
         SweeperError: What the request names cannot be used.
     """
 
-    def __call__(self, spec: Spec, facts: Facts) -> Record | None: ...
+    def __call__(self, spec: Spec, facts: Facts, for_run: bool) -> Record | None: ...
+
+
+class Warnings(Protocol):
+    """Sentences among the plan's warnings about the data."""
+
+    def __call__(self, spec: Spec, facts: Facts) -> Iterable[str]: ...
 
 
 class Doctor(Protocol):
@@ -192,6 +206,7 @@ class Doctor(Protocol):
 
 CHECK: Hook[Check] = Hook("facts", "check")
 GATHER: Hook[Gather] = Hook("facts", "gather")
+WARNINGS: Hook[Warnings] = Hook("facts", "warnings")
 DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
 
 
@@ -377,6 +392,36 @@ CARD: Hook[Sentences] = Hook("section", "card")
 # Among the limits of the verdict; as the next step.
 LIMITS: Hook[Limits] = Hook("section", "limits")
 ADVISE: Hook[Advise] = Hook("section", "advise")
+
+
+# metric.py: a metric that needs more than answers and references.
+
+
+class Samples(Protocol):
+    """Answers to each item whose programs are run; 0 where the request does not allow that."""
+
+    def __call__(self, spec: Spec) -> int: ...
+
+
+class RunProgram(Protocol):
+    """Whether a program that a model wrote passes its tests.
+
+    Raises:
+        RunError: This machine cannot isolate a program; nothing was run.
+    """
+
+    def __call__(self, program: str, tests: Sequence[str]) -> bool: ...
+
+
+class Refusal(Protocol):
+    """Why this machine cannot isolate a program; None if it can."""
+
+    def __call__(self) -> Problem | None: ...
+
+
+SAMPLES: Hook[Samples] = Hook("metric", "samples")
+RUN_PROGRAM: Hook[RunProgram] = Hook("metric", "run_program")
+REFUSAL: Hook[Refusal] = Hook("metric", "refusal")
 
 
 # pool.py: a place for workers, named by search.executor.

@@ -201,8 +201,6 @@ def outcome(word: Outcome, interval: Interval, comparisons: int, smallest: float
         return word
     if abs(interval.value) < smallest:
         return f"{word} (smaller than the margin)"
-    if comparisons < 2:  # findings of an earlier version do not tell how many
-        return f"{word} after Holm's correction"
     return f"{word} after correcting for {comparisons} comparisons"
 
 

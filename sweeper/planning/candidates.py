@@ -18,7 +18,7 @@ from sweeper.planning.declared_parameters import followed, settled_parameters, u
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
-from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
+from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact_table import Values, fact_values
 from sweeper.planning.rulebook.rules import RuleBook
@@ -49,7 +49,7 @@ class RatedModel:
 
     model: ModelFacts
     values: Values
-    strategies: dict[str, RatedStrategy]
+    strategies: RatedStrategies
     cap: Cap
 
 
@@ -57,7 +57,7 @@ def rated_model(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> 
     """One of the base models, with its facts, the rules' verdicts and its sequence cap."""
     values = fact_values(spec, facts, model)
     return RatedModel(
-        model, values, rated_strategies(book, values), sequence_cap(spec, facts, model)
+        model, values, RatedStrategies(book, values), sequence_cap(spec, facts, model)
     )
 
 

@@ -142,8 +142,8 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
     if (declared := declared_epochs(spec)) is not None:
         return declared
     rows = base.cap.items(facts.data.train_rows)
-    ranked = sorted(base.strategies.values(), key=lambda s: -s.score)
-    for rated in ranked:
+    for name in sorted(base.strategies, key=lambda name: -base.strategies.score(name)):
+        rated = base.strategies[name]
         parameter = rated.parameters.get("num_train_epochs")
         if parameter is not None and rated.refused is None:
             batch = rated.parameters.get(BATCH)

@@ -29,6 +29,7 @@ from sweeper.evaluation.objective_values import (
 from sweeper.evaluation.written_answers import answer
 from sweeper.facts.dataset.curation import curated
 from sweeper.facts.record import Split
+from sweeper.metrics.programs import samples
 from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import EvaluationSpec, Spec
@@ -214,7 +215,8 @@ class TorchBackend:
             if not isinstance(baseline, ZeroShot | FewShot):
                 return score
             wanted, base = self._spec.evaluation, context.base()
-            return answered(score, shared, base, wanted, context.mixed, baseline.prompt)
+            programs = samples(self._spec)
+            return answered(score, shared, base, wanted, programs, context.mixed, baseline.prompt)
         shared = self.shared(config.model)
         mixed = autocast_dtype(config.precision)
         evaluator = Evaluator(
@@ -231,7 +233,8 @@ class TorchBackend:
             score = scored(name, config, shared, evaluation).model_copy(update=took)
             if not self._writes(config):
                 return score
-            return answered(score, shared, model, self._spec.evaluation, mixed)
+            programs = samples(self._spec)
+            return answered(score, shared, model, self._spec.evaluation, programs, mixed)
 
     def _writes(self, config: TrialConfig) -> bool:
         """Whether a trial answers in writing, which takes its time: finalists and defaults do, and
@@ -307,6 +310,7 @@ def answered(
     shared: SharedModel,
     model: nn.Module,
     wanted: EvaluationSpec,
+    programs: int,
     mixed: Half | None,
     prompt: Callable[[Example], list[int]] | None = None,
 ) -> TestScore:
@@ -316,7 +320,8 @@ def answered(
 
     Args:
         score: Without answers.
-        wanted: How many items; whether programs may be run.
+        wanted: How many items.
+        programs: Answers to each item whose programs are run; 0 to run none.
         prompt: The tokens that ask for an item's answer; the task's prompt if None.
 
     Raises:
@@ -334,13 +339,13 @@ def answered(
     if not isinstance(task, Instruction) or not items:
         return score
     start = time.perf_counter()
-    run_code, told = wanted.run_generated_code, shared.context.underway
+    told = shared.context.underway
     ask = partial(answer, task, model, items, prompt=prompt, batch_size=_BATCH, underway=told)
     with torch.no_grad(), autocast(device, mixed):
-        said = ask(run_code=run_code)
+        said = ask(run_code=programs > 0)
         metrics, greedy = said.metrics, time.perf_counter() - start
-        if run_code and wanted.code_samples > 1:
-            sampling = Sampling(_TEMPERATURE, _TOP_P, wanted.code_samples)
+        if programs > 1:
+            sampling = Sampling(_TEMPERATURE, _TOP_P, programs)
             tried = ask(sampling=sampling, run_code=True)
             metrics |= {k: v for k, v in tried.metrics.items() if k.startswith("pass@")}
     known = from_answers(objective, said, items, told) if compares else None

@@ -364,23 +364,17 @@ def domain_line(domain: DomainFacts) -> str:
 
 
 def _limit(facts: Facts) -> str:
-    """What the limit on forgetting means for each task of the suite and for general text."""
+    """What the limit on forgetting means for scores of tasks and for general text."""
     points = facts.aim.max_forgetting_points
     if points is None:
         return ""
     share = f"{points / 100:g}"
-    tasks = facts.suite.tasks if facts.suite is not None else ()
-    losses = [one.name for one in tasks if one.output_type == "loglikelihood_rolling"]
-    scored = [one.name for one in tasks if one.name not in losses]
-    parts = []
-    if scored:
-        parts.append(f"the share of right answers may fall by {share} on {', '.join(scored)}")
-    where = ", ".join(["general text", *losses])
-    parts.append(
-        f"the loss on {where} may rise by {share} nats (units of the natural logarithm) per token"
-    )
     unit = "point (hundredth)" if points == 1 else "points (hundredths)"
-    return f"{points:g} {unit} of forgetting: {'; '.join(parts)}."
+    return (
+        f"{points:g} {unit} of forgetting: a task's share of right answers may fall by {share}; "
+        f"the loss on general text may rise by {share} nats (units of the natural logarithm) per "
+        "token."
+    )
 
 
 def setup_line(candidate: Candidate) -> str:
@@ -555,7 +549,6 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         f"{epochs} ({units.count(budget.full_tokens)} tokens). Losses "
         f"are compared at {budget.rungs} points of a trial, called rungs{stops}.",
     ]
-    tasks = plan.facts.suite.tasks if plan.facts.suite is not None else ()
     names = {
         "download": "download of weights that this machine lacks",
         "conversion": "conversion of packaged models, once",
@@ -563,7 +556,6 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         "beside": "start and baselines",
         "test": "test split",
         **{name: cost.title for name, cost in budget.features.items()},
-        "suite": f"suite: base and finalists on {units.plural(len(tasks), 'task')}",
     }
     others = "; ".join(f"{names[name]} {text}" for name, text in span.items() if name in names)
     whole = ""

@@ -30,7 +30,7 @@ def few(make):
         for seed, level in enumerate(LEVELS):
             folder = run.seed(number, seed) if seed else run.trial(number)
             losses = [level * (1 + i % 3) / 2 for i in range(9)]
-            kept = {"losses": losses, "scores": [1.0] * 9}
+            kept = {"losses": losses, "scores": [1.0] * 9, "weights": [1.0] * 9}
             (folder / "item_losses.json").write_text(json.dumps(kept))
             result = TrialResult.read(folder / "result.json")
             result.model_copy(update={"validation_loss": level}).write(folder / "result.json")

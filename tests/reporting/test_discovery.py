@@ -20,7 +20,12 @@ FUNCTIONS = (
     parts.LIMITS, parts.ADVISE,
 )  # fmt: skip
 # Commands and steps of parts that are to be features.
-OF_FEATURES = {"cli/commands/evaluate.py", "steps/human_evaluation.py", "steps/run.py"}
+OF_FEATURES = {
+    "cli/commands/ratings.py",
+    "features/suite/commands.py",
+    "steps/human_evaluation.py",
+    "steps/run.py",
+}
 
 
 def test_two_sections_in_one_place_or_with_one_id_are_an_error():

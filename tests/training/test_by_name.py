@@ -137,7 +137,10 @@ def test_notes_name_the_split_and_what_was_cut(make: Any) -> None:
 def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     splits = {"train": talk(3), "validation": talk(3), "test": talk(5)}
     shared = make(splits, task="instruction")
-    base, bare = shared.context.base(), TestScore(name="zero_shot", metrics={}, item_scores=())
+    base, bare = (
+        shared.context.base(),
+        TestScore(name="zero_shot", metrics={}, items_sha256="", item_scores=()),
+    )
 
     def answers(**wanted: Any) -> GeneratedAnswers | None:
         return answered(bare, shared, base, EvaluationSpec(**wanted), None).generated

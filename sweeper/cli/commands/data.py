@@ -9,7 +9,8 @@ import typer
 
 from sweeper.cli.options import AsJson
 
-data = typer.Typer(no_args_is_help=True, help="Check data sets, and write better ones.")
+ORDER = 160
+commands = typer.Typer(name="data", help="Check data sets, and write better ones.")
 
 _Path = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
 _Task = Annotated[
@@ -41,7 +42,7 @@ _Against = Annotated[
 ]
 
 
-@data.command("check")
+@commands.command("check")
 def check(
     path: _Path,
     task: _Task = None,
@@ -88,7 +89,7 @@ def check(
         )
 
 
-@data.command("fix")
+@commands.command("fix")
 def fix(
     path: _Path,
     output: Annotated[
@@ -151,7 +152,7 @@ def fix(
         say("Nothing was written. Give -o NEW to write the new data set.")
 
 
-@data.command("split")
+@commands.command("split")
 def split(
     path: _Path,
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder.")],
@@ -200,7 +201,7 @@ def split(
         show_division(made, output)
 
 
-@data.command("convert")
+@commands.command("convert")
 def convert(
     path: _Path,
     output: Annotated[
@@ -230,7 +231,7 @@ def convert(
     show_conversion(*data_steps.write_converted(rows, target, output))
 
 
-@data.command("augment")
+@commands.command("augment")
 def augment(
     path: _Path,
     output: Annotated[

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from sweeper.plans import Parameter, Plan
     from sweeper.spec import Spec
 
+ORDER = 90
+commands = typer.Typer()
 
+
+@commands.command("explain")
 def explain(
     what: Annotated[str, typer.Argument(help="A plan.json, a run, or the id of a rule.")],
     strategy: Annotated[str | None, typer.Option("--strategy", help="Only this strategy.")] = None,
@@ -27,7 +31,6 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show which rules fired, which nearly did, and which facts would change the plan."""
-    from sweeper.cli.commands.rules import rules
     from sweeper.declared.yaml_files import known_strategies
     from sweeper.errors import RunError, UsageError, near_match
     from sweeper.planning.counterfactuals import counterfactuals
@@ -36,6 +39,8 @@ def explain(
 
     known = [rule.id for rule in rule_book(tuple(folders or ())).rules]
     if what in known:
+        from sweeper.cli.commands.rules import rules
+
         rules(what, folders, facts=False, as_json=as_json)
         return
     if strategy not in (None, *known_strategies()):

@@ -19,9 +19,13 @@ from sweeper.yamlfile import Path_
 if TYPE_CHECKING:
     from sweeper.steps.run import Ended
 
+ORDER = 20
+commands = typer.Typer()
+
 BACKEND = "sweeper.training.torch_backend:make"
 
 
+@commands.command("run")
 @takes_spec(run=True)
 def run(
     flags: dict[Path_, Any],

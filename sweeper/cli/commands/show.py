@@ -14,9 +14,13 @@ from sweeper.runfolder import RunFolder
 if TYPE_CHECKING:
     from sweeper.execution.state.status import Status
 
+ORDER = 150
+commands = typer.Typer()
+
 _LIVE_SECONDS = 5
 
 
+@commands.command("show")
 def show(
     run: RunName,
     follow: Annotated[

@@ -55,8 +55,7 @@ def _item_losses(folder: Path, objective: Objective) -> Losses:
         kept = object_of(path.read_text(encoding="utf-8"))
         if not objective.is_loss:
             return np.asarray([objective.cost(one) for one in kept["objective"]], dtype=float)
-        losses = np.asarray(kept["losses"], dtype=float)
-        return weighted(losses, kept["weights"]) if kept.get("weights") else losses
+        return weighted(np.asarray(kept["losses"], dtype=float), kept["weights"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return np.empty(0)  # not kept, or damaged: its items cannot be paired
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from heapq import nlargest
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeper.data.examples import Dataset, Example, Message
 from sweeper.data.formats.turns import with_assertions
 from sweeper.data.tools import spelled
 from sweeper.facts.models.model_folder import read_tokenizer
 from sweeper.facts.record import LengthFacts, ModelFacts
-from sweeper.resources import table
-from sweeper.spec import Spec, Task
+from sweeper.spec import Spec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -132,27 +130,6 @@ def _share(whole: Sequence[int], outputs: Sequence[int]) -> float | None:
     longest = pairs[: -(-len(pairs) // 10)]
     tokens = sum(length for length, _ in longest)
     return min(sum(output for _, output in longest) / tokens, 1.0) if tokens else None
-
-
-@lru_cache(maxsize=1)
-def _assumed() -> Mapping[str, Mapping[str, Any]]:
-    found: Mapping[str, Mapping[str, Any]] = table("lengths.yaml")
-    return found
-
-
-def assumed_lengths(task: Task, max_length: int | None) -> LengthFacts:
-    """Lengths where no data are at hand, from ``search_spaces/lengths.yaml``.
-
-    A cap that was asked for is the 99th percentile.
-    """
-    fields = dict(_assumed()[task])
-    source = str(fields.pop("source"))
-    share = (max_length or fields["p99"]) / fields["p99"]
-    scaled = {
-        name: value * share if name.endswith("mean") else max(round(value * share), 1)
-        for name, value in fields.items()
-    }
-    return LengthFacts(**scaled, measured_with=f"assumed: {source}", assumed=True)
 
 
 def sample_of(dataset: Dataset) -> list[Example]:

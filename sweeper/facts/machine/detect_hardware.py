@@ -13,8 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
 _QUERY = (
     "nvidia-smi",
     "--query-gpu=name,memory.total,compute_cap",
@@ -94,11 +92,13 @@ def flash_attention(capability: float) -> Literal[2, 3] | None:
 
 def processor() -> Processor:
     """Processor and memory, with the limits of a container taken into account."""
+    import psutil  # plans for a stated GPU do without
+
     described = _cpuinfo()
     memory = min(psutil.virtual_memory().total, _memory_limit())
     return Processor(
         name=described.get("model name") or platform.processor() or platform.machine(),
-        cores=_cores(),
+        cores=_cores(psutil.cpu_count(logical=False)),
         memory_gib=memory / 2**30,
         bf16=not _BF16_FLAGS.isdisjoint(described.get("flags", "").split()),
     )
@@ -114,13 +114,13 @@ def _cpuinfo() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _cores() -> int:
+def _cores(physical: int | None) -> int:
     """Physical cores, or fewer where this process may not use them all.
 
     Two threads of one core share its arithmetic units, so that they do not train faster.
     """
     logical = os.cpu_count() or 1
-    physical = psutil.cpu_count(logical=False) or logical
+    physical = physical or logical
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
     return max(1, min(physical, allowed, _processor_limit() or physical))
 

@@ -262,8 +262,8 @@ def read_items(
     fields = _mapping(_text(folder / result.item_losses))
     try:
         losses = np.asarray(fields["losses"], dtype=np.float64)
-        scores = np.asarray(fields.get("scores") or fields["losses"], dtype=np.float64)
-        weights = np.asarray(fields.get("weights") or [1.0] * losses.size, dtype=np.float64)
+        scores = np.asarray(fields["scores"], dtype=np.float64)
+        weights = np.asarray(fields["weights"], dtype=np.float64)
         if not objective.is_loss:
             scores = np.asarray(fields["objective"], dtype=np.float64)
             losses = np.asarray([objective.cost(one) for one in scores.tolist()])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sweeper.facts.dataset.lengths import assumed_lengths
+from sweeper.facts.dataset.stated import assumed_lengths
 from sweeper.facts.record import Facts, LengthFacts, ModelFacts
 from sweeper.spec import Spec
 

@@ -28,6 +28,7 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
+from sweeper.evaluation.task_scores import ModelScores, TaskScores, evaluations
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.front import front_of
@@ -37,7 +38,6 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import known
 from sweeper.jsontext import object_of
 from sweeper.reporting.document import Report
-from sweeper.suite.scores import ModelScores, TaskScores, evaluations
 from sweeper.textfile import read_text
 from sweeper.trials import within_limit
 
@@ -130,7 +130,7 @@ def _not_measured(run: RunFiles) -> NotMeasured:
         "General capability was not scored before and after training, so this study cannot say "
         "what the model lost."
     )
-    if facts.suite is not None:
+    if "suite" in facts.features:
         return NotMeasured(reason=missing, command=f"sweeper evaluate {run.folder.quoted}")
     return NotMeasured(
         reason=f"{missing} To score it, choose tasks of lm-eval and give their folder to "
@@ -165,7 +165,7 @@ def _paired_file(folder: Path, name: str | None) -> Estimate | None:
         return None
     try:
         fields = object_of(read_text(folder / name))
-        weights = fields.get("weights") or None
+        weights = fields["weights"]
         tuned = Scores.of([fields["losses"]], weights=weights)
         base = Scores.of([fields["base_losses"]], trained=False, weights=weights)
         return paired_difference(tuned, base)

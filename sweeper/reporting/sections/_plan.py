@@ -21,8 +21,6 @@ PHASES = {
     "own_text": "of the search, writing general text",
     "confirmation": "of it, confirmation",
     "test": "of it, test split",
-    "data_curve": "the data curve",
-    "suite": "of it, scoring the suite",
 }
 
 

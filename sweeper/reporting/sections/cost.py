@@ -33,7 +33,8 @@ _DISTURBED = 0.05
 HEADING = Heading(105, "cost", "Cost", "What did it cost, compared with the plan?")
 
 
-_OWN = ("download", "conversion", "suite")
+_OWN = ("download", "conversion")
+_CORE = (*_OWN, "own_text", "baselines", "search", "confirmation", "test")
 """Phases that the command does itself, so that workers' time does not hold them."""
 
 
@@ -41,17 +42,14 @@ class PredictedFigure(Record):
     """A figure of the plan beside what was measured.
 
     ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``search`` goes
-    from the start to the last trial, baselines among it; ``download``, ``conversion`` and
-    ``suite`` are phases that the command does itself, ``own_text`` is the base writing general
-    text, ``data_curve`` trainings on parts of the rows; ``trial`` is a full trial, the median of
-    ``trials`` of them; ``memory`` the highest peak that a trial measured of itself; ``energy`` and
-    ``money`` are those of the devices while the sweep held them.
+    from the start to the last trial, baselines among it; ``download`` and ``conversion`` are phases
+    that the command does itself, ``own_text`` is the base writing general text; phases of features
+    have their names; ``trial`` is a full trial, the median of ``trials`` of them; ``memory`` the
+    highest peak that a trial measured of itself; ``energy`` and ``money`` are those of the devices
+    while the sweep held them.
     """
 
-    what: Literal[
-        "sweep", "download", "conversion", "search", "own_text", "confirmation", "test",
-        "data_curve", "suite", "energy", "money", "trial", "memory",
-    ]  # fmt: skip
+    what: str
     strategy: str = ""
     unit: Literal["s", "GiB", "kWh", "USD"]
     predicted: float
@@ -125,6 +123,8 @@ def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
 def _what(prediction: PredictedFigure, device: str) -> str:
     if title := (PHASES | _OTHERS).get(prediction.what):
         return title
+    if not prediction.strategy:
+        return f"the {prediction.what.replace('_', ' ')}"
     name = words.short(prediction.strategy)
     if prediction.what == "trial":
         return f"a full trial of {name}"
@@ -157,8 +157,9 @@ def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
         line += (
             f"; for {words.share(sweep.disturbed)} of the time, other programs had the processor"
         )
-    for later in (p for p in predictions if p.what == "data_curve" and not p.predicted):
-        line += f"; the data curve, which was not planned, took {units.duration(later.actual)} more"
+    for later in (p for p in predictions if p.unit == "s" and not p.predicted):
+        name = later.what.replace("_", " ")
+        line += f"; the {name}, which was not planned, took {units.duration(later.actual)} more"
     peaks = [p for p in predictions if p.what == "memory"]
     if peaks:
         highest = max(peaks, key=lambda p: p.actual)
@@ -213,24 +214,26 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
             disturbed=0.0 if what in _OWN else share,
         )
 
-    planned_phases = _phases(run.plan.budget).items()
-    phases = {name: p for name, p in planned_phases if p.seconds > 0 and name in took}
+    planned_phases = _phases(run.plan.budget)
+    phases = {name: p for name, p in planned_phases.items() if p.seconds > 0 and name in took}
     own = math.fsum(took[name] for name in phases if name in _OWN)
-    # The sweep is compared without a curve that was only planned or only made.
-    cost, later = run.plan.budget.features.get("data_curve"), took.get("data_curve", 0.0)
-    curve = cost.duration if cost is not None and cost.planned else None
-    if curve is not None and not later:
-        ends = {
-            end: getattr(planned, end) - getattr(curve, end) for end in ("seconds", "low", "high")
-        }
-        planned = Duration(**ends)
-    later = later if curve is None else 0.0
-    yield figure("sweep", planned, seconds + own - later)
+    # The sweep is compared without phases that were only planned or only made.
+    for name, cost in run.plan.budget.features.items():
+        if cost.planned and name not in took:
+            planned = _less(planned, cost.duration)
+    later = {name: s for name, s in took.items() if name not in (*planned_phases, *_CORE)}
+    yield figure("sweep", planned, seconds + own - math.fsum(later.values()))
     for name, phase in phases.items():
         yield figure(name, phase, took[name])
-    if later:
-        yield figure("data_curve", Duration(seconds=0.0, low=0.0, high=0.0), later)
-    yield from _bill(run.plan, seconds + (took["suite"] if "suite" in phases else 0.0), figure)
+    for name, actual in later.items():
+        yield figure(name, Duration(seconds=0.0, low=0.0, high=0.0), actual)
+    yield from _bill(run.plan, seconds, figure)
+
+
+def _less(whole: Duration, part: Duration) -> Duration:
+    """A duration without one of its parts."""
+    ends = {end: getattr(whole, end) - getattr(part, end) for end in ("seconds", "low", "high")}
+    return Duration(**ends)
 
 
 def _took(run: RunFiles) -> dict[str, float]:

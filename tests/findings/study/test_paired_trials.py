@@ -33,7 +33,8 @@ def set_losses(run, number, *rows):
     for seed, row in enumerate(rows):
         folder = run.seed(number, seed) if seed else run.trial(number)
         path = folder / "item_losses.json"
-        path.write_text(json.dumps({"losses": list(row), "scores": [1.0] * len(row)}))
+        ones = [1.0] * len(row)
+        path.write_text(json.dumps({"losses": list(row), "scores": ones, "weights": ones}))
         result = TrialResult.read(folder / "result.json")
         mean = float(np.mean(row))
         result.model_copy(update={"validation_loss": mean}).write(folder / "result.json")
@@ -121,7 +122,6 @@ def test_an_interval_without_0_is_never_followed_by_a_bare_within_noise(make):
         (Interval(value=0.1, low=-0.1, high=0.3), 7, "within noise"),
         (Interval(value=-0.1, low=-0.2, high=-0.01), 7,
          "within noise after correcting for 7 comparisons"),
-        (Interval(value=-0.1, low=-0.2, high=-0.01), 1, "within noise after Holm's correction"),
         (Interval(value=0.008, low=0.001, high=0.015), 7, "within noise (smaller than the margin)"),
         (Interval(value=0.1), 7, "within noise"),
     ],

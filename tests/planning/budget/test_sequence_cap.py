@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweeper.facts.dataset.lengths import assumed_lengths
+from sweeper.facts.dataset.stated import assumed_lengths
 from sweeper.facts.gather import gather
 from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.planner import make_plan

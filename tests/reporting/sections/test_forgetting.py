@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from section_figures import blocks_of
 
+from sweeper.evaluation.task_scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.reporting.charts import draw
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.markdown import markdown
 from sweeper.reporting.sections import forgetting
 from sweeper.reporting.write import html
-from sweeper.suite.scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.trials import TrialResult
 
 

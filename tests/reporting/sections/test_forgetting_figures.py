@@ -8,6 +8,7 @@ import pytest
 from section_figures import figures_of
 
 from sweeper.errors import GateFailed
+from sweeper.evaluation.task_scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
 from sweeper.reporting.compose import report_of
@@ -15,7 +16,6 @@ from sweeper.reporting.sections import _forgetting, parameters
 from sweeper.reporting.sections import forgetting as section
 from sweeper.reporting.sections._forgetting import Figures, gate
 from sweeper.steps.winner import best_trial
-from sweeper.suite.scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.trials import TrialResult
 
 

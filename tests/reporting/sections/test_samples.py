@@ -18,6 +18,7 @@ def score(rows):
         name="trial-0",
         trial=0,
         metrics={},
+        items_sha256="",
         item_scores=tuple(float(true == said) for true, said, *_ in rows),
         item_losses=tuple(-math.log(given) for _, _, given, _ in rows),
         predicted=tuple(said for _, said, *_ in rows),

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO, Literal, get_args
 
 from sweeper.errors import Problem, RunError, UsageError
-from sweeper.evaluation import apart, sandbox
+from sweeper.features.generated_code import _apart as apart
+from sweeper.features.generated_code import _sandbox as sandbox
 
 Result = Literal["passed", "failed", "timeout", "memory", "crash"]
 _RESULTS = get_args(Result)

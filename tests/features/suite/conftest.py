@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-_FILE = Path(__file__).parents[1] / "training" / "conftest.py"
+_FILE = Path(__file__).parents[2] / "training" / "conftest.py"
 _spec = importlib.util.spec_from_file_location("training_fixtures", _FILE)
 _training = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_training)

@@ -13,8 +13,13 @@ import psutil
 import pytest
 
 from sweeper.errors import RunError, UsageError
-from sweeper.evaluation import code_execution
-from sweeper.evaluation.code_execution import Limits, Outcome, can_isolate, run_program
+from sweeper.features.generated_code import _code_execution as code_execution
+from sweeper.features.generated_code._code_execution import (
+    Limits,
+    Outcome,
+    can_isolate,
+    run_program,
+)
 
 QUICK = Limits(seconds=2, memory_mib=256, file_mib=1)
 
@@ -336,7 +341,7 @@ def test_tests_use_a_program_as_if_it_were_theirs(name: str) -> None:
 
 def test_a_sandbox_ends_with_the_process_that_started_it() -> None:
     command = (
-        "from sweeper.evaluation.code_execution import Limits, run_program\n"
+        "from sweeper.features.generated_code._code_execution import Limits, run_program\n"
         "run_program('while True: pass', [], permitted=True, limits=Limits(seconds=600))"
     )
     with subprocess.Popen([sys.executable, "-c", command]) as owner:

@@ -11,19 +11,19 @@ lm_eval = pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[l
 from transformers import AutoTokenizer  # noqa: E402
 
 from sweeper.errors import UsageError  # noqa: E402
-from sweeper.facts.record import SuiteFacts  # noqa: E402
-from sweeper.facts.suite import suite_facts  # noqa: E402
-from sweeper.spec import ModelSpec  # noqa: E402
-from sweeper.strategies.base import Setting  # noqa: E402
-from sweeper.strategies.base import strategy as strategy_named  # noqa: E402
-from sweeper.suite.code_metric import PERMISSION  # noqa: E402
-from sweeper.suite.score_models import _Evaluation  # noqa: E402
-from sweeper.suite.scores import (  # noqa: E402
+from sweeper.evaluation.task_scores import ModelScores  # noqa: E402
+from sweeper.features.suite._facts import SuiteFacts  # noqa: E402
+from sweeper.features.suite._requests import (  # noqa: E402
     EvaluationRequest,
-    ModelScores,
     TrialToScore,
     checked_file,
 )
+from sweeper.features.suite._score_models import _Evaluation  # noqa: E402
+from sweeper.features.suite._task_files import suite_facts  # noqa: E402
+from sweeper.metrics.programs import PERMISSION  # noqa: E402
+from sweeper.spec import ModelSpec  # noqa: E402
+from sweeper.strategies.base import Setting  # noqa: E402
+from sweeper.strategies.base import strategy as strategy_named  # noqa: E402
 from sweeper.training.base_model.keeper import load_base  # noqa: E402
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained  # noqa: E402
 from sweeper.training.trial.reload import _task  # noqa: E402
@@ -55,7 +55,7 @@ CODE = """
 unsafe_code: true
 filter_list:
   - name: create_test
-    filter: [{function: custom, filter_fn: !function sweeper.suite.code_metric.build_predictions}]
+    filter: [{function: custom, filter_fn: !function sweeper.metrics.programs.build_predictions}]
 """
 TASKS = {
     "choice": CHOICE.format(name="choice", metric="acc_norm")
@@ -63,7 +63,7 @@ TASKS = {
     "letters": CHOICE.format(name="letters", metric="acc") + "doc_to_choice: [A, B]\n",
     "program": WRITING.format(
         name="program", format="json", file="program.jsonl", text="{{prompt}}", target="{{tests}}",
-        tokens=2, metric="!function sweeper.suite.code_metric.pass_at_1",
+        tokens=2, metric="!function sweeper.metrics.programs.pass_at_1",
     ) + CODE,
     "reading": """
 task: reading
@@ -135,7 +135,7 @@ def trained_llama(model_folders, facts_of_llama, tmp_path):
         )  # fmt: skip
         folder = tmp_path / name / "weights"
         tokenizer = AutoTokenizer.from_pretrained(model_folders["llama"])
-        save_trained(folder, model, strategy, record, _task(record, facts_of_llama, tokenizer))
+        save_trained(folder, model, strategy, record, _task(record, tokenizer))
         return folder
 
     return make

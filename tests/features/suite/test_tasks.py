@@ -15,8 +15,8 @@ pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[lm-eval]'")
 from lm_eval.models.dummy import DummyLM
 
 from sweeper.errors import UsageError
-from sweeper.suite import tasks
-from sweeper.suite.tasks import SuiteTask, load_suite, score
+from sweeper.features.suite import _tasks as tasks
+from sweeper.features.suite._tasks import SuiteTask, load_suite, score
 
 CHOICE = {
     "output_type": "multiple_choice",
@@ -25,7 +25,7 @@ CHOICE = {
     "doc_to_target": "answer",
 }
 TEXT = {"output_type": "loglikelihood_rolling", "doc_to_text": "", "doc_to_target": "{{text}}"}
-OURS = "!function sweeper.suite.code_metric.pass_at_1"
+OURS = "!function sweeper.metrics.programs.pass_at_1"
 
 
 @pytest.fixture
@@ -273,11 +273,11 @@ def test_code_runs_in_the_sandbox_only_and_with_permission(write, load, refused)
     path = write("x.yaml", [row], **config, metric_list=[{"metric": foreign, **metric}])
     text = refused(path, run_generated_code=True)
     assert "outside the sandbox" in text
-    assert "sweeper.suite.code_metric.pass_at_1" in text
+    assert "sweeper.metrics.programs.pass_at_1" in text
 
 
 def test_the_shipped_examples_are_suites(load):
-    folder = Path(__file__).parents[2] / "examples" / "suites"
+    folder = Path(__file__).parents[3] / "examples" / "suites"
     tasks = {task.name: task for task in load(folder / "local", run_generated_code=True)}
     assert {name: task.kind for name, task in tasks.items()} == {
         "code": "generate_until",
@@ -292,7 +292,7 @@ def test_the_shipped_examples_are_suites(load):
     [("multiple_choice", "mmlu_subset", 300, 1140), ("code", "humaneval", 164, 164)],
 )
 def test_the_examples_read_real_sets(shared_data, load, tmp_path, example, name, items, total):
-    folder = Path(__file__).parents[2] / "examples" / "suites" / "local"
+    folder = Path(__file__).parents[3] / "examples" / "suites" / "local"
     text = (folder / f"{example}.yaml").read_text()
     data = shared_data / name
     text = text.replace(f"{example}_dev.jsonl", str(data / "fewshot_dev.jsonl"))
@@ -302,5 +302,5 @@ def test_the_examples_read_real_sets(shared_data, load, tmp_path, example, name,
 
 
 def test_the_command_line_does_not_load_lm_eval():
-    command = "import sys, sweeper.steps.score_suite; sys.exit('lm_eval' in sys.modules)"
+    command = "import sys, sweeper.features.suite._scoring; sys.exit('lm_eval' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0

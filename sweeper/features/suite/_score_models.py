@@ -1,4 +1,4 @@
-"""``python -m sweeper.suite.score_models PARENT``: scores base and tuned models on a suite's tasks.
+"""``python -m sweeper.features.suite._score_models PARENT``: scores models on a suite's tasks.
 
 Reads a request on standard input, writes scores into files after each task, and says one line of
 JSON for each task on standard output. What is scored already is not scored again, so that it can
@@ -27,22 +27,25 @@ from sweeper.artifact import write_text
 from sweeper.cache import home
 from sweeper.child_process import answer_request
 from sweeper.errors import UsageError
-from sweeper.facts.record import ModelFacts, SuiteFacts
-from sweeper.plans import half_of
-from sweeper.spec import ModelSpec
-from sweeper.suite.code_metric import PERMISSION
-from sweeper.suite.scores import (
+from sweeper.evaluation.task_scores import (
     FOLDER,
-    EvaluationRequest,
     ModelScores,
     TaskScores,
-    TrialToScore,
     base_file,
-    checked_file,
-    model_key,
     trial_file,
 )
-from sweeper.suite.tasks import SuiteTask, load_suite, score
+from sweeper.facts.record import ModelFacts
+from sweeper.features.suite._facts import SuiteFacts
+from sweeper.features.suite._requests import (
+    EvaluationRequest,
+    TrialToScore,
+    checked_file,
+    model_key,
+)
+from sweeper.features.suite._tasks import SuiteTask, load_suite, score
+from sweeper.metrics.programs import PERMISSION
+from sweeper.plans import half_of
+from sweeper.spec import ModelSpec
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import record_of

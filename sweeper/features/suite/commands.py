@@ -1,4 +1,4 @@
-"""``sweeper evaluate``: general capability before and after training, and what people prefer."""
+"""``sweeper evaluate suite``: general capability before and after training."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from sweeper.reporting.sections._forgetting import Figures
     from sweeper.runfolder import RunFolder
 
+ORDER = 40
+commands = typer.Typer(name="evaluate", help="Score or compare models of a run.")
 
-def evaluate(
+
+@commands.command("suite")
+def evaluate_suite(
     run: RunName,
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(help="More files for --human-results.", show_default=False),
-    ] = None,
     suite: Annotated[
         Path | None,
         typer.Option("--suite", help="Folder or YAML of lm-eval tasks; the run's if not given."),
@@ -45,64 +45,48 @@ def evaluate(
             help="Run the code that models write against tests, without network and files.",
         ),
     ] = False,
-    human: Annotated[
-        bool, typer.Option("--human", help="Write a page on which people compare answers blindly.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File for the page of --human.")
-    ] = None,
-    human_results: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--human-results", help="Files with the ratings that people exported from the page."
-        ),
-    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Score base and tuned model on the same items of other tasks, to measure forgetting.
 
     Scores are kept in the run's folder: an interrupted command continues where it stopped.
-    With --human, people compare the answers of base, default, winner and runner-up instead.
     """
     from sweeper.extras import RUNS, require
 
-    require("sweeper evaluate", RUNS)
+    require("sweeper evaluate suite", RUNS)
     from sweeper.errors import UsageError
+    from sweeper.features.suite import _scoring as scoring
+    from sweeper.features.suite.options import Options
     from sweeper.findings.compute import compute
+    from sweeper.metrics.programs import samples
     from sweeper.plans import Plan
     from sweeper.processes.report_maker import ReportMaker, lost_charts
     from sweeper.reporting.sections._forgetting import gate
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
-    from sweeper.steps import score_suite as steps
     from sweeper.steps.winner import best_trial
     from sweeper.views.console import say, say_nothing
     from sweeper.views.work_progress import work_progress
 
     folder = RunFolder.find(run)
-    if human or human_results or files or output:
-        results = [*(human_results or ()), *(files or ())] if human_results else []
-        _human(folder, human, output, results, as_json=as_json)
-        return
     plan, spec = Plan.read(folder.plan), resolve({}, folder.spec)
-    if run_generated_code:
-        allowed = spec.evaluation.model_copy(update={"run_generated_code": True})
-        spec = spec.model_copy(update={"evaluation": allowed})
-    path = suite or (Path(spec.evaluation.suite) if spec.evaluation.suite else None)
+    named = spec.features.of(Options).path
+    path = suite or (Path(named) if named else None)
     if path is None:
         raise UsageError(
             "no suite is given",
             why="A suite is a folder of lm-eval's task files that the models are scored by.",
             fix="Name one with --suite; examples/suites/ has some to start from.",
         )
-    tasks = steps.require_suite(path)
+    tasks = scoring.require_suite(path)
     alone = "Score its base model alone with --base."
     numbers = [] if base else list(trial or [best_trial(compute(folder), alone)])
-    request = steps.request_for(folder, plan, spec, tasks, numbers)
+    permitted = run_generated_code or samples(spec) > 0
+    request = scoring.request_for(folder, plan, spec, tasks, numbers, permitted=permitted)
     with folder.lock():
         tell = say_nothing if quiet else say
-        ended_by = steps.score(request, tell, work_progress(quiet=quiet))
+        ended_by = scoring.score(request, tell, work_progress(quiet=quiet))
         with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
             report = maker.finish()
     if maker.no_charts:
@@ -115,58 +99,12 @@ def evaluate(
         gate(report, numbers, max_forgetting)
 
 
-def _human(
-    folder: RunFolder, write: bool, output: Path | None, files: list[Path], *, as_json: bool
-) -> None:
-    import json
-
-    from sweeper.errors import UsageError
-    from sweeper.findings import words
-    from sweeper.processes.report_maker import ReportMaker, shows_texts
-    from sweeper.reporting.sections.preferences import Figures, preference_sentences
-    from sweeper.steps.human_evaluation import keep_ratings, write_page
-    from sweeper.views.console import show_line
-
-    if write == bool(files) or (output and not write):
-        raise UsageError(
-            "either --human (with or without -o FILE) or --human-results FILE... is needed",
-            fix="Write the page with --human first; --human-results reads what it exported.",
-        )
-    with folder.lock():
-        if write:
-            path, page = write_page(folder, output)
-            shown = {"page": str(path), "id": page.page, "pairs": len(page.pairs)}
-            lines = [f"{len(page.pairs)} pairs: {path}", _RATE.format(run=folder.path.name)]
-        else:
-            keep_ratings(folder, files)
-            with ReportMaker(folder, texts=shows_texts(folder)) as maker:
-                found = maker.finish().figures("preferences", Figures)
-            assert found is not None
-            shown, lines = found.model_dump(mode="json"), [*preference_sentences(found)]
-            lines += [
-                f"against {one.title}: win rate {words.in_percent(one.win_rate)}, {one.outcome}"
-                for one in found.preferences
-            ]
-            lines.append(f"report: {folder.report_html}")
-    if as_json:
-        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
-        return
-    for line in lines:
-        show_line(line)
-
-
-_RATE = (
-    "Open it in a browser, or send it to raters. Read the files back that they download with: "
-    "sweeper evaluate {run} --human-results FILE..."
-)
-
-
 def _show(folder: RunFolder, report: Report, numbers: list[int], *, as_json: bool) -> None:
     import json
     from statistics import fmean
 
+    from sweeper.evaluation.task_scores import ModelScores, evaluations
     from sweeper.reporting.sections._forgetting import Figures
-    from sweeper.suite.scores import ModelScores, evaluations
     from sweeper.views.console import show_line
 
     measured = report.figures("forgetting", Figures)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.evaluation import sandbox
+from sweeper.features.generated_code import _sandbox as sandbox
 
 INCLUDE = Path("/usr/include")
 HEADERS = {

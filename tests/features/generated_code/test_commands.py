@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from sweeper.errors import Problem, SpecError
-from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec, Spec
+from sweeper.features.generated_code import facts
+from sweeper.spec import DataSpec, FeatureOptions, ModelSpec, Spec
 from sweeper.steps import run as run_steps
 
 REFUSED = Problem("not run", "bubblewrap is not installed", "Install bubblewrap.")
@@ -13,24 +14,25 @@ REFUSED = Problem("not run", "bubblewrap is not installed", "Install bubblewrap.
 
 def test_a_sweep_is_refused_where_programs_cannot_be_cut_off(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_steps, "can_isolate", lambda: REFUSED)
+    monkeypatch.setattr(facts, "can_isolate", lambda: REFUSED)
     spec = Spec(
         task="code",
         models=(ModelSpec(id="packaged:smollm2"),),
         data=DataSpec(path="rows.jsonl"),
-        evaluation=EvaluationSpec(run_generated_code=True),
+        features=FeatureOptions.model_validate({"generated_code": {"allow": True}}),
     )
     with pytest.raises(SpecError) as raised:
         run_steps.prepare(spec, check_model=False)
     (problem,) = raised.value.problems
-    assert problem == replace(REFUSED, where="--run-generated-code")
+    assert problem == replace(REFUSED, where="features.generated_code.allow")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_plan_takes_the_permission_that_it_asks_for(sweeper):
     asked = ["--task", "code", "--examples", "200", "--model", "7B", "--objective", "pass_at_1"]
     refused = sweeper("plan", *asked)
-    assert "Allow it with --run-generated-code" in refused.err
+    assert refused.code == 2
+    assert "pass_at_1" in refused.err
     allowed = sweeper("plan", *asked, "--run-generated-code")
     assert allowed.code == 0, allowed.err
     assert "pass@1" in allowed.out

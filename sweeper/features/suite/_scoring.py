@@ -1,4 +1,4 @@
-"""The steps of scoring models on a suite, for ``sweeper evaluate`` and at the end of a sweep.
+"""Scores models on a suite, for ``sweeper evaluate`` and at the end of a sweep.
 
 Scoring itself needs torch and happens in a process of its own.
 """
@@ -6,35 +6,30 @@ Scoring itself needs torch and happens in a process of its own.
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sweeper.errors import Problem, SpecError, UsageError
-from sweeper.execution.coordinator import RunOutcome
-from sweeper.execution.state.events import Event, make_event
-from sweeper.execution.state.status import Status
+from sweeper.evaluation.task_scores import evaluations
 from sweeper.extras import install_command, missing
-from sweeper.facts.record import SuiteFacts
-from sweeper.plans import Plan
-from sweeper.processes import request_process
-from sweeper.runfolder import RunFolder
-from sweeper.spec import Spec
-from sweeper.suite.scores import (
+from sweeper.features.suite._facts import SuiteFacts
+from sweeper.features.suite._requests import (
     HARNESS,
     EvaluationRequest,
     TrialToScore,
     checked_file,
-    evaluations,
 )
-from sweeper.trials import TestSeal, TrialConfig
+from sweeper.plans import Plan
+from sweeper.processes import request_process
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec
+from sweeper.trials import TrialConfig
 from sweeper.units import plural
 from sweeper.views.console import Tell
-from sweeper.views.work_progress import Hidden, Lines, WorkProgress, sentence
+from sweeper.views.work_progress import Hidden, WorkProgress
 
-WORKER = "sweeper.suite.score_models"
+WORKER = "sweeper.features.suite._score_models"
 
 
 def require_suite(path: Path) -> str:
@@ -105,8 +100,13 @@ def request_for(
     spec: Spec,
     suite: str,
     trials: Sequence[int],
+    *,
+    permitted: bool,
 ) -> EvaluationRequest:
     """The request to score these trials, each with its base; without trials, the first base.
+
+    Args:
+        permitted: Whether code that models write may be run.
 
     Raises:
         UsageError: A trial has no weights, or a model writes no text.
@@ -126,7 +126,7 @@ def request_for(
         trials=tuple(chosen),
         bases=() if chosen else (first.model,),
         precision=first.precision,
-        run_generated_code=spec.evaluation.run_generated_code,
+        run_generated_code=permitted,
     )
 
 
@@ -157,47 +157,3 @@ def writes_text(run: RunFolder, number: int) -> bool:
     """Whether a trial's model writes text, instead of ending in a classification head."""
     weights = run.trial(number) / "weights"
     return weights.is_dir() and not (weights / "head.safetensors").is_file()
-
-
-def score_finalists(
-    run: RunFolder,
-    plan: Plan,
-    spec: Spec,
-    outcome: RunOutcome,
-    show: Callable[[Event, Status], None],
-) -> RunOutcome:
-    """At the end of a sweep: score the finalists and their base on the run's suite, if it has one.
-
-    Raises:
-        SweeperError: The suite cannot be used, or the evaluating process broke.
-    """
-    if spec.evaluation.suite is None or outcome.kind != "complete" or not run.test_seal.is_file():
-        return outcome
-    order = TestSeal.read(run.test_seal).order
-    writing = [number for number in order if writes_text(run, number)]
-    if not writing:
-        text = "no finalist writes text: their general capability cannot be scored"
-        show(make_event("warning", text=text), outcome.status)
-        return outcome
-    suite = require_suite(Path(spec.evaluation.suite))
-
-    told: list[str] = []
-
-    def tell(line: str) -> None:
-        told.append(line)
-        show(make_event("phase", text=line), outcome.status)
-
-    request = request_for(run, plan, spec, suite, writing)
-    begun = time.monotonic()
-    ended_by = score(request, tell, Lines(lambda *state: tell(sentence(*state))))
-    if told:
-        _keep_seconds(run, time.monotonic() - begun)
-    return outcome if ended_by is None else replace(outcome, kind="interrupted", signal=ended_by)
-
-
-def _keep_seconds(run: RunFolder, seconds: float) -> None:
-    """Add the seconds of scoring to the run's status; a call that scored nothing adds none."""
-    status = Status.read_or_none(run.status)
-    if status is not None:
-        phases = {**status.phases, "suite": round(status.phases.get("suite", 0.0) + seconds, 3)}
-        status.model_copy(update={"phases": phases}).write(run.status)

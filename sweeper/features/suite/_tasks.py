@@ -28,12 +28,13 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import handle_non_serializable
 
 from sweeper.errors import DataError, Problem, SpecError, UsageError, near_match
-from sweeper.evaluation.code_execution import can_isolate
+from sweeper.evaluation.task_scores import TaskScores, Unit
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
-from sweeper.facts.record import SuiteTaskFacts
-from sweeper.facts.suite import GUIDE, MAX_GEN_TOKS, members, name_of, task_file
-from sweeper.suite import code_metric
-from sweeper.suite.scores import TaskScores, Unit, harness
+from sweeper.features.suite._facts import SuiteTaskFacts
+from sweeper.features.suite._requests import harness
+from sweeper.features.suite._task_files import GUIDE, MAX_GEN_TOKS, members, name_of, task_file
+from sweeper.metrics import programs
+from sweeper.metrics.programs import refusal
 
 # One figure an item: the first of these that a task has, else its first one from 0 to 1.
 _METRICS = ("acc_norm", "acc", "exact_match", "pass@1")
@@ -239,14 +240,14 @@ def _require_sandbox(
     writing = False
     for name in names:
         for leaf, config in _leaves(index, name):
-            ours = code_metric.__name__ in str((config or {}).get("metric_list"))
+            ours = programs.__name__ in str((config or {}).get("metric_list"))
             if not ours and (config or {}).get("unsafe_code"):
                 problems.append(
                     Problem(
                         f"{leaf} would run generated code outside the sandbox",
                         why="Its metric is not sweeper's.",
                         fix="Copy its file into the suite and score it by 'metric: !function "
-                        f"{code_metric.__name__}.pass_at_1'; examples/suites/local/code.yaml does.",
+                        f"{programs.__name__}.pass_at_1'; examples/suites/local/code.yaml does.",
                         where=str(path),
                     )
                 )
@@ -260,7 +261,7 @@ def _require_sandbox(
                 where=str(path),
             )
         )
-    elif writing and (refused := can_isolate()) is not None:
+    elif writing and (refused := refusal()) is not None:
         problems.append(replace(refused, where=str(path)))
     if problems:
         raise SpecError(problems)

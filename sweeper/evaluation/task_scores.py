@@ -1,4 +1,4 @@
-"""Scores of models on the tasks of a suite, item by item, and their files. Only data.
+"""Scores of models on tasks that they were not trained for, item by item, and their files.
 
 ``runs/<name>/evaluations/`` holds one file for each model: ``base-<key>.json`` and
 ``trial-<n>.json``. A task is known by a digest of its content, so that a changed task is scored
@@ -7,24 +7,15 @@ again and an unchanged one is not.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.facts.models.model_folder import weights_state
-from sweeper.facts.record import ModelFacts
-from sweeper.plans import Precision
 from sweeper.runfolder import RunFolder
-from sweeper.spec import ModelSpec
 
 FOLDER = "evaluations"
-HARNESS = "lm_eval"
-"""The name of lm-eval's package."""
 
 Unit = Literal["points", "nats/token"]
 
@@ -72,44 +63,9 @@ class ModelScores(Artifact):
         return self.model_copy(update={"tasks": (*kept, scores)})
 
 
-class TrialToScore(Record):
-    """One trained model."""
-
-    number: int
-    model: str
-    strategy: str
-    weights: str
-
-
-class EvaluationRequest(Artifact):
-    """The request to the evaluating process, on its standard input.
-
-    Args:
-        suite: Folder or file with the tasks.
-        models: Base models as they are found from here; ``facts`` are those of the plan, in order.
-        trials: Trained models to score; each one's base is scored in the same dtype before it.
-        bases: Ids of base models to score also where no trial asks for it.
-        run_generated_code: Whether the user allowed running code that a model wrote.
-    """
-
-    suite: str
-    folder: str
-    models: tuple[ModelSpec, ...]
-    facts: tuple[ModelFacts, ...]
-    trials: tuple[TrialToScore, ...] = ()
-    bases: tuple[str, ...] = ()
-    precision: Precision = "fp32"
-    run_generated_code: bool = False
-
-
 def evaluations(run: RunFolder) -> Path:
     """The folder of a run's suite scores."""
     return run.path / FOLDER
-
-
-def checked_file(folder: Path) -> Path:
-    """The file with the size of a checked suite."""
-    return folder / "suite.json"
 
 
 def trial_file(folder: Path, number: int) -> Path:
@@ -120,18 +76,3 @@ def trial_file(folder: Path, number: int) -> Path:
 def base_file(folder: Path, key: str) -> Path:
     """The scores of one base model in one dtype."""
     return folder / f"base-{key}.json"
-
-
-def model_key(facts: ModelFacts, folder: Path, dtype: str) -> str:
-    """One base model in one dtype: its revision, or size and age of its files if it has none."""
-    content = [facts.id, facts.revision or weights_state(folder), dtype]
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def harness() -> str:
-    """Name and version of the program that scores, empty if it is not installed."""
-    try:
-        return f"lm-eval {version(HARNESS)}"
-    except PackageNotFoundError:
-        return ""

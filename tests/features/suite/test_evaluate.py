@@ -15,8 +15,9 @@ from sweeper.cli.commands.run import conclude
 from sweeper.errors import GateFailed, UsageError
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
+from sweeper.features.suite import _scoring as scoring
 from sweeper.findings.compute import compute
-from sweeper.plans import Duration, Plan
+from sweeper.plans import Duration, PhaseCost, Plan
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import cost, forgetting
 from sweeper.reporting.sections._forgetting import gate
@@ -24,14 +25,14 @@ from sweeper.reporting.sections.cost import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
 from sweeper.steps import run as run_steps
-from sweeper.steps import score_suite as evaluate_steps
 from sweeper.views import work_progress
 
 # Every item is right for the base; a trial is wrong on the share of items named in the weights.
 WORKER = """
 import json, sys, time
 from pathlib import Path
-from sweeper.suite.scores import *
+from sweeper.evaluation.task_scores import *
+from sweeper.features.suite._requests import *
 request = EvaluationRequest.from_json(sys.stdin.read())
 folder = Path(request.folder)
 def refuse(what):
@@ -75,8 +76,8 @@ def run(here, monkeypatch) -> RunFolder:
     (here / "scorer" / "fake_scorer.py").write_text(WORKER)
     root = Path(__file__).parents[3]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here / "scorer"), str(root)]))
-    monkeypatch.setattr(evaluate_steps, "WORKER", "fake_scorer")
-    monkeypatch.setattr(evaluate_steps, "HARNESS", "json")
+    monkeypatch.setattr(scoring, "WORKER", "fake_scorer")
+    monkeypatch.setattr(scoring, "HARNESS", "json")
     (here / "facts.txt").write_text(" ".join(f"q{n}" for n in range(60)))
     (here / "suite.yaml").write_text("task: facts")
     made = maker.make_run(here / "runs", maker.Shape(name="mine"), trials=6, prune=False)
@@ -96,7 +97,7 @@ def weights(run, number, wrong="0", head=False):
 def test_base_and_winner_are_compared_and_the_report_shows_it(sweeper, run):
     winner = compute(run).verdict.recommended_trial
     weights(run, winner, "0.5")
-    ran = sweeper("evaluate", "mine", "--suite", "suite.yaml")
+    ran = sweeper("evaluate", "suite", "mine", "--suite", "suite.yaml")
     assert ran.code == 0, ran.err
     assert f"#{winner} LoRA" in ran.out or f"#{winner}" in ran.out
     assert "100.0%" in ran.out
@@ -109,7 +110,7 @@ def test_base_and_winner_are_compared_and_the_report_shows_it(sweeper, run):
 @pytest.mark.usefixtures("without_charts")
 def test_progress_of_a_task_is_said_now_and_then(sweeper, run, monkeypatch):
     weights(run, 0, "0.5")
-    arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
+    arguments = ("evaluate", "suite", "mine", "--suite", "suite.yaml", "--trial", "0")
     assert "progress" not in sweeper(*arguments).err
     monkeypatch.setattr(work_progress, "LINE_SECONDS", 0.0)
     said = [line.split(" ", 1)[1] for line in sweeper(*arguments).err.splitlines() if "20" in line]
@@ -120,7 +121,16 @@ def test_progress_of_a_task_is_said_now_and_then(sweeper, run, monkeypatch):
 @pytest.mark.usefixtures("without_charts")
 def test_the_gate_fails_with_five_and_the_report_is_written(sweeper, run):
     weights(run, 0, "0.5")
-    arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0", "--max-forgetting")
+    arguments = (
+        "evaluate",
+        "suite",
+        "mine",
+        "--suite",
+        "suite.yaml",
+        "--trial",
+        "0",
+        "--max-forgetting",
+    )
     ran = sweeper(*arguments, "5")
     assert ran.code == 5
     assert "more than the limit of 5.0 points" in ran.err
@@ -131,14 +141,16 @@ def test_the_gate_fails_with_five_and_the_report_is_written(sweeper, run):
 @pytest.mark.usefixtures("without_charts")
 def test_a_loss_within_noise_passes_the_gate(sweeper, run):
     weights(run, 0, "0.05")
-    arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
+    arguments = ("evaluate", "suite", "mine", "--suite", "suite.yaml", "--trial", "0")
     assert sweeper(*arguments, "--max-forgetting", "1").code == 0
 
 
 @pytest.mark.usefixtures("without_charts")
 def test_json_is_one_document(sweeper, run):
     weights(run, 0, "0.5")
-    ran = sweeper("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0", "--json", "-q")
+    ran = sweeper(
+        "evaluate", "suite", "mine", "--suite", "suite.yaml", "--trial", "0", "--json", "-q"
+    )
     shown = json.loads(ran.out)
     assert ran.err == ""
     assert shown["trials"] == [0]
@@ -149,7 +161,7 @@ def test_json_is_one_document(sweeper, run):
 
 @pytest.mark.usefixtures("without_charts")
 def test_the_base_alone_needs_no_trial_but_a_model_that_writes(sweeper, run):
-    arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--base")
+    arguments = ("evaluate", "suite", "mine", "--suite", "suite.yaml", "--base")
     ran = sweeper(*arguments)
     assert ran.code == 2
     assert "writes no text" in ran.err
@@ -161,8 +173,8 @@ def test_the_base_alone_needs_no_trial_but_a_model_that_writes(sweeper, run):
 
 
 def test_without_lm_eval_the_remedy_is_named(sweeper, run, monkeypatch):
-    monkeypatch.setattr(evaluate_steps, "HARNESS", "no_such_package")
-    ran = sweeper("evaluate", "mine", "--suite", "none.yaml")
+    monkeypatch.setattr(scoring, "HARNESS", "no_such_package")
+    ran = sweeper("evaluate", "suite", "mine", "--suite", "none.yaml")
     assert ran.code == 2
     assert "needs no_such_package, which is not installed" in ran.err
     assert "pip install 'finetune-sweeper[lm-eval]'" in ran.err
@@ -170,10 +182,10 @@ def test_without_lm_eval_the_remedy_is_named(sweeper, run, monkeypatch):
 
 
 def test_a_suite_is_checked_before_a_sweep(run, here):
-    evaluate_steps.check_suite(Path("suite.yaml"), run_generated_code=False)
+    scoring.check_suite(Path("suite.yaml"), run_generated_code=False)
     Path("suite.yaml").write_text("a mistake")
     with pytest.raises(UsageError, match="not a task file"):
-        evaluate_steps.check_suite(Path("suite.yaml"), run_generated_code=False)
+        scoring.check_suite(Path("suite.yaml"), run_generated_code=False)
 
 
 @pytest.mark.parametrize(
@@ -185,14 +197,14 @@ def test_a_suite_is_checked_before_a_sweep(run, here):
     ],
 )
 def test_usage_errors_exit_with_two(sweeper, run, arguments, message):
-    ran = sweeper("evaluate", "mine", *arguments)
+    ran = sweeper("evaluate", "suite", "mine", *arguments)
     assert ran.code == 2
     assert message in ran.err
 
 
 def test_a_classification_head_has_nothing_general_to_score(sweeper, run):
     weights(run, 0, head=True)
-    ran = sweeper("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
+    ran = sweeper("evaluate", "suite", "mine", "--suite", "suite.yaml", "--trial", "0")
     assert ran.code == 2
     assert "trial 0 ends in a classification head" in ran.err
     assert "--classes-by generate" in ran.err
@@ -201,7 +213,7 @@ def test_a_classification_head_has_nothing_general_to_score(sweeper, run):
 @pytest.mark.parametrize(("wrong", "code"), [("broken", 1), ("refused", 2)])
 def test_a_process_that_fails_is_reported(sweeper, run, wrong, code):
     weights(run, 0, wrong)
-    ran = sweeper("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
+    ran = sweeper("evaluate", "suite", "mine", "--suite", "suite.yaml", "--trial", "0")
     assert ran.code == code
     assert ("CUDA went away" if wrong == "broken" else "no such task") in ran.err
 
@@ -221,7 +233,7 @@ def test_ctrl_c_keeps_what_was_scored(sweeper, run):
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    ran = sweeper("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
+    ran = sweeper("evaluate", "suite", "mine", "--suite", "suite.yaml", "--trial", "0")
     thread.join()
     assert ran.code == 130
     assert "continues where it stopped" in ran.err
@@ -232,11 +244,11 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     order = json.loads(run.test_seal.read_text())["order"]
     for number in order:
         weights(run, number, "0.5", head=number != order[0])
-    spec = resolve({("evaluation", "suite"): "suite.yaml"}, run.spec)
+    spec = resolve({("features", "suite", "path"): "suite.yaml"}, run.spec)
     outcome = RunOutcome("complete", status=None)
     told = []
     plan = planned_with_a_suite(run)
-    after = evaluate_steps.score_finalists(
+    after = run_steps._finished(
         run, plan, spec, outcome, lambda event, _status: told.append(event.text)
     )
     assert after is outcome
@@ -261,7 +273,8 @@ def planned_with_a_suite(run) -> Plan:
     """The run's plan with a suite in it, and a sweep that took 100 s before that is scored."""
     plan = Plan.read(run.plan)
     sweep, suite = (Duration(seconds=s, low=s / 2, high=s * 1.5) for s in (300, 60))
-    budget = plan.budget.model_copy(update={"sweep": sweep, "suite": suite})
+    cost = PhaseCost(title="suite", duration=suite)
+    budget = plan.budget.model_copy(update={"sweep": sweep, "features": {"suite": cost}})
     plan = plan.model_copy(update={"budget": budget})
     plan.write(run.plan)
     ended = Status(phase="complete", trials=6, started_at="", updated_at="", seconds=100.0)
@@ -277,7 +290,7 @@ def test_a_sweep_ends_by_its_own_limit(run, here, capsys, limit, passes):
         {("evaluation", "suite"): "suite.yaml", ("aim", "max_forgetting_points"): limit}, run.spec
     )
     outcome, plan = RunOutcome("complete", status=None), Plan.read(run.plan)
-    evaluate_steps.score_finalists(run, plan, spec, outcome, lambda _event, _status: None)
+    scoring.score_finalists(run, plan, spec, outcome, lambda _event, _status: None)
     ended = run_steps.Ended(spec, run, plan, outcome, compute(run))
     if passes:
         conclude(ended, as_json=False, fail_under=None)
