@@ -219,7 +219,7 @@ def _of_share(run: RunFiles, reason: Reason, strategy: str, least: float) -> Rul
     found = quality_share(run)
     low = found.share.low if found and found.first == strategy else None
     if found is None or low is None:
-        would = f"Completed trials of {words.strategy(strategy)} and of full fine-tuning."
+        would = f"Trials of {words.strategy(strategy)} and of full fine-tuning with several seeds."
         return _finding(reason, strategy=strategy, would_test=would)
     share = found.share
     high = share.value if share.high is None else share.high
@@ -267,7 +267,7 @@ def _of_preference(
     if word in ("better", "worse"):
         wanted = "better" if reason.weight > 0 else "worse"
         verdict = "held" if word == wanted else "contradicted"
-    told = words.outcome(word, difference, comparison.comparisons, smallest)
+    told = words.outcome(word, difference, comparison.comparisons, smallest, comparison.lacking)
     metric = objective_metric(run.plan)
     gap = words.difference(difference, metric)
     first, second = (
