@@ -163,8 +163,8 @@ def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
         yield f"the metrics differ: {' and '.join(names)}"
     elif one.unit == "nats/token" and first.summary.models != second.summary.models:
         yield "losses per token of different base models do not compare, since their tokens differ"
-    counted = [scored_items(run.files) for run in (first, second)]
-    counts = [int(one.sum()) for one in counted]
+    own, others = scored_items(first.files), scored_items(second.files)
+    counts = int(own.sum()), int(others.sum())
     if first.test_items and second.test_items:
         if first.test_items != second.test_items:
             yield f"the test rows differ: {counts[0]:,} and {counts[1]:,} items"
@@ -172,7 +172,7 @@ def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
     elif not _same_data(first, second):
         yield "it is not known whether the test rows are the same"
         return
-    if not np.array_equal(*counted):
+    if not np.array_equal(own, others):
         yield f"not the same test rows were scored: {counts[0]:,} and {counts[1]:,} items"
 
 
