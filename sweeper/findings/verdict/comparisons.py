@@ -72,7 +72,7 @@ class Contest:
     @property
     def baseline(self) -> BaselineResult | None:
         """The best baseline: every part of a report means this one."""
-        return next(iter(self.baselines), None)
+        return next(iter(self.compared or self.baselines), None)
 
     @property
     def compared(self) -> tuple[BaselineResult, ...]:
