@@ -319,7 +319,7 @@ class EvaluationSpec(Record):
     generate_items: Annotated[int, Field(ge=0)] | None = Field(
         None,
         description="test items for which the base and the finalists write answers; 0 for none, by "
-        "default 16 on a CPU and 256 on a GPU",
+        "default 20 on a CPU and 256 on a GPU",
     )
     no_texts: bool = Field(
         False, description="keep no test rows and no answers for the report to show"

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.findings.figures import Comparison, Interval, Metric, NotMeasured, Outcome
+from sweeper.findings.figures import Comparison, Interval, Lacking, Metric, NotMeasured, Outcome
 from sweeper.spec import Scalar, Task
 from sweeper.trials import (
     BaselineResult,
@@ -105,7 +105,9 @@ class Verdict(Record):
     """The answer to "what do I train?", honest about noise.
 
     ``sentence`` stands alone. ``comparisons`` hold winner against runner-up, default and
-    baselines; ``fine_tuning_needed`` is None where that could not be decided.
+    baselines. ``fine_tuning_needed`` is true only if the winner changes the base model and is shown
+    to be better than every baseline that scored the same test items; None where that could not be
+    decided.
     """
 
     kind: VerdictKind
@@ -115,12 +117,23 @@ class Verdict(Record):
     best_trial: int | None = Field(
         None, description="the recommended one, or the best so far that keeps to --max-forgetting"
     )
-    recommended_baseline: str | None = None
-    baseline_score: Interval | None = Field(None, description="of the best baseline, on the test")
+    best_baseline: str | None = Field(
+        None, description="the best one on validation among those that were scored on the test"
+    )
+    recommended_baseline: str | None = Field(
+        None, description="the best one that the winner is not shown to beat"
+    )
+    baseline_score: Interval | None = Field(
+        None, description="of the recommended baseline, else of the best one, on the test"
+    )
     comparisons: tuple[Comparison, ...] = ()
+    worsened: tuple[Comparison, ...] = Field(
+        (),
+        description="metrics in which the winner is worse than a model that it beats in loss",
+    )
     fine_tuning_needed: bool | None = None
-    test_items: int | None = None
-    seeds: int | None = None
+    test_items: int | None = Field(None, description="that were scored")
+    seeds: int | None = Field(None, description="fewest trainings of a finalist that is compared")
 
 
 class SearchGain(Record):
@@ -143,6 +156,7 @@ class SearchGain(Record):
     best_seeds: int | None = None
     gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
     outcome: Outcome | None = Field(None, description="of the best against the default")
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
     comparisons: int = Field(1, description="Holm's correction is taken over strategies")
 
 
@@ -173,6 +187,7 @@ class PairFinding(Record):
     same_configuration: bool = Field(description="the two differ in nothing else")
     gain: Interval | None = Field(None, description="positive is a gain of the trial with it")
     outcome: Outcome | None = Field(None, description="of the trial with it against the other")
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
     comparisons: int = Field(1, description="that Holm's correction was taken over")
 
 

@@ -542,7 +542,6 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     prunes = budget.first_rung < budget.rungs
     stops = f"; from rung {budget.first_rung} on, poor trials are stopped" if prunes else ""
     finalists = units.plural(min(budget.finalists, budget.trials), "finalist")
-    seeds = units.plural(budget.confirmation_seeds, "seed")
     epochs = f"{words.value(budget.epochs)} {'epoch' if budget.epochs == 1 else 'epochs'}"
     texts = [
         f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
@@ -585,7 +584,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     # What sharding is and is not stands beside the GPUs.
     more = [
         f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "
-        f"best one first) are trained again, with {seeds} each.",
+        f"best one first) are {budget.confirmed}.",
         *(note for note in budget.notes if note not in texts and FSDP not in note),
     ]
     more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")

@@ -8,6 +8,8 @@ import pytest
 from sweeper.findings.compute import compute
 from sweeper.findings.evidence.parameters import importances
 from sweeper.plans import Plan
+from sweeper.reporting.document import document
+from sweeper.reporting.sections.search import search_sentence
 from sweeper.trials import BaselineResult
 
 
@@ -24,11 +26,24 @@ def test_a_gain_that_is_within_noise_is_called_so(make):
 
 def test_a_clear_gain_is_positive_and_better(make):
     findings = compute(
-        make(trials=6, prune=False, losses={0: 0.9, 3: 0.2}, validation_items=400, seeds=1)
+        make(trials=6, prune=False, losses={0: 0.9, 3: 0.2}, validation_items=400, seeds=2)
     )
     gain = next(g for g in findings.gains if g.strategy == "lora")
     assert gain.gain.value > 0.5
-    assert gain.outcome == "better"
+    assert (gain.outcome, gain.lacking) == ("better", None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "lacks"),
+    [({"validation_items": 400, "seeds": 1}, "seeds"), ({"validation_items": 19}, "items")],
+)
+def test_few_items_or_one_seed_show_no_gain_and_no_default_that_is_enough(make, shape, lacks):
+    run = make(trials=6, prune=False, losses={0: 0.9, 3: 0.2}, **shape)
+    findings = compute(run)
+    gain = next(g for g in findings.gains if g.strategy == "lora")
+    assert gain.gain.low > 0.1
+    assert (gain.outcome, gain.lacking) == ("within noise", lacks)
+    assert "enough" not in search_sentence(document(findings, Plan.read(run.plan)))
 
 
 def test_no_gain_where_the_default_is_the_best(make):
@@ -50,8 +65,15 @@ def test_share_of_fulls_quality_has_an_interval_and_its_split(make):
     share = compute(make(trials=20)).quality_share
     assert share.split == "test"
     assert share.share.low < share.share.value < share.share.high
-    validation = compute(make(name="b", trials=9, seal=False, seeds=1)).quality_share
+    validation = compute(make(name="b", trials=9, seal=False)).quality_share
     assert validation.split == "validation"
+
+
+@pytest.mark.parametrize("shape", [{"seeds": 1}, {"test_items": 19}])
+def test_no_share_is_stated_from_few_items_or_one_seed(make, shape):
+    findings = compute(make(trials=20, **shape))
+    assert findings.quality_share is None
+    assert not any("reaches" in rule.evidence for rule in findings.rules)
 
 
 def test_no_share_of_a_loss_without_the_untrained_models_loss(make):
@@ -61,13 +83,14 @@ def test_no_share_of_a_loss_without_the_untrained_models_loss(make):
 
 
 def test_before_the_test_split_a_share_of_a_loss_is_taken_on_validation(make):
-    run = make(task="instruction", strategies=("lora", "full"), trials=8, seal=False, seeds=1)
+    run = make(task="instruction", strategies=("lora", "full"), trials=8, seal=False, seeds=2)
     assert compute(run).quality_share is None
     best = {one.strategy: one for one in compute(run).strategies}
-    losses = {
-        key: json.loads((run.trial(one.best_trial) / "item_losses.json").read_text())["losses"]
-        for key, one in best.items()
-    }
+    losses = {}
+    for key, one in best.items():
+        folders = (run.trial(one.best_trial), run.seed(one.best_trial, 1))
+        kept = [json.loads((folder / "item_losses.json").read_text()) for folder in folders]
+        losses[key] = np.mean([each["losses"] for each in kept], axis=0)
     untrained = [max(pair) + 0.5 for pair in zip(*losses.values(), strict=True)]
     path = run.baselines / "zero_shot.json"
     known = BaselineResult.read(path)

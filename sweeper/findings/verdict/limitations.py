@@ -15,7 +15,7 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.evidence.gains import best_of, strategies_of
 from sweeper.findings.record import Limitation, ParameterFinding, RunSummary
-from sweeper.findings.study.item_scores import model_title, trial_name
+from sweeper.findings.study.item_scores import model_title, scored_items, trial_name
 from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes
 from sweeper.findings.study.trial_rows import memory_note
@@ -56,12 +56,11 @@ def _partial(study: Study) -> Iterator[Limitation]:
 
 
 def _few_seeds(study: Study) -> Iterator[Limitation]:
-    chosen = study.contest.chosen
-    if chosen is None or study.summary.status != "complete":
+    chosen, seeds = study.contest.chosen, study.contest.seeds
+    if chosen is None or study.summary.status != "complete" or study.run.seal is None:
         return
-    seeds = len(chosen.seeds)
     if seeds < SEEDS_NEEDED:
-        text = f"Trial {chosen.trial} was trained with {units.plural(seeds, 'seed')}."
+        text = f"A finalist was trained with {units.plural(seeds, 'seed')}: nothing is recommended."
         action = f"Set search.confirmation_seeds to {SEEDS_NEEDED} or more."
         yield Limitation(id="few-seeds", text=text, action=action)
         return
@@ -95,7 +94,7 @@ def _small_test(study: Study) -> Iterator[Limitation]:
     more = least.more_items or 0
     yield Limitation(
         id="small-test-set",
-        text=f"{units.plural(seal.items, 'test item')} leave "
+        text=f"{units.plural(int(scored_items(study.run).sum()), 'test item')} leave "
         f"{units.plural(len(open_ones), 'comparison')} open that more of them could settle: "
         f"{'first of all ' if len(open_ones) > 1 else ''}"
         f"{model_title(study.run, least.first)} against {model_title(study.run, least.second)}.",

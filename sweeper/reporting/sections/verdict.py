@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from sweeper import units
+from sweeper.evaluation.significance import FEWEST_ITEMS
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.record import Finalist, TrialRow
@@ -84,8 +85,8 @@ def _words(report: Report) -> Bullets:
             "Points: percentage points of a score. From 80% to 82% are 2 points.",
             f"Rung: one of up to {report.plan.budget.rungs} moments of a trial at which its "
             f"{pruned} is compared and a poor trial is stopped.",
-            "Finalists: the best trials, each strategy's best one first, trained again with "
-            "further seeds.",
+            "Finalists: the best trials, each strategy's best one first, "
+            f"{report.plan.budget.confirmed}.",
             "Seal: the test split is sealed until the finalists are ranked on validation, and is "
             "then scored once.",
         ),
@@ -234,7 +235,8 @@ def _comparisons(report: Report) -> Table:
         placed(findings.verdict.comparisons, "/findings/verdict/comparisons"),
         note="Better: the interval excludes 0, also after Holm's correction, and the difference "
         f"is at least {margin}. Equivalent: the whole interval is within that margin. Within "
-        f"noise: none of these. {_width(findings.verdict.comparisons)}",
+        f"noise: none of these, fewer than {FEWEST_ITEMS} items, or no model with several seeds. "
+        f"{_width(findings.verdict.comparisons)}",
     )
 
 
@@ -256,7 +258,11 @@ def _gap(comparison: Comparison, metric: Metric) -> tuple[str, str]:
 
 def _outcome(comparison: Comparison, smallest: float) -> Cell:
     told = words.outcome(
-        comparison.outcome, comparison.difference, comparison.comparisons, smallest
+        comparison.outcome,
+        comparison.difference,
+        comparison.comparisons,
+        smallest,
+        comparison.lacking,
     )
     return Cell(told, css="o-" + comparison.outcome.replace(" ", "-"))
 
