@@ -380,6 +380,26 @@ def test_two_spellings_of_one_format_are_both_read(tmp_path):
     assert "20 of 80 rows of train have another format, prompt-completion" in cautions
 
 
+PROGRAM = "def f(n):\n    return n + 1"
+PROGRAMS = [
+    ({"prompt": "add one", "code": PROGRAM, "category": "easy", "text": "t"}, "code"),
+    (
+        {"text": "add one to it", "code": PROGRAM, "label": "easy", "test_list": ["assert f(1)"]},
+        "code",
+    ),
+    ({"prompt": "def f(n):", "canonical_solution": "    return n", "test": "assert f(1)"}, "code"),
+    ({"question": "add one", "answer": "f", "tests": ["assert f(1) == 2"], "intent": "a"}, "code"),
+    ({"text": "where is it", "code": "A7", "label": "card"}, "classification"),
+    ({"question": "what is it", "answer": "a", "test": "blood"}, "instruction"),
+]
+
+
+@pytest.mark.parametrize(("row", "task"), PROGRAMS)
+def test_rows_of_programs_are_recognised_without_a_task(tmp_path, row, task):
+    path = write(tmp_path / "rows.jsonl", [row] * 40)
+    assert read_rows(DataSpec(path=str(path)), None).task == task
+
+
 @pytest.mark.parametrize(
     ("cells", "told"), [(("train", "Test"), True), (("train", "web"), False), (("train",), False)]
 )
