@@ -55,17 +55,8 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     Raises:
         DataError: Nothing can be learnt from the rows.
     """
-    kept: dict[Split, list[Example]] = {split: [] for split in data.official}
-    left_out = take_examples(data, spec, lambda split, example: kept[split].append(example))
-    official, augmented = apart(kept)
-    label_cautions: tuple[str, ...] = ()
-    if data.task == "classification" and any(official.values()):
-        official, label_cautions = reconciled(official, spec)
-    divided_rows = _all_splits(official, spec, data.name)
-    if data.task == "classification" and spec.split_by != "stratified":
-        divided_rows, more = reconciled(divided_rows, spec)
-        label_cautions += more
-    whole = {split: in_order(rows) for split, rows in divided_rows.items()}
+    made = divided_rows(data, spec)
+    whole = {split: in_order(rows) for split, rows in made.splits.items()}
     checks.check_seen(whole, data.name)
     splits = whole
     if spec.max_rows is not None:
@@ -74,8 +65,39 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     splits = choose(splits)
     checks.check_seen(splits, data.name)
     repeated = repeated_in(splits)
-    made = described(data, left_out, splits, fingerprint_of(splits), repeated, label_cautions, spec)
-    return replace(made, augmented=augmented)
+    dataset = described(
+        data, made.left_out, splits, fingerprint_of(splits), repeated, made.label_cautions, spec
+    )
+    return replace(dataset, augmented=made.augmented)
+
+
+@dataclass(frozen=True)
+class DividedRows:
+    """The examples of each split, those that were made from them, and what is in neither."""
+
+    splits: Mapping[Split, list[Example]]
+    augmented: tuple[Example, ...]
+    left_out: LeftOut
+    label_cautions: tuple[str, ...]
+
+
+def divided_rows(data: DataRows, spec: DataSpec) -> DividedRows:
+    """The split of every example: official splits, and the missing ones carved out of train.
+
+    Raises:
+        DataError: Nothing can be learnt from the rows, or a split would be empty.
+    """
+    kept: dict[Split, list[Example]] = {split: [] for split in data.official}
+    left_out = take_examples(data, spec, lambda split, example: kept[split].append(example))
+    official, augmented = apart(kept)
+    cautions: tuple[str, ...] = ()
+    if data.task == "classification" and any(official.values()):
+        official, cautions = reconciled(official, spec)
+    splits = _all_splits(official, spec, data.name)
+    if data.task == "classification" and spec.split_by != "stratified":
+        splits, more = reconciled(splits, spec)
+        cautions += more
+    return DividedRows(splits, augmented, left_out, cautions)
 
 
 def with_path(spec: DataSpec, task: Task) -> DataSpec:
@@ -180,7 +202,7 @@ def _all_splits(
         train = official["train"]
         members = [Member(one.key, _asked(one), one.group) for one in train]
         found = divided(members, spec, missing)
-        parts: dict[Split, list[Example]] = {split: [] for split in SPLITS}
+        parts: dict[Split, list[Example]] = {split: [] for split in ("train", *missing)}
         for example, split in zip(train, found, strict=True):
             parts[split].append(example)
         parts |= {split: official[split] for split in official if split != "train"}
@@ -188,7 +210,7 @@ def _all_splits(
         return parts
     taken = shares_taken(official.keys(), len(official["train"]), spec, name)
     stratified = {**official, **carve(official["train"], taken, spec.split_seed)}
-    splits = {split: stratified[split] for split in SPLITS}
+    splits = {split: stratified[split] for split in SPLITS if split in stratified}
     checks.check_sizes(splits, name)
     return splits
 
@@ -200,7 +222,8 @@ def shares_taken(official: Set[Split], rows: int, spec: DataSpec, name: str) -> 
 
 
 def _missing(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, float]:
-    missing = {split: share for split, share in asked(spec).items() if split not in official}
+    shares = {split: share for split, share in asked(spec).items() if share}
+    missing = {split: share for split, share in shares.items() if split not in official}
     if sum(missing.values()) >= 1:
         raise DataError(
             f"validation and test would take {sum(missing.values()):.0%} of the rows",
