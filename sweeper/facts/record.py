@@ -11,6 +11,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.data.examples import Split as Split
+from sweeper.data.long_rows import LongRow, long_row
 from sweeper.spec import AimSpec, Task
 from sweeper.units import plural
 
@@ -95,6 +96,22 @@ class ModelFacts(ModelShape):
     has_written: bool = False
 
 
+class LongRows(Record):
+    """The rows that are longer than the cap on tokens.
+
+    Args:
+        cap: In tokens, for the first model.
+        rows: How many are longer; estimated if not all were measured.
+        of: Rows of all splits.
+        becomes: What becomes of them.
+    """
+
+    cap: int
+    rows: int
+    of: int
+    becomes: LongRow
+
+
 class LengthFacts(Record):
     """Lengths in tokens of what one example becomes, prompt and answer together.
 
@@ -112,6 +129,7 @@ class LengthFacts(Record):
     )
     measured_with: str
     assumed: bool = Field(False, description="there were no data to measure")
+    too_long: LongRows | None = Field(None, description="None where nothing was measured")
 
 
 class LabelCount(Record):
@@ -397,7 +415,15 @@ class Facts(Artifact):
     suite: SuiteFacts | None = Field(None, description="None without a suite")
 
     @property
+    def long_rows(self) -> LongRow:
+        """What becomes of rows that are longer than the cap."""
+        if self.task == "classification":
+            return long_row(self.task, answered=self.classes_by == "generate")
+        lengths = self.data.lengths
+        plain = lengths is not None and lengths.output_mean is None and not self.data.pretemplated
+        return long_row(self.task, answered=self.task != "domain" or not plain)
+
+    @property
     def divides(self) -> bool:
         """Whether long examples become several items: texts of a domain, which have no answer."""
-        plain = self.data.lengths is not None and self.data.lengths.output_mean is None
-        return self.task == "domain" and plain and not self.data.pretemplated
+        return self.long_rows == "divided"

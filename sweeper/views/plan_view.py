@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sweeper import units
+from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, ShownExample
 from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, FIRST_STAGE, KEY_PARAMETERS, PADDING_FREE
@@ -296,9 +297,16 @@ def _data(facts: Facts, *, verbose: bool) -> str:
     if lengths := data.lengths:
         short = "assumed: no data given" if lengths.assumed else lengths.measured_with
         how = lengths.measured_with if verbose else short
+        longest = f", the longest {lengths.longest:,}" if lengths.longest > lengths.p99 else ""
         found.append(
-            f"Tokens: {lengths.mean:,.0f} on average, 99% have at most {lengths.p99:,} ({how})."
+            f"Tokens: {lengths.mean:,.0f} on average, 99% have at most {lengths.p99:,}{longest} "
+            f"({how})."
         )
+        if (long := lengths.too_long) is not None and long.rows:
+            found.append(
+                f"{long.rows:,} of {long.of:,} rows are longer than the cap of {long.cap:,} and "
+                f"{IN_WORDS[long.becomes]}."
+            )
     if data.domain.distance:
         found.append(f"{words.sentence(domain_line(data.domain))}.")
     return " ".join(found)

@@ -65,7 +65,9 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         train_rows=len(dataset.splits["train"]),
         splits=_splits(dataset),
         fingerprint=dataset.fingerprint,
-        lengths=lengths(_in_turns(dataset) if written else dataset, measure, spec),
+        lengths=lengths(
+            _in_turns(dataset) if written else dataset, measure, spec, model.context_length
+        ),
         labels=_labels(dataset),
         duplicate_rows=dataset.duplicates,
         empty_rows=dataset.empties,
