@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sweeper.data import checks
 from sweeper.data.contents import many_rows
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
+from sweeper.data.faults import DataFault
 from sweeper.data.formats.base import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.labels import reconciled
 from sweeper.data.marks import apart
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import SplitFiles, split_files
-from sweeper.data.rows import DataRows, read_rows
+from sweeper.data.rows import DataRows, FileRow, read_rows
 from sweeper.data.splits import Repeated, asked, carve, in_order, repeated_in, shares, subset
 from sweeper.errors import DataError, near_match
 from sweeper.progress import told
@@ -66,7 +67,7 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     checks.check_seen(splits, data.name)
     repeated = repeated_in(splits)
     dataset = described(
-        data, made.left_out, splits, fingerprint_of(splits), repeated, made.label_cautions, spec
+        data, made.left_out, splits, fingerprint_of(splits), repeated, made.label_faults, spec
     )
     return replace(dataset, augmented=made.augmented)
 
@@ -78,7 +79,7 @@ class DividedRows:
     splits: Mapping[Split, list[Example]]
     augmented: tuple[Example, ...]
     left_out: LeftOut
-    label_cautions: tuple[str, ...]
+    label_faults: tuple[DataFault, ...]
 
 
 def divided_rows(data: DataRows, spec: DataSpec) -> DividedRows:
@@ -90,14 +91,14 @@ def divided_rows(data: DataRows, spec: DataSpec) -> DividedRows:
     kept: dict[Split, list[Example]] = {split: [] for split in data.official}
     left_out = take_examples(data, spec, lambda split, example: kept[split].append(example))
     official, augmented = apart(kept)
-    cautions: tuple[str, ...] = ()
+    faults: tuple[DataFault, ...] = ()
     if data.task == "classification" and any(official.values()):
-        official, cautions = reconciled(official, spec)
+        official, faults = reconciled(official, spec)
     splits = _all_splits(official, spec, data.name)
     if data.task == "classification" and spec.split_by != "stratified":
         splits, more = reconciled(splits, spec)
-        cautions += more
-    return DividedRows(splits, augmented, left_out, cautions)
+        faults += more
+    return DividedRows(splits, augmented, left_out, faults)
 
 
 def with_path(spec: DataSpec, task: Task) -> DataSpec:
@@ -131,23 +132,21 @@ def load_corpus(
 
 @dataclass
 class LeftOut:
-    """The rows that are no examples, and how many examples have lost or garbled characters.
+    """The rows that are no examples, and how many examples have lost or garbled characters."""
 
-    Args:
-        lines: By split and reason.
-    """
-
-    lines: dict[Split, dict[str, list[int]]]
+    rows: dict[tuple[Split, str, str], checks.LeftOutRows] = field(default_factory=dict)
     garbled: int = 0
+
+    def add(self, row: FileRow) -> None:
+        reason = checks.EMPTY if row.empty else row.reason
+        kind = "empty" if row.empty else "form" if row.readable else "unreadable"
+        group = checks.LeftOutRows(row.split, reason, kind, row.path)
+        self.rows.setdefault((row.split, reason, kind), group).lines.append(row.line)
 
     def count(self, *, empty: bool) -> int:
         """How many rows are empty, or do not have the form of the others."""
-        return sum(
-            len(lines)
-            for reasons in self.lines.values()
-            for reason, lines in reasons.items()
-            if (reason == checks.EMPTY) == empty
-        )
+        groups = self.rows.values()
+        return sum(len(one.lines) for one in groups if (one.kind == "empty") == empty)
 
 
 def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
@@ -157,15 +156,12 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
         DataError: Most rows of a split do not have the form, or the column to split by is missing.
     """
     column = split_column(spec, data.columns)
-    left = LeftOut({split: {} for split in data.official})
+    left = LeftOut()
     rows: Counter[Split] = Counter()
-    files: dict[Split, str] = {}
     for row in told(data.rows, f"reading examples of {data.name}", len(data.rows)):
         rows[row.split] += 1
         if (example := row.example) is None:
-            files.setdefault(row.split, row.path)
-            reason = checks.EMPTY if row.empty else row.reason
-            left.lines[row.split].setdefault(reason, []).append(row.line)
+            left.add(row)
             continue
         left.garbled += is_garbled(example.text) or any(
             is_garbled(message.content) for message in example.messages
@@ -173,25 +169,26 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
         if column:
             example = replace(example, group=text_of(row.fields.get(column)))
         take(row.split, example)
-    for split, reasons in left.lines.items():
-        _refuse_most_skipped(reasons, rows[split], files.get(split, ""))
+    for split in data.official:
+        skipped = [one for one in left.rows.values() if one.split == split and one.kind != "empty"]
+        _refuse_most_skipped(skipped, rows[split])
     left.garbled = max(left.garbled, data.garbled)
     return left
 
 
-def _refuse_most_skipped(reasons: Mapping[str, list[int]], rows: int, where: str) -> None:
-    counts = Counter({why: len(n) for why, n in reasons.items() if why != checks.EMPTY})
-    if counts.total() <= rows / 2:
+def _refuse_most_skipped(skipped: Sequence[checks.LeftOutRows], rows: int) -> None:
+    count = sum(len(one.lines) for one in skipped)
+    if count <= rows / 2:
         return
     said = [
-        f"{why} ({plural(n, 'row')}, first line {reasons[why][0]})"
-        for why, n in counts.most_common()
+        f"{one.reason} ({plural(len(one.lines), 'row')}, first line {one.lines[0]})"
+        for one in sorted(skipped, key=lambda one: -len(one.lines))
     ]
     raise DataError(
-        f"{counts.total()} of {rows} rows do not have the form that was recognised",
+        f"{count} of {rows} rows do not have the form that was recognised",
         why=listing(said, 4),
         fix="Repair these rows. If most rows were good, the others would be left out and listed.",
-        where=where,
+        where=skipped[0].path,
     )
 
 
@@ -268,7 +265,7 @@ def described(
     splits: Mapping[Split, Sequence[Example]],
     fingerprint: str,
     repeated: Repeated,
-    label_cautions: tuple[str, ...],
+    label_faults: tuple[DataFault, ...],
     spec: DataSpec,
 ) -> Dataset:
     """The data set of these splits, with all that is known of them."""
@@ -292,8 +289,9 @@ def described(
         conflicting=repeated.conflicting,
         encoding_problems=left_out.garbled,
     )
-    said = (*data.cautions, *label_cautions, *checks.warnings(dataset, left_out.lines, spec))
-    return replace(dataset, warnings=said)
+    faults = (*label_faults, *checks.faults(dataset, left_out.rows.values(), repeated, spec))
+    said = (*data.cautions, *(fault.sentence for fault in faults), *checks.warnings(dataset))
+    return replace(dataset, faults=faults, warnings=said)
 
 
 def _division(missing: Sequence[Split], spec: DataSpec) -> tuple[str, ...]:

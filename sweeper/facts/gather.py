@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper.data.quality.check import quick_warnings
+from sweeper.data.quality.check import quick_faults
 from sweeper.errors import DataError
 from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
 from sweeper.facts.dataset.curation import Curated, curated, mendable
@@ -64,8 +64,10 @@ def gather(
     dataset = rows.dataset if rows else None
     data = data_facts(dataset, spec, models[0])
     if rows is not None:
-        said = (*data.warnings, *quick_warnings(rows.dataset, spec.data, spec.task))
-        data = data.model_copy(update={"warnings": said, "changes": rows.counts})
+        faults = quick_faults(rows.dataset, spec.data, spec.task)
+        said = (*data.warnings, *(fault.sentence for fault in faults))
+        found = {"faults": (*data.faults, *faults), "warnings": said, "changes": rows.counts}
+        data = data.model_copy(update=found)
     if dataset is not None and (corpus := corpus_facts(dataset, spec, models[0])) is not None:
         said = (*data.warnings, *corpus_warnings(corpus))
         data = data.model_copy(update={"corpus": corpus, "warnings": said})

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.data.examples import Split as Split
+from sweeper.data.faults import DataFault
 from sweeper.data.long_rows import LongRow, long_row
 from sweeper.spec import AimSpec, Task
 from sweeper.units import plural
@@ -259,7 +260,8 @@ class DataFacts(Record):
     general_sha256: str | None = Field(None, description="of the general texts of a run")
     sources: tuple[SourceFacts, ...] = Field((), description="where there are several")
     augmentation: AugmentationFacts | None = None
-    warnings: tuple[str, ...] = ()
+    faults: tuple[DataFault, ...] = ()
+    warnings: tuple[str, ...] = Field((), description="faults and cautions in words")
     example: ShownExample | None = None
 
     @property

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sweeper import units
+from sweeper.data.faults import by_kind
 from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, ShownExample
 from sweeper.findings import words
@@ -39,6 +40,8 @@ LINES, WIDTH = 45, 100
 _COMPARED = 15
 _INDENT = 12
 _EXAMPLE_LINES = 4
+# Reasons why rows cannot be read.
+_BROKEN = 3
 # Of a shortened conversation: the first question and answer, and the last ones.
 _MOST_PARTS = 7
 
@@ -47,6 +50,8 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
     """Print a plan to stdout."""
     console = out()
     page = _Page(min(console.width, WIDTH))
+    broken = by_kind(plan.facts.data.faults).get("unreadable", ())
+    page.add("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_BROKEN]])
     if plan.model_choice is not None:
         _models(page, plan.model_choice)
     _headline(page, plan)

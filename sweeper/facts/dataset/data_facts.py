@@ -81,6 +81,7 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         ),
         sources=_sources(dataset, spec),
         augmentation=_augmentation(dataset, spec),
+        faults=dataset.faults,
         warnings=(
             *dataset.warnings,
             *_tools_as_text(dataset, model),
