@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.faults import DataFault
@@ -82,6 +83,15 @@ FEW_HELD_OUT = 100
 plus or minus 6 points (binomial)."""
 
 
+LeftOutKind = Literal["unreadable", "form", "empty"]
+
+_REPAIRS: Mapping[LeftOutKind, str] = {
+    "unreadable": "Repair these lines in the file.",
+    "form": "Give these rows the columns and types of the others.",
+    "empty": "Fill in these rows, or remove them.",
+}
+
+
 @dataclass
 class LeftOutRows:
     """The rows of a split that are left out for one reason.
@@ -93,7 +103,7 @@ class LeftOutRows:
 
     split: Split
     reason: str
-    kind: str
+    kind: LeftOutKind
     path: str
     lines: list[int] = field(default_factory=list)
 
@@ -119,7 +129,7 @@ def _left_out(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Iterator[Dat
             rows=len(one.lines),
             share=_tested_share(dataset, one.split, len(one.lines)),
             text=f"{rows} of {one.split} left out: {one.reason} (line {lines})",
-            action="" if one.kind == "empty" else "Repair these rows in the file.",
+            action=_REPAIRS[one.kind],
             where=f"{one.path}:{one.lines[0]}",
         )
     if dataset.encoding_problems:
@@ -129,6 +139,7 @@ def _left_out(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Iterator[Dat
             share=min(dataset.encoding_problems / dataset.rows, 1),
             text=f"{plural(dataset.encoding_problems, 'row')} with lost or garbled characters "
             "(written in one encoding, read in another)",
+            action="Write the file anew from its source, as UTF-8.",
         )
 
 

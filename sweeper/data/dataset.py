@@ -82,7 +82,8 @@ def _mixed(spec: Spec, load_source: Load | None, choose: Choose) -> Dataset:
             f"{plural(dropped, 'row')} of train left out: the input is in validation or test of "
             "another source"
         )
-        faults.append(DataFault(kind="leakage", rows=dropped, text=text))
+        action = "Remove these rows from one of the sources."
+        faults.append(DataFault(kind="leakage", rows=dropped, text=text, action=action))
         said.append(text)
     repeated = repeated_in(splits)
     hashed = {split for one in parts for split in SPLITS if one.origins[split] == "hash"}

@@ -18,13 +18,13 @@ class DataFault(Record):
         0.0, description="of the test items that it concerns, those that were left out included"
     )
     text: str
-    action: str = ""
+    action: str
     where: str = Field("", description="file and line of the first row")
 
     @property
     def sentence(self) -> str:
         """Text and action in one."""
-        return f"{self.text}. {self.action}" if self.action else self.text
+        return f"{self.text}. {self.action}"
 
 
 def by_kind(faults: Iterable[DataFault]) -> dict[str, Sequence[DataFault]]:

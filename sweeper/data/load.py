@@ -139,7 +139,9 @@ class LeftOut:
 
     def add(self, row: FileRow) -> None:
         reason = checks.EMPTY if row.empty else row.reason
-        kind = "empty" if row.empty else "form" if row.readable else "unreadable"
+        kind: checks.LeftOutKind = (
+            "empty" if row.empty else "form" if row.readable else "unreadable"
+        )
         group = checks.LeftOutRows(row.split, reason, kind, row.path)
         self.rows.setdefault((row.split, reason, kind), group).lines.append(row.line)
 

@@ -103,7 +103,7 @@ def findings_of(run: RunFiles) -> Findings:
         augmentation=augmented,
         rules=rule_findings(run, pairs),
         data_need=need,
-        limits=limits(Study(run, summary, contest, parameters)),
+        limits=limits(Study(run, summary, contest, parameters, decided)),
         forgetting=forgotten,
         reproduction=reproduction(
             run, decided.recommended_trial, complete=summary.status == "complete"
