@@ -190,12 +190,16 @@ def _still_falling(study: Study) -> Iterator[Limitation]:
 
 def _data_faults(study: Study) -> Iterator[Limitation]:
     for kind, faults in by_kind(study.run.plan.facts.data.faults).items():
+        share = min(sum(fault.share for fault in faults), 1.0)
+        texts = [words.sentence(f"{fault.text}.") for fault in faults]
+        if share > 0:
+            texts.append(f"This concerns {words.share(share)} of the test items.")
         yield Limitation(
             id=f"data-{kind}",
-            text=" ".join(words.sentence(f"{fault.text}.") for fault in faults),
+            text=" ".join(texts),
             action=" ".join(dict.fromkeys(fault.action for fault in faults)),
             rows=sum(fault.rows for fault in faults),
-            share=min(sum(fault.share for fault in faults), 1.0),
+            share=share,
         )
 
 
