@@ -105,7 +105,7 @@ def test_of_several_the_one_with_most_items_stands_beside_the_verdict(run: Any) 
     assert findings.decisive_limit is not None
     assert findings.decisive_limit.id == "data-leakage"
     write_reports(run, findings, Plan.read(run.plan), no_charts="this test draws none")
-    card = parse(run.report_html.read_text()).one("p", class_="limit")
+    card = parse(run.report_html.read_text()).one("p", id="decisive-limit")
     assert "12 rows of leakage" in card.text
     assert "12 rows of leakage" in (run.path / "report.md").read_text().split("| strategy")[0]
 
