@@ -105,9 +105,9 @@ def with_path(spec: DataSpec, task: Task) -> DataSpec:
     """The spec whose rows are read: the corpus of a domain task that has no other data."""
     if spec.path is None and spec.corpus is not None and task == "domain":
         limits = [most for most in (spec.max_rows, spec.corpus_rows) if most is not None]
-        alone = {"path": spec.corpus, "revision": spec.corpus_revision}
-        more = {"max_rows": min(limits, default=None), "columns": {}, "format": "auto"}
-        return spec.model_copy(update={**alone, **more})
+        alone: dict[str, object] = {"path": spec.corpus, "revision": spec.corpus_revision}
+        alone |= {"max_rows": min(limits, default=None), "columns": {}, "format": "auto"}
+        return spec.model_copy(update=alone)
     return spec
 
 
