@@ -273,9 +273,7 @@ class TrainingSpec(Record):
     """Choices that hold for every trial; None leaves them to the plan."""
 
     epochs: float | None = Field(None, gt=0, description="passes over the data in a full trial")
-    max_length: PositiveInt | None = Field(
-        None, description="cap on the tokens of one example; longer texts are cut"
-    )
+    max_length: PositiveInt | None = Field(None, description="cap on the tokens of one example")
     precision: Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"] | None = Field(
         None,
         description="number format of weights and computation: fp32, bf16-mixed, fp16-mixed or "

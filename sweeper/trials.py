@@ -212,7 +212,7 @@ Fate = Literal["shortened", "cut", "dropped", "rewritten", "divided"]
 class EncodingNote(Record):
     """What became of some of a split's examples on their way into tokens.
 
-    ``shortened``: the prompt lost its left end. ``cut``: a text without answer lost its end.
+    ``shortened``: the prompt lost its beginning. ``cut``: a text without answer lost its end.
     ``dropped``: the answer alone is too long, so that nothing of the example is used.
     ``rewritten``: the chat template rewrites earlier answers, which are not trained on then.
     ``divided``: a text without answer became several items, which hold all of it.
@@ -227,8 +227,8 @@ class EncodingNote(Record):
     @property
     def text(self) -> str:
         what = {
-            "shortened": f"prompts were shortened on the left to fit {self.tokens} tokens",
-            "cut": f"texts were cut after {self.tokens} tokens",
+            "shortened": f"prompts lost their beginning to fit {self.tokens} tokens",
+            "cut": f"texts lost their end, after {self.tokens} tokens",
             "dropped": "examples were left out: their answer alone does not fit "
             f"{self.tokens} tokens",
             "divided": f"items begin a text of more than {self.tokens} tokens; all of it is read",

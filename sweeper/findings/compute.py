@@ -99,7 +99,7 @@ def findings_of(run: RunFiles) -> Findings:
         first_stage=read,
         augmentation=augmented,
         data_need=need,
-        limits=limits(Study(run, summary, contest, parameters)),
+        limits=limits(Study(run, summary, contest, parameters, decided)),
         forgetting=forgotten,
         reproduction=reproduction(
             run, decided.recommended_trial, complete=summary.status == "complete"

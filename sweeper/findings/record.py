@@ -399,6 +399,11 @@ class Limitation(Record):
     id: str
     text: str
     action: str
+    rows: int | None = Field(None, description="of the data, that have the fault")
+    share: float | None = Field(None, description="of the test items that it concerns")
+    could_change_verdict: bool = Field(
+        False, description="it concerns more test items than the verdict's closest comparison needs"
+    )
 
 
 class RunSummary(Record):
@@ -686,6 +691,12 @@ class Findings(Artifact):
         """A trial on the opened test split, if it was scored there."""
         found = (model for model in self.tested if model.trial is not None)
         return next((model for model in found if model.trial == number), None)
+
+    @property
+    def decisive_limit(self) -> Limitation | None:
+        """The limit that could change the verdict; of several, the one with most test items."""
+        found = [limit for limit in self.limits if limit.could_change_verdict]
+        return max(found, key=lambda limit: limit.share or 0.0, default=None)
 
     def best_first(self) -> list[TrialRow]:
         """The completed trials, the best by the objective first."""

@@ -345,7 +345,7 @@ def test_many_classes_are_shown_by_their_commonest_confusions(report):
 
 
 def test_what_was_cut_is_said_beside_the_data(pages):
-    assert "train: 3 of 560 texts were cut after 128 tokens" in pages["mixed"].text
+    assert "train: 3 of 560 texts lost their end, after 128 tokens" in pages["mixed"].text
 
 
 def cells(table, head):

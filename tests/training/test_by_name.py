@@ -131,7 +131,7 @@ def test_notes_name_the_split_and_what_was_cut(make: Any) -> None:
     splits = {"train": (*rows(6, 1), long), "validation": rows(6, 2), "test": rows(6, 3)}
     by_head = make(splits, task="classification")
     told = [note.text for note in by_head.context.notes("train", "validation")]
-    assert told == ["train: 1 of 7 texts were cut after 140 tokens"]
+    assert told == ["train: 1 of 7 texts lost their end, after 140 tokens"]
 
 
 def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:

@@ -123,9 +123,19 @@ def _card(report: Report) -> VerdictCard:
         ),
         because=decided.because,
         alternative=_alternative(report, finalist, row),
+        limit=decisive_limit(report),
         css=look(strategy).css if strategy and not decided.recommended_baseline else "",
         trial=row.number if row else None,
     )
+
+
+def decisive_limit(report: Report) -> str:
+    """How many limits apply, and the one that could change the verdict; empty if none could."""
+    limit, count = report.findings.decisive_limit, len(report.findings.limits)
+    if limit is None:
+        return ""
+    apply = units.plural(count, "limit applies", "limits apply")
+    return f"{apply}. This could change the verdict: {limit.text} {limit.action}"
 
 
 def _headline(report: Report, row: TrialRow | None) -> str:
