@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sweeper.data.faults import DataFault
+
 Split = Literal["train", "validation", "test"]
 Origin = Literal["official", "hash"]
 MessageRole = Literal["system", "user", "assistant", "tool"]
@@ -104,7 +106,8 @@ class Dataset:
         leaked: Validation and test rows whose input is also in train.
         conflicting: Rows whose input occurs with another answer, too.
         encoding_problems: Rows with characters that were lost or garbled.
-        warnings: All of this, and more, in words.
+        faults: All of this, and what was done to labels.
+        warnings: Faults and cautions in words.
         weights: Of the sources by title; empty where every row is seen equally often.
         augmented: Rows made from train rows. A trial may train on them; nothing is scored on them.
     """
@@ -123,6 +126,7 @@ class Dataset:
     leaked: int = 0
     conflicting: int = 0
     encoding_problems: int = 0
+    faults: tuple[DataFault, ...] = ()
     warnings: tuple[str, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
     augmented: tuple[Example, ...] = ()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
 
 from sweeper.data.column_template import placeholders, text_by, with_templates
 from sweeper.data.contents import many_rows
-from sweeper.data.detect_columns import Form, detect, unused_columns
+from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
-from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats
+from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats, text_of
+from sweeper.data.formats.text_label import CLASS_CHARACTERS
 from sweeper.data.marks import marked
 from sweeper.data.problems import flags_of, listing
 from sweeper.data.reading.files import SplitFiles, split_files
@@ -27,7 +29,7 @@ LabelNames = Mapping[str, tuple[str, ...]]
 EMPTY_ROW = "it is empty"
 """Why there is no example of a row without input or answer."""
 
-_GUESSED: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
+_GUESSED: tuple[Task, ...] = ("classification", "instruction", "domain")
 
 
 @dataclass(slots=True)
@@ -320,7 +322,11 @@ def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[
 
 
 def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
-    """The first task that the rows can be read for."""
+    """The task of the rows: code if they have tests or programs, else the first that fits."""
+    with suppress(DataError):
+        code = detect(table, "code", spec)
+        if not code.guessed and _has_programs(table, code):
+            return "code", code
     found: list[tuple[Task, Form]] = []
     refused: list[DataError] = []
     for task in _GUESSED:
@@ -335,6 +341,19 @@ def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
     if not found:
         raise refused[0]
     return found[0]
+
+
+_PROGRAMS = ("code", "canonical_solution")
+
+
+def _has_programs(table: RowTable, form: Form) -> bool:
+    """Whether most rows have tests, or an answer in a column of code that is no name of a class."""
+    tests, answer = form.columns.get("tests"), form.columns.get("completion")
+    rows = list(table.sample(SAMPLE_ROWS))
+    tested = [tests and "assert" in text_of(fields.get(tests)) for fields in rows]
+    answers = [text_of(fields.get(answer)) if answer in _PROGRAMS else "" for fields in rows]
+    written = ["\n" in text.strip() or len(text) > CLASS_CHARACTERS for text in answers]
+    return max(sum(map(bool, tested)), sum(written)) > len(rows) / 2
 
 
 SAMPLED_LABELS = 100_000

@@ -21,7 +21,7 @@ from sweeper.data.tools import calls_of, packed, spelled, tools_of
 
 SYSTEM: Names = {"system": ("system", "system_prompt")}
 TOOLS: Names = {"tools": ("tools", "functions")}
-TESTS: Names = {"tests": ("test_list", "test")}
+TESTS: Names = {"tests": ("test_list", "test", "tests")}
 
 _SPEAKER = ("from", "role")
 """The key that says who speaks in a turn: ShareGPT's, then OpenAI's."""

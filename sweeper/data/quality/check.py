@@ -8,6 +8,7 @@ from itertools import islice
 
 from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Dataset
+from sweeper.data.faults import DataFault
 from sweeper.data.problems import fix_command, flags_of
 from sweeper.data.quality.kinds.base import Kind, Severity, kinds
 from sweeper.data.quality.kinds.texts import redacted
@@ -143,8 +144,8 @@ PLANNED_ROWS = 20_000
 """Rows of a split that are looked at: about two seconds of patterns."""
 
 
-def quick_warnings(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[str, ...]:
-    """A sentence with its remedy for each kind of fault that is found quickly."""
+def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFault, ...]:
+    """The faults that are found quickly, each with its remedy."""
     rows = tuple(
         FileRow(dataset.path, split, example.line, {}, example)
         for split, examples in dataset.splits.items()
@@ -155,8 +156,14 @@ def quick_warnings(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[str, .
     data = DataRows(dataset.path, task, rows, {dataset.path: form}, flags=flags)
     found = check(data, [kind for kind in kinds().values() if kind.in_plan]).findings
     return tuple(
-        f"{plural(one.count, 'row')} {one.title} (line "
-        f"{', '.join(str(example.line) for example in one.examples[:3])}). {one.consequence} "
-        f"To repair the file: {one.command}{', or give --fix' if one.safe else ''}"
+        DataFault(
+            kind=one.kind,
+            rows=one.count,
+            share=one.share,
+            text=f"{plural(one.count, 'row')} {one.title} (line "
+            f"{', '.join(str(example.line) for example in one.examples[:3])}). "
+            f"{one.consequence.rstrip('.')}",
+            action=f"To repair the file: {one.command}{', or give --fix' if one.safe else ''}",
+        )
         for one in found
     )

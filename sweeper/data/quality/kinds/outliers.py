@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 
 from sweeper.data.examples import normalised
+from sweeper.data.long_rows import long_row
 from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.rows import DataRows
 
@@ -74,7 +75,10 @@ class Truncation(Kind):
     name = "truncation"
     order = 82
     title = "are longer than the maximum number of tokens"
-    consequence = "Their end is cut off. Of an instruction, this is the answer or a part of it."
+    consequence = (
+        "Texts to classify lose their end. Prompts lose their beginning, and rows whose answer "
+        "alone is too long are left out."
+    )
     remedy = "leaves them out; a higher --max-length keeps them, but needs more memory"
     compares = "nothing"
 
@@ -84,13 +88,15 @@ class Truncation(Kind):
     def find(self, data: DataRows) -> list[Fault]:
         if data.cap is None:
             return []
-        places = [place for place, _, _ in data.usable]
         counts = data.cap.count([f"{row.input}\n{row.written}" for _, row, _ in data.usable])
-        return [
-            Fault(place, f"{count:,} tokens, {data.cap.how}")
-            for place, count in zip(places, counts, strict=True)
-            if count > data.cap.tokens
-        ]
+        faults = []
+        for (place, row, example), count in zip(data.usable, counts, strict=True):
+            answered = bool(row.written) or example.templated
+            becomes = long_row(data.task, answered=answered)
+            if count > data.cap.tokens and becomes != "divided":
+                end = "beginning" if becomes == "shortened" else "end"
+                faults.append(Fault(place, f"{count:,} tokens, {data.cap.how}; cut at its {end}"))
+        return faults
 
 
 _FUNCTION_WORDS = {
