@@ -71,11 +71,14 @@ def test_one_that_does_not_is_said_to_be_worse_or_noise(staged):
 
 
 def test_one_seed_each_shows_no_gain_however_large(staged):
-    findings = compute(staged({0: 0.2, 1: 0.9}, validation_items=400, seeds=1))
-    (found,) = findings.first_stage
+    run = staged({0: 0.2, 1: 0.9}, validation_items=400, seeds=1)
+    (found,) = figures_of(run, with_without).first_stage
     assert found.gain.low > 0.5
     assert (found.outcome, found.lacking) == ("within noise", "seeds")
-    assert "the interval covers the choice of items only)" in findings.verdict.because[-1]
+    assert (
+        "the interval covers the choice of items only)"
+        in report_of(run).findings.verdict.because[-1]
+    )
 
 
 def test_the_interval_of_trials_with_several_seeds_is_not_said_to_leave_them_out(staged):
