@@ -54,6 +54,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
+@pytest.mark.usefixtures("real_machine")
 def test_a_plan_made_elsewhere_is_the_one_that_would_be_made_there(node: list[str]) -> None:
     facts = gather(SPEC)
     assert plan_elsewhere(SPEC, facts, **HOW) == plan_here(SPEC, facts, **HOW)

@@ -110,7 +110,7 @@ def heard(
 ) -> list[Said | WorkerGone]:
     """All that a pool says until it has said enough."""
     said: list[Said | WorkerGone] = []
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 300
     while not until(said):
         assert time.monotonic() < limit, said
         said += pool.poll(0.1)
@@ -144,7 +144,7 @@ def entered(command: psutil.Process, environment: dict[str, str]) -> str:
         [sys.executable, "-c", _ENTER, address],
         env={name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
         | environment,
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     return asked.stdout.strip()
 
@@ -198,7 +198,7 @@ def test_a_sweep_loses_a_node_gets_another_and_still_has_each_trial_once(
     nodes.remove(nodes.second)
     nodes.second = nodes.add()
     commands.wait_for(lambda: workers_on(commands, nodes.second))
-    _, errors = command.communicate(timeout=120)
+    _, errors = command.communicate(timeout=300)
     assert command.returncode == 0, errors
     assert_whole(12)
     why = ends(commands, 12)
@@ -219,7 +219,7 @@ def test_a_killed_command_leaves_no_worker_on_any_node_and_resumes_elsewhere(
     commands.wait_for(lambda: len(commands.lines("trained.log")) >= 3)
     command.kill()
     command.wait()
-    commands.wait_for(lambda: not commands.workers(), 60.0)
+    commands.wait_for(lambda: not commands.workers())
     commands.finish(6, 1, CURVE_EXECUTOR="local", CURVE_STEP_SECONDS="0")
     assert_whole(6)
 
@@ -256,7 +256,7 @@ def test_a_cluster_on_this_machine_alone_is_closed_to_others(
             break
     commands.wait_for(lambda: "interrupted" in ends(commands, 8).values())
     command.send_signal(signal.SIGINT)
-    _, errors = command.communicate(timeout=60)
+    _, errors = command.communicate(timeout=300)
     assert command.returncode == 130, errors
     commands.wait_for(lambda: not commands.workers())
 
@@ -334,7 +334,9 @@ def gpus(nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     driver.write_text(f"#!/bin/sh\necho '{card}'\necho '{card}'\n")
     driver.chmod(0o755)
     path = os.pathsep.join([str(tools), os.environ["PATH"]])
-    node = nodes.add(num_cpus=4, num_gpus=2, memory=1 * GIB, env_vars={"PATH": path})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        node = nodes.add(num_cpus=4, num_gpus=2, memory=1 * GIB, env_vars={"PATH": path})
     yield
     nodes.remove(node)
 
