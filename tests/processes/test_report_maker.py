@@ -213,7 +213,7 @@ def test_the_process_ends_with_a_command_that_is_killed(make_run):
     command = [sys.executable, "-c", KILLED, str(make_run(trials=1).path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode < 0
-    number, limit = int(done.stdout), time.monotonic() + 30
+    number, limit = int(done.stdout), time.monotonic() + 300
     while psutil.pid_exists(number) and time.monotonic() < limit:
         if psutil.Process(number).status() == psutil.STATUS_ZOMBIE:
             break

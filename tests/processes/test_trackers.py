@@ -112,7 +112,7 @@ def test_a_process_that_dies_is_a_warning(folder):
 def test_a_run_is_logged_by_the_process(folder):
     pytest.importorskip("tensorboardX")
     with Trackers(folder, ["tensorboard", "tensorboard"]) as trackers:
-        assert trackers.finish("complete", seconds=60.0) == []
+        assert trackers.finish("complete", seconds=300.0) == []
     state = TrackingState.read(folder.tracking / "tensorboard.json")
     assert {number: one.ended for number, one in state.trials.items()} == dict.fromkeys(
         range(3), True
