@@ -44,7 +44,11 @@ from sweeper.execution.pools.ray_cluster import Node
 from sweeper.execution.pools.ray_pool import RayPool, connect
 
 GIB = 2**30
+STORE = GIB // 8
 RAY = {
+    # Ray would take both from the memory that is free on this machine.
+    "RAY_OVERRIDE_RESOURCES": json.dumps({"object_store_memory": STORE}),
+    "RAY_memory_monitor_refresh_ms": "0",
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",
@@ -59,9 +63,8 @@ class TwoNodes:
     """A head that does no work, and nodes with room for one worker each."""
 
     def __init__(self) -> None:
-        self.cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
-        )
+        head = {"num_cpus": 0, "memory": GIB, "include_dashboard": False}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.first, self.second = self.add(), self.add()
 
     @property
@@ -230,6 +233,8 @@ def test_a_cluster_on_this_machine_alone_is_closed_to_others(
 ) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     asked = {name: value for name, value in RAY.items() if name != "RAY_AUTH_MODE"}
+    machine = {"CPU": 2, "memory": 6 * GIB, "object_store_memory": STORE}
+    asked["RAY_OVERRIDE_RESOURCES"] = json.dumps(machine)
     command = commands.start(
         8, 2, CURVE_STEP_SECONDS="0.05", HOME=str(tmp_path), PYTHONPATH=PATHS, **asked
     )
