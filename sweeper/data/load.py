@@ -151,7 +151,6 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
         take(row.split, example)
     for split, reasons in left.lines.items():
         _refuse_most_skipped(reasons, rows[split], files.get(split, ""))
-    left.garbled = max(left.garbled, data.garbled)
     return left
 
 
