@@ -70,6 +70,9 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
     )
 
 
+REFERENCES = 0.5
+"""Share of the rows from which on several written answers of an input are meant."""
+
 UNEVEN = 10
 """Ratio of the most to the least frequent class from which on accuracy hides the rare one: a model
 that never names the rare class still scores above 90% between the two."""
@@ -113,7 +116,8 @@ def _repeated(dataset: Dataset, spec: DataSpec) -> list[str]:
             "sweeper divides the rows, equal ones go into the same split. "
             f"{remedy(spec, 'duplicates')}"
         )
-    if dataset.conflicting:
+    references = not dataset.labels and dataset.conflicting > REFERENCES * dataset.rows
+    if dataset.conflicting and not references:
         said.append(
             f"{plural(dataset.conflicting, 'row')} have an input that occurs with another answer. "
             f"{remedy(spec, 'conflicts')}"

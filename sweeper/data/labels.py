@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
+from sweeper.data.encoding import visible
 from sweeper.data.examples import Example, Split
 from sweeper.data.problems import listing, remedy
 from sweeper.errors import DataError
@@ -29,10 +30,12 @@ _JOINING = re.compile(r"(?<=[^\W\d])[-_]+(?=\w)|(?<=\w)[-_]+(?=[^\W\d])|(?<=\w)_
 def folded(label: str) -> str:
     """The label without what people write in different ways: case, white space, hyphens.
 
+    Characters that cannot be seen do not count either.
+
     >>> folded("Card Arrival"), folded("card_arrival")
     ('card arrival', 'card arrival')
     """
-    return " ".join(_JOINING.sub(" ", label.casefold()).split())
+    return " ".join(_JOINING.sub(" ", visible(label).casefold()).split())
 
 
 CATCH_ALL = frozenset(

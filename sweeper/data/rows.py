@@ -159,6 +159,12 @@ class DataRows:
         }
         return self.again(row, fields)
 
+    def spelling(self, row: FileRow) -> str:
+        """The label of a row as its cell has it, white space included."""
+        form = self.forms.get(row.path)
+        cell = row.fields.get(form.columns.get("label", "")) if form else None
+        return cell if isinstance(cell, str) and cell.strip() == row.label else row.label
+
     def with_label(self, row: FileRow, label: str) -> FileRow:
         return self.again(row, {**row.fields, self.forms[row.path].columns["label"]: label})
 

@@ -95,7 +95,7 @@ class Repeated:
     """How many rows of the splits repeat others.
 
     Args:
-        duplicates: Rows that repeat an earlier row exactly.
+        duplicates: Rows that repeat an earlier row of their split exactly.
         leaked: Validation and test rows whose input is in train.
         conflicting: Rows whose input occurs with another answer, too.
     """
@@ -108,7 +108,7 @@ class Repeated:
         """Count all rows of one input, by their splits, content hashes and answers."""
         if (rows := len(splits)) > 1:
             held = sum(split != "train" for split in splits)
-            self.duplicates += rows - len(set(contents))
+            self.duplicates += rows - len(set(zip(splits, contents, strict=True)))
             self.leaked += held if held < rows else 0
             self.conflicting += rows if len(set(said)) > 1 else 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sweeper.data.encoding import is_garbled
+from sweeper.data.encoding import is_garbled, visible
 from sweeper.data.formats.text import is_templated
 from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.rows import DataRows, FileRow
@@ -30,7 +30,7 @@ class Garbled(Kind):
             if any(map(is_garbled, texts)):
                 whole = "\n".join(texts)
                 lost = restored(whole) == whole
-                found.append(Fault(place, "characters are lost" if lost else ""))
+                found.append(Fault(place, "characters are lost" if lost else "", mends=not lost))
         return found
 
     def mended(self, data: DataRows, row: FileRow) -> FileRow:
@@ -58,13 +58,8 @@ def _decoded(run: str) -> str:
     return run
 
 
-_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\u2060\ufeff]")
-"""Control characters, soft hyphens, zero-width spaces and byte order marks. Joiners (U+200C,
-U+200D) are letters of Persian and Hindi, and parts of emoji."""
-
-
 class WhiteSpace(Kind):
-    """White space at the end of a text or around a label, and characters that cannot be seen."""
+    """White space at the end of a text, and characters that cannot be seen."""
 
     name = "white-space"
     order = 20
@@ -85,26 +80,18 @@ class WhiteSpace(Kind):
     def mended(self, data: DataRows, row: FileRow) -> FileRow:
         form = data.forms[row.path].of(row.fields)
         if form.columns.get("completion") == "canonical_solution":
-            mend = _visible  # the answer goes on where the prompt ends, so its last line counts
+            mend = visible  # the answer goes on where the prompt ends, so its last line counts
         else:
             mend = _stripped if row.label else _without_end
-        new = data.with_texts(row, mend)
-        label = row.fields.get(form.columns.get("label", ""))
-        if isinstance(label, str) and _stripped(label) != label:
-            new = data.with_label(new, _stripped(label))
-        return new
-
-
-def _visible(text: str) -> str:
-    return _UNSEEN.sub("", text)
+        return data.with_texts(row, mend)
 
 
 def _without_end(text: str) -> str:
-    return _visible(text).rstrip()
+    return visible(text).rstrip()
 
 
 def _stripped(text: str) -> str:
-    return _visible(text).strip()
+    return visible(text).strip()
 
 
 _MARKER = re.compile(
