@@ -14,7 +14,7 @@ from sweeper.data.encoding import visible
 from sweeper.data.examples import Split
 from sweeper.data.labels import folded
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.trust import WordModel, label_trust, why_not
+from sweeper.data.quality.trust import MOST_ROWS, WordModel, label_trust, why_not
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.extras import is_installed
 
@@ -164,8 +164,8 @@ class LabelSets(RenamedLabels):
         if {variants.get(label, label) for label in spellings} <= known:
             return {}
         rows = [
-            _Labelled(row.split, example.key, variants.get(label, label), row.input)
-            for _, row, example in data.usable
+            _Labelled(place, row.split, example.key, variants.get(label, label))
+            for place, row, example in data.usable
             if (label := data.spelling(row))
         ]
         asked = {row.key for row in rows if row.label not in known}
@@ -179,7 +179,7 @@ class LabelSets(RenamedLabels):
             for label, counts in meant.items()
             if counts.most_common(1)[0][1] >= AGREE * counts.total()
         }
-        found |= _by_words(rows, {row.label for row in rows} - known - {*found})
+        found |= _by_words(data, rows, {row.label for row in rows} - known - {*found})
         return {
             spelling: found[label]
             for spelling in spellings
@@ -190,23 +190,24 @@ class LabelSets(RenamedLabels):
 class _Labelled(NamedTuple):
     """A row with the usual spelling of its label."""
 
+    place: int
     split: Split
     key: str
     label: str
-    input: str
 
 
-def _by_words(rows: Sequence[_Labelled], labels: set[str]) -> dict[str, str]:
+def _by_words(data: DataRows, rows: Sequence[_Labelled], labels: set[str]) -> dict[str, str]:
     """Labels of the other splits to those that most of their rows get by their words.
 
     No two of them may stand for the same one, nor for one that occurs in the same split.
     """
-    train = [row for row in rows if row.split == "train" and row.input]
-    asked = [row for row in rows if row.label in labels and row.input]
+    train = [row for row in rows if row.split == "train"]
+    train = train[:: -(-len(train) // MOST_ROWS) or 1]
+    asked = [row for row in rows if row.label in labels]
     if not asked or len({row.label for row in train}) < 2 or not is_installed("sklearn"):
         return {}
-    model = WordModel([row.input for row in train], [row.label for row in train])
-    predicted = model.likeliest([row.input for row in asked])
+    texts, new = ([data.rows[row.place].input for row in part] for part in (train, asked))
+    predicted = WordModel(texts, [row.label for row in train]).likeliest(new)
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     for row, label in zip(asked, predicted, strict=True):
         votes[row.label][label] += 1
