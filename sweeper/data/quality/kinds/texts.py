@@ -136,12 +136,13 @@ def _without(text: str) -> str:
     return _MARKER.sub("", text).strip() if _MARKER.search(text) else text
 
 
+_ATTRIBUTES = r"(?:\s+[\w:-]+\s*=[^<>]*|\s*/)?"
 _TAG = re.compile(
     r"</?(?:a|abbr|b|big|blockquote|br|center|dd|div|dl|dt|em|font|h[1-6]|hr|i|img|li|ol|p|small"
-    r"|span|strike|strong|sub|sup|table|tbody|td|th|thead|tr|tt|u|ul)(?:\s[^<>]*)?/?>",
+    rf"|span|strike|strong|sub|sup|table|tbody|td|th|thead|tr|tt|u|ul){_ATTRIBUTES}>",
     re.IGNORECASE,
 )
-_BREAK = re.compile(r"<(?:br|/?p|/?div|/li|/tr|/h[1-6])(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_BREAK = re.compile(rf"<(?:br|/?p|/?div|/li|/tr|/h[1-6]){_ATTRIBUTES}>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:[a-z][a-z0-9]{1,30}|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)
 _ABOUT_MARKUP = re.compile(r"```|\b(?:x?html|xml|css|javascript|web ?page|markup|tags?)\b", re.I)
 
