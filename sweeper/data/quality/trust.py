@@ -150,7 +150,6 @@ class WordModel:
     def __init__(self, texts: Sequence[str], labels: Sequence[str]) -> None:
         # Here, since they are optional and slow to load.
         import numpy as np
-        from scipy.sparse import csr_matrix
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         # Where no text has a word of two letters, signs stand for words.
@@ -162,9 +161,8 @@ class WordModel:
         self.labels = sorted(set(labels))
         numbers = {label: number for number, label in enumerate(self.labels)}
         self.own = np.array([numbers[label] for label in labels])
-        rows, ones = np.arange(len(labels)), np.ones(len(labels))
-        members = csr_matrix((ones, (self.own, rows)), shape=(len(self.labels), len(labels)))
-        self._counts: Any = (members @ self._rows).toarray().T
+        of_each = [self._rows[self.own == number].sum(axis=0) for number in numbers.values()]
+        self._counts: Any = np.asarray(np.vstack(of_each)).T
         self._totals: Any = self._counts.sum(axis=0) + SMOOTHING * len(self._counts)
 
     def likeliest(self, texts: Sequence[str]) -> list[str]:
