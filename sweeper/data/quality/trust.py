@@ -143,8 +143,9 @@ class WordModel:
     """Multinomial naive Bayes on TF-IDF of words and word pairs (Rennie et al. 2003).
 
     It is fitted by counting. So what each row contributed can be subtracted again, and every row is
-    predicted from all others at once. In banking77 (9,000 rows) this takes 0.5 seconds where
-    logistic regression in five folds takes 4.5, and finds as many wrong labels.
+    predicted from all others at once. In banking77 (9,000 rows) this takes 0.5 seconds of
+    CPU, and logistic regression in five folds 5.5. Where each suspects 1% of the rows before
+    planting, it finds 80% of 20% wrong labels, and logistic regression 85%.
     """
 
     def __init__(self, texts: Sequence[str], labels: Sequence[str]) -> None:
