@@ -74,6 +74,9 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
     )
 
 
+REFERENCES = 0.5
+"""Share of the rows from which on several written answers of an input are meant."""
+
 UNEVEN = 10
 """Ratio of the most to the least frequent class from which on accuracy hides the rare one: a model
 that never names the rare class still scores above 90% between the two."""
@@ -166,6 +169,8 @@ def _repeated(dataset: Dataset, repeated: Repeated, spec: DataSpec) -> Iterator[
         ),
     }
     kinds = {"duplicates": "duplicates", "conflicting": "conflicts", "leaked": "leakage"}
+    if not dataset.labels and repeated.conflicting > REFERENCES * dataset.rows:
+        del texts["conflicting"]  # answers of one input are references
     for name, (rows, text) in texts.items():
         if rows:
             yield DataFault(

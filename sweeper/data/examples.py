@@ -100,7 +100,7 @@ class Dataset:
         origins: Whether the source had the split or a hash of the content made it.
         labels: Class names, sorted; empty where the task has none.
         fingerprint: SHA-256 over the content of all rows in split order, augmented ones included.
-        duplicates: Rows that repeat an earlier row exactly.
+        duplicates: Rows that repeat an earlier row of their split exactly.
         empties: Rows without input or answer; they were left out.
         skipped: Rows that do not have the form of the others; they were left out.
         leaked: Validation and test rows whose input is also in train.

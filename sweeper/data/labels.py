@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
+from sweeper.data.encoding import visible
 from sweeper.data.examples import Example, Split
 from sweeper.data.faults import DataFault
 from sweeper.data.problems import listing, remedy
@@ -30,10 +31,33 @@ _JOINING = re.compile(r"(?<=[^\W\d])[-_]+(?=\w)|(?<=\w)[-_]+(?=[^\W\d])|(?<=\w)_
 def folded(label: str) -> str:
     """The label without what people write in different ways: case, white space, hyphens.
 
+    Characters that cannot be seen do not count either.
+
     >>> folded("Card Arrival"), folded("card_arrival")
     ('card arrival', 'card arrival')
     """
-    return " ".join(_JOINING.sub(" ", label.casefold()).split())
+    return " ".join(_JOINING.sub(" ", visible(label).casefold()).split())
+
+
+CATCH_ALL = frozenset(
+    (
+        *("other", "others", "none", "no intent", "none of the above", "misc", "miscellaneous"),
+        *(
+            "unknown",
+            "unk",
+            "undefined",
+            "unspecified",
+            "general",
+            "fallback",
+            "nlu fallback",
+            "default",
+        ),
+        *("oos", "ood", "out of scope", "out of domain", "outofscope", "n/a", "na"),
+    )
+)
+"""Folded names of classes that hold what fits no other class, as CLINC150 (`oos`), Rasa
+(`nlu_fallback`) and ticket systems name them. Their texts have no subject in common, so that words
+say nothing about these labels."""
 
 
 def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[str, str]:

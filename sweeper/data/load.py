@@ -174,7 +174,6 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
     for split in data.official:
         skipped = [one for one in left.rows.values() if one.split == split and one.kind != "empty"]
         _refuse_most_skipped(skipped, rows[split])
-    left.garbled = max(left.garbled, data.garbled)
     return left
 
 

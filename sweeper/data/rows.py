@@ -99,7 +99,6 @@ class DataRows:
         cautions: What a user should check about how it was read.
         official: The splits that the source has, ``train`` first.
         columns: All columns of the files.
-        garbled: Lines that held bytes which are not text; they were replaced.
         label_names: From a column to the names of its numbers.
         cap: Where examples are cut, if known.
         against: Evaluation rows that must not be in the data.
@@ -115,7 +114,6 @@ class DataRows:
     cautions: tuple[str, ...] = ()
     official: tuple[Split, ...] = ()
     columns: tuple[str, ...] = ()
-    garbled: int = 0
     label_names: LabelNames = field(default_factory=dict)
     cap: TokenCap | None = None
     against: tuple[FileRow, ...] = ()
@@ -162,6 +160,12 @@ class DataRows:
             for name, cell in row.fields.items()
         }
         return self.again(row, fields)
+
+    def spelling(self, row: FileRow) -> str:
+        """The label of a row as its cell has it, white space included."""
+        form = self.forms.get(row.path)
+        cell = row.fields.get(form.columns.get("label", "")) if form else None
+        return cell if isinstance(cell, str) and cell.strip() == row.label else row.label
 
     def with_label(self, row: FileRow, label: str) -> FileRow:
         return self.again(row, {**row.fields, self.forms[row.path].columns["label"]: label})
@@ -260,7 +264,6 @@ def read_rows(
         cautions=tuple(dict.fromkeys(cautions)),
         official=tuple(files),
         columns=tuple(dict.fromkeys(c for table in read_as_they_are for c in table.columns)),
-        garbled=sum(len(table.garbled) for table in read_as_they_are),
         label_names=names,
         flags=flags,
     )

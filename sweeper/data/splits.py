@@ -95,7 +95,7 @@ class Repeated:
     """How many rows of the splits repeat others.
 
     Args:
-        duplicates: Rows that repeat an earlier row exactly.
+        duplicates: Rows that repeat an earlier row of their split exactly.
         leaked: Validation and test rows whose input is in train.
         conflicting: Rows whose input occurs with another answer, too.
         in_test: The rows of the test split among them, by the same names.
@@ -112,7 +112,7 @@ class Repeated:
             hashes = list(contents)
             held = sum(split != "train" for split in splits)
             tested = [one for split, one in zip(splits, hashes, strict=True) if split == "test"]
-            self.duplicates += rows - len(set(hashes))
+            self.duplicates += rows - len(set(zip(splits, hashes, strict=True)))
             self.in_test["duplicates"] += len(tested) - len(set(tested))
             if held < rows:
                 self.leaked += held
