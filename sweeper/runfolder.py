@@ -15,6 +15,7 @@ runs/<name>/
   refit/<s>/ refit-all/<s>/           a configuration trained again on held-out rows as well
   evaluations/                        general capability: base and trials on a suite
   test.json                           the one opening of the test split
+  features/<name>/                    files of features
   human/                              page for raters, its key, and their ratings
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
   live.html                           the report and the progress, while `sweeper show --live` runs
@@ -118,6 +119,10 @@ class RunFolder:
     def quoted(self) -> str:
         """The place as a shell reads it."""
         return shlex.quote(self.place)
+
+    def feature(self, name: str) -> Path:
+        """The folder of a feature's own files."""
+        return self.path / "features" / name
 
     def trial(self, number: int) -> Path:
         """The folder of one trial; ``config.json``, ``rungs.jsonl`` and ``result.json`` in it."""
