@@ -57,7 +57,7 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
         human_page(read_run(run))  # says why there can be none
         raise UsageError(
             "this run has no page for raters",
-            fix=f"Write it first: sweeper evaluate {run.quoted} --human",
+            fix=f"Write it first: sweeper evaluate human {run.quoted}",
             where=str(run.path),
         )
     problems: list[Problem] = []

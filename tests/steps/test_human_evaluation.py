@@ -151,16 +151,15 @@ def test_a_run_without_answers_or_page_is_told_so(make_run, tmp_path):
 def test_the_command_writes_the_page_and_reads_ratings_back(sweeper, rated):
     run = rated.run
     (run.human / "page.json").unlink()
-    ran = sweeper("evaluate", "text", "--human", "-o", "rate.html")
+    ran = sweeper("evaluate", "human", "text", "-o", "rate.html")
     assert ran.code == 0
     assert f"{len(rated.page.pairs)} pairs: rate.html" in ran.out
     assert HumanPage.read(run.human / "page.json") == rated.page
     win = for_the_winner(rated.page)
     files = [str(rated("ann", win)), str(rated("bob", lambda _: "left"))]
-    ran = sweeper("evaluate", "text", "--human-results", *files)
+    ran = sweeper("evaluate", "ratings", "text", *files)
     assert ran.code == 0, ran.err
     assert "win rate 75% (" in ran.out
     assert "Two raters agree on 50% of pairs" in ran.out
     assert "What do people prefer?" in run.report_html.read_text()
-    assert sweeper("evaluate", "text", "--human", "--human-results", files[0]).code == 2
-    assert sweeper("evaluate", "text", files[0]).code == 2
+    assert sweeper("evaluate", "ratings", "text").code == 2

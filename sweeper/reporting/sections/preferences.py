@@ -68,7 +68,7 @@ def _not_rated(run: RunFiles) -> NotMeasured:
         human_page(run)
     except UsageError:
         return NotMeasured(reason=text)
-    command = f"sweeper evaluate {shlex.quote(run.folder.path.name)} --human"
+    command = f"sweeper evaluate human {shlex.quote(run.folder.path.name)}"
     return NotMeasured(reason=f"{text} Write a page for raters:", command=command)
 
 
