@@ -344,9 +344,6 @@ class EvaluationSpec(Record):
     )
 
 
-TrackerName = Literal["mlflow", "wandb", "tensorboard"]
-
-
 class SearchSpec(Record):
     """How the study is run."""
 
@@ -384,9 +381,6 @@ class SearchSpec(Record):
         3,
         description="number of trials that are trained again with more seeds; each strategy's "
         "best trial comes first",
-    )
-    track: tuple[TrackerName, ...] = Field(
-        (), description="services to log the run to: mlflow, wandb, tensorboard"
     )
 
 

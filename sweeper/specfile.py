@@ -89,7 +89,6 @@ FLAGS: dict[Path_, str] = {
     ("search", "test_rules"): "--test-rules",
     ("search", "finalists"): "--finalists",
     ("search", "confirmation_seeds"): "--confirmation-seeds",
-    ("search", "track"): "--track",
     ("rules",): "--rules",
     **{path: flag.name for path, flag in parts.flags().items() if flag.name},
 }
