@@ -110,7 +110,6 @@ class RunKeywords(PlanKeywords, total=False):
     test_rules: int
     stop_when_settled: bool
     executor: str
-    storage: str
 
 
 _ReprArgs = list[tuple[str | None, Any]]

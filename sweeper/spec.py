@@ -355,9 +355,6 @@ class SearchSpec(Record):
     executor: str = Field(
         "local", description="where trials train: local, or a feature that starts workers elsewhere"
     )
-    storage: str | None = Field(
-        None, description="URL of an Optuna storage, instead of study.db in the run's folder"
-    )
     seed: int = Field(0, ge=0, description="seed of splits, samplers and trainings")
     sampler: str = Field("sweeper", description="or optuna:NAME, or module:Class")
     pruner: str = Field("sweeper", description="or optuna:NAME, or module:Class")

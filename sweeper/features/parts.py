@@ -23,6 +23,7 @@ from pydantic import Field, create_model
 
 from sweeper.artifact import Record
 from sweeper.features import loader
+from sweeper.redaction import without_password
 
 if TYPE_CHECKING:
     from sweeper.errors import Problem
@@ -149,6 +150,16 @@ def flags() -> dict[tuple[str, str, str], Flag]:
         for flag in info.metadata
         if isinstance(flag, Flag)
     }
+
+
+def without_passwords(spec: Spec) -> Spec:
+    """The request without the passwords of URLs, for files and workers."""
+    changed: dict[str, Options] = {}
+    for (_, feature, field), flag in flags().items():
+        options = changed.get(feature, getattr(spec.features, feature))
+        if flag.secret_url and (url := getattr(options, field)):
+            changed[feature] = options.model_copy(update={field: without_password(url)})
+    return spec.model_copy(update={"features": spec.features.model_copy(update=changed)})
 
 
 # facts.py: what the feature must know before a plan is made.
