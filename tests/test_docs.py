@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from sweeper import __version__, spec
 from sweeper.artifact import Record
 from sweeper.cli.main import app
+from sweeper.features import parts
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.specfile import known_strategies, resolve
 
@@ -70,6 +71,7 @@ def test_the_example_of_sweep_yaml_has_every_key_and_is_planned(example):
         if isinstance(one, type) and issubclass(one, Record) and one.__module__ == spec.__name__
     ]
     keys = {key for section in sections for key in section.model_fields} - {"schema_version"}
+    keys |= {key for path in parts.flags() for key in path}
     pattern = r"(?:^[\s#-]*|[{,] *)([a-z_]+):(?=\s)"
     named = set(re.findall(pattern, example.read_text(), re.MULTILINE))
     strategies = rule_book().strategies

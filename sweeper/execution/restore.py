@@ -6,7 +6,6 @@ configuration is asked for again, which gives the same one, and trained from its
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 from sweeper.execution.state import attempts, work_items
@@ -35,7 +34,8 @@ def restore(state: RunState, search: Search, say: Say) -> list[int]:
         if config is None:
             if (run.trial(number) / CONFIG).exists():
                 say(f"trial {number}: {CONFIG} was damaged, and the trial is trained again")
-            shutil.rmtree(run.trial(number), ignore_errors=True)
+            for result in run.trial(number).glob(f"**/{RESULT}"):
+                result.unlink()  # of an unknown configuration
             state.asked[number] = search.ask()
             unfinished.append(number)
             continue
