@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sweeper import units
 from sweeper.errors import NothingFits
-from sweeper.facts.dataset.data_facts import data_facts
+from sweeper.facts.dataset.stated import stated_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
@@ -68,7 +68,7 @@ def _rows(book: RuleBook, gpus: int, gib: int, size: str) -> Iterator[str]:
     facts = Facts(
         task=spec.task,
         models=(model,),
-        data=data_facts(None, spec, model),
+        data=stated_facts(spec),
         hardware=hardware_facts(spec.hardware),
         aim=spec.aim,
     )

@@ -186,8 +186,15 @@ def commands_page() -> str:
     """Every command with its options and their defaults; those of a sweep once."""
     root = get_command(app)
     context = root.make_context("sweeper", [], resilient_parsing=True)
-    commands = {name: root.get_command(context, name) for name in root.list_commands(context)}
-    groups = {name: getattr(command, "commands", {}) for name, command in commands.items()}
+
+    def loaded(group: Any) -> dict[str, Any]:
+        if not hasattr(group, "commands"):
+            return {}
+        names = group.list_commands(context)
+        return {name: group.resolve_command(context, [name])[1] for name in names}
+
+    commands = loaded(root)
+    groups = {name: loaded(command) for name, command in commands.items()}
     for name, below in groups.items():
         commands |= {f"{name} {own}": command for own, command in below.items()}
     lines = [NOTE.format(source="sweeper/cli/"), "", "# Commands", "", root.epilog or "", ""]

@@ -92,22 +92,18 @@ class PlanKeywords(TypedDict, total=False):
     seed: int
     finalists: int
     confirmation_seeds: int
-    suite: PathText
     rules: Sequence[PathText]
     set: Mapping[str, object]
     features: Mapping[str, Mapping[str, object]]
-    run_generated_code: bool
 
 
 class RunKeywords(PlanKeywords, total=False):
     """The flags of ``sweeper run`` as well. ``timeout`` is in seconds, or text such as ``2h``."""
 
     generate_items: int
-    code_samples: int
     no_texts: bool
     timeout: float | str
     target_loss: float
-    test_rules: int
     stop_when_settled: bool
     executor: str
 

@@ -5,19 +5,34 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticKnownError
 
-from sweeper.errors import UsageError
+from sweeper.errors import OtherVersion, UsageError
 from sweeper.jsontext import value_of
 from sweeper.textfile import read_text
+
+# The version of all artifacts. A change of any field's meaning raises it.
+VERSION = 1
+
+
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):  # which would count as 1: YAML reads yes, on and true so
+        raise PydanticKnownError("int_type")
+    return value
+
+
+PositiveInt = Annotated[int, BeforeValidator(_no_flag), Field(ge=1)]
 
 
 class Record(BaseModel):
     """A frozen group of fields inside an artifact. Unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_inf_nan="strings", defer_build=True
+    )
 
     @classmethod
     def taken_from(cls, source: object, **fields: Any) -> Self:
@@ -30,18 +45,10 @@ class Record(BaseModel):
 class Artifact(Record):
     """A record that is a file of its own and carries the version of its schema.
 
-    A file of an older version is read (``upgrade`` brings it up to date); a newer one is refused
-    with a message, since this program cannot know what its fields mean.
+    A file of another version, older or newer, is refused.
     """
 
-    VERSION: ClassVar[int] = 1
-
-    schema_version: int = 1
-
-    @classmethod
-    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Fields of an older version, brought to ``VERSION``. The first version has none older."""
-        return fields
+    schema_version: int = VERSION
 
     @classmethod
     def from_json(cls, text: str, where: str = "") -> Self:
@@ -51,28 +58,17 @@ class Artifact(Record):
             where: The file that it came from, for the message.
 
         Raises:
-            UsageError: It is not JSON, has a newer version, or fields that do not fit.
+            OtherVersion: Another version of sweeper wrote it.
+            UsageError: It is not JSON, or has fields that do not fit.
         """
         name = cls.__name__
         try:
             fields = value_of(text)
         except ValueError as error:
             raise _damaged(f"this is not a {name} in JSON ({error})", where) from error
-        version = fields.get("schema_version", 1) if isinstance(fields, dict) else None
-        if not isinstance(version, int):
+        if not isinstance(fields, dict):
             raise UsageError(f"this is not a {name}: no schema_version", where=where)
-        if version > cls.VERSION:
-            raise UsageError(
-                f"{name} has schema version {version}, this sweeper reads up to {cls.VERSION}",
-                why="It was written by a newer sweeper.",
-                fix="Upgrade sweeper, or use the version that wrote it.",
-                where=where,
-            )
-        try:
-            fields = {**cls.upgrade(fields), "schema_version": cls.VERSION}
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            what = f"{name} of version {version} does not hold what it should"
-            raise _damaged(what, where) from error
+        require_version(name, fields, where)
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -120,6 +116,21 @@ class Artifact(Record):
             synced: See ``write_text``.
         """
         write_text(path, self.to_json(), synced=synced)
+
+
+def require_version(name: str, fields: dict[str, Any], where: str) -> None:
+    """Check the version of an artifact before its fields are read.
+
+    Raises:
+        OtherVersion: It is not that of this sweeper.
+    """
+    if (version := fields.get("schema_version", VERSION)) != VERSION:
+        raise OtherVersion(
+            f"{name} has schema version {version!r}, and this sweeper reads version {VERSION}",
+            why="Another version of sweeper wrote it.",
+            fix="Start a new run (--new), or use the version of sweeper that wrote it.",
+            where=where,
+        )
 
 
 def _damaged(what: str, where: str) -> UsageError:

@@ -3,6 +3,7 @@
     SweeperError                 exit code
     ├── UsageError                   2      flags, sweep.yaml, paths
     │   ├── SpecError                2      sweep.yaml or flags hold mistakes (all of them listed)
+    │   ├── OtherVersion             2      a file was written by another version of sweeper
     │   ├── RuleError                2      a rule or strategy file holds mistakes
     │   ├── DataError                2      a data set cannot be used as it is
     │   ├── ModelError               2      a model cannot be found or read
@@ -71,6 +72,10 @@ class UsageError(SweeperError):
 
 class SpecError(UsageError):
     """``sweep.yaml`` or the flags hold mistakes; all of them are listed."""
+
+
+class OtherVersion(UsageError):
+    """A file was written by another version of sweeper, older or newer."""
 
 
 class RuleError(UsageError):

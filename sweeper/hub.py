@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from huggingface_hub import constants
-
 from sweeper.errors import Problem
 
 SECONDS = 4.0
@@ -36,11 +34,19 @@ def answer_of(ask: Callable[[], Answer], seconds: float) -> Answer | Problem:
     thread.join(seconds)
     if answers:
         return answers[0]
-    return Problem(f"the hub did not answer within {seconds:g} seconds", where=constants.ENDPOINT)
+    return Problem(f"the hub did not answer within {seconds:g} seconds", where=_endpoint())
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
 
 
 def switched_off(where: str) -> Problem | None:
     """That the user's settings forbid the network, or None."""
+    from huggingface_hub import constants
+
     if not constants.HF_HUB_OFFLINE:
         return None
     why = "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set."
@@ -56,9 +62,9 @@ def refusal(error: BaseException, repository: str, revision: str | None, what: s
     cause = error.__cause__ or error
     response: Any = getattr(cause, "response", None)
     if response is None:
-        return Problem(f"the hub cannot be reached ({cause})", where=constants.ENDPOINT)
+        return Problem(f"the hub cannot be reached ({cause})", where=_endpoint())
     folder = "" if what == "model" else "datasets/"
-    page = f"{constants.ENDPOINT}/{folder}{repository}"
+    page = f"{_endpoint()}/{folder}{repository}"
     code = response.headers.get("X-Error-Code", "")
     if code == "GatedRepo" or response.status_code == 403:
         return Problem(

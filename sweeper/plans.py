@@ -233,6 +233,7 @@ class PhaseCost(Record):
     duration: Duration = Field(description="of the whole phase, on the clock")
     optional: bool = False
     planned: bool = True
+    cheaper: str = Field("", description="how to make it cheaper, as a sentence")
     notes: tuple[str, ...] = Field((), description="sentences of the plan about it")
 
 
@@ -267,7 +268,6 @@ class Budget(Record):
     own_text: Duration | None = Field(
         None, description="general text that the base model writes, where trials need some"
     )
-    suite: Duration | None = Field(None, description="the base and the finalists on the suite")
     features: dict[str, PhaseCost] = Field(
         default_factory=dict, description="phases of features, by the feature's name"
     )
@@ -293,6 +293,13 @@ class Budget(Record):
     notes: tuple[str, ...] = ()
 
     @property
+    def confirmed(self) -> str:
+        """What becomes of the finalists, in words."""
+        if self.confirmation_seeds == 1:
+            return "not trained again, so that each has one seed"
+        return f"trained again until each has {self.confirmation_seeds} seeds"
+
+    @property
     def phases(self) -> dict[str, Duration]:
         """Every phase that takes time, in the order of a run; ``sweep`` is their sum."""
         phases = {
@@ -304,7 +311,6 @@ class Budget(Record):
             "beside": self.beside,
             "test": self.test,
             **{name: cost.duration for name, cost in self.features.items() if cost.planned},
-            "suite": self.suite,
         }
         return {name: phase for name, phase in phases.items() if phase is not None}
 
@@ -391,7 +397,7 @@ class Identity(Record):
     objective: str
     rungs: str
     seed: str
-    general: str | None = Field(None, description="of the general texts; None in older runs")
+    general: str | None = Field(None, description="of the general texts; None without any")
 
 
 class NoPlan(Artifact):

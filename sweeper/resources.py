@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ def search_spaces() -> Path:
 def table(name: str) -> Any:
     """The content of a YAML file of that folder."""
     return yaml.load((search_spaces() / name).read_text(encoding="utf-8"), Loader=_LOADER)
+
+
+def part_of_table(name: str, key: str) -> dict[str, Any]:
+    """The entries of a table that have a key; the others are not parsed."""
+    text = (search_spaces() / name).read_text(encoding="utf-8")
+    blocks = re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE)
+    chosen = "".join(block for block in blocks if f"\n  {key}:" in block)
+    return yaml.load(chosen, Loader=_LOADER) or {}
 
 
 def reports() -> Path:

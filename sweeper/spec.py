@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticCustomError
 
-from sweeper.artifact import Artifact, Record
+from sweeper.artifact import VERSION, Artifact, PositiveInt, Record
 from sweeper.features.parts import AllOptions, all_options
 
 Task = Literal["classification", "instruction", "code", "domain"]
@@ -30,12 +30,6 @@ _ELSEWHERE = {
 Scalar = bool | int | float | str
 
 
-def _no_flag(value: object) -> object:
-    if isinstance(value, bool):  # which would count as 1: YAML reads yes, on and true so
-        raise PydanticKnownError("int_type")
-    return value
-
-
 def without_gib(value: object) -> object:
     """A memory without its unit. GPUs are sold by the GB, which are GiB.
 
@@ -47,7 +41,6 @@ def without_gib(value: object) -> object:
     return re.sub(r"(?<=[\d.])\s*Gi?B?\s*$", "", value, flags=re.IGNORECASE)
 
 
-PositiveInt = Annotated[int, BeforeValidator(_no_flag), Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 # The standard error of an accuracy over n rows is at most 50 points over the square root of n
@@ -232,7 +225,7 @@ class AimSpec(Record):
         None, description="strategies to consider; by default all that rules do not leave out"
     )
     budget: str | None = Field(
-        None, description="limit for search, confirmation and suite together: 8gpuh, 30usd or 2h"
+        None, description="limit for all phases together: 8gpuh, 30usd or 2h"
     )
     tasks_on_one_base: PositiveInt = Field(
         1, description="number of tasks that will share the base model, by swapping adapters"
@@ -280,9 +273,7 @@ class TrainingSpec(Record):
     """Choices that hold for every trial; None leaves them to the plan."""
 
     epochs: float | None = Field(None, gt=0, description="passes over the data in a full trial")
-    max_length: PositiveInt | None = Field(
-        None, description="cap on the tokens of one example; longer texts are cut"
-    )
+    max_length: PositiveInt | None = Field(None, description="cap on the tokens of one example")
     precision: Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"] | None = Field(
         None,
         description="number format of weights and computation: fp32, bf16-mixed, fp16-mixed or "
@@ -326,21 +317,10 @@ class EvaluationSpec(Record):
     generate_items: Annotated[int, Field(ge=0)] | None = Field(
         None,
         description="test items for which the base and the finalists write answers; 0 for none, by "
-        "default 16 on a CPU and 256 on a GPU",
-    )
-    run_generated_code: bool = Field(
-        False,
-        description="run code that models write, in a sandbox, against the tests of the data or of "
-        "the suite",
-    )
-    code_samples: PositiveInt = Field(
-        1, description="sampled answers to each item for pass@k; one greedy answer if 1"
+        "default 20 on a CPU and 256 on a GPU",
     )
     no_texts: bool = Field(
         False, description="keep no test rows and no answers for the report to show"
-    )
-    suite: str | None = Field(
-        None, description="folder or YAML file of lm-eval tasks for the base and the finalists"
     )
 
 
@@ -360,12 +340,6 @@ class SearchSpec(Record):
     pruner: str = Field("sweeper", description="or optuna:NAME, or module:Class")
     target_loss: float | None = Field(
         None, gt=0, description="end the search at the first completed trial at or below this loss"
-    )
-    test_rules: int = Field(
-        0,
-        ge=0,
-        description="number of trials at the end of the search that test rules: each repeats the "
-        "best trial, with one parameter outside of what a rule recommends",
     )
     stop_when_settled: bool = Field(
         False,
@@ -455,7 +429,7 @@ class Spec(Artifact):
     change between calls.
     """
 
-    schema_version: int = Field(1, description="version of these keys")
+    schema_version: int = Field(VERSION, description="version of these keys")
     name: str | None = Field(None, description="the run's folder, runs/NAME")
     task: Task = Field(description="what to learn: classification, instruction, code or domain")
     models: tuple[ModelSpec, ...] = Field(

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from sweeper.artifact import require_version
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
 from sweeper.features import loader, parts
@@ -46,7 +47,6 @@ FLAGS: dict[Path_, str] = {
     ("data", "corpus"): "--corpus",
     ("data", "corpus_rows"): "--corpus-rows",
     ("data", "general"): "--general",
-    ("evaluation", "suite"): "--suite",
     ("data", "format"): "--format",
     ("data", "columns"): "--column",
     ("data", "examples"): "--examples",
@@ -74,8 +74,6 @@ FLAGS: dict[Path_, str] = {
     ("training", "kl_weight"): "--kl-weight",
     ("training", "early_stopping_patience"): "--patience",
     ("evaluation", "generate_items"): "--generate-items",
-    ("evaluation", "run_generated_code"): "--run-generated-code",
-    ("evaluation", "code_samples"): "--code-samples",
     ("evaluation", "no_texts"): "--no-texts",
     ("search", "trials"): "--trials",
     ("search", "timeout_seconds"): "--timeout",
@@ -84,7 +82,6 @@ FLAGS: dict[Path_, str] = {
     ("search", "seed"): "--seed",
     ("search", "target_loss"): "--target-loss",
     ("search", "stop_when_settled"): "--stop-when-settled",
-    ("search", "test_rules"): "--test-rules",
     ("search", "finalists"): "--finalists",
     ("search", "confirmation_seeds"): "--confirmation-seeds",
     ("rules",): "--rules",
@@ -106,6 +103,7 @@ def resolve(
         needs_model: Whether it is a mistake to name no model.
 
     Raises:
+        OtherVersion: Another version of sweeper wrote the file.
         SpecError: With all problems of file and flags.
     """
     document = _read(file) if isinstance(file, Path) else Document("sweep.yaml", file or {})
@@ -114,7 +112,8 @@ def resolve(
     if not isinstance(data, dict):
         fix = "Start it with 'task:', 'model:' and 'data:'."
         raise SpecError("this file does not hold keys and values", "", fix, document.name)
-    data = _from_before(_spell_out(dict(data), document, problems))
+    require_version("Spec", data, document.where(("schema_version",)))
+    data = _spell_out(dict(data), document, problems)
     moved = _found_from_here(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
         _put(data, path, value.value if isinstance(value, SetItem) else value)
@@ -405,17 +404,6 @@ def _name_objective(data: dict[str, Any], file: Path | None) -> None:
         given["folder"] = str((file.parent if file else Path()).resolve())
 
 
-def _from_before(data: dict[str, Any]) -> dict[str, Any]:
-    """The spec of a run of an earlier version, with that version's behaviour for missing keys.
-
-    Such a file is complete and names its schema's version, which people do not write.
-    """
-    given = data.get("data")
-    if "schema_version" in data and isinstance(given, dict):
-        data["data"] = {"max_held_out_rows": None, **given}
-    return data
-
-
 def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:
     """Lead the paths of a run's own file to what they named in the folder where the run began.
 
@@ -435,14 +423,13 @@ def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:
 
 def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     """The dict or list, and the key, of every value that may be the path of a file or folder."""
-    inside = {key: data.get(key) for key in ("data", "augmentation", "evaluation")}
+    inside = {key: data.get(key) for key in ("data", "augmentation")}
     given = {key: one if isinstance(one, dict) else {} for key, one in inside.items()}
     rules = data.get("rules")
     lists = (("path", given["data"].get("sources")), ("id", data.get("models")))
     for key in ("path", "validation", "test", "corpus", "general"):
         yield given["data"], key
     yield given["augmentation"], "path"
-    yield given["evaluation"], "suite"
     features = data.get("features")
     for (_, feature, key), flag in parts.flags().items():
         options = features.get(feature) if isinstance(features, dict) else None
@@ -568,20 +555,11 @@ def _out_of_place(spec: Spec, places: Places) -> list[Problem]:
         fix = near_match(spec.search.executor, executors)
         what = f"there is no executor {spec.search.executor!r}"
         refuse(("search", "executor"), what, "", fix)
-    task, data, evaluation = spec.task, spec.data, spec.evaluation
+    task, data = spec.task, spec.data
     if spec.training.classes_by == "generate" and task != "classification":
         why = "Only a classification has classes to tell apart."
         fix = "Leave it out, or choose --task classification."
         refuse(("training", "classes_by"), f"classes_by = 'generate' in task {task}", why, fix)
-    if evaluation.run_generated_code and task != "code" and evaluation.suite is None:
-        why = "Programs are run against the tests of a code task or of a suite."
-        fix = "Leave it out, name a suite with --suite, or choose --task code."
-        where = ("evaluation", "run_generated_code")
-        refuse(where, f"run_generated_code in task {task}", why, fix)
-    if spec.search.test_rules >= spec.search.trials:
-        why = f"They are the last of {spec.search.trials} trials, and defaults come first."
-        fix = "Give a smaller number, or more --trials."
-        refuse(("search", "test_rules"), f"test_rules = {spec.search.test_rules}", why, fix)
     if data.corpus is not None and task != "domain":
         why = "Only the domain task continues pretraining on a corpus."
         fix = "Leave it out, or choose --task domain."

@@ -31,7 +31,7 @@ _WORDS = {
 class FileModel(BaseModel):
     """A mapping in a YAML file: unknown keys are refused, and no value is converted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class Located(Protocol):

@@ -33,6 +33,8 @@ _Loader.add_implicit_resolver(
 )
 
 
+_TEXT = "tag:yaml.org,2002:str"
+
 MOST_LEVELS = 50
 """No file of this project has more than eight."""
 
@@ -180,6 +182,8 @@ def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any
             _build(loader, child, (*path, index), document)
             for index, child in enumerate(node.value)
         ]
+    if node.tag == _TEXT:
+        return node.value
     try:
         return loader.construct_object(node, deep=True)
     except ValueError as error:
@@ -192,7 +196,9 @@ def _mapping(loader: Any, node: yaml.MappingNode, path: Path_, document: Documen
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
             raise _refused(key_node, document.name, "a key must be a single value")
-        key = loader.construct_object(key_node, deep=True)
+        key = key_node.value
+        if key_node.tag != _TEXT:
+            key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str | int | float | bool):
             key = str(key)
         child = (*path, key if isinstance(key, int) and not isinstance(key, bool) else str(key))

@@ -5,8 +5,10 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from sweeper.errors import UsageError
+from sweeper.artifact import VERSION
+from sweeper.errors import OtherVersion, UsageError
 from sweeper.spec import DataSpec, ModelSpec, Spec
+from sweeper.specfile import resolve
 from sweeper.trials import RungReport, TrialBudget, TrialConfig
 
 
@@ -53,15 +55,27 @@ def test_an_artifact_is_frozen_and_refuses_unknown_fields():
         ModelSpec(id="x", branch="main")
 
 
-def test_a_newer_schema_is_refused_with_what_to_do(tmp_path):
-    fields = json.loads(a_config().to_json()) | {"schema_version": 99}
+@pytest.mark.parametrize("version", [0, 99, "1"])
+def test_another_version_is_refused_older_or_newer(tmp_path, version):
+    fields = json.loads(a_config().to_json()) | {"schema_version": version}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(fields))
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(OtherVersion) as error:
         TrialConfig.read(path)
-    assert "schema version 99" in str(error.value)
-    assert "Upgrade sweeper" in str(error.value)
-    assert str(path) in str(error.value)
+    (problem,) = error.value.problems
+    assert problem.where == str(path)
+    assert repr(version) in problem.what
+    assert str(VERSION) in problem.what
+    assert "--new" in problem.fix
+
+
+def test_a_request_of_another_version_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text("task: code\nschema_version: 0\nmodel: 7B\nfields: of that version\n")
+    with pytest.raises(OtherVersion) as error:
+        resolve({}, path)
+    (problem,) = error.value.problems
+    assert problem.where == f"{path}:2 schema_version"
 
 
 def test_a_damaged_file_names_file_and_field(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.errors import SpecError, SweeperError
-from sweeper.spec import MOST_HELD_OUT_ROWS, Spec
+from sweeper.spec import Spec
 from sweeper.specfile import FLAGS, json_schema, known_strategies, resolve, settings, to_yaml
 
 BASE = {("task",): "classification", ("models", 0, "id"): "packaged:minilm"}
@@ -163,7 +163,6 @@ def test_strategies_are_those_that_have_a_space():
     ("key", "value", "flag", "task"),
     [
         (("training", "classes_by"), "generate", "--classes-by", "instruction"),
-        (("evaluation", "run_generated_code"), True, "--run-generated-code", "classification"),
     ],
 )
 def test_choices_of_another_task_are_refused_by_their_flag(key, value, flag, task):
@@ -172,26 +171,6 @@ def test_choices_of_another_task_are_refused_by_their_flag(key, value, flag, tas
     (problem,) = raised.value.problems
     assert problem.where == flag
     assert "--task" in problem.fix
-
-
-def test_trials_that_test_rules_leave_room_for_others():
-    given = {**BASE, ("search", "trials"): 3}
-    assert resolve({**given, ("search", "test_rules"): 2}).search.test_rules == 2
-    with pytest.raises(SpecError) as raised:
-        resolve({**given, ("search", "test_rules"): 3})
-    (problem,) = raised.value.problems
-    assert (problem.what, problem.where) == ("test_rules = 3", "--test-rules")
-
-
-@pytest.mark.parametrize("task", ["instruction", "classification", "domain"])
-def test_programs_may_be_run_for_a_suite_whatever_the_task(task):
-    given = {
-        **BASE,
-        ("task",): task,
-        ("evaluation", "suite"): "suite/",
-        ("evaluation", "run_generated_code"): True,
-    }
-    assert resolve(given).evaluation.run_generated_code
 
 
 @pytest.mark.parametrize(
@@ -225,18 +204,6 @@ def test_data_that_nothing_would_read_is_refused_with_its_line(tmp_path):
         resolve({}, path)
     (problem,) = raised.value.problems
     assert problem.where.endswith("sweep.yaml:4 data.examples")
-
-
-def test_what_an_earlier_version_wrote_keeps_its_split(tmp_path):
-    asked = {("task",): "code", ("models", 0, "id"): "7B", ("data", "path"): "rows.jsonl"}
-    now = to_yaml(resolve(asked))
-    file = tmp_path / "sweep.yaml"
-    file.write_text(now)
-    assert resolve({}, file).data.max_held_out_rows == MOST_HELD_OUT_ROWS
-    file.write_text(now.replace(f"  max_held_out_rows: {MOST_HELD_OUT_ROWS}\n", ""))
-    assert resolve({}, file).data.max_held_out_rows is None
-    file.write_text("task: code\nmodel: 7B\ndata: {path: rows.jsonl}\n")
-    assert resolve({}, file).data.max_held_out_rows == MOST_HELD_OUT_ROWS
 
 
 def test_set_gives_any_key_by_its_path(tmp_path):

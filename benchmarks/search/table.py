@@ -155,7 +155,7 @@ def unpack(name: str, folder: Path, tables: Path = TABLES) -> int:
     trials.mkdir(parents=True, exist_ok=True)
     plan = folder / "plan.json"
     if not plan.is_file():
-        Plan.model_validate(Plan.upgrade(told["plan"])).write(plan)
+        Plan.model_validate(told["plan"]).write(plan)
     if "base" in told and not (folder / BASE_FILE).is_file():
         write_trial(folder / BASE_FILE, told["base"], {"final": arrays["base"]})
     losses = decoded(arrays["rungs"])
@@ -223,7 +223,7 @@ def read(name: str, folder: Path = TABLES) -> Table:
     base = None
     if "base" in told:
         base = Baseline(arrays["base"].astype(float), told["base"]["seconds"])
-    return Table(name, Plan.model_validate(Plan.upgrade(told["plan"])), trials, base=base)
+    return Table(name, Plan.model_validate(told["plan"]), trials, base=base)
 
 
 def _recorded(fields: dict[str, Any], arrays: dict[str, Any], losses: Floats, row: int) -> Recorded:

@@ -1,24 +1,30 @@
-"""CPU seconds of what should feel instant: the help, an offline plan, the rule book, an estimate.
+"""CPU time of what should feel instant, as a ratio to importing typer, pydantic and rich.
 
-    python -m benchmarks.startup [--rounds 5]
+    python -m benchmarks.startup [--rounds 15]
 
-The least of all rounds is printed, since a busy machine only ever adds. Each runs in a process of
-its own; the last two without what starting Python and importing sweeper take.
+Each command runs in a process of its own, the commands of a round one after the other, so that a
+busy machine slows all of them alike. User and system seconds count. Byte code is written before,
+as an installation does it. The last lines are parts of a plan, without what starting Python and
+importing sweeper take.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
+import statistics
 import subprocess
 import sys
+import tempfile
 
 START = "from sweeper.cli.main import main; main()"
-PLAN = ("--task", "classification", "--examples", "2000", "--gpu-memory", "24", "--model", "7B")
-# What is run, and its bar in seconds, if it has one.
+NUMBERS = ["--task", "instruction", "--examples", "5000", "--gpu-memory", "24", "--model", "7B"]
+BASE = "import typer, pydantic, rich"
+# What is run, and the highest ratio to BASE that it may have.
 COMMANDS = {
-    "sweeper --help": (["-c", START, "--help"], 0.3),
-    "sweeper plan, offline": (["-c", START, "plan", *PLAN], 0.6),
+    "sweeper --help": ([START, "--help"], 2.5),
+    "sweeper plan, from numbers": ([START, "plan", *NUMBERS], 4.5),
 }
 TIMED = """import time
 {prepare}
@@ -41,13 +47,28 @@ PARTS = {
 }
 
 
-def command_seconds(words: list[str]) -> float:
-    """CPU seconds of a Python process, start included."""
-    before = os.times()
-    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
-    after = os.times()
-    used = after.children_user + after.children_system
-    return used - before.children_user - before.children_system
+def seconds_of(words: list[str], byte_code: str) -> float:
+    """CPU seconds of a Python process that runs a program with arguments, start included."""
+    around = {name: value for name, value in os.environ.items() if "BYTECODE" not in name}
+    around["PYTHONPYCACHEPREFIX"] = byte_code
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=around)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def rounds_of(number: int) -> dict[str, list[float]]:
+    """CPU seconds of BASE and of each command, one of each round."""
+    programs = {BASE: [BASE], **{name: words for name, (words, _) in COMMANDS.items()}}
+    with tempfile.TemporaryDirectory() as byte_code:
+        for words in programs.values():
+            seconds_of(words, byte_code)
+        rounds = [
+            {name: seconds_of(words, byte_code) for name, words in programs.items()}
+            for _ in range(number)
+        ]
+    return {name: [one[name] for one in rounds] for name in programs}
 
 
 def part_seconds(prepare: str, work: str) -> float:
@@ -62,13 +83,18 @@ def part_seconds(prepare: str, work: str) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="benchmarks.startup")
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = range(parser.parse_args().rounds)
-    for name, (words, bar) in COMMANDS.items():
-        least = min(command_seconds(words) for _ in rounds)
-        print(f"{name:<26} {least:.2f} s   bar {bar} s")
+    parser.add_argument("--rounds", type=int, default=15)
+    number = parser.parse_args().rounds
+    taken = rounds_of(number)
+    for name, seconds in taken.items():
+        line = f"{name:<28} best {min(seconds):.3f} s, median {statistics.median(seconds):.3f} s"
+        if name in COMMANDS:
+            best = min(seconds) / min(taken[BASE])
+            median = statistics.median(seconds) / statistics.median(taken[BASE])
+            line += f"   ratio {best:.2f}, {median:.2f}, at most {COMMANDS[name][1]}"
+        print(line)
     for name, part in PARTS.items():
-        print(f"{name:<26} {min(part_seconds(*part) for _ in rounds):.2f} s")
+        print(f"{name:<28} {min(part_seconds(*part) for _ in range(5)):.3f} s")
 
 
 if __name__ == "__main__":

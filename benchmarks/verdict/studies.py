@@ -342,6 +342,7 @@ class _Simulation:
             metrics={"loss": float(found.mean())},
             item_scores=tuple(scores.tolist()),
             item_losses=tuple(found.tolist()),
+            items_sha256="",
         )
 
     @staticmethod

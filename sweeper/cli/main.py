@@ -6,16 +6,19 @@ Exit codes: 0 done, 1 a bug, 2 usage or configuration, 3 nothing fits, 4 no tria
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Iterable
 from textwrap import indent
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from sweeper import __version__
+from sweeper.cli.discovery import Commands
 from sweeper.errors import NothingFits, RunError, SweeperError
+from sweeper.features.loader import having
 from sweeper.progress import listen
 from sweeper.visible import shortened, visible
 
@@ -26,8 +29,13 @@ _NO_MEMORY = (
 _TOO_DEEP = "a file is nested too deeply\n  Check the files that the command names or writes."
 
 
-class _Commands(TyperGroup):
-    """The commands. An error names the value that an option refused."""
+class _Program(Commands):
+    """The commands of the program. An error names the value that an option refused."""
+
+    def places(self) -> Iterable[str]:
+        """The commands of the core, then those of features."""
+        features = (f"{feature.package}.commands" for feature in having("commands"))
+        return ("sweeper.cli.commands", *features)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -43,7 +51,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     name="sweeper",
-    cls=_Commands,
+    cls=_Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -67,49 +75,12 @@ def _options(
     """How should I fine-tune this model on this data with this hardware, and how do I know?"""
 
 
-def _register() -> None:
-    from sweeper.cli.commands import (
-        data,
-        doctor,
-        evaluate,
-        explain,
-        export,
-        listing,
-        memory,
-        plan,
-        predict,
-        push,
-        refit,
-        report,
-        rules,
-        run,
-        schema,
-        show,
-    )
-
-    app.command("plan")(plan.plan)
-    app.command("run")(run.run)
-    app.command("report")(report.report)
-    app.command("evaluate")(evaluate.evaluate)
-    app.command("predict")(predict.predict)
-    app.command("refit")(refit.refit)
-    app.command("export")(export.export)
-    app.command("push")(push.push)
-    app.command("explain")(explain.explain)
-    app.command("memory")(memory.memory)
-    app.add_typer(data.data, name="data")
-    app.command("doctor")(doctor.doctor)
-    app.command("rules")(rules.rules)
-    app.command("schema")(schema.schema)
-    app.command("list")(listing.list_runs)
-    app.command("show")(show.show)
-
-
-_register()
-
-
 def main() -> None:
     """Run the command line and exit with the documented code."""
+    # A start makes many objects and hardly any garbage: by default, a twentieth of it is spent on
+    # collections. The search for plugins of pydantic reads the metadata of every package.
+    gc.set_threshold(50_000, 20, 20)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     listen(lambda line: print(visible(line), file=sys.stderr, flush=True))
     try:
         app()

@@ -10,9 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sweeper import units
-from sweeper.data.corpus import held_out, unquoted, without_repetitions
 from sweeper.data.examples import Dataset, Example, digest
-from sweeper.data.load import load_corpus
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
@@ -70,6 +68,10 @@ def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
     Raises:
         DataError: It cannot be read or recognised, or holds too little to be of use.
     """
+    # Here, since plans use the numbers above and read no data.
+    from sweeper.data.corpus import held_out, unquoted, without_repetitions
+    from sweeper.data.load import load_corpus
+
     assert spec.general is not None
     read = load_corpus(spec.general, spec, revision=spec.general_revision)
     unique = without_repetitions(read)
@@ -91,6 +93,8 @@ def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) 
 
     Rows that ask the same stay together, and what quotes a held-back text is not replayed.
     """
+    from sweeper.data.corpus import unquoted
+
     ordered = sorted(examples, key=lambda e: (digest(f"{seed}:{e.key}"), e.content_hash()))
     keys = list(dict.fromkeys(example.key for example in ordered))
     chosen = set(keys[: max(1, min(HELD_BACK, len(keys) // _SHARE))])

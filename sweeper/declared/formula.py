@@ -7,6 +7,7 @@ it for the layers of a model.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from math import prod
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -140,9 +141,11 @@ class Formula(FileModel):
         """
         if any(values.get(name) != wanted for name, wanted in term.when.items()):
             return 0
-        own = {name: made.value(values) for name, made in self.names.items()}
-        return prod(_number(factor, {**values, **own}) for factor in term.factors)
+        if self.names:
+            values = {**values, **{name: made.value(values) for name, made in self.names.items()}}
+        return prod(_number(factor, values) for factor in term.factors)
 
+    @cached_property
     def parameters(self) -> frozenset[str]:
         """Names of the strategy's parameters that decide the number."""
         found: set[str | int] = set()

@@ -114,7 +114,7 @@ class Traits(FileModel):
 
     def parameters(self) -> frozenset[str]:
         """Parameters that the numbers of trained and frozen parameters depend on."""
-        return self.trained.parameters() | self.frozen.parameters()
+        return self.trained.parameters | self.frozen.parameters
 
 
 TRAITS: TypeAdapter[Traits] = TypeAdapter(Traits)
@@ -172,6 +172,18 @@ def find(name: str) -> Traits | None:
     if problems:
         raise RuleError(problems)
     return found
+
+
+def changes_base(strategy: str) -> bool:
+    """Whether a strategy changes what the base model computes; a head on frozen features does not.
+
+    One that is not installed here is taken to change it.
+
+    Args:
+        strategy: Its name, with or without ``@`` and a base model.
+    """
+    traits = find(strategy.partition("@")[0])
+    return traits is None or traits.gradients_through_base
 
 
 def read_traits(document: Document, problems: list[Problem]) -> Traits | None:

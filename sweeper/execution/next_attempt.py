@@ -77,7 +77,7 @@ def _checkpoint(home: Path) -> Path | None:
 def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
     assert item.trial is not None
     asked = state.asked[item.trial]
-    changes: dict[str, object] = {"tests_rule": asked.rule}
+    changes: dict[str, object] = {}
     if item.rows is not None:  # only its loss is of use
         changes |= {"train_rows": item.rows, "keep_weights": False}
     if item.seed is not None:

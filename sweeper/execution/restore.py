@@ -34,14 +34,12 @@ def restore(state: RunState, search: Search, say: Say) -> list[int]:
         if config is None:
             if (run.trial(number) / CONFIG).exists():
                 say(f"trial {number}: {CONFIG} was damaged, and the trial is trained again")
-            for result in run.trial(number).glob(f"**/{RESULT}"):
-                result.unlink()  # of an unknown configuration
+            for path in run.trial(number).glob(f"**/{RESULT}"):
+                path.unlink()  # of an unknown configuration
             state.asked[number] = search.ask()
             unfinished.append(number)
             continue
-        asked = Asked(
-            number, _key(plan, config), config.parameters, config.origin, config.tests_rule
-        )
+        asked = Asked(number, _key(plan, config), config.parameters, config.origin)
         state.asked[number], state.configs[number] = asked, config
         result = _result(run, number, say)
         if result is None:

@@ -178,21 +178,20 @@ def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]
 
 
 def _after(budget: Budget, phase: Phase, share: float) -> float:
-    """The plan's seconds for test split, features' phases and suite.
+    """The plan's seconds for the test split and features' phases.
 
     Args:
         share: Of the phase's jobs that are left.
     """
     test = budget.test or budget.beside
     scoring = test.seconds if test is not None else 0.0
-    suite = budget.suite.seconds if budget.suite is not None else 0.0
     later = {name: cost.duration.seconds for name, cost in budget.features.items() if cost.planned}
     if phase in budget.features:
         whole = budget.features[phase].duration.seconds
         names = list(budget.features)
         rest = (later.get(name, 0.0) for name in names[names.index(phase) + 1 :])
-        return share * whole + math.fsum(rest) + suite
-    return scoring * (share if phase == "test" else 1.0) + math.fsum(later.values()) + suite
+        return share * whole + math.fsum(rest)
+    return scoring * (share if phase == "test" else 1.0) + math.fsum(later.values())
 
 
 _HOST = socket.gethostname()
@@ -335,8 +334,8 @@ class RunProgress:
         budget = self.plan.budget
         left = {"until the time limit": deadline - time.monotonic()}
         if budget.limit_seconds is not None:
-            suite = budget.suite.seconds if budget.suite is not None else 0.0
-            used = self._seconds(ended=False) + suite
+            asked = [one.duration.seconds for one in budget.features.values() if not one.optional]
+            used = self._seconds(ended=False) + math.fsum(asked)
             left["of the budget"] = budget.limit_seconds - used
         self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
         return decided

@@ -1,20 +1,24 @@
-"""All facts of a spec, in one call: the second stage of the flow."""
+"""All facts of a spec, in one call: the second stage of the flow.
+
+What reads rows is imported where rows are read: a plan from numbers does without.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sweeper.data.quality.check import quick_warnings
-from sweeper.errors import DataError
-from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
-from sweeper.facts.dataset.curation import Curated, curated, mendable
-from sweeper.facts.dataset.data_facts import corpus_facts, corpus_warnings, data_facts
+from sweeper.errors import DataError, UsageError
+from sweeper.facts.dataset.stated import stated_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.models.model import model_facts
-from sweeper.facts.record import Facts, ModelFacts
-from sweeper.facts.suite import suite_facts
+from sweeper.facts.record import DataFacts, Facts, ModelFacts
+from sweeper.features import parts
 from sweeper.spec import Spec
+
+if TYPE_CHECKING:
+    from sweeper.facts.dataset.curation import Curated
 
 
 def rows_of(spec: Spec, record: Path | None = None) -> Curated | None:
@@ -29,6 +33,8 @@ def rows_of(spec: Spec, record: Path | None = None) -> Curated | None:
     """
     if spec.data.named is None and spec.data.corpus is None:
         return None
+    from sweeper.facts.dataset.curation import curated, mendable
+
     try:
         return curated(spec, record)
     except DataError as error:
@@ -41,6 +47,7 @@ def gather(
     measure_domain: bool = False,
     models: tuple[ModelFacts, ...] | None = None,
     rows: Curated | None = None,
+    for_run: bool = False,
 ) -> Facts:
     """Look at the models, the data and the machine that a spec names.
 
@@ -50,35 +57,58 @@ def gather(
         models: Facts of models to use instead of those that the spec names.
         measure_domain: Let the base model read some of the data; otherwise only an earlier
             measurement of this kind is used.
+        for_run: Whether it will be trained here, so that features may load torch in a process.
 
     Raises:
         ModelError: A model cannot be found, reached or read.
         DataError: The data cannot be read, recognised or learnt from.
-        UsageError: The hardware is unknown, the domain cannot be measured, or the suite cannot be
-            read.
+        UsageError: The hardware is unknown, the domain cannot be measured, or a feature refuses
+            what the request names.
     """
     if models is None:
         models = tuple(model_facts(model) for model in spec.models)
     hardware = with_measured(hardware_facts(spec.hardware), models)
     rows = rows or rows_of(spec)
-    dataset = rows.dataset if rows else None
-    data = data_facts(dataset, spec, models[0])
     if rows is not None:
-        said = (*data.warnings, *quick_warnings(rows.dataset, spec.data, spec.task))
-        data = data.model_copy(update={"warnings": said, "changes": rows.counts})
-    if dataset is not None and (corpus := corpus_facts(dataset, spec, models[0])) is not None:
-        said = (*data.warnings, *corpus_warnings(corpus))
-        data = data.model_copy(update={"corpus": corpus, "warnings": said})
-    if measure_domain:
-        data = measured_bits(dataset, data, models[0], spec.aim)
+        data = _read_facts(rows, spec, models[0], measure_domain=measure_domain)
+    elif measure_domain:
+        raise UsageError(
+            "there are no data to measure", fix="Give --data PATH.", where="--measure-domain"
+        )
     else:
-        data = known_bits(data, models[0], spec.aim)
-    return Facts(
+        data = stated_facts(spec)
+    facts = Facts(
         task=spec.task,
         models=models,
         data=data,
         hardware=hardware,
         aim=spec.aim,
         classes_by=spec.training.classes_by,
-        suite=suite_facts(Path(spec.evaluation.suite)) if spec.evaluation.suite else None,
     )
+    return _with_features(spec, facts, for_run=for_run)
+
+
+def _with_features(spec: Spec, facts: Facts, *, for_run: bool) -> Facts:
+    gathered = ((name, gather(spec, facts, for_run)) for name, gather in parts.GATHER.all())
+    records = {name: one.model_dump(mode="json") for name, one in gathered if one is not None}
+    told = [text for _, warnings in parts.WARNINGS.all() for text in warnings(spec, facts)]
+    data = facts.data.model_copy(update={"warnings": (*facts.data.warnings, *told)})
+    return facts.model_copy(update={"features": records, "data": data})
+
+
+def _read_facts(rows: Curated, spec: Spec, model: ModelFacts, *, measure_domain: bool) -> DataFacts:
+    from sweeper.data.quality.check import quick_faults
+    from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
+    from sweeper.facts.dataset.data_facts import corpus_facts, corpus_warnings, data_facts
+
+    data = data_facts(rows.dataset, spec, model)
+    faults = quick_faults(rows.dataset, spec.data, spec.task)
+    said = (*data.warnings, *(fault.sentence for fault in faults))
+    found = {"faults": (*data.faults, *faults), "warnings": said, "changes": rows.counts}
+    data = data.model_copy(update=found)
+    if (corpus := corpus_facts(rows.dataset, spec, model)) is not None:
+        said = (*data.warnings, *corpus_warnings(corpus))
+        data = data.model_copy(update={"corpus": corpus, "warnings": said})
+    if measure_domain:
+        return measured_bits(rows.dataset, data, model, spec.aim)
+    return known_bits(data, model, spec.aim)

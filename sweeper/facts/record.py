@@ -5,12 +5,14 @@ Only types. A fact that is not known is None; it is never guessed without saying
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.data.examples import Split as Split
+from sweeper.data.faults import DataFault
+from sweeper.data.long_rows import LongRow, long_row
 from sweeper.spec import AimSpec, Task
 from sweeper.units import plural
 
@@ -95,6 +97,22 @@ class ModelFacts(ModelShape):
     has_written: bool = False
 
 
+class LongRows(Record):
+    """The rows that are longer than the cap on tokens.
+
+    Args:
+        cap: In tokens, for the first model.
+        rows: How many are longer; estimated if not all were measured.
+        of: Rows of all splits.
+        becomes: What becomes of them.
+    """
+
+    cap: int
+    rows: int
+    of: int
+    becomes: LongRow
+
+
 class LengthFacts(Record):
     """Lengths in tokens of what one example becomes, prompt and answer together.
 
@@ -112,6 +130,7 @@ class LengthFacts(Record):
     )
     measured_with: str
     assumed: bool = Field(False, description="there were no data to measure")
+    too_long: LongRows | None = Field(None, description="None where nothing was measured")
 
 
 class LabelCount(Record):
@@ -241,7 +260,8 @@ class DataFacts(Record):
     general_sha256: str | None = Field(None, description="of the general texts of a run")
     sources: tuple[SourceFacts, ...] = Field((), description="where there are several")
     augmentation: AugmentationFacts | None = None
-    warnings: tuple[str, ...] = ()
+    faults: tuple[DataFault, ...] = ()
+    warnings: tuple[str, ...] = Field((), description="faults and cautions in words")
     example: ShownExample | None = None
 
     @property
@@ -348,41 +368,6 @@ class HardwareFacts(Record):
     measured: tuple[Measured, ...] = ()
 
 
-class SuiteTaskFacts(Record):
-    """Items, prompts and outputs of one task of a suite.
-
-    Args:
-        name: Name of the task, or of a group whose members are not known.
-        output_type: Name in lm-eval (``multiple_choice``, ...); empty if unknown.
-        items: How many are scored; None if unknown.
-        limit: Items of each member at most, where ``items`` is unknown.
-        prompt_tokens: Mean prompt tokens of a request with solved examples; None if unknown.
-        requests: Forward passes for each item on average; None if unknown.
-        shots: Solved examples before each item.
-        max_new_tokens: The longest output; 0 where nothing is generated.
-    """
-
-    name: str
-    output_type: str = ""
-    items: int | None = None
-    limit: int | None = None
-    prompt_tokens: float | None = None
-    requests: float | None = None
-    shots: int = 0
-    max_new_tokens: int = 0
-
-
-class SuiteFacts(Record):
-    """The suite that the base and the finalists are scored by.
-
-    ``measured_with`` says who read the tasks: lm-eval knows them all, their files alone not what
-    lies on the hub.
-    """
-
-    tasks: tuple[SuiteTaskFacts, ...]
-    measured_with: Literal["lm-eval", "task files"]
-
-
 class Facts(Artifact):
     """The input of the planner."""
 
@@ -394,10 +379,20 @@ class Facts(Artifact):
     classes_by: Literal["head", "generate"] = Field(
         "head", description="how a classifier works: head or generate"
     )
-    suite: SuiteFacts | None = Field(None, description="None without a suite")
+    features: dict[str, Any] = Field(
+        default_factory=dict, description="facts of features, by the feature's name"
+    )
+
+    @property
+    def long_rows(self) -> LongRow:
+        """What becomes of rows that are longer than the cap."""
+        if self.task == "classification":
+            return long_row(self.task, answered=self.classes_by == "generate")
+        lengths = self.data.lengths
+        plain = lengths is not None and lengths.output_mean is None and not self.data.pretemplated
+        return long_row(self.task, answered=self.task != "domain" or not plain)
 
     @property
     def divides(self) -> bool:
         """Whether long examples become several items: texts of a domain, which have no answer."""
-        plain = self.data.lengths is not None and self.data.lengths.output_mean is None
-        return self.task == "domain" and plain and not self.data.pretemplated
+        return self.long_rows == "divided"

@@ -1,8 +1,8 @@
 """The contract between the core and features: the parts of a feature, and who calls them when.
 
 A part is a module with a fixed name in a feature's folder. It defines any of the hooks that are
-listed here for it, and nothing else that is public. A hook is a function that the core calls with
-these parameters (or a value that it reads). The core imports a part when it calls its first hook,
+listed here for it, and what they need. A hook is a function that the core calls with these
+parameters, or a value that it reads. The core imports a part when it calls its first hook,
 so that ``--help`` and a plan stay fast; only ``trial.py`` and helper files that run in a process of
 their own may load torch. A feature imports the core, never another feature: what two features
 share is core.
@@ -23,7 +23,6 @@ from pydantic import Field, create_model
 
 from sweeper.artifact import Record
 from sweeper.features import loader
-from sweeper.redaction import without_password
 
 if TYPE_CHECKING:
     from sweeper.errors import Problem
@@ -154,6 +153,8 @@ def flags() -> dict[tuple[str, str, str], Flag]:
 
 def without_passwords(spec: Spec) -> Spec:
     """The request without the passwords of URLs, for files and workers."""
+    from sweeper.redaction import without_password  # loads more than a plan needs
+
     changed: dict[str, Options] = {}
     for (_, feature, field), flag in flags().items():
         options = changed.get(feature, getattr(spec.features, feature))
@@ -166,19 +167,33 @@ def without_passwords(spec: Spec) -> Spec:
 
 
 class Check(Protocol):
-    """Checks a request before anything is read or trained."""
+    """Checks a request before anything is read or trained.
 
-    def __call__(self, spec: Spec) -> Iterable[Problem]: ...
+    Args:
+        for_run: Whether it will be trained here, not only planned.
+    """
+
+    def __call__(self, spec: Spec, for_run: bool) -> Iterable[Problem]: ...
 
 
 class Gather(Protocol):
     """The facts that the feature adds, kept under its name in ``Facts.features``.
 
+    Args:
+        facts: Those of the core.
+        for_run: Whether it will be trained here, so that a process may load torch.
+
     Raises:
         SweeperError: What the request names cannot be used.
     """
 
-    def __call__(self, spec: Spec, facts: Facts) -> Record | None: ...
+    def __call__(self, spec: Spec, facts: Facts, for_run: bool) -> Record | None: ...
+
+
+class Warnings(Protocol):
+    """Sentences among the plan's warnings about the data."""
+
+    def __call__(self, spec: Spec, facts: Facts) -> Iterable[str]: ...
 
 
 class Doctor(Protocol):
@@ -189,6 +204,7 @@ class Doctor(Protocol):
 
 CHECK: Hook[Check] = Hook("facts", "check")
 GATHER: Hook[Gather] = Hook("facts", "gather")
+WARNINGS: Hook[Warnings] = Hook("facts", "warnings")
 DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
 
 
@@ -363,6 +379,36 @@ BECAUSE: Hook[Sentences] = Hook("section", "because")
 LINES: Hook[Sentences] = Hook("section", "lines")
 LIMITS: Hook[Limits] = Hook("section", "limits")
 ADVISE: Hook[Advise] = Hook("section", "advise")
+
+
+# metric.py: a metric that needs more than answers and references.
+
+
+class Samples(Protocol):
+    """Answers to each item whose programs are run; 0 where the request does not allow that."""
+
+    def __call__(self, spec: Spec) -> int: ...
+
+
+class RunProgram(Protocol):
+    """Whether a program that a model wrote passes its tests.
+
+    Raises:
+        RunError: This machine cannot isolate a program; nothing was run.
+    """
+
+    def __call__(self, program: str, tests: Sequence[str]) -> bool: ...
+
+
+class Refusal(Protocol):
+    """Why this machine cannot isolate a program; None if it can."""
+
+    def __call__(self) -> Problem | None: ...
+
+
+SAMPLES: Hook[Samples] = Hook("metric", "samples")
+RUN_PROGRAM: Hook[RunProgram] = Hook("metric", "run_program")
+REFUSAL: Hook[Refusal] = Hook("metric", "refusal")
 
 
 # pool.py: a place for workers, named by search.executor.

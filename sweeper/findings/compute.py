@@ -14,7 +14,6 @@ from sweeper.findings.evidence.gains import (
 from sweeper.findings.evidence.paired_trials import compare_pairs
 from sweeper.findings.evidence.parameters import parameter_findings
 from sweeper.findings.evidence.predicted import predictions
-from sweeper.findings.evidence.rules import rule_findings, rule_pairs
 from sweeper.findings.evidence.strategies import quality_share, strategy_summaries
 from sweeper.findings.evidence.with_without import (
     augmentation_findings,
@@ -62,9 +61,7 @@ def findings_of(run: RunFiles) -> Findings:
     chosen = contest.chosen
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     decided = verdict(run, summary, contest)
-    pairs = compare_pairs(
-        gain_pairs(run), first_stage_pairs(run), augmentation_pairs(run), rule_pairs(run)
-    )
+    pairs = compare_pairs(gain_pairs(run), first_stage_pairs(run), augmentation_pairs(run))
     parameters = parameter_findings(run, pairs)
     read = first_stage_findings(run, pairs)
     forgotten = forgetting(run, decided.recommended_trial)
@@ -101,9 +98,8 @@ def findings_of(run: RunFiles) -> Findings:
         parameters=parameters,
         first_stage=read,
         augmentation=augmented,
-        rules=rule_findings(run, pairs),
         data_need=need,
-        limits=limits(Study(run, summary, contest, parameters)),
+        limits=limits(Study(run, summary, contest, parameters, decided)),
         forgetting=forgotten,
         reproduction=reproduction(
             run, decided.recommended_trial, complete=summary.status == "complete"

@@ -6,12 +6,12 @@ losses are lower-is-better everywhere.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.findings.figures import Comparison, Interval, Metric, NotMeasured, Outcome
+from sweeper.findings.figures import Comparison, Interval, Lacking, Metric, NotMeasured, Outcome
 from sweeper.spec import Scalar, Task
 from sweeper.trials import (
     BaselineResult,
@@ -105,7 +105,9 @@ class Verdict(Record):
     """The answer to "what do I train?", honest about noise.
 
     ``sentence`` stands alone. ``comparisons`` hold winner against runner-up, default and
-    baselines; ``fine_tuning_needed`` is None where that could not be decided.
+    baselines. ``fine_tuning_needed`` is true only if the winner changes the base model and is shown
+    to be better than every baseline that scored the same test items; None where that could not be
+    decided.
     """
 
     kind: VerdictKind
@@ -115,12 +117,23 @@ class Verdict(Record):
     best_trial: int | None = Field(
         None, description="the recommended one, or the best so far that keeps to --max-forgetting"
     )
-    recommended_baseline: str | None = None
-    baseline_score: Interval | None = Field(None, description="of the best baseline, on the test")
+    best_baseline: str | None = Field(
+        None, description="the best one on validation among those that were scored on the test"
+    )
+    recommended_baseline: str | None = Field(
+        None, description="the best one that the winner is not shown to beat"
+    )
+    baseline_score: Interval | None = Field(
+        None, description="of the recommended baseline, else of the best one, on the test"
+    )
     comparisons: tuple[Comparison, ...] = ()
+    worsened: tuple[Comparison, ...] = Field(
+        (),
+        description="metrics in which the winner is worse than a model that it beats in loss",
+    )
     fine_tuning_needed: bool | None = None
-    test_items: int | None = None
-    seeds: int | None = None
+    test_items: int | None = Field(None, description="that were scored")
+    seeds: int | None = Field(None, description="fewest trainings of a finalist that is compared")
 
 
 class SearchGain(Record):
@@ -143,6 +156,7 @@ class SearchGain(Record):
     best_seeds: int | None = None
     gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
     outcome: Outcome | None = Field(None, description="of the best against the default")
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
     comparisons: int = Field(1, description="Holm's correction is taken over strategies")
 
 
@@ -173,6 +187,7 @@ class PairFinding(Record):
     same_configuration: bool = Field(description="the two differ in nothing else")
     gain: Interval | None = Field(None, description="positive is a gain of the trial with it")
     outcome: Outcome | None = Field(None, description="of the trial with it against the other")
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
     comparisons: int = Field(1, description="that Holm's correction was taken over")
 
 
@@ -220,17 +235,14 @@ class PredictedFigure(Record):
     """A figure of the plan beside what was measured.
 
     ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``search`` goes
-    from the start to the last trial, baselines among it; ``download``, ``conversion`` and
-    ``suite`` are phases that the command does itself, ``own_text`` is the base writing general
-    text, ``data_curve`` trainings on parts of the rows; ``trial`` is a full trial, the median of
-    ``trials`` of them; ``memory`` the highest peak that a trial measured of itself; ``energy`` and
-    ``money`` are those of the devices while the sweep held them.
+    from the start to the last trial, baselines among it; ``download`` and ``conversion`` are phases
+    that the command does itself, ``own_text`` is the base writing general text; phases of features
+    have their names; ``trial`` is a full trial, the median of ``trials`` of them; ``memory`` the
+    highest peak that a trial measured of itself; ``energy`` and ``money`` are those of the devices
+    while the sweep held them.
     """
 
-    what: Literal[
-        "sweep", "download", "conversion", "search", "own_text", "confirmation", "test",
-        "data_curve", "suite", "energy", "money", "trial", "memory",
-    ]  # fmt: skip
+    what: str
     strategy: str = ""
     unit: Literal["s", "GiB", "kWh", "USD"]
     predicted: float
@@ -282,7 +294,6 @@ class TrialRow(Record):
     strategy: str
     model: str
     origin: Origin
-    tests_rule: str = ""
     state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
     parameters: dict[str, Scalar]
     validation_loss: float | None
@@ -339,38 +350,6 @@ class ParameterFinding(Record):
     varied: bool = True
 
 
-class RuleComparison(Record):
-    """The trials of one strategy inside and outside of a rule's values of one parameter.
-
-    Losses are geometric means of the trials; the difference is outside minus inside, the other
-    parameters being equal.
-    """
-
-    strategy: str
-    parameter: str
-    values: str = Field(description="the rule's values, in words")
-    inside_trials: int
-    inside_loss: float
-    outside_trials: int
-    outside_loss: float
-    difference: Interval
-    doubt: float = Field(description="twice the probability that the difference has another sign")
-
-
-class RuleFinding(Record):
-    """A rule that the plan used, and whether the trials support it."""
-
-    rule: str
-    title: str
-    why: str
-    source: str
-    effect: str
-    verdict: Literal["held", "contradicted", "untested"]
-    evidence: str = ""
-    comparison: RuleComparison | None = None
-    would_test: str = Field("", description="what would test it, where it is untested")
-
-
 class DataPoint(Record):
     """The trainings of one configuration on so many rows: a validation score of each."""
 
@@ -420,6 +399,11 @@ class Limitation(Record):
     id: str
     text: str
     action: str
+    rows: int | None = Field(None, description="of the data, that have the fault")
+    share: float | None = Field(None, description="of the test items that it concerns")
+    could_change_verdict: bool = Field(
+        False, description="it concerns more test items than the verdict's closest comparison needs"
+    )
 
 
 class RunSummary(Record):
@@ -676,7 +660,7 @@ class Findings(Artifact):
     finalists: tuple[Finalist, ...] = ()
     tested: tuple[TestedModel, ...] = ()
     classes: ClassFindings | None = None
-    outputs: Outputs | NotMeasured = NotMeasured(reason="this run kept no texts of test rows")
+    outputs: Outputs | NotMeasured
     human: HumanPreferences | None = None
     notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     gains: tuple[SearchGain, ...] = ()
@@ -688,12 +672,9 @@ class Findings(Artifact):
     parameters: tuple[ParameterFinding, ...] = ()
     first_stage: tuple[FirstStageFinding, ...] = ()
     augmentation: tuple[AugmentationFinding, ...] = ()
-    rules: tuple[RuleFinding, ...] = ()
     limits: tuple[Limitation, ...] = ()
-    data_need: DataNeed | NotMeasured = NotMeasured(
-        reason="no configuration was trained on parts of the rows"
-    )
-    forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
+    data_need: DataNeed | NotMeasured
+    forgetting: Forgetting | NotMeasured
     reproduction: Reproduction
     next_step: NextStep | None = Field(None, description="None during the run")
     last_useful_trial: int | None = Field(None, description="the last one that lowered the best")
@@ -711,6 +692,12 @@ class Findings(Artifact):
         found = (model for model in self.tested if model.trial is not None)
         return next((model for model in found if model.trial == number), None)
 
+    @property
+    def decisive_limit(self) -> Limitation | None:
+        """The limit that could change the verdict; of several, the one with most test items."""
+        found = [limit for limit in self.limits if limit.could_change_verdict]
+        return max(found, key=lambda limit: limit.share or 0.0, default=None)
+
     def best_first(self) -> list[TrialRow]:
         """The completed trials, the best by the objective first."""
         known = [
@@ -724,30 +711,3 @@ class Findings(Artifact):
         """The findings without rows of the data and without answers."""
         left_out = NotMeasured(reason="texts of rows and answers were left out of this report")
         return self.model_copy(update={"outputs": left_out})
-
-    @classmethod
-    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Findings of older versions, without fields that were removed."""
-        gone = ("samples", "data_size")
-        left, now = (
-            ("best_seconds", "total_seconds"),
-            {
-                "best_loss": "best_value",
-                "default_loss": "default_value",
-            },
-        )
-        renamed = {
-            part: [
-                {now.get(key, key): value for key, value in one.items() if key not in left}
-                for one in fields.get(part, ())
-            ]
-            for part in ("strategies", "gains")
-        }
-        kept = {name: value for name, value in fields.items() if name not in gone}
-        # Before there were objectives, every study had the loss, of which each trial has its own.
-        unit = fields.get("loss_unit", "")
-        loss = Metric(name="loss", title="validation loss", higher_is_better=False, unit=unit)
-        trials = [{"objective": one.get("validation_loss"), **one} for one in fields["trials"]]
-        verdict = {"best_trial": fields["verdict"].get("recommended_trial"), **fields["verdict"]}
-        kept |= {"verdict": verdict, "trials": trials}
-        return {"objective": loss.model_dump(), **kept, **renamed}

@@ -37,6 +37,7 @@ class LayerCost:
     count: int
 
 
+@lru_cache(maxsize=4096)
 def layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
     """The kinds of layers that the model has, in the order of the forward pass."""
     return _layer_costs(model, replace(setup, **_PER_TOKEN))

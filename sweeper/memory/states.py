@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sweeper.declared.formula import Formula
 from sweeper.facts.record import ModelFacts
@@ -118,6 +119,7 @@ def largest_trained(model: ModelFacts, setup: Setup) -> int:
     return max(model.vocabulary_size * model.hidden_size, largest_linear(model), stacked)
 
 
+@lru_cache(maxsize=4096)
 def trainable_parameters(model: ModelFacts, setup: Setup) -> int:
     """How many parameters a set-up trains, the classification head included."""
     if setup.trainable is not None:
@@ -147,9 +149,7 @@ def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int
     if not formula.terms:
         return 0
     targets = targeted(model, setup.target_modules, setup.experts_are_linear)
-    values: dict[str, Scalar | None] = {
-        name: setup.value(name) for name in formula.parameters()
-    } | {
+    values: dict[str, Scalar | None] = {name: setup.value(name) for name in formula.parameters} | {
         "hidden_size": model.hidden_size,
         "layers": model.layers,
         "key_value_width": model.key_value_heads * model.head_dim,

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 
 
 class Value:
-    """A tensor of ``elements`` numbers a token, ``item`` bytes each; compared by identity."""
+    """A tensor of ``elements`` numbers a token, ``item`` bytes each; compared by identity.
 
-    __slots__ = ("elements", "item")
+    ``size`` is in bytes a token.
+    """
+
+    __slots__ = ("elements", "item", "size")
 
     def __init__(self, elements: float, item: float) -> None:
         self.elements = elements
         self.item = item
-
-    @property
-    def size(self) -> float:
-        """Bytes a token."""
-        return self.elements * self.item
+        self.size = elements * item
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import get_args
 
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.metrics.base import TaskMetric, metrics
+from sweeper.metrics.programs import samples
 from sweeper.objective import LOSS, From, Objective
 from sweeper.spec import Spec
 
@@ -87,9 +88,9 @@ def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
         what = f"{name} does not fit task {spec.task}"
         why = f"It is computed from {kind}" + (" and their tests." if name == "pass_at_1" else ".")
         problems.append(Problem(what, why, f"Choose one of {', '.join(choices)}.", where))
-    elif metric.of == "programs" and not spec.evaluation.run_generated_code:
+    elif metric.of == "programs" and not samples(spec):
         why = "It runs the code that models write."
-        fix = "Allow it with --run-generated-code, or choose another objective."
+        fix = "Allow that, or choose another objective."
         problems.append(Problem(f"{name} needs permission to run code", why, fix, where))
     return Objective(
         name=name,

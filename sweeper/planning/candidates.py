@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.hyperparameters import KL
 from sweeper.memory.estimate import estimate
@@ -18,7 +19,7 @@ from sweeper.planning.declared_parameters import followed, settled_parameters, u
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
-from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
+from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact_table import Values, fact_values
 from sweeper.planning.rulebook.rules import RuleBook
@@ -49,7 +50,7 @@ class RatedModel:
 
     model: ModelFacts
     values: Values
-    strategies: dict[str, RatedStrategy]
+    strategies: RatedStrategies
     cap: Cap
 
 
@@ -57,7 +58,7 @@ def rated_model(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> 
     """One of the base models, with its facts, the rules' verdicts and its sequence cap."""
     values = fact_values(spec, facts, model)
     return RatedModel(
-        model, values, rated_strategies(book, values), sequence_cap(spec, facts, model)
+        model, values, RatedStrategies(book, values), sequence_cap(spec, facts, model)
     )
 
 
@@ -266,7 +267,7 @@ def _setup_notes(
     spread = (f"the model is spread over {gpus} GPUs ({FSDP}): {each}",)
     return (
         f"texts of at most {base.cap.tokens} tokens: {base.cap.why}"
-        f"{f'; {base.cap.cuts} of them {base.cap.fate}' if base.cap.cuts else ''}",
+        f"{f'; {base.cap.longer} {IN_WORDS[base.cap.becomes]}' if base.cap.longer else ''}",
         f"memory: the configuration of the range that needs most takes {heaviest.peak_gib:.1f} GiB "
         f"(up to {heaviest.high_gib:.1f}) of {round(heaviest.limit_gib, 1):g} GiB; {MARGIN}",
         *states,

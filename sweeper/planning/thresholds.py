@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 
-from sweeper.facts.dataset.data_facts import planned_splits
+from sweeper.facts.dataset.stated import planned_splits
 from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH, EPOCHS, TARGET_MODULES
 from sweeper.plans import Parameter, Threshold

@@ -6,8 +6,6 @@ again anywhere, without the run folder.
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from sweeper import __version__
@@ -42,6 +40,7 @@ class PlannedStrategy(Record):
     expected_quality: str
     parameters: dict[str, Parameter]
     reasons: tuple[Reason, ...]
+    cautions: tuple[Reason, ...]
 
 
 class PlannedData(Record):
@@ -82,11 +81,6 @@ class Report(Artifact):
     findings: Findings
     plan: PlanShown
     no_charts: str = Field("", description="why the page has no charts; empty where it has")
-
-    @classmethod
-    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Reports with findings of an older version."""
-        return {**fields, "findings": Findings.upgrade(fields["findings"])}
 
 
 def document(findings: Findings, plan: Plan, no_charts: str = "") -> Report:

@@ -15,6 +15,7 @@ from sweeper.reporting.page import banner
 from sweeper.reporting.sections.forgetting import forgetting_sentence
 from sweeper.reporting.sections.search import search_sentence
 from sweeper.reporting.sections.strategies import share_sentence
+from sweeper.reporting.sections.verdict import decisive_limit
 from sweeper.visible import visible
 
 LINES = 60
@@ -32,6 +33,8 @@ def markdown(report: Report) -> str:
     if told:
         lines += [f"> {plain(told)}", ""]
     lines += [f"**{plain(decided.sentence)}**", ""]
+    if limit := decisive_limit(report):
+        lines += [plain(limit), ""]
     lines += [f"- {plain(reason)}" for reason in decided.because[:_ROWS]]
     told_of = (search_sentence(report), share_sentence(report), forgetting_sentence(report))
     for sentence in told_of:

@@ -59,8 +59,7 @@ Objective = Callable[[str, dict[str, Scalar]], Generator[Rung, None, float | Non
 class Tried:
     """How one trial ended.
 
-    ``loss`` is the final loss of a completed trial; ``because`` says why another one ended, and
-    ``rule`` which rule it was to test.
+    ``loss`` is the final loss of a completed trial; ``because`` says why another one ended.
     """
 
     number: int
@@ -71,7 +70,6 @@ class Tried:
     loss: float | None
     seconds: float
     because: str = ""
-    rule: str = ""
 
     @property
     def keeps(self) -> bool:
@@ -107,7 +105,6 @@ def search(
     sampler: str = "sweeper",
     pruner: str = "sweeper",
     untrained: Untrained = NOTHING,
-    rule_tests: int = 0,
 ) -> Searched:
     """Search until the limit.
 
@@ -126,7 +123,6 @@ def search(
         untrained: Losses that are known before any trial, by model (``""`` where strategies name
             none): of the base model as it is, and of a linear head on it, for trials that may
             start from that (``head_init`` of ``probe``).
-        rule_tests: How many of the last trials test rules, where the problem is a plan.
 
     Raises:
         SpecError: Sampler or pruner cannot be made.
@@ -136,7 +132,7 @@ def search(
         starts = [optuna_space.fixed(key, one, {}) for key, one in keyed.items()]
     known = [Start("default", fixed) for fixed in starts]
     stop, tried = limit or StopCondition(), list[Tried]()
-    running = Search(problem, known, sampler, pruner, untrained, stop.trials, rule_tests)
+    running = Search(problem, known, sampler, pruner, untrained)
     while not (because := _ended(running, stop, tried)):
         tried.append(_try(running, objective))
     return Searched(tuple(tried), because)
@@ -164,15 +160,7 @@ def _try(running: Search, objective: Objective) -> Tried:
     running.tell(asked.number, End(state, loss, seconds, failure, excess))
     final = loss if state == "COMPLETE" else None
     return Tried(
-        asked.number,
-        asked.key,
-        asked.parameters,
-        state,
-        tuple(rungs),
-        final,
-        seconds,
-        because,
-        asked.rule,
+        asked.number, asked.key, asked.parameters, state, tuple(rungs), final, seconds, because
     )
 
 

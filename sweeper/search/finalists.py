@@ -75,11 +75,10 @@ class Contender:
 
     Args:
         losses: Mean validation loss, or cost of the objective, of each seed.
-        items: Likewise of each validation item, one row a seed; shape ``(seeds, items)``. Empty if
-            they were not kept.
+        items: Likewise of each validation item, one row a seed; shape ``(seeds, items)``. NaN for
+            items that were not scored; empty if they were not kept.
         memory_gib: Peak memory, 0 where unknown.
         forgetting_points: Mean over the seeds of what general text lost; None where unknown.
-        tests_rule: Whether the trial was chosen only to test a rule.
     """
 
     trial: int
@@ -88,7 +87,6 @@ class Contender:
     memory_gib: float
     seconds: float
     forgetting_points: float | None = None
-    tests_rule: bool = False
 
     @property
     def loss(self) -> float:
@@ -104,8 +102,7 @@ def order(contenders: Sequence[Contender]) -> list[Contender]:
 def recommend(contenders: Sequence[Contender], limit: float | None = None) -> int | None:
     """The finalist that is cheapest to train of those close to the best.
 
-    Of those that cost about the same it is the one with the lowest loss. A trial that was chosen
-    only to test a rule must itself be the best one.
+    Of those that cost about the same it is the one with the lowest loss.
 
     Only those count that forgot no more than ``limit`` points. Where all of them forgot more, it
     is the one that forgot least, and whoever reports it must say so.
@@ -116,7 +113,7 @@ def recommend(contenders: Sequence[Contender], limit: float | None = None) -> in
     if not kept:
         return min(contenders, key=lambda one: (one.forgetting_points or 0.0, one.trial)).trial
     best, *others = order(kept)
-    others = [one for one in others if not one.tests_rule and not told_apart(best, one, kept)]
+    others = [one for one in others if not told_apart(best, one, kept)]
     top = [best, *others]
     return top[min(cheapest([(one.memory_gib, one.seconds) for one in top]))].trial
 
@@ -156,6 +153,7 @@ def _item_part(first: Losses, second: Losses) -> list[SeedSpread]:
     if first.size == 0 or second.size == 0 or first.shape[1] != second.shape[1]:
         return []
     differences = second.mean(axis=0) - first.mean(axis=0)
+    differences = differences[np.isfinite(differences)]
     count = len(differences)
     return [SeedSpread(float(differences.var()) / count, count - 1)] if count > 1 else []
 

@@ -235,13 +235,11 @@ class Start:
     """One trial to come that the sampler does not choose.
 
     Args:
-        origin: ``default``, ``user`` or ``rule-test``.
+        origin: ``default`` or ``user``.
         fixed: Searched parameters by the study's names, as ``fixed`` makes them.
         overrides: Values of parameters that are not searched, by plain name.
-        rule: The rule that it is to test.
     """
 
     origin: Origin
     fixed: Mapping[str, Scalar]
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
-    rule: str = ""

@@ -1,8 +1,8 @@
 """The search of one study: ask for a trial, report its rungs, tell its end.
 
-Its first trials are defaults, then the user's own configurations. Then the sampler chooses, and the
-last trials may test rules. The search is kept in memory. The caller restores earlier trials; with
-the same seed and earlier trials, the next choice is the same.
+Its first trials are defaults, then the user's own configurations. Then the sampler chooses. The
+search is kept in memory. The caller restores earlier trials; with the same seed and earlier trials,
+the next choice is the same.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
 from sweeper.search.optuna_space import AnyCandidate, Problem, Start, objective_of
 from sweeper.search.pruner import PruningDecision, decide
-from sweeper.search.rule_tests import rule_test
 from sweeper.search.sampler import SweeperSampler
 from sweeper.spec import OwnTrial, Scalar
 from sweeper.trials import FirstItems, Origin, RungReport, State, TrialResult
@@ -52,15 +51,13 @@ class Asked:
         number: Its number in the study, from 0.
         key: What the study calls the candidate (``optuna_space.candidate_key``).
         parameters: Every parameter whose condition holds, searched or not, by plain name.
-        origin: ``default``, ``user``, ``search`` or ``rule-test``.
-        rule: The rule that it is to test.
+        origin: ``default``, ``user`` or ``search``.
     """
 
     number: int
     key: str
     parameters: dict[str, Scalar]
     origin: Origin
-    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,6 @@ class Search:
             brackets.
         pruner: Likewise.
         untrained: Losses that are known before any trial.
-        total: Trials of the study, where the last ``rule_tests`` of them test rules of the plan.
 
     Attributes:
         study: In memory, with values and direction of the objective; may be looked at, and is
@@ -168,8 +164,6 @@ class Search:
     sampler: str = "sweeper"
     pruner: str = "sweeper"
     untrained: Untrained = NOTHING
-    total: int = 0
-    rule_tests: int = 0
     study: optuna.Study = field(init=False)
     objective: Objective = field(init=False)
     untried: list[Start] = field(init=False)
@@ -177,7 +171,6 @@ class Search:
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _ours: SweeperSampler = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
-    _tested: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -202,7 +195,6 @@ class Search:
         """Add the trials of earlier calls, by number and without gaps, before any ``ask``."""
         for one in trials:
             number = one.asked.number
-            self._tested.add(one.asked.rule)
             self.study.add_trial(self._frozen(one))
             began = (start for start in self.untried if self._began_as(one.asked, start))
             if (start := next(began, None)) is not None:
@@ -211,8 +203,8 @@ class Search:
                 self._samplers[number] = self._sampler(number)
 
     def ask(self) -> Asked:
-        """The next trial: an untried start, a test of a rule, or what the sampler chooses."""
-        start = self.untried.pop(0) if self.untried else self._rule_test()
+        """The next trial: an untried start, or what the sampler chooses."""
+        start = self.untried.pop(0) if self.untried else None
         origin: Origin = start.origin if start else "search"
         self.study.enqueue_trial(dict(start.fixed) if start else {}, user_attrs={ORIGIN: origin})
         number = len(self.study.get_trials(deepcopy=False)) - 1
@@ -225,7 +217,7 @@ class Search:
             # Too few trials for all defaults: the sampler begins with them, too.
             origin = "default"
             trial.set_user_attr(ORIGIN, origin)
-        return Asked(trial.number, key, parameters, origin, start.rule if start else "")
+        return Asked(trial.number, key, parameters, origin)
 
     def report(self, number: int, rung: Rung) -> PruningDecision:
         """Record one rung of a running trial, and decide whether it goes on."""
@@ -257,17 +249,6 @@ class Search:
     def seen(self) -> list[Observation]:
         """All trials by number, as sampler and pruner see them."""
         return self._ours.seen(self.study)
-
-    def _rule_test(self) -> Start | None:
-        """A test of a rule, if the next trial is one of those that were set aside for it."""
-        number = len(self.study.get_trials(deepcopy=False))
-        testing = self.rule_tests and number >= self.total - self.rule_tests
-        if not testing or not isinstance(self.problem, Plan):
-            return None
-        found = rule_test(self.problem, self.seen(), self._tested)
-        if found is not None:
-            self._tested.add(found.rule)
-        return found
 
     def _note(self, number: int, rung: Rung) -> None:
         storage, trial_id = self.study._storage, self.trial(number)._trial_id

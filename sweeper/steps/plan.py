@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from sweeper.data.reading.hub import pinned
 from sweeper.errors import SpecError
 from sweeper.facts.gather import gather
-from sweeper.facts.models.model import catalogue_facts
 from sweeper.features import parts
-from sweeper.planning.model_choice import comparison, plan_without_model
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
-from sweeper.processes.probe_process import with_probes
 from sweeper.spec import Spec
 from sweeper.specfile import located
 from sweeper.views.console import Tell, say_nothing
 
 
-def check_features(spec: Spec) -> None:
+def check_features(spec: Spec, *, for_run: bool) -> None:
     """Ask every feature whether it can do what a request asks for.
+
+    Args:
+        for_run: Whether it will be trained here.
 
     Raises:
         SpecError: With all problems.
     """
-    if problems := [problem for _, check in parts.CHECK.all() for problem in check(spec)]:
+    if problems := [problem for _, check in parts.CHECK.all() for problem in check(spec, for_run)]:
         raise SpecError(problems)
 
 
@@ -39,10 +38,20 @@ def planned(
     Raises:
         SweeperError: Something is wrong with data, model or machine, or nothing fits.
     """
-    check_features(spec)
-    spec = spec.model_copy(update={"data": pinned(spec.data)})
+    check_features(spec, for_run=False)
+    if spec.data.named or spec.data.corpus or spec.data.general:
+        from sweeper.data.reading.hub import pinned
+
+        spec = spec.model_copy(update={"data": pinned(spec.data)})
     if spec.models:
         made = make_plan(spec, gather(spec, measure_domain=measure_domain))
-        return spec, with_probes(spec, made, tell) if probe else made
+        if not probe:
+            return spec, made
+        from sweeper.processes.probe_process import with_probes
+
+        return spec, with_probes(spec, made, tell)
+    from sweeper.facts.models.model import catalogue_facts
+    from sweeper.planning.model_choice import comparison, plan_without_model
+
     models = tuple(catalogue_facts(name) for name in comparison().models)
     return plan_without_model(spec, gather(spec, models=models))

@@ -23,7 +23,6 @@ from sweeper.errors import (
     UsageError,
     near_match,
 )
-from sweeper.evaluation.code_execution import can_isolate
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.state.continuation import frozen_plan
 from sweeper.execution.state.events import Event, make_event
@@ -32,7 +31,7 @@ from sweeper.execution.state.second_command import refuse_second
 from sweeper.execution.state.status import Status
 from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import missing_weights, must_be_trainable
-from sweeper.facts.record import Facts, Missing, SuiteFacts
+from sweeper.facts.record import Facts, Missing
 from sweeper.features import parts
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.forgetting import gate
@@ -44,10 +43,9 @@ from sweeper.processes.measured_plan import measured_plan
 from sweeper.processes.report_maker import ReportMaker, lost_charts
 from sweeper.runfolder import RunFolder
 from sweeper.search.named import check_named
-from sweeper.spec import MOST_HELD_OUT_ROWS, ModelSpec, Spec
+from sweeper.spec import ModelSpec, Spec
 from sweeper.specfile import located, resolve, to_yaml
 from sweeper.steps.plan import check_features, planned
-from sweeper.steps.score_suite import check_suite, score_finalists
 from sweeper.steps.winner import best_trial
 from sweeper.views.console import Tell, say_nothing
 from sweeper.views.progress import ProgressView
@@ -152,25 +150,16 @@ def prepare(
     """
     if missing_data := _no_data(spec):
         raise SpecError([missing_data])
-    check_features(spec)
+    check_features(spec, for_run=True)
     wanted_listeners(spec)  # what is missing is said before anything is fetched
-    if spec.evaluation.run_generated_code and (refused := can_isolate()) is not None:
-        raise SpecError([replace(refused, where="--run-generated-code")])
     objective = objective_of(spec)
-    suite: SuiteFacts | None = None
-    if spec.evaluation.suite is not None:
-        permitted = spec.evaluation.run_generated_code
-        suite = check_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
     work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = _folder(spec, file)
-    if not new:
-        spec = _split_as_before(spec, folder)
     spec = _with_data(spec, work)
     missing, took = _made_ready(spec, work, tell) if check_model else ({}, {})
     rows = rows_of(spec, None if new else _known_changes(spec, folder))
-    facts = gather(spec, rows=rows)
-    facts = _as_begun(facts, missing, suite)
+    facts = _as_begun(gather(spec, rows=rows, for_run=True), missing)
     if spec.data.general is not None and rows is not None:
         general = general_text(spec.data, rows.dataset).fingerprint
         data = facts.data.model_copy(update={"general_sha256": general})
@@ -209,29 +198,15 @@ def _made_ready(
 
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
     """The list of changes of the run that is resumed, if it curates its data as this request."""
-    before = _resumed(folder)
-    return folder.data_changes if before and before.curation == spec.curation else None
+    if not (folder.plan.is_file() and folder.spec.is_file()):
+        return None
+    return folder.data_changes if resolve({}, folder.spec).curation == spec.curation else None
 
 
-def _resumed(folder: RunFolder) -> Spec | None:
-    """The request of the run that is in the folder, if there is one."""
-    there = folder.plan.is_file() and folder.spec.is_file()
-    return resolve({}, folder.spec) if there else None
-
-
-def _split_as_before(spec: Spec, folder: RunFolder) -> Spec:
-    """The request with the split of the run that it resumes, which may have had no limit yet."""
-    before, data = _resumed(folder), spec.data
-    unlimited = before is not None and before.data.max_held_out_rows is None
-    if not unlimited or data.max_held_out_rows != MOST_HELD_OUT_ROWS:
-        return spec
-    return spec.model_copy(update={"data": data.model_copy(update={"max_held_out_rows": None})})
-
-
-def _as_begun(facts: Facts, missing: Mapping[str, Missing], suite: SuiteFacts | None) -> Facts:
+def _as_begun(facts: Facts, missing: Mapping[str, Missing]) -> Facts:
     """Facts from before the models were made ready, so that the plan has the time of that too."""
     models = tuple(m.model_copy(update={"missing": missing.get(m.id)}) for m in facts.models)
-    return facts.model_copy(update={"models": models, "suite": suite or facts.suite})
+    return facts.model_copy(update={"models": models})
 
 
 def _folder(spec: Spec, file: Path | None) -> RunFolder:
@@ -308,7 +283,7 @@ def sweep(
                 for _, remember in parts.REMEMBER.all():
                     with contextlib.suppress(OSError):  # a later study does without
                         remember(folder, prepared.spec, plan, outcome.status.ended_at)
-            outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
+            outcome = _finished(folder, plan, prepared.spec, outcome, show)
             # From a Ctrl-C to the last line is no time to try again what did not work.
             findings = maker.finish(try_charts=outcome.signal is None)
             for note in findings.notes:
@@ -327,6 +302,45 @@ def sweep(
             with contextlib.suppress(OSError):
                 view.close()
         return Ended(prepared.spec, folder, plan, outcome, findings)
+
+
+def _finished(
+    folder: RunFolder,
+    plan: Plan,
+    spec: Spec,
+    outcome: RunOutcome,
+    show: Callable[[Event, Status], None],
+) -> RunOutcome:
+    """What features do at the end of a complete run. The first one that a signal ends is the last.
+
+    Raises:
+        SweeperError: A feature cannot do what was asked for.
+    """
+    if outcome.kind != "complete":
+        return outcome
+    for name, finish in parts.FINISH.all():
+        told: list[str] = []
+
+        def say(line: str, told: list[str] = told) -> None:
+            told.append(line)
+            show(make_event("phase", text=line), outcome.status)
+
+        begun = time.monotonic()
+        ended_by = finish(folder, spec, plan, say)
+        if told:  # else there was nothing left to do
+            _keep_seconds(folder, name, time.monotonic() - begun)
+        if ended_by is not None:
+            return replace(outcome, kind="interrupted", signal=ended_by)
+    return outcome
+
+
+def _keep_seconds(run: RunFolder, phase: str, seconds: float) -> None:
+    """Add the seconds of a phase to the run's status."""
+    status = Status.read_or_none(run.status)
+    if status is not None:
+        phases = {**status.phases, phase: round(status.phases.get(phase, 0.0) + seconds, 3)}
+        update = {"phases": phases, "seconds": round(status.seconds + seconds, 3)}
+        status.model_copy(update=update).write(run.status)
 
 
 def _unheard_if_gone(view: ProgressView) -> Callable[[Event, Status], None]:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from sweeper import units
 from sweeper.execution.state.events import Event, now
-from sweeper.execution.state.status import Best, Running, Status
+from sweeper.execution.state.status import Running, Status
 from sweeper.findings import words
 from sweeper.objective import LOSS, Objective
 from sweeper.views.console import err, is_live
@@ -221,21 +221,16 @@ def view(status: Status, width: int) -> list[str]:
     lines += [_running_line(one, width, status.objective) for one in status.running[:room]]
     if status.best is not None:
         best, title = status.best, status.objective.title
-        default = f", best default {units.number(_value(status.default))}" if status.default else ""
+        default = f", best default {units.number(status.default.value)}" if status.default else ""
         name = "val" if status.objective.is_loss else title
         lines.append(
             f"best #{best.trial} {_parameters(best.strategy, best.parameters)}  "
-            f"{name} {units.number(_value(best))} ({status.objective.direction}){default}"
+            f"{name} {units.number(best.value)} ({status.objective.direction}){default}"
             f"{', over the limit on forgetting' if best.over_limit else ''}"
         )
     if status.outlook is not None:
         lines.append(str(status.outlook))
     return lines
-
-
-def _value(best: Best) -> float:
-    """By the objective; a status of an earlier version has the loss alone."""
-    return best.validation_loss if best.value is None else best.value
 
 
 def _headline(status: Status, width: int) -> str:

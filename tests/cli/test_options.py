@@ -47,3 +47,13 @@ def test_a_flag_takes_back_what_the_file_says(path: Any) -> None:
     assert found[key] is False
     assert given(FLAGS[path]) == {path: True}
     assert given() == {}
+
+
+def test_a_backslash_and_an_n_in_a_template_of_columns_are_a_line_break() -> None:
+    path = ("data", "columns")
+    flags = {path: {"prompt": "{a}\n{b}", "completion": r"c\n"}}
+    words = ["--column", r"prompt={a}\n{b}", "--column", r"completion=c\n"]
+    assert given(*words) == flags
+    assert command_of("", {path: {"prompt": "{a}\n{b}"}}, None).strip() == (
+        r"--column 'prompt={a}\n{b}'"
+    )

@@ -80,6 +80,35 @@ def test_base_commands_neither_need_nor_try_to_load_anything_heavy(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+# What reads rows, downloads, compares models or measures: none of it is needed for a plan from
+# numbers.
+UNUSED = (
+    "huggingface_hub", "psutil", "tokenizers", "jinja2", "sweeper.data.load",
+    "sweeper.data.reading", "sweeper.data.quality", "sweeper.data.corpus", "sweeper.facts.suite",
+    "sweeper.facts.dataset.curation", "sweeper.facts.dataset.data_facts",
+    "sweeper.planning.model_choice", "sweeper.processes.probe_process",
+)  # fmt: skip
+LOADED = """
+import json, sys
+from sweeper.cli.main import main
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code
+print(json.dumps([*sys.modules]), file=sys.stderr)
+"""
+
+
+def test_a_plan_from_numbers_loads_nothing_that_it_does_not_use(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *STATED, "7B"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    loaded = json.loads(done.stderr.splitlines()[-1])
+    assert "sweeper.planning.planner" in loaded
+    assert not set(UNUSED) & set(loaded)
+
+
 @pytest.mark.parametrize(
     ("arguments", "missing"),
     [

@@ -328,7 +328,9 @@ class CurveBackend:
     def _write_files(self, config: TrialConfig, folder: Path, loss: float) -> None:
         losses = [loss + 0.05 * noise(item) for item in range(ITEMS)]
         keys = [str(item) for item in range(ITEMS)]
-        text = json.dumps({"keys": keys, "losses": losses, "scores": [1.0] * ITEMS})
+        text = json.dumps(
+            {"keys": keys, "losses": losses, "scores": [1.0] * ITEMS, "weights": [1.0] * ITEMS}
+        )
         (folder / "item_losses.json").write_text(text)
         (folder / "weights").mkdir()
         faults.disk(self._run, config)
@@ -348,6 +350,7 @@ class CurveBackend:
             loss=loss,
             metrics={"accuracy": sum(scores) / ITEMS},
             item_scores=scores,
+            items_sha256="0" * 64,
         )
 
     def close(self) -> None:

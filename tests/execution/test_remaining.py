@@ -20,8 +20,10 @@ PLAN: Any = SimpleNamespace(
     budget=SimpleNamespace(
         beside=Duration(seconds=9, low=6, high=12),
         test=Duration(seconds=30, low=20, high=40),
-        suite=Duration(seconds=12, low=6, high=18),
-        features={"extra": PhaseCost(title="x", duration=Duration(seconds=36, low=18, high=54))},
+        features={
+            "extra": PhaseCost(title="x", duration=Duration(seconds=36, low=18, high=54)),
+            "last": PhaseCost(title="y", duration=Duration(seconds=12, low=6, high=18)),
+        },
         confirmation=Duration(seconds=60, low=30, high=90),
         finalists=3,
         confirmation_seeds=3,

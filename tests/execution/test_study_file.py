@@ -398,13 +398,13 @@ def test_it_holds_what_the_folder_does(sweep: FakeSweep) -> None:
 
 def test_trials_go_on_while_the_file_is_locked(commands: Commands) -> None:
     popen = commands.start(5, 1, CURVE_QUICK="1", CURVE_STEP_SECONDS="0.01")
-    commands.wait_for(lambda: commands.lines("trained.log"), 60.0)
-    lock = sqlite3.connect(commands.run.study, timeout=30)
+    commands.wait_for(lambda: commands.lines("trained.log"))
+    lock = sqlite3.connect(commands.run.study, timeout=300)
     lock.execute("BEGIN IMMEDIATE")
-    commands.wait_for(lambda: "is locked" in commands.run.events.read_text(), 60.0)
-    commands.wait_for(lambda: len(commands.lines("trained.log")) == 5, 60.0)
+    commands.wait_for(lambda: "is locked" in commands.run.events.read_text())
+    commands.wait_for(lambda: len(commands.lines("trained.log")) == 5)
     lock.rollback()
     lock.close()
-    _, errors = popen.communicate(timeout=120)
+    _, errors = popen.communicate(timeout=300)
     assert popen.returncode == 0, errors
     check_whole(commands, 5)

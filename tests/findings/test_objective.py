@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
 from sweeper.findings.compute import compute, findings_of
-from sweeper.findings.record import Findings
 from sweeper.findings.study.reading import read_run
 from sweeper.objective import Objective
 from sweeper.plans import Plan
@@ -89,23 +87,6 @@ def test_a_table_has_it_beside_the_loss(run):
     head, first, *_ = trials_csv(compute(run)).splitlines()
     at = head.split(",").index("objective")
     assert float(first.split(",")[at]) == compute(run).trials[0].objective
-
-
-def test_findings_from_before_are_of_the_loss(run, make, tmp_path):
-    shutil.rmtree(run.path)
-    fields = compute(make(trials=6)).model_dump(mode="json")
-    fields.pop("objective")
-    for one in fields["trials"]:
-        one.pop("objective")
-    for part in ("gains", "strategies"):
-        for one in fields[part]:
-            for name in ("best", "default"):
-                if f"{name}_value" in one:
-                    one[f"{name}_loss"] = one.pop(f"{name}_value")
-    again = Findings.from_json(json.dumps(fields))
-    assert again.objective.title == "validation loss"
-    assert again.best_first()[0].objective == again.best_first()[0].validation_loss
-    assert again.strategies[0].best_value is not None
 
 
 def test_a_minimised_function_has_its_own_unit_and_no_share(run):

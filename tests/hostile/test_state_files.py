@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from sweeper.artifact import Artifact, write_text
+from sweeper.artifact import write_text
 from sweeper.child_process import NoAnswer, ask_object
 from sweeper.errors import UsageError
 from sweeper.execution.state.seal import _item_losses
@@ -52,18 +52,6 @@ def test_a_damaged_status_is_a_message(tmp_path, text):
     (tmp_path / "status.json").write_text(text)
     with pytest.raises(UsageError, match=r"status\.json"):
         Status.read(tmp_path / "status.json")
-
-
-def test_fields_of_an_older_version_that_are_damaged_are_a_message():
-    class Old(Artifact):
-        VERSION = 2
-
-        @classmethod
-        def upgrade(cls, fields):
-            return {**fields, "b": fields["a"]["b"]}
-
-    with pytest.raises(UsageError, match="does not hold what it should"):
-        Old.from_json('{"a": 3}', "x")
 
 
 def test_json_beside_models_and_trials_may_be_nested_too_deeply(tmp_path):

@@ -23,7 +23,7 @@ def test_a_metric_of_the_task_is_an_objective(tmp_path):
     assert found.higher_is_better
     assert found.at_rungs
     assert asked(tmp_path, "").is_loss
-    allowed = "objective: pass_at_1\nevaluation: {run_generated_code: true}"
+    allowed = "objective: pass_at_1\nfeatures: {generated_code: {allow: true}}"
     assert asked(tmp_path, allowed).metric == "pass@1"
 
 

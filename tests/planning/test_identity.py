@@ -86,15 +86,3 @@ def test_what_cannot_be_run_has_no_identity(scene: Any) -> None:
 def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
     assert digest({"a": 1, "b": [2, "ü"]}) == digest({"b": [2, "ü"], "a": 1})
     assert len(digest(None)) == 64
-
-
-def test_between_base_models_a_text_has_another_objective_and_a_class_has_not(scene: Any) -> None:
-    def objective(task: str, models: int) -> str:
-        spec, facts = scene(task)
-        several = facts.model_copy(update={"models": facts.models * models})
-        found = identity(spec, several)
-        assert found is not None
-        return found.objective
-
-    assert objective("instruction", 1) != objective("instruction", 2)
-    assert objective("classification", 1) == objective("classification", 2)

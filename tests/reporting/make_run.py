@@ -8,6 +8,7 @@ real artifacts. Everything is drawn from one seed.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -226,7 +227,14 @@ def _result(
         if shape.keep_items:
             keys = [f"item-{i}" for i in range(len(losses))]
             (folder / "item_losses.json").write_text(
-                json.dumps({"keys": keys, "losses": losses.tolist(), "scores": scores.tolist()})
+                json.dumps(
+                    {
+                        "keys": keys,
+                        "losses": losses.tolist(),
+                        "scores": scores.tolist(),
+                        "weights": [1.0] * len(keys),
+                    }
+                )
             )
     kind = shape.kinds.get(config.number, "diverged")
     share = last / shape.rungs
@@ -420,6 +428,7 @@ def _seal(
                 metrics=metrics,
                 item_scores=tuple(items.tolist()),
                 item_losses=tuple(losses.tolist()),
+                items_sha256=hashlib.sha256(difficulty.tobytes()).hexdigest(),
                 confusion=() if text else _confusion(right, len(plan.facts.data.labels)),
                 predicted=() if text else _predicted(right, len(plan.facts.data.labels)),
                 confidence=() if text else tuple(np.exp(-losses).clip(0.5, 0.99).tolist()),

@@ -8,6 +8,7 @@ import altair as alt
 import numpy as np
 import pytest
 
+from sweeper.evaluation.task_scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.findings.compute import compute
 from sweeper.plans import Plan
 from sweeper.reporting.charts import draw
@@ -15,7 +16,6 @@ from sweeper.reporting.document import document
 from sweeper.reporting.markdown import markdown
 from sweeper.reporting.sections.forgetting import forgetting_section
 from sweeper.reporting.write import html
-from sweeper.suite.scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.trials import TrialResult
 
 

@@ -8,17 +8,15 @@ import pytest
 
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.findings.compute import compute
-from sweeper.findings.evidence.rules import rules_told
 from sweeper.findings.record import ClassFindings, ClassRow
 from sweeper.findings.verdict.next_step import next_step_line
-from sweeper.plans import Plan
+from sweeper.plans import DECLARED, Plan
 from sweeper.reporting.document import document
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections import discovery
 from sweeper.reporting.sections.discovery import section, sections
 from sweeper.reporting.sections.plan import declared_table
 from sweeper.reporting.sections.rules import rules_section
-from sweeper.reporting.sections.trials import trials_section
 from sweeper.reporting.sections.verdict import verdict_section
 from sweeper.reporting.write import html
 
@@ -347,7 +345,7 @@ def test_many_classes_are_shown_by_their_commonest_confusions(report):
 
 
 def test_what_was_cut_is_said_beside_the_data(pages):
-    assert "train: 3 of 560 texts were cut after 128 tokens" in pages["mixed"].text
+    assert "train: 3 of 560 texts lost their end, after 128 tokens" in pages["mixed"].text
 
 
 def cells(table, head):
@@ -440,18 +438,18 @@ def test_what_the_user_declared_is_beside_what_the_rule_book_has(report):
     assert [cell.text for cell in row.cells][3:] == ["1e-4 to 3e-4 (2e-4)", "sweep.yaml:7"]
 
 
-def test_an_untested_rule_says_what_would_test_it(report):
-    document = report(trials=3, prune=False)
-    text, table = rules_section(document).blocks
-    assert text.sentences[0].endswith(f"shaped this plan: {rules_told(document.findings.rules)}.")
-    evidence = {row.cells[0].text: row.cells[4].text for row in table.rows}
-    assert evidence["lora-rate"].startswith("Would test it: A LoRA trial with learning_rate other")
-
-
-def test_a_trial_that_tests_a_rule_is_marked(report):
-    document = report(trials=3)
-    trial = document.findings.trials[0]
-    marked = trial.model_copy(update={"origin": "rule-test", "tests_rule": "lora-rate"})
-    findings = document.findings.model_copy(update={"trials": (marked,)})
-    section = trials_section(document.model_copy(update={"findings": findings}))
-    assert "tests the rule lora-rate" in str(section.blocks)
+def test_each_rule_of_the_plan_is_shown_once_with_its_place_in_the_document(report):
+    made = report(trials=3, prune=False)
+    _, table = rules_section(made).blocks
+    given = [
+        *(reason for one in made.plan.strategies for reason in (*one.reasons, *one.cautions)),
+        *made.plan.warnings,
+    ]
+    shown = [row.cells[0].text for row in table.rows]
+    assert sorted(shown) == sorted({reason.rule for reason in given} - {DECLARED})
+    plan = json.loads(made.to_json())
+    for row in table.rows:
+        reason = look_up(plan, row.pointer)
+        assert (reason["rule"], reason["source"]) == (row.cells[0].text, row.cells[3].text)
+    effects = {row.cells[0].text: row.cells[2].text for row in table.rows}
+    assert effects["lora-rate"].startswith("LoRA: learning_rate ")

@@ -1,7 +1,6 @@
 """The files of a report: all of them, whole, the same bytes for the same document."""
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import vl_convert
 
 from sweeper.facts.record import DataChange
 from sweeper.findings.compute import compute
-from sweeper.findings.record import Findings
+from sweeper.findings.record import Findings, Limitation
 from sweeper.plans import Plan
 from sweeper.reporting.document import Report, document
 from sweeper.reporting.markdown import markdown
@@ -36,18 +35,6 @@ def test_the_page_is_a_function_of_the_document(reports):
         run = reports[name]
         again = Report.read(run.path / "report.json")
         assert html(again) == run.report_html.read_text()
-
-
-def test_documents_from_before_fields_went_are_read(reports):
-    run = reports["mixed"]
-    fields = json.loads((run.path / "report.json").read_text())
-    empty = {"reason": "no samples were taken", "command": ""}
-    fields["findings"] |= {"samples": empty, "data_size": empty}
-    for one in fields["findings"]["strategies"]:
-        one |= {"best_seconds": 1.5, "total_seconds": 9.0}
-    assert Report.from_json(json.dumps(fields)) == Report.read(run.path / "report.json")
-    text = json.dumps(fields["findings"])
-    assert Findings.from_json(text) == Findings.read(run.findings)
 
 
 def test_the_same_run_gives_the_same_bytes_in_another_process(reports):
@@ -160,10 +147,10 @@ def test_markdown_is_short_and_marked_for_its_update(reports):
 
 def test_markdown_of_a_run_with_many_limits_stays_short(report):
     found = report(trials=2)
-    limit = {"id": "x", "text": "1 thing.", "action": "Do it."}
-    many = found.findings.model_copy(
-        update={"limits": tuple(type("L", (), limit)() for _ in range(200))}
+    limit = Limitation(
+        id="x", text="1 thing.", action="Do it.", share=0.5, could_change_verdict=True
     )
+    many = found.findings.model_copy(update={"limits": (limit,) * 200})
     assert len(markdown(found.model_copy(update={"findings": many})).splitlines()) <= 60
 
 

@@ -11,13 +11,9 @@ from sweeper.errors import DataError, RunError
 from sweeper.execution.state import continuation
 from sweeper.facts.dataset import curation
 from sweeper.facts.gather import gather
-from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
-from sweeper.runfolder import RunFolder
 from sweeper.spec import (
-    MOST_HELD_OUT_ROWS,
     CurationSpec,
     DataSpec,
-    EvaluationSpec,
     ModelSpec,
     OwnTrial,
     Spec,
@@ -35,13 +31,11 @@ def test_a_run_plans_what_it_has_done_before_and_keeps_its_seconds(
         task="instruction",
         models=(ModelSpec(id="HuggingFaceTB/SmolLM2-135M"),),
         data=DataSpec(examples=200),
-        evaluation=EvaluationSpec(suite="suite"),
     )
-    facts = gather(spec.model_copy(update={"evaluation": EvaluationSpec()}))
+    facts = gather(spec)
     hardware = facts.hardware.model_copy(update={"calibrated": "2026-01-31"})
     here = facts.models[0].model_copy(update={"missing": None})
     ready = facts.model_copy(update={"hardware": hardware, "models": (here,)})
-    task = SuiteTaskFacts(name="t", output_type="loglikelihood", items=9, prompt_tokens=9.0)
     stubs: dict[str, Any] = {
         "rows_of": lambda *_: None,
         "gather": lambda *_, **__: ready,
@@ -49,7 +43,6 @@ def test_a_run_plans_what_it_has_done_before_and_keeps_its_seconds(
         "missing_weights": lambda _: phase,
         "_convert": lambda *_, **__: None,
         "_download": lambda *_, **__: None,
-        "check_suite": lambda *_, **__: SuiteFacts(tasks=(task,), measured_with="lm-eval"),
     }
     for name, stub in stubs.items():
         monkeypatch.setattr(run_steps, name, stub)
@@ -57,30 +50,7 @@ def test_a_run_plans_what_it_has_done_before_and_keeps_its_seconds(
     prepared = run_steps.prepare(given, check_model=True)
     assert prepared.took.keys() == {phase}
     planned = prepared.plan.budget.phases
-    assert {phase, "suite"} == planned.keys() & {"download", "conversion", "suite"}
-
-
-@pytest.mark.parametrize(("new", "limit"), [(False, None), (True, MOST_HELD_OUT_ROWS)])
-def test_a_resumed_run_keeps_a_split_that_had_no_limit(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, new: bool, limit: int | None
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    rows = ({"text": f"text {n}", "label": "ab"[n % 2]} for n in range(60))
-    Path("rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    spec = Spec(
-        name="old",
-        task="classification",
-        models=(ModelSpec(id="packaged:minilm"),),
-        data=DataSpec(path="rows.jsonl"),
-    )
-    folder = RunFolder.named("old")
-    folder.path.mkdir(parents=True)
-    folder.plan.write_text("{}")
-    line = f"  max_held_out_rows: {MOST_HELD_OUT_ROWS}\n"
-    assert line in to_yaml(spec)
-    folder.spec.write_text(to_yaml(spec).replace(line, ""))
-    prepared = run_steps.prepare(spec, check_model=False, new=new)
-    assert prepared.spec.data.max_held_out_rows == limit
+    assert {phase} == planned.keys() & {"download", "conversion"}
 
 
 def test_a_run_is_resumed_with_its_curation_and_another_one_needs_new(
@@ -188,5 +158,3 @@ def test_general_texts_are_part_of_the_run_and_too_few_are_refused_before_it(
     assert begun.identity is not None
     assert after.identity is not None
     assert continuation.changes(begun.identity, after.identity) == ["general"]
-    older = begun.identity.model_copy(update={"general": None})
-    assert continuation.changes(older, after.identity) == []

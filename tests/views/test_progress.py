@@ -23,14 +23,14 @@ from sweeper.views.progress import (
 
 AT = "2026-01-01T00:00:00Z"
 CHOSEN = {"learning_rate": 2e-4, "r": 8, "num_train_epochs": 1.0, "weight_decay": 0.1}
-BEST = Best(trial=3, strategy="lora", parameters=CHOSEN, validation_loss=0.25)
+BEST = Best(trial=3, strategy="lora", parameters=CHOSEN, validation_loss=0.25, value=0.25)
 STATUS = Status(
     phase="search", trials=20, complete=4, pruned=1, failed=3, out_of_memory=2, best=BEST,
     running=(
         Running(worker="0", trial=8, strategy="lora", parameters=CHOSEN, rung=2, rungs=8,
                 validation_loss=0.5, median_here=0.4),
     ),
-    default=BEST.model_copy(update={"validation_loss": 0.3}),
+    default=BEST.model_copy(update={"validation_loss": 0.3, "value": 0.3}),
     eta=Eta(low=60, high=180), started_at=AT, updated_at=AT,
 )  # fmt: skip
 
@@ -114,7 +114,7 @@ def test_a_quiet_run_says_that_it_is_alive_and_rungs_are_not_told(capsys):
     plain(event("progress", text="writing text", done=3, of=12), status)
     assert "baselines  writing text: 3 of 12" in view(status, 100)
     said = ""
-    for _ in range(500):
+    for _ in range(30_000):
         said += capsys.readouterr().err
         if "heartbeat" in said:
             break

@@ -9,7 +9,8 @@ import typer
 
 from sweeper.cli.options import AsJson
 
-data = typer.Typer(no_args_is_help=True, help="Check data sets, and write better ones.")
+ORDER = 160
+commands = typer.Typer(name="data", help="Check data sets, and write better ones.")
 
 _Path = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
 _Task = Annotated[
@@ -41,7 +42,7 @@ _Against = Annotated[
 ]
 
 
-@data.command("check")
+@commands.command("check")
 def check(
     path: _Path,
     task: _Task = None,
@@ -88,7 +89,7 @@ def check(
         )
 
 
-@data.command("fix")
+@commands.command("fix")
 def fix(
     path: _Path,
     output: Annotated[
@@ -151,7 +152,7 @@ def fix(
         say("Nothing was written. Give -o NEW to write the new data set.")
 
 
-@data.command("split")
+@commands.command("split")
 def split(
     path: _Path,
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder.")],
@@ -162,6 +163,10 @@ def split(
         float, typer.Option("--test-fraction", min=0, max=1, help="Share for the test split.")
     ] = 0.15,
     seed: Annotated[int, typer.Option("--seed", help="Another number gives another split.")] = 0,
+    by_hash: Annotated[
+        bool,
+        typer.Option("--by-hash", help="Near duplicates stay together; added rows move no others."),
+    ] = False,
     group_by: Annotated[
         str | None,
         typer.Option("--group-by", help="Rows with the same value in this column stay together."),
@@ -180,9 +185,10 @@ def split(
 ) -> None:
     """Write files for train, validation and test.
 
-    Near duplicates form a group and stay together. The split of a group depends only on its
-    content, so rows that are added later move no earlier row, unless they join its group. Splits
-    that the data already have stay as they are.
+    The split is the one that `sweeper run` makes of the same rows: within each class, by a hash of
+    the input. With --by-hash, near duplicates form a group, whose split depends only on its
+    content: rows that are added later move no earlier row, unless they join its group. Splits that
+    the data already have stay as they are.
     """
     import json
 
@@ -190,7 +196,7 @@ def split(
     from sweeper.views.data_view import show_division
 
     spec = data_steps.split_spec(
-        path, name, (validation_fraction, test_fraction), seed, group_by, by_time
+        path, name, (validation_fraction, test_fraction), seed, by_hash, group_by, by_time
     )
     rows = data_steps.rows_of(path, task, data_format, columns, None, None, None, name)
     made = data_steps.write_splits(rows, spec, output)
@@ -200,7 +206,7 @@ def split(
         show_division(made, output)
 
 
-@data.command("convert")
+@commands.command("convert")
 def convert(
     path: _Path,
     output: Annotated[
@@ -230,7 +236,7 @@ def convert(
     show_conversion(*data_steps.write_converted(rows, target, output))
 
 
-@data.command("augment")
+@commands.command("augment")
 def augment(
     path: _Path,
     output: Annotated[

@@ -18,17 +18,19 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 import typer
 
 from sweeper import cache
-from sweeper.evaluation.code_execution import can_isolate
 from sweeper.extras import RUNS, TRAINING, MachineCheck, missing
 from sweeper.facts.machine.detect_hardware import processor
 from sweeper.features import parts
 from sweeper.jsontext import object_of
 from sweeper.views.console import show_line
+
+ORDER = 110
+commands = typer.Typer()
 
 # Loading torch, transformers, peft and bitsandbytes takes seconds; from a cold disk, a minute.
 TRAINING_SECONDS = 180.0
@@ -46,7 +48,6 @@ def examine() -> Iterator[MachineCheck]:
     yield search_and_reports()
     for _, doctor in parts.DOCTOR.all():
         yield from doctor()
-    yield sandbox()
     yield hub_access()
     yield disk(Path("runs"), "disk for runs")
     yield disk(cache.home(), "disk for caches")
@@ -99,17 +100,6 @@ def search_and_reports() -> MachineCheck:
     for problem in missing("A sweep", [m for m in RUNS if m not in TRAINING]):
         return MachineCheck(name, "not installed", problem.what, problem.fix, needed=True)
     return MachineCheck(name, "works", needed=True)
-
-
-def sandbox() -> MachineCheck:
-    """Whether code that a model wrote can be run against tests."""
-    name, refused = "generated code", can_isolate()
-    if refused is None:
-        return MachineCheck(name, "works", "in a bubblewrap sandbox, with --run-generated-code")
-    installed = shutil.which("bwrap") is not None
-    state: Literal["does not work", "not installed"]
-    state = "does not work" if installed else "not installed"
-    return MachineCheck(name, state, refused.why, refused.fix)
 
 
 def hub_access() -> MachineCheck:
@@ -167,6 +157,7 @@ def memory() -> MachineCheck:
     return MachineCheck("memory", "works", detail, needed=True)
 
 
+@commands.command("doctor")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:

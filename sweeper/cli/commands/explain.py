@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from sweeper.plans import Parameter, Plan
     from sweeper.spec import Spec
 
+ORDER = 90
+commands = typer.Typer()
 
+
+@commands.command("explain")
 def explain(
     what: Annotated[str, typer.Argument(help="A plan.json, a run, or the id of a rule.")],
     strategy: Annotated[str | None, typer.Option("--strategy", help="Only this strategy.")] = None,
@@ -27,7 +31,6 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show which rules fired, which nearly did, and which facts would change the plan."""
-    from sweeper.cli.commands.rules import rules
     from sweeper.declared.yaml_files import known_strategies
     from sweeper.errors import RunError, UsageError, near_match
     from sweeper.planning.counterfactuals import counterfactuals
@@ -36,6 +39,8 @@ def explain(
 
     known = [rule.id for rule in rule_book(tuple(folders or ())).rules]
     if what in known:
+        from sweeper.cli.commands.rules import rules
+
         rules(what, folders, facts=False, as_json=as_json)
         return
     if strategy not in (None, *known_strategies()):
@@ -60,9 +65,6 @@ def explain(
             if strategy in (None, item.strategy)
         ],
     }
-    verdicts = _verdicts(what)
-    for rule in parts["fired"]:
-        rule |= verdicts.get(rule["rule"], {})
     if strategy is not None:
         about = re.compile(rf"[^:?]*\b({re.escape(strategy)}|every strategy)\b")
         parts["fired"] = [r for r in parts["fired"] if any(map(about.match, r["effects"]))]
@@ -91,17 +93,6 @@ def _request(what: str) -> tuple[Spec, Plan]:
         return request_of(plan), plan
     run = RunFolder.find(what)
     return resolve({}, run.spec), Plan.read(run.plan)
-
-
-def _verdicts(what: str) -> dict[str, dict[str, str]]:
-    """What the trials of a run say of each rule, as its last report has it; empty for a plan."""
-    from sweeper.findings.record import Findings
-    from sweeper.runfolder import RunFolder
-
-    found = None if Path(what).is_file() else Findings.read_or_none(RunFolder.find(what).findings)
-    rules = found.rules if found else ()
-    keys = ("verdict", "evidence", "would_test")
-    return {rule.rule: {key: getattr(rule, key) for key in keys} for rule in rules}
 
 
 def _declared(parameter: Parameter) -> dict[str, Any]:
@@ -142,13 +133,6 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
         for effect in rule["effects"]:
             console.print(f"      {escape(effect)}")
         console.print(f"      {escape(rule['why'])} ({escape(rule['source'])})", style="dim")
-        if rule.get("verdict"):
-            evidence = escape(rule["evidence"] or "in this run")
-            unclear = rule["verdict"] == "untested" and rule["evidence"] and rule["would_test"]
-            word = "compared, without a clear result:" if unclear else rule["verdict"]
-            console.print(f"      [bold]{word}[/bold] {evidence}")
-        if rule.get("would_test"):
-            console.print(f"      would test it: {escape(rule['would_test'])}", style="dim")
     console.print("\n[bold]Rules that nearly fired[/bold]")
     for miss in parts["near_misses"]:
         gap = f", so {miss['gap']}" if miss["gap"] else ""

@@ -12,7 +12,11 @@ from sweeper.cli.options import AsJson, Quiet, RunName, TrialNumber
 if TYPE_CHECKING:
     from sweeper.runfolder import RunFolder
 
+ORDER = 70
+commands = typer.Typer()
 
+
+@commands.command("export")
 def export(
     run: RunName,
     to: Annotated[

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from sweeper.findings.record import Findings
     from sweeper.runfolder import RunFolder
 
+ORDER = 140
+commands = typer.Typer()
 
+
+@commands.command("list")
 def list_runs(
     root: Annotated[Path, typer.Option("--runs", help="The folder that holds runs.")] = Path(
         "runs"

@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
+ORDER = 100
+commands = typer.Typer()
 
+
+@commands.command("memory")
 def memory(
     model: Annotated[
         str | None,

@@ -11,7 +11,11 @@ from sweeper.cli.options import takes_spec
 from sweeper.errors import NothingFits
 from sweeper.yamlfile import Path_
 
+ORDER = 10
+commands = typer.Typer()
 
+
+@commands.command("plan")
 @takes_spec()
 def plan(
     flags: dict[Path_, Any],

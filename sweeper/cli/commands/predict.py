@@ -9,7 +9,11 @@ import typer
 
 from sweeper.cli.options import TrialNumber
 
+ORDER = 50
+commands = typer.Typer()
 
+
+@commands.command("predict")
 def predict(
     model: Annotated[str, typer.Argument(help="Name or folder of a run, or a weights/ folder.")],
     text: Annotated[str | None, typer.Argument(help="One text. For more, use --data.")] = None,

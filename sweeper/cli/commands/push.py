@@ -8,7 +8,11 @@ import typer
 
 from sweeper.cli.options import Quiet, RunName, TrialNumber
 
+ORDER = 80
+commands = typer.Typer()
 
+
+@commands.command("push")
 def push(
     run: RunName,
     repo: Annotated[str, typer.Option("--repo", help="The repository.", metavar="OWNER/NAME")],

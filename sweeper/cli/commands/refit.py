@@ -9,7 +9,11 @@ import typer
 
 from sweeper.cli.options import AsJson, Quiet, RunName, TrialNumber
 
+ORDER = 60
+commands = typer.Typer()
 
+
+@commands.command("refit")
 def refit(
     run: RunName,
     all_rows: Annotated[

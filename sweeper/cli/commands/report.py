@@ -10,7 +10,11 @@ import typer
 if TYPE_CHECKING:
     from sweeper.runfolder import RunFolder
 
+ORDER = 30
+commands = typer.Typer()
 
+
+@commands.command("report")
 def report(
     runs: Annotated[list[str], typer.Argument(help="Names or folders of runs.", metavar="RUN...")],
     no_texts: Annotated[

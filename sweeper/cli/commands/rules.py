@@ -12,7 +12,11 @@ from sweeper.visible import visible
 if TYPE_CHECKING:
     from sweeper.planning.rulebook.rules import Rule
 
+ORDER = 120
+commands = typer.Typer()
 
+
+@commands.command("rules")
 def rules(
     rule: Annotated[str | None, typer.Argument(help="Show everything about this rule.")] = None,
     folders: Annotated[

@@ -19,9 +19,13 @@ from sweeper.yamlfile import Path_
 if TYPE_CHECKING:
     from sweeper.steps.run import Ended
 
+ORDER = 20
+commands = typer.Typer()
+
 BACKEND = "sweeper.training.torch_backend:make"
 
 
+@commands.command("run")
 @takes_spec(run=True)
 def run(
     flags: dict[Path_, Any],
@@ -122,7 +126,6 @@ def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
 
 
 def _print_result(ended: Ended, *, as_json: bool) -> None:
-    from sweeper.findings.evidence.rules import rules_told
     from sweeper.findings.record import DataNeed
     from sweeper.findings.verdict.next_step import next_step_lines
     from sweeper.findings.verdict.tested import cost_line
@@ -134,14 +137,13 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
         typer.echo(ended.findings.to_json(), nl=False)
         return
     found, done = ended.findings, ended.outcome.signal is None
-    need, rules, step = found.data_need, rules_told(found.rules), found.next_step if done else None
+    need, step = found.data_need, found.next_step if done else None
     lines = [
         found.verdict.sentence,
         f"{sentence(found.run.search_ended)}." if found.run.search_ended else "",
         need.sentence if isinstance(need, DataNeed) else "",
         cost_line(found),
         predicted_line(found.predictions) if done else "",
-        f"Rules: {rules}." if rules else "",
         *next_step_lines(step),
         f"{sentence(found.run.outlook)}." if found.run.outlook else "",
         f"report: {ended.folder.report_html}",

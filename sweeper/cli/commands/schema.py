@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
+ORDER = 130
+commands = typer.Typer()
 
+
+@commands.command("schema")
 def schema(
     kind: Annotated[str, typer.Argument(help="sweep, rules, strategy or parameters.")] = "sweep",
 ) -> None:

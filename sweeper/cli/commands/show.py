@@ -14,9 +14,13 @@ from sweeper.runfolder import RunFolder
 if TYPE_CHECKING:
     from sweeper.execution.state.status import Status
 
+ORDER = 150
+commands = typer.Typer()
+
 _LIVE_SECONDS = 5
 
 
+@commands.command("show")
 def show(
     run: RunName,
     follow: Annotated[
@@ -148,9 +152,17 @@ def _verdict(folder: RunFolder, status: Status) -> None:
         text = f"findings.json is damaged or of another version: sweeper report {folder.quoted}"
         lines.append(text)
     if status.phase in ENDED and findings is not None:
-        # Findings may be of before the command was killed, or of before the folder was moved.
+        # Findings may be of before the command was killed, of an earlier call with another number
+        # of trials, or of before the folder was moved.
         known = findings.run.status
-        told = {"place": folder.place, "status": status.phase if known == "running" else known}
+        told = {
+            "place": folder.place,
+            "status": status.phase if known == "running" else known,
+            "trials_asked": status.trials,
+            "complete": status.complete,
+            "pruned": status.pruned,
+            "failed": status.failed,
+        }
         run = findings.run.model_copy(update=told)
         lines += next_step_lines(next_step(findings.model_copy(update={"run": run})))
     elif status.phase in ENDED and status.phase != "complete":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.errors import Problem, RunError, UsageError
+from sweeper.errors import OtherVersion, Problem, RunError, UsageError
 from sweeper.execution.state.repair import copy_of, read_either
 from sweeper.execution.state.second_command import refuse_second
 from sweeper.plans import Identity, Plan
@@ -23,8 +23,7 @@ _MEANING = {
 
 def changes(frozen: Identity, fresh: Identity) -> list[str]:
     """The parts in which two identities differ, by name."""
-    known = {name: value for name in _MEANING if (value := getattr(frozen, name)) is not None}
-    return [name for name, value in known.items() if value != getattr(fresh, name)]
+    return [name for name in _MEANING if getattr(frozen, name) != getattr(fresh, name)]
 
 
 def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:
@@ -35,6 +34,7 @@ def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:
         fresh: The plan that this call would make.
 
     Raises:
+        OtherVersion: Another version of sweeper made the run.
         RunError: The run has another identity, or a plan that cannot be run, or a command on
             another machine runs it.
     """
@@ -60,6 +60,8 @@ def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:
 def _read(run: RunFolder) -> Plan:
     try:
         return read_either(Plan, run.plan)
+    except OtherVersion:
+        raise
     except UsageError as error:
         raise RunError(
             "the run's frozen plan is damaged, and so is its copy",

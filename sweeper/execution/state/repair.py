@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sweeper.artifact import Artifact
-from sweeper.errors import UsageError
+from sweeper.errors import OtherVersion, UsageError
 from sweeper.execution.state import attempts
 from sweeper.execution.state.attempts import attempts_of
 from sweeper.runfolder import RunFolder
@@ -35,12 +35,13 @@ def read_either(kind: type[A], path: Path) -> A:
     """Read an artifact, from its copy where the file itself is damaged.
 
     Raises:
+        OtherVersion: Another version of sweeper wrote it.
         UsageError: Both are damaged or missing.
     """
     try:
         return kind.read(path)
-    except UsageError:
-        if not copy_of(path).is_file():
+    except UsageError as error:
+        if isinstance(error, OtherVersion) or not copy_of(path).is_file():
             raise
         restored = kind.read(copy_of(path))
     restored.write(path)

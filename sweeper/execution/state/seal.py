@@ -18,7 +18,7 @@ from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, Losses, order, recommend
-from sweeper.trials import TestSeal, TrialConfig
+from sweeper.trials import TestSeal
 
 
 def seeds_of(plan: Plan) -> list[int]:
@@ -37,7 +37,6 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
     same = len({row.shape for row in items}) == 1
     lost = [points for one in complete.values() if (points := one.forgetting_points) is not None]
     seconds = [one.training_seconds + one.evaluation_seconds for one in complete.values()]
-    config = TrialConfig.read_or_none(run.trial(number) / attempts.CONFIG)
     return Contender(
         trial=number,
         losses=tuple(costs[folder] or 0.0 for folder in complete),
@@ -46,19 +45,23 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
         memory_gib=min((one.peak_memory_gib or 0.0 for one in complete.values()), default=0.0),
         seconds=float(np.mean(seconds)) if seconds else 0.0,
         forgetting_points=float(np.mean(lost)) if lost else None,
-        tests_rule=config is not None and bool(config.tests_rule),
     )
 
 
 def _item_losses(folder: Path, objective: Objective) -> Losses:
-    """Losses or costs of items, whose mean is the validation loss or the objective's cost."""
+    """Losses or costs of items, whose mean is the validation loss or the objective's cost; NaN for
+    items that were not scored."""
     path = folder / attempts.ITEM_LOSSES
     try:
         kept = object_of(path.read_text(encoding="utf-8"))
-        if not objective.is_loss:
-            return np.asarray([objective.cost(one) for one in kept["objective"]], dtype=float)
         losses = np.asarray(kept["losses"], dtype=float)
-        return weighted(losses, kept["weights"]) if kept.get("weights") else losses
+        weights = np.asarray(kept["weights"], dtype=float)
+        if not objective.is_loss:
+            losses = np.asarray([objective.cost(one) for one in kept["objective"]], dtype=float)
+            weights = (weights > 0).astype(float)
+        items = np.full_like(losses, np.nan)
+        items[weights > 0] = weighted(losses, weights)
+        return items
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return np.empty(0)  # not kept, or damaged: its items cannot be paired
 

@@ -49,7 +49,7 @@ class Best(Record):
     strategy: str
     parameters: dict[str, Scalar]
     validation_loss: float
-    value: float | None = Field(None, description="of the objective")
+    value: float = Field(description="of the objective")
     over_limit: bool = False
 
 
@@ -100,7 +100,7 @@ class Status(Artifact):
     seconds: float = Field(0.0, description="of this and all earlier calls")
     phases: dict[str, float] = Field(
         default_factory=dict,
-        description="seconds of each phase, and of download, conversion and suite",
+        description="seconds of each phase, and of download and conversion",
     )
     process: int | None = Field(None, description="pid of the command; None when it ended")
     host: str = Field("", description="where the command runs")

@@ -51,19 +51,12 @@ def known_bits(data: DataFacts, model: ModelFacts, aim: AimSpec) -> DataFacts:
     return data if found is None else data.model_copy(update={"domain": _joined(data, found, aim)})
 
 
-def measured_bits(
-    dataset: Dataset | None, data: DataFacts, model: ModelFacts, aim: AimSpec
-) -> DataFacts:
+def measured_bits(dataset: Dataset, data: DataFacts, model: ModelFacts, aim: AimSpec) -> DataFacts:
     """The facts with bits per byte, from an earlier measurement or measured now and kept.
 
     Raises:
-        UsageError: There are no data or no weights at hand, the model is no decoder, or the
-            process failed.
+        UsageError: There are no weights at hand, the model is no decoder, or the process failed.
     """
-    if dataset is None:
-        raise UsageError(
-            "there are no data to measure", fix="Give --data PATH.", where="--measure-domain"
-        )
     found = stored(model, data)
     if found is None:
         texts = pieces([language(example) for example in sample_of(dataset)])

@@ -13,15 +13,12 @@ from sweeper.data.corpus import corpus_text
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.data.formats.text_label import class_turns
 from sweeper.data.quality.kinds.texts import redacted
-from sweeper.data.splits import asked, sizes
 from sweeper.data.tools import spelled
-from sweeper.errors import DataError
 from sweeper.facts.dataset.domain_distance import domain_facts
 from sweeper.facts.dataset.lengths import (
     SAMPLE_ROWS,
     Write,
     as_asked,
-    assumed_lengths,
     lengths,
     ruler,
     sample_of,
@@ -30,27 +27,18 @@ from sweeper.facts.record import (
     AugmentationFacts,
     CorpusFacts,
     DataFacts,
-    DomainFacts,
     LabelCount,
     ModelFacts,
     ShownExample,
     SourceFacts,
     SplitFacts,
 )
-from sweeper.spec import DataSpec, Spec
+from sweeper.spec import Spec
 from sweeper.units import plural
 
 
-def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFacts:
-    """The facts about a data set, or about one of which ``spec.data.examples`` says the size.
-
-    The tokenizer of the model measures lengths.
-
-    Raises:
-        DataError: There is neither data nor a number of examples.
-    """
-    if dataset is None:
-        return _imagined(spec)
+def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
+    """The facts about a data set. The tokenizer of the model measures lengths."""
     written = spec.task == "classification" and spec.training.classes_by == "generate"
     spoken = written or any(example.messages for example in dataset.splits["train"])
     measure = ruler(model, code=spec.task == "code", conversations=spoken)
@@ -65,7 +53,9 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         train_rows=len(dataset.splits["train"]),
         splits=_splits(dataset),
         fingerprint=dataset.fingerprint,
-        lengths=lengths(_in_turns(dataset) if written else dataset, measure, spec),
+        lengths=lengths(
+            _in_turns(dataset) if written else dataset, measure, spec, model.context_length
+        ),
         labels=_labels(dataset),
         duplicate_rows=dataset.duplicates,
         empty_rows=dataset.empties,
@@ -79,10 +69,10 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         ),
         sources=_sources(dataset, spec),
         augmentation=_augmentation(dataset, spec),
+        faults=dataset.faults,
         warnings=(
             *dataset.warnings,
             *_tools_as_text(dataset, model),
-            *_tests_not_run(dataset, spec),
         ),
     )
 
@@ -153,17 +143,6 @@ def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
     )
 
 
-def _tests_not_run(dataset: Dataset, spec: Spec) -> tuple[str, ...]:
-    """That answers could be tested, where the user has not allowed that."""
-    column = dataset.columns.get("tests")
-    if spec.task != "code" or column is None or spec.evaluation.run_generated_code:
-        return ()
-    return (
-        f"the rows have tests (`{column}`), which are not run: give --run-generated-code to "
-        "measure pass@1, too",
-    )
-
-
 def _sources(dataset: Dataset, spec: Spec) -> tuple[SourceFacts, ...]:
     titles = [source.title for source in spec.data.sources]
     if not titles:
@@ -199,36 +178,6 @@ def _in_turns(dataset: Dataset) -> Dataset:
             )
             for split, rows in dataset.splits.items()
         },
-    )
-
-
-def _imagined(spec: Spec) -> DataFacts:
-    rows = spec.data.examples
-    if rows is None:
-        raise DataError(
-            "neither data nor a number of examples was given",
-            fix="Give --data PATH, or --examples N to plan without data.",
-            where="data",
-        )
-    rows = min(rows, spec.data.max_rows or rows)
-    stated = spec.aim.domain_distance
-    domain = DomainFacts(distance=stated, decided_by="user") if stated else DomainFacts()
-    splits = planned_splits(rows, spec.data)
-    return DataFacts(
-        rows=rows,
-        train_rows=splits[0].rows,
-        splits=splits,
-        lengths=assumed_lengths(spec.task, spec.training.max_length),
-        domain=domain,
-    )
-
-
-def planned_splits(rows: int, spec: DataSpec) -> tuple[SplitFacts, ...]:
-    """The splits that so many examples would get; there is no content to take a digest of."""
-    found = sizes(rows, asked(spec), spec.max_held_out_rows)
-    return tuple(
-        SplitFacts(name=split, rows=max(found[split], 1), origin="hash", sha256="")
-        for split in SPLITS
     )
 
 

@@ -14,7 +14,7 @@ from sweeper.artifact import Record
 from sweeper.errors import ModelError
 from sweeper.facts.models.architecture import architecture
 from sweeper.facts.models.parameter_counts import count_parameters
-from sweeper.resources import table
+from sweeper.resources import part_of_table, table
 
 Pooling = Literal["mean", "cls", "last"]
 
@@ -51,7 +51,17 @@ class Entry(Record):
 @lru_cache(maxsize=1)
 def entries() -> Mapping[str, Entry]:
     """The models by their ids."""
-    return {name: Entry.model_validate(fields) for name, fields in table("models.yaml").items()}
+    return _entries(table("models.yaml"))
+
+
+@lru_cache(maxsize=1)
+def _typical_models() -> Mapping[str, Entry]:
+    """The models whose shapes stand for sizes. Reading all models takes ten times as long."""
+    return _entries(part_of_table("models.yaml", "size"))
+
+
+def _entries(models: Mapping[str, object]) -> Mapping[str, Entry]:
+    return {name: Entry.model_validate(fields) for name, fields in models.items()}
 
 
 def parse_size(text: str) -> int | None:
@@ -85,11 +95,11 @@ def typical(parameters: int) -> tuple[str, dict[str, object]]:
         )
     known = {
         model_id: size
-        for model_id, entry in entries().items()
+        for model_id, entry in _typical_models().items()
         if (size := parse_size(entry.size or "")) is not None
     }
     nearest_id = min(known, key=lambda model_id: abs(math.log(known[model_id] / parameters)))
-    config = dict(entries()[nearest_id].config)
+    config = dict(_typical_models()[nearest_id].config)
     shape = architecture(config)
     actual = count_parameters(shape)
     if abs(actual / parameters - 1) > 0.1:

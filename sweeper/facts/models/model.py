@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import constants
-
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models import catalogue, names
 from sweeper.facts.models.architecture import Config, architecture
@@ -290,6 +288,8 @@ def cached_snapshot(model_id: str, revision: str | None) -> Path | None:
 
     Its name is the commit that the revision stood for.
     """
+    from huggingface_hub import constants  # a plan for a size does without
+
     repository = Path(constants.HF_HUB_CACHE, f"models--{model_id.replace('/', '--')}")
     name = revision or "main"
     try:

@@ -10,7 +10,7 @@ from sweeper.metrics.objectives import objective_of
 from sweeper.spec import Spec
 
 
-def check(spec: Spec) -> Iterator[Problem]:
+def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
     """A curve needs a loss or a score of each item."""
     if spec.features.of(Options).enabled and not objective_of(spec).at_rungs:
         yield Problem(

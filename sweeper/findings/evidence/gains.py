@@ -115,6 +115,7 @@ def _compared(
         "best_seeds": scores[1].seeds,
         "gain": interval(comparison.estimate),
         "outcome": comparison.turned().outcome(smallest),
+        "lacking": comparison.lacking,
         "comparisons": comparison.comparisons,
     }
 

@@ -1,8 +1,8 @@
 """Comparisons of two trials on the same validation items, each made once.
 
-The sections on the search, on parameters and on rules often speak of the same two trials. Each
-pair is compared over all of its trainings, and Holm's correction is taken over the pairs of one
-question, so that every section says the same of it.
+The sections on the search and on parameters often speak of the same two trials. Each pair is
+compared over all of its trainings, and Holm's correction is taken over the pairs of one question,
+so that every section says the same of it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from sweeper.evaluation.significance import (
     Estimate,
     Scores,
     holm,
+    lacking,
     outcome,
     paired_difference,
 )
-from sweeper.findings.figures import Outcome
+from sweeper.findings.figures import Lacking, Outcome
 from sweeper.findings.study.item_scores import validation_losses
 from sweeper.findings.study.reading import TrialFiles
 
@@ -45,6 +46,11 @@ class ComparedPair:
     def outcome(self, smallest: float) -> Outcome:
         """The outcome for the first trial against the second: a lower loss is better."""
         return outcome(self.estimate, smallest, higher_is_better=False, adjusted_p=self.adjusted_p)
+
+    @property
+    def lacking(self) -> Lacking | None:
+        """Why nothing is claimed from the difference."""
+        return lacking(self.estimate)
 
     def turned(self) -> ComparedPair:
         """The second trial minus the first: the same interval from the other end."""

@@ -16,7 +16,8 @@ from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Budget, Candidate, Duration, Plan
 from sweeper.spec import Scalar
 
-_OWN = ("download", "conversion", "suite")
+_OWN = ("download", "conversion")
+_CORE = (*_OWN, "own_text", "baselines", "search", "confirmation", "test")
 """Phases that the command does itself, so that workers' time does not hold them."""
 
 
@@ -57,24 +58,26 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
             disturbed=0.0 if what in _OWN else share,
         )
 
-    planned_phases = _planned(run.plan.budget).items()
-    phases = {name: p for name, p in planned_phases if p.seconds > 0 and name in took}
+    planned_phases = _planned(run.plan.budget)
+    phases = {name: p for name, p in planned_phases.items() if p.seconds > 0 and name in took}
     own = math.fsum(took[name] for name in phases if name in _OWN)
-    # The sweep is compared without a curve that was only planned or only made.
-    cost, later = run.plan.budget.features.get("data_curve"), took.get("data_curve", 0.0)
-    curve = cost.duration if cost is not None and cost.planned else None
-    if curve is not None and not later:
-        ends = {
-            end: getattr(planned, end) - getattr(curve, end) for end in ("seconds", "low", "high")
-        }
-        planned = Duration(**ends)
-    later = later if curve is None else 0.0
-    yield figure("sweep", planned, seconds + own - later)
+    # The sweep is compared without phases that were only planned or only made.
+    for name, cost in run.plan.budget.features.items():
+        if cost.planned and name not in took:
+            planned = _less(planned, cost.duration)
+    later = {name: s for name, s in took.items() if name not in (*planned_phases, *_CORE)}
+    yield figure("sweep", planned, seconds + own - math.fsum(later.values()))
     for name, phase in phases.items():
         yield figure(name, phase, took[name])
-    if later:
-        yield figure("data_curve", Duration(seconds=0.0, low=0.0, high=0.0), later)
-    yield from _bill(run.plan, seconds + (took["suite"] if "suite" in phases else 0.0), figure)
+    for name, actual in later.items():
+        yield figure(name, Duration(seconds=0.0, low=0.0, high=0.0), actual)
+    yield from _bill(run.plan, seconds, figure)
+
+
+def _less(whole: Duration, part: Duration) -> Duration:
+    """A duration without one of its parts."""
+    ends = {end: getattr(whole, end) - getattr(part, end) for end in ("seconds", "low", "high")}
+    return Duration(**ends)
 
 
 def _took(run: RunFiles) -> dict[str, float]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from sweeper.declared.traits import find
-from sweeper.evaluation.significance import Scores, ratio
+from sweeper.evaluation.significance import FEWEST_SEEDS, Scores, lacking, ratio
 from sweeper.findings.evidence.gains import best_of, strategies_of, value_interval
 from sweeper.findings.figures import Comparison, Interval, Metric
 from sweeper.findings.record import QualityShare, StrategySummary
@@ -83,7 +83,8 @@ def quality_share(run: RunFiles) -> QualityShare | None:
     quantised, against the first that trains the base.
     Best against best of each: on the test split where both were scored there, else on validation.
     For a loss, quality is how far it lies under the untrained model's; without that model's loss
-    on the same items no share is stated.
+    on the same items no share is stated, and neither from few items or where one of the two was
+    trained once only.
     """
     known = [traits for one in run.plan.candidates if (traits := find(one.strategy))]
     if run.plan.objective.function:
@@ -113,6 +114,8 @@ def quality_share(run: RunFiles) -> QualityShare | None:
         try:
             estimate = ratio(seen, whole, floor)
         except ValueError:  # different items, or full is no better than the untrained model
+            return None
+        if lacking(estimate) or min(seen.seeds, whole.seeds) < FEWEST_SEEDS:
             return None
         return QualityShare(
             first=one.config.strategy,

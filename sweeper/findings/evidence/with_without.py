@@ -121,6 +121,7 @@ def _compared(run: RunFiles, pair: Pair, pairs: ComparedPairs, about: str) -> di
         "same_configuration": _rest(with_it, about) == _rest(without, about),
         "gain": interval(comparison.estimate) if comparison else None,
         "outcome": comparison.turned().outcome(smallest) if comparison else None,
+        "lacking": comparison.lacking if comparison else None,
         "comparisons": comparison.comparisons if comparison else 1,
     }
 
@@ -130,14 +131,15 @@ def _told(run: RunFiles, finding: PairFinding, what: str) -> str:
     outcome = "not compared"
     if finding.outcome is not None and finding.gain is not None:
         smallest = run.margin
-        outcome = words.outcome(finding.outcome, finding.gain, finding.comparisons, smallest)
+        outcome = words.outcome(
+            finding.outcome, finding.gain, finding.comparisons, smallest, finding.lacking
+        )
     metric = objective_metric(run.plan)
     gap = words.difference(finding.gain, metric)
     title, pairing = metric.title, words.minus_of("without", "with", metric)
     pair = "otherwise the same" if finding.same_configuration else "the best of each"
-    compared = (finding.with_trial, finding.without_trial)
-    if all(len(t.trainings()) == 1 for t in run.trials if t.config.number in compared):
-        pair += "; one seed each, so the interval covers the choice of items only"
+    if finding.lacking == "seeds":
+        pair += "; the interval covers the choice of items only"
     return (
         f"{what}, {words.strategy(finding.strategy)}: {title} {pairing} = {gap}: "
         f"{outcome} with it (trial {finding.without_trial} against trial {finding.with_trial}, "

@@ -32,7 +32,6 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         strategy=config.strategy,
         model=config.model,
         origin=config.origin,
-        tests_rule=config.tests_rule,
         state=state,
         parameters={name: config.parameters[name] for name in sorted(config.parameters)},
         validation_loss=known(result.validation_loss) if result and trial.completed else None,

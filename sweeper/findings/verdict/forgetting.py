@@ -26,6 +26,7 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
+from sweeper.evaluation.task_scores import ModelScores, TaskScores, evaluations
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.record import (
@@ -40,7 +41,6 @@ from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import known
 from sweeper.jsontext import object_of
-from sweeper.suite.scores import ModelScores, TaskScores, evaluations
 from sweeper.textfile import read_text
 from sweeper.trials import within_limit
 
@@ -82,7 +82,7 @@ def _not_measured(run: RunFiles) -> NotMeasured:
         "General capability was not scored before and after training, so this study cannot say "
         "what the model lost."
     )
-    if facts.suite is not None:
+    if "suite" in facts.features:
         return NotMeasured(reason=missing, command=f"sweeper evaluate {run.folder.quoted}")
     return NotMeasured(
         reason=f"{missing} To score it, choose tasks of lm-eval and give their folder to "
@@ -123,8 +123,8 @@ def _paired_file(folder: Path, name: str | None) -> Estimate | None:
         return None
     try:
         fields = object_of(read_text(folder / name))
-        weights = fields.get("weights") or None
-        tuned = Scores.of([fields["losses"]], weights=weights)
+        weights = fields["weights"]
+        tuned = Scores.of([fields["losses"]], trained=False, weights=weights)
         base = Scores.of([fields["base_losses"]], trained=False, weights=weights)
         return paired_difference(tuned, base)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -179,13 +179,14 @@ def _pairs(model: ModelScores, bases: Sequence[ModelScores]) -> list[_Pair]:
         base = next((t for b in own if (t := b.task(tuned.task, tuned.digest))), None)
         if base is None or base.keys != tuned.keys or len(base.keys) < 2:
             continue
-        difference = paired_difference(_scores(tuned), _scores(base, trained=False))
+        difference = paired_difference(_scores(tuned), _scores(base))
         pairs.append(_Pair(model.trial or 0, model.strategy, tuned, base, difference))
     return pairs
 
 
-def _scores(task: TaskScores, *, trained: bool = True) -> Scores:
-    return Scores.of([task.scores], trained=trained, weights=task.weights or None)
+def _scores(task: TaskScores) -> Scores:
+    """The scores of these very weights: what another seed would have forgotten is not asked."""
+    return Scores.of([task.scores], trained=False, weights=task.weights or None)
 
 
 def _task(pair: _Pair, adjusted: float, smallest: float) -> GeneralTask:
@@ -201,7 +202,7 @@ def _task(pair: _Pair, adjusted: float, smallest: float) -> GeneralTask:
         items=len(task.keys),
         trial=pair.trial,
         strategy=pair.strategy,
-        base=interval(mean_interval(_scores(pair.base, trained=False)), bounds),
+        base=interval(mean_interval(_scores(pair.base)), bounds),
         tuned=interval(mean_interval(_scores(task)), bounds),
         forgetting=_in_points(difference, bounds, sign=-1 if task.higher_is_better else 1),
         detectable_points=100 * _detectable(difference),

@@ -43,7 +43,7 @@ def human_page(run: RunFiles, contest: Contest) -> tuple[HumanPage, dict[str, di
     winner = next((model.name for model in models if model.role == "winner"), "")
     if winner not in said or len(said) < 2:
         raise _nothing_to_rate(run, winner, len(said))
-    texts = kept_texts(scored)
+    texts = kept_texts(run)
     items = sorted(set(texts).intersection(*said.values()))[:MOST_ITEMS]
     all_pairs = [(item, name) for name in said if name != winner for item in items]
     same = [(item, name) for item, name in all_pairs if said[name][item] == said[winner][item]]
@@ -79,8 +79,7 @@ def _nothing_to_rate(run: RunFiles, winner: str, writers: int) -> UsageError:
         fix = "See its errors side by side in the report's section on samples."
     else:
         what = "this run kept no answers of two models that could be compared"
-        why = f"{writers} of its models kept some. It ran with --no-texts or --generate-items 0, "
-        why += "or an older sweeper made it."
+        why = f"{writers} of its models kept some. It ran with --no-texts or --generate-items 0."
         fix = "Run it again with --new and without these options."
     return UsageError(what, why=why, fix=fix, where=str(run.folder.path))
 

@@ -231,12 +231,9 @@ _QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (
 
 
 def _against_baseline(findings: Findings) -> Comparison | None:
-    """The recommended trial against the baseline that is recommended, or the nearest one."""
-    names = {baseline.name for baseline in findings.baselines}
-    wanted = findings.verdict.recommended_baseline
-    found = [c for c in findings.verdict.comparisons if c.second in names]
-    named = next((c for c in found if c.second == wanted), None)
-    return named or min(found, key=lambda c: abs(c.difference.value), default=None)
+    """The recommended trial against the baseline that is recommended, or the best one."""
+    wanted = findings.verdict.recommended_baseline or findings.verdict.best_baseline
+    return next((c for c in findings.verdict.comparisons if c.second == wanted), None)
 
 
 def _gap(findings: Findings, against: Comparison) -> str:

@@ -6,7 +6,7 @@ winner's most confident errors, and the items whose class is probably wrong in t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,7 +19,13 @@ from sweeper.findings.record import (
     ShownAnswer,
     ShownItem,
 )
-from sweeper.findings.study.item_scores import entries, model_title, trial_name, usable
+from sweeper.findings.study.item_scores import (
+    entries,
+    model_title,
+    scored_items,
+    trial_name,
+    usable,
+)
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.comparisons import Contest
 from sweeper.redaction import clean
@@ -50,13 +56,15 @@ def outputs(run: RunFiles, contest: Contest) -> Outputs | NotMeasured:
     # A file that was edited may hold fewer figures than items, and numbers of no class.
     items = min(len(row) for one in found for row in _rows(one))
     known = all(0 <= said < len(labels) for one in found for said in one.predicted)
-    kept = kept_texts(scored)
-    texts = {place: text for place, text in kept.items() if 0 <= place < items and known}
+    counted = np.flatnonzero(scored_items(run)[:items]).tolist()
+    kept = kept_texts(run)
+    texts = {place: text for place, text in kept.items() if place < items and known}
     if not texts:
         return NotMeasured(reason="this run kept no texts of test rows")
     winner = next(s for s, model in zip(found, models, strict=True) if model.role == "winner")
     written = not winner.predicted
-    shown = _Shown(found, [shortened(clean(one), LABEL_CHARACTERS) for one in labels], texts)
+    titles = [shortened(clean(one), LABEL_CHARACTERS) for one in labels]
+    shown = _Shown(found, titles, texts, counted)
     if written:
         said = [set(one.generated.said) for one in found if one.generated]
         places = sorted(set(texts).intersection(*said)) if said else []
@@ -66,19 +74,25 @@ def outputs(run: RunFiles, contest: Contest) -> Outputs | NotMeasured:
         places = sorted(texts)
     groups = _changed(shown, places, found[0], winner) if models[0].role == "base" else []
     if not written:
-        suspects = suspected(scored[trial_name(contest.chosen.trial)])
+        suspects = suspected(scored[trial_name(contest.chosen.trial)], counted)
         groups.append(shown.group("suspect", [p for p in suspects if p in texts], len(suspects)))
-        wrong = [p for p in np.argsort(winner.confidence)[::-1] if not winner.item_scores[p]]
+        wrong = [p for p in counted if not winner.item_scores[p]]
+        wrong.sort(key=lambda p: winner.confidence[p], reverse=True)
         others = [p for p in wrong if p in texts and p not in suspects]
         groups.append(shown.group("confident", others, len(wrong)))
     groups = [group for group in groups if group.items]
     return Outputs(models=models, groups=tuple(groups), written=written)
 
 
-def kept_texts(scored: Mapping[str, Sequence[TestScore]]) -> dict[int, ItemText]:
-    """The texts of all test items that some score kept, by place."""
+def kept_texts(run: RunFiles) -> dict[int, ItemText]:
+    """The texts of all scored test items that some score kept, by place."""
+    places = set(np.flatnonzero(scored_items(run)).tolist())
     return {
-        place: text for of in scored.values() for one in of for place, text in one.texts.items()
+        place: text
+        for of in entries(run).values()
+        for one in of
+        for place, text in one.texts.items()
+        if place in places
     }
 
 
@@ -118,16 +132,15 @@ def _changed(
     taken = {*better[:_SHOWN], *worse[:_SHOWN]}
     # Items are ordered by a hash of their content: the first ones are a random sample.
     rest = [p for p in places if p not in taken]
-    count = len(base.item_losses)
-    gains = np.subtract(base.item_losses, winner.item_losses)
+    gains = np.subtract(base.item_losses, winner.item_losses)[list(shown.counted)]
     return [
         shown.group("improved", better, int((gains > _SEEN).sum())),
         shown.group("worsened", worse, int((gains < -_SEEN).sum())),
-        shown.group("random", rest, count),
+        shown.group("random", rest, len(gains)),
     ]
 
 
-def suspected(trainings: Sequence[TestScore]) -> list[int]:
+def suspected(trainings: Sequence[TestScore], counted: Sequence[int]) -> list[int]:
     """Items whose class is probably wrong, the most certain first.
 
     All trainings of one configuration predict the same other class, with a probability that is at
@@ -136,6 +149,9 @@ def suspected(trainings: Sequence[TestScore]) -> list[int]:
     none of these items. The class in the data has at most ``_UNLIKELY``: a model that is never
     sure, because its task is hard, would else suspect every other error (docs/report.md has the
     figures).
+
+    Args:
+        counted: Places of the items that were scored.
     """
     rows = [
         one for one in trainings if one.predicted and len(one.predicted) == len(one.item_losses)
@@ -148,6 +164,8 @@ def suspected(trainings: Sequence[TestScore]) -> list[int]:
     agreed = (predicted == predicted[0]).all(axis=0)
     wrong = agreed & ~np.array([one.item_scores for one in rows]).astype(bool).any(axis=0)
     right = np.array(rows[0].item_scores, dtype=bool)
+    scored = np.isin(np.arange(right.size), counted)
+    wrong, right = wrong & scored, right & scored
     found = []
     for place in np.flatnonzero(wrong):
         own = given[right & (predicted[0] == predicted[0][place])]
@@ -161,9 +179,14 @@ class _Shown:
     """Makes groups of items from the scores and texts of a run."""
 
     def __init__(
-        self, scores: Sequence[TestScore], labels: Sequence[str], texts: dict[int, ItemText]
+        self,
+        scores: Sequence[TestScore],
+        labels: Sequence[str],
+        texts: dict[int, ItemText],
+        counted: Sequence[int],
     ) -> None:
         self._scores, self._labels, self._texts = scores, labels, texts
+        self.counted = counted
 
     def group(self, kind: GroupKind, places: Sequence[int], of: int) -> OutputGroup:
         most = _SUSPECTS if kind == "suspect" else _SHOWN

@@ -8,15 +8,24 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import yaml
 
-from sweeper.evaluation.significance import Scores, holm, mean_interval, outcome, paired_difference
-from sweeper.findings.figures import Interval, Metric, Outcome
+from sweeper.evaluation.significance import (
+    Scores,
+    holm,
+    lacking,
+    mean_interval,
+    outcome,
+    paired_difference,
+)
+from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
 from sweeper.findings.record import RunSummary
 from sweeper.findings.study.item_scores import (
     entries,
     interval,
     model_title,
+    scored_items,
     test_scores,
     trial_name,
 )
@@ -67,7 +76,7 @@ class ComparedRun:
 
     @property
     def test_items(self) -> str:
-        """Digest of the test items; empty where it was not kept."""
+        """Digest of the test items; empty where the winner was not scored on them."""
         of = entries(self.files).get(self._winner, [])
         return of[0].items_sha256 if of else ""
 
@@ -109,6 +118,7 @@ class Pair:
     reasons: tuple[str, ...]
     difference: Interval | None = None
     outcome: Outcome | None = None
+    lacking: Lacking | None = None
 
 
 def differences(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
@@ -134,6 +144,7 @@ def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
             found[place],
             difference=interval(estimate, difference_bounds(metric)),
             outcome=outcome(estimate, smallest, metric.higher_is_better, p),
+            lacking=lacking(estimate),
         )
     return found
 
@@ -152,17 +163,9 @@ def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
         yield f"the metrics differ: {' and '.join(names)}"
     elif one.unit == "nats/token" and first.summary.models != second.summary.models:
         yield "losses per token of different base models do not compare, since their tokens differ"
-    counts = [run.scores.items.shape[1] for run in (first, second) if run.scores]
-    if first.test_items and second.test_items:
-        if first.test_items != second.test_items:
-            yield f"the test rows differ: {counts[0]:,} and {counts[1]:,} items"
-    elif not _same_data(first, second) or counts[0] != counts[1]:
-        yield "it is not known whether the test rows are the same"
-
-
-def _same_data(first: ComparedRun, second: ComparedRun) -> bool:
-    """Whether rows and splits are the same; of runs that kept no digest of the test items."""
-    one, other = first.files.plan.identity, second.files.plan.identity
-    if one is None or other is None:
-        return False
-    return (one.data, one.split) == (other.data, other.split)
+    own, others = scored_items(first.files), scored_items(second.files)
+    counts = int(own.sum()), int(others.sum())
+    if first.test_items != second.test_items:
+        yield f"the test rows differ: {counts[0]:,} and {counts[1]:,} items"
+    elif not np.array_equal(own, others):
+        yield f"not the same test rows were scored: {counts[0]:,} and {counts[1]:,} items"

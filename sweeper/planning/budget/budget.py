@@ -21,8 +21,6 @@ from sweeper.planning.budget.study_phases import (
     conversion_seconds,
     download_notes,
     download_seconds,
-    suite_notes,
-    suite_seconds,
     timing,
     together,
 )
@@ -193,7 +191,6 @@ def make_budget(
             *_too_long(sweep, limit),
             *download_notes(facts),
             *(note for cost in features.values() for note in cost.notes),
-            *suite_notes(facts, course),
         ),
     )
 
@@ -211,10 +208,7 @@ def _times(
     """
     wanted = spec.search.trials
     asked = [cost for cost in _features(spec, phases).values() if not cost.optional]
-    suite = suite_seconds(phases)
-    after = together(phases.confirmation(), *(cost.duration for cost in asked))
-    scoring = suite.seconds if suite is not None else 0.0
-    trials, notes = _affordable(phases, after, scoring, first, wanted, limit_seconds)
+    trials, notes = _affordable(phases, asked, first, wanted, limit_seconds)
     phases = phases.of_trials(trials)
     search = phases.searching(trials, searched_shares(first))
     search = together(phases.first_stages(trials), search)
@@ -224,7 +218,6 @@ def _times(
         "confirmation": phases.confirmation(),
         "beside": phases.beside(),
         "test": phases.test(),
-        "suite": suite_seconds(phases),
     }
     features: dict[str, PhaseCost] = {}
     for name, cost in _features(spec, phases).items():
@@ -250,13 +243,12 @@ def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
 
 def _affordable(
     phases: StudyPhases,
-    after: Duration,
-    scoring: float,
+    asked: Sequence[PhaseCost],
     first: int,
     wanted: int,
     seconds: float | None,
 ) -> tuple[int, tuple[str, ...]]:
-    """How many of the requested trials fit into the budget, after confirmation and suite."""
+    """How many of the requested trials fit into the budget, after confirmation and features."""
     costs, at_once = phases.costs, phases.side_by_side
     if seconds is None:
         return wanted, ()
@@ -264,12 +256,13 @@ def _affordable(
         seconds -= read.seconds
     _, expected, _ = searched_shares(first)
     trial = max(expected * sum(cost.searched for cost in costs) / len(costs), 1e-9)
-    buys = math.floor((seconds - after.seconds - scoring) * at_once / trial)
+    after = together(phases.confirmation(), *(cost.duration for cost in asked))
+    buys = math.floor((seconds - after.seconds) * at_once / trial)
     if buys >= wanted:
         return wanted, ()
     if buys >= 1:
         return buys, (f"The budget buys about {buys} of the {wanted} requested trials.",)
-    return 1, (_too_little(phases, after, scoring, seconds, trial),)
+    return 1, (_too_little(phases, asked, seconds, trial),)
 
 
 def _offered(
@@ -313,23 +306,25 @@ def _too_long(sweep: Duration, limit: UserBudget | None) -> tuple[str, ...]:
 
 
 def _too_little(
-    phases: StudyPhases, after: Duration, scoring: float, seconds: float, trial: float
+    phases: StudyPhases, asked: Sequence[PhaseCost], seconds: float, trial: float
 ) -> str:
-    """What to cut if the budget has no room for a trial after confirmation and suite."""
+    """What to cut if the budget has no room for a trial after confirmation and features."""
     at_once = phases.side_by_side
-    if scoring and seconds - scoring < trial / at_once <= seconds:
-        return (
-            f"Scoring the suite takes about {units.duration(scoring)}, which leaves less than one "
-            "trial of the budget. Give its tasks a limit (metadata: {limit: 100}), or score it "
-            "after the sweep with 'sweeper evaluate'."
-        )
-    alone = math.floor((seconds - scoring) * at_once / trial)
+    for cost in asked:
+        took = cost.duration.seconds
+        if seconds - took < trial / at_once <= seconds:
+            return (
+                f"The {cost.title} takes about {units.duration(took)}, which leaves less than one "
+                f"trial of the budget. {cost.cheaper or f'Leave {cost.flag} out.'}"
+            )
+    confirmation, features = phases.confirmation(), [cost.duration for cost in asked]
+    alone = math.floor((seconds - together(*features).seconds) * at_once / trial)
     if alone >= 1:
         return (
             f"The trainings after the search ({units.plural(phases.search.finalists, 'finalist')}) "
-            f"would take about {units.duration(after.seconds)}, which leaves less than one trial "
-            "of the budget. Without them (--finalists 1 --confirmation-seeds 1, no --data-curve) "
-            f"the budget buys about {units.plural(alone, 'trial')}."
+            f"would take about {units.duration(confirmation.seconds)}, which leaves less than one "
+            "trial of the budget. Without them (--finalists 1 --confirmation-seeds 1) the budget "
+            f"buys about {units.plural(alone, 'trial')}."
         )
     cheapest = min(phases.costs, key=lambda cost: cost.searched)
     return (

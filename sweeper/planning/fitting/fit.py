@@ -83,21 +83,32 @@ def fit(
         list(_batches(shapes, parameters))
         for shapes in _shapes(base, strategy, model, training, hardware)
     ]
-    smallest: Fit | None = None
+    smallest: _Tried | None = None
     for setups in groups:
-        best: Fit | None = None
+        best: tuple[_Tried, Duration] | None = None
         for setup in setups:
-            found = task.measured(setup)
+            found = task.tried(setup)
             if smallest is None or found.heaviest.high_gib <= smallest.heaviest.high_gib:
                 smallest = found  # at the same need the smaller batch says more
-            if found.fits and (best is None or _better(found, best)):
-                best = found
+            if found.fits:
+                timed = (found, task.duration(found))
+                best = timed if best is None or _better(timed, best) else best
         if best is not None:
             alone = (setup for setups in groups for setup in setups if setup.micro_batch == 1)
             least = min(map(task.largest, alone))
-            return replace(task.with_evaluation(best), least_gib=least)
+            return replace(task.fit_of(task.with_evaluation(best[0])), least_gib=least)
     assert smallest is not None
-    return smallest
+    return task.fit_of(smallest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A set-up whose heaviest configuration was held against the device."""
+
+    setup: Setup
+    heaviest_setup: Setup
+    heaviest: MemoryEstimate
+    fits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,48 +129,56 @@ class _Task:
         found = estimate(self.model, setup, self.hardware.memory_gib)
         return with_measured_peak(found, self.model, setup, self.hardware)
 
-    def measured(self, setup: Setup) -> Fit:
-        model, hardware, course = self.model, self.hardware, self.course
-        batch = min(setup.evaluation_batch, course.validation_rows)
+    def tried(self, setup: Setup) -> _Tried:
+        batch = min(setup.evaluation_batch, self.course.validation_rows)
         setup = replace(setup, evaluation_batch=batch)
         heaviest_setup = replace(setup, **self.heavy)
         heaviest = self._memory(heaviest_setup)
+        fits = heaviest.high_gib <= self.hardware.memory_gib
+        fits = fits and not ran_out(self.model, heaviest_setup, self.hardware)
+        return _Tried(setup, heaviest_setup, heaviest, fits)
+
+    def duration(self, found: _Tried) -> Duration:
         typical = replace(
-            setup,
-            sequence_length=course.item_tokens,
-            evaluation_length=course.item_tokens,
+            found.setup,
+            sequence_length=self.course.item_tokens,
+            evaluation_length=self.course.item_tokens,
             answer_fraction=1.0,  # as published speeds and those measured here count the output
         )
-        speed = speed_of(hardware, typical)
-        fits = heaviest.high_gib <= hardware.memory_gib
+        speed = speed_of(self.hardware, typical)
+        return formula_duration(self.model, typical, speed, self.course)
+
+    def fit_of(self, found: _Tried) -> Fit:
         return Fit(
-            setup=setup,
-            heaviest_setup=heaviest_setup,
-            memory=self._memory(setup),
-            heaviest=heaviest,
-            duration=formula_duration(model, typical, speed, course),
-            trainable=trainable_parameters(model, setup),
-            fits=fits and not ran_out(model, heaviest_setup, hardware),
+            setup=found.setup,
+            heaviest_setup=found.heaviest_setup,
+            memory=self._memory(found.setup),
+            heaviest=found.heaviest,
+            duration=self.duration(found),
+            trainable=trainable_parameters(self.model, found.setup),
+            fits=found.fits,
         )
 
-    def with_evaluation(self, found: Fit) -> Fit:
+    def with_evaluation(self, found: _Tried) -> _Tried:
         """The same set-up with the largest evaluation batch that still fits."""
         factor = EVALUATION_FACTOR
         while factor > 1:
             batch = found.setup.micro_batch * factor
-            larger = self.measured(replace(found.setup, evaluation_batch=batch))
+            larger = self.tried(replace(found.setup, evaluation_batch=batch))
             if larger.fits:
                 return larger
             factor //= 2
         return found
 
 
-def _better(one: Fit, other: Fit) -> bool:
+def _better(one: tuple[_Tried, Duration], other: tuple[_Tried, Duration]) -> bool:
     """Whether one set-up is faster beyond rounding; else the larger micro-batch wins."""
-    if abs(one.duration.seconds - other.duration.seconds) > 0.005 * other.duration.seconds:
-        return one.duration.seconds < other.duration.seconds
-    key = (not one.setup.gradient_checkpointing, one.setup.micro_batch)
-    return key > (not other.setup.gradient_checkpointing, other.setup.micro_batch)
+    seconds, others = one[1].seconds, other[1].seconds
+    if abs(seconds - others) > 0.005 * others:
+        return seconds < others
+    setup, other_setup = one[0].setup, other[0].setup
+    key = (not setup.gradient_checkpointing, setup.micro_batch)
+    return key > (not other_setup.gradient_checkpointing, other_setup.micro_batch)
 
 
 # Families whose activations leave the range of float16 (65,504): T5 (transformers documentation,

@@ -52,10 +52,32 @@ def fired(book: RuleBook, values: Values) -> tuple[Rule, ...]:
     return tuple(rule for rule in book.rules if rule.when.holds(values))
 
 
-def rated_strategies(book: RuleBook, values: Values) -> dict[str, RatedStrategy]:
-    """Every strategy after the rules, for the facts of one model."""
-    rules = fired(book, values)
-    return {name: _rated(book.strategies[name], rules, values) for name in book.strategies}
+class RatedStrategies(Mapping[str, RatedStrategy]):
+    """Every strategy after the rules, for the facts of one model.
+
+    A strategy is rated when it is first asked for; scores are known without that.
+    """
+
+    def __init__(self, book: RuleBook, values: Values) -> None:
+        self._book, self._values = book, values
+        self._rules = fired(book, values)
+        self._rated: dict[str, RatedStrategy] = {}
+
+    def __getitem__(self, name: str) -> RatedStrategy:
+        if name not in self._rated:
+            strategy = self._book.strategies[name]
+            self._rated[name] = _rated(strategy, self.score(name), self._rules, self._values)
+        return self._rated[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._book.strategies)
+
+    def __len__(self) -> int:
+        return len(self._book.strategies)
+
+    def score(self, name: str) -> float:
+        """The sum of what the rules add to a strategy's score and take from it."""
+        return sum((rule.effects.weights.get(name, 0.0) for rule in self._rules), 0.0)
 
 
 def notes(rules: Iterable[Rule], values: Values, kind: str) -> tuple[Reason, ...]:
@@ -71,8 +93,10 @@ def reason(rule: Rule, why: str, effect: str = "", weight: float = 0.0) -> Reaso
     )
 
 
-def _rated(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Values) -> RatedStrategy:
-    rated = RatedStrategy(strategy)
+def _rated(
+    strategy: DeclaredStrategy, score: float, rules: tuple[Rule, ...], values: Values
+) -> RatedStrategy:
+    rated = RatedStrategy(strategy, score)
     rated.parameters = {
         name: declared.parameter
         for name, declared in strategy.parameters.items()
@@ -84,14 +108,16 @@ def _rated(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Values) 
     settings: _Settings = defaultdict(list)
     held_back: _Settings = defaultdict(list)
     for rule in rules:
-        _apply(rule, rated, values, settings, held_back)
-    order = {rule.id: place for place, rule in enumerate(rules)}
+        if not rule.effects.strategies.isdisjoint((strategy.name, EVERY)):
+            _apply(rule, rated, values, settings, held_back)
     rated.cautions += _kept(rated, held_back)
     for name, parameter in rated.parameters.items():
         placed = _inside(_following(strategy.parameters[name], parameter, rated.parameters))
         rated.parameters[name] = placed.model_copy(update={"prior": prior_of(placed)})
     rated.cautions += _disagreements(settings, rated.parameters)
-    rated.cautions.sort(key=lambda caution: order[caution.rule])
+    if len(rated.cautions) > 1:
+        order = {rule.id: place for place, rule in enumerate(rules)}
+        rated.cautions.sort(key=lambda caution: order[caution.rule])
     return rated
 
 
@@ -149,7 +175,6 @@ def _apply(
     done: list[str] = []
     weight = effects.weights.get(name, 0.0)
     if weight:
-        rated.score += weight
         done.append(f"{weight:+g}")
     if name in effects.shares:
         done.append(expected_share(effects.shares[name]))

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, Strict, create_model
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Strict,
+    TypeAdapter,
+    create_model,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from sweeper.planning.rulebook.fact_table import FACTS, Fact, Values, negated, show
 from sweeper.units import joined
@@ -115,7 +123,13 @@ class Group:
 
     def holds(self, values: Values) -> bool | None:
         """True, false, or None where unknown parts could change the result."""
-        return self.join(tuple(part.holds(values) for part in self.parts))
+        decisive = None if self.kind == "not" else self.kind == "any"
+        results: list[bool | None] = []
+        for part in self.parts:
+            results.append(part.holds(values))
+            if decisive is not None and results[-1] is decisive:
+                return decisive  # whatever the others are
+        return self.join(tuple(results))
 
     def join(self, results: tuple[bool | None, ...]) -> bool | None:
         """The group's value from those of its parts."""
@@ -165,6 +179,36 @@ def _spelled_out(value: Any) -> Any:
     return {"in" if isinstance(value, list) else "equals": value}
 
 
+@dataclass(frozen=True)
+class _Written:
+    """A value that files write in another form than models hold it.
+
+    Pydantic's validators take such a form, too, and make its schema for every field that has it.
+    Here it is made where a JSON Schema is asked for.
+
+    Args:
+        read: Makes the value from the written form.
+        json_schema_input_type: The type of the written form.
+        then: Whether the value is checked against the field's own type.
+    """
+
+    read: Callable[[Any], Any]
+    json_schema_input_type: Any
+    then: bool
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        if self.then:
+            return core_schema.no_info_before_validator_function(self.read, handler(source))
+        return core_schema.no_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(TypeAdapter(self.json_schema_input_type).core_schema)
+
+
 @cache
 def _test(kind: str, words: tuple[str, ...]) -> Any:
     """The comparisons that a fact of this kind allows, with the type of their bounds."""
@@ -181,8 +225,7 @@ def _test(kind: str, words: tuple[str, ...]) -> Any:
     if kind == "words":
         fields["contains"] = (one, None)
     test = create_model(f"When_{kind}", __base__=FileModel, **fields)
-    written = BeforeValidator(_spelled_out, json_schema_input_type=one | several | test)
-    return Annotated[test, written]
+    return Annotated[test, _Written(_spelled_out, one | several | test, then=True)]
 
 
 def _field(fact: Fact) -> tuple[Any, Any]:
@@ -226,6 +269,4 @@ def _group(data: Mapping[str, Any]) -> FactComparison | Group:
 
 
 # The type of a field that holds a condition.
-Condition = Annotated[
-    FactComparison | Group, PlainValidator(parse_condition, json_schema_input_type=When)
-]
+Condition = Annotated[FactComparison | Group, _Written(parse_condition, When, then=False)]

@@ -128,12 +128,12 @@ class Change(FileModel):
     prior: Prior | None = None
     searched: bool | None = None
 
-    @property
+    @cached_property
     def strategy(self) -> str:
         """The strategy whose parameter it is; ``*`` for all that have it."""
         return self.target.partition(".")[0]
 
-    @property
+    @cached_property
     def parameter(self) -> str:
         return self.target.partition(".")[2]
 
@@ -238,9 +238,16 @@ class Effects(FileModel):
             weights[name] = weights.get(name, 0.0) - weight
         return weights
 
-    @property
+    @cached_property
     def changes(self) -> tuple[Change, ...]:
         return tuple(self.parameters.values())
+
+    @cached_property
+    def strategies(self) -> frozenset[str]:
+        """The strategies that it changes something about; with ``*`` perhaps all."""
+        named = (self.weights, self.shares, self.exclude, self.leave_out, self.cautions)
+        changed = (change.strategy for change in self.changes)
+        return frozenset(changed).union(*named)
 
     @model_validator(mode="after")
     def _something(self) -> Self:

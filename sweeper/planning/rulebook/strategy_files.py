@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -101,17 +102,13 @@ class _Parameter(FileModel):
     )
     optional: bool = Field(False, description="exists only where sweep.yaml declares it")
     fitted: bool = Field(False, description="chosen within each trial, so that nobody can set it")
-    _parameter: plans.Parameter = PrivateAttr()
 
-    @property
+    @cached_property
     def parameter(self) -> plans.Parameter:
         """The parameter before any rule."""
-        return self._parameter
-
-    def model_post_init(self, context: object, /) -> None:
         names = ("kind", "default", "prior", "condition", "unit", "source", "why", "searched")
         fields = {name: getattr(self, name) for name in names}
-        self._parameter = plans.Parameter(**fields, **self._space())
+        return plans.Parameter(**fields, **self._space())
 
     @abstractmethod
     def _space(self) -> dict[str, object]:
@@ -384,7 +381,8 @@ class DeclaredStrategy(FileModel):
 
         Rules of earlier folders do not change the parameter.
         """
-        file, parent = self._file, self._file.parent
+        file = self._file
+        parent = file.parent
         return file.layers.get(parameter, max(file.layer, parent.layer if parent else 0))
 
     def optimizer(self, values: Values) -> str:

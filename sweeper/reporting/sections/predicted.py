@@ -21,8 +21,6 @@ PHASES = {
     "own_text": "of the search, writing general text",
     "confirmation": "of it, confirmation",
     "test": "of it, test split",
-    "data_curve": "the data curve",
-    "suite": "of it, scoring the suite",
 }
 _OTHERS = {"energy": "energy at the board power", "money": "money"}
 # Below this share other programs change no figure that is shown.
@@ -72,6 +70,8 @@ def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
 def _what(prediction: PredictedFigure, device: str) -> str:
     if title := (PHASES | _OTHERS).get(prediction.what):
         return title
+    if not prediction.strategy:
+        return f"the {prediction.what.replace('_', ' ')}"
     name = words.short(prediction.strategy)
     if prediction.what == "trial":
         return f"a full trial of {name}"
@@ -104,8 +104,9 @@ def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
         line += (
             f"; for {words.share(sweep.disturbed)} of the time, other programs had the processor"
         )
-    for later in (p for p in predictions if p.what == "data_curve" and not p.predicted):
-        line += f"; the data curve, which was not planned, took {units.duration(later.actual)} more"
+    for later in (p for p in predictions if p.unit == "s" and not p.predicted):
+        name = later.what.replace("_", " ")
+        line += f"; the {name}, which was not planned, took {units.duration(later.actual)} more"
     peaks = [p for p in predictions if p.what == "memory"]
     if peaks:
         highest = max(peaks, key=lambda p: p.actual)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.evidence.rules import rules_told
-from sweeper.findings.record import RuleFinding
+from sweeper.plans import DECLARED, Reason
 from sweeper.reporting.blocks import (
     Block,
-    Cell,
     Column,
     Empty,
     Notes,
@@ -18,55 +17,61 @@ from sweeper.reporting.blocks import (
     Text,
     placed,
 )
-from sweeper.reporting.document import Report
+from sweeper.reporting.document import PlanShown, Report
 from sweeper.reporting.sections.discovery import section
+
+
+@dataclass(frozen=True)
+class _AppliedRule:
+    """A rule, and the strategy that it applied to; empty for a warning about the whole plan."""
+
+    reason: Reason
+    strategy: str = ""
+
+    @property
+    def effect(self) -> str:
+        effect = self.reason.effect
+        return f"{words.short(self.strategy)}: {effect}" if self.strategy and effect else effect
 
 
 @section(120, "rules", "Rules", "Why these choices?")
 def rules_section(report: Report) -> Iterator[Block]:
-    """Every rule that shaped the plan, with the evidence of this study."""
-    rules = report.findings.rules
+    """Every rule that shaped the plan, with its effect, reason and source."""
+    rules = _applied_rules(report.plan)
     if not rules:
         yield Empty("no-rules", "No rule of the rule book applied to this plan.")
         return
-    told = f"{units.plural(len(rules), 'rule')} shaped this plan: {rules_told(rules)}."
-    yield Text((told, _HOW))
-    yield _table(rules)
+    count = f"{units.plural(len(rules), 'rule')} shaped this plan."
+    yield Text((count, _HOW))
+    columns: list[Column[_AppliedRule]] = [
+        Column("rule", lambda rule: rule.reason.rule, "/rule"),
+        Column("what it says and why", lambda rule: f"{rule.reason.title}. {rule.reason.why}"),
+        Column("what it set", lambda rule: rule.effect or words.DASH, "/effect"),
+        Column("source", lambda rule: rule.reason.source, "/source"),
+    ]
+    yield Table.of("rule-table", "Rules of this plan", columns, rules)
 
 
-_VERDICTS = ("contradicted", "held", "untested")
 _HOW = (
-    "A number such as lora: +2 is what a rule adds to the score by which the plan ranks "
-    "strategies. A rule that gives values to a parameter held if other values clearly raise the "
-    "final loss, and is contradicted if they clearly lower it, all other parameters of the "
-    "strategy being equal. For a pruned trial, the final loss is predicted from its last rung. "
-    "sweeper run --test-rules 1 spends a trial on the rule that matters most; 'trials' in "
-    "sweep.yaml names trials of your own."
+    "A number such as lora: +2 is what a rule adds to the score by which the plan ranks strategies."
 )
 
 
-def _table(rules: tuple[RuleFinding, ...]) -> Table:
-    columns: list[Column[RuleFinding]] = [
-        Column("rule", lambda rule: rule.rule, "/rule"),
-        Column("here", lambda rule: Cell(rule.verdict, css="v-" + rule.verdict), "/verdict"),
-        Column("what it says and why", lambda rule: f"{rule.title}. {rule.why}"),
-        Column("what it set", lambda rule: rule.effect or words.DASH, "/effect"),
-        Column("evidence here", _evidence, "/evidence"),
-        Column("source", lambda rule: rule.source, "/source"),
+def _applied_rules(plan: PlanShown) -> list[tuple[str, _AppliedRule]]:
+    """Each rule once, with its JSON pointer: reasons, then cautions, then warnings."""
+    rules = [
+        (pointer, _AppliedRule(reason, strategy.strategy))
+        for at, strategy in placed(plan.strategies, "/plan/strategies")
+        for pointer, reason in placed(strategy.reasons, f"{at}/reasons")
     ]
-    ordered = sorted(placed(rules, "/findings/rules"), key=lambda row: _place(row[1]))
-    caption = "Rules, and whether these trials support them"
-    return Table.of("rule-table", caption, columns, ordered)
-
-
-def _place(rule: RuleFinding) -> tuple[int, bool]:
-    """Decided rules first, then those that were compared."""
-    return _VERDICTS.index(rule.verdict), not (rule.evidence and rule.would_test)
-
-
-def _evidence(rule: RuleFinding) -> str:
-    would = f"Would test it: {rule.would_test}" if rule.would_test else ""
-    return " ".join(filter(None, (rule.evidence, would))) or words.DASH
+    for at, strategy in placed(plan.strategies, "/plan/strategies"):
+        rules += [(p, _AppliedRule(r)) for p, r in placed(strategy.cautions, f"{at}/cautions")]
+    rules += [(p, _AppliedRule(r)) for p, r in placed(plan.warnings, "/plan/warnings")]
+    first: dict[str, tuple[str, _AppliedRule]] = {}
+    for pointer, rule in rules:
+        if rule.reason.rule != DECLARED:  # the user's choice, no rule
+            first.setdefault(rule.reason.rule, (pointer, rule))
+    return list(first.values())
 
 
 @section(130, "limits", "Limits", "How far to trust it?")

@@ -90,9 +90,9 @@ def search_sentence(report: Report) -> str:
     if best.outcome == "better":
         word = metric.direction.split()[0]
         return f"{name}: {pairing} = {gap}, a {word} {words.bare(metric)} than the default's."
-    told = words.outcome(best.outcome, best.gain, best.comparisons, findings.margin_points / 100)
-    ending = f"{told}. The default would have been enough."
-    return f"{name}: {pairing} = {gap}: {ending}"
+    told = _outcome(best, findings.margin_points)
+    ending = "" if best.lacking else " The default would have been enough."
+    return f"{name}: {pairing} = {gap}: {told}.{ending}"
 
 
 def _items(report: Report) -> str:
@@ -159,7 +159,8 @@ def _gains(report: Report) -> Table:
 
 def _outcome(gain: SearchGain, margin_points: float) -> str:
     if gain.outcome and gain.gain:
-        return words.outcome(gain.outcome, gain.gain, gain.comparisons, margin_points / 100)
+        smallest = margin_points / 100
+        return words.outcome(gain.outcome, gain.gain, gain.comparisons, smallest, gain.lacking)
     same = gain.best_trial is not None and gain.best_trial == gain.default_trial
     return "the default is the best" if same else words.DASH
 

@@ -195,6 +195,10 @@ def _against(summary: StrategySummary, metric: Metric, smallest: float) -> str:
     number = comparison.first.removeprefix("trial-")
     gap = words.difference(comparison.difference, metric).replace(f" {metric.unit}", "")
     told = words.outcome(
-        comparison.outcome, comparison.difference, comparison.comparisons, smallest
+        comparison.outcome,
+        comparison.difference,
+        comparison.comparisons,
+        smallest,
+        comparison.lacking,
     )
     return f"#{number}: {gap}, {told}"

@@ -126,8 +126,7 @@ def _steps(trial: TrialRow) -> str:
 def _remark(trial: TrialRow) -> str:
     told = []
     if trial.origin != "search":
-        marks = {"default": "default", "rule-test": f"tests the rule {trial.tests_rule}"}
-        told.append(marks.get(trial.origin, "yours"))
+        told.append("default" if trial.origin == "default" else "yours")
     if trial.loss_note:
         told.append(trial.loss_note)
     if trial.stopped_at_rung is not None:

@@ -50,7 +50,7 @@ class Observation:
         complete: Whether it was trained to the end.
         running: Whether it runs now.
         failed: Whether it failed in a way that its configuration is to blame for.
-        origin: ``default``, ``user``, ``search``, ``rule-test`` or ``untrained``.
+        origin: ``default``, ``user``, ``search`` or ``untrained``.
         curve: Best finite loss so far, by rung.
         reported: The losses as they were reported, by rung.
         seconds: What it took, 0 where that is not known.

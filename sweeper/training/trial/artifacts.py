@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -62,9 +62,6 @@ class TrainedRecord(Artifact):
     ``columns`` are those of the data; ``versions`` are of the libraries that trained.
     """
 
-    VERSION: ClassVar[int] = 2
-
-    schema_version: int = 2
     task: TaskName
     strategy: str
     parameters: dict[str, Scalar]
@@ -76,7 +73,7 @@ class TrainedRecord(Artifact):
     classes_by: Literal["head", "generate"] = "head"
     pooling: Literal["mean", "cls", "last"] | None = None
     first_stage: str | None = None
-    facts: ModelFacts | None = None
+    facts: ModelFacts
     base_folder: str | None = None
     base_state: str | None = None
     precision: Precision = "fp32"
@@ -102,13 +99,13 @@ def save_trained(
     model: nn.Module,
     strategy: Strategy,
     record: TrainedRecord,
-    task: Task | None = None,
+    task: Task,
 ) -> None:
     """Write a trained model. The record comes last, so that its presence means it is whole.
 
     Args:
         folder: ``weights/`` of the trial; made if it is not there.
-        task: Brings the tokenizer; without one, no files are written beside the weights.
+        task: Brings the tokenizer.
     """
     folder.mkdir(parents=True, exist_ok=True)
     adapter = _adapter_to_write(folder, model, strategy, record)
@@ -120,12 +117,10 @@ def save_trained(
         strategy.save(model, adapter)
     # PEFT's card names paths of this machine; there is one for the whole folder.
     (adapter / CARD).unlink(missing_ok=True)
-    if task is not None:
-        tokenizer = _write_companions(folder, adapter, model, task, record)
-        files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-        names = tuple(sorted(path.as_posix() for path in files if path.name != CARD))
-        record = record.model_copy(update={"tokenizer": tokenizer, "files": names})
-    record.write(folder / RECORD)
+    tokenizer = _write_companions(folder, adapter, model, task, record)
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    names = tuple(sorted(path.as_posix() for path in files if path.name != CARD))
+    record.model_copy(update={"tokenizer": tokenizer, "files": names}).write(folder / RECORD)
 
 
 def _adapter_to_write(
@@ -217,7 +212,7 @@ def _write_companions(
         _write(folder / _CONFIG, config)
     if (adapter / _ADAPTER_CONFIG).is_file():
         config = _json(adapter / _ADAPTER_CONFIG) | {"revision": record.base_revision}
-        if adapter != folder and record.facts and record.facts.source == "packaged":
+        if adapter != folder and record.facts.source == "packaged":
             config["base_model_name_or_path"] = None  # a path of this machine that nobody reads
         _write(adapter / _ADAPTER_CONFIG, config)
     write_text(folder / CARD, _card(record))
@@ -280,7 +275,7 @@ def _write_classifier(folder: Path, model: Classifier, record: TrainedRecord) ->
 
 
 def _card(record: TrainedRecord) -> str:
-    licence = record.facts.license if record.facts else None
+    licence = record.facts.license
     front = ["---", f"license: {licence}"] if licence else ["---"]
     front += ["library_name: sweeper", "---", ""]
     revision = f", revision {record.base_revision}" if record.base_revision else ""

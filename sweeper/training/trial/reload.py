@@ -15,7 +15,6 @@ from transformers import AutoConfig, AutoTokenizer
 
 from sweeper.data.examples import SPLITS, Dataset
 from sweeper.errors import ModelError, UsageError
-from sweeper.facts.record import ModelFacts
 from sweeper.jsontext import object_of
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.base import strategy as strategy_named
@@ -61,12 +60,6 @@ def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool =
         UsageError: The folder is damaged, or its base model is gone or another one.
     """
     record = record_of(folder)
-    if record.facts is None or record.tokenizer is None:
-        raise UsageError(
-            "these weights were kept by an earlier sweeper, without tokenizer and settings",
-            fix="Train the trial again with 'sweeper run'.",
-            where=str(folder),
-        )
     with reading(folder):
         for name in record.files:
             if not (folder / name).is_file():
@@ -84,16 +77,16 @@ def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool =
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=record.facts.trust_remote_code, local_files_only=True
         )
-    task = _task(record, record.facts, tokenizer)
+    task = _task(record, tokenizer)
     whole = strategy_named(record.strategy).saves_whole_model
     if whole:
-        model = _whole_model(folder, record, record.facts, task, device)
+        model = _whole_model(folder, record, task, device)
     else:
-        model = _on_base(folder, record, record.facts, task, device, to_merge=to_merge)
+        model = _on_base(folder, record, task, device, to_merge=to_merge)
     return Reloaded(model.requires_grad_(False).eval(), task, record)
 
 
-def _task(record: TrainedRecord, facts: ModelFacts, tokenizer: Any) -> Task:
+def _task(record: TrainedRecord, tokenizer: Any) -> Task:
     training = TrainingSpec(system_prompt=record.system_prompt, classes_by=record.classes_by)
     spec = Spec(task=record.task, models=(ModelSpec(id=record.base_model),), training=training)
     dataset = Dataset(
@@ -106,16 +99,16 @@ def _task(record: TrainedRecord, facts: ModelFacts, tokenizer: Any) -> Task:
         labels=record.labels,
         fingerprint="",
     )
-    return task_of(spec)(dataset, tokenizer, facts, spec, record.sequence_length)
+    return task_of(spec)(dataset, tokenizer, record.facts, spec, record.sequence_length)
 
 
 def _whole_model(
-    folder: Path, record: TrainedRecord, facts: ModelFacts, task: Task, device: torch.device
+    folder: Path, record: TrainedRecord, task: Task, device: torch.device
 ) -> nn.Module:
     dtype = getattr(torch, record.base_dtype)
     with reading(folder):
         config = AutoConfig.for_model(**_fields(folder)) if record.pooling else None
-        trust = facts.trust_remote_code
+        trust = record.facts.trust_remote_code
         model = load_base(folder, task.task_type, dtype, device, None, trust, config=config)
     return with_head(folder, model, record)
 
@@ -132,28 +125,28 @@ def _fields(folder: Path) -> dict[str, Any]:
 def _on_base(
     folder: Path,
     record: TrainedRecord,
-    facts: ModelFacts,
     task: Task,
     device: torch.device,
     *,
     to_merge: bool,
 ) -> nn.Module:
-    base = _base_folder(folder, record, facts)
+    base = _base_folder(folder, record)
     quantized, dtype = None, torch.float32
     if not to_merge:
         dtype = getattr(torch, record.base_dtype)
         strategy = strategy_named(record.strategy)
         quantized = strategy.quantization_config(record.parameters, dtype=dtype)
-    trust = facts.trust_remote_code
+    trust = record.facts.trust_remote_code
     model = load_base(base, task.task_type, dtype, device, quantized, trust)
     with reading(folder):
         return load_trained(folder, model)
 
 
-def _base_folder(weights: Path, record: TrainedRecord, facts: ModelFacts) -> Path:
+def _base_folder(weights: Path, record: TrainedRecord) -> Path:
     """The folder of the base that an adapter or a head needs."""
     if record.first_stage is not None:
         return folder_of(record.first_stage, weights)
+    facts = record.facts
     local = facts.source == "local"
     named = record.base_folder if local and record.base_folder else record.base_model
     try:

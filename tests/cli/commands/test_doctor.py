@@ -112,20 +112,6 @@ def test_a_full_or_foreign_disk_and_too_little_memory_stop_training(
     assert doctor.memory().state == "does not work"
 
 
-def test_the_sandbox_is_tried_and_what_it_lacks_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert doctor.sandbox().state == "works"
-    monkeypatch.setenv("PATH", str(tmp_path))
-    missing = doctor.sandbox()
-    assert (missing.state, missing.needed) == ("not installed", False)
-    assert "apt install bubblewrap" in missing.fix
-    python(tmp_path, "echo no namespaces >&2; exit 1")
-    (tmp_path / "python").rename(tmp_path / "bwrap")
-    assert doctor.sandbox().state == "does not work"
-    assert doctor.sandbox().detail == "no namespaces"
-
-
 @pytest.mark.parametrize(("torch", "code"), [("works", 0), ("does not work", 2)])
 def test_the_command_exits_by_whether_anything_can_be_trained(
     monkeypatch: pytest.MonkeyPatch, torch: str, code: int

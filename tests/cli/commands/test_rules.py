@@ -7,8 +7,6 @@ import jsonschema
 import pytest
 import yaml
 
-from sweeper.findings.compute import compute
-
 
 def test_the_rule_book_is_listed_and_one_rule_is_shown_whole(sweeper):
     listed = sweeper("rules").out
@@ -101,15 +99,3 @@ def test_what_a_plan_writes_fits_the_schema_and_a_slip_does_not(sweeper, here):
         jsonschema.validate(written | {"traning": {"epochs": 3}}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(written | {"task": "coding"}, schema)
-
-
-def test_explain_shows_what_the_trials_of_a_run_say_of_a_rule(sweeper, make_run):
-    run = make_run()
-    found = compute(run)
-    rule = found.rules[0].model_copy(update={"rule": "start-with-lora"})
-    found.model_copy(update={"rules": (rule,)}).write(run.findings)
-    explained = json.loads(sweeper("explain", str(run.path), "--json").out)
-    shown = {rule["rule"]: rule for rule in explained["fired"]}
-    assert shown["start-with-lora"]["verdict"] == rule.verdict
-    assert shown["start-with-lora"]["evidence"] == rule.evidence
-    assert rule.evidence in " ".join(sweeper("explain", str(run.path)).out.split())

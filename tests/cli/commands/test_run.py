@@ -5,7 +5,6 @@ from typing import Any
 from sweeper.cli.commands.run import conclude
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.findings.compute import compute
-from sweeper.findings.evidence.rules import rules_told
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plans import Plan
 from sweeper.spec import ModelSpec, Spec
@@ -19,8 +18,7 @@ def test_the_last_lines_of_a_run_say_what_next(make_run: Any, capsys: Any) -> No
     spec = Spec(task="classification", models=(ModelSpec(id="packaged:minilm"),))
     ended = Ended(spec, run, plan, RunOutcome("complete", status=None), found)
     conclude(ended, as_json=False, fail_under=None)
-    *_, rules, line, command, report = capsys.readouterr().out.splitlines()
-    assert rules == f"Rules: {rules_told(found.rules)}."
+    *_, line, command, report = capsys.readouterr().out.splitlines()
     assert line == next_step_line(found.next_step)
     assert command == f"  {found.next_step.command}"
     assert report.startswith("report: ")

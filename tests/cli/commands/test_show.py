@@ -134,7 +134,7 @@ def test_several_runs_are_compared_on_a_page(sweeper, make_run, here):
         make_run(name=name, trials=trials)
     ran = sweeper("report", "one", "other")
     assert ran.code == 0
-    told = "one and other cannot be compared: it is not known whether the test rows are the same."
+    told = "one and other cannot be compared: the test rows differ: 120 and 120 items."
     assert told in ran.out
     page = (here / "comparison.html").read_text()
     assert "search.trials" in page

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from curve_backend import make_plan
 
-from sweeper.errors import RunError
+from sweeper.errors import OtherVersion, RunError
 from sweeper.execution.state.continuation import changes, frozen_plan
+from sweeper.execution.state.repair import copy_of
 from sweeper.runfolder import RunFolder
 
 
@@ -36,3 +38,13 @@ def test_a_plan_without_identity_cannot_be_run(tmp_path: Path) -> None:
     plan = make_plan().model_copy(update={"identity": None})
     with pytest.raises(RunError, match="cannot be run"):
         frozen_plan(RunFolder(tmp_path), plan)
+
+
+def test_a_plan_of_another_version_is_not_called_damaged(tmp_path: Path) -> None:
+    run, plan = RunFolder(tmp_path), make_plan()
+    older = json.loads(plan.to_json()) | {"schema_version": 0}
+    for path in (run.plan, copy_of(run.plan)):
+        path.write_text(json.dumps(older))
+    with pytest.raises(OtherVersion) as caught:
+        frozen_plan(run, plan)
+    assert caught.value.problems[0].where == str(run.plan)

@@ -11,8 +11,9 @@ from sweeper.data.load import load
 from sweeper.errors import UsageError
 from sweeper.facts.dataset import bits_per_byte
 from sweeper.facts.dataset.domain_distance import FAR_BITS, general_text
+from sweeper.facts.gather import gather
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
-from sweeper.spec import AimSpec, DataSpec
+from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, Spec
 
 DATA = DataFacts(rows=40, train_rows=30, fingerprint="abc")
 
@@ -111,9 +112,16 @@ def test_what_cannot_be_measured_is_refused(
         bits_per_byte.measured_bits(dataset, DATA, facts(tmp_path, **changes), AimSpec())
 
 
-def test_without_data_there_is_nothing_to_measure(tmp_path: Any) -> None:
-    with pytest.raises(UsageError, match="no data to measure"):
-        bits_per_byte.measured_bits(None, DATA, facts(tmp_path), AimSpec())
+def test_without_data_there_is_nothing_to_measure() -> None:
+    numbers = Spec(
+        task="classification",
+        models=(ModelSpec(id="7B"),),
+        data=DataSpec(examples=100),
+        hardware=HardwareSpec(gpu_memory_gib=24),
+    )
+    with pytest.raises(UsageError) as refused:
+        gather(numbers, measure_domain=True)
+    assert refused.value.problems[0].where == "--measure-domain"
 
 
 def test_a_process_that_fails_is_said(tmp_path: Any, dataset: Dataset, monkeypatch: Any) -> None:

@@ -10,6 +10,7 @@ from sweeper.errors import DataError
 from sweeper.facts.dataset.data_facts import data_facts
 from sweeper.facts.dataset.domain_distance import general_text, tokens_per_word
 from sweeper.facts.dataset.lengths import ruler
+from sweeper.facts.dataset.stated import stated_facts
 from sweeper.facts.gather import gather
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.models.packaged import PACKAGED, package_folder
@@ -17,7 +18,6 @@ from sweeper.facts.record import Facts
 from sweeper.spec import (
     AimSpec,
     DataSpec,
-    EvaluationSpec,
     HardwareSpec,
     ModelSpec,
     Spec,
@@ -178,11 +178,7 @@ def test_the_users_word_on_the_domain_wins(tmp_path):
     found = facts_of(a_spec(model, path, aim=AimSpec(domain_distance="far")))
     assert (found.domain.distance, found.domain.decided_by) == ("far", "user")
     assert found.domain.tokens_per_word == 1
-    imagined = data_facts(
-        None,
-        a_spec(model, aim=AimSpec(domain_distance="near"), examples=100),
-        model_facts(model),
-    )
+    imagined = stated_facts(a_spec(model, aim=AimSpec(domain_distance="near"), examples=100))
     assert (imagined.domain.distance, imagined.domain.decided_by) == ("near", "user")
 
 
@@ -201,12 +197,12 @@ def test_splits_labels_and_counts_come_from_the_data_set(tmp_path):
 
 def test_a_number_of_examples_stands_in_for_data(tmp_path):
     model = a_model(tmp_path / "model")
-    found = data_facts(None, a_spec(model, examples=2000), model_facts(model))
+    found = stated_facts(a_spec(model, examples=2000))
     assert (found.rows, found.train_rows, found.path) == (2000, 1400, None)
     assert found.lengths.assumed
     assert [split.rows for split in found.splits] == [1400, 300, 300]
     with pytest.raises(DataError, match="neither data nor a number of examples"):
-        data_facts(None, a_spec(model), model_facts(model))
+        stated_facts(a_spec(model))
 
 
 def test_all_facts_of_a_plan_without_data_survive_json():
@@ -305,26 +301,3 @@ def test_tests_and_system_prompt_count_as_parts_of_the_question(tmp_path):
     plain, code = measured("instruction"), measured("code")
     assert code > plain + 20
     assert measured("code", words(30)) > code + 30
-
-
-def test_tests_of_rows_that_are_not_run_are_named(tmp_path):
-    rows = [
-        {"prompt": f"add {n}", "completion": f"x + {n}", "test_list": [f"assert f({n}) == {n}"]}
-        for n in range(60)
-    ]
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def said(**evaluation):
-        spec = Spec(
-            task="code",
-            models=(a_model(tmp_path / f"model {len(evaluation)}"),),
-            data=DataSpec(path=str(path)),
-            evaluation=EvaluationSpec(**evaluation),
-        )
-        return [one for one in gather(spec).data.warnings if "pass@1" in one]
-
-    (told,) = said()
-    assert "the rows have tests (`test_list`)" in told
-    assert "--run-generated-code" in told
-    assert said(run_generated_code=True) == []

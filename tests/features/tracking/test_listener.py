@@ -20,9 +20,6 @@ from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
 
-# What the command may spend on trackers at each event, on a busy machine.
-LITTLE_SECONDS = 0.05
-
 
 def tracked(*services: str) -> Spec:
     """A request with ``--track``."""
@@ -42,22 +39,20 @@ def children():
 def folder(make_run, monkeypatch):
     """A run that has ended, and an MLflow client that gives up soon."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(listener, "_END_SECONDS", 60.0)
+    monkeypatch.setattr(listener, "_END_SECONDS", 300.0)
     run = make_run()
     lines = [{"kind": "trial-ended", "at": "", "trial": number} for number in range(3)]
     run.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return run
 
 
-def heard_until(listeners, seconds=60.0):
-    """What is said first, and the longest that listening once took."""
-    longest, limit, said = 0.0, time.monotonic() + seconds, []
+def heard_until(listeners, seconds=300.0):
+    """What is said first."""
+    limit, said = time.monotonic() + seconds, []
     while not said and time.monotonic() < limit:
-        began = time.monotonic()
         said = list(listeners.heard())
-        longest = max(longest, time.monotonic() - began)
         time.sleep(0.01)
-    return said, longest
+    return said
 
 
 def test_a_missing_client_is_an_error_with_the_command_that_installs_it(monkeypatch):
@@ -89,9 +84,12 @@ def test_a_closed_port_is_said_and_costs_the_command_nothing(folder, monkeypatch
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret-word@127.0.0.1:{port}")
     shown = []
     with Listeners(folder, tracked("mlflow")) as listeners:
-        said, longest = heard_until(listeners)
+        process = psutil.Process(process_of(listeners, "mlflow").pid)
+        process.suspend()
+        assert list(listeners.heard()) == []  # returns, although the process can say nothing
+        process.resume()
+        said = heard_until(listeners)
         assert "mlflow does not answer at the moment (MlflowException: API request" in said[0]
-        assert longest < LITTLE_SECONDS
         show = listeners.beside(lambda event, _status: shown.append(event.kind))
         status = Status(phase="search", trials=3, started_at="", updated_at="")
         show(make_event("run-started"), status)
@@ -105,7 +103,8 @@ def test_a_closed_port_is_said_and_costs_the_command_nothing(folder, monkeypatch
 
 def test_a_server_that_never_answers_has_a_limited_time_at_the_end(folder, monkeypatch):
     pytest.importorskip("mlflow")
-    before = children()
+    before, patience = children(), 120.0
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(patience)))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
@@ -113,7 +112,7 @@ def test_a_server_that_never_answers_has_a_limited_time_at_the_end(folder, monke
         with Listeners(folder, tracked("mlflow")) as listeners:
             began = time.monotonic()
             (note,) = listeners.finish("complete")
-            assert 0.5 <= time.monotonic() - began < 3.0
+            assert 0.5 <= time.monotonic() - began < patience / 2
     assert "it took longer than 0.5 s" in note
     assert children() == before
 

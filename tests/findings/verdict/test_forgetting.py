@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from sweeper.errors import GateFailed
+from sweeper.evaluation.task_scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Forgetting
 from sweeper.findings.verdict import forgetting
 from sweeper.steps.winner import best_trial
-from sweeper.suite.scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.trials import TrialResult
 
 

@@ -20,6 +20,7 @@ def plain(make):
     decided = {
         "kind": "recommend",
         "recommended_trial": number,
+        "best_baseline": "tfidf",
         "recommended_baseline": None,
         "fine_tuning_needed": True,
         "comparisons": (against(number, "better"),),

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.artifact import Record
 from sweeper.execution.next_attempt import trial_budget
 from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import course_of
@@ -22,7 +21,7 @@ from sweeper.planning.budget.trial_budget import (
 )
 from sweeper.planning.costs.trial_seconds import clock_of
 from sweeper.planning.planner import make_plan
-from sweeper.plans import Budget, Plan
+from sweeper.plans import Plan
 
 
 @given(
@@ -70,14 +69,6 @@ def test_where_a_look_at_every_rung_costs_too_much_there_are_fewer(
 def test_a_trial_reports_as_often_as_its_plan_says(scene: Any) -> None:
     plan = _plan(scene, 60)
     assert trial_budget(plan, {}).rung_every == plan.budget.rung_every == 4
-
-
-def test_a_plan_from_before_there_was_a_choice_is_looked_at_at_every_rung(scene: Any) -> None:
-    plan = _plan(scene, 60)
-    old = plan.budget.model_dump()
-    del old["rung_every"]
-    budget: Record = Budget.model_validate(old)
-    assert trial_budget(plan.model_copy(update={"budget": budget}), {}).rung_every == 1
 
 
 @pytest.mark.parametrize(

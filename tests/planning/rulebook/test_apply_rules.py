@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.errors import RuleError
 from sweeper.planning.planner import make_plan
-from sweeper.planning.rulebook.apply_rules import RatedStrategy, in_words, rated_strategies
+from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy, in_words
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
@@ -26,7 +26,7 @@ def book_with(tmp_path: Path, *changes: str) -> RuleBook:
 
 def rated(book: RuleBook, scene: Any, strategy: str = "lora", **facts: Any) -> RatedStrategy:
     spec, gathered = scene(**facts)
-    return rated_strategies(book, fact_values(spec, gathered, gathered.models[0]))[strategy]
+    return RatedStrategies(book, fact_values(spec, gathered, gathered.models[0]))[strategy]
 
 
 def rate(book: RuleBook, scene: Any, **facts: Any) -> tuple[Any, ...]:
@@ -74,10 +74,21 @@ def test_a_star_excludes_every_strategy(tmp_path: Path, scene: Any) -> None:
     (tmp_path / "own.yaml").write_text(rule, encoding="utf-8")
     book = rule_book((str(tmp_path),))
     spec, gathered = scene()
-    found = rated_strategies(book, fact_values(spec, gathered, gathered.models[0]))
+    found = RatedStrategies(book, fact_values(spec, gathered, gathered.models[0]))
     assert set(found) == set(book.strategies)
     assert {one.refused for one in found.values()} == {("It is so.", "none", "me")}
     assert effect_texts(book.rule("none").effects, {}) == ("no strategy can be used",)
+
+
+def test_scores_are_the_sums_of_the_weights_in_the_reasons(scene: Any) -> None:
+    spec, gathered = scene()
+    found = RatedStrategies(rule_book(), fact_values(spec, gathered, gathered.models[0]))
+    scores = {name: found.score(name) for name in found}
+    assert len(set(scores.values())) > 2
+    for name, rated_strategy in found.items():
+        assert rated_strategy.score == scores[name]
+        weights = sum(reason.weight for reason in rated_strategy.reasons)
+        assert weights == pytest.approx(scores[name])
 
 
 def test_a_later_rule_wins_and_the_disagreement_is_shown(tmp_path: Path, scene: Any) -> None:
@@ -183,7 +194,7 @@ def test_of_several_overruled_rules_the_plan_tells_what_it_follows(
 @pytest.mark.parametrize("rows", [400, 4_000, 60_000, 200_000])
 def test_what_a_plan_says_it_follows_is_what_it_does(scene: Any, model: str, rows: int) -> None:
     spec, facts = scene(model=model, rows=rows, gpu_gib=24.0)
-    for found in rated_strategies(rule_book(), fact_values(spec, facts, facts.models[0])).values():
+    for found in RatedStrategies(rule_book(), fact_values(spec, facts, facts.models[0])).values():
         for caution in found.cautions:
             if caution.effect.startswith("disagrees"):
                 parameter = found.parameters[caution.why.split(":")[0]]

@@ -74,11 +74,12 @@ def test_weights_on_a_base_that_others_have_name_no_path_of_this_machine(
         assert config["base_model_name_or_path"] == model
 
 
-def test_the_card_beside_weights_tells_neither_host_nor_home(monkeypatch):
+def test_the_card_beside_weights_tells_neither_host_nor_home(monkeypatch, make_shared):
     monkeypatch.setattr("socket.gethostname", lambda: "gpu-7")
     record = TrainedRecord(
         task="classification", strategy="lora", parameters={}, base_dtype="float32",
         base_model="/nfs/gpu-7/m", sequence_length=8, labels=("/home/ann/x", "b"),
+        facts=make_shared().context.facts,
     )  # fmt: skip
     card = artifacts._card(record)
     assert "- Base model: /nfs/HOST/m" in card

@@ -1,0 +1,1 @@
+"""How much code there is: ``make size``."""

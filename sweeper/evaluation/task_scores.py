@@ -1,0 +1,78 @@
+"""Scores of models on tasks that they were not trained for, item by item, and their files.
+
+``runs/<name>/evaluations/`` holds one file for each model: ``base-<key>.json`` and
+``trial-<n>.json``. A task is known by a digest of its content, so that a changed task is scored
+again and an unchanged one is not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
+from sweeper.runfolder import RunFolder
+
+FOLDER = "evaluations"
+
+Unit = Literal["points", "nats/token"]
+
+
+class TaskScores(Record):
+    """One model on one task. ``keys`` say which item a score belongs to.
+
+    ``scores`` are 1 or 0 (or a share) where ``unit`` is points, else losses in nats per token that
+    count by ``weights`` (tokens).
+    """
+
+    task: str
+    digest: str
+    kind: str
+    metric: str
+    unit: Unit
+    higher_is_better: bool
+    shots: int | None = Field(None, description="None where the tasks of a group differ")
+    total_items: int
+    keys: tuple[str, ...]
+    scores: tuple[float, ...]
+    weights: tuple[float, ...] = ()
+    harness: str = Field(description="name and version of what scored it")
+    seconds: float = 0.0
+
+
+class ModelScores(Artifact):
+    """One model on all tasks that it was scored on. ``trial`` is None for a base model."""
+
+    model: str
+    revision: str | None = None
+    dtype: str
+    trial: int | None = None
+    strategy: str = ""
+    tasks: tuple[TaskScores, ...] = ()
+
+    def task(self, name: str, digest: str) -> TaskScores | None:
+        """Its scores on exactly this task."""
+        found = (t for t in self.tasks if t.task == name and t.digest == digest)
+        return next(found, None)
+
+    def adding(self, scores: TaskScores) -> ModelScores:
+        """A copy with one more task, which replaces an older version of the same task."""
+        kept = tuple(task for task in self.tasks if task.task != scores.task)
+        return self.model_copy(update={"tasks": (*kept, scores)})
+
+
+def evaluations(run: RunFolder) -> Path:
+    """The folder of a run's suite scores."""
+    return run.path / FOLDER
+
+
+def trial_file(folder: Path, number: int) -> Path:
+    """The scores of one trial."""
+    return folder / f"trial-{number}.json"
+
+
+def base_file(folder: Path, key: str) -> Path:
+    """The scores of one base model in one dtype."""
+    return folder / f"base-{key}.json"

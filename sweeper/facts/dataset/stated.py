@@ -1,0 +1,70 @@
+"""Facts about a data set of which only the number of examples is stated, without reading rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from sweeper.data.examples import SPLITS
+from sweeper.data.splits import asked, sizes
+from sweeper.errors import DataError
+from sweeper.facts.record import DataFacts, DomainFacts, LengthFacts, SplitFacts
+from sweeper.resources import table
+from sweeper.spec import DataSpec, Spec, Task
+
+
+def stated_facts(spec: Spec) -> DataFacts:
+    """The facts about a data set of which ``spec.data.examples`` says the size.
+
+    Raises:
+        DataError: It does not.
+    """
+    rows = spec.data.examples
+    if rows is None:
+        raise DataError(
+            "neither data nor a number of examples was given",
+            fix="Give --data PATH, or --examples N to plan without data.",
+            where="data",
+        )
+    rows = min(rows, spec.data.max_rows or rows)
+    stated = spec.aim.domain_distance
+    domain = DomainFacts(distance=stated, decided_by="user") if stated else DomainFacts()
+    splits = planned_splits(rows, spec.data)
+    return DataFacts(
+        rows=rows,
+        train_rows=splits[0].rows,
+        splits=splits,
+        lengths=assumed_lengths(spec.task, spec.training.max_length),
+        domain=domain,
+    )
+
+
+def planned_splits(rows: int, spec: DataSpec) -> tuple[SplitFacts, ...]:
+    """The splits that so many examples would get; there is no content to take a digest of."""
+    found = sizes(rows, asked(spec), spec.max_held_out_rows)
+    return tuple(
+        SplitFacts(name=split, rows=max(found[split], 1), origin="hash", sha256="")
+        for split in SPLITS
+    )
+
+
+@lru_cache(maxsize=1)
+def _assumed() -> Mapping[str, Mapping[str, Any]]:
+    found: Mapping[str, Mapping[str, Any]] = table("lengths.yaml")
+    return found
+
+
+def assumed_lengths(task: Task, max_length: int | None) -> LengthFacts:
+    """Lengths where no data are at hand, from ``search_spaces/lengths.yaml``.
+
+    A cap that was asked for is the 99th percentile.
+    """
+    fields = dict(_assumed()[task])
+    source = str(fields.pop("source"))
+    share = (max_length or fields["p99"]) / fields["p99"]
+    scaled = {
+        name: value * share if name.endswith("mean") else max(round(value * share), 1)
+        for name, value in fields.items()
+    }
+    return LengthFacts(**scaled, measured_with=f"assumed: {source}", assumed=True)

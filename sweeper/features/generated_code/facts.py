@@ -1,0 +1,45 @@
+"""Checks that programs can be run where that is asked for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sweeper.errors import Problem
+from sweeper.extras import MachineCheck
+from sweeper.facts.record import Facts
+from sweeper.features.generated_code._code_execution import can_isolate
+from sweeper.features.generated_code.options import Options
+from sweeper.spec import Spec
+
+
+def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
+    """Whether this machine can isolate programs, if a run is to run some."""
+    if not (spec.features.of(Options).allow and for_run):
+        return
+    if (refused := can_isolate()) is not None:
+        where = spec.places.where(("features", "generated_code", "allow"))
+        yield replace(refused, where=where)
+
+
+def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
+    """That answers could be tested, where the user has not allowed that."""
+    column = facts.data.columns.get("tests")
+    if spec.task == "code" and column is not None and not spec.features.of(Options).allow:
+        yield (
+            f"the rows have tests (`{column}`), which are not run: give --run-generated-code to "
+            "measure pass@1, too"
+        )
+
+
+def doctor() -> Iterator[MachineCheck]:
+    """Whether code that a model wrote can be run against tests."""
+    name, refused = "generated code", can_isolate()
+    if refused is None:
+        detail = "in a bubblewrap sandbox, with --run-generated-code"
+        yield MachineCheck(name, "works", detail)
+    elif shutil.which("bwrap") is None:
+        yield MachineCheck(name, "not installed", refused.why, refused.fix)
+    else:
+        yield MachineCheck(name, "does not work", refused.why, refused.fix)

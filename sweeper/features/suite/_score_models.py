@@ -1,0 +1,279 @@
+"""``python -m sweeper.features.suite._score_models PARENT``: scores models on a suite's tasks.
+
+Reads a request on standard input, writes scores into files after each task, and says one line of
+JSON for each task on standard output. What is scored already is not scored again, so that it can
+be ended at any time. A request without models checks the suite.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.api.model import CacheHook
+from lm_eval.models.huggingface import HFLM
+from torch import nn
+from transformers import AutoTokenizer
+
+from sweeper.artifact import write_text
+from sweeper.cache import home
+from sweeper.child_process import answer_request
+from sweeper.errors import UsageError
+from sweeper.evaluation.task_scores import (
+    FOLDER,
+    ModelScores,
+    TaskScores,
+    base_file,
+    trial_file,
+)
+from sweeper.facts.record import ModelFacts
+from sweeper.features.suite._facts import SuiteFacts
+from sweeper.features.suite._requests import (
+    EvaluationRequest,
+    TrialToScore,
+    checked_file,
+    model_key,
+)
+from sweeper.features.suite._tasks import SuiteTask, load_suite, score
+from sweeper.metrics.programs import PERMISSION
+from sweeper.plans import half_of
+from sweeper.spec import ModelSpec
+from sweeper.training.base_model.keeper import load_base
+from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.trial.artifacts import record_of
+from sweeper.training.trial.reload import reload
+from sweeper.underway import Underway, print_progress
+
+# lm-eval's own default for models that do not say how much they can read.
+_MOST_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model to score: a base, or a trial's. ``folder`` is of the base model."""
+
+    spec: ModelSpec
+    facts: ModelFacts
+    folder: Path
+    dtype: str
+    trial: TrialToScore | None = None
+
+    @property
+    def name(self) -> str:
+        return "base" if self.trial is None else f"trial {self.trial.number}"
+
+    def empty(self) -> ModelScores:
+        return ModelScores(
+            model=self.facts.id,
+            revision=self.facts.revision,
+            dtype=self.dtype,
+            trial=self.trial.number if self.trial else None,
+            strategy=self.trial.strategy if self.trial else "",
+        )
+
+    def places(self, kept: Path) -> list[Path]:
+        """Where its scores are kept; a base's also where other runs find them."""
+        if self.trial is not None:
+            return [trial_file(kept, self.trial.number)]
+        key = model_key(self.facts, self.folder, self.dtype)
+        return [base_file(folder, key) for folder in (kept, home() / FOLDER)]
+
+
+def subjects(request: EvaluationRequest) -> Iterator[Subject]:
+    """Every model once: each trial after its base in the same dtype."""
+    facts = {facts.id: facts for facts in request.facts}
+    specs = dict(zip(facts, request.models, strict=True))
+    seen: set[tuple[str, str]] = set()
+
+    def base(model: str, dtype: str) -> Iterator[Subject]:
+        if (model, dtype) not in seen:
+            seen.add((model, dtype))
+            folder = weights_folder(specs[model], facts[model])
+            yield Subject(specs[model], facts[model], folder, dtype)
+
+    for model in request.bases:
+        half = half_of(request.precision)
+        yield from base(model, "float32" if request.precision == "fp32" else half)
+    for trial in request.trials:
+        record = record_of(Path(trial.weights))
+        yield from base(trial.model, record.base_dtype)
+        spec, known = specs[trial.model], facts[trial.model]
+        yield Subject(spec, known, weights_folder(spec, known), record.base_dtype, trial)
+
+
+def _load(subject: Subject, device: torch.device) -> nn.Module:
+    if subject.trial is not None:
+        return reload(Path(subject.trial.weights), device).model
+    dtype = getattr(torch, subject.dtype)
+    trust, name = subject.spec.trust_remote_code, subject.facts.id
+    return load_base(subject.folder, "CAUSAL_LM", dtype, device, trust_remote_code=trust, name=name)
+
+
+class _Progress(CacheHook):
+    """Prints how many items are scored.
+
+    lm-eval tells its cache of every answer. This is such a cache, one that keeps nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._tell = Underway(print_progress)
+        self.begin("", 1, 1)
+
+    def begin(self, what: str, items: int, requests: int) -> None:
+        """Say what is scored next, how many items it has, and how many requests they make."""
+        self._what, self._items, self._requests, self._answers = what, items, requests, 0
+
+    def add_partial(self, attr: str, req: Any, res: Any) -> None:
+        self._answers += 1
+        done = self._items * min(self._answers, self._requests) // self._requests
+        self._tell(self._what, done, self._items)
+
+
+class _Asked(HFLM):
+    """A model for lm-eval that reports progress.
+
+    An output may be so many tokens long, whatever lies before it. lm-eval bounds question and
+    output together, where virtual tokens would be counted as well.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.progress = self.cache_hook = _Progress()
+
+    def _loglikelihood_tokens(self, requests: list[Any], **options: Any) -> Any:
+        answers = super()._loglikelihood_tokens(requests, **options)
+        for (text, *_), answer in zip(requests, answers, strict=True):
+            if text is None:  # a window of a text, of which lm-eval tells its cache at the end only
+                self.progress.add_partial("loglikelihood_rolling", text, answer)
+        return answers
+
+    def _model_generate(
+        self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any
+    ) -> Any:
+        room = max_length - context.shape[1]
+        return super()._model_generate(context, None, stop, max_new_tokens=room, **options)
+
+
+def harnessed(subject: Subject, device: torch.device) -> Any:
+    """A model with lm-eval's interface, in evaluation mode.
+
+    Raises:
+        UsageError: Its tokenizer cannot end a text.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(
+        subject.folder, trust_remote_code=subject.spec.trust_remote_code, local_files_only=True
+    )
+    if tokenizer.eos_token_id is None:
+        raise UsageError(
+            f"the tokenizer of {subject.facts.id} has no token that ends a text",
+            why="lm-eval needs one to find the end of an output.",
+            fix="Set eos_token in the model's tokenizer_config.json.",
+            where=str(subject.folder),
+        )
+    longest = min(_MOST_TOKENS, subject.facts.context_length)
+    return _Asked(
+        pretrained=_load(subject, device),
+        tokenizer=tokenizer,
+        backend="causal",
+        max_length=longest,
+        # lm-eval finds the largest batch that fits a GPU; on a CPU nothing is padded.
+        batch_size="auto" if device.type == "cuda" else 1,
+    )
+
+
+class _Evaluation:
+    """One request at work. The suite is loaded and checked first."""
+
+    def __init__(self, request: EvaluationRequest, data: Path) -> None:
+        self._request = request
+        self._kept = Path(request.folder)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._tasks = load_suite(
+            Path(request.suite), run_generated_code=request.run_generated_code, cache=data
+        )
+
+    def run(self) -> None:
+        """Score every model on every task that it has not been scored on."""
+        if not self._request.models:
+            sizes = tuple(task.size() for task in self._tasks)
+            found = SuiteFacts(tasks=sizes, measured_with="lm-eval")
+            write_text(checked_file(self._kept), found.model_dump_json())
+        for subject in subjects(self._request):
+            missing = self._missing(subject)
+            if not missing:
+                continue
+            model = harnessed(subject, self._device)
+            for task in missing:
+                _say(event="started", model=subject.name, task=task.name, items=task.items)
+                scores = self._score(model, task, subject.name)
+                self._keep(subject, scores)
+                _say(
+                    event="scored", model=subject.name, task=task.name, items=len(scores.keys),
+                    seconds=round(scores.seconds, 1),
+                )  # fmt: skip
+            del model
+            gc.collect()
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _missing(self, subject: Subject) -> list[SuiteTask]:
+        """Tasks without scores; scores of the same base from another run are reused."""
+        place, *elsewhere = subject.places(self._kept)
+        own = ModelScores.read_or_none(place) or subject.empty()
+        known = [one for one in map(ModelScores.read_or_none, elsewhere) if one is not None]
+        missing = []
+        for task in self._tasks:
+            if own.task(task.name, task.digest) is not None:
+                continue
+            every = (t for scores in known for t in scores.tasks)
+            found = next((t for t in every if t.digest == task.digest), None)
+            if found is None:
+                missing.append(task)
+            else:
+                own = own.adding(found.model_copy(update={"task": task.name}))
+                own.write(place)
+        return missing
+
+    def _keep(self, subject: Subject, scores: TaskScores) -> None:
+        for path in subject.places(self._kept):
+            (ModelScores.read_or_none(path) or subject.empty()).adding(scores).write(path)
+
+    def _score(self, model: Any, task: SuiteTask, subject: str) -> TaskScores:
+        started = time.perf_counter()
+        if task.max_new_tokens >= model.max_length:
+            raise UsageError(
+                f"{task.name} asks for {task.max_new_tokens} new tokens",
+                why=f"The model reads {model.max_length} at most, question and output together.",
+                fix="Lower max_gen_toks in its generation_kwargs.",
+            )
+        # A text's loss starts from lm-eval's own first token; one of the tokenizer's would be read
+        # as part of the text.
+        model.add_bos_token = False if task.reads_text else None
+        model.progress.begin(f"{task.name} of {subject}", task.items, task.requests)
+        found = score(model, task)
+        return found.model_copy(update={"seconds": time.perf_counter() - started})
+
+
+def _say(**fields: Any) -> None:
+    print(json.dumps(fields), flush=True)
+
+
+def evaluate(request: EvaluationRequest) -> None:
+    """Score every model of a request on its suite."""
+    if request.run_generated_code:
+        os.environ[PERMISSION] = "1"
+    with tempfile.TemporaryDirectory(prefix="sweeper-suite-") as data:
+        _Evaluation(request, Path(data)).run()
+
+
+if __name__ == "__main__":
+    answer_request(EvaluationRequest, evaluate)

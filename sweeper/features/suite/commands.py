@@ -1,0 +1,164 @@
+"""``sweeper evaluate suite``: general capability before and after training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper.cli.options import AsJson, Quiet, RunName
+
+if TYPE_CHECKING:
+    from sweeper.findings.record import Findings, Forgetting
+    from sweeper.runfolder import RunFolder
+
+ORDER = 40
+commands = typer.Typer(name="evaluate", help="Score or compare models of a run.")
+
+
+@commands.command("suite")
+def evaluate_suite(
+    run: RunName,
+    suite: Annotated[
+        Path | None,
+        typer.Option("--suite", help="Folder or YAML of lm-eval tasks; the run's if not given."),
+    ] = None,
+    trial: Annotated[
+        list[int] | None,
+        typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
+    ] = None,
+    base: Annotated[bool, typer.Option("--base", help="The base model only.")] = False,
+    max_forgetting: Annotated[
+        float | None,
+        typer.Option(
+            "--max-forgetting",
+            help="Exit with 5 if more is forgotten, beyond noise: 2 allows 2 points of a score "
+            "and 0.02 nats per token of a text.",
+        ),
+    ] = None,
+    run_generated_code: Annotated[
+        bool,
+        typer.Option(
+            "--run-generated-code",
+            help="Run the code that models write against tests, without network and files.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score base and tuned model on the same items of other tasks, to measure forgetting.
+
+    Scores are kept in the run's folder: an interrupted command continues where it stopped.
+    """
+    from sweeper.extras import RUNS, require
+
+    require("sweeper evaluate suite", RUNS)
+    from sweeper.errors import UsageError
+    from sweeper.features.suite import _scoring as scoring
+    from sweeper.features.suite.options import Options
+    from sweeper.findings.compute import compute
+    from sweeper.findings.verdict.forgetting import gate
+    from sweeper.metrics.programs import samples
+    from sweeper.plans import Plan
+    from sweeper.processes.report_maker import ReportMaker, lost_charts
+    from sweeper.runfolder import RunFolder
+    from sweeper.specfile import resolve
+    from sweeper.steps.winner import best_trial
+    from sweeper.views.console import say, say_nothing
+    from sweeper.views.work_progress import work_progress
+
+    folder = RunFolder.find(run)
+    plan, spec = Plan.read(folder.plan), resolve({}, folder.spec)
+    named = spec.features.of(Options).path
+    path = suite or (Path(named) if named else None)
+    if path is None:
+        raise UsageError(
+            "no suite is given",
+            why="A suite is a folder of lm-eval's task files that the models are scored by.",
+            fix="Name one with --suite; examples/suites/ has some to start from.",
+        )
+    tasks = scoring.require_suite(path)
+    alone = "Score its base model alone with --base."
+    numbers = [] if base else list(trial or [best_trial(compute(folder), alone)])
+    permitted = run_generated_code or samples(spec) > 0
+    request = scoring.request_for(folder, plan, spec, tasks, numbers, permitted=permitted)
+    with folder.lock():
+        tell = say_nothing if quiet else say
+        ended_by = scoring.score(request, tell, work_progress(quiet=quiet))
+        with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
+            findings = maker.finish()
+    if maker.no_charts:
+        say(f"warning: {lost_charts(folder, maker.no_charts)}")
+    if ended_by is not None:
+        say("Interrupted. The same command continues where it stopped.")
+        raise typer.Exit(128 + ended_by)
+    _show(folder, findings, numbers, as_json=as_json)
+    if max_forgetting is not None and numbers:
+        gate(findings, numbers, max_forgetting)
+
+
+def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json: bool) -> None:
+    import json
+    from statistics import fmean
+
+    from sweeper.evaluation.task_scores import ModelScores, evaluations
+    from sweeper.findings.record import Forgetting
+    from sweeper.views.console import show_line
+
+    measured = findings.forgetting
+    paths = sorted(evaluations(folder).glob("base-*.json"))
+    bases = [one for one in map(ModelScores.read_or_none, paths) if one is not None]
+    if as_json:
+        shown = {
+            "run": findings.run.name,
+            "trials": numbers,
+            "base": [b.model_dump(mode="json", exclude={"schema_version"}) for b in bases],
+            "forgetting": measured.model_dump(mode="json"),
+        }
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    if numbers and isinstance(measured, Forgetting):
+        _print_tasks(measured, numbers)
+    else:
+        for scores in bases:
+            show_line(f"base {scores.model} ({scores.dtype})")
+            for task in scores.tasks:
+                mean = fmean(task.scores, task.weights or None)
+                text = f"{100 * mean:.1f}%" if task.unit == "points" else f"{mean:.3f} {task.unit}"
+                show_line(f"  {task.task}: {text} ({task.metric}, {len(task.scores)} items)")
+    show_line(f"report: {folder.report_html}")
+
+
+def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from sweeper.findings import words
+    from sweeper.findings.verdict.forgetting import (
+        amount,
+        figure,
+        lost,
+        noise_sentence,
+        scored_on,
+    )
+    from sweeper.views.console import out, show_line
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("trial", "task", "base", "tuned", "lost (95% CI)", "detectable", ""):
+        right = title not in ("trial", "task", "")
+        table.add_column(title, justify="right" if right else "left", no_wrap=title != "task")
+    for task in measured.tasks:
+        if task.trial in numbers:
+            table.add_row(
+                f"#{task.trial} {words.short(task.strategy)}",
+                f"{task.task}, {scored_on(task)}",
+                figure(task, task.base),
+                figure(task, task.tuned),
+                lost(task.forgetting, task.unit),
+                amount(task.detectable_points, task.unit),
+                task.outcome,
+            )
+    out().print(table)
+    for number in numbers:
+        show_line(noise_sentence(measured, number))

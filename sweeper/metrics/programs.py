@@ -1,0 +1,87 @@
+"""Programs that models wrote: run against their tests by the feature that can do that.
+
+``pass_at_1`` is also the metric of code tasks in lm-eval's task YAML. It takes the place of
+``code_eval``, which lm-eval's own code tasks download and run unconfined::
+
+    metric_list:
+      - metric: !function sweeper.metrics.programs.pass_at_1
+        aggregation: mean
+        higher_is_better: true
+    filter_list:
+      - name: create_test
+        filter:
+          - function: custom
+            filter_fn: !function sweeper.metrics.programs.build_predictions
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from sweeper.errors import Problem, UsageError
+from sweeper.features import parts
+from sweeper.spec import Spec
+
+PERMISSION = "HF_ALLOW_CODE_EVAL"
+"""The variable that allows running generated code; the name is that of the ``evaluate`` library."""
+
+
+def samples(spec: Spec) -> int:
+    """Answers to each item whose programs are run; 0 where that is not allowed or possible."""
+    return max((hook(spec) for _, hook in parts.SAMPLES.all()), default=0)
+
+
+def run_program(program: str, tests: Sequence[str]) -> bool:
+    """Whether a program passes its tests. The user has allowed to run it.
+
+    Raises:
+        UsageError: No installed feature runs programs.
+        RunError: This machine cannot isolate a program; nothing was run.
+    """
+    for _, run in parts.RUN_PROGRAM.all():
+        return run(program, tests)
+    raise UsageError("no installed feature runs programs", fix="Install generated_code.")
+
+
+def refusal() -> Problem | None:
+    """Why no program can be run here; None if it can."""
+    for _, refused in parts.REFUSAL.all():
+        return refused()
+    return Problem("no installed feature runs programs", fix="Install generated_code.")
+
+
+def pass_at_1(
+    references: Sequence[str], predictions: Sequence[str | Sequence[str]]
+) -> dict[str, float]:
+    """The share of programs that pass their tests.
+
+    ``references`` are Python sources of the tests (``doc_to_target``), one for each item, and
+    ``predictions`` a program for each, or a list whose first element is the program.
+
+    Raises:
+        UsageError: The environment does not allow running generated code.
+        RunError: This machine cannot isolate a program; nothing was run.
+    """
+    if os.environ.get(PERMISSION) != "1":
+        raise UsageError(
+            "running code that a model wrote needs permission",
+            why="Nobody has checked this code. It runs on this machine, with limits.",
+            fix="Allow it explicitly, or leave pass@k out.",
+        )
+    programs = [item if isinstance(item, str) else item[0] for item in predictions]
+    passed = [
+        run_program(program, [str(tests)])
+        for program, tests in zip(programs, references, strict=True)
+    ]
+    return {"pass@1": sum(passed) / len(passed)}
+
+
+def build_predictions(
+    resps: Sequence[Sequence[str]], docs: Sequence[Mapping[str, str]]
+) -> list[list[str]]:
+    """Completions as whole programs: each one after the ``prompt`` of its row."""
+    return [
+        [doc["prompt"] + completion for completion in completions]
+        for completions, doc in zip(resps, docs, strict=True)
+    ]

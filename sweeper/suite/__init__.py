@@ -1,1 +1,0 @@
-"""Scoring of general capability: a suite's definition, its items, and models' scores on them."""
