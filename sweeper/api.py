@@ -106,8 +106,6 @@ class RunKeywords(PlanKeywords, total=False):
     target_loss: float
     stop_when_settled: bool
     executor: str
-    storage: str
-    track: str | Sequence[str]
 
 
 _ReprArgs = list[tuple[str | None, Any]]
@@ -351,7 +349,7 @@ def _request(
         for feature, options in features.items()
         for key, value in options.items()
     }
-    for keyword, parse in (("strategies", names), ("track", names), ("timeout", seconds)):
+    for keyword, parse in (("strategies", names), ("timeout", seconds)):
         if isinstance(value := flags.get(_PATHS[keyword]), str):
             flags[_PATHS[keyword]] = parse(value)
     file: Path | Mapping[str, Any] | None = None
