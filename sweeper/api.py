@@ -107,8 +107,6 @@ class RunKeywords(PlanKeywords, total=False):
     target_loss: float
     stop_when_settled: bool
     executor: str
-    storage: str
-    track: str | Sequence[str]
 
 
 _ReprArgs = list[tuple[str | None, Any]]
@@ -361,7 +359,7 @@ def _request(
         for feature, options in features.items()
         for key, value in options.items()
     }
-    for keyword, parse in (("strategies", names), ("track", names), ("timeout", seconds)):
+    for keyword, parse in (("strategies", names), ("timeout", seconds)):
         if isinstance(value := flags.get(_PATHS[keyword]), str):
             flags[_PATHS[keyword]] = parse(value)
     file: Path | Mapping[str, Any] | None = None

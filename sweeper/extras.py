@@ -23,9 +23,6 @@ RUNS = (*REPORTS, "sklearn", "threadpoolctl", *TRAINING)
 What only some runs import is left out: bitsandbytes, pyarrow, and the metrics of written text.
 """
 
-TRACKERS = {"mlflow": "mlflow", "wandb": "wandb", "tensorboard": "tensorboardX"}
-"""The module that each tracker imports; the extra has the tracker's name."""
-
 
 def install_command(*extras: str) -> str:
     """The command that adds extras to the sweeper that is installed.

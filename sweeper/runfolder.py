@@ -19,7 +19,7 @@ runs/<name>/
   human/                              page for raters, its key, and their ratings
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
   live.html                           the report and the progress, while `sweeper show --live` runs
-  tracking/                           what trackers have of the run, and their logs
+  listeners/<feature>/                logs of processes that listen to the run, and their files
   report.log                          last words of a process that died while it made the report
 """
 
@@ -74,7 +74,7 @@ class RunFolder:
     findings = _Within("findings.json")
     report = _Within("report.json")
     report_html = _Within("report.html")
-    tracking = _Within("tracking")
+    listeners = _Within("listeners")
 
     @classmethod
     def named(cls, name: str, root: Path = Path("runs")) -> RunFolder:

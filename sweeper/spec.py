@@ -324,9 +324,6 @@ class EvaluationSpec(Record):
     )
 
 
-TrackerName = Literal["mlflow", "wandb", "tensorboard"]
-
-
 class SearchSpec(Record):
     """How the study is run."""
 
@@ -337,9 +334,6 @@ class SearchSpec(Record):
     workers: PositiveInt = Field(1, description="number of worker processes")
     executor: str = Field(
         "local", description="where trials train: local, or a feature that starts workers elsewhere"
-    )
-    storage: str | None = Field(
-        None, description="URL of an Optuna storage, instead of study.db in the run's folder"
     )
     seed: int = Field(0, ge=0, description="seed of splits, samplers and trainings")
     sampler: str = Field("sweeper", description="or optuna:NAME, or module:Class")
@@ -358,9 +352,6 @@ class SearchSpec(Record):
         3,
         description="number of trials that are trained again with more seeds; each strategy's "
         "best trial comes first",
-    )
-    track: tuple[TrackerName, ...] = Field(
-        (), description="services to log the run to: mlflow, wandb, tensorboard"
     )
 
 

@@ -79,13 +79,11 @@ FLAGS: dict[Path_, str] = {
     ("search", "timeout_seconds"): "--timeout",
     ("search", "workers"): "--workers",
     ("search", "executor"): "--executor",
-    ("search", "storage"): "--storage",
     ("search", "seed"): "--seed",
     ("search", "target_loss"): "--target-loss",
     ("search", "stop_when_settled"): "--stop-when-settled",
     ("search", "finalists"): "--finalists",
     ("search", "confirmation_seeds"): "--confirmation-seeds",
-    ("search", "track"): "--track",
     ("rules",): "--rules",
     **{path: flag.name for path, flag in parts.flags().items() if flag.name},
 }
@@ -359,20 +357,10 @@ def names(text: str) -> list[str]:
 def to_yaml(spec: Spec) -> str:
     """The complete spec as ``sweep.yaml``, in the order of its fields.
 
-    Paths are as the run's file gave them.
-
-    The storage's password stays out: its driver finds one in the environment or in a file of its
-    own, such as ``PGPASSWORD`` and ``~/.pgpass``.
+    Paths are as the run's file gave them, and URLs have no password: a driver finds one in the
+    environment or in a file of its own, such as ``PGPASSWORD`` and ``~/.pgpass``.
     """
-    fields = spec.model_dump(mode="json")
-    if spec.search.storage:
-        from sweeper.redaction import without_password
-
-        fields["search"]["storage"] = without_password(spec.search.storage)
-    for (_, feature, key), flag in parts.flags().items():
-        options = fields["features"][feature]
-        if flag.secret_url and options[key]:
-            options[key] = without_password(options[key])
+    fields = parts.without_passwords(spec).model_dump(mode="json")
     for target, key in _paths(fields):
         target[key] = spec.places.typed(target[key])
     fields["parameters"] = shortened(spec.parameters)

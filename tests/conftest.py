@@ -161,7 +161,7 @@ LONGEST = (
     "test_report_beside",
     "test_checkpointing",
     "test_evaluate",
-    "test_study_mirror",
+    "test_study_file",
     "test_refit",
     "test_reload",
     "test_dryrun",

@@ -71,11 +71,10 @@ def test_a_plan_is_the_commands_plan(sweeper: Any) -> None:
 
 
 def test_lists_are_also_texts_with_commas() -> None:
-    listed = {"strategies": ["lora", "full"], "track": ["mlflow", "tensorboard"]}
-    text = {"strategies": "lora,full", "track": "mlflow, tensorboard"}
+    listed, text = {"strategies": ["lora", "full"]}, {"strategies": "lora, full"}
     found = [api._request(None, {**STATED, **given}, needs_model=True) for given in (listed, text)]
     assert found[0] == found[1]
-    assert found[0].search.track == ("mlflow", "tensorboard")
+    assert found[0].aim.strategies == ("lora", "full")
 
 
 def test_file_mapping_and_keywords_make_the_same_request(here: Path) -> None:

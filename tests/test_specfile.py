@@ -62,13 +62,6 @@ def test_a_resolved_spec_survives_its_own_yaml(tmp_path):
     assert resolve({}, path) == spec
 
 
-def test_a_spec_is_written_without_the_password_of_its_storage(tmp_path):
-    spec = resolve({**BASE, ("search", "storage"): "postgresql+psycopg://ann:p4ss@db/x"})
-    path = written(tmp_path, to_yaml(spec))
-    assert "p4ss" not in path.read_text()
-    assert resolve({}, path).search.storage == "postgresql+psycopg://ann@db/x"
-
-
 def test_five_mistakes_are_reported_together_with_lines_and_near_matches(tmp_path):
     path = written(
         tmp_path,

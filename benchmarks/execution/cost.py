@@ -2,9 +2,10 @@
 
     python -m benchmarks.execution.cost [--earlier 20,128,500,2000] [--trials 10]
 
-A search over a SQLite file that holds so many earlier trials asks for one more, hears eight rungs
-and their verdicts, and is told the end; the study's mirror writes all of it. Files of attempts,
-events and status are not in it: ``benchmarks.execution.fleet`` shows the whole process.
+A search with so many earlier trials asks for one more, hears eight rungs and their verdicts, and is
+told the end; ``study.db`` is written after each of these ten steps, which is the most: a run writes
+it once a second. Files of attempts, events and status are not in it: ``benchmarks.execution.fleet``
+shows the whole process.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ import numpy as np
 
 from benchmarks.execution.sleeping import RUNGS, curve_backend, items
 from sweeper.execution.next_attempt import configure
-from sweeper.execution.storages import default_url
-from sweeper.execution.study_mirror import StudyMirror
+from sweeper.execution.study_file import StudyFile
 from sweeper.plans import Plan
 from sweeper.search.optuna_space import candidates
 from sweeper.search.search import Asked, End, Restored, Rung, Search, known_starts
@@ -42,18 +42,18 @@ class Cost:
         ask: Choosing it.
         verdicts: Hearing its rungs, and judging each.
         tell: Its end.
-        mirror: The thread that writes the storage.
+        study_file: Writing ``study.db``.
     """
 
     ask: float = 0.0
     verdicts: float = 0.0
     tell: float = 0.0
-    mirror: float = 0.0
+    study_file: float = 0.0
 
     @property
     def together(self) -> float:
         """All of it."""
-        return self.ask + self.verdicts + self.tell + self.mirror
+        return self.ask + self.verdicts + self.tell + self.study_file
 
     @contextmanager
     def spent_on(self, part: str) -> Iterator[None]:
@@ -103,33 +103,33 @@ def costs(folder: Path, count: int, trials: int) -> list[Cost]:
     plan = curve_backend.make_plan(count + trials)
     search = Search(plan, tuple(known_starts(plan, count + trials)))
     search.restore(earlier(plan, count))
-    mirror = StudyMirror(default_url(folder / f"{count}.db"), "cost")
-    stored = mirror.open({})
-    mirror.start(search.study.get_trials(deepcopy=False), stored, {})
-    mirror._left.join()
-    one_trial(plan, search, mirror)  # the first one after a restore fills caches
-    found = [one_trial(plan, search, mirror) for _ in range(trials)]
-    mirror.close()
+    file = StudyFile(folder / f"{count}.db", "cost", search.study, print)
+    file.write()
+    one_trial(plan, search, file)  # the first one after a restore fills caches
+    found = [one_trial(plan, search, file) for _ in range(trials)]
+    file.close()
     return found
 
 
-def one_trial(plan: Plan, search: Search, mirror: StudyMirror) -> Cost:
+def one_trial(plan: Plan, search: Search, file: StudyFile) -> Cost:
     """A trial that trains to its end whatever the verdicts, so that all cost alike."""
     cost = Cost()
-    before, own = time.process_time(), time.thread_time()
+
+    def write() -> None:
+        with cost.spent_on("study_file"):
+            file.write({asked.number})
+
     with cost.spent_on("ask"):
         asked = search.ask()
-        mirror.show(search.trial(asked.number))
+    write()
     rungs = rungs_of(plan, asked)
     for rung in rungs:
         with cost.spent_on("verdicts"):
             search.report(asked.number, rung)
-            mirror.show(search.trial(asked.number))
+        write()
     with cost.spent_on("tell"):
         search.tell(asked.number, End("COMPLETE", rungs[-1].loss, SECONDS))
-        mirror.show(search.trial(asked.number))
-    mirror._left.join()
-    cost.mirror = time.process_time() - before - (time.thread_time() - own)
+    write()
     return cost
 
 
@@ -139,13 +139,13 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10)
     chosen = parser.parse_args()
     names = [one.name for one in fields(Cost)]
-    print("earlier  " + " ".join(f"{name:>9}" for name in (*names, "together", "dearest")))
+    print("earlier  " + " ".join(f"{name:>10}" for name in (*names, "together", "dearest")))
     with tempfile.TemporaryDirectory() as folder:
         for count in map(int, chosen.earlier.split(",")):
             found = costs(Path(folder), count, chosen.trials)
             means = [statistics.fmean(getattr(one, name) for one in found) for name in names]
             every = (*means, sum(means), max(one.together for one in found))
-            print(f"{count:7}  " + " ".join(f"{one:9.4f}" for one in every), flush=True)
+            print(f"{count:7}  " + " ".join(f"{one:10.4f}" for one in every), flush=True)
 
 
 if __name__ == "__main__":

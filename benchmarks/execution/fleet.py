@@ -40,7 +40,6 @@ from sweeper.execution import coordinator
 from sweeper.execution.pools import local_pool
 from sweeper.execution.pools.local_pool import LocalPool, Process, log_of
 from sweeper.execution.state.attempts import RESULT
-from sweeper.execution.storages import default_url
 from sweeper.execution.worker.__main__ import main as worker_main
 from sweeper.execution.worker.__main__ import work
 from sweeper.execution.worker.link import Link
@@ -328,7 +327,7 @@ def _faults(run: RunFolder, trials: int) -> list[str]:
     """Each trial that was lost, trained twice or is not ended, in files or storage."""
     lines = (run.path / "trained.log").read_text(encoding="utf-8").splitlines()
     counts = Counter(int(line.split()[0]) for line in lines)
-    study = optuna.load_study(study_name=run.path.name, storage=default_url(run.study))
+    study = optuna.load_study(study_name=run.path.name, storage=f"sqlite:///{run.study}")
     stored = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     found = []
     if sorted(stored) != list(range(trials)):

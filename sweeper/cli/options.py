@@ -70,10 +70,13 @@ _PANELS = {
 _WRITTEN: dict[Path_, tuple[Any, Callable[[Any], Any], str]] = {
     ("data", "columns"): (list[str], columns, "ROLE=COLUMN"),
     ("aim", "strategies"): (str, names, "A,B,..."),
-    ("search", "track"): (list[str], lambda lists: names(",".join(lists)), "A,B,..."),
     ("search", "timeout_seconds"): (str, seconds, "90s|15m|2h"),
     ("hardware", "gpu_memory_gib"): (str, lambda value: value, "<float>"),  # or with its unit
 }
+# A list of words of a few: repeats, commas, or both.
+_WORDS: tuple[Any, Callable[[Any], Any], str] = (
+    list[str], lambda lists: names(",".join(lists)), "A,B,...",
+)  # fmt: skip
 _SEVERAL = {
     ("models", 0, "id"): "Give it once. For several models, write a sweep.yaml with "
     "'models: [7B, 13B]'.",
@@ -97,6 +100,12 @@ def _plain(annotation: Any) -> Any:
     return _plain(parts[0]) if origin is Annotated else str if origin is Literal else annotation
 
 
+def _is_words(annotation: Any) -> bool:
+    """Whether it is a tuple of some of a few words."""
+    inside: Any = get_args(annotation)[0] if get_origin(annotation) is tuple else None
+    return get_origin(inside) is Literal
+
+
 class _Flag:
     """The flag of a key of the spec, with the key's type and description."""
 
@@ -106,7 +115,10 @@ class _Flag:
             field = kind.model_fields[key]
             kind = _plain(field.annotation)
         self.path = path
-        self.type, self._parse, self._shown = _WRITTEN.get(path, (kind, lambda value: value, ""))
+        plain: tuple[Any, Callable[[Any], Any], str] = (kind, lambda value: value, "")
+        if _is_words(field.annotation):
+            plain = _WORDS
+        self.type, self._parse, self._shown = _WRITTEN.get(path, plain)
         self._help = f"{field.description[0].upper()}{field.description[1:]}."
         self.listed = get_origin(self.type) is list
 

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from optuna.exceptions import StorageInternalError
-
-from sweeper.artifact import write_text
 from sweeper.backend import TRAINING
 from sweeper.errors import NoTrialCompleted, SweeperError
 from sweeper.execution import disk
@@ -31,8 +27,6 @@ from sweeper.execution.state import repair, seal, work_items
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.run_state import RunState, homes_of_jobs
 from sweeper.execution.state.status import Phase, Status
-from sweeper.execution.storages import default_url
-from sweeper.execution.study_mirror import StorageGone, StudyMirror
 from sweeper.execution.worker.run_check import Briefing, brief
 from sweeper.extras import install_command, needed_for
 from sweeper.features import parts
@@ -45,7 +39,7 @@ from sweeper.trials import TestSeal, TrialConfig, TrialResult
 from sweeper.units import plural
 
 # What may go wrong once more while a run that failed is put down.
-_LOST_CAUSES = (disk.NoRoom, OSError, StorageInternalError, StorageGone, Stopped)
+_LOST_CAUSES = (disk.NoRoom, OSError, Stopped)
 
 OutcomeKind = Literal["complete", "interrupted", "timeout", "none-completed"]
 
@@ -93,7 +87,7 @@ def run_sweep(
         on_tick: Called several times a second. Must return at once.
 
     Raises:
-        RunError: The storage cannot be used, or workers cannot work.
+        RunError: Workers cannot work, or the disk is full.
         NoTrialCompleted: Workers cannot work, and no trial had completed before.
     """
     if not repair.copy_of(run.plan).is_file() or not run.plan.is_file():
@@ -111,7 +105,6 @@ def run_sweep(
                 spec.search.sampler,
                 spec.search.pruner,
             ),
-            mirror=_mirror(run, spec, maximize=plan.objective.higher_is_better),
             pool=pool,
             progress=RunProgress(state, total, spec.search.workers, dict(before or {})),
             signals=signals,
@@ -121,7 +114,6 @@ def run_sweep(
             deadline=time.monotonic() + (spec.search.timeout_seconds or float("inf")),
             least_bytes=disk_budget(plan, spec.search.workers).least,
         )
-        owner.mirror.hurried = lambda: signals.count > 0
         if fewer:
             owner.warn(fewer)
         return Coordinator(run, spec, plan, owner).run_all()
@@ -146,21 +138,6 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
         return parts.CONNECT.of(executor)(run, spec, plan, briefing)
 
 
-def _mirror(run: RunFolder, spec: Spec, *, maximize: bool) -> StudyMirror:
-    name = run.path.resolve().name
-    if not spec.search.storage:
-        return StudyMirror(default_url(run.study), name, own=run.study, maximize=maximize)
-    return StudyMirror(spec.search.storage, name, _own_name(run), maximize=maximize)
-
-
-def _own_name(run: RunFolder) -> str:
-    """A name that no other folder has."""
-    path = run.path / ".study"
-    if not path.is_file():
-        write_text(path, uuid.uuid4().hex)
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
 @dataclass
 class Coordinator:
     """One call of ``run_sweep``: the phases."""
@@ -183,13 +160,7 @@ class Coordinator:
         """Run all phases in order; whatever ends them, no process is left running."""
         try:
             return self._phases()
-        except StorageGone as error:
-            self._fail(error)
-            if not self.owner.signals.count:
-                raise
-            status = self.owner.progress.status(ended=True)
-            return RunOutcome("interrupted", status, self.owner.signals.number)
-        except (disk.NoRoom, OSError, StorageInternalError) as error:
+        except (disk.NoRoom, OSError) as error:
             if not disk.no_room(error):
                 self._fail(error)
                 raise
@@ -200,7 +171,8 @@ class Coordinator:
             self._fail(error)
             raise
         finally:
-            self.owner.mirror.close()
+            with contextlib.suppress(disk.NoRoom):  # that has ended the run already
+                self.owner.study_file.close()
             self.owner.pool.close()
 
     def _phases(self) -> RunOutcome:
@@ -219,7 +191,7 @@ class Coordinator:
         return self._end("complete", "complete")
 
     def _fail(self, error: BaseException) -> None:
-        """End the run after an error: stop all workers, and write what the storage accepts."""
+        """End the run after an error: stop all workers, and write what the disk takes."""
         told = error.problems[0].what if isinstance(error, SweeperError) else repr(error)
         self.owner.progress.failed_because = told
         with contextlib.suppress(*_LOST_CAUSES):
@@ -230,18 +202,13 @@ class Coordinator:
             self.owner.give_up()
 
     def _prepare(self) -> None:
-        owner, identity = self.owner, {}
-        if self.plan.identity is not None:
-            identity = self.plan.identity.model_dump()
-        owner.mirror.say = lambda text: owner.say("warning", text=text)  # nobody else waits yet
-        stored = owner.mirror.open(identity)
+        owner = self.owner
         for known in repair.baselines(self.run).values():
             if known is not None:
                 owner.learn(known)
         repaired: list[str] = []
-        unfinished = restore(owner.state, owner.search, stored, repaired.append)
-        owner.mirror.say = owner.notices.put
-        owner.mirror.start(owner.search.study.get_trials(deepcopy=False), stored, identity)
+        unfinished = restore(owner.state, owner.search, repaired.append)
+        owner.study_file.write()
         for number in owner.state.asked:
             owner.fitted.read(work_items.trial(number).title, self.run.trial(number))
         for name, home in homes_of_jobs(self.run).items():
@@ -346,7 +313,7 @@ class Coordinator:
 
     def _end(self, kind: OutcomeKind, phase: Phase) -> RunOutcome:
         self.owner.stop_workers()
-        self.owner.finish_mirror()
+        self.owner.study_file.close()
         status = self.owner.end(kind, phase)
         return RunOutcome(kind, status, self.owner.signals.number)
 

@@ -6,14 +6,11 @@ not train, and knows nothing about the phases of a run: it runs until its caller
 
 from __future__ import annotations
 
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from optuna.trial import TrialState
 
 from sweeper.backend import Decision
 from sweeper.checkpoints import drop_checkpoints
@@ -45,7 +42,7 @@ from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.strikes import Silence, Strikes
-from sweeper.execution.study_mirror import StudyMirror
+from sweeper.execution.study_file import StudyFile
 from sweeper.redaction import without_secrets
 from sweeper.search.loss_model.untrained import of_baseline
 from sweeper.search.search import End, Rung, Search
@@ -57,13 +54,12 @@ from sweeper.trials import (
     TrialResult,
 )
 
-# What dashboards may show of forgetting: attributes of a trial.
-GENERAL_LOSS, FORGETTING = "sweeper:general_loss", "sweeper:forgetting_points"
 # From the first Ctrl-C a run has ten seconds to its last line: workers get half of them to end
 # what they do, the report the other half.
 STOP_SECONDS = 5.0
 _TICK_SECONDS = 0.2
-# Whoever reads status.json, on another machine too, sees by it that the command lives.
+# How often status.json and study.db are written. Whoever reads status.json, on another machine too,
+# sees by it that the command lives.
 STATUS_SECONDS = 1.0
 
 
@@ -81,12 +77,10 @@ class Owner:
         deadline: When the call must stop, on the monotonic clock.
         least_bytes: What must be free on the disk before an attempt begins.
         may_ask: Whether new trials are asked for, up to the total; asked before each.
-        notices: Lines from other threads, to be told of by this one.
     """
 
     state: RunState
     search: Search
-    mirror: StudyMirror
     pool: Pool
     progress: RunProgress
     signals: Signals
@@ -98,7 +92,6 @@ class Owner:
     may_ask: Callable[[], bool] = lambda: False
     fitted: FittedBatches = field(default_factory=FittedBatches)
     silence: Silence = field(default_factory=Silence)
-    notices: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _todo: deque[WorkItem] = field(default_factory=deque)
     _heard: deque[Said | WorkerGone] = field(default_factory=deque)
     _busy: dict[str, Job] = field(default_factory=dict)
@@ -114,6 +107,10 @@ class Owner:
     def __post_init__(self) -> None:
         self.run = self.state.run
         self.plan = self.state.plan
+        name = self.run.path.resolve().name
+        self.study_file = StudyFile(
+            self.run.study, name, self.search.study, lambda text: self.say("warning", text=text)
+        )
 
     def add(self, todo: Iterable[WorkItem], *, first: bool = False) -> None:
         """Queue those of these items that are not done and have not failed for good.
@@ -148,7 +145,6 @@ class Owner:
             NoTrialCompleted: The latter, before any trial completed.
             SpecError: The user's objective cannot measure the baselines.
             NoRoom: The disk is full, or nearly.
-            StorageGone: The storage was away for too long.
         """
         while not reached():
             if self.signals.count or time.monotonic() > self.deadline:
@@ -162,10 +158,6 @@ class Owner:
         # Rungs are answered as they come: their workers wait. All else is done one thing at a time
         # in between, work handed out once nothing is left to take in.
         wait = 0.0 if self._heard or self._can_hand_out else _TICK_SECONDS
-        if wait:
-            self.mirror.owner_waits.set()
-        else:
-            self.mirror.owner_waits.clear()
         for heard in self.pool.poll(wait):
             self._heard.append(heard)
             if isinstance(heard, Said):
@@ -183,20 +175,16 @@ class Owner:
         for worker in self.silence.look(self.pool.workers):
             self._silenced.add(worker)
             self.pool.kill(worker)
-        self._tell_notices()
         for text in self.pool.notices():
             self.warn(text)
         self.on_tick()
         if time.monotonic() - self._wrote > STATUS_SECONDS:
             self.write_status()
-            if not self._stopping and disk.free_bytes(self.run.path) < disk.RESERVE_BYTES:
-                raise disk.NoRoom("too little is free")
-        if not self._stopping:
-            self.mirror.check()
-
-    def _tell_notices(self) -> None:
-        while not self.notices.empty():
-            self.say("warning", text=self.notices.get())
+            if not self._stopping:
+                if disk.free_bytes(self.run.path) < disk.RESERVE_BYTES:
+                    raise disk.NoRoom("too little is free")
+                jobs = [job for job in self._busy.values() if job.kind == "trial"]
+                self.study_file.write({job.trial for job in jobs if job.trial is not None})
 
     # Handing out
 
@@ -239,7 +227,6 @@ class Owner:
         self.search.restart(number, [self._rung_of(one) for one in made.rungs])
         for report in made.rungs:
             self.state.rung(report)
-        self.mirror.show(self.search.trial(number))
         self._say(
             worker,
             "trial-started",
@@ -302,7 +289,6 @@ class Owner:
         median = None
         if job.kind == "trial":
             median = self.state.rung(report)
-            self.mirror.show(self.search.trial(report.number))
         self._say(
             worker,
             "rung",
@@ -396,7 +382,6 @@ class Owner:
         reports = attempts.read_rungs(self._home(job))
         end = End.of(result, reports, self.plan)
         self.search.tell(number, end)
-        self.mirror.show(self.search.trial(number), shown_too=_forgotten(result))
         self.state.end(number, result)
         self.state.drop_other_weights(self.plan.budget.finalists)
         self._say(
@@ -424,8 +409,6 @@ class Owner:
         self.fitted.read(job.title, home)
         if failure is None:
             self._todo.appendleft(job)
-            if job.trial is not None and job.kind == "trial":
-                self.mirror.show(self.search.trial(job.trial), TrialState.WAITING)
             put_back: EventKind = "trial-put-back" if job.kind == "trial" else "job-put-back"
             self._say(worker, put_back, job, text=end.detail)
         else:
@@ -525,18 +508,6 @@ class Owner:
             self._tick()
         self.kill_workers()
 
-    def finish_mirror(self) -> None:
-        """Wait until the storage is up to date.
-
-        Raises:
-            RunError: It never will.
-        """
-        while self.mirror.behind:
-            self._tick()
-        self.mirror.close()
-        self._tell_notices()
-        self.mirror.check()
-
     def kill_workers(self) -> None:
         """End all workers at once, and read their last messages."""
         self._stopping = True
@@ -569,10 +540,3 @@ class Owner:
             fix="Fix what the log reports, then give the same command again: it resumes.",
             where=str(self.run.path / f"worker-{self._last_gone}.log"),
         )
-
-
-def _forgotten(result: TrialResult) -> dict[str, float]:
-    """Forgetting as attributes of Optuna's trial, for dashboards."""
-    if result.forgetting_points is None or result.general_loss is None:
-        return {}
-    return {GENERAL_LOSS: result.general_loss, FORGETTING: result.forgetting_points}

@@ -165,6 +165,18 @@ def flags() -> dict[tuple[str, str, str], Flag]:
     }
 
 
+def without_passwords(spec: Spec) -> Spec:
+    """The request without the passwords of URLs, for files and workers."""
+    from sweeper.redaction import without_password  # loads more than a plan needs
+
+    changed: dict[str, Options] = {}
+    for (_, feature, field), flag in flags().items():
+        options = changed.get(feature, getattr(spec.features, feature))
+        if flag.secret_url and (url := getattr(options, field)):
+            changed[feature] = options.model_copy(update={field: without_password(url)})
+    return spec.model_copy(update={"features": spec.features.model_copy(update=changed)})
+
+
 # facts.py: what the feature must know before a plan is made.
 
 
@@ -446,29 +458,40 @@ CONNECT: Hook[Connect] = Hook("pool", "connect")
 
 
 class Listener(Protocol):
-    """Follows one run. Any exception is shown and tried again later."""
+    """Follows one run. The user is told of an exception, and the call is made again later."""
 
     def catch_up(self) -> None:
         """Take in what the run's folder has now. Called about once a second."""
 
     def end(self, state: str) -> None:
-        """Take in the rest, findings and report too; ``state`` is how the run ended."""
+        """Take in the rest, findings and report too, once.
+
+        Args:
+            state: ``complete``, ``interrupted``, ``timeout``, ``none-completed`` or ``failed``.
+        """
 
 
 class Wanted(Protocol):
-    """Names of the listeners that a request asks for; each gets a process.
+    """The listeners that a request asks for; each gets a process. Called before the plan is made.
+
+    Returns:
+        The seconds that each may take at the end of a run, by its name.
 
     Raises:
-        NotInstalled: What one of them needs is missing.
+        SweeperError: One of them cannot work here, or what it needs is missing.
     """
 
-    def __call__(self, spec: Spec) -> Sequence[str]: ...
+    def __call__(self, spec: Spec) -> Mapping[str, float]: ...
 
 
 class Listen(Protocol):
-    """A listener, by one of the names. Called in its process."""
+    """A listener, by one of the names. Called in its process.
 
-    def __call__(self, name: str, run: RunFolder) -> Listener: ...
+    It keeps files in ``listeners/FEATURE/`` of the run's folder. ``spec`` has the passwords that
+    the folder's ``sweep.yaml`` lacks.
+    """
+
+    def __call__(self, name: str, run: RunFolder, spec: Spec) -> Listener: ...
 
 
 WANTED: Hook[Wanted] = Hook("listener", "wanted")

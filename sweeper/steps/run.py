@@ -37,9 +37,9 @@ from sweeper.findings.record import Findings
 from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
 from sweeper.plans import Plan
+from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.processes.measured_plan import measured_plan
 from sweeper.processes.report_maker import ReportMaker, lost_charts
-from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections._forgetting import gate
 from sweeper.runfolder import RunFolder
@@ -152,7 +152,7 @@ def prepare(
     if missing_data := _no_data(spec):
         raise SpecError([missing_data])
     check_features(spec, for_run=True)
-    require_trackers(spec.search.track)
+    wanted_listeners(spec)  # what is missing is said before anything is fetched
     objective = objective_of(spec)
     work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
@@ -260,14 +260,14 @@ def sweep(
     prepared: Prepared, *, new: bool, backend: str, view: ProgressView, tell: Tell = say_nothing
 ) -> Ended:
     """Start or resume the run; findings and report are written however it ends."""
-    folder, search = prepared.folder, prepared.spec.search
+    folder = prepared.folder
     if new:
         set_aside(folder, tell)
     with contextlib.ExitStack() as held:
         held.enter_context(folder.lock())
         plan = _frozen(prepared)
-        trackers = held.enter_context(Trackers(folder, search.track))
-        show = trackers.beside(_unheard_if_gone(view))
+        listeners = held.enter_context(Listeners(folder, prepared.spec))
+        show = listeners.beside(_unheard_if_gone(view))
         maker = ReportMaker(folder, texts=not prepared.spec.evaluation.no_texts)
         try:
             outcome = run_sweep(
@@ -292,7 +292,7 @@ def sweep(
             if maker.no_charts:
                 text = lost_charts(folder, maker.no_charts)
                 show(make_event("warning", text=text), outcome.status)
-            for text in trackers.finish(outcome.kind):
+            for text in listeners.finish(outcome.kind, hurried=outcome.signal is not None):
                 show(make_event("warning", text=text), outcome.status)
         except SweeperError:
             with contextlib.suppress(OSError):  # what ended the run may keep it from reporting

@@ -23,7 +23,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.cli import main as command_line
 from sweeper.execution.state.attempts import RESULT, attempts_of
-from sweeper.execution.storages import default_url, open_storage
 from sweeper.processes.report_maker import ReportMaker
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TrialResult
@@ -128,10 +127,9 @@ class Commands:
         path = self.folder / name
         return path.read_text().splitlines() if path.exists() else []
 
-    def trials(self, name: str = "") -> list[FrozenTrial]:
-        url = os.environ.get("CURVE_STORAGE") or default_url(self.run.study)
-        study = optuna.load_study(study_name=name or self.folder.name, storage=open_storage(url))
-        return study.get_trials(deepcopy=False)
+    def trials(self) -> list[FrozenTrial]:
+        url = f"sqlite:///{self.run.study}"
+        return optuna.load_study(study_name=self.folder.name, storage=url).get_trials()
 
     def states(self) -> list[TrialState]:
         return [trial.state for trial in self.trials()]
@@ -152,7 +150,6 @@ def without_charts(patch: pytest.MonkeyPatch) -> None:
 class Sweeper(Commands):
     """Starts the real command, ``sweeper run``, over the curve backend."""
 
-    url = ""
     strategies = "lora,full,head"
 
     @property
@@ -170,9 +167,8 @@ class Sweeper(Commands):
             f"--strategies {self.strategies} --finalists 1 --confirmation-seeds 1 --max-length 32 "
         )
         words += f"--backend curve_backend:make --trials {trials} --workers {workers} --seed {seed}"
-        storage = ["--storage", self.url] if self.url else []
         program = [sys.executable, "-m", "sweeper.cli.main", "run", "--name", self.folder.name]
-        return [*program, *words.split(), *storage]
+        return [*program, *words.split()]
 
     def write_rows(self) -> None:
         words = {"fruit": "apple pear plum", "metal": "iron zinc gold", "river": "nile rhine po"}

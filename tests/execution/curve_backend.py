@@ -394,7 +394,6 @@ def main() -> int:
     spec = make_spec(
         int(trials),
         int(workers),
-        storage=os.environ.get("CURVE_STORAGE") or None,
         executor=os.environ.get("CURVE_EXECUTOR", "local"),
         features=json.loads(os.environ.get("CURVE_FEATURES", "{}")),
     )

@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import optuna
 import pytest
 from curve_backend import loss_at, make_plan, make_spec
+from optuna.trial import FrozenTrial
 
 from sweeper.backend import Decision
 from sweeper.checkpoints import UNFINISHED, Checkpoint, checkpoint_folder, seal
@@ -321,7 +323,6 @@ class Sweep:
             plan = plan or make_plan(trials)
             budget = plan.budget.model_copy(update={"finalists": 1, "confirmation_seeds": 1})
             write_twice(plan.model_copy(update={"budget": budget}), self.run.plan)
-        search = {"storage": f"journal:{self.run.path}/study.log", **search}
         return run_sweep(
             self.run,
             make_spec(trials, self.pool.size, **search),
@@ -332,6 +333,11 @@ class Sweep:
 
     def _hear(self, event: Event, _status: Status) -> None:
         self.events.append(event)
+
+    @property
+    def stored(self) -> list[FrozenTrial]:
+        """Trials in ``study.db``."""
+        return optuna.load_study(study_name="run", storage=f"sqlite:///{self.run.study}").trials
 
     def said(self, kind: str) -> list[str]:
         return [event.text for event in self.events if event.kind == kind]

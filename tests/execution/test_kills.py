@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable
 
 import psutil
-import pytest
 from optuna.trial import TrialState
 
 from sweeper.execution.state.attempts import attempts_of, crashes
@@ -27,12 +26,9 @@ def kill_a_worker(commands) -> bool:
     return False
 
 
-@pytest.mark.parametrize("storage", ["", "journal:{}/study.log"])
 def test_a_killed_command_leaves_no_orphan_and_resumes_to_the_same_total(
-    commands, assert_whole: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, storage: str
+    commands, assert_whole: Callable[[int], None]
 ) -> None:
-    if storage:
-        monkeypatch.setenv("CURVE_STORAGE", storage.format(commands.folder))
     popen = commands.start(8, 1, **FAST)
     commands.wait_for(lambda: len(commands.lines("trained.log")) > 2)
     popen.kill()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-import optuna
 import pytest
 from curve_backend import make_plan
 from fake_pool import (
@@ -31,7 +30,6 @@ from sweeper.execution import coordinator, owner
 from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, RungSaid
 from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Status
-from sweeper.execution.storages import open_storage
 from sweeper.execution.strikes import STRIKES_ALLOWED, Silence
 from sweeper.objective import Objective
 from sweeper.runfolder import RunFolder
@@ -48,11 +46,6 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     return make_sweep(tmp_path, monkeypatch, size=2)
 
 
-def stored(sweep: Sweep) -> list[optuna.trial.FrozenTrial]:
-    storage = open_storage(f"journal:{sweep.run.path}/study.log")
-    return optuna.load_study(study_name="run", storage=storage).trials
-
-
 def test_a_whole_run_hands_out_everything_once_and_ends(sweep: Sweep) -> None:
     assert sweep.go(3).kind == "complete"
     names = [f"{job.kind} {job.name}" for job in sweep.pool.jobs]
@@ -62,7 +55,7 @@ def test_a_whole_run_hands_out_everything_once_and_ends(sweep: Sweep) -> None:
     assert sweep.pool.closed
     status = Status.read(sweep.run.status)
     assert (status.phase, status.done, status.process) == ("complete", 3, None)
-    assert all(trial.state.is_finished() for trial in stored(sweep))
+    assert all(trial.state.is_finished() for trial in sweep.stored)
     assert TestSeal.read(sweep.run.test_seal).complete
 
 
@@ -91,7 +84,7 @@ def test_a_crash_is_tried_again_and_the_third_one_ends_the_trial_but_not_the_run
     assert (result.number, result.state, result.attempt) == (1, "FAIL", 3)
     assert result.failure is not None
     assert result.failure.kind == "crash"
-    assert [trial.state.name for trial in stored(sweep)] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert [trial.state.name for trial in sweep.stored] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert sweep.said("trial-put-back") == ["worker 0 was killed by SIGKILL"] * 3
 
 
@@ -241,7 +234,7 @@ def test_the_rungs_of_an_attempt_that_broke_off_count_neither_in_search_nor_in_s
     sweep.pool.parts = {"trial-1/1": lies}
     sweep.pool.on_poll = lambda: seen.append(Status.read(sweep.run.status))
     sweep.go(4, make_plan(4, strategies="lora"))
-    for trial in stored(sweep):
+    for trial in sweep.stored:
         assert all(loss < 3 for loss in trial.intermediate_values.values() if loss == loss)
     for number in range(4):
         rungs = attempts.read_rungs(sweep.run.trial(number))
@@ -259,7 +252,7 @@ def test_a_trial_goes_on_from_its_checkpoint_and_counts_each_rung_once(sweep: Sw
     for home in (sweep.run.trial(0), sweep.run.attempt(0, 2)):
         rungs = attempts.read_rungs(home)
         assert [(one.rung, one.attempt) for one in rungs] == [(n, 2) for n in range(1, 9)]
-    (trial,) = stored(sweep)
+    (trial,) = sweep.stored
     assert trial.intermediate_values == {one.rung: one.validation_loss for one in rungs}
     reported = [event.rung for event in sweep.events if event.kind == "rung"][3:]
     assert reported == list(range(4 if again is does_well else 1, 9))
@@ -356,7 +349,7 @@ def test_the_time_limit_stops_workers_and_the_next_call_goes_on(two: Sweep) -> N
     assert two.ends("trials/2") == [("interrupted", "told to stop")]
     status = Status.read(two.run.status)
     assert (status.phase, status.running, status.process) == ("timeout", (), None)
-    assert {trial.state.name for trial in stored(two)[2:]} == {"WAITING"}
+    assert {trial.state.name for trial in two.stored[2:]} == {"WAITING"}
     before = {number: two.result(number) for number in (0, 1)}
     assert two.go(4).kind == "complete"
     assert two.made("trials/2") == two.made("trials/3") == [1, 2]
@@ -419,4 +412,4 @@ def test_a_pruned_trial_says_why_and_counts_with_its_last_loss(sweep: Sweep) -> 
     sweep.go(10, make_plan(10, strategies="lora"))
     result = sweep.result(9)
     assert result.state == "PRUNED"
-    assert stored(sweep)[9].value == 9.0 + result.pruned_at_rung
+    assert sweep.stored[9].value == 9.0 + result.pruned_at_rung

@@ -1,17 +1,15 @@
-"""What the next call makes of what an earlier one left: in files, in the storage, in neither."""
+"""What the next call makes of the files that an earlier one left."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-import optuna
 import pytest
 from curve_backend import make_plan, make_spec
 from fake_pool import Sweep, dies, does_well, folder, make_sweep, write_result
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from sweeper.errors import RunError
 from sweeper.execution.job import Job
 from sweeper.execution.next_attempt import next_attempt
 from sweeper.execution.restore import restore
@@ -19,7 +17,6 @@ from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Status
-from sweeper.execution.storages import open_storage
 from sweeper.plans import Plan
 from sweeper.search.search import Search, known_starts
 from sweeper.spec import OwnTrial
@@ -31,17 +28,8 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     return make_sweep(tmp_path, monkeypatch)
 
 
-def stored(sweep: Sweep) -> list[FrozenTrial]:
-    storage = open_storage(f"journal:{sweep.run.path}/study.log")
-    return optuna.load_study(study_name="run", storage=storage).trials
-
-
 def shown(sweep: Sweep) -> list[tuple[object, ...]]:
-    return [(t.state, t.value, t.params, t.intermediate_values) for t in stored(sweep)]
-
-
-def forget_the_storage(sweep: Sweep) -> None:
-    (sweep.run.path / "study.log").unlink()
+    return [(t.state, t.value, t.params, t.intermediate_values) for t in sweep.stored]
 
 
 def again(sweep: Sweep, trials: int) -> list[str]:
@@ -55,30 +43,14 @@ def configs(sweep: Sweep, trials: int) -> list[TrialConfig]:
     return [TrialConfig.read(sweep.run.trial(number) / "config.json") for number in range(trials)]
 
 
-def test_a_lost_storage_is_written_anew_from_the_files(sweep: Sweep) -> None:
+def test_a_lost_study_is_written_anew_from_the_files(sweep: Sweep) -> None:
     sweep.pool.parts = {"trial-1": dies()}
     sweep.go(4)
     before = shown(sweep)
-    forget_the_storage(sweep)
+    sweep.run.study.unlink()
     assert again(sweep, 4) == []
     assert shown(sweep) == before
-    assert [trial.state.name for trial in stored(sweep)].count("FAIL") == 1
-
-
-def test_a_trial_whose_files_are_gone_is_taken_from_the_storage(sweep: Sweep) -> None:
-    sweep.go(4)
-    before, kept = shown(sweep), configs(sweep, 4)
-    state = stored(sweep)[3].state.name
-    shutil.rmtree(sweep.run.trial(3))
-    assert again(sweep, 4) == []
-    assert shown(sweep) == before
-    result = sweep.result(3)
-    assert result.state == state
-    assert configs(sweep, 4)[3].parameters == kept[3].parameters
-    assert sweep.said("warning") == [
-        "trial 3: result.json was missing and has been restored from the study, which has "
-        "only its loss"
-    ]
+    assert [trial.state.name for trial in sweep.stored].count("FAIL") == 1
 
 
 def test_a_whole_result_that_the_study_does_not_know_is_told_at_the_next_start(
@@ -91,9 +63,9 @@ def test_a_whole_result_that_the_study_does_not_know_is_told_at_the_next_start(
     state.asked[2] = asked
     job = next_attempt(state, FittedBatches(), work_items.trial(2)).job
     write_result(sweep.run, job)
-    assert len(stored(sweep)) == 2
+    assert len(sweep.stored) == 2
     assert again(sweep, 3) == []
-    assert stored(sweep)[2].value == sweep.result(2).validation_loss
+    assert sweep.stored[2].value == sweep.result(2).validation_loss
     assert (sweep.run.trial(2) / "weights").is_dir() == bool(sweep.result(2).weights)
     assert Status.read(sweep.run.status).complete == 3
 
@@ -103,9 +75,7 @@ def opened(sweep: Sweep, trials: int) -> tuple[list[int], Search, RunState]:
     plan = Plan.read(sweep.run.plan)
     search = Search(plan, tuple(known_starts(plan, trials)))
     state = RunState(sweep.run, plan)
-    there = (sweep.run.path / "study.log").exists()
-    known = stored(sweep) if there else []
-    return restore(state, search, known, lambda _text: None), search, state
+    return restore(state, search, lambda _text: None), search, state
 
 
 @pytest.mark.parametrize("lost", [1, 4])
@@ -116,7 +86,6 @@ def test_a_trial_of_which_nothing_is_left_gets_the_same_configuration(
     before = configs(sweep, 5)
     shutil.rmtree(sweep.run.trial(lost))
     sweep.run.trial(lost).mkdir()  # a number that was used stays used
-    forget_the_storage(sweep)
     assert again(sweep, 5) == [f"trial-{lost}"]
     assert [one.parameters for one in configs(sweep, 5)] == [one.parameters for one in before]
     assert [one.origin for one in configs(sweep, 5)] == [one.origin for one in before]
@@ -129,33 +98,21 @@ def test_a_trial_that_crashed_three_times_has_failed_though_nobody_wrote_it_down
     sweep.go(2)
     result = sweep.result(1)
     (sweep.run.trial(1) / "result.json").unlink()
-    forget_the_storage(sweep)
     assert again(sweep, 2) == []
     assert sweep.result(1).failure == result.failure
-    assert all(trial.state.is_finished() for trial in stored(sweep))
+    assert all(trial.state.is_finished() for trial in sweep.stored)
     assert Status.read(sweep.run.status).done == 2
-
-
-def test_a_storage_with_more_or_other_trials_than_the_files_is_written_anew(
-    sweep: Sweep,
-) -> None:
-    sweep.go(2)
-    before = shown(sweep)
-    storage = open_storage(f"journal:{sweep.run.path}/study.log")
-    study = optuna.load_study(study_name="run", storage=storage)
-    study.enqueue_trial({})
-    assert again(sweep, 2) == []
-    assert shown(sweep) == before
-    assert "is written anew" in sweep.said("warning")[0]
 
 
 def test_a_configuration_that_is_damaged_is_brought_back(sweep: Sweep) -> None:
     sweep.go(3)
     before = configs(sweep, 3)
     (sweep.run.trial(1) / "config.json").write_text("{")
+    assert again(sweep, 3) == []
+    assert configs(sweep, 3) == before
     for path in (sweep.run.trial(2), sweep.run.attempt(2, 1)):
         (path / "config.json").write_bytes(b"\0\0")
-    assert again(sweep, 3) == []
+    assert again(sweep, 3) == ["trial-2"]
     after = configs(sweep, 3)
     assert after[1] == before[1]
     assert after[2].parameters == before[2].parameters
@@ -166,7 +123,6 @@ def test_the_users_own_values_outside_of_the_ranges_survive_a_resume(sweep: Swee
     plan = make_plan(4, strategies="lora").model_copy(update={"own_trials": (own,)})
     sweep.go(2, plan)
     before = shown(sweep)
-    forget_the_storage(sweep)
     assert again(sweep, 2) == []
     assert shown(sweep) == before
     assert configs(sweep, 2)[1].parameters["learning_rate"] == 0.5
@@ -178,7 +134,6 @@ def test_rungs_of_a_trial_that_is_tried_again_do_not_count(sweep: Sweep) -> None
     sweep.go(2)
     (sweep.run.trial(1) / "result.json").unlink()
     attempts.note_end(sweep.run.attempt(1, 2), "interrupted", "x")
-    forget_the_storage(sweep)
     unfinished, search, state = opened(sweep, 2)
     assert unfinished == [1]
     assert search.trial(1).intermediate_values == {}
@@ -211,44 +166,6 @@ def trains_with(run, job: Job, micro: int):
             known = TrialResult.read(path)
             known.model_copy(update={"micro_batch": micro}).write(path)
         answer = yield said
-
-
-def test_an_old_runs_folder_goes_on(sweep: Sweep) -> None:
-    """Of the version that kept a queue in the storage and jobs' attempts beside each other."""
-    sweep.go(3)
-    kept = {number: sweep.result(number) for number in range(3)}
-    run = sweep.run
-    (run.path / "jobs" / "baselines" / "scored.txt").unlink()
-    for job in (run.path / "jobs").iterdir():
-        for attempt in (job / "attempts").iterdir():
-            attempt.rename(job / attempt.name)
-        (job / "attempts").rmdir()
-    run.status.write_text('{"schema_version": 1, "phase": "search", "unknown": 7}')
-    storage = open_storage(f"journal:{run.path}/study.log")
-    study = optuna.load_study(study_name="run", storage=storage)
-    for _ in range(3):
-        study.enqueue_trial({}, user_attrs={"sweeper:slot": "search"})
-    optuna.create_study(study_name="run/jobs", storage=storage)
-    assert again(sweep, 6) == ["trial-3", "trial-4", "trial-5"]
-    assert {number: sweep.result(number) for number in range(3)} == kept
-    assert len(stored(sweep)) == 6
-    assert all(trial.state.is_finished() for trial in stored(sweep))
-
-
-def test_a_new_run_does_not_take_over_the_study_of_an_earlier_one_of_its_name(
-    sweep: Sweep,
-) -> None:
-    url = f"journal:{sweep.run.path.parent}/shared.log"
-    sweep.go(2, storage=url)
-    sweep.run.path.rename(sweep.run.path.with_name("run.1"))  # as --new does
-    sweep.run.path.mkdir()
-    with pytest.raises(RunError, match="another study named 'run'") as caught:
-        sweep.go(2, storage=url)
-    assert "from another run's folder" in str(caught.value)
-    assert sweep.go(2).kind == "complete"  # in a storage of its own
-    shutil.rmtree(sweep.run.path)
-    sweep.run.path.with_name("run.1").rename(sweep.run.path)
-    assert sweep.go(3, storage=url).status.done == 3
 
 
 def test_a_spec_and_a_plan_of_the_run_need_not_agree_on_the_total(sweep: Sweep) -> None:

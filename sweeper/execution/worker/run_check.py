@@ -18,6 +18,7 @@ from sweeper.backend import TRAINING
 from sweeper.data.reading.hub import hub_files, is_hub_data
 from sweeper.errors import SweeperError
 from sweeper.facts.models.model import model_folder
+from sweeper.features import parts
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import DataSpec, Spec
@@ -30,7 +31,7 @@ class Briefing(Record):
     """The first order of a worker: what it has to check.
 
     Args:
-        spec: What was asked, without the storage, which may hold a password.
+        spec: What was asked, without passwords.
         backend: ``module:function`` of the training backend.
         mark: What lies in the run's folder.
         directory: Where the command was given: paths in the spec may be relative to it.
@@ -47,9 +48,8 @@ def brief(run: RunFolder, spec: Spec, backend: str) -> Briefing:
     """Write a mark into the run's folder, and make the briefing of workers."""
     mark = uuid.uuid4().hex
     write_text(run.path / _MARK, mark)
-    search = spec.search.model_copy(update={"storage": None})
     return Briefing(
-        spec=spec.model_copy(update={"search": search}),
+        spec=parts.without_passwords(spec),
         backend=backend,
         mark=mark,
         directory=str(Path.cwd()),

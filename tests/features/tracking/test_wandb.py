@@ -9,8 +9,8 @@ pytest.importorskip("wandb")
 
 from wandb.proto.wandb_internal_pb2 import Record
 
-from sweeper.tracking.follower import Follower
-from sweeper.tracking.wandb import Wandb
+from sweeper.features.tracking._follower import Follower
+from sweeper.features.tracking._wandb import Wandb
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the client
 
@@ -28,7 +28,7 @@ def follow(sweep, monkeypatch):
 def read(run):
     """All records of each offline run, by the run's id, in the order of its calls."""
     found = {}
-    for path in sorted(run.tracking.glob("wandb/offline-run-*/run-*.wandb")):
+    for path in sorted(run.listeners.glob("tracking/wandb/offline-run-*/run-*.wandb")):
         records = found.setdefault(path.stem.removeprefix("run-"), [])
         records += [Record.FromString(data) for data in stored(path.read_bytes())]
     return found

@@ -32,6 +32,11 @@ class Tracker(ABC):
         self.run, self.plan = run, plan
 
     @property
+    def folder(self) -> Path:
+        """Where files of trackers lie."""
+        return self.run.listeners / "tracking"
+
+    @property
     def title(self) -> str:
         """The name of the whole sweep: that of its folder."""
         return self.run.path.resolve().name
@@ -88,7 +93,7 @@ class Tracker(ABC):
 
 def tracker_class(name: str) -> type[Tracker]:
     """The tracker that the module of this name defines; loads its client library."""
-    module = importlib.import_module(f"sweeper.tracking.{name}")
+    module = importlib.import_module(f"{__package__}._{name}")
     found = [
         value
         for value in vars(module).values()

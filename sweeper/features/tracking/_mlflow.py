@@ -17,11 +17,7 @@ import mlflow
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from sweeper.plans import Plan
-from sweeper.redaction import without_secrets
-from sweeper.runfolder import RunFolder
-from sweeper.spec import Scalar
-from sweeper.tracking.base import (
+from sweeper.features.tracking._base import (
     Tracker,
     final_figures,
     model_name,
@@ -29,6 +25,10 @@ from sweeper.tracking.base import (
     reason,
     rung_figures,
 )
+from sweeper.plans import Plan
+from sweeper.redaction import without_secrets
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Scalar
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 EXPERIMENT = "sweeper"

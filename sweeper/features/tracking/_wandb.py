@@ -12,11 +12,11 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import wandb
 
+from sweeper.features.tracking._base import Tracker, final_figures, parameters, reason, rung_figures
 from sweeper.plans import Plan
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Scalar
-from sweeper.tracking.base import Tracker, final_figures, parameters, reason, rung_figures
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 PROJECT = "sweeper"
@@ -82,7 +82,7 @@ class Wandb(Tracker):
             id=run,
             job_type=kind,
             config=dict(config),
-            dir=str(self.run.tracking),
+            dir=str(self.folder),
             resume="allow",
             reinit="create_new",
             # This process only logs: its output, code and use of the machine say nothing.

@@ -5,8 +5,8 @@ import pytest
 pytest.importorskip("tensorboardX")
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
-from sweeper.tracking.follower import Follower  # noqa: E402
-from sweeper.tracking.tensorboard import Tensorboard  # noqa: E402
+from sweeper.features.tracking._follower import Follower  # noqa: E402
+from sweeper.features.tracking._tensorboard import Tensorboard  # noqa: E402
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def follow(sweep):
 
 
 def read(run, name):
-    events = accumulator.EventAccumulator(str(run.tracking / "tensorboard" / name))
+    events = accumulator.EventAccumulator(str(run.listeners / "tracking" / "tensorboard" / name))
     events.Reload()
     return events
 
@@ -48,5 +48,5 @@ def test_a_resume_goes_on_in_the_same_folder(sweep, follow):
     sweep.ends(0)
     follow().end("complete")
     assert curve(read(sweep.run, "trial-0"), "validation_loss") == [(5, 1.0), (10, 0.5)]
-    folders = {path.name for path in (sweep.run.tracking / "tensorboard").iterdir()}
+    folders = {path.name for path in (sweep.run.listeners / "tracking" / "tensorboard").iterdir()}
     assert folders == {"trial-0", "sweep"}

@@ -12,14 +12,14 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
+from sweeper.features.tracking._base import Tracker, final_figures, parameters, reason, rung_figures
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.tracking.base import Tracker, final_figures, parameters, reason, rung_figures
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 
 class Tensorboard(Tracker):
-    """Writes below ``tracking/tensorboard`` in the run's folder. An id is a folder's name."""
+    """Writes into ``listeners/tracking/tensorboard``. An id is a folder's name."""
 
     name = "tensorboard"
 
@@ -64,7 +64,7 @@ class Tensorboard(Tracker):
 
     def _writer(self, name: str) -> SummaryWriter:
         # The name has whole seconds without it, and a second file of that name replaces the first.
-        place = self.run.tracking / "tensorboard" / name
+        place = self.folder / "tensorboard" / name
         return SummaryWriter(logdir=str(place), filename_suffix=f".{time.time_ns()}")
 
     def _scalars(self, writer: SummaryWriter, figures: Mapping[str, float], step: int) -> None:

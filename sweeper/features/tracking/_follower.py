@@ -2,7 +2,7 @@
 
 The folder is the queue: the command has written every configuration, rung and result there before
 anybody hears of it. What a service missed while it was away is therefore still there, and
-``tracking/NAME.json`` says what it has.
+``listeners/tracking/NAME.json`` says what it has.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
+from sweeper.features.tracking._base import Tracker
 from sweeper.jsontext import object_of
 from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
 from sweeper.textfile import read_text
-from sweeper.tracking.base import Tracker
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 REPORT_FILES = ("report.html", "report.md", "trials.csv", "curves.csv")
@@ -33,7 +33,7 @@ class Logged(Record):
 
 
 class TrackingState(Artifact):
-    """The logged part of a run: ``tracking/NAME.json``."""
+    """The logged part of a run: ``listeners/tracking/NAME.json``."""
 
     where: str = ""
     run: str = ""
@@ -49,7 +49,7 @@ class Follower:
 
     def __init__(self, run: RunFolder, tracker: Tracker) -> None:
         self._run, self._tracker = run, tracker
-        self._path = run.tracking / f"{tracker.name}.json"
+        self._path = tracker.folder / f"{tracker.name}.json"
         known = TrackingState.read_or_none(self._path)
         if known is None or known.where != tracker.where:
             known = TrackingState(where=tracker.where)

@@ -1,8 +1,9 @@
-"""``python -m sweeper.tracking NAME RUN --parent PID``: logs a run to one service as it goes on.
+"""``python -m sweeper.processes.listener_process FEATURE NAME RUN``: one listener of a run.
 
-Waits for one word on standard input, how the run ended, logs the rest and exits with 0; with 1
-where the service does not hold all of the run. What the user should know is a line on standard
-output. Whatever else is printed goes to ``tracking/NAME.log`` without secrets.
+Reads the request from the first line of standard input, and how the run ended from the second one.
+Exits with 0, or with 1 if the listener does not have all of the run. What the user should know is a
+line on standard output. Whatever else is printed goes to ``listeners/FEATURE/NAME.log`` without
+secrets.
 """
 
 from __future__ import annotations
@@ -13,26 +14,25 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import shorten
 from typing import TextIO
 
 from sweeper.child_process import die_with
-from sweeper.plans import Plan
+from sweeper.features import parts
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
-from sweeper.tracking.base import tracker_class
-from sweeper.tracking.follower import Follower
+from sweeper.spec import Spec
 
 POLL_SECONDS = 1.0
 MOST_WAIT_SECONDS = 60.0
-"""Between two tries at a service that is away."""
+"""Between two tries of a listener that fails."""
 NICENESS = 5
 """Training goes first, as it does before the report."""
 _MOST_LOG_BYTES = 1_000_000
 _LOG_END_SECONDS = 2.0
-"""For the last lines of the log; a client's child process may hold it open for longer."""
+"""For the last lines of the log; a child process of a client may hold it open for longer."""
 
 
 class _Ending(threading.Thread):
@@ -49,21 +49,25 @@ class _Ending(threading.Thread):
         self.came.set()
 
 
-def track(name: str, run: RunFolder, ending: _Ending, answers: TextIO) -> int:
-    """Log until the run has ended, and once more then."""
-    follower: Follower | None = None
+def follow(make: Callable[[], parts.Listener], ending: _Ending, answers: TextIO) -> int:
+    """Let a listener catch up until the run has ended, and take in the end then.
+
+    Args:
+        make: Makes the listener; tried again if it fails.
+    """
+    listener: parts.Listener | None = None
     wait, told = POLL_SECONDS, False
     while True:
         last = ending.came.is_set()
         if last and not ending.state:
             return 1
         try:
-            if follower is None:
-                follower = Follower(run, tracker_class(name)(run, Plan.read(run.plan)))
+            if listener is None:
+                listener = make()
             if last:
-                follower.end(ending.state)
+                listener.end(ending.state)
                 return 0
-            follower.catch_up()
+            listener.catch_up()
             wait = POLL_SECONDS
         except Exception as error:  # noqa: BLE001 - a client raises whatever it likes
             traceback.print_exc()
@@ -116,24 +120,26 @@ def _logged_to(path: Path) -> Iterator[None]:
 
 def main() -> int:
     """Follow the run of the process that started this one, and end with it."""
-    parser = argparse.ArgumentParser(prog="python -m sweeper.tracking")
-    parser.add_argument("name", help="The tracker.")
+    parser = argparse.ArgumentParser(prog="python -m sweeper.processes.listener_process")
+    parser.add_argument("feature", help="The feature.")
+    parser.add_argument("name", help="The name of its listener.")
     parser.add_argument("run", type=Path, help="The run's folder.")
     parser.add_argument("--parent", type=int, help="End when this process does.")
     chosen = parser.parse_args()
     if chosen.parent is not None:
         die_with(chosen.parent)
     os.nice(NICENESS)
-    if chosen.name == "tensorboard":
-        # tensorboardX loads torch where it can, though it works without: 200 MiB for nothing.
-        # MLflow takes the name in sys.modules for a torch that is loaded, and imports it.
-        sys.modules["torch"] = None  # type: ignore[assignment]
     run = RunFolder(chosen.run)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    with answers, _logged_to(run.tracking / f"{chosen.name}.log"):
+    with answers, _logged_to(run.listeners / chosen.feature / f"{chosen.name}.log"):
+        spec = Spec.model_validate_json(sys.stdin.readline())
         ending = _Ending(sys.stdin)
         ending.start()
-        return track(chosen.name, run, ending, answers)
+
+        def make() -> parts.Listener:
+            return parts.LISTEN.of(chosen.feature)(chosen.name, run, spec)
+
+        return follow(make, ending, answers)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trackers run beside the command: it waits for none, whatever becomes of their services."""
+"""A process for each service: the command waits for none, whatever becomes of it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,22 @@ from sweeper import extras
 from sweeper.errors import NotInstalled
 from sweeper.execution.state.events import make_event
 from sweeper.execution.state.status import Status
-from sweeper.processes.trackers import Trackers, require_trackers
-from sweeper.tracking.follower import TrackingState
+from sweeper.features.tracking import listener
+from sweeper.features.tracking._follower import TrackingState
+from sweeper.features.tracking.options import Options
+from sweeper.processes.listeners import Listeners, wanted_listeners
+from sweeper.spec import Spec
+from sweeper.specfile import resolve
+
+
+def tracked(*services: str) -> Spec:
+    """A request with ``--track``."""
+    request = {"task": "code", "models": [{"id": "7B"}], "data": {"examples": 100}}
+    return Spec.model_validate({**request, "features": {"tracking": {"services": services}}})
+
+
+def process_of(listeners: Listeners, name: str):
+    return next(value for key, value in listeners._processes.items() if key.name == name)
 
 
 def children():
@@ -25,26 +39,27 @@ def children():
 def folder(make_run, monkeypatch):
     """A run that has ended, and an MLflow client that gives up soon."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(listener, "_END_SECONDS", 300.0)
     run = make_run()
     lines = [{"kind": "trial-ended", "at": "", "trial": number} for number in range(3)]
     run.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return run
 
 
-def heard_until(trackers, seconds=300.0):
+def heard_until(listeners, seconds=300.0):
     """What is said first."""
     limit, said = time.monotonic() + seconds, []
     while not said and time.monotonic() < limit:
-        said = list(trackers.heard())
+        said = list(listeners.heard())
         time.sleep(0.01)
     return said
 
 
 def test_a_missing_client_is_an_error_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(extras, "is_installed", lambda module: module == "mlflow")
-    require_trackers(["mlflow"])
+    assert listener.wanted(tracked("mlflow", "mlflow")).keys() == {"mlflow"}
     with pytest.raises(NotInstalled) as caught:
-        require_trackers(["mlflow", "wandb", "tensorboard"])
+        wanted_listeners(tracked("mlflow", "wandb", "tensorboard"))
     assert str(caught.value).splitlines() == [
         "--track wandb needs wandb, which is not installed",
         "  pip install 'finetune-sweeper[wandb]'",
@@ -53,12 +68,12 @@ def test_a_missing_client_is_an_error_with_the_command_that_installs_it(monkeypa
     ]
 
 
-def test_no_tracker_starts_no_process(folder):
+def test_no_service_starts_no_process(folder):
     before = children()
-    with Trackers(folder, ()) as trackers:
+    with Listeners(folder, tracked()) as listeners:
         assert children() == before
-        assert trackers.finish("complete") == []
-    assert not folder.tracking.exists()
+        assert listeners.finish("complete") == []
+    assert not folder.listeners.exists()
 
 
 def test_a_closed_port_is_said_and_costs_the_command_nothing(folder, monkeypatch):
@@ -68,20 +83,20 @@ def test_a_closed_port_is_said_and_costs_the_command_nothing(folder, monkeypatch
         port = unused.getsockname()[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret-word@127.0.0.1:{port}")
     shown = []
-    with Trackers(folder, ["mlflow"]) as trackers:
-        process = psutil.Process(trackers._processes["mlflow"].pid)
+    with Listeners(folder, tracked("mlflow")) as listeners:
+        process = psutil.Process(process_of(listeners, "mlflow").pid)
         process.suspend()
-        assert list(trackers.heard()) == []  # returns, although the process can say nothing
+        assert list(listeners.heard()) == []  # returns, although the process can say nothing
         process.resume()
-        said = heard_until(trackers)
+        said = heard_until(listeners)
         assert "mlflow does not answer at the moment (MlflowException: API request" in said[0]
-        show = trackers.beside(lambda event, _status: shown.append(event.kind))
+        show = listeners.beside(lambda event, _status: shown.append(event.kind))
         status = Status(phase="search", trials=3, started_at="", updated_at="")
         show(make_event("run-started"), status)
-        (note,) = trackers.finish("complete")
+        (note,) = listeners.finish("complete")
     assert shown[0] == "run-started"
-    assert note.startswith("mlflow does not hold all of this run: MlflowException: API request")
-    log = (folder.tracking / "mlflow.log").read_text()
+    assert note.startswith("mlflow does not have all of this run: MlflowException: API request")
+    log = (folder.listeners / "tracking" / "mlflow.log").read_text()
     assert "Connection refused" in log
     assert "secret-word" not in log + note + said[0]
 
@@ -93,9 +108,10 @@ def test_a_server_that_never_answers_has_a_limited_time_at_the_end(folder, monke
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        with Trackers(folder, ["mlflow"]) as trackers:
+        monkeypatch.setattr(listener, "_END_SECONDS", 0.5)
+        with Listeners(folder, tracked("mlflow")) as listeners:
             began = time.monotonic()
-            (note,) = trackers.finish("complete", seconds=0.5)
+            (note,) = listeners.finish("complete")
             assert 0.5 <= time.monotonic() - began < patience / 2
     assert "it took longer than 0.5 s" in note
     assert children() == before
@@ -103,17 +119,17 @@ def test_a_server_that_never_answers_has_a_limited_time_at_the_end(folder, monke
 
 def test_a_process_that_dies_is_a_warning(folder):
     pytest.importorskip("tensorboardX")
-    with Trackers(folder, ["tensorboard"]) as trackers:
-        trackers._processes["tensorboard"].kill()
-        (note,) = trackers.finish("complete")
-    assert "tensorboard does not hold all of this run: it ended with -9" in note
+    with Listeners(folder, tracked("tensorboard")) as listeners:
+        process_of(listeners, "tensorboard").kill()
+        (note,) = listeners.finish("complete")
+    assert "tensorboard does not have all of this run: it ended with -9" in note
 
 
 def test_a_run_is_logged_by_the_process(folder):
     pytest.importorskip("tensorboardX")
-    with Trackers(folder, ["tensorboard", "tensorboard"]) as trackers:
-        assert trackers.finish("complete", seconds=300.0) == []
-    state = TrackingState.read(folder.tracking / "tensorboard.json")
+    with Listeners(folder, tracked("tensorboard", "tensorboard")) as listeners:
+        assert listeners.finish("complete") == []
+    state = TrackingState.read(folder.listeners / "tracking" / "tensorboard.json")
     assert {number: one.ended for number, one in state.trials.items()} == dict.fromkeys(
         range(3), True
     )
@@ -131,8 +147,8 @@ def test_a_store_of_mlflow_gets_the_end_of_a_run(folder, monkeypatch, tmp_path, 
     finalists = [{"trial": 1, "test_score": {"value": 0.9}}]
     found = {"verdict": verdict, "metric": {"name": "accuracy"}, "finalists": finalists}
     folder.findings.write_text(json.dumps(found))
-    with Trackers(folder, ["mlflow"]) as trackers:
-        assert trackers.finish("complete", seconds=60.0) == []
+    with Listeners(folder, tracked("mlflow")) as listeners:
+        assert listeners.finish("complete") == []
     client = mlflow.MlflowClient(store)
     experiment = client.get_experiment_by_name("sweeper")
     trials = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
@@ -154,9 +170,9 @@ def test_the_log_has_the_whole_reason_why_a_service_lacks_the_end(folder, monkey
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     (tmp_path / "file").touch()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/file")
-    with Trackers(folder, ["mlflow"]) as trackers:
-        (note,) = trackers.finish("complete", seconds=60.0)
-    log = (folder.tracking / "mlflow.log").read_text()
+    with Listeners(folder, tracked("mlflow")) as listeners:
+        (note,) = listeners.finish("complete")
+    log = (folder.listeners / "tracking" / "mlflow.log").read_text()
     reason = log.splitlines()[-1]
     assert log.startswith("Traceback")
     assert reason.partition(":")[0] in note
@@ -166,14 +182,14 @@ def test_the_log_has_the_whole_reason_why_a_service_lacks_the_end(folder, monkey
 @pytest.mark.parametrize(
     ("name", "client"), [("tensorboard", "tensorboardX"), ("mlflow", "mlflow")]
 )
-def test_a_tracker_loads_no_torch(folder, monkeypatch, tmp_path, name, client):
+def test_a_listener_loads_no_torch(folder, monkeypatch, tmp_path, name, client):
     pytest.importorskip(client)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlruns")
     limit = time.monotonic() + 60.0
-    with Trackers(folder, [name]) as trackers:
-        process = psutil.Process(trackers._processes[name].pid)
-        path = folder.tracking / f"{name}.json"
+    with Listeners(folder, tracked(name)) as listeners:
+        process = psutil.Process(process_of(listeners, name).pid)
+        path = folder.listeners / "tracking" / f"{name}.json"
         while time.monotonic() < limit:
             state = TrackingState.read_or_none(path)
             if state is not None and len(state.trials) == 3:
@@ -185,7 +201,7 @@ def test_a_tracker_loads_no_torch(folder, monkeypatch, tmp_path, name, client):
     assert not [path for path in libraries if "libtorch" in path]
 
 
-def test_the_command_logs_a_sweep_and_keeps_its_trackers_for_a_resume(tmp_path, monkeypatch):
+def test_the_command_logs_a_sweep_and_keeps_its_services_for_a_resume(tmp_path, monkeypatch):
     """The one test of the whole way, from the flag to the service's files."""
     pytest.importorskip("tensorboardX")
     from commands import PATHS, Sweeper, ended_after
@@ -195,9 +211,9 @@ def test_the_command_logs_a_sweep_and_keeps_its_trackers_for_a_resume(tmp_path, 
             return [*super().command(trials, workers, seed), "--track", "tensorboard"]
 
     monkeypatch.setenv("PYTHONPATH", PATHS)
-    tracked = Tracked(tmp_path / "runs" / "run")
-    with ended_after(tracked):
-        tracked.finish(2)
-    state = TrackingState.read(tracked.run.tracking / "tensorboard.json")
+    made = Tracked(tmp_path / "runs" / "run")
+    with ended_after(made):
+        made.finish(2)
+    state = TrackingState.read(made.run.listeners / "tracking" / "tensorboard.json")
     assert [one.ended for one in state.trials.values()] == [True, True]
-    assert "track:\n  - tensorboard" in tracked.run.spec.read_text()
+    assert resolve({}, made.run.spec).features.of(Options).services == ("tensorboard",)

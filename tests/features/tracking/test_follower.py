@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.features.tracking._base import Tracker, parameters
+from sweeper.features.tracking._follower import Follower
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.tracking.base import Tracker, parameters
-from sweeper.tracking.follower import Follower
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 

@@ -1,0 +1,103 @@
+"""Copies ``study.db`` to the user's Optuna storage when a run has ended.
+
+The storage is trusted with the study's name alone: a study of that name is replaced only if this
+run has written it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from optuna.storages import BaseStorage, RDBStorage
+
+from sweeper.artifact import write_text
+from sweeper.errors import NotInstalled, RunError, SpecError
+from sweeper.features.storage.options import Options
+from sweeper.redaction import without_password
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec
+
+NAME = "storage"
+# An attribute of the copy: a name that no other run's folder has.
+RUN = "sweeper:run"
+# Packages that are not called as the modules in them.
+_PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+# A trial takes some tens of statements, each a round trip to a server.
+_END_SECONDS = 120.0
+
+
+def wanted(spec: Spec) -> dict[str, float]:
+    """One listener, if a storage is given.
+
+    Raises:
+        SpecError: Optuna cannot use the URL.
+        NotInstalled: The storage's driver is missing.
+    """
+    if (url := spec.features.of(Options).url) is None:
+        return {}
+    try:
+        parsed = sqlalchemy.make_url(url)
+        parsed.get_dialect().import_dbapi()
+    except ImportError as error:
+        what = f"the storage {without_password(url)} needs {error.name}, which is not installed"
+        package = _PACKAGES.get(str(error.name), error.name)
+        raise NotInstalled(what, fix=f"pip install {package}", where="--storage") from error
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise SpecError(
+            f"{without_password(url)} is not the URL of an Optuna storage",
+            why=str(error),
+            fix="Write sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE.",
+            where="--storage",
+        ) from error
+    return {NAME: _END_SECONDS}
+
+
+def listen(name: str, run: RunFolder, spec: Spec) -> Copy:
+    """The copy of the study, which is made at the end."""
+    url = spec.features.of(Options).url
+    assert url is not None
+    return Copy(run, url)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The copy of a run's study in a storage."""
+
+    run: RunFolder
+    url: str
+
+    def catch_up(self) -> None:
+        """Nothing: dashboards read ``study.db`` while the run goes on."""
+
+    def end(self, state: str) -> None:
+        """Copy the study.
+
+        Raises:
+            RunError: The storage holds another study of this name.
+        """
+        name = self.run.path.resolve().name
+        source = optuna.load_study(study_name=name, storage=f"sqlite:///{self.run.study.resolve()}")
+        storage = RDBStorage(self.url)
+        self._make_room(storage, name)
+        copy = optuna.create_study(study_name=name, storage=storage, directions=source.directions)
+        copy.set_user_attr(RUN, self._own_name())
+        copy.add_trials(source.get_trials(deepcopy=False))
+
+    def _make_room(self, storage: BaseStorage, name: str) -> None:
+        """Delete this run's earlier copy."""
+        for study in storage.get_all_studies():
+            if study.study_name == name:
+                if study.user_attrs.get(RUN) != self._own_name():
+                    why, fix = "It is not from this run's folder.", "Choose another --name."
+                    raise RunError(f"the storage holds another study named {name!r}", why, fix)
+                storage.delete_study(study._study_id)
+
+    def _own_name(self) -> str:
+        path: Path = self.run.listeners / NAME / "run"
+        if not path.is_file():
+            write_text(path, uuid.uuid4().hex)
+        return path.read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Logs a run to MLflow, Weights & Biases or TensorBoard: ``--track``."""

@@ -1,0 +1,162 @@
+"""The processes of features that listen to a run: started, heard and ended.
+
+The run waits for none of them: they read the run's folder, and have a limited time at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sweeper.child_process import start
+from sweeper.execution.state.events import Event, make_event
+from sweeper.execution.state.status import Status
+from sweeper.features import parts
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec
+
+HURRIED_SECONDS = 10.0
+"""For all listeners of a run that a signal has ended."""
+_MODULE = "sweeper.processes.listener_process"
+
+Show = Callable[[Event, Status], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A listener that a request asks for.
+
+    Args:
+        seconds: What it may take at the end of the run.
+    """
+
+    feature: str
+    name: str
+    seconds: float
+
+
+def wanted_listeners(spec: Spec) -> list[Wanted]:
+    """The listeners of all features.
+
+    Raises:
+        SweeperError: One of them cannot work here, or what it needs is missing.
+    """
+    return [
+        Wanted(feature, name, seconds)
+        for feature, hook in parts.WANTED.all()
+        for name, seconds in hook(spec).items()
+    ]
+
+
+class Listeners:
+    """One process for each listener of a run, so that a slow one holds up no other."""
+
+    def __init__(self, folder: RunFolder, spec: Spec):
+        self._folder = folder
+        self._notes: list[str] = []
+        self._processes: dict[Wanted, subprocess.Popen[bytes]] = {}
+        for listener in wanted_listeners(spec):
+            try:
+                self._processes[listener] = _start(listener, folder, spec)
+            except OSError as error:
+                self._notes.append(f"{listener.name} gets nothing of this run: {error}")
+
+    def __enter__(self) -> Listeners:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish("failed", hurried=True)
+
+    def beside(self, show: Show) -> Show:
+        """A view that also shows what the listeners say."""
+
+        def both(event: Event, status: Status) -> None:
+            show(event, status)
+            for text in self.heard():
+                show(make_event("warning", text=text), status)
+
+        return both
+
+    def heard(self) -> Iterator[str]:
+        """What the listeners have said since the last call. Returns at once."""
+        yield from self._notes
+        self._notes.clear()
+        for listener, process in self._processes.items():
+            for line in _said(process):
+                yield (
+                    f"{listener.name} does not answer at the moment ({line}). The sweep continues; "
+                    "it gets the rest later"
+                )
+
+    def finish(self, state: str, *, hurried: bool = False) -> list[str]:
+        """Let the listeners take in the rest, each in its own time, and end their processes.
+
+        Args:
+            hurried: Whether they have ``HURRIED_SECONDS`` instead.
+
+        Returns:
+            What the user should know.
+        """
+        notes, self._notes = self._notes, []
+        processes, self._processes = self._processes, {}
+        for process in processes.values():
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):  # it is gone
+                process.stdin.write(f"{state}\n".encode())
+                process.stdin.close()
+        began = time.monotonic()
+        try:
+            for listener, process in processes.items():
+                seconds = min(listener.seconds, HURRIED_SECONDS) if hurried else listener.seconds
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, began + seconds - time.monotonic()))
+                if why := _lacking(process, seconds):
+                    log = self._folder.listeners / listener.feature / f"{listener.name}.log"
+                    notes.append(
+                        f"{listener.name} does not have all of this run: {why}. Give the same "
+                        f"command again for the rest. Details are in {log}"
+                    )
+        finally:
+            for process in processes.values():
+                process.kill()
+                process.wait()
+                assert process.stdout is not None
+                process.stdout.close()
+        return notes
+
+
+def _lacking(process: subprocess.Popen[bytes], seconds: float) -> str:
+    """Why a listener does not have all of a run; empty where it has."""
+    status = process.poll()
+    if status == 0:
+        return ""
+    if status is None:
+        return f"it took longer than {seconds:g} s"
+    return [f"it ended with {status}", *_said(process)][-1]
+
+
+def _start(listener: Wanted, folder: RunFolder, spec: Spec) -> subprocess.Popen[bytes]:
+    process = start(
+        _MODULE,
+        *(listener.feature, listener.name, str(folder.path), "--parent", str(os.getpid())),
+        stderr=subprocess.DEVNULL,  # it has a log of its own
+        bufsize=0,
+        start_new_session=True,  # Ctrl-C reaches the command alone
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):  # it is gone, which the end says
+        process.stdin.write(f"{spec.model_dump_json()}\n".encode())
+    os.set_blocking(process.stdout.fileno(), False)
+    return process
+
+
+def _said(process: subprocess.Popen[bytes]) -> list[str]:
+    """Lines that are there already. A line is short, and written in one piece."""
+    assert process.stdout is not None
+    text = process.stdout.read(65536)
+    return text.decode(errors="replace").splitlines() if text else []

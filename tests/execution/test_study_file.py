@@ -1,0 +1,410 @@
+"""The run's study in ``study.db``: kept in step with the search, locked, damaged, out of room."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from commands import Commands, check_whole
+from curve_backend import make_plan
+from fake_pool import Sweep as FakeSweep
+from fake_pool import dies, make_sweep
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.execution import study_file as module
+from sweeper.execution.disk import NoRoom
+from sweeper.execution.state import attempts
+from sweeper.execution.study_file import StudyFile
+from sweeper.search.search import End, Rung, Search, known_starts
+from sweeper.trials import TrialConfig
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def search() -> Search:
+    plan = make_plan(9)
+    return Search(plan, tuple(known_starts(plan, 9)))
+
+
+@pytest.fixture
+def file(tmp_path: Path, search: Search, said: list[str]) -> StudyFile:
+    return StudyFile(tmp_path / "study.db", "s", search.study, said.append)
+
+
+@pytest.fixture
+def another(tmp_path: Path, said: list[str]) -> Callable[[Search], StudyFile]:
+    """The file as the next call of the command has it."""
+    return lambda search: StudyFile(tmp_path / "study.db", "s", search.study, said.append)
+
+
+def seen(path: Path, name: str = "s") -> list[FrozenTrial]:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path / 'study.db'}")
+    trials = optuna.load_study(study_name=name, storage=storage).trials
+    storage.engine.dispose()  # or it would hold files that are damaged below
+    return trials
+
+
+def test_plain_optuna_finds_the_whole_study(
+    file: StudyFile, search: Search, tmp_path: Path, said: list[str]
+) -> None:
+    for loss, excess in ((0.4, 0.1), (0.5, -0.1), (0.6, -0.1)):
+        number = search.ask().number
+        search.report(number, Rung(1, loss + 1))
+        file.write({number})
+        search.report(number, Rung(2, loss))
+        search.tell(number, End("COMPLETE", loss, 3.0, "", excess))
+    pruned, failed, running = (search.ask().number for _ in range(3))
+    search.report(pruned, Rung(1, 7.0))
+    search.tell(pruned, End("PRUNED", 7.0))
+    search.tell(failed, End("FAIL", failure="crash"))
+    search.report(running, Rung(1, 6.0))
+    file.write({running})
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    mine = search.study.trials
+    assert [t.params for t in study.trials] == [t.params for t in mine]
+    assert [t.intermediate_values for t in study.trials] == [t.intermediate_values for t in mine]
+    assert [t.values for t in study.trials] == [t.values for t in mine]
+    assert [t.state.name for t in study.trials] == ["COMPLETE"] * 3 + ["PRUNED", "FAIL", "RUNNING"]
+    assert study.trials[4].user_attrs["sweeper:failure"] == "crash"
+    assert study.best_trial.number == 1  # trial 0 has the lowest loss and breaks the limit
+    assert study.directions == search.study.directions
+    assert said == []
+
+
+def test_a_reader_does_not_wait_for_the_writer(
+    file: StudyFile, search: Search, tmp_path: Path
+) -> None:
+    search.ask()
+    file.write()
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db", timeout=0.0)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert len(seen(tmp_path)) == 1
+        writer.rollback()
+    assert (tmp_path / "study.db-wal").exists()
+
+
+def test_rungs_of_an_attempt_that_broke_off_become_no_numbers(
+    file: StudyFile, search: Search, tmp_path: Path
+) -> None:
+    number = search.ask().number
+    for step in (1, 2, 3):
+        search.report(number, Rung(step, 9.0))
+    file.write({number})
+    search.restart(number, [Rung(1, 2.0)])  # from a checkpoint
+    file.write({number})
+    search.report(number, Rung(2, 1.5))
+    search.tell(number, End("COMPLETE", 1.5))
+    file.close()
+    values = seen(tmp_path)[0].intermediate_values
+    assert (values[1], values[2]) == (2.0, 1.5)
+    assert math.isnan(values[3])
+
+
+def test_a_trial_without_a_worker_waits(
+    file: StudyFile, search: Search, another: Callable[[Search], StudyFile], tmp_path: Path
+) -> None:
+    for _ in range(3):
+        search.ask()
+    file.write({0, 2})
+    states = [TrialState.RUNNING, TrialState.WAITING, TrialState.RUNNING]
+    assert [trial.state for trial in seen(tmp_path)] == states  # and then it is killed
+    again = another(search)
+    again.write({1})
+    states = [TrialState.WAITING, TrialState.RUNNING, TrialState.WAITING]
+    assert [trial.state for trial in seen(tmp_path)] == states
+    again.close()
+    assert [trial.state for trial in seen(tmp_path)] == [TrialState.WAITING] * 3
+
+
+def test_much_is_written_in_parts_and_the_rest_at_the_end(
+    file: StudyFile, search: Search, tmp_path: Path
+) -> None:
+    for loss in (0.5, 0.4, 0.3, 0.2):
+        search.tell(search.ask().number, End("COMPLETE", loss))
+    for count in (1, 2):
+        file.write(seconds=0.0)
+        assert len(seen(tmp_path)) == count
+    file.close()
+    assert [trial.value for trial in seen(tmp_path)] == [0.5, 0.4, 0.3, 0.2]
+
+
+@pytest.mark.parametrize("other", ["params", "end", "more"])
+def test_a_study_that_is_not_the_searchs_is_written_anew(
+    file: StudyFile,
+    search: Search,
+    another: Callable[[Search], StudyFile],
+    tmp_path: Path,
+    other: str,
+) -> None:
+    number = search.ask().number
+    search.tell(number, End("COMPLETE", 0.5))
+    file.write()
+    file.close()
+    kept = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    optuna.create_study(study_name="mine", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    plan = make_plan(9)
+    found = Search(plan, tuple(known_starts(plan, 9)))
+    if other == "params":
+        found.ask()
+        found.trial(0).params = {}
+        found.tell(0, End("FAIL"))
+    elif other == "end":
+        found.tell(found.ask().number, End("COMPLETE", 0.1))
+    else:
+        kept.enqueue_trial({})
+        found.tell(found.ask().number, End("COMPLETE", 0.5))
+    another(found).close()  # nothing was begun
+    assert len(seen(tmp_path)) == 1 + (other == "more")
+    again = another(found)
+    again.write()
+    again.close()
+    mine = [(trial.state, trial.values, trial.params) for trial in found.study.trials]
+    assert [(trial.state, trial.values, trial.params) for trial in seen(tmp_path)] == mine
+    assert seen(tmp_path, "mine") == []
+
+
+# What keeps it from being written.
+
+
+def locked(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path / "study.db")
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
+
+
+def test_a_locked_file_is_said_once_and_written_later(
+    file: StudyFile,
+    search: Search,
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_LOCKED_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(optuna.storages._rdb.storage.time, "sleep", lambda _: None)
+    clock = iter(range(1000))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock) * 0.5)
+    file.write()
+    search.ask()
+    search.ask()
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 2.0)
+    with contextlib.closing(locked(tmp_path)):
+        file.write({0, 1})
+        file.write({0, 1})  # does not try
+        for _ in range(9):
+            file.write({0, 1})
+        assert len(said) == 1
+        assert "study.db is locked" in said[0]
+        assert seen(tmp_path) == []
+    for _ in range(9):
+        file.write({0, 1})
+    assert [trial.state.name for trial in seen(tmp_path)] == ["RUNNING"] * 2
+    with contextlib.closing(locked(tmp_path)):
+        file.close()
+    assert len(said) == 3
+    assert "lacks the end of the run" in said[2]
+
+
+def fails(error: Exception) -> Callable[..., None]:
+    def fail(*_args: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_full_disk_is_no_room(
+    file: StudyFile, search: Search, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file.write()
+    search.ask()
+    full = sqlite3.OperationalError("database or disk is full")
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.storages.RDBStorage, "create_new_trial", fails(full))
+        with pytest.raises(NoRoom, match="disk is full"):
+            file.write()
+        with pytest.raises(NoRoom):
+            file.close()
+    file.close()
+    assert seen(tmp_path) == []
+    file.write()
+    assert len(seen(tmp_path)) == 1
+
+
+def test_a_file_that_cannot_be_written_at_all_is_a_warning(
+    file: StudyFile, search: Search, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search.ask()
+    odd = sqlite3.OperationalError("locking protocol")  # of a network's file system
+    monkeypatch.setattr(optuna.storages.RDBStorage, "create_new_trial", fails(odd))
+    for _ in range(3):
+        file.write()
+    file.close()
+    assert len(said) == 2
+    assert "written anew" in said[0]
+    assert said[1] == "study.db cannot be written (locking protocol); the run goes on without it"
+
+
+# A damaged file, under a whole run.
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSweep:
+    return make_sweep(tmp_path, monkeypatch)
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"this was a database once" * 400)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def holed(path: Path) -> None:
+    whole = bytearray(path.read_bytes())
+    whole[4096 * 4 : 4096 * 9] = b"\0" * 4096 * 5
+    path.write_bytes(whole)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def lost(path: Path) -> None:
+    path.unlink()
+    path.with_name("study.db-wal").write_bytes(b"left over")
+    path.with_name("study.db-shm").write_bytes(b"left over")
+
+
+def cut_in_the_header(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def changed(*statements: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+
+    return change
+
+
+orphaned = changed("delete from trials where number = 1")
+
+
+@pytest.mark.parametrize("damage", [garbage, truncated, holed, emptied, lost, orphaned])
+def test_the_file_is_made_anew_from_the_folder(
+    sweep: FakeSweep, damage: Callable[[Path], None]
+) -> None:
+    sweep.go(3)
+    file = sweep.run.study
+
+    def shown() -> list[tuple[object, ...]]:
+        return [
+            (t.state, t.value, t.params, t.intermediate_values) for t in seen(file.parent, "run")
+        ]
+
+    before = shown()
+    damage(file)
+    left = file.read_bytes() if file.is_file() else b""
+    sweep.pool.jobs.clear()
+    assert sweep.go(3).kind == "complete"
+    assert sweep.pool.jobs == []
+    assert shown() == before
+    aside = file.with_name("study.db.damaged")
+    if damage in (emptied, lost):  # that is no damage: there is nothing to set aside
+        assert not aside.exists()
+        assert sweep.said("warning") == []
+    else:
+        assert aside.read_bytes() == left
+        (warning,) = sweep.said("warning")
+        assert warning.startswith("study.db was damaged (")
+        assert warning.endswith("what was left of it is study.db.damaged")
+    assert sweep.go(4).status.done == 4
+
+
+UNREADABLE = {
+    "header only": cut_in_the_header,
+    "folder": a_folder,
+    "pipe": a_pipe,
+    "of a later Optuna": changed("update alembic_version set version_num = 'v99.0.0'"),
+    "other columns": changed("drop table studies", "create table studies (a)"),
+    "deep JSON": changed(f"update trial_user_attributes set value_json = '{'[' * 100_000}'"),
+}
+
+
+@pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE)
+def test_whatever_lies_in_the_place_of_the_file_is_set_aside_at_once(
+    file: StudyFile,
+    search: Search,
+    another: Callable[[Search], StudyFile],
+    said: list[str],
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+) -> None:
+    search.ask()
+    file.write()
+    file.close()
+    damage(tmp_path / "study.db")
+    another(search).write()
+    assert len(seen(tmp_path)) == 1
+    assert "is written anew from the run's files" in said.pop()
+    assert (tmp_path / "study.db.damaged").exists()
+
+
+def test_it_holds_what_the_folder_does(sweep: FakeSweep) -> None:
+    sweep.pool.parts = {"trial-2": dies(2), "trial-1/1": dies(3)}
+    sweep.go(4)
+    trials = seen(sweep.run.path, "run")
+    assert len(trials) == 4
+    for trial in trials:
+        result = sweep.result(trial.number)
+        config = TrialConfig.read(sweep.run.trial(trial.number) / "config.json")
+        key = trial.params["strategy"]
+        chosen = {name.removeprefix(f"{key}."): value for name, value in trial.params.items()}
+        assert (result.state, config.strategy) == (trial.state.name, chosen.pop("strategy"))
+        assert chosen.items() <= config.parameters.items()
+        assert trial.user_attrs["sweeper:origin"] == config.origin
+        if result.state != "FAIL":
+            rungs = attempts.read_rungs(sweep.run.trial(trial.number))
+            assert trial.intermediate_values == {one.rung: one.validation_loss for one in rungs}
+            assert trial.value == result.validation_loss or result.state == "PRUNED"
+    assert trials[2].state == TrialState.FAIL
+
+
+# A whole command.
+
+
+def test_trials_go_on_while_the_file_is_locked(commands: Commands) -> None:
+    popen = commands.start(5, 1, CURVE_QUICK="1", CURVE_STEP_SECONDS="0.01")
+    commands.wait_for(lambda: commands.lines("trained.log"))
+    lock = sqlite3.connect(commands.run.study, timeout=300)
+    lock.execute("BEGIN IMMEDIATE")
+    commands.wait_for(lambda: "is locked" in commands.run.events.read_text())
+    commands.wait_for(lambda: len(commands.lines("trained.log")) == 5)
+    lock.rollback()
+    lock.close()
+    _, errors = popen.communicate(timeout=300)
+    assert popen.returncode == 0, errors
+    check_whole(commands, 5)
