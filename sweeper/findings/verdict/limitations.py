@@ -15,14 +15,14 @@ import numpy as np
 from sweeper import units
 from sweeper.data.faults import by_kind
 from sweeper.findings import words
-from sweeper.findings.evidence.gains import best_of, strategies_of
-from sweeper.findings.record import Limitation, ParameterFinding, RunSummary, Verdict
+from sweeper.findings.record import Limitation, RunSummary, Verdict
 from sweeper.findings.study.item_scores import entries, model_title, scored_items, trial_name
 from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes
+from sweeper.findings.study.strategies import best_of, strategies_of
 from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import Contest
-from sweeper.findings.verdict.outputs import suspected
+from sweeper.findings.verdict.suspected_labels import suspected
 from sweeper.findings.verdict.verdict import SEEDS_NEEDED
 
 # A strategy that lost more of its trials than this was not judged by what it can do.
@@ -41,7 +41,6 @@ class Study:
     run: RunFiles
     summary: RunSummary
     contest: Contest
-    parameters: tuple[ParameterFinding, ...]
     verdict: Verdict
 
 
@@ -136,23 +135,6 @@ def _small_test(study: Study) -> Iterator[Limitation]:
             f"{words.more(more, 'test item')} would settle it if the difference stays as it is."
         ),
     )
-
-
-def _bound_hit(study: Study) -> Iterator[Limitation]:
-    best = study.run.completed[0].config.strategy if study.run.completed else ""
-    for finding in study.parameters:
-        if finding.strategy != best or finding.at_edge is None:
-            continue
-        bound = finding.low if finding.at_edge == "low" else finding.high
-        side = "lower" if finding.at_edge == "low" else "upper"
-        yield Limitation(
-            id=f"bound-{finding.parameter}",
-            text=f"{words.short(best)}: the best {finding.parameter} "
-            f"({words.value(finding.best)}) is within 10% of its {side} bound "
-            f"({words.value(bound)}); the optimum may be outside the range.",
-            action=f"Widen the allowed range of {finding.parameter} in a rule folder of your "
-            "own and run again with --new.",
-        )
 
 
 def _still_falling(study: Study) -> Iterator[Limitation]:
@@ -363,7 +345,6 @@ _CHECKS: tuple[Callable[[Study], Iterator[Limitation]], ...] = (
     _partial,
     _few_seeds,
     _small_test,
-    _bound_hit,
     _still_falling,
     _data_faults,
     _suspected_labels,

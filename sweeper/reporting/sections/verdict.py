@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from sweeper import units
 from sweeper.evaluation.significance import FEWEST_ITEMS
+from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.record import Finalist, TrialRow
@@ -26,10 +27,9 @@ from sweeper.reporting.blocks import (
 )
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import described, memory_name
-from sweeper.reporting.sections.plan import plan_blocks
-from sweeper.reporting.sections.tested import tested_blocks
+from sweeper.reporting.parts import decisive_limit, described, memory_name
+from sweeper.reporting.sections._plan import plan_blocks
+from sweeper.reporting.sections._tested import tested_blocks
 from sweeper.trials import BaselineResult
 
 BADGES = {
@@ -40,8 +40,10 @@ BADGES = {
 }
 
 
-@section(10, "verdict", "Verdict", "What do I train?")
-def verdict_section(report: Report) -> Iterator[Block]:
+HEADING = Heading(10, "verdict", "Verdict", "What do I train?")
+
+
+def blocks(figures: None, report: Report) -> Iterator[Block]:
     """The answer first."""
     yield _card(report)
     yield from _next_step(report)
@@ -127,15 +129,6 @@ def _card(report: Report) -> VerdictCard:
         css=look(strategy).css if strategy and not decided.recommended_baseline else "",
         trial=row.number if row else None,
     )
-
-
-def decisive_limit(report: Report) -> str:
-    """How many limits apply, and the one that could change the verdict; empty if none could."""
-    limit, count = report.findings.decisive_limit, len(report.findings.limits)
-    if limit is None:
-        return ""
-    apply = units.plural(count, "limit applies", "limits apply")
-    return f"{apply}. This could change the verdict: {limit.text} {limit.action}"
 
 
 def _headline(report: Report, row: TrialRow | None) -> str:

@@ -12,7 +12,8 @@ from sweeper.data.faults import DataFault
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings, Limitation
 from sweeper.plans import Plan
-from sweeper.reporting.write import write_reports
+from sweeper.reporting.compose import report_of
+from sweeper.reporting.write import write_report
 from sweeper.trials import TestSeal
 
 WINNER, OTHERS = 0.95, 0.80
@@ -104,7 +105,7 @@ def test_of_several_the_one_with_most_items_stands_beside_the_verdict(run: Any) 
     findings = with_faults(run, fault("conflicts", 0.2), fault("leakage", 0.5), fault("form", 0.3))
     assert findings.decisive_limit is not None
     assert findings.decisive_limit.id == "data-leakage"
-    write_reports(run, findings, Plan.read(run.plan), no_charts="this test draws none")
+    write_report(run, report_of(run, "this test draws none"))
     card = parse(run.report_html.read_text()).one("p", id="decisive-limit")
     assert "12 rows of leakage" in card.text
     assert "12 rows of leakage" in (run.path / "report.md").read_text().split("| strategy")[0]

@@ -3,6 +3,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from section_figures import figures_of
 
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Comparison, Interval
@@ -11,6 +12,7 @@ from sweeper.findings.verdict import limitations
 from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.limitations import Study
 from sweeper.findings.verdict.verdict import _leads
+from sweeper.reporting.sections import samples, search, strategies
 from sweeper.trials import BaselineResult, TestSeal, TrialResult
 
 WORDS_NEVER_USED = ("optimal", "proves", "significantly", "best model")
@@ -70,7 +72,7 @@ def test_more_seeds_are_advised_only_for_models_that_get_them(contest):
             difference=Interval(value=0.0, low=-1.0, high=1.0),
         )  # fmt: skip
         found = SimpleNamespace(chosen=chosen, seeds=3, comparisons=[open_one])
-        return [one.id for one in limitations._few_seeds(Study(files, summary, found, (), None))]
+        return [one.id for one in limitations._few_seeds(Study(files, summary, found, None))]
 
     default = next(t.config.number for t in files.trials if t.config.number not in files.seal.order)
     assert told(winner, f"trial-{default}") == []
@@ -237,11 +239,13 @@ def test_test_items_with_weight_0_are_compared_counted_and_shown_nowhere(make):
     assert {c.difference.n for c in findings.verdict.comparisons} == {kept}
     assert {model.score.n for model in findings.tested} == {kept}
     assert {model.loss.n for model in findings.tested} == {kept}
-    assert findings.finalists[0].test_score.n == findings.quality_share.share.n == kept
-    shown = [item.item for group in findings.outputs.groups for item in group.items]
+    assert findings.finalists[0].test_score.n == kept
+    assert figures_of(run, strategies).quality_share.share.n == kept
+    outputs = figures_of(run, samples)
+    shown = [item.item for group in outputs.groups for item in group.items]
     assert shown
     assert not set(shown) & set(places)
-    assert max(group.of for group in findings.outputs.groups) <= kept
+    assert max(group.of for group in outputs.groups) <= kept
     seeds = [seed.test_score for seed in findings.finalists[0].seeds]
     assert sum(seeds) / 3 == pytest.approx(findings.finalists[0].test_score.value)
 
@@ -265,7 +269,7 @@ def test_five_scored_items_of_eight_decide_nothing(make):
         (5, "within noise", "items")
     }
     assert all(c.more_items is None or c.more_items >= 15 for c in compared)
-    assert findings.quality_share is None
+    assert figures_of(run, strategies).quality_share is None
     assert findings.verdict.fine_tuning_needed is None
 
 
@@ -276,18 +280,18 @@ def test_validation_items_with_weight_0_are_left_out(make):
         count = len(kept["losses"])
         weights = [float(item % 3 > 0) for item in range(count)]
         path.write_text(json.dumps(kept | {"weights": weights}))
-    findings = compute(run)
-    gains = [gain for gain in findings.gains if gain.gain]
+    gains = [gain for gain in figures_of(run, search).gains if gain.gain]
     assert gains
     assert {gain.gain.n for gain in gains} == {gain.best_interval.n for gain in gains} == {80}
 
 
 def test_with_one_seed_nothing_is_better(make):
-    findings = compute(make(trials=20, test_items=600, seeds=1))
+    run = make(trials=20, test_items=600, seeds=1)
+    findings = compute(run)
     assert findings.verdict.kind == "insufficient"
     words = [c.outcome for c in findings.verdict.comparisons]
     words += [s.against_baseline.outcome for s in findings.strategies if s.against_baseline]
-    words += [gain.outcome for gain in findings.gains if gain.outcome]
+    words += [gain.outcome for gain in figures_of(run, search).gains if gain.outcome]
     assert len(words) > 5
     assert set(words) == {"within noise"}
     assert findings.verdict.fine_tuning_needed is None
