@@ -12,7 +12,6 @@ runs/<name>/
     rows/<n>/<s>/                     the same files of each point of the data curve
     weights/                          adapter or full weights, head included
   first_stages/<id>/                  bases that read a corpus, for the adapters trained on them
-  refit/<s>/ refit-all/<s>/           a configuration trained again on held-out rows as well
   evaluations/                        general capability: base and trials on a suite
   test.json                           the one opening of the test split
   human/                              page for raters, its key, and their ratings

@@ -10,12 +10,13 @@ from sweeper.checkpoints import seal
 from sweeper.data.examples import SPLITS
 from sweeper.data.load import load
 from sweeper.errors import DataError
+from sweeper.features.refit._process import _joined, _strength, refit
+from sweeper.features.refit._request import RefitRequest
 from sweeper.processes.request_process import ask
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import to_yaml
 from sweeper.training.trial import train
-from sweeper.use.refit_process import _joined, _strength, refit
-from sweeper.use.request import PredictionRequest, RefitRequest
+from sweeper.use.request import PredictionRequest
 from sweeper.views.work_progress import Hidden
 
 
@@ -49,7 +50,7 @@ def test_a_refit_and_its_predictions_run_in_processes_of_their_own(asked, tmp_pa
     left = Path(request.folder + ".part")
     (left / "weights").mkdir(parents=True)
     (left / "weights" / "half").write_text("")
-    assert ask("sweeper.use.refit_process", request, tmp_path / "refit.log", Hidden()) is None
+    assert ask("sweeper.features.refit._process", request, tmp_path / "refit.log", Hidden()) is None
     folder = Path(request.folder)
     assert {path.name for path in folder.iterdir()} == {"refit.json", "trainer.log", "weights"}
     assert not (folder / "weights" / "half").exists()

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from sweeper.exporting.configuration import targets, yaml_value
+from sweeper.features.exporting._configuration import targets, yaml_value
 
 
 @pytest.mark.parametrize(

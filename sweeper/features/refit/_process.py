@@ -1,4 +1,4 @@
-"""``python -m sweeper.use.refit_process PARENT``: trains once more, on held-out rows as well.
+"""``python -m sweeper.features.refit._process PARENT``: trains once more, on held-out rows as well.
 
 Reads a request on standard input. The folder appears once it is whole: a training that was cut
 off leaves a folder that ends in ``.part``, and goes on from a checkpoint in it as a trial does.
@@ -17,6 +17,7 @@ from sweeper.data.examples import Dataset, digest
 from sweeper.data.splits import in_order
 from sweeper.errors import SweeperError
 from sweeper.facts.dataset.curation import unchanged
+from sweeper.features.refit._request import REFIT_RECORD, RefitRequest
 from sweeper.objective import LOSS
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
@@ -27,7 +28,6 @@ from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, TrialJob
 from sweeper.underway import print_progress
-from sweeper.use.request import REFIT_RECORD, RefitRequest
 
 
 def refit(request: RefitRequest) -> None:

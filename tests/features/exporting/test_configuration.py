@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from sweeper.errors import DataError, UsageError
-from sweeper.exporting.configuration import export_configuration, targets
+from sweeper.features.exporting._configuration import export_configuration, targets
 from sweeper.findings.compute import compute
-from sweeper.steps.refit import as_trained
+from sweeper.steps.winner import as_trained
 from sweeper.trials import TrialConfig
 
 # Key of the trainer: attribute of the trial, or its parameter.

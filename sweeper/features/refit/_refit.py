@@ -8,13 +8,13 @@ from pathlib import Path
 from sweeper import units
 from sweeper.data.examples import Split
 from sweeper.errors import UsageError
+from sweeper.features.refit._request import REFIT_RECORD, RefitRequest
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.tested import figure_lines
 from sweeper.runfolder import RunFolder
-from sweeper.steps.winner import best_trial
-from sweeper.trials import TrialConfig, TrialResult
-from sweeper.use.request import REFIT_RECORD, RefitRequest
+from sweeper.steps.winner import as_trained, best_trial
+from sweeper.trials import TrialConfig
 
 
 def requests(
@@ -46,44 +46,6 @@ def requests(
         )
         for seed in range(again.seed, again.seed + seeds)
     ]
-
-
-def as_trained(run: RunFolder, number: int) -> TrialConfig:
-    """A trial's configuration, with the number of epochs that gave its kept weights.
-
-    Validation can no longer choose between rungs, so that training ends with the last step. A long
-    one saves checkpoints at rungs, as the trial did.
-
-    Raises:
-        UsageError: The trial has not completed.
-    """
-    config = TrialConfig.read_or_none(run.trial(number) / "config.json")
-    result = TrialResult.read_or_none(run.trial(number) / "result.json")
-    if config is None or result is None or result.state != "COMPLETE":
-        raise UsageError(
-            f"trial {number} has not completed",
-            fix=f"See 'sweeper show {run.quoted}' for the trials that completed.",
-            where=str(run.path),
-        )
-    budget = config.budget
-    rungs = result.best_rung or budget.rungs
-    share = rungs / budget.rungs
-    once = {
-        "rungs": rungs,
-        "choose_rung": False,
-        "stop_overfitting": False,
-        "epochs": budget.epochs * share,
-        "full_tokens": round(budget.full_tokens * share),
-    }
-    return config.model_copy(
-        update={
-            "attempt": 1,
-            "budget": budget.model_copy(update=once),
-            "gradient_accumulation_steps": config.gradient_accumulation_steps * config.gpus,
-            "gpus": 1,
-            "keep_weights": True,
-        }
-    )
 
 
 def unfinished(requests: Sequence[RefitRequest]) -> Iterator[RefitRequest]:

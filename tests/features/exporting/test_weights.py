@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from sweeper.errors import UsageError
-from sweeper.exporting.weights import copy_adapter, copy_model
+from sweeper.features.exporting._weights import copy_adapter, copy_model
 
 NO_TRIALS = SimpleNamespace(best_first=list)
 

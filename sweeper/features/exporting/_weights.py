@@ -11,9 +11,9 @@ from typing import Any
 
 from sweeper.artifact import write_text
 from sweeper.errors import UsageError
-from sweeper.exporting.configuration import nearest, new_folder, public_name
-from sweeper.exporting.kept_files import kept_files
 from sweeper.facts.record import ModelFacts
+from sweeper.features.exporting._configuration import nearest, new_folder, public_name
+from sweeper.features.exporting._kept_files import kept_files
 from sweeper.findings.record import Findings
 from sweeper.jsontext import object_of
 from sweeper.redaction import clean

@@ -1,7 +1,7 @@
 """A trial's configuration and rows as a folder that another trainer can start from.
 
-A folder in ``targets/`` describes one trainer: ``target.yaml`` says what it can express, and one
-Jinja template for each file that it reads names settings (``settings.py``) where their values
+A folder in ``_targets/`` describes one trainer: ``target.yaml`` says what it can express, and one
+Jinja template for each file that it reads names settings (``_settings.py``) where their values
 belong. A setting with an effect that no template names is reported as lost.
 """
 
@@ -25,11 +25,11 @@ from sweeper.data.formats.text_label import class_turns
 from sweeper.data.quality.write_rows import json_lines
 from sweeper.data.splits import in_order
 from sweeper.errors import Problem, RuleError, UsageError, near_match
-from sweeper.exporting.kept_files import RECORD, kept_files
-from sweeper.exporting.settings import Settings, settings_of, with_effect
 from sweeper.facts.dataset.curation import unchanged
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import DataChange, ModelFacts
+from sweeper.features.exporting._kept_files import RECORD, kept_files
+from sweeper.features.exporting._settings import Settings, settings_of, with_effect
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.tested import figure_lines
 from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED, NO_FIRST_STAGE
@@ -46,7 +46,7 @@ ROWS = "data"
 # What is made of the kept weights, not of the configuration.
 WEIGHTS = ("model", "merged", "peft")
 _CHAT_TEMPLATE, _ADAPTER = "chat_template.jinja", "adapter_config.json"
-_TARGETS = Path(__file__).parent / "targets"
+_TARGETS = Path(__file__).parent / "_targets"
 _DESCRIPTION, _TEMPLATE = "target.yaml", ".jinja"
 
 
@@ -316,7 +316,7 @@ def _card(
 
 
 class Target(FileModel):
-    """The description of a trainer: ``targets/<name>/target.yaml``."""
+    """The description of a trainer: ``_targets/<name>/target.yaml``."""
 
     title: str
     checked_with: str = Field(description="the release whose schema the keys were checked against")
@@ -345,7 +345,7 @@ class Lost:
 
 
 def targets() -> dict[str, Target]:
-    """Every trainer by its name, from the folders of ``targets/``."""
+    """Every trainer by its name, from the folders of ``_targets/``."""
     return {path.parent.name: _read(path) for path in sorted(_TARGETS.glob(f"*/{_DESCRIPTION}"))}
 
 

@@ -38,9 +38,9 @@ def refit(
     from sweeper.extras import RUNS, require
 
     require("sweeper refit", RUNS)
+    from sweeper.features.refit import _refit as steps
     from sweeper.processes import request_process
     from sweeper.runfolder import RunFolder
-    from sweeper.steps import refit as steps
     from sweeper.views.console import say, show_line
     from sweeper.views.work_progress import work_progress
 
@@ -50,7 +50,7 @@ def refit(
         for request in steps.unfinished(requests):
             log = Path(request.folder + ".log")
             work = work_progress(quiet=quiet)
-            ended_by = request_process.ask("sweeper.use.refit_process", request, log, work)
+            ended_by = request_process.ask("sweeper.features.refit._process", request, log, work)
             if ended_by is not None:
                 text = "Interrupted. The same command continues with what is not finished."
                 say(text)

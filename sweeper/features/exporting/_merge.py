@@ -1,4 +1,4 @@
-"""``python -m sweeper.use.merge PARENT``: an adapter put into the weights of its base.
+"""``python -m sweeper.features.exporting._merge PARENT``: merges an adapter into its base.
 
 Reads a request on standard input. What is made is a whole model: the usual classes load it where
 the model writes, and ``sweeper.load`` does for every task.
@@ -17,13 +17,13 @@ from sweeper.child_process import answer_request
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.dataset.domain_distance import general_text
+from sweeper.features.exporting._merge_request import MERGE_RECORD, MergeRequest
 from sweeper.plans import autocast_dtype
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.trial.artifacts import CARD, TrainedRecord, save_trained
 from sweeper.training.trial.reload import reload
 from sweeper.use.model import Model, load
-from sweeper.use.request import MERGE_RECORD, MergeRequest
 
 _WHOLE = "full"
 # Of each passage on which the merged model is compared with the trial's.

@@ -4,6 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from saved_models import saved  # noqa: F401 - a fixture
+from training_fixtures import (  # noqa: F401 - fixtures
+    byte_llama,
+    make_config,
+    topics,
+    turns,
+)
 
 from sweeper.cli.main import main
 from sweeper.plans import Plan

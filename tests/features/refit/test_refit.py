@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import UsageError
-from sweeper.steps import refit as refit_steps
+from sweeper.features.refit import _refit as refit_steps
 from sweeper.trials import TrialConfig, TrialResult
 
 
