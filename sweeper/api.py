@@ -25,6 +25,7 @@ from sweeper.specfile import FLAGS, laid_over, names, resolve, seconds, settings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweeper.reporting.document import Report
     from sweeper.use.model import Model
 
 _PATHS = {
@@ -151,13 +152,13 @@ class Run:
     """A run: its plan, findings and files. What was read once is cached.
 
     Args:
-        findings: What it shows; computed from the folder if None.
+        report: What it shows; computed from the folder if None.
     """
 
-    def __init__(self, path: Path, findings: record.Findings | None = None) -> None:
+    def __init__(self, path: Path, report: Report | None = None) -> None:
         self._folder = RunFolder(path)
-        if findings is not None:
-            self.findings = NotebookFindings.model_validate(dict(findings))
+        if report is not None:
+            self._shown = report
 
     @property
     def path(self) -> Path:
@@ -176,10 +177,19 @@ class Run:
 
     @cached_property
     def findings(self) -> NotebookFindings:
-        """All that the report says."""
-        from sweeper.findings.compute import compute
+        """The verdict and what it rests on."""
+        return NotebookFindings.model_validate(dict(self._shown.findings))
 
-        return NotebookFindings.model_validate(dict(compute(self._folder)))
+    @property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The figures of the report's sections, by their ids, as in ``report.json``."""
+        return self._shown.sections
+
+    @cached_property
+    def _shown(self) -> Report:
+        from sweeper.reporting.compose import report_of
+
+        return report_of(self._folder)
 
     @property
     def verdict(self) -> str:
@@ -313,7 +323,7 @@ def run(
         text = f"{ended.folder.path} was interrupted; the same call continues it"
         raise KeyboardInterrupt(text) if number == signal.SIGINT else SystemExit(128 + number)
     steps.check_results(ended, fail_under)
-    return Run(ended.folder.path, ended.findings)
+    return Run(ended.folder.path, ended.report)
 
 
 def load_run(run: PathText) -> Run:

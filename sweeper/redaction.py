@@ -81,8 +81,8 @@ def _cleaned(value: Any, rules: tuple[_Rule, ...]) -> Any:
             name: new for name, old in known.items() if (new := _cleaned(old, rules)) is not old
         }
         return value.model_copy(update=changes) if changes else value
-    if isinstance(value, tuple):
-        items = tuple(_cleaned(item, rules) for item in value)
+    if isinstance(value, tuple | list):
+        items = type(value)(_cleaned(item, rules) for item in value)
         return value if all(a is b for a, b in zip(items, value, strict=True)) else items
     if isinstance(value, dict):
         fields = {key: _cleaned(item, rules) for key, item in value.items()}

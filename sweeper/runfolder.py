@@ -70,6 +70,7 @@ class RunFolder:
     test_seal = _Within("test.json")
     human = _Within("human")
     findings = _Within("findings.json")
+    report = _Within("report.json")
     report_html = _Within("report.html")
     tracking = _Within("tracking")
 

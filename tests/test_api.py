@@ -20,7 +20,7 @@ from sweeper import api, plans
 from sweeper.artifact import write_text
 from sweeper.cli.options import spec_flags
 from sweeper.errors import NothingFits, RunError, UsageError
-from sweeper.findings.compute import compute
+from sweeper.reporting.compose import report_of
 from sweeper.reporting.csvfiles import curves_csv, trials_csv
 from sweeper.specfile import FLAGS
 
@@ -165,7 +165,8 @@ def test_a_run_that_is_there_is_read(make_run: Any) -> None:
     assert (run.path, run.report) == (folder.path, folder.report_html)
     assert run.plan == api.NotebookPlan.read(folder.plan)
     assert isinstance(run.plan, plans.Plan)
-    found = compute(folder)
+    found = report_of(folder).findings
+    assert run.sections["search"]["gains"]
     assert run.verdict == found.verdict.sentence
     assert repr(run) == f"<Run {folder.path}: {run.verdict}>"
     for frame, text in ((run.trials, trials_csv(found)), (run.curves, curves_csv(found))):

@@ -17,10 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from sweeper.findings.compute import compute
-from sweeper.plans import Plan
 from sweeper.processes.report_maker import ReportMaker
-from sweeper.reporting.write import write_reports
+from sweeper.reporting.compose import report_of
+from sweeper.reporting.write import write_report
 from sweeper.runfolder import RunFolder
 
 TESTS = Path(__file__).parents[2] / "tests" / "reporting"
@@ -63,12 +62,11 @@ def make_run(folder: Path, trials: int) -> RunFolder:
 
 def taken(run: RunFolder) -> tuple[float, float]:
     """Seconds that findings and report take in a process that has made both before."""
-    plan = Plan.read(run.plan)
-    write_reports(run, compute(run), plan)
+    write_report(run, report_of(run))
     began = time.perf_counter()
-    findings = compute(run)
+    report = report_of(run)
     computed = time.perf_counter()
-    write_reports(run, findings, plan)
+    write_report(run, report)
     return computed - began, time.perf_counter() - computed
 
 

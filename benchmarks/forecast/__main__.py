@@ -17,9 +17,10 @@ from pathlib import Path
 
 from sweeper.execution.run_progress import pace, remaining
 from sweeper.execution.state.seal import seeds_of
-from sweeper.findings.compute import compute
+from sweeper.findings.compute import findings_of
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.study.trial_rows import result_seconds
+from sweeper.reporting.sections import cost
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists
 from sweeper.trials import TrialResult
@@ -82,7 +83,7 @@ def table(run: RunFiles, folder: RunFolder) -> Iterator[str]:
     """The lines of one run."""
     test = 0.0
     yield f"{folder.path.name}: {len(run.trials)} trials, {len(seeds_of(run.plan))} further seeds"
-    for one in compute(folder).predictions:
+    for one in cost.compute(run, findings_of(run)).predictions:
         own = one.actual * (1 - one.disturbed)
         test = own if one.what == "test" else test
         inside = "inside" if one.low <= own <= one.high else "outside"

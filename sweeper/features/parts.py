@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from inspect import getdoc
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import Field, create_model
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sweeper.execution.worker.run_check import Briefing
     from sweeper.extras import MachineCheck
     from sweeper.facts.record import Facts
+    from sweeper.findings.figures import NotMeasured
     from sweeper.findings.record import Findings, Limitation, NextStep
     from sweeper.findings.study.reading import RunFiles
     from sweeper.planning.budget.study_phases import StudyPhases
@@ -74,7 +76,19 @@ class Hook(Generic[H]):
             UsageError: There is no such feature, or it does not have the part.
             AttributeError: The part does not define it.
         """
-        value: H = getattr(loader.find(feature, self.part).load(self.part), self.name)
+        return self.required(loader.find(feature, self.part).load(self.part))
+
+    def defined_in(self, module: ModuleType) -> H | None:
+        """It as a part defines it; None where the part does not."""
+        return getattr(module, self.name, None)
+
+    def required(self, module: ModuleType) -> H:
+        """It as a part defines it.
+
+        Raises:
+            AttributeError: The part does not.
+        """
+        value: H = getattr(module, self.name)
         return value
 
 
@@ -324,16 +338,21 @@ class Heading:
 
 
 class Compute(Protocol):
-    """The figures of the section; None where the study has nothing for it."""
+    """The figures of the section. None leaves the section out; a reason is shown in its place.
 
-    def __call__(self, study: RunFiles) -> Record | None: ...
+    Args:
+        run: The files of the study; ``findings.study.tables`` makes four tables of them.
+        findings: The verdict and what else the core found. What sections add comes later.
+    """
+
+    def __call__(self, run: RunFiles, findings: Findings) -> Record | NotMeasured | None: ...
 
 
 class Blocks(Protocol):
     """What the page shows; no blocks leave the section out.
 
     Args:
-        figures: The section's record, read back from ``report.json``; None if it has none.
+        figures: What ``compute`` gave, read back from ``report.json``; None without ``compute``.
         report: The verdict and the plan. A section reads no other section's figures.
     """
 
@@ -343,17 +362,20 @@ class Blocks(Protocol):
 class Sentences(Protocol):
     """Sentences made of the section's figures."""
 
-    def __call__(self, figures: Any, study: RunFiles) -> Iterable[str]: ...
+    def __call__(self, figures: Any, findings: Findings) -> Iterable[str]: ...
 
 
 class Limits(Protocol):
     """Reasons to trust the verdict less, each with the action that removes it."""
 
-    def __call__(self, figures: Any, study: RunFiles) -> Iterable[Limitation]: ...
+    def __call__(self, figures: Any, findings: Findings) -> Iterable[Limitation]: ...
 
 
 class Advise(Protocol):
-    """The one thing that would help next, as far as this section can tell; None for nothing."""
+    """The one thing that would help next, as far as this section can tell; None for nothing.
+
+    Sections are asked in the order of their places, after what hinders a verdict.
+    """
 
     def __call__(self, figures: Any, findings: Findings) -> NextStep | None: ...
 
@@ -362,9 +384,12 @@ HEADING: Hook[Heading] = Hook("section", "HEADING")
 FIGURES: Hook[type[Record]] = Hook("section", "Figures")
 COMPUTE: Hook[Compute] = Hook("section", "compute")
 BLOCKS: Hook[Blocks] = Hook("section", "blocks")
-# Below the verdict; on the terminal when the run ends; among the limits; as the next step.
+# Below the verdict; on the terminal when the run ends; in report.md; in MODEL_CARD.md.
 BECAUSE: Hook[Sentences] = Hook("section", "because")
 LINES: Hook[Sentences] = Hook("section", "lines")
+SUMMARY: Hook[Sentences] = Hook("section", "summary")
+CARD: Hook[Sentences] = Hook("section", "card")
+# Among the limits of the verdict; as the next step.
 LIMITS: Hook[Limits] = Hook("section", "limits")
 ADVISE: Hook[Advise] = Hook("section", "advise")
 

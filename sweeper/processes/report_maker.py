@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from sweeper.artifact import Record, write_text
 from sweeper.child_process import start
 from sweeper.errors import SweeperError
-from sweeper.findings.record import Findings
+from sweeper.reporting.document import Report
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
 
@@ -94,7 +94,7 @@ class ReportMaker:
     def busy(self) -> bool:
         return self._child is not None and self._child.busy
 
-    def finish(self, timeout: float = TIMEOUT_SECONDS, *, try_charts: bool = True) -> Findings:
+    def finish(self, timeout: float = TIMEOUT_SECONDS, *, try_charts: bool = True) -> Report:
         """Make a report of the run as it is now, and wait for it.
 
         Args:
@@ -102,7 +102,7 @@ class ReportMaker:
                 lacked while trials trained may be free now.
 
         Returns:
-            What the run shows.
+            The report.
 
         Raises:
             SweeperError: The run cannot be read.
@@ -120,7 +120,7 @@ class ReportMaker:
                 continue
             if answer.error is None:
                 with contextlib.suppress(SweeperError):
-                    return Findings.read(self._folder.findings)
+                    return Report.read(self._folder.report)
             self.no_charts = self.no_charts or f"no report was made: {answer.error}"
             break
         return self._here()
@@ -176,18 +176,15 @@ class ReportMaker:
             write_text(self._folder.path / LOG, child.said())
         self.close()
 
-    def _here(self) -> Findings:
+    def _here(self) -> Report:
         """The report without a child process and without charts."""
         # Not at the top: the command's own process needs them for this way out alone.
-        from sweeper.findings.compute import compute
-        from sweeper.plans import Plan
-        from sweeper.reporting.write import write_reports
+        from sweeper.reporting.compose import report_of
+        from sweeper.reporting.write import write_report
 
         self.no_charts = self.no_charts or "the drawing process could not be started"
-        findings = compute(self._folder)
-        findings = findings if self._texts else findings.without_texts()
-        write_reports(self._folder, findings, Plan.read(self._folder.plan), self.no_charts)
-        return findings
+        report = report_of(self._folder, self.no_charts, texts=self._texts)
+        return write_report(self._folder, report)
 
 
 def shows_texts(folder: RunFolder) -> bool:

@@ -18,10 +18,9 @@ from typing import TextIO
 
 from sweeper.child_process import die_with
 from sweeper.errors import SweeperError
-from sweeper.findings.compute import compute
-from sweeper.plans import Plan
 from sweeper.processes.report_maker import ReportAnswer
-from sweeper.reporting.write import write_reports
+from sweeper.reporting.compose import report_of
+from sweeper.reporting.write import write_report
 from sweeper.runfolder import RunFolder
 
 # Training goes first: a report gets a quarter of a core while every core is busy. A process cannot
@@ -30,11 +29,10 @@ NICENESS = 5
 
 
 def answer(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> ReportAnswer:
-    """Make findings and report of a run, without charts where ``no_charts`` says why."""
+    """Make the report of a run, without charts where ``no_charts`` says why."""
     began = time.monotonic()
     try:
-        findings = compute(folder) if texts else compute(folder).without_texts()
-        report = write_reports(folder, findings, Plan.read(folder.plan), no_charts)
+        report = write_report(folder, report_of(folder, no_charts, texts=texts))
     except (SweeperError, OSError) as error:
         return ReportAnswer(seconds=time.monotonic() - began, error=str(error))
     except Exception as error:  # noqa: BLE001 - a bug in a report must not end the sweep

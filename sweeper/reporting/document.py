@@ -6,11 +6,14 @@ again anywhere, without the run folder.
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 from pydantic import Field
 
-from sweeper import __version__
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import AugmentationFacts, SourceFacts
+from sweeper.features.parts import record_of
+from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Findings
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.objective import LOSS, Objective
@@ -24,6 +27,8 @@ from sweeper.plans import (
     Reason,
     Rejected,
 )
+
+R = TypeVar("R", bound=Record)
 
 
 class PlannedStrategy(Record):
@@ -75,29 +80,34 @@ class PlanShown(Record):
 
 
 class Report(Artifact):
-    """Everything that is in a report."""
+    """Everything that is in a report.
+
+    ``lines`` are what sections say on the terminal, ``summary`` in ``report.md``, ``card`` in
+    ``MODEL_CARD.md``.
+    """
 
     sweeper_version: str
     findings: Findings
     plan: PlanShown
+    sections: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="figures of each section, by its id"
+    )
+    missing: dict[str, NotMeasured] = Field(
+        default_factory=dict, description="why sections have no figures, by id"
+    )
+    lines: tuple[str, ...] = ()
+    summary: tuple[str, ...] = ()
+    card: tuple[str, ...] = ()
     no_charts: str = Field("", description="why the page has no charts; empty where it has")
 
-
-def document(findings: Findings, plan: Plan, no_charts: str = "") -> Report:
-    """The document of one run.
-
-    Args:
-        no_charts: Why charts are left out; empty to draw them.
-    """
-    return Report(
-        sweeper_version=__version__,
-        findings=findings,
-        plan=_shown(by_pair(plan)[0]),
-        no_charts=no_charts,
-    )
+    def figures(self, section: str, kind: type[R]) -> R | None:
+        """The figures of a section, by the section's own type; None where it has none."""
+        return record_of(self.sections, section, kind)
 
 
-def _shown(plan: Plan) -> PlanShown:
+def shown(plan: Plan) -> PlanShown:
+    """The part of a plan that a report shows. Strategies are named by pair if models compete."""
+    plan = by_pair(plan)[0]
     facts, data = plan.facts, plan.facts.data
     return PlanShown.taken_from(
         plan,
@@ -112,3 +122,8 @@ def _shown(plan: Plan) -> PlanShown:
         strategies=tuple(map(PlannedStrategy.taken_from, plan.candidates)),
         objective=plan.objective.model_copy(update={"folder": ""}),
     )
+
+
+def failed(error: Exception) -> NotMeasured:
+    """What a report says of a section that has a bug."""
+    return NotMeasured(reason=f"This could not be computed: {type(error).__name__}: {error}")

@@ -11,12 +11,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sweeper import resources
-from sweeper.findings.record import RATINGS_FORMAT
 from sweeper.reporting.blocks import Page
 from sweeper.reporting.charts.draw import drawn
 from sweeper.visible import shortened, visible
@@ -31,16 +31,16 @@ def render(page: Page) -> str:
     return _file("page.html.j2", ("report.css",), "report.js", page=page)
 
 
-def render_human(name: str, page: str, pairs: Sequence[Mapping[str, str]]) -> str:
+def render_human(name: str, data: Mapping[str, Any]) -> str:
     """The page on which people rate pairs of answers, as one file.
 
     Args:
         name: Of the run.
-        page: Digest that the exported ratings carry.
-        pairs: ``id``, ``asked``, ``reference``, ``left`` and ``right`` of each.
+        data: ``format`` and ``page``, which the exported ratings carry, and ``pairs`` with ``id``,
+            ``asked``, ``reference``, ``left`` and ``right`` of each.
     """
-    shown = [{key: visible(text) for key, text in pair.items()} for pair in pairs]
-    data = {"format": RATINGS_FORMAT, "page": page, "pairs": shown}
+    pairs = [{key: visible(text) for key, text in pair.items()} for pair in data["pairs"]]
+    data = {**data, "pairs": pairs}
     return _file("human.html.j2", ("report.css", "human.css"), "human.js", name=name, data=data)
 
 

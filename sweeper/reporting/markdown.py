@@ -12,9 +12,6 @@ from sweeper.findings import words
 from sweeper.findings.record import Limitation
 from sweeper.reporting.document import Report
 from sweeper.reporting.page import banner
-from sweeper.reporting.sections.forgetting import forgetting_sentence
-from sweeper.reporting.sections.search import search_sentence
-from sweeper.reporting.sections.strategies import share_sentence
 from sweeper.visible import visible
 
 LINES = 60
@@ -33,10 +30,7 @@ def markdown(report: Report) -> str:
         lines += [f"> {plain(told)}", ""]
     lines += [f"**{plain(decided.sentence)}**", ""]
     lines += [f"- {plain(reason)}" for reason in decided.because[:_ROWS]]
-    told_of = (search_sentence(report), share_sentence(report), forgetting_sentence(report))
-    for sentence in told_of:
-        if sentence:
-            lines.append(f"- {plain(sentence)}")
+    lines += [f"- {plain(sentence)}" for sentence in report.summary]
     lines += ["", *_strategies(report), "", *_limits(findings.limits)]
     lines += ["", *_again(report)]
     return "\n".join(lines[:LINES]) + "\n"

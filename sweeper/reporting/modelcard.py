@@ -5,10 +5,10 @@ from __future__ import annotations
 from sweeper import units
 from sweeper.declared.traits import find
 from sweeper.findings import words
-from sweeper.findings.record import DataNeed, TrialRow
+from sweeper.findings.record import TrialRow
 from sweeper.reporting.document import Report
 from sweeper.reporting.markdown import plain
-from sweeper.reporting.sections.parts import described, mix_lines, parameters_text
+from sweeper.reporting.parts import described, mix_lines, parameters_text
 
 UNKNOWN = "[More Information Needed]"  # as the templates of model hubs have it
 
@@ -94,6 +94,4 @@ def _results(report: Report, row: TrialRow) -> list[str]:
     lines.append(f"- {told} ({findings.objective.direction})")
     if findings.objective.name != "loss":
         lines.append(f"- Validation loss: {words.loss(row.validation_loss)} {findings.loss_unit}")
-    if isinstance(findings.data_need, DataNeed):
-        lines.append(f"- {plain(findings.data_need.sentence)}")
-    return lines
+    return lines + [f"- {plain(sentence)}" for sentence in report.card]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
+from types import ModuleType
 
 from sweeper import units
-from sweeper.reporting.blocks import FactList, NamedFact, Page
-from sweeper.reporting.document import Report
-from sweeper.reporting.sections.discovery import sections as all_sections
+from sweeper.errors import SweeperError
+from sweeper.features.parts import BLOCKS, FIGURES, HEADING
+from sweeper.reporting.blocks import Block, Empty, FactList, NamedFact, Page, Section
+from sweeper.reporting.discovery import sections as all_sections
+from sweeper.reporting.document import Report, failed
 
 
 def page(report: Report) -> Page:
     """The whole page, in words."""
     run, limits = report.findings.run, len(report.findings.limits)
-    sections = [made for build in all_sections() if (made := build(report)) is not None]
+    sections = [shown for module in all_sections() if (shown := _section(module, report))]
     if run.ended and run.failed == run.ended:
         # Nothing else is worth reading first where everything broke.
         sections.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
@@ -28,6 +32,27 @@ def page(report: Report) -> Page:
         sweeper_version=report.sweeper_version,
         no_charts=_no_charts(report),
     )
+
+
+def _section(module: ModuleType, report: Report) -> Section | None:
+    """One section; None where it is left out. One that fails says so, and the others stay."""
+    heading = HEADING.required(module)
+    missing, blocks = report.missing.get(heading.id), tuple[Block, ...]()
+    try:
+        blocks = () if missing else tuple(_blocks(module, heading.id, report))
+    except SweeperError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a bug in a section must not cost the report
+        missing = failed(error)
+    if missing:
+        blocks = (Empty("not-measured", missing.reason, missing.command),)
+    return Section(heading.id, heading.title, heading.question, blocks) if blocks else None
+
+
+def _blocks(module: ModuleType, name: str, report: Report) -> Iterable[Block]:
+    kind, blocks = FIGURES.defined_in(module), BLOCKS.defined_in(module)
+    figures = report.figures(name, kind) if kind else None
+    return blocks(figures, report) if blocks and (figures is not None or not kind) else ()
 
 
 def banner(report: Report) -> str:

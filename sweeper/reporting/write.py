@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from sweeper.artifact import write_text
-from sweeper.findings.record import Findings
-from sweeper.plans import Plan
 from sweeper.redaction import clean, cleaned
 from sweeper.reporting.charts.draw import NotDrawn
 from sweeper.reporting.csvfiles import curves_csv, trials_csv
-from sweeper.reporting.document import Report, document
+from sweeper.reporting.document import Report
 from sweeper.reporting.html import render
 from sweeper.reporting.markdown import markdown
 from sweeper.reporting.modelcard import model_card
@@ -16,11 +14,8 @@ from sweeper.reporting.page import page
 from sweeper.runfolder import RunFolder
 
 
-def write_reports(run: RunFolder, findings: Findings, plan: Plan, no_charts: str = "") -> Report:
+def write_report(run: RunFolder, report: Report) -> Report:
     """Write findings, report, tables and model card of a run, without secrets and names.
-
-    Args:
-        no_charts: Why charts are left out; empty to draw them. The page says so.
 
     Returns:
         What was written. It has no charts either where the drawing engine raised.
@@ -28,7 +23,7 @@ def write_reports(run: RunFolder, findings: Findings, plan: Plan, no_charts: str
     Raises:
         OSError: The run folder cannot be written; what was there before is still whole.
     """
-    report = cleaned(document(findings, plan, no_charts))
+    report = cleaned(report)
     findings = report.findings
     findings.write(run.findings)
     write_text(run.path / "trials.csv", trials_csv(findings))
@@ -37,7 +32,7 @@ def write_reports(run: RunFolder, findings: Findings, plan: Plan, no_charts: str
     write_text(run.path / "MODEL_CARD.md", model_card(report))
     # Drawing may end the process; what needs no charts is written by then.
     report, text = _drawn(report)
-    report.write(run.path / "report.json")
+    report.write(run.report)
     write_text(run.report_html, text)
     return report
 

@@ -7,12 +7,16 @@ from pathlib import Path
 
 from sweeper.artifact import write_text
 from sweeper.errors import Problem, UsageError
-from sweeper.findings.record import AllRatings, HumanPage, Ratings
 from sweeper.findings.study.reading import read_run
-from sweeper.findings.verdict.comparisons import hold_contest
-from sweeper.findings.verdict.human_pairs import human_page
 from sweeper.redaction import clean
 from sweeper.reporting.html import render_human
+from sweeper.reporting.sections._rating_pairs import (
+    RATINGS_FORMAT,
+    AllRatings,
+    HumanPage,
+    Ratings,
+    human_page,
+)
 from sweeper.runfolder import RunFolder
 
 PAGE, KEY, RATINGS = "page.html", "page.json", "ratings.json"
@@ -27,15 +31,17 @@ def write_page(run: RunFolder, output: Path | None = None) -> tuple[Path, HumanP
     Raises:
         UsageError: There are no answers to compare.
     """
-    files = read_run(run)
-    key, texts = human_page(files, hold_contest(files))
+    key, texts = human_page(read_run(run))
     pairs = [
         {"id": pair.id, **{part: clean(text) for part, text in texts[pair.id].items()}}
         for pair in key.pairs
     ]
     path = output or run.human / PAGE
     key.write(run.human / KEY)
-    write_text(path, render_human(run.path.name, key.page, pairs))
+    write_text(
+        path,
+        render_human(run.path.name, {"format": RATINGS_FORMAT, "page": key.page, "pairs": pairs}),
+    )
     return path, key
 
 
@@ -48,8 +54,7 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
     """
     key = HumanPage.read_or_none(run.human / KEY)
     if key is None:
-        files_of_run = read_run(run)
-        human_page(files_of_run, hold_contest(files_of_run))  # says why there can be none
+        human_page(read_run(run))  # says why there can be none
         raise UsageError(
             "this run has no page for raters",
             fix=f"Write it first: sweeper evaluate {run.quoted} --human",

@@ -34,13 +34,14 @@ from sweeper.facts.models.model import missing_weights, must_be_trainable
 from sweeper.facts.record import Facts, Missing
 from sweeper.features import parts
 from sweeper.findings.record import Findings
-from sweeper.findings.verdict.forgetting import gate
 from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
 from sweeper.plans import Plan
 from sweeper.processes.measured_plan import measured_plan
 from sweeper.processes.report_maker import ReportMaker, lost_charts
 from sweeper.processes.trackers import Trackers, require_trackers
+from sweeper.reporting.document import Report
+from sweeper.reporting.sections._forgetting import gate
 from sweeper.runfolder import RunFolder
 from sweeper.search.named import check_named
 from sweeper.spec import ModelSpec, Spec
@@ -71,13 +72,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Ended:
-    """A sweep that ended, with its last findings."""
+    """A sweep that ended, with its last report."""
 
     spec: Spec
     folder: RunFolder
     plan: Plan
     outcome: RunOutcome
-    findings: Findings
+    report: Report
 
 
 def check_choices(**values: str) -> None:
@@ -285,8 +286,8 @@ def sweep(
                         remember(folder, prepared.spec, plan, outcome.status.ended_at)
             outcome = _finished(folder, plan, prepared.spec, outcome, show)
             # From a Ctrl-C to the last line is no time to try again what did not work.
-            findings = maker.finish(try_charts=outcome.signal is None)
-            for note in findings.notes:
+            report = maker.finish(try_charts=outcome.signal is None)
+            for note in report.findings.notes:
                 show(make_event("warning", text=note.text), outcome.status)
             if maker.no_charts:
                 text = lost_charts(folder, maker.no_charts)
@@ -301,7 +302,7 @@ def sweep(
             maker.close()
             with contextlib.suppress(OSError):
                 view.close()
-        return Ended(prepared.spec, folder, plan, outcome, findings)
+        return Ended(prepared.spec, folder, plan, outcome, report)
 
 
 def _finished(
@@ -402,7 +403,7 @@ def check_results(ended: Ended, fail_under: float | None) -> None:
         GateFailed: The winner's test score is below ``fail_under``, or it forgot more than the
             user's limit.
     """
-    findings = ended.findings
+    findings = ended.report.findings
     if findings.run.complete == 0:
         raise NoTrialCompleted(
             "no trial completed",
@@ -412,7 +413,7 @@ def check_results(ended: Ended, fail_under: float | None) -> None:
     _check_test_score(findings, fail_under)
     limit = ended.spec.aim.max_forgetting_points
     if limit is not None:
-        gate(findings, [best_trial(findings)], limit)
+        gate(ended.report, [best_trial(findings)], limit)
 
 
 def _check_test_score(findings: Findings, fail_under: float | None) -> None:

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from section_figures import figures_of
 
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Metric
 from sweeper.findings.study.metric import difference_bounds, score_bounds
+from sweeper.reporting.sections import search, strategies
 from sweeper.trials import TestSeal, TrialResult
 
 LEVELS = (0.01, 0.02, 0.2)  # a seed's mean loss: three that are far apart near 0
@@ -32,27 +34,31 @@ def few(make):
             (folder / "item_losses.json").write_text(json.dumps(kept))
             result = TrialResult.read(folder / "result.json")
             result.model_copy(update={"validation_loss": level}).write(folder / "result.json")
-    return compute(run)
+    return run
 
 
 def test_a_loss_is_not_under_zero(few):
-    losses = [model.loss for model in few.tested] + [one.validation_loss for one in few.finalists]
-    losses += [one for gain in few.gains for one in (gain.default_interval, gain.best_interval)]
+    found = compute(few)
+    losses = [one.loss for one in found.tested] + [one.validation_loss for one in found.finalists]
+    gains = figures_of(few, search).gains
+    losses += [one for gain in gains for one in (gain.default_interval, gain.best_interval)]
     assert all(0 <= loss.low <= loss.value <= loss.high for loss in losses)
     assert any(loss.low == 0 for loss in losses)
 
 
 def test_an_accuracy_and_a_difference_of_two_end_at_100(few):
-    assert all(0 <= model.score.low <= model.score.high <= 1 for model in few.tested)
-    against = {c.second: c.difference for c in few.verdict.comparisons}
+    found = compute(few)
+    assert all(0 <= model.score.low <= model.score.high <= 1 for model in found.tested)
+    against = {c.second: c.difference for c in found.verdict.comparisons}
     assert against["majority"].value == pytest.approx(7 / 9)
     assert against["majority"].high == 1
     assert all(-1 <= difference.low <= difference.high <= 1 for difference in against.values())
 
 
 def test_no_share_is_larger_than_that_of_a_model_without_a_mistake(few):
-    share = few.quality_share.share
-    assert few.quality_share.split == "test"
+    found = figures_of(few, strategies).quality_share
+    share = found.share
+    assert found.split == "test"
     assert share.low < share.value == share.high == 1
 
 
@@ -60,7 +66,7 @@ def test_a_share_of_a_loss_ends_at_a_loss_of_zero(make):
     run = make(task="instruction", strategies=("lora", "full"), trials=8)
     found = compute(run)
     loss = {model.name: model.loss.value for model in found.tested}
-    share = found.quality_share
+    share = figures_of(run, strategies).quality_share
     zero, whole = loss["zero_shot"], loss[f"trial-{share.second_trial}"]
     assert share.share.value < share.share.high <= zero / (zero - whole)
 

@@ -106,20 +106,6 @@ def test_baselines_are_listed_cheapest_first(make):
     assert seconds == sorted(seconds)
 
 
-def test_pruning_spared_what_the_rest_of_the_budget_would_have_taken(make):
-    run = make(trials=4, ends={1: "PRUNED"}, prune=False)
-    # pruned at rung 2 of 8 after a quarter of 60 s: three quarters were spared
-    assert compute(run).run.saved_seconds == pytest.approx(45.0)
-    assert compute(run).run.median_prune_step == 120
-
-
-def test_last_useful_trial_is_the_last_that_lowered_the_best(make):
-    findings = compute(
-        make(trials=6, prune=False, losses={0: 0.5, 1: 0.3, 2: 0.4, 3: 0.2, 4: 0.25, 5: 0.6})
-    )
-    assert findings.last_useful_trial == 3
-
-
 def test_total_is_what_the_last_call_asked_for(make):
     assert compute(make(trials=5, asked=20, phase="search")).run.trials_asked == 20
 

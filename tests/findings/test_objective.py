@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from section_figures import figures_of
 
 from sweeper.findings.compute import compute, findings_of
 from sweeper.findings.study.reading import read_run
 from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.reporting.csvfiles import trials_csv
+from sweeper.reporting.sections import search, strategies
 from sweeper.trials import BaselineResult, TrialResult
 
 ACCURACY = Objective(
@@ -55,10 +57,11 @@ def test_trials_are_ordered_by_it_and_keep_their_loss(run):
     strategy = next(one for one in found.strategies if one.strategy == best.strategy)
     assert (strategy.best_trial, strategy.best_value) == (4, best.objective)
     assert strategy.best_interval.low < best.objective <= strategy.best_interval.high <= 1.0
-    gain = next(one for one in found.gains if one.strategy == best.strategy)
+    figures = figures_of(run, search)
+    gain = next(one for one in figures.gains if one.strategy == best.strategy)
     assert gain.best_value > gain.default_value
     assert gain.gain.value == pytest.approx(gain.best_mean - gain.default_mean)
-    assert found.last_useful_trial == 4
+    assert figures.last_useful_trial == 4
     assert found.verdict.comparisons[0].metric == "accuracy"
 
 
@@ -99,4 +102,4 @@ def test_a_minimised_function_has_its_own_unit_and_no_share(run):
     assert found.best_first()[0].objective == min(
         one.objective for one in found.trials if one.objective is not None
     )
-    assert found.quality_share is None
+    assert figures_of(run, strategies).quality_share is None

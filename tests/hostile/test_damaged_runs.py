@@ -8,10 +8,9 @@ import make_run as maker
 import pytest
 
 from sweeper.cli.main import main
-from sweeper.findings.compute import compute
-from sweeper.plans import Plan
 from sweeper.processes import report_maker
-from sweeper.reporting.write import write_reports
+from sweeper.reporting.compose import report_of
+from sweeper.reporting.write import write_report
 from sweeper.runfolder import RunFolder
 
 DAMAGE = {
@@ -45,7 +44,7 @@ def finished(tmp_path_factory):
     root = tmp_path_factory.mktemp("damaged") / "runs"
     run = maker.make_run(root, maker.Shape(name="x"), trials=1, prune=False, seeds=2, finalists=1)
     run.spec.write_text("name: x\ntask: classification\nmodel: packaged:minilm\ndata: x.jsonl\n")
-    write_reports(run, compute(run), Plan.read(run.plan), "not here")
+    write_report(run, report_of(run, "not here"))
     return run.path
 
 
@@ -58,7 +57,7 @@ def call(finished, monkeypatch, capsys):
         """Computes what a report says; the page of damaged files is the page of fewer files."""
 
         def finish(self, *_args, **_options):
-            return compute(self._folder)
+            return report_of(self._folder)
 
     monkeypatch.setattr(report_maker, "ReportMaker", Here)
 

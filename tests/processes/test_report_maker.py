@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from sweeper.errors import SweeperError
-from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.processes.report_maker import LOG, SHARE, ReportMaker
+from sweeper.reporting.compose import report_of
 from sweeper.reporting.document import Report
 
 # V8 reserves more than that when it starts; all else of a report needs far less.
@@ -61,14 +61,15 @@ def idle(maker):
 def test_one_process_makes_every_report_of_the_run_as_it_is_then(make_run):
     run = make_run(trials=6)
     with ReportMaker(run) as maker:
-        findings = maker.finish()
-        assert findings == compute(run) == Findings.read(run.findings)
+        report = maker.finish()
+        assert report == report_of(run) == Report.read(run.report)
+        assert report.findings == Findings.read(run.findings)
         assert charts(run) > 3
         assert maker.no_charts == ""
         process = psutil.Process(maker._child._popen.pid)
         assert process.nice() == psutil.Process().nice()
         (run.trial(5) / "result.json").unlink()
-        assert maker.finish() == compute(run) != findings
+        assert maker.finish() == report_of(run) != report
         assert process.is_running()
         assert maker._child._popen.pid == process.pid
     assert not process.is_running()
@@ -109,7 +110,7 @@ def test_an_engine_that_ends_its_process_costs_only_charts(make_run, engine):
         polled(maker, lambda: run.report_html.is_file() and idle(maker)())
         assert maker.no_charts == "the drawing process was killed by SIGABRT"
         assert charts(run) == 0
-        assert maker.finish() == compute(run)
+        assert maker.finish().findings == report_of(run).findings
     page = run.report_html.read_text()
     assert (
         "The charts could not be drawn (the drawing process was killed by SIGABRT); "
@@ -122,7 +123,7 @@ def test_an_engine_that_raises_costs_only_charts(make_run, engine):
     run = make_run(trials=2)
     engine(REFUSES)
     with ReportMaker(run) as maker:
-        assert maker.finish() == compute(run)
+        assert maker.finish().findings == report_of(run).findings
     assert maker.no_charts == "the drawing engine said: no such mark"
     assert "(the drawing engine said: no such mark)" in run.report_html.read_text()
 
@@ -147,8 +148,8 @@ def test_a_process_that_hangs_is_ended(make_run, engine):
     run = make_run(trials=2)
     engine("import time\ndef vegalite_to_svg(spec): time.sleep(600)\n")
     with ReportMaker(run) as maker:
-        findings = maker.finish(timeout=6.0)
-    assert findings == compute(run)
+        report = maker.finish(timeout=6.0)
+    assert report.findings == report_of(run).findings
     assert "gave no answer for 6 s" in maker.no_charts
     assert run.report_html.is_file()
 
@@ -163,7 +164,7 @@ def test_where_no_process_can_be_started_the_report_is_made_here(make_run, monke
     with ReportMaker(run) as maker:
         maker.request()
         maker.poll()
-        assert maker.finish() == compute(run)
+        assert maker.finish().findings == report_of(run).findings
     assert maker.no_charts == "the drawing process could not be started"
     assert charts(run) == 0
 
@@ -180,7 +181,7 @@ def test_a_run_that_cannot_be_read_is_an_error_at_the_end_only_and_ends_no_proce
             maker.finish(try_charts=False)
         run.plan.write_text(plan)
         maker.no_charts = ""
-        assert maker.finish() == compute(run)
+        assert maker.finish().findings == report_of(run).findings
         assert maker._child is child
         assert charts(run) > 3
 

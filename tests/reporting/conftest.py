@@ -4,10 +4,8 @@ import pytest
 from page_tree import parse
 
 from sweeper.declared.yaml_files import known_strategies
-from sweeper.findings.compute import compute
-from sweeper.plans import Plan
-from sweeper.reporting.document import document
-from sweeper.reporting.write import write_reports
+from sweeper.reporting.compose import report_of
+from sweeper.reporting.write import write_report
 
 FIRST = ("lora", "full", "head")
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u2028&amp;"
@@ -64,11 +62,6 @@ def make(tmp_path):
     return write
 
 
-def report_of(run):
-    """The document of a run folder."""
-    return document(compute(run), Plan.read(run.plan))
-
-
 @pytest.fixture(scope="session")
 def reports(tmp_path_factory):
     """The run folders of all shapes with their reports, written once: name to RunFolder."""
@@ -76,7 +69,7 @@ def reports(tmp_path_factory):
     found = {}
     for name, shape in SHAPES.items():
         run = maker.make_run(root, maker.Shape(name=name, weights=True), **shape)
-        write_reports(run, compute(run), Plan.read(run.plan))
+        write_report(run, report_of(run))
         found[name] = run
     return found
 
@@ -115,7 +108,7 @@ def large(tmp_path_factory):
         strategies=("lora", "full", "head", "adapter"),
         ends={7: "FAIL", 11: "PRUNED", 13: "PRUNED"},
     )
-    write_reports(run, compute(run), Plan.read(run.plan))
+    write_report(run, report_of(run))
     return run
 
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from sweeper.findings.record import Ratings
 from sweeper.reporting.html import render_human
+from sweeper.reporting.sections._rating_pairs import RATINGS_FORMAT, Ratings
 from sweeper.steps.human_evaluation import keep_ratings, write_page
 
 pytestmark = pytest.mark.slow
@@ -21,8 +21,9 @@ def page(tmp_path):
     """A page of three pairs with hostile texts."""
     parts = ("asked", "reference", "left", "right")
     pairs = [{"id": f"p{n}", **{part: f"{part} {n}{HOSTILE}" for part in parts}} for n in range(3)]
+    data = {"format": RATINGS_FORMAT, "page": "0123456789abcdef", "pairs": pairs}
     path = tmp_path / "page.html"
-    path.write_text(render_human("mine", "0123456789abcdef", pairs))
+    path.write_text(render_human("mine", data))
     return path
 
 

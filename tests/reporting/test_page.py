@@ -5,19 +5,16 @@ import re
 import sys
 
 import pytest
+from section_figures import blocks_of
 
 from sweeper.declared.yaml_files import known_strategies
-from sweeper.findings.compute import compute
-from sweeper.findings.record import ClassFindings, ClassRow
 from sweeper.findings.verdict.next_step import next_step_line
-from sweeper.plans import DECLARED, Plan
-from sweeper.reporting.document import document
+from sweeper.plans import DECLARED
+from sweeper.reporting.discovery import sections
 from sweeper.reporting.palette import look
-from sweeper.reporting.sections import discovery
-from sweeper.reporting.sections.discovery import section, sections
-from sweeper.reporting.sections.plan import declared_table
-from sweeper.reporting.sections.rules import rules_section
-from sweeper.reporting.sections.verdict import verdict_section
+from sweeper.reporting.sections import rules, verdict
+from sweeper.reporting.sections._plan import declared_table
+from sweeper.reporting.sections.search import Figures
 from sweeper.reporting.write import html
 
 SHAPES = (
@@ -39,20 +36,12 @@ def reasons(page):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sections_come_in_the_order_of_the_readers_questions(pages, reports, shape):
     ids = [section.attributes["id"] for section in pages[shape].all("section")]
-    report = document(compute(reports[shape]), Plan.read(reports[shape].plan))
-    made = [part.id for build in sections() if (part := build(report)) is not None]
-    assert sorted(ids) == sorted(made)
+    order = [module.HEADING.id for module in sections()]
     assert ("preferences" in ids) == (shape == "text")
     first = ["verdict", "failures"] if shape == "all-failed" else ["verdict", "search"]
     assert ids[:2] == first
+    assert ids[2:] == [name for name in order if name in ids[2:]]
     assert ids[-1] == "limits"
-
-
-def test_two_sections_in_one_place_are_an_error(monkeypatch):
-    first, second = (section(7, "a", "A", "What?")(lambda report: ()) for _ in range(2))
-    monkeypatch.setattr(discovery, "values_in", lambda folder: [first, first, second])
-    with pytest.raises(ValueError, match="have the same place 7 in the report"):
-        sections()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -153,9 +142,9 @@ def test_verdicts_are_on_the_root(pages):
 def test_a_baseline_that_wins_heads_the_card(report, needed, headline):
     made = report(trials=12, probe_loss=0.2)
     chosen = {"kind": "tie", "recommended_baseline": "probe", "fine_tuning_needed": needed}
-    verdict = made.findings.verdict.model_copy(update=chosen)
-    findings = made.findings.model_copy(update={"verdict": verdict})
-    card = verdict_section(made.model_copy(update={"findings": findings})).blocks[0]
+    decided = made.findings.verdict.model_copy(update=chosen)
+    findings = made.findings.model_copy(update={"verdict": decided})
+    card = blocks_of(made.model_copy(update={"findings": findings}), verdict)[0]
     assert card.headline == headline
 
 
@@ -328,22 +317,6 @@ def test_a_classification_shows_its_classes_and_its_confusions(pages):
     assert sum(cells) == 600
 
 
-def test_many_classes_are_shown_by_their_commonest_confusions(report):
-    document = report(trials=4)
-    rows = tuple(
-        ClassRow(
-            label=f"c{n}", rows=9, items=4, chosen=4, right=3, precision=0.75, recall=0.75, f1=0.75
-        )
-        for n in range(40)
-    )
-    pairs = tuple((n, n, 3) for n in range(40)) + tuple((n, (n + 1) % 40, 1) for n in range(40))
-    found = ClassFindings(name="trial-0", title="trial 0", classes=rows, confusion=pairs)
-    findings = document.findings.model_copy(update={"classes": found})
-    page = html(document.model_copy(update={"findings": findings}))
-    assert "Most common confusions" in page
-    assert "The 20 of 40 classes" in page
-
-
 def test_what_was_cut_is_said_beside_the_data(pages):
     assert "train: 3 of 560 texts were cut after 128 tokens" in pages["mixed"].text
 
@@ -384,38 +357,39 @@ def test_without_a_second_seed_the_losses_themselves_add_up(parse, report):
 
 def test_a_tie_is_not_called_the_cheapest_where_a_cheaper_one_is_tied_too(report):
     document = report(trials=20, test_items=9)
-    verdict = document.findings.verdict
-    tied = verdict.model_copy(update={"kind": "tie", "recommended_baseline": "probe"})
+    tied = document.findings.verdict.model_copy(
+        update={"kind": "tie", "recommended_baseline": "probe"}
+    )
     findings = document.findings.model_copy(update={"verdict": tied})
-    card = verdict_section(document.model_copy(update={"findings": findings})).blocks[0]
+    card = blocks_of(document.model_copy(update={"findings": findings}), verdict)[0]
     assert card.badge == "tie: no clear winner"
 
 
 def test_the_next_step_and_its_command_stand_below_the_verdict(report):
     document = report(trials=20)
     step = document.findings.next_step
-    told, command = verdict_section(document).blocks[1:3]
+    told, command = blocks_of(document, verdict)[1:3]
     assert told.sentences == (next_step_line(step),)
     assert command.text == step.command != ""
 
 
 def test_an_outcome_that_the_correction_took_back_says_so_in_the_tables(parse, report):
     document = report(trials=20)
-    verdict = document.findings.verdict
-    first = verdict.comparisons[0]
+    decided = document.findings.verdict
+    first = decided.comparisons[0]
     clear = first.difference.model_copy(update={"value": 0.05, "low": 0.01, "high": 0.09})
     taken = {"difference": clear, "outcome": "within noise", "comparisons": 3}
-    comparisons = (first.model_copy(update=taken), *verdict.comparisons[1:])
+    comparisons = (first.model_copy(update=taken), *decided.comparisons[1:])
     gains = tuple(
         gain.model_copy(update={"gain": clear, **taken}) if gain.gain else gain
-        for gain in document.findings.gains
+        for gain in document.figures("search", Figures).gains
     )
-    changed = {
-        "verdict": verdict.model_copy(update={"comparisons": comparisons}),
-        "gains": gains,
-    }
-    findings = document.findings.model_copy(update=changed)
-    page = parse(html(document.model_copy(update={"findings": findings})))
+    findings = document.findings.model_copy(
+        update={"verdict": decided.model_copy(update={"comparisons": comparisons})}
+    )
+    sections = {**document.sections, "search": Figures(gains=gains).model_dump(mode="json")}
+    changed = {"findings": findings, "sections": sections}
+    page = parse(html(document.model_copy(update=changed)))
     told = "within noise after correcting for 3 comparisons"
     assert cells(page.one("table", id_="comparisons"), "A against B")[0] == [told]
     assert [told] in cells(page.one("table", id_="gains"), "best against default")
@@ -440,7 +414,7 @@ def test_what_the_user_declared_is_beside_what_the_rule_book_has(report):
 
 def test_each_rule_of_the_plan_is_shown_once_with_its_place_in_the_document(report):
     made = report(trials=3, prune=False)
-    _, table = rules_section(made).blocks
+    _, table = blocks_of(made, rules)
     given = [
         *(reason for one in made.plan.strategies for reason in (*one.reasons, *one.cautions)),
         *made.plan.warnings,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.findings.compute import compute
 from sweeper.plans import Plan, Reason
+from sweeper.reporting.compose import report_of
 from sweeper.reporting.csvfiles import harmless
-from sweeper.reporting.write import write_reports
+from sweeper.reporting.write import write_report
 from sweeper.visible import visible
 
 SHARED = (
@@ -65,7 +65,7 @@ def test_what_cannot_be_seen_is_written_out_in_texts_attributes_and_charts(repor
 def test_texts_without_end_are_shortened_and_the_configuration_to_copy_is_whole(make, read):
     run = make(trials=4, prune=False, hostile="z" * 100_000)
     run.spec.write_text(f"name: x\ndata: {'y' * 10_000}\n")
-    write_reports(run, compute(run), Plan.read(run.plan))
+    write_report(run, report_of(run))
     html = run.report_html.read_text()
     assert not re.search("z{2001}", html)
     assert "y" * 10_000 in html
@@ -101,7 +101,7 @@ def test_what_people_share_tells_neither_machine_nor_user_nor_secrets(make, monk
     )
     plan = plan.model_copy(update={"warnings": (warning,), "facts": facts})
     plan.write(run.plan)
-    write_reports(run, compute(run), plan)
+    write_report(run, report_of(run))
     shared = [run.path / name for name in SHARED]
     for path in shared:
         text = path.read_text()
@@ -120,7 +120,7 @@ def test_two_labels_of_a_megabyte_leave_the_report_small(make):
     data = plan.facts.data.model_copy(update={"labels": labels})
     plan = plan.model_copy(update={"facts": plan.facts.model_copy(update={"data": data})})
     plan.write(run.plan)
-    written = write_reports(run, compute(run), plan)
+    written = write_report(run, report_of(run))
     assert "(999,900 more characters)" in run.report_html.read_text()
     assert "<svg" in run.report_html.read_text()
     assert written.no_charts == ""

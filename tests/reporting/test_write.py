@@ -12,10 +12,11 @@ from sweeper.facts.record import DataChange
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.plans import Plan
-from sweeper.reporting.document import Report, document
+from sweeper.reporting.compose import report_of
+from sweeper.reporting.document import Report
 from sweeper.reporting.markdown import markdown
 from sweeper.reporting.modelcard import model_card
-from sweeper.reporting.write import html, write_reports
+from sweeper.reporting.write import html, write_report
 from sweeper.trials import TrialResult
 
 FILES = (
@@ -42,9 +43,9 @@ def test_the_same_run_gives_the_same_bytes_in_another_process(reports):
     before = {name: (run.path / name).read_bytes() for name in FILES}
     code = (
         "import sys; from pathlib import Path; from sweeper.runfolder import RunFolder;"
-        "from sweeper.findings.compute import compute; from sweeper.plans import Plan;"
-        "from sweeper.reporting.write import write_reports; run = RunFolder(Path(sys.argv[1]));"
-        "write_reports(run, compute(run), Plan.read(run.plan))"
+        "from sweeper.reporting.compose import report_of;"
+        "from sweeper.reporting.write import write_report; run = RunFolder(Path(sys.argv[1]));"
+        "write_report(run, report_of(run))"
     )
     env = {**os.environ, "PYTHONHASHSEED": "1", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     subprocess.run([sys.executable, "-c", code, str(run.path)], check=True, env=env)
@@ -54,7 +55,7 @@ def test_the_same_run_gives_the_same_bytes_in_another_process(reports):
 def test_a_report_without_charts_says_so_and_opens_its_tables(make, monkeypatch):
     monkeypatch.setattr(vl_convert, "vegalite_to_svg", lambda _: pytest.fail("it drew"))
     run = make(trials=6)
-    written = write_reports(run, compute(run), Plan.read(run.plan), "the engine <broke>")
+    written = write_report(run, report_of(run, "the engine <broke>"))
     page = run.report_html.read_text()
     assert Report.read(run.path / "report.json") == written
     assert html(written) == page
@@ -72,20 +73,19 @@ def test_an_engine_that_raises_leaves_a_report_without_charts(make, monkeypatch)
 
     monkeypatch.setattr(vl_convert, "vegalite_to_svg", broken)
     run = make(trials=2, seed=77)
-    written = write_reports(run, compute(run), Plan.read(run.plan))
+    written = write_report(run, report_of(run))
     assert written.no_charts == "the drawing engine said: index out of bounds"
     assert written.no_charts in run.report_html.read_text()
 
 
 def test_findings_can_be_read_back(reports):
     for run in reports.values():
-        assert Findings.read(run.findings) == compute(run)
+        assert Findings.read(run.findings) == report_of(run).findings
 
 
 def test_a_failed_write_leaves_the_old_page(make, monkeypatch):
     run = make(trials=2)
-    plan = Plan.read(run.plan)
-    write_reports(run, compute(run), plan)
+    write_report(run, report_of(run))
     before = run.report_html.read_text()
 
     def full(*_):
@@ -93,7 +93,7 @@ def test_a_failed_write_leaves_the_old_page(make, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.replace", full)
     with pytest.raises(OSError, match="No space"):
-        write_reports(run, compute(run), plan)
+        write_report(run, report_of(run))
     assert run.report_html.read_text() == before
 
 
@@ -125,7 +125,7 @@ def test_a_trial_that_stopped_by_itself_says_where_and_why(make):
     update = {"stopped_at_rung": 3, "stopped_because": why, "best_rung": 2}
     place.write_text(result.model_copy(update=update).to_json())
 
-    write_reports(run, compute(run), Plan.read(run.plan))
+    write_report(run, report_of(run))
     row = rows_of(run.path / "trials.csv")[stopped]
     assert (row["stopped_at_rung"], row["stopped_because"]) == ("3", why)
     assert row["state"] == "COMPLETE"
@@ -165,20 +165,21 @@ def test_a_model_card_says_what_is_not_known(reports):
 
 def test_a_model_card_says_what_was_done_to_the_rows(make):
     run = make(trials=1)
-    plan, findings = Plan.read(run.plan), compute(run)
-    assert "Curated" not in model_card(document(findings, plan))
+    plan, report = Plan.read(run.plan), report_of(run)
+    assert "Curated" not in model_card(report)
     changes = (
         DataChange(remedy="duplicates", action="removed", rows=1),
         DataChange(remedy="white-space", action="changed", rows=1200),
     )
     data = plan.facts.data.model_copy(update={"changes": changes})
     curated = plan.model_copy(update={"facts": plan.facts.model_copy(update={"data": data})})
-    card = model_card(document(findings, curated))
+    curated.write(run.plan)
+    card = model_card(report_of(run))
     assert "- Curated: duplicates: 1 row left out; white-space: 1,200 rows changed\n" in card
 
 
 def test_document_shows_of_the_plan_what_the_page_needs(make):
     run = make(trials=1)
-    shown = document(compute(run), Plan.read(run.plan)).plan
+    shown = report_of(run).plan
     assert [strategy.strategy for strategy in shown.strategies] == ["lora", "full", "head"]
     assert shown.budget.trials == 1

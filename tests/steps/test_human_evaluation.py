@@ -4,10 +4,11 @@ import json
 from collections import Counter
 
 import pytest
+from section_figures import figures_of
 
 from sweeper.errors import UsageError
-from sweeper.findings.compute import compute
-from sweeper.findings.record import HumanPage, Ratings
+from sweeper.reporting.sections import preferences
+from sweeper.reporting.sections._rating_pairs import HumanPage, Ratings
 from sweeper.steps.human_evaluation import keep_ratings, write_page
 
 TEXT = {
@@ -63,7 +64,7 @@ def test_a_win_rate_counts_items_and_ratings_of_several_people(rated):
     page, run = rated.page, rated.run
     files = [rated("ann", for_the_winner(page)), rated("bob", for_the_winner(page))]
     keep_ratings(run, files)
-    found = compute(run).human
+    found = figures_of(run, preferences)
     assert found.raters == 2
     assert found.agreement == 1.0
     for one in found.preferences:
@@ -76,7 +77,7 @@ def test_a_win_rate_counts_items_and_ratings_of_several_people(rated):
 
 def test_whoever_always_takes_the_left_side_decides_nothing_and_is_seen(rated):
     keep_ratings(rated.run, [rated("ann", lambda _: "left")])
-    found = compute(rated.run).human
+    found = figures_of(rated.run, preferences)
     assert found.left_share.value == 1.0
     assert found.left_share.low > 0.8
     assert {one.outcome for one in found.preferences} == {"undecided"}
@@ -93,7 +94,7 @@ def test_kappa_is_that_of_cohen(rated):
     second = said(["left", "right", "right", "tie"])
     files = [rated("ann", lambda p: first[p.id]), rated("bob", lambda p: second[p.id])]
     keep_ratings(rated.run, files)
-    found = compute(rated.run).human
+    found = figures_of(rated.run, preferences)
     assert found.agreement == pytest.approx(0.75, abs=0.02)
     # by hand: (3/4 - 5/16) / (1 - 5/16)
     assert found.kappa == pytest.approx(0.636, abs=0.02)

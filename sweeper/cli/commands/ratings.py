@@ -61,7 +61,7 @@ def ratings(
     require("sweeper evaluate ratings", RUNS)
     from sweeper.findings import words
     from sweeper.processes.report_maker import ReportMaker, shows_texts
-    from sweeper.reporting.sections.preferences import preference_sentences
+    from sweeper.reporting.sections.preferences import Figures, preference_sentences
     from sweeper.runfolder import RunFolder
     from sweeper.steps.human_evaluation import keep_ratings
 
@@ -69,7 +69,7 @@ def ratings(
     with folder.lock():
         keep_ratings(folder, files)
         with ReportMaker(folder, texts=shows_texts(folder)) as maker:
-            found = maker.finish().human
+            found = maker.finish().figures("preferences", Figures)
     assert found is not None
     rates = [
         f"against {one.title}: win rate {words.in_percent(one.win_rate)}, {one.outcome}"

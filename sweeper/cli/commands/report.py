@@ -60,7 +60,7 @@ def report(
             webbrowser.open(path.resolve().as_uri())
         return
     with ReportMaker(folder, texts=shows_texts(folder) and not no_texts) as maker:
-        findings = maker.finish()
+        findings = maker.finish().findings
     path = output or folder.report_html
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -126,24 +126,21 @@ def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
 
 
 def _print_result(ended: Ended, *, as_json: bool) -> None:
-    from sweeper.findings.record import DataNeed
     from sweeper.findings.verdict.next_step import next_step_lines
     from sweeper.findings.verdict.tested import cost_line
     from sweeper.findings.words import sentence
-    from sweeper.reporting.sections.predicted import predicted_line
     from sweeper.views.console import show_line
 
     if as_json:
-        typer.echo(ended.findings.to_json(), nl=False)
+        typer.echo(ended.report.findings.to_json(), nl=False)
         return
-    found, done = ended.findings, ended.outcome.signal is None
-    need, step = found.data_need, found.next_step if done else None
+    found, done = ended.report.findings, ended.outcome.signal is None
+    step = found.next_step if done else None
     lines = [
         found.verdict.sentence,
         f"{sentence(found.run.search_ended)}." if found.run.search_ended else "",
-        need.sentence if isinstance(need, DataNeed) else "",
         cost_line(found),
-        predicted_line(found.predictions) if done else "",
+        *ended.report.lines,
         *next_step_lines(step),
         f"{sentence(found.run.outlook)}." if found.run.outlook else "",
         f"report: {ended.folder.report_html}",

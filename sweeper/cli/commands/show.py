@@ -141,7 +141,7 @@ def _follow_plainly(folder: RunFolder) -> None:
 def _verdict(folder: RunFolder, status: Status) -> None:
     from sweeper.execution.state.status import ENDED
     from sweeper.findings.record import Findings
-    from sweeper.findings.verdict.next_step import next_step, next_step_lines
+    from sweeper.findings.verdict.next_step import next_step_lines, step_now
     from sweeper.findings.verdict.tested import cost_line
     from sweeper.views.console import show_line
 
@@ -152,11 +152,7 @@ def _verdict(folder: RunFolder, status: Status) -> None:
         text = f"findings.json is damaged or of another version: sweeper report {folder.quoted}"
         lines.append(text)
     if status.phase in ENDED and findings is not None:
-        # Findings may be of before the command was killed, or of before the folder was moved.
-        known = findings.run.status
-        told = {"place": folder.place, "status": status.phase if known == "running" else known}
-        run = findings.run.model_copy(update=told)
-        lines += next_step_lines(next_step(findings.model_copy(update={"run": run})))
+        lines += next_step_lines(step_now(findings, folder.place, status.phase))
     elif status.phase in ENDED and status.phase != "complete":
         lines.append(f"Resume with: sweeper run {folder.quoted}/sweep.yaml")
     if folder.report_html.is_file():

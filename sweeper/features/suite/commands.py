@@ -10,7 +10,8 @@ import typer
 from sweeper.cli.options import AsJson, Quiet, RunName
 
 if TYPE_CHECKING:
-    from sweeper.findings.record import Findings, Forgetting
+    from sweeper.reporting.document import Report
+    from sweeper.reporting.sections._forgetting import Figures
     from sweeper.runfolder import RunFolder
 
 ORDER = 40
@@ -58,10 +59,10 @@ def evaluate_suite(
     from sweeper.features.suite import _scoring as scoring
     from sweeper.features.suite.options import Options
     from sweeper.findings.compute import compute
-    from sweeper.findings.verdict.forgetting import gate
     from sweeper.metrics.programs import samples
     from sweeper.plans import Plan
     from sweeper.processes.report_maker import ReportMaker, lost_charts
+    from sweeper.reporting.sections._forgetting import gate
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
     from sweeper.steps.winner import best_trial
@@ -87,38 +88,38 @@ def evaluate_suite(
         tell = say_nothing if quiet else say
         ended_by = scoring.score(request, tell, work_progress(quiet=quiet))
         with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
-            findings = maker.finish()
+            report = maker.finish()
     if maker.no_charts:
         say(f"warning: {lost_charts(folder, maker.no_charts)}")
     if ended_by is not None:
         say("Interrupted. The same command continues where it stopped.")
         raise typer.Exit(128 + ended_by)
-    _show(folder, findings, numbers, as_json=as_json)
+    _show(folder, report, numbers, as_json=as_json)
     if max_forgetting is not None and numbers:
-        gate(findings, numbers, max_forgetting)
+        gate(report, numbers, max_forgetting)
 
 
-def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json: bool) -> None:
+def _show(folder: RunFolder, report: Report, numbers: list[int], *, as_json: bool) -> None:
     import json
     from statistics import fmean
 
     from sweeper.evaluation.task_scores import ModelScores, evaluations
-    from sweeper.findings.record import Forgetting
+    from sweeper.reporting.sections._forgetting import Figures
     from sweeper.views.console import show_line
 
-    measured = findings.forgetting
+    measured = report.figures("forgetting", Figures)
     paths = sorted(evaluations(folder).glob("base-*.json"))
     bases = [one for one in map(ModelScores.read_or_none, paths) if one is not None]
     if as_json:
         shown = {
-            "run": findings.run.name,
+            "run": report.findings.run.name,
             "trials": numbers,
             "base": [b.model_dump(mode="json", exclude={"schema_version"}) for b in bases],
-            "forgetting": measured.model_dump(mode="json"),
+            "forgetting": (measured or report.missing["forgetting"]).model_dump(mode="json"),
         }
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
         return
-    if numbers and isinstance(measured, Forgetting):
+    if numbers and measured is not None:
         _print_tasks(measured, numbers)
     else:
         for scores in bases:
@@ -130,12 +131,12 @@ def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json:
     show_line(f"report: {folder.report_html}")
 
 
-def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
+def _print_tasks(measured: Figures, numbers: list[int]) -> None:
     from rich import box
     from rich.table import Table
 
     from sweeper.findings import words
-    from sweeper.findings.verdict.forgetting import (
+    from sweeper.reporting.sections._forgetting import (
         amount,
         figure,
         lost,

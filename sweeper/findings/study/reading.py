@@ -118,11 +118,12 @@ class TrialFiles:
         return tuple(run for run in runs if run.result.state == "COMPLETE")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunFiles:
     """The files of one run.
 
     ``max_forgetting_points`` is that of the last call; it may change between calls of one run.
+    ``texts`` says whether rows and answers may be shown.
     """
 
     folder: RunFolder
@@ -133,6 +134,7 @@ class RunFiles:
     seal: TestSeal | None
     status: Mapping[str, Any]
     max_forgetting_points: float | None = None
+    texts: bool = True
 
     @property
     def completed(self) -> tuple[TrialFiles, ...]:
@@ -169,7 +171,7 @@ class RunFiles:
         return next((t for t in self.trials if t.config.number == number), None)
 
 
-def read_run(run: RunFolder) -> RunFiles:
+def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     """Read a run folder.
 
     Raises:
@@ -191,6 +193,7 @@ def read_run(run: RunFolder) -> RunFiles:
         baselines=tuple(baselines),
         seal=TestSeal.read_or_none(run.test_seal),
         status=_status(run),
+        texts=texts,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sweeper.evaluation.significance import (
     Estimate,
@@ -67,6 +68,7 @@ class Contest:
         return next((c for c in comparisons if c.second == name), None)
 
 
+@lru_cache(maxsize=1)
 def hold_contest(run: RunFiles) -> Contest:
     """Compare the chosen finalist with its rivals, its default and every baseline."""
     metric = headline(run.plan, run.seal)

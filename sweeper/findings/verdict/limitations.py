@@ -13,8 +13,8 @@ import numpy as np
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.evidence.gains import best_of, strategies_of
-from sweeper.findings.record import Limitation, ParameterFinding, RunSummary
+from sweeper.findings.record import Limitation, RunSummary
+from sweeper.findings.study.best_trials import best_of, strategies_of
 from sweeper.findings.study.item_scores import model_title, trial_name
 from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes
@@ -35,7 +35,6 @@ class Study:
     run: RunFiles
     summary: RunSummary
     contest: Contest
-    parameters: tuple[ParameterFinding, ...]
 
 
 def limits(study: Study) -> tuple[Limitation, ...]:
@@ -103,23 +102,6 @@ def _small_test(study: Study) -> Iterator[Limitation]:
             f"{words.more(more, 'test item')} would settle it if the difference stays as it is."
         ),
     )
-
-
-def _bound_hit(study: Study) -> Iterator[Limitation]:
-    best = study.run.completed[0].config.strategy if study.run.completed else ""
-    for finding in study.parameters:
-        if finding.strategy != best or finding.at_edge is None:
-            continue
-        bound = finding.low if finding.at_edge == "low" else finding.high
-        side = "lower" if finding.at_edge == "low" else "upper"
-        yield Limitation(
-            id=f"bound-{finding.parameter}",
-            text=f"{words.short(best)}: the best {finding.parameter} "
-            f"({words.value(finding.best)}) is within 10% of its {side} bound "
-            f"({words.value(bound)}); the optimum may be outside the range.",
-            action=f"Widen the allowed range of {finding.parameter} in a rule folder of your "
-            "own and run again with --new.",
-        )
 
 
 def _still_falling(study: Study) -> Iterator[Limitation]:
@@ -303,7 +285,6 @@ _CHECKS: tuple[Callable[[Study], Iterator[Limitation]], ...] = (
     _partial,
     _few_seeds,
     _small_test,
-    _bound_hit,
     _still_falling,
     _leaks,
     _slow_starters,

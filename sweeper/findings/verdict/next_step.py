@@ -7,23 +7,42 @@ the verdict says, then what the best trial's curve and the search show.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
-from sweeper.findings.record import DataNeed, Findings, NextStep, TrialRow
+from sweeper.findings.record import Findings, NextStep, TrialRow
 from sweeper.findings.verdict.verdict import FINALISTS_NEEDED, SEEDS_NEEDED
 
-# A search whose best trial came in the last quarter of its trials had not settled. Common practice.
-_LATE_SHARE = 0.75
 
+def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep | None:
+    """The next step after a run; None while it runs.
 
-def next_step(findings: Findings) -> NextStep | None:
-    """The next step after a run; None while it runs."""
+    Args:
+        advice: What sections advise where nothing hinders the verdict. The first one counts.
+    """
     if findings.run.status == "running":
         return None
-    return next(step for ask in _QUESTIONS if (step := ask(findings)) is not None)
+    own = (step for ask in _QUESTIONS if (step := ask(findings)) is not None)
+    return next(chain(own, advice), None) or _use(findings)
+
+
+def step_now(findings: Findings, place: str, phase: str) -> NextStep | None:
+    """The next step of findings from before the command was killed, or the folder was moved.
+
+    Args:
+        place: The run's folder, as a command names it now.
+        phase: Of ``status.json``, of a run that has ended.
+    """
+    run = findings.run.model_copy(update={"place": place, "status": phase})
+    if findings.run.status == "running":
+        return next_step(findings.model_copy(update={"run": run}))
+    if (step := findings.next_step) is None:
+        return None
+    command = step.command.replace(shlex.quote(findings.run.place), shlex.quote(place))
+    return step.model_copy(update={"command": command})
 
 
 _TITLES: dict[str, str] = {
@@ -126,7 +145,7 @@ def _undecided(findings: Findings) -> NextStep | None:
     if _lacks_finalists(findings):
         command = f"{_run(findings)} --new --finalists {FINALISTS_NEEDED}"
         return NextStep(kind="more-finalists", because=because, command=command)
-    return _twice_the_trials(findings, because)
+    return twice_the_trials(findings, because)
 
 
 def _lacks_finalists(findings: Findings) -> bool:
@@ -165,40 +184,6 @@ def _overfits(findings: Findings) -> NextStep | None:
     return NextStep(kind="more-data", because=because)
 
 
-def _unsettled(findings: Findings) -> NextStep | None:
-    """The search gained beyond noise, and was still gaining when it ended."""
-    row, run, last = (
-        _row(findings),
-        findings.run,
-        findings.last_useful_trial,
-    )
-    gain = next((g for g in findings.gains if row and g.strategy == row.strategy), None)
-    if run.search_ended or last is None or last + 1 <= _LATE_SHARE * run.ended:
-        return None
-    if gain is None or gain.gain is None or gain.outcome != "better":
-        return None
-    metric = findings.objective
-    gained = f"{words.amount(gain.gain, metric)} {metric.unit}".rstrip()
-    verb = "raised" if metric.higher_is_better else "lowered"
-    because = (
-        f"The search gained {gained} over the default, and trial {last}, one of the last of "
-        f"{run.ended}, still {verb} the best {words.bare(metric)}."
-    )
-    return _twice_the_trials(findings, because)
-
-
-def _more_rows(findings: Findings) -> NextStep | None:
-    """The data curve shows that twice the rows would bring more than the margin."""
-    need = findings.data_need
-    if not isinstance(need, DataNeed):
-        return None
-    curve = need.curves[0]
-    if not curve.seen or curve.twice.value < findings.margin_points / 100:
-        return None
-    because = f"{need.sentence} Give more rows with --data, and --new (this run is kept, renamed)."
-    return NextStep(kind="more-data", because=because)
-
-
 def _use(findings: Findings) -> NextStep:
     row = _row(findings)
     number = row.number if row else findings.verdict.recommended_trial
@@ -224,9 +209,6 @@ _QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (
     _not_shown,
     _longer,
     _overfits,
-    _unsettled,
-    _more_rows,
-    _use,
 )
 
 
@@ -249,7 +231,8 @@ def _row(findings: Findings) -> TrialRow | None:
     return findings.trial(findings.verdict.recommended_trial)
 
 
-def _twice_the_trials(findings: Findings, because: str) -> NextStep:
+def twice_the_trials(findings: Findings, because: str) -> NextStep:
+    """A new run with twice the trials."""
     # The test split is opened once, so that later trials of the same run are not tested.
     command = f"{_run(findings)} --new --trials {2 * findings.run.trials_asked}"
     return NextStep(kind="more-trials", because=because, command=command)

@@ -1,15 +1,14 @@
-"""Progress and times of a run, and the time that pruning saved."""
+"""Progress and times of a run."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from typing import Literal
 
 from sweeper.execution.state.status import ENDED
 from sweeper.findings.record import RunSummary
-from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.trial_rows import result_seconds, trial_seconds
 from sweeper.search.study_end import Outlook
 from sweeper.trials import TrialResult
@@ -23,13 +22,12 @@ def run_summary(run: RunFiles) -> RunSummary:
     results = [trial.result for trial in run.trials if trial.result]
     confirmations = [seed.result for trial in run.trials for seed in trial.seeds]
     used = [seconds for trial in run.trials if (seconds := trial_seconds(trial)) is not None]
-    pruned = [trial for trial in run.trials if trial.end == "PRUNED"]
-    steps = [trial.result.optimizer_steps for trial in pruned if trial.result]
     return RunSummary(
         name=run.folder.path.name,
         place=run.folder.place,
         task=run.plan.facts.task,
         models=tuple(model.id for model in run.plan.facts.models),
+        device=run.plan.facts.hardware.device,
         status=status(run),
         failed_because=str(run.status.get("failed_because") or ""),
         trials_asked=trials_asked(run),
@@ -43,11 +41,7 @@ def run_summary(run: RunFiles) -> RunSummary:
             math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
         ),
         search_ended=str(run.status.get("search_ended") or ""),
-        curve_told=_optional(run, "data_curve"),
         outlook=_outlook(run),
-        saved_seconds=math.fsum(_saved(trial) for trial in pruned) if pruned else None,
-        rung_items=max((trial.config.budget.rung_items for trial in run.trials), default=None),
-        median_prune_step=round(statistics.median(steps)) if steps else None,
     )
 
 
@@ -63,13 +57,6 @@ def status(run: RunFiles) -> Status:
     return phase if phase in ("timeout", "failed") else "interrupted"
 
 
-def _optional(run: RunFiles, feature: str) -> str:
-    """Why an optional phase was made or not; empty where that was not decided."""
-    known = run.status.get("optional_phases")
-    decided = known.get(feature) if isinstance(known, dict) else None
-    return str(decided.get("text", "")) if isinstance(decided, dict) else ""
-
-
 def trials_asked(run: RunFiles) -> int:
     """The study's total: of the last call if ``status.json`` tells, else of the plan."""
     told = run.status.get("trials")
@@ -79,16 +66,6 @@ def trials_asked(run: RunFiles) -> int:
 def _outlook(run: RunFiles) -> str:
     told = run.status.get("outlook")
     return str(Outlook.model_validate(told)) if told else ""
-
-
-def _saved(trial: TrialFiles) -> float:
-    """Seconds that the rest of a pruned trial would have taken at the pace it had."""
-    if trial.result is None or not trial.rungs:
-        return 0.0
-    last = trial.rungs[-1]
-    used = last.training_seconds + last.evaluation_seconds
-    left = trial.config.budget.rungs / last.rung - 1
-    return max(0.0, used * left) if math.isfinite(used) else 0.0
 
 
 def _times(results: list[TrialResult], field: str) -> list[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 
 from sweeper import units
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
-from sweeper.findings.record import ClassFindings, ClassRow, Findings, TestedModel, TrialRow
+from sweeper.findings.record import Findings, TestedModel, TrialRow
 from sweeper.findings.study.item_scores import (
     entries,
     interval,
@@ -19,9 +18,7 @@ from sweeper.findings.study.item_scores import (
 from sweeper.findings.study.metric import LOSS, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.trial_rows import finite
-from sweeper.redaction import clean
 from sweeper.trials import GeneratedAnswers, TestScore
-from sweeper.visible import LABEL_CHARACTERS, shortened
 
 
 def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
@@ -65,44 +62,6 @@ def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
     return found and found.model_copy(update={"metrics": finite(found.metrics), "said": {}})
 
 
-def class_findings(run: RunFiles, name: str) -> ClassFindings | None:
-    """Precision, recall and F1 of every class, and the confusions.
-
-    Args:
-        run: Its plan names the classes, its seal holds the confusions.
-        name: Name of the model, as comparisons call it. Of a trial with several seeds the first
-            training counts, so that items are counted once.
-    """
-    found = [score.confusion for score in entries(run).get(name, ()) if score.confusion]
-    known = run.plan.facts.data.labels
-    if not found or not known:
-        return None
-    # Class numbers are places among the sorted names.
-    labels = sorted(known, key=lambda label: label.label)
-    pairs = found[0]
-    if max(max(true, said) for true, said, _ in pairs) >= len(labels):
-        return None
-    items, chosen = Counter[int](), Counter[int]()
-    for true, said, count in pairs:
-        items[true] += count
-        chosen[said] += count
-    right = Counter({true: count for true, said, count in pairs if true == said})
-    rows = tuple(
-        ClassRow(
-            label=shortened(clean(label.label), LABEL_CHARACTERS),
-            rows=label.rows,
-            items=items[n],
-            chosen=chosen[n],
-            right=right[n],
-            precision=right[n] / chosen[n] if chosen[n] else None,
-            recall=right[n] / items[n] if items[n] else None,
-            f1=2 * right[n] / (items[n] + chosen[n]) if items[n] + chosen[n] else None,
-        )
-        for n, label in enumerate(labels)
-    )
-    return ClassFindings(name=name, title=model_title(run, name), classes=rows, confusion=pairs)
-
-
 def figure_lines(findings: Findings, number: int) -> list[str]:
     """The figures of a completed trial on validation and, if it was a finalist, on the test."""
     row, finalist = findings.trial(number), findings.finalist(number)
@@ -121,8 +80,7 @@ def cost_line(findings: Findings) -> str:
     if row is None or row.weights_bytes is None:
         return ""
     memory = f" and {units.gib(row.peak_memory_gib)}" if row.peak_memory_gib is not None else ""
-    on_cpu = any(one.beside.endswith("process") for one in findings.predictions)
-    memory += " (without the process itself)" if memory and on_cpu else ""
+    memory += " (without the process itself)" if memory and findings.run.device == "cpu" else ""
     uses = [_size(row)]
     if row.total_parameters is not None:
         uses.append(f"{units.count(row.total_parameters)} parameters")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
+from sweeper.findings.front import front_of
 from sweeper.findings.record import Findings, TrialRow
-from sweeper.findings.verdict.forgetting import front_of
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
@@ -31,6 +32,23 @@ class Cost:
     limit_label: str = ""
     log: bool = True
     marked: int | None = None
+
+
+def forgetting_cost(points: Mapping[int, float], limit: float | None, marked: int | None) -> Cost:
+    """What trials lost on general text as a cost.
+
+    Args:
+        points: Hundredths of a nat per token, by trial; the limit likewise.
+    """
+    return Cost(
+        title="lost on general text (nats/token, lower is better)",
+        name="forgetting",
+        values={trial: lost / 100 for trial, lost in points.items()},
+        limit=None if limit is None else limit / 100,
+        limit_label="" if limit is None else f"limit {limit / 100:g}",
+        log=False,
+        marked=marked,
+    )
 
 
 def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
+from pydantic import Field
 
 from sweeper import units
+from sweeper.artifact import Record
+from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.record import CurvePoint, Findings, TrialRow
+from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.reporting.blocks import (
     Block,
     Column,
@@ -27,8 +32,7 @@ from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
+from sweeper.reporting.parts import drawn, no_trials, strategy_cell
 
 # So many trials that stopped are named; the table of trials has all.
 _NAMED = 6
@@ -41,8 +45,39 @@ _PRUNED = [3, 3]
 _TRAINING = [1, 2]
 
 
-@section(40, "curves", "Curves", "Did training behave?")
-def curves_section(report: Report) -> Iterator[Block]:
+HEADING = Heading(40, "curves", "Curves", "Did training behave?")
+
+
+class Figures(Record):
+    """When pruning stopped trials and what it saved, and on how many items rungs are scored."""
+
+    saved_seconds: float | None = Field(None, description="what pruned trials did not train")
+    median_prune_step: int | None = Field(None, description="optimizer steps")
+    rung_items: int | None = Field(None, description="validation items scored below the last rung")
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures:
+    """What pruning did, from the rungs of pruned trials."""
+    pruned = [trial for trial in run.trials if trial.end == "PRUNED"]
+    steps = [trial.result.optimizer_steps for trial in pruned if trial.result]
+    return Figures(
+        saved_seconds=math.fsum(map(_saved, pruned)) if pruned else None,
+        median_prune_step=round(statistics.median(steps)) if steps else None,
+        rung_items=max((trial.config.budget.rung_items for trial in run.trials), default=None),
+    )
+
+
+def _saved(trial: TrialFiles) -> float:
+    """Seconds that the rest of a pruned trial would have taken at the pace it had."""
+    if trial.result is None or not trial.rungs:
+        return 0.0
+    last = trial.rungs[-1]
+    used = last.training_seconds + last.evaluation_seconds
+    left = trial.config.budget.rungs / last.rung - 1
+    return max(0.0, used * left) if math.isfinite(used) else 0.0
+
+
+def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """Learning curves with the pruned and the failed ones."""
     findings = report.findings
     finding = _finding(report)
@@ -57,14 +92,14 @@ def curves_section(report: Report) -> Iterator[Block]:
         yield Figure(
             id="learning-curves",
             finding=finding,
-            note=_note(report),
+            note=_note(report, figures.rung_items),
             panels=panels,
             legend=draw.legend(list(names), *ends),
             table=_table(report),
         )
     else:
         yield no_trials(report)
-    if told := (*_pruning(report), *_stopped(report)):
+    if told := (*_pruning(figures, report), *_stopped(report)):
         yield Text(told)
 
 
@@ -92,14 +127,14 @@ def _overfits(trial: TrialRow) -> bool:
     return trial.best_rung is not None and trial.best_rung < trial.curve[-1].rung
 
 
-def _note(report: Report) -> str:
+def _note(report: Report, items: int | None) -> str:
     total = [t for t in report.findings.trials if t.curve]
     shown = drawn_trials(report.findings)
     text = (
         "Thick: the best of each strategy, its training loss dotted. Dashed: pruned, ending in a "
     )
     text += "tick. An x: the loss was no longer finite."
-    items, rows = report.findings.run.rung_items, report.findings.reproduction.split_rows
+    rows = report.findings.reproduction.split_rows
     if items and items < rows.get("validation", 0):
         text += (
             f" Rungs before the last score {items:,} of {rows['validation']:,} validation items,"
@@ -157,7 +192,7 @@ def _table(report: Report) -> Table:
     return Table.of("curve-points", caption, columns, rows, trial=lambda row: row[0].number)
 
 
-def _pruning(report: Report) -> tuple[str, ...]:
+def _pruning(figures: Figures, report: Report) -> tuple[str, ...]:
     run = report.findings.run
     if run.ended and not run.pruned:
         return ("No trial was pruned.",)
@@ -166,11 +201,11 @@ def _pruning(report: Report) -> tuple[str, ...]:
     by_it, metric = report.plan.objective.at_rungs, report.findings.objective
     title = words.on_validation(metric) if by_it else "validation loss"
     told = [f"{units.plural(run.pruned, 'trial')} pruned on {title}"]
-    if run.median_prune_step is not None:
+    if figures.median_prune_step is not None:
         which = "at" if run.pruned == 1 else "half of them by"
-        told.append(f"{which} optimizer step {run.median_prune_step:,}")
-    if run.saved_seconds is not None:
-        told.append(f"which saved {units.duration(run.saved_seconds)} of training")
+        told.append(f"{which} optimizer step {figures.median_prune_step:,}")
+    if figures.saved_seconds is not None:
+        told.append(f"which saved {units.duration(figures.saved_seconds)} of training")
     return (", ".join(told) + ".", "Pruned trials have no final score.")
 
 

@@ -8,25 +8,15 @@ from typing import Any
 import altair as alt
 
 from sweeper import units
+from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
-from sweeper.findings.record import Findings, Forgetting, GeneralTask, TrialForgetting
-from sweeper.findings.verdict.forgetting import (
-    Unit,
-    amount,
-    figure,
-    limit_sentence,
-    lost,
-    noise_sentence,
-    scored_on,
-    shown_trial,
-    tasks_of,
-)
+from sweeper.findings.record import Findings
+from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import (
     Block,
     Column,
     Drawing,
-    Empty,
     Figure,
     LegendEntry,
     Number,
@@ -35,12 +25,26 @@ from sweeper.reporting.blocks import (
     placed,
 )
 from sweeper.reporting.charts import draw
-from sweeper.reporting.charts.cost import Cost, cost_panel
+from sweeper.reporting.charts.cost import cost_panel, forgetting_cost
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import drawn, strategy_cell
+from sweeper.reporting.parts import drawn, strategy_cell
+from sweeper.reporting.sections._forgetting import (
+    Figures,
+    GeneralTask,
+    TrialForgetting,
+    Unit,
+    amount,
+    figure,
+    forgetting,
+    limit_sentence,
+    lost,
+    noise_sentence,
+    scored_on,
+    shown_trial,
+    tasks_of,
+)
 
 _MOST_TRIALS = 20
 # Of losses on general text.
@@ -51,44 +55,33 @@ _WIDTH = 380
 _BAND, _LINE = 34, 16
 
 
-@section(70, "forgetting", "Forgetting", "What did the model lose?")
-def forgetting_section(report: Report) -> Iterator[Block]:
+HEADING = Heading(70, "forgetting", "Forgetting", "What did the model lose?")
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
+    """What was lost, by task and by trial."""
+    return forgetting(run, findings.verdict.recommended_trial)
+
+
+def because(figures: Figures, findings: Findings) -> list[str]:
+    """The best trial against the user's limit."""
+    return list(filter(None, [limit_sentence(figures, findings.verdict.best_trial)]))
+
+
+def summary(figures: Figures, findings: Findings) -> list[str]:
+    """What the trial that is shown lost on tasks."""
+    trial = shown_trial(figures)
+    return [_finding(figures, trial)] if trial is not None and figures.tasks else []
+
+
+def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """Base against tuned by task; what general text costs each trial."""
-    measured = report.findings.forgetting
-    if isinstance(measured, NotMeasured):
-        yield Empty("not-measured", measured.reason, measured.command)
-        return
-    yield from _tasks(report, measured)
-    yield from _general_text(report, measured)
+    yield from _tasks(report, figures)
+    if figures.trials:
+        yield _general_text(report, figures)
 
 
-def forgetting_sentence(report: Report) -> str:
-    """The section in one sentence; empty where nothing was measured."""
-    measured = report.findings.forgetting
-    if isinstance(measured, NotMeasured):
-        return ""
-    trial = shown_trial(measured)
-    return _finding(measured, trial) if trial is not None and measured.tasks else ""
-
-
-def forgetting_cost(findings: Findings) -> Cost | None:
-    """A trial's loss on general text as a cost, where it was measured."""
-    measured = findings.forgetting
-    if isinstance(measured, NotMeasured) or not measured.trials:
-        return None
-    limit = measured.limit_points
-    return Cost(
-        title="lost on general text (nats/token, lower is better)",
-        name="forgetting",
-        values={trial.trial: trial.forgetting.value / 100 for trial in measured.trials},
-        limit=None if limit is None else limit / 100,
-        limit_label="" if limit is None else f"limit {limit / 100:g}",
-        log=False,
-        marked=measured.recommended_trial,
-    )
-
-
-def _tasks(report: Report, measured: Forgetting) -> Iterator[Block]:
+def _tasks(report: Report, measured: Figures) -> Iterator[Block]:
     trial = shown_trial(measured)
     if not measured.tasks or trial is None:
         return
@@ -120,7 +113,7 @@ def _tasks(report: Report, measured: Forgetting) -> Iterator[Block]:
     yield Text(tuple(filter(None, told)))
 
 
-def _finding(measured: Forgetting, trial: int) -> str:
+def _finding(measured: Figures, trial: int) -> str:
     tasks = tasks_of(measured, trial)
     gone = [task for task in tasks if task.outcome == "lost"]
     if gone:
@@ -136,7 +129,7 @@ def _finding(measured: Forgetting, trial: int) -> str:
     return f"No loss of trial {trial} beyond noise; left open by these items: {named}."
 
 
-def _table(measured: Forgetting) -> Table:
+def _table(measured: Figures) -> Table:
     columns: list[Column[GeneralTask]] = [
         Column("trial", lambda t: f"#{t.trial} {words.short(t.strategy)}"),
         Column("task", lambda t: f"{t.task}, {scored_on(t)}"),
@@ -155,7 +148,7 @@ def _table(measured: Forgetting) -> Table:
         "forgetting-table",
         "Base against tuned on the same items; a negative loss is a gain",
         columns,
-        placed(measured.tasks, "/findings/forgetting/tasks"),
+        placed(measured.tasks, "/sections/forgetting/tasks"),
         trial=lambda t: t.trial,
     )
 
@@ -166,13 +159,12 @@ def _outcome(task: GeneralTask) -> str:
     return f"{task.outcome}; {words.more(task.more_items)} would settle it"
 
 
-def _general_text(report: Report, measured: Forgetting) -> Iterator[Block]:
-    cost = forgetting_cost(report.findings)
-    if cost is None:
-        return
+def _general_text(report: Report, measured: Figures) -> Figure:
     finding = _front_finding(measured)
+    points = {trial.trial: trial.forgetting.value for trial in measured.trials}
+    cost = forgetting_cost(points, measured.limit_points, measured.recommended_trial)
     names = list(dict.fromkeys(trial.strategy for trial in measured.trials))
-    yield Figure(
+    return Figure(
         id="forgetting-front",
         finding=finding,
         note="Every completed trial: its loss on the task against what it lost on general "
@@ -184,7 +176,7 @@ def _general_text(report: Report, measured: Forgetting) -> Iterator[Block]:
     )
 
 
-def _front_finding(measured: Forgetting) -> str:
+def _front_finding(measured: Figures) -> str:
     by_number = {trial.trial: trial for trial in measured.trials}
     front = [by_number[number] for number in measured.front]
     if len(front) == 1:
@@ -208,7 +200,7 @@ def _ends(found: Interval, unit: Unit) -> str:
     return f"{amount(found.low, unit)} to {amount(found.high, unit)}"
 
 
-def _trial_table(report: Report, measured: Forgetting) -> Table:
+def _trial_table(report: Report, measured: Figures) -> Table:
     columns: list[Column[TrialForgetting]] = [
         Number("trial", lambda t: f"#{t.trial}"),
         Column("strategy", lambda t: strategy_cell(t.strategy)),
@@ -220,7 +212,7 @@ def _trial_table(report: Report, measured: Forgetting) -> Table:
         Column("front", lambda t: "yes" if t.trial in measured.front else ""),
     ]
     ordered = sorted(
-        placed(measured.trials, "/findings/forgetting/trials"),
+        placed(measured.trials, "/sections/forgetting/trials"),
         key=lambda row: (row[1].trial not in measured.front, row[1].task_loss, row[1].trial),
     )
     return Table.of(
@@ -264,7 +256,7 @@ def dumbbell(tasks: Sequence[GeneralTask], description: str) -> Drawing | None:
     return sheet.draw(joined + base + tuned, size, "Base and tuned score by task", description)
 
 
-def points_lost(measured: Forgetting, description: str) -> Drawing | None:
+def points_lost(measured: Figures, description: str) -> Drawing | None:
     """What every trial that was scored lost, with 95% intervals, zero and the limit."""
     if not measured.tasks:
         return None

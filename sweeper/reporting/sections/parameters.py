@@ -8,10 +8,12 @@ from typing import Any
 import altair as alt
 
 from sweeper import units
+from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.evidence.parameters import TRIALS_FOR_IMPORTANCE
 from sweeper.findings.figures import Interval
-from sweeper.findings.record import Findings, ParameterFinding, TrialRow
+from sweeper.findings.record import Findings, Limitation, TrialRow
+from sweeper.findings.study.best_trials import default_against_best
+from sweeper.findings.study.reading import RunFiles
 from sweeper.hyperparameters import KEY_PARAMETERS
 from sweeper.reporting.blocks import (
     Block,
@@ -27,9 +29,14 @@ from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import drawn, no_trials, off_scale, strategy_cell
-from sweeper.reporting.sections.plan import declared_table
+from sweeper.reporting.parts import drawn, no_trials, off_scale, strategy_cell
+from sweeper.reporting.sections._parameters import (
+    TRIALS_FOR_IMPORTANCE,
+    Figures,
+    ParameterFinding,
+    parameter_findings,
+)
+from sweeper.reporting.sections._plan import declared_table
 
 # How many parameters of a strategy are drawn.
 _PANELS = 3
@@ -40,34 +47,60 @@ _HEIGHT = 150
 WINDOW = 5
 
 
-@section(50, "hparams", "Hyperparameters", "Which learning rate and rank?")
-def parameters_section(report: Report) -> Iterator[Block]:
+HEADING = Heading(50, "hparams", "Hyperparameters", "Which learning rate and rank?")
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures:
+    """What the trials of each strategy say of its parameters."""
+    return Figures(parameters=parameter_findings(run, default_against_best(run)))
+
+
+def limits(figures: Figures, findings: Findings) -> Iterator[Limitation]:
+    """Parameters whose best value lies at a bound, in the strategy of the best trial."""
+    best = next((trial.strategy for trial in findings.best_first()), "")
+    for finding in figures.parameters:
+        if finding.strategy != best or finding.at_edge is None:
+            continue
+        bound = finding.low if finding.at_edge == "low" else finding.high
+        side = "lower" if finding.at_edge == "low" else "upper"
+        yield Limitation(
+            id=f"bound-{finding.parameter}",
+            text=f"{words.short(best)}: the best {finding.parameter} "
+            f"({words.value(finding.best)}) is within 10% of its {side} bound "
+            f"({words.value(bound)}); the optimum may be outside the range.",
+            action=f"Widen the allowed range of {finding.parameter} in a rule folder of your "
+            "own and run again with --new.",
+        )
+
+
+def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """A figure for each strategy, then a table of all parameters that were searched."""
-    findings = report.findings
-    if not findings.parameters:
+    parameters = figures.parameters
+    if not parameters:
         yield no_trials(report)
     else:
-        for strategy in dict.fromkeys(p.strategy for p in findings.parameters):
-            figure = _figure(report, strategy)
+        for strategy in dict.fromkeys(p.strategy for p in parameters):
+            figure = _figure(report.findings, parameters, strategy)
             if figure is not None:
                 yield figure
-        yield _table(report)
-        if not any(p.importance for p in findings.parameters):
+        yield _table(parameters)
+        if not any(p.importance for p in parameters):
             told = f"Importances need {TRIALS_FOR_IMPORTANCE} completed trials of one "
             yield Text((f"{told}strategy; with fewer they are noise.",))
-    if findings.trials:  # else the plan is shown whole
+    if report.findings.trials:  # else the plan is shown whole
         yield from declared_table(report)
 
 
-def _figure(report: Report, strategy: str) -> Figure | None:
+def _figure(
+    findings: Findings, parameters: tuple[ParameterFinding, ...], strategy: str
+) -> Figure | None:
     """Panels of one strategy, all on the same vertical scale: strategies are never pooled."""
-    findings = report.findings
-    chosen = _chosen(findings.parameters, strategy)
+    chosen = _chosen(parameters, strategy)
     trials = [t for t in findings.trials if t.strategy == strategy]
     values = [t.objective for t in trials if t.objective is not None]
     scale = focus(values, higher_is_better=findings.objective.higher_is_better)
     found = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
-    own = [p for p in findings.parameters if p.strategy == strategy]
+    own = [p for p in parameters if p.strategy == strategy]
     panels = drawn(*found, importance_panel(own, "Importance of each parameter."))
     if not panels:
         return None
@@ -107,8 +140,7 @@ def _answer(finding: ParameterFinding) -> str:
     return f"{name}: {best}."
 
 
-def _table(report: Report) -> Table:
-    findings = report.findings
+def _table(parameters: tuple[ParameterFinding, ...]) -> Table:
     columns: list[Column[ParameterFinding]] = [
         Column("strategy", lambda p: strategy_cell(p.strategy), "/strategy"),
         Column("parameter", lambda p: p.parameter, "/parameter"),
@@ -118,7 +150,7 @@ def _table(report: Report) -> Table:
         Column("allowed range", lambda p: words.span(p.low, p.high)),
         Number("completed trials", lambda p: str(p.trials), "/trials"),
     ]
-    if any(p.importance for p in findings.parameters):
+    if any(p.importance for p in parameters):
         unit = "share; range when a fifth of the trials is left out"
         columns.append(Number("importance", lambda p: _importance(p.importance), "", unit))
     columns.append(Column("remark", _remark))
@@ -126,7 +158,7 @@ def _table(report: Report) -> Table:
         "parameter-table",
         "Every searched parameter",
         columns,
-        placed(findings.parameters, "/findings/parameters"),
+        placed(parameters, "/sections/hparams/parameters"),
         trial=lambda p: p.best_trial,
     )
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sweeper import units
+from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.reporting.blocks import Block, Code, FactList, NamedFact
 from sweeper.reporting.document import Report
-from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import described, mix_lines
-from sweeper.reporting.sections.plan import plan_table
+from sweeper.reporting.parts import described, mix_lines
+from sweeper.reporting.sections._plan import plan_table
+
+HEADING = Heading(110, "repro", "Reproduce", "How do I repeat it?")
 
 
-@section(110, "repro", "Reproduce", "How do I repeat it?")
-def repro_section(report: Report) -> Iterator[Block]:
+def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Command, spec, versions, hardware, seeds, data and revisions."""
     found = report.findings.reproduction
     yield Code("Command", found.command)

@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweeper import units
+from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.plans import DECLARED, Reason
 from sweeper.reporting.blocks import (
     Block,
     Column,
     Empty,
-    Notes,
     Table,
     Text,
     placed,
 )
 from sweeper.reporting.document import PlanShown, Report
-from sweeper.reporting.sections.discovery import section
+
+HEADING = Heading(120, "rules", "Rules", "Why these choices?")
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,7 @@ class _AppliedRule:
         return f"{words.short(self.strategy)}: {effect}" if self.strategy and effect else effect
 
 
-@section(120, "rules", "Rules", "Why these choices?")
-def rules_section(report: Report) -> Iterator[Block]:
+def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Every rule that shaped the plan, with its effect, reason and source."""
     rules = _applied_rules(report.plan)
     if not rules:
@@ -72,12 +72,3 @@ def _applied_rules(plan: PlanShown) -> list[tuple[str, _AppliedRule]]:
         if rule.reason.rule != DECLARED:  # the user's choice, no rule
             first.setdefault(rule.reason.rule, (pointer, rule))
     return list(first.values())
-
-
-@section(130, "limits", "Limits", "How far to trust it?")
-def limits_section(report: Report) -> Iterator[Block]:
-    """The limits of the verdict, in numbers, and how to remove them."""
-    if report.findings.limits:
-        yield Notes(report.findings.limits)
-    else:
-        yield Empty("no-limits", "None of the limits that sweeper checks for applies here.")

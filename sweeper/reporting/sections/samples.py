@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 
 from sweeper import units
+from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.record import OutputGroup, Outputs, ShownItem
+from sweeper.findings.record import Findings
+from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import (
     Block,
     Column,
-    Empty,
     NamedFact,
     Number,
     Sample,
@@ -22,7 +23,7 @@ from sweeper.reporting.blocks import (
     placed,
 )
 from sweeper.reporting.document import Report
-from sweeper.reporting.sections.discovery import section
+from sweeper.reporting.sections._outputs import Figures, OutputGroup, ShownItem, outputs
 from sweeper.visible import shortened
 
 _TITLES = {
@@ -36,24 +37,26 @@ _TITLES = {
 _IN_TABLE = 400
 
 
-@section(75, "samples", "Samples", "What do outputs look like?")
-def samples_section(report: Report) -> Iterator[Block]:
+HEADING = Heading(75, "samples", "Samples", "What do outputs look like?")
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
+    """The items that are shown, with the answers to them."""
+    return outputs(run)
+
+
+def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """Inputs and answers side by side."""
-    found = report.findings.outputs
-    if isinstance(found, NotMeasured):
-        yield Empty("not-measured", words.sentence(f"{found.reason}."))
-        return
-    yield Text(_said(report, found))
-    for place, group in enumerate(found.groups):
-        pointer = f"/findings/outputs/groups/{place}"
-        if found.written:
-            items = tuple(_sample(found, item) for item in group.items)
+    yield Text(_said(report, figures))
+    for place, group in enumerate(figures.groups):
+        if figures.written:
+            items = tuple(_sample(figures, item) for item in group.items)
             yield Samples(_title(group), items)
         else:
-            yield _table(found, group, pointer)
+            yield _table(figures, group, f"/sections/samples/groups/{place}")
 
 
-def _said(report: Report, found: Outputs) -> tuple[str, ...]:
+def _said(report: Report, found: Figures) -> tuple[str, ...]:
     models = [f"{model.role}: {model.title}" for model in found.models]
     told = ["This part contains rows of the test split.", f"Compared are {units.joined(models)}."]
     if found.written:
@@ -77,7 +80,7 @@ def _title(group: OutputGroup) -> str:
     return f"{_TITLES[group.kind]} ({len(group.items)} of {group.of:,})"
 
 
-def _sample(found: Outputs, item: ShownItem) -> Sample:
+def _sample(found: Figures, item: ShownItem) -> Sample:
     both = zip(found.models, item.answers, strict=True)
     wrote = [(model.role, answer) for model, answer in both if answer is not None]
     losses = [f"{role} {words.loss(answer.loss)}" for role, answer in wrote]
@@ -91,7 +94,7 @@ def _sample(found: Outputs, item: ShownItem) -> Sample:
     )
 
 
-def _table(found: Outputs, group: OutputGroup, pointer: str) -> Table:
+def _table(found: Figures, group: OutputGroup, pointer: str) -> Table:
     columns: list[Column[ShownItem]] = [
         Number("row", lambda item: str(item.line), "/line"),
         Column("input", lambda item: shortened(item.asked, _IN_TABLE), "/asked"),

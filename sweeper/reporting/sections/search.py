@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import altair as alt
+from pydantic import Field
 
 from sweeper import units
+from sweeper.artifact import Record
+from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.record import Findings, SearchGain
+from sweeper.findings.figures import Interval, Metric, Outcome
+from sweeper.findings.record import Findings, NextStep
+from sweeper.findings.study.best_trials import (
+    best_of,
+    default_against_best,
+    default_of,
+    strategies_of,
+    value_interval,
+)
+from sweeper.findings.study.item_scores import interval
+from sweeper.findings.study.paired_trials import ComparedPairs, paired_scores
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.verdict.next_step import twice_the_trials
 from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, placed
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
-from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import (
+from sweeper.reporting.parts import (
     drawn,
     interval_text,
     nothing_to_compare,
@@ -31,19 +45,129 @@ _SLOPE_WIDTH = 300
 _STEP_WIDTH = 600
 # Above this many trials, marks are smaller and let each other show through.
 _CROWD = 120
+# A search whose best trial came in the last quarter of its trials had not settled. Common practice.
+_LATE_SHARE = 0.75
 
 
-@section(20, "search", "Search", "Did the search beat the default?")
-def search_section(report: Report) -> Iterator[Block]:
+HEADING = Heading(20, "search", "Search", "Did the search beat the default?")
+
+
+class SearchGain(Record):
+    """A strategy's default against the best that the search found, by the objective.
+
+    ``default_value`` and ``best_value`` are of the one training that the search saw, the means over
+    all trainings of these trials: ``gain`` is the difference of the means.
+    """
+
+    strategy: str
+    default_trial: int | None
+    default_value: float | None
+    best_trial: int | None
+    best_value: float | None
+    default_interval: Interval | None = None
+    best_interval: Interval | None = None
+    default_mean: float | None = None
+    best_mean: float | None = None
+    default_seeds: int | None = None
+    best_seeds: int | None = None
+    gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
+    outcome: Outcome | None = Field(None, description="of the best against the default")
+    comparisons: int = Field(1, description="Holm's correction is taken over strategies")
+
+
+class Figures(Record):
+    """Every strategy's gain, in the plan's order."""
+
+    gains: tuple[SearchGain, ...]
+    last_useful_trial: int | None = Field(None, description="the last one that lowered the best")
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures:
+    """Default against best of each strategy."""
+    pairs = default_against_best(run)
+    gains = tuple(_gain(run, strategy, pairs) for strategy in strategies_of(run))
+    return Figures(gains=gains, last_useful_trial=_last_useful_trial(run))
+
+
+def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
+    best, default = best_of(run, strategy), default_of(run, strategy)
+    default_done = default if default is not None and default.completed else None
+    gain = SearchGain(
+        strategy=strategy,
+        default_trial=default.config.number if default else None,
+        default_value=default_done.value if default_done else None,
+        best_trial=best.config.number if best else None,
+        best_value=best.value if best else None,
+        default_interval=value_interval(default_done) if default_done else None,
+        best_interval=value_interval(best) if best else None,
+    )
+    if default_done is None or best is None:
+        return gain
+    compared = _compared(default_done, best, pairs, run.margin)
+    return gain.model_copy(update=compared)
+
+
+def _compared(
+    default: TrialFiles, best: TrialFiles, pairs: ComparedPairs, smallest: float
+) -> dict[str, object]:
+    """The figures of the comparison; none if the two were not compared."""
+    comparison, scores = pairs.of(default, best), paired_scores(default, best)
+    if comparison is None or scores is None:
+        return {}
+    return {
+        "default_mean": default.objective.value(scores[0].mean),
+        "best_mean": default.objective.value(scores[1].mean),
+        "default_seeds": scores[0].seeds,
+        "best_seeds": scores[1].seeds,
+        "gain": interval(comparison.estimate),
+        "outcome": comparison.turned().outcome(smallest),
+        "comparisons": comparison.comparisons,
+    }
+
+
+def _last_useful_trial(run: RunFiles) -> int | None:
+    """The last trial that was better than all before it."""
+    best, last = math.inf, None
+    for trial in sorted(run.completed, key=lambda trial: trial.config.number):
+        if trial.loss < best:
+            best, last = trial.loss, trial.config.number
+    return last
+
+
+def summary(figures: Figures, findings: Findings) -> list[str]:
+    """The gain of the search."""
+    return [search_sentence(figures, findings)]
+
+
+def advise(figures: Figures, findings: Findings) -> NextStep | None:
+    """More trials, if the search gained beyond noise and was still gaining when it ended."""
+    run, last = findings.run, figures.last_useful_trial
+    row = findings.trial(findings.verdict.recommended_trial)
+    gain = next((g for g in figures.gains if row and g.strategy == row.strategy), None)
+    if run.search_ended or last is None or last + 1 <= _LATE_SHARE * run.ended:
+        return None
+    if gain is None or gain.gain is None or gain.outcome != "better":
+        return None
+    metric = findings.objective
+    gained = f"{words.amount(gain.gain, metric)} {metric.unit}".rstrip()
+    verb = "raised" if metric.higher_is_better else "lowered"
+    because = (
+        f"The search gained {gained} over the default, and trial {last}, one of the last of "
+        f"{run.ended}, still {verb} the best {words.bare(metric)}."
+    )
+    return twice_the_trials(findings, because)
+
+
+def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """Default against best, best so far, baselines."""
-    yield nothing_to_compare(report) or _figure(report)
+    yield nothing_to_compare(report) or _figure(figures, report)
     if report.findings.baselines:
         yield _baselines(report)
 
 
-def _figure(report: Report) -> Figure:
+def _figure(figures: Figures, report: Report) -> Figure:
     findings = report.findings
-    finding = search_sentence(report)
+    finding = search_sentence(figures, findings)
     shown = {rule["label"] for rule in reference_rules(findings)}
     beyond = [
         f"{b.title} {words.score(b.objective, findings.objective)}"
@@ -57,22 +181,21 @@ def _figure(report: Report) -> Figure:
     if beyond:
         note += f" Off the chart: {units.joined(beyond)}."
     note += off_scale(findings, findings.trials, progress_scale(findings))
-    strategies = [g.strategy for g in findings.gains if g.best_value is not None]
+    strategies = [g.strategy for g in figures.gains if g.best_value is not None]
     return Figure(
         id="search-gain",
         finding=finding,
         note=note,
-        panels=drawn(slope(findings, finding), progress(findings, finding)),
+        panels=drawn(slope(figures, findings, finding), progress(figures, findings, finding)),
         legend=draw.legend(strategies),
-        table=_gains(report),
+        table=_gains(figures, findings),
     )
 
 
-def search_sentence(report: Report) -> str:
+def search_sentence(figures: Figures, findings: Findings) -> str:
     """The gain of the search over the defaults, with its interval."""
-    findings = report.findings
     best = min(
-        (g for g in findings.gains if g.best_value is not None),
+        (g for g in figures.gains if g.best_value is not None),
         key=lambda g: findings.objective.worse(g.best_value or 0.0),
         default=None,
     )
@@ -100,10 +223,10 @@ def _items(report: Report) -> str:
     return f"{rows:,}" if rows else "the"
 
 
-def _gains(report: Report) -> Table:
-    findings, metric = report.findings, report.findings.objective
+def _gains(figures: Figures, findings: Findings) -> Table:
+    metric = findings.objective
     unit = words.column_unit(metric)
-    again = any(max(g.default_seeds or 1, g.best_seeds or 1) > 1 for g in findings.gains)
+    again = any(max(g.default_seeds or 1, g.best_seeds or 1) > 1 for g in figures.gains)
     columns: list[Column[SearchGain]] = [
         Column("strategy", lambda g: strategy_cell(g.strategy), "/strategy"),
         Number(
@@ -151,7 +274,7 @@ def _gains(report: Report) -> Table:
         "gains",
         f"Default against best found, {words.on_validation(metric)} ({metric.direction})",
         columns,
-        placed(findings.gains, "/findings/gains"),
+        placed(figures.gains, "/sections/search/gains"),
         trial=lambda g: g.best_trial,
         note=note if again else "",
     )
@@ -206,9 +329,9 @@ def _test_figure(baseline: BaselineResult, metric: Metric) -> float | None:
     return baseline.test_metrics.get(metric.name, loss)
 
 
-def slope(findings: Findings, description: str) -> Drawing | None:
+def slope(figures: Figures, findings: Findings, description: str) -> Drawing | None:
     """Default to best, one line a strategy, with the 95% intervals of the items."""
-    gains = [gain for gain in findings.gains if gain.best_value is not None]
+    gains = [gain for gain in figures.gains if gain.best_value is not None]
     if not gains:
         return None
     ends = [end for gain in gains for end in _ends(gain)]
@@ -251,8 +374,8 @@ def _slope_rows(
     for index, gain in enumerate(gains):
         # Side by side, so that whiskers of several strategies do not lie on one another.
         shift = (index - (len(gains) - 1) / 2) * min(0.08, 0.32 / len(gains))
-        for x, interval, trial in _ends(gain):
-            at = {"x": x + shift, "y": interval.value, **draw.clipped_ends(interval, scale)}
+        for x, found, trial in _ends(gain):
+            at = {"x": x + shift, "y": found.value, **draw.clipped_ends(found, scale)}
             mark = draw.row_of(gain.strategy, trial, strategy=gain.strategy, **at)
             marks.append(mark)
             lines.append({**mark, "trial": str(gain.best_trial)})
@@ -261,7 +384,7 @@ def _slope_rows(
     return lines, marks, labels
 
 
-def progress(findings: Findings, description: str) -> Drawing | None:
+def progress(figures: Figures, findings: Findings, description: str) -> Drawing | None:
     """Every completed trial, the best so far as steps, and the baselines near them."""
     done = findings.best_first()
     if not done:
@@ -287,8 +410,8 @@ def progress(findings: Findings, description: str) -> Drawing | None:
     size, opacity = (36, 1.0) if len(points) <= _CROWD else (18, 0.6)
     chart = chart + draw.dots(sheet, draw.inside(points, scale), x, y, size, opacity)
     chart = chart + draw.arrows(sheet, points, x, y, scale)
-    if findings.last_useful_trial is not None and len(done) > 1:
-        last = findings.last_useful_trial
+    if figures.last_useful_trial is not None and len(done) > 1:
+        last = figures.last_useful_trial
         chart = chart + draw.vertical_rule(sheet, x, last, "last gain", strokeWidth=1)
     title = f"Best {words.on_validation(findings.objective)} so far, by trial"
     return sheet.draw(chart, (_STEP_WIDTH, draw.HEIGHT), title, description, wide=True)

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
 
 from sweeper import units
+from sweeper.artifact import Record
+from sweeper.declared.traits import find
+from sweeper.evaluation.significance import Scores, ratio
+from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Metric
-from sweeper.findings.record import StrategySummary
-from sweeper.findings.verdict.forgetting import amount
+from sweeper.findings.figures import Interval, Metric
+from sweeper.findings.record import Findings, StrategySummary
+from sweeper.findings.study.best_trials import best_of
+from sweeper.findings.study.item_scores import (
+    interval,
+    test_scores,
+    trial_name,
+    untrained_losses,
+    validation_losses,
+    validation_scores,
+)
+from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
+from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import (
     Block,
     Column,
@@ -18,12 +36,10 @@ from sweeper.reporting.blocks import (
     Table,
     placed,
 )
-from sweeper.reporting.charts.cost import Cost, cost_panel, cost_scale
+from sweeper.reporting.charts.cost import Cost, cost_panel, cost_scale, forgetting_cost
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.document import Report
-from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.forgetting import forgetting_cost
-from sweeper.reporting.sections.parts import (
+from sweeper.reporting.parts import (
     drawn,
     interval_text,
     memory_name,
@@ -35,22 +51,120 @@ from sweeper.reporting.sections.parts import (
     time_name,
     trial_number,
 )
-from sweeper.reporting.sections.plan import rejected_table
+from sweeper.reporting.sections._plan import rejected_table
+
+HEADING = Heading(30, "strategies", "Strategies", "Full or LoRA (or other)?")
 
 
-@section(30, "strategies", "Strategies", "Full or LoRA (or other)?")
-def strategies_section(report: Report) -> Iterator[Block]:
+class QualityShare(Record):
+    """Which share of one strategy's quality another one reached, on the same items."""
+
+    first: str
+    second: str
+    first_trial: int
+    second_trial: int
+    share: Interval
+    split: Literal["validation", "test"]
+
+
+class Figures(Record):
+    """One strategy's share of another's quality; what trials lost on general text, if measured."""
+
+    quality_share: QualityShare | None = None
+    points_lost: dict[int, float] = Field(default_factory=dict, description="by completed trial")
+    limit_points: float | None = Field(None, description="of --max-forgetting")
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures:
+    """The share of the quality, and a cost that not every study has."""
+    lost = {t.config.number: t.result.forgetting_points for t in run.completed if t.result}
+    return Figures(
+        quality_share=_quality_share(run),
+        points_lost={number: points for number, points in lost.items() if points is not None},
+        limit_points=run.max_forgetting_points,
+    )
+
+
+def _quality_share(run: RunFiles) -> QualityShare | None:
+    """LoRA's share of full fine-tuning's quality on the same items, with its interval.
+
+    More exactly: of the first strategy of the plan with low-rank updates on a base that is not
+    quantised, against the first that trains the base.
+    Best against best of each: on the test split where both were scored there, else on validation.
+    For a loss, quality is how far it lies under the untrained model's; without that model's loss
+    on the same items no share is stated.
+    """
+    known = [traits for one in run.plan.candidates if (traits := find(one.strategy))]
+    if run.plan.objective.function:
+        return None  # whose zero may mean anything
+    low_rank = [one.name for one in known if one.adds == "low-rank" and one.quantization is None]
+    full = [one.name for one in known if one.trains_base]
+    if not low_rank or not full:
+        return None
+    one, other = best_of(run, low_rank[0]), best_of(run, full[0])
+    if one is None or other is None:
+        return None
+    metric, tests = headline(run.plan, run.seal), test_scores(run).by_name
+    first, second = (tests.get(trial_name(trial.config.number)) for trial in (one, other))
+    sources: list[tuple[Literal["test", "validation"], Scores | None, Scores | None, Scores | None]]
+    if metric.higher_is_better:
+        above, below = validation_scores(one), validation_scores(other)
+        sources = [("test", first, second, None), ("validation", above, below, None)]
+    else:
+        above, below = validation_losses(one), validation_losses(other)
+        sources = [
+            ("test", first, second, tests.get("zero_shot")),
+            ("validation", above, below, untrained_losses(run)),
+        ]
+    for split, seen, whole, floor in sources:
+        if seen is None or whole is None or (floor is None and not metric.higher_is_better):
+            continue
+        try:
+            estimate = ratio(seen, whole, floor)
+        except ValueError:  # different items, or full is no better than the untrained model
+            return None
+        return QualityShare(
+            first=one.config.strategy,
+            second=other.config.strategy,
+            first_trial=one.config.number,
+            second_trial=other.config.number,
+            share=interval(estimate, _share_bounds(metric, whole, floor)),
+            split=split,
+        )
+    return None
+
+
+def _share_bounds(metric: Metric, whole: Scores, floor: Scores | None) -> Bounds:
+    """The share that a model without a mistake would reach: there is no larger one.
+
+    Of an accuracy of 80% that is 125%, and of a loss what a loss of 0 lies under the untrained
+    model's. A worse loss than the untrained model's is a share under 0.
+    """
+    if floor is None:
+        low, high = score_bounds(metric)
+        return low, high / whole.mean
+    step = floor.mean - whole.mean
+    return (-math.inf, floor.mean / step) if step > 0 else UNBOUNDED
+
+
+def summary(figures: Figures, findings: Findings) -> list[str]:
+    """The share of the quality, where it was measured."""
+    return [share_sentence(figures.quality_share, findings)] if figures.quality_share else []
+
+
+def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """Table and cost charts."""
-    yield nothing_to_compare(report) or _figure(report)
+    yield nothing_to_compare(report) or _figure(figures, report)
     if report.findings.run.ended:
         yield _table(report)
         if report.plan.rejected:
             yield rejected_table(report)
 
 
-def _figure(report: Report) -> Figure:
+def _figure(figures: Figures, report: Report) -> Figure:
     findings = report.findings
-    finding = share_sentence(report) or _leader(report)
+    share = figures.quality_share
+    finding = share_sentence(share, findings) if share else _leader(report)
     trials = findings.best_first()
     time = Cost(
         title=f"{time_name(report)} a trial",
@@ -64,7 +178,8 @@ def _figure(report: Report) -> Figure:
         limit=report.plan.memory_limit_gib,
         limit_label=f"{memory_name(report)}: {units.gib(report.plan.memory_limit_gib)}",
     )
-    lost = forgetting_cost(findings)
+    marked = findings.verdict.recommended_trial
+    lost = forgetting_cost(figures.points_lost, figures.limit_points, marked)
     names = [s.strategy for s in findings.strategies if s.best_trial is not None]
     note = "Large: the best of each strategy with its 95% interval over items. Filled, on the "
     note += "stepped line: no other trial is both cheaper to train and better. Hollow: some other "
@@ -74,9 +189,7 @@ def _figure(report: Report) -> Figure:
         id="strategy-cost",
         finding=finding,
         note=f"{note} {unequal}".strip() + off_scale(findings, trials, cost_scale(findings)),
-        panels=drawn(
-            *(cost_panel(findings, cost, finding) for cost in (time, memory, lost) if cost)
-        ),
+        panels=drawn(*(cost_panel(findings, cost, finding) for cost in (time, memory, lost))),
         legend=legend(names, LegendEntry("no trial is better in both", "", "—")),
     )
 
@@ -84,12 +197,9 @@ def _figure(report: Report) -> Figure:
 _SHARE = Metric(name="share", title="share", higher_is_better=True, unit="points")
 
 
-def share_sentence(report: Report) -> str:
-    """LoRA's share of full's quality, with its interval; empty where it was not measured."""
-    share = report.findings.quality_share
-    if share is None:
-        return ""
-    metric = report.findings.metric
+def share_sentence(share: QualityShare, findings: Findings) -> str:
+    """LoRA's share of full's quality, with its interval."""
+    metric = findings.metric
     text = words.score_with_interval(share.share, _SHARE)
     where = "test split" if share.split == "test" else "validation split"
     other = words.strategy(share.second)
@@ -179,7 +289,7 @@ def _trained(summary: StrategySummary) -> str:
 
 def _forgetting(summary: StrategySummary) -> str:
     lost = summary.forgetting_points
-    return words.DASH if lost is None else amount(lost, "nats/token")
+    return words.DASH if lost is None else words.minus(f"{lost / 100:.3f}")
 
 
 def _baseline(report: Report) -> str:

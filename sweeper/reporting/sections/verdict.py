@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from sweeper import units
+from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.record import Finalist, TrialRow
@@ -25,10 +26,9 @@ from sweeper.reporting.blocks import (
 )
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import described, memory_name
-from sweeper.reporting.sections.plan import plan_blocks
-from sweeper.reporting.sections.tested import tested_blocks
+from sweeper.reporting.parts import described, memory_name
+from sweeper.reporting.sections._plan import plan_blocks
+from sweeper.reporting.sections._tested import tested_blocks
 from sweeper.trials import BaselineResult
 
 BADGES = {
@@ -39,8 +39,10 @@ BADGES = {
 }
 
 
-@section(10, "verdict", "Verdict", "What do I train?")
-def verdict_section(report: Report) -> Iterator[Block]:
+HEADING = Heading(10, "verdict", "Verdict", "What do I train?")
+
+
+def blocks(figures: None, report: Report) -> Iterator[Block]:
     """The answer first."""
     yield _card(report)
     yield from _next_step(report)

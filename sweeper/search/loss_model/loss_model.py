@@ -37,7 +37,7 @@ INCUMBENTS = 3
 MOST_TOLD = 128
 
 # The best trial is at an edge if it is within this share of the best-practice range's width. The
-# report's share (10%, ``findings/evidence/parameters.py``) is one of the whole allowed range.
+# report's share (10%, ``reporting/sections/_parameters.py``) is one of the whole allowed range.
 EDGE_SHARE = 0.25
 # Fewer trials cannot show that the best one lies at the edge by more than chance.
 FEWEST_TRIALS = 3

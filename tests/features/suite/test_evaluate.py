@@ -9,6 +9,7 @@ from pathlib import Path
 
 import make_run as maker
 import pytest
+from section_figures import figures_of
 
 from sweeper.cli.commands.run import conclude
 from sweeper.errors import GateFailed, UsageError
@@ -16,9 +17,11 @@ from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
 from sweeper.features.suite import _scoring as scoring
 from sweeper.findings.compute import compute
-from sweeper.findings.verdict.forgetting import gate
 from sweeper.plans import Duration, PhaseCost, Plan
-from sweeper.reporting.sections.predicted import predicted_line
+from sweeper.reporting.compose import report_of
+from sweeper.reporting.sections import cost, forgetting
+from sweeper.reporting.sections._forgetting import gate
+from sweeper.reporting.sections.cost import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
 from sweeper.steps import run as run_steps
@@ -252,16 +255,18 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     assert any("scored" in text for text in told)
     status = Status.read(run.status)
     assert 0 < status.phases["suite"] < 60
-    times = {p.what: p for p in compute(run).predictions if p.unit == "s" and not p.strategy}
+    times = {
+        p.what: p for p in figures_of(run, cost).predictions if p.unit == "s" and not p.strategy
+    }
     assert times["suite"].actual == status.phases["suite"]
     assert times["suite"].predicted == 60
     assert times["sweep"].actual == 100 + status.phases["suite"]
     assert predicted_line(tuple(times.values())).endswith(", planned 5 min (2-8 min)")
-    assert {t.trial for t in compute(run).forgetting.tasks} == {order[0]}
+    assert {t.trial for t in figures_of(run, forgetting).tasks} == {order[0]}
     with pytest.raises(GateFailed, match="was not measured"):
-        gate(compute(run), [order[1]], 1.0)
+        gate(report_of(run), [order[1]], 1.0)
     with pytest.raises(GateFailed, match=r"50\.0 points .*on facts"):
-        gate(compute(run), [order[0]], 1.0)
+        gate(report_of(run), [order[0]], 1.0)
 
 
 def planned_with_a_suite(run) -> Plan:

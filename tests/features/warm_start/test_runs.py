@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from commands import PATHS, Sweeper, ended_after
 
+from sweeper.features.warm_start.section import Figures
 from sweeper.findings.record import Findings
 from sweeper.plans import Plan
+from sweeper.reporting.document import Report
 
 
 class Named(Sweeper):
@@ -58,14 +60,15 @@ def test_a_second_study_tries_what_the_first_found_and_reports_it(folder: Path) 
     said = second.events("proposed-trial")
     assert any("lora of packaged:minilm starts with the best" in text for text in said)
 
-    findings = Findings.read(second.run.findings)
-    tried = [one for one in findings.warm_starts if one.trial is not None]
+    report = Report.read(second.run.report)
+    figures = report.figures("warm-start", Figures)
+    tried = [one for one in figures.starts if one.trial is not None]
     assert tried
     for one in tried:
         assert one.earlier_loss == best[one.strategy].best_value
         config = json.loads((second.run.trial(one.trial) / "config.json").read_text())
         assert one.parameters.items() <= config["parameters"].items()
-    assert any("Warm start of LoRA from first" in text for text in findings.verdict.because)
+    assert any("Warm start of LoRA from first" in text for text in report.findings.verdict.because)
 
 
 def test_without_the_flag_nothing_is_taken(folder: Path) -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Comparison, Interval
-from sweeper.findings.record import DataCurve, DataNeed, Limitation, SearchGain
-from sweeper.findings.verdict.next_step import next_step, next_step_line
+from sweeper.findings.record import Limitation, NextStep
+from sweeper.findings.verdict.next_step import next_step, next_step_line, step_now
 
 ENDED = {"status": "complete", "complete": 20, "pruned": 0, "failed": 0, "trials_asked": 20}
 
@@ -139,43 +139,16 @@ def test_a_winner_that_overfits_wants_more_rows(plain):
     assert "stopped at rung 3: it overfits" in step.because
 
 
-def test_a_search_that_still_gained_takes_more_trials_unless_it_is_noise(plain):
-    row = next(t for t in plain.trials if t.number == plain.verdict.recommended_trial)
-    gain = SearchGain(
-        strategy=row.strategy,
-        default_trial=0,
-        default_value=0.5,
-        best_trial=row.number,
-        best_value=0.4,
-        gain=Interval(value=0.1, low=0.05, high=0.15),
-        outcome="better",
-    )
-    late = with_run(plain, search_ended="").model_copy(
-        update={"gains": (gain,), "last_useful_trial": 18}
-    )
-    assert next_step(late).kind == "more-trials"
-    assert "trial 18, one of the last of 20" in next_step(late).because
-    assert next_step(late.model_copy(update={"last_useful_trial": 9})).kind == "use"
-    noise = gain.model_copy(update={"outcome": "within noise"})
-    assert next_step(late.model_copy(update={"gains": (noise,)})).kind == "use"
-    assert next_step(with_run(late, search_ended="it settled")).kind == "use"
+def test_advice_counts_where_nothing_hinders_and_the_first_of_it(plain):
+    advice = [NextStep(kind="more-data", because=text) for text in ("first", "second")]
+    assert next_step(plain, advice) == advice[0]
+    assert next_step(with_run(plain, status="interrupted", complete=7), advice).kind == "resume"
+    assert next_step(with_run(plain, status="running"), advice) is None
 
 
-@pytest.mark.parametrize(
-    ("gain", "low", "expected"),
-    [(0.03, 0.01, "more-data"), (0.03, -0.01, "use"), (0.005, 0.001, "use")],
-)
-def test_more_rows_are_next_where_the_data_curve_shows_a_gain(plain, gain, low, expected):
-    curve = DataCurve(
-        trial=1,
-        strategy="lora",
-        default=False,
-        points=(),
-        band=(),
-        twice=Interval(value=gain, low=low, high=0.05),
-        seen=low > 0,
-    )
-    need = DataNeed(metric=plain.metric, rows=560, curves=(curve,), sentence="Twice the data.")
-    step = next_step(plain.model_copy(update={"data_need": need}))
-    assert step.kind == expected
-    assert ("Twice the data." in step.because) == (expected == "more-data")
+def test_a_step_is_of_the_folder_as_it_is_named_now_and_of_a_run_that_was_killed(plain):
+    kept = plain.model_copy(update={"next_step": next_step(plain)})
+    assert step_now(kept, "moved", "complete").command == 'sweeper predict moved "a text"'
+    killed = with_run(plain, status="running", complete=7)
+    step = step_now(killed, "moved", "interrupted")
+    assert (step.kind, step.command) == ("resume", "sweeper run moved/sweep.yaml")

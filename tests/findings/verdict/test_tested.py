@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.findings.evidence.gains import value_interval
+from sweeper.findings.study.best_trials import value_interval
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.verdict.tested import cost_line
 from sweeper.trials import EncodingNote, TestSeal, TrialResult
@@ -68,7 +68,6 @@ def test_a_run_of_an_earlier_sweeper_has_no_cost_of_use(make):
 def test_nothing_is_said_of_a_test_that_was_not_opened(make):
     findings = compute(make(trials=3, seal=False))
     assert findings.tested == ()
-    assert findings.classes is None
 
 
 def test_a_longer_answer_counts_more_in_the_test_loss(make):
@@ -102,19 +101,6 @@ def test_intervals_of_validation_belong_to_the_weighted_loss(make):
     low, high = np.quantile(drawn, (0.025, 0.975))
     assert found.low == pytest.approx(low, abs=0.15 * (high - low))
     assert found.high == pytest.approx(high, abs=0.15 * (high - low))
-
-
-def test_classes_are_counted_by_hand(make):
-    run = make(trials=4)
-    confusion = ((0, 0, 6), (0, 1, 2), (1, 1, 1), (1, 0, 1))
-    reseal(run, lambda score: score.model_copy(update={"confusion": confusion}))
-    found = compute(run).classes
-    first, second, third = found.classes[:3]
-    assert (first.items, first.chosen, first.right) == (8, 7, 6)
-    assert (first.precision, first.recall) == (6 / 7, 6 / 8)
-    assert first.f1 == pytest.approx(12 / 15)
-    assert second.f1 == pytest.approx(2 / 5)
-    assert (third.items, third.precision, third.recall, third.f1) == (0, None, None, None)
 
 
 @pytest.mark.parametrize(

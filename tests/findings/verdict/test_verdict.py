@@ -69,7 +69,7 @@ def test_more_seeds_are_advised_only_for_models_that_get_them(contest):
             difference=Interval(value=0.0, low=-1.0, high=1.0),
         )  # fmt: skip
         found = SimpleNamespace(chosen=chosen, comparisons=[open_one])
-        return [one.id for one in limitations._few_seeds(Study(files, summary, found, ()))]
+        return [one.id for one in limitations._few_seeds(Study(files, summary, found))]
 
     default = next(t.config.number for t in files.trials if t.config.number not in files.seal.order)
     assert told(winner, f"trial-{default}") == []

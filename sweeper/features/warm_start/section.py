@@ -1,0 +1,96 @@
+"""What did configurations of earlier studies bring? Sentences below the verdict."""
+
+from __future__ import annotations
+
+from sweeper.artifact import Record
+from sweeper.features.parts import Heading
+from sweeper.findings import words
+from sweeper.findings.figures import Metric
+from sweeper.findings.record import Findings
+from sweeper.findings.study.best_trials import best_of, default_of
+from sweeper.findings.study.model_strategy_pairs import pair
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.plans import ProposedTrial
+from sweeper.spec import Scalar
+
+HEADING = Heading(72, "warm-start", "Warm starts", "What did earlier studies bring?")
+
+
+class WarmStartResult(Record):
+    """The warm start of one candidate from an earlier study, and its result here.
+
+    ``trial`` is the one that tried it, None where none has yet; losses are values of the
+    objective, the earlier one on another data set.
+    """
+
+    strategy: str
+    study: str
+    similarity: float
+    parameters: dict[str, Scalar]
+    earlier_loss: float
+    trial: int | None = None
+    loss: float | None = None
+    default_loss: float | None = None
+    best_loss: float | None = None
+
+
+class Figures(Record):
+    """One entry for each warm start of the plan."""
+
+    starts: tuple[WarmStartResult, ...]
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures | None:
+    """The results of the plan's warm starts."""
+    own = (one for one in run.plan.proposed if one.feature == "warm_start")
+    starts = tuple(_entry(run, one) for one in own)
+    return Figures(starts=starts) if starts else None
+
+
+def because(figures: Figures, findings: Findings) -> list[str]:
+    """A sentence for each warm start."""
+    return [_sentence(one, findings.objective) for one in figures.starts]
+
+
+def _entry(run: RunFiles, warm: ProposedTrial) -> WarmStartResult:
+    several = len({candidate.model for candidate in run.plan.candidates}) > 1
+    strategy = pair(warm.strategy, warm.model) if several else warm.strategy
+    tried, best = _tried(run, strategy, warm), best_of(run, strategy)
+    default = default_of(run, strategy)
+    return WarmStartResult(
+        strategy=strategy,
+        study=warm.record["study"],
+        similarity=warm.record["similarity"],
+        parameters=warm.parameters,
+        earlier_loss=run.plan.objective.value(warm.record["loss"]),
+        trial=tried.config.number if tried else None,
+        loss=tried.value if tried and tried.completed else None,
+        default_loss=default.value if default and default.completed else None,
+        best_loss=best.value if best else None,
+    )
+
+
+def _tried(run: RunFiles, strategy: str, warm: ProposedTrial) -> TrialFiles | None:
+    own = (trial for trial in run.trials if trial.config.strategy == strategy)
+    wanted = warm.parameters.items()
+    return next((trial for trial in own if wanted <= trial.config.parameters.items()), None)
+
+
+def _sentence(found: WarmStartResult, metric: Metric) -> str:
+    """One warm start and its result, as a sentence."""
+    unit = f" {words.column_unit(metric)}".rstrip()
+    opening = (
+        f"Warm start of {words.strategy(found.strategy)} from {found.study}, "
+        f"{words.share(found.similarity)} alike"
+    )
+    if found.trial is None:
+        return f"{opening}: not tried yet."
+    if found.loss is None:
+        return f"{opening}: trial {found.trial} tried it and was not completed."
+    reached, best = (words.score(one, metric) for one in (found.loss, found.best_loss))
+    default = ""
+    if found.default_loss is not None:
+        default = f", its default {words.score(found.default_loss, metric)}"
+    return (
+        f"{opening}: trial {found.trial} reached {reached}{unit}{default}, the best of all {best}."
+    )

@@ -1,1 +1,0 @@
-"""The evidence beside the verdict: strategies, parameters, rules, predictions."""

@@ -1,0 +1,51 @@
+"""The models of the verdict whose answers are shown and rated, and the texts of test items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Record
+from sweeper.findings.study.item_scores import entries, model_title, trial_name
+from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.verdict.comparisons import hold_contest
+from sweeper.trials import ItemText, TestScore
+
+Role = Literal["base", "default", "winner", "runner-up"]
+
+
+class ComparedModel(Record):
+    """A model whose answers are shown."""
+
+    role: Role
+    name: str = Field(description="as comparisons call it")
+    title: str
+
+
+def compared_models(run: RunFiles) -> tuple[ComparedModel, ...]:
+    """Base, default, winner and runner-up, those that were scored on the test split.
+
+    The base is the untrained model, or the best baseline where the task needs a new head.
+    """
+    scored, contest = entries(run), hold_contest(run)
+    best = contest.baseline.name if contest.baseline else ""
+    base = "zero_shot" if "zero_shot" in scored else best
+    rival = trial_name(contest.rival.trial) if contest.rival else ""
+    winner = trial_name(contest.chosen.trial) if contest.chosen else ""
+    named = {"base": base, "default": contest.default or "", "winner": winner, "runner-up": rival}
+    if rival == contest.default:
+        del named["runner-up"]
+    return tuple(
+        ComparedModel.model_validate({"role": role, "name": name, "title": model_title(run, name)})
+        for role, name in named.items()
+        if name in scored
+    )
+
+
+def kept_texts(scored: Mapping[str, Sequence[TestScore]]) -> dict[int, ItemText]:
+    """The texts of all test items that some score kept, by place."""
+    return {
+        place: text for of in scored.values() for one in of for place, text in one.texts.items()
+    }

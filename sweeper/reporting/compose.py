@@ -1,0 +1,129 @@
+"""From a run to its report: the verdict, then the sections, then what they add to the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+
+from sweeper import __version__
+from sweeper.artifact import Record
+from sweeper.errors import SweeperError
+from sweeper.features.parts import (
+    ADVISE,
+    BECAUSE,
+    CARD,
+    COMPUTE,
+    HEADING,
+    LIMITS,
+    LINES,
+    SUMMARY,
+)
+from sweeper.findings.compute import findings_of
+from sweeper.findings.figures import NotMeasured
+from sweeper.findings.record import Findings, Limitation, NextStep
+from sweeper.findings.study.reading import RunFiles, read_run
+from sweeper.findings.verdict.next_step import next_step
+from sweeper.reporting.discovery import sections
+from sweeper.reporting.document import Report, failed, shown
+from sweeper.runfolder import RunFolder
+
+_SENTENCES = {"because": BECAUSE, "lines": LINES, "summary": SUMMARY, "card": CARD}
+
+
+def report_of(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> Report:
+    """The report of a run in any state.
+
+    The same files give the same report: every draw is seeded and nothing is read but the folder.
+
+    Args:
+        no_charts: Why charts are left out; empty to draw them.
+        texts: Whether it may show rows and answers.
+
+    Raises:
+        UsageError: The folder has no plan that this sweeper can read.
+    """
+    run = read_run(folder, texts=texts)
+    findings = findings_of(run)
+    answers = [_answer(module, run, findings) for module in sections()]
+    because = (*findings.verdict.because, *(s for one in answers for s in one.said["because"]))
+    findings = findings.model_copy(
+        update={
+            "verdict": findings.verdict.model_copy(update={"because": because}),
+            "limits": (*findings.limits, *(limit for one in answers for limit in one.limits)),
+        }
+    )
+    step = next_step(findings, _advice(answers, findings))
+    return Report(
+        sweeper_version=__version__,
+        findings=findings.model_copy(update={"next_step": step}),
+        plan=shown(run.plan),
+        sections={
+            one.id: one.figures.model_dump(mode="json")
+            for one in answers
+            if one.figures is not None
+        },
+        missing={one.id: one.missing for one in answers if one.missing},
+        no_charts=no_charts,
+        **{
+            name: tuple(sentence for one in answers for sentence in one.said[name])
+            for name in ("lines", "summary", "card")
+        },
+    )
+
+
+@dataclass
+class _Answer:
+    """What a section made of a run, or why it could not."""
+
+    module: ModuleType
+    figures: Record | None = None
+    missing: NotMeasured | None = None
+    said: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict.fromkeys(_SENTENCES, ()))
+    limits: tuple[Limitation, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return HEADING.required(self.module).id
+
+
+def _answer(module: ModuleType, run: RunFiles, findings: Findings) -> _Answer:
+    """Ask one section. If it fails, that costs its own figures."""
+    answer, compute = _Answer(module), COMPUTE.defined_in(module)
+    try:
+        figures = compute(run, findings) if compute else None
+        if isinstance(figures, NotMeasured):
+            answer.missing = figures
+        if compute and (figures is None or answer.missing):
+            return answer
+        said = {
+            name: tuple(hook.required(module)(figures, findings))
+            for name, hook in _SENTENCES.items()
+            if hook.defined_in(module)
+        }
+        limits = LIMITS.defined_in(module)
+        answer.limits = tuple(limits(figures, findings)) if limits else ()
+        answer.said |= said
+        answer.figures = figures
+    except SweeperError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a bug in a section must not cost the report
+        answer.missing = failed(error)
+    return answer
+
+
+def _advice(answers: list[_Answer], findings: Findings) -> Iterator[NextStep]:
+    """The next step as each section sees it, in their order."""
+    for answer in answers:
+        advise = ADVISE.defined_in(answer.module)
+        if advise is None or (COMPUTE.defined_in(answer.module) and answer.figures is None):
+            continue
+        try:
+            step = advise(answer.figures, findings)
+        except SweeperError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            answer.figures, answer.missing = None, failed(error)
+            continue
+        if step is not None:
+            yield step

@@ -1,0 +1,40 @@
+"""Finds the sections of the report: the core's, in ``sections/``, and those of features."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from types import ModuleType
+
+import sweeper.reporting.sections as folder
+from sweeper.features import loader
+from sweeper.features.parts import HEADING
+
+
+@cache
+def sections() -> tuple[ModuleType, ...]:
+    """The modules of all sections, in the order of their places.
+
+    Raises:
+        ValueError: Two have one place or one id.
+    """
+    names = (found.name for found in pkgutil.iter_modules(folder.__path__))
+    core = (importlib.import_module(f"{folder.__name__}.{n}") for n in names if n[0] != "_")
+    return in_order([*core, *(feature.load("section") for feature in loader.having("section"))])
+
+
+def in_order(modules: list[ModuleType]) -> tuple[ModuleType, ...]:
+    """Sections by their places.
+
+    Raises:
+        ValueError: Two have one place or one id.
+    """
+    seen: dict[object, ModuleType] = {}
+    for module in modules:
+        heading = HEADING.required(module)
+        for key in (heading.place, heading.id):
+            if (other := seen.setdefault(key, module)) is not module:
+                both = f"{other.__name__} and {module.__name__}"
+                raise ValueError(f"{both} have the same place or id in the report: {key}")
+    return tuple(sorted(modules, key=lambda module: HEADING.required(module).place))

@@ -1,0 +1,154 @@
+"""Shared parts of sections: parameters, intervals, names of time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.findings.figures import Interval, Metric
+from sweeper.findings.record import Findings, TrialRow
+from sweeper.hyperparameters import SHORT_NAMES
+from sweeper.reporting.blocks import Cell, Drawing, Empty
+from sweeper.reporting.charts.scales import Scale
+from sweeper.reporting.document import Report
+from sweeper.reporting.palette import look
+from sweeper.spec import Scalar
+
+# Trials off a chart that its caption names.
+_NAMED = 4
+
+
+def strategy_cell(strategy: str) -> Cell:
+    """A strategy's name with its sign."""
+    return Cell(words.short(strategy), css=look(strategy).css)
+
+
+def number_text(value: float | None) -> str:
+    """A number in three significant digits."""
+    return words.minus(units.number(value))
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent, without the sign."""
+    return words.DASH if value is None else f"{100 * value:.1f}"
+
+
+def trial_number(number: int | None) -> str:
+    """A trial's number as tables show it."""
+    return words.DASH if number is None else f"#{number}"
+
+
+def interval_text(interval: Interval | None, metric: Metric | None = None) -> str:
+    """An interval's ends: ``0.15 to 0.21``; of a share, in per cent."""
+    if interval is None or interval.low is None or interval.high is None:
+        return words.DASH
+    factor = 100 if metric is not None and metric.unit == "points" else 1
+    digits = words.digits_for(factor * (interval.high - interval.low) / 2)
+    low, high = f"{factor * interval.low:.{digits}f}", f"{factor * interval.high:.{digits}f}"
+    return f"{words.minus(low)} to {words.minus(high)}"
+
+
+def parameters_text(parameters: Mapping[str, Scalar], *leave: str) -> str:
+    """A configuration in one line, without the parameters in ``leave``."""
+    return " · ".join(
+        f"{SHORT_NAMES.get(name, name)} {words.value(value)}"
+        for name, value in parameters.items()
+        if name not in leave
+    )
+
+
+def described(report: Report) -> TrialRow | None:
+    """The trial that the run recommends, or its best one so far."""
+    return report.findings.trial(report.findings.verdict.best_trial)
+
+
+def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:
+    """What the training data consists of, and how much of each part a trial saw."""
+    data = report.plan.data
+    lines = []
+    for one in data.sources:
+        weight = "" if one.weight is None else f", weight {units.number(one.weight)}"
+        rows = ", ".join(f"{count:,} {split}" for split, count in one.rows.items())
+        loss = row.validation_by_source.get(one.title) if row else None
+        scored = "" if loss is None else f"; validation loss {words.loss(loss)}"
+        lines.append(f"Source {one.title}: {rows} rows{weight}{scored}")
+    if data.augmentation is not None:
+        made = ", ".join(f"{count:,} by {how}" for how, count in data.augmentation.methods.items())
+        lines.append(f"Augmented rows, in train alone: {data.augmentation.rows:,} ({made})")
+    if row is not None and row.seen:
+        seen = "; ".join(
+            f"{one.rows:,} rows ({one.tokens:,} tokens) of {name}" for name, one in row.seen.items()
+        )
+        lines.append(f"Trial {row.number} trained on {seen}, repetitions included")
+    return tuple(lines)
+
+
+def searched(report: Report, strategy: str) -> frozenset[str]:
+    """Parameters of a strategy that the search may change."""
+    return frozenset(
+        name
+        for planned in report.plan.strategies
+        if planned.strategy == strategy
+        for name, parameter in planned.parameters.items()
+        if parameter.searched
+    )
+
+
+def time_name(report: Report) -> str:
+    """The name of training time."""
+    return "GPU-minutes" if report.plan.device == "cuda" else "minutes"
+
+
+def memory_name(report: Report) -> str:
+    """The name of a device's memory."""
+    return "GPU memory" if report.plan.device == "cuda" else "memory"
+
+
+def minutes(seconds: float | None) -> str:
+    """Seconds as minutes, in three significant digits."""
+    return number_text(None if seconds is None else seconds / 60)
+
+
+def drawn(*panels: Drawing | None) -> tuple[Drawing, ...]:
+    """The panels that have something to show."""
+    return tuple(panel for panel in panels if panel is not None)
+
+
+def off_scale(findings: Findings, trials: Sequence[TrialRow], scale: Scale) -> str:
+    """A sentence on the trials that lie off a chart's axis; empty where none does."""
+    metric = findings.objective
+    known = [(t.objective, t.number) for t in trials if t.objective is not None]
+    beyond = sorted(
+        (pair for pair in known if scale.off(pair[0])), key=lambda pair: -metric.worse(pair[0])
+    )
+    if not beyond:
+        return ""
+    told = [f"#{number} {words.score(value, metric)}" for value, number in beyond[:_NAMED]]
+    side = "Below" if scale.off_low else "Above"
+    rest = f" and {len(beyond) - _NAMED} more" if len(beyond) > _NAMED else ""
+    return f" {side} the drawn range, with an arrow at its edge: {', '.join(told)}{rest}."
+
+
+def nothing_to_compare(report: Report) -> Empty | None:
+    """The reason, if fewer than two trials have completed."""
+    findings = report.findings
+    done = findings.best_first()
+    if len(done) > 1:
+        return None
+    if not done:
+        return no_trials(report)
+    told = words.validation_figure(done[0].objective, findings.objective)
+    told = told.replace(": ", " ", 1)
+    text = f"One trial completed ({told[:1].lower()}{told[1:]}): no comparison possible."
+    return Empty("one-trial", text)
+
+
+def no_trials(report: Report) -> Empty:
+    """The reason why there is nothing to draw yet."""
+    run = report.findings.run
+    if run.ended == 0:
+        return Empty("no-trials", "No trial has ended yet.")
+    if run.failed == run.ended:
+        return Empty("all-failed", "Every trial failed: the section on failures says why.")
+    return Empty("none-completed", "No trial has completed yet, so there is no final loss.")

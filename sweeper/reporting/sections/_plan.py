@@ -1,0 +1,137 @@
+"""The plan in a report: candidates, strategies left out, estimated cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.hyperparameters import KEY_PARAMETERS
+from sweeper.plans import Budget, Parameter
+from sweeper.reporting.blocks import Block, Bullets, Code, Column, Number, Table, placed
+from sweeper.reporting.document import PlannedStrategy, Report
+from sweeper.reporting.parts import strategy_cell
+
+# The sweep and its phases, in the words of tables.
+PHASES = {
+    "sweep": "the sweep, elapsed time",
+    "download": "of it, downloading models",
+    "conversion": "of it, converting models",
+    "search": "of it, start, baselines and search",
+    "own_text": "of the search, writing general text",
+    "confirmation": "of it, confirmation",
+    "test": "of it, test split",
+}
+
+
+def plan_blocks(report: Report) -> Iterator[Block]:
+    """The blocks of a run without trials: its plan, and how to start it."""
+    yield Code("Start it, or continue it", report.findings.reproduction.command)
+    yield plan_table(report)
+    yield timing_bullets(report.plan.budget)
+    yield from declared_table(report)
+    if report.plan.rejected:
+        yield rejected_table(report)
+    if report.plan.answers:
+        items = tuple(f"{answer.question} {answer.answer}" for answer in report.plan.answers)
+        yield Bullets(items, "What the plan answers")
+
+
+def timing_bullets(budget: Budget) -> Bullets:
+    """Time, money and energy of the sweep, and the sources of the estimates."""
+    items = []
+    if budget.sweep is not None:
+        items.append(f"The whole sweep: {units.span(budget.sweep.low, budget.sweep.high)}.")
+    items += [
+        f"{PHASES[name].capitalize()}: {units.span(phase.low, phase.high)}."
+        for name, phase in budget.phases.items()
+        if name in PHASES
+    ]
+    if bill := bill_text(budget):
+        items.append(f"It should use {bill}.")
+    items += [f"The times are estimated from: {text}." for text in budget.timing]
+    return Bullets(tuple(items), "Time, money and energy (estimates)")
+
+
+def bill_text(budget: Budget) -> str:
+    """Money and energy of the sweep, as ranges; empty where neither is known."""
+    told = []
+    if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
+        told.append(f"{budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD")
+    if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
+        low, high = units.number(budget.energy_low_kwh), units.number(budget.energy_high_kwh)
+        told.append(f"{low} to {high} kWh at the cards' board power")
+    return " and ".join(told)
+
+
+def plan_table(report: Report) -> Table:
+    """Every strategy that competes with its estimates."""
+    columns: list[Column[PlannedStrategy]] = [
+        Column("strategy", lambda p: strategy_cell(p.strategy), "/strategy"),
+        Number("memory", lambda p: _gib(p.memory.peak_gib), "/memory/peak_gib", "GiB"),
+        Number("of", lambda p: _gib(p.memory.limit_gib), "/memory/limit_gib", "GiB"),
+        Column("a trial", lambda p: units.span(p.duration.low, p.duration.high)),
+        Number(
+            "trained parameters",
+            lambda p: units.count(p.trainable_parameters),
+            "/trainable_parameters",
+        ),
+        Column("search space (default)", _spaces),
+    ]
+    rows = placed(report.plan.strategies, "/plan/strategies")
+    return Table.of("plan", "The plan (estimates)", columns, rows)
+
+
+def _gib(size: float) -> str:
+    return units.gib(size).removesuffix(" GiB")
+
+
+def _spaces(planned: PlannedStrategy) -> str:
+    return " · ".join(
+        f"{name} {space_of(planned.parameters[name])}"
+        for name in KEY_PARAMETERS
+        if name in planned.parameters
+    )
+
+
+def space_of(parameter: Parameter) -> str:
+    """The best-practice range of a parameter and its default."""
+    default = words.value(parameter.default)
+    if not parameter.searched:
+        return default
+    if parameter.choices is not None:
+        return f"{'|'.join(words.value(choice) for choice in parameter.choices)} ({default})"
+    return f"{words.span(parameter.low, parameter.high)} ({default})"
+
+
+def declared_table(report: Report) -> list[Block]:
+    """Parameters that the user declared, beside the rule book's; none if none were declared."""
+    columns: list[Column[tuple[str, str, Parameter]]] = [
+        Column("strategy", lambda row: strategy_cell(row[0])),
+        Column("parameter", lambda row: row[1]),
+        Column("declared (default)", lambda row: space_of(row[2])),
+        Column("the rule book", lambda row: row[2].shipped),
+        Column("where", lambda row: row[2].source),
+    ]
+    rows = [
+        (f"{at}/parameters/{name}", (planned.strategy, name, parameter))
+        for at, planned in placed(report.plan.strategies, "/plan/strategies")
+        for name, parameter in planned.parameters.items()
+        if parameter.shipped
+    ]
+    caption = "Parameters that were declared by the user; the search stayed within them"
+    return [Table.of("declared-parameters", caption, columns, rows)] if rows else []
+
+
+def rejected_table(report: Report) -> Table:
+    """What was left out, why, and what would change that; one row for each reason."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for rejected in report.plan.rejected:
+        names = grouped.setdefault((rejected.reason, rejected.remedy), [])
+        names.append(words.short(rejected.strategy))
+    columns: list[Column[tuple[str, str]]] = [
+        Column("strategy", lambda why: ", ".join(dict.fromkeys(grouped[why]))),
+        Column("reason", lambda why: why[0]),
+        Column("what would change it", lambda why: why[1] or words.DASH),
+    ]
+    return Table.of("left-out", "Left out by the plan", columns, placed(grouped))

@@ -1,0 +1,146 @@
+"""Figures of the test split: every scored model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.findings.record import TestedModel, TrialRow
+from sweeper.metrics.base import metrics
+from sweeper.reporting.blocks import Block, Column, Number, Table, placed
+from sweeper.reporting.document import Report
+from sweeper.reporting.parts import interval_text, memory_name, number_text, percent
+
+
+def tested_blocks(report: Report) -> Iterator[Block]:
+    """All models that were scored on the test split; none before that."""
+    if report.findings.tested:
+        yield _tested(report)
+        if (costs := _costs(report)).rows:
+            yield costs
+
+
+def _tested(report: Report) -> Table:
+    findings = report.findings
+    models, metric = findings.tested, findings.metric
+    plain = [
+        name
+        for name, known in metrics().items()
+        if known.of != "answers" and any(name in model.metrics for model in models)
+    ]
+    columns: list[Column[TestedModel]] = [
+        Column("model", lambda m: m.title, "/title"),
+        Number("seeds", lambda m: str(m.seeds), "/seeds"),
+    ]
+    if metric.name != "loss":
+        unit = "%" if metric.unit == "points" else metric.unit
+        columns += [
+            Number(
+                metric.title,
+                lambda m: words.score(m.score.value, metric, m.score).removesuffix("%"),
+                "/score/value",
+                unit,
+            ),
+            Number("95% CI", lambda m: interval_text(m.score, metric), "", unit),
+        ]
+    columns += [
+        Number(
+            "loss",
+            lambda m: words.loss(m.loss.value if m.loss else None, m.loss),
+            "/loss/value",
+            findings.loss_unit,
+        ),
+        Number("95% CI", lambda m: interval_text(m.loss), "", findings.loss_unit),
+        *(_metric(n, lambda m: m.metrics, "/metrics") for n in plain if n != metric.name),
+        *(
+            _metric(n, lambda m: m.generated.metrics if m.generated else {}, "/generated/metrics")
+            for n in _written(models)
+            if n != metric.name
+        ),
+    ]
+    return Table.of(
+        "tested",
+        "On the sealed test split: every model that was scored there",
+        columns,
+        placed(models, "/findings/tested"),
+        trial=lambda m: m.trial,
+        note=_note(models),
+    )
+
+
+def _costs(report: Report) -> Table:
+    """What each tested trial cost to train, and what it costs to use."""
+    tested = {model.trial: model for model in report.findings.tested if model.trial is not None}
+    places = {
+        row.number: (at, row) for at, row in placed(report.findings.trials, "/findings/trials")
+    }
+    found = [places[number] for number in tested if number in places]
+    found = [(at, row) for at, row in found if row.weights_bytes is not None]
+    planned = {(one.model, one.strategy): one.precision for one in report.plan.strategies}
+    writes = any(tested[row.number].generated is not None for _, row in found)
+    columns: list[Column[TrialRow]] = [
+        Column("model", lambda t: tested[t.number].title),
+        Column("computes in", lambda t: planned.get((t.model, t.strategy), words.DASH)),
+        Number("one training", lambda t: units.duration(t.seconds), "/seconds"),
+        Number(f"peak {memory_name(report)}", lambda t: units.gib(t.peak_memory_gib)),
+        Number("weights on disk", lambda t: units.size(t.weights_bytes)),
+        Number(
+            "their base on disk", lambda t: units.size(t.base_bytes) if t.base_bytes else "none"
+        ),
+        Number(
+            "parameters",
+            lambda t: units.count(t.total_parameters) if t.total_parameters else words.DASH,
+        ),
+        Number(
+            f"per 1,000 {'answers' if writes else 'items'}",
+            lambda t: number_text(tested[t.number].seconds_per_thousand),
+            unit="s",
+        ),
+    ]
+    return Table.of(
+        "costs",
+        "Cost of training and of use",
+        columns,
+        found,
+        trial=lambda t: t.number,
+        note="Training: time and memory of the trial. Use: files with the tokenizer, and seconds "
+        + ("of greedy answers" if writes else "of scoring")
+        + " on the test split, on the machine of the sweep and in its batches. A linear head on a "
+        "frozen model reads features in fp32 on a CPU, which takes longer than bf16 if the CPU "
+        "computes in bf16 (docs/devices.md).",
+    )
+
+
+def _written(models: tuple[TestedModel, ...]) -> list[str]:
+    """Metrics of answers in writing, in the order of the table."""
+    there = {name for model in models if model.generated for name in model.generated.metrics}
+    passes = sorted((n for n in there if n.startswith("pass@")), key=lambda n: int(n[5:]))
+    known = (n for n, metric in metrics().items() if metric.of == "answers" and metric.shown)
+    return [*(n for n in known if n in there), *passes]
+
+
+def _metric(
+    name: str, scored: Callable[[TestedModel], Mapping[str, float]], at: str
+) -> Number[TestedModel]:
+    known = metrics().get(name)
+    title, unit = (known.title, known.unit) if known else (name, "%")  # pass@k, of any k
+    shown = percent if unit == "%" else number_text
+    return Number(title, lambda model: shown(scored(model).get(name)), f"{at}/{name}", unit)
+
+
+def _note(models: tuple[TestedModel, ...]) -> str:
+    wrote = [model.generated for model in models if model.generated is not None]
+    note = "Lower loss is better. Intervals cover items and, if a model has several, seeds."
+    if wrote:
+        items = units.plural(wrote[0].items, "test item")
+        overlaps = (one for one in metrics().values() if one.of == "answers" and one.shown)
+        titles = ", ".join(one.title for one in overlaps)
+        note += (
+            f" Text overlap ({titles}) is of answers to the first {items}, "
+            f"written greedily by one training, at most {wrote[0].most_tokens} tokens each."
+        )
+    if any(name.startswith("pass@") for one in wrote for name in one.metrics):
+        note += " pass@k: programs were run against the tests in the data, without network. "
+        note += "Where tests compare two objects of a program's own class, the program decides."
+    return note

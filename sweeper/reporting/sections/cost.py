@@ -1,0 +1,340 @@
+"""What the run cost compared with what was planned, as a section and as one line for a terminal."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from sweeper import units
+from sweeper.artifact import Record
+from sweeper.features.parts import Heading
+from sweeper.findings import words
+from sweeper.findings.record import Findings
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.trial_rows import is_full, known, result_seconds, trial_seconds
+from sweeper.hyperparameters import BATCH, TARGET_MODULES
+from sweeper.memory.estimate import trial_gib
+from sweeper.plans import Budget, Candidate, Duration, Plan
+from sweeper.reporting.blocks import Block, Column, Empty, Number, Table, Text, placed
+from sweeper.reporting.document import Report
+from sweeper.reporting.parts import time_name
+from sweeper.reporting.sections._plan import PHASES
+from sweeper.spec import Scalar
+
+_OTHERS = {"energy": "energy at the board power", "money": "money"}
+# Below this share other programs change no figure that is shown.
+_DISTURBED = 0.05
+
+
+HEADING = Heading(105, "cost", "Cost", "What did it cost, compared with the plan?")
+
+
+_OWN = ("download", "conversion")
+_CORE = (*_OWN, "own_text", "baselines", "search", "confirmation", "test")
+"""Phases that the command does itself, so that workers' time does not hold them."""
+
+
+class PredictedFigure(Record):
+    """A figure of the plan beside what was measured.
+
+    ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``search`` goes
+    from the start to the last trial, baselines among it; ``download`` and ``conversion`` are phases
+    that the command does itself, ``own_text`` is the base writing general text; phases of features
+    have their names; ``trial`` is a full trial, the median of ``trials`` of them; ``memory`` the
+    highest peak that a trial measured of itself; ``energy`` and ``money`` are those of the devices
+    while the sweep held them.
+    """
+
+    what: str
+    strategy: str = ""
+    unit: Literal["s", "GiB", "kWh", "USD"]
+    predicted: float
+    low: float
+    high: float
+    actual: float
+    trials: int
+    beside: str = Field(
+        "", description="what the plan's figure of memory has besides: the process, the driver"
+    )
+    disturbed: float = Field(
+        0.0, ge=0, lt=1, description="share of the time in which other programs had the processor"
+    )
+
+    @property
+    def factor(self) -> float | None:
+        """Measured over predicted, as on an idle machine; None where nothing was predicted."""
+        own = self.actual * (1 - self.disturbed)
+        return own / self.predicted if self.predicted > 0 else None
+
+
+class Figures(Record):
+    """The figures of the plan that were measured too."""
+
+    predictions: tuple[PredictedFigure, ...]
+
+
+def lines(figures: Figures, findings: Findings) -> list[str]:
+    """The sweep's time and the highest peak of a default."""
+    line = predicted_line(figures.predictions)
+    return [line] if line else []
+
+
+def blocks(figures: Figures, report: Report) -> Iterator[Block]:
+    """Time of phases and trials, memory, energy and money."""
+    run = report.findings.run
+    if figures.predictions:
+        yield _table(figures.predictions, report.plan.device)
+    if run.seconds is not None:
+        name = "GPU time" if time_name(report).startswith("GPU") else "training time"
+        told = f"The trials used {units.duration(run.seconds)} of {name}"
+        more = units.duration(run.confirmation_seconds) if run.confirmation_seconds else ""
+        yield Text((f"{told}{f', confirmation {more} more' if more else ''}.",))
+    elif not figures.predictions:
+        yield Empty("not-measured", "No trial of this run has ended.")
+
+
+def _table(found: Sequence[PredictedFigure], device: str) -> Table:
+    caption = "Time, memory, energy and money: planned and measured"
+    disturbed = max(one.disturbed for one in found)
+    if disturbed >= _DISTURBED:
+        caption += (
+            f". Other programs had the processor for up to {words.share(disturbed)} of the time, "
+            "which the last column leaves out"
+        )
+    columns: list[Column[PredictedFigure]] = [
+        Column("what", lambda p: _what(p, device)),
+        Number("planned", lambda p: _planned(p, _amount(p, p.predicted), "not planned")),
+        Number("range", lambda p: _planned(p, _range(p), words.DASH)),
+        Number("measured", lambda p: _amount(p, p.actual)),
+        Number("of trials", lambda p: str(p.trials), "/trials"),
+        Number("measured ÷ planned", lambda p: units.number(p.factor, 2)),
+    ]
+    return Table.of("predicted", caption, columns, placed(found, "/sections/cost/predictions"))
+
+
+def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
+    return otherwise if prediction.factor is None else figure
+
+
+def _what(prediction: PredictedFigure, device: str) -> str:
+    if title := (PHASES | _OTHERS).get(prediction.what):
+        return title
+    if not prediction.strategy:
+        return f"the {prediction.what.replace('_', ' ')}"
+    name = words.short(prediction.strategy)
+    if prediction.what == "trial":
+        return f"a full trial of {name}"
+    kind = "peak memory of" if device == "cuda" else "memory added by"
+    beside = f", without {prediction.beside}" if prediction.beside else ""
+    return f"{kind} the default of {name}{beside}"
+
+
+def _amount(prediction: PredictedFigure, value: float) -> str:
+    if prediction.unit == "s":
+        return units.duration(value)
+    return units.gib(value) if prediction.unit == "GiB" else f"{value:.3g} {prediction.unit}"
+
+
+def _range(prediction: PredictedFigure) -> str:
+    if prediction.unit == "s":
+        return units.span(prediction.low, prediction.high)
+    low, high = units.number(prediction.low), units.number(prediction.high)
+    return f"{low} to {high} {prediction.unit}"
+
+
+def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
+    """The sweep's time and the highest peak of a default, each with its estimate; empty before
+    the end."""
+    sweep = next((p for p in predictions if p.what == "sweep"), None)
+    if sweep is None:
+        return ""
+    line = f"took {_time(sweep)}"
+    if sweep.disturbed >= _DISTURBED:
+        line += (
+            f"; for {words.share(sweep.disturbed)} of the time, other programs had the processor"
+        )
+    for later in (p for p in predictions if p.unit == "s" and not p.predicted):
+        name = later.what.replace("_", " ")
+        line += f"; the {name}, which was not planned, took {units.duration(later.actual)} more"
+    peaks = [p for p in predictions if p.what == "memory"]
+    if peaks:
+        highest = max(peaks, key=lambda p: p.actual)
+        line += (
+            f"; peak of the default of {words.short(highest.strategy)} "
+            f"{units.gib(highest.actual)}, planned {units.gib(highest.predicted)}"
+        )
+        line += f", both without {highest.beside}" if highest.beside else ""
+    return line
+
+
+def _time(prediction: PredictedFigure) -> str:
+    planned = units.duration(prediction.predicted)
+    whole = units.span(prediction.low, prediction.high)
+    return f"{units.duration(prediction.actual)}, planned {planned} ({whole})"
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures:
+    """Every figure of the plan that this run has measured too."""
+    found = [*_sweep(run)]
+    for candidate in run.plan.candidates:
+        trials = [
+            trial
+            for trial in run.trials
+            if (trial.config.strategy, trial.config.model) == (candidate.strategy, candidate.model)
+        ]
+        full = [trial for trial in trials if is_full(trial, run.plan.budget.rungs)]
+        found += [*_seconds(candidate, full), *_memory(candidate, trials)]
+    return Figures(predictions=tuple(found))
+
+
+def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
+    """The sweep and its phases, without phases that were not planned; then energy and money."""
+    planned, seconds = run.plan.budget.sweep, _number(run.status.get("seconds"))
+    ended = run.status.get("phase") == "complete"
+    if planned is None or not ended or seconds is None:
+        return
+    took = _took(run)
+    waited = math.fsum(result.waited_seconds for result in run.results)
+    whole = math.fsum(map(result_seconds, run.results))
+    share = min(waited / whole, 0.99) if whole > 0 else 0.0
+
+    def figure(what: Any, phase: Duration, actual: float, unit: Any = "s") -> PredictedFigure:
+        return PredictedFigure(
+            what=what,
+            unit=unit,
+            predicted=phase.seconds,
+            low=phase.low,
+            high=phase.high,
+            actual=actual,
+            trials=len([trial for trial in run.trials if trial.result]),
+            disturbed=0.0 if what in _OWN else share,
+        )
+
+    planned_phases = _phases(run.plan.budget)
+    phases = {name: p for name, p in planned_phases.items() if p.seconds > 0 and name in took}
+    own = math.fsum(took[name] for name in phases if name in _OWN)
+    # The sweep is compared without phases that were only planned or only made.
+    for name, cost in run.plan.budget.features.items():
+        if cost.planned and name not in took:
+            planned = _less(planned, cost.duration)
+    later = {name: s for name, s in took.items() if name not in (*planned_phases, *_CORE)}
+    yield figure("sweep", planned, seconds + own - math.fsum(later.values()))
+    for name, phase in phases.items():
+        yield figure(name, phase, took[name])
+    for name, actual in later.items():
+        yield figure(name, Duration(seconds=0.0, low=0.0, high=0.0), actual)
+    yield from _bill(run.plan, seconds, figure)
+
+
+def _less(whole: Duration, part: Duration) -> Duration:
+    """A duration without one of its parts."""
+    ends = {end: getattr(whole, end) - getattr(part, end) for end in ("seconds", "low", "high")}
+    return Duration(**ends)
+
+
+def _took(run: RunFiles) -> dict[str, float]:
+    """Seconds of the phases, as far as known."""
+    kept = run.status.get("phases")
+    found = kept.items() if isinstance(kept, dict) else ()
+    took = {str(name): s for name, value in found if (s := _number(value)) is not None}
+    if "search" in took:  # the first trials run beside the baselines
+        took["search"] += took.get("baselines", 0.0)
+    wrote = math.fsum(trial.result.own_text_seconds for trial in run.trials if trial.result)
+    return took | ({"own_text": wrote} if wrote > 0 else {})
+
+
+def _phases(budget: Budget) -> dict[str, Duration]:
+    """The phases that can be compared, in the order of a run."""
+    phases = dict(budget.phases)
+    begun = phases.pop("beside", None)
+    if budget.test is None or begun is None:  # a plan whose start and test split are one figure
+        return {name: phases[name] for name in (*_OWN, "own_text") if name in phases}
+    parts = (begun, budget.search, *filter(None, (budget.own_text,)))
+    sums = {end: sum(getattr(p, end) for p in parts) for end in ("seconds", "low", "high")}
+    return phases | {"search": Duration(**sums)}
+
+
+def _bill(
+    plan: Plan, held: float, figure: Callable[..., PredictedFigure]
+) -> Iterator[PredictedFigure]:
+    """Energy at the devices' board power, and money: as much more as the time was longer."""
+    budget = plan.budget
+    apart = [p.seconds for p in (budget.download, budget.conversion) if p is not None]
+    planned = budget.sweep.seconds - sum(apart) if budget.sweep is not None else 0.0
+    if planned <= 0 or budget.gpu_hours is None:
+        return
+    device_hours, facts = budget.gpu_hours * held / planned, plan.facts.hardware
+    for what, unit, each, low, high in (
+        ("energy", "kWh", facts.watts, budget.energy_low_kwh, budget.energy_high_kwh),
+        ("money", "USD", facts.price_per_gpu_hour, budget.cost_low_usd, budget.cost_high_usd),
+    ):
+        if each is not None and low is not None and high is not None:
+            price = each / 1000 if what == "energy" else each
+            middle = Duration(seconds=budget.gpu_hours * price, low=low, high=high)
+            yield figure(what, middle, device_hours * price, unit)
+
+
+def _number(value: object) -> float | None:
+    """Of a file that may be damaged: a number above 0, or None."""
+    return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
+def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:
+    """Full trials; those of the default's batch and modules where there are any."""
+    default = _timed(candidate.defaults())
+    alike = [trial for trial in full if _timed(trial.config.parameters) == default]
+    chosen = alike or full
+    timed = [(trial, s) for trial in chosen if (s := trial_seconds(trial)) is not None and s > 0]
+    if not timed:
+        return
+    waited = [t.result.waited_seconds / s if t.result else 0.0 for t, s in timed]
+    planned = candidate.duration
+    yield PredictedFigure(
+        what="trial",
+        strategy=candidate.strategy,
+        unit="s",
+        predicted=planned.seconds,
+        low=planned.low,
+        high=planned.high,
+        actual=statistics.median(s for _, s in timed),
+        trials=len(timed),
+        disturbed=min(statistics.median(waited), 0.99),
+    )
+
+
+def _timed(parameters: Mapping[str, Scalar]) -> tuple[Scalar | None, ...]:
+    """The parameters on which the time of a trial depends most."""
+    return tuple(parameters.get(name) for name in (BATCH, TARGET_MODULES))
+
+
+def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[PredictedFigure]:
+    """The default's peak, as a trial measures it: allocated on a GPU, a process's growth on a CPU.
+
+    The plan's estimate is of the default; other ranks, modules and batches need other amounts.
+    """
+    peaks = [
+        peak
+        for trial in trials
+        if trial.config.origin == "default"
+        and trial.result
+        and (peak := known(trial.result.peak_memory_gib)) is not None
+    ]
+    if not peaks:
+        return
+    planned = candidate.memory
+    beside, on_cpu = planned.peak_gib - trial_gib(planned), "process" in planned.parts
+    yield PredictedFigure(
+        what="memory",
+        strategy=candidate.strategy,
+        unit="GiB",
+        predicted=planned.peak_gib - beside,
+        low=max(0.0, planned.low_gib - beside),
+        high=planned.high_gib - beside,
+        actual=max(peaks),
+        beside=f"{units.gib(beside)} for {'the process' if on_cpu else 'driver and reserve'}",
+        trials=len(peaks),
+    )

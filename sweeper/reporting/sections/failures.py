@@ -1,0 +1,81 @@
+"""What failed? The failures by class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from sweeper import units
+from sweeper.features.parts import Heading
+from sweeper.findings import words
+from sweeper.findings.record import TrialRow
+from sweeper.reporting.blocks import Block, Column, Empty, Number, Table, Text, placed
+from sweeper.reporting.document import Report
+from sweeper.reporting.parts import no_trials, strategy_cell
+
+HEADING = Heading(100, "failures", "Failures", "What failed?")
+
+# What usually helps, by kind of failure.
+_REMEDIES = {
+    "out-of-memory": "a smaller micro-batch, gradient checkpointing, or a strategy with less state",
+    "diverged": "a lower learning rate, or a longer warmup",
+    "timeout": "a longer timeout, or fewer epochs",
+    "crash": "the worker's log in the run folder says where it ended",
+    "error": "the trainer's log in the trial's folder has the traceback",
+    "refused": "the configuration is not possible; the message says why",
+    "disk-full": "free disk space, then run the same command again",
+}
+
+
+def blocks(figures: None, report: Report) -> Iterator[Block]:
+    """Failures by class, with memory needed and available, and the last line of the error."""
+    placed_trials = placed(report.findings.trials, "/findings/trials")
+    failed = [(at, trial) for at, trial in placed_trials if trial.state == "FAIL"]
+    if failed:
+        yield Text((_most_common(failed),))
+        yield _failures(failed)
+    elif report.findings.trials:
+        yield Empty("none-failed", "No trial failed.")
+    else:
+        yield no_trials(report)
+
+
+def _most_common(failed: list[tuple[str, TrialRow]]) -> str:
+    counts = Counter(_kind(trial) for _, trial in failed)
+    kind, count = min(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    told = f"{count} of {units.plural(len(failed), 'failure')}: {words.failure(kind)}."
+    return f"{told} What usually helps: {_REMEDIES[kind]}." if kind in _REMEDIES else told
+
+
+def _kind(trial: TrialRow) -> str:
+    return trial.failure.kind if trial.failure else "error"
+
+
+def _failures(failed: list[tuple[str, TrialRow]]) -> Table:
+    columns: list[Column[TrialRow]] = [
+        Column("class", lambda t: words.failure(_kind(t)), "/failure/kind"),
+        Number("trial", lambda t: str(t.number), "/number"),
+        Column("strategy", lambda t: strategy_cell(t.strategy), "/strategy"),
+        Number(
+            "needed",
+            lambda t: units.number(t.failure.needed_gib if t.failure else None),
+            "/failure/needed_gib",
+            "GiB",
+        ),
+        Number(
+            "had",
+            lambda t: units.number(t.failure.had_gib if t.failure else None),
+            "/failure/had_gib",
+            "GiB",
+        ),
+        Column(
+            "last line of the error",
+            lambda t: t.failure.detail if t.failure else words.DASH,
+            "/failure/detail",
+        ),
+        Column("what usually helps", lambda t: _REMEDIES.get(_kind(t), words.DASH)),
+    ]
+    ordered = sorted(failed, key=lambda place: (_kind(place[1]), place[1].number))
+    return Table.of(
+        "failure-table", "Failures by class", columns, ordered, trial=lambda t: t.number
+    )

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from section_figures import figures_of
+
+from sweeper.findings.compute import compute
+from sweeper.reporting.sections import cost
+from sweeper.reporting.sections.cost import PredictedFigure, predicted_line
+from sweeper.runfolder import RunFolder
+
+
+def of_kind(run, what):
+    return {p.strategy: p for p in figures_of(run, cost).predictions if p.what == what}
+
+
+def test_trials_and_peaks_stand_beside_the_plans_figures(make):
+    run = make()
+    folder = run if isinstance(run, RunFolder) else RunFolder(run)
+    plan = json.loads(folder.plan.read_text())
+    planned = {c["strategy"]: c["duration"]["seconds"] for c in plan["candidates"]}
+    trials, peaks = of_kind(folder, "trial"), of_kind(folder, "memory")
+    assert trials
+    for strategy, prediction in trials.items():
+        assert prediction.predicted == planned[strategy]
+        assert prediction.actual > 0
+        assert prediction.factor == pytest.approx(prediction.actual / planned[strategy])
+    for prediction in peaks.values():
+        assert prediction.predicted > 0
+        assert prediction.low <= prediction.predicted <= prediction.high
+
+
+def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
+    sweep = PredictedFigure(
+        what="sweep", unit="s", predicted=300, low=150, high=600, actual=360, trials=20
+    )
+    peak = PredictedFigure(
+        what="memory", strategy="full", unit="GiB", predicted=0.5, low=0.4, high=0.7,
+        actual=0.6, trials=8,
+    )  # fmt: skip
+    line = predicted_line([sweep, peak])
+    assert line == (
+        "took 6 min, planned 5 min (2-10 min); peak of the default of full 0.60 GiB, planned "
+        "0.50 GiB"
+    )
+    later = sweep.model_copy(
+        update={"what": "data_curve", "predicted": 0.0, "low": 0.0, "high": 0.0, "actual": 90.0}
+    )
+    told = predicted_line([sweep, later])
+    assert told.endswith("(2-10 min); the data curve, which was not planned, took 90 s more")
+    assert predicted_line([peak]) == ""
+    beside = peak.model_copy(update={"beside": "0.50 GiB for the process"})
+    told = predicted_line([sweep, beside])
+    assert told == f"{line}, both without 0.50 GiB for the process"
+    busy = sweep.model_copy(update={"disturbed": 0.25})
+    assert busy.factor == pytest.approx(0.9)
+    assert predicted_line([busy]).endswith(
+        "; for 25% of the time, other programs had the processor"
+    )
+
+
+def test_a_sweep_took_what_its_planned_phases_took(make):
+    run = make()
+    plan, status = (json.loads(path.read_text()) for path in (run.plan, run.status))
+    budget = plan["budget"]
+    budget["sweep"] = {"seconds": 300.0, "low": 150.0, "high": 600.0}
+    budget["own_text"] = {"seconds": 60.0, "low": 30.0, "high": 90.0}
+    curve = {"seconds": 50.0, "low": 20.0, "high": 80.0}  # which was not made
+    budget["features"] = {
+        "data_curve": {"title": "data curve", "duration": curve},
+        "suite": {"title": "suite", "duration": budget["own_text"]},
+    }
+    run.plan.write_text(json.dumps(plan))
+    took = {"suite": 70.0, "conversion": 20.0, "download": "?"}  # the conversion was not planned
+    run.status.write_text(
+        json.dumps({**status, "phase": "complete", "seconds": 200.0} | {"phases": took})
+    )
+    first = run.trial(0) / "result.json"  # the base wrote while it waited, so that it is no setup
+    first.write_text(json.dumps(json.loads(first.read_text()) | {"own_text_seconds": 12.0}))
+    found = [p for p in figures_of(run, cost).predictions if p.unit == "s" and not p.strategy]
+    assert {p.what: p.actual for p in found} == {"sweep": 200.0, "suite": 70.0, "own_text": 12.0}
+    assert (found[0].predicted, found[0].low, found[0].high) == (250.0, 130.0, 520.0)
+
+
+def test_every_phase_energy_and_money_stand_beside_the_plan(make):
+    run = make()
+    plan, status = (json.loads(path.read_text()) for path in (run.plan, run.status))
+    planned = {"seconds": 100.0, "low": 50.0, "high": 200.0}
+    part = {"seconds": 40.0, "low": 20.0, "high": 80.0}
+    plan["budget"] |= {
+        "sweep": planned, "search": part, "beside": {"seconds": 10.0, "low": 5.0, "high": 20.0},
+        "confirmation": part, "test": {"seconds": 10.0, "low": 5.0, "high": 20.0},
+        "own_text": None, "gpu_hours": 2.0, "cost_low_usd": 2.0, "cost_high_usd": 8.0,
+        "energy_low_kwh": 0.3, "energy_high_kwh": 1.2,
+    }  # fmt: skip
+    plan["facts"]["hardware"] |= {"price_per_gpu_hour": 2.0, "watts": 300.0}
+    run.plan.write_text(json.dumps(plan))
+    took = {"baselines": 15.0, "search": 45.0, "confirmation": 20.0, "test": 10.0}
+    run.status.write_text(
+        json.dumps({**status, "phase": "complete", "seconds": 90.0} | {"phases": took})
+    )
+    for place in run.path.glob("trials/*/**/result.json"):
+        result = json.loads(place.read_text())
+        spent = sum(result[f"{of}_seconds"] for of in ("training", "evaluation", "setup"))
+        place.write_text(json.dumps(result | {"waited_seconds": spent / 10}))
+    found = {p.what: p for p in figures_of(run, cost).predictions if not p.strategy}
+    assert {name: p.actual for name, p in found.items()} == pytest.approx(
+        {"sweep": 90, "search": 60, "confirmation": 20, "test": 10, "energy": 0.54, "money": 3.6}
+    )
+    assert found["search"].predicted == 50
+    assert (found["money"].predicted, found["energy"].predicted) == (4.0, pytest.approx(0.6))
+    assert found["sweep"].disturbed == pytest.approx(0.1)
+    assert found["sweep"].factor == pytest.approx(0.81)
+
+
+def test_only_trials_of_a_full_budget_are_set_beside_the_plan(make):
+    run = make()
+    folder = run if isinstance(run, RunFolder) else RunFolder(run)
+    before = of_kind(folder, "trial")["lora"].trials
+    shorter = folder.trial(0)  # the default of LoRA, as if it had overfitted
+    lines = (shorter / "rungs.jsonl").read_text().splitlines(keepends=True)
+    (shorter / "rungs.jsonl").write_text("".join(lines[:-1]))
+    after = of_kind(folder, "trial")["lora"]
+    assert after.trials == before - 1
+
+
+def test_only_the_default_is_set_beside_the_planned_memory_of_the_default(make):
+    run = make()
+    searched = run.trial(3) / "result.json"  # of another rank than the default of LoRA, trial 0
+    result = json.loads(searched.read_text())
+    searched.write_text(json.dumps(result | {"peak_memory_gib": 99.0}))
+    findings = compute(run)
+    assert of_kind(run, "memory")["lora"].actual < 99.0
+    lora = next(one for one in findings.strategies if one.strategy == "lora")
+    assert lora.peak_memory_gib == 99.0

@@ -1,0 +1,79 @@
+"""Which values of parameters can be told apart, which matter, and which lie at a bound."""
+
+from section_figures import figures_of
+
+from sweeper.findings.compute import compute
+from sweeper.plans import Plan
+from sweeper.reporting.sections import parameters
+from sweeper.reporting.sections._parameters import importances
+
+
+def parameters_of(run):
+    return figures_of(run, parameters).parameters
+
+
+def test_strategies_are_never_pooled(make):
+    found = {(p.strategy, p.parameter): p for p in parameters_of(make(trials=18, prune=False))}
+    assert found["lora", "learning_rate"].trials == 6
+    assert found["full", "learning_rate"].trials == 6
+    assert ("full", "r") not in found
+
+
+def test_within_noise_of_the_best_holds_the_best_and_is_no_wider_than_what_was_tried(make):
+    run = make(trials=30, strategies=("lora",), prune=False, validation_items=300)
+    findings = compute(run)
+    rate = next(p for p in parameters_of(run) if p.parameter == "learning_rate")
+    tried = [t.parameters["learning_rate"] for t in findings.trials]
+    assert min(tried) <= rate.within_noise_low <= rate.best <= rate.within_noise_high <= max(tried)
+    assert rate.within_noise_trials < 30
+
+
+def test_a_parameter_that_did_not_vary_says_so(make):
+    found = parameters_of(make(trials=6, constant=True, prune=False))
+    assert not any(p.varied for p in found)
+    assert not any(p.within_noise_low for p in found)
+
+
+def test_best_at_a_bound_is_seen_and_becomes_a_limit(make):
+    run = make(trials=9, prune=False)
+    plan = Plan.read(run.plan)
+    findings = compute(run)
+    before = [limit.id for limit in parameters.limits(figures_of(run, parameters), findings)]
+    winner = min((t for t in findings.trials if t.validation_loss), key=lambda t: t.validation_loss)
+    rate = winner.parameters["learning_rate"]
+    candidates = []
+    for candidate in plan.candidates:
+        rates = candidate.parameters["learning_rate"].model_copy(
+            update={"allowed_low": rate * 0.9, "allowed_high": rate * 1000}
+        )
+        changed = candidate.parameters | {"learning_rate": rates}
+        candidates.append(candidate.model_copy(update={"parameters": changed}))
+    plan.model_copy(update={"candidates": tuple(candidates)}).write(run.plan)
+    figures = figures_of(run, parameters)
+    edge = [limit.id for limit in parameters.limits(figures, compute(run))]
+    finding = next(
+        p
+        for p in figures.parameters
+        if p.strategy == winner.strategy and p.parameter == "learning_rate"
+    )
+    assert finding.at_edge == "low"
+    assert "bound-learning_rate" in edge
+    assert "bound-learning_rate" not in before
+
+
+def test_importance_is_hidden_under_twenty_completed_trials(make):
+    few = parameters_of(make(trials=19, strategies=("lora",), prune=False))
+    assert all(p.importance is None for p in few)
+    many = parameters_of(make(name="b", trials=24, strategies=("lora",), prune=False))
+    shown = {p.parameter: p.importance for p in many}
+    assert shown["learning_rate"].n == 5
+    assert shown["learning_rate"].low <= shown["learning_rate"].value
+
+
+def test_importance_finds_what_the_loss_depends_on():
+    rows = [{"rate": 10.0 ** (-i % 7), "other": (i * 7) % 5, "same": 1} for i in range(40)]
+    losses = [float(-i % 7) for i in range(40)]
+    found = importances(rows, losses, {"rate": True, "other": False, "same": False})
+    assert found["rate"].value > 0.9
+    assert "same" not in found
+    assert importances(rows[:1], losses[:1], {"rate": True}) == {}

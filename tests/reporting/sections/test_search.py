@@ -1,0 +1,81 @@
+"""Did the search beat the default? The gains, and when more trials are advised."""
+
+import pytest
+from section_figures import figures_of
+
+from sweeper.findings.compute import compute
+from sweeper.findings.figures import Interval
+from sweeper.reporting.sections import search
+from sweeper.reporting.sections.search import Figures, SearchGain
+
+
+def test_a_gain_that_is_within_noise_is_called_so(make):
+    figures = figures_of(make(trials=6, prune=False, losses={0: 0.2402, 3: 0.2401}), search)
+    gain = next(g for g in figures.gains if g.strategy == "lora")
+    assert gain.outcome in ("within noise", "equivalent")
+    assert gain.gain.low <= 0 <= gain.gain.high
+
+
+def test_a_clear_gain_is_positive_and_better(make):
+    figures = figures_of(
+        make(trials=6, prune=False, losses={0: 0.9, 3: 0.2}, validation_items=400, seeds=1),
+        search,
+    )
+    gain = next(g for g in figures.gains if g.strategy == "lora")
+    assert gain.gain.value > 0.5
+    assert gain.outcome == "better"
+
+
+def test_no_gain_where_the_default_is_the_best(make):
+    figures = figures_of(make(trials=6, prune=False, losses={0: 0.1, 3: 0.5}), search)
+    gain = next(g for g in figures.gains if g.strategy == "lora")
+    assert gain.best_trial == gain.default_trial == 0
+    assert gain.gain is None
+
+
+def test_the_means_that_a_gain_compares_add_up(make):
+    figures = figures_of(make(trials=9, prune=False, finalists=3), search)
+    compared = [gain for gain in figures.gains if gain.gain]
+    assert max(gain.best_seeds for gain in compared) == 3
+    for gain in compared:
+        assert gain.default_mean - gain.best_mean == pytest.approx(gain.gain.value)
+
+
+def test_last_useful_trial_is_the_last_that_lowered_the_best(make):
+    figures = figures_of(
+        make(trials=6, prune=False, losses={0: 0.5, 1: 0.3, 2: 0.4, 3: 0.2, 4: 0.25, 5: 0.6}),
+        search,
+    )
+    assert figures.last_useful_trial == 3
+
+
+@pytest.mark.parametrize(
+    ("last", "outcome", "ended", "advised"),
+    [
+        (18, "better", "", True),
+        (9, "better", "", False),
+        (18, "within noise", "", False),
+        (18, "better", "it settled", False),
+    ],
+)
+def test_a_search_that_still_gained_takes_more_trials_unless_it_is_noise(
+    make, last, outcome, ended, advised
+):
+    found = compute(make(trials=20))
+    summary = found.run.model_copy(update={"search_ended": ended})
+    row = found.trial(found.verdict.recommended_trial)
+    gain = SearchGain(
+        strategy=row.strategy,
+        default_trial=0,
+        default_value=0.5,
+        best_trial=row.number,
+        best_value=0.4,
+        gain=Interval(value=0.1, low=0.05, high=0.15),
+        outcome=outcome,
+    )
+    figures = Figures(gains=(gain,), last_useful_trial=last)
+    step = search.advise(figures, found.model_copy(update={"run": summary}))
+    assert (step is not None) == advised
+    if step is not None:
+        assert step.kind == "more-trials"
+        assert "trial 18, one of the last of 20" in step.because
