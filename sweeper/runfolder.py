@@ -14,7 +14,6 @@ runs/<name>/
   first_stages/<id>/                  bases that read a corpus, for the adapters trained on them
   evaluations/                        general capability: base and trials on a suite
   test.json                           the one opening of the test split
-  human/                              page for raters, its key, and their ratings
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
   live.html                           the report and the progress, while `sweeper show --live` runs
   tracking/                           what trackers have of the run, and their logs
@@ -68,7 +67,6 @@ class RunFolder:
     baselines = _Within("baselines")
     trials = _Within("trials")
     test_seal = _Within("test.json")
-    human = _Within("human")
     findings = _Within("findings.json")
     report = _Within("report.json")
     report_html = _Within("report.html")

@@ -131,10 +131,10 @@ def _not_measured(run: RunFiles) -> NotMeasured:
         "what the model lost."
     )
     if "suite" in facts.features:
-        return NotMeasured(reason=missing, command=f"sweeper evaluate {run.folder.quoted}")
+        return NotMeasured(reason=missing, command=f"sweeper evaluate suite {run.folder.quoted}")
     return NotMeasured(
         reason=f"{missing} To score it, choose tasks of lm-eval and give their folder to "
-        "sweeper evaluate with --suite (docs/forgetting.md)."
+        "sweeper evaluate suite with --suite (docs/forgetting.md)."
     )
 
 

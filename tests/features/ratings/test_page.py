@@ -6,9 +6,8 @@ import time
 
 import pytest
 
-from sweeper.reporting.html import render_human
-from sweeper.reporting.sections._rating_pairs import RATINGS_FORMAT, Ratings
-from sweeper.steps.human_evaluation import keep_ratings, write_page
+from sweeper.features.ratings._page import keep_ratings, rendered, write_page
+from sweeper.features.ratings._pairs import RATINGS_FORMAT, Ratings
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +22,7 @@ def page(tmp_path):
     pairs = [{"id": f"p{n}", **{part: f"{part} {n}{HOSTILE}" for part in parts}} for n in range(3)]
     data = {"format": RATINGS_FORMAT, "page": "0123456789abcdef", "pairs": pairs}
     path = tmp_path / "page.html"
-    path.write_text(render_human("mine", data))
+    path.write_text(rendered("mine", data))
     return path
 
 
@@ -67,8 +66,8 @@ def test_keys_rate_and_a_new_tab_resumes_where_the_last_one_ended(browser, page)
         one.close()
 
 
-def test_the_exported_file_is_read_back(browser, make, tmp_path):
-    run = make(task="instruction", strategies=("lora",), model="packaged:smollm2", trials=4)
+def test_the_exported_file_is_read_back(browser, make_run, tmp_path):
+    run = make_run(task="instruction", strategies=("lora",), model="packaged:smollm2", trials=4)
     path, key = write_page(run)
     tab = browser.open(path)
     start(tab, "Zoë B.")

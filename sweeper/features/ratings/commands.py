@@ -1,4 +1,4 @@
-"""``sweeper evaluate human`` and ``ratings``: which answers people prefer."""
+"""``sweeper evaluate human`` and ``sweeper evaluate ratings``: which answers people prefer."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def human(
     from sweeper.extras import RUNS, require
 
     require("sweeper evaluate human", RUNS)
+    from sweeper.features.ratings._page import write_page
     from sweeper.runfolder import RunFolder
-    from sweeper.steps.human_evaluation import write_page
 
     folder = RunFolder.find(run)
     with folder.lock():
@@ -59,17 +59,17 @@ def ratings(
     from sweeper.extras import RUNS, require
 
     require("sweeper evaluate ratings", RUNS)
+    from sweeper.features.ratings._page import keep_ratings
+    from sweeper.features.ratings.section import HEADING, Figures, preference_sentences
     from sweeper.findings import words
     from sweeper.processes.report_maker import ReportMaker, shows_texts
-    from sweeper.reporting.sections.preferences import Figures, preference_sentences
     from sweeper.runfolder import RunFolder
-    from sweeper.steps.human_evaluation import keep_ratings
 
     folder = RunFolder.find(run)
     with folder.lock():
         keep_ratings(folder, files)
         with ReportMaker(folder, texts=shows_texts(folder)) as maker:
-            found = maker.finish().figures("preferences", Figures)
+            found = maker.finish().figures(HEADING.id, Figures)
     assert found is not None
     rates = [
         f"against {one.title}: win rate {words.in_percent(one.win_rate)}, {one.outcome}"

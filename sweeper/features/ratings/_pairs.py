@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -14,6 +15,7 @@ from sweeper.errors import UsageError
 from sweeper.findings.study.item_scores import entries
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.compared_models import compared_models, kept_texts
+from sweeper.runfolder import RunFolder
 
 # Three comparisons of 20 items are 60 pairs: half an hour at 30 seconds each.
 MOST_ITEMS = 20
@@ -66,6 +68,21 @@ class AllRatings(Artifact):
     """The ratings of all raters of one page."""
 
     raters: tuple[Ratings, ...]
+
+
+def folder_of(run: RunFolder) -> Path:
+    """The folder for the page for raters, its key, and their ratings."""
+    return run.path / "human"
+
+
+def key_file(run: RunFolder) -> Path:
+    """The file of the ``HumanPage``."""
+    return folder_of(run) / "page.json"
+
+
+def ratings_file(run: RunFolder) -> Path:
+    """The file of ``AllRatings``."""
+    return folder_of(run) / "ratings.json"
 
 
 def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:

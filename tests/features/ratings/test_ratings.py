@@ -7,9 +7,9 @@ import pytest
 from section_figures import figures_of
 
 from sweeper.errors import UsageError
-from sweeper.reporting.sections import preferences
-from sweeper.reporting.sections._rating_pairs import HumanPage, Ratings
-from sweeper.steps.human_evaluation import keep_ratings, write_page
+from sweeper.features.ratings import section
+from sweeper.features.ratings._page import keep_ratings, write_page
+from sweeper.features.ratings._pairs import HumanPage, Ratings, key_file, ratings_file
 
 TEXT = {
     "task": "instruction",
@@ -44,7 +44,7 @@ def for_the_winner(page):
 
 
 def test_the_page_hides_who_wrote_what_and_puts_the_winner_on_either_side_alike(rated):
-    page, text = rated.page, (rated.run.human / "page.html").read_text()
+    page, text = rated.page, key_file(rated.run).with_suffix(".html").read_text()
     for pair in page.pairs:
         assert page.winner in (pair.left, pair.right)
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
@@ -64,7 +64,7 @@ def test_a_win_rate_counts_items_and_ratings_of_several_people(rated):
     page, run = rated.page, rated.run
     files = [rated("ann", for_the_winner(page)), rated("bob", for_the_winner(page))]
     keep_ratings(run, files)
-    found = figures_of(run, preferences)
+    found = figures_of(run, section)
     assert found.raters == 2
     assert found.agreement == 1.0
     for one in found.preferences:
@@ -77,7 +77,7 @@ def test_a_win_rate_counts_items_and_ratings_of_several_people(rated):
 
 def test_whoever_always_takes_the_left_side_decides_nothing_and_is_seen(rated):
     keep_ratings(rated.run, [rated("ann", lambda _: "left")])
-    found = figures_of(rated.run, preferences)
+    found = figures_of(rated.run, section)
     assert found.left_share.value == 1.0
     assert found.left_share.low > 0.8
     assert {one.outcome for one in found.preferences} == {"undecided"}
@@ -94,7 +94,7 @@ def test_kappa_is_that_of_cohen(rated):
     second = said(["left", "right", "right", "tie"])
     files = [rated("ann", lambda p: first[p.id]), rated("bob", lambda p: second[p.id])]
     keep_ratings(rated.run, files)
-    found = figures_of(rated.run, preferences)
+    found = figures_of(rated.run, section)
     assert found.agreement == pytest.approx(0.75, abs=0.02)
     # by hand: (3/4 - 5/16) / (1 - 5/16)
     assert found.kappa == pytest.approx(0.636, abs=0.02)
@@ -125,7 +125,7 @@ def test_all_mistakes_in_files_of_ratings_are_told_at_once(rated, tmp_path):
     for name in ("cut", "other", "none"):
         assert told[f"{name}.json"].startswith("this file holds no ratings: ")
     assert "ann.json" not in told
-    assert not (rated.run.human / "ratings.json").exists()
+    assert not ratings_file(rated.run).exists()
 
 
 def test_a_run_without_answers_or_page_is_told_so(make_run, tmp_path):
@@ -148,19 +148,26 @@ def test_a_run_without_answers_or_page_is_told_so(make_run, tmp_path):
         keep_ratings(run, [tmp_path / "ann.json"])
 
 
+def test_without_ratings_the_section_names_the_command_for_a_page(make_run):
+    asked = figures_of(make_run(**TEXT), section)
+    assert asked.command == "sweeper evaluate human text"
+    early = figures_of(make_run(**TEXT | {"name": "early", "seal": False}), section)
+    assert early.command == ""
+    assert figures_of(make_run(name="classes", trials=6), section) is None
+
+
 def test_the_command_writes_the_page_and_reads_ratings_back(sweeper, rated):
     run = rated.run
-    (run.human / "page.json").unlink()
-    ran = sweeper("evaluate", "text", "--human", "-o", "rate.html")
+    key_file(run).unlink()
+    ran = sweeper("evaluate", "human", "text", "-o", "rate.html")
     assert ran.code == 0
     assert f"{len(rated.page.pairs)} pairs: rate.html" in ran.out
-    assert HumanPage.read(run.human / "page.json") == rated.page
+    assert HumanPage.read(key_file(run)) == rated.page
     win = for_the_winner(rated.page)
     files = [str(rated("ann", win)), str(rated("bob", lambda _: "left"))]
-    ran = sweeper("evaluate", "text", "--human-results", *files)
+    ran = sweeper("evaluate", "ratings", "text", *files)
     assert ran.code == 0, ran.err
     assert "win rate 75% (" in ran.out
     assert "Two raters agree on 50% of pairs" in ran.out
     assert "What do people prefer?" in run.report_html.read_text()
-    assert sweeper("evaluate", "text", "--human", "--human-results", files[0]).code == 2
-    assert sweeper("evaluate", "text", files[0]).code == 2
+    assert sweeper("evaluate", "ratings", "text").code == 2

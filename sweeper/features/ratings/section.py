@@ -16,6 +16,14 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.errors import UsageError
 from sweeper.features.parts import Heading
+from sweeper.features.ratings._pairs import (
+    AllRatings,
+    HumanPage,
+    Ratings,
+    human_page,
+    key_file,
+    ratings_file,
+)
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.record import Findings
@@ -23,7 +31,6 @@ from sweeper.findings.study.item_scores import model_title
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, Text, placed
 from sweeper.reporting.document import Report
-from sweeper.reporting.sections._rating_pairs import AllRatings, HumanPage, Ratings, human_page
 
 HEADING = Heading(77, "preferences", "Preferences", "What do people prefer?")
 
@@ -68,14 +75,14 @@ def _not_rated(run: RunFiles) -> NotMeasured:
         human_page(run)
     except UsageError:
         return NotMeasured(reason=text)
-    command = f"sweeper evaluate {shlex.quote(run.folder.path.name)} --human"
+    command = f"sweeper evaluate human {shlex.quote(run.folder.path.name)}"
     return NotMeasured(reason=f"{text} Write a page for raters:", command=command)
 
 
 def _preferences(run: RunFiles) -> Figures | None:
     """What the raters prefer; None where there are no ratings."""
-    page = HumanPage.read_or_none(run.folder.human / "page.json")
-    found = AllRatings.read_or_none(run.folder.human / "ratings.json")
+    page = HumanPage.read_or_none(key_file(run.folder))
+    found = AllRatings.read_or_none(ratings_file(run.folder))
     if page is None or found is None or not found.raters:
         return None
     ids = {pair.id for pair in page.pairs}

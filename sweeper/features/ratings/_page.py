@@ -1,25 +1,30 @@
-"""The steps of human evaluation: write the page for raters, read their files back."""
+"""The page for raters: written as one file, and the files that they send back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sweeper.artifact import write_text
 from sweeper.errors import Problem, UsageError
-from sweeper.findings.study.reading import read_run
-from sweeper.redaction import clean
-from sweeper.reporting.html import render_human
-from sweeper.reporting.sections._rating_pairs import (
+from sweeper.features.ratings._pairs import (
     RATINGS_FORMAT,
     AllRatings,
     HumanPage,
     Ratings,
+    folder_of,
     human_page,
+    key_file,
+    ratings_file,
 )
+from sweeper.findings.study.reading import read_run
+from sweeper.redaction import clean
+from sweeper.reporting.html import one_file, stylesheet
 from sweeper.runfolder import RunFolder
+from sweeper.visible import visible
 
-PAGE, KEY, RATINGS = "page.html", "page.json", "ratings.json"
+_ASSETS = Path(__file__).parent / "_assets"
 
 
 def write_page(run: RunFolder, output: Path | None = None) -> tuple[Path, HumanPage]:
@@ -36,13 +41,26 @@ def write_page(run: RunFolder, output: Path | None = None) -> tuple[Path, HumanP
         {"id": pair.id, **{part: clean(text) for part, text in texts[pair.id].items()}}
         for pair in key.pairs
     ]
-    path = output or run.human / PAGE
-    key.write(run.human / KEY)
-    write_text(
-        path,
-        render_human(run.path.name, {"format": RATINGS_FORMAT, "page": key.page, "pairs": pairs}),
-    )
+    path = output or folder_of(run) / "page.html"
+    key.write(key_file(run))
+    data = {"format": RATINGS_FORMAT, "page": key.page, "pairs": pairs}
+    write_text(path, rendered(run.path.name, data))
     return path, key
+
+
+def rendered(name: str, data: Mapping[str, Any]) -> str:
+    """The page as one file.
+
+    Args:
+        name: Name of the run.
+        data: ``format`` and ``page``, which the exported ratings carry, and ``pairs`` with ``id``,
+            ``asked``, ``reference``, ``left`` and ``right`` of each.
+    """
+    pairs = [{key: visible(text) for key, text in pair.items()} for pair in data["pairs"]]
+    style = stylesheet() + (_ASSETS / "page.css").read_text(encoding="utf-8")
+    script = (_ASSETS / "page.js").read_text(encoding="utf-8")
+    values = {"name": name, "data": {**data, "pairs": pairs}}
+    return one_file(_ASSETS / "page.html.j2", style, script, **values)
 
 
 def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
@@ -52,12 +70,12 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
         UsageError: With the problems of all files: not ratings, of another page, changed,
             unfinished, or two of one rater.
     """
-    key = HumanPage.read_or_none(run.human / KEY)
+    key = HumanPage.read_or_none(key_file(run))
     if key is None:
         human_page(read_run(run))  # says why there can be none
         raise UsageError(
             "this run has no page for raters",
-            fix=f"Write it first: sweeper evaluate {run.quoted} --human",
+            fix=f"Write it first: sweeper evaluate human {run.quoted}",
             where=str(run.path),
         )
     problems: list[Problem] = []
@@ -91,7 +109,7 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
     if problems:
         raise UsageError(problems)
     kept = AllRatings(raters=tuple(ratings for _, ratings in found.values()))
-    kept.write(run.human / RATINGS)
+    kept.write(ratings_file(run))
     return kept
 
 
