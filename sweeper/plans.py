@@ -293,6 +293,13 @@ class Budget(Record):
     notes: tuple[str, ...] = ()
 
     @property
+    def confirmed(self) -> str:
+        """What becomes of the finalists, in words."""
+        if self.confirmation_seeds == 1:
+            return "not trained again, so that each has one seed"
+        return f"trained again until each has {self.confirmation_seeds} seeds"
+
+    @property
     def phases(self) -> dict[str, Duration]:
         """Every phase that takes time, in the order of a run; ``sweep`` is their sum."""
         phases = {

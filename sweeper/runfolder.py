@@ -14,6 +14,7 @@ runs/<name>/
   first_stages/<id>/                  bases that read a corpus, for the adapters trained on them
   evaluations/                        general capability: base and trials on a suite
   test.json                           the one opening of the test split
+  features/<name>/                    files of features
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
   live.html                           the report and the progress, while `sweeper show --live` runs
   tracking/                           what trackers have of the run, and their logs
@@ -115,6 +116,10 @@ class RunFolder:
     def quoted(self) -> str:
         """The place as a shell reads it."""
         return shlex.quote(self.place)
+
+    def feature(self, name: str) -> Path:
+        """The folder of a feature's own files."""
+        return self.path / "features" / name
 
     def trial(self, number: int) -> Path:
         """The folder of one trial; ``config.json``, ``rungs.jsonl`` and ``result.json`` in it."""

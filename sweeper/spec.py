@@ -273,9 +273,7 @@ class TrainingSpec(Record):
     """Choices that hold for every trial; None leaves them to the plan."""
 
     epochs: float | None = Field(None, gt=0, description="passes over the data in a full trial")
-    max_length: PositiveInt | None = Field(
-        None, description="cap on the tokens of one example; longer texts are cut"
-    )
+    max_length: PositiveInt | None = Field(None, description="cap on the tokens of one example")
     precision: Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"] | None = Field(
         None,
         description="number format of weights and computation: fp32, bf16-mixed, fp16-mixed or "
@@ -319,7 +317,7 @@ class EvaluationSpec(Record):
     generate_items: Annotated[int, Field(ge=0)] | None = Field(
         None,
         description="test items for which the base and the finalists write answers; 0 for none, by "
-        "default 16 on a CPU and 256 on a GPU",
+        "default 20 on a CPU and 256 on a GPU",
     )
     no_texts: bool = Field(
         False, description="keep no test rows and no answers for the report to show"

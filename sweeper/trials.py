@@ -212,7 +212,7 @@ Fate = Literal["shortened", "cut", "dropped", "rewritten", "divided"]
 class EncodingNote(Record):
     """What became of some of a split's examples on their way into tokens.
 
-    ``shortened``: the prompt lost its left end. ``cut``: a text without answer lost its end.
+    ``shortened``: the prompt lost its beginning. ``cut``: a text without answer lost its end.
     ``dropped``: the answer alone is too long, so that nothing of the example is used.
     ``rewritten``: the chat template rewrites earlier answers, which are not trained on then.
     ``divided``: a text without answer became several items, which hold all of it.
@@ -227,8 +227,8 @@ class EncodingNote(Record):
     @property
     def text(self) -> str:
         what = {
-            "shortened": f"prompts were shortened on the left to fit {self.tokens} tokens",
-            "cut": f"texts were cut after {self.tokens} tokens",
+            "shortened": f"prompts lost their beginning to fit {self.tokens} tokens",
+            "cut": f"texts lost their end, after {self.tokens} tokens",
             "dropped": "examples were left out: their answer alone does not fit "
             f"{self.tokens} tokens",
             "divided": f"items begin a text of more than {self.tokens} tokens; all of it is read",
@@ -385,11 +385,14 @@ class GeneratedAnswers(Record):
     ``metrics``: ``bleu`` and ``chrf`` (0 to 100), ``rouge1``, ``rouge2``, ``rougeL`` and
     ``exact_match`` (0 to 1), ``pass@k`` where code was run. No answer is longer than
     ``most_tokens``. ``greedy_seconds`` are those of the first answer to each item. ``said`` holds
-    the answers to the first items by their places in the split, shortened.
+    the answers to the first items by their places in the split, shortened. ``places`` are those of
+    all items, and ``item_metrics`` one number for each of them, whose mean is the metric.
     """
 
     items: int
     metrics: dict[str, float]
+    places: tuple[int, ...] = ()
+    item_metrics: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     most_tokens: int
     seconds: float = 0.0
     greedy_seconds: float | None = None
@@ -409,7 +412,8 @@ class TestScore(Record):
 
     ``trial`` is None for a baseline. ``item_scores`` holds the task's headline score of every
     test item (1 or 0 for accuracy) in item order, so that models are compared item by item;
-    ``item_weights`` what each of them counts in the loss. ``confusion`` holds (true class,
+    ``item_weights`` what each of them counts in the loss. An item with weight 0 was not scored: it
+    counts nowhere, and its figures mean nothing. ``confusion`` holds (true class,
     predicted class, items) of every pair that occurred, as places among the sorted class names;
     ``predicted`` the predicted class of every item, ``confidence`` its probability. ``texts`` are
     those of some items, by their places.

@@ -1,4 +1,4 @@
-"""What every test may rely on: no hub, a cache folder of its own, the optional real data sets."""
+"""What every test may rely on: a stated machine, no hub, its own cache folder, real data sets."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ import pytest
 
 # Before huggingface_hub is imported, which reads this once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Before torch is imported, and for processes that tests start: no test uses a GPU of this machine.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 from huggingface_hub import constants
 from hypothesis import settings
 
+from sweeper.facts.machine import calibration, detect_hardware
 from sweeper.facts.record import ModelFacts
 from sweeper.runfolder import RunFolder
 
@@ -42,6 +45,39 @@ def _cheap_garbage_collection() -> Iterator[None]:
         yield
 
 
+# With speeds, so that no run measures the real machine.
+MACHINE = calibration.Calibration(
+    processor="a processor",
+    cores=2,
+    versions=calibration.versions(),
+    fp32_gflops=100.0,
+    bandwidth_gb_per_second=10.0,
+    when="2026-01-31",
+)
+STATED: dict[str, Callable[[], object]] = {
+    "_cpuinfo": lambda: {"model name": MACHINE.processor},
+    "_cores": lambda: MACHINE.cores,
+    "_memory": lambda: 64 << 30,
+}
+DETECTED = {name: getattr(detect_hardware, name) for name in STATED}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stated_machine() -> Iterator[None]:
+    """Plans of this process are for one and the same machine, wherever the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, stated in STATED.items():
+            patch.setattr(detect_hardware, name, stated)
+        yield
+
+
+@pytest.fixture
+def real_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of the detection, and of processes that detect the same machine."""
+    for name, detect in DETECTED.items():
+        monkeypatch.setattr(detect_hardware, name, detect)
+
+
 @pytest.fixture(scope="session")
 def _session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sweeper-home")
@@ -52,6 +88,8 @@ def sweeper_home(_session_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache folder of this test run; ``SWEEPER_TEST_HOME`` names one that outlives it."""
     home = Path(os.environ.get("SWEEPER_TEST_HOME", _session_home))
     monkeypatch.setenv("SWEEPER_HOME", str(home))
+    if not calibration.path_of(MACHINE.processor, MACHINE.cores).exists():
+        calibration.write(MACHINE)
     return home
 
 

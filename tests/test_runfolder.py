@@ -21,7 +21,7 @@ def test_a_name_that_is_no_folder_is_refused(name):
 def _hold(path, ready, done):
     with RunFolder(path).lock():
         ready.set()
-        done.wait(20)
+        done.wait(300)
 
 
 def test_a_second_command_is_refused_and_told_who_holds_the_run(tmp_path):
@@ -30,7 +30,7 @@ def test_a_second_command_is_refused_and_told_who_holds_the_run(tmp_path):
     holder = context.Process(target=_hold, args=(tmp_path, ready, done))
     holder.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(300)
         with pytest.raises(RunError, match=f"process {holder.pid}"), RunFolder(tmp_path).lock():
             pass
     finally:

@@ -4,6 +4,7 @@ Nothing is downloaded: the base install is made of links to what is installed he
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -145,3 +146,84 @@ def test_the_wheel_writes_a_report_with_its_own_assets(unpacked, base):
     html = (unpacked.parent / "runs/planned/report.html").read_text()
     assert "<style" in html
     assert "data-verdict" in html
+
+
+FEATURE = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "greeting"
+version = "1.0"
+[project.entry-points."sweeper.features"]
+greeting = "greeting_feature"
+[tool.hatch.build.targets.wheel]
+packages = ["greeting_feature"]
+""",
+    "greeting_feature/__init__.py": "",
+    "greeting_feature/options.py": """\
+from typing import Annotated
+from pydantic import Field
+from sweeper.features import parts
+
+
+class Options(parts.Options):
+    \"\"\"a greeting\"\"\"
+
+    whom: Annotated[str, parts.Flag("--greet", plan=True)] = Field("", description="whom to greet")
+""",
+    "greeting_feature/facts.py": """\
+from greeting_feature.options import Options
+
+
+def warnings(spec, facts):
+    if whom := spec.features.of(Options).whom:
+        yield f"greetings to {whom}"
+""",
+    "greeting_feature/commands.py": """\
+import typer
+
+commands = typer.Typer()
+
+
+@commands.command("greet")
+def greet() -> None:
+    \"\"\"Greet everybody.\"\"\"
+    print("hello from another package")
+""",
+}
+
+
+def test_a_feature_of_another_package_is_installed_beside_the_wheel(unpacked, base, tmp_path):
+    for name, text in FEATURE.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        archive.extractall(unpacked)
+        added = {unpacked / Path(name).parts[0] for name in archive.namelist()}
+    try:
+        asked = [(0, [*PLAN[:-2], "--greet", "Ada"]), (0, ["greet"]), (0, ["--help"])]
+        done = run(unpacked, "-c", EACH, repr(asked), alone=True)
+        assert done.returncode == 0, done.stderr
+        assert "greetings to Ada" in done.stdout
+        assert "hello from another package" in done.stdout
+        assert "Greet everybody." in done.stdout
+        assert '"whom"' in run(unpacked, "-m", "sweeper", "schema", "sweep", alone=True).stdout
+    finally:
+        for folder in added:
+            shutil.rmtree(folder)
+
+
+def test_parts_of_features_are_in_the_wheel(unpacked):
+    packed = {
+        path.relative_to(unpacked / "sweeper") for path in unpacked.rglob("sweeper/features/**/*")
+    }
+    here = ROOT / "sweeper"
+    for path in (here / "features").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert path.relative_to(here) in packed

@@ -34,7 +34,11 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")]
 
 
 def columns(items: list[str]) -> dict[str, str]:
-    """``role=column`` pairs as a mapping."""
+    r"""``role=column`` pairs as a mapping. In a template, a backslash with an n is a line break.
+
+    >>> columns(["label=topic", r"text={title}\n{body}"])
+    {'label': 'topic', 'text': '{title}\n{body}'}
+    """
     bad = [item for item in items if "=" not in item]
     if bad:
         fix = "Write role=column, for example --column text=question."
@@ -44,7 +48,8 @@ def columns(items: list[str]) -> dict[str, str]:
                 for item in bad
             ]
         )
-    return dict(item.split("=", 1) for item in items)
+    pairs = [item.split("=", 1) for item in items]
+    return {role: one.replace(r"\n", "\n") if "{" in one else one for role, one in pairs}
 
 
 _PANELS = {
@@ -197,7 +202,8 @@ def command_of(command: str, flags: Mapping[Path_, Any], file: Path | None) -> s
         if isinstance(value, bool):
             words.append(flag if value else _negative(flag))
         elif isinstance(value, Mapping):
-            words += [word for role, column in value.items() for word in (flag, f"{role}={column}")]
+            for role, column in value.items():
+                words += [flag, f"{role}={column}".replace("\n", r"\n")]
         elif path == ("aim", "strategies"):
             words += [flag, ",".join(value)]
         elif isinstance(value, list | tuple):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from sweeper.data.examples import Dataset, Example, Split
+from sweeper.data.faults import DataFault
 from sweeper.data.problems import listing, raise_any, remedy
+from sweeper.data.splits import Repeated
 from sweeper.errors import DataError, Problem
 from sweeper.spec import DataSpec
 from sweeper.units import plural
@@ -70,6 +74,9 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
     )
 
 
+REFERENCES = 0.5
+"""Share of the rows from which on several written answers of an input are meant."""
+
 UNEVEN = 10
 """Ratio of the most to the least frequent class from which on accuracy hides the rare one: a model
 that never names the rare class still scores above 90% between the two."""
@@ -79,51 +86,100 @@ FEW_HELD_OUT = 100
 plus or minus 6 points (binomial)."""
 
 
-def warnings(
-    dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]], spec: DataSpec
-) -> tuple[str, ...]:
-    """Sentences about ``dataset``; ``skipped`` has reason to lines for each split."""
-    return (
-        *_left_out(dataset, skipped),
-        *_repeated(dataset, spec),
-        *_classes(dataset),
-        *_few(dataset),
-    )
+LeftOutKind = Literal["unreadable", "form", "empty"]
+
+_REPAIRS: Mapping[LeftOutKind, str] = {
+    "unreadable": "Repair these lines in the file.",
+    "form": "Give these rows the columns and types of the others.",
+    "empty": "Fill in these rows, or remove them.",
+}
 
 
-def _left_out(dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]]) -> list[str]:
-    said = []
-    for split, reasons in skipped.items():
-        for reason, lines in reasons.items():
-            where = listing([str(line) for line in lines], 3)
-            said.append(f"{plural(len(lines), 'row')} of {split} left out: {reason} (line {where})")
+@dataclass
+class LeftOutRows:
+    """The rows of a split that are left out for one reason.
+
+    Args:
+        kind: What ``sweeper data check`` calls them.
+        path: Their file.
+    """
+
+    split: Split
+    reason: str
+    kind: LeftOutKind
+    path: str
+    lines: list[int] = field(default_factory=list)
+
+
+def faults(
+    dataset: Dataset, left_out: Iterable[LeftOutRows], repeated: Repeated, spec: DataSpec
+) -> tuple[DataFault, ...]:
+    """The faults of the rows, each with what removes it."""
+    return (*_left_out(dataset, left_out), *_repeated(dataset, repeated, spec))
+
+
+def warnings(dataset: Dataset) -> tuple[str, ...]:
+    """Sentences about a data set that has no fault, but is small or uneven."""
+    return (*_classes(dataset), *_few(dataset))
+
+
+def _left_out(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Iterator[DataFault]:
+    for one in left_out:
+        lines = listing([str(line) for line in one.lines], 3)
+        rows = plural(len(one.lines), "row")
+        yield DataFault(
+            kind=one.kind,
+            rows=len(one.lines),
+            share=_tested_share(dataset, one.split, len(one.lines)),
+            text=f"{rows} of {one.split} left out: {one.reason} (line {lines})",
+            action=_REPAIRS[one.kind],
+            where=f"{one.path}:{one.lines[0]}",
+        )
     if dataset.encoding_problems:
-        said.append(
-            f"{plural(dataset.encoding_problems, 'row')} with lost or garbled characters "
-            "(written in one encoding, read in another)"
+        yield DataFault(
+            kind="garbled",
+            rows=dataset.encoding_problems,
+            share=min(dataset.encoding_problems / dataset.rows, 1),
+            text=f"{plural(dataset.encoding_problems, 'row')} with lost or garbled characters "
+            "(written in one encoding, read in another)",
+            action="Write the file anew from its source, as UTF-8.",
         )
-    return said
 
 
-def _repeated(dataset: Dataset, spec: DataSpec) -> list[str]:
-    said = []
-    if dataset.duplicates:
-        said.append(
-            f"{plural(dataset.duplicates, 'row')} repeat another row exactly; where "
-            "sweeper divides the rows, equal ones go into the same split. "
-            f"{remedy(spec, 'duplicates')}"
-        )
-    if dataset.conflicting:
-        said.append(
-            f"{plural(dataset.conflicting, 'row')} have an input that occurs with another answer. "
-            f"{remedy(spec, 'conflicts')}"
-        )
-    if dataset.leaked:
-        said.append(
-            f"{plural(dataset.leaked, 'row')} of the official validation or test split are in "
-            f"train, too: scores will look better than they are. {remedy(spec, 'leakage')}"
-        )
-    return said
+def _tested_share(dataset: Dataset, split: Split, rows: int) -> float:
+    """The share of rows that a split lost, in the test split."""
+    tested = split == ("test" if dataset.origins["test"] == "official" else "train")
+    of = len(dataset.splits["test"]) if split == "test" else dataset.rows
+    return rows / (of + rows) if tested else 0.0
+
+
+def _repeated(dataset: Dataset, repeated: Repeated, spec: DataSpec) -> Iterator[DataFault]:
+    tested = len(dataset.splits["test"])
+    texts = {
+        "duplicates": (
+            repeated.duplicates,
+            "repeat another row exactly; where sweeper divides the rows, equal ones go into the "
+            "same split",
+        ),
+        "conflicting": (repeated.conflicting, "have an input that occurs with another answer"),
+        "leaked": (
+            repeated.leaked,
+            "of the official validation or test split are in train, too: scores will look better "
+            "than they are",
+        ),
+    }
+    kinds = {"duplicates": "duplicates", "conflicting": "conflicts", "leaked": "leakage"}
+    if not dataset.labels and repeated.conflicting > REFERENCES * dataset.rows:
+        del texts["conflicting"]  # answers of one input are references
+    for name, (rows, text) in texts.items():
+        if rows:
+            yield DataFault(
+                kind=kinds[name],
+                rows=rows,
+                share=repeated.in_test[name] / tested,
+                text=f"{plural(rows, 'row')} {text}",
+                action=remedy(spec, kinds[name]),
+            )
 
 
 def _classes(dataset: Dataset) -> list[str]:

@@ -13,6 +13,7 @@ from sweeper.data import checks
 from sweeper.data.augment.join import with_augmented
 from sweeper.data.corpus import held_out
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
+from sweeper.data.faults import DataFault
 from sweeper.data.load import Choose, all_rows, fingerprint_of, load
 from sweeper.data.load_large import load_any
 from sweeper.data.splits import in_order, repeated_in, subset
@@ -65,11 +66,25 @@ def _mixed(spec: Spec, load_source: Load | None, choose: Choose) -> Dataset:
     checks.check_seen(splits, str(spec.data.named))
     titled = list(zip([source.title for source in sources], parts, strict=True))
     said = [f"{title}: {text}" for title, one in titled for text in one.warnings]
+    tested = sum(len(one.splits["test"]) for one in parts)
+    faults = [
+        fault.model_copy(
+            update={
+                "text": f"{title}: {fault.text}",
+                "share": fault.share * len(one.splits["test"]) / tested,
+            }
+        )
+        for title, one in titled
+        for fault in one.faults
+    ]
     if dropped := sum(one.rows for one in parts) - sum(map(len, whole.values())):
-        said.append(
+        text = (
             f"{plural(dropped, 'row')} of train left out: the input is in validation or test of "
             "another source"
         )
+        action = "Remove these rows from one of the sources."
+        faults.append(DataFault(kind="leakage", rows=dropped, text=text, action=action))
+        said.append(text)
     repeated = repeated_in(splits)
     hashed = {split for one in parts for split in SPLITS if one.origins[split] == "hash"}
     return replace(
@@ -86,6 +101,7 @@ def _mixed(spec: Spec, load_source: Load | None, choose: Choose) -> Dataset:
         leaked=repeated.leaked,
         conflicting=repeated.conflicting,
         encoding_problems=sum(one.encoding_problems for one in parts),
+        faults=tuple(faults),
         warnings=tuple(said),
         weights={s.title: s.weight for s in sources if s.weight is not None},
         augmented=tuple(row for one in parts for row in one.augmented),

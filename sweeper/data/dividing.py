@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from sweeper.data.examples import SPLITS, Split, digest
-from sweeper.data.formats.base import text_of
-from sweeper.data.groups import Member, divided, widest_gap
-from sweeper.data.load import split_column
+from sweeper.data.examples import SPLITS, Split
+from sweeper.data.groups import widest_gap
+from sweeper.data.load import divided_rows
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.splits import asked
 from sweeper.errors import DataError
@@ -45,42 +44,29 @@ class Division:
 
 
 def divide(data: DataRows, spec: DataSpec) -> Division:
-    """Divide the rows of train; those of official splits stay where they are.
+    """Divide the rows of train as a run does; those of official splits stay where they are.
+
+    Rows that no trial reads, such as empty ones, stay in train.
 
     Raises:
         DataError: There is nothing to divide, a column is missing, or a split would be empty.
     """
-    official = data.official
-    shares = {s: share for s, share in asked(spec).items() if s not in official and share}
-    if not shares or sum(shares.values()) >= 1:
-        what = "validation and test would take all rows" if shares else "there is nothing to split"
-        why = "" if shares else f"The data have {', '.join(official)} already."
-        raise DataError(what, why=why, where=data.name)
-    column = split_column(spec, data.columns)
-    members = [_member(row, column) for row in data.rows if row.split == "train" and row.readable]
-    found = iter(divided(members, spec, shares))
-    splits = tuple(
-        None if not row.readable else next(found) if row.split == "train" else row.split
-        for row in data.rows
-    )
+    missing = {split for split, share in asked(spec).items() if share} - set(data.official)
+    if not missing:
+        why = f"The data have {', '.join(data.official)} already."
+        raise DataError("there is nothing to split", why=why, where=data.name)
+    divided = divided_rows(data, spec).splits
+    taken = {example.key: split for split in missing for example in divided[split]}
+    splits = tuple(map(partial(_split_of, taken), data.rows))
     labels: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}
     for row, split in zip(data.rows, splits, strict=True):
         if split is not None and row.label:
             labels[split][row.label] += 1
     unreadable = tuple(row.line for row in data.rows if not row.readable)
-    made = Division(splits, frozenset(official) - {"train"}, labels, unreadable)
-    if empty := [split for split in ("train", *shares) if not made.rows[split]]:
-        raise DataError(
-            f"no row is left for {' and '.join(empty)}",
-            why=f"The data have {len(members):,} rows to divide.",
-            fix="Add rows, take larger shares, or another --seed.",
-            where=data.name,
-        )
-    return made
+    return Division(splits, frozenset(data.official) - {"train"}, labels, unreadable)
 
 
-def _member(row: FileRow, column: str | None) -> Member:
-    value = text_of(row.fields.get(column)) if column else ""
-    if row.example is None:  # it is kept all the same, where its cells put it
-        return Member(digest(json.dumps(row.fields, default=str, sort_keys=True)), value=value)
-    return Member(row.example.key, row.input, value)
+def _split_of(taken: Mapping[str, Split], row: FileRow) -> Split | None:
+    if row.readable and row.split == "train" and row.example is not None:
+        return taken.get(row.example.key, "train")
+    return row.split if row.readable else None

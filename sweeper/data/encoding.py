@@ -1,22 +1,18 @@
 """Bytes to text, and the traces that a wrong encoding leaves in text.
 
-UTF-8 is the rule and a byte order mark is honoured. A few broken characters are replaced and
-counted. A file in another encoding is read in the likeliest one, and that is said.
+UTF-8 is the rule and a byte order mark is honoured. Lines that are not UTF-8 are read one by one in
+the likeliest other encoding, and that is said. No character is lost.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sweeper.errors import DataError
-
-TOLERATED = 0.05
-"""Share of lines with broken characters that is replaced and counted; above it, the file is not
-UTF-8. It is the share of rows that may differ when a format is recognised."""
 
 REPLACEMENT = "�"
 
@@ -24,6 +20,12 @@ _GARBLED = re.compile(r"�|[\ud800-\udfff]|Ã[\x80-\xbf©¨¼¶¤±]|â€[™�
 """U+FFFD, half of a surrogate pair, or UTF-8 that was once read as Latin-1 ("cafÃ©")."""
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_NOT_UTF8 = re.compile(r"[\udc80-\udcff]+")
+"""Bytes that are not UTF-8, as ``surrogateescape`` decodes them."""
+
+_UTF8 = re.compile(r"[\x80-\ud7ff\ue000-\U0010ffff]")
+_MANY_IN_A_ROW = re.compile(r"[\udc80-\udcff]{3}")
+"""Accents stand alone or in pairs; letters of other scripts make words."""
 
 _KNOWN_BINARY = {
     b"PK\x03\x04": "a zip archive (or an Excel or Word file)",
@@ -45,16 +47,18 @@ _LEGACY = (
 """Encodings that files come in besides UTF-8 and UTF-16. cp1252 reads Latin-1, too. Others, such as
 those of DOS and of mainframes, are rarer than wrong guesses of them."""
 
+LISTED_LINES = 20
+"""Lines that are not UTF-8 that are named; the others are counted."""
+
 GUESSED_FROM = 2**16
 """Bytes of lines that are not UTF-8 that the encoding is guessed from."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """The text of a file, and the lines in which characters had to be replaced."""
+    """The text of a file, and what to check about it."""
 
     text: str
-    garbled: tuple[int, ...] = ()
     cautions: tuple[str, ...] = ()
 
 
@@ -71,7 +75,7 @@ def decode(data: bytes, name: str) -> Decoded:
     try:
         return Decoded(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        return _with_replacements(data, name)
+        return _line_by_line(data.removeprefix(codecs.BOM_UTF8), name)
 
 
 def is_garbled(text: str) -> bool:
@@ -81,6 +85,16 @@ def is_garbled(text: str) -> bool:
     (True, False)
     """
     return not text.isascii() and _GARBLED.search(text) is not None
+
+
+_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\u2060\ufeff]")
+"""Control characters, soft hyphens, zero-width spaces and byte order marks. Joiners (U+200C,
+U+200D) are letters of Persian and Hindi, and parts of emoji."""
+
+
+def visible(text: str) -> str:
+    """The text without characters that cannot be seen."""
+    return _UNSEEN.sub("", text)
 
 
 def without_surrogates(text: str) -> str:
@@ -139,29 +153,53 @@ def _refuse_binary(data: bytes, name: str) -> None:
         )
 
 
-def _with_replacements(data: bytes, name: str) -> Decoded:
+def _line_by_line(data: bytes, name: str) -> Decoded:
     lines = data.split(b"\n")
-    broken = {number: line for number, line in enumerate(lines, start=1) if not _is_utf8(line)}
-    if len(broken) <= TOLERATED * len(lines):
-        return Decoded(data.decode("utf-8-sig", errors="replace"), tuple(broken))
-    encoding = encoding_of(b"\n".join(broken.values()))
-    # Line by line: a file that was put together from several may hold UTF-8, too.
-    texts = [
-        line.decode(encoding, errors="replace") if number in broken else line.decode("utf-8-sig")
-        for number, line in enumerate(lines, start=1)
-    ]
+    broken = [number for number, line in enumerate(lines, start=1) if not _is_utf8(line)]
+    encoding = encoding_of(b"\n".join(lines[number - 1] for number in broken))
+    # A file that was put together from several holds UTF-8, too.
+    text = "\n".join(decoded_line(line, encoding) for line in lines)
     count = len(lines) - (not lines[-1])  # behind the last end of a line there is none
-    caution = read_as(encoding, len(broken), count, name, next(iter(broken)))
-    garbled = tuple(number for number in broken if REPLACEMENT in texts[number - 1])
-    return Decoded("\n".join(texts), garbled, (caution,))
+    return Decoded(text, (read_as(encoding, len(broken), count, name, broken[:LISTED_LINES]),))
 
 
-def read_as(encoding: str, broken: int, lines: int, name: str, first: int) -> str:
+def decoded_line(line: bytes, encoding: str) -> str:
+    """A line as UTF-8, or as the encoding where it is not.
+
+    In Latin script, only the bytes that are not UTF-8 are read in the other encoding.
+
+    >>> decoded_line("Größe".encode() + b" K\\xf6ln", "cp1252")
+    'Größe Köln'
+    """
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        pass
+    if encoding not in _LATIN:
+        return _legacy(line, encoding)
+    return _NOT_UTF8.sub(
+        lambda match: _legacy(match[0].encode("utf-8", "surrogateescape"), encoding),
+        line.decode("utf-8", "surrogateescape"),
+    )
+
+
+def _legacy(data: bytes, encoding: str) -> str:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return data.decode("latin-1")  # which has a character for every byte
+
+
+def read_as(encoding: str, broken: int, lines: int, name: str, first: Sequence[int]) -> str:
     """The caution about lines that are not UTF-8."""
+    where = ", ".join(map(str, first)) + (
+        f" and {broken - len(first):,} more" * (broken > len(first))
+    )
     return (
-        f"{broken:,} of {lines:,} lines of {name} not in UTF-8 (the first is line {first}) "
-        f"but read as {encoding}, the most likely encoding: check the accents. If they are wrong, "
-        "convert the file: iconv -f ENCODING -t utf-8 OLD > NEW"
+        f"{broken:,} of {lines:,} lines of {name} not in UTF-8 (line {where}) but read as "
+        f"{encoding}, the most likely encoding: check the accents. If they are wrong, write these "
+        "lines anew in UTF-8, or convert a file that is all in one encoding: "
+        "iconv -f ENCODING -t utf-8 OLD > NEW"
     )
 
 
@@ -169,15 +207,17 @@ def encoding_of(sample: bytes) -> str:
     """The likeliest encoding of bytes that are not UTF-8.
 
     charset-normalizer tells scripts apart, but takes French for cp1250 as often as for cp1252: both
-    read it as letters. Between the two, the one that gives more letters wins, cp1252 at a tie.
+    read it as letters. Between the two, the one that gives more letters wins, cp1252 at a tie. Of a
+    few accents it makes any script.
     """
-    # Here, since most files are UTF-8.
-    from charset_normalizer import from_bytes
-
     sample = sample[:GUESSED_FROM]
-    guess = from_bytes(sample, cp_isolation=[*_LEGACY]).best()
-    if guess is not None and guess.encoding not in _LATIN:
-        return guess.encoding
+    if _MANY_IN_A_ROW.search(_UTF8.sub("", sample.decode("utf-8", "surrogateescape"))):
+        # Here, since most files are UTF-8.
+        from charset_normalizer import from_bytes
+
+        guess = from_bytes(sample, cp_isolation=[*_LEGACY]).best()
+        if guess is not None and guess.encoding not in _LATIN:
+            return guess.encoding
     return max(_LATIN, key=lambda one: sum(map(str.isalpha, sample.decode(one, errors="replace"))))
 
 

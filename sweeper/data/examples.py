@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sweeper.data.faults import DataFault
+
 Split = Literal["train", "validation", "test"]
 Origin = Literal["official", "hash"]
 MessageRole = Literal["system", "user", "assistant", "tool"]
@@ -98,13 +100,14 @@ class Dataset:
         origins: Whether the source had the split or a hash of the content made it.
         labels: Class names, sorted; empty where the task has none.
         fingerprint: SHA-256 over the content of all rows in split order, augmented ones included.
-        duplicates: Rows that repeat an earlier row exactly.
+        duplicates: Rows that repeat an earlier row of their split exactly.
         empties: Rows without input or answer; they were left out.
         skipped: Rows that do not have the form of the others; they were left out.
         leaked: Validation and test rows whose input is also in train.
         conflicting: Rows whose input occurs with another answer, too.
         encoding_problems: Rows with characters that were lost or garbled.
-        warnings: All of this, and more, in words.
+        faults: All of this, and what was done to labels.
+        warnings: Faults and cautions in words.
         weights: Of the sources by title; empty where every row is seen equally often.
         augmented: Rows made from train rows. A trial may train on them; nothing is scored on them.
     """
@@ -123,6 +126,7 @@ class Dataset:
     leaked: int = 0
     conflicting: int = 0
     encoding_problems: int = 0
+    faults: tuple[DataFault, ...] = ()
     warnings: tuple[str, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
     augmented: tuple[Example, ...] = ()

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
+from sweeper.data.encoding import visible
 from sweeper.data.examples import Example, Split
+from sweeper.data.faults import DataFault
 from sweeper.data.problems import listing, remedy
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
@@ -29,10 +31,33 @@ _JOINING = re.compile(r"(?<=[^\W\d])[-_]+(?=\w)|(?<=\w)[-_]+(?=[^\W\d])|(?<=\w)_
 def folded(label: str) -> str:
     """The label without what people write in different ways: case, white space, hyphens.
 
+    Characters that cannot be seen do not count either.
+
     >>> folded("Card Arrival"), folded("card_arrival")
     ('card arrival', 'card arrival')
     """
-    return " ".join(_JOINING.sub(" ", label.casefold()).split())
+    return " ".join(_JOINING.sub(" ", visible(label).casefold()).split())
+
+
+CATCH_ALL = frozenset(
+    (
+        *("other", "others", "none", "no intent", "none of the above", "misc", "miscellaneous"),
+        *(
+            "unknown",
+            "unk",
+            "undefined",
+            "unspecified",
+            "general",
+            "fallback",
+            "nlu fallback",
+            "default",
+        ),
+        *("oos", "ood", "out of scope", "out of domain", "outofscope", "n/a", "na"),
+    )
+)
+"""Folded names of classes that hold what fits no other class, as CLINC150 (`oos`), Rasa
+(`nlu_fallback`) and ticket systems name them. Their texts have no subject in common, so that words
+say nothing about these labels."""
 
 
 def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[str, str]:
@@ -72,8 +97,8 @@ LabelChanges = dict[tuple[Split, str], str | None]
 
 def reconciled(
     parts: Mapping[Split, list[Example]], spec: DataSpec
-) -> tuple[Parts, tuple[str, ...]]:
-    """The rows that can be trained on and scored, and in words what was done to the others.
+) -> tuple[Parts, tuple[DataFault, ...]]:
+    """The rows that can be trained on and scored, and what was done to the others.
 
     Raises:
         DataError: See ``label_changes``.
@@ -82,12 +107,12 @@ def reconciled(
     for split, examples in parts.items():
         for example in examples:
             seen[split].add(example)
-    changes, said = label_changes(seen, spec)
+    changes, faults = label_changes(seen, spec)
     kept = {
         split: [new for e in examples if (new := with_label(changes, split, e)) is not None]
         for split, examples in parts.items()
     }
-    return kept, said
+    return kept, faults
 
 
 def with_label(changes: LabelChanges, split: Split, example: Example) -> Example | None:
@@ -100,8 +125,8 @@ def with_label(changes: LabelChanges, split: Split, example: Example) -> Example
 
 def label_changes(
     seen: Mapping[Split, SeenLabels], spec: DataSpec
-) -> tuple[LabelChanges, tuple[str, ...]]:
-    """What becomes of labels, and in words why.
+) -> tuple[LabelChanges, tuple[DataFault, ...]]:
+    """What becomes of labels, and why.
 
     Validation and test take train's spelling of a label. Rows whose label no other row has are left
     out, and those of validation and test with a label that train does not have.
@@ -112,7 +137,7 @@ def label_changes(
     """
     name = str(spec.path)
     _check(sum((found.rows for found in seen.values()), Counter()), name)
-    said: list[str] = []
+    faults: list[DataFault] = []
     changes: LabelChanges = {}
     for split in seen.keys() - {"train"}:
         mapping = spellings(seen["train"].rows, seen[split].rows)
@@ -121,9 +146,14 @@ def label_changes(
         changes |= {(split, old): new for old, new in mapping.items()}
         changed = sum(seen[split].rows[label] for label in mapping)
         pairs = listing([f"{old!r} is {new!r}" for old, new in mapping.items()], 4)
-        said.append(
-            f"labels of {split} that are spelt differently from train get its spelling "
-            f"({plural(changed, 'row')}): {pairs}. {remedy(spec, 'label-variants')}"
+        faults.append(
+            DataFault(
+                kind="label-variants",
+                rows=changed,
+                text=f"labels of {split} that are spelt differently from train get its spelling "
+                f"({plural(changed, 'row')}): {pairs}",
+                action=remedy(spec, "label-variants"),
+            )
         )
     counts: Counter[str] = Counter()
     for split, found in seen.items():
@@ -132,11 +162,16 @@ def label_changes(
     lonely = {label for label, rows in counts.items() if rows == 1}
     if lonely:
         where = [place for split in seen for place in _places(split, seen[split], lonely)]
-        said.append(
-            f"{len(lonely)} of {len(counts)} labels occur in one row only, which is left out: "
-            f"{listing(where, _LISTED)}. One row cannot be in both train and validation: "
-            "add rows, or merge labels. "
-            f"{remedy(spec, 'label-variants', 'misspelt-labels', 'rare-labels')}"
+        faults.append(
+            DataFault(
+                kind="rare-labels",
+                rows=len(lonely),
+                share=_tested_share(seen, lonely),
+                text=f"{len(lonely)} of {len(counts)} labels occur in one row only, which is left "
+                f"out: {listing(where, _LISTED)}. One row cannot be in both train and validation",
+                action="Add rows, or merge labels. "
+                f"{remedy(spec, 'label-variants', 'misspelt-labels', 'rare-labels')}",
+            )
         )
     known = seen["train"].rows.keys() - lonely
     if len(known) == 1:
@@ -154,9 +189,15 @@ def label_changes(
             if (changes.get((split, label)) or label) not in known
         }
         if unseen:
-            said.append(_unseen(split, found, unseen, lonely, known, name))
+            faults.append(_unseen(split, found, unseen, lonely, known, name))
         changes |= {(split, label): None for label in unseen | (lonely & found.rows.keys())}
-    return changes, tuple(said)
+    return changes, tuple(faults)
+
+
+def _tested_share(seen: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
+    """The share of these labels in the rows of which the test split is, or becomes, a part."""
+    rows = (seen.get("test") or seen["train"]).rows
+    return sum(rows[label] for label in labels) / max(rows.total(), 1)
 
 
 def _check(rows: Counter[str], name: str) -> None:
@@ -200,7 +241,7 @@ def _unseen(
     lonely: Set[str],
     known: Set[str],
     name: str,
-) -> str:
+) -> DataFault:
     lost = sum(found.rows[label] for label in unseen)
     rows = found.rows.total() - len(lonely & found.rows.keys())
     if lost > rows / 2:
@@ -215,9 +256,13 @@ def _unseen(
         )
     where = _places(split, found, unseen)[:_LISTED]
     more = f" and {lost - len(where)} more" if lost > len(where) else ""
-    return (
-        f"{lost:,} of {rows:,} rows of {split} left out, with labels that train does not "
-        f"have: {', '.join(where)}{more}. To have these labels scored, add such rows to train"
+    return DataFault(
+        kind="label-sets",
+        rows=lost,
+        share=lost / rows if split == "test" else 0.0,
+        text=f"{lost:,} of {rows:,} rows of {split} left out, with labels that train does not "
+        f"have: {', '.join(where)}{more}",
+        action="To have these labels scored, add such rows to train.",
     )
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sweeper.data import checks
 from sweeper.data.contents import many_rows
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
+from sweeper.data.faults import DataFault
 from sweeper.data.formats.base import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.labels import reconciled
 from sweeper.data.marks import apart
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import SplitFiles, split_files
-from sweeper.data.rows import DataRows, read_rows
+from sweeper.data.rows import DataRows, FileRow, read_rows
 from sweeper.data.splits import Repeated, asked, carve, in_order, repeated_in, shares, subset
 from sweeper.errors import DataError, near_match
 from sweeper.progress import told
@@ -55,17 +56,8 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     Raises:
         DataError: Nothing can be learnt from the rows.
     """
-    kept: dict[Split, list[Example]] = {split: [] for split in data.official}
-    left_out = take_examples(data, spec, lambda split, example: kept[split].append(example))
-    official, augmented = apart(kept)
-    label_cautions: tuple[str, ...] = ()
-    if data.task == "classification" and any(official.values()):
-        official, label_cautions = reconciled(official, spec)
-    divided_rows = _all_splits(official, spec, data.name)
-    if data.task == "classification" and spec.split_by != "stratified":
-        divided_rows, more = reconciled(divided_rows, spec)
-        label_cautions += more
-    whole = {split: in_order(rows) for split, rows in divided_rows.items()}
+    made = divided_rows(data, spec)
+    whole = {split: in_order(rows) for split, rows in made.splits.items()}
     checks.check_seen(whole, data.name)
     splits = whole
     if spec.max_rows is not None:
@@ -74,15 +66,48 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     splits = choose(splits)
     checks.check_seen(splits, data.name)
     repeated = repeated_in(splits)
-    made = described(data, left_out, splits, fingerprint_of(splits), repeated, label_cautions, spec)
-    return replace(made, augmented=augmented)
+    dataset = described(
+        data, made.left_out, splits, fingerprint_of(splits), repeated, made.label_faults, spec
+    )
+    return replace(dataset, augmented=made.augmented)
+
+
+@dataclass(frozen=True)
+class DividedRows:
+    """The examples of each split, those that were made from them, and what is in neither."""
+
+    splits: Mapping[Split, list[Example]]
+    augmented: tuple[Example, ...]
+    left_out: LeftOut
+    label_faults: tuple[DataFault, ...]
+
+
+def divided_rows(data: DataRows, spec: DataSpec) -> DividedRows:
+    """The split of every example: official splits, and the missing ones carved out of train.
+
+    Raises:
+        DataError: Nothing can be learnt from the rows, or a split would be empty.
+    """
+    kept: dict[Split, list[Example]] = {split: [] for split in data.official}
+    left_out = take_examples(data, spec, lambda split, example: kept[split].append(example))
+    official, augmented = apart(kept)
+    faults: tuple[DataFault, ...] = ()
+    if data.task == "classification" and any(official.values()):
+        official, faults = reconciled(official, spec)
+    splits = _all_splits(official, spec, data.name)
+    if data.task == "classification" and spec.split_by != "stratified":
+        splits, more = reconciled(splits, spec)
+        faults += more
+    return DividedRows(splits, augmented, left_out, faults)
 
 
 def with_path(spec: DataSpec, task: Task) -> DataSpec:
     """The spec whose rows are read: the corpus of a domain task that has no other data."""
     if spec.path is None and spec.corpus is not None and task == "domain":
-        alone = {"path": spec.corpus, "revision": spec.corpus_revision}
-        return spec.model_copy(update={**alone, "columns": {}, "format": "auto"})
+        limits = [most for most in (spec.max_rows, spec.corpus_rows) if most is not None]
+        alone: dict[str, object] = {"path": spec.corpus, "revision": spec.corpus_revision}
+        alone |= {"max_rows": min(limits, default=None), "columns": {}, "format": "auto"}
+        return spec.model_copy(update=alone)
     return spec
 
 
@@ -107,23 +132,23 @@ def load_corpus(
 
 @dataclass
 class LeftOut:
-    """The rows that are no examples, and how many examples have lost or garbled characters.
+    """The rows that are no examples, and how many examples have lost or garbled characters."""
 
-    Args:
-        lines: By split and reason.
-    """
-
-    lines: dict[Split, dict[str, list[int]]]
+    rows: dict[tuple[Split, str, str], checks.LeftOutRows] = field(default_factory=dict)
     garbled: int = 0
+
+    def add(self, row: FileRow) -> None:
+        reason = checks.EMPTY if row.empty else row.reason
+        kind: checks.LeftOutKind = (
+            "empty" if row.empty else "form" if row.readable else "unreadable"
+        )
+        group = checks.LeftOutRows(row.split, reason, kind, row.path)
+        self.rows.setdefault((row.split, reason, kind), group).lines.append(row.line)
 
     def count(self, *, empty: bool) -> int:
         """How many rows are empty, or do not have the form of the others."""
-        return sum(
-            len(lines)
-            for reasons in self.lines.values()
-            for reason, lines in reasons.items()
-            if (reason == checks.EMPTY) == empty
-        )
+        groups = self.rows.values()
+        return sum(len(one.lines) for one in groups if (one.kind == "empty") == empty)
 
 
 def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
@@ -133,15 +158,12 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
         DataError: Most rows of a split do not have the form, or the column to split by is missing.
     """
     column = split_column(spec, data.columns)
-    left = LeftOut({split: {} for split in data.official})
+    left = LeftOut()
     rows: Counter[Split] = Counter()
-    files: dict[Split, str] = {}
     for row in told(data.rows, f"reading examples of {data.name}", len(data.rows)):
         rows[row.split] += 1
         if (example := row.example) is None:
-            files.setdefault(row.split, row.path)
-            reason = checks.EMPTY if row.empty else row.reason
-            left.lines[row.split].setdefault(reason, []).append(row.line)
+            left.add(row)
             continue
         left.garbled += is_garbled(example.text) or any(
             is_garbled(message.content) for message in example.messages
@@ -149,25 +171,25 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
         if column:
             example = replace(example, group=text_of(row.fields.get(column)))
         take(row.split, example)
-    for split, reasons in left.lines.items():
-        _refuse_most_skipped(reasons, rows[split], files.get(split, ""))
-    left.garbled = max(left.garbled, data.garbled)
+    for split in data.official:
+        skipped = [one for one in left.rows.values() if one.split == split and one.kind != "empty"]
+        _refuse_most_skipped(skipped, rows[split])
     return left
 
 
-def _refuse_most_skipped(reasons: Mapping[str, list[int]], rows: int, where: str) -> None:
-    counts = Counter({why: len(n) for why, n in reasons.items() if why != checks.EMPTY})
-    if counts.total() <= rows / 2:
+def _refuse_most_skipped(skipped: Sequence[checks.LeftOutRows], rows: int) -> None:
+    count = sum(len(one.lines) for one in skipped)
+    if count <= rows / 2:
         return
     said = [
-        f"{why} ({plural(n, 'row')}, first line {reasons[why][0]})"
-        for why, n in counts.most_common()
+        f"{one.reason} ({plural(len(one.lines), 'row')}, first line {one.lines[0]})"
+        for one in sorted(skipped, key=lambda one: -len(one.lines))
     ]
     raise DataError(
-        f"{counts.total()} of {rows} rows do not have the form that was recognised",
+        f"{count} of {rows} rows do not have the form that was recognised",
         why=listing(said, 4),
         fix="Repair these rows. If most rows were good, the others would be left out and listed.",
-        where=where,
+        where=skipped[0].path,
     )
 
 
@@ -180,7 +202,7 @@ def _all_splits(
         train = official["train"]
         members = [Member(one.key, _asked(one), one.group) for one in train]
         found = divided(members, spec, missing)
-        parts: dict[Split, list[Example]] = {split: [] for split in SPLITS}
+        parts: dict[Split, list[Example]] = {split: [] for split in ("train", *missing)}
         for example, split in zip(train, found, strict=True):
             parts[split].append(example)
         parts |= {split: official[split] for split in official if split != "train"}
@@ -188,7 +210,7 @@ def _all_splits(
         return parts
     taken = shares_taken(official.keys(), len(official["train"]), spec, name)
     stratified = {**official, **carve(official["train"], taken, spec.split_seed)}
-    splits = {split: stratified[split] for split in SPLITS}
+    splits = {split: stratified[split] for split in SPLITS if split in stratified}
     checks.check_sizes(splits, name)
     return splits
 
@@ -200,7 +222,8 @@ def shares_taken(official: Set[Split], rows: int, spec: DataSpec, name: str) -> 
 
 
 def _missing(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, float]:
-    missing = {split: share for split, share in asked(spec).items() if split not in official}
+    shares = {split: share for split, share in asked(spec).items() if share}
+    missing = {split: share for split, share in shares.items() if split not in official}
     if sum(missing.values()) >= 1:
         raise DataError(
             f"validation and test would take {sum(missing.values()):.0%} of the rows",
@@ -243,7 +266,7 @@ def described(
     splits: Mapping[Split, Sequence[Example]],
     fingerprint: str,
     repeated: Repeated,
-    label_cautions: tuple[str, ...],
+    label_faults: tuple[DataFault, ...],
     spec: DataSpec,
 ) -> Dataset:
     """The data set of these splits, with all that is known of them."""
@@ -267,8 +290,9 @@ def described(
         conflicting=repeated.conflicting,
         encoding_problems=left_out.garbled,
     )
-    said = (*data.cautions, *label_cautions, *checks.warnings(dataset, left_out.lines, spec))
-    return replace(dataset, warnings=said)
+    faults = (*label_faults, *checks.faults(dataset, left_out.rows.values(), repeated, spec))
+    said = (*data.cautions, *(fault.sentence for fault in faults), *checks.warnings(dataset))
+    return replace(dataset, faults=faults, warnings=said)
 
 
 def _division(missing: Sequence[Split], spec: DataSpec) -> tuple[str, ...]:

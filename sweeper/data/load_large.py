@@ -14,6 +14,7 @@ from sweeper.cache import home, made_while_used
 from sweeper.data import checks
 from sweeper.data.contents import many_rows
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
+from sweeper.data.faults import DataFault
 from sweeper.data.labels import SeenLabels, label_changes, with_label
 from sweeper.data.load import (
     described,
@@ -72,7 +73,8 @@ def load_any(spec: DataSpec, task: Task) -> Dataset:
         return load(spec, task)
     record = value_of((folder / _RECORD).read_text(encoding="utf-8"))
     values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in record.items()}
-    return Dataset(**values | {"splits": _splits(folder)})
+    faults = tuple(DataFault(**one) for one in record["faults"])
+    return Dataset(**values | {"splits": _splits(folder), "faults": faults})
 
 
 def _splits(folder: Path) -> dict[Split, Sequence[Example]]:
@@ -89,7 +91,7 @@ def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None
         raise _HasMarks
     seen = {split: SeenLabels() for split in data.official}
     change: Callable[[Split, Example], Example | None] | None = None
-    said: tuple[str, ...] = ()
+    faults: tuple[DataFault, ...] = ()
     with Sorter(folder / "sorting") as sorter:
 
         def take(split: Split, example: Example) -> None:
@@ -98,7 +100,7 @@ def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None
 
         left_out = take_examples(data, spec, take)
         if classes and len(sorter):
-            changes, said = label_changes(seen, spec)
+            changes, faults = label_changes(seen, spec)
             change = partial(with_label, changes) if changes else None
         sorter.sort(change)
         shares_of = partial(shares_taken, set(data.official), spec=spec, name=name)
@@ -121,7 +123,7 @@ def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None
             writer.end()
         splits = _splits(folder)
     fingerprint = fingerprint_by({split: stored_hashes(folder, split) for split in SPLITS})
-    dataset = described(data, left_out, splits, fingerprint, repeated, said, spec)
+    dataset = described(data, left_out, splits, fingerprint, repeated, faults, spec)
     record = {one.name: getattr(dataset, one.name) for one in fields(dataset)}
-    text = json.dumps({**record, "splits": {}})
+    text = json.dumps({**record, "splits": {}, "faults": [f.model_dump() for f in dataset.faults]})
     (folder / _RECORD).write_text(text, encoding="utf-8")

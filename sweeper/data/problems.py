@@ -58,7 +58,8 @@ def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
     if spec.format != "auto":
         given["--format"] = spec.format
     pairs = [(flag, str(value)) for flag, value in given.items() if value is not None]
-    pairs += [("--column", f"{role}={column}") for role, column in spec.columns.items()]
+    for role, column in spec.columns.items():
+        pairs.append(("--column", f"{role}={column}".replace("\n", r"\n")))
     return tuple(part for pair in pairs for part in pair)
 
 

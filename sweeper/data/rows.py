@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
 
 from sweeper.data.column_template import placeholders, text_by, with_templates
 from sweeper.data.contents import many_rows
-from sweeper.data.detect_columns import Form, detect, unused_columns
+from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
-from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats
+from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats, text_of
+from sweeper.data.formats.text_label import CLASS_CHARACTERS
 from sweeper.data.marks import marked
 from sweeper.data.problems import flags_of, listing
 from sweeper.data.reading.files import SplitFiles, split_files
@@ -27,7 +29,7 @@ LabelNames = Mapping[str, tuple[str, ...]]
 EMPTY_ROW = "it is empty"
 """Why there is no example of a row without input or answer."""
 
-_GUESSED: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
+_GUESSED: tuple[Task, ...] = ("classification", "instruction", "domain")
 
 
 @dataclass(slots=True)
@@ -97,7 +99,6 @@ class DataRows:
         cautions: What a user should check about how it was read.
         official: The splits that the source has, ``train`` first.
         columns: All columns of the files.
-        garbled: Lines that held bytes which are not text; they were replaced.
         label_names: From a column to the names of its numbers.
         cap: Where examples are cut, if known.
         against: Evaluation rows that must not be in the data.
@@ -113,7 +114,6 @@ class DataRows:
     cautions: tuple[str, ...] = ()
     official: tuple[Split, ...] = ()
     columns: tuple[str, ...] = ()
-    garbled: int = 0
     label_names: LabelNames = field(default_factory=dict)
     cap: TokenCap | None = None
     against: tuple[FileRow, ...] = ()
@@ -160,6 +160,12 @@ class DataRows:
             for name, cell in row.fields.items()
         }
         return self.again(row, fields)
+
+    def spelling(self, row: FileRow) -> str:
+        """The label of a row as its cell has it, white space included."""
+        form = self.forms.get(row.path)
+        cell = row.fields.get(form.columns.get("label", "")) if form else None
+        return cell if isinstance(cell, str) and cell.strip() == row.label else row.label
 
     def with_label(self, row: FileRow, label: str) -> FileRow:
         return self.again(row, {**row.fields, self.forms[row.path].columns["label"]: label})
@@ -258,7 +264,6 @@ def read_rows(
         cautions=tuple(dict.fromkeys(cautions)),
         official=tuple(files),
         columns=tuple(dict.fromkeys(c for table in read_as_they_are for c in table.columns)),
-        garbled=sum(len(table.garbled) for table in read_as_they_are),
         label_names=names,
         flags=flags,
     )
@@ -320,7 +325,11 @@ def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[
 
 
 def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
-    """The first task that the rows can be read for."""
+    """The task of the rows: code if they have tests or programs, else the first that fits."""
+    with suppress(DataError):
+        code = detect(table, "code", spec)
+        if not code.guessed and _has_programs(table, code):
+            return "code", code
     found: list[tuple[Task, Form]] = []
     refused: list[DataError] = []
     for task in _GUESSED:
@@ -335,6 +344,19 @@ def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
     if not found:
         raise refused[0]
     return found[0]
+
+
+_PROGRAMS = ("code", "canonical_solution")
+
+
+def _has_programs(table: RowTable, form: Form) -> bool:
+    """Whether most rows have tests, or an answer in a column of code that is no name of a class."""
+    tests, answer = form.columns.get("tests"), form.columns.get("completion")
+    rows = list(table.sample(SAMPLE_ROWS))
+    tested = [tests and "assert" in text_of(fields.get(tests)) for fields in rows]
+    answers = [text_of(fields.get(answer)) if answer in _PROGRAMS else "" for fields in rows]
+    written = ["\n" in text.strip() or len(text) > CLASS_CHARACTERS for text in answers]
+    return max(sum(map(bool, tested)), sum(written)) > len(rows) / 2
 
 
 SAMPLED_LABELS = 100_000

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TypeVar
 
@@ -95,22 +95,31 @@ class Repeated:
     """How many rows of the splits repeat others.
 
     Args:
-        duplicates: Rows that repeat an earlier row exactly.
+        duplicates: Rows that repeat an earlier row of their split exactly.
         leaked: Validation and test rows whose input is in train.
         conflicting: Rows whose input occurs with another answer, too.
+        in_test: The rows of the test split among them, by the same names.
     """
 
     duplicates: int = 0
     leaked: int = 0
     conflicting: int = 0
+    in_test: Counter[str] = field(default_factory=Counter)
 
     def add(self, splits: Sequence[Split], contents: Iterable[object], said: Iterable[str]) -> None:
         """Count all rows of one input, by their splits, content hashes and answers."""
         if (rows := len(splits)) > 1:
+            hashes = list(contents)
             held = sum(split != "train" for split in splits)
-            self.duplicates += rows - len(set(contents))
-            self.leaked += held if held < rows else 0
-            self.conflicting += rows if len(set(said)) > 1 else 0
+            tested = [one for split, one in zip(splits, hashes, strict=True) if split == "test"]
+            self.duplicates += rows - len(set(zip(splits, hashes, strict=True)))
+            self.in_test["duplicates"] += len(tested) - len(set(tested))
+            if held < rows:
+                self.leaked += held
+                self.in_test["leaked"] += len(tested)
+            if len(set(said)) > 1:
+                self.conflicting += rows
+                self.in_test["conflicting"] += len(tested)
 
 
 def repeated_in(splits: Mapping[Split, Sequence[Example]]) -> Repeated:

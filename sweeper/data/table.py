@@ -118,7 +118,6 @@ class RowTable:
         rows: Line (or row) number and fields of every row; those of a large file stay in it.
         how: In words, how the file was read, where that had to be found out.
         label_names: Column to names of its integer classes, where the file states them.
-        garbled: Lines that held bytes which are not text; they were replaced.
         cautions: What a user should check about how the file was read, with the remedy.
         named: All columns, where whoever read the file has noted them.
     """
@@ -127,7 +126,6 @@ class RowTable:
     rows: Sequence[Numbered]
     how: tuple[str, ...] = ()
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    garbled: tuple[int, ...] = ()
     broken: tuple[Broken, ...] = ()
     cautions: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
@@ -151,7 +149,6 @@ class RowTable:
             rows=joined((self.rows, other.rows)),
             how=tuple(dict.fromkeys(self.how + other.how)),
             label_names={**other.label_names, **self.label_names},
-            garbled=self.garbled + other.garbled,
             broken=self.broken + other.broken,
             cautions=tuple(dict.fromkeys(self.cautions + other.cautions)),
             named=tuple(dict.fromkeys(self.columns + other.columns)),

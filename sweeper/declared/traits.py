@@ -174,6 +174,18 @@ def find(name: str) -> Traits | None:
     return found
 
 
+def changes_base(strategy: str) -> bool:
+    """Whether a strategy changes what the base model computes; a head on frozen features does not.
+
+    One that is not installed here is taken to change it.
+
+    Args:
+        strategy: Its name, with or without ``@`` and a base model.
+    """
+    traits = find(strategy.partition("@")[0])
+    return traits is None or traits.gradients_through_base
+
+
 def read_traits(document: Document, problems: list[Problem]) -> Traits | None:
     """The traits that a strategy file states; None where one is missing or wrong.
 

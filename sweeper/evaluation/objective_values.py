@@ -15,14 +15,15 @@ from sweeper.evaluation.written_answers import Answered, answer, passed
 from sweeper.metrics import user_function
 from sweeper.metrics.base import item_values, metrics
 from sweeper.objective import Objective
-from sweeper.tasks.base import Decisions, Evaluation, Floats, Task
+from sweeper.tasks.base import Evaluation, Floats, Task
 from sweeper.tasks.instruction import Instruction
 from sweeper.underway import Underway
 
 
 @dataclass(frozen=True)
 class ObjectiveScore:
-    """The objective's value, and numbers ``(items,)`` whose mean it is (see ``item_values``)."""
+    """The objective's value, and numbers whose mean it is, one for each scored item (see
+    ``item_values``)."""
 
     value: float
     items: Floats
@@ -39,6 +40,7 @@ def from_decisions(
     decided = evaluation.decisions
     if objective.of != "classes" or decided is None:
         return None
+    decided, examples = decided.only(evaluation.scored), evaluation.of_scored(examples)
     if objective.function:
         said = [task.dataset.labels[number] for number in decided.predicted.tolist()]
         return _of(*user_function.measured(objective, said, examples))
@@ -50,8 +52,8 @@ def first(evaluation: Evaluation, count: int | None) -> Evaluation:
     known = evaluation.decisions
     if known is None or count is None or count >= len(known.true):
         return evaluation
-    cut = Decisions(known.true[:count], known.predicted[:count], known.confidence[:count])
-    return replace(evaluation, decisions=cut)
+    first = np.arange(len(known.true)) < count
+    return replace(evaluation, weights=evaluation.weights[first], decisions=known.only(first))
 
 
 def from_answers(

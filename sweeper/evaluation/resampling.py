@@ -52,6 +52,8 @@ def item_deviations(values: Floats, rng: np.random.Generator, pseudo: dict[float
 def weighted(items: Floats, weights: ArrayLike) -> Floats:
     """Values whose plain means, and these means' spread over items, are the weighted ones.
 
+    Items with weight 0 were not scored and are left out.
+
     Each value moves away from its row's weighted mean by the item's share of the weight: the
     linearised ratio of two sums, so that a bootstrap of items answers for the weights' chance,
     too (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 22). Differences of
@@ -60,10 +62,18 @@ def weighted(items: Floats, weights: ArrayLike) -> Floats:
     Args:
         items: ``(rows, items)``.
         weights: ``(items,)``, not negative, not all 0.
+
+    Returns:
+        ``(rows, items with weight)``.
+
+    >>> weighted(np.array([[1.0, 0.0, 3.0]]), [2.0, 0.0, 2.0]).tolist()
+    [[1.0, 3.0]]
     """
     shares = np.asarray(weights, dtype=np.float64)
     if shares.shape != items.shape[-1:] or not np.isfinite(shares).all() or shares.sum() <= 0:
         raise ValueError("finite weights, one for each item and not all 0, are needed")
+    if not shares.all():
+        items, shares = items[..., shares > 0], shares[shares > 0]
     if (shares == shares[0]).all():
         return items
     shares = shares / shares.mean()

@@ -31,6 +31,11 @@ from sweeper.evaluation.resampling import (
 )
 
 Outcome = Literal["better", "worse", "equivalent", "within noise"]
+Lacking = Literal["items", "seeds"]
+
+# With fewer, nothing is called better, worse or equivalent: percentiles of so few items, or of
+# trainings whose spread was not measured, cover less than they say.
+FEWEST_ITEMS, FEWEST_SEEDS = 20, 2
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Scores:
         Args:
             rows: One for each seed.
             weights: What each item counts in the mean, the same for every seed and model (tokens
-                of its reference answer); all alike if None.
+                of its reference answer); items with weight 0 are left out. All alike if None.
 
         Raises:
             ValueError: No seed, no item, seeds of different lengths, or a score that is not finite.
@@ -110,7 +115,8 @@ class Estimate:
 
     ``item_error`` and ``seed_error`` are the two parts of its standard error; ``seed_spread`` is
     the half-width that the seeds alone would give. ``seed_error`` is None where only one seed was
-    trained, and the interval then covers the choice of items only.
+    trained, and the interval then covers the choice of items only. ``seeds`` are the trainings of
+    the model that was trained most often, None where none was trained.
     """
 
     value: float
@@ -118,7 +124,7 @@ class Estimate:
     high: float
     p: float
     items: int
-    seeds: int
+    seeds: int | None
     item_error: float
     seed_error: float | None
     seed_spread: float = 0.0
@@ -221,15 +227,26 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
+def lacking(difference: Estimate) -> Lacking | None:
+    """Why nothing is claimed from a difference, however large it is; None where it can be."""
+    if difference.seeds is not None and difference.seeds < FEWEST_SEEDS:
+        return "seeds"
+    return "items" if difference.items < FEWEST_ITEMS else None
+
+
 def outcome(
     difference: Estimate, margin: float, higher_is_better: bool, adjusted_p: float | None = None
 ) -> Outcome:
     """What a difference amounts to, in the only words that a report uses for it.
 
+    Where items or seeds are lacking, it is always within noise.
+
     Args:
         margin: Differences smaller than this do not matter.
         adjusted_p: After Holm, where several comparisons were made.
     """
+    if lacking(difference):
+        return "within noise"
     clear = difference.low > 0 or difference.high < 0
     clear = clear and (adjusted_p is None or adjusted_p < 1 - CONFIDENCE)
     if clear and abs(difference.value) >= margin:
@@ -246,13 +263,16 @@ def items_to_settle(difference: Estimate, margin: float) -> int | None:
     item part shrinks with the root of their number; the seed part does not, so that None means
     that no number of items would do (more seeds might).
     """
+    if lacking(difference) == "seeds":
+        return None
     size = abs(difference.value)
     target = size if size >= margin else margin - size
     room = target**2 - difference.seed_spread**2
     if room <= 0 or difference.item_error == 0:
         return None
     half = float(special.ndtri(0.5 + CONFIDENCE / 2)) * difference.item_error
-    return max(0, math.ceil(difference.items * half**2 / room) - difference.items)
+    wanted = math.ceil(difference.items * half**2 / room)
+    return max(0, wanted - difference.items, FEWEST_ITEMS - difference.items)
 
 
 def _same_items(first: Scores, second: Scores) -> None:
@@ -301,7 +321,7 @@ def _estimate(value: float, items: Floats, seeds: SeedPart, *models: Scores) -> 
         high=max(high, value),
         p=p,
         items=count,
-        seeds=min((model.seeds for model in models if model.trained), default=1),
+        seeds=max((model.seeds for model in models if model.trained), default=None),
         item_error=error,
         seed_error=seeds.error,
         seed_spread=seeds.spread,

@@ -15,7 +15,7 @@ from torch import nn
 
 from sweeper.data.examples import Example
 from sweeper.evaluation.generation import Sampling, generate
-from sweeper.metrics.base import computed
+from sweeper.metrics.base import computed, item_values, metrics
 from sweeper.metrics.programs import run_program
 from sweeper.tasks.instruction import Instruction
 from sweeper.underway import Steps, Underway
@@ -77,11 +77,22 @@ def answer(
         underway=underway.steps("writing answers"),
     )
     references = [example.references or (example.answer,) for example in examples]
-    metrics = computed("answers", [texts[0] for texts in written], references)
+    figures = computed("answers", [texts[0] for texts in written], references)
     if run_code:
         told = underway.steps("running programs")
-        metrics |= _pass_rates(passed(written, examples, told))
-    return Answered(tuple(map(tuple, written)), metrics, most)
+        figures |= _pass_rates(passed(written, examples, told))
+    return Answered(tuple(map(tuple, written)), figures, most)
+
+
+def item_metrics(said: Answered, examples: Sequence[Example]) -> dict[str, tuple[float, ...]]:
+    """One number an item for each metric of answers that tables show (see ``item_values``)."""
+    texts = [each[0] for each in said.answers]
+    references = [example.references or (example.answer,) for example in examples]
+    return {
+        name: tuple(item_values(one.compute, texts, references, per_item=one.per_item))
+        for name, one in metrics().items()
+        if one.of == "answers" and one.shown
+    }
 
 
 def _longest_reference(task: Instruction, examples: Sequence[Example]) -> int:

@@ -88,8 +88,8 @@ def run_sweep(
         backend: ``module:function`` of the training backend.
         before: Seconds of each phase that this command has done already.
         on_event: Called with each event and the status after it.
-        on_trial_end: Called after trials have ended, and once more at the end: findings and report
-            are out of date. Must return at once.
+        on_trial_end: Called after trials have ended, at the start of a call that goes on from an
+            earlier one, and at the end: findings and report are out of date. Must return at once.
         on_tick: Called several times a second. Must return at once.
 
     Raises:
@@ -258,6 +258,8 @@ class Coordinator:
         for proposed in self.plan.proposed:
             owner.say("proposed-trial", text=proposed.text)
         self._note_total()
+        if done:  # the report is of an earlier call, which may have asked for other trials
+            owner.on_trial_end()
 
     def _note_total(self) -> None:
         if self.total < self.spec.search.trials:
@@ -404,6 +406,6 @@ def _figures(plan: Plan) -> str:
     return (
         f"{by}val is the validation loss in {unit}; lower is better. A rung is "
         f"1/{plan.budget.rungs} of a full trial, at whose end its {compared} is compared. "
-        "Finalists are the best trials, each strategy's best one first, trained again with further "
-        "seeds."
+        "Finalists are the best trials, each strategy's best one first, "
+        f"{plan.budget.confirmed}."
     )

@@ -97,13 +97,15 @@ def _with_features(spec: Spec, facts: Facts, *, for_run: bool) -> Facts:
 
 
 def _read_facts(rows: Curated, spec: Spec, model: ModelFacts, *, measure_domain: bool) -> DataFacts:
-    from sweeper.data.quality.check import quick_warnings
+    from sweeper.data.quality.check import quick_faults
     from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
     from sweeper.facts.dataset.data_facts import corpus_facts, corpus_warnings, data_facts
 
     data = data_facts(rows.dataset, spec, model)
-    said = (*data.warnings, *quick_warnings(rows.dataset, spec.data, spec.task))
-    data = data.model_copy(update={"warnings": said, "changes": rows.counts})
+    faults = quick_faults(rows.dataset, spec.data, spec.task)
+    said = (*data.warnings, *(fault.sentence for fault in faults))
+    found = {"faults": (*data.faults, *faults), "warnings": said, "changes": rows.counts}
+    data = data.model_copy(update=found)
     if (corpus := corpus_facts(rows.dataset, spec, model)) is not None:
         said = (*data.warnings, *corpus_warnings(corpus))
         data = data.model_copy(update={"corpus": corpus, "warnings": said})

@@ -11,6 +11,8 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.data.examples import Split as Split
+from sweeper.data.faults import DataFault
+from sweeper.data.long_rows import LongRow, long_row
 from sweeper.spec import AimSpec, Task
 from sweeper.units import plural
 
@@ -95,6 +97,22 @@ class ModelFacts(ModelShape):
     has_written: bool = False
 
 
+class LongRows(Record):
+    """The rows that are longer than the cap on tokens.
+
+    Args:
+        cap: In tokens, for the first model.
+        rows: How many are longer; estimated if not all were measured.
+        of: Rows of all splits.
+        becomes: What becomes of them.
+    """
+
+    cap: int
+    rows: int
+    of: int
+    becomes: LongRow
+
+
 class LengthFacts(Record):
     """Lengths in tokens of what one example becomes, prompt and answer together.
 
@@ -112,6 +130,7 @@ class LengthFacts(Record):
     )
     measured_with: str
     assumed: bool = Field(False, description="there were no data to measure")
+    too_long: LongRows | None = Field(None, description="None where nothing was measured")
 
 
 class LabelCount(Record):
@@ -241,7 +260,8 @@ class DataFacts(Record):
     general_sha256: str | None = Field(None, description="of the general texts of a run")
     sources: tuple[SourceFacts, ...] = Field((), description="where there are several")
     augmentation: AugmentationFacts | None = None
-    warnings: tuple[str, ...] = ()
+    faults: tuple[DataFault, ...] = ()
+    warnings: tuple[str, ...] = Field((), description="faults and cautions in words")
     example: ShownExample | None = None
 
     @property
@@ -364,7 +384,15 @@ class Facts(Artifact):
     )
 
     @property
+    def long_rows(self) -> LongRow:
+        """What becomes of rows that are longer than the cap."""
+        if self.task == "classification":
+            return long_row(self.task, answered=self.classes_by == "generate")
+        lengths = self.data.lengths
+        plain = lengths is not None and lengths.output_mean is None and not self.data.pretemplated
+        return long_row(self.task, answered=self.task != "domain" or not plain)
+
+    @property
     def divides(self) -> bool:
         """Whether long examples become several items: texts of a domain, which have no answer."""
-        plain = self.data.lengths is not None and self.data.lengths.output_mean is None
-        return self.task == "domain" and plain and not self.data.pretemplated
+        return self.long_rows == "divided"

@@ -51,7 +51,7 @@ def findings_of(run: RunFiles) -> Findings:
         notes=encoding_notes(run),
         strategies=strategy_summaries(run, against_baseline(run, contest)),
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
-        limits=limits(Study(run, summary, contest)),
+        limits=limits(Study(run, summary, contest, decided)),
         reproduction=reproduction(
             run, decided.recommended_trial, complete=summary.status == "complete"
         ),

@@ -9,6 +9,8 @@ from pydantic import Field
 from sweeper.artifact import Record
 
 Outcome = Literal["better", "worse", "equivalent", "within noise"]
+# Why nothing was claimed from a difference: under 20 items, or no model trained more than once.
+Lacking = Literal["items", "seeds"]
 
 
 class Interval(Record):
@@ -53,6 +55,7 @@ class Comparison(Record):
     metric: str
     difference: Interval
     outcome: Outcome
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from it")
     adjusted_p: float | None = Field(None, description="Holm, over trials or over baselines")
     comparisons: int = Field(1, description="that Holm's correction was taken over")
     more_items: int | None = Field(None, description="further test items that would settle it")

@@ -75,7 +75,9 @@ class Verdict(Record):
     """The answer to "what do I train?", honest about noise.
 
     ``sentence`` stands alone. ``comparisons`` hold winner against runner-up, default and
-    baselines; ``fine_tuning_needed`` is None where that could not be decided.
+    baselines. ``fine_tuning_needed`` is true only if the winner changes the base model and is shown
+    to be better than every baseline that scored the same test items; None where that could not be
+    decided.
     """
 
     kind: VerdictKind
@@ -85,12 +87,23 @@ class Verdict(Record):
     best_trial: int | None = Field(
         None, description="the recommended one, or the best so far that keeps to --max-forgetting"
     )
-    recommended_baseline: str | None = None
-    baseline_score: Interval | None = Field(None, description="of the best baseline, on the test")
+    best_baseline: str | None = Field(
+        None, description="the best one on validation among those that were scored on the test"
+    )
+    recommended_baseline: str | None = Field(
+        None, description="the best one that the winner is not shown to beat"
+    )
+    baseline_score: Interval | None = Field(
+        None, description="of the recommended baseline, else of the best one, on the test"
+    )
     comparisons: tuple[Comparison, ...] = ()
+    worsened: tuple[Comparison, ...] = Field(
+        (),
+        description="metrics in which the winner is worse than a model that it beats in loss",
+    )
     fine_tuning_needed: bool | None = None
-    test_items: int | None = None
-    seeds: int | None = None
+    test_items: int | None = Field(None, description="that were scored")
+    seeds: int | None = Field(None, description="fewest trainings of a finalist that is compared")
 
 
 class StrategySummary(Record):
@@ -171,6 +184,11 @@ class Limitation(Record):
     id: str
     text: str
     action: str
+    rows: int | None = Field(None, description="of the data, that have the fault")
+    share: float | None = Field(None, description="of the test items that it concerns")
+    could_change_verdict: bool = Field(
+        False, description="it concerns more test items than the verdict's closest comparison needs"
+    )
 
 
 class RunSummary(Record):
@@ -276,6 +294,12 @@ class Findings(Artifact):
         """A trial on the opened test split, if it was scored there."""
         found = (model for model in self.tested if model.trial is not None)
         return next((model for model in found if model.trial == number), None)
+
+    @property
+    def decisive_limit(self) -> Limitation | None:
+        """The limit that could change the verdict; of several, the one with most test items."""
+        found = [limit for limit in self.limits if limit.could_change_verdict]
+        return max(found, key=lambda limit: limit.share or 0.0, default=None)
 
     def best_first(self) -> list[TrialRow]:
         """The completed trials, the best by the objective first."""

@@ -6,7 +6,7 @@ import math
 
 from sweeper import units
 from sweeper.declared.traits import find
-from sweeper.findings.figures import Interval, Metric, Outcome
+from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
 
 DASH = "–"
 
@@ -182,20 +182,34 @@ def minus_of(first: str, second: str, metric: Metric) -> str:
     return f"{second} − {first}" if metric.higher_is_better else f"{first} − {second}"
 
 
-def outcome(word: Outcome, interval: Interval, comparisons: int, smallest: float) -> str:
+_LACKING = {"items": "too few items", "seeds": "one seed each"}
+
+
+def outcome(
+    word: Outcome,
+    interval: Interval,
+    comparisons: int,
+    smallest: float,
+    lacking: Lacking | None = None,
+) -> str:
     """An outcome, with the reason where it differs from what the interval suggests.
 
     Args:
         interval: Interval of the difference, in the metric's own unit.
         comparisons: How many Holm's correction was taken over.
         smallest: The margin, in the same unit as the interval.
+        lacking: Why nothing is claimed from the difference.
 
     >>> clear = Interval(value=0.08, low=0.01, high=0.16)
     >>> outcome("within noise", clear, 7, 0.01)
     'within noise after correcting for 7 comparisons'
     >>> outcome("within noise", clear, 7, 0.1)
     'within noise (smaller than the margin)'
+    >>> outcome("within noise", clear, 1, 0.01, "seeds")
+    'within noise (one seed each)'
     """
+    if lacking:
+        return f"{word} ({_LACKING[lacking]})"
     low, high = interval.low, interval.high
     if word != "within noise" or low is None or high is None or low <= 0 <= high:
         return word

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.hyperparameters import KL
 from sweeper.memory.estimate import estimate
@@ -266,7 +267,7 @@ def _setup_notes(
     spread = (f"the model is spread over {gpus} GPUs ({FSDP}): {each}",)
     return (
         f"texts of at most {base.cap.tokens} tokens: {base.cap.why}"
-        f"{f'; {base.cap.cuts} of them {base.cap.fate}' if base.cap.cuts else ''}",
+        f"{f'; {base.cap.longer} {IN_WORDS[base.cap.becomes]}' if base.cap.longer else ''}",
         f"memory: the configuration of the range that needs most takes {heaviest.peak_gib:.1f} GiB "
         f"(up to {heaviest.high_gib:.1f}) of {round(heaviest.limit_gib, 1):g} GiB; {MARGIN}",
         *states,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sweeper.data.long_rows import IN_WORDS
 from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
-from sweeper.planning.budget.sequence_cap import DIVIDED, USUAL, Cap
+from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.planning.budget.trial_budget import at_least
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
@@ -153,14 +154,14 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
 
 
 def _cut(cap: Cap) -> tuple[Reason, ...]:
-    if cap.cuts in ("", USUAL):
+    if not cap.many:
         return ()
     return (
         Reason(
             rule="sequence-cap",
-            title="Long texts are divided" if cap.fate == DIVIDED else "Long texts are cut",
-            why=f"{cap.cuts} of the examples are longer than the cap of {cap.tokens} tokens "
-            f"and {cap.fate} ({cap.why}).",
+            title="Long texts are divided" if cap.becomes == "divided" else "Long texts are cut",
+            why=f"{cap.longer} of the examples are longer than the cap of {cap.tokens} tokens "
+            f"(the longest: {cap.longest:,}) and {IN_WORDS[cap.becomes]} ({cap.why}).",
             source="measured: token lengths of the data",
         ),
     )

@@ -214,7 +214,10 @@ class FactList(Block):
 
 @dataclass(frozen=True)
 class VerdictCard(Block):
-    """The answer: headline, sentence, figures, configuration, reasons."""
+    """The answer: headline, sentence, figures, configuration, reasons.
+
+    ``limit`` is the one that could change it.
+    """
 
     badge: str
     headline: str
@@ -223,6 +226,7 @@ class VerdictCard(Block):
     configuration: tuple[NamedFact, ...]
     because: tuple[str, ...]
     alternative: str = ""
+    limit: str = ""
     css: str = ""
     trial: int | None = None
 

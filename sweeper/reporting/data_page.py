@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import sweeper
@@ -83,8 +83,27 @@ def _finding(one: Finding) -> Iterator[Block]:
         Column("text", lambda e: e.text),
     ]
     yield Table.of(f"{one.kind}-rows", "The first rows", columns, placed(one.examples))
+    where = tuple(f"{Path(path).name}: {ranges(lines)}" for path, lines in one.lines.items())
+    yield Bullets(where, "Lines of all rows")
     if one.command:
         yield Code(f"Remedy: {one.remedy}", one.command)
+
+
+def ranges(lines: Sequence[int]) -> str:
+    """Rising numbers as text, runs of them with a hyphen.
+
+    >>> ranges([1, 2, 3, 7, 9, 10])
+    '1-3, 7, 9, 10'
+    """
+    runs: list[list[int]] = []
+    for line in lines:
+        if runs and line == runs[-1][-1] + 1:
+            runs[-1].append(line)
+        else:
+            runs.append([line])
+    return ", ".join(
+        f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs
+    )
 
 
 def _share(one: Finding) -> str:

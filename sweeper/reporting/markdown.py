@@ -12,6 +12,7 @@ from sweeper.findings import words
 from sweeper.findings.record import Limitation
 from sweeper.reporting.document import Report
 from sweeper.reporting.page import banner
+from sweeper.reporting.parts import decisive_limit
 from sweeper.visible import visible
 
 LINES = 60
@@ -29,6 +30,8 @@ def markdown(report: Report) -> str:
     if told:
         lines += [f"> {plain(told)}", ""]
     lines += [f"**{plain(decided.sentence)}**", ""]
+    if limit := decisive_limit(report):
+        lines += [plain(limit), ""]
     lines += [f"- {plain(reason)}" for reason in decided.because[:_ROWS]]
     lines += [f"- {plain(sentence)}" for sentence in report.summary]
     lines += ["", *_strategies(report), "", *_limits(findings.limits)]

@@ -48,7 +48,7 @@ def pair_sentence(pair: Pair, found: Sequence[Pair]) -> str:
     fair = sum(not one.reasons for one in found)
     gap = words.difference(pair.difference, first.metric)
     points = max(run.files.plan.facts.aim.margin_points for run in (first, second))
-    word = words.outcome(pair.outcome, pair.difference, fair, points / 100)
+    word = words.outcome(pair.outcome, pair.difference, fair, points / 100, pair.lacking)
     return f"{first.name} − {second.name} = {gap}: {word}."
 
 

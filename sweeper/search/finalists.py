@@ -75,8 +75,8 @@ class Contender:
 
     Args:
         losses: Mean validation loss, or cost of the objective, of each seed.
-        items: Likewise of each validation item, one row a seed; shape ``(seeds, items)``. Empty if
-            they were not kept.
+        items: Likewise of each validation item, one row a seed; shape ``(seeds, items)``. NaN for
+            items that were not scored; empty if they were not kept.
         memory_gib: Peak memory, 0 where unknown.
         forgetting_points: Mean over the seeds of what general text lost; None where unknown.
     """
@@ -153,6 +153,7 @@ def _item_part(first: Losses, second: Losses) -> list[SeedSpread]:
     if first.size == 0 or second.size == 0 or first.shape[1] != second.shape[1]:
         return []
     differences = second.mean(axis=0) - first.mean(axis=0)
+    differences = differences[np.isfinite(differences)]
     count = len(differences)
     return [SeedSpread(float(differences.var()) / count, count - 1)] if count > 1 else []
 

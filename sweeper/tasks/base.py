@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
@@ -59,13 +59,19 @@ class ItemScores:
 
     Args:
         losses: ``(items,)`` nats: the mean over the item's own ``weights``.
-        weights: ``(items,)`` terms in each mean: 1 for a class decision, answer tokens for text.
+        weights: ``(items,)`` terms in each mean: 1 for a class decision, answer tokens for text; 0
+            for an item that could not be scored, since its answer exceeds the length limit.
         outputs: Whatever ``metrics`` needs, each ``(items, ...)``; e.g. ``probabilities``.
     """
 
     losses: Tensor
     weights: Tensor
     outputs: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def only(self, kept: Tensor) -> ItemScores:
+        """The scores of some items, by a mask ``(items,)``."""
+        outputs = {name: values[kept] for name, values in self.outputs.items()}
+        return ItemScores(self.losses[kept], self.weights[kept], outputs)
 
 
 def in_item_order(parts: Sequence[ItemScores], positions: Sequence[int]) -> ItemScores:
@@ -105,6 +111,10 @@ class Decisions:
         probabilities = softmax(np.asarray(scores, dtype=np.float64), axis=1)
         return cls(np.asarray(targets), probabilities.argmax(1), probabilities.max(1))
 
+    def only(self, kept: NDArray[np.bool_]) -> Decisions:
+        """The decisions on some items, by a mask ``(items,)``."""
+        return Decisions(self.true[kept], self.predicted[kept], self.confidence[kept])
+
     @property
     def confusion(self) -> tuple[tuple[int, int, int], ...]:
         """(true class, predicted class, items) of every pair that occurred, in this order."""
@@ -118,10 +128,11 @@ class Evaluation:
 
     Args:
         losses: ``(items,)`` nats per term.
-        weights: ``(items,)``; ``loss`` is the mean of ``losses`` with these weights.
+        weights: ``(items,)``; ``loss`` is the mean of ``losses`` with these weights. An item with
+            weight 0 was not scored.
         scores: ``(items,)`` the headline score of each item: 1 or 0 for accuracy; the loss for
             text.
-        metrics: Over all items.
+        metrics: Over all scored items.
         decisions: The class decisions; None where nothing is classified.
     """
 
@@ -130,6 +141,23 @@ class Evaluation:
     scores: Floats
     metrics: dict[str, float]
     decisions: Decisions | None = None
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """``(items,)`` which items were scored."""
+        return self.weights > 0
+
+    def of_scored(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """The examples of the scored items, from those of all items."""
+        if self.scored.all():
+            return examples
+        return [examples[place] for place in np.flatnonzero(self.scored).tolist()]
+
+    def placed(self, values: Floats) -> Floats:
+        """``(items,)`` with one value for each scored item, and 0 for the others."""
+        every = np.zeros(len(self.weights))
+        every[self.scored] = values
+        return every
 
     @property
     def loss(self) -> float:
@@ -263,21 +291,19 @@ class Task(ABC):
     def metrics(
         self, scores: ItemScores, examples: Sequence[Example]
     ) -> tuple[dict[str, float], Floats]:
-        """Metrics over all items of a split (or its first ones), and each item's headline score.
+        """Metrics over the scored items of a split (or of its first ones), and the headline score
+        of each of these items.
 
         Scores of all batches and examples are in item order.
         """
 
     def evaluation(self, scored: ItemScores, examples: Sequence[Example]) -> Evaluation:
         """The evaluation of a split, from the scores of its items in item order."""
-        metrics, scores = self.metrics(scored, examples)
-        return Evaluation(
-            scored.losses.double().numpy(),
-            scored.weights.double().numpy(),
-            scores,
-            metrics,
-            self.decisions(scored, examples),
-        )
+        losses, weights = scored.losses.double().numpy(), scored.weights.double().numpy()
+        blank = Evaluation(losses, weights, losses, {}, self.decisions(scored, examples))
+        kept = scored.only(scored.weights > 0)
+        metrics, scores = self.metrics(kept, blank.of_scored(examples))
+        return replace(blank, scores=blank.placed(scores), metrics=metrics)
 
     def decisions(self, scores: ItemScores, examples: Sequence[Example]) -> Decisions | None:
         """Which class each item was taken for; None where the task has no classes."""

@@ -66,6 +66,8 @@ class Classification(ClassDecisions):
 
     def encode(self, examples: Sequence[Example]) -> list[Feature]:
         texts = [example.text for example in examples]
+        # Some tokenizers come with "left", but ``long_row`` says that the end is cut.
+        self.tokenizer.truncation_side = "right"
         encoded = self.tokenizer(texts, truncation=True, max_length=self.sequence_length)
         # A tokenizer without special tokens makes nothing of an empty text.
         rows = [ids or [self.padding] for ids in encoded["input_ids"]]

@@ -7,6 +7,7 @@ the classes, so that its loss and metrics are those of a classification head.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -57,12 +58,16 @@ class GenerateLabel(ClassDecisions, TextTask):
         return {**super().collate(features), "targets": targets}
 
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
-        said = log_likelihoods(model, self.tree, *_prompts(batch))
-        return self.class_scores(said, batch["targets"])
+        return self._scores(log_likelihoods(model, self.tree, *_prompts(batch)), batch)
 
     def score_after(self, model: nn.Module, shown: CachedPrefix, batch: Batch) -> ItemScores:
-        said = log_likelihoods(model, self.tree, *_prompts(batch), shown)
-        return self.class_scores(said, batch["targets"])
+        return self._scores(log_likelihoods(model, self.tree, *_prompts(batch), shown), batch)
+
+    def _scores(self, said: Tensor, batch: Batch) -> ItemScores:
+        """The scores of a batch; weight 0 where the name does not fit, so nothing was asked."""
+        scores = self.class_scores(said, batch["targets"])
+        fits = batch["labels"].ne(-100).any(1).to(scores.losses)
+        return replace(scores, losses=scores.losses * fits, weights=fits)
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         """The untrained model asked at once and, where there is room, after an example of each

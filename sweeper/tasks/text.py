@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Example
+from sweeper.data.long_rows import long_row
 from sweeper.errors import DataError, Problem
 from sweeper.metrics.base import computed
 from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task, padded
@@ -65,7 +66,8 @@ class TextTask(Task):
     def feature(self, encoded: Encoded, example: Example) -> Feature:
         """The example at most ``sequence_length`` long; without answer if that does not fit."""
         fates: list[Fate] = ["rewritten"] if encoded.rewritten else []
-        if encoded.answers and encoded.answers[-1][0] <= 1:
+        answered = not encoded.answers or encoded.answers[-1][0] > 1
+        if long_row(self.spec.task, answered=answered) != "shortened":
             whole, encoded = encoded, self._beginning(encoded)
             fates += ["cut"] if encoded is not whole else []
         short = shorten(encoded, self.sequence_length, self.tokenizer.bos_token_id)

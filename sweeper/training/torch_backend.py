@@ -26,7 +26,7 @@ from sweeper.evaluation.objective_values import (
     from_decisions,
     written,
 )
-from sweeper.evaluation.written_answers import answer
+from sweeper.evaluation.written_answers import answer, item_metrics
 from sweeper.facts.dataset.curation import curated
 from sweeper.facts.record import Split
 from sweeper.metrics.programs import samples
@@ -59,9 +59,9 @@ from sweeper.visible import TEXT_CHARACTERS, shortened
 # Prompts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with
 # 1,000 tokens each stay under 5 GiB.
 _BATCH = 8
-# Items that are answered unless the user says otherwise: few on a CPU, where each token of an
-# answer is a pass of its own through all weights.
-_ITEMS = {"cpu": 16, "cuda": 256}
+# Items that are answered unless the user says otherwise: on a CPU, where each token of an answer is
+# a pass of its own through all weights, no more than a comparison of answers needs.
+_ITEMS = {"cpu": 20, "cuda": 256}
 # Test items whose texts are kept to be shown: the first ones, which are a random sample since items
 # are ordered by hash, and those with the highest losses of each model.
 _FIRST, _HARDEST = 48, 40
@@ -176,7 +176,8 @@ class TorchBackend:
         if isinstance(baseline, ZeroShot | FewShot) and objective.of_answers:
             base, told = context.base(), self._underway
             with torch.no_grad(), context.computing():
-                return written(objective, context.task, base, examples, told, baseline.prompt)
+                asked = evaluation.of_scored(examples)
+                return written(objective, context.task, base, asked, told, baseline.prompt)
         return from_decisions(objective, context.task, evaluation, examples)
 
     def train(
@@ -261,7 +262,8 @@ def scored(
     decided, context = evaluation.decisions, shared.context
     tests = context.dataset.splits["test"]
     known = from_decisions(context.objective, context.task, evaluation, tests)
-    items, figure = (known.items, {context.objective.metric: known.value}) if known else ((), {})
+    figure = {context.objective.metric: known.value} if known else {}
+    items = evaluation.placed(known.items) if known else ()
     if known is None and context.objective.is_loss:
         items = evaluation.scores
     return TestScore(
@@ -276,7 +278,7 @@ def scored(
         items_sha256=hashlib.sha256(
             "".join(example.content_hash() for example in tests).encode()
         ).hexdigest(),
-        confusion=decided.confusion if decided else (),
+        confusion=decided.only(evaluation.scored).confusion if decided else (),
         predicted=tuple(decided.predicted.tolist()) if decided else (),
         confidence=tuple(decided.confidence.round(4).tolist()) if decided else (),
         texts=_texts(shared, evaluation),
@@ -289,8 +291,9 @@ def _texts(shared: SharedModel, evaluation: Evaluation) -> dict[int, ItemText]:
     if shared.context.spec.evaluation.no_texts:
         return {}
     examples = shared.context.dataset.splits["test"]
-    hardest = np.argsort(-evaluation.losses, kind="stable")[:_HARDEST].tolist()
-    chosen = sorted({*hardest, *range(min(_FIRST, len(examples)))})
+    scored = np.flatnonzero(evaluation.scored)
+    hardest = scored[np.argsort(-evaluation.losses[scored], kind="stable")][:_HARDEST]
+    chosen = sorted({*hardest.tolist(), *scored[:_FIRST].tolist()})
     return {item: _item_text(examples[item]) for item in chosen}
 
 
@@ -316,7 +319,8 @@ def answered(
 ) -> TestScore:
     """The scores with the model's greedy answers to the first test items, if it writes any.
 
-    To all of them where the objective is computed from answers.
+    To all of them where the objective is computed from answers. Items that were not scored are left
+    out.
 
     Args:
         score: Without answers.
@@ -333,8 +337,9 @@ def answered(
     compares = objective.of_answers
     if compares:
         count = len(shared.context.dataset.splits["test"])
-    tests = enumerate(shared.context.dataset.splits["test"])
-    chosen = [(place, example) for place, example in tests if example.messages][:count]
+    tests = zip(shared.context.dataset.splits["test"], score.item_weights, strict=True)
+    scored = [(place, example) for place, (example, weight) in enumerate(tests) if weight]
+    chosen = [(place, example) for place, example in scored if example.messages][:count]
     items = [example for _, example in chosen]
     if not isinstance(task, Instruction) or not items:
         return score
@@ -352,6 +357,8 @@ def answered(
     generated = GeneratedAnswers(
         items=len(items),
         metrics=metrics,
+        places=tuple(place for place, _ in chosen),
+        item_metrics=item_metrics(said, items),
         most_tokens=said.most_tokens,
         seconds=time.perf_counter() - start,
         greedy_seconds=greedy,
@@ -363,10 +370,12 @@ def answered(
     )
     if known is None:
         return score.model_copy(update={"generated": generated})
+    item_scores = np.zeros(len(score.item_weights))
+    item_scores[[place for place, _ in chosen]] = known.items
     return score.model_copy(
         update={
             "generated": generated,
             "metrics": score.metrics | {objective.metric: known.value},
-            "item_scores": tuple(known.items.tolist()),
+            "item_scores": tuple(item_scores.tolist()),
         }
     )

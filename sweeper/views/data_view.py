@@ -64,7 +64,8 @@ def _show(finding: Finding, *, several: bool) -> None:
         said = f" ({one.said})" if one.said else ""
         _line(f"    {where}{said}: {one.text}")
     if finding.command:
-        _line(f"  Remedy: {finding.remedy}.")
+        some = f" (of {finding.mendable:,} rows)" if finding.mendable < finding.count else ""
+        _line(f"  Remedy{some}: {finding.remedy}.")
         _line(f"    {finding.command}")
 
 

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from sweeper import units
+from sweeper.data.faults import by_kind
+from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, ShownExample
 from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, FIRST_STAGE, KEY_PARAMETERS, PADDING_FREE
@@ -41,6 +43,8 @@ _INDENT = 12
 _EXAMPLE_LINES = 4
 # Of a line of a summary.
 _MOST_CHARACTERS = 400
+# Reasons why rows cannot be read.
+_BROKEN = 3
 # Of a shortened conversation: the first question and answer, and the last ones.
 _MOST_PARTS = 7
 
@@ -49,6 +53,8 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
     """Print a plan to stdout."""
     console = out()
     page = _Page(min(console.width, WIDTH))
+    broken = by_kind(plan.facts.data.faults).get("unreadable", ())
+    page.add("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_BROKEN]])
     if plan.model_choice is not None:
         _models(page, plan.model_choice)
     _headline(page, plan)
@@ -322,9 +328,16 @@ def _data(facts: Facts, *, verbose: bool) -> str:
     if lengths := data.lengths:
         short = "assumed: no data given" if lengths.assumed else lengths.measured_with
         how = lengths.measured_with if verbose else short
+        longest = f", the longest {lengths.longest:,}" if lengths.longest > lengths.p99 else ""
         found.append(
-            f"Tokens: {lengths.mean:,.0f} on average, 99% have at most {lengths.p99:,} ({how})."
+            f"Tokens: {lengths.mean:,.0f} on average, 99% have at most {lengths.p99:,}{longest} "
+            f"({how})."
         )
+        if (long := lengths.too_long) is not None and long.rows:
+            found.append(
+                f"{long.rows:,} of {long.of:,} rows are longer than the cap of {long.cap:,} and "
+                f"{IN_WORDS[long.becomes]}."
+            )
     if data.domain.distance:
         found.append(f"{words.sentence(domain_line(data.domain))}.")
     return " ".join(found)
@@ -542,7 +555,6 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     prunes = budget.first_rung < budget.rungs
     stops = f"; from rung {budget.first_rung} on, poor trials are stopped" if prunes else ""
     finalists = units.plural(min(budget.finalists, budget.trials), "finalist")
-    seeds = units.plural(budget.confirmation_seeds, "seed")
     epochs = f"{words.value(budget.epochs)} {'epoch' if budget.epochs == 1 else 'epochs'}"
     texts = [
         f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
@@ -585,7 +597,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     # What sharding is and is not stands beside the GPUs.
     more = [
         f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "
-        f"best one first) are trained again, with {seeds} each.",
+        f"best one first) are {budget.confirmed}.",
         *(note for note in budget.notes if note not in texts and FSDP not in note),
     ]
     more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")

@@ -66,3 +66,13 @@ def test_an_unknown_tracker_of_a_list_gets_the_nearest_name() -> None:
     assert problem.where == "--track"
     assert "'tensorbord'" in problem.what
     assert "'tensorboard'" in problem.fix
+
+
+def test_a_backslash_and_an_n_in_a_template_of_columns_are_a_line_break() -> None:
+    path = ("data", "columns")
+    flags = {path: {"prompt": "{a}\n{b}", "completion": r"c\n"}}
+    words = ["--column", r"prompt={a}\n{b}", "--column", r"completion=c\n"]
+    assert given(*words) == flags
+    assert command_of("", {path: {"prompt": "{a}\n{b}"}}, None).strip() == (
+        r"--column 'prompt={a}\n{b}'"
+    )

@@ -43,14 +43,42 @@ def test_every_row_is_in_one_file_also_one_that_is_empty(sweeper, tmp_path):
     assert "In no file, since they cannot be read: 1 (line 152)" in ran.out
 
 
-def test_the_plan_of_the_folder_has_the_split_of_the_spec(sweeper, tmp_path):
-    path = write(tmp_path / "rows.jsonl", ROWS)
-    sweeper("data", "split", path, "-o", str(tmp_path / "new"), "--seed", "3")
-    here = load(DataSpec(path=path, split_by="hash", split_seed=3), "classification")
+@pytest.mark.parametrize(
+    ("flags", "spec"),
+    [
+        ((), {}),
+        (("--seed", "3"), {"split_seed": 3}),
+        (("--by-hash",), {"split_by": "hash"}),
+        (("--group-by", "day"), {"split_by": "group", "split_column": "day"}),
+        (("--by-time", "day"), {"split_by": "time", "split_column": "day"}),
+    ],
+)
+def test_a_run_on_the_folder_has_the_splits_of_a_run_on_the_file(sweeper, tmp_path, flags, spec):
+    rare = [{**row, "label": "c"} for row in ROWS[:4]]
+    once = {**ROWS[4], "text": "the only row of its class", "label": "d"}
+    path = write(tmp_path / "rows.jsonl", [*ROWS[4:], *rare, once, {**ROWS[5], "text": " "}])
+    assert sweeper("data", "split", path, "-o", str(tmp_path / "new"), *flags).code == 0
+    here = load(DataSpec(path=path, **spec), "classification")
     there = load(DataSpec(path=str(tmp_path / "new")), "classification")
-    keys = [{split: {one.key for one in rows} for split, rows in dataset.splits.items()}
-            for dataset in (here, there)]  # fmt: skip
-    assert keys[0] == keys[1]
+    assert there.fingerprint == here.fingerprint
+    assert there.rows == here.rows == len(ROWS)
+
+
+def test_each_class_is_in_every_split(sweeper, tmp_path):
+    rows = [{**row, "label": "rare" if n < 3 else row["label"]} for n, row in enumerate(ROWS)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    ran = sweeper("data", "split", path, "-o", str(tmp_path / "new"), "--json")
+    labels = json.loads(ran.out)["labels"]
+    assert [labels[split]["rare"] for split in ("train", "validation", "test")] == [1, 1, 1]
+
+
+def test_a_share_of_zero_makes_no_split(sweeper, tmp_path):
+    path = write(tmp_path / "rows.jsonl", ROWS)
+    ran = sweeper(
+        "data", "split", path, "-o", str(tmp_path / "new"), "--test-fraction", "0", "--json"
+    )
+    assert json.loads(ran.out)["rows"]["test"] == 0
+    assert sorted(file.stem for file in (tmp_path / "new").iterdir()) == ["train", "validation"]
 
 
 def test_a_column_and_official_splits_decide(sweeper, tmp_path):
@@ -72,8 +100,8 @@ def test_a_column_and_official_splits_decide(sweeper, tmp_path):
     ("more", "said"),
     [
         (("--group-by", "user"), "there is no column 'user' to split by"),
-        (("--group-by", "label", "--by-time", "day"), "--group-by and --by-time were both given"),
-        (("--test-fraction", "0.6", "--validation-fraction", "0.5"), "would take all rows"),
+        (("--group-by", "label", "--by-time", "day"), "--group-by and --by-time were given"),
+        (("--test-fraction", "0.6", "--validation-fraction", "0.5"), "would take 110% of the rows"),
         (("--by-time", "text"), "holds no times"),
     ],
 )

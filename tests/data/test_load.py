@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Dataset, Message
 from sweeper.data.load import load, load_corpus
-from sweeper.data.quality.check import quick_warnings
+from sweeper.data.quality.check import quick_faults
 from sweeper.data.reading.read import SUFFIXES
 from sweeper.data.rows import read_rows
 from sweeper.errors import DataError, NotInstalled
@@ -227,7 +227,8 @@ def test_a_warning_names_uneven_classes_and_labels_spelt_alike(tmp_path):
     rows += [{"text": f"u {n}", "label": ("rare", "often")[n % 2]} for n in range(12)]
     dataset = loaded(write(tmp_path / "rows.jsonl", rows))
     assert "uneven classes: " in " ".join(dataset.warnings)
-    said = " ".join(quick_warnings(dataset, DataSpec(path=dataset.path), "classification"))
+    faults = quick_faults(dataset, DataSpec(path=dataset.path), "classification")
+    said = " ".join(fault.sentence for fault in faults)
     assert "6 rows spell a label differently from most rows" in said
     assert "--remedy label-variants --task classification -o NEW.jsonl, or give --fix" in said
 
@@ -235,7 +236,8 @@ def test_a_warning_names_uneven_classes_and_labels_spelt_alike(tmp_path):
 def test_a_template_inside_a_turn_is_warned_of(tmp_path):
     rows = [{"prompt": f"[INST] {n} [/INST]", "completion": "a"} for n in range(40)]
     dataset = loaded(write(tmp_path / "rows.jsonl", rows), "instruction")
-    said = " ".join(quick_warnings(dataset, DataSpec(path=dataset.path), "instruction"))
+    faults = quick_faults(dataset, DataSpec(path=dataset.path), "instruction")
+    said = " ".join(fault.sentence for fault in faults)
     assert "40 rows have chat markers such as [INST] inside their texts" in said
 
 
@@ -378,6 +380,26 @@ def test_two_spellings_of_one_format_are_both_read(tmp_path):
     assert (dataset.rows, dataset.skipped) == (80, 0)
     cautions = " ".join(read_rows(DataSpec(path=str(path)), None).cautions)
     assert "20 of 80 rows of train have another format, prompt-completion" in cautions
+
+
+PROGRAM = "def f(n):\n    return n + 1"
+PROGRAMS = [
+    ({"prompt": "add one", "code": PROGRAM, "category": "easy", "text": "t"}, "code"),
+    (
+        {"text": "add one to it", "code": PROGRAM, "label": "easy", "test_list": ["assert f(1)"]},
+        "code",
+    ),
+    ({"prompt": "def f(n):", "canonical_solution": "    return n", "test": "assert f(1)"}, "code"),
+    ({"question": "add one", "answer": "f", "tests": ["assert f(1) == 2"], "intent": "a"}, "code"),
+    ({"text": "where is it", "code": "A7", "label": "card"}, "classification"),
+    ({"question": "what is it", "answer": "a", "test": "blood"}, "instruction"),
+]
+
+
+@pytest.mark.parametrize(("row", "task"), PROGRAMS)
+def test_rows_of_programs_are_recognised_without_a_task(tmp_path, row, task):
+    path = write(tmp_path / "rows.jsonl", [row] * 40)
+    assert read_rows(DataSpec(path=str(path)), None).task == task
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from sweeper.evaluation.significance import (
     Scores,
     holm,
     items_to_settle,
+    lacking,
     mean_interval,
     outcome,
     paired_difference,
@@ -103,7 +104,7 @@ def test_agreement_on_few_items_is_not_certainty():
     assert estimate.value == 0
     assert estimate.low < -0.01
     assert outcome(estimate, 0.01, higher_is_better=True) == "within noise"
-    many = Scores.of([[1.0] * 9000 + [0.0] * 1000])
+    many = Scores.of(2 * [[1.0] * 9000 + [0.0] * 1000])
     settled = paired_difference(many, many)
     assert outcome(settled, 0.01, higher_is_better=True) == "equivalent"
 
@@ -265,6 +266,40 @@ def test_outcome_words(value, low, high, higher, word):
     assert outcome(estimate(value, low, high), 0.01, higher) == word
 
 
+@pytest.mark.parametrize(
+    ("more", "lacks", "word"),
+    [
+        ({"items": 20, "seeds": 2}, None, "better"),
+        ({"items": 20, "seeds": None}, None, "better"),
+        ({"items": 19, "seeds": 3}, "items", "within noise"),
+        ({"items": 100, "seeds": 1}, "seeds", "within noise"),
+    ],
+)
+def test_nothing_is_claimed_from_few_items_or_one_seed(more, lacks, word):
+    clear = estimate(0.5, 0.4, 0.6, **more)
+    assert lacking(clear) == lacks
+    assert outcome(clear, 0.01, higher_is_better=True, adjusted_p=0.001) == word
+    tight = estimate(0.0, -0.001, 0.001, **more)
+    assert outcome(tight, 0.01, True) == ("equivalent" if lacks is None else "within noise")
+
+
+def test_settling_takes_at_least_the_fewest_items_and_more_than_one_seed():
+    clear = estimate(0.5, 0.4, 0.6, items=5)
+    assert items_to_settle(clear, 0.01) == significance.FEWEST_ITEMS - 5
+    assert items_to_settle(estimate(0.5, 0.4, 0.6, seeds=1), 0.01) is None
+
+
+def test_items_with_weight_0_are_left_out():
+    counted = np.linspace(0.1, 1.0, 24)
+    for weight in (1.0, np.arange(1.0, 25.0)):
+        weights = np.concatenate([np.broadcast_to(weight, 24), np.zeros(16)])
+        padded = [np.concatenate([counted + seed, np.zeros(16)]) for seed in (0.0, 0.01)]
+        with_zeros = Scores.of(padded, weights=weights)
+        without = Scores.of([row[:24] for row in padded], weights=weights[:24])
+        np.testing.assert_allclose(with_zeros.items, without.items)
+        assert mean_interval(with_zeros).items == mean_interval(without).items == 24
+
+
 def test_a_difference_that_holm_takes_back_is_not_better():
     clear = estimate(0.03, 0.001, 0.059)
     assert outcome(clear, 0.01, True, adjusted_p=0.2) == "within noise"
@@ -273,13 +308,14 @@ def test_a_difference_that_holm_takes_back_is_not_better():
 
 def test_items_to_settle_are_enough_when_the_difference_stays():
     rng = np.random.default_rng(5)
-    first, second = models(rng, 100, 1, gap=0.1, seed_spread=0.0)
+    alike = (np.tile(one.items, (2, 1)) for one in models(rng, 100, 1, gap=0.1, seed_spread=0.0))
+    first, second = map(Scores.of, alike)
     now = paired_difference(first, second)
     more = items_to_settle(now, margin=0.02)
     assert outcome(now, 0.02, higher_is_better=True) == "within noise"
     assert more is not None
     times = math.ceil((100 + more) / 100) + 1
-    later = Scores.of(np.tile(first.items, times)), Scores.of(np.tile(second.items, times))
+    later = (Scores.of(np.tile(one.items, times)) for one in (first, second))
     assert outcome(paired_difference(*later), 0.02, higher_is_better=now.value > 0) == "better"
 
 

@@ -118,7 +118,7 @@ class Commands:
                 found.append(process)
         return found
 
-    def wait_for(self, reached: Callable[[], object], seconds: float = 60.0) -> None:
+    def wait_for(self, reached: Callable[[], object], seconds: float = 300.0) -> None:
         limit = time.monotonic() + seconds
         while not reached():
             assert time.monotonic() < limit, "it did not happen in time"

@@ -157,6 +157,32 @@ def test_a_larger_total_adds_trials_and_a_smaller_one_says_so(
     assert_whole(4)
 
 
+def test_a_call_that_goes_on_has_the_report_made_anew_before_a_trial_ends(
+    commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURVE_QUICK", "1")
+    heard: list[str] = []
+
+    def hear(event: Event, status: Status) -> None:
+        if event.kind in ("trial-ended", "phase"):
+            heard.append(event.kind)
+
+    def call(trials: int) -> list[str]:
+        heard.clear()
+        run_sweep(
+            commands.run,
+            make_spec(trials),
+            make_plan(2),
+            backend=BACKEND,
+            on_event=hear,
+            on_trial_end=lambda: heard.append("report"),
+        )
+        return heard[: heard.index("trial-ended")]
+
+    assert "report" not in call(2)
+    assert call(3)[0] == "report"
+
+
 def test_workers_that_cannot_start_end_the_run_with_the_last_lines_of_their_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,8 +258,10 @@ def test_a_default_that_the_sampler_begins_with_is_one_and_is_not_trained_again(
 )
 def test_the_first_line_of_a_run_says_what_its_figures_are(task, models, unit):
     facts = SimpleNamespace(task=task, models=("m",) * models)
-    plan = SimpleNamespace(facts=facts, budget=SimpleNamespace(rungs=8), objective=LOSS)
+    budget = make_plan(3).budget.model_copy(update={"confirmation_seeds": 1})
+    plan = SimpleNamespace(facts=facts, budget=budget, objective=LOSS)
     assert f"in {unit} (" in _figures(plan)
+    assert _figures(plan).endswith(f"{budget.confirmed}.")
     assert "A rung is 1/8 of a full trial" in _figures(plan)
     plan.objective = Objective(title="macro-F1", of="classes", higher_is_better=True)
     assert _figures(plan).startswith("Trials are compared by macro-F1; higher is better. val is ")

@@ -83,10 +83,10 @@ def test_a_search_that_has_settled_stays_ended_and_goes_on_when_told_to(sweeper)
 def test_a_kill_after_the_ending_leaves_it_in_force(sweeper) -> None:
     sweeper.more = "--target-loss 0.5"
     popen = sweeper.start(12, CURVE_STEP_SECONDS="0.02")
-    sweeper.wait_for(lambda: sweeper.events("search-ended"), 120)
+    sweeper.wait_for(lambda: sweeper.events("search-ended"))
     popen.kill()
     popen.communicate()
-    sweeper.wait_for(lambda: not sweeper.workers(), 30)
+    sweeper.wait_for(lambda: not sweeper.workers())
     count = len(list(sweeper.run.trials.glob("*/result.json")))  # the storage may be behind
     sweeper.finish(12)
     assert len(ended(sweeper)) == count

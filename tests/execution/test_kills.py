@@ -57,7 +57,7 @@ def test_a_signal_ends_the_run_well_and_the_trial_keeps_its_number(
         before = len(commands.lines("trained.log"))
         commands.wait_for(lambda before=before: len(commands.lines("trained.log")) >= before + 2)
         popen.send_signal(number)
-        out, errors = popen.communicate(timeout=60)
+        out, errors = popen.communicate(timeout=300)
         assert popen.returncode == 128 + number, errors
         assert out.strip() == "interrupted"
         assert not commands.workers()

@@ -476,13 +476,13 @@ def test_a_storage_file_that_is_away_for_a_while_is_waited_for_and_given_up_in_t
     away = sweeper.folder.parents[1] / "away.log"
     sweeper.url = f"journal:{journal}"
     popen = sweeper.start(8, 2, SWEEPER_STORAGE_PATIENCE="6", **SLOW)
-    sweeper.wait_for(lambda: len(sweeper.lines("trained.log")) > 2, 120.0)
+    sweeper.wait_for(lambda: len(sweeper.lines("trained.log")) > 2)
     journal.rename(away)
     sweeper.wait_for(lambda: any("does not answer" in e for e in sweeper.events("warning")))
     away.rename(journal)
     sweeper.wait_for(lambda: any("answers again" in e for e in sweeper.events("warning")))
     journal.rename(away)
-    _, errors = popen.communicate(timeout=60)
+    _, errors = popen.communicate(timeout=300)
     assert popen.returncode == 2
     assert "the storage has not answered for" in errors
     assert "it resumes" in errors
@@ -496,15 +496,15 @@ def test_a_storage_file_that_is_away_for_a_while_is_waited_for_and_given_up_in_t
 
 
 def test_a_locked_sqlite_file_is_waited_for_while_trials_go_on(commands: Commands) -> None:
-    popen = commands.start(5, 1, CURVE_QUICK="1", SWEEPER_STORAGE_PATIENCE="60", **FAST)
-    commands.wait_for(lambda: commands.lines("trained.log"), 60.0)
-    lock = sqlite3.connect(commands.run.study, timeout=30)
+    popen = commands.start(5, 1, CURVE_QUICK="1", SWEEPER_STORAGE_PATIENCE="300", **FAST)
+    commands.wait_for(lambda: commands.lines("trained.log"))
+    lock = sqlite3.connect(commands.run.study, timeout=300)
     lock.execute("BEGIN IMMEDIATE")
-    commands.wait_for(lambda: len(commands.lines("trained.log")) == 5, 60.0)
-    commands.wait_for(lambda: "does not answer" in commands.run.events.read_text(), 60.0)
+    commands.wait_for(lambda: len(commands.lines("trained.log")) == 5)
+    commands.wait_for(lambda: "does not answer" in commands.run.events.read_text())
     lock.rollback()
     lock.close()
-    _, errors = popen.communicate(timeout=120)
+    _, errors = popen.communicate(timeout=300)
     assert popen.returncode == 0, errors
     assert "answers again" in commands.run.events.read_text()
     check_whole(commands, 5)

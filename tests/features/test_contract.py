@@ -186,3 +186,10 @@ def test_a_package_of_others_is_a_feature(tmp_path: Path, monkeypatch: pytest.Mo
     finally:
         monkeypatch.undo()
         loader.installed.cache_clear()
+
+
+def test_the_guide_names_every_part_and_hook() -> None:
+    guide = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for part, named in HOOKS.items():
+        assert f"`{part}.py`" in guide
+        assert part == "section" or all(f"`{hook}`" in guide for hook in named)

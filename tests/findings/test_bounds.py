@@ -14,27 +14,32 @@ from sweeper.trials import TestSeal, TrialResult
 LEVELS = (0.01, 0.02, 0.2)  # a seed's mean loss: three that are far apart near 0
 
 
-@pytest.fixture
-def few(make):
-    """Nine items: every trial right on all of them, seeds with very different low losses."""
-    run = make(trials=6, strategies=("lora", "full"), prune=False, validation_items=9, test_items=9)
+def flawless(make, items):
+    """Every trial right on all items, seeds with very different low losses."""
+    shape = {"strategies": ("lora", "full"), "prune": False}
+    run = make(trials=6, validation_items=items, test_items=items, **shape)
     seal = TestSeal.read(run.test_seal)
     scores = []
     for score in seal.scores:
-        right = 2 if score.name == "majority" else 9
-        items = tuple(float(i < right) for i in range(9))
-        losses = tuple(LEVELS[score.seed or 0] * (1 + i % 3) / 2 for i in range(9))
-        scores.append(score.model_copy(update={"item_scores": items, "item_losses": losses}))
+        right = items * 2 // 9 if score.name == "majority" else items
+        flags = tuple(float(i < right) for i in range(items))
+        losses = tuple(LEVELS[score.seed or 0] * (1 + i % 3) / 2 for i in range(items))
+        scores.append(score.model_copy(update={"item_scores": flags, "item_losses": losses}))
     seal.model_copy(update={"scores": tuple(scores)}).write(run.test_seal)
     for number in seal.order:
         for seed, level in enumerate(LEVELS):
             folder = run.seed(number, seed) if seed else run.trial(number)
-            losses = [level * (1 + i % 3) / 2 for i in range(9)]
-            kept = {"losses": losses, "scores": [1.0] * 9, "weights": [1.0] * 9}
+            losses = [level * (1 + i % 3) / 2 for i in range(items)]
+            kept = {"losses": losses, "scores": [1.0] * items, "weights": [1.0] * items}
             (folder / "item_losses.json").write_text(json.dumps(kept))
             result = TrialResult.read(folder / "result.json")
             result.model_copy(update={"validation_loss": level}).write(folder / "result.json")
     return run
+
+
+@pytest.fixture
+def few(make):
+    return flawless(make, 9)
 
 
 def test_a_loss_is_not_under_zero(few):
@@ -55,11 +60,10 @@ def test_an_accuracy_and_a_difference_of_two_end_at_100(few):
     assert all(-1 <= difference.low <= difference.high <= 1 for difference in against.values())
 
 
-def test_no_share_is_larger_than_that_of_a_model_without_a_mistake(few):
-    found = figures_of(few, strategies).quality_share
-    share = found.share
+def test_no_share_is_larger_than_that_of_a_model_without_a_mistake(make):
+    found = figures_of(flawless(make, 27), strategies).quality_share
     assert found.split == "test"
-    assert share.low < share.value == share.high == 1
+    assert found.share.low < found.share.value == found.share.high == 1
 
 
 def test_a_share_of_a_loss_ends_at_a_loss_of_zero(make):

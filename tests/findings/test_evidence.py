@@ -5,7 +5,6 @@ import json
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.plans import Plan
 
 
 def ids(findings):
@@ -105,12 +104,3 @@ def set_loss_at(run, number, rung, loss):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[rung - 1]["validation_loss"] = loss
     path.write_text("\n".join(json.dumps(line) for line in lines))
-
-
-def test_leaked_rows_are_a_limit(make):
-    run = make(trials=3)
-    plan = Plan.read(run.plan)
-    data = plan.facts.data.model_copy(update={"leaked_rows": 12})
-    facts = plan.facts.model_copy(update={"data": data})
-    plan.model_copy(update={"facts": facts}).write(run.plan)
-    assert "12 rows" in next(x for x in compute(run).limits if x.id == "leaked-rows").text

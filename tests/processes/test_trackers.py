@@ -16,9 +16,6 @@ from sweeper.execution.state.status import Status
 from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.tracking.follower import TrackingState
 
-# What the command may spend on trackers at each event, on a busy machine.
-LITTLE_SECONDS = 0.05
-
 
 def children():
     return set(psutil.Process().children())
@@ -34,15 +31,13 @@ def folder(make_run, monkeypatch):
     return run
 
 
-def heard_until(trackers, seconds=60.0):
-    """What is said first, and the longest that listening once took."""
-    longest, limit, said = 0.0, time.monotonic() + seconds, []
+def heard_until(trackers, seconds=300.0):
+    """What is said first."""
+    limit, said = time.monotonic() + seconds, []
     while not said and time.monotonic() < limit:
-        began = time.monotonic()
         said = list(trackers.heard())
-        longest = max(longest, time.monotonic() - began)
         time.sleep(0.01)
-    return said, longest
+    return said
 
 
 def test_a_missing_client_is_an_error_with_the_command_that_installs_it(monkeypatch):
@@ -74,9 +69,12 @@ def test_a_closed_port_is_said_and_costs_the_command_nothing(folder, monkeypatch
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret-word@127.0.0.1:{port}")
     shown = []
     with Trackers(folder, ["mlflow"]) as trackers:
-        said, longest = heard_until(trackers)
+        process = psutil.Process(trackers._processes["mlflow"].pid)
+        process.suspend()
+        assert list(trackers.heard()) == []  # returns, although the process can say nothing
+        process.resume()
+        said = heard_until(trackers)
         assert "mlflow does not answer at the moment (MlflowException: API request" in said[0]
-        assert longest < LITTLE_SECONDS
         show = trackers.beside(lambda event, _status: shown.append(event.kind))
         status = Status(phase="search", trials=3, started_at="", updated_at="")
         show(make_event("run-started"), status)
@@ -90,14 +88,15 @@ def test_a_closed_port_is_said_and_costs_the_command_nothing(folder, monkeypatch
 
 def test_a_server_that_never_answers_has_a_limited_time_at_the_end(folder, monkeypatch):
     pytest.importorskip("mlflow")
-    before = children()
+    before, patience = children(), 120.0
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(patience)))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         with Trackers(folder, ["mlflow"]) as trackers:
             began = time.monotonic()
             (note,) = trackers.finish("complete", seconds=0.5)
-            assert 0.5 <= time.monotonic() - began < 3.0
+            assert 0.5 <= time.monotonic() - began < patience / 2
     assert "it took longer than 0.5 s" in note
     assert children() == before
 
@@ -113,7 +112,7 @@ def test_a_process_that_dies_is_a_warning(folder):
 def test_a_run_is_logged_by_the_process(folder):
     pytest.importorskip("tensorboardX")
     with Trackers(folder, ["tensorboard", "tensorboard"]) as trackers:
-        assert trackers.finish("complete", seconds=60.0) == []
+        assert trackers.finish("complete", seconds=300.0) == []
     state = TrackingState.read(folder.tracking / "tensorboard.json")
     assert {number: one.ended for number, one in state.trials.items()} == dict.fromkeys(
         range(3), True

@@ -43,7 +43,7 @@ _FLAGS = (
     "--force-color-profile=srgb",
     "--remote-debugging-pipe",
 )
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 
 
 class Browser:

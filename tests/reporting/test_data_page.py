@@ -23,9 +23,10 @@ def page(tmp_path):
 
 def test_every_finding_has_a_section_with_its_lines_and_its_remedy(page):
     sections = {one.attributes["id"]: one.text for one in page.all("section")}
-    assert list(sections) == ["summary", "empty", "duplicates", "white-space", "read"]
+    assert list(sections) == [*("summary", "empty", "duplicates", "markup", "white-space", "read")]
     assert "Rows that repeat an earlier row of the same split: 1 (3.0%)." in sections["duplicates"]
     assert "as line 4" in sections["duplicates"]
+    assert "<b>rows.jsonl: 32" in sections["duplicates"]
     assert "--remedy duplicates -o NEW" in sections["duplicates"]
     assert "--all-safe -o NEW" in sections["summary"]
     assert "evaluation-sets: give the evaluation set" in sections["read"]
@@ -54,3 +55,14 @@ def test_a_clean_data_set_says_so(tmp_path):
     page = parse(data_page(check(data, [])))
     assert page.one("html").attributes["data-verdict"] == "clean"
     assert "No fault was found." in page.one("section", id="summary").text
+
+
+def test_the_page_names_all_lines_of_a_fault(tmp_path):
+    rows = [{"text": f"what is number {n} of the list", "label": "ab"[n % 2]} for n in range(30)]
+    for place in (0, 1, 2, 5, 9, *range(20, 30)):
+        rows[place]["text"] += "  "
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    data = read_rows(DataSpec(path=str(path)), None)
+    text = parse(data_page(check(data))).one("section", id="white-space").text
+    assert "rows.jsonl: 1-3, 6, 10, 21-30" in text

@@ -317,7 +317,7 @@ def test_a_classification_shows_its_classes_and_its_confusions(pages):
 
 
 def test_what_was_cut_is_said_beside_the_data(pages):
-    assert "train: 3 of 560 texts were cut after 128 tokens" in pages["mixed"].text
+    assert "train: 3 of 560 texts lost their end, after 128 tokens" in pages["mixed"].text
 
 
 def cells(table, head):

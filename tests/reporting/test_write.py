@@ -10,7 +10,7 @@ import vl_convert
 
 from sweeper.facts.record import DataChange
 from sweeper.findings.compute import compute
-from sweeper.findings.record import Findings
+from sweeper.findings.record import Findings, Limitation
 from sweeper.plans import Plan
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.document import Report
@@ -147,10 +147,10 @@ def test_markdown_is_short_and_marked_for_its_update(reports):
 
 def test_markdown_of_a_run_with_many_limits_stays_short(report):
     found = report(trials=2)
-    limit = {"id": "x", "text": "1 thing.", "action": "Do it."}
-    many = found.findings.model_copy(
-        update={"limits": tuple(type("L", (), limit)() for _ in range(200))}
+    limit = Limitation(
+        id="x", text="1 thing.", action="Do it.", share=0.5, could_change_verdict=True
     )
+    many = found.findings.model_copy(update={"limits": (limit,) * 200})
     assert len(markdown(found.model_copy(update={"findings": many})).splitlines()) <= 60
 
 

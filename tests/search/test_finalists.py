@@ -48,6 +48,15 @@ def test_a_clear_difference_on_the_same_items_is_told_apart_and_a_small_one_is_n
     assert not told_apart(best, contender(2, 0.32))
 
 
+def test_items_that_were_not_scored_do_not_sharpen_a_comparison() -> None:
+    best, worse = contender(1, 0.30), contender(2, 0.40)
+    few, other = (replace(one, items=one.items[:, :12]) for one in (best, worse))
+    unscored = np.full((3, 188), np.nan)
+    padded = [replace(one, items=np.hstack([one.items, unscored])) for one in (few, other)]
+    assert told_apart(best, worse)
+    assert told_apart(*padded) == told_apart(few, other) is False
+
+
 def test_seeds_that_disagree_widen_the_doubt() -> None:
     best = contender(1, 0.30, spread=0.1)
     assert not told_apart(best, contender(2, 0.45, spread=0.1))

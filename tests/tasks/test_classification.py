@@ -7,6 +7,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from sweeper.data.examples import Example, digest
+from sweeper.data.long_rows import long_row
 from sweeper.errors import UsageError
 from sweeper.tasks.classification import Classification, class_metrics, class_weights
 
@@ -38,6 +39,14 @@ def test_features_are_capped_and_never_empty(task, examples):
     features = task.encode(examples)
     assert [feature["label"] for feature in features] == [1, 0, 2]
     assert [len(feature["input_ids"]) for feature in features][1:] == [1, 12]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_long_text_loses_its_end_with_every_tokenizer(task, side):
+    task.tokenizer.truncation_side = side
+    (example,) = (Example("", 1, text="first " + "more " * 30, label="a"),)
+    assert long_row("classification", answered=False) == "cut"
+    assert task.tokenizer.decode(task.encode([example])[0]["input_ids"]).startswith("first")
 
 
 def test_a_batch_is_padded_to_its_own_longest_item(task, examples):

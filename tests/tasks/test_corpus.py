@@ -59,7 +59,7 @@ def test_single_documents_are_scored_by_their_beginnings(task: Any, llama: Any) 
     assert [len(feature["input_ids"]) for feature in features][1] == 24
     assert scores.weights.tolist() == [len(f["input_ids"]) - 1 for f in features]
     (note,) = task.notes(features, "train")
-    assert note.text == "train: 1 of 3 texts were cut after 24 tokens"
+    assert note.text == "train: 1 of 3 texts lost their end, after 24 tokens"
     assert 0 < int(scores.outputs["answer_bytes"][1]) < len(TEXTS[1])
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from sweeper.data.examples import Example
+from sweeper.evaluation.objective_values import first, from_decisions
+from sweeper.objective import Objective
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
 from sweeper.tasks.base import task as task_named
 from sweeper.tasks.base import task_of
@@ -95,6 +98,34 @@ def test_metrics_are_those_of_a_classifier(task: Any, llama: Any) -> None:
     assert evaluation.metrics["accuracy"] == pytest.approx(2 / 3)
     assert evaluation.scores.tolist() == [1.0, 1.0, 0.0]
     assert "macro_f1" in evaluation.metrics
+
+
+def test_an_item_whose_name_exceeds_the_limit_is_in_no_figure(
+    make_task: Callable[..., Any], llama: Any
+) -> None:
+    long = "fox or dog or fox or dog or fox or dog or fox or dog"
+    labels, examples = ("fox", long, "paris"), [*EXAMPLES[:2], replace(EXAMPLES[2], label=long)]
+    task = make_task(GenerateLabel, {"train": examples}, 12, labels=labels, task="classification")
+    with torch.no_grad():
+        scores = task.score(llama, task.collate(task.encode(examples)))
+    assert scores.weights.tolist() == [1, 1, 0]
+    assert scores.losses[2] == 0
+    scores.outputs["logits"][:] = torch.eye(3)[[0, 0, 1]]  # wrong only on the second item
+
+    evaluation = task.evaluation(scores, examples)
+
+    assert evaluation.scored.tolist() == [True, True, False]
+    assert evaluation.metrics["accuracy"] == 0.5
+    assert evaluation.scores.tolist() == [1.0, 0.0, 0.0]
+    assert evaluation.decisions is not None
+    assert evaluation.decisions.only(evaluation.scored).confusion == ((0, 0, 1), (2, 0, 1))
+    accuracy = Objective(name="accuracy", metric="accuracy", of="classes", higher_is_better=True)
+    known = from_decisions(accuracy, task, evaluation, examples)
+    assert known is not None
+    assert (known.value, known.items.tolist()) == (0.5, [1.0, 0.0])
+    early = from_decisions(accuracy, task, first(evaluation, 1), examples[:1])
+    assert early is not None
+    assert early.value == 1.0
 
 
 def test_confusions_are_pairs_of_classes_with_their_items(task: Any, llama: Any) -> None:

@@ -100,7 +100,7 @@ def test_long_prompts_are_shortened_and_long_answers_left_out_and_both_are_said(
     assert features[0]["input_ids"][0] == task.tokenizer.bos_token_id
     assert said[1] == []
     assert [note.text for note in task.notes(features, "test")] == [
-        "test: 1 of 3 prompts were shortened on the left to fit 24 tokens",
+        "test: 1 of 3 prompts lost their beginning to fit 24 tokens",
         "test: 1 of 3 examples were left out: their answer alone does not fit 24 tokens",
     ]
     scores = task.score(llama, task.collate(features))

@@ -131,19 +131,19 @@ def test_notes_name_the_split_and_what_was_cut(make: Any) -> None:
     splits = {"train": (*rows(6, 1), long), "validation": rows(6, 2), "test": rows(6, 3)}
     by_head = make(splits, task="classification")
     told = [note.text for note in by_head.context.notes("train", "validation")]
-    assert told == ["train: 1 of 7 texts were cut after 140 tokens"]
+    assert told == ["train: 1 of 7 texts lost their end, after 140 tokens"]
 
 
 def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     splits = {"train": talk(3), "validation": talk(3), "test": talk(5)}
     shared = make(splits, task="instruction")
-    base, bare = (
-        shared.context.base(),
-        TestScore(name="zero_shot", metrics={}, items_sha256="", item_scores=()),
+    base, weights = shared.context.base(), (3.0,) * 5
+    bare = TestScore(
+        name="zero_shot", metrics={}, items_sha256="", item_scores=(), item_weights=weights
     )
 
     def answers(**wanted: Any) -> GeneratedAnswers | None:
-        return answered(bare, shared, base, EvaluationSpec(**wanted), None).generated
+        return answered(bare, shared, base, EvaluationSpec(**wanted), 0, None).generated
 
     found = answers(generate_items=2)
     assert found is not None
@@ -164,9 +164,31 @@ def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
         asked.append(example)
         return few.prompt(example)
 
-    with_shots = answered(bare, shared, base, EvaluationSpec(generate_items=2), None, prompt)
+    with_shots = answered(bare, shared, base, EvaluationSpec(generate_items=2), 0, None, prompt)
     assert with_shots.generated is not None
     assert [example.answer for example in asked] == [e.answer for e in splits["test"][:2]]
+
+
+def test_test_items_over_the_length_limit_are_neither_counted_nor_shown_nor_asked(
+    make: Any,
+) -> None:
+    long = Example("k", 9, messages=(Message("user", "Say it."), Message("assistant", "x" * 200)))
+    short = talk(5)
+    shared = make(
+        {"train": talk(3), "validation": talk(3), "test": (short[0], long, *short[1:])},
+        task="instruction",
+    )
+    base = shared.context.base()
+    score = scored("zero_shot", None, shared, shared.context.measure(base, "test"))
+    assert [weight > 0 for weight in score.item_weights] == [True, False, True, True, True, True]
+    assert 1 not in score.texts
+    found = answered(score, shared, base, EvaluationSpec(generate_items=3), 0, None).generated
+    assert found is not None
+    assert (found.items, found.places) == (3, (0, 2, 3))
+    assert sorted(found.said) == [0, 2, 3]
+    for name in ("bleu", "chrf", "rougeL", "exact_match"):
+        assert len(found.item_metrics[name]) == 3
+        assert np.mean(found.item_metrics[name]) == pytest.approx(found.metrics[name])
 
 
 def _places(by_name: SharedModel) -> list[int]:
@@ -187,7 +209,7 @@ def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: Sh
     assert (score.texts[0].asked, score.texts[0].reference) == (first.text, first.label)
     assert score.texts[0].line == first.line
     base = by_name.context.base()
-    assert answered(score, by_name, base, EvaluationSpec(), None) == score
+    assert answered(score, by_name, base, EvaluationSpec(), 0, None) == score
 
 
 def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(

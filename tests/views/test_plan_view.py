@@ -255,3 +255,16 @@ def test_a_budget_below_one_trial_says_what_to_cut_and_counts_no_trials(sweeper)
                   "--gpu-memory", "24", "--budget", "0.01gpuh")  # fmt: skip
     assert "more than the whole budget" in " ".join(ran.out.split())
     assert "0 full trials" not in ran.out
+
+
+def test_a_broken_line_is_named_first_with_its_file(sweeper, here):
+    rows = [{"text": f"where is card {n}", "label": "ab"[n % 2]} for n in range(60)]
+    lines = [json.dumps(row) for row in rows]
+    lines[16] = '{"text": "x'
+    (here / "rows.jsonl").write_text("\n".join(lines))
+    data = ("--task", "classification", "--model", "packaged:minilm", "--data", "rows.jsonl")
+    first = " ".join(sweeper("plan", *data).out.splitlines()[:2])
+    assert "rows.jsonl:17" in first
+    plan = json.loads(sweeper("plan", *data, "--json").out)
+    (fault,) = [one for one in plan["facts"]["data"]["faults"] if one["kind"] == "unreadable"]
+    assert (fault["rows"], fault["where"]) == (1, "rows.jsonl:17")

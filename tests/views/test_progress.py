@@ -114,7 +114,7 @@ def test_a_quiet_run_says_that_it_is_alive_and_rungs_are_not_told(capsys):
     plain(event("progress", text="writing text", done=3, of=12), status)
     assert "baselines  writing text: 3 of 12" in view(status, 100)
     said = ""
-    for _ in range(500):
+    for _ in range(30_000):
         said += capsys.readouterr().err
         if "heartbeat" in said:
             break

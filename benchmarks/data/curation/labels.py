@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
 from sweeper.data.quality.kinds.labels import CONFIDENT
-from sweeper.data.quality.trust import SUSPECTED, LabelTrust, cross_validated_trust
+from sweeper.data.quality.trust import LabelTrust, trust_of
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import ModelSpec
 from sweeper.training.base_model.keeper import load_base
@@ -57,11 +57,12 @@ def main() -> None:
         wrong = rng.choice(len(given), round(chosen.noise * len(given)), replace=False)
         given[wrong] = (given[wrong] + rng.integers(1, len(labels), len(wrong))) % len(labels)
         texts = tuple(text for text, _ in rows["train"])
-        trust = cross_validated_trust(texts, tuple(labels[number] for number in given))
+        places = tuple(range(len(texts)))
+        trust = trust_of(places, texts, tuple(labels[number] for number in given))
         if chosen.all:
             ways = _remedies(trust, given, labels)
         else:
-            ways = _tenths(np.array(trust.trust), given, features["train"], rng)
+            ways = _tenths(trust, given, features["train"], rng)
         for way, rows_of in ways.items():
             taken, written = rows_of()
             model = LogisticRegression(C=10, max_iter=100, tol=1e-3)
@@ -84,7 +85,7 @@ def _rows(path: Path) -> list[tuple[str, str]]:
 
 def _remedies(trust: LabelTrust, given: Numbers, labels: list[str]) -> Ways:
     """All rows, as they are and after remedies."""
-    suspected = np.array(trust.trust) < SUSPECTED
+    suspected = np.array(trust.suspected)
     sure = suspected & (np.array(trust.confidence) >= CONFIDENT)
     predicted = np.array([labels.index(label) for label in trust.predicted])
     written = np.where(sure, predicted, given)
@@ -96,15 +97,17 @@ def _remedies(trust: LabelTrust, given: Numbers, labels: list[str]) -> Ways:
     }
 
 
-def _tenths(trust: Numbers, given: Numbers, features: Numbers, rng: Any) -> Ways:
+def _tenths(trust: LabelTrust, given: Numbers, features: Numbers, rng: Any) -> Ways:
     """A tenth of the rows."""
     seed = int(rng.integers(2**31))
     every, tenth = np.arange(len(given)), len(given) // 10
-    clean = np.flatnonzero(trust >= SUSPECTED)
+    clean = np.flatnonzero(~np.array(trust.suspected))
     places: dict[str, Callable[[], Numbers]] = {
         "random": lambda: rng.choice(every, tenth, replace=False),
         "random, suspects left out": lambda: rng.choice(clean, tenth, replace=False),
-        "most trusted": lambda: np.lexsort((rng.random(len(every)), -trust))[:tenth],
+        "most trusted": lambda: np.lexsort((rng.random(len(every)), -np.array(trust.trust)))[
+            :tenth
+        ],
         "spread": lambda: np.array(spread(features, tenth, seed)),
         "spread, suspects left out": lambda: clean[spread(features[clean], tenth, seed)],
     }

@@ -163,6 +163,10 @@ def split(
         float, typer.Option("--test-fraction", min=0, max=1, help="Share for the test split.")
     ] = 0.15,
     seed: Annotated[int, typer.Option("--seed", help="Another number gives another split.")] = 0,
+    by_hash: Annotated[
+        bool,
+        typer.Option("--by-hash", help="Near duplicates stay together; added rows move no others."),
+    ] = False,
     group_by: Annotated[
         str | None,
         typer.Option("--group-by", help="Rows with the same value in this column stay together."),
@@ -181,9 +185,10 @@ def split(
 ) -> None:
     """Write files for train, validation and test.
 
-    Near duplicates form a group and stay together. The split of a group depends only on its
-    content, so rows that are added later move no earlier row, unless they join its group. Splits
-    that the data already have stay as they are.
+    The split is the one that `sweeper run` makes of the same rows: within each class, by a hash of
+    the input. With --by-hash, near duplicates form a group, whose split depends only on its
+    content: rows that are added later move no earlier row, unless they join its group. Splits that
+    the data already have stay as they are.
     """
     import json
 
@@ -191,7 +196,7 @@ def split(
     from sweeper.views.data_view import show_division
 
     spec = data_steps.split_spec(
-        path, name, (validation_fraction, test_fraction), seed, group_by, by_time
+        path, name, (validation_fraction, test_fraction), seed, by_hash, group_by, by_time
     )
     rows = data_steps.rows_of(path, task, data_format, columns, None, None, None, name)
     made = data_steps.write_splits(rows, spec, output)

@@ -30,7 +30,7 @@ from sweeper.data.rows import DataRows, TokenCap, evaluation_rows, read_rows
 from sweeper.errors import DataError, UsageError, near_match
 from sweeper.facts.dataset.lengths import ruler
 from sweeper.facts.models.model import model_facts
-from sweeper.spec import TASKS, DataSpec, ModelSpec, Task
+from sweeper.spec import TASKS, DataSpec, ModelSpec, SplitBy, Task
 from sweeper.specfile import names
 from sweeper.views.console import say
 
@@ -186,23 +186,27 @@ def split_spec(
     name: str | None,
     fractions: tuple[float, float],
     seed: int,
+    by_hash: bool,
     group_by: str | None,
     by_time: str | None,
 ) -> DataSpec:
-    """The spec of a division by hash, by a column, or by time.
+    """The spec of a division within each class, by hash, by a column, or by time.
 
     Raises:
-        UsageError: Both columns are named.
+        UsageError: Several of the last three are asked for.
     """
-    if group_by and by_time:
-        raise UsageError("--group-by and --by-time were both given", fix="Give one of them.")
+    ways = {"--by-hash": by_hash, "--group-by": group_by, "--by-time": by_time}
+    given = [flag for flag, value in ways.items() if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} were given", fix="Give one of them.")
+    split_by: dict[str, SplitBy] = {"--by-hash": "hash", "--group-by": "group", "--by-time": "time"}
     return DataSpec.model_construct(
         path=path,
         name=name,
         validation_fraction=fractions[0],
         test_fraction=fractions[1],
         split_seed=seed,
-        split_by="group" if group_by else "time" if by_time else "hash",
+        split_by=split_by[given[0]] if given else "stratified",
         split_column=group_by or by_time,
     )
 

@@ -152,7 +152,7 @@ def _verdict(folder: RunFolder, status: Status) -> None:
         text = f"findings.json is damaged or of another version: sweeper report {folder.quoted}"
         lines.append(text)
     if status.phase in ENDED and findings is not None:
-        lines += next_step_lines(step_now(findings, folder.place, status.phase))
+        lines += next_step_lines(step_now(findings, folder.place, status))
     elif status.phase in ENDED and status.phase != "complete":
         lines.append(f"Resume with: sweeper run {folder.quoted}/sweep.yaml")
     if folder.report_html.is_file():

@@ -26,6 +26,7 @@ _PAIRS = (
     ("prompt", "response"),
     ("prompt", "canonical_solution"),
     ("prompt", "code"),
+    ("prompt", "solution"),
     ("prompt", "output"),
     ("prompt", "answer"),
     ("input", "output"),
@@ -55,7 +56,7 @@ class PromptCompletion(RowFormat):
     tasks = ("instruction", "code", "domain")
     columns = (
         "`prompt`/`completion`, `question`/`answer`, `text`/`code`, ...; "
-        "optional `test_list` or `test` with code"
+        "optional `test_list`, `test` or `tests` with code"
     )
     shapes = tuple(
         Shape({"prompt": (prompt,), "completion": (completion,)}, {**TESTS, **SYSTEM, **TOOLS})

@@ -21,7 +21,7 @@ from sweeper.data.tools import calls_of, packed, spelled, tools_of
 
 SYSTEM: Names = {"system": ("system", "system_prompt")}
 TOOLS: Names = {"tools": ("tools", "functions")}
-TESTS: Names = {"tests": ("test_list", "test")}
+TESTS: Names = {"tests": ("test_list", "test", "tests")}
 
 _SPEAKER = ("from", "role")
 """The key that says who speaks in a turn: ShareGPT's, then OpenAI's."""
@@ -42,6 +42,15 @@ _ROLES: dict[str, MessageRole] = {
     "function": "tool",
     "observation": "tool",
 }
+
+
+def role_of(turn: Mapping[str, object]) -> MessageRole | None:
+    """Who speaks in a turn; None for a name that is not one of these roles."""
+    return _ROLES.get(_speaker(turn).lower())
+
+
+def _speaker(turn: Mapping[str, object]) -> str:
+    return str(turn.get("role", turn.get("from")))
 
 
 def is_anything(_: object) -> bool:
@@ -204,8 +213,7 @@ _NEXT: dict[MessageRole, tuple[MessageRole, ...]] = {
 
 
 def _message(turn: Mapping[str, object]) -> Message | None:
-    speaker = str(turn.get("role", turn.get("from")))
-    role = _ROLES.get(speaker.lower())
+    speaker, role = _speaker(turn), role_of(turn)
     if role is None:
         raise Unusable(f"a turn of {speaker!r}, which cannot be trained on")
     said = turn.get("content", turn.get("value"))

@@ -8,6 +8,7 @@ from itertools import islice
 
 from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Dataset
+from sweeper.data.faults import DataFault
 from sweeper.data.problems import fix_command, flags_of
 from sweeper.data.quality.kinds.base import Kind, Severity, kinds
 from sweeper.data.quality.kinds.texts import redacted
@@ -40,6 +41,8 @@ class Finding:
         remedy: What the command does; empty if there is none.
         command: The command that mends it; empty if there is none.
         safe: Whether ``--all-safe`` does it, too.
+        lines: From a file to the lines of all rows with the fault.
+        mendable: Rows that the command changes or leaves out.
         looked_at: Rows of the sample that was looked at; 0 where all were.
     """
 
@@ -53,6 +56,8 @@ class Finding:
     command: str
     safe: bool
     examples: tuple[ExampleOfFault, ...]
+    lines: dict[str, list[int]]
+    mendable: int
     looked_at: int = 0
 
 
@@ -67,7 +72,7 @@ class Checked:
         cautions: What the user should check about how it was read.
         findings: The faults, the gravest first.
         not_looked_for: From kinds to why they could not be looked for.
-        mend_all: The command that applies every safe remedy.
+        mend_all: The command that applies every safe remedy; empty if there is none.
     """
 
     name: str
@@ -112,7 +117,9 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
         cautions=data.cautions,
         findings=tuple(findings),
         not_looked_for={name: one.missing for name, one in found.items() if one.missing},
-        mend_all=fix_command(data.name, "--all-safe", *data.flags),
+        mend_all=fix_command(data.name, "--all-safe", *data.flags)
+        if any(one.safe for one in findings)
+        else "",
     )
 
 
@@ -123,7 +130,8 @@ def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
         text = redacted(" ".join((row.input or cells).split()))
         cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
         examples.append(ExampleOfFault(row.path, row.line, redacted(said), cut))
-    command = fix_command(data.name, "--remedy", kind.name, *data.flags) if kind.mends else ""
+    mendable = found.mendable if kind.mends else 0
+    command = fix_command(data.name, "--remedy", kind.name, *data.flags) if mendable else ""
     return Finding(
         kind=kind.name,
         title=kind.title,
@@ -131,10 +139,12 @@ def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
         share=found.rows / (found.looked_at or total),
         severity=kind.severity,
         consequence=kind.consequence,
-        remedy=kind.remedy if kind.mends else "",
+        remedy=kind.remedy if mendable else "",
         command=command,
-        safe=kind.safe,
+        safe=kind.safe and mendable > 0,
         examples=tuple(examples),
+        lines={path: sorted(lines) for path, lines in found.lines.items()},
+        mendable=mendable,
         looked_at=found.looked_at,
     )
 
@@ -143,8 +153,8 @@ PLANNED_ROWS = 20_000
 """Rows of a split that are looked at: about two seconds of patterns."""
 
 
-def quick_warnings(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[str, ...]:
-    """A sentence with its remedy for each kind of fault that is found quickly."""
+def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFault, ...]:
+    """The faults that are found quickly, each with its remedy."""
     rows = tuple(
         FileRow(dataset.path, split, example.line, {}, example)
         for split, examples in dataset.splits.items()
@@ -155,8 +165,21 @@ def quick_warnings(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[str, .
     data = DataRows(dataset.path, task, rows, {dataset.path: form}, flags=flags)
     found = check(data, [kind for kind in kinds().values() if kind.in_plan]).findings
     return tuple(
-        f"{plural(one.count, 'row')} {one.title} (line "
-        f"{', '.join(str(example.line) for example in one.examples[:3])}). {one.consequence} "
-        f"To repair the file: {one.command}{', or give --fix' if one.safe else ''}"
+        DataFault(
+            kind=one.kind,
+            rows=one.count,
+            share=one.share,
+            text=f"{plural(one.count, 'row')} {one.title} (line "
+            f"{', '.join(str(example.line) for example in one.examples[:3])}). "
+            f"{one.consequence.rstrip('.')}",
+            action=_repair(one),
+        )
         for one in found
     )
+
+
+def _repair(one: Finding) -> str:
+    """What removes the fault."""
+    if not one.command:
+        return "Correct these rows in the file."
+    return f"To repair the file: {one.command}{', or give --fix' if one.safe else ''}"

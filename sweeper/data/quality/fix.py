@@ -44,7 +44,9 @@ class Fixed:
 
 
 def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
-    """Apply remedies until they find nothing more.
+    """Apply remedies until they find nothing more; what a model decides, once.
+
+    A model that is fitted to its own changes would find more to change every time.
 
     Lines that cannot be read are left out in any case, and listed: no file can hold them.
     """
@@ -52,19 +54,19 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
     unreadable = kinds()["unreadable"]
     chosen = [unreadable, *(kind for kind in chosen if kind is not unreadable)]
     changes: list[ListedChange] = []
-    for _ in range(MOST_ROUNDS):
+    for number in range(MOST_ROUNDS):
         before = len(changes)
         for kind in chosen:
-            # What is mended in another way is left to that until it has no more to do.
-            others = {one.name for one in chosen if one.instead_of == kind.name}
-            if kind.missing(data) or any(one.remedy in others for one in changes[before:]):
+            if kind.missing(data) or (kind.uses_model and number):
                 continue
+            # A row that was mended in another way is left to that.
+            others = {one.name for one in chosen if one.instead_of == kind.name}
             done = {(one.path, one.line) for one in changes if one.remedy in others}
+            rows = data.rows
             faults = [
                 fault
                 for fault in kind.find(data)
-                if not done
-                or (data.rows[fault.place].path, data.rows[fault.place].line) not in done
+                if (rows[fault.place].path, rows[fault.place].line) not in done
             ]
             new = _changes(data, kind, faults)
             data = applied(data, new)

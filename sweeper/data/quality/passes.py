@@ -8,7 +8,7 @@ labels gets rows without texts. Everything else gets a sample, and its finding s
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -42,12 +42,16 @@ class Found:
 
     Args:
         first: The first of them, and what is wrong there.
+        lines: From a file to the lines of all of them.
+        mendable: How many of them the remedy changes.
         looked_at: Rows of the sample; 0 where all were looked at.
         missing: Why the kind cannot be looked for; empty if it can.
     """
 
     rows: int = 0
     first: list[tuple[FileRow, str]] = field(default_factory=list)
+    lines: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    mendable: int = 0
     looked_at: int = 0
     missing: str = ""
     begun: bool = False
@@ -61,6 +65,9 @@ class Found:
 
     def _add(self, rows: Sequence[FileRow], faults: Sequence[Fault]) -> None:
         self.rows += len({fault.place for fault in faults})
+        self.mendable += len({fault.place for fault in faults if fault.mends})
+        for fault in faults:
+            self.lines[rows[fault.place].path].add(rows[fault.place].line)
         first = [(rows[one.place], one.said) for one in faults[:SHOWN_EXAMPLES]]
         self.first = sorted(self.first + first, key=lambda one: one[0].line)[:SHOWN_EXAMPLES]
 
@@ -76,7 +83,7 @@ def find_all(data: DataRows, wanted: Sequence[Kind]) -> tuple[dict[str, Found], 
     while block := list(islice(rows, READ_ROWS)):
         part = data.with_rows(block)
         for place, row, example in part.usable:
-            usable.add(counts.total() + place, row, example)
+            usable.add(counts.total() + place, row.split, data.spelling(row), example)
         counts.update(row.split for row in block)
         for kind in alone:
             found[kind.name].look(kind, part)
@@ -108,11 +115,11 @@ class _Usable:
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, place: int, row: FileRow, example: Example) -> None:
+    def add(self, place: int, split: Split, label: str, example: Example) -> None:
         self._places.append(place)
         self._keys.append(int(example.key[:16], 16))
-        self._splits.append(SPLITS.index(row.split))
-        self._labels.append(self._names.setdefault(row.label, len(self._names)))
+        self._splits.append(SPLITS.index(split))
+        self._labels.append(self._names.setdefault(label, len(self._names)))
 
     def sample(self, data: DataRows) -> Iterator[DataRows]:
         """Rows at equal distances."""
@@ -158,7 +165,7 @@ class _Usable:
         def row(number: int) -> FileRow:
             key, label = f"{self._keys[number]:016x}", names[self._labels[number]]
             split = SPLITS[self._splits[number]]
-            return FileRow("", split, 0, {}, Example(key, 0, label=label))
+            return FileRow("", split, 0, {}, Example(key, 0, label=label.strip()), raw=label)
 
         whole = Stored(len(self), lambda number: data.rows[self._places[number]])
         light = Stored(len(self), row)
@@ -168,6 +175,9 @@ class _Usable:
 @dataclass(frozen=True)
 class _LabelsAlone(DataRows):
     light: Sequence[FileRow] = ()
+
+    def spelling(self, row: FileRow) -> str:
+        return row.raw
 
     @property
     def usable(self) -> Sequence[tuple[int, FileRow, Example]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from sweeper.data.examples import SPLIT_NAMES, SPLITS, Split
 from sweeper.data.problems import listing
 from sweeper.data.reading.hub import hub_files, is_hub_data
-from sweeper.data.reading.layout import layout
+from sweeper.data.reading.layout import layout, must_be_one
 from sweeper.data.reading.read import keys_of
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec
@@ -90,6 +90,8 @@ def _of_file(path: Path) -> SplitFiles:
         split: tuple(path / f"{key}.json" for key, one in meant.items() if one == split)
         for split in SPLITS
     }
+    for split, parts in found.items():
+        must_be_one([f"`{part.stem}`" for part in parts], split, str(path))
     said = [f"an object with the splits {listing([f'`{key}`' for key in meant])}"]
     if left := [f"`{key}`" for key in keys if key not in meant]:
         said.append(f"not read: {listing(left)}")

@@ -170,7 +170,7 @@ def _scanned(text: str, name: str) -> dict[str, RowTable]:
         else:
             broken[key].append(broken_row(name, number, row, raw))
     return {
-        key: RowTable(name, tuple(part), stream.how(key), {}, (), (*broken[key],), stream.cautions)
+        key: RowTable(name, tuple(part), stream.how(key), {}, (*broken[key],), stream.cautions)
         for key, part in rows.items()
     }
 

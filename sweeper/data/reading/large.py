@@ -36,8 +36,8 @@ from sweeper.data.contents import (
 )
 from sweeper.data.encoding import (
     GUESSED_FROM,
-    REPLACEMENT,
-    TOLERATED,
+    LISTED_LINES,
+    decoded_line,
     encoding_of,
     read_as,
     utf16_caution,
@@ -140,7 +140,7 @@ class _TextFile:
 
     Args:
         in_gzip: It is packed.
-        encoding: Of lines that are not UTF-8; empty where their characters are replaced.
+        encoding: Of lines that are not UTF-8; empty while it is unknown whether there are any.
         original: What is known of the file that this is a copy of, besides its rows.
     """
 
@@ -208,8 +208,8 @@ class _Lines:
         self._starts: dict[int, int] = {}
         self.count = 0
         self.end = 0
-        self.garbled: list[int] = []
-        self.not_utf8 = self.first = 0
+        self.not_utf8 = 0
+        self.first: list[int] = []
         self.sample = b""
 
     def __iter__(self) -> Iterator[str]:
@@ -236,13 +236,11 @@ class _Lines:
 
     def _mended(self, line: bytes) -> str:
         self.not_utf8 += 1
-        self.first = self.first or self.count
+        if len(self.first) < LISTED_LINES:
+            self.first.append(self.count)
         if len(self.sample) < GUESSED_FROM:
             self.sample += line
-        text = line.decode(self._of.encoding or "utf-8", errors="replace")
-        if REPLACEMENT in text:
-            self.garbled.append(self.count)
-        return text
+        return decoded_line(line, self._of.encoding or "latin-1")
 
 
 def _copies(file: _TextFile) -> dict[str, _TextFile]:
@@ -388,14 +386,13 @@ def _indexed(file: _TextFile) -> RowTable | None:
     if not starts:
         return None
     starts.append(lines.end)
-    if lines.not_utf8 > TOLERATED * lines.count and not file.encoding:
+    if lines.not_utf8 and not file.encoding:
         return _indexed(replace(file, encoding=encoding_of(lines.sample)))
     said = read_as(file.encoding, lines.not_utf8, lines.count, file.name, lines.first)
     return RowTable(
         file.name,
         _rows(file, scan, starts, numbers),
         how=how,
-        garbled=tuple(lines.garbled),
         broken=tuple(broken),
         cautions=(*cautions, said) if file.encoding else cautions,
         named=tuple(columns),

@@ -70,6 +70,8 @@ def layout(
     configs = configs or _converted(files)
     chosen = _config(configs, config, default, where)
     named = configs.get(chosen) or _by_name(files, train)
+    if not configs:
+        _check_shards(named, where)
     splits = _meant(named, train, files, where)
     said = [f"the configuration {chosen!r}"] if len(configs) > 1 else []
     used = {name for parts in splits.values() for name in parts}
@@ -79,6 +81,34 @@ def layout(
     if any("/partial-" in name for name in used):
         said.append("the hub has converted only the beginning of this data set")
     return Layout(splits, tuple(said))
+
+
+def must_be_one(names: Sequence[str], split: str, where: str) -> None:
+    """Check that the rows of a split are in one place, so that none are joined by accident.
+
+    Raises:
+        DataError: There are several.
+    """
+    if len(names) > 1:
+        raise DataError(
+            f"{listing(sorted(names))} are all for {split}",
+            why="They may hold the same rows, or rows that do not belong together.",
+            fix="Keep one of them, or join them into one.",
+            where=where,
+        )
+
+
+def _check_shards(named: Named, where: str) -> None:
+    """Check that files of one name are shards: of one kind, and numbered if they name a split."""
+    for files in named.values():
+        alike: dict[tuple[PurePosixPath, str], list[PurePosixPath]] = {}
+        for path in map(PurePosixPath, files):
+            alike.setdefault((path.parent, _stem(path)), []).append(path)
+        for (_, stem), paths in alike.items():
+            kinds = {path.suffix.lower() for path in paths}
+            numbered = all(_SHARD.search(path.name.split(".")[0]) for path in paths)
+            if len(kinds) > 1 or (stem.lower() in SPLIT_NAMES and not numbered):
+                must_be_one([path.name for path in paths], stem, where)
 
 
 def split_of(name: str) -> Split | None:
@@ -227,17 +257,19 @@ def _meant(
         raise DataError(
             f"there is no split {train!r}", fix=near_match(train, list(named)), where=where
         )
-    # `train_sft` comes with `test_sft`.
+    # `train_sft` comes with `test_sft`, even if there is a `test`, too.
     ending = train.removeprefix("train") if train.startswith("train") else ""
     meant: dict[Split, tuple[str, ...]] = {}
-    for name, parts in named.items():
+    for name, parts in sorted(named.items(), key=lambda one: not one[0].endswith(ending)):
         split = SPLIT_NAMES.get(name.lower().removesuffix(ending))
         if name == train:
             split = "train"
         elif train and split == "train":
             continue
+        if split in meant and not ending:
+            must_be_one([*meant[split], *parts], split, where)
         if split is not None:
-            meant[split] = (*meant.get(split, ()), *parts)
+            meant.setdefault(split, tuple(parts))
     if "train" in meant:
         return {split: meant[split] for split in SPLITS if split in meant}
     names = [PurePosixPath(name).name for name in files]

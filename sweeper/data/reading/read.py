@@ -122,7 +122,7 @@ def _rows(path: Path, name: str, suffix: str) -> RowTable:
         reader = partial(read_json, key=key) if key else TEXT_READERS[suffix]
         table = reader(decoded.text, name, suffix)
         cautions = (*decoded.cautions, *table.cautions)
-        table = replace(table, garbled=decoded.garbled, cautions=cautions)
+        table = replace(table, cautions=cautions)
     if not table.rows:
         raise DataError("the file has no rows", fix="Is this the right file?", where=name)
     return replace(table, named=_columns(table))

@@ -49,13 +49,19 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
 
 
 def _item_losses(folder: Path, objective: Objective) -> Losses:
-    """Losses or costs of items, whose mean is the validation loss or the objective's cost."""
+    """Losses or costs of items, whose mean is the validation loss or the objective's cost; NaN for
+    items that were not scored."""
     path = folder / attempts.ITEM_LOSSES
     try:
         kept = object_of(path.read_text(encoding="utf-8"))
+        losses = np.asarray(kept["losses"], dtype=float)
+        weights = np.asarray(kept["weights"], dtype=float)
         if not objective.is_loss:
-            return np.asarray([objective.cost(one) for one in kept["objective"]], dtype=float)
-        return weighted(np.asarray(kept["losses"], dtype=float), kept["weights"])
+            losses = np.asarray([objective.cost(one) for one in kept["objective"]], dtype=float)
+            weights = (weights > 0).astype(float)
+        items = np.full_like(losses, np.nan)
+        items[weights > 0] = weighted(losses, weights)
+        return items
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return np.empty(0)  # not kept, or damaged: its items cannot be paired
 

@@ -53,7 +53,9 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
         train_rows=len(dataset.splits["train"]),
         splits=_splits(dataset),
         fingerprint=dataset.fingerprint,
-        lengths=lengths(_in_turns(dataset) if written else dataset, measure, spec),
+        lengths=lengths(
+            _in_turns(dataset) if written else dataset, measure, spec, model.context_length
+        ),
         labels=_labels(dataset),
         duplicate_rows=dataset.duplicates,
         empty_rows=dataset.empties,
@@ -67,6 +69,7 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
         ),
         sources=_sources(dataset, spec),
         augmentation=_augmentation(dataset, spec),
+        faults=dataset.faults,
         warnings=(
             *dataset.warnings,
             *_tools_as_text(dataset, model),

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from sweeper.data.examples import Dataset, Example, Message
 from sweeper.data.formats.turns import with_assertions
+from sweeper.data.long_rows import long_row
 from sweeper.data.tools import spelled
+from sweeper.facts.dataset.length_cap import cap_of
 from sweeper.facts.models.model_folder import read_tokenizer
-from sweeper.facts.record import LengthFacts, ModelFacts
+from sweeper.facts.record import LengthFacts, LongRows, ModelFacts
 from sweeper.spec import Spec
 
 if TYPE_CHECKING:
@@ -102,26 +104,43 @@ def _joined(conversations: Sequence[Sequence[Message]]) -> list[str]:
     return ["\n".join(spelled(message) for message in one) for one in conversations]
 
 
-def lengths(dataset: Dataset, ruler: Ruler, spec: Spec) -> LengthFacts:
-    """Lengths of what the examples of ``dataset`` become, with tests and system prompt."""
+"""Kernels and allocators like multiples of it (NVIDIA, Deep Learning Performance guide, section on
+tensor core requirements)."""
+
+
+def lengths(dataset: Dataset, ruler: Ruler, spec: Spec, context: int) -> LengthFacts:
+    """Lengths of what the examples of ``dataset`` become, with tests and system prompt.
+
+    Args:
+        context: The model's, in tokens.
+    """
     everything = chain.from_iterable(dataset.splits.values())
     sample = sample_of(dataset)
     each = _whole(sample, ruler, spec)
     whole = sorted(each)
     answered = [index for index, example in enumerate(sample) if example.messages]
     outputs = ruler.count([sample[index].answer for index in answered])
-    by_size = nlargest(LONGEST_ROWS, everything, key=_characters)
+    by_size = _whole(nlargest(LONGEST_ROWS, everything, key=_characters), ruler, spec)
     seen = f"{len(sample):,} of {dataset.rows:,} rows"
-    return LengthFacts(
+    found = LengthFacts(
         mean=sum(whole) / len(whole),
         p50=_percentile(whole, 50),
         p90=_percentile(whole, 90),
         p99=_percentile(whole, 99),
-        longest=max(whole[-1], *_whole(by_size, ruler, spec)),
+        longest=max(whole[-1], *by_size),
         output_mean=sum(outputs) / len(outputs) if outputs else None,
         output_share=_share([each[index] for index in answered], outputs),
         measured_with=f"{ruler.how} ({'all rows' if len(sample) == dataset.rows else seen})",
     )
+    cap = cap_of(found, spec.training.max_length, context)
+    longer = sum(length > cap for length in whole)
+    too_long = LongRows(
+        cap=cap,
+        rows=max(round(longer * dataset.rows / len(whole)), sum(size > cap for size in by_size)),
+        of=dataset.rows,
+        becomes=long_row(spec.task, answered=bool(answered) or dataset.templated),
+    )
+    return found.model_copy(update={"too_long": too_long})
 
 
 def _share(whole: Sequence[int], outputs: Sequence[int]) -> float | None:

@@ -12,7 +12,7 @@ from sweeper.artifact import write_text
 from sweeper.cache import home
 from sweeper.child_process import NoAnswer, ask_object
 from sweeper.data.examples import Example
-from sweeper.data.quality.trust import checked_places, label_trust, why_not
+from sweeper.data.quality.trust import label_trust, why_not
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.errors import UsageError
 from sweeper.extras import TRAINING, require
@@ -47,7 +47,8 @@ def beyond_best(data: DataRows, spec: Spec, keep: KeepSpec) -> Iterator[tuple[Fi
         return
     if why := why_not(data):
         raise UsageError("rows cannot be ranked by label-trust", why, where=where)
-    trust = dict(zip(checked_places(data), label_trust(data).trust, strict=True))
+    found = label_trust(data)
+    trust = dict(zip(found.places, found.trust, strict=True))
     # Rows that are not checked come first. Keys are hashes: among equals the choice is random, and
     # the same every time.
     ranked = sorted(train, key=lambda one: (-trust.get(one[0], 1.0), one[2].key))

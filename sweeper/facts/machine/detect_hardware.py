@@ -25,9 +25,6 @@ _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 """Instructions that multiply in bfloat16, as Linux names them. ARM's are not counted: nobody has
 measured there what training gains."""
 
-_UNLIMITED = 1 << 60
-"""cgroup v1 writes a number of about 2**63 where v2 writes "max"."""
-
 
 @dataclass(frozen=True)
 class DetectedGpu:
@@ -92,14 +89,11 @@ def flash_attention(capability: float) -> Literal[2, 3] | None:
 
 def processor() -> Processor:
     """Processor and memory, with the limits of a container taken into account."""
-    import psutil  # plans for a stated GPU do without
-
     described = _cpuinfo()
-    memory = min(psutil.virtual_memory().total, _memory_limit())
     return Processor(
         name=described.get("model name") or platform.processor() or platform.machine(),
-        cores=_cores(psutil.cpu_count(logical=False)),
-        memory_gib=memory / 2**30,
+        cores=_cores(),
+        memory_gib=_memory() / 2**30,
         bf16=not _BF16_FLAGS.isdisjoint(described.get("flags", "").split()),
     )
 
@@ -114,13 +108,15 @@ def _cpuinfo() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _cores(physical: int | None) -> int:
+def _cores() -> int:
     """Physical cores, or fewer where this process may not use them all.
 
     Two threads of one core share its arithmetic units, so that they do not train faster.
     """
+    import psutil  # plans for a stated GPU do without
+
     logical = os.cpu_count() or 1
-    physical = physical or logical
+    physical = psutil.cpu_count(logical=False) or logical
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
     return max(1, min(physical, allowed, _processor_limit() or physical))
 
@@ -135,10 +131,14 @@ def _cgroup(*names: str) -> list[str]:
     return []
 
 
-def _memory_limit() -> int:
+def _memory() -> int:
+    """Bytes of main memory, or the container's limit where that is lower."""
+    import psutil
+
+    total: int = psutil.virtual_memory().total
     words = _cgroup("memory.max", "memory/memory.limit_in_bytes")
-    limit = int(words[0]) if words and words[0].isdigit() else _UNLIMITED
-    return limit if 0 < limit < _UNLIMITED else _UNLIMITED
+    limit = int(words[0]) if words and words[0].isdigit() else 0
+    return min(limit, total) if limit > 0 else total
 
 
 def _processor_limit() -> int | None:

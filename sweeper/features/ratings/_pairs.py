@@ -97,7 +97,7 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     winner = next((model.name for model in models if model.role == "winner"), "")
     if winner not in said or len(said) < 2:
         raise _nothing_to_rate(run, winner, len(said))
-    texts = kept_texts(scored)
+    texts = kept_texts(run)
     items = sorted(set(texts).intersection(*said.values()))[:MOST_ITEMS]
     all_pairs = [(item, name) for name in said if name != winner for item in items]
     same = [(item, name) for item, name in all_pairs if said[name][item] == said[winner][item]]

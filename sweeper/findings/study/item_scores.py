@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sweeper.declared.traits import find
+from sweeper.declared.traits import changes_base
 from sweeper.evaluation.significance import Estimate, Scores, with_shared_seeds
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, bounded
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.trials import TestScore
+
+# A mean of one item has no spread.
+_FEWEST = 2
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,63 @@ def test_scores(run: RunFiles) -> TestScores:
     """The scores of the test split; none before it was scored."""
     found: dict[str, Scores] = {}
     metrics: dict[str, dict[str, float]] = {}
+    by_seed: dict[tuple[int, int], float] = {}
+    scored, by_loss = scored_items(run), run.plan.objective.is_loss
     for name, of_model in entries(run).items():
         rows = [entry.item_scores for entry in of_model]
-        if usable(rows):
-            trained = of_model[0].trial is not None
-            weights = _weights(of_model) if run.plan.objective.is_loss else None
-            found[name] = Scores.of(rows, trained=trained, weights=weights)
+        if (scores := _scores(of_model, rows, scored, by_loss=by_loss)) is not None:
+            found[name] = scores
             metrics[name] = mean_metrics([entry.metrics for entry in of_model])
-    return TestScores(_shared(run, found), metrics, _by_seed(run))
+        for entry in of_model:
+            own = _scores([entry], [entry.item_scores], scored, by_loss=by_loss)
+            if own is not None and (seed := _seed(run, entry)) is not None:
+                by_seed[seed] = own.mean
+    return TestScores(_shared(run, found), metrics, by_seed)
+
+
+def scored_items(run: RunFiles) -> NDArray[np.bool_]:
+    """``(test items,)`` which ones all models were scored on: none of them has weight 0.
+
+    Only these are compared, counted and shown. A model that no item was scored of is no model.
+    """
+    scores = run.seal.scores if run.seal else ()
+    scored = np.ones(max((len(one.item_scores) for one in scores), default=0), dtype=np.bool_)
+    for one in scores:
+        if len(one.item_weights) == scored.size and any(one.item_weights):
+            scored &= np.asarray(one.item_weights) > 0
+    return scored
+
+
+def _scores(
+    of_model: Sequence[TestScore],
+    rows: list[tuple[float, ...]],
+    scored: NDArray[np.bool_],
+    *,
+    by_loss: bool = True,
+) -> Scores | None:
+    """Figures of the scored items of one model; None where they cannot be compared.
+
+    Args:
+        rows: Figures of all test items, of each seed.
+        by_loss: Whether items count as in the loss; otherwise all alike.
+    """
+    if not usable(rows):
+        return None
+    weights = np.asarray(of_model[0].item_weights, dtype=np.float64)
+    if not by_loss or weights.size != len(rows[0]):
+        weights = np.ones(len(rows[0]))
+    if weights.size == scored.size:
+        weights = weights * scored
+    if (weights > 0).sum() < _FEWEST:
+        return None
+    return Scores.of(rows, trained=of_model[0].trial is not None, weights=weights)
+
+
+def _seed(run: RunFiles, entry: TestScore) -> tuple[int, int] | None:
+    """The trial and the seed of a score; None of a baseline."""
+    trial = run.trial(entry.trial) if entry.trial is not None else None
+    seed = entry.seed if entry.seed is not None else trial.config.seed if trial else None
+    return None if entry.trial is None or seed is None else (entry.trial, seed)
 
 
 def _shared(run: RunFiles, found: dict[str, Scores]) -> dict[str, Scores]:
@@ -64,20 +118,19 @@ def _shared(run: RunFiles, found: dict[str, Scores]) -> dict[str, Scores]:
     kinds: dict[bool, dict[str, Scores]] = {}
     for trial in run.trials:
         name = trial_name(trial.config.number)
-        traits = find(trial.config.strategy.partition("@")[0])
         if name in found:
-            through = traits is None or traits.gradients_through_base
-            kinds.setdefault(through, {})[name] = found[name]
+            kinds.setdefault(changes_base(trial.config.strategy), {})[name] = found[name]
     shared = [with_shared_seeds(models) for models in kinds.values()]
     return found | {name: one for models in shared for name, one in models.items()}
 
 
 def test_losses(run: RunFiles) -> dict[str, Scores]:
     """Losses of the single test items of every scored model, by its name in the comparisons."""
+    scored = scored_items(run)
     found = {
-        name: Scores.of(rows, trained=of_model[0].trial is not None, weights=_weights(of_model))
+        name: losses
         for name, of_model in entries(run).items()
-        if usable(rows := [entry.item_losses for entry in of_model])
+        if (losses := _scores(of_model, [one.item_losses for one in of_model], scored))
     }
     return _shared(run, found)
 
@@ -89,13 +142,6 @@ def entries(run: RunFiles) -> dict[str, list[TestScore]]:
         name = entry.name if entry.trial is None else trial_name(entry.trial)
         grouped.setdefault(name, []).append(entry)
     return grouped
-
-
-def _weights(found: list[TestScore]) -> tuple[float, ...] | None:
-    """The weight of each test item; None where all count alike or it was not kept."""
-    weights = found[0].item_weights
-    fits = len(weights) == len(found[0].item_scores) and sum(weights) > 0
-    return weights if fits else None
 
 
 def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -149,19 +195,6 @@ def usable(rows: list[tuple[float, ...]]) -> bool:
     return (
         bool(rows)
         and len({len(row) for row in rows}) == 1
-        and len(rows[0]) > 1
+        and len(rows[0]) >= _FEWEST
         and all(np.isfinite(row).all() for row in rows)
     )
-
-
-def _by_seed(run: RunFiles) -> dict[tuple[int, int], float]:
-    found: dict[tuple[int, int], float] = {}
-    for entry in run.seal.scores if run.seal else ():
-        if entry.trial is None or not usable([entry.item_scores]):
-            continue
-        trial = run.trial(entry.trial)
-        seed = entry.seed if entry.seed is not None else trial.config.seed if trial else None
-        if seed is not None:
-            weights = _weights([entry]) if run.plan.objective.is_loss else None
-            found[entry.trial, seed] = Scores.of([entry.item_scores], weights=weights).mean
-    return found

@@ -15,10 +15,11 @@ from sweeper.evaluation.significance import (
     Estimate,
     Scores,
     holm,
+    lacking,
     outcome,
     paired_difference,
 )
-from sweeper.findings.figures import Outcome
+from sweeper.findings.figures import Lacking, Outcome
 from sweeper.findings.study.item_scores import validation_losses
 from sweeper.findings.study.reading import TrialFiles
 
@@ -45,6 +46,11 @@ class ComparedPair:
     def outcome(self, smallest: float) -> Outcome:
         """The outcome for the first trial against the second: a lower loss is better."""
         return outcome(self.estimate, smallest, higher_is_better=False, adjusted_p=self.adjusted_p)
+
+    @property
+    def lacking(self) -> Lacking | None:
+        """Why nothing is claimed from the difference."""
+        return lacking(self.estimate)
 
     def turned(self) -> ComparedPair:
         """The second trial minus the first: the same interval from the other end."""

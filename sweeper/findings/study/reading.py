@@ -39,7 +39,7 @@ from sweeper.trials import (
 
 @dataclass(frozen=True)
 class ValidationItems:
-    """Validation losses and headline scores of single items, in item order. Shape (items,).
+    """Losses and headline scores of the scored validation items, in item order. Shape (items,).
 
     ``weights`` are what an item counts in the validation loss: 1, or tokens of its answer. Where
     the objective is another, its costs stand for the losses, and all items count alike.
@@ -267,12 +267,15 @@ def read_items(
         if not objective.is_loss:
             scores = np.asarray(fields["objective"], dtype=np.float64)
             losses = np.asarray([objective.cost(one) for one in scores.tolist()])
-            weights = np.ones_like(losses)
+            weights = (weights > 0).astype(np.float64)
     except (KeyError, TypeError, ValueError):
         return None
     shaped = losses.ndim == 1 and losses.size > 0 and losses.shape == scores.shape == weights.shape
     usable = shaped and bool(np.isfinite(losses).all() and np.isfinite(weights).all())
-    return ValidationItems(losses, scores, weights) if usable and weights.sum() > 0 else None
+    scored = weights > 0
+    if not usable or not scored.any():
+        return None
+    return ValidationItems(losses[scored], scores[scored], weights[scored])
 
 
 def _rungs(path: Path) -> tuple[RungReport, ...]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from sweeper.artifact import Record
-from sweeper.findings.study.item_scores import entries, model_title, trial_name
+from sweeper.findings.study.item_scores import entries, model_title, scored_items, trial_name
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.comparisons import hold_contest
-from sweeper.trials import ItemText, TestScore
+from sweeper.trials import ItemText
 
 Role = Literal["base", "default", "winner", "runner-up"]
 
@@ -44,8 +44,13 @@ def compared_models(run: RunFiles) -> tuple[ComparedModel, ...]:
     )
 
 
-def kept_texts(scored: Mapping[str, Sequence[TestScore]]) -> dict[int, ItemText]:
-    """The texts of all test items that some score kept, by place."""
+def kept_texts(run: RunFiles) -> dict[int, ItemText]:
+    """The texts of all scored test items that some score kept, by place."""
+    places = set(np.flatnonzero(scored_items(run)).tolist())
     return {
-        place: text for of in scored.values() for one in of for place, text in one.texts.items()
+        place: text
+        for of in entries(run).values()
+        for one in of
+        for place, text in one.texts.items()
+        if place in places
     }

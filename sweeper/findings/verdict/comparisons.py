@@ -10,7 +10,7 @@ second is asked of every finalist, since the chosen one was chosen by trainings 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,6 +19,7 @@ from sweeper.evaluation.significance import (
     Scores,
     holm,
     items_to_settle,
+    lacking,
     outcome,
     paired_difference,
 )
@@ -34,7 +35,8 @@ from sweeper.findings.study.item_scores import (
 )
 from sweeper.findings.study.metric import difference_bounds, headline, loss_metric
 from sweeper.findings.study.reading import RunFiles
-from sweeper.objective import LOSS, Objective
+from sweeper.findings.study.trial_rows import known
+from sweeper.objective import Objective
 from sweeper.trials import BaselineResult
 
 
@@ -44,10 +46,11 @@ class Contest:
 
     Args:
         chosen: The finalist that validation recommends: cheapest to train, not told from the best.
-        rival: The best finalist on validation other than the chosen one.
+        rivals: The other finalists, the best on validation first.
         default: The default trial of the chosen one's strategy, if that is another trial.
-        baseline: The best baseline on validation among those that have a test score.
-        in_loss: Where the headline is no loss: the chosen one against its default and that baseline
+        baselines: Those that have a test score, or all before there are any; the best on validation
+            first.
+        in_loss: Where the headline is no loss: the chosen one against its default and the baselines
             in test loss. Right or wrong throws away how sure a model was, so that a difference
             which accuracy leaves open is often clear in the loss. It is a second answer to the
             same question, so that its p value is Holm's over both and all finalists; that of the
@@ -56,11 +59,47 @@ class Contest:
 
     metric: Metric
     chosen: Finalist | None
-    rival: Finalist | None
+    rivals: tuple[Finalist, ...]
     default: str | None
-    baseline: BaselineResult | None
+    baselines: tuple[BaselineResult, ...]
     comparisons: tuple[Comparison, ...]
     in_loss: tuple[Comparison, ...] = ()
+
+    @property
+    def rival(self) -> Finalist | None:
+        """The best finalist on validation other than the chosen one."""
+        return next(iter(self.rivals), None)
+
+    @property
+    def baseline(self) -> BaselineResult | None:
+        """The best baseline: every part of a report means this one."""
+        return next(iter(self.compared or self.baselines), None)
+
+    @property
+    def compared(self) -> tuple[BaselineResult, ...]:
+        """The baselines that scored the same test items as the chosen finalist."""
+        return tuple(one for one in self.baselines if self.against(one.name) is not None)
+
+    @property
+    def unbeaten(self) -> BaselineResult | None:
+        """The best baseline that the chosen finalist is not shown to beat."""
+        return next((one for one in self.compared if not self.beats(one)), None)
+
+    @property
+    def seeds(self) -> int:
+        """The fewest trainings with a test score among the finalists that are compared."""
+        finalists = [one for one in (self.chosen, *self.rivals) if one is not None]
+        trained = [[s for s in one.seeds if s.test_score is not None] for one in finalists]
+        return min(map(len, trained), default=0)
+
+    def beats(self, baseline: BaselineResult) -> bool:
+        """Whether the chosen finalist is better; in loss, where the headline leaves it open."""
+        headline = self.against(baseline.name)
+        in_loss = self.against(baseline.name, in_loss=True)
+        if headline is None or headline.outcome == "better":
+            return headline is not None
+        clear = in_loss is not None and in_loss.outcome == "better"
+        return clear and headline.outcome == "within noise"
 
     def against(self, name: str | None, *, in_loss: bool = False) -> Comparison | None:
         """The chosen finalist's comparison with that model."""
@@ -79,25 +118,25 @@ def hold_contest(run: RunFiles) -> Contest:
     tests = test_scores(run)
     rivals = [trial_name(one.trial) for one in others]
     scored = [baseline for baseline in run.baselines if baseline.name in tests.by_name]
-    baseline = best_baseline(scored, metric, run.plan.objective)
-    baselines = [one.name for one in scored]
+    baselines = _ranked(scored or run.baselines, metric, run.plan.objective)
+    names = [one.name for one in baselines]
     trials = [*rivals, *([default] if default and default not in rivals else [])]
     compared = (
         *_compare(run, metric, tests, chosen, trials),
-        *_compare(run, metric, tests, chosen, baselines, rivals),
+        *_compare(run, metric, tests, chosen, names, rivals),
     )
     in_loss = (
-        _in_loss(run, metric, compared, [chosen, *others], [baseline.name] if baseline else []),
-        _in_loss(run, metric, compared, [chosen], [default, *rivals] if default else []),
+        *_in_loss(run, metric, compared, [chosen, *others], names, names),
+        *_in_loss(run, metric, compared, [chosen], trials, [default] if default else []),
     )
     return Contest(
         metric=metric,
         chosen=chosen,
-        rival=others[0] if others else None,
+        rivals=tuple(others),
         default=default,
-        baseline=baseline,
+        baselines=tuple(baselines),
         comparisons=compared,
-        in_loss=tuple(one for one in in_loss if one is not None),
+        in_loss=in_loss,
     )
 
 
@@ -107,21 +146,23 @@ def _in_loss(
     compared: Sequence[Comparison],
     firsts: Sequence[Finalist | None],
     seconds: Sequence[str],
-) -> Comparison | None:
-    """The first of the firsts against the first of the seconds in test loss.
+    wanted: Collection[str],
+) -> tuple[Comparison, ...]:
+    """The first of the firsts against the wanted ones of the seconds in test loss.
 
     Args:
         compared: The same finalist's comparisons in the headline metric.
-        firsts: With the finalists over which Holm's correction is.
-        seconds: Likewise with the models.
+        firsts: The finalists over which Holm's correction is taken.
+        seconds: Likewise the models.
     """
     if not metric.higher_is_better or not run.plan.objective.is_loss:  # the user said what counts
-        return None
+        return ()
     names = [trial_name(one.trial) for one in firsts if one is not None]
-    asked = [c.adjusted_p for c in compared if c.second in seconds[:1] and c.adjusted_p]
+    asked = [c.adjusted_p for c in compared if c.second in wanted and c.adjusted_p]
     loss = loss_metric(run.plan.facts)
     found = _pairs(test_losses(run), names, seconds, loss, run.margin, asked)
-    return found.get((names[0], seconds[0])) if names and seconds else None
+    own = (found.get((name, second)) for name in names[:1] for second in seconds)
+    return tuple(one for one in own if one is not None and one.second in wanted)
 
 
 def _chosen(run: RunFiles, found: tuple[Finalist, ...]) -> Finalist | None:
@@ -143,22 +184,24 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
     return None
 
 
-def best_baseline(
-    baselines: list[BaselineResult] | tuple[BaselineResult, ...],
-    metric: Metric,
-    objective: Objective = LOSS,
-) -> BaselineResult | None:
-    """The best baseline by validation loss, or by the objective, which trials are chosen by too.
+def _ranked(
+    baselines: Sequence[BaselineResult], metric: Metric, objective: Objective
+) -> list[BaselineResult]:
+    """The best first by validation loss, or by the objective, which trials are chosen by too.
 
     The headline metric decides between those that have no loss.
     """
-    ranked = [
-        (math.inf if loss is None else loss, metric.worse(figure), baseline.name, baseline)
-        for baseline in baselines
-        if (figure := validation_figure(baseline, metric)) is not None
-        for loss in (objective.cost_of(baseline),)
-    ]
-    return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
+
+    def place(baseline: BaselineResult) -> tuple[float, float, str]:
+        cost = known(objective.cost_of(baseline))
+        figure = known(validation_figure(baseline, metric))
+        return (
+            math.inf if cost is None else cost,
+            math.inf if figure is None else metric.worse(figure),
+            baseline.name,
+        )
+
+    return sorted(baselines, key=place)
 
 
 def validation_figure(baseline: BaselineResult, metric: Metric) -> float | None:
@@ -216,6 +259,7 @@ def _pairs(
             metric=metric.name,
             difference=interval(estimate, difference_bounds(metric)),
             outcome=word,
+            lacking=lacking(estimate),
             adjusted_p=p,
             comparisons=len(p_values),
             more_items=items_to_settle(estimate, smallest) if unsettled else None,
@@ -232,11 +276,18 @@ def _seed_share(estimate: Estimate) -> float | None:
 
 
 def against_baseline(run: RunFiles, contest: Contest) -> dict[str, Comparison]:
-    """Each strategy's best scored trial against the best baseline, where it could be compared."""
+    """Each strategy's best scored trial against the best baseline, where it could be compared.
+
+    Of the chosen finalist it is the verdict's own comparison.
+    """
     if contest.baseline is None:
         return {}
     scores, metric = test_scores(run).by_name, contest.metric
     strategies = {trial_name(one.config.number): one.config.strategy for one in run.completed}
     compared = _pairs(scores, [*strategies], [contest.baseline.name], metric, run.margin)
     # The best come first, and the last one that is put into a dict stays.
-    return {strategies[one.first]: one for one in reversed(compared.values())}
+    found = {strategies[one.first]: one for one in reversed(compared.values())}
+    own = contest.against(contest.baseline.name)
+    if own is not None and found[strategies[own.first]].first == own.first:
+        found[strategies[own.first]] = own
+    return found

@@ -6,26 +6,32 @@ noise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from sweeper import units
+from sweeper.data.faults import by_kind
 from sweeper.findings import words
-from sweeper.findings.record import Limitation, RunSummary
+from sweeper.findings.record import Limitation, RunSummary, Verdict
 from sweeper.findings.study.best_trials import best_of, strategies_of
-from sweeper.findings.study.item_scores import model_title, trial_name
+from sweeper.findings.study.item_scores import entries, model_title, scored_items, trial_name
 from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes
 from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import Contest
+from sweeper.findings.verdict.suspected_labels import suspected
 from sweeper.findings.verdict.verdict import SEEDS_NEEDED
 
 # A strategy that lost more of its trials than this was not judged by what it can do.
 LOST_SHARE = 0.2
 # The planner's own cap cuts up to this share of the examples.
 USUALLY_CUT = 0.01
+# Well-known test sets have at least 3.3% wrong labels on average (Northcutt et al. 2021,
+# arXiv:2103.14749), so that fewer than one in a hundred are no reason to look.
+USUALLY_WRONG = 0.01
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,39 @@ class Study:
     run: RunFiles
     summary: RunSummary
     contest: Contest
+    verdict: Verdict
 
 
 def limits(study: Study) -> tuple[Limitation, ...]:
     """Every limit that holds for this study, the most basic first."""
-    return tuple(limit for check in _CHECKS for limit in check(study))
+    needed = _needed_share(study)
+    return tuple(
+        limit.model_copy(update={"could_change_verdict": (limit.share or 0.0) > needed})
+        for check in _CHECKS
+        for limit in check(study)
+    )
+
+
+def _needed_share(study: Study) -> float:
+    """The share of the test items that could turn the closest comparison of the verdict.
+
+    If they are wrong, a difference between shares of right items can change by as much. To turn a
+    decided comparison, the whole difference must go. To decide an open one, it must change by more
+    than the margin and by more than half of its interval. A difference in loss counts as a share of
+    the loss.
+    """
+    chosen, metric = study.contest.chosen, study.contest.metric
+    if study.verdict.kind not in ("recommend", "tie") or chosen is None:
+        return math.inf
+    value = chosen.test_score.value if chosen.test_score else 0.0
+    scale = 1.0 if metric.unit == "points" else abs(value)
+    needed = [
+        abs(one.difference.value)
+        if one.outcome in ("better", "worse")
+        else max(study.run.margin, (one.difference.ends[1] - one.difference.ends[0]) / 2)
+        for one in study.verdict.comparisons
+    ]
+    return min(needed) / scale if needed and scale > 0 else math.inf
 
 
 def _partial(study: Study) -> Iterator[Limitation]:
@@ -55,12 +89,11 @@ def _partial(study: Study) -> Iterator[Limitation]:
 
 
 def _few_seeds(study: Study) -> Iterator[Limitation]:
-    chosen = study.contest.chosen
-    if chosen is None or study.summary.status != "complete":
+    chosen, seeds = study.contest.chosen, study.contest.seeds
+    if chosen is None or study.summary.status != "complete" or study.run.seal is None:
         return
-    seeds = len(chosen.seeds)
     if seeds < SEEDS_NEEDED:
-        text = f"Trial {chosen.trial} was trained with {units.plural(seeds, 'seed')}."
+        text = f"A finalist was trained with {units.plural(seeds, 'seed')}: nothing is recommended."
         action = f"Set search.confirmation_seeds to {SEEDS_NEEDED} or more."
         yield Limitation(id="few-seeds", text=text, action=action)
         return
@@ -94,7 +127,7 @@ def _small_test(study: Study) -> Iterator[Limitation]:
     more = least.more_items or 0
     yield Limitation(
         id="small-test-set",
-        text=f"{units.plural(seal.items, 'test item')} leave "
+        text=f"{units.plural(int(scored_items(study.run).sum()), 'test item')} leave "
         f"{units.plural(len(open_ones), 'comparison')} open that more of them could settle: "
         f"{'first of all ' if len(open_ones) > 1 else ''}"
         f"{model_title(study.run, least.first)} against {model_title(study.run, least.second)}.",
@@ -136,15 +169,37 @@ def _still_falling(study: Study) -> Iterator[Limitation]:
     )
 
 
-def _leaks(study: Study) -> Iterator[Limitation]:
-    data = study.run.plan.facts.data
-    if data.leaked_rows == 0:
+def _data_faults(study: Study) -> Iterator[Limitation]:
+    for kind, faults in by_kind(study.run.plan.facts.data.faults).items():
+        share = min(sum(fault.share for fault in faults), 1.0)
+        texts = [words.sentence(f"{fault.text}.") for fault in faults]
+        if share > 0:
+            texts.append(f"This concerns {words.share(share)} of the test items.")
+        yield Limitation(
+            id=f"data-{kind}",
+            text=" ".join(texts),
+            action=" ".join(dict.fromkeys(fault.action for fault in faults)),
+            rows=sum(fault.rows for fault in faults),
+            share=share,
+        )
+
+
+def _suspected_labels(study: Study) -> Iterator[Limitation]:
+    """Test items whose class is probably wrong, in the eyes of the chosen finalist."""
+    chosen = study.contest.chosen
+    trainings = entries(study.run).get(trial_name(chosen.trial)) if chosen else None
+    if not trainings:
+        return
+    counted = np.flatnonzero(scored_items(study.run)).tolist()
+    items, found = len(counted), len(suspected(trainings, counted))
+    if found <= USUALLY_WRONG * items:
         return
     yield Limitation(
-        id="leaked-rows",
-        text=f"{units.plural(data.leaked_rows, 'row')} of validation or test are in train "
-        "too; scores on them say little.",
-        action="Remove them from train, or let sweeper make the splits.",
+        id="suspected-labels",
+        text=f"{found} of {units.plural(items, 'test item')} probably have a wrong label.",
+        action="Look through them in the section on outputs, and correct the data.",
+        rows=found,
+        share=found / items,
     )
 
 
@@ -265,10 +320,15 @@ def _encoding(study: Study) -> Iterator[Limitation]:
             yield Limitation(
                 id=f"{note.kind}-{note.split}",
                 text=f"{words.sentence(note.text)}.",
+                rows=note.count,
+                share=note.count / note.of if (note.kind, note.split) == _LOST_ITEMS else None,
                 action="None is needed if only the turns with answers matter."
                 if note.kind == "rewritten"
                 else "Raise --max-length where memory allows it.",
             )
+
+
+_LOST_ITEMS = ("dropped", "test")
 
 
 def _weights(study: Study) -> Iterator[Limitation]:
@@ -286,7 +346,8 @@ _CHECKS: tuple[Callable[[Study], Iterator[Limitation]], ...] = (
     _few_seeds,
     _small_test,
     _still_falling,
-    _leaks,
+    _data_faults,
+    _suspected_labels,
     _slow_starters,
     _unequal,
     _lost,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 
 from sweeper import units
+from sweeper.execution.state.status import Status
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import Findings, NextStep, TrialRow
@@ -29,20 +30,28 @@ def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep |
     return next(chain(own, advice), None) or _use(findings)
 
 
-def step_now(findings: Findings, place: str, phase: str) -> NextStep | None:
-    """The next step of findings from before the command was killed, or the folder was moved.
+def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
+    """The next step of findings of before the command was killed or the folder was moved.
 
     Args:
         place: The run's folder, as a command names it now.
-        phase: Of ``status.json``, of a run that has ended.
+        status: That of a run that has ended, maybe with another number of trials.
     """
-    run = findings.run.model_copy(update={"place": place, "status": phase})
-    if findings.run.status == "running":
-        return next_step(findings.model_copy(update={"run": run}))
-    if (step := findings.next_step) is None:
-        return None
-    command = step.command.replace(shlex.quote(findings.run.place), shlex.quote(place))
-    return step.model_copy(update={"command": command})
+    known, step = findings.run.status, findings.next_step
+    now = {
+        "place": place,
+        "status": status.phase if known == "running" else known,
+        "trials_asked": status.trials,
+        "complete": status.complete,
+        "pruned": status.pruned,
+        "failed": status.failed,
+    }
+    advice = []
+    if step is not None and known == "complete":
+        command = step.command.replace(shlex.quote(findings.run.place), shlex.quote(place))
+        advice = [step.model_copy(update={"command": command})]
+    run = findings.run.model_copy(update=now)
+    return next_step(findings.model_copy(update={"run": run}), advice)
 
 
 _TITLES: dict[str, str] = {
@@ -213,12 +222,9 @@ _QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (
 
 
 def _against_baseline(findings: Findings) -> Comparison | None:
-    """The recommended trial against the baseline that is recommended, or the nearest one."""
-    names = {baseline.name for baseline in findings.baselines}
-    wanted = findings.verdict.recommended_baseline
-    found = [c for c in findings.verdict.comparisons if c.second in names]
-    named = next((c for c in found if c.second == wanted), None)
-    return named or min(found, key=lambda c: abs(c.difference.value), default=None)
+    """The recommended trial against the baseline that is recommended, or the best one."""
+    wanted = findings.verdict.recommended_baseline or findings.verdict.best_baseline
+    return next((c for c in findings.verdict.comparisons if c.second == wanted), None)
 
 
 def _gap(findings: Findings, against: Comparison) -> str:

@@ -8,15 +8,24 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import yaml
 
-from sweeper.evaluation.significance import Scores, holm, mean_interval, outcome, paired_difference
-from sweeper.findings.figures import Interval, Metric, Outcome
+from sweeper.evaluation.significance import (
+    Scores,
+    holm,
+    lacking,
+    mean_interval,
+    outcome,
+    paired_difference,
+)
+from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
 from sweeper.findings.record import RunSummary
 from sweeper.findings.study.item_scores import (
     entries,
     interval,
     model_title,
+    scored_items,
     test_scores,
     trial_name,
 )
@@ -109,6 +118,7 @@ class Pair:
     reasons: tuple[str, ...]
     difference: Interval | None = None
     outcome: Outcome | None = None
+    lacking: Lacking | None = None
 
 
 def differences(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
@@ -134,6 +144,7 @@ def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
             found[place],
             difference=interval(estimate, difference_bounds(metric)),
             outcome=outcome(estimate, smallest, metric.higher_is_better, p),
+            lacking=lacking(estimate),
         )
     return found
 
@@ -152,6 +163,9 @@ def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
         yield f"the metrics differ: {' and '.join(names)}"
     elif one.unit == "nats/token" and first.summary.models != second.summary.models:
         yield "losses per token of different base models do not compare, since their tokens differ"
-    counts = [run.scores.items.shape[1] for run in (first, second) if run.scores]
+    own, others = scored_items(first.files), scored_items(second.files)
+    counts = int(own.sum()), int(others.sum())
     if first.test_items != second.test_items:
         yield f"the test rows differ: {counts[0]:,} and {counts[1]:,} items"
+    elif not np.array_equal(own, others):
+        yield f"not the same test rows were scored: {counts[0]:,} and {counts[1]:,} items"

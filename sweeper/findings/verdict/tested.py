@@ -59,7 +59,8 @@ def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
 def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
     """Written answers, of the one training that wrote some."""
     found = next((score.generated for score in scores if score.generated is not None), None)
-    return found and found.model_copy(update={"metrics": finite(found.metrics), "said": {}})
+    items: dict[str, object] = {"said": {}, "places": (), "item_metrics": {}}
+    return found and found.model_copy(update={"metrics": finite(found.metrics), **items})
 
 
 def figure_lines(findings: Findings, number: int) -> list[str]:

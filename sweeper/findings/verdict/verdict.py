@@ -1,7 +1,8 @@
 """The answer to "what do I train?": one sentence and its reasons.
 
-Never more than the study can carry: a run that has not ended recommends nothing, one seed
-recommends nothing, and only the cheapest of what cannot be told apart is called the cheapest.
+Never more than the study can carry: a run that has not ended recommends nothing, nor do fewer than
+three seeds. Fine-tuning pays only if it changes the base model and beats every baseline that
+scored the same test items. Only the cheapest of what cannot be told apart is called the cheapest.
 Cheap means to train: memory, then time.
 """
 
@@ -10,15 +11,23 @@ from __future__ import annotations
 from collections import Counter
 
 from sweeper import units
+from sweeper.declared.traits import changes_base
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.study.finalists import finalists
-from sweeper.findings.study.item_scores import interval, model_title, test_scores, trial_name
+from sweeper.findings.study.item_scores import (
+    interval,
+    model_title,
+    scored_items,
+    test_scores,
+    trial_name,
+)
 from sweeper.findings.study.metric import loss_metric, objective_metric, score_bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
+from sweeper.findings.verdict.comparisons import Contest, validation_figure
+from sweeper.findings.verdict.worsened import worsened, worsened_sentence
 from sweeper.search.finalists import cheapest
 from sweeper.trials import BaselineResult
 from sweeper.visible import shortened
@@ -26,6 +35,8 @@ from sweeper.visible import shortened
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
 SEEDS_NEEDED = 3
 FINALISTS_NEEDED = 2
+_AS_GOOD = ("worse", "equivalent")
+"""Outcomes against a baseline with which it does at least as well as the trial."""
 _REASON = 200
 """Characters of the most common failure."""
 
@@ -36,61 +47,56 @@ def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
         return Verdict(kind="none", sentence=_nothing(run, summary))
     lacking = _lacking(run, summary, contest)
     if lacking or contest.chosen is None:
-        return _insufficient(run, summary, contest, lacking)
-    return _decided(run, contest, contest.chosen)
+        found = _insufficient(run, summary, contest, lacking)
+    else:
+        found = _decided(run, contest, contest.chosen)
+    fallen = worsened(run, contest)
+    update = {
+        "sentence": found.sentence + worsened_sentence(run, fallen),
+        "best_baseline": contest.baseline.name if contest.baseline else None,
+        "comparisons": contest.comparisons,
+        "worsened": fallen,
+        "test_items": int(scored_items(run).sum()) if run.seal and run.seal.scores else None,
+        "seeds": contest.seeds or (len(contest.chosen.seeds) if contest.chosen else None),
+    }
+    return found.model_copy(update=update)
 
 
 def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
-    baseline = contest.baseline
-    against_baseline = contest.against(baseline.name if baseline else None)
-    needed = _needed(against_baseline)
-    loss = contest.against(baseline.name, in_loss=True) if baseline else None
-    by_loss = needed is None and loss is not None and loss.outcome == "better"
-    needed = True if by_loss else needed
     # A baseline takes seconds: where it cannot be told apart from the best trial, it is cheaper.
-    cheaper = baseline is not None and against_baseline is not None and needed is not True
+    cheaper = contest.unbeaten
+    against = contest.against(cheaper.name) if cheaper else None
     rivals = [c for c in contest.comparisons if c.second in _finalist_names(run)]
     ahead = bool(rivals) and all(c.outcome == "better" for c in rivals)
-    beaten = against_baseline is not None and against_baseline.outcome == "worse"
+    beaten = against is not None and against.outcome == "worse"
     kind: VerdictKind = "recommend" if beaten or (ahead and not cheaper) else "tie"
-    sentence = (
-        _baseline_sentence(run, contest, baseline, against_baseline, chosen)
-        if cheaper and baseline and against_baseline
-        else _trial_sentence(run, contest, chosen, rivals, ahead=ahead)
-    )
-    if by_loss and baseline:
-        sentence += _pays_in_loss(run, contest, baseline)
-    elif needed:
-        sentence += _pays(run, contest)
+    needed: bool | None = None
+    if cheaper is not None and against is not None:
+        needed = False if against.outcome in _AS_GOOD else None
+        sentence = _baseline_sentence(run, contest, cheaper, against, chosen)
+    else:
+        sentence = _trial_sentence(run, contest, chosen, rivals, ahead=ahead)
+        if contest.compared and changes_base(chosen.strategy):
+            needed = True
+            sentence += _pays(run, contest)
     return Verdict(
         kind=kind,
         sentence=sentence,
         because=(
             *_because(run, contest, chosen),
-            *(_cheaper_still(run, contest, baseline, chosen) if cheaper and baseline else ()),
+            *(_cheaper_still(run, contest, cheaper, chosen) if cheaper else ()),
         ),
         recommended_trial=chosen.trial,
         best_trial=chosen.trial,
-        recommended_baseline=baseline.name if cheaper and baseline else None,
-        comparisons=contest.comparisons,
-        baseline_score=_baseline_score(run, contest),
+        recommended_baseline=cheaper.name if cheaper else None,
+        baseline_score=_score(run, contest, cheaper or contest.baseline),
         fine_tuning_needed=needed,
-        test_items=run.seal.items if run.seal else None,
-        seeds=len(chosen.seeds),
     )
 
 
-def _baseline_score(run: RunFiles, contest: Contest) -> Interval | None:
-    baseline = contest.baseline
+def _score(run: RunFiles, contest: Contest, baseline: BaselineResult | None) -> Interval | None:
     scores = test_scores(run).by_name.get(baseline.name) if baseline else None
     return interval(mean_interval(scores), score_bounds(contest.metric)) if scores else None
-
-
-def _needed(against: Comparison | None) -> bool | None:
-    if against is None:
-        return None
-    known = {"better": True, "worse": False, "equivalent": False}
-    return known.get(against.outcome)
 
 
 def _trial_sentence(
@@ -123,40 +129,44 @@ def _cost(finalist: Finalist) -> tuple[float, float]:
 
 
 def _pays(run: RunFiles, contest: Contest) -> str:
-    """By how much the trial beats the baseline that comes nearest to it on the test split."""
-    sign = 1 if contest.metric.higher_is_better else -1
-    compared = [
-        (sign * against.difference.value, baseline.name, baseline.title, against)
-        for baseline in run.baselines
-        if (against := contest.against(baseline.name)) is not None
-    ]
-    _, _, title, nearest = min(compared, key=lambda one: one[:2])
-    gap = words.difference(nearest.difference, contest.metric)
-    told = "" if nearest.outcome == "better" else f" ({_outcome(run, nearest)})"
-    return (
-        f" Fine-tuning pays on the test split: {gap} against {title}, the best baseline there"
-        f"{told}."
-    )
+    """By how much the trial beats the best baseline, where it beats all of them.
 
-
-def _pays_in_loss(run: RunFiles, contest: Contest, baseline: BaselineResult) -> str:
-    """The case for fine-tuning in loss, where the headline metric does not decide."""
+    Where the headline metric leaves a baseline open, the loss decides, and that baseline is named.
+    """
+    best, *others = contest.compared
+    by_loss = _decided_in_loss(contest)
+    baseline = by_loss or best
     against = contest.against(baseline.name)
     in_loss = contest.against(baseline.name, in_loss=True)
-    if in_loss is None or against is None:
-        return ""
+    assert against is not None
+    gap = words.difference(against.difference, contest.metric)
+    all_of_them = f", and better than all {len(others) + 1} baselines" if others else ""
+    if by_loss is None or in_loss is None:
+        return (
+            f" Fine-tuning pays on the test split: {gap} against {best.title}, the best baseline"
+            f"{all_of_them}."
+        )
     lower = words.difference(in_loss.difference, loss_metric(run.plan.facts))
     return (
-        f" Fine-tuning pays in loss: on the test split {lower} against {baseline.title}; in "
-        f"{contest.metric.title} {words.difference(against.difference, contest.metric)} is "
-        f"{_outcome(run, against)}."
+        f" Fine-tuning pays in loss: on the test split {lower} against {baseline.title}"
+        f"{all_of_them}; in {contest.metric.title} {gap} is {_outcome(run, against)}."
     )
+
+
+def _decided_in_loss(contest: Contest) -> BaselineResult | None:
+    """The best baseline that the trial beats in loss alone."""
+    against = ((one, contest.against(one.name)) for one in contest.compared)
+    open_ones = (one for one, c in against if c is not None and c.outcome != "better")
+    return next((one for one in open_ones if contest.beats(one)), None)
 
 
 def _outcome(run: RunFiles, comparison: Comparison) -> str:
-    smallest = run.margin
     return words.outcome(
-        comparison.outcome, comparison.difference, comparison.comparisons, smallest
+        comparison.outcome,
+        comparison.difference,
+        comparison.comparisons,
+        run.margin,
+        comparison.lacking,
     )
 
 
@@ -179,8 +189,7 @@ def _cheaper_still(
         return []
     return [
         f"Even cheaper to train and not shown to be worse than trial {chosen.trial} on the test "
-        f"split: {units.joined(cheaper)}. On validation, which decides, {baseline.title} is the "
-        "best baseline."
+        f"split: {units.joined(cheaper)}. On validation, which decides, {baseline.title} is better."
     ]
 
 
@@ -197,7 +206,7 @@ def _baseline_sentence(
 ) -> str:
     trial = f"trial {chosen.trial} ({words.short(chosen.strategy)})"
     gap = f"{trial} − {baseline.title} = {words.difference(against.difference, contest.metric)}"
-    if _needed(against) is False:
+    if against.outcome in _AS_GOOD:
         return f"You need not fine-tune: {baseline.title} does as well. On the test split {gap}."
     return (
         f"Fine-tuning is not shown to pay: {trial} is not shown to be better than "
@@ -207,14 +216,13 @@ def _baseline_sentence(
 
 
 def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
-    """The chosen trial against the runner-up, its default and the best baseline."""
+    """The chosen trial against the runner-up, its default, and the baselines that decide."""
     rival = trial_name(contest.rival.trial) if contest.rival else None
-    baseline = contest.baseline.name if contest.baseline else None
-    roles = {
-        rival: "the runner-up",
-        contest.default: "its default",
-        baseline: "the best baseline on validation",
-    }
+    roles = {rival: "the runner-up", contest.default: "its default"}
+    deciding = (contest.unbeaten, _decided_in_loss(contest))
+    roles |= {one.name: "another baseline" for one in deciding if one is not None}
+    if contest.baseline is not None:
+        roles[contest.baseline.name] = "the best baseline on validation"
     lines = []
     for name, role in roles.items():
         comparison = contest.against(name)
@@ -230,6 +238,8 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
             line += f"; {words.more(comparison.more_items, 'test item')} would settle it"
         lines.append(line + ".")
     for in_loss in contest.in_loss:
+        if in_loss.second not in roles:
+            continue
         gap = words.difference(in_loss.difference, loss_metric(run.plan.facts))
         title, outcome = model_title(run, in_loss.second), _outcome(run, in_loss)
         lines.append(f"In test loss: trial {chosen.trial} − {title} = {gap}: {outcome}.")
@@ -250,18 +260,14 @@ def _finalist_names(run: RunFiles) -> set[str]:
 def _lacking(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
     """Why this study does not allow a recommendation; empty if it does."""
     if summary.status != "complete":
-        return (
-            f"{summary.ended} of {units.plural(summary.trials_asked, 'trial')}; results may change"
-        )
+        return "results may change"  # how far it is stands beside it, and is newer than findings
     seal, chosen = run.seal, contest.chosen
     if seal is None or not seal.complete or chosen is None:
         return "the finalists have not been scored on the test split"
     if len(seal.order) < FINALISTS_NEEDED:
         return f"there is {units.plural(len(seal.order), 'finalist')}, a choice needs two"
-    compared = [one for one in (chosen, contest.rival) if one is not None]
-    seeds = min(sum(s.test_score is not None for s in one.seeds) for one in compared)
-    if seeds < SEEDS_NEEDED:
-        trained = units.plural(seeds, "seed")
+    if contest.seeds < SEEDS_NEEDED:
+        trained = units.plural(contest.seeds, "seed")
         return f"finalists have test scores of {trained}, a comparison needs {SEEDS_NEEDED}"
     return ""
 
@@ -286,17 +292,13 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
         because=tuple(_so_far(run, contest, best)),
         recommended_trial=contest.chosen.trial if contest.chosen else None,
         best_trial=chosen,
-        comparisons=contest.comparisons,
-        fine_tuning_needed=None,
-        test_items=run.seal.items if run.seal else None,
-        seeds=len(contest.chosen.seeds) if contest.chosen else None,
     )
 
 
 def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str]:
     """The best trial beside the best baseline, on validation."""
     lines = []
-    baseline = best_baseline(run.baselines, contest.metric, run.plan.objective)
+    baseline = contest.baseline
     if baseline is not None:
         value = validation_figure(baseline, contest.metric)
         best = best_trial.result

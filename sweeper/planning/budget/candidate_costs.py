@@ -45,7 +45,7 @@ from sweeper.spec import Scalar, Spec
 # to 8 s; between two trials or jobs lies about half a second of claiming, restoring and writing.
 START_SECONDS, BETWEEN_SECONDS = 7.5, 0.5
 # Items that are answered in writing unless the user says otherwise.
-_WRITTEN = {"cpu": 32, "cuda": 256}
+_WRITTEN = {"cpu": 20, "cuda": 256}
 # The length of an answer where no data is at hand.
 _ANSWER_SHARE = 0.5
 _OWN = SelfSampling()

@@ -8,31 +8,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from sweeper.data.long_rows import LongRow
+from sweeper.facts.dataset.length_cap import cap_of
 from sweeper.facts.dataset.stated import assumed_lengths
 from sweeper.facts.record import Facts, LengthFacts, ModelFacts
 from sweeper.spec import Spec
 
-# Kernels and allocators like multiples of 8 (NVIDIA, Deep Learning Performance guide, section on
-# tensor core requirements).
-MULTIPLE = 8
-
-# What a cap at the 99th percentile cuts: too usual to warn about.
-USUAL = "at most 1%"
-
 
 @dataclass(frozen=True)
 class Cap:
-    """The cap in tokens, the mean length under it, why, and what it cuts (empty if nothing).
+    """The cap in tokens, why it is this one, and what it does.
 
-    ``fate`` says what becomes of what is too long. ``pieces`` is how many items a train example
-    becomes on average, less than one where texts share items; ``mean`` is the length of an item.
+    Args:
+        mean: Tokens of an item, on average.
+        longer: The examples that are longer, in words; empty if there are none.
+        longest: Tokens of the longest example.
+        many: Whether more than 1% of the examples are longer.
+        becomes: What becomes of what is too long.
+        pieces: Items that a train example becomes on average; less than one where texts share
+            items.
     """
 
     tokens: int
     mean: float
     why: str
-    cuts: str = ""
-    fate: str = "lose their end"
+    longer: str
+    longest: int
+    many: bool
+    becomes: LongRow
     pieces: float = 1.0
 
     def items(self, rows: int) -> int:
@@ -40,36 +43,33 @@ class Cap:
         return max(round(rows * self.pieces), 1)
 
 
-# An answer is never cut: a prompt loses its beginning, and where that is not enough the example is
-# left out.
-_ANSWERED = "lose the beginning of their prompt, or are left out where the answer alone is longer"
-
-# Of a text without an answer.
-DIVIDED = "are trained on in pieces; of validation and test texts, the first piece is scored"
-
 # Lengths between two percentiles that are looked at.
 _STEPS = 20
 
 
 def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
     """The user's cap, else the length that 99% of the examples fit into, within the context."""
-    context = model.context_length
-    wanted = spec.training.max_length
+    context, wanted = model.context_length, spec.training.max_length
     lengths = facts.data.lengths or assumed_lengths(facts.task, wanted)
+    tokens = cap_of(lengths, wanted, context)
     if wanted is not None:
-        tokens, why = min(wanted, context), "as asked for"
+        why = "as asked for"
     elif lengths.p99 > context:
-        tokens, why = context, f"the model's context; 99% of the examples need {lengths.p99:,}"
+        why = f"the model's context; 99% of the examples need {lengths.p99:,}"
     else:
-        tokens = min(-(-lengths.p99 // MULTIPLE) * MULTIPLE, context)
         why = f"99% of the examples have at most {lengths.p99:,} tokens"
         why += f" ({lengths.measured_with})" if lengths.assumed else ""
-    if facts.divides:
-        items = _items(lengths, tokens)
-        return Cap(tokens, lengths.mean / items, why, _cuts(lengths, tokens), DIVIDED, items)
-    answered = facts.task != "classification" or facts.classes_by == "generate"
-    fate = _ANSWERED if answered else Cap.fate
-    return Cap(tokens, min(lengths.mean, float(tokens)), why, _cuts(lengths, tokens), fate)
+    items = _items(lengths, tokens) if facts.divides else 1.0
+    return Cap(
+        tokens=tokens,
+        mean=lengths.mean / items if facts.divides else min(lengths.mean, float(tokens)),
+        why=why,
+        longer=_longer(lengths, tokens),
+        longest=lengths.longest,
+        many=lengths.p99 > tokens,
+        becomes=facts.long_rows,
+        pieces=items,
+    )
 
 
 def _items(lengths: LengthFacts, tokens: int) -> float:
@@ -88,12 +88,15 @@ def _items(lengths: LengthFacts, tokens: int) -> float:
     return max(alone, lengths.mean / tokens)
 
 
-def _cuts(lengths: LengthFacts, tokens: int) -> str:
-    """The share of examples that are longer, estimated from the percentiles."""
+def _longer(lengths: LengthFacts, tokens: int) -> str:
+    """The examples that are longer: their number if it was counted for this cap, else a share."""
+    counted = lengths.too_long
     if lengths.longest <= tokens:
         return ""
+    if counted is not None and counted.cap == tokens:
+        return f"{counted.rows:,} of {counted.of:,}"
     if lengths.p99 <= tokens:
-        return USUAL
+        return "at most 1%"
     if lengths.p90 <= tokens:
         return "1% to 10%"
     return "10% to 50%" if lengths.p50 <= tokens else "more than half"

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from sweeper.data.formats.base import trainable
+from sweeper.facts.dataset.length_cap import cap_of
 from sweeper.facts.record import DataFacts, Facts, ModelFacts
 from sweeper.spec import TASKS, Spec
 from sweeper.units import GIB
@@ -181,10 +182,11 @@ def _detectable(scene: Scene) -> Value:
 
 
 def _beyond_context(scene: Scene) -> Value:
-    lengths = scene.facts.data.lengths
+    lengths, context = scene.facts.data.lengths, scene.model.context_length
     if lengths is None:
         return None
-    return not scene.facts.divides and lengths.longest > scene.model.context_length
+    cap = cap_of(lengths, scene.spec.training.max_length, context)
+    return not scene.facts.divides and cap == context < lengths.longest
 
 
 DATA_FACTS: tuple[Fact, ...] = (
@@ -255,9 +257,9 @@ DATA_FACTS: tuple[Fact, ...] = (
     ),
     flag(
         "longest_beyond_context",
-        "the longest example exceeds the model's context and is not trained on in pieces",
+        "the model's context cuts the longest example",
         _beyond_context,
-        otherwise="no example that is trained on whole exceeds the model's context",
+        otherwise="the model's context cuts no example",
     ),
     number(
         "train_tokens",

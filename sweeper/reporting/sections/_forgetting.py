@@ -166,7 +166,7 @@ def _paired_file(folder: Path, name: str | None) -> Estimate | None:
     try:
         fields = object_of(read_text(folder / name))
         weights = fields["weights"]
-        tuned = Scores.of([fields["losses"]], weights=weights)
+        tuned = Scores.of([fields["losses"]], trained=False, weights=weights)
         base = Scores.of([fields["base_losses"]], trained=False, weights=weights)
         return paired_difference(tuned, base)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -206,13 +206,14 @@ def _pairs(model: ModelScores, bases: Sequence[ModelScores]) -> list[_Pair]:
         base = next((t for b in own if (t := b.task(tuned.task, tuned.digest))), None)
         if base is None or base.keys != tuned.keys or len(base.keys) < 2:
             continue
-        difference = paired_difference(_scores(tuned), _scores(base, trained=False))
+        difference = paired_difference(_scores(tuned), _scores(base))
         pairs.append(_Pair(model.trial or 0, model.strategy, tuned, base, difference))
     return pairs
 
 
-def _scores(task: TaskScores, *, trained: bool = True) -> Scores:
-    return Scores.of([task.scores], trained=trained, weights=task.weights or None)
+def _scores(task: TaskScores) -> Scores:
+    """The scores of these very weights: what another seed would have forgotten is not asked."""
+    return Scores.of([task.scores], trained=False, weights=task.weights or None)
 
 
 def _task(pair: _Pair, adjusted: float, smallest: float) -> GeneralTask:
@@ -228,7 +229,7 @@ def _task(pair: _Pair, adjusted: float, smallest: float) -> GeneralTask:
         items=len(task.keys),
         trial=pair.trial,
         strategy=pair.strategy,
-        base=interval(mean_interval(_scores(pair.base, trained=False)), bounds),
+        base=interval(mean_interval(_scores(pair.base)), bounds),
         tuned=interval(mean_interval(_scores(task)), bounds),
         forgetting=_in_points(difference, bounds, sign=-1 if task.higher_is_better else 1),
         detectable_points=100 * _detectable(difference),

@@ -14,17 +14,16 @@ from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.study.item_scores import entries, usable
+from sweeper.findings.study.item_scores import entries, scored_items
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.compared_models import ComparedModel, compared_models, kept_texts
+from sweeper.findings.verdict.suspected_labels import suspected
 from sweeper.redaction import clean
 from sweeper.trials import ItemText, TestScore
 from sweeper.visible import LABEL_CHARACTERS, shortened
 
 # Items of one kind: what a reader looks through. Suspects are work to be done, so there are more.
 _SHOWN, _SUSPECTS = 4, 12
-# Probability of the class in the data, above which the model itself thinks it possible.
-_UNLIKELY = 0.05
 # Nats: a probability of the reference that differs by a twentieth has not changed to a reader.
 _SEEN = 0.05
 
@@ -82,13 +81,15 @@ def outputs(run: RunFiles) -> Figures | NotMeasured:
     # A file that was edited may hold fewer figures than items, and numbers of no class.
     items = min(len(row) for one in found for row in _rows(one))
     known = all(0 <= said < len(labels) for one in found for said in one.predicted)
-    kept = kept_texts(scored)
-    texts = {place: text for place, text in kept.items() if 0 <= place < items and known}
+    counted = np.flatnonzero(scored_items(run)[:items]).tolist()
+    kept = kept_texts(run)
+    texts = {place: text for place, text in kept.items() if place < items and known}
     if not texts:
         return NotMeasured(reason="This run kept no texts of test rows.")
     winner = next(s for s, model in zip(found, models, strict=True) if model.role == "winner")
     written = not winner.predicted
-    shown = _Shown(found, [shortened(clean(one), LABEL_CHARACTERS) for one in labels], texts)
+    titles = [shortened(clean(one), LABEL_CHARACTERS) for one in labels]
+    shown = _Shown(found, titles, texts, counted)
     if written:
         said = [set(one.generated.said) for one in found if one.generated]
         places = sorted(set(texts).intersection(*said)) if said else []
@@ -98,9 +99,10 @@ def outputs(run: RunFiles) -> Figures | NotMeasured:
         places = sorted(texts)
     groups = _changed(shown, places, found[0], winner) if models[0].role == "base" else []
     if not written:
-        suspects = suspected(scored[chosen])
+        suspects = suspected(scored[chosen], counted)
         groups.append(shown.group("suspect", [p for p in suspects if p in texts], len(suspects)))
-        wrong = [p for p in np.argsort(winner.confidence)[::-1] if not winner.item_scores[p]]
+        wrong = [p for p in counted if not winner.item_scores[p]]
+        wrong.sort(key=lambda p: winner.confidence[p], reverse=True)
         others = [p for p in wrong if p in texts and p not in suspects]
         groups.append(shown.group("confident", others, len(wrong)))
     groups = [group for group in groups if group.items]
@@ -123,52 +125,26 @@ def _changed(
     taken = {*better[:_SHOWN], *worse[:_SHOWN]}
     # Items are ordered by a hash of their content: the first ones are a random sample.
     rest = [p for p in places if p not in taken]
-    count = len(base.item_losses)
-    gains = np.subtract(base.item_losses, winner.item_losses)
+    gains = np.subtract(base.item_losses, winner.item_losses)[list(shown.counted)]
     return [
         shown.group("improved", better, int((gains > _SEEN).sum())),
         shown.group("worsened", worse, int((gains < -_SEEN).sum())),
-        shown.group("random", rest, count),
+        shown.group("random", rest, len(gains)),
     ]
-
-
-def suspected(trainings: Sequence[TestScore]) -> list[int]:
-    """Items whose class is probably wrong, the most certain first.
-
-    All trainings of one configuration predict the same other class, with a probability that is at
-    least its mean among the items of that class which are predicted right: the threshold of
-    confident learning (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), with models that saw
-    none of these items. The class in the data has at most ``_UNLIKELY``: a model that is never
-    sure, because its task is hard, would else suspect every other error (docs/report.md has the
-    figures).
-    """
-    rows = [
-        one for one in trainings if one.predicted and len(one.predicted) == len(one.item_losses)
-    ]
-    if not rows or not usable([one.item_losses for one in rows]):
-        return []
-    predicted = np.array([one.predicted for one in rows])
-    given = np.exp(-np.array([one.item_losses for one in rows])).mean(axis=0)
-    confidence = np.array([one.confidence for one in rows]).mean(axis=0)
-    agreed = (predicted == predicted[0]).all(axis=0)
-    wrong = agreed & ~np.array([one.item_scores for one in rows]).astype(bool).any(axis=0)
-    right = np.array(rows[0].item_scores, dtype=bool)
-    found = []
-    for place in np.flatnonzero(wrong):
-        own = given[right & (predicted[0] == predicted[0][place])]
-        sure = own.size and confidence[place] >= own.mean()
-        if sure and given[place] <= _UNLIKELY:
-            found.append(int(place))
-    return sorted(found, key=lambda p: given[p] - confidence[p])
 
 
 class _Shown:
     """Makes groups of items from the scores and texts of a run."""
 
     def __init__(
-        self, scores: Sequence[TestScore], labels: Sequence[str], texts: dict[int, ItemText]
+        self,
+        scores: Sequence[TestScore],
+        labels: Sequence[str],
+        texts: dict[int, ItemText],
+        counted: Sequence[int],
     ) -> None:
         self._scores, self._labels, self._texts = scores, labels, texts
+        self.counted = counted
 
     def group(self, kind: GroupKind, places: Sequence[int], of: int) -> OutputGroup:
         most = _SUSPECTS if kind == "suspect" else _SHOWN

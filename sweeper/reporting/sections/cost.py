@@ -252,7 +252,8 @@ def _phases(budget: Budget) -> dict[str, Duration]:
     phases = dict(budget.phases)
     begun = phases.pop("beside", None)
     if budget.test is None or begun is None:  # a plan whose start and test split are one figure
-        return {name: phases[name] for name in (*_OWN, "own_text") if name in phases}
+        names = (*_OWN, "own_text", *budget.features)
+        return {name: phases[name] for name in names if name in phases}
     parts = (begun, budget.search, *filter(None, (budget.own_text,)))
     sums = {end: sum(getattr(p, end) for p in parts) for end in ("seconds", "low", "high")}
     return phases | {"search": Duration(**sums)}

@@ -13,7 +13,7 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, Metric, Outcome
+from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
 from sweeper.findings.record import Findings, NextStep
 from sweeper.findings.study.best_trials import (
     best_of,
@@ -72,6 +72,7 @@ class SearchGain(Record):
     best_seeds: int | None = None
     gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
     outcome: Outcome | None = Field(None, description="of the best against the default")
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
     comparisons: int = Field(1, description="Holm's correction is taken over strategies")
 
 
@@ -121,6 +122,7 @@ def _compared(
         "best_seeds": scores[1].seeds,
         "gain": interval(comparison.estimate),
         "outcome": comparison.turned().outcome(smallest),
+        "lacking": comparison.lacking,
         "comparisons": comparison.comparisons,
     }
 
@@ -213,9 +215,9 @@ def search_sentence(figures: Figures, findings: Findings) -> str:
     if best.outcome == "better":
         word = metric.direction.split()[0]
         return f"{name}: {pairing} = {gap}, a {word} {words.bare(metric)} than the default's."
-    told = words.outcome(best.outcome, best.gain, best.comparisons, findings.margin_points / 100)
-    ending = f"{told}. The default would have been enough."
-    return f"{name}: {pairing} = {gap}: {ending}"
+    told = _outcome(best, findings.margin_points)
+    ending = "" if best.lacking else " The default would have been enough."
+    return f"{name}: {pairing} = {gap}: {told}.{ending}"
 
 
 def _items(report: Report) -> str:
@@ -282,7 +284,8 @@ def _gains(figures: Figures, findings: Findings) -> Table:
 
 def _outcome(gain: SearchGain, margin_points: float) -> str:
     if gain.outcome and gain.gain:
-        return words.outcome(gain.outcome, gain.gain, gain.comparisons, margin_points / 100)
+        smallest = margin_points / 100
+        return words.outcome(gain.outcome, gain.gain, gain.comparisons, smallest, gain.lacking)
     same = gain.best_trial is not None and gain.best_trial == gain.default_trial
     return "the default is the best" if same else words.DASH
 

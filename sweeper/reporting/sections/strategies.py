@@ -11,7 +11,7 @@ from pydantic import Field
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.declared.traits import find
-from sweeper.evaluation.significance import Scores, ratio
+from sweeper.evaluation.significance import FEWEST_SEEDS, Scores, lacking, ratio
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
@@ -92,7 +92,8 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
     quantised, against the first that trains the base.
     Best against best of each: on the test split where both were scored there, else on validation.
     For a loss, quality is how far it lies under the untrained model's; without that model's loss
-    on the same items no share is stated.
+    on the same items no share is stated, and neither from few items or where one of the two was
+    trained once only.
     """
     known = [traits for one in run.plan.candidates if (traits := find(one.strategy))]
     if run.plan.objective.function:
@@ -122,6 +123,8 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
         try:
             estimate = ratio(seen, whole, floor)
         except ValueError:  # different items, or full is no better than the untrained model
+            return None
+        if lacking(estimate) or min(seen.seeds, whole.seeds) < FEWEST_SEEDS:
             return None
         return QualityShare(
             first=one.config.strategy,
@@ -305,6 +308,10 @@ def _against(summary: StrategySummary, metric: Metric, smallest: float) -> str:
     number = comparison.first.removeprefix("trial-")
     gap = words.difference(comparison.difference, metric).replace(f" {metric.unit}", "")
     told = words.outcome(
-        comparison.outcome, comparison.difference, comparison.comparisons, smallest
+        comparison.outcome,
+        comparison.difference,
+        comparison.comparisons,
+        smallest,
+        comparison.lacking,
     )
     return f"#{number}: {gap}, {told}"

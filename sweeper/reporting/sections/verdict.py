@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from sweeper import units
+from sweeper.evaluation.significance import FEWEST_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
@@ -26,7 +27,7 @@ from sweeper.reporting.blocks import (
 )
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.parts import described, memory_name
+from sweeper.reporting.parts import decisive_limit, described, memory_name
 from sweeper.reporting.sections._plan import plan_blocks
 from sweeper.reporting.sections._tested import tested_blocks
 from sweeper.trials import BaselineResult
@@ -86,8 +87,8 @@ def _words(report: Report) -> Bullets:
             "Points: percentage points of a score. From 80% to 82% are 2 points.",
             f"Rung: one of up to {report.plan.budget.rungs} moments of a trial at which its "
             f"{pruned} is compared and a poor trial is stopped.",
-            "Finalists: the best trials, each strategy's best one first, trained again with "
-            "further seeds.",
+            "Finalists: the best trials, each strategy's best one first, "
+            f"{report.plan.budget.confirmed}.",
             "Seal: the test split is sealed until the finalists are ranked on validation, and is "
             "then scored once.",
         ),
@@ -124,6 +125,7 @@ def _card(report: Report) -> VerdictCard:
         ),
         because=decided.because,
         alternative=_alternative(report, finalist, row),
+        limit=decisive_limit(report),
         css=look(strategy).css if strategy and not decided.recommended_baseline else "",
         trial=row.number if row else None,
     )
@@ -236,7 +238,8 @@ def _comparisons(report: Report) -> Table:
         placed(findings.verdict.comparisons, "/findings/verdict/comparisons"),
         note="Better: the interval excludes 0, also after Holm's correction, and the difference "
         f"is at least {margin}. Equivalent: the whole interval is within that margin. Within "
-        f"noise: none of these. {_width(findings.verdict.comparisons)}",
+        f"noise: none of these, fewer than {FEWEST_ITEMS} items, or no model with several seeds. "
+        f"{_width(findings.verdict.comparisons)}",
     )
 
 
@@ -258,7 +261,11 @@ def _gap(comparison: Comparison, metric: Metric) -> tuple[str, str]:
 
 def _outcome(comparison: Comparison, smallest: float) -> Cell:
     told = words.outcome(
-        comparison.outcome, comparison.difference, comparison.comparisons, smallest
+        comparison.outcome,
+        comparison.difference,
+        comparison.comparisons,
+        smallest,
+        comparison.lacking,
     )
     return Cell(told, css="o-" + comparison.outcome.replace(" ", "-"))
 

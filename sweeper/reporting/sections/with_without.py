@@ -15,7 +15,7 @@ from sweeper.artifact import Record
 from sweeper.data.examples import augmented_by
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, Outcome
+from sweeper.findings.figures import Interval, Lacking, Outcome
 from sweeper.findings.record import Findings
 from sweeper.findings.study.best_trials import gain_pairs, strategies_of
 from sweeper.findings.study.item_scores import interval
@@ -36,8 +36,8 @@ class PairFinding(Record):
     same_configuration: bool = Field(description="the two differ in nothing else")
     gain: Interval | None = Field(None, description="positive is a gain of the trial with it")
     outcome: Outcome | None = Field(None, description="of the trial with it against the other")
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
     comparisons: int = Field(1, description="that Holm's correction was taken over")
-    one_seed: bool = Field(description="each of the two was trained once")
 
 
 class FirstStageFinding(PairFinding):
@@ -167,8 +167,8 @@ def _compared(run: RunFiles, pair: Pair, pairs: ComparedPairs, about: str) -> di
         "same_configuration": _rest(with_it, about) == _rest(without, about),
         "gain": interval(comparison.estimate) if comparison else None,
         "outcome": comparison.turned().outcome(smallest) if comparison else None,
+        "lacking": comparison.lacking if comparison else None,
         "comparisons": comparison.comparisons if comparison else 1,
-        "one_seed": all(len(trial.trainings()) == 1 for trial in pair),
     }
 
 
@@ -177,13 +177,15 @@ def _told(findings: Findings, finding: PairFinding, what: str) -> str:
     outcome = "not compared"
     if finding.outcome is not None and finding.gain is not None:
         smallest = findings.margin_points / 100
-        outcome = words.outcome(finding.outcome, finding.gain, finding.comparisons, smallest)
+        outcome = words.outcome(
+            finding.outcome, finding.gain, finding.comparisons, smallest, finding.lacking
+        )
     metric = findings.objective
     gap = words.difference(finding.gain, metric)
     title, pairing = metric.title, words.minus_of("without", "with", metric)
     pair = "otherwise the same" if finding.same_configuration else "the best of each"
-    if finding.one_seed:
-        pair += "; one seed each, so the interval covers the choice of items only"
+    if finding.lacking == "seeds":
+        pair += "; the interval covers the choice of items only"
     return (
         f"{what}, {words.strategy(finding.strategy)}: {title} {pairing} = {gap}: "
         f"{outcome} with it (trial {finding.without_trial} against trial {finding.with_trial}, "

@@ -206,7 +206,7 @@ class TrialJob:
             rung=rung,
             validation_loss=evaluation.loss,
             objective=known.value if (known := self.at_rung(evaluation)) else None,
-            items=len(evaluation.losses),
+            items=int(evaluation.scored.sum()),
             first_items=self._first(evaluation),
             general_loss=general_loss,
             train_loss=train_loss,
@@ -236,7 +236,11 @@ class TrialJob:
         examples, start = context.items("validation").examples, time.perf_counter()
         with torch.no_grad(), autocast(context.device, self.mixed):
             score = from_decisions(objective, context.task, evaluation, examples) or written(
-                objective, context.task, model, examples, context.underway
+                objective,
+                context.task,
+                model,
+                evaluation.of_scored(examples),
+                context.underway,
             )
         self.progress.evaluation_seconds += time.perf_counter() - start
         return score
@@ -433,7 +437,7 @@ class TrialJob:
                     "scores": evaluation.scores.tolist(),
                     "weights": evaluation.weights.tolist(),
                 }
-                | ({"objective": score.items.tolist()} if score else {})
+                | ({"objective": evaluation.placed(score.items).tolist()} if score else {})
             ),
         )
 

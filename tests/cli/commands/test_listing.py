@@ -89,6 +89,23 @@ def test_a_run_that_did_not_complete_is_told_alike_everywhere(sweeper, make_run,
     assert f"  sweeper run {moved}/sweep.yaml" in sweeper("show", str(moved)).out.splitlines()
 
 
+def test_another_total_of_a_resumed_call_is_told_alike_everywhere(sweeper, make_run):
+    shape = {"ends": {4: "RUNNING"}, "phase": "search", "seal": False, "asked": 8}
+    run = make_run(name="mine", trials=5, **shape)
+    assert sweeper("report", "mine").code == 0
+    assert "4 of 8 trials" in run.report_html.read_text()
+    told = Status.read(run.status)
+    told.model_copy(update={"trials": 5}).write(run.status)  # resumed with --trials 5, and killed
+    row = json.loads(sweeper("list", "--json").out)[0]
+    assert row["trials"] == "4/5"
+    shown = sweeper("show", "mine").out
+    assert "4/5" in shown
+    assert "4 of 5 trials have ended" in shown
+    assert "of 8" not in shown + row["verdict"]
+    assert sweeper("report", "mine").code == 0
+    assert "4 of 5 trials" in run.report_html.read_text()
+
+
 def test_a_run_that_nobody_runs_any_more_is_interrupted(sweeper, make_run):
     run = make_run(name="killed", trials=5, ends={4: "RUNNING"}, phase="search", seal=False)
     Status.read(run.status).model_copy(update={"complete": 4}).write(run.status)

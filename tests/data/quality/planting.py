@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -174,6 +175,31 @@ def templated(to, rng):
         )[n % 4]
 
 
+def markup(to, rng):
+    for n, row in enumerate(to.pick(rng, COUNT)):
+        text = row[to.text]
+        row[to.text] = (
+            f"<p>{text}</p>",
+            f"{text} &amp; more",
+            text.replace(" ", "&nbsp;", 2),
+            f'See <a href="/x">{text}</a><br/>',
+            f"It&#39;s {text}",
+        )[n % 5]
+
+
+def last_turn(to, rng):
+    for n, row in enumerate(to.pick(rng, COUNT)):
+        turns = [("user", row.pop(to.text)), ("assistant", row.pop(to.answer))]
+        turns += [("user", "And then?"), ("system", "Be brief."), ("tool", "{}")][n % 3 :][:1]
+        row["messages"] = [{"role": role, "content": text} for role, text in turns]
+
+
+def two_formats(to, rng):
+    for row in to.pick(rng, COUNT):
+        turns = (("user", "Hello?"), ("assistant", "Who is there?"))
+        row["messages"] = [{"role": role, "content": text} for role, text in turns]
+
+
 def private(to, rng):
     kinds = (
         "mail me at ann.lee@mailbox.org",
@@ -193,8 +219,9 @@ def private(to, rng):
 def label_variants(to, rng):
     for n, row in enumerate(to.pick(rng, COUNT)):
         label = row[to.answer]
-        variants = (label.upper(), f"{label} ", label.replace("_", " "), label.title())
-        other = [one for one in variants if one.strip() != label]
+        spaced = (f" {label}", f"{label} ", f"{label}\n", re.sub("[ _-]", "  ", label))
+        variants = (label.upper(), label.replace("_", " "), label.title(), *spaced)
+        other = [one for one in variants if one != label]
         row[to.answer] = other[n % len(other)]
 
 
@@ -339,7 +366,10 @@ PLANTS: dict[str, tuple[Plant, tuple[bool, ...]]] = {
     "unreadable": (unreadable, BOTH),
     "form": (form, BOTH),
     "empty": (empty, BOTH),
+    "last-turn": (last_turn, WRITTEN),
+    "two-formats": (two_formats, WRITTEN),
     "garbled": (garbled, BOTH),
+    "markup": (markup, BOTH),
     "white-space": (white_space, BOTH),
     "templated": (templated, BOTH),
     "private": (private, BOTH),

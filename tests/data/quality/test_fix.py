@@ -55,10 +55,11 @@ def test_a_fixed_data_set_checks_clean_and_fixing_it_again_changes_nothing(tmp_p
     left = kind.find(fixed.data)
     if name == "garbled":
         left = [fault for fault in left if fault.said != "characters are lost"]
-    if name == "label-noise":  # validation and test keep their hard rows
-        left = [fault for fault in left if fixed.data.rows[fault.place].split == "train"]
     if name == "label-sets":
         left = [fault for fault in left if " is " in fault.said]
+    if kind.uses_model:  # which would find more in what it changed
+        assert len(fixed.changes) == len(kind.find(data))
+        return
     assert left == []
     assert fix(fixed.data, [kind]).changes == ()
 
@@ -163,7 +164,7 @@ def test_codes_of_another_split_get_the_names_that_their_words_have_in_train(tmp
 
 
 def test_a_label_is_rewritten_where_another_is_very_likely_and_never_by_itself(tmp_path):
-    planted = made(classes=True, rows=200)
+    planted = made(classes=True)
     clean = [row["label"] for row in planted.rows["train"]]
     PLANTS["relabel"][0](planted, random.Random(2))
     data = planted.read(tmp_path)
@@ -173,11 +174,12 @@ def test_a_label_is_rewritten_where_another_is_very_likely_and_never_by_itself(t
     assert not kind.safe
     assert "relabel" not in {one.kind for one in check(data).findings}
     changes = fix(data, [kind]).changes
-    assert len(changes) >= 10
+    assert len(changes) >= 15
     for change in changes:
         assert (change.action, list(change.after)) == ("changed", ["label"])
-        assert change.after["label"] == clean[change.line - 1] != change.before["label"]
-        assert int(change.why.partition("(confidence ")[2].partition("%")[0]) >= 70
+        assert int(change.why.partition("(confidence ")[2].partition("%")[0]) >= 90
+    right = [change.after["label"] == clean[change.line - 1] for change in changes]
+    assert sum(right) >= 0.85 * len(right)
 
 
 def test_label_noise_leaves_rows_to_relabel(tmp_path):

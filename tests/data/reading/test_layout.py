@@ -34,6 +34,48 @@ def test_files_that_could_be_the_same_split_are_not_joined():
         layout(["train_a.csv", "train_b.csv"], "folder")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["test.csv", "test.jsonl"],
+        ["test.jsonl", "test.jsonl.gz"],
+        ["test-2024.jsonl", "test.jsonl"],
+        ["dev.csv", "validation.csv"],
+        ["Test.csv", "test.csv"],
+        ["data/test.csv", "data/test.jsonl"],
+    ],
+)
+def test_two_files_for_one_split_are_not_joined(names):
+    folder = "data/" if "/" in names[0] else ""
+    with pytest.raises(DataError) as error:
+        layout([f"{folder}train.csv", *names], "folder")
+    (problem,) = error.value.problems
+    assert problem.where == "folder"
+    for name in names:
+        assert name.rpartition("/")[2] in problem.what
+
+
+@pytest.mark.parametrize("names", [["rows.csv", "rows.jsonl"], ["rows.csv", "rows.csv.gz"]])
+def test_two_files_of_one_name_are_not_joined(names):
+    with pytest.raises(DataError, match=", ".join(names)):
+        layout(names, "folder")
+
+
+def test_two_keys_for_one_split_are_not_joined(tmp_path):
+    path = tmp_path / "all.json"
+    path.write_text(json.dumps({"train": ROWS, "val": ROWS[:5], "dev": ROWS[:5]}))
+    with pytest.raises(DataError, match="`dev`, `val`"):
+        load(DataSpec(path=str(path)), "classification")
+
+
+def test_a_split_with_an_ending_comes_with_those_of_the_same_ending():
+    names = ["test.csv", "test_sft.csv", "train.csv", "train_sft.csv"]
+    assert layout(names, "folder", train="train_sft").splits == {
+        "train": ("train_sft.csv",),
+        "test": ("test_sft.csv",),
+    }
+
+
 def test_what_save_to_disk_wrote_is_read_with_its_class_names(tmp_path):
     features = datasets.Features(
         {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}

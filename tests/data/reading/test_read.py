@@ -308,7 +308,6 @@ def test_a_file_in_another_encoding_is_read_and_a_guess_is_said(tmp_path, encodi
     path.write_bytes(text.encode(encoding))
     table = read(path)
     assert table.rows[3][1]["text"] == f"{ENCODED[encoding]} 3"
-    assert not table.garbled
     certain = encoding in ("utf-16", "utf-32", "utf-8-sig")
     assert bool(table.cautions) != certain
     if encoding == "cp1251":
@@ -356,13 +355,31 @@ def test_a_workbook_gives_the_rows_of_its_first_sheet_with_any(tmp_path):
         read(tmp_path / "half.xlsx")
 
 
-def test_a_few_broken_characters_are_replaced_and_their_lines_kept(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "text", "encoding"),
+    [
+        ("Köln, Genève, señor".encode("cp1252"), "Köln, Genève, señor", "cp1252"),
+        ("Größe ".encode() + b"in K\xf6ln", "Größe in Köln", "cp1252"),
+        (b"undefined \x81 in cp1252", "undefined \x81 in cp1252", "cp1252"),
+        (
+            "Где моя карта сегодня вечером".encode("cp1251"),
+            "Где моя карта сегодня вечером",
+            "cp1251",
+        ),
+    ],
+)
+def test_a_line_that_is_not_utf8_is_read_by_itself_and_named(tmp_path, line, text, encoding):
     path = tmp_path / "rows.jsonl"
-    lines = [b'{"text": "fine"}'] * 99 + [b'{"text": "K\xf6ln"}']
+    lines = ['{"text": "Größe"}'.encode()] * 99
+    lines[41:41] = [b'{"text": "' + line + b'"}']
     path.write_bytes(b"\n".join(lines))
     table = read(path)
-    assert table.garbled == (100,)
-    assert table.rows[-1][1] == {"text": "K�ln"}
+    assert table.rows[41] == (42, {"text": text})
+    assert {fields["text"] for _, fields in table.rows} == {text, "Größe"}
+    (caution,) = table.cautions
+    assert "1 of 100 lines" in caution
+    assert "(line 42)" in caution
+    assert f" {encoding}," in caution
 
 
 def test_missing_files_and_folders_in_their_place_are_errors(tmp_path):

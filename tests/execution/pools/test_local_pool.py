@@ -41,7 +41,7 @@ def pool(run: RunFolder) -> Iterator[LocalPool]:
 
 
 def hear(
-    pool: LocalPool, until: Callable[[Said | WorkerGone], bool], seconds: float = 60.0
+    pool: LocalPool, until: Callable[[Said | WorkerGone], bool], seconds: float = 300.0
 ) -> list:
     """All that happens up to and with that."""
     heard: list[Said | WorkerGone] = []

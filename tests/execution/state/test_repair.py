@@ -36,7 +36,7 @@ def ended(sweeper: Sweeper, state: TrialState = TrialState.COMPLETE) -> list[int
 
 def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper) -> None:
     popen = sweeper.start(6, 1, **SLOW)
-    sweeper.wait_for(lambda: sweeper.folder.exists() and sweeper.lines("trained.log")[3:], 120.0)
+    sweeper.wait_for(lambda: sweeper.folder.exists() and sweeper.lines("trained.log")[3:])
     popen.kill()
     popen.communicate()
     sweeper.wait_for(lambda: not sweeper.workers())

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 from curve_backend import make_plan
 
 from sweeper.execution.state import attempts
@@ -21,3 +23,17 @@ def test_a_contender_has_the_least_memory_of_its_trainings(tmp_path: Path) -> No
             peak_memory_gib=peak,
         ).write(folder / attempts.RESULT)  # fmt: skip
     assert contender(run, plan, 3).memory_gib == 0.09
+
+
+def test_items_without_weight_are_not_among_those_of_a_contender(tmp_path: Path) -> None:
+    run, plan = RunFolder(tmp_path), make_plan()
+    for folder in (run.trial(0), *(run.seed(0, seed) for seed in seeds_of(plan))):
+        folder.mkdir(parents=True)
+        kept = {"losses": [0.2, 0.0, 0.6], "weights": [3.0, 0.0, 1.0]}
+        (folder / attempts.ITEM_LOSSES).write_text(json.dumps(kept))
+        TrialResult(
+            number=0, attempt=1, seed=0, state="COMPLETE", validation_loss=0.3,
+        ).write(folder / attempts.RESULT)  # fmt: skip
+    items = contender(run, plan, 0).items
+    assert np.isnan(items).tolist() == 3 * [[False, True, False]]
+    assert np.nanmean(items) == 0.3

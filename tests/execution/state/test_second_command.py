@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,14 +74,15 @@ def test_a_command_on_another_machine_is_not_joined_by_a_second_one(tmp_path: Pa
     ],
 )
 def test_a_stale_status_delays_a_start_by_the_time_of_one_look_at_most(
-    tmp_path: Path, status: Status | None, seconds: float
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: Status | None, seconds: float
 ) -> None:
-    run = RunFolder(tmp_path)
+    run, now = RunFolder(tmp_path), [0.0]
     if status is not None:
         status.write(run.status)
-    began = time.monotonic()
+    monkeypatch.setattr(second_command.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(second_command.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
     refuse_second(run)
-    assert seconds <= time.monotonic() - began < seconds + 0.5
+    assert now[0] == pytest.approx(seconds, abs=second_command._LOOK_SECONDS)
     assert run_now([run]) == set()
 
 

@@ -104,7 +104,7 @@ def test_a_stop_a_vanished_command_and_term_end_the_job_and_the_wait(
         command.leave()
     else:
         os.kill(os.getpid(), signal.SIGTERM)
-    assert found.get(timeout=20) is None
+    assert found.get(timeout=300) is None
     assert command.link.stopping()
     assert command.link.job() is None
 
@@ -120,7 +120,7 @@ def test_who_waits_for_a_verdict_shows_that_it_does(
     monkeypatch.setattr(link_module, "_WAIT_SECONDS", 0.01)
     waited = threading.Event()
     answer = threading.Timer(
-        0.0, lambda: waited.wait(20) and command.send(RungVerdict(decision="continue"))
+        0.0, lambda: waited.wait(300) and command.send(RungVerdict(decision="continue"))
     )
     answer.start()
     assert command.link.verdict(waited.set) is not None

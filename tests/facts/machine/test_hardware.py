@@ -13,6 +13,7 @@ from sweeper.facts.machine.detect_hardware import DetectedGpu
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.spec import HardwareSpec
 
+pytestmark = pytest.mark.usefixtures("real_machine")
 MEANT = {
     "4090": "RTX 4090",
     "rtx4090": "RTX 4090",

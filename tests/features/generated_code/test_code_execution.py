@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -21,11 +22,12 @@ from sweeper.features.generated_code._code_execution import (
     run_program,
 )
 
-QUICK = Limits(seconds=2, memory_mib=256, file_mib=1)
+# Programs take 0.04 s, on a busy machine any time.
+LIMITS = Limits(seconds=60, memory_mib=256, file_mib=1)
 
 
-def run(program: str, *tests: str) -> Outcome:
-    return run_program(program, tests, permitted=True, limits=QUICK)
+def run(program: str, *tests: str, limits: Limits = LIMITS) -> Outcome:
+    return run_program(program, tests, permitted=True, limits=limits)
 
 
 # A program, its test, how it must end, and what the detail must say.
@@ -277,7 +279,7 @@ def f(x):
 def test_a_program_that_does_not_solve_the_task_fails(name: str) -> None:
     outcome = run(CHEATS[name], "for y in map(f, [3]): assert y == 9", "assert f(3) == 9")
 
-    assert outcome.result in ("failed", "crash"), outcome
+    assert outcome.result in ("failed", "crash", "timeout"), outcome
 
 
 # Ways in which tests use a program. All of them must pass.
@@ -351,7 +353,7 @@ def test_a_sandbox_ends_with_the_process_that_started_it() -> None:
             sandboxes = psutil.Process(owner.pid).children(recursive=True)
             time.sleep(0.02)
         owner.kill()
-    assert psutil.wait_procs(sandboxes, timeout=30)[1] == []
+    assert psutil.wait_procs(sandboxes, timeout=300)[1] == []
     assert len(sandboxes) == 6
 
 
@@ -455,8 +457,8 @@ def test_an_endless_program_is_stopped_and_leaves_nothing() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     others = psutil.Process().children(recursive=True)  # such as the browser of other tests
 
-    outcome = run("def f():\n  while True: pass", "f()")
+    outcome = run("def f():\n  while True: pass", "f()", limits=replace(LIMITS, seconds=1))
 
-    assert outcome == Outcome("timeout", "not done after 2 s")
+    assert outcome == Outcome("timeout", "not done after 1 s")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert set(psutil.Process().children(recursive=True)) <= set(others)

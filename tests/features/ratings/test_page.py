@@ -38,7 +38,7 @@ def start(tab, name="ann"):
 def downloaded(browser, tab, folder, button):
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
     tab.click(button)
-    for _ in range(100):
+    for _ in range(6000):
         if found := [path for path in folder.glob("*.json") if path.stat().st_size]:
             return found[0]
         time.sleep(0.05)
@@ -100,7 +100,7 @@ def test_without_storage_the_page_says_so_and_saves_to_a_file(browser, page, tmp
     root = tab.call("DOM.getDocument", depth=0)["root"]["nodeId"]
     node = tab.call("DOM.querySelector", nodeId=root, selector="#load")["nodeId"]
     tab.call("DOM.setFileInputFiles", files=[str(file)], nodeId=node)
-    for _ in range(100):
+    for _ in range(6000):
         if place(tab) == "Pair 2 of 3, 1 rated":
             break
         time.sleep(0.05)

@@ -43,7 +43,11 @@ from sweeper.features.ray._cluster import Node
 from sweeper.features.ray.pool import RayPool, connect
 
 GIB = 2**30
+STORE = GIB // 8
 RAY = {
+    # Ray would take both from the memory that is free on this machine.
+    "RAY_OVERRIDE_RESOURCES": json.dumps({"object_store_memory": STORE}),
+    "RAY_memory_monitor_refresh_ms": "0",
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",
@@ -58,9 +62,8 @@ class TwoNodes:
     """A head that does no work, and nodes with room for one worker each."""
 
     def __init__(self) -> None:
-        self.cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
-        )
+        head = {"num_cpus": 0, "memory": GIB, "include_dashboard": False}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.first, self.second = self.add(), self.add()
 
     @property
@@ -109,7 +112,7 @@ def heard(
 ) -> list[Said | WorkerGone]:
     """All that a pool says until it has said enough."""
     said: list[Said | WorkerGone] = []
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 300
     while not until(said):
         assert time.monotonic() < limit, said
         said += pool.poll(0.1)
@@ -143,7 +146,7 @@ def entered(command: psutil.Process, environment: dict[str, str]) -> str:
         [sys.executable, "-c", _ENTER, address],
         env={name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
         | environment,
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     return asked.stdout.strip()
 
@@ -197,7 +200,7 @@ def test_a_sweep_loses_a_node_gets_another_and_still_has_each_trial_once(
     nodes.remove(nodes.second)
     nodes.second = nodes.add()
     commands.wait_for(lambda: workers_on(commands, nodes.second))
-    _, errors = command.communicate(timeout=120)
+    _, errors = command.communicate(timeout=300)
     assert command.returncode == 0, errors
     assert_whole(12)
     why = ends(commands, 12)
@@ -218,7 +221,7 @@ def test_a_killed_command_leaves_no_worker_on_any_node_and_resumes_elsewhere(
     commands.wait_for(lambda: len(commands.lines("trained.log")) >= 3)
     command.kill()
     command.wait()
-    commands.wait_for(lambda: not commands.workers(), 60.0)
+    commands.wait_for(lambda: not commands.workers())
     commands.finish(6, 1, CURVE_EXECUTOR="local", CURVE_STEP_SECONDS="0")
     assert_whole(6)
 
@@ -229,6 +232,8 @@ def test_a_cluster_on_this_machine_alone_is_closed_to_others(
 ) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     asked = {name: value for name, value in RAY.items() if name != "RAY_AUTH_MODE"}
+    machine = {"CPU": 2, "memory": 6 * GIB, "object_store_memory": STORE}
+    asked["RAY_OVERRIDE_RESOURCES"] = json.dumps(machine)
     command = commands.start(
         8, 2, CURVE_STEP_SECONDS="0.05", HOME=str(tmp_path), PYTHONPATH=PATHS, **asked
     )
@@ -255,7 +260,7 @@ def test_a_cluster_on_this_machine_alone_is_closed_to_others(
             break
     commands.wait_for(lambda: "interrupted" in ends(commands, 8).values())
     command.send_signal(signal.SIGINT)
-    _, errors = command.communicate(timeout=60)
+    _, errors = command.communicate(timeout=300)
     assert command.returncode == 130, errors
     commands.wait_for(lambda: not commands.workers())
 
@@ -333,7 +338,9 @@ def gpus(nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     driver.write_text(f"#!/bin/sh\necho '{card}'\necho '{card}'\n")
     driver.chmod(0o755)
     path = os.pathsep.join([str(tools), os.environ["PATH"]])
-    node = nodes.add(num_cpus=4, num_gpus=2, memory=1 * GIB, env_vars={"PATH": path})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        node = nodes.add(num_cpus=4, num_gpus=2, memory=1 * GIB, env_vars={"PATH": path})
     yield
     nodes.remove(node)
 

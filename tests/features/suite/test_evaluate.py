@@ -52,7 +52,7 @@ def score(path, wrong, trial=None):
     print("PROGRESS", "facts of", path.stem, 20, 60, flush=True)
     print("PROGRESS", "facts of", path.stem, 40, 60, flush=True)
     if wrong == "hang":
-        time.sleep(60)
+        time.sleep(600)
     if wrong == "broken":
         sys.exit("CUDA went away")
     if wrong == "refused":
@@ -223,7 +223,7 @@ def test_ctrl_c_keeps_what_was_scored(sweeper, run):
     weights(run, 0, "hang")
 
     def interrupt():
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + 300
         while not (run.path / "evaluations" / "base-k.json").is_file():
             if time.monotonic() > limit:
                 break  # what follows says what is missing
@@ -254,7 +254,7 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     assert after is outcome
     assert any("scored" in text for text in told)
     status = Status.read(run.status)
-    assert 0 < status.phases["suite"] < 60
+    assert status.phases["suite"] > 0
     times = {
         p.what: p for p in figures_of(run, cost).predictions if p.unit == "s" and not p.strategy
     }

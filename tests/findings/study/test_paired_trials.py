@@ -15,10 +15,10 @@ from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import parameters, search
 from sweeper.trials import TrialConfig, TrialResult
 
-# A default against a better trial on nine items: t over them holds 0, their bootstrap does not.
-APART = (0.3, 0.25, 0.1, 0.02, 0.01, 0.01, 0.01, 0.0, 0.0)
+# A default against a better trial on 20 items: t over them holds 0, their bootstrap does not.
+APART = (0.5, 0.3, 0.1, 0.02, 0.01, 0.01, 0.01, *([0.0] * 13))
 # A default whose difference leaves out 0 by so little that one more comparison takes it back.
-HARDLY = (0.2, 0.2, 0.1, 0.1, 0.05, 0.02, 0.0, -0.05, -0.06)
+HARDLY = (0.155, -0.055) * 10
 _ENDS = re.compile(r"CI (−?[0-9.]+) to (−?[0-9.]+)\)(?:: | is )within noise(?! after| \()")
 
 
@@ -50,10 +50,11 @@ def set_rate(run, number, rate):
 @pytest.fixture
 def run(make):
     """LoRA's default (0) inside what its rule says of the rate, a better trial (2) outside."""
-    run = make(trials=4, strategies=("lora", "full"), prune=False, validation_items=9, seeds=1)
-    best = [0.05 + 0.01 * item for item in range(9)]
-    set_losses(run, 0, [loss + more for loss, more in zip(best, APART, strict=True)])
-    set_losses(run, 2, best)
+    shape = {"strategies": ("lora", "full"), "prune": False, "seeds": 2, "finalists": 4}
+    run = make(trials=4, validation_items=20, **shape)
+    best = [0.05 + 0.01 * item for item in range(20)]
+    set_losses(run, 0, *2 * [[loss + more for loss, more in zip(best, APART, strict=True)]])
+    set_losses(run, 2, best, best)
     set_rate(run, 2, 0.02)
     return run
 
@@ -74,9 +75,9 @@ def test_search_and_parameters_say_the_same_of_the_same_two_trials(run):
 
 
 def test_what_the_correction_takes_back_is_tied_everywhere_and_says_so(run):
-    set_losses(run, 0, [0.05 + 0.01 * item + more for item, more in enumerate(HARDLY)])
-    set_losses(run, 1, [0.5] * 9)  # full's default and its best: the other gain of this study
-    set_losses(run, 3, [0.4 if item % 2 else 0.57 for item in range(9)])
+    set_losses(run, 0, *2 * [[0.05 + 0.01 * item + more for item, more in enumerate(HARDLY)]])
+    set_losses(run, 1, *2 * [[0.5] * 20])  # full's default and its best: the study's other gain
+    set_losses(run, 3, *2 * [[0.4 if item % 2 else 0.57 for item in range(20)]])
     zero, _, two, _ = read_run(run).trials
     gain = next(one for one in figures_of(run, search).gains if one.strategy == "lora")
     rate = rate_of_lora(run)
@@ -108,7 +109,7 @@ def test_an_interval_without_0_is_never_followed_by_a_bare_within_noise(make):
     told = []
     for seed in range(4):
         run = make(
-            name=f"run{seed}", trials=12, prune=False, seed=seed, validation_items=9, test_items=9
+            name=f"run{seed}", trials=12, prune=False, seed=seed, validation_items=22, test_items=22
         )
         told += report_of(run).findings.verdict.because
     assert any("within noise" in text for text in told)

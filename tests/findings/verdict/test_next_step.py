@@ -1,5 +1,7 @@
 """Each case of "what next", on findings that were made for it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from sweeper.findings.compute import compute
@@ -20,6 +22,7 @@ def plain(make):
     decided = {
         "kind": "recommend",
         "recommended_trial": number,
+        "best_baseline": "tfidf",
         "recommended_baseline": None,
         "fine_tuning_needed": True,
         "comparisons": (against(number, "better"),),
@@ -147,8 +150,12 @@ def test_advice_counts_where_nothing_hinders_and_the_first_of_it(plain):
 
 
 def test_a_step_is_of_the_folder_as_it_is_named_now_and_of_a_run_that_was_killed(plain):
-    kept = plain.model_copy(update={"next_step": next_step(plain)})
-    assert step_now(kept, "moved", "complete").command == 'sweeper predict moved "a text"'
+    advised = NextStep(kind="stop", because="No.", command=f"sweeper data {plain.run.place}/x")
+    kept = plain.model_copy(update={"next_step": advised})
+    status = SimpleNamespace(phase="complete", trials=20, complete=20, pruned=0, failed=0)
+    assert step_now(kept, "moved", status).command == "sweeper data moved/x"
     killed = with_run(plain, status="running", complete=7)
-    step = step_now(killed, "moved", "interrupted")
+    status = SimpleNamespace(phase="interrupted", trials=40, complete=8, pruned=0, failed=0)
+    step = step_now(killed, "moved", status)
     assert (step.kind, step.command) == ("resume", "sweeper run moved/sweep.yaml")
+    assert step.because.startswith("8 of 40 trials")

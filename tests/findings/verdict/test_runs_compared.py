@@ -62,6 +62,20 @@ def test_an_unfair_comparison_says_why_and_gives_no_difference(runs, make, secon
     assert pair.difference is None
 
 
+def test_the_same_items_must_have_been_scored(runs):
+    one, other = runs({"trials": 6}, {"trials": 6})
+    path = other.files.folder.test_seal
+    seal = json.loads(path.read_text())
+    for score in seal["scores"]:
+        score["item_weights"] = [0.0, *[1.0] * 119]
+    path.write_text(json.dumps(seal))
+    other = ComparedRun(other.files.folder)
+    (pair,) = pairs([one, other])
+    assert pair.reasons == ("not the same test rows were scored: 120 and 119 items",)
+    (fair,) = pairs([other, other])
+    assert (fair.reasons, fair.difference.n) == ((), 119)
+
+
 def test_losses_per_token_of_two_base_models_do_not_compare(runs):
     shapes = [{"trials": 4, "model": model, **TEXT} for model in ("packaged:smollm2", "7B")]
     (pair,) = pairs(runs(*shapes))

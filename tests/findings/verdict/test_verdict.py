@@ -1,7 +1,9 @@
+import json
 import re
 from types import SimpleNamespace
 
 import pytest
+from section_figures import figures_of
 
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Comparison, Interval
@@ -10,6 +12,7 @@ from sweeper.findings.verdict import limitations
 from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.limitations import Study
 from sweeper.findings.verdict.verdict import _leads
+from sweeper.reporting.sections import samples, search, strategies
 from sweeper.trials import BaselineResult, TestSeal, TrialResult
 
 WORDS_NEVER_USED = ("optimal", "proves", "significantly", "best model")
@@ -68,8 +71,8 @@ def test_more_seeds_are_advised_only_for_models_that_get_them(contest):
             first=first, second=second, metric="accuracy", outcome="within noise", seed_share=0.8,
             difference=Interval(value=0.0, low=-1.0, high=1.0),
         )  # fmt: skip
-        found = SimpleNamespace(chosen=chosen, comparisons=[open_one])
-        return [one.id for one in limitations._few_seeds(Study(files, summary, found))]
+        found = SimpleNamespace(chosen=chosen, seeds=3, comparisons=[open_one])
+        return [one.id for one in limitations._few_seeds(Study(files, summary, found, None))]
 
     default = next(t.config.number for t in files.trials if t.config.number not in files.seal.order)
     assert told(winner, f"trial-{default}") == []
@@ -151,13 +154,198 @@ def test_a_baseline_that_does_better_is_recommended(contest):
     assert verdict.recommended_baseline == "probe"
 
 
-def test_the_baseline_to_beat_is_chosen_on_validation_not_on_the_test(contest):
+def test_fine_tuning_pays_only_against_every_baseline(contest):
     run, _, _, _ = contest
-    # TF-IDF happens to do best on the test; the probe was best on validation.
+    # The probe was best on validation; TF-IDF does as well on the test as the trials.
+    with_test_losses(run, {"*": 0.30})
     with_right(run, {"*": 0.90, "majority": 0.2, "tfidf": 0.91, "probe": 0.70})
     verdict = compute(run).verdict
-    assert verdict.recommended_baseline is None
-    assert verdict.fine_tuning_needed is True
+    assert {c.second: c.outcome for c in verdict.comparisons}["probe"] == "better"
+    assert (verdict.best_baseline, verdict.recommended_baseline) == ("probe", "tfidf")
+    assert verdict.fine_tuning_needed is None
+    assert verdict.kind == "tie"
+    assert "ays" not in verdict.sentence.replace("not shown to pay", "")
+    assert verdict.baseline_score.value == pytest.approx(0.91, abs=0.01)
+
+
+def test_the_correction_covers_all_baselines_and_finalists(contest):
+    run, _, _, _ = contest
+    with_right(run, {"*": 0.90, "majority": 0.2, "tfidf": 0.6, "probe": 0.7})
+    of_baselines = [c for c in compute(run).verdict.comparisons if "trial" not in c.second]
+    assert [c.comparisons for c in of_baselines] == [3 * 3] * 3
+
+
+def test_a_frozen_model_with_a_head_never_shows_that_fine_tuning_pays(make):
+    run = make(trials=20, test_items=600, prune=False, losses={2: 0.1})
+    seal = TestSeal.read(run.test_seal)
+    assert seal.order[0] == 2
+    reseal(run, recommended=2)
+    right = {"trial-2": 0.95, "*": 0.80, "majority": 0.2, "tfidf": 0.6, "probe": 0.7}
+    with_right(run, right)
+    verdict = compute(run).verdict
+    assert verdict.recommended_trial == 2
+    assert {c.outcome for c in verdict.comparisons} == {"better"}
+    assert (verdict.kind, verdict.recommended_baseline) == ("recommend", None)
+    assert verdict.fine_tuning_needed is None
+    assert "Fine-tuning" not in verdict.sentence
+    # The same scores of a trial that changes the base.
+    reseal(run, recommended=next(n for n in seal.order if n % 3 != 2))
+    other = f"trial-{TestSeal.read(run.test_seal).recommended}"
+    with_right(run, {**right, other: 0.95, "trial-2": 0.80})
+    assert compute(run).verdict.fine_tuning_needed is True
+
+
+def test_every_part_of_a_report_means_the_same_best_baseline(contest):
+    run, _, _, _ = contest
+    with_right(run, {"*": 0.90, "majority": 0.2, "tfidf": 0.8, "probe": 0.7})
+    findings = compute(run)
+    assert findings.verdict.best_baseline == "probe" == hold_contest(read_run(run)).baseline.name
+    compared = [s.against_baseline for s in findings.strategies if s.against_baseline]
+    assert {c.second for c in compared} == {"probe"}
+    chosen = f"trial-{findings.verdict.recommended_trial}"
+    own = next(c for c in findings.verdict.comparisons if c.second == "probe")
+    assert next(c for c in compared if c.first == chosen) == own
+    assert "against frozen probe, the best baseline" in findings.verdict.sentence
+    named = [line for line in findings.verdict.because if "best baseline" in line]
+    assert len(named) == 1
+    assert "frozen probe" in named[0]
+
+
+def unscored(run, places):
+    """Take the weight of some test items, as of those whose answer exceeds the length limit."""
+    seal = TestSeal.read(run.test_seal)
+    weights = tuple(float(item not in places) for item in range(seal.items))
+    rows = {
+        name: lambda row: tuple(v * w for v, w in zip(row, weights, strict=True))
+        for name in ("item_scores", "item_losses")
+    }
+    scores = [
+        score.model_copy(
+            update={"item_weights": weights}
+            | {name: change(getattr(score, name)) for name, change in rows.items()}
+        )
+        for score in seal.scores
+    ]
+    reseal(run, scores=tuple(scores))
+
+
+def test_test_items_with_weight_0_are_compared_counted_and_shown_nowhere(make):
+    run = make(trials=12, test_items=60, prune=False)
+    places = range(3, 60, 2)
+    unscored(run, places)
+    findings = compute(run)
+    kept = 60 - len(places)
+    assert findings.verdict.test_items == kept
+    assert {c.difference.n for c in findings.verdict.comparisons} == {kept}
+    assert {model.score.n for model in findings.tested} == {kept}
+    assert {model.loss.n for model in findings.tested} == {kept}
+    assert findings.finalists[0].test_score.n == kept
+    assert figures_of(run, strategies).quality_share.share.n == kept
+    outputs = figures_of(run, samples)
+    shown = [item.item for group in outputs.groups for item in group.items]
+    assert shown
+    assert not set(shown) & set(places)
+    assert max(group.of for group in outputs.groups) <= kept
+    seeds = [seed.test_score for seed in findings.finalists[0].seeds]
+    assert sum(seeds) / 3 == pytest.approx(findings.finalists[0].test_score.value)
+
+
+def test_an_item_that_one_model_was_not_scored_on_counts_for_none(make):
+    run = make(trials=12, test_items=60, prune=False)
+    seal = TestSeal.read(run.test_seal)
+    first, *rest = seal.scores
+    weights = (0.0, *[1.0] * 59)
+    reseal(run, scores=(first.model_copy(update={"item_weights": weights}), *rest))
+    assert {c.difference.n for c in compute(run).verdict.comparisons} == {59}
+
+
+def test_five_scored_items_of_eight_decide_nothing(make):
+    run = make(trials=12, test_items=8, prune=False)
+    unscored(run, (1, 4, 6))
+    findings = compute(run)
+    assert findings.verdict.test_items == 5
+    compared = findings.verdict.comparisons
+    assert {(c.difference.n, c.outcome, c.lacking) for c in compared} == {
+        (5, "within noise", "items")
+    }
+    assert all(c.more_items is None or c.more_items >= 15 for c in compared)
+    assert figures_of(run, strategies).quality_share is None
+    assert findings.verdict.fine_tuning_needed is None
+
+
+def test_validation_items_with_weight_0_are_left_out(make):
+    run = make(trials=12, prune=False)
+    for path in run.trials.rglob("item_losses.json"):
+        kept = json.loads(path.read_text())
+        count = len(kept["losses"])
+        weights = [float(item % 3 > 0) for item in range(count)]
+        path.write_text(json.dumps(kept | {"weights": weights}))
+    gains = [gain for gain in figures_of(run, search).gains if gain.gain]
+    assert gains
+    assert {gain.gain.n for gain in gains} == {gain.best_interval.n for gain in gains} == {80}
+
+
+def test_with_one_seed_nothing_is_better(make):
+    run = make(trials=20, test_items=600, seeds=1)
+    findings = compute(run)
+    assert findings.verdict.kind == "insufficient"
+    words = [c.outcome for c in findings.verdict.comparisons]
+    words += [s.against_baseline.outcome for s in findings.strategies if s.against_baseline]
+    words += [gain.outcome for gain in figures_of(run, search).gains if gain.outcome]
+    assert len(words) > 5
+    assert set(words) == {"within noise"}
+    assert findings.verdict.fine_tuning_needed is None
+
+
+def test_a_finalist_that_lacks_seeds_leaves_the_verdict_open(contest):
+    run, _, rivals, seal = contest
+    last = int(rivals[-1].removeprefix("trial-"))
+    fewer = [s for s in seal.scores if (s.trial, s.seed) != (last, 2)]
+    reseal(run, scores=tuple(fewer))
+    findings = compute(run)
+    assert (findings.verdict.kind, findings.verdict.seeds) == ("insufficient", 2)
+    assert "few-seeds" in [limit.id for limit in findings.limits]
+
+
+def test_accuracy_that_falls_while_the_loss_improves_is_said(contest):
+    run, winner, _, seal = contest
+    reseal(run, recommended=seal.order[0])
+    with_right(run, {winner: 0.80, "*": 0.80, "majority": 0.2, "tfidf": 0.6, "probe": 0.95})
+    with_test_losses(run, {"*": 0.30, "probe": 0.60})
+    verdict = compute(run).verdict
+    (fallen,) = verdict.worsened
+    assert (fallen.second, fallen.metric, fallen.outcome) == ("probe", "accuracy", "worse")
+    assert "accuracy −14.9 points" in verdict.sentence
+    with_test_losses(run, {"*": 0.30})
+    assert compute(run).verdict.worsened == ()
+
+
+@pytest.mark.parametrize(
+    ("items", "fall", "names"),
+    [(40, 0.3, {"chrf", "rougeL"}), (40, 0.0, set()), (19, 0.3, set())],
+)
+def test_answers_that_get_worse_while_the_loss_improves_are_said(make, items, fall, names):
+    run = make(trials=8, task="instruction", strategies=("lora", "full"), test_items=300)
+    seal, scores = TestSeal.read(run.test_seal), []
+    for score in seal.scores:
+        wrote = score.generated
+        if wrote is not None:
+            lost = fall if score.trial is not None else 0.0
+            share = tuple(0.6 + 0.01 * (item % 7) - lost for item in range(items))
+            values = {"rougeL": share, "chrf": tuple(100 * one for one in share)}
+            places = {"places": tuple(range(items)), "item_metrics": values}
+            wrote = wrote.model_copy(update=places)
+        scores.append(score.model_copy(update={"generated": wrote}))
+    reseal(run, scores=tuple(scores))
+    findings = compute(run)
+    verdict = findings.verdict
+    assert {c.second: c.outcome for c in verdict.comparisons}["zero_shot"] == "better"
+    assert {(c.second, c.metric, c.outcome) for c in verdict.worsened} == {
+        ("zero_shot", name, "worse") for name in names
+    }
+    assert ("what people read" in verdict.sentence) == bool(names)
+    for model in findings.tested:
+        assert model.generated is None or model.generated.item_metrics == {}
 
 
 def test_the_baseline_to_beat_is_the_one_with_the_lowest_validation_loss(contest):
@@ -173,7 +361,7 @@ def test_the_baseline_to_beat_is_the_one_with_the_lowest_validation_loss(contest
 def test_a_running_sweep_never_recommends(make):
     findings = compute(make(trials=13, asked=20, phase="search", seal=False, seeds=1))
     assert findings.verdict.kind == "insufficient"
-    assert "of 20 trials; results may change" in findings.verdict.sentence
+    assert "results may change" in findings.verdict.sentence
     assert findings.limits[0].id == "partial"
 
 

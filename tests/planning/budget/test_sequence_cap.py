@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,30 +24,72 @@ def test_the_cap_holds_99_percent_of_the_examples(scene: Any) -> None:
     found = cap(scene, lengths={"p99": 301, "longest": 304})
     assert found.tokens == 304
     assert "99% of the examples have at most 301 tokens" in found.why
-    assert found.cuts == ""
+    assert found.longer == ""
 
 
 def test_a_long_tail_is_cut(scene: Any) -> None:
     facts: dict[str, Any] = {"lengths": {"p99": 300, "longest": 4000}}
     found = cap(scene, **facts)
-    assert (found.tokens, found.cuts) == (304, "at most 1%")
+    assert (found.tokens, found.longer, found.many) == (304, "at most 1%", False)
     assert not make_plan(*scene(**facts)).warnings
 
 
 def test_a_cap_that_cuts_much_is_warned_about(scene: Any) -> None:
     warnings = make_plan(*scene(training={"max_length": 200})).warnings
     told = next(w.why for w in warnings if "10% to 50% of the examples" in w.why)
-    assert "left out where the answer alone is longer" in told
+    assert "left out if the answer alone is too long" in told
     shape: dict[str, Any] = {"task": "classification", "labels": 2}
     cut = make_plan(*scene(model="minilm", training={"max_length": 200}, **shape)).warnings
     assert any("lose their end" in warning.why for warning in cut)
+
+
+@pytest.mark.parametrize(
+    ("max_length", "cap", "rows"), [(None, 16, 2), (8, 8, 43), (1024, 512, 2), (5, 5, 405)]
+)
+def test_a_plan_counts_the_rows_beyond_its_cap(
+    tmp_path: Path, max_length: int | None, cap: int, rows: int
+) -> None:
+    texts = ["where is my card"] * 362 + ["where is my new card of this bank"] * 41
+    texts += ["word " * 5_300] * 2
+    lines = [{"text": f"{text} {n}", "label": "ab"[n % 2]} for n, text in enumerate(texts)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked: dict[Any, Any] = {
+        ("task",): "classification",
+        ("models", 0, "id"): "packaged:minilm",
+        ("data", "path"): str(data),
+        ("training", "max_length"): max_length,
+    }
+    plan = make_plan(spec := resolve(asked), gather(spec))
+    lengths = plan.facts.data.lengths
+    assert lengths is not None
+    assert lengths.too_long is not None
+    assert lengths.too_long.model_dump() == {"cap": cap, "rows": rows, "of": 405, "becomes": "cut"}
+    assert lengths.longest > 5_300
+    assert {one.sequence_length for one in plan.candidates} == {cap}
+    rules = {warning.rule for warning in plan.warnings}
+    assert ("sequence-cap" in rules) is (rows > 4)
+    assert ("longer-than-context" in rules) is (cap == 512)
+
+
+def test_a_plan_of_a_corpus_alone_reads_so_many_documents_as_asked(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": f"Text {n} of many."}) + "\n" for n in range(60)))
+    asked: dict[Any, Any] = {
+        ("task",): "domain",
+        ("models", 0, "id"): "packaged:smollm2",
+        ("data", "corpus"): str(corpus),
+        ("data", "corpus_rows"): 40,
+    }
+    assert gather(resolve(asked)).data.rows == 40
+    assert gather(resolve({**asked, ("data", "max_rows"): 30})).data.rows == 30
 
 
 def test_the_models_context_bounds_the_cap(scene: Any) -> None:
     lengths = {"mean": 700.0, "p50": 600, "p90": 900, "p99": 1200, "longest": 1300}
     found = cap(scene, "minilm", task="classification", labels=2, lengths=lengths)
     assert found.tokens == 512
-    assert found.cuts == "more than half"
+    assert (found.longer, found.many) == ("more than half", True)
     assert found.mean == 512
 
 

@@ -1,6 +1,4 @@
-"""Which items are shown with their answers, and which classes are suspected to be wrong."""
-
-import math
+"""Which items are shown with their answers."""
 
 import pytest
 from section_figures import figures_of
@@ -8,35 +6,6 @@ from section_figures import figures_of
 from sweeper.findings.figures import NotMeasured
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import samples
-from sweeper.reporting.sections._outputs import suspected
-from sweeper.trials import TestScore
-
-
-def score(rows):
-    """One training: (true, predicted, p of the given class, p of the predicted class)."""
-    return TestScore(
-        name="trial-0",
-        trial=0,
-        metrics={},
-        items_sha256="",
-        item_scores=tuple(float(true == said) for true, said, *_ in rows),
-        item_losses=tuple(-math.log(given) for _, _, given, _ in rows),
-        predicted=tuple(said for _, said, *_ in rows),
-        confidence=tuple(sure for *_, sure in rows),
-    )
-
-
-def test_a_class_is_suspect_where_all_trainings_are_as_sure_of_another_one():
-    right = [(1, 1, 0.9, 0.9), (1, 1, 0.8, 0.8), (0, 0, 0.7, 0.7)]
-    first = score([*right, (0, 1, 0.02, 0.97), (0, 1, 0.30, 0.60), (0, 1, 0.04, 0.95)])
-    second = score([*right, (0, 1, 0.04, 0.95), (0, 1, 0.30, 0.60), (0, 0, 0.60, 0.60)])
-    # item 3: both trainings are surer of class 1 than they are of its items (0.85 on average);
-    # item 4: not sure enough; item 5: the trainings do not agree
-    assert suspected([first, second]) == [3]
-    assert suspected([first]) == [3, 5]
-    assert suspected([]) == []
-    # sure enough for these classes, but the class in the data is possible, too
-    assert suspected([score([*right, (0, 1, 0.06, 0.94)])]) == []
 
 
 def test_items_of_classes_are_those_that_changed_and_the_surest_errors(make):

@@ -18,12 +18,25 @@ def test_a_gain_that_is_within_noise_is_called_so(make):
 
 def test_a_clear_gain_is_positive_and_better(make):
     figures = figures_of(
-        make(trials=6, prune=False, losses={0: 0.9, 3: 0.2}, validation_items=400, seeds=1),
+        make(trials=6, prune=False, losses={0: 0.9, 3: 0.2}, validation_items=400, seeds=2),
         search,
     )
     gain = next(g for g in figures.gains if g.strategy == "lora")
     assert gain.gain.value > 0.5
-    assert gain.outcome == "better"
+    assert (gain.outcome, gain.lacking) == ("better", None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "lacks"),
+    [({"validation_items": 400, "seeds": 1}, "seeds"), ({"validation_items": 19}, "items")],
+)
+def test_few_items_or_one_seed_show_no_gain_and_no_default_that_is_enough(make, shape, lacks):
+    run = make(trials=6, prune=False, losses={0: 0.9, 3: 0.2}, **shape)
+    figures = figures_of(run, search)
+    gain = next(g for g in figures.gains if g.strategy == "lora")
+    assert gain.gain.low > 0.1
+    assert (gain.outcome, gain.lacking) == ("within noise", lacks)
+    assert "enough" not in search.search_sentence(figures, compute(run))
 
 
 def test_no_gain_where_the_default_is_the_best(make):

@@ -19,8 +19,13 @@ def test_share_of_fulls_quality_has_an_interval_and_its_split(make):
     share = share_of(make(trials=20))
     assert share.split == "test"
     assert share.share.low < share.share.value < share.share.high
-    validation = share_of(make(name="b", trials=9, seal=False, seeds=1))
+    validation = share_of(make(name="b", trials=9, seal=False))
     assert validation.split == "validation"
+
+
+@pytest.mark.parametrize("shape", [{"seeds": 1}, {"test_items": 19}])
+def test_no_share_is_stated_from_few_items_or_one_seed(make, shape):
+    assert share_of(make(trials=20, **shape)) is None
 
 
 def test_no_share_of_a_loss_without_the_untrained_models_loss(make):
@@ -30,13 +35,14 @@ def test_no_share_of_a_loss_without_the_untrained_models_loss(make):
 
 
 def test_before_the_test_split_a_share_of_a_loss_is_taken_on_validation(make):
-    run = make(task="instruction", strategies=("lora", "full"), trials=8, seal=False, seeds=1)
+    run = make(task="instruction", strategies=("lora", "full"), trials=8, seal=False, seeds=2)
     assert share_of(run) is None
     best = {one.strategy: one for one in compute(run).strategies}
-    losses = {
-        key: json.loads((run.trial(one.best_trial) / "item_losses.json").read_text())["losses"]
-        for key, one in best.items()
-    }
+    losses = {}
+    for key, one in best.items():
+        folders = (run.trial(one.best_trial), run.seed(one.best_trial, 1))
+        kept = [json.loads((folder / "item_losses.json").read_text()) for folder in folders]
+        losses[key] = np.mean([each["losses"] for each in kept], axis=0)
     untrained = [max(pair) + 0.5 for pair in zip(*losses.values(), strict=True)]
     path = run.baselines / "zero_shot.json"
     known = BaselineResult.read(path)

@@ -24,10 +24,12 @@ class Fault:
     Args:
         place: Place of the row in ``DataRows.rows``.
         said: What is wrong there, in words. May be empty.
+        mends: The remedy changes this row.
     """
 
     place: int
     said: str = ""
+    mends: bool = True
 
 
 class Kind(ABC):

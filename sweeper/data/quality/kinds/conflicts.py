@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
+from sweeper.data.checks import REFERENCES
 from sweeper.data.examples import normalised
 from sweeper.data.problems import listing
 from sweeper.data.quality.kinds.base import Fault, Kind
@@ -15,9 +16,6 @@ from sweeper.data.rows import DataRows, FileRow
 
 Answers = dict[str, list[int]]
 """From the different answers of an input to the places of their rows."""
-
-REFERENCES = 0.5
-"""Share of the rows from which on several written answers of an input are meant."""
 
 LEAST_INPUTS = 30
 """Inputs with several answers that it takes to know how alike answers of different inputs are."""
@@ -65,19 +63,18 @@ class Conflicts(Kind):
 
     def find(self, data: DataRows) -> list[Fault]:
         return [
-            Fault(place, f"{len(answers)} answers: {listing([repr(a[:30]) for a in answers], 3)}")
-            for answers, _ in _conflicts(data)
-            for places in answers.values()
+            Fault(
+                place,
+                f"{len(answers)} answers: {listing([repr(a[:30]) for a in answers], 3)}",
+                mends=answer in wrong,
+            )
+            for answers, wrong in _conflicts(data)
+            for answer, places in answers.items()
             for place in places
         ]
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        return {
-            place: None
-            for answers, wrong in _conflicts(data)
-            for answer in wrong
-            for place in answers[answer]
-        }
+        return {fault.place: None for fault in faults if fault.mends}
 
 
 def _answers(data: DataRows) -> list[Answers]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 
 from sweeper.data.examples import normalised
+from sweeper.data.long_rows import long_row
 from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.rows import DataRows
 
@@ -22,7 +23,11 @@ all be outliers."""
 
 BEYOND = math.log(3)
 """Where lengths differ much, as in the mixed tasks of T0, the score leaves all of them in. There,
-an outlier is three times as long as 95% of the rows, or a third of what 95% have at least."""
+an outlier is three times as long as 95% of the rows, or a third of what 95% have at least. Where
+they differ little but for a few, no more than 5% of the rows are too long, and 5% too short."""
+
+LEAST_LONG = 200
+"""Characters up to which no text is too long, such as a sentence among answers of one word."""
 
 LEAST_ROWS = 30
 
@@ -61,7 +66,8 @@ def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
     most, fewest = ordered[int(0.95 * len(ordered))], ordered[int(0.05 * len(ordered))]
     # 0.6745 makes the median deviation of a normal distribution its standard deviation.
     far = MOST * spread / 0.6745
-    lower, upper = max(middle - far, fewest - BEYOND), min(middle + far, most + BEYOND)
+    lower = min(max(middle - far, fewest - BEYOND), fewest)
+    upper = max(min(middle + far, most + BEYOND), most, math.log(LEAST_LONG + 1))
     for place, one in logs.items():
         if not lower <= one <= upper:
             usual = round(math.exp(middle) - 1)
@@ -74,7 +80,10 @@ class Truncation(Kind):
     name = "truncation"
     order = 82
     title = "are longer than the maximum number of tokens"
-    consequence = "Their end is cut off. Of an instruction, this is the answer or a part of it."
+    consequence = (
+        "Texts to classify lose their end. Prompts lose their beginning, and rows whose answer "
+        "alone is too long are left out."
+    )
     remedy = "leaves them out; a higher --max-length keeps them, but needs more memory"
     compares = "nothing"
 
@@ -84,13 +93,15 @@ class Truncation(Kind):
     def find(self, data: DataRows) -> list[Fault]:
         if data.cap is None:
             return []
-        places = [place for place, _, _ in data.usable]
         counts = data.cap.count([f"{row.input}\n{row.written}" for _, row, _ in data.usable])
-        return [
-            Fault(place, f"{count:,} tokens, {data.cap.how}")
-            for place, count in zip(places, counts, strict=True)
-            if count > data.cap.tokens
-        ]
+        faults = []
+        for (place, row, example), count in zip(data.usable, counts, strict=True):
+            answered = bool(row.written) or example.templated
+            becomes = long_row(data.task, answered=answered)
+            if count > data.cap.tokens and becomes != "divided":
+                end = "beginning" if becomes == "shortened" else "end"
+                faults.append(Fault(place, f"{count:,} tokens, {data.cap.how}; cut at its {end}"))
+        return faults
 
 
 _FUNCTION_WORDS = {
@@ -208,8 +219,15 @@ class Refusals(Kind):
     compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
-        """Rows whose written answer begins like a refusal or speaks as a language model."""
-        return [Fault(place) for place, row, _ in data.usable if _REFUSAL.search(row.written)]
+        """Rows whose written answer begins like a refusal or speaks as a language model.
+
+        An assistant that has tools says which of them it lacks, on purpose.
+        """
+        return [
+            Fault(place)
+            for place, row, example in data.usable
+            if _REFUSAL.search(row.written) and not any(turn.more for turn in example.messages)
+        ]
 
 
 LEAST_WORDS = 4

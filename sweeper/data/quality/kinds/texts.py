@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import re
 
-from sweeper.data.encoding import is_garbled
+from sweeper.data.encoding import is_garbled, visible
 from sweeper.data.formats.text import is_templated
+from sweeper.data.problems import listing
 from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.rows import DataRows, FileRow
 
@@ -30,7 +32,7 @@ class Garbled(Kind):
             if any(map(is_garbled, texts)):
                 whole = "\n".join(texts)
                 lost = restored(whole) == whole
-                found.append(Fault(place, "characters are lost" if lost else ""))
+                found.append(Fault(place, "characters are lost" if lost else "", mends=not lost))
         return found
 
     def mended(self, data: DataRows, row: FileRow) -> FileRow:
@@ -58,13 +60,8 @@ def _decoded(run: str) -> str:
     return run
 
 
-_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\u2060\ufeff]")
-"""Control characters, soft hyphens, zero-width spaces and byte order marks. Joiners (U+200C,
-U+200D) are letters of Persian and Hindi, and parts of emoji."""
-
-
 class WhiteSpace(Kind):
-    """White space at the end of a text or around a label, and characters that cannot be seen."""
+    """White space at the end of a text, and characters that cannot be seen."""
 
     name = "white-space"
     order = 20
@@ -85,26 +82,18 @@ class WhiteSpace(Kind):
     def mended(self, data: DataRows, row: FileRow) -> FileRow:
         form = data.forms[row.path].of(row.fields)
         if form.columns.get("completion") == "canonical_solution":
-            mend = _visible  # the answer goes on where the prompt ends, so its last line counts
+            mend = visible  # the answer goes on where the prompt ends, so its last line counts
         else:
             mend = _stripped if row.label else _without_end
-        new = data.with_texts(row, mend)
-        label = row.fields.get(form.columns.get("label", ""))
-        if isinstance(label, str) and _stripped(label) != label:
-            new = data.with_label(new, _stripped(label))
-        return new
-
-
-def _visible(text: str) -> str:
-    return _UNSEEN.sub("", text)
+        return data.with_texts(row, mend)
 
 
 def _without_end(text: str) -> str:
-    return _visible(text).rstrip()
+    return visible(text).rstrip()
 
 
 def _stripped(text: str) -> str:
-    return _visible(text).strip()
+    return visible(text).strip()
 
 
 _MARKER = re.compile(
@@ -145,6 +134,56 @@ def _without(text: str) -> str:
     'Hello.'
     """
     return _MARKER.sub("", text).strip() if _MARKER.search(text) else text
+
+
+_ATTRIBUTES = r"(?:\s+[\w:-]+\s*=[^<>]*|\s*/)?"
+_TAG = re.compile(
+    r"</?(?:a|abbr|b|big|blockquote|br|center|dd|div|dl|dt|em|font|h[1-6]|hr|i|img|li|ol|p|small"
+    rf"|span|strike|strong|sub|sup|table|tbody|td|th|thead|tr|tt|u|ul){_ATTRIBUTES}>",
+    re.IGNORECASE,
+)
+_BREAK = re.compile(rf"<(?:br|/?p|/?div|/li|/tr|/h[1-6]){_ATTRIBUTES}>", re.IGNORECASE)
+_ENTITY = re.compile(r"&(?:[a-z][a-z0-9]{1,30}|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)
+_ABOUT_MARKUP = re.compile(r"```|\b(?:x?html|xml|css|javascript|web ?page|markup|tags?)\b", re.I)
+
+
+class Markup(Kind):
+    """HTML tags and entities, which an export from web pages leaves in texts."""
+
+    name = "markup"
+    order = 15
+    title = "have HTML tags or entities such as &amp; in their texts"
+    consequence = "The model learns to write them."
+    remedy = "removes the tags and writes the characters that the entities stand for"
+    severity = "note"
+    compares = "nothing"
+
+    def missing(self, data: DataRows) -> str:
+        return "code may hold HTML" if data.task == "code" else ""
+
+    def find(self, data: DataRows) -> list[Fault]:
+        """Rows with markup that neither speak of it nor hold code."""
+        found = []
+        for place, row, _ in data.usable:
+            text = f"{row.input}\n{row.written}"
+            if _without_markup(text) != text and not _ABOUT_MARKUP.search(text):
+                parts = dict.fromkeys([*_TAG.findall(text), *_ENTITY.findall(text)])
+                found.append(Fault(place, listing([*parts], 3)))
+        return found
+
+    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+        return data.with_texts(row, _without_markup)
+
+
+def _without_markup(text: str) -> str:
+    """
+    >>> _without_markup("<p>Fish &amp; <b>chips</b></p>")
+    'Fish & chips'
+    """
+    if not _TAG.search(text) and not _ENTITY.search(text):
+        return text
+    plain = _TAG.sub("", _BREAK.sub("\n", text))
+    return _ENTITY.sub(lambda match: html.unescape(match[0]), plain).strip()
 
 
 _PATTERNS = {

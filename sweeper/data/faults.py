@@ -1,0 +1,35 @@
+"""A fault of a data set as plans and reports name it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydantic import Field
+
+from sweeper.artifact import Record
+
+
+class DataFault(Record):
+    """Rows with one kind of fault, and what removes it."""
+
+    kind: str
+    rows: int
+    share: float = Field(
+        0.0, description="of the test items that it concerns, those that were left out included"
+    )
+    text: str
+    action: str
+    where: str = Field("", description="file and line of the first row")
+
+    @property
+    def sentence(self) -> str:
+        """Text and action in one."""
+        return f"{self.text}. {self.action}"
+
+
+def by_kind(faults: Iterable[DataFault]) -> dict[str, Sequence[DataFault]]:
+    """The faults of each kind, in the order in which the kinds come first."""
+    found: dict[str, list[DataFault]] = {}
+    for fault in faults:
+        found.setdefault(fault.kind, []).append(fault)
+    return dict(found)

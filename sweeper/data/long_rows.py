@@ -1,0 +1,33 @@
+"""What becomes of a row with more tokens than the cap: the same in checks, plans and training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from sweeper.spec import Task
+
+LongRow = Literal["cut", "shortened", "divided"]
+
+IN_WORDS: Mapping[LongRow, str] = {
+    "cut": "lose their end",
+    "shortened": "lose the beginning of their prompt, or are left out if the answer alone is too "
+    "long",
+    "divided": "are trained on in pieces; of validation and test texts, the first piece is scored",
+}
+
+
+def long_row(task: Task, *, answered: bool) -> LongRow:
+    """What becomes of a row that is too long.
+
+    An answer is never cut.
+
+    Args:
+        answered: Whether the model learns to write an answer to a prompt.
+
+    >>> long_row("classification", answered=False), long_row("code", answered=True)
+    ('cut', 'shortened')
+    """
+    if answered:
+        return "shortened"
+    return "divided" if task == "domain" else "cut"

@@ -1,0 +1,136 @@
+"""The core does its job in a copy without features, and never knew their names."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import curve_backend
+import pytest
+
+import sweeper
+from sweeper.features import loader, parts
+
+PACKAGE = Path(sweeper.__file__).parent
+ROOT = PACKAGE.parent
+OURS = [one.name for one in loader.installed() if one.folder.parent.parent == PACKAGE]
+# All at once with every run of the suite; each alone where this is set, which takes minutes.
+EACH = OURS if os.environ.get("SWEEPER_TEST_EACH_FEATURE") else []
+DELETED = [pytest.param(OURS, id="all"), *(pytest.param([name], id=name) for name in EACH)]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def write_rows(path: Path) -> None:
+    words = {"fruit": "apple pear plum", "metal": "iron zinc gold", "river": "nile rhine po"}
+    rows = [
+        {"text": f"what do you know about {names.split()[n % 3]} number {n}", "label": label}
+        for label, names in words.items()
+        for n in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def program(package: Path, folder: Path) -> Run:
+    """The command line of a copy of the package, given in a folder."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        paths = [str(package.parent), str(Path(curve_backend.__file__).parent)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"}
+        command = [sys.executable, "-m", "sweeper", *words]
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real run of the whole product, whose winner a copy without features must load."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_rows(folder / "rows.jsonl")
+    words = "--task classification --model packaged:minilm --strategies head --trials 1 --name real"
+    words += " --finalists 1 --confirmation-seeds 1 --max-length 16 --progress none"
+    done = program(PACKAGE, folder)("run", "--data", "rows.jsonl", *words.split())
+    assert done.returncode == 0, done.stderr
+    return folder / "runs" / "real"
+
+
+def copy_without(names: Sequence[str], folder: Path) -> Path:
+    """A copy of the package, with what it reads, without these features."""
+    ignored = shutil.ignore_patterns("__pycache__", "example.html")
+    for name in ("sweeper", "search_spaces", "reports"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in names:
+        shutil.rmtree(folder / "sweeper" / "features" / name)
+    return folder / "sweeper"
+
+
+def commands_of(names: Sequence[str]) -> set[str]:
+    """The top-level commands and groups of features, from the files that declare them."""
+    from sweeper.cli.discovery import declarations
+
+    found: set[str] = set()
+    for feature in loader.having("commands"):
+        if feature.name in names:
+            file = declarations(f"{feature.package}.commands", feature.folder / "commands.py")
+            assert file is not None
+            found |= {file.group} if file.group else set(file.commands)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", DELETED)
+def test_the_core_plans_runs_reports_and_predicts_without(
+    names: list[str], trained: Path, tmp_path: Path
+) -> None:
+    package = copy_without(names, tmp_path / "copy")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    write_rows(folder / "rows.jsonl")
+    run = program(package, folder)
+
+    plan = run("plan", "--task", "instruction", "--examples", "5000", "--gpu-memory", "24",
+               "--model", "7B", "--json")  # fmt: skip
+    assert plan.returncode == 0, plan.stderr
+    assert json.loads(plan.stdout)["recommended"] == "lora"
+
+    words = "--task classification --model packaged:minilm --strategies lora,head --trials 3"
+    words += " --finalists 1 --name mine --backend curve_backend:make --progress none"
+    done = run("run", "--data", "rows.jsonl", *words.split())
+    assert done.returncode == 0, done.stderr
+    made = folder / "runs" / "mine"
+    findings = json.loads((made / "findings.json").read_text())
+    assert findings["run"]["complete"] == 3
+    page = (made / "report.html").read_bytes()
+    assert b"<svg" in page
+    (made / "report.html").unlink()
+    again = run("report", "mine")
+    assert again.returncode == 0, again.stderr
+    assert (made / "report.html").read_bytes() == page
+
+    predicted = run("predict", str(trained), "what do you know about zinc number 5", "--json")
+    assert predicted.returncode == 0, predicted.stderr
+    assert "metal" in predicted.stdout
+
+    helped = run("--help").stdout
+    kept = commands_of([name for name in OURS if name not in names])
+    for command in commands_of(names) - kept:
+        assert f" {command} " not in helped
+
+    # An option of a feature that is not there is an error with file, line and what is installed.
+    gone = next(name for name in names if any(path[1] == name for path in parts.flags()))
+    (folder / "sweep.yaml").write_text(
+        f"task: classification\nmodel: 7B\nfeatures:\n  {gone}: {{}}\n"
+    )
+    refused = run("plan", "sweep.yaml")
+    assert refused.returncode == 2
+    assert f"sweep.yaml:4 features.{gone}" in refused.stderr
+    for name in {path[1] for path in parts.flags()} - set(names):
+        assert name in refused.stderr
