@@ -13,7 +13,6 @@ from sweeper.features.ratings._pairs import (
     AllRatings,
     HumanPage,
     Ratings,
-    folder_of,
     human_page,
     key_file,
     ratings_file,
@@ -41,7 +40,7 @@ def write_page(run: RunFolder, output: Path | None = None) -> tuple[Path, HumanP
         {"id": pair.id, **{part: clean(text) for part, text in texts[pair.id].items()}}
         for pair in key.pairs
     ]
-    path = output or folder_of(run) / "page.html"
+    path = output or key_file(run).with_suffix(".html")
     key.write(key_file(run))
     data = {"format": RATINGS_FORMAT, "page": key.page, "pairs": pairs}
     write_text(path, rendered(run.path.name, data))

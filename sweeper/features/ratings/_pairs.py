@@ -70,19 +70,14 @@ class AllRatings(Artifact):
     raters: tuple[Ratings, ...]
 
 
-def folder_of(run: RunFolder) -> Path:
-    """The folder for the page for raters, its key, and their ratings."""
-    return run.path / "human"
-
-
 def key_file(run: RunFolder) -> Path:
     """The file of the ``HumanPage``."""
-    return folder_of(run) / "page.json"
+    return run.feature("ratings") / "page.json"
 
 
 def ratings_file(run: RunFolder) -> Path:
     """The file of ``AllRatings``."""
-    return folder_of(run) / "ratings.json"
+    return run.feature("ratings") / "ratings.json"
 
 
 def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
