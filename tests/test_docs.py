@@ -72,7 +72,9 @@ def test_the_example_of_sweep_yaml_has_every_key_and_is_planned(example):
         for one in vars(spec).values()
         if isinstance(one, type) and issubclass(one, Record) and one.__module__ == spec.__name__
     ]
-    keys = {key for section in sections for key in section.model_fields} - {"schema_version"}
+    options = {name: field.annotation for name, field in spec.FeatureOptions.model_fields.items()}
+    keys = {key for section in (*sections, *options.values()) for key in section.model_fields}
+    keys = (keys | options.keys()) - {"schema_version"}
     pattern = r"(?:^[\s#-]*|[{,] *)([a-z_]+):(?=\s)"
     named = set(re.findall(pattern, example.read_text(), re.MULTILINE))
     strategies = rule_book().strategies

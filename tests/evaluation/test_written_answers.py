@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sweeper.evaluation.code_execution import Outcome
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.errors import RunError
 from sweeper.evaluation import written_answers as answers_module
-from sweeper.evaluation.code_execution import Outcome
 from sweeper.evaluation.generation import Sampling
 from sweeper.evaluation.written_answers import answer, code_of, pass_at_k
 from sweeper.facts.record import ModelFacts

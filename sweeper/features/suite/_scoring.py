@@ -38,7 +38,7 @@ def require_suite(path: Path) -> str:
     Raises:
         UsageError: There is no such file or folder, or lm-eval is not installed.
     """
-    problems = [*missing("Scoring general capability", [HARNESS], install_command("lm-eval"))]
+    problems = [*missing("Scoring general capability", [HARNESS], install_command("suite"))]
     if not path.exists():
         fix = "Name a folder of lm-eval's task files, or one such file."
         problems.append(Problem("there is no such suite", fix=fix, where=str(path)))

@@ -7,9 +7,9 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
 from sweeper.findings.record import Findings
-from sweeper.findings.study.best_trials import best_of, default_of
 from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.strategies import best_of, default_of
 from sweeper.plans import ProposedTrial
 from sweeper.spec import Scalar
 

@@ -1,17 +1,86 @@
-"""Each strategy over all of its trials."""
+"""Each strategy: its best trial and its default, and what all of its trials show."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 
+from sweeper.evaluation.significance import mean_interval
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.record import StrategySummary
-from sweeper.findings.study.best_trials import best_of, strategies_of, value_interval
 from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.item_scores import validation_losses
+from sweeper.findings.study.metric import (
+    LOSS,
+    SHARE,
+    UNBOUNDED,
+    bounded,
+    level,
+)
+from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import finite, is_full, known, trial_seconds
+
+
+def gain_pairs(run: RunFiles) -> list[Pair]:
+    """Default and best of each strategy that completed both, where they are two trials."""
+    pairs = [(default_of(run, name), best_of(run, name)) for name in strategies_of(run)]
+    return [
+        (default, best)
+        for default, best in pairs
+        if default is not None and best is not None and default is not best and default.completed
+    ]
+
+
+def strategies_of(run: RunFiles) -> tuple[str, ...]:
+    """The strategies that compete, as the plan orders them, then any other that was tried."""
+    planned = [candidate.strategy for candidate in run.plan.candidates]
+    tried = [trial.config.strategy for trial in run.trials]
+    return tuple(dict.fromkeys([*planned, *tried]))
+
+
+def best_of(run: RunFiles, strategy: str) -> TrialFiles | None:
+    """The best completed trial of a strategy."""
+    return next((t for t in run.completed if t.config.strategy == strategy), None)
+
+
+def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
+    """The rule book's default of a strategy: the first trial of that origin."""
+    own = (trial for trial in run.trials if trial.config.strategy == strategy)
+    return next((trial for trial in own if trial.config.origin == "default"), None)
+
+
+def value_interval(trial: TrialFiles) -> Interval:
+    """A trial's value of the objective with its interval over items.
+
+    Items weigh as they do in the loss: by the tokens of their answers where they are texts. What
+    is left between the two means (a run whose weights were not kept) moves the interval.
+    """
+    scores = validation_losses(trial, seeds=False)
+    if scores is None:
+        return Interval(value=trial.value)
+    estimate = mean_interval(scores)
+    if not math.isfinite(estimate.high):
+        return Interval(value=trial.value)
+    moved = trial.loss - estimate.value
+    found = Interval(
+        value=trial.loss,
+        low=estimate.low + moved,
+        high=estimate.high + moved,
+        n=estimate.items,
+    )
+    objective = trial.objective
+    bounds = SHARE if objective.best == 1.0 else LOSS if objective.is_loss else UNBOUNDED
+    return bounded(level(objective, found), bounds)
+
+
+@lru_cache(maxsize=1)
+def default_against_best(run: RunFiles) -> ComparedPairs:
+    """The comparison of default and best of each strategy."""
+    return compare_pairs(gain_pairs(run))
 
 
 def strategy_summaries(

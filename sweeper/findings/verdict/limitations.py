@@ -16,10 +16,10 @@ from sweeper import units
 from sweeper.data.faults import by_kind
 from sweeper.findings import words
 from sweeper.findings.record import Limitation, RunSummary, Verdict
-from sweeper.findings.study.best_trials import best_of, strategies_of
 from sweeper.findings.study.item_scores import entries, model_title, scored_items, trial_name
 from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes
+from sweeper.findings.study.strategies import best_of, strategies_of
 from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import Contest
 from sweeper.findings.verdict.suspected_labels import suspected

@@ -23,9 +23,9 @@ from sweeper.artifact import Record
 from sweeper.evaluation.resampling import t_quantile, weighted
 from sweeper.evaluation.significance import paired_error
 from sweeper.findings.figures import Interval
-from sweeper.findings.study.best_trials import strategies_of
 from sweeper.findings.study.paired_trials import ComparedPairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.strategies import strategies_of
 from sweeper.plans import Candidate, Parameter
 from sweeper.spec import Scalar
 

@@ -12,8 +12,8 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings, Limitation, TrialRow
-from sweeper.findings.study.best_trials import default_against_best
 from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.strategies import default_against_best
 from sweeper.hyperparameters import KEY_PARAMETERS
 from sweeper.reporting.blocks import (
     Block,

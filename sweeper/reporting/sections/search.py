@@ -15,16 +15,16 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
 from sweeper.findings.record import Findings, NextStep
-from sweeper.findings.study.best_trials import (
+from sweeper.findings.study.item_scores import interval
+from sweeper.findings.study.paired_trials import ComparedPairs, paired_scores
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.strategies import (
     best_of,
     default_against_best,
     default_of,
     strategies_of,
     value_interval,
 )
-from sweeper.findings.study.item_scores import interval
-from sweeper.findings.study.paired_trials import ComparedPairs, paired_scores
-from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.verdict.next_step import twice_the_trials
 from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, placed
 from sweeper.reporting.charts import draw

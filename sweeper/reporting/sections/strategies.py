@@ -16,7 +16,6 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import Findings, StrategySummary
-from sweeper.findings.study.best_trials import best_of
 from sweeper.findings.study.item_scores import (
     interval,
     test_scores,
@@ -27,6 +26,7 @@ from sweeper.findings.study.item_scores import (
 )
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.strategies import best_of
 from sweeper.reporting.blocks import (
     Block,
     Column,

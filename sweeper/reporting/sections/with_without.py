@@ -17,10 +17,10 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Lacking, Outcome
 from sweeper.findings.record import Findings
-from sweeper.findings.study.best_trials import gain_pairs, strategies_of
 from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.strategies import gain_pairs, strategies_of
 from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED
 from sweeper.trials import FirstStageResult
 

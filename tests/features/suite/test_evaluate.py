@@ -177,7 +177,7 @@ def test_without_lm_eval_the_remedy_is_named(sweeper, run, monkeypatch):
     ran = sweeper("evaluate", "suite", "mine", "--suite", "none.yaml")
     assert ran.code == 2
     assert "needs no_such_package, which is not installed" in ran.err
-    assert "pip install 'finetune-sweeper[lm-eval]'" in ran.err
+    assert "pip install 'finetune-sweeper[suite]'" in ran.err
     assert "there is no such suite" in ran.err
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-lm_eval = pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[lm-eval]'")
+lm_eval = pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[suite]'")
 
 from transformers import AutoTokenizer  # noqa: E402
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[lm-eval]'")
+pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[suite]'")
 
 from lm_eval.models.dummy import DummyLM
 

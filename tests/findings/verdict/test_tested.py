@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.findings.study.best_trials import value_interval
 from sweeper.findings.study.reading import read_run
+from sweeper.findings.study.strategies import value_interval
 from sweeper.findings.verdict.tested import cost_line
 from sweeper.trials import EncodingNote, TestSeal, TrialResult
 
