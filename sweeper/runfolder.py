@@ -12,11 +12,9 @@ runs/<name>/
     rows/<n>/<s>/                     the same files of each point of the data curve
     weights/                          adapter or full weights, head included
   first_stages/<id>/                  bases that read a corpus, for the adapters trained on them
-  refit/<s>/ refit-all/<s>/           a configuration trained again on held-out rows as well
   evaluations/                        general capability: base and trials on a suite
   test.json                           the one opening of the test split
   features/<name>/                    files of features
-  human/                              page for raters, its key, and their ratings
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
   live.html                           the report and the progress, while `sweeper show --live` runs
   listeners/<feature>/                logs of processes that listen to the run, and their files
@@ -70,7 +68,6 @@ class RunFolder:
     baselines = _Within("baselines")
     trials = _Within("trials")
     test_seal = _Within("test.json")
-    human = _Within("human")
     findings = _Within("findings.json")
     report = _Within("report.json")
     report_html = _Within("report.html")

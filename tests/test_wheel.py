@@ -105,6 +105,17 @@ def test_the_wheel_says_whose_it_is_and_where_it_runs(shipped):
     assert "sweeper" not in own
 
 
+def test_the_wheel_holds_every_file_of_every_feature(unpacked):
+    folder = ROOT / "sweeper" / "features"
+    files = [
+        path.relative_to(ROOT)
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    assert {".py", ".yaml", ".jinja"} <= {path.suffix for path in files}
+    assert [path for path in files if not (unpacked / path).is_file()] == []
+
+
 def test_the_base_install_is_small(base):
     files = {one.locate_file(file) for one in base for file in one.files or ()}
     size = sum(path.stat().st_size for path in map(Path, files) if path.is_file())

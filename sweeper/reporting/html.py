@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -28,29 +26,27 @@ def render(page: Page) -> str:
     Raises:
         NotDrawn: A chart could not be drawn.
     """
-    return _file("page.html.j2", ("report.css",), "report.js", page=page)
+    template = resources.reports() / "templates" / "page.html.j2"
+    return one_file(template, stylesheet(), _asset("report.js"), page=page)
 
 
-def render_human(name: str, data: Mapping[str, Any]) -> str:
-    """The page on which people rate pairs of answers, as one file.
+def stylesheet() -> str:
+    """The style of the report."""
+    return _asset("report.css")
+
+
+def _asset(name: str) -> str:
+    return (resources.reports() / "assets" / name).read_text(encoding="utf-8")
+
+
+def one_file(template: Path, style: str, script: str, **values: object) -> str:
+    """A page as one file, with its style and its script.
 
     Args:
-        name: Of the run.
-        data: ``format`` and ``page``, which the exported ratings carry, and ``pairs`` with ``id``,
-            ``asked``, ``reference``, ``left`` and ``right`` of each.
+        template: Names ``policy``, ``style`` and ``script``, and what is in ``values``.
     """
-    pairs = [{key: visible(text) for key, text in pair.items()} for pair in data["pairs"]]
-    data = {**data, "pairs": pairs}
-    return _file("human.html.j2", ("report.css", "human.css"), "human.js", name=name, data=data)
-
-
-def _file(template: str, styles: Sequence[str], script: str, **values: object) -> str:
-    """A page as one file, with its style and its script."""
-    assets, templates = (resources.reports() / name for name in ("assets", "templates"))
-    style = "".join((assets / name).read_text(encoding="utf-8") for name in styles)
-    code = (assets / script).read_text(encoding="utf-8")
-    own = {"policy": policy(style, code), "style": Markup(style), "script": Markup(code)}
-    return _environment(templates).get_template(template).render(**own, **values)
+    own = {"policy": policy(style, script), "style": Markup(style), "script": Markup(script)}
+    return _environment(template.parent).get_template(template.name).render(**own, **values)
 
 
 def policy(style: str, script: str) -> str:

@@ -1,4 +1,4 @@
-"""The steps of plan, run, evaluate and refit, for the command line and for Python alike.
+"""The steps of plan and run, and the winner of a run, for the command line and for Python alike.
 
 They print nothing: views and lines for the user are passed in.
 """

@@ -1,4 +1,4 @@
-"""The winner of a run: its number and its weights."""
+"""The winner of a run: its number, its weights, and the configuration that gave them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.runfolder import RunFolder
+from sweeper.trials import TrialConfig, TrialResult
 
 
 def best_trial(findings: Findings, fix: str = "") -> int:
@@ -45,3 +46,41 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
             where=str(weights),
         )
     return weights
+
+
+def as_trained(run: RunFolder, number: int) -> TrialConfig:
+    """A trial's configuration, with the number of epochs that gave its kept weights.
+
+    It trains on one device to its last step: validation no longer chooses between rungs. A long
+    training saves checkpoints at rungs, as the trial did.
+
+    Raises:
+        UsageError: The trial has not completed.
+    """
+    config = TrialConfig.read_or_none(run.trial(number) / "config.json")
+    result = TrialResult.read_or_none(run.trial(number) / "result.json")
+    if config is None or result is None or result.state != "COMPLETE":
+        raise UsageError(
+            f"trial {number} has not completed",
+            fix=f"See 'sweeper show {run.quoted}' for the trials that completed.",
+            where=str(run.path),
+        )
+    budget = config.budget
+    rungs = result.best_rung or budget.rungs
+    share = rungs / budget.rungs
+    once = {
+        "rungs": rungs,
+        "choose_rung": False,
+        "stop_overfitting": False,
+        "epochs": budget.epochs * share,
+        "full_tokens": round(budget.full_tokens * share),
+    }
+    return config.model_copy(
+        update={
+            "attempt": 1,
+            "budget": budget.model_copy(update=once),
+            "gradient_accumulation_steps": config.gradient_accumulation_steps * config.gpus,
+            "gpus": 1,
+            "keep_weights": True,
+        }
+    )

@@ -131,7 +131,7 @@ class Strategy(ABC):
         raise UsageError(
             f"{self.name} cannot be merged",
             why="It does not change the base's own weights.",
-            fix="'sweeper export RUN --to model' gives the trained model with its parts.",
+            fix="Use the trained model with its parts: sweeper.load reads weights/ of the trial.",
         )
 
     def base_output(self, adapted: nn.Module) -> AbstractContextManager[nn.Module]:

@@ -216,6 +216,6 @@ def load(path: str | Path, device: str | None = None) -> Model:
     if not (folder / "sweeper.json").is_file() and (folder / "weights").is_dir():
         folder = folder / "weights"
     if not (folder / "sweeper.json").is_file():
-        fix = "Give runs/NAME/trials/N/weights, or what 'sweeper export' made."
+        fix = "Give runs/NAME/trials/N/weights, or a copy of it."
         raise UsageError("there is no trained model in this folder", fix=fix, where=str(path))
     return Model(reload(folder, torch.device(device) if device else None))

@@ -1,6 +1,6 @@
 import make_run as maker
-import page_browser as browsing
 import pytest
+from page_browser import browser  # noqa: F401 - a fixture
 from page_tree import parse
 
 from sweeper.declared.yaml_files import known_strategies
@@ -110,13 +110,3 @@ def large(tmp_path_factory):
     )
     write_report(run, report_of(run))
     return run
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """A headless Chromium for the session."""
-    if browsing.COMMAND is None:
-        pytest.skip("chromium is not installed (apt-get install chromium)")
-    opened = browsing.Browser()
-    yield opened
-    opened.close()

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 COMMAND = next(
     (
         path
@@ -257,3 +259,13 @@ class Page:
     def close(self) -> None:
         """Close the tab."""
         self._browser.call("Target.closeTarget", targetId=self._target)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium for the session."""
+    if COMMAND is None:
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    opened = Browser()
+    yield opened
+    opened.close()

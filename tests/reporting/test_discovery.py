@@ -21,9 +21,7 @@ FUNCTIONS = (
 )  # fmt: skip
 # Commands and steps of parts that are to be features.
 OF_FEATURES = {
-    "cli/commands/ratings.py",
     "features/suite/commands.py",
-    "steps/human_evaluation.py",
     "steps/run.py",
 }
 

@@ -1,4 +1,4 @@
-"""Scores models on a suite, for ``sweeper evaluate`` and at the end of a sweep.
+"""Scores models on a suite, for ``sweeper evaluate suite`` and at the end of a sweep.
 
 Scoring itself needs torch and happens in a process of its own.
 """

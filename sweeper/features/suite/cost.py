@@ -33,7 +33,7 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
         flag="--suite",
         duration=_seconds(study, suite),
         cheaper="Give its tasks a limit (metadata: {limit: 100}), or score it after the sweep with "
-        "'sweeper evaluate'.",
+        "'sweeper evaluate suite'.",
         notes=_unread(suite),
     )
 

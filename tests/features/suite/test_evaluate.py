@@ -1,4 +1,4 @@
-"""``sweeper evaluate`` with a process in the models' place that scores without torch."""
+"""``sweeper evaluate suite`` with a process in the models' place that scores without torch."""
 
 import json
 import os

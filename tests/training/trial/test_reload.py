@@ -4,38 +4,19 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from saved_models import INPUTS, PARAMETERS
+from transformers import AutoModelForSequenceClassification
 
 import sweeper
 from sweeper.errors import UsageError
-from sweeper.spec import ModelSpec, Spec, TrainingSpec
-from sweeper.strategies.base import Setting, strategies
-from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.trial.artifacts import save_trained
-from sweeper.training.trial.trial_job import TrialJob
 from sweeper.use.__main__ import answer
-from sweeper.use.merge import merge
-from sweeper.use.request import MergeRequest, PredictionRequest
+from sweeper.use.request import PredictionRequest
 
-LOW_RANK = {"r": 4, "lora_alpha": 8, "target_modules": "qkvo"}
-PARAMETERS = {
-    "full": {},
-    "head": {},
-    "lora": LOW_RANK,
-    "qlora": LOW_RANK,
-    "adapter": {"reduction_factor": 4},
-    "prefix": {"num_virtual_tokens": 2},
-    "ptuning": {"num_virtual_tokens": 2},
-}
 TASKS = ("classification", "by name", "instruction", "code", "domain")
-INPUTS = {"input_ids": torch.tensor([[70, 71, 72, 73], [75, 76, 77, 78]])}
-INPUTS["attention_mask"] = torch.ones_like(INPUTS["input_ids"])
 # Run in a process of its own: loads every folder and keeps the logits for the same batch. Usual
 # classes come first, while PEFT does not know what sweeper adds to it.
 ASK = """
@@ -83,62 +64,6 @@ USUAL = {
     "full": WRITERS,
     "lora": WRITERS | {"AutoPeftModelForCausalLM", "PeftModel"},
 }
-
-
-@pytest.fixture
-def saved(byte_llama, topics, turns, make_config, tmp_path):
-    """Saves a trained model of a task and strategy; gives its folder and its logits."""
-    talks = {name: turns(4, place) for place, name in enumerate(topics.splits)}
-    conversations = replace(topics, format="messages", splits=talks, labels=())
-    contexts = {}
-
-    def shared(task: str) -> SharedModel:
-        if task not in contexts:
-            by = "generate" if task == "by name" else "head"
-            name = "classification" if task == "by name" else task
-            classifies = name == "classification"
-            named = ModelSpec(id=str(byte_llama))
-            spec = Spec(task=name, models=(named,), training=TrainingSpec(classes_by=by))
-            facts = facts_of(byte_llama)
-            data = topics if classifies else conversations
-            contexts[task] = SharedModel(
-                ModelContext(named, facts, byte_llama, data, spec, 256, 8, torch.device("cpu"))
-            )
-        return contexts[task]
-
-    def save(task: str, name: str) -> tuple[Path, torch.Tensor]:
-        strategy, own = strategies()[name], PARAMETERS[name]
-        context = shared(task).context
-        kind = context.spec.task
-        config = make_config(task=kind, strategy=name, parameters=own, sequence_length=256)
-        folder = tmp_path / "run" / f"{task}-{name}".replace(" ", "-")
-        job = TrialJob(shared(task), config, folder, lambda _: None)
-        quantized = strategy.quantization_config(own)
-        base = context.keeper.lend(
-            strategy.base_dtype("fp32"), quantized, will_change=strategy.changes_base(own)
-        )
-        torch.manual_seed(1)
-        setting = Setting(context.task.task_type, tokenizer=context.tokenizer)
-        adapted = strategy.apply(base, own, setting)
-        model = context.task.assemble(adapted, own)
-        with torch.no_grad():
-            for weight in model.parameters():
-                if weight.requires_grad:
-                    weight += 0.05 * torch.randn_like(weight)
-        save_trained(folder, model.eval(), strategy, job._record(strategy), context.task)
-        with torch.no_grad():
-            found = model(**INPUTS)
-        strategy.remove(adapted)
-        context.keeper.give_back(base, strategy.changes_base(own))
-        return folder, found if isinstance(found, torch.Tensor) else found.logits
-
-    return save
-
-
-def facts_of(folder):
-    from sweeper.facts.models.model import model_facts
-
-    return model_facts(ModelSpec(id=str(folder)))
 
 
 def test_every_strategy_of_every_task_loads_in_a_fresh_process_after_the_run_moved(
@@ -270,55 +195,3 @@ def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path, monkeypatch
     shutil.rmtree(changed)
     refused("not on this machine")
     refused("no trained model in this folder", tmp_path)
-
-
-@pytest.mark.parametrize("task", ["classification", "by name", "instruction"])
-def test_a_merged_adapter_gives_the_logits_of_the_trial_without_its_base(saved, tmp_path, task):
-    folder, before = saved(task, "lora")
-    request = MergeRequest(weights=str(folder), folder=str(tmp_path / "merged"))
-    merge(request)
-    made = Path(request.folder)
-    record = MergeRequest.read(made / "merged.json")
-    assert record.difference < 1e-3
-    chosen = "token is that of the trial at" if task == "instruction" else "class is that of the"
-    assert f"the most likely {chosen}" in record.told
-    assert not list(made.rglob("adapter_model.safetensors"))
-    card = (made / "README.md").read_text()
-    assert "- Strategy: lora, merged into the base\n" in card
-    assert ("AutoModelForCausalLM" in card) is (task == "instruction")
-    if task != "classification":  # what vLLM, Ollama and transformers read (docs/serving.md)
-        needed = {"config.json", "model.safetensors", "generation_config.json", "tokenizer.json"}
-        needed |= {"tokenizer_config.json", "chat_template.jinja", "README.md"}
-        assert needed <= {path.name for path in made.iterdir()}
-    model = sweeper.load(made, "cpu")
-    with torch.inference_mode():
-        found = model.model(**INPUTS)
-    after = found if isinstance(found, torch.Tensor) else found.logits
-    torch.testing.assert_close(after, before, atol=1e-3, rtol=0)
-    if task != "classification":
-        usual = AutoModelForCausalLM.from_pretrained(made).eval()
-        with torch.inference_mode():
-            torch.testing.assert_close(usual(**INPUTS).logits, after, atol=1e-5, rtol=0)
-
-
-def test_a_merged_qlora_says_how_far_it_is_from_the_quantised_trial(saved, tmp_path):
-    folder, _ = saved("instruction", "qlora")
-    request = MergeRequest(weights=str(folder), folder=str(tmp_path / "merged"))
-    merge(request)
-    made = Path(request.folder)
-    difference = MergeRequest.read(made / "merged.json").difference
-    assert 0 < difference < 1
-    card = (made / "README.md").read_text()
-    assert f"at most {difference:.2g}" in card
-    assert "On 7 passages" in card
-    assert "This base is not quantised" in card
-
-
-@pytest.mark.parametrize(
-    ("name", "told"), [("prefix", "cannot be merged"), ("full", "whole model")]
-)
-def test_what_cannot_be_merged_is_refused_and_leaves_nothing(saved, tmp_path, name, told):
-    folder, _ = saved("instruction", name)
-    with pytest.raises(UsageError, match=told):
-        merge(MergeRequest(weights=str(folder), folder=str(tmp_path / "merged")))
-    assert not (tmp_path / "merged").exists()

@@ -1,0 +1,409 @@
+"""A trial's configuration and rows as a folder that another trainer can start from.
+
+A folder in ``_targets/`` describes one trainer: ``target.yaml`` says what it can express, and one
+Jinja template for each file that it reads names settings (``_settings.py``) where their values
+belong. A setting with an effect that no template names is reported as lost.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
+from pydantic import Field, TypeAdapter
+
+from sweeper import __version__, units, yamlfile
+from sweeper.artifact import write_text
+from sweeper.data.converting import RowForm, Unfit, trainer_row
+from sweeper.data.examples import Dataset, Example, Message, Split
+from sweeper.data.formats.text_label import class_turns
+from sweeper.data.quality.write_rows import json_lines
+from sweeper.data.splits import in_order
+from sweeper.errors import Problem, RuleError, UsageError, near_match
+from sweeper.facts.dataset.curation import unchanged
+from sweeper.facts.models.packaged import PREFIX, packaged
+from sweeper.facts.record import DataChange, ModelFacts
+from sweeper.features.exporting._kept_files import RECORD, kept_files
+from sweeper.features.exporting._settings import Settings, settings_of, with_effect
+from sweeper.findings.record import Findings
+from sweeper.findings.verdict.tested import figure_lines
+from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED, NO_FIRST_STAGE
+from sweeper.jsontext import object_of
+from sweeper.plans import Plan
+from sweeper.redaction import clean
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec
+from sweeper.specfile import resolve
+from sweeper.trials import TrialConfig
+from sweeper.yaml_models import FileModel, checked
+
+ROWS = "data"
+# What is made of the kept weights, not of the configuration.
+WEIGHTS = ("model", "merged", "peft")
+_CHAT_TEMPLATE, _ADAPTER = "chat_template.jinja", "adapter_config.json"
+_TARGETS = Path(__file__).parent / "_targets"
+_DESCRIPTION, _TEMPLATE = "target.yaml", ".jinja"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The exported folder and what was left out.
+
+    Args:
+        folder: With the trainer's files, ``data/`` and ``README.md``.
+        command: Trains, in that folder.
+        lost: Settings of the trial that the trainer does not take over.
+    """
+
+    folder: Path
+    command: str
+    lost: tuple[Lost, ...]
+
+
+def export_configuration(
+    run: RunFolder, findings: Findings, config: TrialConfig, to: str, folder: Path
+) -> Exported:
+    """Write one trial's configuration for a trainer.
+
+    Args:
+        config: With as many epochs as the trial's weights had seen.
+        folder: A new one. It appears once it is whole.
+
+    Raises:
+        UsageError: The trainer cannot express the trial, or the folder exists.
+        DataError: The data has changed since the sweep.
+    """
+    target = _target(to)
+    part = new_folder(folder)
+    plan, spec = Plan.read(run.plan), resolve({}, run.spec)
+    _check(target, to, findings, config, spec)
+    why = "The trial was chosen on other rows than those that would be exported."
+    found = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
+    config, dataset = _with_augmented(config, found.dataset)
+    form = _form(target, dataset)
+    facts = next(model for model in plan.facts.models if model.id == config.model)
+    weights = run.trial(config.number) / "weights"
+    kept = kept_files(weights).names if (weights / RECORD).is_file() else ()
+    template = weights / _CHAT_TEMPLATE
+    settings = settings_of(
+        config,
+        facts,
+        dataset,
+        model=public_name(facts),
+        target_modules=_trained_modules(weights) if _ADAPTER in kept else None,
+        chat_template=form != "text" and _CHAT_TEMPLATE in kept,
+    )
+    files, command, lost = _filled(to, target, settings, form)
+    part.mkdir(parents=True)
+    opened: tuple[Split, ...] = ("test",) if run.test_seal.is_file() else ()
+    splits: tuple[Split, ...] = ("train", "validation", *opened)
+    names = {split: target.split_names.get(split, split) for split in splits}
+    (part / ROWS).mkdir()
+    for split, name in names.items():
+        rows = [
+            _row(example, form, dataset.labels, spec.training.system_prompt)
+            for example in dataset.splits[split]
+        ]
+        write_text(part / ROWS / f"{name}.jsonl", json_lines(rows))
+    for name, text in files.items():
+        write_text(part / name, text)
+    if settings["chat_template"] and "chat_template" not in {one.setting for one in lost}:
+        shutil.copyfile(template, part / _CHAT_TEMPLATE)
+    made = len(dataset.splits["train"]) - plan.facts.data.train_rows
+    about = _about_rows(found.counts, made)
+    card = _card(target, findings, config, facts, command, lost, about)
+    write_text(part / "README.md", card)
+    part.rename(folder)
+    return Exported(folder, command, lost)
+
+
+def _with_augmented(config: TrialConfig, dataset: Dataset) -> tuple[TrialConfig, Dataset]:
+    """The train split with the augmented rows, if the trial trained on them, and as many epochs of
+    it as give the same number of steps."""
+    if config.parameters.get(AUGMENTED, NO_AUGMENTED) == NO_AUGMENTED:
+        return config, dataset
+    train = dataset.splits["train"]
+    rows = in_order((*train, *dataset.augmented))
+    epochs = config.budget.epochs * len(train) / len(rows)
+    budget = config.budget.model_copy(update={"epochs": epochs})
+    dataset = replace(dataset, splits={**dataset.splits, "train": rows})
+    return config.model_copy(update={"budget": budget}), dataset
+
+
+def _row(
+    example: Example, form: RowForm, labels: Sequence[str], system_prompt: str | None
+) -> dict[str, object]:
+    """A row, opened by the system prompt if it has no system message of its own."""
+    turns = class_turns(example, labels) if labels else example.messages
+    if turns and system_prompt and turns[0].role != "system":
+        turns = (Message("system", system_prompt), *turns)
+    try:
+        return trainer_row(replace(example, messages=turns, references=(), tests=()), form)
+    except Unfit as reason:
+        raise UsageError(
+            f"row {example.line} has {reason}, and this trainer reads one question a row",
+            fix="Export to 'trl' or 'axolotl', which read conversations.",
+        ) from reason
+
+
+def new_folder(folder: Path) -> Path:
+    """A temporary path for a folder until it is complete.
+
+    Raises:
+        UsageError: The folder exists.
+    """
+    if folder.exists():
+        raise UsageError(
+            "the folder exists", fix="Delete it, or name another with --output.", where=str(folder)
+        )
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    return part
+
+
+def public_name(facts: ModelFacts) -> str:
+    """The base model as others can load it: a hub id, or a folder by its name alone.
+
+    A packaged model is named by the published one that it was made from.
+    """
+    if facts.id.startswith(PREFIX):
+        return packaged(facts.id).catalogue
+    return Path(facts.id).name if facts.source == "local" else facts.id
+
+
+def _target(to: str) -> Target:
+    known = targets()
+    if to not in known:
+        names = [*known, *WEIGHTS]
+        raise UsageError(
+            f"sweeper exports nothing to {to!r}", fix=near_match(to, names), where="--to"
+        )
+    return known[to]
+
+
+def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spec: Spec) -> None:
+    """Refuse a trial that the trainer cannot train, and name the nearest one that it can."""
+    if spec.task == "classification" and spec.training.classes_by == "head":
+        raise UsageError(
+            f"{target.title} does not train this classification head",
+            why="sweeper's head has its own pooling, learning rate and initialisation.",
+            fix="'sweeper export RUN --to model' gives the trained model. A sweep with "
+            "'training.classes_by: generate' trains a model that other trainers can train, too.",
+            where=f"--to {to}",
+        )
+    if spec.task in target.tasks_left_out:
+        raise UsageError(
+            f"{target.title} does not have the task {spec.task}",
+            why=target.tasks_left_out[spec.task],
+            where=f"--to {to}",
+        )
+    if config.strategy not in target.strategies:
+        raise UsageError(
+            f"{target.title} cannot express trial {config.number}: {config.strategy}",
+            why=f"It trains by {units.joined(list(target.strategies))}.",
+            fix=nearest(findings, target.strategies),
+            where=f"--to {to}",
+        )
+    if config.parameters.get(FIRST_STAGE, NO_FIRST_STAGE) != NO_FIRST_STAGE:
+        raise UsageError(
+            f"trial {config.number} was trained on a corpus before the task",
+            why=f"{target.title} trains in one stage, and on the base model as it was published.",
+            fix="'sweeper export RUN --to merged' gives the trained model.",
+            where=f"--to {to}",
+        )
+
+
+def nearest(findings: Findings, strategies: Sequence[str]) -> str:
+    """The best completed trial that the trainer can train."""
+    fit = [trial for trial in findings.best_first() if trial.strategy in strategies]
+    if not fit:
+        return "No completed trial of this run used one of these."
+    best = fit[0]
+    return f"The best such trial is {best.number} ({best.strategy}): --trial {best.number}."
+
+
+def _form(target: Target, dataset: Dataset) -> RowForm:
+    """The format of the written rows."""
+    if dataset.templated:
+        raise UsageError(
+            "the rows already hold chat markers",
+            why="Every trainer would add its own markers around them.",
+            fix="Give the data as messages, or as prompt and completion, to a new sweep.",
+            where=dataset.path,
+        )
+    if dataset.labels or any(example.messages for example in dataset.splits["train"]):
+        form = target.rows[0]
+        several = any(
+            sum(turn.role == "assistant" for turn in example.messages) > 1
+            for split in dataset.splits.values()
+            for example in split
+        )
+        return "messages" if several and form == "prompt-completion" else form
+    if "text" in target.rows:
+        return "text"
+    readers = [name for name, one in targets().items() if "text" in one.rows]
+    raise UsageError(
+        f"{target.title} reads no plain text",
+        fix=f"These do: {units.joined(readers)}.",
+        where=dataset.path,
+    )
+
+
+def _trained_modules(weights: Path) -> tuple[str, ...] | None:
+    """The layers that a kept adapter was put on."""
+    config = (weights / _ADAPTER).read_text(encoding="utf-8")
+    named = object_of(config).get("target_modules")
+    return tuple(sorted(named)) if isinstance(named, list) else None
+
+
+def _about_rows(changes: Sequence[DataChange], augmented: int) -> str:
+    said = [f"`{ROWS}/` holds the split of the sweep, so that figures compare."]
+    if changes:
+        counts = "; ".join(change.said for change in changes)
+        said.append(
+            f"Its rows are those of the files after curation ({counts}); data_changes.jsonl in the "
+            "folder of the run lists every change."
+        )
+    if augmented:
+        said.append(f"{augmented:,} of the rows of train are augmented ones.")
+    return " ".join(said)
+
+
+def _card(
+    target: Target,
+    findings: Findings,
+    config: TrialConfig,
+    facts: ModelFacts,
+    command: str,
+    lost: Sequence[Lost],
+    about_rows: str,
+) -> str:
+    figures = figure_lines(findings, config.number)
+    note = [f"- {facts.weights_note}"] if facts.weights_note else []
+    if facts.source == "local":
+        note.append("- The sweep used a local folder. Give its path as the model.")
+    return clean(
+        "\n".join(
+            [
+                f"# Trial {config.number} of {findings.run.name} for {target.title}",
+                "",
+                "Written by sweeper. Train with",
+                "",
+                f"    {command}",
+                "",
+                f"in this folder. The keys were checked against {target.checked_with}.",
+                "",
+                "The sweep measured on this trial:",
+                "",
+                *figures,
+                "",
+                "## What is not supported",
+                "",
+                *([f"- `{one.setting}` = `{json.dumps(one.value)}`: {one.why}" for one in lost]),
+                *note,
+                *([] if lost or note else ["Nothing: every setting of the trial is supported."]),
+                "",
+                about_rows,
+                "",
+            ]
+        )
+    )
+
+
+class Target(FileModel):
+    """The description of a trainer: ``_targets/<name>/target.yaml``."""
+
+    title: str
+    checked_with: str = Field(description="the release whose schema the keys were checked against")
+    strategies: list[str]
+    rows: list[RowForm] = Field(description="forms of rows, the preferred one first")
+    tasks_left_out: Mapping[str, str] = Field({}, description="task: why it cannot be expressed")
+    differs: Mapping[str, str] = Field(
+        {}, description="setting: how the trainer's own differs from ours"
+    )
+    lost: Mapping[str, str] = Field({}, description="setting: what the trainer has in its place")
+    implied: list[str] = Field([], description="settings that others already determine")
+    split_names: Mapping[Split, str] = Field({}, description="file names, where they are fixed")
+    command: str = Field(description="to train in the exported folder; a Jinja template, too")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A setting that the trainer does not support as it is."""
+
+    setting: str
+    value: Any
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} = {json.dumps(self.value)}: {self.why}"
+
+
+def targets() -> dict[str, Target]:
+    """Every trainer by its name, from the folders of ``_targets/``."""
+    return {path.parent.name: _read(path) for path in sorted(_TARGETS.glob(f"*/{_DESCRIPTION}"))}
+
+
+def _read(path: Path) -> Target:
+    problems: list[Problem] = []
+    found = checked(TypeAdapter(Target), yamlfile.read(path), (), problems)
+    if found is None:
+        raise RuleError(problems)
+    return found
+
+
+def _filled(
+    name: str, target: Target, settings: Settings, form: RowForm
+) -> tuple[dict[str, str], str, tuple[Lost, ...]]:
+    """The files of a trainer by name, the command that trains with them, and what they lack."""
+    place = _TARGETS / name
+    environment = Environment(
+        loader=FileSystemLoader(place),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters |= {"yaml": yaml_value, "py": repr}
+    values = {"sweeper_version": __version__, "form": form, **settings}
+    named, files = set[str](), {}
+    for template in sorted(place.glob(f"*{_TEMPLATE}")):
+        named |= meta.find_undeclared_variables(
+            environment.parse(template.read_text(encoding="utf-8"))
+        )
+        files[template.stem] = environment.get_template(template.name).render(values)
+    command = environment.from_string(target.command).render(values)
+    return files, command, tuple(_lost(target, named, settings))
+
+
+def _lost(target: Target, named: set[str], settings: Settings) -> Iterator[Lost]:
+    for setting, value in with_effect(settings).items():
+        if setting in target.differs:
+            yield Lost(setting, value, target.differs[setting])
+        elif setting not in named and setting not in target.implied:
+            why = target.lost.get(setting, f"{target.title} has no such setting")
+            yield Lost(setting, value, why)
+
+
+def yaml_value(value: object) -> str:
+    """A value as YAML with the same meaning in versions 1.1 and 1.2.
+
+    >>> yaml_value(2e-05), yaml_value("on"), yaml_value(["q_proj", 1]), yaml_value(None)
+    ('2.0e-05', '"on"', '["q_proj", 1]', 'null')
+    """
+    if isinstance(value, float):
+        text = repr(value)
+        mantissa, e, exponent = text.partition("e")
+        return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else text
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(yaml_value(one) for one in value)}]"
+    if isinstance(value, dict):
+        pairs = (f"{json.dumps(key)}: {yaml_value(one)}" for key, one in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,141 @@
+"""``python -m sweeper.features.exporting._merge PARENT``: merges an adapter into its base.
+
+Reads a request on standard input. What is made is a whole model: the usual classes load it where
+the model writes, and ``sweeper.load`` does for every task.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sweeper.artifact import write_text
+from sweeper.child_process import answer_request
+from sweeper.errors import UsageError
+from sweeper.evaluation.evaluator import autocast
+from sweeper.facts.dataset.domain_distance import general_text
+from sweeper.features.exporting._merge_request import MERGE_RECORD, MergeRequest
+from sweeper.plans import autocast_dtype
+from sweeper.strategies.base import strategy as strategy_named
+from sweeper.tasks.classifier import Classifier
+from sweeper.training.trial.artifacts import CARD, TrainedRecord, save_trained
+from sweeper.training.trial.reload import reload
+from sweeper.use.model import Model, load
+
+_WHOLE = "full"
+# Of each passage on which the merged model is compared with the trial's.
+_TOKENS = 128
+
+
+def merge(request: MergeRequest) -> None:
+    """Merge, compare with the trial's own logits, and write the model.
+
+    Raises:
+        UsageError: There is no adapter, or it cannot be merged.
+    """
+    weights = Path(request.weights)
+    trained = load(weights)
+    record, strategy = trained.record, strategy_named(trained.record.strategy)
+    if strategy.saves_whole_model:
+        raise UsageError(
+            "these weights are a whole model already",
+            fix="'sweeper export RUN --to model' copies it.",
+            where=request.weights,
+        )
+    before = _logits(trained)
+    del trained
+    found = reload(weights, to_merge=True)
+    dtype = getattr(torch, record.base_dtype)
+    model = found.model
+    if isinstance(model, Classifier):
+        model.base = strategy.merge(model.base).to(dtype)
+    else:
+        model = strategy.merge(model).to(dtype)
+    part = Path(request.folder + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    whole = _whole(record)
+    save_trained(part, model, strategy_named(_WHOLE), whole, found.task)
+    after = _logits(load(part))
+    found_same = _compared(torch.cat(before), torch.cat(after))
+    chosen = "class" if record.labels else "token"
+    compared = request.model_copy(update={"chosen": chosen, **found_same})
+    card = (
+        (part / CARD)
+        .read_text(encoding="utf-8")
+        .replace(
+            f"- Strategy: {_WHOLE}\n", f"- Strategy: {record.strategy}, merged into the base\n"
+        )
+    )
+    write_text(part / CARD, card + _card(record, compared, len(before)))
+    compared.write(part / MERGE_RECORD)
+    part.rename(request.folder)
+
+
+def _whole(record: TrainedRecord) -> TrainedRecord:
+    """The record of the whole model, which needs no base."""
+    nothing = {"first_stage": None, "base_folder": None, "base_state": None}
+    return record.model_copy(update={"strategy": _WHOLE, **nothing})
+
+
+def _compared(before: Tensor, after: Tensor) -> dict[str, float]:
+    """How far two models are from each other.
+
+    Args:
+        before: ``(places, classes)`` of the trial's model.
+        after: The same of the merged one.
+    """
+    same = before.argmax(-1) == after.argmax(-1)
+    return {
+        "difference": float((before - after).abs().max()),
+        "agreement": float(same.float().mean()),
+    }
+
+
+def _logits(model: Model) -> list[Tensor]:
+    """Logits in float32 on each passage of the general text: ``(places, classes)``.
+
+    Of the classes where the model has some, else of the next token at each place.
+    """
+    passages = [line for line in general_text().splitlines() if line]
+    if model.classes:
+        return [model.logits([passage]).float().cpu() for passage in passages]
+    device = next(model.model.parameters()).device
+    found = []
+    for passage in passages:
+        ids = model.tokenizer(passage, add_special_tokens=False)["input_ids"][:_TOKENS]
+        batch = torch.tensor([ids], device=device)
+        with torch.inference_mode(), autocast(device, autocast_dtype(model.record.precision)):
+            found.append(model.model(input_ids=batch).logits[0].float().cpu())
+    return found
+
+
+def _card(record: TrainedRecord, merged: MergeRequest, passages: int) -> str:
+    lines = [
+        "",
+        "## Merged",
+        "",
+        f"The weights that {record.strategy} trained were added to those of the base, in float32,",
+        f"and stored in {record.base_dtype}. On {passages} passages of general text,",
+        f"{merged.told}.",
+        "",
+    ]
+    if not record.labels:
+        lines += [
+            'Plain transformers loads it, too: `AutoModelForCausalLM.from_pretrained("FOLDER")`.',
+            "Give it texts in the form of the tokenizer's chat template.",
+            "",
+        ]
+    if strategy_named(record.strategy).quantization_config(record.parameters) is not None:
+        lines += [
+            "The base of the trial had four bits. This base is not quantised, which causes most of",
+            "the difference. Measure the model again before you rely on the sweep's figures.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    answer_request(MergeRequest, merge)

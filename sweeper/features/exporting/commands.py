@@ -1,0 +1,197 @@
+"""``sweeper export`` and ``push``: a trial as a model, as a configuration, and on the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweeper.cli.options import AsJson, Quiet, RunName, TrialNumber
+
+if TYPE_CHECKING:
+    from sweeper.runfolder import RunFolder
+
+ORDER = 70
+commands = typer.Typer()
+
+
+@commands.command("export")
+def export(
+    run: RunName,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="Weights: model (as they are), merged (an adapter merged into its base), peft "
+            "(for PEFT alone). Configuration and rows: axolotl, litgpt, llama-factory, trl, "
+            "unsloth.",
+        ),
+    ],
+    trial: TrialNumber = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A new folder; RUN/exports/TO if not given."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the winner as a model to serve, or its configuration and rows for another trainer.
+
+    Settings that a trainer does not support are listed. A trial that it cannot train is refused;
+    the error names the best trial that it can train.
+    """
+    import json
+
+    from sweeper.features.exporting._configuration import WEIGHTS
+    from sweeper.findings.compute import compute
+    from sweeper.runfolder import RunFolder
+    from sweeper.steps.winner import best_trial
+    from sweeper.views.console import show_line
+
+    folder = RunFolder.find(run)
+    number = best_trial(compute(folder)) if trial is None else trial
+    place = output or folder.path / "exports" / to
+    if to in WEIGHTS:
+        made, lines = _weights(folder, number, to, place, quiet=quiet)
+    else:
+        made, lines = _configuration(folder, number, to, place)
+    if as_json:
+        typer.echo(json.dumps({"folder": str(place), "trial": number, **made}))
+        return
+    show_line(f"trial {number} for {to}: {place}")
+    for line in lines:
+        show_line(line)
+
+
+@commands.command("push")
+def push(
+    run: RunName,
+    repo: Annotated[str, typer.Option("--repo", help="The repository.", metavar="OWNER/NAME")],
+    form: Annotated[
+        str, typer.Option("--as", help="model, merged or peft; see `sweeper export`.")
+    ] = "model",
+    trial: TrialNumber = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--license", help="The hub's name of a licence; the base model's if not given."
+        ),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
+    upload: Annotated[
+        bool, typer.Option("--upload", help="Upload. Without it, only show what would be uploaded.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show which files of the winner would go to the hub; with --upload, upload them.
+
+    The token comes from HF_TOKEN or `hf auth login`. HF_ENDPOINT sets another hub.
+    """
+    import tempfile
+
+    from sweeper import units
+    from sweeper.errors import UsageError, near_match
+    from sweeper.features.exporting import _push as hub
+    from sweeper.features.exporting._configuration import WEIGHTS
+    from sweeper.features.exporting._kept_files import check_regular
+    from sweeper.findings.compute import compute
+    from sweeper.plans import Plan
+    from sweeper.runfolder import RunFolder
+    from sweeper.steps.winner import as_trained, best_trial
+    from sweeper.views.console import show_line
+
+    hub.check_repo(repo)
+    if form not in WEIGHTS:
+        raise UsageError(f"--as takes no {form!r}", fix=near_match(form, WEIGHTS), where="--as")
+    folder = RunFolder.find(run)
+    number = best_trial(compute(folder)) if trial is None else trial
+    config = as_trained(folder, number)
+    facts = next(one for one in Plan.read(folder.plan).facts.models if one.id == config.model)
+    draft = folder.path / "MODEL_CARD.md"
+    described = ""
+    if draft.is_file() and trial is None:
+        check_regular(folder.path, [draft])
+        described = draft.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory(dir=folder.path, prefix=".push-") as temporary:
+        model = Path(temporary) / "model"
+        _, lines = _weights(folder, number, form, model, quiet=quiet)
+        writes = (model / "config.json").is_file() and not (model / "head.safetensors").is_file()
+        library = "peft" if form == "peft" else "transformers" if writes else "sweeper"
+        card = model / "README.md"
+        readme = card.read_text(encoding="utf-8")
+        text = hub.hub_card(readme, described, facts, config.task, library, licence)
+        card.write_text(text, encoding="utf-8")
+        files = sorted(path for path in model.rglob("*") if path.is_file())
+        for line in () if quiet else lines:
+            show_line(line)
+        if not upload:
+            if not quiet:
+                show_line(text)
+            for path in files:
+                size = units.size(path.stat().st_size)
+                show_line(f"{path.relative_to(model)}  {size}")
+            kind = "public" if public else "private"
+            text = f"Nothing was uploaded. With --upload, these go to {repo} ({kind} if it is new)."
+            show_line(text)
+            return
+        address = hub.upload(model, repo, private=not public)
+    show_line(f"trial {number} is at {address}")
+
+
+Made = tuple[dict[str, Any], list[str]]
+
+
+def _configuration(run: RunFolder, number: int, to: str, place: Path) -> Made:
+    """What was exported for a trainer: as fields, and as lines for a person."""
+    from sweeper.features.exporting._configuration import export_configuration
+    from sweeper.findings.compute import compute
+    from sweeper.steps.winner import as_trained
+
+    made = export_configuration(run, compute(run), as_trained(run, number), to, place)
+    lost = [f"  not supported: {one}" for one in made.lost]
+    fields = {"command": made.command, "not_taken_over": [vars(one) for one in made.lost]}
+    return fields, [*lost, f"train: cd {place} && {made.command}"]
+
+
+def _weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) -> Made:
+    """The kept weights of a trial in a folder of their own: as fields, and as lines."""
+    from sweeper.features.exporting._configuration import new_folder
+    from sweeper.features.exporting._kept_files import kept_files
+    from sweeper.features.exporting._weights import copy_adapter, copy_model
+    from sweeper.findings.compute import compute
+    from sweeper.plans import Plan
+    from sweeper.steps.winner import as_trained, kept_weights
+
+    weights = kept_weights(run, number)
+    new_folder(place)
+    if to == "merged":
+        kept_files(weights)
+        return _merged(weights, place, quiet=quiet)
+    if to == "model":
+        left_out = copy_model(weights, place)
+        lines = [f"  not copied: {name}, which sweeper did not write" for name in left_out]
+        return {"not_copied": left_out}, lines
+    model = as_trained(run, number).model
+    facts = next(one for one in Plan.read(run.plan).facts.models if one.id == model)
+    copy_adapter(weights, place, compute(run), facts)
+    return {}, []
+
+
+def _merged(weights: Path, place: Path, *, quiet: bool) -> Made:
+    from sweeper.extras import RUNS, require
+    from sweeper.features.exporting._merge_request import MERGE_RECORD, MergeRequest
+    from sweeper.processes import request_process
+    from sweeper.views.work_progress import work_progress
+
+    require("sweeper export --to merged", RUNS)
+    log = place.with_name(f"{place.name}.log")
+    request = MergeRequest(weights=str(weights), folder=str(place))
+    work = work_progress(quiet=quiet)
+    ended_by = request_process.ask("sweeper.features.exporting._merge", request, log, work)
+    if ended_by is not None:
+        raise typer.Exit(128 + ended_by)
+    log.unlink()
+    made = MergeRequest.read(place / MERGE_RECORD)
+    fields = {"difference": made.difference, "agreement": made.agreement}
+    return fields, [made.told]

@@ -1,0 +1,1 @@
+"""Lets people compare answers blindly, and reports which models' answers they prefer."""

@@ -1,0 +1,221 @@
+"""What do people prefer? Blind ratings of pairs of answers."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from scipy import special
+
+from sweeper import units
+from sweeper.artifact import Record
+from sweeper.errors import UsageError
+from sweeper.features.parts import Heading
+from sweeper.features.ratings._pairs import (
+    AllRatings,
+    HumanPage,
+    Ratings,
+    human_page,
+    key_file,
+    ratings_file,
+)
+from sweeper.findings import words
+from sweeper.findings.figures import Interval, NotMeasured
+from sweeper.findings.record import Findings
+from sweeper.findings.study.item_scores import model_title
+from sweeper.findings.study.reading import RunFiles
+from sweeper.reporting.blocks import Block, Column, Number, Table, Text, placed
+from sweeper.reporting.document import Report
+
+HEADING = Heading(77, "preferences", "Preferences", "What do people prefer?")
+
+
+class WinRate(Record):
+    """The winner against one model. Counts are of ratings, ``same`` of items."""
+
+    other: str
+    title: str
+    won: int
+    tied: int
+    lost: int
+    same: int
+    win_rate: Interval = Field(description="share of items, ties as a half")
+    outcome: Literal["preferred", "not preferred", "undecided"]
+
+
+class Figures(Record):
+    """What the raters of a run prefer."""
+
+    winner: str
+    raters: int
+    items: int
+    preferences: tuple[WinRate, ...]
+    agreement: float | None = Field(
+        None, description="share of equal ratings, over pairs of raters"
+    )
+    kappa: float | None = Field(None, description="Cohen's, mean over pairs of raters")
+    left_share: Interval | None = Field(None, description="of the ratings that are no ties")
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured | None:
+    """What the ratings in the run's folder show; nothing for classes, which are not rated."""
+    if findings.run.task == "classification":
+        return None
+    return _preferences(run) or _not_rated(run)
+
+
+def _not_rated(run: RunFiles) -> NotMeasured:
+    text = "Nobody has rated answers of this run."
+    try:
+        human_page(run)
+    except UsageError:
+        return NotMeasured(reason=text)
+    command = f"sweeper evaluate human {shlex.quote(run.folder.path.name)}"
+    return NotMeasured(reason=f"{text} Write a page for raters:", command=command)
+
+
+def _preferences(run: RunFiles) -> Figures | None:
+    """What the raters prefer; None where there are no ratings."""
+    page = HumanPage.read_or_none(key_file(run.folder))
+    found = AllRatings.read_or_none(ratings_file(run.folder))
+    if page is None or found is None or not found.raters:
+        return None
+    ids = {pair.id for pair in page.pairs}
+    if any(set(one.ratings) != ids for one in found.raters):
+        return None  # of another page
+    names = dict.fromkeys(
+        [*(p.left if p.right == page.winner else p.right for p in page.pairs)]
+        + [name for _, name in page.same]
+    )
+    items = {pair.item for pair in page.pairs} | {item for item, _ in page.same}
+    agreement, kappa = _agreement(page, found.raters)
+    sides = [choice for one in found.raters for choice in one.ratings.values() if choice != "tie"]
+    left = sides.count("left")
+    return Figures(
+        winner=model_title(run, page.winner),
+        raters=len(found.raters),
+        items=len(items),
+        preferences=tuple(_preference(run, page, found.raters, n, len(names)) for n in names),
+        agreement=agreement,
+        kappa=kappa,
+        left_share=wilson(left, len(sides)) if sides else None,
+    )
+
+
+def _preference(
+    run: RunFiles, page: HumanPage, raters: tuple[Ratings, ...], name: str, comparisons: int
+) -> WinRate:
+    """The winner's share of items, an item counting once however many rated it."""
+    points: list[float] = []
+    counts = {"won": 0, "tied": 0, "lost": 0}
+    for pair in page.pairs:
+        if name not in (pair.left, pair.right):
+            continue
+        own = "left" if pair.left == page.winner else "right"
+        chosen = [one.ratings[pair.id] for one in raters]
+        won, tied = chosen.count(own), chosen.count("tie")  # type: ignore[arg-type]
+        points.append((won + tied / 2) / len(chosen))
+        for kind, more in (("won", won), ("tied", tied), ("lost", len(chosen) - won - tied)):
+            counts[kind] += more
+    same = sum(other == name for _, other in page.same)
+    points += [0.5] * same
+    shown = wilson(math.fsum(points), len(points))
+    # The word stands for one of several comparisons, so its level is Bonferroni's.
+    strict = wilson(math.fsum(points), len(points), 0.05 / comparisons)
+    low, high = strict.low or 0.0, 1.0 if strict.high is None else strict.high
+    word = "preferred" if low > 0.5 else "not preferred" if high < 0.5 else "undecided"
+    return WinRate.model_validate(
+        {
+            **counts,
+            "other": name,
+            "title": model_title(run, name),
+            "same": same,
+            "win_rate": shown,
+            "outcome": word,
+        }
+    )
+
+
+def wilson(successes: float, of: int, level: float = 0.05) -> Interval:
+    """A share with its interval (Wilson 1927); halves of ties are halves of a success.
+
+    Ties vary less than wins and losses do, so that the interval is then wider than it need be.
+
+    >>> found = wilson(8, 10)
+    >>> found.value, round(found.low, 3), round(found.high, 3)
+    (0.8, 0.49, 0.943)
+    """
+    z = float(special.ndtri(1 - level / 2))
+    share, shrink = successes / of, 1 + z * z / of
+    middle = (share + z * z / (2 * of)) / shrink
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / shrink
+    return Interval(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half), n=of)
+
+
+def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | None, float | None]:
+    """Share of equal ratings and Cohen's kappa, both as means over pairs of raters."""
+    rows = [[one.ratings[pair.id] for pair in page.pairs] for one in raters]
+    if len(rows) < 2 or not rows[0]:
+        return None, None
+    # Imported where it is needed: it takes a second, and few reports have ratings.
+    from sklearn.metrics import cohen_kappa_score
+
+    equal, kappas = [], []
+    for first, second in combinations(rows, 2):
+        equal.append(np.mean([a == b for a, b in zip(first, second, strict=True)]))
+        if len({*first, *second}) > 1:  # else chance alone would agree, and kappa is undefined
+            kappas.append(cohen_kappa_score(first, second))
+    return float(np.mean(equal)), float(np.mean(kappas)) if kappas else None
+
+
+def blocks(figures: Figures, report: Report) -> Iterator[Block]:
+    """The winner's win rates, how far raters agree, and whether a side was liked better."""
+    yield Text(preference_sentences(figures))
+    columns: list[Column[WinRate]] = [
+        Column("against", lambda one: one.title),
+        Number("win rate (95% CI)", lambda one: words.in_percent(one.win_rate), "/win_rate/value"),
+        Number("won", lambda one: str(one.won), "/won"),
+        Number("no difference", lambda one: str(one.tied), "/tied"),
+        Number("lost", lambda one: str(one.lost), "/lost"),
+        Number("same answer", lambda one: str(one.same), "/same", "items"),
+        Column("", lambda one: one.outcome, "/outcome"),
+    ]
+    yield Table.of(
+        "preference-table",
+        f"How often people prefer {figures.winner}",
+        columns,
+        placed(figures.preferences, "/sections/preferences/preferences"),
+        note="A tie is half a win, and so are two identical answers. Intervals (Wilson) "
+        "are over items, however many people rated one. 'preferred' and 'not preferred' keep their "
+        "level over all comparisons of this table (Bonferroni).",
+    )
+
+
+def preference_sentences(found: Figures) -> tuple[str, ...]:
+    """How many people rated, how far they agree, and whether a side was liked better."""
+    told = [
+        f"{units.plural(found.raters, 'rater')} compared answers of {found.winner}, the winner, "
+        f"with those of other models on {units.plural(found.items, 'test item')}, without knowing "
+        "which was which."
+    ]
+    if found.agreement is not None:
+        kappa = (
+            "" if found.kappa is None else f" (Cohen's kappa {words.minus(f'{found.kappa:.2f}')})"
+        )
+        told.append(f"Two raters agree on {100 * found.agreement:.0f}% of pairs{kappa}.")
+    if found.left_share is not None:
+        told.append(
+            f"The left answer was chosen in {words.in_percent(found.left_share)} of choices."
+        )
+        low, high = found.left_share.low or 0.0, found.left_share.high or 1.0
+        if not low <= 0.5 <= high:
+            told.append(
+                "So the side mattered. Each model stood on the left in half of its pairs, so that "
+                "this pulls win rates towards 50% and favours none."
+            )
+    return tuple(told)

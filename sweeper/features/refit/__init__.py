@@ -1,0 +1,1 @@
+"""Trains the winner again, with the rows that were held out."""

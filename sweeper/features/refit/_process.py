@@ -1,0 +1,105 @@
+"""``python -m sweeper.features.refit._process PARENT``: trains once more, on held-out rows as well.
+
+Reads a request on standard input. The folder appears once it is whole: a training that was cut
+off leaves a folder that ends in ``.part``, and goes on from a checkpoint in it as a trial does.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from sweeper.backend import Decision
+from sweeper.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
+from sweeper.child_process import answer_request
+from sweeper.data.examples import Dataset, digest
+from sweeper.data.splits import in_order
+from sweeper.errors import SweeperError
+from sweeper.facts.dataset.curation import unchanged
+from sweeper.features.refit._request import REFIT_RECORD, RefitRequest
+from sweeper.objective import LOSS
+from sweeper.plans import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.specfile import resolve
+from sweeper.strategies.base import strategy as strategy_named
+from sweeper.training.base_model.frozen_features import FrozenFeatures
+from sweeper.training.torch_backend import TorchBackend
+from sweeper.training.trial.train import train_trial
+from sweeper.training.trial.trial_job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, TrialJob
+from sweeper.underway import print_progress
+
+
+def refit(request: RefitRequest) -> None:
+    """Train, and put the weights where the request says.
+
+    Raises:
+        DataError: The data is not what the run read.
+        SweeperError: The training failed.
+    """
+    run = RunFolder(Path(request.run))
+    # Validation rows are trained on, so that no rows are left to choose weights by an objective.
+    plan = Plan.read(run.plan).model_copy(update={"objective": LOSS})
+    spec = resolve({}, run.spec)
+    why = "The configuration was chosen on other rows, and the splits may differ."
+    dataset = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why).dataset
+    part = Path(request.folder + ".part")
+    checkpoint = _left(part)
+    path = _strength(request, TorchBackend(plan, spec, tell=print_progress, dataset=dataset))
+    joined = _joined(dataset, request)
+    shared = TorchBackend(plan, spec, tell=print_progress, dataset=joined).shared(
+        request.config.model
+    )
+    if path:
+        shared.features = FrozenFeatures(shared.context, path)
+    # The part is given as the run, so that a base that read a corpus lies beside its adapter.
+    job = TrialJob(shared, request.config, part, lambda _: Decision.CONTINUE, part, checkpoint)
+    result = train_trial(job)
+    if result.state != "COMPLETE":
+        detail = result.failure.detail if result.failure else result.state
+        raise SweeperError("the training failed", why=detail, where=str(part / "trainer.log"))
+    for figures in (ITEM_LOSSES, GENERAL_LOSSES):  # the first are of rows that were trained on
+        (part / figures).unlink(missing_ok=True)
+    drop_checkpoints(part)
+    with (part / WEIGHTS / "README.md").open("a", encoding="utf-8") as card:
+        card.write(request.card)
+    request.write(part / REFIT_RECORD)
+    part.rename(request.folder)
+
+
+def _left(part: Path) -> Path | None:
+    """The checkpoint of an interrupted training; its other files are removed."""
+    part.mkdir(parents=True, exist_ok=True)
+    for folder in (WEIGHTS, UNFINISHED):
+        shutil.rmtree(part / folder, ignore_errors=True)
+    found = newest_checkpoint(part)
+    return found and found[0]
+
+
+def _joined(dataset: Dataset, request: RefitRequest) -> Dataset:
+    """The data set whose train split also holds the others. They stay as they are, too: the last
+    rung is scored on validation, and that figure is thrown away."""
+    rows = [example for split in request.splits for example in dataset.splits[split]]
+    return replace(
+        dataset,
+        splits={**dataset.splits, "train": in_order(rows)},
+        fingerprint=digest(f"{dataset.fingerprint} {request.splits}"),
+    )
+
+
+def _strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]:
+    """The regularisation of a head's linear fit, chosen as in the trial.
+
+    On rows that are trained on, the weakest would always win. Empty where there is no such fit.
+    """
+    config = request.config
+    fits = not strategy_named(config.strategy).gradient_trained
+    if not fits and config.parameters.get("head_init") != "probe":
+        return ()
+    fitted = backend.shared(config.model).features.probe_for(config.parameters)
+    backend.close()
+    return (fitted.probe.strength,)
+
+
+if __name__ == "__main__":
+    answer_request(RefitRequest, refit)

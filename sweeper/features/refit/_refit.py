@@ -1,0 +1,97 @@
+"""The steps of ``sweeper refit``: which trainings, which are done, and their cards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sweeper import units
+from sweeper.data.examples import Split
+from sweeper.errors import UsageError
+from sweeper.features.refit._request import REFIT_RECORD, RefitRequest
+from sweeper.findings.compute import compute
+from sweeper.findings.record import Findings
+from sweeper.findings.verdict.tested import figure_lines
+from sweeper.runfolder import RunFolder
+from sweeper.steps.winner import as_trained, best_trial
+from sweeper.trials import TrialConfig
+
+
+def requests(
+    run: RunFolder, trial: int | None, seeds: int, output: Path | None, *, all_rows: bool
+) -> list[RefitRequest]:
+    """One training for each seed, from the trial's own seed upwards.
+
+    Raises:
+        UsageError: The trial has not completed, or it needs several GPUs at once.
+    """
+    findings = compute(run)
+    number = best_trial(findings) if trial is None else trial
+    again = as_trained(run, number)
+    if again.sharding != "none":
+        raise UsageError(
+            f"trial {number} spreads its model over several GPUs",
+            why="A refit trains on one device.",
+            fix="Name a trial that fits one GPU with --trial.",
+        )
+    splits: tuple[Split, ...] = ("train", "validation", *(("test",) if all_rows else ()))
+    place = output or run.path / ("refit-all" if all_rows else "refit")
+    return [
+        RefitRequest(
+            run=str(run.path),
+            config=again.model_copy(update={"seed": seed}),
+            splits=splits,
+            folder=str(place / str(seed)),
+            card=card(findings, number, again, splits),
+        )
+        for seed in range(again.seed, again.seed + seeds)
+    ]
+
+
+def unfinished(requests: Sequence[RefitRequest]) -> Iterator[RefitRequest]:
+    """Those whose folder is not there.
+
+    Raises:
+        UsageError: A folder is there and holds something else. Nothing is trained then.
+    """
+    done = []
+    for request in requests:
+        folder = Path(request.folder)
+        found = RefitRequest.read_or_none(folder / REFIT_RECORD)
+        wanted = request.config, request.splits
+        done.append(found is not None and (found.config, found.splits) == wanted)
+        if folder.exists() and not done[-1]:
+            raise UsageError(
+                "the folder exists, and it is not of this refit",
+                fix="Delete it, or name another folder with --output.",
+                where=str(folder),
+            )
+    return (request for request, is_done in zip(requests, done, strict=True) if not is_done)
+
+
+def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Split, ...]) -> str:
+    """The card of a refit: its origin, the sweep's figures, and what was not measured."""
+    measured = figure_lines(findings, number)
+    count = config.budget.epochs
+    epochs = "1 pass" if count == 1 else f"{count:g} passes"
+    lines = [
+        "",
+        "## Trained again on more rows",
+        "",
+        f"Trial {number} of the run {findings.run.name} chose this configuration. This model was",
+        f"trained with it on {units.joined(list(splits))}, in {epochs} over the rows.",
+        "",
+        f"The sweep measured these figures on trial {number}, which was trained on train alone:",
+        "",
+        *measured,
+        "",
+        "This model was not measured:",
+        "",
+        "- Validation: not known, since it was trained on these rows.",
+        "- Test: not known, since it was trained on these rows."
+        if "test" in splits
+        else "- Test: not measured. The test split was scored once, for the sweep.",
+        "- What it forgot: not measured.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""``sweeper refit``: trains the winner again, with the rows that were held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeper.cli.options import AsJson, Quiet, RunName, TrialNumber
+
+ORDER = 60
+commands = typer.Typer()
+
+
+@commands.command("refit")
+def refit(
+    run: RunName,
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="Train on the test split as well.")
+    ] = False,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Number of models to train, one per seed.")
+    ] = 1,
+    trial: TrialNumber = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A new folder; RUN/refit if not given.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the recommended configuration on train and validation, for as long as in the sweep.
+
+    The new model is not scored. A finished model is not trained again.
+    """
+    import json
+
+    from sweeper.extras import RUNS, require
+
+    require("sweeper refit", RUNS)
+    from sweeper.features.refit import _refit as steps
+    from sweeper.processes import request_process
+    from sweeper.runfolder import RunFolder
+    from sweeper.views.console import say, show_line
+    from sweeper.views.work_progress import work_progress
+
+    folder = RunFolder.find(run)
+    with folder.lock():
+        requests = steps.requests(folder, trial, seeds, output, all_rows=all_rows)
+        for request in steps.unfinished(requests):
+            log = Path(request.folder + ".log")
+            work = work_progress(quiet=quiet)
+            ended_by = request_process.ask("sweeper.features.refit._process", request, log, work)
+            if ended_by is not None:
+                text = "Interrupted. The same command continues with what is not finished."
+                say(text)
+                raise typer.Exit(128 + ended_by)
+            log.unlink()
+    folders = [request.folder for request in requests]
+    if as_json:
+        typer.echo(json.dumps({"trial": requests[0].config.number, "folders": folders}))
+        return
+    for made in folders:
+        show_line(f"model: {made}/weights")

@@ -1,0 +1,119 @@
+"""A refit trains on the rows that were held out, and leaves a model that answers."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sweeper.checkpoints import seal
+from sweeper.data.examples import SPLITS
+from sweeper.data.load import load
+from sweeper.errors import DataError
+from sweeper.features.refit._process import _joined, _strength, refit
+from sweeper.features.refit._request import RefitRequest
+from sweeper.processes.request_process import ask
+from sweeper.runfolder import RunFolder
+from sweeper.specfile import to_yaml
+from sweeper.training.trial import train
+from sweeper.use.request import PredictionRequest
+from sweeper.views.work_progress import Hidden
+
+
+@pytest.fixture
+def asked(backend, config, tmp_path):
+    """Makes a request for a run whose plan and spec lie in its folder."""
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir(exist_ok=True)
+    plan, spec = backend._plan, backend._spec
+    fingerprint = load(spec.data, spec.task).fingerprint
+    data = plan.facts.data.model_copy(update={"fingerprint": fingerprint})
+    facts = plan.facts.model_copy(update={"data": data})
+    plan.model_copy(update={"facts": facts}).write(run.plan)
+    run.spec.write_text(to_yaml(spec))
+
+    def make(splits=("train", "validation"), **changes):
+        budget = {"epochs": 1, "rungs": 4, "choose_rung": False}
+        return RefitRequest(
+            run=str(run.path),
+            config=config(budget=budget, **changes),
+            splits=splits,
+            folder=str(run.path / "refit" / "0"),
+            card="\n## More rows\n",
+        )
+
+    return make
+
+
+def test_a_refit_and_its_predictions_run_in_processes_of_their_own(asked, tmp_path):
+    request = asked()
+    left = Path(request.folder + ".part")
+    (left / "weights").mkdir(parents=True)
+    (left / "weights" / "half").write_text("")
+    assert ask("sweeper.features.refit._process", request, tmp_path / "refit.log", Hidden()) is None
+    folder = Path(request.folder)
+    assert {path.name for path in folder.iterdir()} == {"refit.json", "trainer.log", "weights"}
+    assert not (folder / "weights" / "half").exists()
+    assert not left.exists()
+    assert RefitRequest.read(folder / "refit.json") == request
+    assert (folder / "weights" / "README.md").read_text().endswith("## More rows\n")
+    asks = PredictionRequest(
+        weights=str(folder / "weights"),
+        text="the gold",
+        part=str(tmp_path / "part"),
+        batch_size=1,
+        max_new_tokens=1,
+    )
+    assert ask("sweeper.use", asks, tmp_path / "predict.log", Hidden()) is None
+    said = json.loads((tmp_path / "part").read_text().splitlines()[1])
+    assert set(said["probabilities"]) == {"fruit", "metal", "river"}
+
+
+def test_a_refit_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_weights(
+    asked, monkeypatch
+):
+    request = asked(checkpoints=True)
+    folder, weights = Path(request.folder), "weights/adapter/adapter_model.safetensors"
+    refit(request)
+    whole = (folder / weights).read_bytes()
+    shutil.rmtree(folder)
+
+    def cut_off(left, manifest, to):
+        if manifest.rung == 3:
+            raise KeyboardInterrupt
+        seal(left, manifest, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "seal", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            refit(request)
+    left = {path.name for path in Path(request.folder + ".part").iterdir()}
+    assert left == {"checkpoint-2", ".unfinished-checkpoint", "trainer.log"}
+    refit(request)
+    assert (folder / weights).read_bytes() == whole
+    assert "continues from checkpoint-2" in (folder / "trainer.log").read_text()
+    assert {path.name for path in folder.iterdir()} == {"refit.json", "trainer.log", "weights"}
+
+
+def test_a_checkpoint_of_fewer_splits_is_not_gone_on_from(asked, backend):
+    of_two, of_three = (_joined(backend._dataset, asked(splits=s)).fingerprint
+                        for s in (("train", "validation"), SPLITS))  # fmt: skip
+    assert of_two != of_three
+
+
+def test_held_out_rows_are_trained_on_and_changed_data_is_refused(asked, backend):
+    request = asked(splits=("train", "validation", "test"))
+    data = backend._dataset
+    assert len(_joined(data, request).splits["train"]) == 96 + 40 + 30
+    with (Path(data.path) / "train.jsonl").open("a") as rows:
+        rows.write('\n{"text": "one more gold", "label": "metal"}')
+    with pytest.raises(DataError, match="the data has changed since the sweep"):
+        refit(request)
+    assert not Path(request.folder).parent.exists()
+
+
+def test_a_linear_fit_keeps_the_regularisation_that_held_out_rows_chose(asked, backend):
+    request = asked(strategy="head", parameters={})
+    chosen = backend.shared(request.config.model).features.probe_for({}).probe.strength
+    assert _strength(request, backend) == (chosen,)
+    assert _strength(asked(), backend) == ()

@@ -1,0 +1,53 @@
+"""``sweeper refit`` decides what to train before a process is started, and refuses bad input."""
+
+from pathlib import Path
+
+import pytest
+
+from sweeper.errors import UsageError
+from sweeper.features.refit import _refit as refit_steps
+from sweeper.trials import TrialConfig, TrialResult
+
+
+def test_the_winner_is_trained_for_as_long_as_its_weights_were(make_run):
+    run = make_run()
+    first, second = refit_steps.requests(run, None, 2, None, all_rows=False)
+    number = first.config.number
+    config = TrialConfig.read(run.trial(number) / "config.json")
+    best = TrialResult.read(run.trial(number) / "result.json").best_rung
+    assert first.config.budget.epochs == config.budget.epochs * best / config.budget.rungs
+    assert first.config.budget.rungs == best
+    assert not first.config.budget.choose_rung
+    assert first.config.parameters == config.parameters
+    assert [r.config.seed for r in (first, second)] == [config.seed, config.seed + 1]
+    assert Path(second.folder) == run.path / "refit" / str(config.seed + 1)
+
+
+@pytest.mark.parametrize(("all_rows", "test"), [(False, "not measured"), (True, "not known")])
+def test_the_card_says_which_figures_are_the_sweeps(make_run, all_rows, test):
+    card = refit_steps.requests(make_run(), None, 1, None, all_rows=all_rows)[0].card
+    measured, unknown = card.split("This model was not measured:")
+    assert "- Validation loss: 0." in measured
+    assert "- Test accuracy: " in measured
+    assert f"- Test: {test}" in unknown
+
+
+def test_a_finished_refit_is_not_repeated_and_another_folder_is_not_touched(make_run):
+    first, second = refit_steps.requests(make_run(), None, 2, None, all_rows=False)
+    Path(first.folder).mkdir(parents=True)
+    first.write(Path(first.folder) / "refit.json")
+    assert list(refit_steps.unfinished([first, second])) == [second]
+    Path(second.folder).mkdir()
+    with pytest.raises(UsageError, match="not of this refit"):
+        refit_steps.unfinished([first, second])
+
+
+def test_a_run_without_a_completed_trial_is_refused(sweeper, make_run):
+    run = make_run()
+    for result in run.trials.glob("*/result.json"):
+        result.unlink()
+    for arguments, told in (((), "no completed trial"), (("--trial", "99"), "has not completed")):
+        ran = sweeper("refit", str(run.path), *arguments)
+        assert (ran.code, told in ran.err) == (2, True), ran.err
+        assert "Traceback" not in ran.err
+    assert not (run.path / "refit").exists()
