@@ -286,12 +286,11 @@ def planned_with_a_suite(run) -> Plan:
 def test_a_sweep_ends_by_its_own_limit(run, here, capsys, limit, passes):
     winner = compute(run).verdict.recommended_trial
     weights(run, winner, "0.5")
-    spec = resolve(
-        {("evaluation", "suite"): "suite.yaml", ("aim", "max_forgetting_points"): limit}, run.spec
-    )
+    given = {("features", "suite", "path"): "suite.yaml", ("aim", "max_forgetting_points"): limit}
+    spec = resolve(given, run.spec)
     outcome, plan = RunOutcome("complete", status=None), Plan.read(run.plan)
-    scoring.score_finalists(run, plan, spec, outcome, lambda _event, _status: None)
-    ended = run_steps.Ended(spec, run, plan, outcome, compute(run))
+    run_steps._finished(run, plan, spec, outcome, lambda _event, _status: None)
+    ended = run_steps.Ended(spec, run, plan, outcome, report_of(run))
     if passes:
         conclude(ended, as_json=False, fail_under=None)
     else:
