@@ -227,7 +227,7 @@ class PhaseCost(Record):
     budget leaves time for it, or where it is cheap compared with the search.
     """
 
-    title: str = Field(description="in the plan, such as 'data curve'")
+    title: str = Field(description="in the plan")
     content: str = Field("", description="what it does, in a few words")
     flag: str = Field("", description="option that asks for it")
     duration: Duration = Field(description="of the whole phase, on the clock")

@@ -9,10 +9,10 @@ runs/<name>/
   trials/<n>/                         config.json rungs.jsonl result.json item_losses.json
     attempts/<k>/                     the same files and trainer.log of each attempt
     seeds/<s>/                        the same files of each confirmation run
-    rows/<n>/<s>/                     the same files of each point of the data curve
+    rows/<n>/<s>/                     the same files of each training on so many rows
     weights/                          adapter or full weights, head included
   first_stages/<id>/                  bases that read a corpus, for the adapters trained on them
-  evaluations/                        general capability: base and trials on a suite
+  evaluations/                        scores of base and trials on other tasks
   test.json                           the one opening of the test split
   features/<name>/                    files of features
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md

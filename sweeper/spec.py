@@ -243,7 +243,7 @@ class AimSpec(Record):
     max_forgetting_points: float | None = Field(
         None,
         ge=0,
-        description="limit on forgetting: 2 allows 2 points of a suite's scores and 0.02 nats per "
+        description="limit on forgetting: 2 allows 2 points of a score and 0.02 nats per "
         "token of general text. If it is exceeded beyond noise, or nothing was measured, a run "
         "exits with 5",
     )

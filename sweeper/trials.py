@@ -52,8 +52,8 @@ class TrialConfig(Artifact):
 
     ``parameters`` holds every parameter of the strategy, searched or not, with plain names. The
     effective batch is ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``. A
-    confirmation run is the same configuration with another ``seed``; a point of the data curve has
-    ``train_rows`` as well, which are the first ones in the order of its seed.
+    confirmation run is the same configuration with another ``seed``; a training on a part of the
+    rows has ``train_rows`` as well, which are the first ones in the order of its seed.
     """
 
     number: int

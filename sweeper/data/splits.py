@@ -141,27 +141,6 @@ def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:
     return tuple(sorted(examples, key=lambda e: (e.key, e.content_hash(), e.line)))
 
 
-# A part of fewer rows is a batch or two, whose training says nothing about all of them.
-_FEWEST = 16
-
-
-def part_sizes(rows: int) -> tuple[int, ...]:
-    """The rows of an eighth, a quarter and half of a train split, as far as they are enough.
-
-    Empty where they are not: a curve needs two of them beside all rows.
-
-    >>> part_sizes(4_000), part_sizes(100), part_sizes(50)
-    ((500, 1000, 2000), (25, 50), ())
-    """
-    sizes = tuple(size for share in (8, 4, 2) if (size := rows // share) >= _FEWEST)
-    return sizes if len(sizes) > 1 else ()
-
-
-def curve_seeds(confirmation_seeds: int) -> int:
-    """Trainings at each size: those of a finalist, but enough to see how seeds differ."""
-    return max(3, confirmation_seeds)
-
-
 def part(examples: Sequence[Example], rows: int, seed: int) -> tuple[Example, ...]:
     """So many of the examples, with the shares of their classes, in the order they had.
 

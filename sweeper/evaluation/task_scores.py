@@ -64,7 +64,7 @@ class ModelScores(Artifact):
 
 
 def evaluations(run: RunFolder) -> Path:
-    """The folder of a run's suite scores."""
+    """The folder of a run's scores on other tasks."""
     return run.path / FOLDER
 
 

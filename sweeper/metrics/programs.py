@@ -41,14 +41,14 @@ def run_program(program: str, tests: Sequence[str]) -> bool:
     """
     for _, run in parts.RUN_PROGRAM.all():
         return run(program, tests)
-    raise UsageError("no installed feature runs programs", fix="Install generated_code.")
+    raise UsageError("no installed feature runs programs", fix="Leave pass@k out.")
 
 
 def refusal() -> Problem | None:
     """Why no program can be run here; None if it can."""
     for _, refused in parts.REFUSAL.all():
         return refused()
-    return Problem("no installed feature runs programs", fix="Install generated_code.")
+    return Problem("no installed feature runs programs", fix="Leave pass@k out.")
 
 
 def pass_at_1(

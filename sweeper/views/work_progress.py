@@ -1,4 +1,4 @@
-"""Progress of the command's own work: downloads, conversions, scoring of a suite.
+"""Progress of the command's own work: downloads, conversions, scoring of models.
 
 A child process tells it by lines ``PROGRESS <what> <done> <of>`` on standard output. All of it is
 shown on stderr.

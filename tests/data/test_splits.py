@@ -12,7 +12,6 @@ from sweeper.data.splits import (
     carve,
     in_order,
     part,
-    part_sizes,
     proportional,
     subset,
 )
@@ -146,9 +145,3 @@ def test_a_part_lies_within_a_larger_one_and_keeps_the_shares_of_classes():
 def test_every_class_is_in_a_part_that_has_room_for_it():
     examples = in_order([*rows(40, 8), example("alone", "alone")])
     assert len({e.label for e in part(examples, 9, seed=0)}) == 9
-
-
-def test_parts_of_a_few_rows_are_left_out():
-    assert part_sizes(800) == (100, 200, 400)
-    assert part_sizes(100) == (25, 50)
-    assert part_sizes(40) == ()

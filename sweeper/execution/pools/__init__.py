@@ -1,1 +1,1 @@
-"""Where workers run: processes of this machine, or actors of a Ray cluster, behind one protocol."""
+"""Where workers run: the protocol of a pool, and the processes of this machine."""

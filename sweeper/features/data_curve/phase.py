@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sweeper.data.splits import curve_seeds, part_sizes
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import work_items
 from sweeper.execution.state.repair import confirmed
+from sweeper.features.data_curve._sizes import curve_seeds, part_sizes
 from sweeper.features.data_curve.options import Options
 from sweeper.features.parts import Study
 

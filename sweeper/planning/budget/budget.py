@@ -42,7 +42,7 @@ _LEAST_SHARE, _USUAL_SHARE = 0.7, 0.9
 # A trial overfits where it has not been better at two scored rungs since its best one.
 _RUNGS_TO_OVERFIT = 3
 # Without a budget, an optional phase is made unasked if it takes no more than this share of the
-# search. A data curve costs about as much as seven full trials: that needs 50 trials or more.
+# search. What costs as much as seven full trials then needs a search of 50 trials or more.
 _OPTIONAL_SHARE = 0.15
 
 # Common practice: a sweep that takes longer than a day is shortened rather than waited for.

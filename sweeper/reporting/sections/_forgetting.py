@@ -126,15 +126,9 @@ def _not_measured(run: RunFiles) -> NotMeasured:
             "general capability to score. With --classes-by generate a model writes the class's "
             "name and keeps its own output layer."
         )
-    missing = (
-        "General capability was not scored before and after training, so this study cannot say "
-        "what the model lost."
-    )
-    if "suite" in facts.features:
-        return NotMeasured(reason=missing, command=f"sweeper evaluate suite {run.folder.quoted}")
     return NotMeasured(
-        reason=f"{missing} To score it, choose tasks of lm-eval and give their folder to "
-        "sweeper evaluate suite with --suite (docs/forgetting.md)."
+        reason="General capability was not scored before and after training, so this study cannot "
+        "say what the model lost (docs/forgetting.md)."
     )
 
 
@@ -393,9 +387,9 @@ def gate(report: Report, trials: Sequence[int], limit: float) -> None:
                 Problem(
                     f"the limit of {limit_text(limit)} could not be checked: what trial {trial} "
                     "forgot was not measured",
-                    fix="Name tasks to measure it by with --suite, or general text with "
-                    "--general. A classification head writes no text, so that there it cannot "
-                    "be measured.",
+                    fix="Score other tasks with the run, or name general text with --general "
+                    "(docs/forgetting.md). A classification head writes no text, so that there it "
+                    "cannot be measured.",
                 )
             )
         problems += [

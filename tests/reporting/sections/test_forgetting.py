@@ -136,5 +136,5 @@ def test_without_figures_the_section_says_what_it_takes(pages):
         for shape in ("mixed", "text")
     }
     assert "classification head" in found["mixed"].text
-    assert "sweeper evaluate suite with --suite" in found["text"].text
+    assert "was not scored" in found["text"].text
     assert not found["text"].all("figure")

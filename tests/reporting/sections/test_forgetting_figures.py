@@ -58,7 +58,7 @@ def test_without_scores_it_is_said_how_to_measure_or_why_that_cannot_be(make):
     assert isinstance(found, NotMeasured)
     assert "classification head" in found.reason
     written = figures_of(make(trials=2, task="instruction", name="written"), section)
-    assert "sweeper evaluate suite with --suite" in written.reason
+    assert "was not scored" in written.reason
     assert (found.command, written.command) == ("", "")
 
 
