@@ -16,7 +16,7 @@ QUIET_TORCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKEN
 DEMO := --task classification --model packaged:minilm --strategies head,lora,full --epochs 1.5 --workers 2
 DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full --epochs 1 --finalists 2 --trials 6
 
-.PHONY: help install demo demo-topics demo-llm example-report test test-latest constraints check fix docs site bench size clean
+.PHONY: help install demo demo-topics demo-llm example-report test test-features test-latest constraints check fix docs site bench size clean
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -52,6 +52,9 @@ example-report: $(INSTALLED)  ## reports/example.html, from the run that make de
 
 test: $(INSTALLED)  ## All tests
 	$(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+test-features: $(INSTALLED)  ## The core in copies that lack one feature each
+	SWEEPER_TEST_EACH_FEATURE=1 $(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist load tests/features/test_deleted.py
 
 test-latest:  ## All tests with the newest versions that pyproject.toml allows, in .venv-latest
 	rm -rf .venv-latest
