@@ -15,7 +15,7 @@ from sweeper.extras import install_command, is_installed
 
 MOST_ROWS, MOST_DECISIONS = 100_000, 10_000_000
 """Rows that are checked, and rows times labels: at most so many, evenly spread. 9,000 rows of 77
-labels take 1.5 seconds of CPU."""
+labels take 1.3 to 1.6 seconds of CPU."""
 
 MOST_WORDS = 2**16
 """Words and word pairs that have weights, the commonest ones: half a gigabyte for 1,000 labels."""
