@@ -24,7 +24,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
-from sweeper.data.quality.kinds.labels import CONFIDENT
 from sweeper.data.quality.trust import LabelTrust, trust_of
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import ModelSpec
@@ -86,7 +85,7 @@ def _rows(path: Path) -> list[tuple[str, str]]:
 def _remedies(trust: LabelTrust, given: Numbers, labels: list[str]) -> Ways:
     """All rows, as they are and after remedies."""
     suspected = np.array(trust.suspected)
-    sure = suspected & (np.array(trust.confidence) >= CONFIDENT)
+    sure = np.array(trust.sure)
     predicted = np.array([labels.index(label) for label in trust.predicted])
     written = np.where(sure, predicted, given)
     return {

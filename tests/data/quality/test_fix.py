@@ -164,7 +164,7 @@ def test_codes_of_another_split_get_the_names_that_their_words_have_in_train(tmp
 
 
 def test_a_label_is_rewritten_where_another_is_very_likely_and_never_by_itself(tmp_path):
-    planted = made(classes=True)
+    planted = made(classes=True, rows=200)
     clean = [row["label"] for row in planted.rows["train"]]
     PLANTS["relabel"][0](planted, random.Random(2))
     data = planted.read(tmp_path)
@@ -174,12 +174,11 @@ def test_a_label_is_rewritten_where_another_is_very_likely_and_never_by_itself(t
     assert not kind.safe
     assert "relabel" not in {one.kind for one in check(data).findings}
     changes = fix(data, [kind]).changes
-    assert len(changes) >= 15
+    assert len(changes) >= 10
     for change in changes:
         assert (change.action, list(change.after)) == ("changed", ["label"])
-        assert int(change.why.partition("(confidence ")[2].partition("%")[0]) >= 90
-    right = [change.after["label"] == clean[change.line - 1] for change in changes]
-    assert sum(right) >= 0.85 * len(right)
+        assert change.after["label"] == clean[change.line - 1] != change.before["label"]
+        assert int(change.why.partition("(confidence ")[2].partition("%")[0]) >= 95
 
 
 def test_label_noise_leaves_rows_to_relabel(tmp_path):

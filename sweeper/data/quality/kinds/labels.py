@@ -14,7 +14,14 @@ from sweeper.data.encoding import visible
 from sweeper.data.examples import Split
 from sweeper.data.labels import folded
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.trust import MOST_ROWS, WordModel, label_trust, why_not
+from sweeper.data.quality.trust import (
+    CONFIDENT,
+    MOST_ROWS,
+    LabelTrust,
+    label_trust,
+    predicted_labels,
+    why_not,
+)
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.extras import is_installed
 
@@ -207,7 +214,7 @@ def _by_words(data: DataRows, rows: Sequence[_Labelled], labels: set[str]) -> di
     if not asked or len({row.label for row in train}) < 2 or not is_installed("sklearn"):
         return {}
     texts, new = ([data.rows[row.place].input for row in part] for part in (train, asked))
-    predicted = WordModel(texts, [row.label for row in train]).likeliest(new)
+    predicted = predicted_labels(texts, [row.label for row in train], new)
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     for row, label in zip(asked, predicted, strict=True):
         votes[row.label][label] += 1
@@ -292,7 +299,6 @@ class LabelNoise(Kind):
         "split`). `--remedy relabel` writes the likely label instead"
     )
     uses_model = True
-    least_confidence = 0.0
 
     def missing(self, data: DataRows) -> str:
         return why_not(data)
@@ -306,17 +312,15 @@ class LabelNoise(Kind):
             Fault(
                 place, f"{data.rows[place].label!r} may be {label!r} (confidence {confidence:.0%})"
             )
-            for place, suspected, label, confidence in zip(
-                found.places, found.suspected, found.predicted, found.confidence, strict=True
+            for place, marked, label, confidence in zip(
+                found.places, self.marked(found), found.predicted, found.confidence, strict=True
             )
-            if suspected and confidence >= self.least_confidence
+            if marked
         ]
 
-
-CONFIDENT = 0.9
-"""Probability of the predicted label from which on it is written. Of 5% and 20% wrong labels in
-snips7, 96% and 91% reach it; 87% and 97% of the labels that are written are then right. In
-banking77 69% and 55% reach it, and 73% and 92% are right."""
+    def marked(self, trust: LabelTrust) -> tuple[bool, ...]:
+        """Whether each of the rows has the fault."""
+        return trust.suspected
 
 
 class Relabel(LabelNoise):
@@ -327,11 +331,14 @@ class Relabel(LabelNoise):
     title = "have a label that is probably wrong, and another one is very likely"
     remedy = (
         "changes only the train split; if a file has no splits, divide it first. It writes the "
-        f"label that words predict, if its probability is {CONFIDENT:.0%} or more. Other suspected "
-        "rows stay as they are; if `label-noise` is named too, it leaves them out"
+        f"label that words predict, if its probability is {CONFIDENT:.0%} or more and the present "
+        "label is very unlikely. Other suspected rows stay as they are; if `label-noise` is named "
+        "too, it leaves them out"
     )
     instead_of = "label-noise"
-    least_confidence = CONFIDENT
+
+    def marked(self, trust: LabelTrust) -> tuple[bool, ...]:
+        return trust.sure
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         found = label_trust(data)
