@@ -72,6 +72,7 @@ def _short(name: str) -> str:
     return re.sub(r"[-_ ]", "", name.lower())
 
 
+@lru_cache(maxsize=256)
 def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
     """The memory of an optimizer, named as in ``TrainingArguments.optim``.
 
