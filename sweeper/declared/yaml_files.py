@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweeper import plugins, resources
 from sweeper.errors import Problem
 from sweeper.yamlfile import Document, read
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 #: Entry points that name a strategy's class; its YAML lies beside the class's module.
 STRATEGIES = "sweeper.strategies"

@@ -99,14 +99,24 @@ print(json.dumps([*sys.modules]), file=sys.stderr)
 """
 
 
-def test_a_plan_from_numbers_loads_nothing_that_it_does_not_use(tmp_path):
+def loaded_by(arguments, folder):
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, *STATED, "7B"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", LOADED, *arguments],
+        cwd=folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    loaded = json.loads(done.stderr.splitlines()[-1])
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_a_plan_from_numbers_loads_nothing_that_it_does_not_use(tmp_path):
+    loaded = loaded_by([*STATED, "7B"], tmp_path)
     assert "sweeper.planning.planner" in loaded
-    assert not set(UNUSED) & set(loaded)
+    assert not set(UNUSED) & loaded
+
+
+def test_the_list_of_commands_needs_neither_models_nor_the_metadata_of_packages(tmp_path):
+    loaded = loaded_by(["--help"], tmp_path)
+    assert "sweeper.cli.discovery" in loaded
+    assert not {"pydantic.main", "yaml", "importlib.metadata"} & loaded
 
 
 @pytest.mark.parametrize(
