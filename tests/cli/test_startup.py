@@ -86,7 +86,8 @@ UNUSED = (
     "huggingface_hub", "psutil", "tokenizers", "jinja2", "sweeper.data.load",
     "sweeper.data.reading", "sweeper.data.quality", "sweeper.data.corpus", "sweeper.facts.suite",
     "sweeper.facts.dataset.curation", "sweeper.facts.dataset.data_facts",
-    "sweeper.planning.model_choice", "sweeper.processes.probe_process",
+    "sweeper.planning.model_choice", "sweeper.processes.probe_process", "sweeper.runfolder",
+    "sweeper.features.generated_code._code_execution",
 )  # fmt: skip
 LOADED = """
 import json, sys
