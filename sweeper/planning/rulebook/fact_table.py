@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from sweeper.data.formats.base import trainable
+from sweeper.data.formats import TRAINABLE
 from sweeper.facts.record import DataFacts, Facts, ModelFacts
 from sweeper.spec import TASKS, Spec
 from sweeper.units import GIB
@@ -222,7 +222,7 @@ DATA_FACTS: tuple[Fact, ...] = (
         "data_format",
         "the data have the format {}",
         _data(lambda d: d.format),
-        words=tuple(trainable()),
+        words=TRAINABLE,
     ),
     number(
         "classes", "classes", "the number of classes is {}", _data(lambda d: len(d.labels) or None)
