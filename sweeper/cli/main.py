@@ -81,7 +81,7 @@ def main() -> None:
     # A start makes many objects and hardly any garbage: by default, a twentieth of it is spent on
     # collections, and a tenth of a plan on those when Python ends, which frozen objects are left
     # out of. The search for plugins of pydantic reads the metadata of every package.
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(200_000, 20, 20)
     atexit.register(gc.freeze)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     listen(lambda line: print(visible(line), file=sys.stderr, flush=True))
