@@ -1,7 +1,5 @@
 """The ``then`` of a rule: its effects on a plan, with every name and bound checked."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -6,8 +6,6 @@
 takes it over with another default.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -220,7 +218,7 @@ class StrategyFile:
     document: Document
     layer: int
     layers: dict[str, int] = field(default_factory=dict)
-    parent: StrategyFile | None = None
+    parent: Self | None = None
     traits: Traits | None = None
 
 
