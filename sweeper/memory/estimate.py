@@ -5,8 +5,9 @@ Adds up what a set-up holds at each phase of a step and takes the largest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.layers import by_rows, embedding_kept, head_cost, layer_costs
@@ -33,8 +34,7 @@ from sweeper.units import GIB
 _CUBLAS_BYTES = 16 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class StepPhase:
+class StepPhase(NamedTuple):
     """A moment of the step: bytes by readable name.
 
     Args:

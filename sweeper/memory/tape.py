@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Value:
@@ -24,8 +24,7 @@ class Value:
         self.size = elements * item
 
 
-@dataclass(frozen=True, slots=True)
-class _Operation:
+class _Operation(NamedTuple):
     outputs: Sequence[Value]
     inputs: Sequence[Value]
     saves: Sequence[Value]

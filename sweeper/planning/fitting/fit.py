@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.hyperparameters import OPTIMIZER
@@ -102,8 +102,7 @@ def fit(
     return task.fit_of(smallest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tried:
+class _Tried(NamedTuple):
     """A set-up whose heaviest configuration was held against the device."""
 
     setup: Setup
@@ -112,8 +111,7 @@ class _Tried:
     fits: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
+class _Task(NamedTuple):
     """What set-ups are measured for. ``heavy`` are the fields of the heaviest configuration."""
 
     heavy: Mapping[str, Any]

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sweeper.data.formats import TRAINABLE
 from sweeper.facts.record import DataFacts, Facts, ModelFacts
@@ -21,8 +21,7 @@ Values = Mapping[str, Value]
 Kind = Literal["number", "word", "flag", "words"]
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(NamedTuple):
     """The input of facts: the request, the gathered facts, and one of the models."""
 
     spec: Spec
