@@ -28,7 +28,11 @@ PositiveInt = Annotated[int, BeforeValidator(_no_flag), Field(ge=1)]
 
 
 class Record(BaseModel):
-    """A frozen group of fields inside an artifact. Unknown fields are refused."""
+    """A frozen group of fields inside an artifact. Unknown fields are refused.
+
+    Modules with many records do not postpone their annotations (``from __future__``): pydantic
+    would compile the text of each.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", ser_json_inf_nan="strings", defer_build=True

@@ -4,8 +4,6 @@
 resume, whatever has become of the rules since.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field

@@ -3,12 +3,10 @@
 Only types live here. Reading YAML with line numbers and near matches is ``sweeper.specfile``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
 from pydantic_core import PydanticCustomError
@@ -490,7 +488,7 @@ class Spec(Artifact):
         """Where its values were given."""
         return self._places
 
-    def given_at(self, places: Places) -> Spec:
+    def given_at(self, places: Places) -> Self:
         """The same spec, with the places where its values were given."""
         same = self.model_copy()
         same._places = places

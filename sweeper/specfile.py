@@ -10,11 +10,11 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -217,8 +217,7 @@ def _value(spec: Spec, path: Path_) -> object:
     return value
 
 
-@dataclass(frozen=True)
-class SetItem:
+class SetItem(NamedTuple):
     """A value given by ``--set``.
 
     Args:

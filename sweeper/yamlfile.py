@@ -7,7 +7,7 @@ Only plain data is built: a tag that would run code is a problem like any other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,11 +106,15 @@ def read(path: Path) -> Document:
     return parse(text, str(path))
 
 
-def read_all(paths: Iterable[Path], problems: list[Problem]) -> Iterator[Document]:
+def read_all(
+    paths: Iterable[Path],
+    problems: list[Problem],
+    reader: Callable[[Path], Document] = read,
+) -> Iterator[Document]:
     """Read several YAML files; what cannot be read is appended to ``problems`` and left out."""
     for path in paths:
         try:
-            document = read(path)
+            document = reader(path)
         except UsageError as error:
             problems += error.problems
             continue

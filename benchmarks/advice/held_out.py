@@ -73,7 +73,7 @@ def without(book: RuleBook, source: str) -> RuleBook:
         for rule in book.rules
         if not any(word.lower() in rule.source.lower() for word in cited)
     )
-    return replace(book, rules=tuple(kept))
+    return book._replace(rules=tuple(kept))
 
 
 def constants_without(source: str) -> Constants:

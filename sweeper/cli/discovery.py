@@ -19,12 +19,11 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
@@ -34,8 +33,7 @@ from sweeper.errors import UsageError
 _LAST = 1000
 
 
-@dataclass(frozen=True)
-class CommandFile:
+class CommandFile(NamedTuple):
     """What one file declares.
 
     Args:

@@ -4,8 +4,6 @@ Every strategy file states these under ``TRAIT_KEYS``; a file that extends anoth
 what it leaves out, except its own names and mark.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import combinations

@@ -6,15 +6,17 @@ Packages are found, not imported: reading a strategy's YAML must not run its cod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from sweeper import plugins, resources
 from sweeper.errors import Problem
 from sweeper.yamlfile import Document, read
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 #: Entry points that name a strategy's class; its YAML lies beside the class's module.
 STRATEGIES = "sweeper.strategies"
@@ -22,8 +24,7 @@ STRATEGIES = "sweeper.strategies"
 SEARCH_SPACES = "sweeper.search_spaces"
 
 
-@dataclass(frozen=True, slots=True)
-class StrategyFiles:
+class StrategyFiles(NamedTuple):
     """The file of every strategy by name, and classes that lack theirs."""
 
     paths: Mapping[str, Path]

@@ -3,8 +3,6 @@
 Only types. A fact that is not known is None; it is never guessed without saying so.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import Field

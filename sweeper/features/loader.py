@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from sweeper.errors import UsageError, near_match
 from sweeper.plugins import entries
@@ -25,8 +25,7 @@ PARTS = frozenset({
 _FOLDERS = frozenset({"rules", "parameters"})
 
 
-@dataclass(frozen=True)
-class Feature:
+class Feature(NamedTuple):
     """An installed feature.
 
     Args:

@@ -5,8 +5,9 @@ Adds up what a set-up holds at each phase of a step and takes the largest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.layers import by_rows, embedding_kept, head_cost, layer_costs
@@ -33,8 +34,7 @@ from sweeper.units import GIB
 _CUBLAS_BYTES = 16 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class StepPhase:
+class StepPhase(NamedTuple):
     """A moment of the step: bytes by readable name.
 
     Args:
@@ -72,6 +72,7 @@ class _Step:
         self.layers = layer_costs(model, setup)
         self.head = head_cost(model, setup)
         self.held = self._held()
+        self.before_gradients = self._before_gradients()
 
     def phase(self, name: str, parts: dict[str, float]) -> StepPhase:
         return StepPhase(name, parts, sum(self.held.values()))
@@ -141,7 +142,7 @@ class _Step:
         return float(largest_linear(self.model) * self.setup.compute_bytes)
 
     def forward(self) -> StepPhase:
-        parts = self._before_gradients()
+        parts = dict(self.before_gradients)
         last = self.layers[-1]
         kept = last.entry if self.setup.gradient_checkpointing else last.kept
         if not self.setup.traits.gradients_through_base:
@@ -154,7 +155,7 @@ class _Step:
         return self.phase("forward pass", parts)
 
     def loss(self) -> StepPhase:
-        parts = self._before_gradients()
+        parts = dict(self.before_gradients)
         worst = max(self.head.forward, self.head.backward)
         parts["logits and loss"] = self.setup.tokens * worst
         if self.setup.near_base:
@@ -169,7 +170,7 @@ class _Step:
 
     def backward_start(self) -> StepPhase:
         setup, last = self.setup, self.layers[-1]
-        parts = self._before_gradients()
+        parts = dict(self.before_gradients)
         head = self.model.vocabulary_size * self.model.hidden_size if self.full else 0
         if setup.classes:
             head = 0

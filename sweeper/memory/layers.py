@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweeper.facts.record import MixtureOfExperts, ModelFacts
 from sweeper.memory.setup import LOSS_ROWS, USUAL_OPTIMIZER, Setup
@@ -191,8 +191,7 @@ def _bottleneck(recorder: Recorder, x: Value) -> Value:
     return recorder.add(x, delta)
 
 
-@dataclass(frozen=True, slots=True)
-class HeadCost:
+class HeadCost(NamedTuple):
     """Bytes a token from the last block's output to the loss.
 
     Args:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from sweeper.declared.formula import Formula
 from sweeper.facts.record import ModelFacts
@@ -32,8 +32,7 @@ QUANTIZED_BYTES = {
 _EIGHT_BIT = 1 + 4 / 256
 
 
-@dataclass(frozen=True, slots=True)
-class OptimizerCost:
+class OptimizerCost(NamedTuple):
     """Bytes that an optimizer needs beside weights and gradients.
 
     Args:
@@ -72,6 +71,7 @@ def _short(name: str) -> str:
     return re.sub(r"[-_ ]", "", name.lower())
 
 
+@lru_cache(maxsize=256)
 def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
     """The memory of an optimizer, named as in ``TrainingArguments.optim``.
 

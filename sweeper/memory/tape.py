@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Value:
@@ -24,8 +24,7 @@ class Value:
         self.size = elements * item
 
 
-@dataclass(frozen=True, slots=True)
-class _Operation:
+class _Operation(NamedTuple):
     outputs: Sequence[Value]
     inputs: Sequence[Value]
     saves: Sequence[Value]
@@ -77,12 +76,19 @@ class Tape:
                 last[value] = index
         kept: set[Value] = set()
         alive: set[Value] = set()
-        peak = 0.0
+        live = peak = 0.0
         for index, operation in enumerate(self._operations):
-            kept.update(operation.saves)
-            alive.update(operation.inputs, operation.outputs)
-            peak = max(peak, sum(value.size for value in kept | alive))
-            alive = {value for value in alive if last[value] > index}
+            used = (*operation.inputs, *operation.outputs)
+            for values, group in ((operation.saves, kept), (used, alive)):
+                for value in values:
+                    if value not in kept and value not in alive:
+                        live += value.size
+                    group.add(value)
+            peak = max(peak, live)
+            for value in {*used, *operation.holds} & alive:
+                if last[value] == index:
+                    alive.remove(value)
+                    live -= 0.0 if value in kept else value.size
         return peak
 
     def backward_peak(self) -> float:
@@ -91,15 +97,14 @@ class Tape:
         for operation in self._operations:
             holders.update(set(operation.saves))
         kept = self.kept()
-        # value -> the buffer that holds its gradient; a sum hands one buffer to all its inputs
-        results = next((op.outputs for op in reversed(self._operations) if op.outputs), ())
-        gradients = {value: Value(value.elements, value.item) for value in results}
+        gradients = _Gradients()
+        for value in next((op.outputs for op in reversed(self._operations) if op.outputs), ()):
+            gradients.make(value)
         peak = kept
         for operation in reversed(self._operations):
-            live = kept + sum(buffer.size for buffer in set(gradients.values()))
             fresh = 0.0 if operation.aliases else sum(value.size for value in operation.inputs)
-            peak = max(peak, live + fresh + operation.workspace)
-            _pass_on(operation, gradients)
+            peak = max(peak, kept + gradients.size + fresh + operation.workspace)
+            gradients.pass_on(operation)
             for value in set(operation.saves):
                 holders[value] -= 1
                 if not holders[value]:
@@ -107,14 +112,43 @@ class Tape:
         return peak
 
 
-def _pass_on(operation: _Operation, gradients: dict[Value, Value]) -> None:
-    arrived = [gradients.pop(value, None) for value in operation.outputs]
-    shared = next((buffer for buffer in arrived if buffer is not None), None)
-    for value in operation.inputs:
-        held = gradients.get(value)
-        if held is not None and list(gradients.values()).count(held) == 1:
-            continue  # summed in place into what is there
-        if operation.aliases and held is None and shared is not None:
-            gradients[value] = shared
-        else:
-            gradients[value] = Value(value.elements, value.item)
+class _Gradients:
+    """The gradients of a backward pass; a sum hands one buffer to all its inputs.
+
+    ``size`` is that of all buffers, in bytes a token.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0.0
+        self._buffers: dict[Value, Value] = {}
+        self._users: Counter[Value] = Counter()
+
+    def make(self, value: Value) -> None:
+        """Give a value a buffer of its own."""
+        self._give(value, Value(value.elements, value.item))
+
+    def pass_on(self, operation: _Operation) -> None:
+        """Turn the gradients of an operation's outputs into those of its inputs."""
+        arrived = [self._take(value) for value in operation.outputs]
+        shared = next((buffer for buffer in arrived if buffer is not None), None)
+        for value in operation.inputs:
+            held = self._buffers.get(value)
+            if held is not None and self._users[held] == 1:
+                continue  # summed in place into what is there
+            if operation.aliases and held is None and shared is not None:
+                self._give(value, shared)
+            else:
+                self.make(value)
+
+    def _take(self, value: Value) -> Value | None:
+        buffer = self._buffers.pop(value, None)
+        if buffer is not None:
+            self._users[buffer] -= 1
+            self.size -= 0.0 if self._users[buffer] else buffer.size
+        return buffer
+
+    def _give(self, value: Value, buffer: Value) -> None:
+        self._take(value)
+        self._buffers[value] = buffer
+        self.size += 0.0 if self._users[buffer] else buffer.size
+        self._users[buffer] += 1

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sweeper.metrics as folder
 from sweeper.plugins import values_in
@@ -17,8 +16,7 @@ Of = Literal["classes", "answers", "tokens", "bytes", "programs"]
 Unit = Literal["%", "0 to 100", ""]
 
 
-@dataclass(frozen=True)
-class TaskMetric:
+class TaskMetric(NamedTuple):
     """One figure.
 
     Args:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
@@ -44,8 +44,7 @@ PURE_BF16 = (
 GROWING = ("r", "num_virtual_tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class RatedModel:
+class RatedModel(NamedTuple):
     """One of the base models, with every strategy after the rules."""
 
     model: ModelFacts

@@ -84,9 +84,11 @@ def test_base_commands_neither_need_nor_try_to_load_anything_heavy(tmp_path):
 # numbers.
 UNUSED = (
     "huggingface_hub", "psutil", "tokenizers", "jinja2", "sweeper.data.load",
-    "sweeper.data.reading", "sweeper.data.quality", "sweeper.data.corpus", "sweeper.facts.suite",
+    "sweeper.data.reading", "sweeper.data.formats.base", "sweeper.data.quality",
+    "sweeper.data.corpus", "sweeper.facts.suite",
     "sweeper.facts.dataset.curation", "sweeper.facts.dataset.data_facts",
-    "sweeper.planning.model_choice", "sweeper.processes.probe_process",
+    "sweeper.planning.model_choice", "sweeper.processes.probe_process", "sweeper.runfolder",
+    "sweeper.features.generated_code._code_execution",
 )  # fmt: skip
 LOADED = """
 import json, sys
@@ -99,14 +101,24 @@ print(json.dumps([*sys.modules]), file=sys.stderr)
 """
 
 
-def test_a_plan_from_numbers_loads_nothing_that_it_does_not_use(tmp_path):
+def loaded_by(arguments, folder):
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, *STATED, "7B"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", LOADED, *arguments],
+        cwd=folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    loaded = json.loads(done.stderr.splitlines()[-1])
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_a_plan_from_numbers_loads_nothing_that_it_does_not_use(tmp_path):
+    loaded = loaded_by([*STATED, "7B"], tmp_path)
     assert "sweeper.planning.planner" in loaded
-    assert not set(UNUSED) & set(loaded)
+    assert not set(UNUSED) & loaded
+
+
+def test_the_list_of_commands_needs_neither_models_nor_the_metadata_of_packages(tmp_path):
+    loaded = loaded_by(["--help"], tmp_path)
+    assert "sweeper.cli.discovery" in loaded
+    assert not {"pydantic.main", "yaml", "importlib.metadata"} & loaded
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,6 @@ def plan(
     It writes no file, unless -o or --name asks for one.
     """
     from sweeper.artifact import write_text
-    from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve, to_yaml
     from sweeper.steps.plan import planned
     from sweeper.views import plan_view
@@ -75,6 +74,8 @@ def plan(
     if output is not None:
         write_text(output, to_yaml(spec))
     if name is not None:
+        from sweeper.runfolder import RunFolder
+
         folder = RunFolder.named(name)
         with folder.lock():
             write_text(folder.spec, to_yaml(spec))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import Field
@@ -33,6 +32,8 @@ class Calibration(Artifact):
 
 def versions() -> str:
     """The installed torch, which decides what a machine can do; empty without it."""
+    from importlib.metadata import PackageNotFoundError, version  # loads what reads e-mail
+
     try:
         return f"torch {version('torch')}"
     except PackageNotFoundError:

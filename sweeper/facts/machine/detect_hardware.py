@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 _QUERY = (
     "nvidia-smi",
@@ -26,8 +25,7 @@ _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 measured there what training gains."""
 
 
-@dataclass(frozen=True)
-class DetectedGpu:
+class DetectedGpu(NamedTuple):
     """One GPU as the driver describes it."""
 
     name: str
@@ -36,8 +34,7 @@ class DetectedGpu:
     capability: float = 0.0
 
 
-@dataclass(frozen=True)
-class Processor:
+class Processor(NamedTuple):
     """The processor and the memory that this process may use.
 
     ``bf16`` says whether it has instructions for products in bfloat16.

@@ -10,9 +10,8 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
@@ -47,8 +46,7 @@ _OTHER_SIZE = {"nano", "tiny", "mini", "micro", "small", "medium", "large", "xla
 """So has it with one of these, where no number says the size."""
 
 
-@dataclass(frozen=True)
-class Meant:
+class Meant(NamedTuple):
     """The known model that a name was matched with.
 
     Args:
@@ -156,8 +154,7 @@ def _told(name: str, known: str, how: How) -> str | None:
     return told
 
 
-@dataclass(frozen=True)
-class _Index:
+class _Index(NamedTuple):
     spelled: dict[str, str]
     words: dict[Words, str]
     undated: dict[Words, tuple[str, ...]]

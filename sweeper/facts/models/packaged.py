@@ -6,8 +6,8 @@ Finds folders; imports none of the packages (one of them would start an inferenc
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sweeper.cache import home
 from sweeper.errors import ModelError, near_match
@@ -15,8 +15,7 @@ from sweeper.errors import ModelError, near_match
 PREFIX = "packaged:"
 
 
-@dataclass(frozen=True)
-class PackagedModel:
+class PackagedModel(NamedTuple):
     """A model inside an installed package.
 
     Args:

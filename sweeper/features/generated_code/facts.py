@@ -9,7 +9,7 @@ from dataclasses import replace
 from sweeper.errors import Problem
 from sweeper.extras import MachineCheck
 from sweeper.facts.record import Facts
-from sweeper.features.generated_code._code_execution import can_isolate
+from sweeper.features.generated_code.metric import refusal
 from sweeper.features.generated_code.options import Options
 from sweeper.spec import Spec
 
@@ -18,7 +18,7 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
     """Whether this machine can isolate programs, if a run is to run some."""
     if not (spec.features.of(Options).allow and for_run):
         return
-    if (refused := can_isolate()) is not None:
+    if (refused := refusal()) is not None:
         where = spec.places.where(("features", "generated_code", "allow"))
         yield replace(refused, where=where)
 
@@ -35,7 +35,7 @@ def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
 
 def doctor() -> Iterator[MachineCheck]:
     """Whether code that a model wrote can be run against tests."""
-    name, refused = "generated code", can_isolate()
+    name, refused = "generated code", refusal()
     if refused is None:
         detail = "in a bubblewrap sandbox, with --run-generated-code"
         yield MachineCheck(name, "works", detail)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeper.errors import Problem
-from sweeper.features.generated_code import _code_execution
 from sweeper.features.generated_code.options import Options
 from sweeper.spec import Spec
 
@@ -22,9 +21,13 @@ def run_program(program: str, tests: Sequence[str]) -> bool:
     Raises:
         RunError: This machine cannot isolate a program; nothing was run.
     """
+    from sweeper.features.generated_code import _code_execution
+
     return _code_execution.run_program(program, tests, permitted=True).passed
 
 
 def refusal() -> Problem | None:
     """Why this machine cannot isolate a program, and what to install; None if it can."""
+    from sweeper.features.generated_code import _code_execution  # plans do without
+
     return _code_execution.can_isolate()

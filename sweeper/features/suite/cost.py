@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sweeper import units
 from sweeper.features.parts import record_of
@@ -64,8 +64,7 @@ _Ends = tuple[float, float, float]
 """Least, expected and most."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
+class _Work(NamedTuple):
     """The work of one task for a model."""
 
     items: _Ends

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sweeper import units
 from sweeper.errors import SpecError
@@ -52,8 +51,7 @@ _AMOUNT = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(gpuh|usd|h)\s*$")
 Unit = Literal["gpuh", "usd", "h"]
 
 
-@dataclass(frozen=True, slots=True)
-class UserBudget:
+class UserBudget(NamedTuple):
     """A budget that the user set: GPU-hours, US dollars, or hours on the clock."""
 
     amount: float

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from sweeper.data.general import SelfSampling
 from sweeper.facts.record import Facts, ModelFacts
@@ -52,8 +53,7 @@ _OWN = SelfSampling()
 TIMED = (BATCH, TARGET_MODULES, REPLAY, KL, OPTIMIZER, MODULES_TO_SAVE)
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
+class Priced(NamedTuple):
     """A candidate with what its trials take, in seconds.
 
     Args:

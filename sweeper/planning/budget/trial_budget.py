@@ -6,7 +6,7 @@ Works with shares of a trial's work, not with seconds.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sweeper.data.general import HELD_BACK, HELD_BACK_TOKENS, RUNG_TEXTS
 from sweeper.facts.record import Facts
@@ -39,8 +39,7 @@ _WHY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredRungs:
+class ScoredRungs(NamedTuple):
     """The scored rungs of a trial below its last one.
 
     Args:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from sweeper.declared.traits import find
 from sweeper.facts.machine.measured import shape_of
@@ -22,8 +23,7 @@ from sweeper.planning.costs.step_work import evaluation
 from sweeper.plans import MemoryEstimate
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
+class Correction(NamedTuple):
     """Factors on the formula's seconds, and their source as text (empty without one)."""
 
     training: float = 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.setup import Setup
@@ -67,8 +68,7 @@ class Course:
     processes: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(NamedTuple):
     """Times of one set-up on one machine, corrected by earlier measurements."""
 
     model: ModelFacts

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.hyperparameters import OPTIMIZER
@@ -80,13 +81,13 @@ def fit(
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
     task = _Task(heavy, model, hardware, course)
     groups = [
-        list(_batches(shapes, parameters))
+        [list(_batches(shape, parameters)) for shape in shapes]
         for shapes in _shapes(base, strategy, model, training, hardware)
     ]
     smallest: _Tried | None = None
-    for setups in groups:
+    for shapes in groups:
         best: tuple[_Tried, Duration] | None = None
-        for setup in setups:
+        for setup in chain.from_iterable(map(task.promising, shapes)):
             found = task.tried(setup)
             if smallest is None or found.heaviest.high_gib <= smallest.heaviest.high_gib:
                 smallest = found  # at the same need the smaller batch says more
@@ -94,15 +95,14 @@ def fit(
                 timed = (found, task.duration(found))
                 best = timed if best is None or _better(timed, best) else best
         if best is not None:
-            alone = (setup for setups in groups for setup in setups if setup.micro_batch == 1)
+            alone = (batches[-1] for shapes in groups for batches in shapes)
             least = min(map(task.largest, alone))
             return replace(task.fit_of(task.with_evaluation(best[0])), least_gib=least)
     assert smallest is not None
     return task.fit_of(smallest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tried:
+class _Tried(NamedTuple):
     """A set-up whose heaviest configuration was held against the device."""
 
     setup: Setup
@@ -111,8 +111,7 @@ class _Tried:
     fits: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
+class _Task(NamedTuple):
     """What set-ups are measured for. ``heavy`` are the fields of the heaviest configuration."""
 
     heavy: Mapping[str, Any]
@@ -129,9 +128,20 @@ class _Task:
         found = estimate(self.model, setup, self.hardware.memory_gib)
         return with_measured_peak(found, self.model, setup, self.hardware)
 
+    def promising(self, batches: list[Setup]) -> list[Setup]:
+        """The batches of a shape, without those that cannot fit since the smallest does not.
+
+        Only the largest may need less than the smallest: it accumulates no gradients. A measured
+        peak counts for one batch and says nothing about the others.
+        """
+        if len(batches) < 3 or self.hardware.measured or self.tried(batches[-1]).fits:
+            return batches
+        return [batches[0], batches[-1]]
+
     def tried(self, setup: Setup) -> _Tried:
         batch = min(setup.evaluation_batch, self.course.validation_rows)
-        setup = replace(setup, evaluation_batch=batch)
+        if batch < setup.evaluation_batch:
+            setup = replace(setup, evaluation_batch=batch)
         heaviest_setup = replace(setup, **self.heavy)
         heaviest = self._memory(heaviest_setup)
         fits = heaviest.high_gib <= self.hardware.memory_gib
@@ -252,23 +262,19 @@ def gpu_counts(hardware: HardwareFacts) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def _batches(shapes: tuple[Setup, ...], parameters: Mapping[str, Parameter]) -> Iterator[Setup]:
-    """Every micro-batch that divides the default's effective batch, largest first."""
+def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setup]:
+    """Every micro-batch that divides the default's effective batch, from the largest to 1."""
     declared = parameters.get("per_device_train_batch_size")
     effective = int(declared.default) if declared else 32
-    for shape in shapes:
-        share = max(effective // shape.gpus, 1)
-        micro = share
-        while micro >= 1:
-            if share % micro == 0:
-                steps = share // micro
-                yield replace(
-                    shape,
-                    micro_batch=micro,
-                    evaluation_batch=micro,
-                    gradient_accumulation_steps=steps,
-                )
-            micro //= 2
+    share = max(effective // shape.gpus, 1)
+    micro = share
+    while micro >= 1:
+        if share % micro == 0:
+            steps = share // micro
+            yield replace(
+                shape, micro_batch=micro, evaluation_batch=micro, gradient_accumulation_steps=steps
+            )
+        micro //= 2
 
 
 def _heaviest(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ForwardRef, Literal
 
 from pydantic import (
     Field,
@@ -188,13 +188,17 @@ class _Written:
 
     Args:
         read: Makes the value from the written form.
-        json_schema_input_type: The type of the written form.
+        written: Makes the type of the written form.
         then: Whether the value is checked against the field's own type.
     """
 
     read: Callable[[Any], Any]
-    json_schema_input_type: Any
+    written: Callable[[], Any]
     then: bool
+
+    @property
+    def json_schema_input_type(self) -> Any:
+        return self.written()
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -225,7 +229,7 @@ def _test(kind: str, words: tuple[str, ...]) -> Any:
     if kind == "words":
         fields["contains"] = (one, None)
     test = create_model(f"When_{kind}", __base__=FileModel, **fields)
-    return Annotated[test, _Written(_spelled_out, one | several | test, then=True)]
+    return Annotated[test, _Written(_spelled_out, lambda: one | several | test, then=True)]
 
 
 def _field(fact: Fact) -> tuple[Any, Any]:
@@ -233,14 +237,18 @@ def _field(fact: Fact) -> tuple[Any, Any]:
     return _test(fact.kind, fact.words), Field(None, description=f"{fact.description}{unit}")
 
 
-_SEVERAL: Any = Annotated[tuple["When", ...], Strict(strict=False), Field(min_length=1)]
-_FIELDS: dict[str, Any] = {
-    **{name: _field(fact) for name, fact in FACTS.items()},
-    "all": (_SEVERAL, None),
-    "any": (_SEVERAL, None),
-    "not_": ("When", Field(None, alias="not")),
-}
-When: type[FileModel] = create_model("When", __base__=FileModel, **_FIELDS)
+@cache
+def written_condition() -> type[FileModel]:
+    """A ``when`` as files write it: for its mistakes and its JSON Schema."""
+    when: Any = ForwardRef("When")
+    several = Annotated[tuple[when, ...], Strict(strict=False), Field(min_length=1)]
+    fields: dict[str, Any] = {
+        **{name: _field(fact) for name, fact in FACTS.items()},
+        "all": (several, None),
+        "any": (several, None),
+        "not_": (when, Field(None, alias="not")),
+    }
+    return create_model("When", __base__=FileModel, **fields)
 
 
 def parse_condition(data: Any) -> FactComparison | Group:
@@ -249,8 +257,45 @@ def parse_condition(data: Any) -> FactComparison | Group:
     Raises:
         ValidationError: An unknown fact or comparison, or a bound that the fact cannot have.
     """
-    When.model_validate(data)
+    if not _is_condition(data):  # a quick look, since rules have hundreds; the model says what
+        written_condition().model_validate(data)
     return _group(data)
+
+
+def _is_condition(data: Any) -> bool:
+    """Whether the written condition holds no mistake."""
+    if not isinstance(data, Mapping):
+        return False
+    for key, value in data.items():
+        if key == "not":
+            right = _is_condition(value)
+        elif key in ("all", "any"):
+            right = isinstance(value, list) and bool(value) and all(map(_is_condition, value))
+        else:
+            fact = FACTS.get(key)
+            tests = _spelled_out(value).items()
+            right = fact is not None and all(_can_be(fact, test, bound) for test, bound in tests)
+        if not right:
+            return False
+    return True
+
+
+def _can_be(fact: Fact, operator: str, bound: Any) -> bool:
+    """Whether a fact allows a comparison with a bound."""
+    if operator == "known":
+        return isinstance(bound, bool)
+    if operator == "in":
+        return isinstance(bound, list) and bool(bound) and all(_bounds(fact, one) for one in bound)
+    kind = "number" if operator in _COMPARISONS else {"contains": "words"}.get(operator)
+    return _bounds(fact, bound) and (operator == "equals" or fact.kind == kind)
+
+
+def _bounds(fact: Fact, bound: Any) -> bool:
+    if isinstance(bound, bool) or fact.kind == "flag":
+        return isinstance(bound, bool) and fact.kind == "flag"
+    if fact.kind == "number":
+        return isinstance(bound, int | float)
+    return isinstance(bound, str) and (not fact.words or bound in fact.words)
 
 
 def _group(data: Mapping[str, Any]) -> FactComparison | Group:
@@ -269,4 +314,6 @@ def _group(data: Mapping[str, Any]) -> FactComparison | Group:
 
 
 # The type of a field that holds a condition.
-Condition = Annotated[FactComparison | Group, _Written(parse_condition, When, then=False)]
+Condition = Annotated[
+    FactComparison | Group, _Written(parse_condition, written_condition, then=False)
+]

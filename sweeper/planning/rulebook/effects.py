@@ -1,12 +1,9 @@
 """The ``then`` of a rule: its effects on a plan, with every name and bound checked."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -51,8 +48,7 @@ EVERY = "*"
 SLOT = re.compile(r"\{([^{}]*)\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """The context for checking a rule: the strategies of the rule book, and its folder.
 
     Args:

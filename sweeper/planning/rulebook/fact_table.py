@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from sweeper.data.formats.base import trainable
+from sweeper.data.formats import TRAINABLE
 from sweeper.facts.dataset.length_cap import cap_of
 from sweeper.facts.record import DataFacts, Facts, ModelFacts
 from sweeper.spec import TASKS, Spec
@@ -22,8 +22,7 @@ Values = Mapping[str, Value]
 Kind = Literal["number", "word", "flag", "words"]
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(NamedTuple):
     """The input of facts: the request, the gathered facts, and one of the models."""
 
     spec: Spec
@@ -224,7 +223,7 @@ DATA_FACTS: tuple[Fact, ...] = (
         "data_format",
         "the data have the format {}",
         _data(lambda d: d.format),
-        words=tuple(trainable()),
+        words=TRAINABLE,
     ),
     number(
         "classes", "classes", "the number of classes is {}", _data(lambda d: len(d.labels) or None)

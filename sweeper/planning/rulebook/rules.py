@@ -7,9 +7,9 @@ two set the same value, and the user's own come last.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field, PrivateAttr, TypeAdapter
 
@@ -52,8 +52,7 @@ class Rule(FileModel):
 RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 
 
-@dataclass(frozen=True, slots=True)
-class RuleBook:
+class RuleBook(NamedTuple):
     """All rules in the order they are applied, and all strategies by name."""
 
     rules: tuple[Rule, ...]

@@ -6,11 +6,9 @@
 takes it over with another default.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -30,6 +28,7 @@ from pydantic_core import PydanticCustomError
 
 from sweeper import plans
 from sweeper.declared.traits import TRAIT_KEYS, Traits, find, read_traits
+from sweeper.declared.yaml_files import document as installed_file
 from sweeper.declared.yaml_files import strategy_files
 from sweeper.errors import Problem, near_match
 from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER
@@ -37,7 +36,7 @@ from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.planning.rulebook.fact_table import Values
 from sweeper.spec import Scalar
 from sweeper.yaml_models import FileModel, checked, fault, faults
-from sweeper.yamlfile import Document, Path_, read_all
+from sweeper.yamlfile import Document, Path_, read, read_all
 
 SHARED = "shared"
 
@@ -220,7 +219,7 @@ class StrategyFile:
     document: Document
     layer: int
     layers: dict[str, int] = field(default_factory=dict)
-    parent: StrategyFile | None = None
+    parent: Self | None = None
     traits: Traits | None = None
 
 
@@ -450,7 +449,8 @@ def load_strategies(
             for name in document.data:
                 checked(PARAMETER, document, (name,), problems)
         single = beside if layer == 0 else ()
-        for document in read_all([*single, *sorted(folder.glob("*.yaml"))], problems):
+        paths = [*single, *sorted(folder.glob("*.yaml"))]
+        for document in read_all(paths, problems, _read):
             if isinstance(document.data, Mapping):
                 file = files[document.stem] = StrategyFile(document, layer)
                 file.traits = _traits(file, problems)
@@ -464,6 +464,15 @@ def load_strategies(
         strategy = checked(STRATEGY, file.document, (), problems, file)
         found[file.document.stem] = strategy if file.traits is not None else None
     return dict(sorted(found.items(), key=lambda one: (one[1].order if one[1] else 0, one[0])))
+
+
+def _read(path: Path) -> Document:
+    """A strategy's file, to be written out; an installed one is read once in a process."""
+    if path not in strategy_files().paths.values():
+        return read(path)
+    document = installed_file(path)
+    data = document.data
+    return replace(document, data=dict(data) if isinstance(data, Mapping) else data, included={})
 
 
 def _traits(file: StrategyFile, problems: list[Problem]) -> Traits | None:

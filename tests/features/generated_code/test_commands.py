@@ -14,7 +14,7 @@ REFUSED = Problem("not run", "bubblewrap is not installed", "Install bubblewrap.
 
 def test_a_sweep_is_refused_where_programs_cannot_be_cut_off(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(facts, "can_isolate", lambda: REFUSED)
+    monkeypatch.setattr(facts, "refusal", lambda: REFUSED)
     spec = Spec(
         task="code",
         models=(ModelSpec(id="packaged:smollm2"),),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from sweeper.errors import Problem
 from sweeper.planning.rulebook.conditions import (
@@ -15,6 +15,7 @@ from sweeper.planning.rulebook.conditions import (
     Group,
     comparisons,
     parse_condition,
+    written_condition,
 )
 from sweeper.planning.rulebook.fact_table import FACTS, Fact
 from sweeper.yaml_models import checked
@@ -147,3 +148,25 @@ def test_any_data_gives_a_condition_and_problems_never_an_exception(data: Any) -
     found = checked(CONDITION, Document("wild.yaml", data), (), problems)
     assert (found is None) == bool(problems)
     assert found is None or found.holds(KNOWN) in (True, False, None)
+
+
+BOUNDS = (
+    *(True, None, 0, 2.5, "code", "cod", "", [], ["code"], [1, 2], [True], ("code",), {}),
+    *({"min": 1}, {"min": True}, {"max": "a"}, {"equals": None}, {"in": "code"}, {"in": []}),
+    *({"in": ["code"]}, {"known": True}, {"known": 1}, {"contains": "a"}, {"contains": 1}),
+    *({"in_": ["code"]}, {"above": 1, "below": 3}, {"mni": 1}, [["code"]], [{"task": "code"}]),
+)
+
+
+@pytest.mark.parametrize("key", [*FACTS, "wat", 1, "all", "any", "not", "not_"])
+def test_the_quick_look_and_the_model_agree_on_mistakes(key: str) -> None:
+    accepted = TypeAdapter(written_condition())
+    for bound in BOUNDS:
+        written = {key: bound}
+        try:
+            accepted.validate_python(written)
+        except ValidationError:
+            with pytest.raises(ValidationError):
+                parse_condition(written)
+        else:
+            parse_condition(written)
