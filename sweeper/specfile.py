@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import wraps
 from itertools import pairwise
 from pathlib import Path
@@ -356,10 +357,14 @@ def names(text: str) -> list[str]:
 def to_yaml(spec: Spec) -> str:
     """The complete spec as ``sweep.yaml``, in the order of its fields.
 
+    Features whose options all have their defaults are left out: a run does not need them.
+
     Paths are as the run's file gave them, and URLs have no password: a driver finds one in the
     environment or in a file of its own, such as ``PGPASSWORD`` and ``~/.pgpass``.
     """
     fields = parts.without_passwords(spec).model_dump(mode="json")
+    used = {name for name, options in spec.features if options != type(options)()}
+    fields["features"] = {n: options for n, options in fields["features"].items() if n in used}
     for target, key in _paths(fields):
         target[key] = spec.places.typed(target[key])
     fields["parameters"] = shortened(spec.parameters)
@@ -484,8 +489,15 @@ def _problem(item: ErrorDetails, data: object, places: Places) -> Problem:
         return Problem("", where="")  # already asked for
     if kind == "extra_forbidden":
         key = str(loc[-1])
-        fix = near_match(key, _keys(loc[:-1]))
-        return Problem(f"there is no key {key!r} here", "", fix, places.where(loc))
+        known = _keys(loc[:-1])
+        if loc[:-1] == ("features",):
+            why = f"Installed: {', '.join(known)}." if known else "No features are installed."
+            what, fix = f"no installed feature is called {key!r}", f"Install it, or remove {key}."
+            fix = f"{near_match(key, known)} {fix}" if get_close_matches(key, known) else fix
+            return Problem(what, why, fix, places.where(loc))
+        return Problem(
+            f"there is no key {key!r} here", "", near_match(key, known), places.where(loc)
+        )
     return problem_of(item, data, TypeAdapter(Spec), places)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -271,3 +272,19 @@ def test_the_schema_takes_every_form_of_a_parameter():
         assert list(check.iter_errors(given)) == []
     for wrong in ({"lora": {"r": {"min": 1}}}, {"loar": {"r": 8}}, {"lora": {"r": []}}):
         assert list(check.iter_errors({"task": "code", "model": "7B", "parameters": wrong}))
+
+
+def test_features_with_their_defaults_are_not_written_so_that_a_run_does_not_need_them():
+    plain = yaml.safe_load(to_yaml(resolve(BASE)))
+    assert plain["features"] == {}
+    asked = resolve({**BASE, ("features", "warm_start", "enabled"): True})
+    assert yaml.safe_load(to_yaml(asked))["features"] == {"warm_start": {"enabled": True}}
+
+
+def test_a_feature_that_is_not_installed_is_named_with_those_that_are(tmp_path):
+    path = written(tmp_path, "task: code\nmodel: 7B\nfeatures:\n  latencies: {enabled: true}\n")
+    with pytest.raises(SpecError) as refused:
+        resolve({}, path)
+    (problem,) = refused.value.problems
+    assert problem.where == f"{path}:4 features.latencies"
+    assert "warm_start" in problem.why

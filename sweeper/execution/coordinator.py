@@ -301,8 +301,13 @@ class Coordinator:
         """The phases of features."""
         seal_ = seal.open_seal(self.run, self.plan, ())
         study = FeatureStudy(self.run, self.spec, self.plan, seal_, self.owner)
-        for _, phase in parts.AFTER_TEST.all():
-            phase(study)
+        for name, phase in parts.AFTER_TEST.all():
+            try:
+                phase(study)
+            except (SweeperError, Stopped, OSError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug in a feature costs its own figure
+                self.owner.warn(parts.failure(name, error))
 
     def _note_late_trials(self, opened: TestSeal) -> None:
         if set(self.owner.state.finalists(self.plan.budget.finalists)) - set(opened.order):

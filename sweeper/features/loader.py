@@ -18,11 +18,10 @@ from sweeper.plugins import entries
 
 GROUP = "sweeper.features"
 PARTS = frozenset({
-    "commands", "constraint", "corrections", "cost", "facts", "listener", "metric", "options",
-    "phase", "pool", "remedies", "rows", "section", "starts", "trial",
+    "commands", "cost", "facts", "listener", "metric", "options", "phase", "pool", "section",
+    "starts",
 })  # fmt: skip
 """Names of files that are parts. What each may define is in ``sweeper.features.parts``."""
-_FOLDERS = frozenset({"rules", "parameters"})
 
 
 class Feature(NamedTuple):
@@ -103,7 +102,7 @@ def _parts(folder: Path) -> frozenset[str]:
     found: set[str] = set()
     for path in folder.iterdir():
         name = path.stem if path.suffix == ".py" else path.name
-        if name.startswith(("_", ".")) or (path.is_dir() and name in _FOLDERS):
+        if name.startswith(("_", ".")):
             continue
         if path.suffix != ".py" or name not in PARTS:
             raise UsageError(

@@ -3,12 +3,11 @@
 A part is a module with a fixed name in a feature's folder. It defines any of the hooks that are
 listed here for it, and what they need. A hook is a function that the core calls with these
 parameters, or a value that it reads. The core imports a part when it calls its first hook,
-so that ``--help`` and a plan stay fast; only ``trial.py`` and helper files that run in a process of
-their own may load torch. A feature imports the core, never another feature: what two features
-share is core.
+so that ``--help`` and a plan stay fast; only helper files that run in a process of their own may
+load torch. A feature imports the core, never another feature: what two features share is core.
 
-What happens when a hook raises an exception other than ``SweeperError``: a section, a phase, a
-listener or a metric costs its own figure, and the report names it; anything else ends the command.
+When a hook raises an exception other than ``SweeperError``, a section, a phase or a listener costs
+its own figure, and a warning names it. Anything else ends the command.
 """
 
 from __future__ import annotations
@@ -92,6 +91,11 @@ class Hook(Generic[H]):
         return value
 
 
+def failure(feature: str, error: Exception) -> str:
+    """The warning about a feature whose hook raised what it should not."""
+    return f"the feature {feature} failed, and what it makes is missing ({error!r})"
+
+
 def record_of(features: Mapping[str, Any], name: str, kind: type[R]) -> R | None:
     """A feature's data in an artifact, as the feature's own type; None where it left none.
 
@@ -126,7 +130,8 @@ class Flag:
 
     Args:
         name: The option on the command line; empty for none.
-        plan: Whether ``sweeper plan`` takes it as well as ``sweeper run``.
+        plan: Whether ``sweeper plan`` takes it as well as ``sweeper run``, as it must if the
+            feature has a ``cost.py``.
         identity: Whether it is part of a run's identity, so that no later call may change it.
         panel: The heading in the help of the command.
         is_path: It is the path of a file or folder, which a run's ``sweep.yaml`` keeps as given.
@@ -312,8 +317,12 @@ class AfterTest(Protocol):
 class Finish(Protocol):
     """Work of the command itself, after workers and search have ended, on a complete run.
 
+    It is called at the end of every complete call, also when nothing was left to train, and the
+    time limit of the search does not apply. ``steps.winner`` finds the winner and its weights.
+
     Args:
-        say: Shows a line about it.
+        say: Shows a line about it. If it is called, the time that the hook took is kept as a phase
+            of the run; without a ``cost.py`` the report calls that phase unplanned.
 
     Returns:
         The signal that ended it, or None.
@@ -396,7 +405,8 @@ HEADING: Hook[Heading] = Hook("section", "HEADING")
 FIGURES: Hook[type[Record]] = Hook("section", "Figures")
 COMPUTE: Hook[Compute] = Hook("section", "compute")
 BLOCKS: Hook[Blocks] = Hook("section", "blocks")
-# Below the verdict; on the terminal when the run ends; in report.md; in MODEL_CARD.md.
+# Below the verdict, in report.md as well; on the terminal when the run ends; in report.md, below
+# what is said of the verdict; in MODEL_CARD.md.
 BECAUSE: Hook[Sentences] = Hook("section", "because")
 LINES: Hook[Sentences] = Hook("section", "lines")
 SUMMARY: Hook[Sentences] = Hook("section", "summary")

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from sweeper.facts.record import Facts
+from sweeper.features import parts
 from sweeper.objective import LOSS, Objective
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.plans import Identity
@@ -65,6 +66,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
                 training.model_dump(mode="json", include=_TRAINING),
                 spec.model_dump(mode="json", include={"parameters"}),
                 [typed(folder) for folder in spec.rules],
+                _options(spec),
             ]
         ),
         # A function of the user counts by its text, wherever it lies.
@@ -75,3 +77,14 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         seed=digest(spec.search.seed),
         general=data.general_sha256,
     )
+
+
+def _options(spec: Spec) -> list[Any]:
+    """The options of features that are part of the identity, apart from defaults."""
+    given = spec.features.model_dump(mode="json")
+    defaults = type(spec.features)().model_dump(mode="json")
+    return [
+        [feature, key, given[feature][key]]
+        for (_, feature, key), flag in sorted(parts.flags().items())
+        if flag.identity and given[feature][key] != defaults[feature][key]
+    ]

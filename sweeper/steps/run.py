@@ -322,12 +322,18 @@ def _finished(
     for name, finish in parts.FINISH.all():
         told: list[str] = []
 
-        def say(line: str, told: list[str] = told) -> None:
+        def say(line: str, told: list[str] = told, name: str = name) -> None:
             told.append(line)
-            show(make_event("phase", text=line), outcome.status)
+            show(make_event("phase", state=name, text=line), outcome.status)
 
         begun = time.monotonic()
-        ended_by = finish(folder, spec, plan, say)
+        try:
+            ended_by = finish(folder, spec, plan, say)
+        except (SweeperError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug in a feature costs its own figure
+            show(make_event("warning", text=parts.failure(name, error)), outcome.status)
+            continue
         if told:  # else there was nothing left to do
             _keep_seconds(folder, name, time.monotonic() - begun)
         if ended_by is not None:

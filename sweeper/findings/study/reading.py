@@ -22,6 +22,7 @@ from sweeper.jsontext import object_of
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec
 from sweeper.specfile import resolve
 from sweeper.textfile import read_text
 from sweeper.trials import (
@@ -122,7 +123,8 @@ class TrialFiles:
 class RunFiles:
     """The files of one run.
 
-    ``max_forgetting_points`` is that of the last call; it may change between calls of one run.
+    ``spec`` is the request of the last call; None where it cannot be read. Its
+    ``max_forgetting_points`` may change between calls of one run.
     ``texts`` says whether rows and answers may be shown.
     """
 
@@ -133,6 +135,7 @@ class RunFiles:
     baselines: tuple[BaselineResult, ...]
     seal: TestSeal | None
     status: Mapping[str, Any]
+    spec: Spec | None = None
     max_forgetting_points: float | None = None
     texts: bool = True
 
@@ -177,6 +180,7 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     Raises:
         UsageError: There is no plan, or a newer sweeper wrote it.
     """
+    spec = _spec(run)
     plan, pair = by_pair(Plan.read(run.plan))
     trials = [_trial(run, folder, pair, plan.objective) for folder in _numbered(run.trials)]
     baselines = [
@@ -188,7 +192,8 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
         folder=run,
         plan=plan,
         spec_yaml=_text(run.spec),
-        max_forgetting_points=_max_forgetting(run, plan),
+        spec=spec,
+        max_forgetting_points=(spec or plan.facts).aim.max_forgetting_points,
         trials=tuple(trial for trial in trials if trial is not None),
         baselines=tuple(baselines),
         seal=TestSeal.read_or_none(run.test_seal),
@@ -203,11 +208,11 @@ def _status(run: RunFolder) -> Mapping[str, Any]:
     return {**_mapping(_text(run.status)), **({"phase": known.phase} if known else {})}
 
 
-def _max_forgetting(run: RunFolder, plan: Plan) -> float | None:
+def _spec(run: RunFolder) -> Spec | None:
     try:
-        return resolve({}, run.spec).aim.max_forgetting_points
+        return resolve({}, run.spec)
     except (SweeperError, OSError):
-        return plan.facts.aim.max_forgetting_points
+        return None
 
 
 def _trial(
