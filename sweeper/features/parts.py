@@ -386,7 +386,7 @@ class Sentences(Protocol):
     def __call__(self, figures: Any, findings: Findings) -> Iterable[str]: ...
 
 
-class Limits(Protocol):
+class FindLimits(Protocol):
     """Reasons to trust the verdict less, each with the action that removes it."""
 
     def __call__(self, figures: Any, findings: Findings) -> Iterable[Limitation]: ...
@@ -412,14 +412,14 @@ LINES: Hook[Sentences] = Hook("section", "lines")
 SUMMARY: Hook[Sentences] = Hook("section", "summary")
 CARD: Hook[Sentences] = Hook("section", "card")
 # Among the limits of the verdict; as the next step.
-LIMITS: Hook[Limits] = Hook("section", "limits")
+LIMITS: Hook[FindLimits] = Hook("section", "limits")
 ADVISE: Hook[Advise] = Hook("section", "advise")
 
 
 # metric.py: a metric that needs more than answers and references.
 
 
-class Samples(Protocol):
+class CountSamples(Protocol):
     """Answers to each item whose programs are run; 0 where the request does not allow that."""
 
     def __call__(self, spec: Spec) -> int: ...
@@ -441,7 +441,7 @@ class Refusal(Protocol):
     def __call__(self) -> Problem | None: ...
 
 
-SAMPLES: Hook[Samples] = Hook("metric", "samples")
+SAMPLES: Hook[CountSamples] = Hook("metric", "samples")
 RUN_PROGRAM: Hook[RunProgram] = Hook("metric", "run_program")
 REFUSAL: Hook[Refusal] = Hook("metric", "refusal")
 

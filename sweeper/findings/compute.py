@@ -9,7 +9,7 @@ from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.strategies import strategy_summaries
 from sweeper.findings.study.trial_rows import finite, known, trial_row
 from sweeper.findings.verdict.comparisons import against_baseline, hold_contest
-from sweeper.findings.verdict.limitations import Study, limits
+from sweeper.findings.verdict.limitations import JudgedStudy, limits
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.tested import tested_models
@@ -51,7 +51,7 @@ def findings_of(run: RunFiles) -> Findings:
         notes=encoding_notes(run),
         strategies=strategy_summaries(run, against_baseline(run, contest)),
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
-        limits=limits(Study(run, summary, contest, decided)),
+        limits=limits(JudgedStudy(run, summary, contest, decided)),
         reproduction=reproduction(
             run, decided.recommended_trial, complete=summary.status == "complete"
         ),

@@ -27,7 +27,7 @@ Show = Callable[[Event, Status], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedListener:
     """A listener that a request asks for.
 
     Args:
@@ -39,14 +39,14 @@ class Wanted:
     seconds: float
 
 
-def wanted_listeners(spec: Spec) -> list[Wanted]:
+def wanted_listeners(spec: Spec) -> list[WantedListener]:
     """The listeners of all features.
 
     Raises:
         SweeperError: One of them cannot work here, or what it needs is missing.
     """
     return [
-        Wanted(feature, name, seconds)
+        WantedListener(feature, name, seconds)
         for feature, hook in parts.WANTED.all()
         for name, seconds in hook(spec).items()
     ]
@@ -58,7 +58,7 @@ class Listeners:
     def __init__(self, folder: RunFolder, spec: Spec):
         self._folder = folder
         self._notes: list[str] = []
-        self._processes: dict[Wanted, subprocess.Popen[bytes]] = {}
+        self._processes: dict[WantedListener, subprocess.Popen[bytes]] = {}
         for listener in wanted_listeners(spec):
             try:
                 self._processes[listener] = _start(listener, folder, spec)
@@ -139,7 +139,7 @@ def _lacking(process: subprocess.Popen[bytes], seconds: float) -> str:
     return [f"it ended with {status}", *_said(process)][-1]
 
 
-def _start(listener: Wanted, folder: RunFolder, spec: Spec) -> subprocess.Popen[bytes]:
+def _start(listener: WantedListener, folder: RunFolder, spec: Spec) -> subprocess.Popen[bytes]:
     process = start(
         _MODULE,
         *(listener.feature, listener.name, str(folder.path), "--parent", str(os.getpid())),

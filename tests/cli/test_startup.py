@@ -126,7 +126,7 @@ def test_the_list_of_commands_needs_neither_models_nor_the_metadata_of_packages(
     [
         (["run", "--task", "classification"], "scipy, torch"),
         (["report", "planned"], "scipy"),
-        (["evaluate", "planned"], "scipy, torch"),
+        (["evaluate", "suite", "planned"], "scipy, torch"),
         (["memory", "--model", "7B", "--dry-run"], "torch"),
         (["memory", "--model", "135M", "--cpu", "--probe"], "torch"),
     ],

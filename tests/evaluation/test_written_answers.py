@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sweeper.evaluation.code_execution import Outcome
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -108,9 +107,9 @@ def test_code_is_run_only_when_that_was_allowed(
 ) -> None:
     ran: list[tuple[str, tuple[str, ...]]] = []
 
-    def run(program: str, tests: tuple[str, ...], *, permitted: bool) -> Outcome:
+    def run(program: str, tests: tuple[str, ...]) -> bool:
         ran.append((program, tests))
-        return Outcome("passed" if program == "x = 1" else "failed")
+        return program == "x = 1"
 
     monkeypatch.setattr(answers_module, "run_program", run)
     _says(monkeypatch, [["x = 1", "x = 2"], ["```\nx = 1```", "x = 1"], ["x", "y"]])
@@ -126,7 +125,7 @@ def test_code_is_run_only_when_that_was_allowed(
 def test_code_that_cannot_be_cut_off_is_not_scored(
     task: Any, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: Any, **options: Any) -> Outcome:
+    def refuse(*arguments: Any, **options: Any) -> bool:
         raise RunError("this machine cannot run unread code safely, so it was not run")
 
     monkeypatch.setattr(answers_module, "run_program", refuse)

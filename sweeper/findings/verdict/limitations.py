@@ -35,7 +35,7 @@ USUALLY_WRONG = 0.01
 
 
 @dataclass(frozen=True)
-class Study:
+class JudgedStudy:
     """The input of the limits."""
 
     run: RunFiles
@@ -44,7 +44,7 @@ class Study:
     verdict: Verdict
 
 
-def limits(study: Study) -> tuple[Limitation, ...]:
+def limits(study: JudgedStudy) -> tuple[Limitation, ...]:
     """Every limit that holds for this study, the most basic first."""
     needed = _needed_share(study)
     return tuple(
@@ -54,7 +54,7 @@ def limits(study: Study) -> tuple[Limitation, ...]:
     )
 
 
-def _needed_share(study: Study) -> float:
+def _needed_share(study: JudgedStudy) -> float:
     """The share of the test items that could turn the closest comparison of the verdict.
 
     If they are wrong, a difference between shares of right items can change by as much. To turn a
@@ -76,7 +76,7 @@ def _needed_share(study: Study) -> float:
     return min(needed) / scale if needed and scale > 0 else math.inf
 
 
-def _partial(study: Study) -> Iterator[Limitation]:
+def _partial(study: JudgedStudy) -> Iterator[Limitation]:
     summary = study.summary
     if summary.status == "complete" or summary.ended == 0:
         return
@@ -88,7 +88,7 @@ def _partial(study: Study) -> Iterator[Limitation]:
     )
 
 
-def _few_seeds(study: Study) -> Iterator[Limitation]:
+def _few_seeds(study: JudgedStudy) -> Iterator[Limitation]:
     chosen, seeds = study.contest.chosen, study.contest.seeds
     if chosen is None or study.summary.status != "complete" or study.run.seal is None:
         return
@@ -118,7 +118,7 @@ def _few_seeds(study: Study) -> Iterator[Limitation]:
     )
 
 
-def _small_test(study: Study) -> Iterator[Limitation]:
+def _small_test(study: JudgedStudy) -> Iterator[Limitation]:
     seal = study.run.seal
     open_ones = [c for c in study.contest.comparisons if c.more_items]
     if seal is None or not open_ones:
@@ -137,7 +137,7 @@ def _small_test(study: Study) -> Iterator[Limitation]:
     )
 
 
-def _still_falling(study: Study) -> Iterator[Limitation]:
+def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
     """The best trial still improved in each of its last two rungs by more than its seeds differ.
 
     Two, because a decay of the learning rate lowers the loss in the last one in any case.
@@ -169,7 +169,7 @@ def _still_falling(study: Study) -> Iterator[Limitation]:
     )
 
 
-def _data_faults(study: Study) -> Iterator[Limitation]:
+def _data_faults(study: JudgedStudy) -> Iterator[Limitation]:
     for kind, faults in by_kind(study.run.plan.facts.data.faults).items():
         share = min(sum(fault.share for fault in faults), 1.0)
         texts = [words.sentence(f"{fault.text}.") for fault in faults]
@@ -184,7 +184,7 @@ def _data_faults(study: Study) -> Iterator[Limitation]:
         )
 
 
-def _suspected_labels(study: Study) -> Iterator[Limitation]:
+def _suspected_labels(study: JudgedStudy) -> Iterator[Limitation]:
     """Test items whose class is probably wrong, in the eyes of the chosen finalist."""
     chosen = study.contest.chosen
     trainings = entries(study.run).get(trial_name(chosen.trial)) if chosen else None
@@ -203,7 +203,7 @@ def _suspected_labels(study: Study) -> Iterator[Limitation]:
     )
 
 
-def _slow_starters(study: Study) -> Iterator[Limitation]:
+def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
     """Early ranks were misleading: the best trial was in the worse half where pruning begins."""
     run = study.run
     if study.summary.pruned == 0 or not run.completed:
@@ -247,7 +247,7 @@ def _cost_at(trial: TrialFiles, rung: int) -> float | None:
     return next((trial.objective.cost_of(report) for report in found), None)
 
 
-def _unequal(study: Study) -> Iterator[Limitation]:
+def _unequal(study: JudgedStudy) -> Iterator[Limitation]:
     """A strategy that lost within noise of the best with a fraction of its trials."""
     if study.summary.status != "complete" or not study.run.completed:
         return
@@ -270,13 +270,13 @@ def _unequal(study: Study) -> Iterator[Limitation]:
     )
 
 
-def _near(study: Study, strategy: str) -> bool:
+def _near(study: JudgedStudy, strategy: str) -> bool:
     rival, best = best_of(study.run, strategy), study.run.completed[0]
     smallest = study.run.margin
     return rival is not None and rival.loss - best.loss <= smallest
 
 
-def _lost(study: Study) -> Iterator[Limitation]:
+def _lost(study: JudgedStudy) -> Iterator[Limitation]:
     for name in strategies_of(study.run):
         trials = [trial for trial in study.run.trials if trial.config.strategy == name]
         failed = [trial for trial in trials if trial.result and trial.result.state == "FAIL"]
@@ -294,7 +294,7 @@ def _lost(study: Study) -> Iterator[Limitation]:
         )
 
 
-def _memory(study: Study) -> Iterator[Limitation]:
+def _memory(study: JudgedStudy) -> Iterator[Limitation]:
     """Strategies whose trials ran out of memory at the planned batches and fitted smaller ones."""
     for name in strategies_of(study.run):
         trials = [trial for trial in study.run.trials if trial.config.strategy == name]
@@ -312,7 +312,7 @@ def _memory(study: Study) -> Iterator[Limitation]:
         )
 
 
-def _encoding(study: Study) -> Iterator[Limitation]:
+def _encoding(study: JudgedStudy) -> Iterator[Limitation]:
     """Examples that were not used in full, if they are more than a few."""
     for note in encoding_notes(study.run):
         many = note.kind != "divided" and note.count > USUALLY_CUT * note.of
@@ -331,7 +331,7 @@ def _encoding(study: Study) -> Iterator[Limitation]:
 _LOST_ITEMS = ("dropped", "test")
 
 
-def _weights(study: Study) -> Iterator[Limitation]:
+def _weights(study: JudgedStudy) -> Iterator[Limitation]:
     for model in study.run.plan.facts.models:
         if model.weights_note:
             yield Limitation(
@@ -341,7 +341,7 @@ def _weights(study: Study) -> Iterator[Limitation]:
             )
 
 
-_CHECKS: tuple[Callable[[Study], Iterator[Limitation]], ...] = (
+_CHECKS: tuple[Callable[[JudgedStudy], Iterator[Limitation]], ...] = (
     _partial,
     _few_seeds,
     _small_test,

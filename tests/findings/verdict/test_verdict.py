@@ -10,7 +10,7 @@ from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.verdict import limitations
 from sweeper.findings.verdict.comparisons import hold_contest
-from sweeper.findings.verdict.limitations import Study
+from sweeper.findings.verdict.limitations import JudgedStudy
 from sweeper.findings.verdict.verdict import _leads
 from sweeper.reporting.sections import samples, search, strategies
 from sweeper.trials import BaselineResult, TestSeal, TrialResult
@@ -72,7 +72,7 @@ def test_more_seeds_are_advised_only_for_models_that_get_them(contest):
             difference=Interval(value=0.0, low=-1.0, high=1.0),
         )  # fmt: skip
         found = SimpleNamespace(chosen=chosen, seeds=3, comparisons=[open_one])
-        return [one.id for one in limitations._few_seeds(Study(files, summary, found, None))]
+        return [one.id for one in limitations._few_seeds(JudgedStudy(files, summary, found, None))]
 
     default = next(t.config.number for t in files.trials if t.config.number not in files.seal.order)
     assert told(winner, f"trial-{default}") == []

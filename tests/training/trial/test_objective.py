@@ -109,7 +109,7 @@ def test_answers_are_compared_on_validation_and_on_all_test_items(
     evaluation = context.measure(context.base(), "test")
     plain = scored("zero_shot", None, shared, evaluation)
     assert plain.item_scores == ()
-    found = answered(plain, shared, context.base(), EvaluationSpec(generate_items=1), None)
+    found = answered(plain, shared, context.base(), EvaluationSpec(generate_items=1), 0, None)
     assert found.generated is not None
     assert (found.generated.items, len(found.item_scores)) == (4, 4)
     assert found.metrics["rougeL"] == pytest.approx(np.mean(found.item_scores))
