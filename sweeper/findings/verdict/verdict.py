@@ -142,6 +142,10 @@ def _pays(run: RunFiles, contest: Contest) -> str:
     gap = words.difference(against.difference, contest.metric)
     all_of_them = f", and better than all {len(others) + 1} baselines" if others else ""
     if by_loss is None or in_loss is None:
+        nearest, smallest = _nearest(contest)
+        if nearest != best:
+            least = words.difference(smallest.difference, contest.metric)
+            all_of_them += f"; the nearest is {nearest.title}: {least}"
         return (
             f" Fine-tuning pays on the test split: {gap} against {best.title}, the best baseline"
             f"{all_of_them}."
@@ -150,6 +154,16 @@ def _pays(run: RunFiles, contest: Contest) -> str:
     return (
         f" Fine-tuning pays in loss: on the test split {lower} against {baseline.title}"
         f"{all_of_them}; in {contest.metric.title} {gap} is {_outcome(run, against)}."
+    )
+
+
+def _nearest(contest: Contest) -> tuple[BaselineResult, Comparison]:
+    """The baseline that comes nearest to the trial on the test split."""
+    sign = 1 if contest.metric.higher_is_better else -1
+    against = ((one, contest.against(one.name)) for one in contest.compared)
+    return min(
+        ((one, c) for one, c in against if c is not None),
+        key=lambda pair: sign * pair[1].difference.value,
     )
 
 

@@ -60,6 +60,21 @@ def test_a_clear_winner_is_recommended(contest):
     assert "95.1% (95% CI 9" in verdict.sentence
 
 
+@pytest.mark.parametrize("nearest", ["tfidf", "probe"])
+def test_the_smallest_gap_to_a_baseline_is_said(contest, nearest):
+    run, winner, _, seal = contest
+    reseal(run, recommended=seal.order[0])
+    with_right(
+        run, {winner: 0.95, "*": 0.80, "majority": 0.2, "tfidf": 0.6, "probe": 0.6} | {nearest: 0.7}
+    )
+    verdict = compute(run).verdict
+    gaps = {
+        c.second: c.difference.value for c in verdict.comparisons if c.second in ("tfidf", "probe")
+    }
+    assert min(gaps, key=gaps.get) == nearest
+    assert f"+{100 * gaps[nearest]:.1f} points" in verdict.sentence
+
+
 def test_more_seeds_are_advised_only_for_models_that_get_them(contest):
     run, winner, rivals, _ = contest
     files = read_run(run)
