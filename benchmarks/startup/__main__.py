@@ -5,7 +5,7 @@
 Each command runs in a process of its own, the commands of a round one after the other, so that a
 busy machine slows all of them alike. User and system seconds count. Byte code is written before,
 as an installation does it. The last lines are parts of a plan, without what starting Python and
-importing sweeper take.
+importing sweeper take. Exits with 1 if the ratio of the best times is above a command's bar.
 """
 
 from __future__ import annotations
@@ -80,22 +80,24 @@ def part_seconds(prepare: str, work: str) -> float:
     return float(done.stdout)
 
 
-def main() -> None:
-    """Print the table."""
+def main() -> int:
+    """Print the table; 1 if a command is above its bar."""
     parser = argparse.ArgumentParser(prog="benchmarks.startup")
     parser.add_argument("--rounds", type=int, default=15)
     number = parser.parse_args().rounds
-    taken = rounds_of(number)
+    taken, above = rounds_of(number), False
     for name, seconds in taken.items():
         line = f"{name:<28} best {min(seconds):.3f} s, median {statistics.median(seconds):.3f} s"
         if name in COMMANDS:
             best = min(seconds) / min(taken[BASE])
             median = statistics.median(seconds) / statistics.median(taken[BASE])
             line += f"   ratio {best:.2f}, {median:.2f}, at most {COMMANDS[name][1]}"
+            above |= best > COMMANDS[name][1]
         print(line)
     for name, part in PARTS.items():
         print(f"{name:<28} {min(part_seconds(*part) for _ in range(5)):.3f} s")
+    return int(above)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
