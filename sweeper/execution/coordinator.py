@@ -298,7 +298,7 @@ class Coordinator:
         seal.drop_seed_weights(self.run, self.plan, opened)
 
     def _features(self) -> None:
-        """The phases of features."""
+        """Run the phases of features."""
         seal_ = seal.open_seal(self.run, self.plan, ())
         study = FeatureStudy(self.run, self.spec, self.plan, seal_, self.owner)
         for name, phase in parts.AFTER_TEST.all():

@@ -91,8 +91,8 @@ def gather(
 def _with_features(spec: Spec, facts: Facts, *, for_run: bool) -> Facts:
     gathered = ((name, gather(spec, facts, for_run)) for name, gather in parts.GATHER.all())
     records = {name: one.model_dump(mode="json") for name, one in gathered if one is not None}
-    told = [text for _, warnings in parts.WARNINGS.all() for text in warnings(spec, facts)]
-    data = facts.data.model_copy(update={"warnings": (*facts.data.warnings, *told)})
+    more = [text for _, warnings in parts.WARNINGS.all() for text in warnings(spec, facts)]
+    data = facts.data.model_copy(update={"warnings": (*facts.data.warnings, *more)})
     return facts.model_copy(update={"features": records, "data": data})
 
 
@@ -103,12 +103,12 @@ def _read_facts(rows: Curated, spec: Spec, model: ModelFacts, *, measure_domain:
 
     data = data_facts(rows.dataset, spec, model)
     faults = quick_faults(rows.dataset, spec.data, spec.task)
-    said = (*data.warnings, *(fault.sentence for fault in faults))
-    found = {"faults": (*data.faults, *faults), "warnings": said, "changes": rows.counts}
+    warnings = (*data.warnings, *(fault.sentence for fault in faults))
+    found = {"faults": (*data.faults, *faults), "warnings": warnings, "changes": rows.counts}
     data = data.model_copy(update=found)
     if (corpus := corpus_facts(rows.dataset, spec, model)) is not None:
-        said = (*data.warnings, *corpus_warnings(corpus))
-        data = data.model_copy(update={"corpus": corpus, "warnings": said})
+        warnings = (*data.warnings, *corpus_warnings(corpus))
+        data = data.model_copy(update={"corpus": corpus, "warnings": warnings})
     if measure_domain:
         return measured_bits(rows.dataset, data, model, spec.aim)
     return known_bits(data, model, spec.aim)

@@ -92,8 +92,8 @@ class Hook(Generic[H]):
 
 
 def failure(feature: str, error: Exception) -> str:
-    """The warning about a feature whose hook raised what it should not."""
-    return f"the feature {feature} failed, and what it makes is missing ({error!r})"
+    """The warning about a feature whose hook raised an unexpected exception."""
+    return f"the feature {feature} failed, so its results are missing ({error!r})"
 
 
 def record_of(features: Mapping[str, Any], name: str, kind: type[R]) -> R | None:
@@ -405,8 +405,8 @@ HEADING: Hook[Heading] = Hook("section", "HEADING")
 FIGURES: Hook[type[Record]] = Hook("section", "Figures")
 COMPUTE: Hook[Compute] = Hook("section", "compute")
 BLOCKS: Hook[Blocks] = Hook("section", "blocks")
-# Below the verdict, in report.md as well; on the terminal when the run ends; in report.md, below
-# what is said of the verdict; in MODEL_CARD.md.
+# Sentences below the verdict, on the page and in report.md; on the terminal when the run ends; in
+# report.md alone, after those of the verdict; in MODEL_CARD.md.
 BECAUSE: Hook[Sentences] = Hook("section", "because")
 LINES: Hook[Sentences] = Hook("section", "lines")
 SUMMARY: Hook[Sentences] = Hook("section", "summary")

@@ -71,8 +71,8 @@ class Listeners:
     def __exit__(self, *_: object) -> None:
         self.finish("failed", hurried=True)
 
-    def beside(self, show: Show) -> Show:
-        """A view that also shows what the listeners say."""
+    def with_warnings(self, show: Show) -> Show:
+        """The view, which then also shows the warnings of the listeners."""
 
         def both(event: Event, status: Status) -> None:
             show(event, status)

@@ -46,7 +46,7 @@ def report_of(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> 
     run = read_run(folder, texts=texts)
     findings = findings_of(run)
     answers = [_answer(module, run, findings) for module in sections()]
-    because = (*findings.verdict.because, *(s for one in answers for s in one.said["because"]))
+    because = (*findings.verdict.because, *(s for one in answers for s in one.sentences["because"]))
     findings = findings.model_copy(
         update={
             "verdict": findings.verdict.model_copy(update={"because": because}),
@@ -66,7 +66,7 @@ def report_of(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> 
         missing={one.id: one.missing for one in answers if one.missing},
         no_charts=no_charts,
         **{
-            name: tuple(sentence for one in answers for sentence in one.said[name])
+            name: tuple(sentence for one in answers for sentence in one.sentences[name])
             for name in ("lines", "summary", "card")
         },
     )
@@ -79,7 +79,9 @@ class _Answer:
     module: ModuleType
     figures: Record | None = None
     missing: NotMeasured | None = None
-    said: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict.fromkeys(_SENTENCES, ()))
+    sentences: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: dict.fromkeys(_SENTENCES, ())
+    )
     limits: tuple[Limitation, ...] = ()
 
     @property
@@ -96,14 +98,14 @@ def _answer(module: ModuleType, run: RunFiles, findings: Findings) -> _Answer:
             answer.missing = figures
         if compute and (figures is None or answer.missing):
             return answer
-        said = {
+        sentences = {
             name: tuple(hook.required(module)(figures, findings))
             for name, hook in _SENTENCES.items()
             if hook.defined_in(module)
         }
         limits = LIMITS.defined_in(module)
         answer.limits = tuple(limits(figures, findings)) if limits else ()
-        answer.said |= said
+        answer.sentences |= sentences
         answer.figures = figures
     except SweeperError:
         raise

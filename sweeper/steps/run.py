@@ -267,7 +267,7 @@ def sweep(
         held.enter_context(folder.lock())
         plan = _frozen(prepared)
         listeners = held.enter_context(Listeners(folder, prepared.spec))
-        show = listeners.beside(_unheard_if_gone(view))
+        show = listeners.with_warnings(_unheard_if_gone(view))
         maker = ReportMaker(folder, texts=not prepared.spec.evaluation.no_texts)
         try:
             outcome = run_sweep(
@@ -320,10 +320,10 @@ def _finished(
     if outcome.kind != "complete":
         return outcome
     for name, finish in parts.FINISH.all():
-        told: list[str] = []
+        lines: list[str] = []
 
-        def say(line: str, told: list[str] = told, name: str = name) -> None:
-            told.append(line)
+        def say(line: str, lines: list[str] = lines, name: str = name) -> None:
+            lines.append(line)
             show(make_event("phase", state=name, text=line), outcome.status)
 
         begun = time.monotonic()
@@ -334,7 +334,7 @@ def _finished(
         except Exception as error:  # noqa: BLE001 - a bug in a feature costs its own figure
             show(make_event("warning", text=parts.failure(name, error)), outcome.status)
             continue
-        if told:  # else there was nothing left to do
+        if lines:  # else there was nothing left to do
             _keep_seconds(folder, name, time.monotonic() - begun)
         if ended_by is not None:
             return replace(outcome, kind="interrupted", signal=ended_by)

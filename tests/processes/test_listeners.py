@@ -159,7 +159,9 @@ def test_an_error_is_said_without_secrets_and_tried_again(
     shown: list[tuple[str, str]] = []
     status = Status(phase="search", trials=3, started_at="", updated_at="")
     with Listeners(run, spec) as listeners:
-        show = listeners.beside(lambda event, _status: shown.append((event.kind, event.text)))
+        show = listeners.with_warnings(
+            lambda event, _status: shown.append((event.kind, event.text))
+        )
         limit = time.monotonic() + 300.0
         while "warning" not in dict(shown) and time.monotonic() < limit:
             show(make_event("phase"), status)

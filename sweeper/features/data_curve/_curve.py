@@ -90,7 +90,7 @@ class Figures(Record):
     items: int | None = Field(None, description="of validation")
     curves: tuple[DataCurve, ...] = Field(description="the winner first, then its default")
     sentence: str
-    told: str = Field("", description="why there is a curve that nobody asked for")
+    decision: str = Field("", description="why there is a curve that nobody asked for")
 
 
 @dataclass(frozen=True)

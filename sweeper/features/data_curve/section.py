@@ -40,10 +40,10 @@ HEADING = Heading(35, "data-need", "Data", "How much data do I need?")
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     """The data curve of the winner and its default."""
     need = data_need(run, findings.metric, findings.verdict.recommended_trial)
-    told = _decision(run)
+    decision = _decision(run)
     if isinstance(need, NotMeasured):
-        return need.model_copy(update={"reason": f"{need.reason} {told}".rstrip()})
-    return need.model_copy(update={"told": told})
+        return need.model_copy(update={"reason": f"{need.reason} {decision}".rstrip()})
+    return need.model_copy(update={"decision": decision})
 
 
 def _decision(run: RunFiles) -> str:
@@ -78,7 +78,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     yield Figure(
         id="data-curve",
         finding=figures.sentence,
-        note=f"{_note(figures)} {figures.told}".rstrip(),
+        note=f"{_note(figures)} {figures.decision}".rstrip(),
         panels=drawn(data_chart(figures, figures.sentence)),
         table=_table(figures),
     )

@@ -198,7 +198,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 def preference_sentences(found: Figures) -> tuple[str, ...]:
     """How many people rated, how far they agree, and whether a side was liked better."""
-    told = [
+    sentences = [
         f"{units.plural(found.raters, 'rater')} compared answers of {found.winner}, the winner, "
         f"with those of other models on {units.plural(found.items, 'test item')}, without knowing "
         "which was which."
@@ -207,15 +207,15 @@ def preference_sentences(found: Figures) -> tuple[str, ...]:
         kappa = (
             "" if found.kappa is None else f" (Cohen's kappa {words.minus(f'{found.kappa:.2f}')})"
         )
-        told.append(f"Two raters agree on {100 * found.agreement:.0f}% of pairs{kappa}.")
+        sentences.append(f"Two raters agree on {100 * found.agreement:.0f}% of pairs{kappa}.")
     if found.left_share is not None:
-        told.append(
+        sentences.append(
             f"The left answer was chosen in {words.in_percent(found.left_share)} of choices."
         )
         low, high = found.left_share.low or 0.0, found.left_share.high or 1.0
         if not low <= 0.5 <= high:
-            told.append(
+            sentences.append(
                 "So the side mattered. Each model stood on the left in half of its pairs, so that "
                 "this pulls win rates towards 50% and favours none."
             )
-    return tuple(told)
+    return tuple(sentences)

@@ -90,7 +90,7 @@ def test_a_closed_port_is_said_and_costs_the_command_nothing(folder, monkeypatch
         process.resume()
         said = heard_until(listeners)
         assert "mlflow does not answer at the moment (MlflowException: API request" in said[0]
-        show = listeners.beside(lambda event, _status: shown.append(event.kind))
+        show = listeners.with_warnings(lambda event, _status: shown.append(event.kind))
         status = Status(phase="search", trials=3, started_at="", updated_at="")
         show(make_event("run-started"), status)
         (note,) = listeners.finish("complete")
