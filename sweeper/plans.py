@@ -396,6 +396,9 @@ class Identity(Record):
     rungs: str
     seed: str
     general: str | None = Field(None, description="of the general texts; None without any")
+    features: dict[str, str] = Field(
+        default_factory=dict, description="of what features add to it, by their names"
+    )
 
 
 class NoPlan(Artifact):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from inspect import getdoc
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import Field, create_model
 
@@ -25,6 +25,7 @@ from sweeper.artifact import Record
 from sweeper.features import loader
 
 if TYPE_CHECKING:
+    from sweeper.data.examples import Dataset
     from sweeper.errors import Problem
     from sweeper.execution.job import WorkItem
     from sweeper.execution.pools.pool import Pool
@@ -136,6 +137,8 @@ class Flag:
         panel: The heading in the help of the command.
         is_path: It is the path of a file or folder, which a run's ``sweep.yaml`` keeps as given.
         secret_url: It is a URL whose password is not written into the run's ``sweep.yaml``.
+        commit_in: It names data, here or on the hub, whose commit is kept in the option of this
+            name.
     """
 
     name: str = ""
@@ -144,6 +147,7 @@ class Flag:
     panel: str = "Features"
     is_path: bool = False
     secret_url: bool = False
+    commit_in: str = ""
 
 
 OPTIONS: Hook[type[Options]] = Hook("options", "Options")
@@ -168,6 +172,31 @@ def flags() -> dict[tuple[str, str, str], Flag]:
         for flag in info.metadata
         if isinstance(flag, Flag)
     }
+
+
+class NamedData(NamedTuple):
+    """Data that an option of a feature names.
+
+    Args:
+        option: The name of the option.
+        commit: Of a data set of the hub, where it is known.
+        commit_in: The name of the option that keeps it.
+    """
+
+    feature: str
+    option: str
+    path: str
+    commit: str | None
+    commit_in: str
+
+
+def named_data(features: AllOptions) -> Iterator[NamedData]:
+    """The data that options of features name."""
+    for (_, feature, option), flag in flags().items():
+        options = getattr(features, feature)
+        if flag.commit_in and (path := getattr(options, option)) is not None:
+            commit = getattr(options, flag.commit_in)
+            yield NamedData(feature, option, path, commit, flag.commit_in)
 
 
 def without_passwords(spec: Spec) -> Spec:
@@ -200,13 +229,25 @@ class Gather(Protocol):
 
     Args:
         facts: Those of the core.
+        dataset: The rows of the task; None in a plan without data.
         for_run: Whether it will be trained here, so that a process may load torch.
 
     Raises:
         SweeperError: What the request names cannot be used.
     """
 
-    def __call__(self, spec: Spec, facts: Facts, for_run: bool) -> Record | None: ...
+    def __call__(
+        self, spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool
+    ) -> Record | None: ...
+
+
+class Identify(Protocol):
+    """What is part of a run's identity besides options, such as the digest of a text.
+
+    It is made of what JSON knows. A later call of the run must give the same.
+    """
+
+    def __call__(self, spec: Spec, facts: Facts) -> object: ...
 
 
 class Warnings(Protocol):
@@ -223,6 +264,7 @@ class Doctor(Protocol):
 
 CHECK: Hook[Check] = Hook("facts", "check")
 GATHER: Hook[Gather] = Hook("facts", "gather")
+IDENTITY: Hook[Identify] = Hook("facts", "identity")
 WARNINGS: Hook[Warnings] = Hook("facts", "warnings")
 DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
 

@@ -76,6 +76,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         rungs=digest([RUNGS, training.epochs]),
         seed=digest(spec.search.seed),
         general=data.general_sha256,
+        features={name: digest(hook(spec, facts)) for name, hook in parts.IDENTITY.all()},
     )
 
 

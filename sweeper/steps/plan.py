@@ -40,9 +40,9 @@ def planned(
     """
     check_features(spec, for_run=False)
     if spec.data.named or spec.data.corpus or spec.data.general:
-        from sweeper.data.reading.hub import pinned
+        from sweeper.data.reading.hub import with_commits
 
-        spec = spec.model_copy(update={"data": pinned(spec.data)})
+        spec = with_commits(spec)
     if spec.models:
         made = make_plan(spec, gather(spec, measure_domain=measure_domain))
         if not probe:

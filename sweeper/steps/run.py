@@ -13,7 +13,7 @@ from sweeper.artifact import write_text
 from sweeper.data.general import general_text
 from sweeper.data.quality.fix import ListedChange
 from sweeper.data.quality.write_rows import change_list
-from sweeper.data.reading.hub import pinned
+from sweeper.data.reading.hub import with_commits
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,
@@ -232,8 +232,7 @@ def default_name(spec: Spec) -> str:
 def _with_data(spec: Spec, work: WorkProgress) -> Spec:
     """The request with the commit of its data set, which is fetched if it is on the hub."""
     with contextlib.closing(work):
-        data = pinned(spec.data, lambda done, of: work("downloading data (MB)", done, of))
-    return spec.model_copy(update={"data": data})
+        return with_commits(spec, lambda done, of: work("downloading data (MB)", done, of))
 
 
 def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
