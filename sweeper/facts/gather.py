@@ -32,7 +32,7 @@ def rows_of(spec: Spec, record: Path | None = None) -> Curated | None:
         DataError: The data cannot be read, recognised or learnt from. The error has the command
             that mends it, where there is one.
     """
-    if spec.data.named is None and spec.data.corpus is None:
+    if spec.data.named is None:
         return None
     from sweeper.facts.dataset.curation import curated, mendable
 
@@ -101,16 +101,13 @@ def _with_features(spec: Spec, facts: Facts, dataset: Dataset | None, *, for_run
 def _read_facts(rows: Curated, spec: Spec, model: ModelFacts, *, measure_domain: bool) -> DataFacts:
     from sweeper.data.quality.check import quick_faults
     from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
-    from sweeper.facts.dataset.data_facts import corpus_facts, corpus_warnings, data_facts
+    from sweeper.facts.dataset.data_facts import data_facts
 
     data = data_facts(rows.dataset, spec, model)
     faults = quick_faults(rows.dataset, spec.data, spec.task)
     warnings = (*data.warnings, *(fault.sentence for fault in faults))
     found = {"faults": (*data.faults, *faults), "warnings": warnings, "changes": rows.counts}
     data = data.model_copy(update=found)
-    if (corpus := corpus_facts(rows.dataset, spec, model)) is not None:
-        warnings = (*data.warnings, *corpus_warnings(corpus))
-        data = data.model_copy(update={"corpus": corpus, "warnings": warnings})
     if measure_domain:
         return measured_bits(rows.dataset, data, model, spec.aim)
     return known_bits(data, model, spec.aim)

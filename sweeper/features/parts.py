@@ -26,23 +26,27 @@ from sweeper.artifact import Record
 from sweeper.features import loader
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sweeper.data.examples import Dataset
     from sweeper.errors import Problem
     from sweeper.execution.job import WorkItem
     from sweeper.execution.pools.pool import Pool
     from sweeper.execution.worker.run_check import Briefing
     from sweeper.extras import MachineCheck
-    from sweeper.facts.record import Facts
+    from sweeper.facts.record import Facts, ModelFacts
     from sweeper.findings.figures import NotMeasured
     from sweeper.findings.record import Findings, Limitation, NextStep
     from sweeper.findings.study.reading import RunFiles
+    from sweeper.memory.setup import Setup
     from sweeper.planning.budget.study_phases import StudyPhases
     from sweeper.planning.rulebook.fact import Fact
-    from sweeper.plans import PhaseCost, Plan, ProposedTrial
+    from sweeper.plans import Candidate, PhaseCost, Plan, ProposedTrial
     from sweeper.reporting.blocks import Block
     from sweeper.reporting.document import Report
     from sweeper.runfolder import RunFolder
     from sweeper.spec import Spec
+    from sweeper.training.base_model.bases import Bases
     from sweeper.trials import TestSeal, TrialConfig, TrialResult
 
 VERSION = 1
@@ -139,7 +143,7 @@ class Flag:
         panel: The heading in the help of the command.
         is_path: It is the path of a file or folder, which a run's ``sweep.yaml`` keeps as given.
         secret_url: It is a URL whose password is not written into the run's ``sweep.yaml``.
-        commit_in: It names data, here or on the hub, whose commit is kept in the option of this
+        commit: It names data, here or on the hub, whose commit is kept in the option of this
             name.
     """
 
@@ -149,7 +153,7 @@ class Flag:
     panel: str = "Features"
     is_path: bool = False
     secret_url: bool = False
-    commit_in: str = ""
+    commit: str = ""
 
 
 OPTIONS: Hook[type[Options]] = Hook("options", "Options")
@@ -182,23 +186,23 @@ class NamedData(NamedTuple):
     Args:
         option: The name of the option.
         commit: Of a data set of the hub, where it is known.
-        commit_in: The name of the option that keeps it.
+        kept_in: The name of the option that keeps the commit.
     """
 
     feature: str
     option: str
     path: str
     commit: str | None
-    commit_in: str
+    kept_in: str
 
 
 def named_data(features: AllOptions) -> Iterator[NamedData]:
     """The data that options of features name."""
     for (_, feature, option), flag in flags().items():
         options = getattr(features, feature)
-        if flag.commit_in and (path := getattr(options, option)) is not None:
-            commit = getattr(options, flag.commit_in)
-            yield NamedData(feature, option, path, commit, flag.commit_in)
+        if flag.commit and (path := getattr(options, option)) is not None:
+            commit = getattr(options, flag.commit)
+            yield NamedData(feature, option, path, commit, flag.commit)
 
 
 def without_passwords(spec: Spec) -> Spec:
@@ -273,7 +277,7 @@ WARNINGS: Hook[Warnings] = Hook("facts", "warnings")
 DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
 
 
-# cost.py: what the feature adds to a study's time.
+# cost.py: what the feature adds to candidates and to a study's time.
 
 
 class PlanPhase(Protocol):
@@ -286,7 +290,23 @@ class PlanPhase(Protocol):
     def __call__(self, spec: Spec, study: StudyPhases) -> PhaseCost | None: ...
 
 
+class WithStage(Protocol):
+    """A candidate with what the feature does before its trials, if it does anything.
+
+    It may leave only those choices of the feature's parameters that fit the device, and add a
+    ``Stage`` and notes on it.
+
+    Args:
+        setup: The set-up in which the candidate trains the task.
+    """
+
+    def __call__(
+        self, spec: Spec, facts: Facts, model: ModelFacts, candidate: Candidate, setup: Setup
+    ) -> Candidate: ...
+
+
 PLAN_PHASE: Hook[PlanPhase] = Hook("cost", "plan_phase")
+WITH_STAGE: Hook[WithStage] = Hook("cost", "with_stage")
 
 
 # starts.py: configurations to try before the search chooses.
@@ -308,6 +328,41 @@ class Remember(Protocol):
 
 PROPOSE: Hook[Propose] = Hook("starts", "propose")
 REMEMBER: Hook[Remember] = Hook("starts", "remember")
+
+
+# trial.py: what the feature does in a worker, where torch is loaded.
+
+
+class MadeBase(NamedTuple):
+    """Another base than the model's own.
+
+    Args:
+        folder: Its weights and configuration, below that of ``cache.home()``. It is named by a
+            digest of all that decides what is in it, and never changes.
+        record: What the results of trials keep of it.
+        seconds: That this process took just now to make it; 0 where it was there.
+    """
+
+    folder: Path
+    record: Record
+    seconds: float
+
+
+class Prepare(Protocol):
+    """Gives bases for trials of one model, which several processes may ask for at once.
+
+    It is called once in each worker. The function that it returns is called before each training,
+    with the trial and the micro-batch that its memory has room for; it gives None where the trial
+    trains on the model's own base. Only one feature may give a base for a trial.
+
+    Args:
+        bases: The model, its data, and what is held of its bases in memory.
+    """
+
+    def __call__(self, bases: Bases) -> Callable[[TrialConfig, int], MadeBase | None]: ...
+
+
+PREPARE: Hook[Prepare] = Hook("trial", "prepare")
 
 
 # phase.py: work after the test split was scored.

@@ -61,11 +61,9 @@ def pinned(spec: DataSpec, tell: Tell = lambda _done, _of: None) -> DataSpec:
     """
     sources = tuple(_pinned(source, tell) for source in spec.sources)
     found: dict[str, object] = {"sources": sources}
-    for role in ("corpus", "general"):
-        if path := getattr(spec, role):
-            name = f"{role}_revision"
-            source = SourceSpec(path=path, revision=getattr(spec, name))
-            found[name] = _pinned(source, tell).revision
+    if spec.general:
+        source = SourceSpec(path=spec.general, revision=spec.general_revision)
+        found["general_revision"] = _pinned(source, tell).revision
     return _pinned(spec.model_copy(update=found), tell)
 
 
@@ -79,7 +77,7 @@ def with_commits(spec: Spec, tell: Tell = lambda _done, _of: None) -> Spec:
     for data in named_data(spec.features):
         commit = _pinned(SourceSpec(path=data.path, revision=data.commit), tell).revision
         options = changed.get(data.feature, getattr(spec.features, data.feature))
-        changed[data.feature] = options.model_copy(update={data.commit_in: commit})
+        changed[data.feature] = options.model_copy(update={data.kept_in: commit})
     features = spec.features.model_copy(update=changed)
     return spec.model_copy(update={"data": pinned(spec.data, tell), "features": features})
 
