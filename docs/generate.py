@@ -27,6 +27,7 @@ from sweeper.data.formats.base import formats
 from sweeper.data.quality.kinds.base import kinds
 from sweeper.declared.yaml_files import strategy_files
 from sweeper.features.exporting._configuration import targets
+from sweeper.features.loader import yaml_folders
 from sweeper.findings.words import value as value_text
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.explanations import effect_texts
@@ -44,7 +45,7 @@ NOTE = "<!-- made by `make docs`; edit {source} instead -->"
 def rules_page(book: RuleBook) -> str:
     """Every rule with its condition, effects, reason and source."""
     lines = [
-        NOTE.format(source="search_spaces/rules/"),
+        NOTE.format(source="search_spaces/rules/ and rules/ of features"),
         "",
         "# The rule book",
         "",
@@ -69,8 +70,10 @@ def rules_page(book: RuleBook) -> str:
         "plan's answer to it (`sweeper plan -v`).",
     ]
     slots = {name: "N" if fact.kind == "number" else f"<{name}>" for name, fact in FACTS.items()}
+    folders = (resources.search_spaces() / "rules", *yaml_folders("rules"))
+    files = {path.name: path for folder in folders for path in folder.glob("*.yaml")}
     for name, rules in _by_file(book):
-        title = _comment(resources.search_spaces() / "rules" / name).partition(". ")[0]
+        title = _comment(files[name]).partition(". ")[0]
         lines += ["", f"## {title.rstrip('.')}"]
         for rule in rules:
             lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}:", ""]
@@ -107,6 +110,7 @@ def strategies_page() -> str:
         "| own measurement, not kept | measured by this project; the files were not kept |",
     ]
     files = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
+    of_features = [file for own in yaml_folders("parameters") for file in own.glob("*.yaml")]
     shared = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
     for name, path in sorted(strategy_files().paths.items()):
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -115,6 +119,12 @@ def strategies_page() -> str:
     for path in files:
         lines += ["", f"## {path.stem} (shared)", "", _comment(path)]
         lines += _parameters(shared[path.stem], {})
+    for path in sorted(of_features, key=lambda path: path.name):
+        lines += ["", f"## {path.stem} (feature)", "", _comment(path), ""]
+        lines += [
+            "Every strategy whose gradients pass through the base model has these parameters."
+        ]
+        lines += _parameters(yaml.safe_load(path.read_text(encoding="utf-8")), {})
     return "\n".join(lines) + "\n"
 
 

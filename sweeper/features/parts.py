@@ -3,9 +3,9 @@
 A part is a module or a folder of YAML files with a fixed name in a feature's folder. A module
 defines any of the hooks that are listed here for it, and what they need. A hook is a function that
 the core calls with these parameters, or a value that it reads. The core imports a part when it
-calls its first hook, so that ``--help`` and a plan stay fast; only helper files that run in a
-process of their own may load torch. A feature imports the core, never another feature: what two
-features share is core.
+calls its first hook, so that ``--help`` and a plan stay fast; only ``trial.py`` and helper files
+that run in a process of their own may load torch. A feature imports the core, never another
+feature: what two features share is core.
 
 When a hook raises an exception other than ``SweeperError``, a section, a phase or a listener costs
 its own figure, and a warning names it. Anything else ends the command.
