@@ -45,7 +45,7 @@ NOTE = "<!-- made by `make docs`; edit {source} instead -->"
 def rules_page(book: RuleBook) -> str:
     """Every rule with its condition, effects, reason and source."""
     lines = [
-        NOTE.format(source="search_spaces/rules/ and rules/ of features"),
+        NOTE.format(source="search_spaces/rules/"),
         "",
         "# The rule book",
         "",
@@ -70,10 +70,8 @@ def rules_page(book: RuleBook) -> str:
         "plan's answer to it (`sweeper plan -v`).",
     ]
     slots = {name: "N" if fact.kind == "number" else f"<{name}>" for name, fact in FACTS.items()}
-    folders = (resources.search_spaces() / "rules", *yaml_folders("rules"))
-    files = {path.name: path for folder in folders for path in folder.glob("*.yaml")}
-    for name, rules in _by_file(book):
-        title = _comment(files[name]).partition(". ")[0]
+    for path, rules in _by_file(book):
+        title = _comment(path).partition(". ")[0]
         lines += ["", f"## {title.rstrip('.')}"]
         for rule in rules:
             lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}:", ""]
@@ -84,10 +82,10 @@ def rules_page(book: RuleBook) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _by_file(book: RuleBook) -> Iterator[tuple[str, list[Rule]]]:
-    files: dict[str, list[Rule]] = {}
+def _by_file(book: RuleBook) -> Iterator[tuple[Path, list[Rule]]]:
+    files: dict[Path, list[Rule]] = {}
     for rule in book.rules:
-        files.setdefault(Path(rule.where.split(":")[0]).name, []).append(rule)
+        files.setdefault(Path(rule.where.split(":")[0]), []).append(rule)
     yield from files.items()
 
 
@@ -109,8 +107,8 @@ def strategies_page() -> str:
         "| searched: only if declared | in trials only if `parameters` in `sweep.yaml` names it |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
     ]
-    files = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
-    of_features = [file for own in yaml_folders("parameters") for file in own.glob("*.yaml")]
+    folders = [resources.search_spaces() / "parameters", *yaml_folders("parameters")]
+    files = [file for folder in folders for file in sorted(folder.glob("*.yaml"))]
     shared = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
     for name, path in sorted(strategy_files().paths.items()):
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -119,12 +117,6 @@ def strategies_page() -> str:
     for path in files:
         lines += ["", f"## {path.stem} (shared)", "", _comment(path)]
         lines += _parameters(shared[path.stem], {})
-    for path in sorted(of_features, key=lambda path: path.name):
-        lines += ["", f"## {path.stem} (feature)", "", _comment(path), ""]
-        lines += [
-            "Every strategy whose gradients pass through the base model has these parameters."
-        ]
-        lines += _parameters(yaml.safe_load(path.read_text(encoding="utf-8")), {})
     return "\n".join(lines) + "\n"
 
 

@@ -435,7 +435,7 @@ def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     features = data.get("features")
     for (_, feature, key), flag in parts.flags().items():
         options = features.get(feature) if isinstance(features, dict) else None
-        if (flag.is_path or flag.commit) and isinstance(options, dict):
+        if (flag.is_path or flag.commit_in) and isinstance(options, dict):
             yield options, key
     for key, found in (*lists, ("model", data.get("trials"))):
         for one in found if isinstance(found, list) else ():

@@ -4,8 +4,7 @@ A part is a module or a folder of YAML files with a fixed name in a feature's fo
 defines any of the hooks that are listed here for it, and what they need. A hook is a function that
 the core calls with these parameters, or a value that it reads. The core imports a part when it
 calls its first hook, so that ``--help`` and a plan stay fast; only ``trial.py`` and helper files
-that run in a process of their own may load torch. A feature imports the core, never another
-feature: what two features share is core.
+may load torch. A feature imports the core, never another feature: what two features share is core.
 
 When a hook raises an exception other than ``SweeperError``, a section, a phase or a listener costs
 its own figure, and a warning names it. Anything else ends the command.
@@ -143,7 +142,7 @@ class Flag:
         panel: The heading in the help of the command.
         is_path: It is the path of a file or folder, which a run's ``sweep.yaml`` keeps as given.
         secret_url: It is a URL whose password is not written into the run's ``sweep.yaml``.
-        commit: It names data, here or on the hub, whose commit is kept in the option of this
+        commit_in: It names data, here or on the hub, whose commit is kept in the option of this
             name.
     """
 
@@ -153,7 +152,7 @@ class Flag:
     panel: str = "Features"
     is_path: bool = False
     secret_url: bool = False
-    commit: str = ""
+    commit_in: str = ""
 
 
 OPTIONS: Hook[type[Options]] = Hook("options", "Options")
@@ -186,23 +185,23 @@ class NamedData(NamedTuple):
     Args:
         option: The name of the option.
         commit: Of a data set of the hub, where it is known.
-        kept_in: The name of the option that keeps the commit.
+        commit_in: The name of the option that keeps it.
     """
 
     feature: str
     option: str
     path: str
     commit: str | None
-    kept_in: str
+    commit_in: str
 
 
 def named_data(features: AllOptions) -> Iterator[NamedData]:
     """The data that options of features name."""
     for (_, feature, option), flag in flags().items():
         options = getattr(features, feature)
-        if flag.commit and (path := getattr(options, option)) is not None:
-            commit = getattr(options, flag.commit)
-            yield NamedData(feature, option, path, commit, flag.commit)
+        if flag.commit_in and (path := getattr(options, option)) is not None:
+            commit = getattr(options, flag.commit_in)
+            yield NamedData(feature, option, path, commit, flag.commit_in)
 
 
 def without_passwords(spec: Spec) -> Spec:

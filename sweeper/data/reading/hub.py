@@ -77,7 +77,7 @@ def with_commits(spec: Spec, tell: Tell = lambda _done, _of: None) -> Spec:
     for data in named_data(spec.features):
         commit = _pinned(SourceSpec(path=data.path, revision=data.commit), tell).revision
         options = changed.get(data.feature, getattr(spec.features, data.feature))
-        changed[data.feature] = options.model_copy(update={data.kept_in: commit})
+        changed[data.feature] = options.model_copy(update={data.commit_in: commit})
     features = spec.features.model_copy(update=changed)
     return spec.model_copy(update={"data": pinned(spec.data, tell), "features": features})
 

@@ -14,7 +14,7 @@ class Options(parts.Options):
     """continued pretraining on a corpus, before the domain task"""
 
     corpus: Annotated[
-        str | None, parts.Flag("--corpus", plan=True, panel="Data", commit="corpus_revision")
+        str | None, parts.Flag("--corpus", plan=True, panel="Data", commit_in="corpus_revision")
     ] = Field(None, description="domain task: text to continue pretraining on, besides the data")
     corpus_rows: Annotated[
         PositiveInt | None, parts.Flag("--corpus-rows", plan=True, panel="Data")
