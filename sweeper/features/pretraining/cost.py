@@ -137,11 +137,21 @@ def _bases(candidate: Candidate) -> tuple[str, ...]:
     """Every base that a trial may ask for, by what distinguishes its first stage."""
     parameters = candidate.parameters.items()
     stages = {name: one for name, one in parameters if name.startswith(FIRST_STAGE)}
-    return tuple(
-        _name(candidate, *way)
-        for way in itertools.product(*map(_values, stages.values()))
-        if dict(zip(stages, way, strict=True))[FIRST_STAGE] != NO_FIRST_STAGE
+    chosen = (
+        dict(zip(stages, values, strict=True))
+        for values in itertools.product(*map(_values, stages.values()))
     )
+    ways = (
+        [
+            value
+            for name, value in way.items()
+            if (condition := stages[name].condition) is None
+            or way[condition.parameter] in condition.values
+        ]
+        for way in chosen
+        if way[FIRST_STAGE] != NO_FIRST_STAGE
+    )
+    return tuple(dict.fromkeys(_name(candidate, *way) for way in ways))
 
 
 def _name(candidate: Candidate, *details: Scalar) -> str:
