@@ -1,6 +1,6 @@
 """Did something pay? Trials with it beside trials without, one strategy at a time, on validation.
 
-That is a corpus that was read first (a first stage), and augmented rows.
+That is augmented rows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import Field
 
-from sweeper import units
 from sweeper.artifact import Record
 from sweeper.data.examples import augmented_by
 from sweeper.features.parts import Heading
@@ -21,8 +20,7 @@ from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategies import gain_pairs, strategies_of
-from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED
-from sweeper.trials import FirstStageResult
+from sweeper.hyperparameters import AUGMENTED, NO_AUGMENTED
 
 HEADING = Heading(60, "with-without", "With and without", "Did something pay?")
 
@@ -40,16 +38,6 @@ class PairFinding(Record):
     comparisons: int = Field(1, description="that Holm's correction was taken over")
 
 
-class FirstStageFinding(PairFinding):
-    """A strategy's trials with and without a first stage. Tokens and seconds are the stage's own,
-    and so are the losses on documents that it did not read (nats per token)."""
-
-    tokens: int
-    seconds: float
-    held_out_loss_before: float | None = None
-    held_out_loss_after: float | None = None
-
-
 class AugmentationFinding(PairFinding):
     """A strategy's trials with and without augmented rows."""
 
@@ -60,35 +48,25 @@ class AugmentationFinding(PairFinding):
 class Figures(Record):
     """One comparison for each strategy that completed both."""
 
-    first_stage: tuple[FirstStageFinding, ...] = ()
     augmentation: tuple[AugmentationFinding, ...] = ()
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
-    """A trial without and one with a first stage, and with augmented rows."""
-    read = _pairs(run, lambda trial: _stage(trial) is not None, FIRST_STAGE)
+    """A trial without and one with augmented rows."""
     more = _pairs(run, _augmented, AUGMENTED)
-    if not read and not more:
+    if not more:
         return None
     # What the search compares is not compared a second time.
-    compared = compare_pairs(gain_pairs(run), read, more)
+    compared = compare_pairs(gain_pairs(run), more)
     augmentation = run.plan.facts.data.augmentation
     made = set(map(augmented_by, augmentation.methods if augmentation else ()))
     return Figures(
-        first_stage=tuple(
-            FirstStageFinding.taken_from(
-                _stage(pair[1]), **_compared(run, pair, compared, FIRST_STAGE)
-            )
-            for pair in read
-        ),
         augmentation=tuple(_of_rows(run, pair, compared, made) for pair in more),
     )
 
 
 def because(figures: Figures, findings: Findings) -> Iterator[str]:
     """Each comparison, with what the one trial had more."""
-    for read in figures.first_stage:
-        yield _first_stage_sentence(read, findings)
     for rows in figures.augmentation:
         yield _augmentation_sentence(rows, findings)
 
@@ -104,29 +82,11 @@ def _of_rows(
     )
 
 
-def _first_stage_sentence(finding: FirstStageFinding, findings: Findings) -> str:
-    text = (
-        f"{_told(findings, finding, 'Reading the corpus first')}. It read {finding.tokens:,} "
-        f"tokens in {units.duration(finding.seconds)}"
-    )
-    before, after = finding.held_out_loss_before, finding.held_out_loss_after
-    if before is not None and after is not None:
-        text += (
-            f"; on documents that it did not read the loss went from {words.loss(before)} to "
-            f"{words.loss(after)} nats/token"
-        )
-    return f"{text}."
-
-
 def _augmentation_sentence(finding: AugmentationFinding, findings: Findings) -> str:
     return (
         f"{_told(findings, finding, 'Augmented rows')}. {finding.augmented_rows:,} of the "
         f"{finding.rows:,} rows that trial {finding.with_trial} trained on were augmented ones."
     )
-
-
-def _stage(trial: TrialFiles) -> FirstStageResult | None:
-    return trial.result.first_stage if trial.result else None
 
 
 def _augmented(trial: TrialFiles) -> bool | None:
