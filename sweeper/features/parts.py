@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from inspect import getdoc
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import Field, create_model
 
@@ -25,6 +25,8 @@ from sweeper.artifact import Record
 from sweeper.features import loader
 
 if TYPE_CHECKING:
+    from sweeper.data.examples import Dataset, Example
+    from sweeper.data.table import Fields
     from sweeper.errors import Problem
     from sweeper.execution.job import WorkItem
     from sweeper.execution.pools.pool import Pool
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from sweeper.reporting.blocks import Block
     from sweeper.reporting.document import Report
     from sweeper.runfolder import RunFolder
-    from sweeper.spec import Spec
+    from sweeper.spec import Scalar, Spec
     from sweeper.trials import TestSeal, TrialConfig, TrialResult
 
 VERSION = 1
@@ -225,6 +227,50 @@ CHECK: Hook[Check] = Hook("facts", "check")
 GATHER: Hook[Gather] = Hook("facts", "gather")
 WARNINGS: Hook[Warnings] = Hook("facts", "warnings")
 DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
+
+
+# rows.py: rows beside those of the splits.
+
+
+class Marks(NamedTuple):
+    """How files mark rows that are no originals; these are in no split.
+
+    Args:
+        columns: A row with a value in one of them is marked.
+        read: The example of a marked row, with its ``source`` and ``made_from``.
+    """
+
+    columns: frozenset[str]
+    read: Callable[[Example, Fields], Example]
+
+
+class FurtherRows(NamedTuple):
+    """Rows to add to train, each with a ``source``, and warnings about them."""
+
+    rows: tuple[Example, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class OfTrain(Protocol):
+    """Rows that trials may train on besides, after the split. Called wherever rows are loaded.
+
+    Args:
+        dataset: The three splits, so that held-out rows can be left out, and as ``further_rows``
+            the marked rows of train.
+
+    Raises:
+        DataError: What the request names cannot be used.
+    """
+
+    def __call__(self, spec: Spec, dataset: Dataset) -> FurtherRows: ...
+
+
+MARKS: Hook[Marks] = Hook("rows", "MARKS")
+OF_TRAIN: Hook[OfTrain] = Hook("rows", "of_train")
+# Parameters that choose among further rows, each with whether a trial with such a value trains on
+# those of a source. An epoch has as many rows as there are originals, and each row is seen equally
+# often on average.
+SELECT: Hook[Mapping[str, Callable[[Scalar, str], bool]]] = Hook("rows", "SELECT")
 
 
 # cost.py: what the feature adds to a study's time.

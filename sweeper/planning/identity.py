@@ -44,7 +44,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
     splits = [split.model_dump(mode="json") for split in data.splits]
     # A corpus of which facts are known counts by its text, any other one by its name.
     corpus = data.corpus.sha256 if data.corpus is not None else given.corpus and typed(given.corpus)
-    # Augmented rows are in the fingerprint.
+    # Rows that features add to train are in the fingerprint.
     weights = sorted([source.title, source.weight] for source in data.sources)
     return Identity(
         model=digest([[typed(model.id), model.revision] for model in facts.models]),

@@ -210,7 +210,7 @@ DATA_FACTS: tuple[Fact, ...] = (
     flag(
         "augmented_data",
         "there are augmented rows, made from train rows",
-        _data(lambda d: d.augmentation is not None),
+        _data(lambda d: bool(d.further_rows)),
         otherwise="there are no augmented rows",
     ),
     flag(

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from sweeper import units
 from sweeper.artifact import Record
-from sweeper.data.examples import augmented_by
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Lacking, Outcome
@@ -72,8 +71,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
         return None
     # What the search compares is not compared a second time.
     compared = compare_pairs(gain_pairs(run), read, more)
-    augmentation = run.plan.facts.data.augmentation
-    made = set(map(augmented_by, augmentation.methods if augmentation else ()))
+    made = set(run.plan.facts.data.further_rows)
     return Figures(
         first_stage=tuple(
             FirstStageFinding.taken_from(

@@ -3,7 +3,7 @@
 import pytest
 from section_figures import blocks_of, figures_of
 
-from sweeper.facts.record import AugmentationFacts, SourceFacts
+from sweeper.facts.record import SourceFacts
 from sweeper.findings.compute import compute
 from sweeper.findings.study.trial_rows import result_seconds
 from sweeper.plans import Plan
@@ -134,9 +134,9 @@ def augmented(make):
     def write(losses, other=None, **changes):
         run = make(trials=2, prune=False, losses=losses, strategies=("lora",), **changes)
         plan = Plan.read(run.plan)
-        made = AugmentationFacts(rows=30, methods={"paraphrase": 30})
+        further = {"augmented (paraphrase)": 30}
         sources = (SourceFacts(title="mine", rows={"train": 90, "test": 10}, weight=2.0),)
-        data = plan.facts.data.model_copy(update={"augmentation": made, "sources": sources})
+        data = plan.facts.data.model_copy(update={"further_rows": further, "sources": sources})
         facts = plan.facts.model_copy(update={"data": data})
         plan.model_copy(update={"facts": facts}).write(run.plan)
         same = TrialConfig.read(run.trial(0) / "config.json").parameters
@@ -189,5 +189,5 @@ def test_card_and_report_say_what_was_mixed_and_seen(augmented):
     report = report_of(run)
     for text in (model_card(report), str(blocks_of(report, repro))):
         assert "mine: 90 train, 10 test rows, weight 2.00; validation loss 0.25" in text
-        assert "30 (30 by paraphrase)" in text
+        assert "30 augmented (paraphrase)" in text
         assert "120 rows (2,500 tokens) of original rows" in text
