@@ -11,9 +11,9 @@ from sweeper.data.examples import Dataset, Example
 from sweeper.data.quality.fix import ListedChange
 from sweeper.data.table import Fields
 from sweeper.features.augmentation._filters import rejected
+from sweeper.features.augmentation._marks import MADE_FROM, METHOD
 from sweeper.features.augmentation._methods import Method, ModelRequest, NewRow, NoReply
 from sweeper.features.augmentation._replies import Replies, Reply
-from sweeper.features.augmentation._usable import MADE_FROM, METHOD
 
 
 class Writer(Protocol):

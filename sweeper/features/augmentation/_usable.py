@@ -1,4 +1,4 @@
-"""Augmented rows: how they are marked, and which of them may be trained on."""
+"""Which augmented rows may be trained on: those made from train rows that quote no others."""
 
 from __future__ import annotations
 
@@ -9,26 +9,10 @@ from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.splits import in_order
 
-MADE_FROM, METHOD = "augmented_from", "augmentation_method"
-"""The keys of the rows that a row was made from, with spaces, and how it was made."""
-
-UNKNOWN_METHOD = "another tool"
-AUGMENTED_ROWS, NONE = "augmented_rows", "none"
-
 NOT_FROM_TRAIN = "made from rows that are not in train"
 HELD_OUT = "is or quotes a row of validation or test"
 UNKNOWN_LABEL = "its label is not among those of train"
 REPEATED = "repeats another row"
-
-
-def source_of(method: str) -> str:
-    """What rows that were made in this way are counted under."""
-    return f"augmented ({method})"
-
-
-def is_augmented(source: str) -> bool:
-    """Whether rows that are counted under this are augmented ones."""
-    return source.startswith("augmented (")
 
 
 def usable(

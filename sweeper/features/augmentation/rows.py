@@ -9,7 +9,7 @@ from sweeper.data.examples import Dataset, Example
 from sweeper.data.load import load_corpus
 from sweeper.data.table import Fields
 from sweeper.errors import DataError
-from sweeper.features.augmentation._usable import (
+from sweeper.features.augmentation._marks import (
     AUGMENTED_ROWS,
     MADE_FROM,
     METHOD,
@@ -17,8 +17,8 @@ from sweeper.features.augmentation._usable import (
     UNKNOWN_METHOD,
     is_augmented,
     source_of,
-    usable,
 )
+from sweeper.features.augmentation._usable import usable
 from sweeper.features.augmentation.options import Options
 from sweeper.features.parts import FurtherRows, Marks
 from sweeper.spec import Spec

@@ -1,7 +1,9 @@
 """A local server in place of an endpoint, and small data sets to augment."""
 
 import json
+from functools import partial
 
+import make_run as maker
 import pytest
 from augment_server import FakeServer, rows
 
@@ -31,3 +33,9 @@ def server(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-never-to-be-written")
     with FakeServer() as running:
         yield running
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Writes a run folder: ``make(trials=20, ...)`` with the fields of ``make_run.Shape``."""
+    return partial(maker.make_run, tmp_path, maker.Shape())
