@@ -31,21 +31,6 @@ TrialNumber = Annotated[
 RunName = Annotated[str, typer.Argument(help="Name or folder of a run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")]
-DataPath = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
-DataTask = Annotated[
-    str | None,
-    typer.Option(
-        "--task",
-        help="classification, instruction, code or domain; by default recognised from the rows.",
-    ),
-]
-DataFormat = Annotated[
-    str, typer.Option("--format", help="Format of the rows, if it is not recognised.")
-]
-DataColumns = Annotated[
-    list[str] | None,
-    typer.Option("--column", help="role=column, for example text=question.", metavar="ROLE=COLUMN"),
-]
 
 
 def columns(items: list[str]) -> dict[str, str]:

@@ -7,12 +7,27 @@ from typing import Annotated
 
 import typer
 
-from sweeper.cli.options import AsJson, DataColumns, DataFormat, DataPath, DataTask
+from sweeper.cli.options import AsJson
 
 ORDER = 160
 commands = typer.Typer(name="data", help="Check data sets, and write better ones.")
 
-_Name = Annotated[
+RowsPath = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        help="classification, instruction, code or domain; by default recognised from the rows.",
+    ),
+]
+RowFormat = Annotated[
+    str, typer.Option("--format", help="Format of the rows, if it is not recognised.")
+]
+RoleColumns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="role=column, for example text=question.", metavar="ROLE=COLUMN"),
+]
+DataName = Annotated[
     str | None,
     typer.Option("--data-name", help="Configuration of a hub data set that has several."),
 ]
@@ -29,14 +44,14 @@ _Against = Annotated[
 
 @commands.command("check")
 def check(
-    path: DataPath,
-    task: DataTask = None,
-    data_format: DataFormat = "auto",
-    columns: DataColumns = None,
+    path: RowsPath,
+    task: TaskName = None,
+    data_format: RowFormat = "auto",
+    columns: RoleColumns = None,
     max_length: _Cap = None,
     model: _Model = None,
     against: _Against = None,
-    name: _Name = None,
+    name: DataName = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 5 if there is a serious fault.")
     ] = False,
@@ -76,7 +91,7 @@ def check(
 
 @commands.command("fix")
 def fix(
-    path: DataPath,
+    path: RowsPath,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="New file or folder; without it, nothing is written."),
@@ -99,13 +114,13 @@ def fix(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would change.")
     ] = False,
-    task: DataTask = None,
-    data_format: DataFormat = "auto",
-    columns: DataColumns = None,
+    task: TaskName = None,
+    data_format: RowFormat = "auto",
+    columns: RoleColumns = None,
     max_length: _Cap = None,
     model: _Model = None,
     against: _Against = None,
-    name: _Name = None,
+    name: DataName = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a new data set without the faults, and a list of every change.
@@ -139,7 +154,7 @@ def fix(
 
 @commands.command("split")
 def split(
-    path: DataPath,
+    path: RowsPath,
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder.")],
     validation_fraction: Annotated[
         float, typer.Option("--validation-fraction", min=0, max=1, help="Share for validation.")
@@ -162,10 +177,10 @@ def split(
             "--by-time", help="The rows with the latest times in this column are the test."
         ),
     ] = None,
-    name: _Name = None,
-    task: DataTask = None,
-    data_format: DataFormat = "auto",
-    columns: DataColumns = None,
+    name: DataName = None,
+    task: TaskName = None,
+    data_format: RowFormat = "auto",
+    columns: RoleColumns = None,
     as_json: AsJson = False,
 ) -> None:
     """Write files for train, validation and test.
@@ -193,7 +208,7 @@ def split(
 
 @commands.command("convert")
 def convert(
-    path: DataPath,
+    path: RowsPath,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="New file, or folder where there are splits.")
     ],
@@ -203,10 +218,10 @@ def convert(
             "--to", help="messages, prompt-completion, alpaca, sharegpt, text-label or text."
         ),
     ] = None,
-    name: _Name = None,
-    task: DataTask = None,
-    data_format: DataFormat = "auto",
-    columns: DataColumns = None,
+    name: DataName = None,
+    task: TaskName = None,
+    data_format: RowFormat = "auto",
+    columns: RoleColumns = None,
 ) -> None:
     """Write the rows in another format, or in another kind of file.
 

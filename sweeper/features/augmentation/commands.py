@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweeper.cli.options import DataColumns, DataFormat, DataPath, DataTask
+from sweeper.cli.commands.data import RoleColumns, RowFormat, RowsPath, TaskName
 
 ORDER = 160
 commands = typer.Typer(name="data")
@@ -15,7 +15,7 @@ commands = typer.Typer(name="data")
 
 @commands.command("augment")
 def augment(
-    path: DataPath,
+    path: RowsPath,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="New file with only the new rows.")
     ],
@@ -41,9 +41,9 @@ def augment(
         int | None, typer.Option("--rows", min=1, help="Training rows to use; by default all.")
     ] = None,
     per_row: Annotated[int, typer.Option("--per-row", min=1, help="New rows from each row.")] = 1,
-    task: DataTask = None,
-    data_format: DataFormat = "auto",
-    columns: DataColumns = None,
+    task: TaskName = None,
+    data_format: RowFormat = "auto",
+    columns: RoleColumns = None,
     concurrency: Annotated[
         int, typer.Option("--concurrency", min=1, help="Requests in parallel.")
     ] = 8,
