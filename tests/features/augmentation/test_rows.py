@@ -8,6 +8,7 @@ import pytest
 from sweeper.data.dataset import dataset_of
 from sweeper.data.reading import large
 from sweeper.errors import DataError
+from sweeper.execution.worker import run_check
 from sweeper.features import parts
 from sweeper.spec import DataSpec, Spec
 from sweeper.units import plural
@@ -120,3 +121,10 @@ def test_a_file_of_which_nothing_can_be_used_is_an_error(dataset, path, write):
 def test_a_file_that_is_not_there_is_named_with_its_key(path, tmp_path):
     with pytest.raises(DataError, match=r"augmentation\.path .*none\.jsonl.*no such file"):
         dataset_of(spec_of(path, tmp_path / "none.jsonl"))
+
+
+def test_a_worker_that_cannot_see_the_file_says_so(path, tmp_path):
+    assert not list(run_check._data(spec_of(path)))
+    ((what, _, where),) = run_check._data(spec_of(path, tmp_path / "none.jsonl"))
+    assert where == "augmentation.path"
+    assert str(tmp_path / "none.jsonl") in what
