@@ -274,7 +274,7 @@ def _about_rows(changes: Sequence[DataChange], further: Sequence[Example]) -> st
             "folder of the run lists every change."
         )
     for source, rows in Counter(row.source for row in further).items():
-        said.append(f"{rows:,} of the rows of train: {source}.")
+        said.append(f"Of the rows of train, {rows:,} are {source}.")
     return " ".join(said)
 
 

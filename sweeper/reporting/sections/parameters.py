@@ -76,7 +76,7 @@ def because(figures: Figures, findings: Findings) -> Iterator[str]:
             f"{effect.parameter}, {words.strategy(effect.strategy)}: {metric.title} "
             f"{words.minus_of('without', 'with', metric)} = "
             f"{words.difference(effect.gain, metric)}: {outcome} with it "
-            f"(trial {effect.with_trial} against trial {effect.without_trial}, {pair})."
+            f"(trial {effect.without_trial} against trial {effect.with_trial}, {pair})."
         )
 
 

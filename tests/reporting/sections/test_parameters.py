@@ -127,7 +127,7 @@ def test_a_parameter_that_pays_is_called_better_than_without_its_effect(lit):
     assert found.gain.value == pytest.approx(0.7, abs=0.1)
     assert (found.outcome, found.lacking, found.comparisons) == ("better", None, 1)
     said = next(text for text in report_of(run).findings.verdict.because if "lamp" in text)
-    assert "trial 0 against trial 1" in said
+    assert "trial 1 against trial 0" in said
 
 
 def test_a_parameter_that_does_not_pay_is_called_worse(lit):
