@@ -117,8 +117,6 @@ def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int
 
 REPLAY, KL, PATIENCE = "replay_share", "kl_weight", "early_stopping_patience"
 
-AUGMENTED, NO_AUGMENTED = "augmented_rows", "none"
-
 CLASS_WEIGHT = "class_weight"
 # A class's weight is its rows to the power of minus this: equal sums for all classes, or half of
 # the way there.

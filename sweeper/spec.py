@@ -159,16 +159,6 @@ class DataSpec(Record):
         return self.path or ", ".join(source.path for source in self.sources) or None
 
 
-class AugmentationSpec(Record):
-    """Rows that were made from the training rows; never part of validation or test."""
-
-    path: str | None = Field(
-        None,
-        description="a file that 'sweeper data augment' wrote, or any rows of the task's form; "
-        "the search tries training with and without them",
-    )
-
-
 Ranking = Literal["label-trust", "spread"]
 
 
@@ -413,10 +403,9 @@ class Places:
 class Spec(Artifact):
     """The request of a sweep. ``sweep.yaml`` has exactly these keys.
 
-    Part of a run's identity: ``task``, ``models``, ``data``, ``augmentation``, ``curation``,
-    ``objective``, ``aim.strategies``,
-    ``training``, ``parameters``, ``search.seed``. ``evaluation`` and the rest of ``search`` may
-    change between calls.
+    Part of a run's identity: ``task``, ``models``, ``data``, ``curation``, ``objective``,
+    ``aim.strategies``, ``training``, ``parameters``, ``search.seed``. ``evaluation`` and the rest
+    of ``search`` may change between calls.
     """
 
     schema_version: int = Field(VERSION, description="version of these keys")
@@ -431,9 +420,6 @@ class Spec(Artifact):
     curation: CurationSpec = Field(
         default_factory=lambda: CurationSpec(),
         description="what is done to the rows when they are read",
-    )
-    augmentation: AugmentationSpec = Field(
-        default_factory=lambda: AugmentationSpec(), description="rows made from the training rows"
     )
     hardware: HardwareSpec = Field(
         default_factory=lambda: HardwareSpec(), description="the machine; detected if left out"

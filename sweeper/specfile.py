@@ -425,13 +425,12 @@ def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:
 
 def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     """The dict or list, and the key, of every value that may be the path of a file or folder."""
-    inside = {key: data.get(key) for key in ("data", "augmentation")}
-    given = {key: one if isinstance(one, dict) else {} for key, one in inside.items()}
+    inside = data.get("data")
+    given = inside if isinstance(inside, dict) else {}
     rules = data.get("rules")
-    lists = (("path", given["data"].get("sources")), ("id", data.get("models")))
+    lists = (("path", given.get("sources")), ("id", data.get("models")))
     for key in ("path", "validation", "test", "general"):
-        yield given["data"], key
-    yield given["augmentation"], "path"
+        yield given, key
     features = data.get("features")
     for (_, feature, key), flag in parts.flags().items():
         options = features.get(feature) if isinstance(features, dict) else None

@@ -293,8 +293,8 @@ class TrialResult(Artifact):
     replay_tokens: int = 0
     seen: dict[str, Seen] = Field(
         default_factory=dict,
-        description="by source, augmentation method, or general text that was replayed; empty "
-        "where all rows are of one kind",
+        description="by source, or general text that was replayed; empty where all rows "
+        "are of one kind",
     )
     validation_by_source: dict[str, float] = Field(
         default_factory=dict,

@@ -1,4 +1,4 @@
-"""The data set of a spec: one source or several, with augmented rows beside train.
+"""The data set of a spec: one source or several, with the rows that features add to train.
 
 Several sources are read and split one by one, by the same hash, and put together split by split.
 Each row keeps the title of its source.
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from sweeper.data import checks
-from sweeper.data.augment.join import with_augmented
 from sweeper.data.corpus import held_out
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
+from sweeper.data.further_rows import with_further_rows
 from sweeper.data.load import Choose, all_rows, fingerprint_of, load
 from sweeper.data.load_large import load_any
 from sweeper.data.splits import in_order, repeated_in, subset
@@ -42,7 +42,7 @@ def dataset_of(spec: Spec, load_source: Load | None = None, choose: Choose = all
         dataset = load_any(spec.data, spec.task)
     else:
         dataset = load_source(spec.data, spec.task, choose)
-    return with_augmented(dataset, spec)
+    return with_further_rows(dataset, spec)
 
 
 def _mixed(spec: Spec, load_source: Load | None, choose: Choose) -> Dataset:
@@ -104,7 +104,7 @@ def _mixed(spec: Spec, load_source: Load | None, choose: Choose) -> Dataset:
         faults=tuple(faults),
         warnings=tuple(said),
         weights={s.title: s.weight for s in sources if s.weight is not None},
-        augmented=tuple(row for one in parts for row in one.augmented),
+        further_rows=tuple(row for one in parts for row in one.further_rows),
     )
 
 

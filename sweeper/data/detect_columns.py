@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
-from sweeper.data.marks import MADE_FROM, METHOD
+from sweeper.data.further_rows import marking_columns
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields, RowTable
@@ -150,8 +150,8 @@ def _null_words(
 
 _ANSWERS = ("label", "output", "completion")
 _NUMBERING = re.compile(r"(unnamed: ?\d+|index|idx|id|uid|guid|row|.*_id)", re.IGNORECASE)
-_BESIDE = {"test_setup_code", "entry_point", MADE_FROM, METHOD}
-"""Read beside the columns of roles: what tests of code need, and what marks augmented rows."""
+_BESIDE = {"test_setup_code", "entry_point"}
+"""Read beside the columns of roles: what tests of code need."""
 
 INFORMATIVE_WORDS = 3
 """Words of a cell, on average, from which on an unused column may hold part of the question."""
@@ -159,7 +159,8 @@ INFORMATIVE_WORDS = 3
 
 def _free(table: RowTable, form: Form, sample: Sequence[Fields]) -> tuple[list[str], list[str]]:
     """The columns that play no role: those that number the rows, and the others."""
-    used = {name for one in (form, *form.others) for name in one.columns.values()} | _BESIDE
+    used = {name for one in (form, *form.others) for name in one.columns.values()}
+    used |= _BESIDE | marking_columns()
     left = [name for name in table.columns if name not in used]
     numbering = [n for n in left if _NUMBERING.fullmatch(n) or _counts(sample, n)]
     return numbering, [name for name in left if name not in numbering]

@@ -50,8 +50,8 @@ class Example:
         references: All accepted answers, where the source gives several.
         tests: Code to run after a correct answer, without an error (code tasks).
         group: Value of ``data.split_column``; empty without one.
-        source: Title of the source that it comes from, where there are several.
-        method: How it was made from other rows; empty for an original.
+        source: What its rows and tokens are counted under: the title of its source where there are
+            several, or what a feature calls the rows that it adds to train.
         made_from: Keys of the rows that it was made from, as far as they are known.
     """
 
@@ -65,13 +65,7 @@ class Example:
     tests: tuple[str, ...] = ()
     group: str = ""
     source: str = ""
-    method: str = ""
     made_from: tuple[str, ...] = ()
-
-    @property
-    def origin(self) -> str:
-        """Under what its rows and tokens are counted; empty where nothing is told apart."""
-        return augmented_by(self.method) if self.method else self.source
 
     @property
     def answer(self) -> str:
@@ -99,7 +93,7 @@ class Dataset:
         columns: Role to column.
         origins: Whether the source had the split or a hash of the content made it.
         labels: Class names, sorted; empty where the task has none.
-        fingerprint: SHA-256 over the content of all rows in split order, augmented ones included.
+        fingerprint: SHA-256 over the content of all rows in split order, further ones included.
         duplicates: Rows that repeat an earlier row of their split exactly.
         empties: Rows without input or answer; they were left out.
         skipped: Rows that do not have the form of the others; they were left out.
@@ -109,7 +103,8 @@ class Dataset:
         faults: All of this, and what was done to labels.
         warnings: Faults and cautions in words.
         weights: Of the sources by title; empty where every row is seen equally often.
-        augmented: Rows made from train rows. A trial may train on them; nothing is scored on them.
+        further_rows: Rows that features add to train, each with a ``source``. The parameters of a
+            trial choose among them; nothing is scored on them.
     """
 
     path: str
@@ -129,7 +124,7 @@ class Dataset:
     faults: tuple[DataFault, ...] = ()
     warnings: tuple[str, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
-    augmented: tuple[Example, ...] = ()
+    further_rows: tuple[Example, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -138,11 +133,6 @@ class Dataset:
     @property
     def templated(self) -> bool:
         return any(example.templated for example in self.splits["train"])
-
-
-def augmented_by(method: str) -> str:
-    """Under what rows that were made by a method are counted."""
-    return f"augmented ({method})"
 
 
 def normalised(text: str) -> str:

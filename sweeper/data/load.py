@@ -15,7 +15,6 @@ from sweeper.data.faults import DataFault
 from sweeper.data.formats.base import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.labels import reconciled
-from sweeper.data.marks import apart
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.rows import DataRows, FileRow, read_rows
@@ -68,15 +67,15 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     dataset = described(
         data, made.left_out, splits, fingerprint_of(splits), repeated, made.label_faults, spec
     )
-    return replace(dataset, augmented=made.augmented)
+    return replace(dataset, further_rows=made.further)
 
 
 @dataclass(frozen=True)
 class DividedRows:
-    """The examples of each split, those that were made from them, and what is in neither."""
+    """The examples of each split, the marked ones of train, and what is in neither."""
 
     splits: Mapping[Split, list[Example]]
-    augmented: tuple[Example, ...]
+    further: tuple[Example, ...]
     left_out: LeftOut
     label_faults: tuple[DataFault, ...]
 
@@ -89,7 +88,9 @@ def divided_rows(data: DataRows, spec: DataSpec) -> DividedRows:
     """
     kept: dict[Split, list[Example]] = {split: [] for split in data.official}
     left_out = take_examples(data, spec, lambda split, example: kept[split].append(example))
-    official, augmented = apart(kept)
+    # Marked rows of validation and test are left out: nothing may be scored on them.
+    official = {split: [e for e in rows if not e.source] for split, rows in kept.items()}
+    further = tuple(e for e in kept["train"] if e.source)
     faults: tuple[DataFault, ...] = ()
     if data.task == "classification" and any(official.values()):
         official, faults = reconciled(official, spec)
@@ -97,13 +98,13 @@ def divided_rows(data: DataRows, spec: DataSpec) -> DividedRows:
     if data.task == "classification" and spec.split_by != "stratified":
         splits, more = reconciled(splits, spec)
         faults += more
-    return DividedRows(splits, augmented, left_out, faults)
+    return DividedRows(splits, further, left_out, faults)
 
 
 def load_corpus(
     path: str, spec: DataSpec, task: Task = "domain", revision: str | None = None
 ) -> tuple[Example, ...]:
-    """All rows of a file for one use: the text of a corpus, rows for replay, or augmented rows.
+    """All rows of a file for one use: the text of a corpus, rows for replay, or further rows.
 
     They are in key order and not split.
 

@@ -15,6 +15,7 @@ from sweeper.data import checks
 from sweeper.data.contents import many_rows
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
+from sweeper.data.further_rows import marking_columns
 from sweeper.data.labels import SeenLabels, label_changes, with_label
 from sweeper.data.load import (
     described,
@@ -23,7 +24,6 @@ from sweeper.data.load import (
     shares_taken,
     take_examples,
 )
-from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.large import is_large, state_of
 from sweeper.data.reading.read import read
@@ -45,14 +45,14 @@ _RECORD = "dataset.json"
 
 
 class _HasMarks(Exception):
-    """A file has columns that mark augmented rows, which are told apart in memory."""
+    """A file has columns that mark rows as no originals. They are told apart in memory."""
 
 
 def load_any(spec: DataSpec, task: Task) -> Dataset:
     """The data set of a spec, as ``load`` makes it; that of a large file stays on the disk.
 
     Rows are read into memory where near duplicates, groups or times divide them, and where some
-    are marked as augmented.
+    are marked as no originals.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from.
@@ -85,7 +85,7 @@ def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None
     name = str(spec.path)
     classes = task == "classification"
     data = read_rows(spec, task, partial(read, stored=True), source)
-    if {MADE_FROM, METHOD} & set(data.columns):
+    if marking_columns() & set(data.columns):
         raise _HasMarks
     seen = {split: SeenLabels() for split in data.official}
     change: Callable[[Split, Example], Example | None] | None = None

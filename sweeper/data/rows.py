@@ -14,7 +14,7 @@ from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_column
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats, text_of
 from sweeper.data.formats.text_label import CLASS_CHARACTERS
-from sweeper.data.marks import marked
+from sweeper.data.further_rows import marked
 from sweeper.data.problems import flags_of, listing
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.read import read

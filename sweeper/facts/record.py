@@ -186,15 +186,6 @@ class SourceFacts(Record):
     weight: float | None = None
 
 
-class AugmentationFacts(Record):
-    """Rows made from train rows that a trial may train on. ``methods`` maps how they were made to
-    their number."""
-
-    path: str | None = None
-    rows: int
-    methods: dict[str, int]
-
-
 class DataChange(Record):
     """What one remedy did to the rows as they were read."""
 
@@ -240,7 +231,9 @@ class DataFacts(Record):
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
     general_sha256: str | None = Field(None, description="of the general texts of a run")
     sources: tuple[SourceFacts, ...] = Field((), description="where there are several")
-    augmentation: AugmentationFacts | None = None
+    further_rows: dict[str, int] = Field(
+        default_factory=dict, description="rows that features add to train, by their source"
+    )
     faults: tuple[DataFault, ...] = ()
     warnings: tuple[str, ...] = Field((), description="faults and cautions in words")
     example: ShownExample | None = None

@@ -27,7 +27,8 @@ from sweeper.features import loader
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sweeper.data.examples import Dataset
+    from sweeper.data.examples import Dataset, Example
+    from sweeper.data.table import Fields
     from sweeper.errors import Problem
     from sweeper.execution.job import WorkItem
     from sweeper.execution.pools.pool import Pool
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from sweeper.reporting.blocks import Block
     from sweeper.reporting.document import Report
     from sweeper.runfolder import RunFolder
-    from sweeper.spec import Spec
+    from sweeper.spec import Scalar, Spec
     from sweeper.training.base_model.bases import Bases
     from sweeper.trials import TestSeal, TrialConfig, TrialResult
 
@@ -274,6 +275,50 @@ GATHER: Hook[Gather] = Hook("facts", "gather")
 IDENTITY: Hook[Identify] = Hook("facts", "identity")
 WARNINGS: Hook[Warnings] = Hook("facts", "warnings")
 DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
+
+
+# rows.py: rows beside those of the splits.
+
+
+class Marks(NamedTuple):
+    """How files mark rows that are no originals; these are in no split.
+
+    Args:
+        columns: A row with a value in one of them is marked.
+        read: The example of a marked row, with its ``source`` and ``made_from``.
+    """
+
+    columns: frozenset[str]
+    read: Callable[[Example, Fields], Example]
+
+
+class FurtherRows(NamedTuple):
+    """Rows to add to train, each with a ``source``, and warnings about them."""
+
+    rows: tuple[Example, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class OfTrain(Protocol):
+    """Rows that trials may train on besides, after the split. Called wherever rows are loaded.
+
+    Args:
+        dataset: The three splits, so that held-out rows can be left out, and as ``further_rows``
+            the marked rows of train.
+
+    Raises:
+        DataError: What the request names cannot be used.
+    """
+
+    def __call__(self, spec: Spec, dataset: Dataset) -> FurtherRows: ...
+
+
+MARKS: Hook[Marks] = Hook("rows", "MARKS")
+OF_TRAIN: Hook[OfTrain] = Hook("rows", "of_train")
+# Parameters that choose among further rows, each with whether a trial with such a value trains on
+# those of a source. An epoch has as many rows as there are originals, and each row is seen equally
+# often on average.
+SELECT: Hook[Mapping[str, Callable[[Scalar, str], bool]]] = Hook("rows", "SELECT")
 
 
 # cost.py: what the feature adds to candidates and to a study's time.

@@ -42,7 +42,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         return None
     given, typed, training = spec.data, spec.places.typed, spec.training
     splits = [split.model_dump(mode="json") for split in data.splits]
-    # Augmented rows are in the fingerprint.
+    # Rows that features add to train are in the fingerprint.
     weights = sorted([source.title, source.weight] for source in data.sources)
     return Identity(
         model=digest([[typed(model.id), model.revision] for model in facts.models]),

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.facts.record import AugmentationFacts, SourceFacts
+from sweeper.facts.record import SourceFacts
 from sweeper.features.parts import record_of
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Findings
@@ -59,7 +59,7 @@ class PlannedData(Record):
     classes: int
     format: str | None
     sources: tuple[SourceFacts, ...] = ()
-    augmentation: AugmentationFacts | None = None
+    further_rows: dict[str, int] = Field(default_factory=dict)
     changes: tuple[str, ...] = ()
 
 

@@ -82,9 +82,9 @@ def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:
         loss = row.validation_by_source.get(one.title) if row else None
         scored = "" if loss is None else f"; validation loss {words.loss(loss)}"
         lines.append(f"Source {one.title}: {rows} rows{weight}{scored}")
-    if data.augmentation is not None:
-        made = ", ".join(f"{count:,} by {how}" for how, count in data.augmentation.methods.items())
-        lines.append(f"Augmented rows, in train alone: {data.augmentation.rows:,} ({made})")
+    if data.further_rows:
+        further = ", ".join(f"{count:,} {source}" for source, count in data.further_rows.items())
+        lines.append(f"Further rows, in train alone: {further}")
     if row is not None and row.seen:
         seen = "; ".join(
             f"{one.rows:,} rows ({one.tokens:,} tokens) of {name}" for name, one in row.seen.items()

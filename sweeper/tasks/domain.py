@@ -43,7 +43,7 @@ class Domain(Instruction):
             pieces = pieces_of(self.encode_one(example).ids, self.sequence_length)
             found[place] = [_item([one]) for one in pieces if len(one) == self.sequence_length]
             shorter = (one for one in pieces if len(one) < self.sequence_length)
-            rests[example.origin] += [(place, one) for one in shorter]
+            rests[example.source] += [(place, one) for one in shorter]
             if len(pieces) > 1:
                 found[place][0]["fates"] = ("divided",)
         for rest in rests.values():

@@ -304,9 +304,9 @@ def _data(facts: Facts, *, verbose: bool) -> str:
     for one in data.sources:
         weight = "" if one.weight is None else f" with weight {one.weight:g}"
         found.append(f"{one.title}: {one.rows['train']:,} to train{weight}.")
-    if data.augmentation is not None:
-        made = ", ".join(f"{n:,} by {how}" for how, n in data.augmentation.methods.items())
-        found.append(f"Augmented rows, to train only: {made}.")
+    if data.further_rows:
+        further = ", ".join(f"{count:,} {source}" for source, count in data.further_rows.items())
+        found.append(f"Further rows, to train only: {further}.")
     if data.format:
         columns = ", ".join(f"`{column}` is the {role}" for role, column in data.columns.items())
         guess = [said for said in data.format_evidence if "this is a guess" in said]

@@ -119,15 +119,8 @@ def test_a_part_of_a_split_is_read_alone(tmp_path, monkeypatch):
         train[len(rows)]
 
 
-@pytest.mark.parametrize(
-    ("spec", "row"),
-    [({}, {"augmentation_method": "paraphrase"}), ({"split_by": "hash"}, {})],
-)
-def test_what_large_files_cannot_do_is_done_in_memory(tmp_path, monkeypatch, spec, row):
+def test_what_large_files_cannot_do_is_done_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(large, "LARGE_BYTES", 0)
-    path = write(
-        tmp_path / "rows.jsonl", [*answers(100), {"prompt": "New?", "completion": "Yes."} | row]
-    )
-    dataset = load(DataSpec(path=str(path), **spec), "instruction")
+    path = write(tmp_path / "rows.jsonl", answers(100))
+    dataset = load(DataSpec(path=str(path), split_by="hash"), "instruction")
     assert all(isinstance(rows, tuple) for rows in dataset.splits.values())
-    assert len(dataset.augmented) == len(row)

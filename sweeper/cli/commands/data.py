@@ -12,22 +12,22 @@ from sweeper.cli.options import AsJson
 ORDER = 160
 commands = typer.Typer(name="data", help="Check data sets, and write better ones.")
 
-_Path = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
-_Task = Annotated[
+RowsPath = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
+TaskName = Annotated[
     str | None,
     typer.Option(
         "--task",
         help="classification, instruction, code or domain; by default recognised from the rows.",
     ),
 ]
-_Format = Annotated[
+RowFormat = Annotated[
     str, typer.Option("--format", help="Format of the rows, if it is not recognised.")
 ]
-_Columns = Annotated[
+RoleColumns = Annotated[
     list[str] | None,
     typer.Option("--column", help="role=column, for example text=question.", metavar="ROLE=COLUMN"),
 ]
-_Name = Annotated[
+DataName = Annotated[
     str | None,
     typer.Option("--data-name", help="Configuration of a hub data set that has several."),
 ]
@@ -44,14 +44,14 @@ _Against = Annotated[
 
 @commands.command("check")
 def check(
-    path: _Path,
-    task: _Task = None,
-    data_format: _Format = "auto",
-    columns: _Columns = None,
+    path: RowsPath,
+    task: TaskName = None,
+    data_format: RowFormat = "auto",
+    columns: RoleColumns = None,
     max_length: _Cap = None,
     model: _Model = None,
     against: _Against = None,
-    name: _Name = None,
+    name: DataName = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 5 if there is a serious fault.")
     ] = False,
@@ -91,7 +91,7 @@ def check(
 
 @commands.command("fix")
 def fix(
-    path: _Path,
+    path: RowsPath,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="New file or folder; without it, nothing is written."),
@@ -114,13 +114,13 @@ def fix(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would change.")
     ] = False,
-    task: _Task = None,
-    data_format: _Format = "auto",
-    columns: _Columns = None,
+    task: TaskName = None,
+    data_format: RowFormat = "auto",
+    columns: RoleColumns = None,
     max_length: _Cap = None,
     model: _Model = None,
     against: _Against = None,
-    name: _Name = None,
+    name: DataName = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a new data set without the faults, and a list of every change.
@@ -154,7 +154,7 @@ def fix(
 
 @commands.command("split")
 def split(
-    path: _Path,
+    path: RowsPath,
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder.")],
     validation_fraction: Annotated[
         float, typer.Option("--validation-fraction", min=0, max=1, help="Share for validation.")
@@ -177,10 +177,10 @@ def split(
             "--by-time", help="The rows with the latest times in this column are the test."
         ),
     ] = None,
-    name: _Name = None,
-    task: _Task = None,
-    data_format: _Format = "auto",
-    columns: _Columns = None,
+    name: DataName = None,
+    task: TaskName = None,
+    data_format: RowFormat = "auto",
+    columns: RoleColumns = None,
     as_json: AsJson = False,
 ) -> None:
     """Write files for train, validation and test.
@@ -208,7 +208,7 @@ def split(
 
 @commands.command("convert")
 def convert(
-    path: _Path,
+    path: RowsPath,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="New file, or folder where there are splits.")
     ],
@@ -218,10 +218,10 @@ def convert(
             "--to", help="messages, prompt-completion, alpaca, sharegpt, text-label or text."
         ),
     ] = None,
-    name: _Name = None,
-    task: _Task = None,
-    data_format: _Format = "auto",
-    columns: _Columns = None,
+    name: DataName = None,
+    task: TaskName = None,
+    data_format: RowFormat = "auto",
+    columns: RoleColumns = None,
 ) -> None:
     """Write the rows in another format, or in another kind of file.
 
@@ -234,83 +234,3 @@ def convert(
     target = data_steps.target_format(to)
     rows = data_steps.rows_of(path, task, data_format, columns, None, None, None, name)
     show_conversion(*data_steps.write_converted(rows, target, output))
-
-
-@commands.command("augment")
-def augment(
-    path: _Path,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="New file with only the new rows.")
-    ],
-    method: Annotated[
-        str, typer.Option("--method", help="paraphrase, back-translation or synthetic.")
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            help="The server's name of the model; without --endpoint, a local base model.",
-        ),
-    ],
-    endpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--endpoint",
-            help="URL of an OpenAI-compatible server, up to /v1; its key in OPENAI_API_KEY.",
-            metavar="URL",
-        ),
-    ] = None,
-    rows: Annotated[
-        int | None, typer.Option("--rows", min=1, help="Training rows to use; by default all.")
-    ] = None,
-    per_row: Annotated[int, typer.Option("--per-row", min=1, help="New rows from each row.")] = 1,
-    task: _Task = None,
-    data_format: _Format = "auto",
-    columns: _Columns = None,
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Requests in parallel.")
-    ] = 8,
-    per_minute: Annotated[
-        float | None, typer.Option("--requests-per-minute", min=0.001, help="Limit on requests.")
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=0.001, help="Seconds to wait for an answer.")
-    ] = 120.0,
-    price: Annotated[
-        str,
-        typer.Option(
-            "--price-per-million-tokens",
-            help="Price of prompt tokens and of reply tokens, in any currency.",
-            metavar="IN,OUT",
-        ),
-    ] = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
-) -> None:
-    """Write new rows that a language model makes from the training rows.
-
-    Rows of validation and test are never used, and similar new rows are rejected. Every reply is
-    kept in NEW.requests.jsonl at once, so an interrupted command continues where it stopped.
-    NEW.changes.jsonl lists every row that was added or rejected, with the reason.
-    """
-    import asyncio
-
-    from sweeper.cli.commands import augment_steps as steps
-    from sweeper.data.augment.augment import augment as made
-    from sweeper.data.augment.methods import METHODS
-    from sweeper.data.augment.replies import Replies
-    from sweeper.views.work_progress import work_progress
-
-    how, money = steps.method_named(method), steps.prices(price)
-    suffix, dataset = steps.training_rows(output, path, task, data_format, columns)
-    writer = steps.writer(endpoint, model, concurrency, per_minute, timeout)
-    train = dataset.splits["train"]
-    jobs = METHODS[how].jobs(train, rows or len(train), per_row)
-    progress, replies = work_progress(), Replies(steps.replies_path(output), model)
-    try:
-        steps.announce(METHODS[how], jobs, replies, money, ask=endpoint is not None and not yes)
-        found = asyncio.run(made(dataset, METHODS[how], jobs, writer, replies, progress))
-    finally:
-        progress.close()
-        replies.close()
-    steps.write(found, output, suffix)
-    steps.show(found, output, money)

@@ -10,7 +10,7 @@ from sweeper.runfolder import RunFolder
 
 _MEANING = {
     "model": "the base model or its revision",
-    "data": "the data set (its rows, curation, augmented rows or weights of sources)",
+    "data": "the data set (its rows, curation, further rows or weights of sources)",
     "task": "the task",
     "split": "how the rows are split",
     "space": "the strategies or their search space",

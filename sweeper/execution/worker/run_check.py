@@ -18,7 +18,7 @@ from sweeper.backend import TRAINING
 from sweeper.data.reading.hub import hub_files, is_hub_data
 from sweeper.errors import SweeperError
 from sweeper.facts.models.model import model_folder
-from sweeper.features import parts
+from sweeper.features import loader, parts
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import DataSpec, Spec
@@ -90,7 +90,10 @@ def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
     named |= {"general": data.general}
     named |= {f"source {source.title}": source.path for source in data.sources}
     named |= {one.option: one.path for one in parts.named_data(spec.features)}
-    named["augmentation"] = spec.augmentation.path
+    adding = {feature.name for feature in loader.having("rows")}
+    for (_, feature, key), flag in parts.flags().items():
+        if flag.is_path and feature in adding:
+            named[f"{feature}.{key}"] = getattr(getattr(spec.features, feature), key)
     for name, path in named.items():
         if path is None or Path(path).exists():
             continue

@@ -21,7 +21,6 @@ from sweeper.facts.dataset.lengths import (
     sample_of,
 )
 from sweeper.facts.record import (
-    AugmentationFacts,
     DataFacts,
     LabelCount,
     ModelFacts,
@@ -66,7 +65,7 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
             _to_show(dataset.splits["train"]), spec, dataset.labels, measure.write
         ),
         sources=_sources(dataset, spec),
-        augmentation=_augmentation(dataset, spec),
+        further_rows=dict(sorted(Counter(row.source for row in dataset.further_rows).items())),
         faults=dataset.faults,
         warnings=(
             *dataset.warnings,
@@ -117,16 +116,6 @@ def _sources(dataset: Dataset, spec: Spec) -> tuple[SourceFacts, ...]:
             weight=dataset.weights.get(title),
         )
         for title in titles
-    )
-
-
-def _augmentation(dataset: Dataset, spec: Spec) -> AugmentationFacts | None:
-    if not dataset.augmented:
-        return None
-    return AugmentationFacts(
-        path=spec.augmentation.path,
-        rows=len(dataset.augmented),
-        methods=dict(sorted(Counter(row.method for row in dataset.augmented).items())),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from sweeper.artifact import write_text
 from sweeper.data.converting import RowForm, Unfit, trainer_row
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
+from sweeper.data.further_rows import chosen
 from sweeper.data.quality.write_rows import json_lines
 from sweeper.data.splits import in_order
 from sweeper.errors import Problem, RuleError, UsageError, near_match
@@ -32,7 +34,6 @@ from sweeper.features.exporting._kept_files import RECORD, kept_files
 from sweeper.features.exporting._settings import Settings, settings_of, with_effect
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.tested import figure_lines
-from sweeper.hyperparameters import AUGMENTED, NO_AUGMENTED
 from sweeper.jsontext import object_of
 from sweeper.plans import Plan
 from sweeper.redaction import clean
@@ -84,7 +85,8 @@ def export_configuration(
     _check(target, to, findings, config, spec)
     why = "The trial was chosen on other rows than those that would be exported."
     found = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
-    config, dataset = _with_augmented(_without_off(config, plan), found.dataset)
+    further = chosen(found.dataset.further_rows, config.parameters)
+    config, dataset = _with_further(_without_off(config, plan), found.dataset, further)
     form = _form(target, dataset)
     facts = next(model for model in plan.facts.models if model.id == config.model)
     weights = run.trial(config.number) / "weights"
@@ -114,8 +116,7 @@ def export_configuration(
         write_text(part / name, text)
     if settings["chat_template"] and "chat_template" not in {one.setting for one in lost}:
         shutil.copyfile(template, part / _CHAT_TEMPLATE)
-    made = len(dataset.splits["train"]) - plan.facts.data.train_rows
-    about = _about_rows(found.counts, made)
+    about = _about_rows(found.counts, further)
     card = _card(target, findings, config, facts, command, lost, about)
     write_text(part / "README.md", card)
     part.rename(folder)
@@ -133,13 +134,15 @@ def _without_off(config: TrialConfig, plan: Plan) -> TrialConfig:
     return config.model_copy(update={"parameters": kept})
 
 
-def _with_augmented(config: TrialConfig, dataset: Dataset) -> tuple[TrialConfig, Dataset]:
-    """The train split with the augmented rows, if the trial trained on them, and as many epochs of
-    it as give the same number of steps."""
-    if config.parameters.get(AUGMENTED, NO_AUGMENTED) == NO_AUGMENTED:
+def _with_further(
+    config: TrialConfig, dataset: Dataset, further: Sequence[Example]
+) -> tuple[TrialConfig, Dataset]:
+    """The train split with the further rows, and as many epochs of it as give the same number of
+    steps."""
+    if not further:
         return config, dataset
     train = dataset.splits["train"]
-    rows = in_order((*train, *dataset.augmented))
+    rows = in_order((*train, *further))
     epochs = config.budget.epochs * len(train) / len(rows)
     budget = config.budget.model_copy(update={"epochs": epochs})
     dataset = replace(dataset, splits={**dataset.splits, "train": rows})
@@ -273,7 +276,7 @@ def _trained_modules(weights: Path) -> tuple[str, ...] | None:
     return tuple(sorted(named)) if isinstance(named, list) else None
 
 
-def _about_rows(changes: Sequence[DataChange], augmented: int) -> str:
+def _about_rows(changes: Sequence[DataChange], further: Sequence[Example]) -> str:
     said = [f"`{ROWS}/` holds the split of the sweep, so that figures compare."]
     if changes:
         counts = "; ".join(change.said for change in changes)
@@ -281,8 +284,8 @@ def _about_rows(changes: Sequence[DataChange], augmented: int) -> str:
             f"Its rows are those of the files after curation ({counts}); data_changes.jsonl in the "
             "folder of the run lists every change."
         )
-    if augmented:
-        said.append(f"{augmented:,} of the rows of train are augmented ones.")
+    for source, rows in Counter(row.source for row in further).items():
+        said.append(f"Of the rows of train, {rows:,} are {source}.")
     return " ".join(said)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeper.data.examples import Dataset
+from sweeper.data.further_rows import choosing_parameters
 from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import (
     ATTENTION,
-    AUGMENTED,
     PADDING_FREE,
     TARGET_MODULES,
     modules_of,
@@ -36,10 +36,9 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
     "source_weights": {},
     "chat_template": False,
 }
-# Of a limit that only stops a training, of rows that are written with the others, or of how the
-# same loss is computed on this machine.
+# Of a limit that only stops a training, or of how the same loss is computed on this machine.
 _LEFT_OUT = (
-    *("general_loss_limit", "early_stopping_patience", AUGMENTED),
+    *("general_loss_limit", "early_stopping_patience"),
     *(PADDING_FREE, ATTENTION),
 )
 # How many rungs a trial reports at: the number of evaluations of an exported training.
@@ -72,7 +71,9 @@ def settings_of(
     if TARGET_MODULES in parameters:
         named = target_modules or modules_of(str(parameters[TARGET_MODULES]))
         parameters[TARGET_MODULES] = named if isinstance(named, str) else list(named)
-    kept = {name: value for name, value in parameters.items() if not name.startswith(_LEFT_OUT)}
+    # The rows that a parameter chose are written with the others.
+    left_out = (*_LEFT_OUT, *choosing_parameters())
+    kept = {name: value for name, value in parameters.items() if not name.startswith(left_out)}
     return {
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,

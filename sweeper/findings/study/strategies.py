@@ -23,6 +23,7 @@ from sweeper.findings.study.metric import (
 from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import finite, is_full, known, trial_seconds
+from sweeper.spec import Scalar
 
 
 def gain_pairs(run: RunFiles) -> list[Pair]:
@@ -33,6 +34,49 @@ def gain_pairs(run: RunFiles) -> list[Pair]:
         for default, best in pairs
         if default is not None and best is not None and default is not best and default.completed
     ]
+
+
+def off_values(run: RunFiles) -> dict[str, Scalar]:
+    """The value with which a parameter has no effect, of every parameter that has such a value."""
+    return {
+        name: parameter.off_value
+        for candidate in run.plan.candidates
+        for name, parameter in candidate.parameters.items()
+        if parameter.off_value is not None
+    }
+
+
+def off_pairs(run: RunFiles, parameter: str) -> list[Pair]:
+    """A trial without and one with the effect of a parameter, of each strategy that completed both.
+
+    The two are otherwise the same, or else the best of each.
+    """
+    off, pairs = off_values(run).get(parameter), list[Pair]()
+    for strategy in strategies_of(run):
+        trials = [
+            trial
+            for trial in run.completed
+            if trial.config.strategy == strategy and parameter in trial.config.parameters
+        ]
+        having = [trial for trial in trials if trial.config.parameters[parameter] != off]
+        lacking = [trial for trial in trials if trial.config.parameters[parameter] == off]
+        same = ((o, w) for w in having for o in lacking if same_but_for(parameter, w, o))
+        if having and lacking:
+            pairs.append(next(same, (lacking[0], having[0])))
+    return pairs
+
+
+def same_but_for(parameter: str, *trials: TrialFiles) -> bool:
+    """Whether trials differ only in a parameter, and in those whose names begin with its name."""
+    first, *others = (
+        {
+            name: value
+            for name, value in trial.config.parameters.items()
+            if not name.startswith(parameter)
+        }
+        for trial in trials
+    )
+    return all(other == first for other in others)
 
 
 def strategies_of(run: RunFiles) -> tuple[str, ...]:

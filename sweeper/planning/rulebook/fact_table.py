@@ -97,12 +97,6 @@ DATA_FACTS: tuple[Fact, ...] = (
         "correlation one half",
     ),
     flag(
-        "augmented_data",
-        "there are augmented rows, made from train rows",
-        _data(lambda d: d.augmentation is not None),
-        otherwise="there are no augmented rows",
-    ),
-    flag(
         "data_at_hand",
         "a data set was read",
         _data(lambda d: d.path is not None),

@@ -22,10 +22,22 @@ from pydantic import Field
 from sweeper.artifact import Record
 from sweeper.evaluation.resampling import t_quantile, weighted
 from sweeper.evaluation.significance import paired_error
-from sweeper.findings.figures import Interval
-from sweeper.findings.study.paired_trials import ComparedPairs
+from sweeper.findings.figures import Interval, Lacking, Outcome
+from sweeper.findings.study.item_scores import interval
+from sweeper.findings.study.paired_trials import (
+    ComparedPair,
+    ComparedPairs,
+    Pair,
+    compare_pairs,
+)
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.strategies import strategies_of
+from sweeper.findings.study.strategies import (
+    gain_pairs,
+    off_pairs,
+    off_values,
+    same_but_for,
+    strategies_of,
+)
 from sweeper.plans import Candidate, Parameter
 from sweeper.spec import Scalar
 
@@ -65,10 +77,50 @@ class ParameterFinding(Record):
     varied: bool = True
 
 
+class EffectFinding(Record):
+    """A trial with the effect of a parameter and one without, compared on validation."""
+
+    strategy: str
+    parameter: str
+    with_trial: int
+    without_trial: int
+    same_configuration: bool = Field(description="the two differ in nothing else")
+    gain: Interval | None = Field(None, description="positive is a gain of the trial with it")
+    outcome: Outcome | None = Field(None, description="of the trial with it against the other")
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
+    comparisons: int = Field(1, description="that Holm's correction was taken over")
+
+
 class Figures(Record):
-    """Every searched parameter of every strategy."""
+    """Every searched parameter of every strategy, and what those that may be off are worth."""
 
     parameters: tuple[ParameterFinding, ...]
+    effects: tuple[EffectFinding, ...] = ()
+
+
+def effect_findings(run: RunFiles) -> tuple[EffectFinding, ...]:
+    """Every parameter with an off value, of each strategy that completed trials with both."""
+    pairs = {name: off_pairs(run, name) for name in off_values(run)}
+    # What the search compares is not compared a second time.
+    compared = compare_pairs(gain_pairs(run), [pair for own in pairs.values() for pair in own])
+    return tuple(
+        _effect(run, name, pair, compared.of(*pair)) for name, own in pairs.items() for pair in own
+    )
+
+
+def _effect(run: RunFiles, name: str, pair: Pair, comparison: ComparedPair | None) -> EffectFinding:
+    without, with_it = pair
+    return EffectFinding(
+        strategy=with_it.config.strategy,
+        parameter=name,
+        with_trial=with_it.config.number,
+        without_trial=without.config.number,
+        same_configuration=same_but_for(name, *pair),
+        gain=interval(comparison.estimate) if comparison else None,
+        outcome=comparison.turned().outcome(run.margin) if comparison else None,
+        lacking=comparison.lacking if comparison else None,
+        comparisons=comparison.comparisons if comparison else 1,
+    )
 
 
 def parameter_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[ParameterFinding, ...]:

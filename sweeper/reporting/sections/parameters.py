@@ -34,6 +34,7 @@ from sweeper.reporting.sections._parameters import (
     TRIALS_FOR_IMPORTANCE,
     Figures,
     ParameterFinding,
+    effect_findings,
     parameter_findings,
 )
 from sweeper.reporting.sections._plan import declared_table
@@ -52,7 +53,31 @@ HEADING = Heading(50, "hparams", "Hyperparameters", "Which learning rate and ran
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
     """What the trials of each strategy say of its parameters."""
-    return Figures(parameters=parameter_findings(run, default_against_best(run)))
+    return Figures(
+        parameters=parameter_findings(run, default_against_best(run)),
+        effects=effect_findings(run),
+    )
+
+
+def because(figures: Figures, findings: Findings) -> Iterator[str]:
+    """Did it pay? Each comparison of a trial with the effect of a parameter and one without."""
+    metric = findings.objective
+    for effect in figures.effects:
+        outcome = "not compared"
+        if effect.outcome is not None and effect.gain is not None:
+            smallest = findings.margin_points / 100
+            outcome = words.outcome(
+                effect.outcome, effect.gain, effect.comparisons, smallest, effect.lacking
+            )
+        pair = "otherwise the same" if effect.same_configuration else "the best of each"
+        if effect.lacking == "seeds":
+            pair += "; the interval covers the choice of items only"
+        yield (
+            f"{effect.parameter}, {words.strategy(effect.strategy)}: {metric.title} "
+            f"{words.minus_of('without', 'with', metric)} = "
+            f"{words.difference(effect.gain, metric)}: {outcome} with it "
+            f"(trial {effect.without_trial} against trial {effect.with_trial}, {pair})."
+        )
 
 
 def limits(figures: Figures, findings: Findings) -> Iterator[Limitation]:

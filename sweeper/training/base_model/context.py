@@ -6,9 +6,9 @@ Made once for each model and worker; knows no trial.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -16,13 +16,14 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from sweeper.data.examples import Dataset
+from sweeper.data.further_rows import chosen
 from sweeper.data.splits import part
 from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Half
-from sweeper.spec import ModelSpec, Spec
+from sweeper.spec import ModelSpec, Scalar, Spec
 from sweeper.tasks.base import Evaluation, task_of
 from sweeper.tasks.classification import Classification
 from sweeper.training.base_model.keeper import BaseKeeper
@@ -76,11 +77,12 @@ class ModelContext:
             name=loadable(model.id, folder),
         )
         self._items: dict[Split, TokenizedSplit] = {}
+        self._further: dict[frozenset[str], TokenizedSplit] = {}
 
     def part(self, rows: int, seed: int) -> ModelContext:
         """The same base and validation split with so many of the training rows.
 
-        Augmented rows stay as far as all rows that they were made from are among these.
+        Further rows stay as far as all rows that they were made from are among these.
         """
         made, dataset = copy.copy(self), self.dataset
         train = part(dataset.splits["train"], rows, seed)
@@ -88,13 +90,15 @@ class ModelContext:
         made.dataset = replace(
             dataset,
             splits={**dataset.splits, "train": train},
-            augmented=tuple(
-                row for row in dataset.augmented if row.made_from and keys.issuperset(row.made_from)
+            further_rows=tuple(
+                row
+                for row in dataset.further_rows
+                if row.made_from and keys.issuperset(row.made_from)
             ),
         )
         length = self.task.sequence_length
         made.task = task_of(self.spec)(made.dataset, self.tokenizer, self.facts, self.spec, length)
-        made.__dict__.pop("augmented", None)
+        made._further = {}
         made._items = {"validation": self.items("validation")}
         return made
 
@@ -110,11 +114,16 @@ class ModelContext:
             )
         return self._items[split]
 
-    @cached_property
-    def augmented(self) -> TokenizedSplit:
-        """The augmented rows, tokenised when a trial first trains on them."""
-        told = self.underway.steps("tokenising augmented rows")
-        return TokenizedSplit(self.task, self.dataset.augmented, told, divided=self.task.divides)
+    def further_items(self, parameters: Mapping[str, Scalar]) -> TokenizedSplit:
+        """The further rows that a trial trains on, tokenised when first asked for."""
+        rows = chosen(self.dataset.further_rows, parameters)
+        sources = frozenset(row.source for row in rows)
+        if sources not in self._further:
+            told = self.underway.steps("tokenising further rows")
+            self._further[sources] = TokenizedSplit(
+                self.task, rows, told, divided=self.task.divides
+            )
+        return self._further[sources]
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
         """Notes on examples of these splits that tokenising cut or left out."""

@@ -48,15 +48,17 @@ class Mixture:
 
 
 def mixture(
-    originals: Sequence[Example], augmented: int, weights: Mapping[str, float], seed: int
+    originals: Sequence[Example], further: int, weights: Mapping[str, float], seed: int
 ) -> Mixture | None:
-    """How originals, and augmented rows after them, are mixed; None where each is seen once.
+    """How originals, and further rows after them, are mixed; None where each is seen once.
+
+    An epoch has as many rows as there are originals.
 
     Args:
-        augmented: How many rows come after them, each seen as often as an original on average.
+        further: How many rows come after them, each seen as often as an original on average.
         weights: Of the sources by title; without them, each row weighs the same.
     """
-    if not augmented and not weights:
+    if not further and not weights:
         return None
     size = len(originals)
     by_source: dict[str, list[int]] = defaultdict(list)
@@ -67,7 +69,7 @@ def mixture(
         (rows, size * weights[source] / whole if weights else len(rows))
         for source, rows in by_source.items()
     ]
-    beside: list[Part] = [(range(size, size + augmented), augmented)] if augmented else []
+    beside: list[Part] = [(range(size, size + further), further)] if further else []
     return Mixture(parts + beside, size, seed)
 
 

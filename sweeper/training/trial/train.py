@@ -25,7 +25,7 @@ from transformers.integrations.neftune import activate_neftune, deactivate_neftu
 
 from sweeper.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
 from sweeper.errors import SweeperError, UsageError
-from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED, PADDING_FREE
+from sweeper.hyperparameters import NEFTUNE, PADDING_FREE
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Feature, Task
@@ -75,7 +75,7 @@ Fitting = Callable[[Batching, Attempt, Callable[[], bool]], TrialResult]
 
 # On a GPU each look at the loss waits for the device; this many steps lie between two of them.
 _CUDA_CHECK_EVERY = 10
-# What rows are counted as that are neither of one of several sources nor augmented.
+# What rows without a source are counted as.
 ORIGINAL = "original rows"
 _LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
 
@@ -343,19 +343,17 @@ def _trainer(
 def _rows(job: TrialJob) -> tuple[list[Feature], list[int], Mixture | None]:
     """The features to train on, their lengths, and how an epoch is mixed of them."""
     context, config, train = job.context, job.config, job.context.items("train")
-    parts = [train]
-    if config.parameters.get(AUGMENTED, NO_AUGMENTED) != NO_AUGMENTED:
-        parts.append(context.augmented)
+    parts = [train, context.further_items(config.parameters)]
     examples = [example for part in parts for example in part.examples]
     features = [feature for part in parts for feature in part.features]
-    if any(example.origin for example in examples):
+    if any(example.source for example in examples):
         features = [
-            {**feature, ORIGIN: example.origin or ORIGINAL}
+            {**feature, ORIGIN: example.source or ORIGINAL}
             for feature, example in zip(features, examples, strict=True)
         ]
     lengths = [length for part in parts for length in part.lengths]
-    augmented, weights = len(examples) - len(train), context.dataset.weights
-    return features, lengths, mixture(train.examples, augmented, weights, config.seed)
+    further, weights = len(examples) - len(train), context.dataset.weights
+    return features, lengths, mixture(train.examples, further, weights, config.seed)
 
 
 def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:

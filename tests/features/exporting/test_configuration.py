@@ -260,6 +260,8 @@ def test_augmented_rows_that_the_trial_trained_on_are_exported_at_the_same_steps
     assert len(rows) == 84 + 42
     held_out = (folder / "data" / "validation.jsonl").read_text()
     assert "Add up number" not in held_out
-    assert "42 of the rows of train are augmented ones." in (folder / "README.md").read_text()
+    assert (
+        "Of the rows of train, 42 are augmented (paraphrase)." in (folder / "README.md").read_text()
+    )
     read = yaml.safe_load((folder / "trl.yaml").read_text())
     assert read["num_train_epochs"] == pytest.approx(config.budget.epochs * 84 / 126, rel=1e-3)

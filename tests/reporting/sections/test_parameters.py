@@ -1,11 +1,14 @@
 """Which values of parameters can be told apart, which matter, and which lie at a bound."""
 
+import pytest
 from section_figures import figures_of
 
 from sweeper.findings.compute import compute
-from sweeper.plans import Plan
+from sweeper.plans import Parameter, Plan
+from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import parameters
 from sweeper.reporting.sections._parameters import importances
+from sweeper.trials import TrialConfig
 
 
 def parameters_of(run):
@@ -77,3 +80,75 @@ def test_importance_finds_what_the_loss_depends_on():
     assert found["rate"].value > 0.9
     assert "same" not in found
     assert importances(rows[:1], losses[:1], {"rate": True}) == {}
+
+
+LAMP = Parameter(
+    kind="categorical",
+    choices=("dark", "bright"),
+    default="bright",
+    off_value="dark",
+    source="common practice",
+)
+
+
+@pytest.fixture
+def lit(make):
+    """Two trials of LoRA: 0 with the effect of a parameter and 1 without, else the same."""
+
+    def write(losses, other=None, lamp=LAMP, **changes):
+        run = make(trials=2, prune=False, losses=losses, strategies=("lora",), **changes)
+        plan = Plan.read(run.plan)
+        candidates = [
+            c.model_copy(update={"parameters": {**c.parameters, "lamp": lamp}})
+            for c in plan.candidates
+        ]
+        plan.model_copy(update={"candidates": tuple(candidates)}).write(run.plan)
+        same = TrialConfig.read(run.trial(0) / "config.json").parameters
+        bright = {"lamp": "bright", "lamp_hours": 3}
+        for number, own in ((0, bright), (1, {"lamp": "dark", **(other or {})})):
+            path = run.trial(number) / "config.json"
+            config = TrialConfig.read(path)
+            config.model_copy(update={"parameters": {**same, **own}}).write(path)
+        return run
+
+    return write
+
+
+def effects_of(run):
+    return figures_of(run, parameters).effects
+
+
+def test_a_parameter_that_pays_is_called_better_than_without_its_effect(lit):
+    run = lit({0: 0.2, 1: 0.9}, validation_items=400, seeds=2)
+    (found,) = effects_of(run)
+    assert (found.strategy, found.parameter) == ("lora", "lamp")
+    assert (found.with_trial, found.without_trial) == (0, 1)
+    assert found.same_configuration
+    assert found.gain.value == pytest.approx(0.7, abs=0.1)
+    assert (found.outcome, found.lacking, found.comparisons) == ("better", None, 1)
+    said = next(text for text in report_of(run).findings.verdict.because if "lamp" in text)
+    assert "trial 1 against trial 0" in said
+
+
+def test_a_parameter_that_does_not_pay_is_called_worse(lit):
+    (found,) = effects_of(lit({0: 0.9, 1: 0.2}, validation_items=400, seeds=2))
+    assert found.gain.value < 0
+    assert found.outcome == "worse"
+
+
+def test_one_seed_each_shows_no_gain_however_large(lit):
+    (found,) = effects_of(lit({0: 0.2, 1: 0.9}, validation_items=400, seeds=1))
+    assert found.gain.low > 0.5
+    assert (found.outcome, found.lacking) == ("within noise", "seeds")
+
+
+def test_trials_that_differ_in_more_are_the_best_of_each(lit):
+    (found,) = effects_of(lit({0: 0.5, 1: 0.5}, other={"r": 99}))
+    assert not found.same_configuration
+
+
+def test_without_an_off_value_or_a_trial_at_it_nothing_is_compared(lit, make):
+    never_off = LAMP.model_copy(update={"off_value": None})
+    assert effects_of(lit({0: 0.2, 1: 0.9}, lamp=never_off)) == ()
+    assert effects_of(lit({0: 0.2, 1: 0.9}, other={"lamp": "bright"})) == ()
+    assert effects_of(make(trials=3)) == ()

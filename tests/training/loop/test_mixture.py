@@ -27,7 +27,7 @@ def example(number, source=""):
     return Example(key=str(number), line=number, text=str(number), source=source)
 
 
-def test_augmented_rows_are_seen_as_often_as_originals_in_the_same_number_of_rows():
+def test_further_rows_are_seen_as_often_as_originals_in_the_same_number_of_rows():
     mixed = mixture([example(n) for n in range(60)], 30, {}, 0)
     seen = Counter(row for epoch in range(3) for row in mixed.rows(epoch))
     assert mixed.size == 60
@@ -35,13 +35,13 @@ def test_augmented_rows_are_seen_as_often_as_originals_in_the_same_number_of_row
     assert len(seen) == 90
 
 
-def test_weights_hold_among_originals_beside_augmented_rows():
+def test_weights_hold_among_originals_beside_further_rows():
     originals = [example(n, "a" if n < 10 else "b") for n in range(60)]
     mixed = mixture(originals, 20, {"a": 2.0, "b": 1.0}, 0)
     assert mixed.counts == [30, 15, 15]
 
 
-def test_without_weights_and_augmented_rows_nothing_changes():
+def test_without_weights_and_further_rows_nothing_changes():
     assert mixture([example(n, "a") for n in range(5)], 0, {}, 0) is None
 
 

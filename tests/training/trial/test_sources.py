@@ -1,4 +1,4 @@
-"""What a trial saw, row by row and token by token: sources with weights, and augmented rows."""
+"""What a trial saw, row by row and token by token: sources with weights, and further rows."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def test_augmented_rows_come_beside_the_originals_at_the_same_number_of_steps(
     make_shared, make_job, make_config, topics
 ):
     new = tuple(
-        replace(example, key=f"new {n}", method="paraphrase", made_from=(example.key,))
+        replace(example, key=f"new {n}", source="augmented (paraphrase)", made_from=(example.key,))
         for n, example in enumerate(topics.splits["train"][:32])
     )
-    shared = make_shared(dataset=replace(topics, augmented=new))
+    shared = make_shared(dataset=replace(topics, further_rows=new))
     parameters = make_config().parameters
     ways = ("all", "none")
     jobs = [make_job(shared, parameters={**parameters, "augmented_rows": way}) for way in ways]

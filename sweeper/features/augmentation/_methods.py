@@ -84,9 +84,9 @@ class Method(ABC):
         return self.marked(rewritten(job.first, await ask(self.first(job))), job)
 
     def marked(self, example: Example, job: NewRow) -> Example:
-        """The row with what it was made from, and how."""
+        """The row with what it was made from."""
         keys = tuple(dict.fromkeys(origin.key for origin in job.origins))
-        return replace(example, method=self.name, made_from=keys, line=job.first.line)
+        return replace(example, made_from=keys, line=job.first.line)
 
 
 class Paraphrase(Method):

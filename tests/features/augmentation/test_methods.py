@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from sweeper.data.augment.methods import LANGUAGES, METHODS, NoReply
 from sweeper.data.examples import Example, Message, input_key
+from sweeper.features.augmentation._methods import LANGUAGES, METHODS, NoReply
 
 
 def text(number, label="fruit"):
@@ -32,7 +32,7 @@ def made(method, job, *replies):
 def test_a_paraphrase_keeps_the_label_and_knows_its_original():
     (job,) = METHODS["paraphrase"].jobs([text(1)], 1, 1)
     row, (request,) = made("paraphrase", job, ' "other words" \n')
-    assert (row.text, row.label, row.method) == ("other words", "fruit", "paraphrase")
+    assert (row.text, row.label) == ("other words", "fruit")
     assert row.made_from == (text(1).key,)
     assert row.key == input_key("other words")
     assert request.messages[-1].content == "row 1"

@@ -1,6 +1,5 @@
 """``sweeper data augment``: from a file to new rows, through a server, with a kill in between."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -11,32 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+from augment_server import by_rules, fails, rows, says
 
+import sweeper as package
 from sweeper.data.load import load
 from sweeper.spec import DataSpec
 
 pytest.importorskip("openai")
 pytest.importorskip("rensa")
-
-
-def _module(name):
-    path = Path(__file__).parents[2] / "data" / "augment" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"augment_{name}", path)
-    module = sys.modules[f"augment_{name}"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fake = _module("server")
-rows = _module("conftest").rows
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-never-to-be-written")
-    with fake.FakeServer() as running:
-        yield running
 
 
 @pytest.fixture
@@ -60,7 +41,7 @@ def test_new_rows_are_written_with_a_line_for_every_row(sweeper, server, data, h
     assert ran.code == 0, ran.err
     assert "56 rows by paraphrase: 56 requests, about" in ran.err
     assert "at a cost of 0.00448" in ran.out
-    assert "augmentation: {path: new.jsonl}" in ran.out
+    assert "features: {augmentation: {path: new.jsonl}}" in ran.out
     assert len(server.bodies) == 56
     changes = lines(here / "new.changes.jsonl")
     assert len(changes) == 56
@@ -95,12 +76,12 @@ def test_after_a_kill_only_what_was_in_flight_is_asked_for_again(sweeper, server
     def until_the_kill(handler, text):
         if len(server.bodies) >= 10:
             killed.wait(300)
-        handler.say(fake.by_rules(text))
+        handler.say(by_rules(text))
 
     server.usual = until_the_kill
     process = subprocess.Popen(
         [sys.executable, "-m", "sweeper.cli.main", *command(server, "--yes", "--concurrency", "2")],
-        env={**os.environ, "PYTHONPATH": str(Path(fake.__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -146,7 +127,7 @@ def test_texts_with_chat_markers_are_refused(sweeper, server, here):
 
 
 def test_where_nothing_can_be_added_nothing_is_written(sweeper, server, data, here):
-    server.usual = fake.says(lambda text: text)
+    server.usual = says(lambda text: text)
     ran = sweeper(*command(server, "--yes"))
     assert ran.code == 2
     assert "none of 56 rows was added\n  56: repeats another row" in ran.err
@@ -154,7 +135,7 @@ def test_where_nothing_can_be_added_nothing_is_written(sweeper, server, data, he
 
 
 def test_a_refused_key_ends_the_command_without_a_file(sweeper, server, data, here):
-    server.usual = fake.fails(401)
+    server.usual = fails(401)
     ran = sweeper(*command(server, "--yes"))
     assert ran.code == 2
     assert "the endpoint refuses requests with status 401" in ran.err

@@ -11,10 +11,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from sweeper.data.augment.methods import ModelRequest, NoReply
-from sweeper.data.augment.replies import Reply
 from sweeper.errors import UsageError
 from sweeper.extras import install_command, needed_for
+from sweeper.features.augmentation._methods import ModelRequest, NoReply
+from sweeper.features.augmentation._replies import Reply
 from sweeper.redaction import without_secrets
 
 KEY = "OPENAI_API_KEY"

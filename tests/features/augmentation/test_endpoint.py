@@ -6,11 +6,11 @@ import time
 import pytest
 from augment_server import by_rules, cut_off, fails, says, sends, sleeps
 
-from sweeper.data.augment.endpoint import FAILURES_IN_A_ROW, Endpoint
-from sweeper.data.augment.methods import ModelRequest, NoReply
-from sweeper.data.augment.replies import Reply
 from sweeper.data.examples import Message
 from sweeper.errors import UsageError
+from sweeper.features.augmentation._endpoint import FAILURES_IN_A_ROW, Endpoint
+from sweeper.features.augmentation._methods import ModelRequest, NoReply
+from sweeper.features.augmentation._replies import Reply
 
 QUESTION = ModelRequest((Message("system", "Rewrite."), Message("user", "play my song")), 12)
 REPLY = by_rules("play my song")

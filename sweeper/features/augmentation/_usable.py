@@ -1,66 +1,18 @@
-"""Augmented rows beside a data set: those made from its train rows that quote no others."""
+"""Which augmented rows may be trained on: those made from train rows that quote no others."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
 from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.examples import Dataset, Example
-from sweeper.data.load import load_corpus
-from sweeper.data.marks import UNKNOWN_METHOD
 from sweeper.data.splits import in_order
-from sweeper.errors import DataError
-from sweeper.spec import Spec
-from sweeper.units import plural
 
 NOT_FROM_TRAIN = "made from rows that are not in train"
 HELD_OUT = "is or quotes a row of validation or test"
 UNKNOWN_LABEL = "its label is not among those of train"
 REPEATED = "repeats another row"
-
-
-def with_augmented(dataset: Dataset, spec: Spec) -> Dataset:
-    """The data set with the augmented rows that may be trained on.
-
-    These are the rows of ``augmentation.path`` and those that its own files mark. The rest is left
-    out, and counted in a warning.
-
-    Raises:
-        DataError: The file cannot be read, has another form, or none of its rows may be used.
-    """
-    where = spec.places.where(("augmentation", "path"))
-    rows = dataset.augmented
-    if (path := spec.augmentation.path) is not None:
-        try:
-            found = load_corpus(path, spec.data, spec.task)
-        except DataError as error:
-            raise DataError(
-                [replace(one, where=f"{where} ({one.where})") for one in error.problems]
-            ) from error
-        rows += tuple(row if row.method else replace(row, method=UNKNOWN_METHOD) for row in found)
-    if not rows:
-        return dataset
-    kept, left_out = usable(rows, dataset)
-    reasons = Counter(left_out.values())
-    said = tuple(f"{plural(n, 'augmented row')} left out: {why}" for why, n in reasons.items())
-    if not kept:
-        raise DataError(
-            f"none of {len(rows):,} augmented rows can be used",
-            why="; ".join(said),
-            fix="Make them from this data set with 'sweeper data augment', or leave out "
-            "'augmentation'.",
-            where=where if path else dataset.path,
-        )
-    content = " ".join((dataset.fingerprint, *(row.content_hash() for row in kept)))
-    return replace(
-        dataset,
-        augmented=kept,
-        fingerprint=hashlib.sha256(content.encode()).hexdigest(),
-        warnings=(*dataset.warnings, *said),
-    )
 
 
 def usable(

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from sweeper.data.augment import local_model
-from sweeper.data.augment.local_model import LocalModel
-from sweeper.data.augment.methods import ModelRequest, NoReply
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
+from sweeper.features.augmentation import _local_model
+from sweeper.features.augmentation._local_model import LocalModel
+from sweeper.features.augmentation._methods import ModelRequest, NoReply
 
 ECHO = """
 import json, sys
@@ -23,7 +23,7 @@ def answers(tmp_path, monkeypatch):
     def by(program, *texts):
         (tmp_path / "writer_of_a_test.py").write_text(program)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        monkeypatch.setattr(local_model, "MODULE", "writer_of_a_test")
+        monkeypatch.setattr(_local_model, "MODULE", "writer_of_a_test")
 
         async def ask():
             model = LocalModel("packaged:tiny")

@@ -145,3 +145,24 @@ if __name__ == "__main__":
     with FakeServer() as running:
         print(running.url, flush=True)
         threading.Event().wait()
+
+
+TOPICS = {
+    "fruit": ("apple", "pear", "plum", "cherry"),
+    "metal": ("iron", "zinc", "gold", "copper"),
+}
+PLACES = ("market", "harbour", "village", "museum", "school", "garden", "station", "theatre")
+
+
+def rows(count=80):
+    """Short questions of two classes, no two of them alike."""
+    found = []
+    for number in range(count):
+        label = sorted(TOPICS)[number % 2]
+        word = TOPICS[label][number // 2 % 4]
+        place, other = PLACES[number % 8], PLACES[(number // 8 + number) % 8]
+        text = f"please tell me what {word} number {number} costs at the {place} or the {other}"
+        if number % 5 == 0:
+            text += " and whether it is cheaper there on sundays than on all other days of the week"
+        found.append({"text": text, "label": label})
+    return found

@@ -9,12 +9,12 @@ import os
 import sys
 
 from sweeper.child_process import quiet_threads
-from sweeper.data.augment.methods import ModelRequest, NoReply
-from sweeper.data.augment.replies import Reply
 from sweeper.errors import ModelError
+from sweeper.features.augmentation._methods import ModelRequest, NoReply
+from sweeper.features.augmentation._replies import Reply
 from sweeper.jsontext import object_of
 
-MODULE = "sweeper.use.answer_requests"
+MODULE = "sweeper.features.augmentation._answer_requests"
 """Reads requests on standard input and writes replies on standard output, a line each."""
 
 _LINE_BYTES = 2**24

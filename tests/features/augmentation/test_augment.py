@@ -5,12 +5,12 @@ import asyncio
 import pytest
 from augment_server import by_rules
 
-from sweeper.data.augment.augment import augment, fields_of, requests
-from sweeper.data.augment.filters import drifted, rejected
-from sweeper.data.augment.methods import METHODS, NoReply, rewritten
-from sweeper.data.augment.replies import Replies, Reply
 from sweeper.data.examples import Example, input_key
 from sweeper.data.load import load
+from sweeper.features.augmentation._augment import augment, fields_of, requests
+from sweeper.features.augmentation._filters import drifted, rejected
+from sweeper.features.augmentation._methods import METHODS, NoReply, rewritten
+from sweeper.features.augmentation._replies import Replies, Reply
 from sweeper.spec import DataSpec
 
 pytest.importorskip("rensa")
@@ -166,5 +166,5 @@ def test_what_is_kept_is_not_asked_for_again(dataset, tmp_path):
 
 
 def test_a_conversation_is_written_as_messages(dataset):
-    row = fields_of(dataset.splits["train"][0])
+    row = fields_of(dataset.splits["train"][0], "paraphrase")
     assert list(row) == ["text", "label", "augmented_from", "augmentation_method"]

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from sweeper.data.augment.filters import rejected
-from sweeper.data.augment.methods import Method, ModelRequest, NewRow, NoReply
-from sweeper.data.augment.replies import Replies, Reply
 from sweeper.data.examples import Dataset, Example
-from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.quality.fix import ListedChange
 from sweeper.data.table import Fields
+from sweeper.features.augmentation._filters import rejected
+from sweeper.features.augmentation._marks import MADE_FROM, METHOD
+from sweeper.features.augmentation._methods import Method, ModelRequest, NewRow, NoReply
+from sweeper.features.augmentation._replies import Replies, Reply
 
 
 class Writer(Protocol):
@@ -100,7 +100,7 @@ async def augment(
         if isinstance(row, str):
             action, why = "failed", row
         else:
-            why, after = reasons.get(row, ""), fields_of(row)
+            why, after = reasons.get(row, ""), fields_of(row, method.name)
             action = "rejected" if why else "added"
         line = job.first.line
         changes.append(ListedChange(dataset.path, line, method.name, action, why, {}, after))
@@ -112,9 +112,9 @@ async def augment(
     )
 
 
-def fields_of(row: Example) -> Mapping[str, object]:
+def fields_of(row: Example, method: str) -> Mapping[str, object]:
     """A new row as a file holds it, with its marks."""
-    marks = {MADE_FROM: " ".join(row.made_from), METHOD: row.method}
+    marks = {MADE_FROM: " ".join(row.made_from), METHOD: method}
     if row.messages:
         turns = [{"role": m.role, "content": m.content} for m in row.messages]
         return {"messages": turns, **marks}

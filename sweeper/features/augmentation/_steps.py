@@ -13,11 +13,6 @@ from sweeper import units
 from sweeper.artifact import write_text
 from sweeper.cli.commands.data_steps import must_be_new, rows_of
 from sweeper.cli.options import columns as column_map
-from sweeper.data.augment.augment import Augmented, Writer, requests
-from sweeper.data.augment.endpoint import Endpoint
-from sweeper.data.augment.local_model import LocalModel
-from sweeper.data.augment.methods import METHODS, Method, NewRow
-from sweeper.data.augment.replies import Replies
 from sweeper.data.examples import Dataset
 from sweeper.data.load import dataset_of_rows
 from sweeper.data.quality.similar import why_not
@@ -25,6 +20,11 @@ from sweeper.data.quality.write_rows import change_list, changes_path, target, w
 from sweeper.errors import DataError, NotInstalled, UsageError, near_match
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
+from sweeper.features.augmentation._augment import Augmented, Writer, requests
+from sweeper.features.augmentation._endpoint import Endpoint
+from sweeper.features.augmentation._local_model import LocalModel
+from sweeper.features.augmentation._methods import METHODS, Method, NewRow
+from sweeper.features.augmentation._replies import Replies
 from sweeper.spec import DataSpec
 from sweeper.views.console import say
 
@@ -150,4 +150,4 @@ def show(found: Augmented, output: Path, money: Prices) -> None:
     typer.echo(f"Written: {output}; every row: {changes_path(output)}")
     if ended["failed"]:
         typer.echo("To ask again for rows without a reply, delete both files first.")
-    typer.echo(f"To train on them, in sweep.yaml: augmentation: {{path: {output}}}")
+    typer.echo(f"To train on them, in sweep.yaml: features: {{augmentation: {{path: {output}}}}}")

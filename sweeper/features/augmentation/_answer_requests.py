@@ -1,4 +1,4 @@
-"""``python -m sweeper.use.answer_requests PARENT MODEL``: a base model answers, line by line.
+"""A base model answers requests, line by line: ``python -m ..._answer_requests PARENT MODEL``.
 
 A request is ``{"messages": [...], "expected": CHARACTERS}`` on standard input, its reply
 ``{"text": ..., "tokens_in": ..., "tokens_out": ...}`` on standard output, or ``{"problem": ...}``.

@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sweeper.data.augment.methods import ModelRequest
 from sweeper.data.examples import digest
+from sweeper.features.augmentation._methods import ModelRequest
 from sweeper.jsontext import object_of
 
 

@@ -1,10 +1,16 @@
 """Augmented rows are in train or nowhere, and only if what they were made from is."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from sweeper.data.dataset import dataset_of
+from sweeper.data.reading import large
 from sweeper.errors import DataError
-from sweeper.spec import AugmentationSpec, DataSpec, Spec
+from sweeper.execution.worker import run_check
+from sweeper.features import parts
+from sweeper.spec import DataSpec, Spec
 from sweeper.units import plural
 
 
@@ -12,7 +18,9 @@ def spec_of(path, augmentation=None, **data):
     return Spec(
         task="classification",
         data=DataSpec(path=str(path), **data),
-        augmentation=AugmentationSpec(path=augmentation and str(augmentation)),
+        features=parts.all_options().model_validate(
+            {"augmentation": {"path": augmentation and str(augmentation)}}
+        ),
     )
 
 
@@ -31,11 +39,11 @@ def test_rows_made_from_train_stand_beside_it(dataset, path, write):
     train = dataset.splits["train"]
     new = write("new.jsonl", [made_from(row) for row in train[:5]])
     found = dataset_of(spec_of(path, new))
-    assert len(found.augmented) == 5
+    assert len(found.further_rows) == 5
     assert found.splits == dataset.splits
     assert found.fingerprint != dataset.fingerprint
     assert dataset_of(spec_of(path)).fingerprint == dataset.fingerprint
-    assert {row.origin for row in found.augmented} == {"augmented (paraphrase)"}
+    assert {row.source for row in found.further_rows} == {"augmented (paraphrase)"}
 
 
 def test_no_row_is_used_that_leaks_or_has_another_label(dataset, path, write):
@@ -55,7 +63,7 @@ def test_no_row_is_used_that_leaks_or_has_another_label(dataset, path, write):
         ],
     )
     found = dataset_of(spec_of(path, new))
-    assert [row.text for row in found.augmented] == [good["text"]]
+    assert [row.text for row in found.further_rows] == [good["text"]]
     said = "\n".join(found.warnings)
     for count, why in (
         (2, "made from rows that are not in train"),
@@ -70,13 +78,11 @@ def test_another_split_leaves_out_what_was_made_from_its_held_out_rows(dataset, 
     new = write("new.jsonl", [made_from(row) for row in dataset.splits["train"]])
     found = dataset_of(spec_of(path, new, split_seed=7))
     train = {row.key for row in found.splits["train"]}
-    assert 0 < len(found.augmented) < len(dataset.splits["train"])
-    assert all(set(row.made_from) <= train for row in found.augmented)
+    assert 0 < len(found.further_rows) < len(dataset.splits["train"])
+    assert all(set(row.made_from) <= train for row in found.further_rows)
 
 
 def test_marked_rows_of_the_data_itself_are_in_train_alone(dataset, path, write):
-    from pathlib import Path
-
     lines = Path(path).read_text()
     new = write("new.jsonl", [made_from(row) for row in dataset.splits["train"]])
     both = Path(path).with_name("both.jsonl")
@@ -85,13 +91,24 @@ def test_marked_rows_of_the_data_itself_are_in_train_alone(dataset, path, write)
     assert found.splits["validation"] == dataset.splits["validation"]
     assert found.splits["test"] == dataset.splits["test"]
     assert len(found.splits["train"]) == len(dataset.splits["train"])
-    assert len(found.augmented) == len(dataset.splits["train"])
+    assert len(found.further_rows) == len(dataset.splits["train"])
+
+
+def test_a_large_file_with_marked_rows_is_read_into_memory(dataset, path, monkeypatch):
+    monkeypatch.setattr(large, "LARGE_BYTES", 0)
+    assert not isinstance(dataset_of(spec_of(path)).splits["train"], tuple)
+    made = made_from(dataset.splits["train"][0])
+    with Path(path).open("a") as file:
+        file.write(json.dumps(made) + "\n")
+    found = dataset_of(spec_of(path))
+    assert all(isinstance(rows, tuple) for rows in found.splits.values())
+    assert [row.text for row in found.further_rows] == [made["text"]]
 
 
 def test_rows_of_another_tool_need_no_marks(path, write):
     new = write("new.jsonl", [{"text": f"a new pear {n}", "label": "fruit"} for n in range(3)])
     found = dataset_of(spec_of(path, new))
-    assert {row.method for row in found.augmented} == {"another tool"}
+    assert {row.source for row in found.further_rows} == {"augmented (another tool)"}
 
 
 def test_a_file_of_which_nothing_can_be_used_is_an_error(dataset, path, write):
@@ -104,3 +121,10 @@ def test_a_file_of_which_nothing_can_be_used_is_an_error(dataset, path, write):
 def test_a_file_that_is_not_there_is_named_with_its_key(path, tmp_path):
     with pytest.raises(DataError, match=r"augmentation\.path .*none\.jsonl.*no such file"):
         dataset_of(spec_of(path, tmp_path / "none.jsonl"))
+
+
+def test_a_worker_that_cannot_see_the_file_says_so(path, tmp_path):
+    assert not list(run_check._data(spec_of(path)))
+    ((what, _, where),) = run_check._data(spec_of(path, tmp_path / "none.jsonl"))
+    assert where == "augmentation.path"
+    assert str(tmp_path / "none.jsonl") in what

@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
-from sweeper.data.augment.join import usable
-from sweeper.data.augment.methods import Method, subject
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.quality.similar import near_earlier, near_later
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.extras import install_command, needed_for
+from sweeper.features.augmentation._methods import Method, subject
+from sweeper.features.augmentation._usable import usable
 
 _NUMBER = re.compile(r"\d+")
 

@@ -1,1 +1,0 @@
-"""More rows from the rows there are: asked for, filtered, marked, and kept out of every split."""

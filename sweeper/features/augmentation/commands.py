@@ -1,0 +1,93 @@
+"""``sweeper data augment``: new rows that a language model makes from the training rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeper.cli.commands.data import RoleColumns, RowFormat, RowsPath, TaskName
+
+ORDER = 160
+commands = typer.Typer(name="data")
+
+
+@commands.command("augment")
+def augment(
+    path: RowsPath,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="New file with only the new rows.")
+    ],
+    method: Annotated[
+        str, typer.Option("--method", help="paraphrase, back-translation or synthetic.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            help="The server's name of the model; without --endpoint, a local base model.",
+        ),
+    ],
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            help="URL of an OpenAI-compatible server, up to /v1; its key in OPENAI_API_KEY.",
+            metavar="URL",
+        ),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=1, help="Training rows to use; by default all.")
+    ] = None,
+    per_row: Annotated[int, typer.Option("--per-row", min=1, help="New rows from each row.")] = 1,
+    task: TaskName = None,
+    data_format: RowFormat = "auto",
+    columns: RoleColumns = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, help="Requests in parallel.")
+    ] = 8,
+    per_minute: Annotated[
+        float | None, typer.Option("--requests-per-minute", min=0.001, help="Limit on requests.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.001, help="Seconds to wait for an answer.")
+    ] = 120.0,
+    price: Annotated[
+        str,
+        typer.Option(
+            "--price-per-million-tokens",
+            help="Price of prompt tokens and of reply tokens, in any currency.",
+            metavar="IN,OUT",
+        ),
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
+) -> None:
+    """Write new rows that a language model makes from the training rows.
+
+    Rows of validation and test are never used, and similar new rows are rejected. Every reply is
+    kept in NEW.requests.jsonl at once, so an interrupted command continues where it stopped.
+    NEW.changes.jsonl lists every row that was added or rejected, with the reason.
+    """
+    import asyncio
+
+    from sweeper.features.augmentation import _steps as steps
+    from sweeper.features.augmentation._augment import augment as made
+    from sweeper.features.augmentation._methods import METHODS
+    from sweeper.features.augmentation._replies import Replies
+    from sweeper.views.work_progress import work_progress
+
+    how, money = steps.method_named(method), steps.prices(price)
+    suffix, dataset = steps.training_rows(output, path, task, data_format, columns)
+    writer = steps.writer(endpoint, model, concurrency, per_minute, timeout)
+    train = dataset.splits["train"]
+    jobs = METHODS[how].jobs(train, rows or len(train), per_row)
+    progress, replies = work_progress(), Replies(steps.replies_path(output), model)
+    try:
+        steps.announce(METHODS[how], jobs, replies, money, ask=endpoint is not None and not yes)
+        found = asyncio.run(made(dataset, METHODS[how], jobs, writer, replies, progress))
+    finally:
+        progress.close()
+        replies.close()
+    steps.write(found, output, suffix)
+    steps.show(found, output, money)

@@ -1,0 +1,73 @@
+"""The augmented rows of a data set: read, checked, and chosen by a parameter of a trial."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from sweeper.data.examples import Dataset, Example
+from sweeper.data.load import load_corpus
+from sweeper.data.table import Fields
+from sweeper.errors import DataError
+from sweeper.features.augmentation._marks import (
+    AUGMENTED_ROWS,
+    MADE_FROM,
+    METHOD,
+    NONE,
+    UNKNOWN_METHOD,
+    is_augmented,
+    source_of,
+)
+from sweeper.features.augmentation._usable import usable
+from sweeper.features.augmentation.options import Options
+from sweeper.features.parts import FurtherRows, Marks
+from sweeper.spec import Spec
+from sweeper.units import plural
+
+
+def _marked(example: Example, fields: Fields) -> Example:
+    """The example of a marked row."""
+    keys = tuple(str(fields.get(MADE_FROM) or "").split())
+    source = source_of(str(fields.get(METHOD) or UNKNOWN_METHOD))
+    return replace(example, source=source, made_from=keys)
+
+
+MARKS = Marks(frozenset({MADE_FROM, METHOD}), _marked)
+
+SELECT = {AUGMENTED_ROWS: lambda value, source: value != NONE and is_augmented(source)}
+
+
+def of_train(spec: Spec, dataset: Dataset) -> FurtherRows:
+    """The augmented rows that may be trained on.
+
+    These are the rows of ``features.augmentation.path`` and those that the data's own files mark.
+    The rest is left out, and counted in a warning.
+
+    Raises:
+        DataError: The file cannot be read, has another form, or none of its rows may be used.
+    """
+    where = spec.places.where(("features", "augmentation", "path"))
+    rows = tuple(row for row in dataset.further_rows if is_augmented(row.source))
+    if (path := spec.features.of(Options).path) is not None:
+        try:
+            found = load_corpus(path, spec.data, spec.task)
+        except DataError as error:
+            raise DataError(
+                [replace(one, where=f"{where} ({one.where})") for one in error.problems]
+            ) from error
+        unmarked = source_of(UNKNOWN_METHOD)
+        rows += tuple(row if row.source else replace(row, source=unmarked) for row in found)
+    if not rows:
+        return FurtherRows()
+    kept, left_out = usable(rows, dataset)
+    reasons = Counter(left_out.values())
+    said = tuple(f"{plural(n, 'augmented row')} left out: {why}" for why, n in reasons.items())
+    if not kept:
+        raise DataError(
+            f"none of {len(rows):,} augmented rows can be used",
+            why="; ".join(said),
+            fix="Make them from this data set with 'sweeper data augment', or leave out "
+            "'features.augmentation'.",
+            where=where if path else dataset.path,
+        )
+    return FurtherRows(kept, said)

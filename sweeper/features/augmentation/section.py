@@ -1,0 +1,52 @@
+"""How many of the rows that a trial trained on were augmented ones?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from sweeper.artifact import Record
+from sweeper.features.augmentation._marks import AUGMENTED_ROWS, is_augmented
+from sweeper.features.parts import Heading
+from sweeper.findings.record import Findings
+from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.strategies import off_pairs
+
+HEADING = Heading(52, "augmentation", "Augmented rows", "How many augmented rows were there?")
+
+
+class AugmentedShare(Record):
+    """The rows that one trial trained on, repetitions included."""
+
+    trial: int
+    augmented_rows: int
+    rows: int = Field(description="all of them")
+
+
+class Figures(Record):
+    """The trials that are compared with one without augmented rows."""
+
+    trials: tuple[AugmentedShare, ...]
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures | None:
+    """The trial with augmented rows of each strategy that completed trials with and without."""
+    shares = []
+    for _, trial in off_pairs(run, AUGMENTED_ROWS):
+        seen = trial.result.seen if trial.result else {}
+        augmented = sum(part.rows for source, part in seen.items() if is_augmented(source))
+        rows = sum(part.rows for part in seen.values())
+        shares.append(
+            AugmentedShare(trial=trial.config.number, augmented_rows=augmented, rows=rows)
+        )
+    return Figures(trials=tuple(shares)) if shares else None
+
+
+def because(figures: Figures, findings: Findings) -> Iterator[str]:
+    """The share of augmented rows."""
+    for share in figures.trials:
+        yield (
+            f"{share.augmented_rows:,} of the {share.rows:,} rows that trial {share.trial} trained "
+            "on were augmented ones."
+        )
