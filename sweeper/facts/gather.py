@@ -5,6 +5,8 @@ What reads rows is imported where rows are read: a plan from numbers does withou
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +15,16 @@ from sweeper.facts.dataset.stated import stated_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.models.model import model_facts
-from sweeper.facts.record import DataFacts, Facts, ModelFacts
+from sweeper.facts.record import DataChange, DataFacts, Facts, ModelFacts
 from sweeper.features import parts
 from sweeper.spec import Spec
 
 if TYPE_CHECKING:
-    from sweeper.facts.dataset.curation import Curated
+    from sweeper.data.changes import ListedChange
+    from sweeper.data.prepared import PreparedData
 
 
-def rows_of(spec: Spec, record: Path | None = None) -> Curated | None:
+def rows_of(spec: Spec, record: Path | None = None) -> PreparedData | None:
     """The data set of a spec and what was done to its rows; None if it names no data.
 
     Args:
@@ -33,12 +36,13 @@ def rows_of(spec: Spec, record: Path | None = None) -> Curated | None:
     """
     if spec.data.named is None and spec.data.corpus is None:
         return None
-    from sweeper.facts.dataset.curation import curated, mendable
+    from sweeper.data.prepared import prepared_data
 
     try:
-        return curated(spec, record)
+        return prepared_data(spec, record)
     except DataError as error:
-        raise mendable(error, spec) from error
+        advice = (mend(spec, error) for _, mend in parts.MEND_ERROR.all())
+        raise DataError([*error.problems, *filter(None, advice)]) from error
 
 
 def gather(
@@ -46,7 +50,7 @@ def gather(
     *,
     measure_domain: bool = False,
     models: tuple[ModelFacts, ...] | None = None,
-    rows: Curated | None = None,
+    rows: PreparedData | None = None,
     for_run: bool = False,
 ) -> Facts:
     """Look at the models, the data and the machine that a spec names.
@@ -96,15 +100,20 @@ def _with_features(spec: Spec, facts: Facts, *, for_run: bool) -> Facts:
     return facts.model_copy(update={"features": records, "data": data})
 
 
-def _read_facts(rows: Curated, spec: Spec, model: ModelFacts, *, measure_domain: bool) -> DataFacts:
-    from sweeper.data.quality.check import quick_faults
+def _read_facts(
+    rows: PreparedData, spec: Spec, model: ModelFacts, *, measure_domain: bool
+) -> DataFacts:
     from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
     from sweeper.facts.dataset.data_facts import corpus_facts, corpus_warnings, data_facts
 
     data = data_facts(rows.dataset, spec, model)
-    faults = quick_faults(rows.dataset, spec.data, spec.task)
+    faults = [fault for _, find in parts.FAULTS.all() for fault in find(spec, rows.dataset)]
     warnings = (*data.warnings, *(fault.sentence for fault in faults))
-    found = {"faults": (*data.faults, *faults), "warnings": warnings, "changes": rows.counts}
+    found = {
+        "faults": (*data.faults, *faults),
+        "warnings": warnings,
+        "changes": _counted(rows.changes),
+    }
     data = data.model_copy(update=found)
     if (corpus := corpus_facts(rows.dataset, spec, model)) is not None:
         warnings = (*data.warnings, *corpus_warnings(corpus))
@@ -112,3 +121,12 @@ def _read_facts(rows: Curated, spec: Spec, model: ModelFacts, *, measure_domain:
     if measure_domain:
         return measured_bits(rows.dataset, data, model, spec.aim)
     return known_bits(data, model, spec.aim)
+
+
+def _counted(changes: Iterable[ListedChange]) -> tuple[DataChange, ...]:
+    """Rows by remedy and action."""
+    counts = Counter((change.remedy, change.action) for change in changes)
+    return tuple(
+        DataChange(remedy=remedy, action=action, rows=rows)
+        for (remedy, action), rows in counts.items()
+    )

@@ -10,9 +10,9 @@ from typing import Protocol
 from sweeper.data.augment.filters import rejected
 from sweeper.data.augment.methods import Method, ModelRequest, NewRow, NoReply
 from sweeper.data.augment.replies import Replies, Reply
+from sweeper.data.changes import ListedChange
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.marks import MADE_FROM, METHOD
-from sweeper.data.quality.fix import ListedChange
 from sweeper.data.table import Fields
 
 

@@ -10,8 +10,8 @@ from itertools import chain
 from sweeper.data.augment.join import usable
 from sweeper.data.augment.methods import Method, subject
 from sweeper.data.examples import Dataset, Example, Split
-from sweeper.data.quality.similar import near_earlier, near_later
 from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.similar import near_earlier, near_later
 from sweeper.extras import install_command, needed_for
 
 _NUMBER = re.compile(r"\d+")

@@ -22,10 +22,10 @@ from sweeper.artifact import write_text
 from sweeper.data.converting import RowForm, Unfit, trainer_row
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
-from sweeper.data.quality.write_rows import json_lines
+from sweeper.data.prepared import unchanged
 from sweeper.data.splits import in_order
+from sweeper.data.write_rows import json_lines
 from sweeper.errors import Problem, RuleError, UsageError, near_match
-from sweeper.facts.dataset.curation import unchanged
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import DataChange, ModelFacts
 from sweeper.features.exporting._kept_files import RECORD, kept_files
@@ -83,8 +83,8 @@ def export_configuration(
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
     _check(target, to, findings, config, spec)
     why = "The trial was chosen on other rows than those that would be exported."
-    found = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
-    config, dataset = _with_augmented(config, found.dataset)
+    dataset = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
+    config, dataset = _with_augmented(config, dataset)
     form = _form(target, dataset)
     facts = next(model for model in plan.facts.models if model.id == config.model)
     weights = run.trial(config.number) / "weights"
@@ -115,7 +115,7 @@ def export_configuration(
     if settings["chat_template"] and "chat_template" not in {one.setting for one in lost}:
         shutil.copyfile(template, part / _CHAT_TEMPLATE)
     made = len(dataset.splits["train"]) - plan.facts.data.train_rows
-    about = _about_rows(found.counts, made)
+    about = _about_rows(plan.facts.data.changes, made)
     card = _card(target, findings, config, facts, command, lost, about)
     write_text(part / "README.md", card)
     part.rename(folder)
@@ -266,8 +266,8 @@ def _about_rows(changes: Sequence[DataChange], augmented: int) -> str:
     if changes:
         counts = "; ".join(change.said for change in changes)
         said.append(
-            f"Its rows are those of the files after curation ({counts}); data_changes.jsonl in the "
-            "folder of the run lists every change."
+            f"Its rows are those of the files after changes ({counts}); data_changes.jsonl in the "
+            "folder of the run lists all of them."
         )
     if augmented:
         said.append(f"{augmented:,} of the rows of train are augmented ones.")

@@ -407,7 +407,7 @@ _TABLE: tuple[Fact, ...] = (
     flag(
         "label_noise_treated",
         "a remedy for wrong labels is requested",
-        lambda s: not {"label-noise", "relabel"}.isdisjoint(s.spec.curation.remedies),
+        lambda s: not {"label-noise", "relabel"}.isdisjoint(s.spec.features.quality.remedies),
         chosen=True,
     ),
     flag(
