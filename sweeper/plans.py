@@ -98,6 +98,7 @@ class Parameter(Record):
     unit: str = ""
     source: str
     why: str = ""
+    off_value: Scalar | None = Field(None, description="the value with which it has no effect")
     searched: bool = True
     step: float | None = Field(None, description="distance between two values of the range")
     shipped: str = Field("", description="the rule book's range, where the user declared another")

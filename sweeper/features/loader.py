@@ -22,6 +22,9 @@ PARTS = frozenset({
     "rows", "section", "starts",
 })  # fmt: skip
 """Names of files that are parts. What each may define is in ``sweeper.features.parts``."""
+FOLDERS = frozenset({"rules", "parameters"})
+"""Names of folders with YAML files that are parts: rules of the planner, and parameters of every
+strategy whose gradients pass through the base model."""
 
 
 class Feature(NamedTuple):
@@ -77,6 +80,11 @@ def having(part: str) -> list[Feature]:
     return [feature for feature in installed() if part in feature.parts]
 
 
+def yaml_folders(part: str) -> list[Path]:
+    """The folders of that name in features, one of ``FOLDERS``."""
+    return [feature.folder / part for feature in having(part)]
+
+
 def find(name: str, part: str) -> Feature:
     """The feature with that name, which has this part.
 
@@ -104,11 +112,11 @@ def _parts(folder: Path) -> frozenset[str]:
         name = path.stem if path.suffix == ".py" else path.name
         if name.startswith(("_", ".")):
             continue
-        if path.suffix != ".py" or name not in PARTS:
+        if name not in (PARTS if path.suffix == ".py" else FOLDERS):
             raise UsageError(
                 "this is not a part of a feature",
                 "A part has a fixed name; names of helper files begin with '_'.",
-                near_match(name, PARTS),
+                near_match(name, PARTS | FOLDERS),
                 str(path),
             )
         found.add(name)

@@ -1,10 +1,11 @@
 """The contract between the core and features: the parts of a feature, and who calls them when.
 
-A part is a module with a fixed name in a feature's folder. It defines any of the hooks that are
-listed here for it, and what they need. A hook is a function that the core calls with these
-parameters, or a value that it reads. The core imports a part when it calls its first hook,
-so that ``--help`` and a plan stay fast; only helper files that run in a process of their own may
-load torch. A feature imports the core, never another feature: what two features share is core.
+A part is a module or a folder of YAML files with a fixed name in a feature's folder. A module
+defines any of the hooks that are listed here for it, and what they need. A hook is a function that
+the core calls with these parameters, or a value that it reads. The core imports a part when it
+calls its first hook, so that ``--help`` and a plan stay fast; only helper files that run in a
+process of their own may load torch. A feature imports the core, never another feature: what two
+features share is core.
 
 When a hook raises an exception other than ``SweeperError``, a section, a phase or a listener costs
 its own figure, and a warning names it. Anything else ends the command.
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from sweeper.findings.record import Findings, Limitation, NextStep
     from sweeper.findings.study.reading import RunFiles
     from sweeper.planning.budget.study_phases import StudyPhases
+    from sweeper.planning.rulebook.fact import Fact
     from sweeper.plans import PhaseCost, Plan, ProposedTrial
     from sweeper.reporting.blocks import Block
     from sweeper.reporting.document import Report
@@ -225,6 +227,8 @@ class Doctor(Protocol):
     def __call__(self) -> Iterable[MachineCheck]: ...
 
 
+# Facts by which conditions of rules may decide, besides those of the core.
+FACTS: Hook[Sequence[Fact]] = Hook("facts", "FACTS")
 CHECK: Hook[Check] = Hook("facts", "check")
 GATHER: Hook[Gather] = Hook("facts", "gather")
 WARNINGS: Hook[Warnings] = Hook("facts", "warnings")

@@ -21,7 +21,8 @@ from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
 from sweeper.planning.rulebook.effects import fill
-from sweeper.planning.rulebook.fact_table import Values, fact_values
+from sweeper.planning.rulebook.fact import Values
+from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected

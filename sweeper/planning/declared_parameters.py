@@ -38,7 +38,7 @@ from sweeper.memory.linear_layers import (
 from sweeper.parameter_forms import unlike
 from sweeper.planning.budget.trial_budget import with_epochs
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of
-from sweeper.planning.rulebook.fact_table import Values
+from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import (
     ChoiceParameter,

@@ -9,7 +9,7 @@ from sweeper.declared.traits import find
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.effects import QUESTIONS, fill
-from sweeper.planning.rulebook.fact_table import Values, show
+from sweeper.planning.rulebook.fact import Values, show
 from sweeper.planning.rulebook.rules import Rule
 from sweeper.plans import Answer, Candidate, Parameter, Rejected
 

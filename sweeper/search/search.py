@@ -17,7 +17,6 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED, NO_FIRST_STAGE
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Candidate, Plan
 from sweeper.search import optuna_space
@@ -38,9 +37,6 @@ from sweeper.search.pruner import PruningDecision, decide
 from sweeper.search.sampler import SweeperSampler
 from sweeper.spec import OwnTrial, Scalar
 from sweeper.trials import FirstItems, Origin, RungReport, State, TrialResult
-
-# What a default is tried without, to compare.
-_LEFT_OUT = ((FIRST_STAGE, NO_FIRST_STAGE), (AUGMENTED, NO_AUGMENTED))
 
 
 @dataclass(frozen=True)
@@ -363,13 +359,14 @@ def _own(plan: Plan, own: OwnTrial) -> Start:
 
 
 def _skipping(keyed: Mapping[str, Candidate]) -> Iterator[Start]:
-    """The first default without its first stage, and without augmented rows, to compare."""
-    for name, without in _LEFT_OUT:
-        for key, candidate in keyed.items():
-            found = candidate.parameters.get(name)
-            if found is not None and found.searched and found.default != without:
-                yield Start("default", optuna_space.fixed(key, candidate, {name: without}))
-                break
+    """For each parameter that can be off, the first default that has it, without it."""
+    compared: set[str] = set()
+    for key, candidate in keyed.items():
+        for name, parameter in candidate.parameters.items():
+            off, varies = parameter.off_value, parameter.searched and name not in compared
+            if varies and off is not None and off != parameter.default:
+                compared.add(name)
+                yield Start("default", optuna_space.fixed(key, candidate, {name: off}))
 
 
 def useful_total(plan: Plan, total: int) -> int:

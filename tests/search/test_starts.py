@@ -74,13 +74,14 @@ def test_a_plan_with_nothing_to_search_gets_no_trials_that_would_repeat_themselv
     assert useful_total(make_plan(), 20) == 20
 
 
-@pytest.mark.parametrize(("name", "value"), [("first_stage", "full"), ("augmented_rows", "all")])
-def test_the_first_default_runs_again_without_what_may_not_pay(name: str, value: str) -> None:
+def test_the_first_default_runs_again_with_a_parameter_at_its_off_value() -> None:
+    name, value = "extra", "all"
     choice = Parameter(
         kind="categorical",
         choices=("none", value),
         allowed_choices=("none", value),
         default=value,
+        off_value="none",
         source="a test",
     )
     plan = make_plan()

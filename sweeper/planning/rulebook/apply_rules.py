@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
-from sweeper.planning.rulebook.fact_table import Values
+from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.rules import Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredParameter, DeclaredStrategy
 from sweeper.plans import Parameter, Prior, Reason, expected_share

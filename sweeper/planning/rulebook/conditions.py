@@ -21,7 +21,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from sweeper.planning.rulebook.fact_table import FACTS, Fact, Values, negated, show
+from sweeper.planning.rulebook.fact import Fact, Values, negated, show
+from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.units import joined
 from sweeper.yaml_models import FileModel
 

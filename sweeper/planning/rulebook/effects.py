@@ -18,7 +18,8 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from sweeper.errors import near_match
-from sweeper.planning.rulebook.fact_table import FACTS, Value, Values, show
+from sweeper.planning.rulebook.fact import Value, Values, show
+from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.strategy_files import (
     ChoiceParameter,
     Choices,

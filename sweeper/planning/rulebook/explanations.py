@@ -14,7 +14,8 @@ from typing import TypeVar
 from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.conditions import Condition, FactComparison, Group, comparisons
 from sweeper.planning.rulebook.effects import EVERY, QUESTIONS, Change, Effects, fill
-from sweeper.planning.rulebook.fact_table import FACTS, Values, fact_values, show
+from sweeper.planning.rulebook.fact import Values, show
+from sweeper.planning.rulebook.fact_table import FACTS, fact_values
 from sweeper.planning.rulebook.rules import Rule, rule_book
 from sweeper.plans import Plan, expected_share
 from sweeper.spec import DataSpec, ModelSpec, Scalar, SearchSpec, Spec

@@ -1,4 +1,4 @@
-"""The rule book: every rule of ``search_spaces/rules/`` and of the user's own folders, checked.
+"""The rule book: rules of ``search_spaces/rules/``, of features and of the user's own folders.
 
 Rules are applied in the order of their files' names and of their lines; a later rule wins where
 two set the same value, and the user's own come last.
@@ -16,6 +16,7 @@ from pydantic import Field, PrivateAttr, TypeAdapter
 from sweeper import resources
 from sweeper.declared.yaml_files import installed_folders, strategy_files
 from sweeper.errors import Problem, RuleError, UsageError, near_match
+from sweeper.features.loader import yaml_folders
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.planning.rulebook.effects import Effects, Filled, Known
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, Text, load_strategies
@@ -112,7 +113,10 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
         if folder.is_dir() and not (_rule_files(folder) or (folder / "strategies").is_dir()):
             fix = "Put *.yaml files with rules in it."
             problems.append(Problem("this folder holds no rules", "", fix, str(folder)))
-        for rule in _rules_in(folder, layer, strategies, problems):
+        files = _rule_files(folder)
+        if folder == shipped:
+            files += [file for own in yaml_folders("rules") for file in own.glob("*.yaml")]
+        for rule in _rules_in(files, layer, strategies, problems):
             rules.pop(rule.id, None)
             rules[rule.id] = rule
     if problems:
@@ -121,14 +125,14 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
 
 
 def _rules_in(
-    folder: Path,
+    files: list[Path],
     layer: int,
     strategies: Mapping[str, DeclaredStrategy | None],
     problems: list[Problem],
 ) -> list[Rule]:
-    """The rules of one folder, in order. The same id twice in one folder is a problem."""
+    """The rules of one layer, in the order of file names. The same id twice is a problem."""
     found: dict[str, Rule] = {}
-    for document in read_all(_rule_files(folder), problems):
+    for document in read_all(sorted(files, key=lambda file: file.name), problems):
         for rule in _rules_of(document, layer, strategies, problems):
             if rule.id in found:
                 why = f"The first is at {found[rule.id].where}."
@@ -140,7 +144,7 @@ def _rules_in(
 def _rule_files(folder: Path) -> list[Path]:
     """The files of ``rules/``; in a user's folder those that lie in it itself, too."""
     loose = [] if folder == resources.search_spaces() else folder.glob("*.yaml")
-    return sorted([*folder.glob("rules/*.yaml"), *loose])
+    return [*folder.glob("rules/*.yaml"), *loose]
 
 
 def _rules_of(

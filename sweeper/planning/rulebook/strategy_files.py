@@ -1,6 +1,7 @@
 """Strategies as ``search_spaces/strategies/*.yaml`` declare them: needs, quality and parameters.
 
-``parameters/*.yaml`` beside them declare parameters that strategies share. In a strategy file
+``parameters/*.yaml`` beside them declare parameters that strategies share, and those of features
+are added to every strategy whose gradients pass through the base. In a strategy file
 ``training: shared`` takes over every parameter of ``parameters/training.yaml`` in its place,
 ``weight_decay: shared`` that one parameter, and ``weight_decay: {shared: true, default: 0.1}``
 takes it over with another default.
@@ -31,9 +32,10 @@ from sweeper.declared.traits import TRAIT_KEYS, Traits, find, read_traits
 from sweeper.declared.yaml_files import document as installed_file
 from sweeper.declared.yaml_files import strategy_files
 from sweeper.errors import Problem, near_match
+from sweeper.features.loader import yaml_folders
 from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
-from sweeper.planning.rulebook.fact_table import Values
+from sweeper.planning.rulebook.fact import Values
 from sweeper.spec import Scalar
 from sweeper.yaml_models import FileModel, checked, fault, faults
 from sweeper.yamlfile import Document, Path_, read, read_all
@@ -93,6 +95,11 @@ class _Parameter(FileModel):
     unit: Text | Literal[""] = ""
     source: Text
     why: Text
+    off_value: Scalar | None = Field(
+        None,
+        description="the value with which it has no effect; the search tries the first default "
+        "without it as well, and the report compares trials with and without it",
+    )
     searched: bool = True
     possible: Bounds | None = Field(
         None,
@@ -106,7 +113,7 @@ class _Parameter(FileModel):
     def parameter(self) -> plans.Parameter:
         """The parameter before any rule."""
         names = ("kind", "default", "prior", "condition", "unit", "source", "why", "searched")
-        fields = {name: getattr(self, name) for name in names}
+        fields = {name: getattr(self, name) for name in (*names, "off_value")}
         return plans.Parameter(**fields, **self._space())
 
     @abstractmethod
@@ -139,6 +146,13 @@ class NumberParameter(_Parameter):
             found.append((("range",), fault(f"range = {listed(self.range)}", why)))
         if not within((self.default,), self.range):
             found.append((("default",), outside(self.default, self.range)))
+        if self.off_value is not None and not within((self.off_value,), outer):
+            found.append(
+                (
+                    ("off_value",),
+                    fault(f"off_value = {self.off_value!r} is outside of {listed(outer)}"),
+                )
+            )
         if self.log and outer[0] <= 0:
             why = "A logarithmic range begins above 0."
             found.append((("range",), fault(f"log with allowed low = {outer[0]:g}", why)))
@@ -168,6 +182,13 @@ class ChoiceParameter(_Parameter):
             for choice in self.choices
             if choice not in allowed
         ]
+        if self.off_value not in (None, *allowed):
+            found.append(
+                (
+                    ("off_value",),
+                    fault(f"off_value = {self.off_value!r} is not among allowed_choices"),
+                )
+            )
         if self.default not in self.choices:
             fix = near(self.default, self.choices)
             error = fault(f"default = {self.default!r} is not among choices", "", fix)
@@ -230,10 +251,13 @@ class SharedParameters:
     Args:
         documents: From a parameter's name to the file that declares it, and to its layer.
         files: From the name of a file, without its suffix, to the names of its parameters.
+        of_features: From the name of a feature's parameter to its file. Each strategy whose
+            gradients pass through the base has them.
     """
 
     documents: dict[str, tuple[Document, int]] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
+    of_features: dict[str, Document] = field(default_factory=dict)
 
     def add(self, folder: Path, layer: int, problems: list[Problem]) -> list[Document]:
         """Read every file of a folder; returns these files."""
@@ -286,6 +310,10 @@ class SharedParameters:
             if changed:
                 own = {key: value for key, value in item.items() if key != SHARED}
                 whole[name], file.layers[name] = {**whole[name], **own}, file.layer
+        if file.traits is not None and file.traits.gradients_through_base:
+            for name, document in self.of_features.items():
+                if name not in whole:
+                    take(name, document.data[name], (document, (name,)), 0)
         file.document.data["parameters"] = whole
 
 
@@ -445,7 +473,12 @@ def load_strategies(
     shared = SharedParameters()
     files: dict[str, StrategyFile] = {}
     for layer, folder in enumerate(folders):
-        for document in shared.add(folder.with_name("parameters"), layer, problems):
+        documents = shared.add(folder.with_name("parameters"), layer, problems)
+        for place in yaml_folders("parameters") if layer == 0 else ():
+            added = SharedParameters().add(place, layer, problems)
+            shared.of_features |= {name: one for one in added for name in one.data}
+            documents += added
+        for document in documents:
             for name in document.data:
                 checked(PARAMETER, document, (name,), problems)
         single = beside if layer == 0 else ()

@@ -17,7 +17,8 @@ from sweeper.planning.rulebook.conditions import (
     parse_condition,
     written_condition,
 )
-from sweeper.planning.rulebook.fact_table import FACTS, Fact
+from sweeper.planning.rulebook.fact import Fact
+from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.yaml_models import checked
 from sweeper.yamlfile import Document, parse
 

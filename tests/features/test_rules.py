@@ -1,0 +1,90 @@
+"""A feature of another package brings facts, rules and parameters into plans and the search."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+FACTS = """
+from sweeper.planning.rulebook.fact import flag
+FACTS = (flag("night", "it is night", lambda scene: scene.facts.task == "instruction"),)
+"""
+PARAMETERS = """
+lamp:
+  kind: categorical
+  when: {night: true}
+  choices: [dark, bright]
+  default: bright
+  off_value: dark
+  source: common practice
+  why: A lamp helps at night.
+"""
+RULES = """
+- id: night-warning
+  title: It is dark
+  when: {night: true}
+  then: {warn: Light the lamp.}
+  why: Rows are hard to read.
+  source: common practice
+"""
+ASK = """
+import json
+from pathlib import Path
+import sweeper
+from sweeper.search.search import known_starts
+plan = sweeper.plan(task="{task}", model="1B", examples=4000, gpu_memory=24)
+print(json.dumps({{
+    "lamps": {{c.strategy: c.defaults().get("lamp") for c in plan.candidates}},
+    "warned": [w.rule for w in plan.warnings],
+    "starts": [dict(s.fixed) for s in known_starts(plan, 30)],
+}}))
+"""
+
+
+def package(folder: Path) -> None:
+    feature = folder / "others_feature"
+    for name, text in {
+        "__init__.py": "",
+        "facts.py": FACTS,
+        "parameters/lamp.yaml": PARAMETERS,
+        "rules/55-lamp.yaml": RULES,
+    }.items():
+        (feature / name).parent.mkdir(parents=True, exist_ok=True)
+        (feature / name).write_text(text)
+    made = folder / "others-1.0.dist-info"
+    made.mkdir()
+    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
+    (made / "entry_points.txt").write_text("[sweeper.features]\nothers = others_feature\n")
+
+
+def asked(folder: Path, task: str) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-c", ASK.format(task=task)],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+def test_rules_parameters_and_facts_of_a_feature(tmp_path: Path) -> None:
+    package(tmp_path)
+    plan = asked(tmp_path, "instruction")
+    lamps, starts = plan["lamps"], plan["starts"]
+    assert isinstance(lamps, dict)
+    assert isinstance(starts, list)
+    assert set(lamps.values()) == {"bright"}
+    assert "lora" in lamps
+    assert "night-warning" in plan["warned"]  # type: ignore[operator]
+    first = next(iter(lamps))
+    dark = [start for start in starts if "dark" in start.values()]
+    assert [start["strategy"] for start in dark] == [first]
+    other = asked(tmp_path, "code")
+    assert set(other["lamps"].values()) == {None}  # type: ignore[attr-defined]
+    assert "night-warning" not in other["warned"]  # type: ignore[operator]
