@@ -4,10 +4,10 @@ import json
 
 import pytest
 from page_tree import parse
-from sweeper.features.quality._page import data_page
 
 from sweeper.data.rows import read_rows
 from sweeper.features.quality._check import check
+from sweeper.features.quality._page import data_page
 from sweeper.spec import DataSpec
 
 
