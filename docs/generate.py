@@ -69,8 +69,8 @@ def rules_page(book: RuleBook) -> str:
         "plan's answer to it (`sweeper plan -v`).",
     ]
     slots = {name: "N" if fact.kind == "number" else f"<{name}>" for name, fact in FACTS.items()}
-    for name, rules in _by_file(book):
-        title = _comment(resources.search_spaces() / "rules" / name).partition(". ")[0]
+    for path, rules in _by_file(book):
+        title = _comment(path).partition(". ")[0]
         lines += ["", f"## {title.rstrip('.')}"]
         for rule in rules:
             lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}:", ""]
@@ -81,10 +81,10 @@ def rules_page(book: RuleBook) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _by_file(book: RuleBook) -> Iterator[tuple[str, list[Rule]]]:
-    files: dict[str, list[Rule]] = {}
+def _by_file(book: RuleBook) -> Iterator[tuple[Path, list[Rule]]]:
+    files: dict[Path, list[Rule]] = {}
     for rule in book.rules:
-        files.setdefault(Path(rule.where.split(":")[0]).name, []).append(rule)
+        files.setdefault(Path(rule.where.split(":")[0]), []).append(rule)
     yield from files.items()
 
 
