@@ -18,7 +18,9 @@ from sweeper.features import loader, parts
 
 PACKAGE = Path(sweeper.__file__).parent
 OURS = [feature for feature in loader.installed() if feature.folder.parent.parent == PACKAGE]
-MODULES = [(feature.name, part) for feature in OURS for part in sorted(feature.parts)]
+MODULES = [
+    (feature.name, part) for feature in OURS for part in sorted(feature.parts - loader.FOLDERS)
+]
 # Parts that are found by other means: typer commands, and values of a type.
 FREE = {"commands", "metric"}
 HEAVY = {"torch", "transformers", "peft", "datasets", "bitsandbytes", "accelerate", "lm_eval"}
