@@ -7,10 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.write_rows import json_lines
 from sweeper.errors import DataError
+
+RowsT = TypeVar("RowsT", bound=DataRows)
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class ListedChange:
     after_split: bool = False
 
 
-def applied(data: DataRows, changes: Sequence[ListedChange]) -> DataRows:
+def applied(data: RowsT, changes: Sequence[ListedChange]) -> RowsT:
     """The rows with the changes of a list."""
     if not changes:
         return data

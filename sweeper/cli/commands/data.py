@@ -10,7 +10,7 @@ import typer
 from sweeper.cli.options import AsJson
 
 ORDER = 160
-commands = typer.Typer(name="data", help="Check data sets, and write new ones.")
+commands = typer.Typer(name="data", help="Work with data sets.")
 
 RowsPath = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
 TaskName = Annotated[

@@ -12,6 +12,7 @@ from sweeper.data.faults import DataFault
 from sweeper.data.private import redacted
 from sweeper.data.problems import flags_of
 from sweeper.data.rows import DataRows, FileRow
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._fix import fix_command
 from sweeper.features.quality._kinds.base import Kind, Severity, kinds
 from sweeper.features.quality._passes import Found, find_all
@@ -102,7 +103,7 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     """Look for all kinds of faults, or for those that are wanted."""
     if wanted is None:
         wanted = [kind for kind in kinds().values() if not kind.instead_of]
-    wanted = list(wanted)
+    wanted, data = list(wanted), CheckedRows.of(data)
     found, counts = find_all(data, wanted)
     total = sum(counts.values())
     findings = [

@@ -10,7 +10,8 @@ from pathlib import PurePath
 from sweeper.data.changes import ListedChange, applied
 from sweeper.data.private import redacted
 from sweeper.data.problems import WRITTEN
-from sweeper.data.rows import DataRows, in_cell
+from sweeper.data.rows import DataRows
+from sweeper.features.quality._checked_rows import CheckedRows, in_cell
 from sweeper.features.quality._kinds.base import Fault, Kind, kinds
 
 MOST_ROUNDS = 20
@@ -22,7 +23,7 @@ duplicates, and without the longest row others stand out. Most data sets take tw
 class Fixed:
     """A data set after remedies, and what they did, in order."""
 
-    data: DataRows
+    data: CheckedRows
     changes: tuple[ListedChange, ...]
 
 
@@ -33,6 +34,7 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
 
     Lines that cannot be read are left out in any case, and listed: no file can hold them.
     """
+    data = CheckedRows.of(data)
     chosen = [kind for kind in kinds().values() if kind in wanted and kind.mends]
     unreadable = kinds()["unreadable"]
     chosen = [unreadable, *(kind for kind in chosen if kind is not unreadable)]
@@ -59,7 +61,7 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
     return Fixed(data, tuple(changes))
 
 
-def _changes(data: DataRows, kind: Kind, faults: list[Fault]) -> list[ListedChange]:
+def _changes(data: CheckedRows, kind: Kind, faults: list[Fault]) -> list[ListedChange]:
     """What the remedy of a kind does to the rows with its faults, in their order."""
     said = {fault.place: fault.said for fault in faults}
     found: list[ListedChange] = []

@@ -15,8 +15,9 @@ from itertools import islice
 
 from sweeper.data.contents import many_rows
 from sweeper.data.examples import SPLITS, Example, Split
-from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.rows import FileRow
 from sweeper.data.table import Stored
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Compared, Fault, Kind
 from sweeper.progress import told
 
@@ -56,7 +57,7 @@ class Found:
     missing: str = ""
     begun: bool = False
 
-    def look(self, kind: Kind, data: DataRows) -> None:
+    def look(self, kind: Kind, data: CheckedRows) -> None:
         """Count the faults of these rows; the first ones decide whether the kind can be found."""
         if not self.begun:
             self.begun, self.missing = True, kind.missing(data)
@@ -73,7 +74,9 @@ class Found:
 
 
 @many_rows()
-def find_all(data: DataRows, wanted: Sequence[Kind]) -> tuple[dict[str, Found], dict[Split, int]]:
+def find_all(
+    data: CheckedRows, wanted: Sequence[Kind]
+) -> tuple[dict[str, Found], dict[Split, int]]:
     """The faults of each kind, and the rows of each split."""
     found = {kind.name: Found() for kind in wanted}
     counts: Counter[Split] = Counter()
@@ -87,7 +90,7 @@ def find_all(data: DataRows, wanted: Sequence[Kind]) -> tuple[dict[str, Found], 
         counts.update(row.split for row in block)
         for kind in alone:
             found[kind.name].look(kind, part)
-    parts: dict[Compared, Iterator[DataRows]] = {
+    parts: dict[Compared, Iterator[CheckedRows]] = {
         "inputs": usable.repeated(data),
         "labels": usable.labelled(data),
         "everything": usable.sample(data),
@@ -121,12 +124,12 @@ class _Usable:
         self._splits.append(SPLITS.index(split))
         self._labels.append(self._names.setdefault(label, len(self._names)))
 
-    def sample(self, data: DataRows) -> Iterator[DataRows]:
+    def sample(self, data: CheckedRows) -> Iterator[CheckedRows]:
         """Rows at equal distances."""
         step = max(1, -(-len(self) // SAMPLE_ROWS))
         yield data.with_rows([data.rows[place] for place in self._places[::step]], len(self))
 
-    def repeated(self, data: DataRows) -> Iterator[DataRows]:
+    def repeated(self, data: CheckedRows) -> Iterator[CheckedRows]:
         """Blocks of rows whose input occurs in several rows; those of one input stay together.
 
         The inputs of a block are a random part of all, since they come in the order of hashes.
@@ -156,7 +159,7 @@ class _Usable:
             found.extend(sorted(several, key=self._keys.__getitem__))
         return found
 
-    def labelled(self, data: DataRows) -> Iterator[DataRows]:
+    def labelled(self, data: CheckedRows) -> Iterator[CheckedRows]:
         """All rows with their labels but without their texts; nothing where there is no label."""
         if self._names.keys() <= {""}:
             return
@@ -173,7 +176,7 @@ class _Usable:
 
 
 @dataclass(frozen=True)
-class _LabelsAlone(DataRows):
+class _LabelsAlone(CheckedRows):
     light: Sequence[FileRow] = ()
 
     def spelling(self, row: FileRow) -> str:

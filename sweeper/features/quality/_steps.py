@@ -9,12 +9,13 @@ from pathlib import Path
 
 from sweeper.artifact import write_text
 from sweeper.data.changes import change_list
-from sweeper.data.rows import DataRows, TokenCap, evaluation_rows
+from sweeper.data.rows import DataRows
 from sweeper.data.write_rows import changes_path, name_in_folder, target, written
 from sweeper.errors import UsageError
 from sweeper.facts.dataset.lengths import ruler
 from sweeper.facts.models.model import model_facts
 from sweeper.features.quality._check import Checked
+from sweeper.features.quality._checked_rows import CheckedRows, TokenCap, evaluation_rows
 from sweeper.features.quality._fix import Fixed
 from sweeper.features.quality._kinds.base import Kind, kinds, named
 from sweeper.spec import ModelSpec
@@ -23,7 +24,7 @@ from sweeper.specfile import names
 
 def with_limits(
     rows: DataRows, max_length: int | None, model: str | None, against: str | None
-) -> DataRows:
+) -> CheckedRows:
     """The rows with the length and the evaluation set that flags give, to check them against.
 
     Raises:
@@ -38,7 +39,7 @@ def with_limits(
     given = {"--max-length": max_length, "--model": model, "--against": against}
     more = [part for flag, value in given.items() if value for part in (flag, str(value))]
     return replace(
-        rows,
+        CheckedRows.of(rows),
         flags=(*rows.flags, *more),
         cap=_cap(max_length, model, rows) if max_length else None,
         against=evaluation_rows(against) if against else (),
@@ -72,7 +73,7 @@ def remedies(given: list[str], all_safe: bool) -> list[Kind]:
     return wanted
 
 
-def must_be_looked_for(wanted: Sequence[Kind], rows: DataRows) -> None:
+def must_be_looked_for(wanted: Sequence[Kind], rows: CheckedRows) -> None:
     """Check that the named faults can be looked for.
 
     Raises:

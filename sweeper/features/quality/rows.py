@@ -10,6 +10,7 @@ from sweeper.data.faults import DataFault
 from sweeper.data.rows import DataRows
 from sweeper.errors import UsageError
 from sweeper.features.quality import _check
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._fix import fix
 from sweeper.features.quality._kinds.base import Kind, kinds, named
 from sweeper.features.quality._ranking import beyond_best
@@ -34,9 +35,9 @@ def faults(spec: Spec, dataset: Dataset) -> Iterable[DataFault]:
     return _check.quick_faults(dataset, spec.data, spec.task)
 
 
-def _wanted(spec: Spec, rows: DataRows, *, by_model: bool) -> list[Kind]:
+def _wanted(spec: Spec, data: DataRows, *, by_model: bool) -> list[Kind]:
     """The remedies that a spec asks for, of those that a model decides about or of the others."""
-    options = spec.features.of(Options)
+    options, rows = spec.features.of(Options), CheckedRows.of(data)
     where = spec.places.where(("features", "quality", "remedies"))
     asked = [one for one in named(options.remedies, where) if one.uses_model == by_model]
     for kind in asked:

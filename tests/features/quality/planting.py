@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sweeper.data.examples import SPLITS
-from sweeper.data.rows import DataRows, TokenCap, evaluation_rows, read_rows
+from sweeper.data.rows import read_rows
+from sweeper.features.quality._checked_rows import CheckedRows, TokenCap, evaluation_rows
 from sweeper.spec import DataSpec
 
 NOUNS = """
@@ -70,7 +71,7 @@ class Planted:
         """Copies of rows."""
         return [dict(row) for row in rng.sample(self.rows[split], count)]
 
-    def read(self, folder) -> DataRows:
+    def read(self, folder) -> CheckedRows:
         for split, rows in self.rows.items():
             lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
             (folder / f"{split}.jsonl").write_text("\n".join(lines))
@@ -83,7 +84,7 @@ class Planted:
             path = folder.parent / f"{folder.name}-evaluation.jsonl"
             path.write_text("\n".join(map(json.dumps, self.against)))
             held = evaluation_rows(str(path))
-        return DataRows(
+        return CheckedRows(
             data.name, data.task, data.rows, data.forms, label_names={}, cap=cap, against=held
         )
 

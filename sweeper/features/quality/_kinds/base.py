@@ -9,8 +9,9 @@ from functools import cache
 from typing import Literal
 
 import sweeper.features.quality._kinds as folder
-from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.rows import FileRow
 from sweeper.errors import UsageError, near_match
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.plugins import named_classes
 
 Severity = Literal["serious", "warning", "note"]
@@ -22,7 +23,7 @@ class Fault:
     """A row that has a fault.
 
     Args:
-        place: Place of the row in ``DataRows.rows``.
+        place: Place of the row in ``CheckedRows.rows``.
         said: What is wrong there, in words. May be empty.
         mends: The remedy changes this row.
     """
@@ -65,19 +66,19 @@ class Kind(ABC):
     in_plan: bool = False
     compares: Compared = "everything"
 
-    def missing(self, data: DataRows) -> str:
+    def missing(self, data: CheckedRows) -> str:
         """Why this kind cannot be checked; empty if it can."""
         return ""
 
     @abstractmethod
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         """The rows that have the fault."""
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
+    def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """From places of rows to what becomes of them: see ``mended``."""
         return {one.place: self.mended(data, data.rows[one.place]) for one in faults}
 
-    def mended(self, data: DataRows, row: FileRow) -> FileRow | None:
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow | None:
         """What becomes of a row with the fault: another row, or None where it is left out."""
         return None
 

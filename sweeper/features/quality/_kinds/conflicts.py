@@ -11,7 +11,8 @@ from itertools import islice
 from sweeper.data.checks import REFERENCES
 from sweeper.data.examples import normalised
 from sweeper.data.problems import listing
-from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.rows import FileRow
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, Kind
 
 Answers = dict[str, list[int]]
@@ -54,14 +55,14 @@ class Conflicts(Kind):
     )
     compares = "inputs"
 
-    def missing(self, data: DataRows) -> str:
+    def missing(self, data: CheckedRows) -> str:
         """It needs inputs that mostly have one answer, or whose answers are alike."""
         several = _answers(data)
         if not _are_references(data, several) or _unlike(several) is not None:
             return ""
         return "most inputs have several answers, all used as references, which are not alike"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         return [
             Fault(
                 place,
@@ -73,11 +74,11 @@ class Conflicts(Kind):
             for place in places
         ]
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
+    def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         return {fault.place: None for fault in faults if fault.mends}
 
 
-def _answers(data: DataRows) -> list[Answers]:
+def _answers(data: CheckedRows) -> list[Answers]:
     """Of each input with several answers, in the order of its hash."""
     found: dict[str, Answers] = defaultdict(lambda: defaultdict(list))
     for place, row, example in data.usable:
@@ -86,13 +87,13 @@ def _answers(data: DataRows) -> list[Answers]:
     return [answers for _, answers in sorted(found.items()) if len(answers) > 1]
 
 
-def _are_references(data: DataRows, several: Sequence[Answers]) -> bool:
+def _are_references(data: CheckedRows, several: Sequence[Answers]) -> bool:
     rows = sum(len(places) for answers in several for places in answers.values())
     written = not any(row.label for _, row, _ in data.usable)
     return written and rows > REFERENCES * data.usable_rows
 
 
-def _conflicts(data: DataRows) -> list[tuple[Answers, list[str]]]:
+def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
     """Inputs with answers in conflict, and which of these are left out."""
     several = _answers(data)
     if _are_references(data, several):

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from sweeper.data.encoding import visible
 from sweeper.data.examples import Split
 from sweeper.data.labels import folded
-from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.rows import FileRow
 from sweeper.extras import is_installed
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, Kind
 from sweeper.features.quality._trust import (
     CONFIDENT,
@@ -32,10 +33,10 @@ class RenamedLabels(Kind):
     verb = "is"
 
     @abstractmethod
-    def renamed(self, data: DataRows) -> dict[str, str]:
+    def renamed(self, data: CheckedRows) -> dict[str, str]:
         """From a label to the one that it stands for."""
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         renamed = self.renamed(data)
         return [
             Fault(place, f"{label!r} {self.verb} {renamed[label]!r}")
@@ -43,7 +44,7 @@ class RenamedLabels(Kind):
             if (label := data.spelling(row)) in renamed
         ]
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
+    def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         renamed = self.renamed(data)
         rows = {fault.place: data.rows[fault.place] for fault in faults}
         return {
@@ -66,7 +67,7 @@ class LabelVariants(RenamedLabels):
     in_plan = True
     compares = "labels"
 
-    def renamed(self, data: DataRows) -> dict[str, str]:
+    def renamed(self, data: CheckedRows) -> dict[str, str]:
         common: dict[str, str] = {}
         counts = Counter(visible(row.label) for _, row, _ in data.usable if row.label)
         for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
@@ -96,7 +97,7 @@ class MisspeltLabels(RenamedLabels):
     verb = "may be"
     compares = "labels"
 
-    def renamed(self, data: DataRows) -> dict[str, str]:
+    def renamed(self, data: CheckedRows) -> dict[str, str]:
         counts = Counter(row.label for _, row, _ in data.usable if row.label)
         found: dict[str, str] = {}
         if not counts or len(counts) > counts.total() / 2:
@@ -147,7 +148,7 @@ class LabelSets(RenamedLabels):
     severity = "serious"
     compares = "labels"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         """Rows with such a label, and what it stands for where inputs of both splits tell."""
         mapping = self.renamed(data)
         known = {folded(row.label) for _, row, _ in data.usable if row.split == "train"}
@@ -159,7 +160,7 @@ class LabelSets(RenamedLabels):
             if row.label and row.split != "train" and folded(row.label) not in known
         ]
 
-    def renamed(self, data: DataRows) -> dict[str, str]:
+    def renamed(self, data: CheckedRows) -> dict[str, str]:
         """From a label that train does not have to what train says of the same inputs."""
         variants = LabelVariants().renamed(data)
         spellings = {label for _, row, _ in data.usable if (label := data.spelling(row))}
@@ -203,7 +204,7 @@ class _Labelled(NamedTuple):
     label: str
 
 
-def _by_words(data: DataRows, rows: Sequence[_Labelled], labels: set[str]) -> dict[str, str]:
+def _by_words(data: CheckedRows, rows: Sequence[_Labelled], labels: set[str]) -> dict[str, str]:
     """Labels of the other splits to those that most of their rows get by their words.
 
     No two of them may stand for the same one, nor for one that occurs in the same split.
@@ -248,7 +249,7 @@ class OneClass(Kind):
     mends = False
     compares = "labels"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         train = [(place, row.label) for place, row, _ in data.usable if row.split == "train"]
         labels = {label for _, label in train}
         return [Fault(place, repr(label)) for place, label in train if label and len(labels) == 1]
@@ -271,7 +272,7 @@ class RareLabels(Kind):
     remedy = "leaves them out; if the class matters, add rows or merge labels"
     compares = "labels"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         """Those that are not another spelling of a class, correct or mistyped."""
         mistyped = MisspeltLabels().renamed(data)
         inputs: dict[str, set[str]] = defaultdict(set)
@@ -300,10 +301,10 @@ class LabelNoise(Kind):
     )
     uses_model = True
 
-    def missing(self, data: DataRows) -> str:
+    def missing(self, data: CheckedRows) -> str:
         return why_not(data)
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         """Rows with a suspected label, and the label that the others suggest."""
         if why_not(data):
             return []
@@ -340,7 +341,7 @@ class Relabel(LabelNoise):
     def marked(self, trust: LabelTrust) -> tuple[bool, ...]:
         return trust.sure
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
+    def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         found = label_trust(data)
         predicted = dict(zip(found.places, found.predicted, strict=True))
         return {

@@ -11,7 +11,7 @@ from statistics import median
 
 from sweeper.data.examples import normalised
 from sweeper.data.long_rows import long_row
-from sweeper.data.rows import DataRows
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, Kind
 
 MOST = 3.5
@@ -45,7 +45,7 @@ class Lengths(Kind):
     remedy = "leaves them out"
     severity = "note"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         found: dict[int, str] = {}
         for what, sizes in (
             ("input", {place: len(row.input) for place, row, _ in data.usable}),
@@ -87,10 +87,10 @@ class Truncation(Kind):
     remedy = "leaves them out; a higher --max-length keeps them, but needs more memory"
     compares = "nothing"
 
-    def missing(self, data: DataRows) -> str:
+    def missing(self, data: CheckedRows) -> str:
         return "" if data.cap else "give --max-length, and --model for its tokenizer"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         if data.cap is None:
             return []
         counts = data.cap.count([f"{row.input}\n{row.written}" for _, row, _ in data.usable])
@@ -144,7 +144,7 @@ class Languages(Kind):
     )
     remedy = "leaves them out"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         """Inputs and answers are looked at apart, since a translation has two languages.
 
         If hardly any of one of them is in a language, such as tables, that of the other counts.
@@ -218,7 +218,7 @@ class Refusals(Kind):
     in_plan = True
     compares = "nothing"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         """Rows whose written answer begins like a refusal or speaks as a language model.
 
         An assistant that has tools says which of them it lacks, on purpose.
@@ -247,7 +247,7 @@ class Boilerplate(Kind):
     remedy = "leaves them out"
     in_plan = True
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         """Rows whose answer at least five questions, and one of 200 rows, have."""
         asked: dict[str, dict[str, None]] = defaultdict(dict)
         places: dict[str, list[int]] = defaultdict(list)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sweeper.data.corpus import windows
 from sweeper.data.examples import SPLITS, normalised
-from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.rows import FileRow
 from sweeper.data.similar import near_earlier, near_later, why_not
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, Kind
 
 
@@ -20,7 +21,7 @@ class Duplicates(Kind):
     safe = True
     compares = "inputs"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         """All but the first."""
         seen: dict[tuple[str, str, str], int] = {}
         found = []
@@ -43,10 +44,10 @@ class NearDuplicates(Kind):
     remedy = "keeps the first of them"
     severity = "note"
 
-    def missing(self, data: DataRows) -> str:
+    def missing(self, data: CheckedRows) -> str:
         return why_not()
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         """Rows that are like an earlier one with the same label, but not equal to it."""
         return [
             Fault(place, f"like line {data.rows[other].line}")
@@ -66,7 +67,7 @@ class Leakage(Kind):
     safe = True
     compares = "inputs"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         held: dict[str, tuple[int, int]] = {}
         for _, row, example in data.usable:
             rank = SPLITS.index(row.split)
@@ -88,10 +89,10 @@ class NearLeakage(Kind):
     consequence = "Scores are too good: the model has seen nearly the same row with its answer."
     remedy = "leaves them out of train (and of validation, if test has them); test does not change"
 
-    def missing(self, data: DataRows) -> str:
+    def missing(self, data: CheckedRows) -> str:
         return why_not()
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         return [
             Fault(place, f"like line {data.rows[other].line} of {data.rows[other].split}")
             for place, other in sorted(near_later(data))
@@ -109,10 +110,10 @@ class EvaluationSets(Kind):
     severity = "serious"
     compares = "nothing"
 
-    def missing(self, data: DataRows) -> str:
+    def missing(self, data: CheckedRows) -> str:
         return "" if data.against else "give the evaluation set with --against FILE"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         held = [row for row in data.against if row.example is not None]
         keys = {row.example.key: row.line for row in held if row.example}
         quoted = {one: row.line for row in held for one in windows(_whole(row))}

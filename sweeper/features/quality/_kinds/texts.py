@@ -9,7 +9,8 @@ from sweeper.data.encoding import is_garbled, visible
 from sweeper.data.formats.text import is_templated
 from sweeper.data.private import private_in, redacted
 from sweeper.data.problems import listing
-from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.rows import FileRow
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, Kind
 
 _RUN = re.compile(r"[\x80-\uffff]{2,}")
@@ -26,7 +27,7 @@ class Garbled(Kind):
     safe = True
     compares = "nothing"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         found = []
         for place, row, _ in data.usable:
             texts = (row.input, row.written, row.label)
@@ -36,7 +37,7 @@ class Garbled(Kind):
                 found.append(Fault(place, "characters are lost" if lost else "", mends=not lost))
         return found
 
-    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         new = data.with_texts(row, restored)
         if row.label and restored(row.label) != row.label:
             new = data.with_label(new, restored(row.label))
@@ -73,14 +74,14 @@ class WhiteSpace(Kind):
     safe = True
     compares = "nothing"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         return [
             Fault(place)
             for place, row, _ in data.usable
             if self.mended(data, row).fields != row.fields
         ]
 
-    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         form = data.forms[row.path].of(row.fields)
         if form.columns.get("completion") == "canonical_solution":
             mend = visible  # the answer goes on where the prompt ends, so its last line counts
@@ -117,7 +118,7 @@ class Templated(Kind):
     in_plan = True
     compares = "nothing"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         """Rows with markers, unless all of the data is one templated text a row."""
         return [
             Fault(place)
@@ -125,7 +126,7 @@ class Templated(Kind):
             if not example.templated and (is_templated(row.input) or is_templated(row.written))
         ]
 
-    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         return data.with_texts(row, _without)
 
 
@@ -159,10 +160,10 @@ class Markup(Kind):
     severity = "note"
     compares = "nothing"
 
-    def missing(self, data: DataRows) -> str:
+    def missing(self, data: CheckedRows) -> str:
         return "code may hold HTML" if data.task == "code" else ""
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         """Rows with markup that neither speak of it nor hold code."""
         found = []
         for place, row, _ in data.usable:
@@ -172,7 +173,7 @@ class Markup(Kind):
                 found.append(Fault(place, listing([*parts], 3)))
         return found
 
-    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         return data.with_texts(row, _without_markup)
 
 
@@ -199,7 +200,7 @@ class Private(Kind):
     in_plan = True
     compares = "nothing"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         found = []
         for place, row, _ in data.usable:
             text = f"{row.input}\n{row.written}"
@@ -207,5 +208,5 @@ class Private(Kind):
                 found.append(Fault(place, ", ".join(names)))
         return found
 
-    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         return data.with_texts(row, redacted)

@@ -9,8 +9,9 @@ from sweeper.data.detect_columns import Form
 from sweeper.data.formats.base import trainable
 from sweeper.data.formats.turns import role_of, turns_of
 from sweeper.data.problems import listing
-from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.rows import FileRow
 from sweeper.data.table import Fields
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, Kind
 
 
@@ -27,7 +28,7 @@ class LastTurn(Kind):
     remedy = "cuts off what follows the last answer"
     compares = "nothing"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         return [
             Fault(place, f"the last turn is of {role_of(turns[-1])}")
             for place, row, _ in data.usable
@@ -35,7 +36,7 @@ class LastTurn(Kind):
             if role_of(turns[-1]) != "assistant"
         ]
 
-    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         fields = dict(row.fields)
         for column, turns in _turns(data, row).items():
             while role_of(turns[-1]) != "assistant":
@@ -44,7 +45,7 @@ class LastTurn(Kind):
         return data.again(row, fields)
 
 
-def _turns(data: DataRows, row: FileRow) -> dict[str, list[Mapping[str, object]]]:
+def _turns(data: CheckedRows, row: FileRow) -> dict[str, list[Mapping[str, object]]]:
     """The turns of a whole conversation, by its column; none if the row has another form."""
     column = data.forms[row.path].of(row.fields).columns.get("messages", "")
     turns = turns_of(row.fields.get(column))
@@ -64,7 +65,7 @@ class TwoFormats(Kind):
     remedy = "empties the columns that are not read"
     compares = "nothing"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         known: dict[tuple[str, tuple[str, ...]], list[Form]] = {}
         found = []
         for place, row, _ in data.usable:
@@ -77,7 +78,7 @@ class TwoFormats(Kind):
                 found.append(Fault(place, f"not read: {names}"))
         return found
 
-    def mended(self, data: DataRows, row: FileRow) -> FileRow:
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         empty = dict.fromkeys(_unread(_other_forms(data, row), row.fields))
         return data.again(row, {**row.fields, **empty})
 
@@ -86,7 +87,7 @@ _WITH_ANSWER = ("messages", "instruction", "prompt-completion", "translation")
 """Formats of a question with its answer. A column `text` often holds both once more, on purpose."""
 
 
-def _other_forms(data: DataRows, row: FileRow) -> list[Form]:
+def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
     """The forms that a row with these columns may have besides the one that is read."""
     own = data.forms[row.path].of(row.fields)
     if own.format not in _WITH_ANSWER:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sweeper.data.detect_columns import Form
-from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.rows import FileRow
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, Kind
 
 
@@ -18,7 +19,7 @@ class Unreadable(Kind):
     safe = True
     compares = "nothing"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         return [Fault(n, row.reason) for n, row in enumerate(data.rows) if not row.readable]
 
 
@@ -32,7 +33,7 @@ class OtherForm(Kind):
     remedy = "leaves them out"
     compares = "nothing"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         return [
             Fault(place, row.reason)
             for place, row in enumerate(data.rows)
@@ -51,7 +52,7 @@ class EmptyRows(Kind):
     safe = True
     compares = "nothing"
 
-    def find(self, data: DataRows) -> list[Fault]:
+    def find(self, data: CheckedRows) -> list[Fault]:
         return [
             Fault(place, _empty_cells(data.forms.get(row.path), row))
             for place, row in enumerate(data.rows)
