@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,6 +59,11 @@ def change_list(changes: Iterable[ListedChange]) -> str:
     """The changes as JSON Lines; only those after the split say when they were made."""
     lines = map(asdict, changes)
     return json_lines({k: v for k, v in line.items() if v is not False} for line in lines)
+
+
+def counted(changes: Iterable[ListedChange]) -> Counter[tuple[str, str]]:
+    """Rows by remedy and action, in the order of their first change."""
+    return Counter((change.remedy, change.action) for change in changes)
 
 
 def read_changes(path: Path) -> tuple[ListedChange, ...]:

@@ -5,8 +5,6 @@ What reads rows is imported where rows are read: a plan from numbers does withou
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +18,6 @@ from sweeper.features import parts
 from sweeper.spec import Spec
 
 if TYPE_CHECKING:
-    from sweeper.data.changes import ListedChange
     from sweeper.data.prepared import PreparedData
 
 
@@ -103,17 +100,18 @@ def _with_features(spec: Spec, facts: Facts, *, for_run: bool) -> Facts:
 def _read_facts(
     rows: PreparedData, spec: Spec, model: ModelFacts, *, measure_domain: bool
 ) -> DataFacts:
+    from sweeper.data.changes import counted
     from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
     from sweeper.facts.dataset.data_facts import corpus_facts, corpus_warnings, data_facts
 
     data = data_facts(rows.dataset, spec, model)
     faults = [fault for _, find in parts.FAULTS.all() for fault in find(spec, rows.dataset)]
     warnings = (*data.warnings, *(fault.sentence for fault in faults))
-    found = {
-        "faults": (*data.faults, *faults),
-        "warnings": warnings,
-        "changes": _counted(rows.changes),
-    }
+    changes = tuple(
+        DataChange(remedy=remedy, action=action, rows=count)
+        for (remedy, action), count in counted(rows.changes).items()
+    )
+    found = {"faults": (*data.faults, *faults), "warnings": warnings, "changes": changes}
     data = data.model_copy(update=found)
     if (corpus := corpus_facts(rows.dataset, spec, model)) is not None:
         warnings = (*data.warnings, *corpus_warnings(corpus))
@@ -121,12 +119,3 @@ def _read_facts(
     if measure_domain:
         return measured_bits(rows.dataset, data, model, spec.aim)
     return known_bits(data, model, spec.aim)
-
-
-def _counted(changes: Iterable[ListedChange]) -> tuple[DataChange, ...]:
-    """Rows by remedy and action."""
-    counts = Counter((change.remedy, change.action) for change in changes)
-    return tuple(
-        DataChange(remedy=remedy, action=action, rows=rows)
-        for (remedy, action), rows in counts.items()
-    )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
-from sweeper.data.changes import change_list
+from sweeper.data.changes import change_list, counted
 from sweeper.data.rows import DataRows
 from sweeper.data.write_rows import changes_path, name_in_folder, target, written
 from sweeper.errors import UsageError
@@ -123,11 +122,6 @@ def summary(fixed: Fixed, output: Path | None) -> dict[str, object]:
         "rows": len(fixed.data.rows),
         "remedies": [
             {"remedy": remedy, "action": action, "rows": count}
-            for (remedy, action), count in tally(fixed).items()
+            for (remedy, action), count in counted(fixed.changes).items()
         ],
     }
-
-
-def tally(fixed: Fixed) -> dict[tuple[str, str], int]:
-    """Rows by remedy and action, in the order of their first change."""
-    return dict(Counter((change.remedy, change.action) for change in fixed.changes))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
-from sweeper.data.changes import ListedChange
+from sweeper.data.changes import ListedChange, counted
 from sweeper.data.private import redacted
 from sweeper.data.rows import DataRows
 from sweeper.data.tools import spelled
@@ -68,7 +67,7 @@ def _show(finding: Finding, *, several: bool) -> None:
 
 def show_changes(fixed: Fixed, before: DataRows, output: Path | None) -> None:
     """What each remedy did, with its first rows, and where the new data set lies."""
-    counts = Counter((change.remedy, change.action) for change in fixed.changes)
+    counts = counted(fixed.changes)
     for (remedy, action), rows in counts.items():
         done = "left out" if action == "removed" else action
         if not output:

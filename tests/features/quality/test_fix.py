@@ -13,6 +13,7 @@ from sweeper.data.rows import read_rows
 from sweeper.data.write_rows import written
 from sweeper.errors import DataError
 from sweeper.features.quality._check import check
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._fix import fix
 from sweeper.features.quality._kinds.base import kinds
 from sweeper.spec import DataSpec
@@ -101,7 +102,7 @@ def test_any_file_is_fixed_once_and_no_row_goes_unlisted(tmp_path, lines, names)
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(lines))
     try:
-        data = read_rows(DataSpec(path=str(path)), None)
+        data = CheckedRows.of(read_rows(DataSpec(path=str(path)), None))
     except DataError:
         return
     wanted = [kinds()[name] for name in names if not kinds()[name].missing(data)]

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from sweeper.data.rows import read_rows
+from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import kinds
 from sweeper.spec import DataSpec
 from tests.features.quality.planting import CASES, PLANTS, made, plain, real, sentence
@@ -81,7 +82,7 @@ def test_a_clean_data_set_has_no_faults(tmp_path, classes):
 def rows_of(tmp_path, rows, task=None):
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    return read_rows(DataSpec(path=str(path)), task)
+    return CheckedRows.of(read_rows(DataSpec(path=str(path)), task))
 
 
 def lines(data, name):
