@@ -24,10 +24,10 @@ from typer.main import get_command
 from sweeper import resources
 from sweeper.cli.main import app
 from sweeper.data.formats.base import formats
-from sweeper.data.quality.kinds.base import kinds
 from sweeper.declared.yaml_files import strategy_files
 from sweeper.features.exporting._configuration import targets
 from sweeper.features.loader import yaml_folders
+from sweeper.features.quality._kinds.base import kinds
 from sweeper.findings.words import value as value_text
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.explanations import effect_texts

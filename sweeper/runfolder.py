@@ -2,7 +2,7 @@
 
 runs/<name>/
   sweep.yaml facts.json plan.json     what was asked, known and planned
-  data_changes.jsonl                  what the curation did to rows, a line each
+  data_changes.jsonl                  what features did to rows, a line each
   study.db                            Optuna storage
   status.json events.jsonl worker-<k>.log
   baselines/<name>.json               models to beat

@@ -159,31 +159,6 @@ class DataSpec(Record):
         return self.path or ", ".join(source.path for source in self.sources) or None
 
 
-Ranking = Literal["label-trust", "spread"]
-
-
-class KeepSpec(Record):
-    """The best rows of the train split."""
-
-    rows: PositiveInt = Field(description="how many, at most")
-    by: Ranking = Field(description="how rows are ranked")
-
-
-class CurationSpec(Record):
-    """What is done to the rows when they are read. The files stay as they are."""
-
-    all_safe: bool = Field(
-        False,
-        description="fix what can be fixed safely while rows are read; the files stay as they are",
-    )
-    remedies: tuple[str, ...] = Field((), description="remedies by name, as sweeper data fix")
-    keep: KeepSpec | None = Field(None, description="train on the best rows only")
-
-    @property
-    def asked(self) -> bool:
-        return self.all_safe or bool(self.remedies) or self.keep is not None
-
-
 class HardwareSpec(Record):
     """The machine, where it is stated and not detected."""
 
@@ -403,9 +378,9 @@ class Places:
 class Spec(Artifact):
     """The request of a sweep. ``sweep.yaml`` has exactly these keys.
 
-    Part of a run's identity: ``task``, ``models``, ``data``, ``curation``, ``objective``,
-    ``aim.strategies``, ``training``, ``parameters``, ``search.seed``. ``evaluation`` and the rest
-    of ``search`` may change between calls.
+    Part of a run's identity: ``task``, ``models``, ``data``, ``objective``, ``aim.strategies``,
+    ``training``, ``parameters``, ``search.seed`` and some options of features. ``evaluation`` and
+    the rest of ``search`` may change between calls.
     """
 
     schema_version: int = Field(VERSION, description="version of these keys")
@@ -417,10 +392,6 @@ class Spec(Artifact):
         "the catalogue",
     )
     data: DataSpec = Field(default_factory=lambda: DataSpec(), description="the examples")
-    curation: CurationSpec = Field(
-        default_factory=lambda: CurationSpec(),
-        description="what is done to the rows when they are read",
-    )
     hardware: HardwareSpec = Field(
         default_factory=lambda: HardwareSpec(), description="the machine; detected if left out"
     )

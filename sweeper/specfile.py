@@ -50,7 +50,6 @@ FLAGS: dict[Path_, str] = {
     ("data", "columns"): "--column",
     ("data", "examples"): "--examples",
     ("data", "max_rows"): "--max-rows",
-    ("curation", "all_safe"): "--fix",
     ("hardware", "gpu"): "--gpu",
     ("hardware", "gpu_memory_gib"): "--gpu-memory",
     ("hardware", "gpus"): "--gpus",
@@ -303,7 +302,7 @@ def _path_of(parts: Path_) -> Path_ | None:
     return (inside[0], *parts) if len(inside) == 1 else None
 
 
-_SECTIONS = ("data", "curation", "hardware", "aim", "training", "search", "evaluation", "features")
+_SECTIONS = ("data", "hardware", "aim", "training", "search", "evaluation", "features")
 
 
 def _settable(parts: int) -> list[str]:

@@ -67,13 +67,14 @@ def example(tmp_path, monkeypatch):
 
 
 def test_the_example_of_sweep_yaml_has_every_key_and_is_planned(example):
+    options = {name: field.annotation for name, field in spec.FeatureOptions.model_fields.items()}
     sections = [
         one
-        for one in vars(spec).values()
-        if isinstance(one, type) and issubclass(one, Record) and one.__module__ == spec.__name__
+        for module in (spec, *(sys.modules[kind.__module__] for kind in options.values()))
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, Record) and one.__module__ == module.__name__
     ]
-    options = {name: field.annotation for name, field in spec.FeatureOptions.model_fields.items()}
-    keys = {key for section in (*sections, *options.values()) for key in section.model_fields}
+    keys = {key for section in sections for key in section.model_fields}
     keys = (keys | options.keys()) - {"schema_version"}
     pattern = r"(?:^[\s#-]*|[{,] *)([a-z_]+):(?=\s)"
     named = set(re.findall(pattern, example.read_text(), re.MULTILINE))

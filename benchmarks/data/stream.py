@@ -65,10 +65,10 @@ def made(path: Path, gib: float, seed: int = 0) -> int:
 def ours(stage: str, path: Path, model: str) -> str:
     """One stage of sweeper; gives what it found."""
     from sweeper.data.load_large import load_any
-    from sweeper.data.quality.check import check
-    from sweeper.data.quality.kinds.base import kinds
     from sweeper.data.reading.read import read
     from sweeper.data.rows import read_rows
+    from sweeper.features.quality._check import check
+    from sweeper.features.quality._kinds.base import kinds
     from sweeper.spec import DataSpec
 
     spec = DataSpec(path=str(path))

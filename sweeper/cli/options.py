@@ -56,7 +56,6 @@ _PANELS = {
     "task": "Task and model",
     "models": "Task and model",
     "data": "Data",
-    "curation": "Data",
     "hardware": "Hardware",
     "objective": "Aim",
     "aim": "Aim",

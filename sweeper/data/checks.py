@@ -100,7 +100,7 @@ class LeftOutRows:
     """The rows of a split that are left out for one reason.
 
     Args:
-        kind: What ``sweeper data check`` calls them.
+        kind: Code of the fault.
         path: Their file.
     """
 

@@ -123,7 +123,7 @@ def too_large(path: Path | str, limit: int) -> DataError:
     return DataError(
         f"the content is larger than {units.gib(limit / 2**30)}",
         why=f"Rows take about {COPIES} times that in memory, and no more is free.",
-        fix="Give fewer rows, or the rows as a .jsonl file: `sweeper data check`, `plan` and `run` "
+        fix="Give fewer rows, or the rows as a .jsonl file: `sweeper plan` and `run` "
         "leave its rows on the disk.",
         where=str(path),
     )

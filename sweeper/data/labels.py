@@ -169,8 +169,7 @@ def label_changes(
                 share=_tested_share(seen, lonely),
                 text=f"{len(lonely)} of {len(counts)} labels occur in one row only, which is left "
                 f"out: {listing(where, _LISTED)}. One row cannot be in both train and validation",
-                action="Add rows, or merge labels. "
-                f"{remedy(spec, 'label-variants', 'misspelt-labels', 'rare-labels')}",
+                action=f"Add rows, or merge labels. {remedy(spec, 'rare-labels', '')}".rstrip(),
             )
         )
     known = seen["train"].rows.keys() - lonely
@@ -250,8 +249,7 @@ def _unseen(
             f"{listing([repr(label) for label in sorted(unseen)])}",
             why="A class that is never shown cannot be learnt. Train has "
             f"{listing([repr(label) for label in sorted(known)])}.",
-            fix="Give all splits the same labels: `sweeper data check` shows the mapping, "
-            "where there is one.",
+            fix="Give all splits the same labels.",
             where=name,
         )
     where = _places(split, found, unseen)[:_LISTED]

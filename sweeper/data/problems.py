@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from pathlib import PurePath
 
 from sweeper.errors import DataError, Problem
+from sweeper.features import parts
 from sweeper.spec import DataSpec, Task
 
 WRITTEN = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -41,17 +40,6 @@ def listing(items: list[str] | tuple[str, ...], limit: int = 8) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def fix_command(name: str, *flags: str) -> str:
-    """The command that fixes a data set; a file becomes one of the same kind where it can.
-
-    >>> fix_command("my rows.csv", "--all-safe")
-    "sweeper data fix 'my rows.csv' --all-safe -o NEW.csv"
-    """
-    suffix = PurePath(name).suffix.lower()
-    new = f"NEW{suffix if suffix in WRITTEN else ''}"
-    return f"sweeper data fix {shlex.join((name, *flags))} -o {new}"
-
-
 def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
     """How to read rows, as flags of ``sweeper data``."""
     given = {"--task": task, "--data-name": spec.name}
@@ -63,7 +51,7 @@ def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
     return tuple(part for pair in pairs for part in pair)
 
 
-def remedy(spec: DataSpec, *kinds: str) -> str:
-    """The sentence that names the command which fixes the data set of a spec."""
-    flags = flags_of(spec, None)
-    return f"To fix the file: {fix_command(str(spec.path), '--remedy', ','.join(kinds), *flags)}"
+def remedy(spec: DataSpec, kind: str, otherwise: str = "Correct these rows in the file.") -> str:
+    """The sentence that names the command which removes a kind of fault, where there is one."""
+    commands = [command for _, mend in parts.MEND_FAULTS.all() if (command := mend(spec, kind))]
+    return f"To fix the file: {commands[0]}" if commands else otherwise

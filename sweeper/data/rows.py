@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
+from typing import Self
 
 from sweeper.data.column_template import placeholders, text_by, with_templates
 from sweeper.data.contents import many_rows
@@ -80,15 +81,6 @@ class FileRow:
 
 
 @dataclass(frozen=True)
-class TokenCap:
-    """The number of tokens after which an example is cut, and how they are counted."""
-
-    tokens: int
-    count: Callable[[Sequence[str]], list[int]]
-    how: str
-
-
-@dataclass(frozen=True)
 class DataRows:
     """All rows of a data set.
 
@@ -100,10 +92,7 @@ class DataRows:
         official: The splits that the source has, ``train`` first.
         columns: All columns of the files.
         label_names: From a column to the names of its numbers.
-        cap: Where examples are cut, if known.
-        against: Evaluation rows that must not be in the data.
         flags: What the command line needs to read them in the same way.
-        stands_for: Of how many usable rows these are a part, or a sample; 0 where they are all.
     """
 
     name: str
@@ -115,10 +104,7 @@ class DataRows:
     official: tuple[Split, ...] = ()
     columns: tuple[str, ...] = ()
     label_names: LabelNames = field(default_factory=dict)
-    cap: TokenCap | None = None
-    against: tuple[FileRow, ...] = ()
     flags: tuple[str, ...] = ()
-    stands_for: int = 0
 
     @property
     def form(self) -> Form:
@@ -134,55 +120,12 @@ class DataRows:
             if row.example is not None
         ]
 
-    @property
-    def usable_rows(self) -> int:
-        """How many rows of the whole data set can be trained on."""
-        return self.stands_for or len(self.usable)
-
-    def with_rows(self, rows: Sequence[FileRow], stands_for: int = 0) -> DataRows:
-        return replace(self, rows=tuple(rows), stands_for=stands_for)
+    def with_rows(self, rows: Sequence[FileRow]) -> Self:
+        return replace(self, rows=tuple(rows))
 
     def again(self, row: FileRow, fields: Fields) -> FileRow:
         """A row whose cells were changed."""
         return _row(row.path, row.split, row.line, fields, self.forms[row.path], self.label_names)
-
-    def with_texts(self, row: FileRow, mend: Callable[[str], str]) -> FileRow:
-        """A row whose texts (not its label) were changed, wherever its cells hold them."""
-        form = self.forms[row.path].of(row.fields)
-        columns = [
-            name
-            for role, column in form.columns.items()
-            if role not in ("label", "tests")
-            for name in placeholders(column) or [column]
-        ]
-        fields = {
-            name: in_cell(cell, mend) if name in columns else cell
-            for name, cell in row.fields.items()
-        }
-        return self.again(row, fields)
-
-    def spelling(self, row: FileRow) -> str:
-        """The label of a row as its cell has it, white space included."""
-        form = self.forms.get(row.path)
-        cell = row.fields.get(form.columns.get("label", "")) if form else None
-        return cell if isinstance(cell, str) and cell.strip() == row.label else row.label
-
-    def with_label(self, row: FileRow, label: str) -> FileRow:
-        return self.again(row, {**row.fields, self.forms[row.path].columns["label"]: label})
-
-
-_TEXT_KEYS = ("content", "value", "text")
-
-
-def in_cell(cell: object, mend: Callable[[str], str]) -> object:
-    """A cell with its texts changed: also those of turns, but not the roles of turns."""
-    if isinstance(cell, str):
-        return mend(cell)
-    if isinstance(cell, list):
-        return [in_cell(part, mend) for part in cell]
-    if isinstance(cell, dict):
-        return {k: in_cell(v, mend) if k in _TEXT_KEYS else v for k, v in cell.items()}
-    return cell
 
 
 def _row(
@@ -367,21 +310,3 @@ def _has_classes(table: RowTable, form: Form) -> bool:
     """Whether most labels come in several rows; a column `target` may hold texts as well."""
     labels = [str(fields.get(form.columns["label"])) for fields in table.sample(SAMPLED_LABELS)]
     return len(set(labels)) <= len(labels) / 2
-
-
-def evaluation_rows(path: str) -> tuple[FileRow, ...]:
-    """The rows of an evaluation set, whatever their columns are.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
-    try:
-        return tuple(read_rows(DataSpec(path=path), None).rows)
-    except DataError:
-        table = read(Path(path))
-    form = Form("text", {"text": "text"}, ())
-    joined = (
-        (line, {"text": "\n".join(cell for cell in fields.values() if isinstance(cell, str))})
-        for line, fields in table.rows
-    )
-    return tuple(_row(path, "test", line, fields, form, {}) for line, fields in joined)

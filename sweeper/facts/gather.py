@@ -13,16 +13,16 @@ from sweeper.facts.dataset.stated import stated_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.models.model import model_facts
-from sweeper.facts.record import DataFacts, Facts, ModelFacts
+from sweeper.facts.record import DataChange, DataFacts, Facts, ModelFacts
 from sweeper.features import parts
 from sweeper.spec import Spec
 
 if TYPE_CHECKING:
     from sweeper.data.examples import Dataset
-    from sweeper.facts.dataset.curation import Curated
+    from sweeper.data.prepared import PreparedData
 
 
-def rows_of(spec: Spec, record: Path | None = None) -> Curated | None:
+def rows_of(spec: Spec, record: Path | None = None) -> PreparedData | None:
     """The data set of a spec and what was done to its rows; None if it names no data.
 
     Args:
@@ -34,12 +34,13 @@ def rows_of(spec: Spec, record: Path | None = None) -> Curated | None:
     """
     if spec.data.named is None:
         return None
-    from sweeper.facts.dataset.curation import curated, mendable
+    from sweeper.data.prepared import prepared_data
 
     try:
-        return curated(spec, record)
+        return prepared_data(spec, record)
     except DataError as error:
-        raise mendable(error, spec) from error
+        advice = (mend(spec, error) for _, mend in parts.MEND_ERROR.all())
+        raise DataError([*error.problems, *filter(None, advice)]) from error
 
 
 def gather(
@@ -47,7 +48,7 @@ def gather(
     *,
     measure_domain: bool = False,
     models: tuple[ModelFacts, ...] | None = None,
-    rows: Curated | None = None,
+    rows: PreparedData | None = None,
     for_run: bool = False,
 ) -> Facts:
     """Look at the models, the data and the machine that a spec names.
@@ -98,15 +99,21 @@ def _with_features(spec: Spec, facts: Facts, dataset: Dataset | None, *, for_run
     return facts.model_copy(update={"data": data})
 
 
-def _read_facts(rows: Curated, spec: Spec, model: ModelFacts, *, measure_domain: bool) -> DataFacts:
-    from sweeper.data.quality.check import quick_faults
+def _read_facts(
+    rows: PreparedData, spec: Spec, model: ModelFacts, *, measure_domain: bool
+) -> DataFacts:
+    from sweeper.data.changes import counted
     from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
     from sweeper.facts.dataset.data_facts import data_facts
 
     data = data_facts(rows.dataset, spec, model)
-    faults = quick_faults(rows.dataset, spec.data, spec.task)
+    faults = [fault for _, find in parts.FAULTS.all() for fault in find(spec, rows.dataset)]
     warnings = (*data.warnings, *(fault.sentence for fault in faults))
-    found = {"faults": (*data.faults, *faults), "warnings": warnings, "changes": rows.counts}
+    changes = tuple(
+        DataChange(remedy=remedy, action=action, rows=count)
+        for (remedy, action), count in counted(rows.changes).items()
+    )
+    found = {"faults": (*data.faults, *faults), "warnings": warnings, "changes": changes}
     data = data.model_copy(update=found)
     if measure_domain:
         return measured_bits(rows.dataset, data, model, spec.aim)

@@ -226,7 +226,9 @@ class DataFacts(Record):
     leaked_rows: int = Field(0, description="validation or test rows whose text is in train")
     conflicting_rows: int = Field(0, description="same input, different answer")
     encoding_problems: int = 0
-    changes: tuple[DataChange, ...] = Field((), description="what the curation did to the rows")
+    changes: tuple[DataChange, ...] = Field(
+        (), description="what was done to the rows as they were read"
+    )
     pretemplated: bool = Field(False, description="texts already hold chat markers")
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
     general_sha256: str | None = Field(None, description="of the general texts of a run")

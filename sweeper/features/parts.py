@@ -27,9 +27,12 @@ from sweeper.features import loader
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sweeper.data.changes import ListedChange
     from sweeper.data.examples import Dataset, Example
+    from sweeper.data.faults import DataFault
+    from sweeper.data.rows import DataRows
     from sweeper.data.table import Fields
-    from sweeper.errors import Problem
+    from sweeper.errors import DataError, Problem
     from sweeper.execution.job import WorkItem
     from sweeper.execution.pools.pool import Pool
     from sweeper.execution.worker.run_check import Briefing
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from sweeper.reporting.blocks import Block
     from sweeper.reporting.document import Report
     from sweeper.runfolder import RunFolder
-    from sweeper.spec import Scalar, Spec
+    from sweeper.spec import DataSpec, Scalar, Spec
     from sweeper.training.base_model.bases import Bases
     from sweeper.trials import TestSeal, TrialConfig, TrialResult
 
@@ -277,7 +280,33 @@ WARNINGS: Hook[Warnings] = Hook("facts", "warnings")
 DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
 
 
-# rows.py: rows beside those of the splits.
+# rows.py: what becomes of the rows of the data.
+
+
+class ChangeRows(Protocol):
+    """The changes to make to rows, as a list.
+
+    Called if the feature's options are not all their defaults. The run's folder keeps the list, and
+    a resumed run applies it without a further call.
+
+    Raises:
+        UsageError: A change that the request asks for cannot be made.
+    """
+
+    def __call__(self, spec: Spec, rows: DataRows) -> Iterable[ListedChange]: ...
+
+
+class FindFaults(Protocol):
+    """Faults that the core does not look for, found in seconds: each plan warns of them."""
+
+    def __call__(self, spec: Spec, dataset: Dataset) -> Iterable[DataFault]: ...
+
+
+# Before the split, of the rows of one source; after it, of the rows of all splits, of which only
+# those of train may change.
+BEFORE_SPLIT: Hook[ChangeRows] = Hook("rows", "before_split")
+AFTER_SPLIT: Hook[ChangeRows] = Hook("rows", "after_split")
+FAULTS: Hook[FindFaults] = Hook("rows", "faults")
 
 
 class Marks(NamedTuple):
@@ -319,6 +348,25 @@ OF_TRAIN: Hook[OfTrain] = Hook("rows", "of_train")
 # those of a source. An epoch has as many rows as there are originals, and each row is seen equally
 # often on average.
 SELECT: Hook[Mapping[str, Callable[[Scalar, str], bool]]] = Hook("rows", "SELECT")
+
+
+# remedies.py: what mends the data.
+
+
+class MendFaults(Protocol):
+    """The command that removes the faults of this kind from a data set; empty if none does."""
+
+    def __call__(self, data: DataSpec, kind: str) -> str: ...
+
+
+class MendError(Protocol):
+    """What makes the data usable in spite of an error, as advice; None if nothing does."""
+
+    def __call__(self, spec: Spec, error: DataError) -> Problem | None: ...
+
+
+MEND_FAULTS: Hook[MendFaults] = Hook("remedies", "mend_faults")
+MEND_ERROR: Hook[MendError] = Hook("remedies", "mend_error")
 
 
 # cost.py: what the feature adds to candidates and to a study's time.

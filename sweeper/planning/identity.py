@@ -52,7 +52,6 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
                 given.general and typed(given.general),
                 given.general_revision,
                 weights,
-                spec.curation.model_dump(mode="json"),
             ]
         ),
         task=digest([facts.task, training.classes_by]),

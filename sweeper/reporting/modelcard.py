@@ -53,7 +53,7 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         *(f"- {plain(name)}: commit {plain(one)}" for name, one in data.commits.items()),
         f"- Rows: {data.rows:,}, of which {data.train_rows:,} to train on",
         *(f"- {plain(line)}" for line in mix_lines(report, row)),
-        *([f"- Curated: {plain('; '.join(data.changes))}"] if data.changes else []),
+        *([f"- Rows changed: {plain('; '.join(data.changes))}"] if data.changes else []),
         f"- SHA-256: {found.data_sha256 or UNKNOWN}",
         f"- Licence and consent: {UNKNOWN}",
         "",

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
+from sweeper.data.changes import ListedChange, change_list
 from sweeper.data.general import general_text
-from sweeper.data.quality.fix import ListedChange
-from sweeper.data.quality.write_rows import change_list
+from sweeper.data.prepared import changing
 from sweeper.data.reading.hub import with_commits
 from sweeper.errors import (
     GateFailed,
@@ -59,8 +59,8 @@ _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl
 class Prepared:
     """A sweep that is ready to start: nothing has been written into its folder yet.
 
-    ``took`` are the seconds of each phase of the plan that is done already; ``changes`` is what the
-    curation did to the rows.
+    ``took`` are the seconds of each phase of the plan that is done already; ``changes`` is what
+    features did to the rows.
     """
 
     folder: RunFolder
@@ -198,10 +198,11 @@ def _made_ready(
 
 
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
-    """The list of changes of the run that is resumed, if it curates its data as this request."""
+    """The list of changes of the run that is resumed, if it asks for those of this request."""
     if not (folder.plan.is_file() and folder.spec.is_file()):
         return None
-    return folder.data_changes if resolve({}, folder.spec).curation == spec.curation else None
+    same = changing(resolve({}, folder.spec)) == changing(spec)
+    return folder.data_changes if same else None
 
 
 def _as_begun(facts: Facts, missing: Mapping[str, Missing]) -> Facts:
@@ -371,7 +372,7 @@ def _frozen(prepared: Prepared) -> Plan:
     plan = frozen_plan(folder, prepared.plan)
     write_text(folder.spec, to_yaml(prepared.spec))
     plan.facts.write(folder.facts)
-    if prepared.spec.curation.asked:
+    if changing(prepared.spec):
         write_text(folder.data_changes, change_list(prepared.changes))
     if not folder.plan.is_file() or not copy_of(folder.plan).is_file():
         write_twice(plan, folder.plan)

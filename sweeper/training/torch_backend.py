@@ -18,6 +18,7 @@ from torch import nn
 
 from sweeper.backend import Decision, Tell
 from sweeper.data.examples import Dataset, Example
+from sweeper.data.prepared import prepared_data
 from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.generation import Sampling
 from sweeper.evaluation.objective_values import (
@@ -27,7 +28,6 @@ from sweeper.evaluation.objective_values import (
     written,
 )
 from sweeper.evaluation.written_answers import answer, item_metrics
-from sweeper.facts.dataset.curation import curated
 from sweeper.facts.record import Split
 from sweeper.metrics.programs import samples
 from sweeper.plans import Half, Plan, autocast_dtype
@@ -100,7 +100,7 @@ class TorchBackend:
         best = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._device = device or best
         record = RunFolder(run).data_changes if run else None
-        self._dataset = dataset or curated(spec, record).dataset
+        self._dataset = dataset or prepared_data(spec, record).dataset
         self._shared: dict[str, SharedModel] = {}
 
     def shared(self, model: str) -> SharedModel:

@@ -314,7 +314,7 @@ def _data(facts: Facts, *, verbose: bool) -> str:
         evidence = f" ({'; '.join(said)})" if columns else ""
         found.append(f"Format {data.format}{evidence}.")
     if data.changes:
-        found.append(f"Curated: {'; '.join(change.said for change in data.changes)}.")
+        found.append(f"Rows changed: {'; '.join(change.said for change in data.changes)}.")
     if data.labels:
         rows = sorted(label.rows for label in data.labels)
         each = (

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from sweeper.data.converting import TARGETS, conversion
 from sweeper.data.detect_columns import NULL_WORDS
-from sweeper.data.quality.write_rows import write_rows
 from sweeper.data.rows import read_rows
+from sweeper.data.write_rows import write_rows
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 

@@ -10,6 +10,7 @@ import pytest
 
 from sweeper.data.faults import DataFault
 from sweeper.facts.gather import gather
+from sweeper.features import parts
 from sweeper.specfile import resolve
 
 
@@ -89,6 +90,15 @@ def test_labels_that_are_spelt_in_several_ways_are_a_fault(tmp_path: Path) -> No
         pytest.approx(3 / 60),
     )
     assert "--remedy label-variants" in found["label-variants"].action
+
+
+def test_a_command_is_named_only_where_a_feature_has_one(tmp_path: Path, monkeypatch: Any) -> None:
+    path = written(tmp_path / "rows.jsonl", [*rows(60), *rows(3), {"text": "x", "label": "once"}])
+    hook: parts.Hook[parts.MendFaults] = parts.Hook("remedies", "missing")
+    monkeypatch.setattr(parts, "MEND_FAULTS", hook)
+    found = faults(path)
+    assert found["duplicates"].action == "Correct these rows in the file."
+    assert found["rare-labels"].action == "Add rows, or merge labels."
 
 
 def test_faults_of_a_large_file_are_kept_with_it(tmp_path: Path, monkeypatch: Any) -> None:

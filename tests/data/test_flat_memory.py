@@ -8,12 +8,12 @@ import pytest
 
 from sweeper.data import detect_columns, stored
 from sweeper.data.load_large import load_any as load
-from sweeper.data.quality import passes as checking
-from sweeper.data.quality.check import check
-from sweeper.data.quality.kinds.base import kinds
 from sweeper.data.reading import large
 from sweeper.data.reading.read import read
 from sweeper.data.rows import read_rows
+from sweeper.features.quality import _passes as checking
+from sweeper.features.quality._check import check
+from sweeper.features.quality._kinds.base import kinds
 from sweeper.spec import DataSpec
 
 BYTES_A_ROW = 150

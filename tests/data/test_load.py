@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Dataset, Message
 from sweeper.data.load import load, load_corpus
-from sweeper.data.quality.check import quick_faults
 from sweeper.data.reading.read import SUFFIXES
 from sweeper.data.rows import read_rows
 from sweeper.errors import DataError, NotInstalled
+from sweeper.features.quality._check import quick_faults
 from sweeper.spec import TASKS, DataSpec
 
 

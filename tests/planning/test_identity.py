@@ -6,9 +6,9 @@ import pytest
 
 from sweeper.execution.state.continuation import changes
 from sweeper.facts.record import SourceFacts
+from sweeper.features.quality.options import Keep, Options
 from sweeper.planning.identity import digest, identity
 from sweeper.plans import Identity
-from sweeper.spec import CurationSpec, KeepSpec
 
 
 def of(scene: Any, **facts: Any) -> Identity:
@@ -52,17 +52,18 @@ def test_each_part_has_its_own_digest(scene: Any, part: str, change: dict[str, A
     [
         {"all_safe": True},
         {"remedies": ("refusals",)},
-        {"keep": KeepSpec(rows=9, by="spread")},
+        {"keep": Keep(rows=9, by="spread")},
     ],
 )
-def test_curation_is_part_of_the_data(scene: Any, asked: dict[str, Any]) -> None:
+def test_changes_of_rows_are_part_of_the_identity(scene: Any, asked: dict[str, Any]) -> None:
     """Even where it changes no row of these data."""
     spec, facts = scene()
-    other = spec.model_copy(update={"curation": CurationSpec(**asked)})
+    features = spec.features.model_copy(update={"quality": Options(**asked)})
+    other = spec.model_copy(update={"features": features})
     before, after = identity(spec, facts), identity(other, facts)
     assert before is not None
     assert after is not None
-    assert changes(before, after) == ["data"]
+    assert changes(before, after) == ["space"]
 
 
 @pytest.mark.parametrize(

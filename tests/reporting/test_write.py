@@ -166,7 +166,7 @@ def test_a_model_card_says_what_is_not_known(reports):
 def test_a_model_card_says_what_was_done_to_the_rows(make):
     run = make(trials=1)
     plan, report = Plan.read(run.plan), report_of(run)
-    assert "Curated" not in model_card(report)
+    assert "Rows changed" not in model_card(report)
     changes = (
         DataChange(remedy="duplicates", action="removed", rows=1),
         DataChange(remedy="white-space", action="changed", rows=1200),
@@ -175,7 +175,7 @@ def test_a_model_card_says_what_was_done_to_the_rows(make):
     curated = plan.model_copy(update={"facts": plan.facts.model_copy(update={"data": data})})
     curated.write(run.plan)
     card = model_card(report_of(run))
-    assert "- Curated: duplicates: 1 row left out; white-space: 1,200 rows changed\n" in card
+    assert "- Rows changed: duplicates: 1 row left out; white-space: 1,200 rows changed\n" in card
 
 
 def test_document_shows_of_the_plan_what_the_page_needs(make):

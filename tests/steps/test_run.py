@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
-from sweeper.errors import DataError, RunError
+from sweeper.errors import DataError
 from sweeper.execution.state import continuation
-from sweeper.facts.dataset import curation
 from sweeper.facts.gather import gather
 from sweeper.spec import (
-    CurationSpec,
     DataSpec,
     ModelSpec,
     OwnTrial,
@@ -51,41 +49,6 @@ def test_a_run_plans_what_it_has_done_before_and_keeps_its_seconds(
     assert prepared.took.keys() == {phase}
     planned = prepared.plan.budget.phases
     assert {phase} == planned.keys() & {"download", "conversion"}
-
-
-def test_a_run_is_resumed_with_its_curation_and_another_one_needs_new(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    rows = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(60)]
-    rows += rows[:3]
-    Path("rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    spec = Spec(
-        name="cured",
-        task="classification",
-        models=(ModelSpec(id="packaged:minilm"),),
-        data=DataSpec(path="rows.jsonl"),
-        curation=CurationSpec(all_safe=True),
-    )
-    begun = run_steps.prepare(spec, check_model=False)
-    assert [(one.line, one.action) for one in begun.changes] == [
-        (line, "removed") for line in (61, 62, 63)
-    ]
-    assert run_steps._frozen(begun) == begun.plan
-    lines = begun.folder.data_changes.read_text().splitlines()
-    assert [json.loads(line)["line"] for line in lines] == [61, 62, 63]
-    # What is known is not looked for again.
-    with monkeypatch.context() as blind:
-        blind.setattr(curation, "fix", None)
-        again = run_steps.prepare(spec, check_model=False)
-    assert again.changes == begun.changes
-    assert run_steps._frozen(again) == begun.plan
-    other = spec.model_copy(update={"curation": CurationSpec()})
-    changed = run_steps.prepare(other, check_model=False)
-    assert changed.changes == ()
-    with pytest.raises(RunError, match=r"the data set \(its rows, curation") as caught:
-        run_steps._frozen(changed)
-    assert "Give --new" in str(caught.value)
 
 
 def test_a_runs_own_file_leads_to_its_folder_wherever_that_is(tmp_path: Path) -> None:

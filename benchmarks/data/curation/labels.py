@@ -24,11 +24,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
-from sweeper.data.quality.trust import LabelTrust, trust_of
 from sweeper.facts.models.model import model_facts
+from sweeper.features.quality._spread_rows import embedded, spread
+from sweeper.features.quality._trust import LabelTrust, trust_of
 from sweeper.spec import ModelSpec
 from sweeper.training.base_model.keeper import load_base
-from sweeper.training.probes.spread_rows import embedded, spread
 
 MODEL = "packaged:minilm"
 Numbers = Any

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sweeper.artifact import write_text
 from sweeper.cli.options import columns as column_map
 from sweeper.data.converting import TARGETS, Conversion, conversion
 from sweeper.data.dividing import Division, divide
 from sweeper.data.examples import SPLITS
 from sweeper.data.problems import WRITTEN
-from sweeper.data.quality.check import Checked
-from sweeper.data.quality.fix import Fixed
-from sweeper.data.quality.kinds.base import Kind, kinds, named
-from sweeper.data.quality.write_rows import (
-    change_list,
-    changes_path,
-    name_in_folder,
-    target,
-    write_rows,
-    written,
-)
 from sweeper.data.reading.read import read
-from sweeper.data.rows import DataRows, TokenCap, evaluation_rows, read_rows
+from sweeper.data.rows import DataRows, read_rows
+from sweeper.data.write_rows import changes_path, name_in_folder, target, write_rows
 from sweeper.errors import DataError, UsageError, near_match
-from sweeper.facts.dataset.lengths import ruler
-from sweeper.facts.models.model import model_facts
-from sweeper.spec import TASKS, DataSpec, ModelSpec, SplitBy, Task
-from sweeper.specfile import names
+from sweeper.spec import TASKS, DataSpec, SplitBy, Task
 from sweeper.views.console import say
 
 
@@ -40,9 +23,6 @@ def rows_of(
     task: str | None,
     data_format: str,
     columns: list[str] | None,
-    max_length: int | None,
-    model: str | None,
-    against: str | None,
     name: str | None = None,
     *,
     stored: bool = False,
@@ -59,19 +39,7 @@ def rows_of(
         say(f"Check this: {said}")
     if not any(row.example for row in rows.rows):
         raise DataError("no row can be trained on", fix="Is this the right file?", where=path)
-    if model is not None and max_length is None:
-        raise UsageError(
-            "--model needs --max-length",
-            why="Its tokenizer is for counting which texts have more tokens than that.",
-        )
-    given = {"--max-length": max_length, "--model": model, "--against": against}
-    more = [part for flag, value in given.items() if value for part in (flag, str(value))]
-    return replace(
-        rows,
-        flags=(*rows.flags, *more),
-        cap=_cap(max_length, model, rows) if max_length else None,
-        against=evaluation_rows(against) if against else (),
-    )
+    return rows
 
 
 def _task(name: str | None) -> Task | None:
@@ -83,44 +51,6 @@ def _task(name: str | None) -> Task | None:
     return None
 
 
-def _cap(tokens: int, model: str | None, rows: DataRows) -> TokenCap:
-    facts = model_facts(ModelSpec(id=model or "7B"))
-    measure = ruler(facts, code=rows.task == "code", conversations=False)
-    return TokenCap(tokens, measure.count, measure.how)
-
-
-def remedies(given: list[str], all_safe: bool) -> list[Kind]:
-    """The remedies that the flags name.
-
-    Raises:
-        UsageError: There are none, or one of them does not exist.
-    """
-    wanted = named([name for item in given for name in names(item)], "--remedy")
-    for kind in wanted:
-        if not kind.mends:
-            raise UsageError(f"no remedy fixes {kind.name}", why=kind.consequence, where="--remedy")
-    if all_safe:
-        wanted = [kind for kind in kinds().values() if kind.safe or kind in wanted]
-    if not wanted:
-        raise UsageError(
-            "no remedy was named",
-            fix="Give --all-safe, or --remedy with some of "
-            f"{', '.join(name for name, kind in kinds().items() if kind.mends)}.",
-        )
-    return wanted
-
-
-def must_be_looked_for(wanted: Sequence[Kind], rows: DataRows) -> None:
-    """Check that the named faults can be looked for.
-
-    Raises:
-        UsageError: One of them cannot.
-    """
-    for kind in wanted:
-        if why := kind.missing(rows):
-            raise UsageError(f"{kind.name} cannot be checked", fix=why, where="--remedy")
-
-
 def must_be_new(output: Path, rows: DataRows) -> None:
     """Check that the new data set can be written before anything is done.
 
@@ -130,55 +60,6 @@ def must_be_new(output: Path, rows: DataRows) -> None:
     _must_be_free(output, changes_path(output))
     if len(rows.forms) == 1:
         target(output, Path(next(iter(rows.forms))))
-
-
-def write(fixed: Fixed, output: Path) -> None:
-    """Write the new file, or a folder with a file for each of the original, and the changes."""
-    files: dict[str, list[dict[str, object]]] = {path: [] for path in fixed.data.forms}
-    for row in fixed.data.rows:
-        files[row.path].append(dict(row.fields))
-    if len(files) == 1:
-        (path, rows), *_ = files.items()
-        output.write_bytes(written(rows, target(output, Path(path))))
-    else:
-        output.mkdir()
-        for path, rows in files.items():
-            new = output / name_in_folder(Path(path))
-            new.write_bytes(written(rows, new.suffix.lower()))
-    write_text(changes_path(output), change_list(fixed.changes))
-
-
-def write_page(checked: Checked, path: Path) -> None:
-    """Write the findings as a page.
-
-    Raises:
-        UsageError: It cannot be written.
-    """
-    from sweeper.reporting.data_page import data_page  # the other commands need no templates
-
-    try:
-        write_text(path, data_page(checked))
-    except OSError as error:
-        said = error.strerror or str(error)
-        raise UsageError(f"the page cannot be written ({said})", where=str(path)) from error
-
-
-def summary(fixed: Fixed, output: Path | None) -> dict[str, object]:
-    """What was done, for JSON."""
-    return {
-        "output": str(output) if output else None,
-        "changes": str(changes_path(output)) if output else None,
-        "rows": len(fixed.data.rows),
-        "remedies": [
-            {"remedy": remedy, "action": action, "rows": count}
-            for (remedy, action), count in tally(fixed).items()
-        ],
-    }
-
-
-def tally(fixed: Fixed) -> dict[tuple[str, str], int]:
-    """Rows by remedy and action, in the order of their first change."""
-    return dict(Counter((change.remedy, change.action) for change in fixed.changes))
 
 
 def split_spec(

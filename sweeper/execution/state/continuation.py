@@ -10,10 +10,10 @@ from sweeper.runfolder import RunFolder
 
 _MEANING = {
     "model": "the base model or its revision",
-    "data": "the data set (its rows, curation, further rows or weights of sources)",
+    "data": "the data set (its rows, further rows or weights of sources)",
     "task": "the task",
     "split": "how the rows are split",
-    "space": "the strategies or their search space",
+    "space": "the strategies, their search space or options of features",
     "objective": "what validation measures",
     "rungs": "the full budget of a trial or its rungs",
     "seed": "the seed",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.data.formats.text_label import class_turns
-from sweeper.data.quality.kinds.texts import redacted
+from sweeper.data.private import redacted
 from sweeper.data.tools import spelled
 from sweeper.facts.dataset.domain_distance import domain_facts
 from sweeper.facts.dataset.lengths import (

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from sweeper.data.changes import ListedChange
 from sweeper.data.examples import Dataset, Example
-from sweeper.data.quality.fix import ListedChange
 from sweeper.data.table import Fields
 from sweeper.features.augmentation._filters import rejected
 from sweeper.features.augmentation._marks import MADE_FROM, METHOD

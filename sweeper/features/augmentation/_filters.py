@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from sweeper.data.examples import Dataset, Example, Split
-from sweeper.data.quality.similar import near_earlier, near_later
 from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.similar import near_earlier, near_later
 from sweeper.extras import install_command, needed_for
 from sweeper.features.augmentation._methods import Method, subject
 from sweeper.features.augmentation._usable import usable

@@ -13,10 +13,11 @@ from sweeper import units
 from sweeper.artifact import write_text
 from sweeper.cli.commands.data_steps import must_be_new, rows_of
 from sweeper.cli.options import columns as column_map
+from sweeper.data.changes import change_list
 from sweeper.data.examples import Dataset
 from sweeper.data.load import dataset_of_rows
-from sweeper.data.quality.similar import why_not
-from sweeper.data.quality.write_rows import change_list, changes_path, target, written
+from sweeper.data.similar import why_not
+from sweeper.data.write_rows import changes_path, target, written
 from sweeper.errors import DataError, NotInstalled, UsageError, near_match
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
@@ -58,7 +59,7 @@ def training_rows(
     """The suffix of the new file, and the data set, split as a run splits it."""
     if missing := why_not():
         raise NotInstalled("near duplicates cannot be looked for", why=missing)
-    data = rows_of(path, task, data_format, columns, None, None, None)
+    data = rows_of(path, task, data_format, columns)
     must_be_new(output, data)
     suffix = target(output, output)
     spec = DataSpec(path=path, format=data_format, columns=column_map(columns or []))

@@ -24,10 +24,10 @@ from sweeper.data.converting import RowForm, Unfit, trainer_row
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
 from sweeper.data.further_rows import chosen
-from sweeper.data.quality.write_rows import json_lines
+from sweeper.data.prepared import unchanged
 from sweeper.data.splits import in_order
+from sweeper.data.write_rows import json_lines
 from sweeper.errors import Problem, RuleError, UsageError, near_match
-from sweeper.facts.dataset.curation import unchanged
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import DataChange, ModelFacts
 from sweeper.features.exporting._kept_files import RECORD, kept_files
@@ -84,9 +84,9 @@ def export_configuration(
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
     _check(target, to, findings, config, spec)
     why = "The trial was chosen on other rows than those that would be exported."
-    found = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
-    further = chosen(found.dataset.further_rows, config.parameters)
-    config, dataset = _with_further(_without_off(config, plan), found.dataset, further)
+    dataset = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
+    further = chosen(dataset.further_rows, config.parameters)
+    config, dataset = _with_further(_without_off(config, plan), dataset, further)
     form = _form(target, dataset)
     facts = next(model for model in plan.facts.models if model.id == config.model)
     weights = run.trial(config.number) / "weights"
@@ -116,7 +116,7 @@ def export_configuration(
         write_text(part / name, text)
     if settings["chat_template"] and "chat_template" not in {one.setting for one in lost}:
         shutil.copyfile(template, part / _CHAT_TEMPLATE)
-    about = _about_rows(found.counts, further)
+    about = _about_rows(plan.facts.data.changes, further)
     card = _card(target, findings, config, facts, command, lost, about)
     write_text(part / "README.md", card)
     part.rename(folder)
@@ -281,8 +281,8 @@ def _about_rows(changes: Sequence[DataChange], further: Sequence[Example]) -> st
     if changes:
         counts = "; ".join(change.said for change in changes)
         said.append(
-            f"Its rows are those of the files after curation ({counts}); data_changes.jsonl in the "
-            "folder of the run lists every change."
+            f"Its rows are those of the files after changes ({counts}); data_changes.jsonl in the "
+            "folder of the run lists all of them."
         )
     for source, rows in Counter(row.source for row in further).items():
         said.append(f"Of the rows of train, {rows:,} are {source}.")

@@ -14,9 +14,9 @@ from sweeper.backend import Decision
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
 from sweeper.child_process import answer_request
 from sweeper.data.examples import Dataset, digest
+from sweeper.data.prepared import unchanged
 from sweeper.data.splits import in_order
 from sweeper.errors import SweeperError
-from sweeper.facts.dataset.curation import unchanged
 from sweeper.features.refit._request import REFIT_RECORD, RefitRequest
 from sweeper.objective import LOSS
 from sweeper.plans import Plan
@@ -42,7 +42,7 @@ def refit(request: RefitRequest) -> None:
     plan = Plan.read(run.plan).model_copy(update={"objective": LOSS})
     spec = resolve({}, run.spec)
     why = "The configuration was chosen on other rows, and the splits may differ."
-    dataset = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why).dataset
+    dataset = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
     part = Path(request.folder + ".part")
     checkpoint = _left(part)
     path = _strength(request, TorchBackend(plan, spec, tell=print_progress, dataset=dataset))

@@ -288,12 +288,6 @@ _TABLE: tuple[Fact, ...] = (
         chosen=True,
     ),
     flag(
-        "label_noise_treated",
-        "a remedy for wrong labels is requested",
-        lambda s: not {"label-noise", "relabel"}.isdisjoint(s.spec.curation.remedies),
-        chosen=True,
-    ),
-    flag(
         "patience_wanted",
         "early stopping on validation loss is requested",
         lambda s: s.spec.training.early_stopping_patience is not None,

@@ -241,7 +241,7 @@ def test_the_rows_of_a_curated_run_are_exported_and_the_card_says_so(finished, q
     ]
     assert counts == [84, 18]
     card = (folder / "README.md").read_text()
-    assert "after curation (duplicates: 3 rows left out); data_changes.jsonl" in card
+    assert "after changes (duplicates: 3 rows left out); data_changes.jsonl" in card
 
 
 def test_augmented_rows_that_the_trial_trained_on_are_exported_at_the_same_steps(

@@ -1,0 +1,84 @@
+"""Changes of the rows of files, as lists that can be applied again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.write_rows import json_lines
+from sweeper.errors import DataError
+
+RowsT = TypeVar("RowsT", bound=DataRows)
+
+
+@dataclass(frozen=True)
+class ListedChange:
+    """What became of one row of a file, as a line of the change list.
+
+    Args:
+        remedy: The name of what changed it.
+        action: ``removed`` or ``changed``.
+        before: The cells before; only those that changed, unless the row was removed.
+        after: The cells after; empty where the row was removed.
+        after_split: Whether it was made in train alone, after the rows were split.
+    """
+
+    path: str
+    line: int
+    remedy: str
+    action: str
+    why: str
+    before: Mapping[str, object]
+    after: Mapping[str, object]
+    after_split: bool = False
+
+
+def applied(data: RowsT, changes: Sequence[ListedChange]) -> RowsT:
+    """The rows with the changes of a list."""
+    if not changes:
+        return data
+    by_row: dict[tuple[str, int], list[ListedChange]] = defaultdict(list)
+    for change in changes:
+        by_row[change.path, change.line].append(change)
+    rows: list[FileRow] = []
+    for row in data.rows:
+        of_row = by_row.get((row.path, row.line), [])
+        if any(change.action == "removed" for change in of_row):
+            continue
+        after = {name: cell for change in of_row for name, cell in change.after.items()}
+        rows.append(data.again(row, {**row.fields, **after}) if after else row)
+    return data.with_rows(rows)
+
+
+def change_list(changes: Iterable[ListedChange]) -> str:
+    """The changes as JSON Lines; only those after the split say when they were made."""
+    lines = map(asdict, changes)
+    return json_lines({k: v for k, v in line.items() if v is not False} for line in lines)
+
+
+def counted(changes: Iterable[ListedChange]) -> Counter[tuple[str, str]]:
+    """Rows by remedy and action, in the order of their first change."""
+    return Counter((change.remedy, change.action) for change in changes)
+
+
+def read_changes(path: Path) -> tuple[ListedChange, ...]:
+    """The changes of a list.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    try:
+        # Texts may hold other ends of lines, such as U+2028, at which splitlines cuts.
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return tuple(ListedChange(**json.loads(line)) for line in lines if line)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            "the run's list of changes to its data is damaged",
+            fix="Put the file back from a backup, or start over with --new.",
+            where=str(path),
+        ) from error

@@ -1,0 +1,108 @@
+"""Rows to files: JSON Lines, JSON, CSV, TSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from sweeper.data.problems import WRITTEN
+from sweeper.data.reading.read import data_suffix
+from sweeper.data.table import Fields
+from sweeper.errors import UsageError
+from sweeper.extras import needed_for
+
+
+def json_lines(rows: Iterable[Mapping[str, object]]) -> str:
+    """One JSON object a line."""
+    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+
+
+def written(rows: Sequence[Fields], suffix: str) -> bytes:
+    """The rows as the content of a file with this suffix."""
+    if suffix == ".parquet":
+        return _parquet(rows)
+    if suffix in (".csv", ".tsv"):
+        file = io.StringIO(newline="")
+        _delimited(file, rows, dict.fromkeys(name for row in rows for name in row), suffix)
+        text = file.getvalue()
+    elif suffix == ".json":
+        text = json.dumps(rows, ensure_ascii=False, default=str, indent=1) + "\n"
+    else:
+        text = json_lines(rows)
+    # Half of a surrogate pair, which JSON can hold, becomes its escape again.
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+def write_rows(path: Path, rows: Iterable[Fields], columns: Sequence[str]) -> None:
+    """Write rows one by one; JSON and Parquet files, which have an end, in one piece.
+
+    ``columns`` are all names, for files with a line of names.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".parquet", ".json"):
+        path.write_bytes(written(list(rows), suffix))
+        return
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        if suffix == ".jsonl":
+            file.writelines(json_lines([row]) for row in rows)
+            return
+        _delimited(file, rows, columns, suffix)
+
+
+def _delimited(file: TextIO, rows: Iterable[Fields], columns: Iterable[str], suffix: str) -> None:
+    mark = "," if suffix == ".csv" else "\t"
+    writer = csv.DictWriter(file, list(columns), delimiter=mark, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(cell) for name, cell in row.items()} for row in rows)
+
+
+def _cell(cell: object) -> object:
+    if isinstance(cell, list | dict):
+        return json.dumps(cell, ensure_ascii=False, default=str)
+    return cell
+
+
+def _parquet(rows: Sequence[Fields]) -> bytes:
+    with needed_for("Parquet", "pip install pyarrow, or write JSONL.", "-o"):
+        import pyarrow as pa
+        from pyarrow import parquet
+    buffer = io.BytesIO()
+    # pyarrow takes the columns of the first row for those of all.
+    columns = dict.fromkeys(name for row in rows for name in row)
+    whole = [{name: row.get(name) for name in columns} for row in rows]
+    parquet.write_table(pa.Table.from_pylist(whole), buffer)
+    return buffer.getvalue()
+
+
+def target(path: Path, source: Path) -> str:
+    """The suffix to write a file with.
+
+    Raises:
+        UsageError: No file of that kind can be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in WRITTEN:
+        raise UsageError(
+            f"{path.name!r} is not a kind of file that can be written",
+            fix=f"Name it {source.name.partition('.')[0]}-new{WRITTEN[0]}, or use one of "
+            f"{', '.join(WRITTEN)}.",
+            where="-o",
+        )
+    return suffix
+
+
+def name_in_folder(source: Path) -> str:
+    """The name of a folder's file in the new folder; what cannot be written becomes JSONL."""
+    plain = source.name.removesuffix(".gz")
+    if data_suffix(source) in WRITTEN:
+        return plain
+    return f"{Path(plain).stem}{WRITTEN[0]}"
+
+
+def changes_path(new: Path) -> Path:
+    """Where the list of changes of a new file or folder lies: beside it."""
+    return new.with_name(f"{new.name.partition('.')[0]}.changes.jsonl")

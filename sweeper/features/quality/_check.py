@@ -1,0 +1,187 @@
+"""All faults of a data set, with their consequences and remedies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import islice
+
+from sweeper.data.detect_columns import Form
+from sweeper.data.examples import Dataset
+from sweeper.data.faults import DataFault
+from sweeper.data.private import redacted
+from sweeper.data.problems import flags_of
+from sweeper.data.rows import DataRows, FileRow
+from sweeper.features.quality._checked_rows import CheckedRows
+from sweeper.features.quality._fix import fix_command
+from sweeper.features.quality._kinds.base import Kind, Severity, kinds
+from sweeper.features.quality._passes import Found, find_all
+from sweeper.spec import DataSpec, Task
+from sweeper.units import plural
+
+_SHOWN_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class ExampleOfFault:
+    """A row with a fault: where it is, what is wrong there, and how its text begins."""
+
+    path: str
+    line: int
+    said: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of fault in a data set.
+
+    Args:
+        share: Of all rows, 0 to 1.
+        severity: ``serious``, ``warning`` or ``note``.
+        consequence: What it does to a training or its scores.
+        remedy: What the command does; empty if there is none.
+        command: The command that mends it; empty if there is none.
+        safe: Whether ``--all-safe`` does it, too.
+        lines: From a file to the lines of all rows with the fault.
+        mendable: Rows that the command changes or leaves out.
+        looked_at: Rows of the sample that was looked at; 0 where all were.
+    """
+
+    kind: str
+    title: str
+    count: int
+    share: float
+    severity: Severity
+    consequence: str
+    remedy: str
+    command: str
+    safe: bool
+    examples: tuple[ExampleOfFault, ...]
+    lines: dict[str, list[int]]
+    mendable: int
+    looked_at: int = 0
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check says about a data set.
+
+    Args:
+        task: What it was read for.
+        rows: Rows of each split.
+        evidence: In words, how it was read.
+        cautions: What the user should check about how it was read.
+        findings: The faults, the gravest first.
+        not_looked_for: From kinds to why they could not be looked for.
+        mend_all: The command that applies every safe remedy; empty if there is none.
+    """
+
+    name: str
+    task: str
+    rows: dict[str, int]
+    format: str
+    evidence: tuple[str, ...]
+    cautions: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    not_looked_for: dict[str, str]
+    mend_all: str
+
+    @property
+    def serious(self) -> tuple[Finding, ...]:
+        """The findings that make scores or a model untrustworthy."""
+        return tuple(one for one in self.findings if one.severity == "serious")
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+_GRAVEST_FIRST: tuple[Severity, ...] = ("serious", "warning", "note")
+
+
+def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
+    """Look for all kinds of faults, or for those that are wanted."""
+    if wanted is None:
+        wanted = [kind for kind in kinds().values() if not kind.instead_of]
+    wanted, data = list(wanted), CheckedRows.of(data)
+    found, counts = find_all(data, wanted)
+    total = sum(counts.values())
+    findings = [
+        _finding(kind, found[kind.name], data, total) for kind in wanted if found[kind.name].rows
+    ]
+    findings.sort(key=lambda one: (_GRAVEST_FIRST.index(one.severity), -one.count))
+    return Checked(
+        name=data.name,
+        task=data.task,
+        rows=dict(counts.items()),
+        format=next(iter(data.forms.values())).format,
+        evidence=data.evidence,
+        cautions=data.cautions,
+        findings=tuple(findings),
+        not_looked_for={name: one.missing for name, one in found.items() if one.missing},
+        mend_all=fix_command(data.name, "--all-safe", *data.flags)
+        if any(one.safe for one in findings)
+        else "",
+    )
+
+
+def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
+    examples = []
+    for row, said in found.first:
+        cells = str(dict(row.fields)) if row.fields else row.raw
+        text = redacted(" ".join((row.input or cells).split()))
+        cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
+        examples.append(ExampleOfFault(row.path, row.line, redacted(said), cut))
+    mendable = found.mendable if kind.mends else 0
+    command = fix_command(data.name, "--remedy", kind.name, *data.flags) if mendable else ""
+    return Finding(
+        kind=kind.name,
+        title=kind.title,
+        count=found.rows,
+        share=found.rows / (found.looked_at or total),
+        severity=kind.severity,
+        consequence=kind.consequence,
+        remedy=kind.remedy if mendable else "",
+        command=command,
+        safe=kind.safe and mendable > 0,
+        examples=tuple(examples),
+        lines={path: sorted(lines) for path, lines in found.lines.items()},
+        mendable=mendable,
+        looked_at=found.looked_at,
+    )
+
+
+PLANNED_ROWS = 20_000
+"""Rows of a split that are looked at: about two seconds of patterns."""
+
+
+def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFault, ...]:
+    """The faults that are found quickly, each with its remedy."""
+    rows = tuple(
+        FileRow(dataset.path, split, example.line, {}, example)
+        for split, examples in dataset.splits.items()
+        for example in islice(examples, PLANNED_ROWS)
+    )
+    form = Form(dataset.format, dataset.columns, ())
+    flags = flags_of(spec, task)
+    data = DataRows(dataset.path, task, rows, {dataset.path: form}, flags=flags)
+    found = check(data, [kind for kind in kinds().values() if kind.in_plan]).findings
+    return tuple(
+        DataFault(
+            kind=one.kind,
+            rows=one.count,
+            share=one.share,
+            text=f"{plural(one.count, 'row')} {one.title} (line "
+            f"{', '.join(str(example.line) for example in one.examples[:3])}). "
+            f"{one.consequence.rstrip('.')}",
+            action=_repair(one),
+        )
+        for one in found
+    )
+
+
+def _repair(one: Finding) -> str:
+    """What removes the fault."""
+    if not one.command:
+        return "Correct these rows in the file."
+    return f"To repair the file: {one.command}{', or give --fix' if one.safe else ''}"

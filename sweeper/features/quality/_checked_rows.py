@@ -1,0 +1,113 @@
+"""The rows of a data set as kinds of faults see and mend them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Self
+
+from sweeper.data.column_template import placeholders
+from sweeper.data.detect_columns import Form
+from sweeper.data.reading.read import read
+from sweeper.data.rows import DataRows, FileRow, read_rows
+from sweeper.errors import DataError
+from sweeper.spec import DataSpec
+
+
+@dataclass(frozen=True)
+class TokenCap:
+    """The number of tokens after which an example is cut, and how they are counted."""
+
+    tokens: int
+    count: Callable[[Sequence[str]], list[int]]
+    how: str
+
+
+@dataclass(frozen=True)
+class CheckedRows(DataRows):
+    """Rows to check.
+
+    Args:
+        cap: Where examples are cut, if known.
+        against: Evaluation rows that must not be in the data.
+        stands_for: Of how many usable rows these are a part, or a sample; 0 where they are all.
+    """
+
+    cap: TokenCap | None = None
+    against: tuple[FileRow, ...] = ()
+    stands_for: int = 0
+
+    @classmethod
+    def of(cls, data: DataRows) -> Self:
+        """These rows; with what they are checked against, if that is known."""
+        if isinstance(data, cls):
+            return data
+        return cls(**{one.name: getattr(data, one.name) for one in fields(DataRows)})
+
+    @property
+    def usable_rows(self) -> int:
+        """How many rows of the whole data set can be trained on."""
+        return self.stands_for or len(self.usable)
+
+    def with_rows(self, rows: Sequence[FileRow], stands_for: int = 0) -> Self:
+        return replace(self, rows=tuple(rows), stands_for=stands_for)
+
+    def with_texts(self, row: FileRow, mend: Callable[[str], str]) -> FileRow:
+        """A row whose texts (not its label) were changed, wherever its cells hold them."""
+        form = self.forms[row.path].of(row.fields)
+        columns = [
+            name
+            for role, column in form.columns.items()
+            if role not in ("label", "tests")
+            for name in placeholders(column) or [column]
+        ]
+        fields = {
+            name: in_cell(cell, mend) if name in columns else cell
+            for name, cell in row.fields.items()
+        }
+        return self.again(row, fields)
+
+    def spelling(self, row: FileRow) -> str:
+        """The label of a row as its cell has it, white space included."""
+        form = self.forms.get(row.path)
+        cell = row.fields.get(form.columns.get("label", "")) if form else None
+        return cell if isinstance(cell, str) and cell.strip() == row.label else row.label
+
+    def with_label(self, row: FileRow, label: str) -> FileRow:
+        return self.again(row, {**row.fields, self.forms[row.path].columns["label"]: label})
+
+
+_TEXT_KEYS = ("content", "value", "text")
+
+
+def in_cell(cell: object, mend: Callable[[str], str]) -> object:
+    """A cell with its texts changed: also those of turns, but not the roles of turns."""
+    if isinstance(cell, str):
+        return mend(cell)
+    if isinstance(cell, list):
+        return [in_cell(part, mend) for part in cell]
+    if isinstance(cell, dict):
+        return {k: in_cell(v, mend) if k in _TEXT_KEYS else v for k, v in cell.items()}
+    return cell
+
+
+def evaluation_rows(path: str) -> tuple[FileRow, ...]:
+    """The rows of an evaluation set, whatever their columns are.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        return tuple(read_rows(DataSpec(path=path), None).rows)
+    except DataError:
+        table = read(Path(path))
+    form = Form("text", {"text": "text"}, ())
+    data = DataRows(path, "domain", (), {path: form})
+    joined = (
+        (line, {"text": "\n".join(cell for cell in fields.values() if isinstance(cell, str))})
+        for line, fields in table.rows
+    )
+    return tuple(
+        data.again(FileRow(path, "test", line, {}, None), fields) for line, fields in joined
+    )

@@ -1,0 +1,92 @@
+"""Remedies applied to the rows of a data set, and every change that they make."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from sweeper.data.changes import ListedChange, applied
+from sweeper.data.private import redacted
+from sweeper.data.problems import WRITTEN
+from sweeper.data.rows import DataRows
+from sweeper.features.quality._checked_rows import CheckedRows, in_cell
+from sweeper.features.quality._kinds.base import Fault, Kind, kinds
+
+MOST_ROUNDS = 20
+"""A remedy may lead to work for another, or for itself: rows without their white space may be
+duplicates, and without the longest row others stand out. Most data sets take two rounds."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A data set after remedies, and what they did, in order."""
+
+    data: CheckedRows
+    changes: tuple[ListedChange, ...]
+
+
+def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
+    """Apply remedies until they find nothing more; what a model decides, once.
+
+    A model that is fitted to its own changes would find more to change every time.
+
+    Lines that cannot be read are left out in any case, and listed: no file can hold them.
+    """
+    data = CheckedRows.of(data)
+    chosen = [kind for kind in kinds().values() if kind in wanted and kind.mends]
+    unreadable = kinds()["unreadable"]
+    chosen = [unreadable, *(kind for kind in chosen if kind is not unreadable)]
+    changes: list[ListedChange] = []
+    for number in range(MOST_ROUNDS):
+        before = len(changes)
+        for kind in chosen:
+            if kind.missing(data) or (kind.uses_model and number):
+                continue
+            # A row that was mended in another way is left to that.
+            others = {one.name for one in chosen if one.instead_of == kind.name}
+            done = {(one.path, one.line) for one in changes if one.remedy in others}
+            rows = data.rows
+            faults = [
+                fault
+                for fault in kind.find(data)
+                if (rows[fault.place].path, rows[fault.place].line) not in done
+            ]
+            new = _changes(data, kind, faults)
+            data = applied(data, new)
+            changes += new
+        if len(changes) == before:
+            break
+    return Fixed(data, tuple(changes))
+
+
+def _changes(data: CheckedRows, kind: Kind, faults: list[Fault]) -> list[ListedChange]:
+    """What the remedy of a kind does to the rows with its faults, in their order."""
+    said = {fault.place: fault.said for fault in faults}
+    found: list[ListedChange] = []
+    for place, new in sorted(kind.mend(data, faults).items() if faults else ()):
+        row = data.rows[place]
+        before, after = row.fields if row.readable else {"unreadable": row.raw}, dict[str, object]()
+        if new is not None:
+            after = {n: cell for n, cell in new.fields.items() if cell != row.fields.get(n)}
+            before = {name: row.fields.get(name) for name in after}
+            if not after:
+                continue
+        action = "removed" if new is None else "changed"
+        why = said.get(place) or kind.title
+        if kind.name == "private":  # what the remedy takes away must not stay in the list
+            before = {name: in_cell(cell, redacted) for name, cell in before.items()}
+        found.append(ListedChange(row.path, row.line, kind.name, action, why, before, after))
+    return found
+
+
+def fix_command(name: str, *flags: str) -> str:
+    """The command that fixes a data set; a file becomes one of the same kind where it can.
+
+    >>> fix_command("my rows.csv", "--all-safe")
+    "sweeper data fix 'my rows.csv' --all-safe -o NEW.csv"
+    """
+    suffix = PurePath(name).suffix.lower()
+    new = f"NEW{suffix if suffix in WRITTEN else ''}"
+    return f"sweeper data fix {shlex.join((name, *flags))} -o {new}"

@@ -1,0 +1,105 @@
+"""What a kind of fault is, and where all of them are found."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import sweeper.features.quality._kinds as folder
+from sweeper.data.rows import FileRow
+from sweeper.errors import UsageError, near_match
+from sweeper.features.quality._checked_rows import CheckedRows
+from sweeper.plugins import named_classes
+
+Severity = Literal["serious", "warning", "note"]
+Compared = Literal["nothing", "inputs", "labels", "everything"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A row that has a fault.
+
+    Args:
+        place: Place of the row in ``CheckedRows.rows``.
+        said: What is wrong there, in words. May be empty.
+        mends: The remedy changes this row.
+    """
+
+    place: int
+    said: str = ""
+    mends: bool = True
+
+
+class Kind(ABC):
+    """One kind of fault: how it is found, and how it is mended.
+
+    Attributes:
+        name: For flags.
+        order: Remedies are applied in this order: what changes texts before what compares them.
+        title: What the rows are, for ``Rows that ...``.
+        consequence: What the fault does to a training or its scores.
+        remedy: What ``sweeper data fix`` does.
+        severity: ``serious`` if scores or the model cannot be trusted with it.
+        safe: The remedy takes nothing away that could be meant; part of ``--all-safe``.
+        mends: There is a remedy.
+        uses_model: A model decides which rows have the fault. The remedy changes train alone, since
+            validation and test without their hard rows would flatter every model.
+        instead_of: The kind whose faults it mends in another way. A check looks for that one alone.
+        in_plan: Quick to look for, so that ``sweeper plan`` and ``run`` warn of it, too.
+        compares: What it must see of a large data set at once: one row, all rows with the same
+            input, all labels, or all rows, of which it gets a sample.
+    """
+
+    name: str
+    order: int
+    title: str
+    consequence: str
+    remedy: str
+    severity: Severity = "warning"
+    safe: bool = False
+    mends: bool = True
+    uses_model: bool = False
+    instead_of: str = ""
+    in_plan: bool = False
+    compares: Compared = "everything"
+
+    def missing(self, data: CheckedRows) -> str:
+        """Why this kind cannot be checked; empty if it can."""
+        return ""
+
+    @abstractmethod
+    def find(self, data: CheckedRows) -> list[Fault]:
+        """The rows that have the fault."""
+
+    def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
+        """From places of rows to what becomes of them: see ``mended``."""
+        return {one.place: self.mended(data, data.rows[one.place]) for one in faults}
+
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow | None:
+        """What becomes of a row with the fault: another row, or None where it is left out."""
+        return None
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """All kinds by name, in their order."""
+    classes = named_classes(folder, Kind)
+    return {one.name: one() for one in sorted(classes, key=lambda one: (one.order, one.name))}
+
+
+def named(names: Iterable[str], flag: str) -> list[Kind]:
+    """The kinds of these names, in their order.
+
+    Raises:
+        UsageError: There is no kind of that name.
+    """
+    known = kinds()
+    wanted = set(names)
+    for name in sorted(wanted - known.keys()):
+        raise UsageError(
+            f"{name!r} is not a kind of fault", fix=near_match(name, known), where=flag
+        )
+    return [one for name, one in known.items() if name in wanted]

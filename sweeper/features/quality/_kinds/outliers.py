@@ -1,0 +1,265 @@
+"""Rows of another length or language than the others, and answers that teach little."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from statistics import median
+
+from sweeper.data.examples import normalised
+from sweeper.data.long_rows import long_row
+from sweeper.features.quality._checked_rows import CheckedRows
+from sweeper.features.quality._kinds.base import Fault, Kind
+
+MOST = 3.5
+"""Modified z-score of an outlier (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)."""
+
+LEAST_SPREAD = 0.2
+"""Lower bound of the median deviation of log lengths: else rows that are nearly equally long would
+all be outliers."""
+
+BEYOND = math.log(3)
+"""Where lengths differ much, as in the mixed tasks of T0, the score leaves all of them in. There,
+an outlier is three times as long as 95% of the rows, or a third of what 95% have at least. Where
+they differ little but for a few, no more than 5% of the rows are too long, and 5% too short."""
+
+LEAST_LONG = 200
+"""Characters up to which no text is too long, such as a sentence among answers of one word."""
+
+LEAST_ROWS = 30
+
+
+class Lengths(Kind):
+    """Rows whose input or answer is far from the usual length, on a logarithmic scale."""
+
+    name = "lengths"
+    order = 80
+    title = "are much longer or shorter than the others"
+    consequence = (
+        "Often these are two joined rows, a page instead of a sentence, or half a text. The "
+        "longest rows decide how much memory training takes."
+    )
+    remedy = "leaves them out"
+    severity = "note"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        found: dict[int, str] = {}
+        for what, sizes in (
+            ("input", {place: len(row.input) for place, row, _ in data.usable}),
+            ("answer", {place: len(row.written) for place, row, _ in data.usable if row.written}),
+        ):
+            for place, said in _outliers(sizes):
+                found.setdefault(place, f"the {what} has {said}")
+        return [Fault(place, said) for place, said in sorted(found.items())]
+
+
+def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
+    if len(sizes) < LEAST_ROWS:
+        return
+    logs = {place: math.log(size + 1) for place, size in sizes.items()}
+    middle = median(logs.values())
+    spread = max(median(abs(one - middle) for one in logs.values()), LEAST_SPREAD)
+    ordered = sorted(logs.values())
+    most, fewest = ordered[int(0.95 * len(ordered))], ordered[int(0.05 * len(ordered))]
+    # 0.6745 makes the median deviation of a normal distribution its standard deviation.
+    far = MOST * spread / 0.6745
+    lower = min(max(middle - far, fewest - BEYOND), fewest)
+    upper = max(min(middle + far, most + BEYOND), most, math.log(LEAST_LONG + 1))
+    for place, one in logs.items():
+        if not lower <= one <= upper:
+            usual = round(math.exp(middle) - 1)
+            yield place, f"{sizes[place]:,} characters; the median is {usual:,}"
+
+
+class Truncation(Kind):
+    """Rows of which training would not see the end."""
+
+    name = "truncation"
+    order = 82
+    title = "are longer than the maximum number of tokens"
+    consequence = (
+        "Texts to classify lose their end. Prompts lose their beginning, and rows whose answer "
+        "alone is too long are left out."
+    )
+    remedy = "leaves them out; a higher --max-length keeps them, but needs more memory"
+    compares = "nothing"
+
+    def missing(self, data: CheckedRows) -> str:
+        return "" if data.cap else "give --max-length, and --model for its tokenizer"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        if data.cap is None:
+            return []
+        counts = data.cap.count([f"{row.input}\n{row.written}" for _, row, _ in data.usable])
+        faults = []
+        for (place, row, example), count in zip(data.usable, counts, strict=True):
+            answered = bool(row.written) or example.templated
+            becomes = long_row(data.task, answered=answered)
+            if count > data.cap.tokens and becomes != "divided":
+                end = "beginning" if becomes == "shortened" else "end"
+                faults.append(Fault(place, f"{count:,} tokens, {data.cap.how}; cut at its {end}"))
+        return faults
+
+
+_FUNCTION_WORDS = {
+    "English": "the of and to is are this that with for what how you from have which my an it can",
+    "German": "der das und ist nicht ein eine ich mit zu den von auf wie sie für dem einen kann",
+    "French": "le les et est une dans que qui pour pas sur vous avec je du au ce mon cette puis",
+    "Spanish": "el los las y es una que por con del se cómo mi lo está más qué su puedo",
+    "Italian": "il gli della è che una di non sono come del le nel questo più ho posso mia",
+    "Portuguese": "os é uma que com não da em como meu minha um são está seu posso ao",
+    "Dutch": "het een en van niet dat te zijn voor met hoe ik je wat aan deze naar mijn kan",
+}
+"""The commonest words of each language, without those that are English words, too."""
+
+_WORDS = {name: frozenset(words.split()) for name, words in _FUNCTION_WORDS.items()}
+_WORD = re.compile(r"[^\W\d_]+")
+
+LEAST_HITS = 2
+"""Different function words that a language is told by; a single one may be a name."""
+
+LEAST_PROSE = 0.15
+"""Share of the words that are function words. Prose has a third or more; names of variables that
+look like function words are rarer in code."""
+
+MAIN_SHARE = 0.8
+"""Share of the rows in one language from which on the others stand out. Below it, the data set is
+meant to hold several."""
+
+_LOOKED_AT = 2000
+"""Characters of a text."""
+
+
+class Languages(Kind):
+    """Rows whose input or answer is in another language or script than nearly all others."""
+
+    name = "languages"
+    order = 84
+    title = "are in another language than the others"
+    consequence = (
+        "They are too few to learn from, and the model may answer others in that language."
+    )
+    remedy = "leaves them out"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        """Inputs and answers are looked at apart, since a translation has two languages.
+
+        If hardly any of one of them is in a language, such as tables, that of the other counts.
+        """
+        found: dict[int, str] = {}
+        inputs = {place: language(row.input) for place, row, _ in data.usable}
+        answers = {place: language(row.written) for place, row, _ in data.usable if row.written}
+        mains = _main(inputs), _main(answers)
+        other = {"input": mains[1], "answer": mains[0]}
+        for what, told, main in (("input", inputs, mains[0]), ("answer", answers, mains[1])):
+            if main == "" and list(told.values()).count("") >= MAIN_SHARE * len(told):
+                main = other[what]
+            for place, name in told.items():
+                if main and name and name != main:
+                    found.setdefault(place, f"the {what} is in {name}")
+        return [Fault(place, said) for place, said in sorted(found.items())]
+
+
+def _main(told: Mapping[int, str]) -> str:
+    """The language of nearly all texts that are in a language; empty if there is none."""
+    counts = Counter(name for name in told.values() if name)
+    ((main, most),) = counts.most_common(1) or [("", 0)]
+    return main if most >= MAIN_SHARE * counts.total() else ""
+
+
+def language(text: str) -> str:
+    """The language of a text by its function words, or its script; empty where neither tells.
+
+    >>> language("Wie kann ich die Karte sperren?"), language("Где моя карта?"), language("Ok, 5!")
+    ('German', 'Cyrillic', '')
+    """
+    words = _WORD.findall(text[:_LOOKED_AT].casefold())
+    scripts = Counter(_script(word) for word in words)
+    if not scripts:
+        return ""
+    script, many = scripts.most_common(1)[0]
+    if script != "Latin":
+        return script if many > scripts.total() / 2 else ""
+    hits = Counter({name: sum(word in known for word in words) for name, known in _WORDS.items()})
+    (best, most), (_, second) = hits.most_common(2)
+    different = len(_WORDS[best].intersection(words))
+    told = different >= LEAST_HITS and most >= max(2 * second, LEAST_PROSE * len(words))
+    return best if told else ""
+
+
+def _script(word: str) -> str:
+    first = unicodedata.name(word[0], "LATIN").split()[0]
+    return "Chinese characters" if first == "CJK" else first.title()
+
+
+_REFUSAL = re.compile(
+    r"^\W*(?:(?:i['’]?m|i am) (?:very |so |really )?sorry,? (?:but )?(?:as an? |i |that )"
+    r"|(?:sorry|i apologi[sz]e|my apologies|unfortunately),? (?:but |as an? |for \w+ \w+,? )?"
+    r"(?:ai\b|i (?:can['’]?t|cannot|can not|am (?:not able|unable)|won['’]?t|do ?n[o'’]t have))"
+    r"|i (?:cannot|can['’]?t|can not|am unable to|am not able to|won['’]?t) "
+    r"(?:help|assist|provide|fulfil|comply|answer|complete|do that|create|generate|support|engage)"
+    r"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b)"
+    r"|\bas an? (?:ai|artificial intelligence|large language)(?: language)? (?:model|assistant)\b",
+    re.IGNORECASE,
+)
+
+
+class Refusals(Kind):
+    """Canned refusals, which other models wrote."""
+
+    name = "refusals"
+    order = 40
+    title = "have a refusal as their answer"
+    consequence = "The model learns to refuse questions that it could answer."
+    remedy = "leaves them out"
+    in_plan = True
+    compares = "nothing"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        """Rows whose written answer begins like a refusal or speaks as a language model.
+
+        An assistant that has tools says which of them it lacks, on purpose.
+        """
+        return [
+            Fault(place)
+            for place, row, example in data.usable
+            if _REFUSAL.search(row.written) and not any(turn.more for turn in example.messages)
+        ]
+
+
+LEAST_WORDS = 4
+"""A shorter answer (`yes`, `entailment`) may be right for many questions."""
+
+LEAST_QUESTIONS = 5
+LEAST_SHARE = 0.005
+
+
+class Boilerplate(Kind):
+    """One long answer to many different questions."""
+
+    name = "boilerplate"
+    order = 42
+    title = "have an answer that many different questions get word for word"
+    consequence = "The model learns to give this answer too often."
+    remedy = "leaves them out"
+    in_plan = True
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        """Rows whose answer at least five questions, and one of 200 rows, have."""
+        asked: dict[str, dict[str, None]] = defaultdict(dict)
+        places: dict[str, list[int]] = defaultdict(list)
+        for place, row, example in data.usable:
+            answer = normalised(row.written)
+            if len(answer.split()) >= LEAST_WORDS:
+                asked[answer][example.key] = None
+                places[answer].append(place)
+        least = max(LEAST_QUESTIONS, LEAST_SHARE * len(data.rows))
+        return [
+            Fault(place, f"{len(keys)} questions have it: {answer[:60]!r}")
+            for answer, keys in asked.items()
+            if len(keys) >= least
+            for place in places[answer]
+        ]

@@ -1,0 +1,131 @@
+"""Rows that repeat others, nearly or exactly, in one split, in several, or in an evaluation set."""
+
+from __future__ import annotations
+
+from sweeper.data.corpus import windows
+from sweeper.data.examples import SPLITS, normalised
+from sweeper.data.rows import FileRow
+from sweeper.data.similar import near_earlier, near_later, why_not
+from sweeper.features.quality._checked_rows import CheckedRows
+from sweeper.features.quality._kinds.base import Fault, Kind
+
+
+class Duplicates(Kind):
+    """The same input with the same answer in the same split, apart from case and white space."""
+
+    name = "duplicates"
+    order = 60
+    title = "repeat an earlier row of the same split"
+    consequence = "They get more weight than others in training, and are memorised sooner."
+    remedy = "keeps the first of them"
+    safe = True
+    compares = "inputs"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        """All but the first."""
+        seen: dict[tuple[str, str, str], int] = {}
+        found = []
+        for place, row, example in data.usable:
+            key = (row.split, example.key, row.label or normalised(row.written))
+            if key in seen:
+                found.append(Fault(place, f"as line {seen[key]}"))
+            else:
+                seen[key] = row.line
+        return found
+
+
+class NearDuplicates(Kind):
+    """Rows of the same split whose texts differ in a few characters."""
+
+    name = "near-duplicates"
+    order = 62
+    title = "nearly repeat an earlier row of the same split"
+    consequence = "They add little, get more weight than others, and are memorised sooner."
+    remedy = "keeps the first of them"
+    severity = "note"
+
+    def missing(self, data: CheckedRows) -> str:
+        return why_not()
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        """Rows that are like an earlier one with the same label, but not equal to it."""
+        return [
+            Fault(place, f"like line {data.rows[other].line}")
+            for place, other in near_earlier(data)
+        ]
+
+
+class Leakage(Kind):
+    """Inputs of validation or test that are also in train, or of test in validation."""
+
+    name = "leakage"
+    order = 70
+    title = "have the same input as a row of validation or test"
+    consequence = "Scores are too good: the model has seen the answers."
+    remedy = "leaves them out of train (and of validation, if test has them); test does not change"
+    severity = "serious"
+    safe = True
+    compares = "inputs"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        held: dict[str, tuple[int, int]] = {}
+        for _, row, example in data.usable:
+            rank = SPLITS.index(row.split)
+            if rank >= held.get(example.key, (0, 0))[0]:
+                held[example.key] = (rank, row.line)
+        return [
+            Fault(place, f"as line {held[example.key][1]} of {SPLITS[held[example.key][0]]}")
+            for place, row, example in data.usable
+            if SPLITS.index(row.split) < held[example.key][0]
+        ]
+
+
+class NearLeakage(Kind):
+    """Rows that differ in a few characters from a row of a later split."""
+
+    name = "near-leakage"
+    order = 72
+    title = "are nearly the same as a row of validation or test"
+    consequence = "Scores are too good: the model has seen nearly the same row with its answer."
+    remedy = "leaves them out of train (and of validation, if test has them); test does not change"
+
+    def missing(self, data: CheckedRows) -> str:
+        return why_not()
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        return [
+            Fault(place, f"like line {data.rows[other].line} of {data.rows[other].split}")
+            for place, other in sorted(near_later(data))
+        ]
+
+
+class EvaluationSets(Kind):
+    """Rows that are in an evaluation set, or share a run of 13 words with one of its rows."""
+
+    name = "evaluation-sets"
+    order = 74
+    title = "are in the evaluation set, or quote it"
+    consequence = "Its scores become meaningless, since the model has read the questions."
+    remedy = "leaves them out"
+    severity = "serious"
+    compares = "nothing"
+
+    def missing(self, data: CheckedRows) -> str:
+        return "" if data.against else "give the evaluation set with --against FILE"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        held = [row for row in data.against if row.example is not None]
+        keys = {row.example.key: row.line for row in held if row.example}
+        quoted = {one: row.line for row in held for one in windows(_whole(row))}
+        found = []
+        for place, row, example in data.usable:
+            line = keys.get(example.key)
+            if line is None:
+                line = next((quoted[one] for one in windows(_whole(row)) if one in quoted), None)
+            if line is not None:
+                found.append(Fault(place, f"as line {line} of the evaluation set"))
+        return found
+
+
+def _whole(row: FileRow) -> str:
+    return f"{row.input}\n{row.written}"

@@ -1,0 +1,212 @@
+"""Texts with characters that do not belong there: garbled, invisible, chat markers or secrets."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from sweeper.data.encoding import is_garbled, visible
+from sweeper.data.formats.text import is_templated
+from sweeper.data.private import private_in, redacted
+from sweeper.data.problems import listing
+from sweeper.data.rows import FileRow
+from sweeper.features.quality._checked_rows import CheckedRows
+from sweeper.features.quality._kinds.base import Fault, Kind
+
+_RUN = re.compile(r"[\x80-\uffff]{2,}")
+
+
+class Garbled(Kind):
+    """Lost characters, and UTF-8 that was read as Latin-1 or cp1252."""
+
+    name = "garbled"
+    order = 10
+    title = "have garbled or lost characters"
+    consequence = "The model learns to read and write them as they are."
+    remedy = "restores UTF-8 that was read as cp1252; lost characters stay lost"
+    safe = True
+    compares = "nothing"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        found = []
+        for place, row, _ in data.usable:
+            texts = (row.input, row.written, row.label)
+            if any(map(is_garbled, texts)):
+                whole = "\n".join(texts)
+                lost = restored(whole) == whole
+                found.append(Fault(place, "characters are lost" if lost else "", mends=not lost))
+        return found
+
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
+        new = data.with_texts(row, restored)
+        if row.label and restored(row.label) != row.label:
+            new = data.with_label(new, restored(row.label))
+        return new
+
+
+def restored(text: str) -> str:
+    """The text with runs of UTF-8 bytes that were read as cp1252 or Latin-1 put right.
+
+    >>> restored("cafÃ© and naïve")
+    'café and naïve'
+    """
+    return _RUN.sub(lambda match: _decoded(match[0]), text)
+
+
+def _decoded(run: str) -> str:
+    for encoding in ("cp1252", "latin-1"):
+        try:
+            return run.encode(encoding).decode("utf-8")
+        except UnicodeError:
+            continue
+    return run
+
+
+class WhiteSpace(Kind):
+    """White space at the end of a text, and characters that cannot be seen."""
+
+    name = "white-space"
+    order = 20
+    title = "have white space at an end, or invisible characters"
+    consequence = "The model learns to write them, and rows that look the same are different."
+    remedy = "removes them; white space at the start of an answer stays, since code may need it"
+    severity = "note"
+    safe = True
+    compares = "nothing"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        return [
+            Fault(place)
+            for place, row, _ in data.usable
+            if self.mended(data, row).fields != row.fields
+        ]
+
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
+        form = data.forms[row.path].of(row.fields)
+        if form.columns.get("completion") == "canonical_solution":
+            mend = visible  # the answer goes on where the prompt ends, so its last line counts
+        else:
+            mend = _stripped if row.label else _without_end
+        return data.with_texts(row, mend)
+
+
+def _without_end(text: str) -> str:
+    return visible(text).rstrip()
+
+
+def _stripped(text: str) -> str:
+    return visible(text).strip()
+
+
+_MARKER = re.compile(
+    r"<\|im_start\|>(?:system|user|assistant)?\n?|<\|im_end\|>"
+    r"|<\|start_header_id\|>\w*<\|end_header_id\|>|<\|eot_id\|>|<\|begin_of_text\|>"
+    r"|<start_of_turn>(?:user|model)?\n?|<end_of_turn>"
+    r"|<\|(?:user|assistant|system|end)\|>|\[/?INST\]|<</?SYS>>"
+    r"|### (?:Response|Instruction|Input):"
+)
+
+
+class Templated(Kind):
+    """Texts that a chat template was applied to before."""
+
+    name = "templated"
+    order = 22
+    title = "have chat markers such as [INST] inside their texts"
+    consequence = "With a second template around them, the model learns to write markers as words."
+    remedy = "removes the markers"
+    in_plan = True
+    compares = "nothing"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        """Rows with markers, unless all of the data is one templated text a row."""
+        return [
+            Fault(place)
+            for place, row, example in data.usable
+            if not example.templated and (is_templated(row.input) or is_templated(row.written))
+        ]
+
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
+        return data.with_texts(row, _without)
+
+
+def _without(text: str) -> str:
+    """
+    >>> _without("[INST] Hello. [/INST]")
+    'Hello.'
+    """
+    return _MARKER.sub("", text).strip() if _MARKER.search(text) else text
+
+
+_ATTRIBUTES = r"(?:\s+[\w:-]+\s*=[^<>]*|\s*/)?"
+_TAG = re.compile(
+    r"</?(?:a|abbr|b|big|blockquote|br|center|dd|div|dl|dt|em|font|h[1-6]|hr|i|img|li|ol|p|small"
+    rf"|span|strike|strong|sub|sup|table|tbody|td|th|thead|tr|tt|u|ul){_ATTRIBUTES}>",
+    re.IGNORECASE,
+)
+_BREAK = re.compile(rf"<(?:br|/?p|/?div|/li|/tr|/h[1-6]){_ATTRIBUTES}>", re.IGNORECASE)
+_ENTITY = re.compile(r"&(?:[a-z][a-z0-9]{1,30}|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)
+_ABOUT_MARKUP = re.compile(r"```|\b(?:x?html|xml|css|javascript|web ?page|markup|tags?)\b", re.I)
+
+
+class Markup(Kind):
+    """HTML tags and entities, which an export from web pages leaves in texts."""
+
+    name = "markup"
+    order = 15
+    title = "have HTML tags or entities such as &amp; in their texts"
+    consequence = "The model learns to write them."
+    remedy = "removes the tags and writes the characters that the entities stand for"
+    severity = "note"
+    compares = "nothing"
+
+    def missing(self, data: CheckedRows) -> str:
+        return "code may hold HTML" if data.task == "code" else ""
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        """Rows with markup that neither speak of it nor hold code."""
+        found = []
+        for place, row, _ in data.usable:
+            text = f"{row.input}\n{row.written}"
+            if _without_markup(text) != text and not _ABOUT_MARKUP.search(text):
+                parts = dict.fromkeys([*_TAG.findall(text), *_ENTITY.findall(text)])
+                found.append(Fault(place, listing([*parts], 3)))
+        return found
+
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
+        return data.with_texts(row, _without_markup)
+
+
+def _without_markup(text: str) -> str:
+    """
+    >>> _without_markup("<p>Fish &amp; <b>chips</b></p>")
+    'Fish & chips'
+    """
+    if not _TAG.search(text) and not _ENTITY.search(text):
+        return text
+    plain = _TAG.sub("", _BREAK.sub("\n", text))
+    return _ENTITY.sub(lambda match: html.unescape(match[0]), plain).strip()
+
+
+class Private(Kind):
+    """Keys, passwords, addresses and numbers of persons."""
+
+    name = "private"
+    order = 24
+    title = "contain what looks like secrets or personal data"
+    consequence = "A model can be made to repeat them: whoever gets the model may get them, too."
+    remedy = "replaces them by [E-MAIL ADDRESS] and the like"
+    severity = "serious"
+    in_plan = True
+    compares = "nothing"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        found = []
+        for place, row, _ in data.usable:
+            text = f"{row.input}\n{row.written}"
+            if names := private_in(text):
+                found.append(Fault(place, ", ".join(names)))
+        return found
+
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
+        return data.with_texts(row, redacted)

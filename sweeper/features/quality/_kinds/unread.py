@@ -1,0 +1,111 @@
+"""Rows of which training reads only a part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sweeper.data.detect_columns import Form
+from sweeper.data.formats.base import trainable
+from sweeper.data.formats.turns import role_of, turns_of
+from sweeper.data.problems import listing
+from sweeper.data.rows import FileRow
+from sweeper.data.table import Fields
+from sweeper.features.quality._checked_rows import CheckedRows
+from sweeper.features.quality._kinds.base import Fault, Kind
+
+
+class LastTurn(Kind):
+    """Conversations that do not end with a turn of the assistant."""
+
+    name = "last-turn"
+    order = 6
+    title = "end with a turn of another speaker than the assistant"
+    consequence = (
+        "Training cuts off what follows the last answer. If turns are missing, or roles are "
+        "exchanged, the rest of the conversation is wrong, too."
+    )
+    remedy = "cuts off what follows the last answer"
+    compares = "nothing"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        return [
+            Fault(place, f"the last turn is of {role_of(turns[-1])}")
+            for place, row, _ in data.usable
+            for turns in _turns(data, row).values()
+            if role_of(turns[-1]) != "assistant"
+        ]
+
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
+        fields = dict(row.fields)
+        for column, turns in _turns(data, row).items():
+            while role_of(turns[-1]) != "assistant":
+                turns.pop()
+            fields[column] = turns
+        return data.again(row, fields)
+
+
+def _turns(data: CheckedRows, row: FileRow) -> dict[str, list[Mapping[str, object]]]:
+    """The turns of a whole conversation, by its column; none if the row has another form."""
+    column = data.forms[row.path].of(row.fields).columns.get("messages", "")
+    turns = turns_of(row.fields.get(column))
+    return {column: [*turns]} if turns else {}
+
+
+class TwoFormats(Kind):
+    """Rows that have all columns of two formats, such as `messages` and `prompt`/`completion`."""
+
+    name = "two-formats"
+    order = 7
+    title = "hold a question and an answer in two formats"
+    consequence = (
+        "Only one of them is read. If they differ, the other one may be the one that is meant: "
+        "then name its columns with --column."
+    )
+    remedy = "empties the columns that are not read"
+    compares = "nothing"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        known: dict[tuple[str, tuple[str, ...]], list[Form]] = {}
+        found = []
+        for place, row, _ in data.usable:
+            columns = (row.path, tuple(row.fields))
+            if columns not in known:
+                known[columns] = _other_forms(data, row)
+            unread = _unread(known[columns], row.fields)
+            if unread:
+                names = listing([f"`{column}`" for column in unread])
+                found.append(Fault(place, f"not read: {names}"))
+        return found
+
+    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
+        empty = dict.fromkeys(_unread(_other_forms(data, row), row.fields))
+        return data.again(row, {**row.fields, **empty})
+
+
+_WITH_ANSWER = ("messages", "instruction", "prompt-completion", "translation")
+"""Formats of a question with its answer. A column `text` often holds both once more, on purpose."""
+
+
+def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
+    """The forms that a row with these columns may have besides the one that is read."""
+    own = data.forms[row.path].of(row.fields)
+    if own.format not in _WITH_ANSWER:
+        return []
+    present = {name.lower(): name for name in row.fields if name not in own.columns.values()}
+    forms = [
+        Form(one.name, shape.columns(present, {}), ())
+        for one in trainable().values()
+        if one.name in _WITH_ANSWER and one.name != own.format
+        for shape in one.shapes
+    ]
+    return [replace(form, columns=_needed(form)) for form in forms if form.columns]
+
+
+def _needed(form: Form) -> dict[str, str]:
+    return {role: column for role, column in form.columns.items() if column in form.needed}
+
+
+def _unread(forms: list[Form], fields: Fields) -> list[str]:
+    """The columns of another form in which a row has everything."""
+    return next(([*form.columns.values()] for form in forms if form.has(fields)), [])

@@ -1,0 +1,67 @@
+"""Rows that training leaves out: they cannot be read, lack a form, or are empty."""
+
+from __future__ import annotations
+
+from sweeper.data.detect_columns import Form
+from sweeper.data.rows import FileRow
+from sweeper.features.quality._checked_rows import CheckedRows
+from sweeper.features.quality._kinds.base import Fault, Kind
+
+
+class Unreadable(Kind):
+    """Broken JSON, or more cells than columns."""
+
+    name = "unreadable"
+    order = 0
+    title = "cannot be read"
+    consequence = "They are left out of training."
+    remedy = "leaves them out; if they matter, repair them in the original"
+    safe = True
+    compares = "nothing"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        return [Fault(n, row.reason) for n, row in enumerate(data.rows) if not row.readable]
+
+
+class OtherForm(Kind):
+    """Rows that can be read but not be trained on."""
+
+    name = "form"
+    order = 5
+    title = "have no input and answer that can be recognised"
+    consequence = "They are left out of training: no input and answer is recognised in them."
+    remedy = "leaves them out"
+    compares = "nothing"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        return [
+            Fault(place, row.reason)
+            for place, row in enumerate(data.rows)
+            if row.readable and row.example is None and not row.empty
+        ]
+
+
+class EmptyRows(Kind):
+    """Nothing, or nothing but white space, where the input or the answer should be."""
+
+    name = "empty"
+    order = 30
+    title = "have no text or no answer"
+    consequence = "They are left out of training. Many of them mean that an export went wrong."
+    remedy = "leaves them out"
+    safe = True
+    compares = "nothing"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        return [
+            Fault(place, _empty_cells(data.forms.get(row.path), row))
+            for place, row in enumerate(data.rows)
+            if row.empty
+        ]
+
+
+def _empty_cells(form: Form | None, row: FileRow) -> str:
+    """The columns of input and answer that are empty, in words; "" where that is not known."""
+    columns = [] if form is None else [c for role, c in form.columns.items() if role != "input"]
+    empty = [f"`{c}`" for c in columns if not str(row.fields.get(c) or "").strip()]
+    return f"{' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty" if empty else ""

@@ -1,0 +1,110 @@
+"""The page of ``sweeper data check --html``: every fault of a data set in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import sweeper
+from sweeper.features.quality._check import Checked, ExampleOfFault, Finding
+from sweeper.reporting.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Column,
+    FactList,
+    NamedFact,
+    Number,
+    Page,
+    Section,
+    Table,
+    Text,
+    placed,
+)
+from sweeper.reporting.html import render
+
+
+def data_page(checked: Checked) -> str:
+    """The whole page, as HTML that needs nothing else."""
+    return render(
+        Page(
+            title=f"{Path(checked.name).name}: sweeper data check",
+            name=Path(checked.name).name,
+            verdict=checked.findings[0].severity if checked.findings else "clean",
+            head=FactList(tuple(_facts(checked))),
+            sections=tuple(_sections(checked)),
+            sweeper_version=sweeper.__version__,
+            kicker="sweeper data check",
+            footer=f"Data: {checked.name}.",
+        )
+    )
+
+
+def _facts(checked: Checked) -> Iterator[NamedFact]:
+    rows = ", ".join(f"{split} {count:,}" for split, count in checked.rows.items())
+    yield NamedFact("rows", f"{sum(checked.rows.values()):,} ({rows})")
+    yield NamedFact("format", checked.format)
+    yield NamedFact("read for", checked.task)
+
+
+def _sections(checked: Checked) -> Iterator[Section]:
+    yield Section("summary", "Summary", "What is wrong with the data?", tuple(_summary(checked)))
+    for one in checked.findings:
+        yield Section(one.kind, one.kind, f"{one.kind} ({one.severity})", tuple(_finding(one)))
+    read = [Bullets((*checked.evidence, *checked.cautions), "How the data were read")]
+    left = tuple(f"{kind}: {why}" for kind, why in checked.not_looked_for.items())
+    if left:
+        read.append(Bullets(left, "What was not looked for"))
+    yield Section("read", "Reading", "What is this based on?", tuple(read))
+
+
+def _summary(checked: Checked) -> Iterator[Block]:
+    if not checked.findings:
+        yield Text(("No fault was found.",))
+        return
+    columns: list[Column[Finding]] = [
+        Column("kind", lambda one: one.kind),
+        Column("severity", lambda one: one.severity),
+        Number("rows", lambda one: f"{one.count:,}"),
+        Number("share", _share),
+        Column("rows that ...", lambda one: one.title),
+    ]
+    caption = "Kinds of faults, the most serious first"
+    yield Table.of("faults", caption, columns, placed(checked.findings))
+    if any(one.safe for one in checked.findings):
+        yield Code("Apply all safe remedies", checked.mend_all)
+
+
+def _finding(one: Finding) -> Iterator[Block]:
+    yield Text((f"Rows that {one.title}: {one.count:,} ({_share(one)}).", one.consequence))
+    columns: list[Column[ExampleOfFault]] = [
+        Column("line", lambda e: f"{Path(e.path).name}:{e.line}"),
+        Column("what is wrong there", lambda e: e.said),
+        Column("text", lambda e: e.text),
+    ]
+    yield Table.of(f"{one.kind}-rows", "The first rows", columns, placed(one.examples))
+    where = tuple(f"{Path(path).name}: {ranges(lines)}" for path, lines in one.lines.items())
+    yield Bullets(where, "Lines of all rows")
+    if one.command:
+        yield Code(f"Remedy: {one.remedy}", one.command)
+
+
+def ranges(lines: Sequence[int]) -> str:
+    """Rising numbers as text, runs of them with a hyphen.
+
+    >>> ranges([1, 2, 3, 7, 9, 10])
+    '1-3, 7, 9, 10'
+    """
+    runs: list[list[int]] = []
+    for line in lines:
+        if runs and line == runs[-1][-1] + 1:
+            runs[-1].append(line)
+        else:
+            runs.append([line])
+    return ", ".join(
+        f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs
+    )
+
+
+def _share(one: Finding) -> str:
+    return f"{one.share:.1%}"

@@ -1,0 +1,70 @@
+"""Texts that are spread over all: ``python -m sweeper.features.quality._spread_rows``.
+
+Reads ``{"folder": ..., "texts": [...], "count": ...}`` on standard input and prints ``{"chosen":
+[...]}``, the places of at most so many texts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import MiniBatchKMeans
+from tokenizers import Tokenizer
+from torch import nn
+
+from sweeper.child_process import answer_question
+from sweeper.tasks.base import padded
+from sweeper.tasks.classifier import pool
+from sweeper.training.base_model.keeper import load_base
+
+Features = NDArray[np.float32]
+
+LONGEST_TOKENS = 256
+"""Tokens of a text that are read at most: its first ones."""
+
+_BATCH = 8
+
+
+def embedded(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Features:
+    """The mean of each text's token states, ``(texts, width)``, of length 1."""
+    tokenizer.enable_truncation(LONGEST_TOKENS)
+    tokenizer.no_padding()
+    rows = [one.ids or [0] for one in tokenizer.encode_batch(list(texts))]
+    order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
+    device = next(model.parameters()).device
+    found: list[Features] = [np.empty(0, np.float32)] * len(rows)
+    for at in range(0, len(order), _BATCH):
+        part = order[at : at + _BATCH]
+        ids = padded([rows[n] for n in part], 0).to(device)
+        mask = padded([[1] * len(rows[n]) for n in part], 0)
+        with torch.inference_mode():
+            states = model(input_ids=ids, attention_mask=mask.to(device)).last_hidden_state
+        for n, one in zip(part, pool(states.cpu(), mask, "mean").numpy(), strict=True):
+            found[n] = one / max(float(np.linalg.norm(one)), 1e-12)
+    return np.stack(found)
+
+
+def spread(features: Features, count: int, seed: int = 0) -> list[int]:
+    """Places of the rows nearest to the middles of ``count`` clusters; a row once."""
+    clusters = MiniBatchKMeans(count, n_init=1, max_iter=20, batch_size=2048, random_state=seed)
+    return [int(n) for n in np.unique(clusters.fit_transform(features).argmin(axis=0))]
+
+
+def _chosen(text: str) -> dict[str, list[int]]:
+    request = json.loads(text)
+    folder = Path(request["folder"])
+    gpu = torch.cuda.is_available()
+    dtype, device = torch.bfloat16 if gpu else torch.float32, torch.device("cuda" if gpu else "cpu")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    model = load_base(folder, "FEATURE_EXTRACTION", dtype, device)
+    features = embedded(model, tokenizer, request["texts"])
+    return {"chosen": spread(features, request["count"])}
+
+
+if __name__ == "__main__":
+    answer_question(_chosen)

@@ -1,0 +1,127 @@
+"""The steps of ``sweeper data fix`` and of the page of ``sweeper data check``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sweeper.artifact import write_text
+from sweeper.data.changes import change_list, counted
+from sweeper.data.rows import DataRows
+from sweeper.data.write_rows import changes_path, name_in_folder, target, written
+from sweeper.errors import UsageError
+from sweeper.facts.dataset.lengths import ruler
+from sweeper.facts.models.model import model_facts
+from sweeper.features.quality._check import Checked
+from sweeper.features.quality._checked_rows import CheckedRows, TokenCap, evaluation_rows
+from sweeper.features.quality._fix import Fixed
+from sweeper.features.quality._kinds.base import Kind, kinds, named
+from sweeper.spec import ModelSpec
+from sweeper.specfile import names
+
+
+def with_limits(
+    rows: DataRows, max_length: int | None, model: str | None, against: str | None
+) -> CheckedRows:
+    """The rows with the length and the evaluation set that flags give, to check them against.
+
+    Raises:
+        UsageError: A model is named without a length.
+        DataError: The evaluation set cannot be read.
+    """
+    if model is not None and max_length is None:
+        raise UsageError(
+            "--model needs --max-length",
+            why="Its tokenizer is for counting which texts have more tokens than that.",
+        )
+    given = {"--max-length": max_length, "--model": model, "--against": against}
+    more = [part for flag, value in given.items() if value for part in (flag, str(value))]
+    return replace(
+        CheckedRows.of(rows),
+        flags=(*rows.flags, *more),
+        cap=_cap(max_length, model, rows) if max_length else None,
+        against=evaluation_rows(against) if against else (),
+    )
+
+
+def _cap(tokens: int, model: str | None, rows: DataRows) -> TokenCap:
+    facts = model_facts(ModelSpec(id=model or "7B"))
+    measure = ruler(facts, code=rows.task == "code", conversations=False)
+    return TokenCap(tokens, measure.count, measure.how)
+
+
+def remedies(given: list[str], all_safe: bool) -> list[Kind]:
+    """The remedies that the flags name.
+
+    Raises:
+        UsageError: There are none, or one of them does not exist.
+    """
+    wanted = named([name for item in given for name in names(item)], "--remedy")
+    for kind in wanted:
+        if not kind.mends:
+            raise UsageError(f"no remedy fixes {kind.name}", why=kind.consequence, where="--remedy")
+    if all_safe:
+        wanted = [kind for kind in kinds().values() if kind.safe or kind in wanted]
+    if not wanted:
+        raise UsageError(
+            "no remedy was named",
+            fix="Give --all-safe, or --remedy with some of "
+            f"{', '.join(name for name, kind in kinds().items() if kind.mends)}.",
+        )
+    return wanted
+
+
+def must_be_looked_for(wanted: Sequence[Kind], rows: CheckedRows) -> None:
+    """Check that the named faults can be looked for.
+
+    Raises:
+        UsageError: One of them cannot.
+    """
+    for kind in wanted:
+        if why := kind.missing(rows):
+            raise UsageError(f"{kind.name} cannot be checked", fix=why, where="--remedy")
+
+
+def write(fixed: Fixed, output: Path) -> None:
+    """Write the new file, or a folder with a file for each of the original, and the changes."""
+    files: dict[str, list[dict[str, object]]] = {path: [] for path in fixed.data.forms}
+    for row in fixed.data.rows:
+        files[row.path].append(dict(row.fields))
+    if len(files) == 1:
+        (path, rows), *_ = files.items()
+        output.write_bytes(written(rows, target(output, Path(path))))
+    else:
+        output.mkdir()
+        for path, rows in files.items():
+            new = output / name_in_folder(Path(path))
+            new.write_bytes(written(rows, new.suffix.lower()))
+    write_text(changes_path(output), change_list(fixed.changes))
+
+
+def write_page(checked: Checked, path: Path) -> None:
+    """Write the findings as a page.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    from sweeper.features.quality._page import data_page  # the other commands need no templates
+
+    try:
+        write_text(path, data_page(checked))
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise UsageError(f"the page cannot be written ({said})", where=str(path)) from error
+
+
+def summary(fixed: Fixed, output: Path | None) -> dict[str, object]:
+    """What was done, for JSON."""
+    return {
+        "output": str(output) if output else None,
+        "changes": str(changes_path(output)) if output else None,
+        "rows": len(fixed.data.rows),
+        "remedies": [
+            {"remedy": remedy, "action": action, "rows": count}
+            for (remedy, action), count in counted(fixed.changes).items()
+        ],
+    }

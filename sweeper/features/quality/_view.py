@@ -1,0 +1,99 @@
+"""Faults of a data set, and what remedies did, on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeper.data.changes import ListedChange, counted
+from sweeper.data.private import redacted
+from sweeper.data.rows import DataRows
+from sweeper.data.tools import spelled
+from sweeper.data.write_rows import changes_path
+from sweeper.features.quality._check import Checked, Finding
+from sweeper.features.quality._fix import Fixed
+from sweeper.units import plural
+from sweeper.views.console import out
+
+SHOWN_CHANGES = 3
+
+
+def show_check(checked: Checked) -> None:
+    """How the data were read, every finding, and what was not looked for."""
+    counts = ", ".join(f"{split} {rows:,}" for split, rows in checked.rows.items())
+    total = sum(checked.rows.values())
+    rows = f"{plural(total, 'row')} ({counts})"
+    _line(f"{checked.name}: {rows}, {checked.format}, read for {checked.task}")
+    for said in checked.evidence:
+        _line(f"  {said}")
+    for said in checked.cautions:
+        _line(f"  Check this: {said}")
+    for finding in checked.findings:
+        _show(finding, several=len(checked.rows) > 1)
+    if not checked.findings:
+        _line("\nNo fault was found.")
+    elif safe := [one.kind for one in checked.findings if one.safe]:
+        _line(f"\nAll safe remedies ({', '.join(safe)}):")
+        _line(f"  {checked.mend_all}")
+    for kind, why in checked.not_looked_for.items():
+        _line(f"Not checked: {kind}; {why}")
+
+
+def show_example(data: DataRows) -> None:
+    """The first row that can be trained on, whole, with « » around the answers."""
+    row, example = next((row, row.example) for row in data.rows if row.example is not None)
+    _line(f"\nLine {row.line} as an example, with «what is learnt»:")
+    if not example.messages:
+        label = "" if example.label is None else f" «{example.label}»"
+        _line(f"  {redacted(example.text)}{label}")
+    for turn in example.messages:
+        said = redacted(spelled(turn))
+        _line(f"  {turn.role}: {f'«{said}»' if turn.role == 'assistant' else said}")
+
+
+def _show(finding: Finding, *, several: bool) -> None:
+    _line(f"\n{finding.severity}: {finding.kind}")
+    seen = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
+    rows = f"{finding.count:,}{seen} ({finding.share:.1%})"
+    _line(f"  Rows that {finding.title}: {rows}. {finding.consequence}")
+    for one in finding.examples:
+        where = f"{Path(one.path).name}:{one.line}" if several else f"line {one.line}"
+        said = f" ({one.said})" if one.said else ""
+        _line(f"    {where}{said}: {one.text}")
+    if finding.command:
+        some = f" (of {finding.mendable:,} rows)" if finding.mendable < finding.count else ""
+        _line(f"  Remedy{some}: {finding.remedy}.")
+        _line(f"    {finding.command}")
+
+
+def show_changes(fixed: Fixed, before: DataRows, output: Path | None) -> None:
+    """What each remedy did, with its first rows, and where the new data set lies."""
+    counts = counted(fixed.changes)
+    for (remedy, action), rows in counts.items():
+        done = "left out" if action == "removed" else action
+        if not output:
+            done = "would be left out" if action == "removed" else "would be changed"
+        _line(f"{remedy}: {plural(rows, 'row')} {done}")
+        shown = [c for c in fixed.changes if (c.remedy, c.action) == (remedy, action)]
+        for change in shown[:SHOWN_CHANGES]:
+            _line(f"    {Path(change.path).name}:{change.line} ({change.why}){_difference(change)}")
+    if not counts:
+        _line("Nothing to change.")
+    _line(f"{plural(len(before.rows), 'row')} before, {len(fixed.data.rows):,} after")
+    if output is not None:
+        _line(f"Written: {output}; every change: {changes_path(output)}")
+
+
+def _difference(change: ListedChange) -> str:
+    if change.action == "removed":
+        return f": {_short(change.before['unreadable'])}" if change.remedy == "unreadable" else ""
+    name = next(iter(change.after))
+    return f": {_short(change.before[name])} becomes {_short(change.after[name])}"
+
+
+def _short(cell: object) -> str:
+    text = repr(cell)
+    return text if len(text) <= 60 else f"{text[:28]} ... {text[-28:]}"
+
+
+def _line(text: str) -> None:
+    out().print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,32 @@
+"""What is done to the rows when they are read. The files stay as they are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from sweeper.artifact import Record
+from sweeper.features import parts
+
+_IDENTITY = parts.Flag(identity=True)
+
+
+class Keep(Record):
+    """The best rows of the train split."""
+
+    rows: PositiveInt = Field(description="how many, at most")
+    by: Literal["label-trust", "spread"] = Field(description="how rows are ranked")
+
+
+class Options(parts.Options):
+    """what is mended or left out as rows are read; the files stay as they are"""
+
+    all_safe: Annotated[bool, parts.Flag("--fix", plan=True, identity=True, panel="Data")] = Field(
+        False,
+        description="fix what can be fixed safely while rows are read; the files stay as they are",
+    )
+    remedies: Annotated[tuple[str, ...], _IDENTITY] = Field(
+        (), description="remedies by name, as sweeper data fix"
+    )
+    keep: Annotated[Keep | None, _IDENTITY] = Field(None, description="train on the best rows only")
