@@ -11,8 +11,9 @@ import yaml
 from sweeper.errors import DataError, UsageError
 from sweeper.features.exporting._configuration import export_configuration, targets
 from sweeper.findings.compute import compute
+from sweeper.plans import Parameter, Plan
 from sweeper.steps.winner import as_trained
-from sweeper.trials import TrialConfig
+from sweeper.trials import BaseRef, TrialConfig, TrialResult
 
 # Key of the trainer: attribute of the trial, or its parameter.
 KEYS = {
@@ -208,6 +209,32 @@ def test_other_rows_and_a_folder_that_exists_are_refused(finished, questions):
     Path("rows.jsonl").write_text(json.dumps({"instruction": "Hi?", "output": "Ho."}) + "\n")
     with pytest.raises(DataError):
         export(run, "axolotl")
+
+
+def test_a_trial_on_a_base_that_was_made_for_it_is_refused(finished, questions):
+    run = finished(questions, "--task", "instruction")
+    export(run, "trl", 1)
+    path = run.trial(0) / "result.json"
+    base = BaseRef(folder="bases/ab12", state="0f")
+    TrialResult.read(path).model_copy(update={"base": base}).write(path)
+    with pytest.raises(UsageError, match="bases/ab12"):
+        export(run, "trl")
+
+
+def test_a_parameter_at_its_off_value_is_not_exported(finished, questions):
+    run = finished(questions, "--task", "instruction", extra="none", other="none")
+    plan = Plan.read(run.plan)
+    extra = Parameter(
+        kind="categorical", choices=("none",), default="none", off_value="none", source="a test"
+    )
+    candidates = [
+        one.model_copy(update={"parameters": {**one.parameters, "extra": extra}})
+        for one in plan.candidates
+    ]
+    plan.model_copy(update={"candidates": tuple(candidates)}).write(run.plan)
+    lost = {one.setting for one in export(run, "trl").lost}
+    assert "other" in lost
+    assert "extra" not in lost
 
 
 def test_an_unknown_trainer_is_refused_with_the_nearest_name(finished, questions):
