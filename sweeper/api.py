@@ -60,8 +60,6 @@ class PlanKeywords(TypedDict, total=False):
     split_column: str
     validation: PathText
     test: PathText
-    corpus: PathText
-    corpus_rows: int
     general: PathText
     format: str
     column: Mapping[str, str]

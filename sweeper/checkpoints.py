@@ -16,7 +16,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.errors import UsageError
 from sweeper.memory.states import optimizer_cost
-from sweeper.trials import FirstStageResult, RungReport, TrialConfig
+from sweeper.trials import PreparedBase, RungReport, TrialConfig
 
 MANIFEST = "checkpoint.json"
 # Where a checkpoint is written until it is whole.
@@ -58,7 +58,7 @@ class Checkpoint(Artifact):
     gradient_accumulation_steps: int
     evaluation_batch: int
     reports: tuple[RungReport, ...]
-    first_stage: FirstStageResult | None = None
+    prepared: PreparedBase | None = None
     files: dict[str, CheckpointFile] = Field(default_factory=dict)
 
     def is_whole(self, folder: Path) -> bool:

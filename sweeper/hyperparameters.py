@@ -125,10 +125,3 @@ CLASS_WEIGHT_POWERS: Mapping[ClassWeight, float] = {
     "balanced-sqrt": 0.5,
     "balanced": 1.0,
 }
-
-FIRST_STAGE, NO_FIRST_STAGE = "first_stage", "none"
-# LoRA's rank in a first stage.
-FIRST_STAGE_RANK = 256
-#: The parameter with the learning rate of each way to read the corpus: a tenth of LoRA's for all
-#: weights.
-FIRST_STAGE_RATES = {"lora": "first_stage_learning_rate", "full": "first_stage_full_learning_rate"}

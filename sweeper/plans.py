@@ -137,6 +137,26 @@ class Duration(Record):
     high: Seconds
 
 
+class Stage(Record):
+    """What a feature does before trials, which share the base that it makes of the model.
+
+    Args:
+        parameter: The parameter of a trial that asks for it, unless its value is the off value.
+        duration: Of one.
+        key: Candidates whose trials may share it have the same.
+        variants: How many the search may ask for.
+        bases: Names of all bases that a trial may ask for; equal ones have the same.
+        base_bytes: On the disk, of each.
+    """
+
+    parameter: str
+    duration: Duration
+    key: str
+    variants: int
+    bases: tuple[str, ...]
+    base_bytes: int
+
+
 class Candidate(Record):
     """One (model, strategy) pair that will compete in the study.
 
@@ -170,9 +190,10 @@ class Candidate(Record):
     quantization: str | None = None
     gpus_per_trial: int = 1
     begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
-    first_stage: Duration | None = Field(
-        None, description="one training on the corpus, before trials that share it"
+    stages: dict[str, Stage] = Field(
+        default_factory=dict, description="of features, before trials that share them"
     )
+    stage_notes: tuple[str, ...] = ()
     one_trial: bool = Field(False, description="a second trial could not differ from the first")
     trainable_parameters: int
     expected_quality: str = ""
@@ -397,6 +418,9 @@ class Identity(Record):
     rungs: str
     seed: str
     general: str | None = Field(None, description="of the general texts; None without any")
+    features: dict[str, str] = Field(
+        default_factory=dict, description="of what features add to it, by their names"
+    )
 
 
 class NoPlan(Artifact):

@@ -11,7 +11,7 @@ runs/<name>/
     seeds/<s>/                        the same files of each confirmation run
     rows/<n>/<s>/                     the same files of each training on so many rows
     weights/                          adapter or full weights, head included
-  first_stages/<id>/                  bases that read a corpus, for the adapters trained on them
+  bases/<id>/                         bases that features made, for the adapters trained on them
   evaluations/                        scores of base and trials on other tasks
   test.json                           the one opening of the test split
   features/<name>/                    files of features

@@ -113,11 +113,6 @@ class DataSpec(Record):
     revision: str | None = Field(None, description="branch, tag or commit of the hub's data set")
     validation: str | None = Field(None, description="a file with the validation split")
     test: str | None = Field(None, description="a file with the test split")
-    corpus: str | None = Field(None, description="domain task: text to continue pretraining on")
-    corpus_rows: PositiveInt | None = Field(
-        None, description="read at most this many documents of the corpus"
-    )
-    corpus_revision: str | None = Field(None, description="a commit, if corpus is on the hub")
     general: str | None = Field(
         None, description="general data, for replay and to measure forgetting"
     )
@@ -153,12 +148,9 @@ class DataSpec(Record):
 
     @property
     def commits(self) -> dict[str, str]:
-        """From sources, corpus and general data of the hub to their commits."""
+        """From sources and general data of the hub to their commits."""
         pairs = [(one.path, one.revision) for one in self.sources]
-        pairs += [
-            (str(self.corpus), self.corpus_revision),
-            (str(self.general), self.general_revision),
-        ]
+        pairs += [(str(self.general), self.general_revision)]
         return {path: commit for path, commit in pairs if commit}
 
     @property

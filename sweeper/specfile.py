@@ -45,8 +45,6 @@ FLAGS: dict[Path_, str] = {
     ("data", "split_column"): "--split-column",
     ("data", "validation"): "--validation",
     ("data", "test"): "--test",
-    ("data", "corpus"): "--corpus",
-    ("data", "corpus_rows"): "--corpus-rows",
     ("data", "general"): "--general",
     ("data", "format"): "--format",
     ("data", "columns"): "--column",
@@ -431,12 +429,12 @@ def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     given = inside if isinstance(inside, dict) else {}
     rules = data.get("rules")
     lists = (("path", given.get("sources")), ("id", data.get("models")))
-    for key in ("path", "validation", "test", "corpus", "general"):
+    for key in ("path", "validation", "test", "general"):
         yield given, key
     features = data.get("features")
     for (_, feature, key), flag in parts.flags().items():
         options = features.get(feature) if isinstance(features, dict) else None
-        if flag.is_path and isinstance(options, dict):
+        if (flag.is_path or flag.commit_in) and isinstance(options, dict):
             yield options, key
     for key, found in (*lists, ("model", data.get("trials"))):
         for one in found if isinstance(found, list) else ():
@@ -570,15 +568,10 @@ def _out_of_place(spec: Spec, places: Places) -> list[Problem]:
         why = "Only a classification has classes to tell apart."
         fix = "Leave it out, or choose --task classification."
         refuse(("training", "classes_by"), f"classes_by = 'generate' in task {task}", why, fix)
-    if data.corpus is not None and task != "domain":
-        why = "Only the domain task continues pretraining on a corpus."
-        fix = "Leave it out, or choose --task domain."
-        refuse(("data", "corpus"), f"corpus = {data.corpus!r} in task {task}", why, fix)
-    at_hand = data.named or (data.corpus if task == "domain" else None)
-    if data.examples is not None and at_hand is not None:
+    if data.examples is not None and data.named is not None:
         why = "A number of examples replaces data; here there are data."
         fix = f"Leave it out; to use at most so many, give --max-rows {data.examples}."
-        refuse(("data", "examples"), f"examples = {data.examples} beside {at_hand}", why, fix)
+        refuse(("data", "examples"), f"examples = {data.examples} beside {data.named}", why, fix)
     if not data.sources:
         return problems
     for key in ("path", "validation", "test"):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -178,23 +178,29 @@ class RungReport(Artifact):
         return found
 
 
-class FirstStageResult(Record):
-    """What a trial's base had read before the task, and what that cost.
+class BaseRef(Record):
+    """A base that a feature made of a model, for trials that share it.
 
-    Trials with the same first stage share it: ``ran_here`` is True in the one that trained it, and
-    only there do ``seconds`` add to what the study took. Losses are nats per token of documents
-    that were not read; None where the corpus is too small to spare any.
+    Args:
+        folder: In the cache, and in the folders of runs with adapters that need it.
+        state: Tells one content of the folder from another.
     """
 
-    id: str = Field(description="its folder's name in first_stages/, of the run and of the cache")
-    strategy: str
-    documents: int
-    optimizer_steps: int
-    tokens: int
+    folder: str
+    state: str
+
+
+class PreparedBase(Record):
+    """The base that a feature made for a trial, and what it says of it.
+
+    Args:
+        seconds: Of making it, in the trial that made it; 0 in others.
+    """
+
+    base: BaseRef
+    feature: str
+    record: dict[str, Any]
     seconds: float
-    held_out_loss_before: float | None = None
-    held_out_loss_after: float | None = None
-    ran_here: bool = False
 
 
 class Failure(Record):
@@ -308,7 +314,15 @@ class TrialResult(Artifact):
     evaluation_batch: int | None = Field(None, description="that it was scored with in the end")
     attention: str | None = Field(None, description="that it was trained with, by its name")
     padding_free: bool | None = Field(None, description="whether its texts were joined")
-    first_stage: FirstStageResult | None = None
+    base: BaseRef | None = Field(
+        None, description="that a feature made for the trial; None for the model's own"
+    )
+    preparing_seconds: float = Field(
+        0.0, description="of making that base, in the trial that made it"
+    )
+    features: dict[str, Any] = Field(
+        default_factory=dict, description="what features say of the trial, by their names"
+    )
     worker: str = ""
     started_at: str = ""
     ended_at: str = ""

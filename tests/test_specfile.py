@@ -177,22 +177,11 @@ def test_choices_of_another_task_are_refused_by_their_flag(key, value, flag, tas
 @pytest.mark.parametrize(
     ("task", "data", "says"),
     [
-        ("classification", {"examples": 9, "corpus": "c.jsonl"}, {"--corpus": "--task domain"}),
         ("instruction", {"examples": 9, "path": "r.jsonl"}, {"--examples": "--max-rows 9"}),
-        ("domain", {"examples": 9, "corpus": "c.txt"}, {"--examples": "--max-rows 9"}),
-        ("domain", {"path": "r.jsonl", "corpus": "c.txt"}, {}),
-        (
-            "code",
-            {"examples": 9, "path": "r.jsonl", "corpus": "c.txt"},
-            {"--corpus": "--task domain", "--examples": "--max-rows 9"},
-        ),
     ],
 )
 def test_data_that_nothing_would_read_is_refused_by_its_flag(task, data, says):
     given = {**BASE, ("task",): task, **{("data", name): value for name, value in data.items()}}
-    if not says:
-        assert resolve(given).data.corpus == data["corpus"]
-        return
     with pytest.raises(SpecError) as raised:
         resolve(given)
     assert {one.where for one in raised.value.problems} == set(says)

@@ -1,16 +1,12 @@
-"""The text of a first stage, without what validation and test hold: a stage must not read them."""
+"""Documents and rows that nothing may be trained on, since validation or test hold their text."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from sweeper.data.examples import Dataset, Example, normalised
-from sweeper.data.load import load_corpus
-from sweeper.spec import DataSpec
 
 # A run of as many words in common means that one text quotes the other: the window of GPT-3's
 # study of contamination (Brown et al. 2020, arXiv:2005.14165, appendix C).
@@ -18,50 +14,6 @@ WINDOW = 13
 # A window that more documents share is a phrase of the domain, a notice or a form (same place).
 _PHRASE = 10
 _WORD = re.compile(r"\w+")
-
-
-@dataclass(frozen=True)
-class CorpusText:
-    """The documents that a first stage may read.
-
-    Args:
-        documents: In key order.
-        leaked: How many were left out, since they share text with validation or test.
-        repeated: How many were left out, since an earlier document is the same.
-        fingerprint: SHA-256 over the documents that are left.
-    """
-
-    documents: tuple[Example, ...]
-    leaked: int
-    repeated: int
-    fingerprint: str
-
-    @property
-    def words(self) -> int:
-        return sum(len(document.text.split()) for document in self.documents)
-
-
-def corpus_text(spec: DataSpec, dataset: Dataset) -> CorpusText:
-    """The corpus of a spec, checked against the data set's held-out rows.
-
-    A document is left out if its content is a validation or test row's, by hash, or if it shares
-    a window of 13 words with one that is no phrase of the corpus.
-
-    Raises:
-        DataError: It cannot be read or recognised.
-    """
-    assert spec.corpus is not None
-    read = load_corpus(spec.corpus, spec, revision=spec.corpus_revision)
-    unique = without_repetitions(read)
-    clean = unquoted(unique, held_out(dataset))
-    kept = clean[: spec.corpus_rows] if spec.corpus_rows else clean
-    content = "".join(document.content_hash() for document in kept)
-    return CorpusText(
-        documents=kept,
-        leaked=len(unique) - len(clean),
-        repeated=len(read) - len(unique),
-        fingerprint=hashlib.sha256(content.encode()).hexdigest(),
-    )
 
 
 def without_repetitions(read: tuple[Example, ...]) -> tuple[Example, ...]:

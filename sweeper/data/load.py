@@ -42,7 +42,6 @@ def load(spec: DataSpec, task: Task) -> Dataset:
         DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
             listed, with file and line.
     """
-    spec = with_path(spec, task)
     return dataset_of_rows(read_rows(spec, task), spec)
 
 
@@ -100,16 +99,6 @@ def divided_rows(data: DataRows, spec: DataSpec) -> DividedRows:
         splits, more = reconciled(splits, spec)
         faults += more
     return DividedRows(splits, further, left_out, faults)
-
-
-def with_path(spec: DataSpec, task: Task) -> DataSpec:
-    """The spec whose rows are read: the corpus of a domain task that has no other data."""
-    if spec.path is None and spec.corpus is not None and task == "domain":
-        limits = [most for most in (spec.max_rows, spec.corpus_rows) if most is not None]
-        alone: dict[str, object] = {"path": spec.corpus, "revision": spec.corpus_revision}
-        alone |= {"max_rows": min(limits, default=None), "columns": {}, "format": "auto"}
-        return spec.model_copy(update=alone)
-    return spec
 
 
 def load_corpus(

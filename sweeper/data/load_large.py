@@ -23,7 +23,6 @@ from sweeper.data.load import (
     load,
     shares_taken,
     take_examples,
-    with_path,
 )
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.large import is_large, state_of
@@ -58,16 +57,15 @@ def load_any(spec: DataSpec, task: Task) -> Dataset:
     Raises:
         DataError: The data cannot be read, recognised or learnt from.
     """
-    named = with_path(spec, task)
-    source = split_files(named)
+    source = split_files(spec)
     paths = [path for paths in source.files.values() for path in paths]
-    if named.split_by != "stratified" or not any(map(is_large, paths)):
+    if spec.split_by != "stratified" or not any(map(is_large, paths)):
         return load(spec, task)
-    read_as = f"{version('finetune-sweeper')} {task} {named.model_dump_json()}"
+    read_as = f"{version('finetune-sweeper')} {task} {spec.model_dump_json()}"
     try:
         folder = made_while_used(
             home() / "datasets" / state_of(*paths, read_as=read_as),
-            lambda folder: _store(folder, source, task, named),
+            lambda folder: _store(folder, source, task, spec),
         )
     except _HasMarks:
         return load(spec, task)

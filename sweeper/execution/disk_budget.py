@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +10,7 @@ from sweeper.cache import home
 from sweeper.checkpoints import checkpoint_bytes
 from sweeper.execution.disk import RESERVE_BYTES, free_bytes, size
 from sweeper.execution.next_attempt import LONG_TRIAL_SECONDS
-from sweeper.hyperparameters import FIRST_STAGE as NAME
-from sweeper.hyperparameters import NO_FIRST_STAGE as NONE
-from sweeper.plans import Candidate, Parameter, Plan
-from sweeper.spec import Scalar
-
-# A base that has read a corpus is written whole and in fp32, whichever way it read.
-_STAGE_BYTES = 4
+from sweeper.plans import Candidate, Plan
 
 
 def weights_bytes(candidate: Candidate) -> int:
@@ -45,16 +37,16 @@ def _in_flight_bytes(candidate: Candidate) -> int:
 class DiskBudget:
     """The most bytes that a run holds at once.
 
-    ``first_stages`` are bases that have read a corpus, which lie in the cache, once for all runs
-    that read it alike; ``stage_copies`` those that adapters in the run's folder need there. Where
-    cache and run lie on one file system, copies are links and take nothing.
+    ``bases`` are those that features make of the model, which lie in the cache, once for all runs;
+    ``base_copies`` those that adapters in the run's folder need there. Where cache and run lie on
+    one file system, copies are links and take nothing.
     """
 
     kept: int
     confirmation: int
     in_flight: int
-    first_stages: int = 0
-    stage_copies: int = 0
+    bases: int = 0
+    base_copies: int = 0
 
     @property
     def weights(self) -> int:
@@ -69,17 +61,17 @@ class DiskBudget:
     def sentence(self, folder: Path) -> str:
         """The space that the run will need, and whether it is free, as a sentence."""
         together = _one_disk(folder, home())
-        needed = self.weights + (self.first_stages if together else self.stage_copies)
+        needed = self.weights + (self.bases if together else self.base_copies)
         free = free_bytes(folder)
         text = f"weights need up to {size(needed)} of disk, {size(free)} are free"
         short = free < needed
-        if self.first_stages and together:
-            text += f"; {size(self.first_stages)} of it for bases trained on the corpus"
-        elif self.first_stages:
+        if self.bases and together:
+            text += f"; {size(self.bases)} of it for bases that are made before trials"
+        elif self.bases:
             there = shutil.disk_usage(_existing(home())).free
-            text += f"; bases trained on the corpus need up to {size(self.first_stages)} in "
+            text += f"; bases that are made before trials need up to {size(self.bases)} in "
             text += f"{home()}, {size(there)} are free"
-            short |= there < self.first_stages
+            short |= there < self.bases
         if short:
             text += "; the run ends before the disk is full"
         return text
@@ -88,44 +80,32 @@ class DiskBudget:
 def disk_budget(plan: Plan, workers: int) -> DiskBudget:
     """The disk budget of a plan: each strategy's default and best trial, and the finalists.
 
-    The weights of all other trials are deleted as soon as they have lost. Bases that have read a
-    corpus are kept: no more of them than there are ways to read, or trials.
+    The weights of all other trials are deleted as soon as they have lost. Bases that features make
+    are kept: no more of them than trials may ask for, or than there are trials.
     """
     sizes = [weights_bytes(candidate) for candidate in plan.candidates]
     largest, budget = max(sizes), plan.budget
-    bases = _first_stages(plan)[: budget.trials]
+    bases = _bases(plan)[: budget.trials]
     kept = 2 * len(sizes) + budget.finalists
     return DiskBudget(
         kept=2 * sum(sizes) + budget.finalists * largest,
         confirmation=budget.finalists * max(0, budget.confirmation_seeds - 1) * largest,
         in_flight=workers * max(map(_in_flight_bytes, plan.candidates)),
-        first_stages=sum(bases),
-        stage_copies=sum(bases[:kept]),
+        bases=sum(bases),
+        base_copies=sum(bases[:kept]),
     )
 
 
-def _first_stages(plan: Plan) -> list[int]:
+def _bases(plan: Plan) -> list[int]:
     """Bytes of each base that a trial of the plan may ask for, largest first."""
-    parameters = {model.id: model.parameters for model in plan.facts.models}
-    ways = {way for candidate in plan.candidates for way in _ways(candidate)}
-    bases = [_STAGE_BYTES * parameters[model] for model, _ in ways]
-    own = sum(trial.parameters.get(NAME, NONE) != NONE for trial in plan.own_trials)
-    return sorted([*bases, *[max(bases, default=0)] * own], reverse=True)
-
-
-def _ways(candidate: Candidate) -> Iterator[tuple[str, tuple[Scalar, ...]]]:
-    """A candidate's model, and the parameters that distinguish its first stages."""
-    stages = {name: one for name, one in candidate.parameters.items() if name.startswith(NAME)}
-    for chosen in itertools.product(*map(_values, stages.values())):
-        if dict(zip(stages, chosen, strict=True)).get(NAME, NONE) != NONE:
-            yield candidate.model, (candidate.precision, candidate.sequence_length, *chosen)
-
-
-def _values(parameter: Parameter) -> tuple[Scalar, ...]:
-    if not parameter.searched:
-        return (parameter.default,)
-    choices = parameter.allowed
-    return tuple(dict.fromkeys([*choices, parameter.default]))
+    stages = [(one, stage) for one in plan.candidates for stage in one.stages.values()]
+    sizes = {name: stage.base_bytes for _, stage in stages for name in stage.bases}
+    off = {stage.parameter: one.parameters[stage.parameter].off_value for one, stage in stages}
+    own = sum(
+        any(trial.parameters.get(name, value) != value for name, value in off.items())
+        for trial in plan.own_trials
+    )
+    return sorted([*sizes.values(), *[max(sizes.values(), default=0)] * own], reverse=True)
 
 
 def _one_disk(folder: Path, other: Path) -> bool:

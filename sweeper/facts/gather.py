@@ -18,6 +18,7 @@ from sweeper.features import parts
 from sweeper.spec import Spec
 
 if TYPE_CHECKING:
+    from sweeper.data.examples import Dataset
     from sweeper.facts.dataset.curation import Curated
 
 
@@ -31,7 +32,7 @@ def rows_of(spec: Spec, record: Path | None = None) -> Curated | None:
         DataError: The data cannot be read, recognised or learnt from. The error has the command
             that mends it, where there is one.
     """
-    if spec.data.named is None and spec.data.corpus is None:
+    if spec.data.named is None:
         return None
     from sweeper.facts.dataset.curation import curated, mendable
 
@@ -85,30 +86,28 @@ def gather(
         aim=spec.aim,
         classes_by=spec.training.classes_by,
     )
-    return _with_features(spec, facts, for_run=for_run)
+    return _with_features(spec, facts, rows.dataset if rows else None, for_run=for_run)
 
 
-def _with_features(spec: Spec, facts: Facts, *, for_run: bool) -> Facts:
-    gathered = ((name, gather(spec, facts, for_run)) for name, gather in parts.GATHER.all())
+def _with_features(spec: Spec, facts: Facts, dataset: Dataset | None, *, for_run: bool) -> Facts:
+    gathered = ((name, hook(spec, facts, dataset, for_run)) for name, hook in parts.GATHER.all())
     records = {name: one.model_dump(mode="json") for name, one in gathered if one is not None}
+    facts = facts.model_copy(update={"features": records})
     more = [text for _, warnings in parts.WARNINGS.all() for text in warnings(spec, facts)]
     data = facts.data.model_copy(update={"warnings": (*facts.data.warnings, *more)})
-    return facts.model_copy(update={"features": records, "data": data})
+    return facts.model_copy(update={"data": data})
 
 
 def _read_facts(rows: Curated, spec: Spec, model: ModelFacts, *, measure_domain: bool) -> DataFacts:
     from sweeper.data.quality.check import quick_faults
     from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
-    from sweeper.facts.dataset.data_facts import corpus_facts, corpus_warnings, data_facts
+    from sweeper.facts.dataset.data_facts import data_facts
 
     data = data_facts(rows.dataset, spec, model)
     faults = quick_faults(rows.dataset, spec.data, spec.task)
     warnings = (*data.warnings, *(fault.sentence for fault in faults))
     found = {"faults": (*data.faults, *faults), "warnings": warnings, "changes": rows.counts}
     data = data.model_copy(update=found)
-    if (corpus := corpus_facts(rows.dataset, spec, model)) is not None:
-        warnings = (*data.warnings, *corpus_warnings(corpus))
-        data = data.model_copy(update={"corpus": corpus, "warnings": warnings})
     if measure_domain:
         return measured_bits(rows.dataset, data, model, spec.aim)
     return known_bits(data, model, spec.aim)

@@ -162,22 +162,6 @@ class DomainFacts(Record):
     decided_by: Literal["user", "tokens-per-word", "bits-per-byte", "unknown"] = "unknown"
 
 
-class CorpusFacts(Record):
-    """The corpus for the first stage of domain adaptation.
-
-    ``leaked`` documents share text with validation or test rows and ``repeated`` ones equal an
-    earlier one; both were left out. ``sha256`` is over the documents that are left.
-    """
-
-    path: str
-    documents: int
-    words: int
-    tokens: int
-    leaked: int = 0
-    repeated: int = 0
-    sha256: str
-
-
 class ShownExample(Record):
     """One example as the model reads it.
 
@@ -226,7 +210,7 @@ class DataFacts(Record):
     path: str | None = None
     revision: str | None = Field(None, description="commit of a data set of the hub")
     commits: dict[str, str] = Field(
-        default_factory=dict, description="of sources, corpus and general data of the hub"
+        default_factory=dict, description="of data sets of the hub besides path"
     )
     format: str | None = None
     format_evidence: tuple[str, ...] = ()
@@ -245,7 +229,6 @@ class DataFacts(Record):
     changes: tuple[DataChange, ...] = Field((), description="what the curation did to the rows")
     pretemplated: bool = Field(False, description="texts already hold chat markers")
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
-    corpus: CorpusFacts | None = Field(None, description="of a first stage, if there is one")
     general_sha256: str | None = Field(None, description="of the general texts of a run")
     sources: tuple[SourceFacts, ...] = Field((), description="where there are several")
     further_rows: dict[str, int] = Field(

@@ -3,9 +3,8 @@
 A part is a module or a folder of YAML files with a fixed name in a feature's folder. A module
 defines any of the hooks that are listed here for it, and what they need. A hook is a function that
 the core calls with these parameters, or a value that it reads. The core imports a part when it
-calls its first hook, so that ``--help`` and a plan stay fast; only helper files that run in a
-process of their own may load torch. A feature imports the core, never another feature: what two
-features share is core.
+calls its first hook, so that ``--help`` and a plan stay fast; only ``trial.py`` and helper files
+may load torch. A feature imports the core, never another feature: what two features share is core.
 
 When a hook raises an exception other than ``SweeperError``, a section, a phase or a listener costs
 its own figure, and a warning names it. Anything else ends the command.
@@ -26,6 +25,8 @@ from sweeper.artifact import Record
 from sweeper.features import loader
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sweeper.data.examples import Dataset, Example
     from sweeper.data.table import Fields
     from sweeper.errors import Problem
@@ -33,17 +34,19 @@ if TYPE_CHECKING:
     from sweeper.execution.pools.pool import Pool
     from sweeper.execution.worker.run_check import Briefing
     from sweeper.extras import MachineCheck
-    from sweeper.facts.record import Facts
+    from sweeper.facts.record import Facts, ModelFacts
     from sweeper.findings.figures import NotMeasured
     from sweeper.findings.record import Findings, Limitation, NextStep
     from sweeper.findings.study.reading import RunFiles
+    from sweeper.memory.setup import Setup
     from sweeper.planning.budget.study_phases import StudyPhases
     from sweeper.planning.rulebook.fact import Fact
-    from sweeper.plans import PhaseCost, Plan, ProposedTrial
+    from sweeper.plans import Candidate, PhaseCost, Plan, ProposedTrial
     from sweeper.reporting.blocks import Block
     from sweeper.reporting.document import Report
     from sweeper.runfolder import RunFolder
     from sweeper.spec import Scalar, Spec
+    from sweeper.training.base_model.bases import Bases
     from sweeper.trials import TestSeal, TrialConfig, TrialResult
 
 VERSION = 1
@@ -140,6 +143,8 @@ class Flag:
         panel: The heading in the help of the command.
         is_path: It is the path of a file or folder, which a run's ``sweep.yaml`` keeps as given.
         secret_url: It is a URL whose password is not written into the run's ``sweep.yaml``.
+        commit_in: It names data, here or on the hub, whose commit is kept in the option of this
+            name.
     """
 
     name: str = ""
@@ -148,6 +153,7 @@ class Flag:
     panel: str = "Features"
     is_path: bool = False
     secret_url: bool = False
+    commit_in: str = ""
 
 
 OPTIONS: Hook[type[Options]] = Hook("options", "Options")
@@ -172,6 +178,31 @@ def flags() -> dict[tuple[str, str, str], Flag]:
         for flag in info.metadata
         if isinstance(flag, Flag)
     }
+
+
+class NamedData(NamedTuple):
+    """Data that an option of a feature names.
+
+    Args:
+        option: The name of the option.
+        commit: Of a data set of the hub, where it is known.
+        commit_in: The name of the option that keeps it.
+    """
+
+    feature: str
+    option: str
+    path: str
+    commit: str | None
+    commit_in: str
+
+
+def named_data(features: AllOptions) -> Iterator[NamedData]:
+    """The data that options of features name."""
+    for (_, feature, option), flag in flags().items():
+        options = getattr(features, feature)
+        if flag.commit_in and (path := getattr(options, option)) is not None:
+            commit = getattr(options, flag.commit_in)
+            yield NamedData(feature, option, path, commit, flag.commit_in)
 
 
 def without_passwords(spec: Spec) -> Spec:
@@ -204,13 +235,25 @@ class Gather(Protocol):
 
     Args:
         facts: Those of the core.
+        dataset: The rows of the task; None in a plan without data.
         for_run: Whether it will be trained here, so that a process may load torch.
 
     Raises:
         SweeperError: What the request names cannot be used.
     """
 
-    def __call__(self, spec: Spec, facts: Facts, for_run: bool) -> Record | None: ...
+    def __call__(
+        self, spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool
+    ) -> Record | None: ...
+
+
+class Identify(Protocol):
+    """What is part of a run's identity besides options, such as the digest of a text.
+
+    It is made of what JSON knows. A later call of the run must give the same.
+    """
+
+    def __call__(self, spec: Spec, facts: Facts) -> object: ...
 
 
 class Warnings(Protocol):
@@ -229,6 +272,7 @@ class Doctor(Protocol):
 FACTS: Hook[Sequence[Fact]] = Hook("facts", "FACTS")
 CHECK: Hook[Check] = Hook("facts", "check")
 GATHER: Hook[Gather] = Hook("facts", "gather")
+IDENTITY: Hook[Identify] = Hook("facts", "identity")
 WARNINGS: Hook[Warnings] = Hook("facts", "warnings")
 DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
 
@@ -277,7 +321,7 @@ OF_TRAIN: Hook[OfTrain] = Hook("rows", "of_train")
 SELECT: Hook[Mapping[str, Callable[[Scalar, str], bool]]] = Hook("rows", "SELECT")
 
 
-# cost.py: what the feature adds to a study's time.
+# cost.py: what the feature adds to candidates and to a study's time.
 
 
 class PlanPhase(Protocol):
@@ -290,7 +334,23 @@ class PlanPhase(Protocol):
     def __call__(self, spec: Spec, study: StudyPhases) -> PhaseCost | None: ...
 
 
+class WithStage(Protocol):
+    """A candidate with what the feature does before its trials, if it does anything.
+
+    It may leave only those choices of the feature's parameters that fit the device, and add a
+    ``Stage`` and notes on it.
+
+    Args:
+        setup: The set-up in which the candidate trains the task.
+    """
+
+    def __call__(
+        self, spec: Spec, facts: Facts, model: ModelFacts, candidate: Candidate, setup: Setup
+    ) -> Candidate: ...
+
+
 PLAN_PHASE: Hook[PlanPhase] = Hook("cost", "plan_phase")
+WITH_STAGE: Hook[WithStage] = Hook("cost", "with_stage")
 
 
 # starts.py: configurations to try before the search chooses.
@@ -312,6 +372,41 @@ class Remember(Protocol):
 
 PROPOSE: Hook[Propose] = Hook("starts", "propose")
 REMEMBER: Hook[Remember] = Hook("starts", "remember")
+
+
+# trial.py: what the feature does in a worker, where torch is loaded.
+
+
+class MadeBase(NamedTuple):
+    """Another base than the model's own.
+
+    Args:
+        folder: Its weights and configuration, below that of ``cache.home()``. It is named by a
+            digest of all that decides what is in it, and never changes.
+        record: What the results of trials keep of it.
+        seconds: That this process took just now to make it; 0 where it was there.
+    """
+
+    folder: Path
+    record: Record
+    seconds: float
+
+
+class Prepare(Protocol):
+    """Gives bases for trials of one model, which several processes may ask for at once.
+
+    It is called once in each worker. The function that it returns is called before each training,
+    with the trial and the micro-batch that its memory has room for; it gives None where the trial
+    trains on the model's own base. Only one feature may give a base for a trial.
+
+    Args:
+        bases: The model, its data, and what is held of its bases in memory.
+    """
+
+    def __call__(self, bases: Bases) -> Callable[[TrialConfig, int], MadeBase | None]: ...
+
+
+PREPARE: Hook[Prepare] = Hook("trial", "prepare")
 
 
 # phase.py: work after the test split was scored.

@@ -6,7 +6,7 @@ losses are lower-is-better everywhere.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -15,9 +15,9 @@ from sweeper.findings.figures import Comparison, Interval, Metric
 from sweeper.spec import Scalar, Task
 from sweeper.trials import (
     BaselineResult,
+    BaseRef,
     EncodingNote,
     Failure,
-    FirstStageResult,
     GeneratedAnswers,
     Origin,
     Seen,
@@ -172,7 +172,9 @@ class TrialRow(Record):
     weights: str | None = None
     weights_bytes: int | None = None
     base_bytes: int | None = Field(None, description="of the base that the weights need")
-    first_stage: FirstStageResult | None = None
+    base: BaseRef | None = None
+    preparing_seconds: float = 0.0
+    features: dict[str, Any] = Field(default_factory=dict)
     seen: dict[str, Seen] = Field(default_factory=dict)
     validation_by_source: dict[str, float] = Field(default_factory=dict)
     curve: tuple[CurvePoint, ...] = ()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
+from sweeper.features import parts
 from sweeper.hyperparameters import KL
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
@@ -16,7 +17,6 @@ from sweeper.planning.budget.candidate_costs import course_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.declared_parameters import followed, settled_parameters, unsettled
-from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
@@ -85,7 +85,9 @@ def candidate_or_rejected(
     parameters = widened_within(parameters, found, base.model, facts.hardware)
     parameters = without_shards(parameters, found.setup)
     candidate = _candidate(base, rated, facts.hardware, parameters, found)
-    return with_first_stage(candidate, facts, base.model, found.setup)
+    for _, with_stage in parts.WITH_STAGE.all():
+        candidate = with_stage(spec, facts, base.model, candidate, found.setup)
+    return candidate
 
 
 def fitted(

@@ -42,8 +42,6 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         return None
     given, typed, training = spec.data, spec.places.typed, spec.training
     splits = [split.model_dump(mode="json") for split in data.splits]
-    # A corpus of which facts are known counts by its text, any other one by its name.
-    corpus = data.corpus.sha256 if data.corpus is not None else given.corpus and typed(given.corpus)
     # Rows that features add to train are in the fingerprint.
     weights = sorted([source.title, source.weight] for source in data.sources)
     return Identity(
@@ -51,7 +49,6 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         data=digest(
             [
                 data.fingerprint,
-                corpus,
                 given.general and typed(given.general),
                 given.general_revision,
                 weights,
@@ -76,6 +73,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         rungs=digest([RUNGS, training.epochs]),
         seed=digest(spec.search.seed),
         general=data.general_sha256,
+        features={name: digest(hook(spec, facts)) for name, hook in parts.IDENTITY.all()},
     )
 
 

@@ -17,12 +17,11 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 _OTHERWISE: dict[str, dict[str, str]] = {
     "number": {"trial": "number"},
     "failure": {"failure": "failure.kind", "failure_detail": "failure.detail"},
-    "first_stage": {
-        "first_stage": "first_stage.id",
-        "first_stage_tokens": "first_stage.tokens",
-        "first_stage_seconds": "first_stage.seconds",
+    "base": {"base": "base.folder"},
+    **{
+        name: {}
+        for name in ("features", "parameters", "metrics", "seen", "validation_by_source", "curve")
     },
-    **{name: {} for name in ("parameters", "metrics", "seen", "validation_by_source", "curve")},
 }
 _PATHS = {
     column: path

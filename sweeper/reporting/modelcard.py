@@ -37,7 +37,7 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         "## Model",
         "",
         f"- Base model: {'; '.join(models)}",
-        *_first_stage(row),
+        *_base(row),
         f"- Fine-tuned with: {plain(words.strategy(row.strategy))} (trial {row.number} of "
         f"{report.findings.run.ended})",
         f"- Configuration: {plain(parameters_text(row.parameters))}",
@@ -68,18 +68,14 @@ def _about(report: Report, row: TrialRow) -> list[str]:
     ]
 
 
-def _first_stage(row: TrialRow) -> list[str]:
-    """Which base an adapter belongs to, where the base had read a corpus first."""
-    stage = row.first_stage
-    if stage is None:
-        return []
-    read = f"{stage.documents:,} documents, {stage.tokens:,} tokens, by {plain(stage.strategy)}"
+def _base(row: TrialRow) -> list[str]:
+    """Which base an adapter belongs to, where a feature made one."""
     traits = find(row.strategy.partition("@")[0])
-    if traits is not None and traits.trains_base:
-        return [f"- Before the task it was trained on a corpus: {read}. The weights include this."]
+    if row.base is None or (traits is not None and traits.trains_base):
+        return []
     return [
-        f"- The weights below are an adapter on first_stages/{plain(stage.id)} in the run folder: "
-        f"the base model after training on a corpus ({read}). They need this base."
+        f"- The weights below are an adapter on {plain(row.base.folder)} in the run folder, which "
+        "was made of the base model before this training. They need this base."
     ]
 
 

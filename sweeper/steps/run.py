@@ -13,7 +13,7 @@ from sweeper.artifact import write_text
 from sweeper.data.general import general_text
 from sweeper.data.quality.fix import ListedChange
 from sweeper.data.quality.write_rows import change_list
-from sweeper.data.reading.hub import pinned
+from sweeper.data.reading.hub import with_commits
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,
@@ -123,7 +123,7 @@ def without_model(spec: Spec, with_model: Callable[[str], str]) -> SpecError:
 
 
 def _no_data(spec: Spec) -> Problem | None:
-    if spec.data.named is not None or (spec.data.corpus is not None and spec.task == "domain"):
+    if spec.data.named is not None:
         return None
     return Problem("no data is given", "A sweep trains on real examples.", "Name a file.", "--data")
 
@@ -149,9 +149,9 @@ def prepare(
             GPU that is at hand.
         work: Shows how far downloads and conversions are; nothing if None.
     """
+    check_features(spec, for_run=True)
     if missing_data := _no_data(spec):
         raise SpecError([missing_data])
-    check_features(spec, for_run=True)
     wanted_listeners(spec)  # what is missing is said before anything is fetched
     objective = objective_of(spec)
     work = work or Hidden()
@@ -223,7 +223,7 @@ def default_name(spec: Spec) -> str:
     model = spec.models[0].id.removeprefix("packaged:").rstrip("/").split("/")[-1]
     given = spec.data
     data = "+".join(source.title for source in given.sources)
-    data = data or Path(given.path or given.corpus or "").name.split(".")[0]
+    data = data or Path(given.path or "").name.split(".")[0]
     written = spec.task == "classification" and spec.training.classes_by == "generate"
     text = f"{spec.task}{'-generate' if written else ''}-{data}-{model}"
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
@@ -232,8 +232,7 @@ def default_name(spec: Spec) -> str:
 def _with_data(spec: Spec, work: WorkProgress) -> Spec:
     """The request with the commit of its data set, which is fetched if it is on the hub."""
     with contextlib.closing(work):
-        data = pinned(spec.data, lambda done, of: work("downloading data (MB)", done, of))
-    return spec.model_copy(update={"data": data})
+        return with_commits(spec, lambda done, of: work("downloading data (MB)", done, of))
 
 
 def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:

@@ -1,8 +1,4 @@
-"""Domain adaptation: the task itself, after the base has read a corpus of the domain.
-
-The first stage is a parameter of a trial and lives in
-``sweeper.training.base_model.first_stage``; what it reads is made in ``sweeper.tasks.corpus``.
-"""
+"""Domain adaptation: learns the plain text of a domain, or its questions and answers."""
 
 from __future__ import annotations
 
@@ -11,9 +7,9 @@ from collections.abc import Sequence
 
 from sweeper.data.examples import Example
 from sweeper.tasks.base import Baseline, BaselineContext, Feature
-from sweeper.tasks.corpus import packed, shared_blocks
 from sweeper.tasks.fewshot import ZeroShot
 from sweeper.tasks.instruction import Instruction
+from sweeper.tasks.sequences.packing import packed, shared_blocks
 from sweeper.tasks.sequences.tokens import Encoded, document, pieces_of
 
 
@@ -35,9 +31,8 @@ class Domain(Instruction):
         """Long texts in several items, and short ones and what is left of long ones in shared ones.
 
         An item belongs to its first text. Texts of different origin share none, so that what was
-        seen of each can be counted. The end-of-text token lies between texts; unlike the blocks of
-        a first stage, an item is one text for a model, since not every strategy (prefixes, for
-        example) can read texts apart.
+        seen of each can be counted. The end-of-text token lies between texts. An item is one text
+        for a model, since not every strategy (prefixes, for example) can read texts apart.
         """
         found: list[list[Feature]] = [[] for _ in examples]
         rests: dict[str, list[tuple[int, Sequence[int]]]] = defaultdict(list)

@@ -249,7 +249,7 @@ class TorchBackend:
     def close(self) -> None:
         for shared in self._shared.values():
             shared.context.keeper.forget()
-            shared.first_stages.forget()
+            shared.bases.forget()
         self._shared.clear()
         gc.unfreeze()
         gc.collect()

@@ -19,7 +19,7 @@ from sweeper.data.faults import by_kind
 from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, ShownExample
 from sweeper.findings import words
-from sweeper.hyperparameters import BATCH, EPOCHS, FIRST_STAGE, KEY_PARAMETERS, PADDING_FREE
+from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.planning.costs.setups import FSDP
@@ -33,7 +33,6 @@ _SHORT = {
     "learning_rate": "learning rate",
     "r": "rank r",
     "head_learning_rate": "rate of the new head",
-    FIRST_STAGE: "first stage",
 }
 # Lines and columns of a screen.
 LINES, WIDTH = 45, 100
@@ -308,9 +307,6 @@ def _data(facts: Facts, *, verbose: bool) -> str:
     if data.further_rows:
         further = ", ".join(f"{count:,} {source}" for source, count in data.further_rows.items())
         found.append(f"Further rows, to train only: {further}.")
-    if data.corpus is not None:
-        documents, tokens = data.corpus.documents, data.corpus.tokens
-        found.append(f"Corpus {data.corpus.path}: {documents:,} documents, {tokens:,} tokens.")
     if data.format:
         columns = ", ".join(f"`{column}` is the {role}" for role, column in data.columns.items())
         guess = [said for said in data.format_evidence if "this is a guess" in said]
@@ -447,9 +443,10 @@ def _strategies(page: _Page, plan: Plan) -> None:
     )
     page.blank()
     lead = plan.candidates[0]
+    stages = (stage.parameter for stage in lead.stages.values())
     ranges = [
-        f"{_SHORT.get(name, name)} {range_of(lead.parameters[name])}"
-        for name in (*KEY_PARAMETERS, BATCH, EPOCHS, FIRST_STAGE)
+        f"{_SHORT.get(name, name.replace('_', ' '))} {range_of(lead.parameters[name])}"
+        for name in (*KEY_PARAMETERS, BATCH, EPOCHS, *stages)
         if name in lead.parameters
     ]
     page.add("Search", [f"{lead.strategy}: {', '.join(ranges)}."] if ranges else [])
@@ -583,8 +580,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         )
         whole = f" Together about {units.duration(budget.sweep.seconds)} ({ends}){hours}."
     texts.append(f"{words.sentence(others)}.{whole}")
-    stage = [n for n in plan.candidates[0].setup_notes if n.startswith("first stage")]
-    texts += [f"{words.sentence(note)}." for note in stage]
+    texts += [f"{words.sentence(note)}." for note in plan.candidates[0].stage_notes]
     if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
         texts.append(f"Money: {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD.")
     bought = [

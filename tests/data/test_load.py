@@ -249,10 +249,10 @@ def test_pretemplated_text_is_marked(tmp_path):
     assert all(example.templated for example in everything(dataset))
 
 
-def test_a_corpus_alone_is_the_data_of_a_domain_task(tmp_path):
+def test_plain_text_is_the_data_of_a_domain_task(tmp_path):
     path = tmp_path / "corpus.txt"
     path.write_text("\n\n".join(f"paragraph {n}" for n in range(20)))
-    dataset = load(DataSpec(corpus=str(path)), "domain")
+    dataset = load(DataSpec(path=str(path)), "domain")
     assert (dataset.format, dataset.rows, dataset.labels) == ("text", 20, ())
     assert dataset.splits["train"][0].answer == ""
 

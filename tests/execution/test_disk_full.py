@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 from sweeper.execution import disk_budget as disk_budget_module
 from sweeper.execution.disk import GIB, RESERVE_BYTES, NoRoom, free_bytes, no_room
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
-from sweeper.plans import Parameter, Plan
+from sweeper.plans import Duration, Parameter, Plan, Stage
+from sweeper.spec import OwnTrial
 
 FAST = {"CURVE_STEP_SECONDS": "0.002"}
 
@@ -56,52 +57,56 @@ def test_the_budget_counts_defaults_bests_finalists_their_seeds_and_what_trains(
     assert budget.least == 8000 + RESERVE_BYTES
 
 
-def stage(*choices: object, searched: bool = True, **known: object) -> Parameter:
-    fields = {"kind": "categorical", "choices": choices, "default": choices[-1], "source": "test"}
-    return Parameter.model_validate({**fields, "searched": searched, **known})
+EXTRA = Parameter(
+    kind="categorical", choices=("no", "yes"), default="yes", off_value="no", source="a test"
+)
 
 
-def reading(plan: Plan, **stages: Parameter) -> Plan:
+def with_bases(plan: Plan, *bases: str) -> Plan:
+    stage = Stage(
+        parameter="extra",
+        duration=Duration(seconds=1, low=1, high=1),
+        key="same",
+        variants=1,
+        bases=bases,
+        base_bytes=4000,
+    )
+    update = {"stages": {"feature": stage}}
     candidates = [
-        one.model_copy(update={"parameters": {**one.parameters, **stages}})
+        one.model_copy(update={**update, "parameters": {**one.parameters, "extra": EXTRA}})
         for one in plan.candidates
     ]
     return plan.model_copy(update={"candidates": tuple(candidates)})
 
 
-def test_bases_that_read_a_corpus_are_counted_once_for_each_way_to_read() -> None:
-    plan = make_plan(20, strategies="lora,full")  # a base of 1000 parameters, kept in fp32
-    assert disk_budget(plan, 1).first_stages == 0
-    stages = {
-        "first_stage": stage("none", "lora", allowed_choices=("none", "lora", "full")),
-        "first_stage_learning_rate": stage(1e-4, 2e-4, allowed_choices=(1e-5, 1e-4, 2e-4)),
-        "first_stage_epochs": stage(1, 2, searched=False),
-    }
-    budget = disk_budget(reading(plan, **stages), 1)
-    # Two ways at three rates, the same for both strategies; all of them may be kept.
-    assert budget.first_stages == budget.stage_copies == 4000 * 2 * 3
+def test_bases_that_features_make_are_counted_once_for_all_strategies() -> None:
+    plan = make_plan(20, strategies="lora,full")
+    assert disk_budget(plan, 1).bases == 0
+    budget = disk_budget(with_bases(plan, *"abcdef"), 1)
+    assert budget.bases == budget.base_copies == 4000 * 6
     assert budget.weights == disk_budget(plan, 1).weights
-    few = reading(make_plan(4, strategies="lora,full"), **stages)
-    assert disk_budget(few, 1).first_stages == 4000 * 4
-    wider = reading(plan, **stages)
-    other = wider.candidates[1].model_copy(update={"precision": "bf16-mixed"})
-    wider = wider.model_copy(update={"candidates": (wider.candidates[0], other)})
-    assert disk_budget(wider, 1).first_stages == 4000 * 12
-    assert disk_budget(wider, 1).stage_copies == 4000 * (2 * 2 + 3)
+    few = with_bases(make_plan(4, strategies="lora,full"), *"abcdef")
+    assert disk_budget(few, 1).bases == 4000 * 4
+    wider = with_bases(plan, *"abcdefghijkl")
+    assert disk_budget(wider, 1).bases == 4000 * 12
+    assert disk_budget(wider, 1).base_copies == 4000 * (2 * 2 + 3)
+    own = [OwnTrial(strategy="lora", parameters={"extra": way}) for way in ("no", "yes")]
+    asked = with_bases(plan, "a").model_copy(update={"own_trials": tuple(own)})
+    assert disk_budget(asked, 1).bases == 4000 * 2
 
 
 def test_what_they_need_is_said_where_it_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "cache"))
-    budget = DiskBudget(kept=GIB, confirmation=0, in_flight=0, first_stages=2 * GIB, stage_copies=0)
+    budget = DiskBudget(kept=GIB, confirmation=0, in_flight=0, bases=2 * GIB, base_copies=0)
     said = budget.sentence(tmp_path)
     assert said.startswith("weights need up to 3.0 GiB of disk")
-    assert "; 2.0 GiB of it for bases trained on the corpus" in said
+    assert "; 2.0 GiB of it for bases that are made before trials" in said
     monkeypatch.setattr(disk_budget_module, "_one_disk", lambda _run, _cache: False)
     said = budget.sentence(tmp_path)
     assert said.startswith("weights need up to 1.0 GiB of disk")
-    assert f"; bases trained on the corpus need up to 2.0 GiB in {tmp_path}/cache" in said
+    assert f"; bases that are made before trials need up to 2.0 GiB in {tmp_path}/cache" in said
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

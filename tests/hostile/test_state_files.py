@@ -11,11 +11,12 @@ from sweeper.errors import UsageError
 from sweeper.execution.state.seal import _item_losses
 from sweeper.execution.state.status import Status
 from sweeper.facts.models.model_folder import read_json
+from sweeper.features.pretraining import _stage
 from sweeper.findings.study.reading import _mapping
 from sweeper.jsontext import object_of, value_of
 from sweeper.objective import LOSS
 from sweeper.runfolder import RunFolder
-from sweeper.training.base_model import first_stage, general_text
+from sweeper.training.base_model import general_text
 from sweeper.yamlfile import parse
 
 DEEP = "[" * 100_000
@@ -85,9 +86,9 @@ def test_answers_of_a_process_that_are_no_object_are_its_failure(monkeypatch):
 
 @pytest.mark.parametrize("text", [DEEP, "", "[1]", "{}", "null"])
 def test_what_is_damaged_in_the_cache_is_made_again(tmp_path, text):
-    for name in (first_stage.RECORD, general_text.TEXTS):
+    for name in (_stage.RECORD, general_text.TEXTS):
         (tmp_path / name).write_text(text)
-    assert first_stage._record_of(tmp_path) is None
+    assert _stage._record_of(tmp_path) is None
     assert not general_text._kept(tmp_path)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import Dataset, Example
-from sweeper.data.load import Choose, Splits, dataset_of_rows, with_path
+from sweeper.data.load import Choose, Splits, dataset_of_rows
 from sweeper.data.problems import fix_command, flags_of
 from sweeper.data.quality.fix import ListedChange, applied, fix
 from sweeper.data.quality.kinds.base import Kind, kinds, named
@@ -65,7 +65,6 @@ def curated(spec: Spec, record: Path | None = None) -> Curated:
     sources: list[DataRows] = []
 
     def load_source(data: DataSpec, task: Task, choose: Choose) -> Dataset:
-        data = with_path(data, task)
         rows = read_rows(data, task)
         if known is None:
             early = fix(rows, _wanted(spec, rows, by_model=False)).changes
@@ -118,7 +117,7 @@ def mendable(error: DataError, spec: Spec) -> DataError:
     if spec.curation.asked or spec.data.sources:
         return error
     until = time.monotonic() + _SECONDS_OF_TRIES
-    path = with_path(spec.data, spec.task).path
+    path = spec.data.path
     others = [
         one.name for one in kinds().values() if one.mends and not (one.safe or one.uses_model)
     ]

@@ -1,4 +1,4 @@
-"""Facts about the data set (its size, lengths, labels, flaws, language) and about the corpus."""
+"""Facts about the data set (its size, lengths, labels, flaws, language)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
-from sweeper.data.corpus import corpus_text
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.data.formats.text_label import class_turns
 from sweeper.data.quality.kinds.texts import redacted
 from sweeper.data.tools import spelled
 from sweeper.facts.dataset.domain_distance import domain_facts
 from sweeper.facts.dataset.lengths import (
-    SAMPLE_ROWS,
     Write,
     as_asked,
     lengths,
@@ -24,7 +21,6 @@ from sweeper.facts.dataset.lengths import (
     sample_of,
 )
 from sweeper.facts.record import (
-    CorpusFacts,
     DataFacts,
     LabelCount,
     ModelFacts,
@@ -32,6 +28,7 @@ from sweeper.facts.record import (
     SourceFacts,
     SplitFacts,
 )
+from sweeper.features.parts import named_data
 from sweeper.spec import Spec
 from sweeper.units import plural
 
@@ -44,7 +41,8 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
     return DataFacts(
         path=dataset.path,
         revision=spec.data.revision,
-        commits=spec.data.commits,
+        commits=spec.data.commits
+        | {data.path: data.commit for data in named_data(spec.features) if data.commit},
         format=dataset.format,
         format_evidence=dataset.evidence,
         columns=dataset.columns,
@@ -74,42 +72,6 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
             *_tools_as_text(dataset, model),
         ),
     )
-
-
-def corpus_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> CorpusFacts | None:
-    """The facts about the corpus; None where there is none beside the task's own data.
-
-    Raises:
-        DataError: It cannot be read or recognised.
-    """
-    if spec.data.corpus is None or spec.data.named is None or spec.task != "domain":
-        return None
-    text = corpus_text(spec.data, dataset)
-    measure = ruler(model, code=False, conversations=False)
-    sample = [document.text for document in islice(text.documents, SAMPLE_ROWS)]
-    counted = sum(measure.count(sample)) + measure.special * len(sample)
-    return CorpusFacts(
-        path=spec.data.corpus,
-        documents=len(text.documents),
-        words=text.words,
-        tokens=round(counted * len(text.documents) / max(len(sample), 1)),
-        leaked=text.leaked,
-        repeated=text.repeated,
-        sha256=text.fingerprint,
-    )
-
-
-def corpus_warnings(corpus: CorpusFacts) -> tuple[str, ...]:
-    """Warnings about the corpus."""
-    said = []
-    if corpus.leaked:
-        said.append(
-            f"{corpus.leaked:,} of {corpus.documents + corpus.leaked:,} documents of the corpus "
-            "share text with validation or test rows and are not read"
-        )
-    if corpus.repeated:
-        said.append(f"repetitions of documents in the corpus: {corpus.repeated:,}")
-    return tuple(said)
 
 
 def _to_show(train: Sequence[Example]) -> Example:

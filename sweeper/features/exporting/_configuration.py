@@ -34,7 +34,6 @@ from sweeper.features.exporting._kept_files import RECORD, kept_files
 from sweeper.features.exporting._settings import Settings, settings_of, with_effect
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.tested import figure_lines
-from sweeper.hyperparameters import FIRST_STAGE, NO_FIRST_STAGE
 from sweeper.jsontext import object_of
 from sweeper.plans import Plan
 from sweeper.redaction import clean
@@ -86,6 +85,7 @@ def export_configuration(
     _check(target, to, findings, config, spec)
     why = "The trial was chosen on other rows than those that would be exported."
     found = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
+    config = _without_off(config, plan)
     further = chosen(found.dataset.further_rows, config.parameters)
     config, dataset = _with_further(config, found.dataset, further)
     form = _form(target, dataset)
@@ -122,6 +122,17 @@ def export_configuration(
     write_text(part / "README.md", card)
     part.rename(folder)
     return Exported(folder, command, lost)
+
+
+def _without_off(config: TrialConfig, plan: Plan) -> TrialConfig:
+    """The configuration without parameters that have no effect in it."""
+    offered = plan.candidate(config.strategy, config.model).parameters
+    kept = {
+        name: value
+        for name, value in config.parameters.items()
+        if name not in offered or value != offered[name].off_value
+    }
+    return config.model_copy(update={"parameters": kept})
 
 
 def _with_further(
@@ -213,9 +224,10 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
             fix=nearest(findings, target.strategies),
             where=f"--to {to}",
         )
-    if config.parameters.get(FIRST_STAGE, NO_FIRST_STAGE) != NO_FIRST_STAGE:
+    base = next(trial.base for trial in findings.trials if trial.number == config.number)
+    if base is not None:
         raise UsageError(
-            f"trial {config.number} was trained on a corpus before the task",
+            f"trial {config.number} was trained on a base that was made before it, {base.folder}",
             why=f"{target.title} trains in one stage, and on the base model as it was published.",
             fix="'sweeper export RUN --to merged' gives the trained model.",
             where=f"--to {to}",

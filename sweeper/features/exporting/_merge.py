@@ -76,7 +76,7 @@ def merge(request: MergeRequest) -> None:
 
 def _whole(record: TrainedRecord) -> TrainedRecord:
     """The record of the whole model, which needs no base."""
-    nothing = {"first_stage": None, "base_folder": None, "base_state": None}
+    nothing = {"base": None, "base_folder": None, "base_state": None}
     return record.model_copy(update={"strategy": _WHOLE, **nothing})
 
 

@@ -32,15 +32,13 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
     "layerwise_lr_decay": 1.0,
     "replay_share": 0.0,
     "kl_weight": 0.0,
-    "first_stage": "none",
     "class_weight": "none",
     "source_weights": {},
     "chat_template": False,
 }
-# Of a first stage that is not there, of a limit that only stops a training, or of how the same
-# loss is computed on this machine.
+# Of a limit that only stops a training, or of how the same loss is computed on this machine.
 _LEFT_OUT = (
-    *("first_stage_", "general_loss_limit", "early_stopping_patience"),
+    *("general_loss_limit", "early_stopping_patience"),
     *(PADDING_FREE, ATTENTION),
 )
 # How many rungs a trial reports at: the number of evaluations of an exported training.

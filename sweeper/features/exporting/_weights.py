@@ -92,9 +92,9 @@ def _copy(source: Path, names: Sequence[str], to: Path) -> None:
 
 
 def _must_have_a_published_base(weights: Path, record: Mapping[str, Any]) -> None:
-    if record.get("first_stage"):
+    if record.get("base"):
         raise UsageError(
-            "these weights need a base that was trained on a corpus, which is in the run's folder",
+            "these weights need a base that was made for them, which is in the run's folder",
             fix="'sweeper export RUN --to merged' writes a model that needs no base.",
             where=str(weights),
         )

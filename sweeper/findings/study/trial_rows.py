@@ -85,11 +85,9 @@ def trial_seconds(trial: TrialFiles) -> float | None:
 
 
 def result_seconds(result: TrialResult) -> float:
-    """Seconds of one training with its evaluations and set-up, and a first stage that it ran."""
-    stage = result.first_stage
-    read = stage.seconds if stage and stage.ran_here else 0.0
+    """Seconds of one training with its evaluations and set-up, and of a base that it made."""
     own = result.training_seconds + result.evaluation_seconds + result.setup_seconds
-    return known(own + read) or 0.0
+    return known(own + result.preparing_seconds) or 0.0
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:

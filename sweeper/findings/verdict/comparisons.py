@@ -179,7 +179,7 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
         config = trial.config
         same = own and (config.strategy, config.model) == (own.config.strategy, own.config.model)
         if same and config.origin == "default":
-            # The first one; a later one of that origin is its twin without a first stage.
+            # The first one; a later one of that origin is a twin without some parameter.
             return None if config.number == chosen.trial else trial_name(config.number)
     return None
 

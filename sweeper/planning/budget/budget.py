@@ -209,7 +209,7 @@ def _times(
     trials, notes = _affordable(phases, asked, first, wanted, limit_seconds)
     phases = phases.of_trials(trials)
     search = phases.searching(trials, searched_shares(first))
-    search = together(phases.first_stages(trials), search)
+    search = together(phases.stages(trials), search)
     times = {
         "own_text": phases.own_text(),
         "search": search,
@@ -250,8 +250,8 @@ def _affordable(
     costs, at_once = phases.costs, phases.side_by_side
     if seconds is None:
         return wanted, ()
-    if (read := phases.first_stages(wanted)) is not None:
-        seconds -= read.seconds
+    if (before := phases.stages(wanted)) is not None:
+        seconds -= before.seconds
     _, expected, _ = searched_shares(first)
     trial = max(expected * sum(cost.searched for cost in costs) / len(costs), 1e-9)
     after = together(phases.confirmation(), *(cost.duration for cost in asked))

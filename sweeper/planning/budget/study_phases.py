@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from sweeper import units
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
-from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RATES, NO_FIRST_STAGE
 from sweeper.planning.budget.candidate_costs import (
     BETWEEN_SECONDS,
     START_SECONDS,
@@ -136,23 +135,22 @@ class StudyPhases:
         seconds = (seconds + BETWEEN_SECONDS * trials) / self.side_by_side
         return seconds + self.confirmation(finalist).seconds
 
-    def first_stages(self, trials: int) -> Duration | None:
-        """Trainings on the corpus that trials share; None where no trial needs any.
+    def stages(self, trials: int) -> Duration | None:
+        """What features do before trials that share it; None where no trial needs any.
 
-        Candidates share one if they train the same model with the same batches, precision and
-        length. Another way or rate is another training, which the search may not choose.
+        Each variant is made once, and the search may not choose all of them.
         """
-        shared: dict[tuple[object, ...], tuple[Duration, int]] = {}
-        for candidate in (cost.candidate for cost in self.costs):
-            if candidate.first_stage is not None:
-                setup = (candidate.micro_batch, candidate.gradient_checkpointing)
-                kind = (candidate.model, candidate.precision, candidate.sequence_length, *setup)
-                shared[kind] = candidate.first_stage, _first_stages(candidate)
+        shared = {
+            (feature, stage.key): stage
+            for cost in self.costs
+            for feature, stage in cost.candidate.stages.items()
+        }
         if not shared:
             return None
-        low = math.fsum(one.low for one, _ in shared.values())
-        middle = math.fsum(one.seconds * min(many, trials) for one, many in shared.values())
-        high = math.fsum(one.high * min(many, trials) for one, many in shared.values())
+        each = [(stage.duration, min(stage.variants, trials)) for stage in shared.values()]
+        low = math.fsum(one.low for one, _ in each)
+        middle = math.fsum(one.seconds * many for one, many in each)
+        high = math.fsum(one.high * many for one, many in each)
         return Duration(seconds=middle, low=low, high=high)
 
     def confirmation(self, share: float = 1.0) -> Duration:
@@ -196,16 +194,6 @@ class StudyPhases:
         """General text that the base writes itself; None where no trial needs any."""
         seconds = own_text_seconds(self.facts, self.costs, self.course)
         return self.range(seconds, seconds, seconds) if seconds else None
-
-
-def _first_stages(candidate: Candidate) -> int:
-    """How many first stages its trials may choose, by their way and rate."""
-    many = 0
-    for way in candidate.parameters[FIRST_STAGE].choices or ():
-        if way != NO_FIRST_STAGE:
-            rate = candidate.parameters[FIRST_STAGE_RATES[str(way)]]
-            many += len(rate.choices or (1,)) if rate.searched else 1
-    return many
 
 
 def bill(held: Duration, devices: float, hardware: HardwareFacts) -> dict[str, float]:

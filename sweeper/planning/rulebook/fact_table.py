@@ -299,18 +299,6 @@ _TABLE: tuple[Fact, ...] = (
         lambda s: s.spec.training.early_stopping_patience is not None,
         chosen=True,
     ),
-    flag(
-        "domain_corpus", "--corpus is given", lambda s: s.spec.data.corpus is not None, chosen=True
-    ),
-    flag(
-        "corpus_is_task",
-        "the corpus is the only data",
-        lambda s: (
-            s.spec.data.named is None
-            and s.spec.data.corpus is not None
-            and s.facts.data.path == s.spec.data.corpus
-        ),
-    ),
     number(
         "epochs_wanted",
         "epochs",

@@ -1,20 +1,15 @@
-"""Makes the SVG that Vega draws smaller, and prepares it for a page.
+"""Prepares the SVG that Vega draws for a page.
 
-Empty groups, repeated roles and fonts go; coordinates keep one decimal, and lines are written as
-steps instead of places; a mark's description, which holds a trial number, becomes ``data-trial``;
-what neighbours share is said once for all of them.
-What is left has no style attribute, no id and no address, so that a strict content policy lets it
-be.
-
-The page of 500 trials with 50 points each holds 866 KB, with a bound of 1,000 KB
-(test_browser.py). Without relative steps it holds 955 KB.
+What draws nothing goes, coordinates keep one decimal, and a mark's description, which holds a trial
+number, becomes ``data-trial``. What is left has no style attribute, no id and no address, so that a
+strict content policy lets it be.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Mapping
+from itertools import groupby, pairwise
 from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
@@ -22,47 +17,23 @@ from markupsafe import Markup, escape
 from sweeper.visible import shortened, visible
 
 _SVG = "{http://www.w3.org/2000/svg}"
-_DROP = frozenset(
-    {
-        "role",
-        "aria-roledescription",
-        "aria-hidden",
-        "aria-label",
-        "pointer-events",
-        "font-family",
-        "class",
-        "style",
-        "stroke-miterlimit",
-        "clip-path",
-    }
-)
-_PLACE = ("transform", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "stroke-width")
-_DEFAULTS = {"opacity": "1", "fill-opacity": "1", "stroke-opacity": "1", "font-size": "11px"}
+_DROPPED = frozenset({
+    "role", "aria-roledescription", "aria-hidden", "aria-label", "pointer-events", "font-family",
+    "class", "style", "stroke-miterlimit", "clip-path",
+})  # fmt: skip
 _STYLE = (
-    "fill",
-    "stroke",
-    "stroke-width",
-    "opacity",
-    "fill-opacity",
-    "stroke-dasharray",
-    "text-anchor",
+    "fill", "stroke", "stroke-width", "opacity", "fill-opacity", "stroke-dasharray", "text-anchor",
     "font-size",
-)
-# Nothing drawn, so nothing kept.
-_PAINTLESS = {(None, None), ("white", None), ("transparent", None)}
-
-_FLOAT = re.compile(r"-?\d*\.\d+(?:e[-+]?\d+)?")
-_NUMBER = r"-?[\d.]+(?:e-?\d+)?"
-_POINT = re.compile(rf"([ML])({_NUMBER}),({_NUMBER})")
-_POLYLINE = re.compile(rf"(?:[ML]{_NUMBER},{_NUMBER})+Z?")
-
-
-@dataclass
-class _Node:
-    tag: str
-    attributes: dict[str, str]
-    children: list[_Node] = field(default_factory=list)
-    text: str = ""
+)  # fmt: skip
+_DEFAULTS = frozenset({
+    ("opacity", "1"), ("fill-opacity", "1"), ("stroke-opacity", "1"), ("font-size", "11px"),
+    ("transform", "translate(0,0)"), ("transform", ""), ("stroke-dasharray", "1,0"),
+    ("stroke-dasharray", ""), ("stroke-width", "1"),
+})  # fmt: skip
+# Nothing is drawn with these values of fill and stroke.
+_INVISIBLE = {(None, None), ("white", None), ("transparent", None)}
+_LINE = re.compile(r"M[-\d.]+,[-\d.]+(L[-\d.]+,[-\d.]+)+")
+_DECIMALS = re.compile(r"-?\d*\.\d+(?:e[-+]?\d+)?")
 
 
 def clean_svg(text: str, title: str, description: str) -> Markup:
@@ -73,8 +44,9 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
     """
     root = ElementTree.fromstring(text)
     width, height = root.get("width", "0"), root.get("height", "0")
-    body = "".join(_written(node) for node in _joined(_simplified(root, "")))
-    title, description = (visible(shortened(said)) for said in (title, description))
+    _clean(root, "")
+    body = "".join(ElementTree.tostring(child, encoding="unicode") for child in root)
+    title, description = (visible(shortened(words)) for words in (title, description))
     return Markup(
         f'<svg class="chart" role="img" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" aria-label="{escape(title)}">'
@@ -82,117 +54,78 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
     )
 
 
-def _simplified(element: ElementTree.Element, group: str) -> list[_Node]:
-    """An element's children without what draws nothing; groups that say nothing are opened."""
-    found: list[_Node] = []
+def _clean(element: ElementTree.Element, group: str) -> None:
+    """Clean all that an element holds, and open groups without attributes.
+
+    Args:
+        group: Class of the innermost group with a role.
+    """
+    drawn: list[ElementTree.Element] = []
     for child in element:
-        tag = child.tag.removeprefix(_SVG)
-        if tag in ("defs", "clipPath") or child.get("display") == "none":
-            continue
         role = child.get("class", "")
         inner = role if "role-" in role else group
-        node = _Node(tag, _attributes(child, inner), text=child.text or "" if tag == "text" else "")
-        node.children = _simplified(child, inner)
-        if tag == "g" and not node.attributes:
-            found += node.children
-        elif _draws(node, child):
-            found.append(node)
-    return found
+        child.tag = child.tag.removeprefix(_SVG)
+        _clean(child, inner)
+        if _draws(child):
+            child.attrib = _attributes(child, inner)
+            drawn += child if child.tag == "g" and not child.attrib else [child]
+    element[:] = [
+        part for style, marks in groupby(drawn, key=_style) for part in _alike(style, list(marks))
+    ]
 
 
-def _draws(node: _Node, element: ElementTree.Element) -> bool:
-    if node.tag == "g":
-        return bool(node.children)
-    if node.tag == "text":
-        return bool(node.text)
-    if element.get("class") == "background" or node.tag == "rect":
-        return (element.get("fill"), element.get("stroke")) not in _PAINTLESS
-    return node.tag != "path" or bool(element.get("d"))
+def _style(element: ElementTree.Element) -> dict[str, str]:
+    kept = {} if element.tag == "g" else element.attrib
+    return {name: value for name, value in kept.items() if name in _STYLE}
+
+
+def _alike(style: Mapping[str, str], marks: list[ElementTree.Element]) -> list[ElementTree.Element]:
+    """Marks of one style, which a group states once for several of them."""
+    if not style or len(marks) == 1:
+        return marks
+    for mark in marks:
+        mark.attrib = {name: value for name, value in mark.attrib.items() if name not in style}
+    group = ElementTree.Element("g", dict(style))
+    group[:] = marks
+    return [group]
+
+
+def _draws(element: ElementTree.Element) -> bool:
+    if element.tag in ("defs", "clipPath") or element.get("display") == "none":
+        return False
+    if element.tag == "g":
+        return len(element) > 0
+    if element.tag == "text":
+        return bool(element.text)
+    if element.get("class") == "background" or element.tag == "rect":
+        return (element.get("fill"), element.get("stroke")) not in _INVISIBLE
+    return element.tag != "path" or bool(element.get("d"))
 
 
 def _attributes(element: ElementTree.Element, group: str) -> dict[str, str]:
-    found: dict[str, str] = {}
     label = element.get("aria-label", "")
-    if "role-mark" in group and label.isdecimal():
-        found["data-trial"] = label
+    kept = {"data-trial": label} if "role-mark" in group and label.isdecimal() else {}
     for name, value in element.attrib.items():
-        if name in _DROP or _DEFAULTS.get(name) == value:
-            continue
-        short = _decimals(value) if name in _PLACE else value
-        if name == "transform" and short in ("translate(0,0)", ""):
-            continue
-        if name == "stroke-dasharray" and short in ("1,0", ""):
-            continue
-        found[name] = short
-    if "d" in found:
-        found["d"] = _shortened(found["d"])
-    return found
+        short = value if "opacity" in name else _rounded(value)
+        if name == "d" and _LINE.fullmatch(value):
+            short = _in_steps(value)
+        if name not in _DROPPED and (name, short) not in _DEFAULTS:
+            kept[name] = short
+    return kept
 
 
-def _joined(nodes: list[_Node]) -> list[_Node]:
-    """Runs of neighbours that look alike, put into a group that says so once."""
-    found: list[_Node] = []
-    for style, run in groupby(nodes, key=_style):
-        members = list(run)
-        if len(members) < 3 or not style:
-            found += members
-            continue
-        for member in members:
-            for name, _ in style:
-                del member.attributes[name]
-        found.append(_Node("g", dict(style), members))
-    for node in found:
-        if node.tag == "g" and not _style(node):
-            node.children = _joined(node.children)
-    return found
+def _rounded(text: str) -> str:
+    return _DECIMALS.sub(lambda match: f"{float(match[0]):.1f}".removesuffix(".0"), text)
 
 
-def _style(node: _Node) -> tuple[tuple[str, str], ...]:
-    if node.tag == "g":
-        return ()
-    return tuple((name, node.attributes[name]) for name in _STYLE if name in node.attributes)
+def _in_steps(line: str) -> str:
+    """A line through points as steps, which are shorter than places.
 
-
-def _written(node: _Node) -> str:
-    pairs = "".join(f' {name}="{escape(value)}"' for name, value in node.attributes.items())
-    inside = str(escape(node.text)) + "".join(_written(child) for child in node.children)
-    return f"<{node.tag}{pairs}>{inside}</{node.tag}>" if inside else f"<{node.tag}{pairs}/>"
-
-
-def _decimals(text: str) -> str:
-    """Every number with one decimal.
-
-    >>> _decimals("translate(12.345,0.05)")
-    'translate(12.3,.1)'
+    >>> _in_steps("M0,10L10.04,12.5L20,11")
+    'M0,10l10,2.5l10,-1.5'
     """
-    return _FLOAT.sub(lambda match: _tenth(float(match[0])), text)
-
-
-def _tenth(value: float) -> str:
-    """A number with one decimal, as short as SVG lets it be.
-
-    >>> _tenth(2.0), _tenth(0.54), _tenth(-0.04)
-    ('2', '.5', '0')
-    """
-    text = f"{value:.1f}".removesuffix(".0")
-    text = "0" if text == "-0" else text
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
-
-
-def _shortened(path: str) -> str:
-    """A path with one decimal; a line through points as steps, so that no error adds up.
-
-    >>> _shortened("M0,10L10.04,12.5L20,11")
-    'M0,10l10,2.5l10-1.5'
-    """
-    if not _POLYLINE.fullmatch(path):
-        return _decimals(path)
-    parts, at = [], (0, 0)
-    for command, across, down in _POINT.findall(path):
-        point = (round(float(across) * 10), round(float(down) * 10))
-        if command == "M":
-            parts.append(f"M{_tenth(point[0] / 10)},{_tenth(point[1] / 10)}")
-        else:
-            parts.append(f"l{_tenth((point[0] - at[0]) / 10)},{_tenth((point[1] - at[1]) / 10)}")
-        at = point
-    return "".join(parts).replace(",-", "-") + ("Z" if path.endswith("Z") else "")
+    points = [[round(float(place), 1) for place in pair.split(",")] for pair in line[1:].split("L")]
+    steps = [(x - x0, y - y0) for (x0, y0), (x, y) in pairwise(points)]
+    return _rounded(
+        f"M{points[0][0]},{points[0][1]}" + "".join(f"l{x:.1f},{y:.1f}" for x, y in steps)
+    )

@@ -121,9 +121,11 @@ def _remark(trial: TrialRow) -> str:
     if trial.stopped_at_rung is not None:
         kept = f", kept rung {trial.best_rung}" if trial.best_rung else ""
         told.append(f"stopped at rung {trial.stopped_at_rung}{kept}: {trial.stopped_because}")
-    if trial.first_stage is not None:
-        ran = "read" if trial.first_stage.ran_here else "on a base trained on"
-        told.append(f"{ran} {trial.first_stage.tokens:,} tokens of the corpus")
+    if trial.base is not None:
+        told.append(
+            f"{'made and trained on' if trial.preparing_seconds else 'trained on'} "
+            f"{trial.base.folder}"
+        )
     if trial.attempts > 1:
         told.append(f"attempt {trial.attempts}")
     return "; ".join(told)

@@ -134,8 +134,8 @@ def noted(study: optuna.Study) -> Untrained:
 def of_baseline(plan: Plan, known: BaselineResult) -> Untrained:
     """The loss of a baseline that is an untrained model; none for other baselines."""
     loss, model = plan.objective.cost_of(known), plan.candidates[0].model
-    # With a first stage, trials do not begin as the base model is.
-    if loss is None or plan.facts.data.corpus is not None:
+    # After a stage, trials do not begin as the base model is.
+    if loss is None or any(candidate.stages for candidate in plan.candidates):
         return NOTHING
     return Untrained(
         {model: loss} if known.name == PROBE else {}, {model: loss} if known.name == BASE else {}

@@ -8,8 +8,8 @@ from sweeper.evaluation.baselines import FrozenProbe, Majority, Tfidf
 from sweeper.tasks.base import Baseline
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
+from sweeper.training.base_model.bases import Bases
 from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.first_stage import FirstStages
 from sweeper.training.base_model.frozen_features import FrozenFeatures
 from sweeper.training.base_model.general_text import GeneralSet
 
@@ -20,13 +20,13 @@ class SharedModel:
     def __init__(self, context: ModelContext) -> None:
         self.context = context
         self.features = FrozenFeatures(context)
-        self.first_stages = FirstStages(context)
+        self.bases = Bases(context)
         self.general = GeneralSet(context)
 
     def part(self, rows: int, seed: int) -> SharedModel:
-        """The same model with so many of the training rows; first stages and text stay."""
+        """The same model with so many of the training rows; bases and text stay."""
         made = SharedModel(self.context.part(rows, seed))
-        made.first_stages, made.general = self.first_stages, self.general
+        made.bases, made.general = self.bases, self.general
         return made
 
     @cached_property

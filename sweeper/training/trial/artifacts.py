@@ -37,6 +37,7 @@ from sweeper.tasks.base import Task
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.instruction import Instruction
+from sweeper.trials import BaseRef
 
 RECORD = "sweeper.json"
 
@@ -45,18 +46,15 @@ RECORD = "sweeper.json"
 CLASSIFIER_TYPE = "sweeper_classifier"
 _HEAD, _ADAPTER, CARD = "head.safetensors", "adapter", "README.md"
 _CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
-# Bytes read at each end of a file to tell one version of a model from another.
-_SAMPLE = 1 << 20
 
 
 class TrainedRecord(Artifact):
     """How to put trained weights on a base again.
 
     ``classes_by`` says how one of the ``labels`` is chosen, where there are any.
-    ``first_stage`` names the folder in ``first_stages/`` with the base that an adapter belongs to
-    where that had read a corpus first; ``base_model`` is what it was before. ``facts`` are those
-    of the base model. Where that is a local folder and is needed, ``base_folder`` is its path, and
-    ``base_state`` tells what its files were.
+    ``base`` is the base that an adapter belongs to, where a feature made it of ``base_model``.
+    ``facts`` are those of the base model. Where that is a local folder and is needed,
+    ``base_folder`` is its path, and ``base_state`` tells what its files were.
     ``tokenizer`` is the SHA-256 of the tokenizer beside the weights, and ``files`` names all files
     of the folder but card and record. ``data_format`` and
     ``columns`` are those of the data; ``versions`` are of the libraries that trained.
@@ -72,7 +70,7 @@ class TrainedRecord(Artifact):
     labels: tuple[str, ...] = ()
     classes_by: Literal["head", "generate"] = "head"
     pooling: Literal["mean", "cls", "last"] | None = None
-    first_stage: str | None = None
+    base: BaseRef | None = None
     facts: ModelFacts
     base_folder: str | None = None
     base_state: str | None = None
@@ -127,7 +125,7 @@ def _adapter_to_write(
     folder: Path, model: nn.Module, strategy: Strategy, record: TrainedRecord
 ) -> Path:
     """Where the adapter of a model goes, if it has one."""
-    usual = strategy.for_usual_classes and record.first_stage is None
+    usual = strategy.for_usual_classes and record.base is None
     usual = usual and not isinstance(model, Classifier)
     return folder if usual or strategy.saves_whole_model else folder / _ADAPTER
 
@@ -231,23 +229,6 @@ def tokenizer_state(folder: Path) -> str:
         if not files:
             raise FileNotFoundError("tokenizer.json is missing")
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-def base_state(folder: Path) -> str:
-    """A digest of sizes and of both ends of the safetensors files of a base model.
-
-    Files of many GB are told apart in milliseconds: training changes all layers, so that it also
-    changes the ends.
-    """
-    sha = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
-        sha.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as file:
-            sha.update(file.read(_SAMPLE))
-            file.seek(max(0, size - _SAMPLE))
-            sha.update(file.read(_SAMPLE))
-    return sha.hexdigest()
 
 
 def _write_generation(folder: Path, model: nn.Module, task: Instruction | GenerateLabel) -> None:

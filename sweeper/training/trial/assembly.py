@@ -19,7 +19,7 @@ from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.sequences.joined import BY_TEXT
-from sweeper.training.base_model.first_stage import folder_of
+from sweeper.training.base_model.bases import folder_of
 from sweeper.training.base_model.keeper import BaseKeeper, checkpoint
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.artifacts import load_trained, record_of
@@ -116,8 +116,8 @@ def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
     dtype = getattr(torch, record.base_dtype)
     quantized = strategy.quantization_config(record.parameters, dtype=dtype)
     keeper = shared.context.keeper
-    if record.first_stage is not None:
-        keeper = shared.first_stages.keeper(folder_of(record.first_stage, folder))
+    if record.base is not None:
+        keeper = shared.bases.keeper(record.base, folder_of(record.base, folder))
     base = keeper.lend(dtype, quantized)
     try:
         model = load_trained(folder, base)

@@ -20,13 +20,12 @@ from sweeper.spec import ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.base import Task, task_of
-from sweeper.training.base_model.first_stage import folder_of
+from sweeper.training.base_model.bases import base_state, folder_of
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import (
     CLASSIFIER_TYPE,
     TrainedRecord,
-    base_state,
     load_trained,
     reading,
     record_of,
@@ -144,8 +143,8 @@ def _on_base(
 
 def _base_folder(weights: Path, record: TrainedRecord) -> Path:
     """The folder of the base that an adapter or a head needs."""
-    if record.first_stage is not None:
-        return folder_of(record.first_stage, weights)
+    if record.base is not None:
+        return folder_of(record.base, weights)
     facts = record.facts
     local = facts.source == "local"
     named = record.base_folder if local and record.base_folder else record.base_model

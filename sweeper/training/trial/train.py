@@ -32,7 +32,6 @@ from sweeper.tasks.base import Feature, Task
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.sequences.joined import reads_apart
 from sweeper.tasks.text import TextTask
-from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, Mixture, mixture
 from sweeper.training.loop.checkpointing import BEST, Saved, save_weights, state_file
@@ -117,11 +116,11 @@ def _train(job: TrialJob, fitting: Fitting) -> TrialResult:
     if job.plan is None:
         return fitting(first, partial(train_once, job, strategy), lambda: job.evaluating)
     # On several devices; this process prepares their start.
-    read_corpus(job)
-    job.shared.first_stages.forget()
+    job.prepare_base()
+    job.shared.bases.forget()
     job.context.keeper.forget()
     result = fitting(first, Ranks(job, job.plan).train, lambda: False)
-    return result.model_copy(update={"first_stage": job.first_stage})
+    return result.model_copy(update=job.of_base())
 
 
 @contextmanager
@@ -163,9 +162,8 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
     if saved is None and rank_here() == 0:
         drop_checkpoints(job.checkpoints_in)  # of a try at larger batches
     score_general_text(job, strategy)
-    read_corpus(job)
-    keeper = job.read_base.keeper if job.read_base else None
-    guards = guards_of(job, strategy, keeper or job.context.keeper)
+    keeper = job.prepare_base()
+    guards = guards_of(job, strategy, keeper)
     with assembled(job.shared, strategy, job.config, keeper) as model:
         peak, loaded = PeakMemory(device), bytes_of(model)
         job.progress = TrainingProgress(
@@ -282,15 +280,6 @@ def _saves(job: TrialJob) -> bool:
     if job.config.checkpoints and job.config.sharding == "fsdp":
         log.warning("no checkpoints are written where FSDP spreads the model over GPUs")
     return job.config.checkpoints and job.config.sharding != "fsdp"
-
-
-def read_corpus(job: TrialJob) -> None:
-    """Run the trial's first stage on the corpus, if it has one; once for all such trials."""
-    stage = FirstStage.of(job.config, job.batching.micro_batch)
-    if stage is not None:
-        job.take_read_base(job.shared.first_stages.base(stage))
-    elif job.context.device.type == "cuda":
-        job.shared.first_stages.forget()  # one base at a time on a GPU
 
 
 def _trainer(

@@ -20,6 +20,7 @@ from torch import nn
 import sweeper
 from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
+from sweeper.cache import home
 from sweeper.checkpoints import Checkpoint
 from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.objective_values import ObjectiveScore, first, from_decisions, written
@@ -29,19 +30,20 @@ from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
+from sweeper.training.base_model.bases import base_state, keep_in
 from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.first_stage import ReadBase
+from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.checkpointing import Saved, usable
 from sweeper.training.loop.device_memory import Batching
 from sweeper.training.loop.sharding import gathered
 from sweeper.training.loop.training_progress import TrainingProgress
-from sweeper.training.trial.artifacts import TrainedRecord, base_state, save_trained
+from sweeper.training.trial.artifacts import TrainedRecord, save_trained
 from sweeper.trials import (
     Failure,
     FailureKind,
     FirstItems,
-    FirstStageResult,
+    PreparedBase,
     RungReport,
     Seen,
     State,
@@ -82,7 +84,7 @@ class TrialJob:
 
     Args:
         report: Called once for each rung, over all retries.
-        run: The run's folder, where a base that read a corpus is kept for its adapters; None
+        run: The run's folder, where a base that a feature made is kept for its adapters; None
             leaves it in the cache alone.
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
         attempt: Where checkpoints are written; ``folder`` if None. Several ranks share it.
@@ -107,8 +109,7 @@ class TrialJob:
     peak_memory_gib: float | None = None
     attention: str | None = None
     joined: bool | None = None
-    read_base: ReadBase | None = None
-    first_stage: FirstStageResult | None = None
+    prepared: PreparedBase | None = None
     base_on_general: Evaluation | None = None
     general: Evaluation | None = None
     _reported: int = 0
@@ -145,14 +146,25 @@ class TrialJob:
             self.context.underway.steps("scoring validation"),
         )
 
-    def take_read_base(self, read: ReadBase) -> None:
-        """The base that this trial trains on, after a first stage.
+    def prepare_base(self) -> BaseKeeper:
+        """Lends the base that this trial trains on, which a feature makes now if necessary.
 
-        A trial that starts again with a smaller micro-batch still is the one that ran the stage.
+        A trial that starts again with a smaller micro-batch still is the one that made it.
         """
-        if self.first_stage is None or self.first_stage.id != read.result.id:
-            self.first_stage = read.result
-        self.read_base = read
+        bases = self.shared.bases
+        prepared = bases.of(self.config, self.batching.micro_batch)
+        if prepared is None:
+            return self.context.keeper
+        if self.prepared is None or self.prepared.base != prepared.base:
+            self.prepared = prepared
+        return bases.keeper(prepared.base)
+
+    def of_base(self) -> dict[str, Any]:
+        """The fields of the result on the base that a feature made."""
+        if (made := self.prepared) is None:
+            return {}
+        features = {made.feature: made.record}
+        return {"base": made.base, "preparing_seconds": made.seconds, "features": features}
 
     def open_checkpoint(self) -> None:
         """Check whether training can continue from the named checkpoint."""
@@ -173,7 +185,7 @@ class TrialJob:
         """Let training continue from a checkpoint that can be used."""
         self.saved = saved
         self.reports = list(saved.manifest.reports)
-        self.first_stage = saved.manifest.first_stage
+        self.prepared = saved.manifest.prepared
         self._reported = saved.manifest.rung
 
     def manifest(self, rung: int) -> Checkpoint:
@@ -185,7 +197,7 @@ class TrialJob:
             data_fingerprint=self.context.dataset.fingerprint,
             **asdict(self.batching),
             reports=tuple(self.reports),
-            first_stage=self.first_stage,
+            prepared=self.prepared,
         )
 
     def rung_report(
@@ -274,8 +286,8 @@ class TrialJob:
         score = self._objective(model, final.evaluation)
         self._write_item_losses(final.evaluation, score)
         if self.config.keep_weights:
-            if self.read_base and self.run is not None and not strategy.saves_whole_model:
-                self.read_base.keep_in(self.run)
+            if self.prepared and self.run is not None and not strategy.saves_whole_model:
+                keep_in(self.run, self.prepared.base)
             save_trained(
                 self.folder / WEIGHTS, model, strategy, self._record(strategy), self.context.task
             )
@@ -315,9 +327,9 @@ class TrialJob:
     def _result(self, state: State, **known: Any) -> TrialResult:
         progress, config = self.progress, self.config
         training, evaluation = progress.training_seconds, progress.evaluation_seconds
-        read = self.first_stage.seconds if self.first_stage and self.first_stage.ran_here else 0.0
+        prepared = self.prepared.seconds if self.prepared else 0.0
         wrote = self.shared.general.writing_seconds - self._wrote
-        spent = training + evaluation + read + wrote - progress.interrupted
+        spent = training + evaluation + prepared + wrote - progress.interrupted
         return TrialResult(
             number=config.number,
             attempt=config.attempt,
@@ -332,7 +344,7 @@ class TrialJob:
             setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
             own_text_seconds=wrote,
             waited_seconds=self._waited(),
-            first_stage=self.first_stage,
+            **self.of_base(),
             peak_memory_gib=self.peak_memory_gib,
             micro_batch=self.batching.micro_batch,
             evaluation_batch=self.batching.evaluation_batch,
@@ -358,9 +370,9 @@ class TrialJob:
         task, facts = self.context.task, self.context.facts
         dtype = strategy.base_dtype(self.config.precision)
         whole = strategy.saves_whole_model
-        read = self.first_stage.id if self.first_stage and not whole else None
+        base = self.prepared.base if self.prepared and not whole else None
         # Found again by its path alone; any other base by its name, so that none is told.
-        local = facts.source == "local" and not whole and read is None
+        local = facts.source == "local" and not whole and base is None
         return TrainedRecord(
             task=self.config.task,
             strategy=self.config.strategy,
@@ -372,7 +384,7 @@ class TrialJob:
             labels=self.context.dataset.labels,
             classes_by="generate" if isinstance(task, GenerateLabel) else "head",
             pooling=task.pooling if isinstance(task, Classification) else None,
-            first_stage=read,
+            base=base,
             facts=facts.model_copy(update={"folder": None}),
             base_folder=str(self.context.folder.resolve()) if local else None,
             base_state=base_state(self.context.folder) if local else None,
@@ -387,7 +399,8 @@ class TrialJob:
         """The fields of the result on kept weights: folder, and size with their base."""
         if not self.config.keep_weights:
             return {}
-        base = self.read_base.folder if self.read_base else self.context.folder
+        made = self.prepared
+        base = home() / made.base.folder if made else self.context.folder
         needed = () if strategy.saves_whole_model else base.glob("*.safetensors")
         kept = (path for path in (self.folder / WEIGHTS).rglob("*") if path.is_file())
         return {

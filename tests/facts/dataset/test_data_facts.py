@@ -224,7 +224,7 @@ def test_all_facts_of_data_at_hand_are_the_same_every_time(tmp_path):
     assert gather(spec) == gather(spec)
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n\n".join(words(5, n) for n in range(30)))
-    domain = Spec(task="domain", models=(model,), data=DataSpec(corpus=str(corpus)))
+    domain = Spec(task="domain", models=(model,), data=DataSpec(path=str(corpus)))
     found = gather(domain).data
     assert (found.format, found.lengths.p50) == ("text", 5)
     assert "template" not in found.lengths.measured_with

@@ -8,6 +8,7 @@ import pytest
 from sweeper.errors import UsageError
 from sweeper.features.exporting._weights import copy_adapter, copy_model
 
+BASE = {"folder": "bases/0f", "state": "ab"}
 NO_TRIALS = SimpleNamespace(best_first=list)
 
 
@@ -51,7 +52,7 @@ def test_an_adapter_names_its_published_base_and_how_to_load_it(
     [
         ({"pooling": "mean"}, "does not load this classification head"),
         ({"strategy": "prefix"}, "does not give the answers of this trial"),
-        ({"first_stage": "0f"}, "need a base that was trained on a corpus"),
+        ({"base": BASE}, "need a base that was made for them"),
     ],
 )
 def test_what_peft_would_answer_otherwise_is_refused(weights, tiny_facts, tmp_path, record, told):
@@ -71,4 +72,4 @@ def test_a_model_is_copied_whole_and_never_over_another(weights, tmp_path):
 
 def test_a_model_whose_base_lies_in_the_run_is_refused(weights, tmp_path):
     with pytest.raises(UsageError, match="'sweeper export RUN --to merged'"):
-        copy_model(weights(first_stage="0f"), tmp_path / "out")
+        copy_model(weights(base=BASE), tmp_path / "out")

@@ -72,19 +72,6 @@ def test_a_plan_counts_the_rows_beyond_its_cap(
     assert ("longer-than-context" in rules) is (cap == 512)
 
 
-def test_a_plan_of_a_corpus_alone_reads_so_many_documents_as_asked(tmp_path: Path) -> None:
-    corpus = tmp_path / "corpus.jsonl"
-    corpus.write_text("".join(json.dumps({"text": f"Text {n} of many."}) + "\n" for n in range(60)))
-    asked: dict[Any, Any] = {
-        ("task",): "domain",
-        ("models", 0, "id"): "packaged:smollm2",
-        ("data", "corpus"): str(corpus),
-        ("data", "corpus_rows"): 40,
-    }
-    assert gather(resolve(asked)).data.rows == 40
-    assert gather(resolve({**asked, ("data", "max_rows"): 30})).data.rows == 30
-
-
 def test_the_models_context_bounds_the_cap(scene: Any) -> None:
     lengths = {"mean": 700.0, "p50": 600, "p90": 900, "p99": 1200, "longest": 1300}
     found = cap(scene, "minilm", task="classification", labels=2, lengths=lengths)

@@ -115,7 +115,10 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 
 NAMED: dict[str, Any] = {"aim": {"strategies": known_strategies()}}
 MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 4, "gpu_gib": None}
-CORPUS: dict[str, Any] = {"task": "domain", "spec": {"corpus": "corpus.txt"}}
+CORPUS: dict[str, Any] = {
+    "task": "domain",
+    "request": {"features": {"pretraining": {"corpus": "corpus.txt"}}},
+}
 FORGET: dict[str, Any] = {"aim": {"max_forgetting_points": 1.0}}
 MOE = MixtureOfExperts(experts=8, experts_per_token=2, intermediate_size=11008, layers=32)
 SHORT = {"lengths": {"mean": 20.0, "p50": 20, "p90": 30, "p99": 40, "longest": 40}}
@@ -168,15 +171,12 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "classify-with-head": (MINI, {"task": "instruction", "model": "smollm2"}),
     "code-pairs": ({"task": "code"}, {"task": "instruction"}),
     "code-larger-rank": ({"task": "code"}, {"task": "instruction"}),
-    "domain-continue-pretraining": ({"task": "domain"}, {"spec": {"corpus": "corpus.txt"}}),
-    "domain-then-task": ({"task": "domain", "spec": {"corpus": "corpus.txt"}}, {"spec": {}}),
+    "domain-continue-pretraining": ({"task": "domain"}, CORPUS),
+    "domain-then-task": (CORPUS, {"request": {}}),
     "far-domain-corpus": ({"domain": "far"}, {"domain": "near"}),
     "first-stage-by-all-weights": (CORPUS | {"model": "smollm2"}, {"model": "7B"}),
     "first-stage-does-not-fit": (CORPUS | {"gpu_gib": 48.0}, {"gpu_gib": 80.0}),
-    "corpus-is-the-task": (
-        {"task": "domain", "spec": {"path": None, "corpus": "data.jsonl"}},
-        {"spec": {"corpus": "data.jsonl"}},
-    ),
+    "plain-text-is-the-task": ({"task": "domain", "data": {"format": "text"}}, {"data": {}}),
     "quality-over-quantity": ({"data": {"duplicate_rows": 900}}, {"data": {}}),
     "invest-in-curation": ({}, {"data": {"path": None}}),
     "leave-out-wrong-labels": (

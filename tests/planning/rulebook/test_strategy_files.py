@@ -181,7 +181,7 @@ def test_what_trains_by_gradient_can_be_held_back_from_forgetting() -> None:
     guards = {"replay_share", "kl_weight", "general_loss_limit", "early_stopping_patience"}
     for name, strategy in rule_book().strategies.items():
         if "num_train_epochs" in strategy.parameters:
-            assert {*guards, "first_stage", "class_weight"} <= set(strategy.parameters), name
+            assert {*guards, "class_weight"} <= set(strategy.parameters), name
 
 
 def test_contributing_lists_every_group_of_shared_parameters() -> None:

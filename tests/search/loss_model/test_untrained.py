@@ -8,8 +8,7 @@ import pytest
 from curve_backend import make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from sweeper.facts.record import CorpusFacts
-from sweeper.plans import Parameter, Plan
+from sweeper.plans import Parameter, Plan, Stage
 from sweeper.search import optuna_space
 from sweeper.search.engine import (
     Rung,
@@ -189,9 +188,9 @@ def test_a_search_learns_from_baselines_that_are_untrained_models() -> None:
     assert baselines_of(plan) == Untrained({model: 0.7}, {model: 3.0})
 
 
-def test_behind_a_first_stage_trials_do_not_begin_as_the_base_model_is() -> None:
+def test_after_a_stage_trials_do_not_begin_as_the_base_model_is() -> None:
     plan = make_plan()
-    corpus = CorpusFacts.model_construct()
-    data = plan.facts.data.model_copy(update={"corpus": corpus})
-    facts = plan.facts.model_copy(update={"data": data})
-    assert baselines_of(plan.model_copy(update={"facts": facts})) == Untrained()
+    stage = {"stages": {"feature": Stage.model_construct()}}
+    first, *others = plan.candidates
+    changed = {"candidates": (first.model_copy(update=stage), *others)}
+    assert baselines_of(plan.model_copy(update=changed)) == Untrained()

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.data.corpus import WINDOW, corpus_text
+from sweeper.data.corpus import WINDOW
 from sweeper.data.load import load
+from sweeper.features.pretraining._corpus import CorpusText, corpus_text
+from sweeper.features.pretraining.options import Options
 from sweeper.spec import DataSpec
 
 
@@ -20,13 +22,18 @@ def spec(tmp_path: Path) -> DataSpec:
     rows = [{"instruction": words(100 * n, 40), "output": f"answer {n}"} for n in range(10)]
     path = tmp_path / "task.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    return DataSpec(path=str(path), corpus=str(tmp_path / "corpus.jsonl"))
+    return DataSpec(path=str(path))
 
 
-def read(spec: DataSpec, *texts: str) -> tuple[list[str], int, int]:
-    assert spec.corpus is not None
-    Path(spec.corpus).write_text("\n".join(json.dumps({"text": text}) for text in texts))
-    text = corpus_text(spec, load(spec, "domain"))
+def text_of(spec: DataSpec, *texts: str, rows: int | None = None) -> CorpusText:
+    corpus = Path(str(spec.path)).with_name("corpus.jsonl")
+    corpus.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    options = Options(corpus=str(corpus), corpus_rows=rows)
+    return corpus_text(options, spec, load(spec, "domain"))
+
+
+def read(spec: DataSpec, *texts: str, rows: int | None = None) -> tuple[list[str], int, int]:
+    text = text_of(spec, *texts, rows=rows)
     return sorted(d.text for d in text.documents), text.leaked, text.repeated
 
 
@@ -64,14 +71,10 @@ def test_repeated_documents_are_read_once_and_rows_can_be_limited(spec: DataSpec
     texts = [words(7000 + n, 5) for n in (0, 0, 1, 2)]
 
     assert read(spec, *texts)[1:] == (0, 1)
-    fewer, _, _ = read(spec.model_copy(update={"corpus_rows": 2}), *texts)
+    fewer, _, _ = read(spec, *texts, rows=2)
     assert len(fewer) == 2
 
 
 def test_another_text_has_another_fingerprint(spec: DataSpec) -> None:
-    assert spec.corpus is not None
-    seen = set()
-    for text in ("one text", "another text"):
-        Path(spec.corpus).write_text(json.dumps({"text": text}))
-        seen.add(corpus_text(spec, load(spec, "domain")).fingerprint)
-    assert len(seen) == 2
+    texts = ("one text", "another text")
+    assert len({text_of(spec, text).fingerprint for text in texts}) == 2

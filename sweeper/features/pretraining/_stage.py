@@ -1,14 +1,10 @@
-"""The first stage of domain adaptation: trains the base on a corpus, once for all trials.
-
-What a trial then does with the base that comes out is no different from any other base.
-"""
+"""The first stage: trains the base on a corpus, once for all trials that ask for the same."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,31 +16,38 @@ from torch import nn
 from transformers import TrainerCallback, set_seed
 
 from sweeper.cache import home, made_once
-from sweeper.data.corpus import CorpusText, corpus_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.models.model_folder import weights_state
-from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, FIRST_STAGE_RATES, NO_FIRST_STAGE
+from sweeper.features.parts import MadeBase
+from sweeper.features.pretraining._corpus import CorpusText, corpus_text
+from sweeper.features.pretraining._facts import (
+    FIRST_STAGE,
+    FIRST_STAGE_RANK,
+    FIRST_STAGE_RATES,
+    NO_FIRST_STAGE,
+    StageRecord,
+)
+from sweeper.features.pretraining._task import Corpus
+from sweeper.features.pretraining.options import Options
 from sweeper.jsontext import object_of
 from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.plans import Precision, autocast_dtype
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting
 from sweeper.strategies.base import strategy as strategy_named
-from sweeper.tasks.corpus import Corpus
-from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.keeper import BaseKeeper, checkpoint, load_base
+from sweeper.training.base_model.bases import FOLDER, Bases
+from sweeper.training.base_model.keeper import checkpoint, load_base
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.device_memory import release_memory
 from sweeper.training.loop.schedule import optimizer_steps
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress, finite
-from sweeper.trials import FirstStageResult, TrialConfig
+from sweeper.trials import TrialConfig
 from sweeper.underway import Underway
 
 RECORD = "first_stage.json"
-FOLDER = "first_stages"
 # Continued pretraining by LoRA takes high ranks on all layers (arXiv:2405.09673, section 4).
 _LORA: dict[str, Scalar] = {
     "r": FIRST_STAGE_RANK,
@@ -102,40 +105,13 @@ class FirstStage:
         return {"learning_rate": self.learning_rate, "weight_decay": 0.0, **own}
 
 
-@dataclass(frozen=True)
-class ReadBase:
-    """A base after a first stage.
-
-    Args:
-        result: What it cost and brought; ``ran_here`` if it was trained just now.
-    """
-
-    keeper: BaseKeeper
-    folder: Path
-    result: FirstStageResult
-
-    def keep_in(self, run: Path) -> None:
-        """Put it into a run's folder too, since an adapter that was trained on it needs it there.
-
-        Costs no space where cache and run lie on one file system.
-        """
-        made_once(run / FOLDER / self.folder.name, lambda empty: _link_all(self.folder, empty))
-
-
 class FirstStages:
-    """The first stages of one base model, each run on first use.
+    """The first stages of one base model, each run on first use."""
 
-    One base at a time is held in memory: that of the last stage that was asked for.
+    def __init__(self, bases: Bases) -> None:
+        self._bases, self._context = bases, bases.context
 
-    Args:
-        context: The base model and its data; its task's spec names the corpus.
-    """
-
-    def __init__(self, context: ModelContext) -> None:
-        self._context = context
-        self._held: tuple[Path, BaseKeeper] | None = None
-
-    def base(self, stage: FirstStage) -> ReadBase:
+    def base(self, stage: FirstStage) -> MadeBase:
         """The base after this stage, which is run now if necessary.
 
         Raises:
@@ -146,9 +122,8 @@ class FirstStages:
         waiting = "waiting for a base that another process trains"
         place = home() / FOLDER / self._digest(stage)
         present = _record_of(place) is not None
-        if not present and self._context.device.type == "cuda":
-            self.forget()
-            self._context.keeper.forget()
+        if not present:
+            self._bases.make_room()
         folder = made_once(
             place,
             lambda empty: self._run(stage, empty),
@@ -158,27 +133,9 @@ class FirstStages:
         if not present:
             release_memory()  # the model that read, which its Trainer holds in a circle
         record = _record_of(folder) or {}
-        known = {name: record[name] for name in FirstStageResult.model_fields if name in record}
         ran_here = not present and record["process"] == os.getpid()
-        result = FirstStageResult(id=folder.name, ran_here=ran_here, **known)
-        return ReadBase(self.keeper(folder), folder, result)
-
-    def keeper(self, folder: Path) -> BaseKeeper:
-        if self._held is None or self._held[0] != folder:
-            self.forget()
-            context = self._context
-            if context.device.type == "cuda":
-                context.keeper.forget()
-            # The name that PEFT writes into an adapter: where its base lies in the run's folder.
-            name = f"./{FOLDER}/{folder.name}"  # "a/b" would be a name of the hub
-            keeper = BaseKeeper(folder, context.task.task_type, context.device, name=name)
-            self._held = folder, keeper
-        return self._held[1]
-
-    def forget(self) -> None:
-        if self._held is not None:
-            self._held[1].forget()
-            self._held = None
+        known = {name: record[name] for name in StageRecord.model_fields if name in record}
+        return MadeBase(folder, StageRecord(**known), record["seconds"] if ran_here else 0.0)
 
     @cached_property
     def corpus(self) -> CorpusText:
@@ -187,13 +144,14 @@ class FirstStages:
         Raises:
             UsageError: The sweep has none.
         """
-        data = self._context.task.spec.data
-        text = corpus_text(data, self._context.dataset) if data.corpus is not None else None
+        context = self._context
+        spec, options = context.spec, context.spec.features.of(Options)
+        text = corpus_text(options, spec.data, context.dataset) if options.corpus else None
         if text is None or not text.documents:
             raise UsageError(
                 "a trial is to read a corpus first, but the sweep has none",
                 why="" if text is None else "All of it is in validation or test.",
-                fix="Name one with data.corpus, or set first_stage to none.",
+                fix="Name one with --corpus, or set first_stage to none.",
             )
         return text
 
@@ -243,35 +201,6 @@ class FirstStages:
             "process": os.getpid(),
         }
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def folder_of(stage: str, weights: Path) -> Path:
-    """The folder of the base that weights were trained on: in their run or in the cache.
-
-    Args:
-        weights: ``weights/`` of a trial.
-
-    Raises:
-        UsageError: It is in neither.
-    """
-    for place in (home(), *weights.resolve().parents):
-        if (base := place / FOLDER / stage).is_dir():
-            return base
-    raise UsageError(
-        f"the base {FOLDER}/{stage} of these weights is not there",
-        why="They are an adapter on a base that was trained on a corpus first.",
-        fix="Keep that folder in the run's folder, next to trials/.",
-        where=str(weights),
-    )
-
-
-def _link_all(source: Path, folder: Path) -> None:
-    """The same files in another folder, copied only where they cannot be linked."""
-    for file in source.iterdir():
-        try:
-            os.link(file, folder / file.name)
-        except OSError:
-            shutil.copy2(file, folder / file.name)
 
 
 def _read(

@@ -17,9 +17,12 @@ from sweeper.backend import Interrupted
 from sweeper.data.examples import SPLITS, Dataset, Example
 from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
-from sweeper.spec import DataSpec, ModelSpec, Spec
+from sweeper.features.parts import record_of
+from sweeper.features.pretraining._facts import NAME, StageRecord
+from sweeper.features.pretraining._stage import FirstStage, FirstStages
+from sweeper.spec import ModelSpec, Spec
+from sweeper.training.base_model.bases import Bases
 from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.first_stage import FirstStage, FirstStages
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.train import train_trial
@@ -51,7 +54,7 @@ def stages(
         spec = Spec(
             task="domain",
             models=(ModelSpec(id=str(folder)),),
-            data=DataSpec(corpus=str(path) if path else None),
+            features={NAME: {"corpus": str(path) if path else None}},
         )
         rows = (Example("k", 1, text="the old iron"),)
         dataset = Dataset(
@@ -66,9 +69,8 @@ def stages(
         )
         facts = tiny_facts(str(folder), vocabulary_size=26, context_length=32)
         named = ModelSpec(id=str(folder))
-        return FirstStages(
-            ModelContext(named, facts, folder, dataset, spec, 16, 16, torch.device("cpu"))
-        )
+        context = ModelContext(named, facts, folder, dataset, spec, 16, 16, torch.device("cpu"))
+        return FirstStages(Bases(context))
 
     return make
 
@@ -143,12 +145,12 @@ def test_a_stage_that_is_stopped_leaves_nothing_behind(
     with pytest.raises(Interrupted):
         made.base(STAGE)
 
-    kept = [path.name for path in (tmp_path / "home" / "first_stages").iterdir()]
+    kept = [path.name for path in (tmp_path / "home" / "bases").iterdir()]
     assert [name for name in kept if not name.endswith(".lock")] == []
 
 
 def test_a_sweep_without_corpus_says_so(stages: Callable[..., FirstStages]) -> None:
-    with pytest.raises(UsageError, match=r"data\.corpus"):
+    with pytest.raises(UsageError, match="--corpus"):
         stages(None).base(STAGE)
 
 
@@ -233,20 +235,21 @@ def test_a_trial_trains_on_the_base_that_has_read_and_says_what_that_cost(
     _, second = two_stages(1, "lora", {**READING, **LORA})
     _, without = two_stages(2, "lora", {**READING, "first_stage": "none", **LORA})
 
-    assert first.first_stage is not None
-    assert second.first_stage is not None
-    assert without.first_stage is None
-    assert first.first_stage.ran_here
-    assert not second.first_stage.ran_here
-    assert first.first_stage.tokens > 0
-    assert first.first_stage.seconds > 0
-    assert first.first_stage == second.first_stage.model_copy(update={"ran_here": True})
+    record = record_of(first.features, NAME, StageRecord)
+    assert record is not None
+    assert record.tokens > 0
+    assert first.preparing_seconds == record.seconds > 0
+    assert second.preparing_seconds == 0
+    assert first.base == second.base
+    assert first.features == second.features
+    assert without.base is None
+    assert not without.features
     assert first.validation_loss == second.validation_loss
     assert first.validation_loss is not None
     assert without.validation_loss is not None
     assert first.validation_loss < without.validation_loss - 0.2
     assert first.tokens == without.tokens  # those of the task alone
-    assert len(list((tmp_path / "run" / "first_stages").glob("[!.]*"))) == 1
+    assert len(list((tmp_path / "run" / "bases").glob("[!.]*"))) == 1
     assert not any(w.requires_grad for w in job.context.base().parameters())
 
 
@@ -255,16 +258,16 @@ def test_an_adapter_finds_the_base_it_belongs_to_in_the_run_alone(
 ) -> None:
     job, result = two_stages(0, "lora", {**READING, **LORA})
     weights = job.folder / "weights"
-    assert result.first_stage is not None
-    shutil.rmtree(tmp_path / "home" / "first_stages")
-    job.shared.first_stages.forget()
+    assert result.base is not None
+    shutil.rmtree(tmp_path / "home" / "bases")
+    job.shared.bases.forget()
 
     with trained(job.shared, weights) as model:
         assert job.evaluator().evaluate(model).loss == pytest.approx(
             result.validation_loss, abs=1e-6
         )
 
-    base = f"./first_stages/{result.first_stage.id}"
+    base = f"./{result.base.folder}"
     config = json.loads((weights / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == base
     shutil.rmtree(tmp_path / "run" / base)
@@ -290,7 +293,7 @@ def test_every_way_to_train_can_follow_a_first_stage(
 
     assert result.state == "COMPLETE"
     # A whole model was saved after the stage and needs no other base.
-    kept = job.run is not None and (job.run / "first_stages").is_dir()
+    kept = job.run is not None and (job.run / "bases").is_dir()
     assert kept == (strategy != "full")
     assert loss == pytest.approx(result.validation_loss, abs=1e-5)
 
@@ -299,7 +302,7 @@ def test_a_stage_waits_for_the_process_that_runs_it_until_told_to_stop(
     stages: Callable[..., FirstStages], tmp_path: Path
 ) -> None:
     made = stages()
-    place = tmp_path / "home" / "first_stages" / made._digest(STAGE)
+    place = tmp_path / "home" / "bases" / made._digest(STAGE)
     place.parent.mkdir(parents=True)
     asked = iter([False, True])
     made._context.underway.should_stop = lambda: next(asked)

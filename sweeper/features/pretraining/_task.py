@@ -6,7 +6,6 @@ transformers lets a token attend within its own document only.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 from sweeper.data.examples import Example
 from sweeper.tasks.base import Batch, Feature, LossSum
 from sweeper.tasks.sequences.answer_logits import answer_losses
+from sweeper.tasks.sequences.packing import packed, shared_blocks
 from sweeper.tasks.sequences.tokens import Encoded, document, pieces_of
 from sweeper.tasks.text import TextTask
 
@@ -65,31 +65,6 @@ def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:
     pieces = [list(piece) for document in documents for piece in pieces_of(document, length)]
     blocks = shared_blocks(list(map(len, pieces)), length)
     return [packed([pieces[place] for place in block]) for block in blocks]
-
-
-def shared_blocks(lengths: Sequence[int], length: int) -> list[list[int]]:
-    """Places of pieces that share a block, none of them longer than ``length``."""
-    blocks: list[list[int]] = []
-    room: list[tuple[int, int]] = []
-    for place, size in sorted(enumerate(lengths), key=lambda piece: (-piece[1], piece[0])):
-        fullest = bisect_left(room, (size, -1))
-        if fullest == len(room):
-            blocks.append([])
-            left, block = length, len(blocks) - 1
-        else:
-            left, block = room.pop(fullest)
-        blocks[block].append(place)
-        insort(room, (left - size, block))
-    return blocks
-
-
-def packed(pieces: Sequence[Sequence[int]]) -> Feature:
-    """A block of pieces, with positions that begin anew in each."""
-    return {
-        "input_ids": [token for piece in pieces for token in piece],
-        "position_ids": [place for piece in pieces for place in range(len(piece))],
-        "labels": [token for piece in pieces for token in [-100, *piece[1:]]],
-    }
 
 
 def collate_packed(features: Sequence[Feature], padding: int) -> Batch:

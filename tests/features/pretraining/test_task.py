@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Example
-from sweeper.tasks.corpus import Corpus, collate_packed, pack
+from sweeper.features.pretraining._task import Corpus, collate_packed, pack
 
 TEXTS = [
     "The quick brown fox.",

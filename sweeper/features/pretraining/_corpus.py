@@ -1,0 +1,56 @@
+"""The text of a corpus, without what validation and test hold: a stage must not read them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from sweeper.data.corpus import held_out, unquoted, without_repetitions
+from sweeper.data.examples import Dataset, Example
+from sweeper.data.load import load_corpus
+from sweeper.features.pretraining.options import Options
+from sweeper.spec import DataSpec
+
+
+@dataclass(frozen=True)
+class CorpusText:
+    """The documents that may be read.
+
+    Args:
+        documents: In key order.
+        leaked: How many were left out, since they share text with validation or test.
+        repeated: How many were left out, since an earlier document is the same.
+        fingerprint: SHA-256 over the documents that are left.
+    """
+
+    documents: tuple[Example, ...]
+    leaked: int
+    repeated: int
+    fingerprint: str
+
+    @property
+    def words(self) -> int:
+        return sum(len(document.text.split()) for document in self.documents)
+
+
+def corpus_text(options: Options, spec: DataSpec, dataset: Dataset) -> CorpusText:
+    """The corpus of a request, checked against the data set's held-out rows.
+
+    A document is left out if its content is a validation or test row's, by hash, or if it shares
+    a window of 13 words with one that is no phrase of the corpus.
+
+    Raises:
+        DataError: It cannot be read or recognised.
+    """
+    assert options.corpus is not None
+    read = load_corpus(options.corpus, spec, revision=options.corpus_revision)
+    unique = without_repetitions(read)
+    clean = unquoted(unique, held_out(dataset))
+    kept = clean[: options.corpus_rows] if options.corpus_rows else clean
+    content = "".join(document.content_hash() for document in kept)
+    return CorpusText(
+        documents=kept,
+        leaked=len(unique) - len(clean),
+        repeated=len(read) - len(unique),
+        fingerprint=hashlib.sha256(content.encode()).hexdigest(),
+    )

@@ -1,0 +1,45 @@
+"""What is known of the corpus, and the parameters that say how it is read."""
+
+from __future__ import annotations
+
+from sweeper.artifact import Record
+
+NAME = "pretraining"
+FIRST_STAGE, NO_FIRST_STAGE = "first_stage", "none"
+# LoRA's rank in a first stage.
+FIRST_STAGE_RANK = 256
+#: The parameter with the learning rate of each way to read the corpus: a tenth of LoRA's for all
+#: weights.
+FIRST_STAGE_RATES = {"lora": "first_stage_learning_rate", "full": "first_stage_full_learning_rate"}
+
+
+class CorpusFacts(Record):
+    """The documents that the base may be trained on.
+
+    ``leaked`` documents share text with validation or test rows and ``repeated`` ones equal an
+    earlier one; both were left out. ``sha256`` is over the documents that are left.
+    """
+
+    path: str
+    documents: int
+    words: int
+    tokens: int
+    leaked: int = 0
+    repeated: int = 0
+    sha256: str
+
+
+class StageRecord(Record):
+    """What the base of a trial had read before the task.
+
+    Losses are nats per token of documents that were not read; None where the corpus is too small
+    to spare any.
+    """
+
+    strategy: str
+    documents: int
+    optimizer_steps: int
+    tokens: int
+    seconds: float
+    held_out_loss_before: float | None = None
+    held_out_loss_after: float | None = None

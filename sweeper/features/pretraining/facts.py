@@ -1,0 +1,92 @@
+"""Reads the corpus before a plan, and refuses one that no trial could be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from sweeper.data.examples import Dataset
+from sweeper.errors import Problem
+from sweeper.facts.record import Facts
+from sweeper.features.parts import record_of
+from sweeper.features.pretraining._facts import NAME, CorpusFacts
+from sweeper.features.pretraining.options import Options
+from sweeper.planning.rulebook.fact import flag
+from sweeper.spec import Spec
+
+FACTS = (
+    flag(
+        "domain_corpus",
+        "--corpus is given",
+        lambda scene: scene.spec.features.of(Options).corpus is not None,
+        chosen=True,
+    ),
+)
+
+
+def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
+    """A corpus is read before another task, which has data of its own."""
+    corpus, where = spec.features.of(Options).corpus, ("features", NAME, "corpus")
+    if corpus is None:
+        return
+    if spec.task != "domain":
+        yield Problem(
+            f"corpus = {corpus!r} in task {spec.task}",
+            "Only the domain task continues pretraining on a corpus.",
+            "Leave it out, or choose --task domain.",
+            spec.places.where(where),
+        )
+    elif spec.data.named is None:
+        yield Problem(
+            "a corpus without data of the task",
+            "Pretraining is continued on a corpus before the task is trained, on its own data.",
+            f"To train on the corpus alone, give it as the data: --data {corpus}.",
+            spec.places.where(where),
+        )
+
+
+def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> CorpusFacts | None:
+    """The documents that may be read: those that quote no row of validation or test.
+
+    Raises:
+        DataError: The corpus cannot be read or recognised.
+    """
+    options = spec.features.of(Options)
+    if options.corpus is None or dataset is None:
+        return None
+    from sweeper.facts.dataset.lengths import SAMPLE_ROWS, ruler
+    from sweeper.features.pretraining._corpus import corpus_text
+
+    text = corpus_text(options, spec.data, dataset)
+    measure = ruler(facts.models[0], code=False, conversations=False)
+    sample = [document.text for document in islice(text.documents, SAMPLE_ROWS)]
+    counted = sum(measure.count(sample)) + measure.special * len(sample)
+    return CorpusFacts(
+        path=options.corpus,
+        documents=len(text.documents),
+        words=text.words,
+        tokens=round(counted * len(text.documents) / max(len(sample), 1)),
+        leaked=text.leaked,
+        repeated=text.repeated,
+        sha256=text.fingerprint,
+    )
+
+
+def identity(spec: Spec, facts: Facts) -> object:
+    """The text of the corpus, wherever it lies."""
+    corpus = record_of(facts.features, NAME, CorpusFacts)
+    return corpus and corpus.sha256
+
+
+def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
+    """Documents that are left out."""
+    corpus = record_of(facts.features, NAME, CorpusFacts)
+    if corpus is None:
+        return
+    if corpus.leaked:
+        yield (
+            f"{corpus.leaked:,} of {corpus.documents + corpus.leaked:,} documents of the corpus "
+            "share text with validation or test rows and are not read"
+        )
+    if corpus.repeated:
+        yield f"repetitions of documents in the corpus: {corpus.repeated:,}"

@@ -1,0 +1,70 @@
+"""What did the base learn from the corpus, and what did that take? One line a first stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sweeper import units
+from sweeper.artifact import Record
+from sweeper.features.parts import Heading, record_of
+from sweeper.features.pretraining._facts import NAME, StageRecord
+from sweeper.findings import words
+from sweeper.findings.record import Findings
+from sweeper.findings.study.reading import RunFiles
+
+HEADING = Heading(61, "pretraining", "Continued pretraining", "What did reading the corpus bring?")
+
+
+class FirstStageFigures(StageRecord):
+    """A first stage and the trials that were trained after it."""
+
+    base: str
+    trials: tuple[int, ...]
+
+
+class Figures(Record):
+    """The first stages of a study."""
+
+    stages: tuple[FirstStageFigures, ...]
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures | None:
+    """Each first stage that a trial used."""
+    stages: dict[str, FirstStageFigures] = {}
+    for row in findings.trials:
+        record = record_of(row.features, NAME, StageRecord)
+        if record is None or row.base is None:
+            continue
+        trials = stages[row.base.folder].trials if row.base.folder in stages else ()
+        stages[row.base.folder] = FirstStageFigures.taken_from(
+            record, base=row.base.folder, trials=(*trials, row.number)
+        )
+    return Figures(stages=tuple(stages.values())) if stages else None
+
+
+def because(figures: Figures, findings: Findings) -> Iterator[str]:
+    """What each first stage read, and the loss on documents that it did not read."""
+    for stage in figures.stages:
+        trials = units.joined([f"trial {number}" for number in stage.trials])
+        yield f"Continued pretraining before {trials}: {_read(stage)}."
+
+
+def card(figures: Figures, findings: Findings) -> Iterator[str]:
+    """What the base of the best trial had read."""
+    for stage in figures.stages:
+        if findings.verdict.best_trial in stage.trials:
+            yield f"Before the task, the base was trained on a corpus: {_read(stage)}."
+
+
+def _read(stage: FirstStageFigures) -> str:
+    text = (
+        f"{stage.documents:,} documents, {stage.tokens:,} tokens by "
+        f"{words.strategy(stage.strategy)} in {units.duration(stage.seconds)}"
+    )
+    before, after = stage.held_out_loss_before, stage.held_out_loss_after
+    if before is None or after is None:
+        return text
+    return (
+        f"{text}; on documents that it did not read the loss went from {words.loss(before)} to "
+        f"{words.loss(after)} nats/token"
+    )

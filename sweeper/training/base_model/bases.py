@@ -1,0 +1,136 @@
+"""Bases that features make of a model before trials: kept in the cache, and in runs that need them.
+
+What a trial then does with such a base is no different from any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from sweeper.cache import home, made_once
+from sweeper.errors import UsageError
+from sweeper.features import parts
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.keeper import BaseKeeper
+from sweeper.trials import BaseRef, PreparedBase, TrialConfig
+
+FOLDER = "bases"
+# Bytes read at each end of a file to tell one version of a model from another.
+_SAMPLE = 1 << 20
+
+
+class Bases:
+    """The bases that trials of one model train on instead of the model's own.
+
+    One at a time is held in memory: that of the last trial.
+    """
+
+    def __init__(self, context: ModelContext) -> None:
+        self.context = context
+        self._makers = [(feature, prepare(self)) for feature, prepare in parts.PREPARE.all()]
+        self._held: tuple[Path, BaseKeeper] | None = None
+
+    def of(self, config: TrialConfig, micro_batch: int) -> PreparedBase | None:
+        """The base of a trial, which is made now if necessary; None for the model's own.
+
+        Raises:
+            UsageError: It cannot be made.
+            Interrupted: The trial was told to stop.
+            TrainingDiverged: A loss is not finite.
+        """
+        for feature, make in self._makers:
+            if (made := make(config, micro_batch)) is not None:
+                name = made.folder.relative_to(home()).as_posix()
+                return PreparedBase(
+                    base=BaseRef(folder=name, state=base_state(made.folder)),
+                    feature=feature,
+                    record=made.record.model_dump(mode="json"),
+                    seconds=made.seconds,
+                )
+        if self.context.device.type == "cuda":
+            self.forget()  # one base at a time on a GPU
+        return None
+
+    def keeper(self, base: BaseRef, folder: Path | None = None) -> BaseKeeper:
+        """Lends a base.
+
+        Args:
+            folder: Where it is; in the cache if None.
+        """
+        folder = folder or home() / base.folder
+        if self._held is None or self._held[0] != folder:
+            self.make_room()
+            context = self.context
+            # The name that PEFT writes into an adapter: where its base lies in the run's folder.
+            name = f"./{base.folder}"  # "a/b" would be a name of the hub
+            keeper = BaseKeeper(folder, context.task.task_type, context.device, name=name)
+            self._held = folder, keeper
+        return self._held[1]
+
+    def make_room(self) -> None:
+        """Release the bases that a GPU holds."""
+        self.forget()
+        if self.context.device.type == "cuda":
+            self.context.keeper.forget()
+
+    def forget(self) -> None:
+        if self._held is not None:
+            self._held[1].forget()
+            self._held = None
+
+
+def keep_in(run: Path, base: BaseRef) -> None:
+    """Put a base into a run's folder too, for the adapters that were trained on it.
+
+    Costs no space where cache and run lie on one file system.
+    """
+    made_once(run / base.folder, lambda empty: _link_all(home() / base.folder, empty))
+
+
+def folder_of(base: BaseRef, weights: Path) -> Path:
+    """The folder of the base that weights were trained on: in their run or in the cache.
+
+    Args:
+        weights: ``weights/`` of a trial.
+
+    Raises:
+        UsageError: It is in neither, or another one is there.
+    """
+    for place in (home(), *weights.resolve().parents):
+        if (folder := place / base.folder).is_dir() and base_state(folder) == base.state:
+            return folder
+    raise UsageError(
+        f"the base {base.folder} of these weights is not there",
+        why="They are an adapter on a base that was made before they were trained.",
+        fix="Keep that folder in the run's folder, next to trials/.",
+        where=str(weights),
+    )
+
+
+def _link_all(source: Path, folder: Path) -> None:
+    """The same files in another folder, copied only where they cannot be linked."""
+    for file in source.iterdir():
+        try:
+            os.link(file, folder / file.name)
+        except OSError:
+            shutil.copy2(file, folder / file.name)
+
+
+def base_state(folder: Path) -> str:
+    """A digest of sizes and of both ends of the safetensors files of a base model.
+
+    Files of many GB are told apart in milliseconds: training changes all layers, so that it also
+    changes the ends.
+    """
+    sha = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        sha.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            sha.update(file.read(_SAMPLE))
+            file.seek(max(0, size - _SAMPLE))
+            sha.update(file.read(_SAMPLE))
+    return sha.hexdigest()
