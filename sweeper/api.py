@@ -20,7 +20,7 @@ from sweeper.extras import RUNS, install_command, needed_for, require
 from sweeper.findings import record
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec, Task
-from sweeper.specfile import FLAGS, laid_over, names, resolve, seconds, settings_of
+from sweeper.specfile import FLAGS, laid_over, resolve, settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,6 @@ class PlanKeywords(TypedDict, total=False):
     column: Mapping[str, str]
     examples: int
     max_rows: int
-    fix: bool
     gpu: str
     gpu_memory: float
     gpus: int
@@ -349,7 +348,8 @@ def _request(
             ]
         )
     given = {name: value for name, value in keywords.items() if value is not None}
-    more = settings_of({key: _plain(value, key) for key, value in given.pop("set", {}).items()})
+    values = {key: _plain(value, key) for key, value in given.pop("set", {}).items()}
+    more = settings([f"{key}={json.dumps(value)}" for key, value in values.items()])
     features = _plain(given.pop("features", {}), "features")
     flags = {_PATHS[name]: _plain(value, name) for name, value in given.items()}
     flags |= {
@@ -357,9 +357,6 @@ def _request(
         for feature, options in features.items()
         for key, value in options.items()
     }
-    for keyword, parse in (("strategies", names), ("timeout", seconds)):
-        if isinstance(value := flags.get(_PATHS[keyword]), str):
-            flags[_PATHS[keyword]] = parse(value)
     file: Path | Mapping[str, Any] | None = None
     if sweep is not None:
         file = _plain(sweep, "sweep") if isinstance(sweep, Mapping) else Path(sweep)

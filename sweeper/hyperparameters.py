@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import TypeGuard
+from typing import Literal, TypeGuard
 
 from sweeper.errors import near_match
-from sweeper.spec import ClassWeight
 
+Scalar = bool | int | float | str
 EPOCHS = "num_train_epochs"
 BATCH, TARGET_MODULES = "per_device_train_batch_size", "target_modules"
 MODULES_TO_SAVE, NO_MODULES = "modules_to_save", "none"
@@ -118,6 +118,7 @@ def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int
 REPLAY, KL, PATIENCE = "replay_share", "kl_weight", "early_stopping_patience"
 
 CLASS_WEIGHT = "class_weight"
+ClassWeight = Literal["none", "balanced-sqrt", "balanced"]
 # A class's weight is its rows to the power of minus this: equal sums for all classes, or half of
 # the way there.
 CLASS_WEIGHT_POWERS: Mapping[ClassWeight, float] = {

@@ -1,18 +1,35 @@
 """The user's request: flags of a command and ``sweep.yaml``, resolved and complete.
 
-Only types live here. Reading YAML with line numbers and near matches is ``sweeper.specfile``.
+The types check what they hold. Reading YAML with line numbers is ``sweeper.specfile``.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from sweeper.artifact import VERSION, Artifact, PositiveInt, Record
+from sweeper.declared.yaml_files import known_strategies
+from sweeper.errors import near_match
+from sweeper.features import loader
 from sweeper.features.parts import AllOptions, all_options
+from sweeper.hyperparameters import TARGETS, ClassWeight, is_number
+from sweeper.hyperparameters import Scalar as Scalar
+from sweeper.yaml_models import fault, faults
+from sweeper.yamlfile import Path_
 
 Task = Literal["classification", "instruction", "code", "domain"]
 TASKS: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
@@ -25,18 +42,52 @@ _ELSEWHERE = {
     **dict.fromkeys(("regression", "ranking", "token-classification", "ner"), _HEADS),
 }
 
-Scalar = bool | int | float | str
+
+def _names(known: Callable[[], Iterable[str]], kind: str) -> tuple[Any, Any]:
+    """Metadata of a text that must be one of these names."""
+
+    def check(name: str) -> str:
+        if name not in (names := tuple(known())):
+            raise fault(f"there is no {kind} {name!r}", fix=near_match(name, names))
+        return name
+
+    listed = Field(json_schema_extra=lambda schema: schema.update(enum=[*known()]))
+    return AfterValidator(check), listed
 
 
-def without_gib(value: object) -> object:
-    """A memory without its unit. GPUs are sold by the GB, which are GiB.
+#: Stands for every strategy that has the parameter.
+EVERY_STRATEGY = "all"
+StrategyName = Annotated[str, *_names(known_strategies, "strategy")]
+_StrategyOrAll = Annotated[str, *_names(lambda: (*known_strategies(), EVERY_STRATEGY), "strategy")]
+_Executor = Annotated[
+    str, *_names(lambda: ("local", *(one.name for one in loader.having("pool"))), "executor")
+]
 
-    >>> without_gib("24 GB"), without_gib("80gib"), without_gib(16)
-    ('24', '80', 16)
-    """
-    if not isinstance(value, str):
-        return value
-    return re.sub(r"(?<=[\d.])\s*Gi?B?\s*$", "", value, flags=re.IGNORECASE)
+
+def names(text: str) -> list[str]:
+    """The parts of a list with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``15m``, ``2h`` or ``1d``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", text.strip())
+    if match is None:
+        raise fault(f"{text!r} is not a duration", fix="Write 90s, 15m, 2h or 1d.")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def _without_gib(text: str) -> str:
+    """A memory without its unit. GPUs are sold by the GB, which are GiB."""
+    return re.sub(r"(?<=[\d.])\s*Gi?B?\s*$", "", text, flags=re.IGNORECASE)
+
+
+def _parsed(parse: Callable[[str], object]) -> BeforeValidator:
+    """Values may also be texts, which this function reads."""
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -146,6 +197,31 @@ class DataSpec(Record):
     )
     split_column: str | None = Field(None, description="the column for group or time")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found: list[tuple[Path_, PydanticCustomError]] = []
+        if self.examples is not None and self.named is not None:
+            why = "A number of examples replaces data; here there are data."
+            fix = f"Leave it out; to use at most so many, give --max-rows {self.examples}."
+            what = f"examples = {self.examples} beside {self.named}"
+            found.append((("examples",), fault(what, why, fix)))
+        for key in ("path", "validation", "test") if self.sources else ():
+            if getattr(self, key) is not None:
+                fix = f"Leave out data.{key}; a source may be a folder with splits of its own."
+                found.append(((key,), fault(f"{key} beside sources", "", fix)))
+        titles = [source.title for source in self.sources]
+        weighted = any(source.weight is not None for source in self.sources)
+        for place, source in enumerate(self.sources):
+            at: Path_ = ("sources", place, "path")
+            if source.title in titles[:place]:
+                what = f"two sources are called {source.title!r}"
+                found.append((at, fault(what, "", "Give each source a name of its own: alias.")))
+            if weighted and source.weight is None:
+                fix = "Give every source a weight, or none."
+                found.append((at, fault(f"{source.title!r} has no weight", "", fix)))
+        faults(found)
+        return self
+
     @property
     def commits(self) -> dict[str, str]:
         """From sources and general data of the hub to their commits."""
@@ -165,7 +241,7 @@ class HardwareSpec(Record):
     model_config = ConfigDict(allow_inf_nan=False)
 
     gpu: str | None = Field(None, description="plan for this GPU, such as RTX 4090")
-    gpu_memory_gib: Annotated[float | None, BeforeValidator(without_gib)] = Field(
+    gpu_memory_gib: Annotated[float | None, _parsed(_without_gib)] = Field(
         None, gt=0, description="memory of one GPU in GiB"
     )
     gpus: PositiveInt | None = Field(None, description="number of GPUs of one machine")
@@ -176,7 +252,7 @@ class HardwareSpec(Record):
 class AimSpec(Record):
     """Goals and limits of the sweep."""
 
-    strategies: tuple[str, ...] | None = Field(
+    strategies: Annotated[tuple[StrategyName, ...] | None, _parsed(names)] = Field(
         None, description="strategies to consider; by default all that rules do not leave out"
     )
     budget: str | None = Field(
@@ -219,9 +295,6 @@ class ObjectiveSpec(Record):
     folder: str = Field(
         "", description="where the function's module is looked for, besides the working directory"
     )
-
-
-ClassWeight = Literal["none", "balanced-sqrt", "balanced"]
 
 
 class TrainingSpec(Record):
@@ -285,9 +358,11 @@ class SearchSpec(Record):
     trials: PositiveInt = Field(
         20, description="total number of trials, over all calls of the command"
     )
-    timeout_seconds: float | None = Field(None, gt=0, description="end the search after this time")
+    timeout_seconds: Annotated[float | None, _parsed(_seconds)] = Field(
+        None, gt=0, description="end the search after this time"
+    )
     workers: PositiveInt = Field(1, description="number of worker processes")
-    executor: str = Field(
+    executor: _Executor = Field(
         "local", description="where trials train: local, or a feature that starts workers elsewhere"
     )
     seed: int = Field(0, ge=0, description="seed of splits, samplers and trainings")
@@ -313,7 +388,7 @@ class SearchSpec(Record):
 class OwnTrial(Record):
     """A configuration of the user, trained before the search."""
 
-    strategy: str = Field(description="of the configuration")
+    strategy: StrategyName = Field(description="of the configuration")
     model: str | None = Field(
         None, description="the id of one of several models; the first that has the strategy if null"
     )
@@ -322,10 +397,34 @@ class OwnTrial(Record):
     )
 
 
-#: Stands for every strategy that has the parameter.
-EVERY_STRATEGY = "all"
 #: Parameters whose value is a list of the model's modules, held as one string with commas.
 MODULE_PARAMETERS = ("target_modules", "modules_to_save")
+
+
+def _value(given: object) -> object:
+    """One value; a list of names as one string."""
+    if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
+        return ",".join(given)
+    if not isinstance(given, Scalar) or given == "":
+        fix = "Write a value, a list of choices, or {low: 1e-5, high: 1e-2, log: true}."
+        raise fault(f"{given!r} is no value", "", fix)
+    return given
+
+
+def unlike(choices: Iterable[Scalar]) -> tuple[Scalar, ...]:
+    """Each choice once; True and 1 are two."""
+    return tuple({(type(choice), choice): choice for choice in choices}.values())
+
+
+_ModuleNames = Annotated[list[str], Field(min_length=1)]
+_Value = Annotated[Scalar, BeforeValidator(_value, json_schema_input_type=Scalar | _ModuleNames)]
+_Some = Annotated[list[_Value], Field(min_length=1)]
+_Values = Annotated[
+    tuple[_Value, ...],
+    AfterValidator(unlike),
+    BeforeValidator(lambda given: given, json_schema_input_type=_Some),
+]
+_Number = Annotated[float, Field(strict=True)]
 
 
 class ParameterSpec(Record):
@@ -334,17 +433,80 @@ class ParameterSpec(Record):
     One choice is a fixed value. What is None stays as the rule book has it.
     """
 
-    choices: tuple[Scalar, ...] | None = Field(
-        None, min_length=1, description="values to choose from; a single one fixes the parameter"
+    model_config = ConfigDict(allow_inf_nan=False, json_schema_extra={"minProperties": 1})
+
+    choices: _Values | None = Field(
+        None, description="values to choose from; a single one fixes the parameter"
     )
-    low: float | None = Field(None, description="lowest value")
-    high: float | None = Field(None, description="highest value")
-    log: bool | None = Field(None, description="search on a logarithmic scale")
-    step: float | None = Field(None, gt=0, description="distance between two values")
-    default: Scalar | None = Field(None, description="value of the strategy's first trial")
+    low: _Number | None = Field(None, description="lowest value")
+    high: _Number | None = Field(None, description="highest value")
+    log: bool | None = Field(None, strict=True, description="search on a logarithmic scale")
+    step: _Number | None = Field(None, gt=0, description="distance between two values")
+    default: _Value | None = Field(None, description="value of the strategy's first trial")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        low, high, default = self.low, self.high, self.default
+        ranged = any(one is not None for one in (low, high, self.log, self.step))
+        wrong = {
+            "it declares nothing": self.choices == ()
+            or not (ranged or self.choices or default is not None),
+            "choices and a range, of which one is enough": ranged and self.choices is not None,
+            f"default = {default!r} is not among choices": default is not None
+            and default not in (self.choices or (default,)),
+            f"low <= high must hold, but got {low = }, {high = }": low is not None
+            and high is not None
+            and low > high,
+            "a logarithmic range begins above 0 and has no step": self.log
+            and (self.step is not None or (low is not None and low <= 0)),
+        }
+        if is_number(default):
+            wrong[f"default = {default!r} lies below {low = }"] = low is not None and default < low
+            wrong[f"default = {default!r} lies above {high = }"] = (
+                high is not None and default > high
+            )
+        for what, holds in wrong.items():
+            if holds:
+                raise fault(what)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, fields: SerializerFunctionWrapHandler) -> Any:
+        given = {key: value for key, value in fields(self).items() if value is not None}
+        return given["choices"][0] if len(given) == len(given.get("choices", ())) == 1 else given
 
 
-Declared = dict[str, dict[str, ParameterSpec]]
+def _spelled_out(given: Any) -> Any:
+    """The choices of a value or a list; anything else as it is."""
+    if isinstance(given, Mapping | ParameterSpec):
+        return given
+    return {"choices": given if isinstance(given, list | tuple) else [given]}
+
+
+def _lists_as_values(items: Any) -> Any:
+    """Parameters with a list of modules as one value, where it is no list of choices."""
+    names = TARGETS.keys()
+    for name in MODULE_PARAMETERS if isinstance(items, Mapping) else ():
+        value = items.get(name)
+        if not isinstance(value, list) or any(isinstance(part, list) for part in value):
+            continue
+        if not names & set(value):
+            items = {**items, name: [value]}
+        elif not set(value) <= names:
+            fix = f"Write {{choices: [[{value[0]}], all-linear]}} to choose between them."
+            what = f"{name} = {value!r} holds names of layers and {', '.join(names & set(value))}"
+            faults([((name,), fault(what, "A list of names is one value.", fix))])
+    return items
+
+
+_Form = Annotated[
+    ParameterSpec,
+    BeforeValidator(_spelled_out, json_schema_input_type=_Value | _Some | ParameterSpec),
+]
+Declared = dict[
+    _StrategyOrAll,
+    Annotated[dict[str, _Form], Field(min_length=1), BeforeValidator(_lists_as_values)],
+]
 
 # The installed features decide its fields.
 if TYPE_CHECKING:
@@ -429,8 +591,17 @@ class Spec(Artifact):
         where = _ELSEWHERE.get(value.lower()) if isinstance(value, str) else None
         if where is None:
             return value
-        told = {"what": f"task = {value!r} is out of scope", "why": f"Known: {', '.join(TASKS)}."}
-        raise PydanticCustomError("fault", "{what}", {**told, "fix": f"It is done by {where}."})
+        why = f"Known: {', '.join(TASKS)}."
+        raise fault(f"task = {value!r} is out of scope", why, f"It is done by {where}.")
+
+    @model_validator(mode="after")
+    def _of_its_task(self) -> Self:
+        if self.training.classes_by == "generate" and self.task != "classification":
+            what = f"classes_by = 'generate' in task {self.task}"
+            fix = "Leave it out, or choose --task classification."
+            why = "Only a classification has classes to tell apart."
+            faults([(("training", "classes_by"), fault(what, why, fix))])
+        return self
 
     @property
     def places(self) -> Places:

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, get_args
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import TypeAdapter, ValidationError
 
 from sweeper.artifact import require_version
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
-from sweeper.features import loader, parts
-from sweeper.parameter_forms import forms_schema, shortened, spelled_out
-from sweeper.spec import EVERY_STRATEGY, TASKS, Places, Spec
+from sweeper.features import parts
+from sweeper.spec import EVERY_STRATEGY, Places, Spec
 from sweeper.yaml_models import problem_of
 from sweeper.yamlfile import Document, Path_, parse, read
 
@@ -111,27 +108,34 @@ def resolve(
         fix = "Start it with 'task:', 'model:' and 'data:'."
         raise SpecError("this file does not hold keys and values", "", fix, document.name)
     require_version("Spec", data, document.where(("schema_version",)))
-    data = _spell_out(dict(data), document, problems)
+    data = _spell_out(data, document.lines)
     moved = _found_from_here(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
         _put(data, path, value.value if isinstance(value, SetItem) else value)
-    _name_objective(data, file if isinstance(file, Path) else None)
-    needed = ("task", "models") if needs_model else ("task",)
-    problems += _missing(data, document, needed, from_file=file is not None)
+    _name_folder(data, file if isinstance(file, Path) else None)
+    for key, flag in (("task", "--task"), *([("models", "--model")] if needs_model else [])):
+        if not data.get(key):
+            fix = f"Add it to the file, or give {flag}: {Spec.model_fields[key].description}."
+            where = flag if file is None else document.name
+            problems.append(Problem(f"no {key.removesuffix('s')} is given", "", fix, where))
     places = Places(lambda path: _where(path, document, flags), moved)
-    if "parameters" in data:
-        data["parameters"] = spelled_out(data["parameters"], places.where, problems)
     spec: Spec | None = None
     try:
         spec = Spec.model_validate(data)
     except ValidationError as error:
-        problems += [_problem(item, data, places) for item in error.errors()]
-    problems += _unknown_strategies(data, places)
-    if spec is not None:
-        problems += _out_of_place(spec, places)
+        problems += [
+            problem_of(item, data, TypeAdapter(Spec), places)
+            for item in error.errors()
+            if (item["type"], item["loc"]) != ("missing", ("task",))
+        ]
     if problems or spec is None:
-        raise SpecError(_once(problems))
+        raise SpecError(sorted(dict.fromkeys(problems), key=_line))
     return spec.given_at(places)
+
+
+def _line(problem: Problem) -> int:
+    match = re.search(r":(\d+)(?: |$)", problem.where)
+    return int(match[1]) if match else 0
 
 
 def _read(file: Path) -> Document:
@@ -184,35 +188,24 @@ def _in_request(problem: Problem, spec: Spec) -> Problem:
 
 def _located(where: str, spec: Spec) -> str:
     """Where a key or flag was given; ``FILE:LINE KEY: VALUE`` for a value of the file."""
-    for path, flag in FLAGS.items():
-        if where in (flag, _dotted(path)):
-            break
-        value = _value(spec, path)
-        parts = enumerate(value) if isinstance(value, tuple) else ()
-        for key, one in ((path, value), *(((*path, n), part) for n, part in parts)):
-            if where and where in (given := str(one), os.path.normpath(given)):
-                place = spec.places.where(key)
-                return f"{place}: {where}" if _IN_FILE.search(place) else where
-    else:
-        path = tuple(where.split("."))
-        if path[0] not in _SECTIONS:
-            return where
-    place = spec.places.where(path)
-    return place if _IN_FILE.search(place) or place.startswith("-") else where
+    flags = {flag: path for path, flag in FLAGS.items()}
+    path = flags.get(where) or tuple(where.split("."))
+    if where in flags or path[0] in _SECTIONS:
+        place = spec.places.where(path)
+        return place if _IN_FILE.search(place) or place.startswith("-") else where
+    for path, value in _leaves(spec.model_dump()):
+        if where and where in (given := str(value), os.path.normpath(given)):
+            place = spec.places.where(path)
+            return f"{place}: {where}" if _IN_FILE.search(place) else where
+    return where
 
 
-def _dotted(path: Path_) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def _value(spec: Spec, path: Path_) -> object:
-    value: Any = spec
-    for part in path:
-        if isinstance(part, int):
-            value = value[part] if len(value) > part else None
-        else:
-            value = getattr(value, part, None)
-    return value
+def _leaves(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
+    if not isinstance(value, dict | list | tuple):
+        yield path, value
+        return
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(item, (*path, key))
 
 
 class SetItem(NamedTuple):
@@ -240,7 +233,7 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
     Raises:
         SpecError: An item has no value, no such key, or a key that an earlier one has.
     """
-    given: list[tuple[str, SetItem]] = []
+    given: dict[Path_, SetItem] = {}
     problems: list[Problem] = []
     for item in items:
         name, equals, text = item.partition("=")
@@ -250,66 +243,45 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
             problems.append(Problem(f"{item!r} sets nothing", fix=fix, where="--set"))
             continue
         try:
-            document = parse(text, flag)
+            document, path = parse(text, flag), _path_of(name, flag)
         except UsageError as error:
             problems += error.problems
             continue
         problems += document.problems
-        given.append((name, SetItem(item, document.data)))
-    return _set(given, problems)
-
-
-def settings_of(values: Mapping[str, Any]) -> dict[Path_, SetItem]:
-    """The same from a mapping of paths to values.
-
-    Raises:
-        SpecError: There is no such key, or a key has two values.
-    """
-    given = ((name, SetItem(f"{name}={value}", value)) for name, value in values.items())
-    return _set(given, [])
-
-
-def _set(given: Iterable[tuple[str, SetItem]], problems: list[Problem]) -> dict[Path_, SetItem]:
-    """Values under the whole paths of their keys."""
-    found: dict[Path_, SetItem] = {}
-    for name, item in given:
-        parts = tuple(int(part) if part.isdigit() else part for part in name.split("."))
-        path = _path_of(parts)
-        if path is None:
-            what, fix = str(parts[0]), near_match(str(parts[0]), _settable(len(parts)))
-            problems.append(Problem(f"there is no key {what!r}", fix=fix, where=item.flag))
-        elif path in found and found[path].value != item.value:
-            problems.append(Problem("given twice", "Its values differ.", "", item.flag))
-        else:
-            found[path] = item
+        if path in given and given[path].value != document.data:
+            problems.append(Problem("given twice", "Its values differ.", "", flag))
+        given[path] = SetItem(item, document.data)
     if problems:
         raise SpecError(problems)
-    return found
-
-
-def _path_of(parts: Path_) -> Path_ | None:
-    """The whole path of a key that is named in short."""
-    first = parts[0]
-    if first == "model":
-        return ("models", 0, *(parts[1:] or ("id",)))
-    if first in Spec.model_fields and first not in ("data", "schema_version"):
-        return parts
-    if first == "data":
-        return parts if len(parts) > 1 else ("data", "path")
-    if first in (EVERY_STRATEGY, *known_strategies()) and len(parts) > 1:
-        return ("parameters", *parts)
-    inside = [section for section in _SECTIONS if first in _keys((section,))]
-    return (inside[0], *parts) if len(inside) == 1 else None
+    return given
 
 
 _SECTIONS = ("data", "hardware", "aim", "training", "search", "evaluation", "features")
 
 
-def _settable(parts: int) -> list[str]:
-    """What a path of one or of several parts may begin with."""
-    if parts > 1:
-        return [*_keys(()), EVERY_STRATEGY, *known_strategies()]
-    return [*_keys(()), *(key for section in _SECTIONS for key in _keys((section,)))]
+def _path_of(name: str, flag: str) -> Path_:
+    """The whole path of a key that is named in short.
+
+    Raises:
+        SpecError: There is no such key.
+    """
+    first, *rest = (int(part) if part.isdigit() else part for part in name.split("."))
+    if first == "model":
+        return ("models", 0, *(rest or ("id",)))
+    if first == "data" and not rest:
+        return ("data", "path")
+    known = [key for key in (*Spec.model_fields, "model") if key != "schema_version"]
+    strategies = (*known_strategies(), EVERY_STRATEGY)
+    sections: dict[str, Any] = {name: Spec.model_fields[name].annotation for name in _SECTIONS}
+    inside = {key: name for name, kind in sections.items() for key in kind.model_fields}
+    if first in known:
+        return (first, *rest)
+    if rest and first in strategies:
+        return ("parameters", first, *rest)
+    if first in inside:
+        return (inside[first], first, *rest)
+    fix = near_match(str(first), [*known, *(strategies if rest else inside)])
+    raise SpecError(f"there is no key {str(first)!r}", "", fix, flag)
 
 
 def laid_over(flags: Mapping[Path_, Any], found: Mapping[Path_, SetItem]) -> dict[Path_, Any]:
@@ -330,27 +302,6 @@ def laid_over(flags: Mapping[Path_, Any], found: Mapping[Path_, SetItem]) -> dic
     return {**flags, **found}
 
 
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-
-
-def seconds(text: str) -> float:
-    """Seconds of ``90``, ``90s``, ``15m``, ``2h`` or ``1d``.
-
-    >>> seconds("2h")
-    7200.0
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", text.strip())
-    if match is None:
-        fix = "Write 90s, 15m, 2h or 1d."
-        raise SpecError(f"{text!r} is not a duration", fix=fix, where="--timeout")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
-
-
-def names(text: str) -> list[str]:
-    """The parts of a list with commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def to_yaml(spec: Spec) -> str:
     """The complete spec as ``sweep.yaml``, in the order of its fields.
 
@@ -364,43 +315,27 @@ def to_yaml(spec: Spec) -> str:
     fields["features"] = {n: options for n, options in fields["features"].items() if n in used}
     for target, key in _paths(fields):
         target[key] = spec.places.typed(target[key])
-    fields["parameters"] = shortened(spec.parameters)
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
-def _spell_out(data: dict[str, Any], document: Document, problems: list[Problem]) -> dict[str, Any]:
-    """Short forms that people write: ``model: X``, ``data: FILE``."""
+def _spell_out(given: Mapping[str, Any], lines: dict[Path_, int]) -> dict[str, Any]:
+    """The mappings that short forms stand for, such as ``model: X``; no empty sections."""
+    data = {key: value for key, value in given.items() if value is not None}
     if "model" in data and "models" not in data:
         data["models"] = [data.pop("model")]
-        document.lines[("models", 0)] = document.lines.get(("model",), 1)
-    if isinstance(data.get("models"), str):
-        data["models"] = [data["models"]]
-    if isinstance(data.get("models"), list):
-        data["models"] = [{"id": m} if isinstance(m, str) else m for m in data["models"]]
-    if isinstance(data.get("data"), str):
-        data["data"] = {"path": data["data"]}
-    objective = data.get("objective")
-    if isinstance(objective, dict) and "function" in objective and "name" not in objective:
-        objective["name"] = objective.pop("function")
-        line = document.lines.get(("objective", "function"), 1)
-        document.lines[("objective", "name")] = line
-    if isinstance(data.get("trials"), int):
-        problems.append(
-            Problem(
-                f"trials = {data.pop('trials')!r} is a number here",
-                "At the top level, trials lists your own configurations to beat.",
-                "Write the number of trials as 'search: {trials: 20}'.",
-                document.where(("trials",)),
-            )
-        )
+        lines[("models", 0)] = lines.get(("model",), 1)
+    if isinstance(models := data.get("models"), str | list):
+        models = [models] if isinstance(models, str) else models
+        data["models"] = [{"id": one} if isinstance(one, str) else one for one in models]
+    for key, inside in (("data", "path"), ("objective", "name")):
+        if isinstance(data.get(key), str):
+            data[key] = {inside: data[key]}
     return data
 
 
-def _name_objective(data: dict[str, Any], file: Path | None) -> None:
-    """``objective: macro_f1``, and the folder of the file that names a function."""
+def _name_folder(data: dict[str, Any], file: Path | None) -> None:
+    """The folder of the file that names a function."""
     given = data.get("objective")
-    if isinstance(given, str):
-        given = data["objective"] = {"name": given}
     if isinstance(given, dict) and ":" in str(given.get("name", "")) and not given.get("folder"):
         given["folder"] = str((file.parent if file else Path()).resolve())
 
@@ -458,146 +393,14 @@ def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
     target[last] = value
 
 
-def _missing(
-    data: dict[str, Any], document: Document, needed: tuple[str, ...], *, from_file: bool
-) -> list[Problem]:
-    """Problems for missing required keys, named as flags or keys as the user gave others."""
-    ask = {
-        "task": ("--task", f"one of {', '.join(TASKS)}"),
-        "models": ("--model", "a hub id, a folder, packaged:minilm, or a size such as 7B"),
-    }
-    problems = []
-    for key, (flag, choices) in ask.items():
-        if data.get(key) not in (None, []):
-            continue
-        data.pop(key, None)
-        if key in needed:
-            name = key.removesuffix("s")
-            where = document.name if from_file else flag
-            fix = f"Add '{name}: ...' to the file or {flag}: {choices}."
-            problems.append(Problem(f"no {name} is given", fix=fix, where=where))
-    return problems
-
-
-def _problem(item: ErrorDetails, data: object, places: Places) -> Problem:
-    loc, kind = item["loc"], item["type"]
-    if kind == "missing" and loc == ("task",):
-        return Problem("", where="")  # already asked for
-    if kind == "extra_forbidden":
-        key = str(loc[-1])
-        known = _keys(loc[:-1])
-        if loc[:-1] == ("features",):
-            why = f"Installed: {', '.join(known)}." if known else "No features are installed."
-            what, fix = f"no installed feature is called {key!r}", f"Install it, or remove {key}."
-            fix = f"{near_match(key, known)} {fix}" if get_close_matches(key, known) else fix
-            return Problem(what, why, fix, places.where(loc))
-        return Problem(
-            f"there is no key {key!r} here", "", near_match(key, known), places.where(loc)
-        )
-    return problem_of(item, data, TypeAdapter(Spec), places)
-
-
 def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
     for end in range(len(loc), 0, -1):
         if loc[:end] in flags:
             given = flags[loc[:end]]
             if isinstance(given, SetItem):
-                return _dotted((given.flag, *loc[end:]))
-            return FLAGS.get(loc[:end], _dotted(loc[:end]))
+                return ".".join(map(str, (given.flag, *loc[end:])))
+            return FLAGS.get(loc[:end], ".".join(map(str, loc[:end])))
     return document.where(loc)
-
-
-def _keys(path: Path_) -> list[str]:
-    """Names of the fields that a mapping at this path may hold."""
-    model: Any = Spec
-    for part in path:
-        if isinstance(part, int):
-            continue
-        field = model.model_fields.get(part)
-        if field is None:
-            return list(Spec.model_fields)
-        options = [field.annotation, *get_args(field.annotation)]
-        models = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        if not models:
-            return []
-        model = models[0]
-    names = [name for name in model.model_fields if name != "schema_version"]
-    return [*names, "model"] if model is Spec else names
-
-
-def _unknown_strategies(data: dict[str, Any], places: Places) -> list[Problem]:
-    aim = data.get("aim")
-    named: list[tuple[Path_, Any]] = []
-    if isinstance(aim, dict) and isinstance(aim.get("strategies"), list | tuple):
-        named += [(("aim", "strategies", i), name) for i, name in enumerate(aim["strategies"])]
-    if isinstance(data.get("trials"), list):
-        named += [
-            (("trials", i, "strategy"), trial["strategy"])
-            for i, trial in enumerate(data["trials"])
-            if isinstance(trial, dict) and "strategy" in trial
-        ]
-    known = known_strategies()
-    every = (*known, EVERY_STRATEGY)
-    declared = data.get("parameters")
-    keys = declared if isinstance(declared, dict) else {}
-    unknown = [(path, name, known) for path, name in named if name not in known]
-    unknown += [(("parameters", key), key, every) for key in keys if key not in every]
-    return [
-        Problem(
-            f"there is no strategy {name!r}", "", near_match(str(name), names), places.where(path)
-        )
-        for path, name, names in unknown
-    ]
-
-
-def _out_of_place(spec: Spec, places: Places) -> list[Problem]:
-    """Problems for choices of another task, or without effect."""
-    problems: list[Problem] = []
-
-    def refuse(path: Path_, what: str, why: str, fix: str) -> None:
-        problems.append(Problem(what, why, fix, places.where(path)))
-
-    executors = ["local", *(feature.name for feature in loader.having("pool"))]
-    if spec.search.executor not in executors:
-        fix = near_match(spec.search.executor, executors)
-        what = f"there is no executor {spec.search.executor!r}"
-        refuse(("search", "executor"), what, "", fix)
-    task, data = spec.task, spec.data
-    if spec.training.classes_by == "generate" and task != "classification":
-        why = "Only a classification has classes to tell apart."
-        fix = "Leave it out, or choose --task classification."
-        refuse(("training", "classes_by"), f"classes_by = 'generate' in task {task}", why, fix)
-    if data.examples is not None and data.named is not None:
-        why = "A number of examples replaces data; here there are data."
-        fix = f"Leave it out; to use at most so many, give --max-rows {data.examples}."
-        refuse(("data", "examples"), f"examples = {data.examples} beside {data.named}", why, fix)
-    if not data.sources:
-        return problems
-    for key in ("path", "validation", "test"):
-        if getattr(data, key) is not None:
-            fix = f"Leave out data.{key}; a source may be a folder with splits of its own."
-            refuse(("data", key), f"{key} beside sources", "", fix)
-    titles = [source.title for source in data.sources]
-    weighted = any(source.weight is not None for source in data.sources)
-    for place, (title, source) in enumerate(zip(titles, data.sources, strict=True)):
-        at: Path_ = ("data", "sources", place, "path")
-        if title in titles[:place]:
-            fix = "Give each source a name of its own: name: NAME."
-            refuse(at, f"two sources are called {title!r}", "", fix)
-        if weighted and source.weight is None:
-            why = "Other sources have one, and a weight says nothing without the others."
-            refuse(at, f"{title!r} has no weight", why, "Give every source a weight, or none.")
-    return problems
-
-
-def _once(problems: list[Problem]) -> list[Problem]:
-    """Each problem once, in the order of the file's lines."""
-
-    def line(problem: Problem) -> int:
-        match = re.search(r":(\d+)(?: |$)", problem.where)
-        return int(match[1]) if match else 0
-
-    return sorted((p for p in dict.fromkeys(problems) if p.what), key=line)
 
 
 def json_schema() -> dict[str, Any]:
@@ -612,22 +415,10 @@ def json_schema() -> dict[str, Any]:
     properties["models"] |= {"items": model}
     for key, forms in (("data", data), ("objective", objective)):
         properties[key] = {**forms, "description": properties[key]["description"]}
-    schema["required"] = ["task"]
-    schema["anyOf"] = [{"required": ["model"]}, {"required": ["models"]}]
-    trial = schema["$defs"]["OwnTrial"]["properties"]
-    trial["strategy"] |= {"enum": list(known_strategies())}
-    form = forms_schema(schema["$defs"].pop("ParameterSpec"))
-    of_one = {"type": "object", "additionalProperties": form, "minProperties": 1}
-    properties["parameters"] |= {
-        "additionalProperties": False,
-        "properties": {
-            EVERY_STRATEGY: {**of_one, "description": "of every strategy that has them"},
-            **{
-                name: {**of_one, "description": f"of the strategy {name}"}
-                for name in known_strategies()
-            },
-        },
+    return {
+        **schema,
+        "required": ["task"],
+        "anyOf": [{"required": ["model"]}, {"required": ["models"]}],
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "sweep.yaml",
     }
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "sweep.yaml"
-    return schema

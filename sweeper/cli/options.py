@@ -20,8 +20,8 @@ from pydantic import BaseModel
 
 from sweeper.errors import Problem, SpecError
 from sweeper.features import parts
-from sweeper.spec import Spec
-from sweeper.specfile import FLAGS, SetItem, laid_over, names, seconds, settings
+from sweeper.spec import Spec, names
+from sweeper.specfile import FLAGS, SetItem, laid_over, settings
 from sweeper.yamlfile import Path_
 
 TrialNumber = Annotated[
@@ -52,34 +52,22 @@ def columns(items: list[str]) -> dict[str, str]:
     return {role: one.replace(r"\n", "\n") if "{" in one else one for role, one in pairs}
 
 
+_PANEL = "Aim"
 _PANELS = {
     "task": "Task and model",
     "models": "Task and model",
     "data": "Data",
     "hardware": "Hardware",
-    "objective": "Aim",
-    "aim": "Aim",
-    "training": "Aim",
     "search": "Search",
     "rules": "Search",
     "evaluation": "Test",
 }
-# What is written otherwise on the command line than in sweep.yaml: its type, how it is read, and
-# how help shows it.
-_WRITTEN: dict[Path_, tuple[Any, Callable[[Any], Any], str]] = {
-    ("data", "columns"): (list[str], columns, "ROLE=COLUMN"),
-    ("aim", "strategies"): (str, names, "A,B,..."),
-    ("search", "timeout_seconds"): (str, seconds, "90s|15m|2h"),
-    ("hardware", "gpu_memory_gib"): (str, lambda value: value, "<float>"),  # or with its unit
-}
-# A list of words of a few: repeats, commas, or both.
-_WORDS: tuple[Any, Callable[[Any], Any], str] = (
-    list[str], lambda lists: names(",".join(lists)), "A,B,...",
-)  # fmt: skip
-_SEVERAL = {
-    ("models", 0, "id"): "Give it once. For several models, write a sweep.yaml with "
-    "'models: [7B, 13B]'.",
-    ("aim", "strategies"): "Give one list with commas: --strategies lora,full.",
+_MODEL: Path_ = ("models", 0, "id")
+_COLUMNS: Path_ = ("data", "columns")
+# Texts on the command line, and how help shows them.
+_TEXTS: dict[Path_, str] = {
+    ("search", "timeout_seconds"): "90s|15m|2h",
+    ("hardware", "gpu_memory_gib"): "<float>",  # or with its unit
 }
 # Of these sections a plan needs only what is named here.
 _FOR_RUNS = {
@@ -96,13 +84,9 @@ def _plain(annotation: Any) -> Any:
     if origin is tuple:
         inside = _plain(parts[0])
         return inside if issubclass(inside, BaseModel) else list[inside]  # type: ignore[valid-type]
+    if origin is dict:
+        return list[str]
     return _plain(parts[0]) if origin is Annotated else str if origin is Literal else annotation
-
-
-def _is_words(annotation: Any) -> bool:
-    """Whether it is a tuple of some of a few words."""
-    inside: Any = get_args(annotation)[0] if get_origin(annotation) is tuple else None
-    return get_origin(inside) is Literal
 
 
 class _Flag:
@@ -113,13 +97,10 @@ class _Flag:
         for key in (part for part in path if isinstance(part, str)):
             field = kind.model_fields[key]
             kind = _plain(field.annotation)
-        self.path = path
-        plain: tuple[Any, Callable[[Any], Any], str] = (kind, lambda value: value, "")
-        if _is_words(field.annotation):
-            plain = _WORDS
-        self.type, self._parse, self._shown = _WRITTEN.get(path, plain)
-        self._help = f"{field.description[0].upper()}{field.description[1:]}."
-        self.listed = get_origin(self.type) is list
+        self.path, self._field = path, field
+        self.type = str if path in _TEXTS else kind
+        self._listed = get_origin(kind) is list
+        self._words = self._listed and path not in (("rules",), _COLUMNS)
 
     @property
     def name(self) -> str:
@@ -133,40 +114,41 @@ class _Flag:
             return not parts.flags()[self.path].plan  # type: ignore[index]
         return section in _FOR_RUNS and self.path[-1] not in _FOR_RUNS[section]
 
-    def repeated(self, values: Any) -> list[Problem]:
-        """Conflicting repeats of a single-value flag. Otherwise the last value wins."""
-        fix = _SEVERAL.get(self.path)
-        if fix is None or len(different := dict.fromkeys(values)) < 2:
-            return []
-        said = ", ".join(str(value) for value in different)
-        why = "It takes one value, and all but the last would be ignored."
-        return [Problem(f"{said} were given", why, fix, FLAGS[self.path])]
-
     def read(self, values: Any) -> Any:
-        return self._parse(values if self.type is bool or self.listed else values[-1])
+        """The value. Of several values for one that is not a list, the last one counts.
+
+        Raises:
+            SpecError: Different models: all but the last would be ignored.
+        """
+        if self.path == _MODEL and len(different := dict.fromkeys(values)) > 1:
+            fix = "Give it once. For several models, write a sweep.yaml with 'models: [7B, 13B]'."
+            raise SpecError(f"{', '.join(different)} were given", "", fix, FLAGS[_MODEL])
+        if self.path == _COLUMNS:
+            return columns(values)
+        if self._words:
+            return names(",".join(values))
+        return values if self.type is bool or self._listed else values[-1]
 
     def parameter(self) -> inspect.Parameter:
-        one = self.type is not bool and not self.listed
-        names = FLAGS[self.path]
+        name, text = FLAGS[self.path], str(self._field.description)
+        panel = _PANELS.get(str(self.path[0]), _PANEL)
+        single = self.type is not bool and not self._listed
+        shown = f"<{self.type.__name__}>" if single else "" if self.type is bool else None
+        shown = "A,B,..." if self._words else shown
         option = typer.Option(
-            f"{names}/{_negative(names)}" if self.type is bool else names,
-            help=self._help,
-            rich_help_panel=_panel(self.path),
-            metavar=self._shown
-            or (f"<{self.type.__name__}>" if one else "" if self.type is bool else None),
+            f"{name}/{_negative(name)}" if self.type is bool else name,
+            help=f"{text[0].upper()}{text[1:]}.",
+            rich_help_panel=parts.flags()[self.path].panel  # type: ignore[index]
+            if self.path[0] == "features"
+            else panel,
+            metavar="ROLE=COLUMN" if self.path == _COLUMNS else _TEXTS.get(self.path, shown),
         )
         # a list, so that one that is given twice is noticed
-        kind: Any = list[self.type] if one else self.type  # type: ignore[name-defined]
+        kind: Any = list[self.type] if single else self.type  # type: ignore[name-defined]
         annotation = Annotated[kind | None, option]
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=None
         )
-
-
-def _panel(path: Path_) -> str:
-    if path[0] == "features":
-        return parts.flags()[path].panel  # type: ignore[index]
-    return _PANELS[str(path[0])]
 
 
 def _negative(flag: str) -> str:
@@ -191,7 +173,7 @@ _SET = inspect.Parameter(
             help="Any key of sweep.yaml, or a parameter of a strategy: lora.r=16, all.optim=sgd, "
             "'lora.learning_rate={low: 1e-5, high: 1e-3, log: true}', max_length=256.",
             metavar="PATH=VALUE",
-            rich_help_panel=_PANELS["aim"],
+            rich_help_panel=_PANEL,
         ),
     ],
     default=None,
@@ -235,8 +217,6 @@ def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable
         def wrapper(**values: Any) -> None:
             typed = {flag: values.pop(flag.name) for flag in declared}
             typed = {flag: value for flag, value in typed.items() if value not in (None, [])}
-            if problems := [p for flag, value in typed.items() for p in flag.repeated(value)]:
-                raise SpecError(problems)
             given = {flag.path: flag.read(value) for flag, value in typed.items()}
             more = settings(values.pop(_SET.name) or [])
             command(flags=laid_over(given, more), **values)

@@ -24,7 +24,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from sweeper.errors import near_match
-from sweeper.spec import Scalar
+from sweeper.hyperparameters import Scalar
 from sweeper.yaml_models import FileModel, fault, faults
 from sweeper.yamlfile import Path_
 

@@ -35,7 +35,6 @@ from sweeper.memory.linear_layers import (
     names_known,
     savable_modules,
 )
-from sweeper.parameter_forms import unlike
 from sweeper.planning.budget.trial_budget import with_epochs
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of
 from sweeper.planning.rulebook.fact import Values
@@ -53,6 +52,7 @@ from sweeper.spec import (
     Scalar,
     Spec,
     TrainingSpec,
+    unlike,
 )
 from sweeper.units import setting
 

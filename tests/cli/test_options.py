@@ -57,3 +57,9 @@ def test_a_backslash_and_an_n_in_a_template_of_columns_are_a_line_break() -> Non
     assert command_of("", {path: {"prompt": "{a}\n{b}"}}, None).strip() == (
         r"--column 'prompt={a}\n{b}'"
     )
+
+
+def test_a_list_may_be_repeated_or_have_commas() -> None:
+    path = ("aim", "strategies")
+    for words in (["--strategies", "lora,full"], ["--strategies", "lora", "--strategies", "full"]):
+        assert given(*words) == {path: ["lora", "full"]}

@@ -59,7 +59,7 @@ def test_mistakes_are_refused_where_they_stand(tmp_path, text, told):
 def test_a_function_is_found_beside_the_file_and_counts_by_its_text(tmp_path):
     code = tmp_path / "mine.py"
     code.write_text("def score(p, r, rows): return 1.0")
-    text = "objective: {function: 'mine:score', direction: maximize}"
+    text = "objective: {name: 'mine:score', direction: maximize}"
     first = asked(tmp_path, text)
     assert (first.function, first.folder, first.metric) == (True, str(tmp_path), "mine:score")
     code.write_text("def score(p, r, rows): return 2.0")

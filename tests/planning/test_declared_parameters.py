@@ -10,7 +10,6 @@ import yaml
 
 from sweeper.errors import NothingFits, SpecError
 from sweeper.execution.next_attempt import configure
-from sweeper.parameter_forms import spelled_out
 from sweeper.planning.declared_parameters import unsettled
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Parameter, Plan, Reason
@@ -22,11 +21,8 @@ from sweeper.specfile import resolve, to_yaml
 
 def declared_plan(scene: Any, text: str, places: Places | None = None, **options: Any) -> Plan:
     spec, facts = scene(**options)
-    problems: list[Any] = []
-    found = spelled_out(yaml.safe_load(text.replace("1e-", "1.0e-")), str, problems)
-    if problems:
-        raise SpecError(problems)
-    whole = Spec.model_validate(spec.model_dump() | {"parameters": found})
+    declared = yaml.safe_load(text.replace("1e-", "1.0e-"))
+    whole = resolve({}, yaml.safe_load(to_yaml(spec)) | {"parameters": declared})
     return make_plan(whole.given_at(places or Places()), facts)
 
 
@@ -232,8 +228,8 @@ WRONG = [
     ("lora: {learning_rate: {low: 0, high: 0.1}}", "range of learning_rate is logarithmic"),
     ("lora: {learning_rate: {low: 1e-4, high: 1e-3, default: 1e-2}}", "lies above high"),
     ("lora: {learning_rate: {default: 1}}", "Give low and high as well"),
-    ("lora: {learning_rate: {min: 1e-4, max: 1e-3}}", "Here that is low"),
-    ("lora: {r: {choices: [8], low: 4}}", "choices and low"),
+    ("lora: {learning_rate: {min: 1e-4, max: 1e-3}}", "no key 'min'"),
+    ("lora: {r: {choices: [8], low: 4}}", "choices and a range"),
     ("lora: {target_modules: {low: 1, high: 2}}", "has choices, not a range"),
     ("lora: {target_modules: [q_proj, v_prj]}", "Did you mean 'v_proj'?"),
     ("lora: {target_modules: [q_proj, all-linear]}", "A list of names is one value"),
@@ -248,10 +244,12 @@ WRONG = [
     ("qlora: {init_lora_weights: pissa}", "is not known"),
     ("lora: {warmup_steps: 5, warmup_ratio: 0.1}", "warmup_steps beside warmup_ratio"),
     ("lora: {head_learning_rate: 0.1}", "It exists where there is a new classification head"),
-    ("lora: {r: {}}", "r declares nothing"),
-    ("lora: {r: null}", "r = None is no value"),
-    ("lora: 8", "not a mapping of parameters"),
-    ("[lora]", "not a mapping of strategies"),
+    ("lora: {r: {}}", "declares nothing"),
+    ("lora: {r: []}", "declares nothing"),
+    ("lora: {r: null}", "None is no value"),
+    ("lora: {}", "at least 1 item"),
+    ("lora: 8", "lora = 8"),
+    ("[lora]", "parameters = ['lora']"),
 ]
 
 

@@ -17,8 +17,7 @@ from sweeper.features.quality._check import Checked
 from sweeper.features.quality._checked_rows import CheckedRows, TokenCap, evaluation_rows
 from sweeper.features.quality._fix import Fixed
 from sweeper.features.quality._kinds.base import Kind, kinds, named
-from sweeper.spec import ModelSpec
-from sweeper.specfile import names
+from sweeper.spec import ModelSpec, names
 
 
 def with_limits(
