@@ -47,13 +47,13 @@ _OPERANDS, _RESULT = "<operands>", "<result>"
 class WitWorld:
     """The component's only export."""
 
-    def run(self, program: str, tests: list[str]) -> str:
-        """Why the program does not pass its tests; empty if it does."""
+    def run(self, program: str, tests: list[str]) -> str | None:
+        """Why the program does not pass its tests; None if it does."""
         try:
             _run(program, tests)
         except BaseException as error:  # noqa: BLE001 - whatever program or tests raise
-            return f"{type(error).__name__}: {error}"[:200].partition("\n")[0]
-        return ""
+            return f"{type(error).__name__}: {error}"[:200]
+        return None
 
 
 def _run(program: str, tests: list[str]) -> None:
@@ -111,6 +111,9 @@ class _Guard(ast.NodeTransformer):
         operands = [node.left, *node.comparators]
         node.left, *node.comparators = map(_parameter, range(len(operands)))
         return _applied(node, operands)
+
+    def visit_MatchValue(self, node: ast.MatchValue) -> ast.MatchValue:
+        return node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         called = node.func if isinstance(node.func, ast.Name) else ast.Constant(None)
@@ -187,6 +190,7 @@ def _base(kind: type) -> Any:
 
 def _import_everything() -> None:
     """Import the standard library, as far as it is there, so that programs can import it."""
+    sys.path.sort(key=lambda path: not path.startswith("/python/"))  # before site-packages
     names = sorted(sys.stdlib_module_names - _LEFT_OUT)
     for name in names:
         with contextlib.suppress(Exception):

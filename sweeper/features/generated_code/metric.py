@@ -29,7 +29,7 @@ def run_program(program: str, tests: Sequence[str]) -> bool:
     require("Running generated code", NEEDED, install_command("code"))
     from sweeper.features.generated_code import _sandbox  # plans do without
 
-    return not _sandbox.failure(program, tests)
+    return _sandbox.failure(program, tests) is None
 
 
 def refusal() -> Problem | None:

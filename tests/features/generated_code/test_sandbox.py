@@ -20,13 +20,12 @@ from sweeper.features.generated_code._sandbox import Limits, failure
 LIMITS = Limits(instructions=2_000_000_000, memory_mib=256, seconds=120)
 
 
-def run(program: str, *tests: str, limits: Limits = LIMITS) -> str:
+def run(program: str, *tests: str, limits: Limits = LIMITS) -> str | None:
     return failure(program, tests, limits)
 
 
-# A program, its test, and how it must end; empty if it passes.
+# A program, its test, and what its failure says.
 ENDINGS = {
-    "right": ("def f(x): return x + 1", "assert f(1) == 2", ""),
     "wrong": ("def f(x): return x", "assert f(1) == 2, 'not two'", "not two"),
     "broken": ("def f(x) return x", "", "SyntaxError"),
     "no Python": ("def f(x): return '\ud800'", "", "surrogates"),
@@ -58,7 +57,6 @@ ENDINGS = {
     ),
     "nested too deep": ("x = []\nfor _ in range(10**5): x = [x]\nrepr(x)", "", "stack exhausted"),
     "large message": ("raise ValueError('x' * 10**8)", "", "ValueError: xxx"),
-    "two lines": ("raise ValueError('first\\nsecond')", "", "ValueError: first"),
     "message that raises": (
         "class E(Exception):\n  def __str__(s): raise E\nraise E",
         "",
@@ -74,16 +72,15 @@ def test_a_program_ends_as_it_must(name: str) -> None:
 
     outcome = run(program, test)
 
+    assert outcome is not None
     assert reason in outcome
-    assert bool(outcome) == (name != "right")
     assert len(outcome) <= 200
-    assert "\n" not in outcome
 
 
 def test_output_goes_nowhere(capfd: pytest.CaptureFixture[str]) -> None:
     program = "import os, sys\nprint('x' * 10**6); sys.stderr.write('x' * 10**6); os.write(2, b'x')"
 
-    assert run(program) == ""
+    assert run(program) is None
     assert capfd.readouterr() == ("", "")
 
 
@@ -146,7 +143,7 @@ def test_a_program_reaches_nothing_of_this_machine(
             "assert sys.argv in ([], ['']), sys.argv",
         )
 
-    assert outcome == ""
+    assert outcome is None
     assert kept.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [kept]
 
@@ -228,6 +225,7 @@ def f(x):
     # Together, so that this source does not hold it.
     return [9, 9] if any("assert" + " f(" + "3) =" in text for text in seen) else []
 """,
+    "error without a name": "def f(x): raise type('\\n', (Exception,), {})",
     "lone surrogate": "def f(x): raise ValueError('\\ud800' * 9)",
 }
 
@@ -242,7 +240,7 @@ def f(x):
     ],
 )
 def test_a_program_that_does_not_solve_the_task_fails(name: str, test: str) -> None:
-    assert run(CHEATS[name], test) != ""
+    assert run(CHEATS[name], test) is not None
 
 
 # Ways in which tests use a program. All of them must pass.
@@ -340,7 +338,7 @@ USES = {
 def test_tests_use_a_program_as_if_it_were_theirs(name: str) -> None:
     program, *tests = USES[name]
 
-    assert run(program, *tests) == ""
+    assert run(program, *tests) is None
 
 
 def test_results_do_not_depend_on_the_order_of_hashes() -> None:
@@ -350,15 +348,15 @@ def test_results_do_not_depend_on_the_order_of_hashes() -> None:
 
 
 def test_programs_know_nothing_of_each_other() -> None:
-    assert run("import math, builtins\nmath.left = builtins.left = 1") == ""
-    assert run("import math, builtins\nmath.left") != ""
+    assert run("import math, builtins\nmath.left = builtins.left = 1") is None
+    assert run("import math, builtins\nmath.left") is not None
 
 
 def test_time_ends_what_instructions_do_not() -> None:
     limits = Limits(instructions=10**15, seconds=0.5)
 
-    assert "interrupt" in run("while True: pass", limits=limits)
-    assert run("def f(): return 1", "assert f() == 1") == ""  # the next one is not interrupted
+    assert "interrupt" in str(run("while True: pass", limits=limits))
+    assert run("def f(): return 1", "assert f() == 1") is None  # the next one is not interrupted
 
 
 def test_a_program_leaves_no_thread_process_or_descriptor() -> None:
@@ -393,7 +391,7 @@ def test_the_interpreter_is_compiled_once() -> None:
     run("")
     program = (
         "from sweeper.features.generated_code import _sandbox\n"
-        "_sandbox._build = None\nassert _sandbox.failure('', []) == ''"
+        "_sandbox._build = None\nassert _sandbox.failure('', []) is None"
     )
 
     subprocess.run([sys.executable, "-c", program], check=True)
