@@ -47,7 +47,6 @@ FLAGS: dict[Path_, str] = {
     ("data", "test"): "--test",
     ("data", "corpus"): "--corpus",
     ("data", "corpus_rows"): "--corpus-rows",
-    ("data", "general"): "--general",
     ("data", "format"): "--format",
     ("data", "columns"): "--column",
     ("data", "examples"): "--examples",
@@ -65,14 +64,11 @@ FLAGS: dict[Path_, str] = {
     ("aim", "tasks_on_one_base"): "--tasks-on-one-base",
     ("aim", "domain_distance"): "--domain-distance",
     ("aim", "margin_points"): "--margin",
-    ("aim", "max_forgetting_points"): "--max-forgetting",
     ("training", "epochs"): "--epochs",
     ("training", "max_length"): "--max-length",
     ("training", "precision"): "--precision",
     ("training", "classes_by"): "--classes-by",
     ("training", "class_weight"): "--class-weight",
-    ("training", "replay_share"): "--replay-share",
-    ("training", "kl_weight"): "--kl-weight",
     ("training", "early_stopping_patience"): "--patience",
     ("evaluation", "generate_items"): "--generate-items",
     ("evaluation", "no_texts"): "--no-texts",
@@ -431,13 +427,13 @@ def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     given = {key: one if isinstance(one, dict) else {} for key, one in inside.items()}
     rules = data.get("rules")
     lists = (("path", given["data"].get("sources")), ("id", data.get("models")))
-    for key in ("path", "validation", "test", "corpus", "general"):
+    for key in ("path", "validation", "test", "corpus"):
         yield given["data"], key
     yield given["augmentation"], "path"
     features = data.get("features")
     for (_, feature, key), flag in parts.flags().items():
         options = features.get(feature) if isinstance(features, dict) else None
-        if flag.is_path and isinstance(options, dict):
+        if (flag.is_path or flag.commit_in) and isinstance(options, dict):
             yield options, key
     for key, found in (*lists, ("model", data.get("trials"))):
         for one in found if isinstance(found, list) else ():

@@ -18,6 +18,7 @@ from sweeper.features import parts
 from sweeper.spec import Spec
 
 if TYPE_CHECKING:
+    from sweeper.data.examples import Dataset
     from sweeper.facts.dataset.curation import Curated
 
 
@@ -85,15 +86,16 @@ def gather(
         aim=spec.aim,
         classes_by=spec.training.classes_by,
     )
-    return _with_features(spec, facts, for_run=for_run)
+    return _with_features(spec, facts, rows.dataset if rows else None, for_run=for_run)
 
 
-def _with_features(spec: Spec, facts: Facts, *, for_run: bool) -> Facts:
-    gathered = ((name, gather(spec, facts, for_run)) for name, gather in parts.GATHER.all())
+def _with_features(spec: Spec, facts: Facts, dataset: Dataset | None, *, for_run: bool) -> Facts:
+    gathered = ((name, hook(spec, facts, dataset, for_run)) for name, hook in parts.GATHER.all())
     records = {name: one.model_dump(mode="json") for name, one in gathered if one is not None}
+    facts = facts.model_copy(update={"features": records})
     more = [text for _, warnings in parts.WARNINGS.all() for text in warnings(spec, facts)]
     data = facts.data.model_copy(update={"warnings": (*facts.data.warnings, *more)})
-    return facts.model_copy(update={"features": records, "data": data})
+    return facts.model_copy(update={"data": data})
 
 
 def _read_facts(rows: Curated, spec: Spec, model: ModelFacts, *, measure_domain: bool) -> DataFacts:

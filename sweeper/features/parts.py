@@ -3,9 +3,8 @@
 A part is a module or a folder of YAML files with a fixed name in a feature's folder. A module
 defines any of the hooks that are listed here for it, and what they need. A hook is a function that
 the core calls with these parameters, or a value that it reads. The core imports a part when it
-calls its first hook, so that ``--help`` and a plan stay fast; only helper files that run in a
-process of their own may load torch. A feature imports the core, never another feature: what two
-features share is core.
+calls its first hook, so that ``--help`` and a plan stay fast; only ``trial.py`` and helper files
+may load torch. A feature imports the core, never another feature: what two features share is core.
 
 When a hook raises an exception other than ``SweeperError``, a section, a phase or a listener costs
 its own figure, and a warning names it. Anything else ends the command.
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from inspect import getdoc
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import Field, create_model
 
@@ -26,12 +25,14 @@ from sweeper.artifact import Record
 from sweeper.features import loader
 
 if TYPE_CHECKING:
+    from sweeper.constraints import Limit
+    from sweeper.data.examples import Dataset
     from sweeper.errors import Problem
     from sweeper.execution.job import WorkItem
     from sweeper.execution.pools.pool import Pool
     from sweeper.execution.worker.run_check import Briefing
     from sweeper.extras import MachineCheck
-    from sweeper.facts.record import Facts
+    from sweeper.facts.record import Facts, StepExtra
     from sweeper.findings.figures import NotMeasured
     from sweeper.findings.record import Findings, Limitation, NextStep
     from sweeper.findings.study.reading import RunFiles
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
     from sweeper.reporting.blocks import Block
     from sweeper.reporting.document import Report
     from sweeper.runfolder import RunFolder
-    from sweeper.spec import Spec
+    from sweeper.spec import Scalar, Spec
+    from sweeper.strategies.base import Strategy
+    from sweeper.training.loop.extension import Extension
+    from sweeper.training.trial.trial_job import TrialJob
     from sweeper.trials import TestSeal, TrialConfig, TrialResult
 
 VERSION = 1
@@ -138,6 +142,11 @@ class Flag:
         panel: The heading in the help of the command.
         is_path: It is the path of a file or folder, which a run's ``sweep.yaml`` keeps as given.
         secret_url: It is a URL whose password is not written into the run's ``sweep.yaml``.
+        commit_in: It names data, here or on the hub, whose commit is kept in the option of this
+            name.
+        limit: It sets a limit (``constraint.py``), which also commands that measure more of a
+            trial after the run take.
+        parameter: The parameter of strategies that it sets.
     """
 
     name: str = ""
@@ -146,6 +155,9 @@ class Flag:
     panel: str = "Features"
     is_path: bool = False
     secret_url: bool = False
+    commit_in: str = ""
+    limit: bool = False
+    parameter: str = ""
 
 
 OPTIONS: Hook[type[Options]] = Hook("options", "Options")
@@ -172,6 +184,31 @@ def flags() -> dict[tuple[str, str, str], Flag]:
     }
 
 
+class NamedData(NamedTuple):
+    """Data that an option of a feature names.
+
+    Args:
+        option: The name of the option.
+        commit: Of a data set of the hub, where it is known.
+        commit_in: The name of the option that keeps it.
+    """
+
+    feature: str
+    option: str
+    path: str
+    commit: str | None
+    commit_in: str
+
+
+def named_data(features: AllOptions) -> Iterator[NamedData]:
+    """The data that options of features name."""
+    for (_, feature, option), flag in flags().items():
+        options = getattr(features, feature)
+        if flag.commit_in and (path := getattr(options, option)) is not None:
+            commit = getattr(options, flag.commit_in)
+            yield NamedData(feature, option, path, commit, flag.commit_in)
+
+
 def without_passwords(spec: Spec) -> Spec:
     """The request without the passwords of URLs, for files and workers."""
     from sweeper.redaction import without_password  # loads more than a plan needs
@@ -182,6 +219,36 @@ def without_passwords(spec: Spec) -> Spec:
         if flag.secret_url and (url := getattr(options, field)):
             changed[feature] = options.model_copy(update={field: without_password(url)})
     return spec.model_copy(update={"features": spec.features.model_copy(update=changed)})
+
+
+# trial.py: what the feature adds to a training. Loaded by workers.
+
+
+class Extend(Protocol):
+    """What the feature adds to one training; None for nothing.
+
+    Called before any base is loaded, with the first batches and again with smaller ones.
+
+    Raises:
+        SweeperError: What was asked for cannot be done, so that the trial fails.
+    """
+
+    def __call__(self, job: TrialJob, strategy: Strategy) -> Extension | None: ...
+
+
+EXTEND: Hook[Extend] = Hook("trial", "extend")
+
+
+# constraint.py: limits on what trials are measured by besides their loss.
+
+
+class Limits(Protocol):
+    """The limits that a request sets. Every reader of a limit, in every process, asks here."""
+
+    def __call__(self, spec: Spec) -> Iterable[Limit]: ...
+
+
+CONSTRAINTS: Hook[Limits] = Hook("constraint", "limits")
 
 
 # facts.py: what the feature must know before a plan is made.
@@ -202,13 +269,25 @@ class Gather(Protocol):
 
     Args:
         facts: Those of the core.
+        dataset: The rows of the task; None in a plan without data.
         for_run: Whether it will be trained here, so that a process may load torch.
 
     Raises:
         SweeperError: What the request names cannot be used.
     """
 
-    def __call__(self, spec: Spec, facts: Facts, for_run: bool) -> Record | None: ...
+    def __call__(
+        self, spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool
+    ) -> Record | None: ...
+
+
+class Identify(Protocol):
+    """What is part of a run's identity besides options, such as the digest of a text.
+
+    It is made of what JSON knows. A later call of the run must give the same.
+    """
+
+    def __call__(self, spec: Spec, facts: Facts) -> object: ...
 
 
 class Warnings(Protocol):
@@ -223,10 +302,12 @@ class Doctor(Protocol):
     def __call__(self) -> Iterable[MachineCheck]: ...
 
 
-# Facts by which conditions of rules may decide, besides those of the core.
+# Facts by which conditions of rules may decide, besides those of the core. A flag whose name ends
+# in _wanted is true where the user declares the parameter that it is a condition of.
 FACTS: Hook[Sequence[Fact]] = Hook("facts", "FACTS")
 CHECK: Hook[Check] = Hook("facts", "check")
 GATHER: Hook[Gather] = Hook("facts", "gather")
+IDENTITY: Hook[Identify] = Hook("facts", "identity")
 WARNINGS: Hook[Warnings] = Hook("facts", "warnings")
 DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
 
@@ -244,7 +325,27 @@ class PlanPhase(Protocol):
     def __call__(self, spec: Spec, study: StudyPhases) -> PhaseCost | None: ...
 
 
+class Step(Protocol):
+    """What the feature adds to each training step of a trial with these parameters."""
+
+    def __call__(self, parameters: Mapping[str, Scalar]) -> StepExtra: ...
+
+
+class ScoredTokens(Protocol):
+    """Tokens that a trial is scored on for the feature: at each scored rung, and at its end.
+
+    Args:
+        cap: The most tokens of an example.
+    """
+
+    def __call__(self, spec: Spec, cap: int) -> tuple[int, int]: ...
+
+
 PLAN_PHASE: Hook[PlanPhase] = Hook("cost", "plan_phase")
+STEP: Hook[Step] = Hook("cost", "step")
+# The parameters that ``step`` depends on.
+STEP_PARAMETERS: Hook[Sequence[str]] = Hook("cost", "STEP_PARAMETERS")
+SCORED_TOKENS: Hook[ScoredTokens] = Hook("cost", "scored_tokens")
 
 
 # starts.py: configurations to try before the search chooses.

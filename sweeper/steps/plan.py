@@ -39,10 +39,10 @@ def planned(
         SweeperError: Something is wrong with data, model or machine, or nothing fits.
     """
     check_features(spec, for_run=False)
-    if spec.data.named or spec.data.corpus or spec.data.general:
-        from sweeper.data.reading.hub import pinned
+    if spec.data.named or spec.data.corpus or any(parts.named_data(spec.features)):
+        from sweeper.data.reading.hub import with_commits
 
-        spec = spec.model_copy(update={"data": pinned(spec.data)})
+        spec = with_commits(spec)
     if spec.models:
         made = make_plan(spec, gather(spec, measure_domain=measure_domain))
         if not probe:

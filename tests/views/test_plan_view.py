@@ -207,7 +207,7 @@ def test_a_suite_is_a_line_of_the_budget_and_a_field_of_the_json(sweeper, here):
     budget = json.loads(sweeper(*asked, "--json").out)["budget"]
     suite = budget["features"]["suite"]["duration"]
     assert 0 < suite["low"] < suite["seconds"] < suite["high"]
-    phases = ("search", "confirmation", "beside", "test", "own_text")
+    phases = ("search", "confirmation", "beside", "test")
     whole = sum(budget[name]["seconds"] for name in phases if budget[name]) + suite["seconds"]
     assert budget["sweep"]["seconds"] == pytest.approx(whole, abs=0.1)
 

@@ -21,8 +21,9 @@ from sweeper.cache import home
 from sweeper.data.reading.layout import Layout, layout
 from sweeper.data.reading.read import data_suffix
 from sweeper.errors import DataError, Problem, near_match
+from sweeper.features.parts import Options, named_data
 from sweeper.hub import SECONDS, answer_of, bar, is_hub_id, refusal, switched_off
-from sweeper.spec import DataSpec, SourceSpec
+from sweeper.spec import DataSpec, SourceSpec, Spec
 from sweeper.textfile import read_text
 
 CONVERSION = "refs/convert/parquet"
@@ -60,12 +61,25 @@ def pinned(spec: DataSpec, tell: Tell = lambda _done, _of: None) -> DataSpec:
     """
     sources = tuple(_pinned(source, tell) for source in spec.sources)
     found: dict[str, object] = {"sources": sources}
-    for role in ("corpus", "general"):
-        if path := getattr(spec, role):
-            name = f"{role}_revision"
-            source = SourceSpec(path=path, revision=getattr(spec, name))
-            found[name] = _pinned(source, tell).revision
+    if spec.corpus:
+        source = SourceSpec(path=spec.corpus, revision=spec.corpus_revision)
+        found["corpus_revision"] = _pinned(source, tell).revision
     return _pinned(spec.model_copy(update=found), tell)
+
+
+def with_commits(spec: Spec, tell: Tell = lambda _done, _of: None) -> Spec:
+    """The request with the commits of all data sets that it names, also for features.
+
+    Raises:
+        DataError: As ``pinned``.
+    """
+    changed: dict[str, Options] = {}
+    for data in named_data(spec.features):
+        commit = _pinned(SourceSpec(path=data.path, revision=data.commit), tell).revision
+        options = changed.get(data.feature, getattr(spec.features, data.feature))
+        changed[data.feature] = options.model_copy(update={data.commit_in: commit})
+    features = spec.features.model_copy(update=changed)
+    return spec.model_copy(update={"data": pinned(spec.data, tell), "features": features})
 
 
 def _pinned(source: _Source, tell: Tell) -> _Source:

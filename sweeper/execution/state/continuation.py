@@ -17,13 +17,15 @@ _MEANING = {
     "objective": "what validation measures",
     "rungs": "the full budget of a trial or its rungs",
     "seed": "the seed",
-    "general": "the general texts",
 }
 
 
 def changes(frozen: Identity, fresh: Identity) -> list[str]:
     """The parts in which two identities differ, by name."""
-    return [name for name in _MEANING if getattr(frozen, name) != getattr(fresh, name)]
+    of_core = [name for name in _MEANING if getattr(frozen, name) != getattr(fresh, name)]
+    names = sorted(frozen.features.keys() | fresh.features.keys())
+    differ = [name for name in names if frozen.features.get(name) != fresh.features.get(name)]
+    return [*of_core, *(f"features.{name}" for name in differ)]
 
 
 def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:
@@ -74,7 +76,7 @@ def _read(run: RunFolder) -> Plan:
 
 def _changed(run: RunFolder, name: str) -> Problem:
     return Problem(
-        f"{_MEANING[name]} changed since this run began",
+        f"{_MEANING.get(name, f'what {name} uses')} changed since this run began",
         why="Its trials would not be comparable with those that are there.",
         fix="Give --new to start over (the old run is kept, renamed), choose another --name, or "
         "undo the change.",

@@ -87,8 +87,9 @@ def _folder(run: RunFolder, told: Briefing) -> Iterator[tuple[str, str, str]]:
 def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
     data = spec.data
     named = {"data": data.path, "validation": data.validation, "test": data.test}
-    named |= {"corpus": data.corpus, "general": data.general}
+    named["corpus"] = data.corpus
     named |= {f"source {source.title}": source.path for source in data.sources}
+    named |= {one.option: one.path for one in parts.named_data(spec.features)}
     named["augmentation"] = spec.augmentation.path
     for name, path in named.items():
         if path is None or Path(path).exists():

@@ -33,6 +33,7 @@ from sweeper.facts.record import (
     SourceFacts,
     SplitFacts,
 )
+from sweeper.features.parts import named_data
 from sweeper.spec import Spec
 from sweeper.units import plural
 
@@ -45,7 +46,8 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
     return DataFacts(
         path=dataset.path,
         revision=spec.data.revision,
-        commits=spec.data.commits,
+        commits=spec.data.commits
+        | {data.path: data.commit for data in named_data(spec.features) if data.commit},
         format=dataset.format,
         format_evidence=dataset.evidence,
         columns=dataset.columns,

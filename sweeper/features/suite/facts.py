@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sweeper.data.examples import Dataset
 from sweeper.facts.record import Facts
 from sweeper.features.suite._facts import SuiteFacts
 from sweeper.features.suite.options import Options
 from sweeper.spec import Spec
 
 
-def gather(spec: Spec, facts: Facts, for_run: bool) -> SuiteFacts | None:
+def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> SuiteFacts | None:
     """The tasks, if there is a suite. Before a run, lm-eval loads them in a process.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sweeper import units
-from sweeper.facts.record import Facts, ModelFacts
+from sweeper.facts.record import NO_EXTRA, Facts, ModelFacts
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import USUAL_OPTIMIZER, Setup
@@ -78,8 +78,7 @@ def _reading(setup: Setup, way: str) -> Setup:
         optimizer=USUAL_OPTIMIZER,
         gpus=1,
         sharding="none",
-        near_base=False,
-        replay_share=0.0,
+        extra=NO_EXTRA,
         padded=True,  # blocks hold several documents
     )
 

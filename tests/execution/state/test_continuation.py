@@ -48,3 +48,13 @@ def test_a_plan_of_another_version_is_not_called_damaged(tmp_path: Path) -> None
     with pytest.raises(OtherVersion) as caught:
         frozen_plan(run, plan)
     assert caught.value.problems[0].where == str(run.plan)
+
+
+def test_what_a_feature_adds_to_the_identity_is_named(tmp_path: Path) -> None:
+    run, first = RunFolder(tmp_path), make_plan()
+    first.write(run.plan)
+    assert first.identity is not None
+    other = first.identity.model_copy(update={"features": {"diary": "a"}})
+    assert changes(first.identity, other) == changes(other, first.identity) == ["features.diary"]
+    with pytest.raises(RunError, match=r"features\.diary uses changed"):
+        frozen_plan(run, first.model_copy(update={"identity": other}))

@@ -116,7 +116,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 NAMED: dict[str, Any] = {"aim": {"strategies": known_strategies()}}
 MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 4, "gpu_gib": None}
 CORPUS: dict[str, Any] = {"task": "domain", "spec": {"corpus": "corpus.txt"}}
-FORGET: dict[str, Any] = {"aim": {"max_forgetting_points": 1.0}}
+FORGET: dict[str, Any] = {"request": {"features": {"forgetting": {"max_points": 1.0}}}}
 MOE = MixtureOfExperts(experts=8, experts_per_token=2, intermediate_size=11008, layers=32)
 SHORT = {"lengths": {"mean": 20.0, "p50": 20, "p90": 30, "p99": 40, "longest": 40}}
 PEAK = {"model_changes": {"pretraining_peak_learning_rate": 3.3e-4}}
