@@ -285,8 +285,8 @@ class StepExtra:
     reference: bool = False
 
     def __add__(self, other: "StepExtra") -> "StepExtra":
-        task_share = (1 - self.further_share) * (1 - other.further_share)
-        return StepExtra(1 - task_share, self.reference or other.reference)
+        share = self.further_share + other.further_share * (1 - self.further_share)
+        return StepExtra(share, self.reference or other.reference)
 
 
 NO_EXTRA = StepExtra()

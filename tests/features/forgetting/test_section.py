@@ -2,10 +2,10 @@
 
 import json
 import re
-import sys
 
 import altair as alt
 import numpy as np
+import page_tree
 import pytest
 from section_figures import blocks_of
 
@@ -63,8 +63,8 @@ def section_of(report, parse):
 
 
 @pytest.fixture
-def parse(pages):
-    return sys.modules["page_tree"].parse
+def parse():
+    return page_tree.parse
 
 
 def test_base_and_tuned_stand_side_by_side_with_interval_and_detectable_difference(make, parse):
@@ -130,11 +130,14 @@ def test_the_markdown_says_it_in_a_sentence(make):
     assert "lost more than noise explains: gsm8k" in markdown(report)
 
 
-def test_without_figures_the_section_says_what_it_takes(pages):
-    found = {
-        shape: next(s for s in pages[shape].all("section") if s.attributes["id"] == "forgetting")
-        for shape in ("mixed", "text")
-    }
-    assert "classification head" in found["mixed"].text
-    assert "was not scored" in found["text"].text
-    assert not found["text"].all("figure")
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ({}, "classification head"),
+        ({"task": "instruction", "model": "packaged:smollm2"}, "was not scored"),
+    ],
+)
+def test_without_figures_the_section_says_what_it_takes(make, parse, shape, said):
+    found = section_of(report_of(make(trials=3, **shape)), parse)
+    assert said in found.text
+    assert not found.all("figure")
