@@ -27,6 +27,7 @@ from sweeper.data.formats.base import formats
 from sweeper.data.quality.kinds.base import kinds
 from sweeper.declared.yaml_files import strategy_files
 from sweeper.features.exporting._configuration import targets
+from sweeper.features.loader import yaml_folders
 from sweeper.findings.words import value as value_text
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.explanations import effect_texts
@@ -69,8 +70,8 @@ def rules_page(book: RuleBook) -> str:
         "plan's answer to it (`sweeper plan -v`).",
     ]
     slots = {name: "N" if fact.kind == "number" else f"<{name}>" for name, fact in FACTS.items()}
-    for name, rules in _by_file(book):
-        title = _comment(resources.search_spaces() / "rules" / name).partition(". ")[0]
+    for path, rules in _by_file(book):
+        title = _comment(path).partition(". ")[0]
         lines += ["", f"## {title.rstrip('.')}"]
         for rule in rules:
             lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}:", ""]
@@ -81,10 +82,10 @@ def rules_page(book: RuleBook) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _by_file(book: RuleBook) -> Iterator[tuple[str, list[Rule]]]:
-    files: dict[str, list[Rule]] = {}
+def _by_file(book: RuleBook) -> Iterator[tuple[Path, list[Rule]]]:
+    files: dict[Path, list[Rule]] = {}
     for rule in book.rules:
-        files.setdefault(Path(rule.where.split(":")[0]).name, []).append(rule)
+        files.setdefault(Path(rule.where.split(":")[0]), []).append(rule)
     yield from files.items()
 
 
@@ -106,7 +107,8 @@ def strategies_page() -> str:
         "| searched: only if declared | in trials only if `parameters` in `sweep.yaml` names it |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
     ]
-    files = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
+    folders = [resources.search_spaces() / "parameters", *yaml_folders("parameters")]
+    files = [file for folder in folders for file in sorted(folder.glob("*.yaml"))]
     shared = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
     for name, path in sorted(strategy_files().paths.items()):
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))

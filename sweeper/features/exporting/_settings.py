@@ -40,7 +40,7 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
 # Of a first stage that is not there, of a limit that only stops a training, of rows that are
 # written with the others, or of how the same loss is computed on this machine.
 _LEFT_OUT = (
-    *("first_stage_", "general_loss_limit", "early_stopping_patience", AUGMENTED),
+    *("first_stage_", "early_stopping_patience", AUGMENTED),
     *(PADDING_FREE, ATTENTION),
 )
 # How many rungs a trial reports at: the number of evaluations of an exported training.
