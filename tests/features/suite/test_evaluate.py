@@ -156,8 +156,8 @@ def test_json_is_one_document(sweeper, run):
     shown = json.loads(ran.out)
     assert ran.err == ""
     assert shown["trials"] == [0]
-    (task,) = shown["forgetting"]["tasks"]
-    assert task["forgetting"]["value"] == pytest.approx(50)
+    (task,) = shown["tasks"]
+    assert task["lost"]["value"] == pytest.approx(50)
     assert task["detectable_points"] > 0
 
 
