@@ -11,7 +11,7 @@
     │   └── RunError                 2      a run folder is locked, foreign, or not writable
     ├── NothingFits                  3      no strategy fits the hardware
     ├── NoTrialCompleted             4      the sweep ended without one completed trial
-    └── GateFailed                   5      --fail-under or --max-forgetting was not met
+    └── GateFailed                   5      --fail-under or a limit was not met
 
 Exit code 1 means a bug in sweeper; 130 and 143 mean that a signal ended the run.
 """

@@ -90,7 +90,7 @@ class _Step:
                 parts["frozen adapter weights"] = float(frozen * setup.trained_bytes)
         parts["optimizer states"] = optimizer_states(self.model, setup)
         parts = {name: size * self.shard for name, size in parts.items()}
-        if self.full and setup.near_base:
+        if self.full and setup.extra.reference:
             parts["frozen copy"] = float(self.model.parameters * setup.compute_bytes)
         if setup.sharding == "ddp":
             parts["gradient buckets"] = float(self.trainable * setup.trained_bytes)
@@ -158,7 +158,7 @@ class _Step:
         parts = dict(self.before_gradients)
         worst = max(self.head.forward, self.head.backward)
         parts["logits and loss"] = self.setup.tokens * worst
-        if self.setup.near_base:
+        if self.setup.extra.reference:
             parts["divergence"] = self._divergence()
         return self.phase("loss", parts)
 

@@ -217,7 +217,7 @@ def by_rows(model: ModelFacts, setup: Setup, *, trains: bool = True) -> bool:
     if setup.loss != "by-rows" or setup.sharding != "none" or setup.modules_to_save:
         return False
     float16 = setup.precision == "fp16-mixed"
-    whole = trains and (setup.traits.trains_base or setup.near_base or float16)
+    whole = trains and (setup.traits.trains_base or setup.extra.reference or float16)
     return model.model_type in PLAIN_LOGITS and not whole
 
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.features import parts
-from sweeper.hyperparameters import KL
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import course_of
@@ -144,7 +143,7 @@ def without_shards(parameters: Mapping[str, Parameter], setup: Setup) -> dict[st
     """
     if setup.gpus == 1:
         return dict(parameters)
-    return {name: one for name, one in parameters.items() if name != KL}
+    return {name: one for name, one in parameters.items() if name != "kl_weight"}
 
 
 def held_to(parameters: Mapping[str, Parameter], name: str, most: float) -> dict[str, Parameter]:

@@ -22,7 +22,7 @@ from sweeper.facts.machine import measured
 from sweeper.facts.machine.calibration import versions
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import shape_of, with_measured
-from sweeper.facts.record import Facts, HardwareFacts, Measured, ModelFacts
+from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, ModelFacts
 from sweeper.memory.overheads import KNOWN
 from sweeper.memory.setup import Setup
 from sweeper.planning.budget.sequence_cap import sequence_cap
@@ -216,7 +216,7 @@ def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
 
 
 def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
-    """At the cap, with padding, and without what only guards against forgetting."""
+    """At the cap, with padding, and without what features add."""
     head = facts.task == "classification" and facts.classes_by == "head"
     setup = candidate_setup(
         candidate,
@@ -225,5 +225,5 @@ def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
         (len(facts.data.labels) or TYPICAL_CLASSES) if head else 0,
         facts.hardware.device,
     )
-    plain: dict[str, Any] = {"evaluation_batch": 0, "replay_share": 0.0, "near_base": False}
+    plain: dict[str, Any] = {"evaluation_batch": 0, "extra": NO_EXTRA}
     return replace(setup, padded=True, **plain)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
+from sweeper.constraints import limits_of
 from sweeper.data.changes import ListedChange, change_list
-from sweeper.data.general import general_text
 from sweeper.data.prepared import changing
 from sweeper.data.reading.hub import with_commits
 from sweeper.errors import (
@@ -34,6 +34,8 @@ from sweeper.facts.models.model import missing_weights, must_be_trainable
 from sweeper.facts.record import Facts, Missing
 from sweeper.features import parts
 from sweeper.findings.record import Findings
+from sweeper.findings.study.changes import gate
+from sweeper.findings.study.reading import read_run
 from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
 from sweeper.plans import Plan
@@ -41,7 +43,6 @@ from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.processes.measured_plan import measured_plan
 from sweeper.processes.report_maker import ReportMaker, lost_charts
 from sweeper.reporting.document import Report
-from sweeper.reporting.sections._forgetting import gate
 from sweeper.runfolder import RunFolder
 from sweeper.search.named import check_named
 from sweeper.spec import ModelSpec, Spec
@@ -161,10 +162,6 @@ def prepare(
     missing, took = _made_ready(spec, work, tell) if check_model else ({}, {})
     rows = rows_of(spec, None if new else _known_changes(spec, folder))
     facts = _as_begun(gather(spec, rows=rows, for_run=True), missing)
-    if spec.data.general is not None and rows is not None:
-        general = general_text(spec.data, rows.dataset).fingerprint
-        data = facts.data.model_copy(update={"general_sha256": general})
-        facts = facts.model_copy(update={"data": data})
     if objective.function and rows is not None:
         # Called once, with references in place of predictions.
         value = user_function.check(objective, rows.dataset.splits["validation"])
@@ -406,8 +403,7 @@ def check_results(ended: Ended, fail_under: float | None) -> None:
 
     Raises:
         NoTrialCompleted: The sweep ended without a completed trial.
-        GateFailed: The winner's test score is below ``fail_under``, or it forgot more than the
-            user's limit.
+        GateFailed: The winner's test score is below ``fail_under``, or it is beyond a limit.
     """
     findings = ended.report.findings
     if findings.run.complete == 0:
@@ -417,9 +413,8 @@ def check_results(ended: Ended, fail_under: float | None) -> None:
             fix=f"The reasons are in {ended.folder.report_html} and in each trial's trainer.log.",
         )
     _check_test_score(findings, fail_under)
-    limit = ended.spec.aim.max_forgetting_points
-    if limit is not None:
-        gate(ended.report, [best_trial(findings)], limit)
+    if limits := limits_of(ended.spec):
+        gate(read_run(ended.folder), [best_trial(findings)], limits)
 
 
 def _check_test_score(findings: Findings, fail_under: float | None) -> None:

@@ -253,7 +253,6 @@ def _facts(page: _Page, facts: Facts, *, verbose: bool) -> None:
     found = "detected" if machine.detected else "stated"
     many = f"{machine.gpus} x " if machine.gpus > 1 else ""
     page.add("Hardware", [f"{many}{machine.name}, {units.gib(machine.memory_gib)} ({found})."])
-    page.add("Limit", [_limit(facts)])
     page.blank()
 
 
@@ -370,20 +369,6 @@ def domain_line(domain: DomainFacts) -> str:
     besides = f"; also {'; '.join(said.values())}" if said else ""
     where = "near" if domain.distance == "near" else f"{domain.distance} from"
     return f"language: {where} general text ({told}{besides})"
-
-
-def _limit(facts: Facts) -> str:
-    """What the limit on forgetting means for scores of tasks and for general text."""
-    points = facts.aim.max_forgetting_points
-    if points is None:
-        return ""
-    share = f"{points / 100:g}"
-    unit = "point (hundredth)" if points == 1 else "points (hundredths)"
-    return (
-        f"{points:g} {unit} of forgetting: a task's share of right answers may fall by {share}; "
-        f"the loss on general text may rise by {share} nats (units of the natural logarithm) per "
-        "token."
-    )
 
 
 def setup_line(candidate: Candidate) -> str:
@@ -561,7 +546,6 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     names = {
         "download": "download of weights that this machine lacks",
         "conversion": "conversion of packaged models, once",
-        "own_text": "general text that the base model writes",
         "beside": "start and baselines",
         "test": "test split",
         **{name: cost.title for name, cost in budget.features.items()},

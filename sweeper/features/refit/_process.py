@@ -26,7 +26,8 @@ from sweeper.strategies.base import strategy as strategy_named
 from sweeper.training.base_model.frozen_features import FrozenFeatures
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
-from sweeper.training.trial.trial_job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, TrialJob
+from sweeper.training.trial.trial_job import ITEM_LOSSES, WEIGHTS, TrialJob
+from sweeper.trials import MEASURE_ITEMS
 from sweeper.underway import print_progress
 
 
@@ -58,7 +59,7 @@ def refit(request: RefitRequest) -> None:
     if result.state != "COMPLETE":
         detail = result.failure.detail if result.failure else result.state
         raise SweeperError("the training failed", why=detail, where=str(part / "trainer.log"))
-    for figures in (ITEM_LOSSES, GENERAL_LOSSES):  # the first are of rows that were trained on
+    for figures in (ITEM_LOSSES, MEASURE_ITEMS):  # the first are of rows that were trained on
         (part / figures).unlink(missing_ok=True)
     drop_checkpoints(part)
     with (part / WEIGHTS / "README.md").open("a", encoding="utf-8") as card:

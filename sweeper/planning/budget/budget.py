@@ -210,8 +210,7 @@ def _times(
     phases = phases.of_trials(trials)
     search = phases.searching(trials, searched_shares(first))
     search = together(phases.stages(trials), search)
-    times = {
-        "own_text": phases.own_text(),
+    times: dict[str, Duration | None] = {
         "search": search,
         "confirmation": phases.confirmation(),
         "beside": phases.beside(),

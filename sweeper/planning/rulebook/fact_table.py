@@ -258,29 +258,6 @@ _TABLE: tuple[Fact, ...] = (
         lambda s: s.facts.aim.tasks_on_one_base,
         chosen=True,
     ),
-    number(
-        "max_forgetting_points",
-        "points",
-        "--max-forgetting is {}",
-        lambda s: s.facts.aim.max_forgetting_points,
-        "the loss of general capability that the user allows",
-        chosen=True,
-    ),
-    flag(
-        "general_data", "--general is given", lambda s: s.spec.data.general is not None, chosen=True
-    ),
-    flag(
-        "replay_wanted",
-        "replay is requested",
-        lambda s: bool(s.spec.training.replay_share),
-        chosen=True,
-    ),
-    flag(
-        "kl_wanted",
-        "a KL penalty is requested",
-        lambda s: bool(s.spec.training.kl_weight),
-        chosen=True,
-    ),
     flag(
         "class_weight_wanted",
         "class weights are requested",

@@ -191,7 +191,6 @@ class Ranks:
         return results[0].model_copy(
             update={
                 "tokens": sum(result.tokens for result in results),
-                "replay_tokens": sum(result.replay_tokens for result in results),
                 "seen": _together(results),
                 "peak_memory_gib": max(peaks, default=None),
             }

@@ -12,15 +12,17 @@ import pytest
 from section_figures import figures_of
 
 from sweeper.cli.commands.run import conclude
+from sweeper.constraints import Limit
 from sweeper.errors import GateFailed, UsageError
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
 from sweeper.features.suite import _scoring as scoring
 from sweeper.findings.compute import compute
+from sweeper.findings.study.changes import gate, task_changes
+from sweeper.findings.study.reading import read_run
 from sweeper.plans import Duration, PhaseCost, Plan
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.sections import cost, forgetting
-from sweeper.reporting.sections._forgetting import gate
+from sweeper.reporting.sections import cost
 from sweeper.reporting.sections.cost import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
@@ -154,8 +156,8 @@ def test_json_is_one_document(sweeper, run):
     shown = json.loads(ran.out)
     assert ran.err == ""
     assert shown["trials"] == [0]
-    (task,) = shown["forgetting"]["tasks"]
-    assert task["forgetting"]["value"] == pytest.approx(50)
+    (task,) = shown["tasks"]
+    assert task["lost"]["value"] == pytest.approx(50)
     assert task["detectable_points"] > 0
 
 
@@ -262,11 +264,14 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     assert times["suite"].predicted == 60
     assert times["sweep"].actual == 100 + status.phases["suite"]
     assert predicted_line(tuple(times.values())).endswith(", planned 5 min (2-8 min)")
-    assert {t.trial for t in figures_of(run, forgetting).tasks} == {order[0]}
-    with pytest.raises(GateFailed, match="was not measured"):
-        gate(report_of(run), [order[1]], 1.0)
-    with pytest.raises(GateFailed, match=r"50\.0 points .*on facts"):
-        gate(report_of(run), [order[0]], 1.0)
+    files = read_run(run)
+    assert {task.trial for task in task_changes(files)} == {order[0]}
+    limits = [Limit("general", 0.01, "forgetting", 2, "")]
+    with pytest.raises(GateFailed, match="nothing was measured"):
+        gate(files, [order[1]], limits)
+    with pytest.raises(GateFailed, match=r"facts: 50\.0 points "):
+        gate(files, [order[0]], limits)
+    gate(files, [order[0]], [])
 
 
 def planned_with_a_suite(run) -> Plan:
@@ -286,7 +291,10 @@ def planned_with_a_suite(run) -> Plan:
 def test_a_sweep_ends_by_its_own_limit(run, here, capsys, limit, passes):
     winner = compute(run).verdict.recommended_trial
     weights(run, winner, "0.5")
-    given = {("features", "suite", "path"): "suite.yaml", ("aim", "max_forgetting_points"): limit}
+    given = {
+        ("features", "suite", "path"): "suite.yaml",
+        ("features", "forgetting", "max_points"): limit,
+    }
     spec = resolve(given, run.spec)
     outcome, plan = RunOutcome("complete", status=None), Plan.read(run.plan)
     run_steps._finished(run, plan, spec, outcome, lambda _event, _status: None)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,12 +24,19 @@ from torch import nn
 from sweeper.cache import made_once
 from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.data.general import HELD_BACK_TOKENS, GeneralText, SelfSampling, divided, general_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.evaluation.tokenized_items import TokenizedSplit
-from sweeper.facts.models.own_text import FOLDER, own_text_folder
+from sweeper.features.forgetting._general_data import (
+    HELD_BACK_TOKENS,
+    GeneralText,
+    SelfSampling,
+    divided,
+    general_text,
+)
+from sweeper.features.forgetting._own_text import FOLDER, own_text_folder
+from sweeper.features.forgetting.options import Options
 from sweeper.jsontext import value_of
 from sweeper.plans import Half
 from sweeper.spec import Scalar
@@ -73,6 +81,7 @@ class GeneralSet:
     def __init__(self, context: ModelContext, sampling: SelfSampling | None = None) -> None:
         self._context = context
         self._sampling = sampling or SelfSampling()
+        self._options = context.task.spec.features.of(Options)
         self.writing_seconds = 0.0
         """Seconds that the base took to write general text in this process."""
         self._of_base: dict[tuple[torch.dtype, Half | None], Evaluation] = {}
@@ -83,10 +92,18 @@ class GeneralSet:
         It is where general data was given or forgetting is limited, for the sweep or the trial, and
         the model still writes text after training.
         """
-        spec = self._context.task.spec
-        asked = spec.data.general is not None or spec.aim.max_forgetting_points is not None
-        guarded = any(parameters.get(name) for name in ("replay_share", "general_loss_limit"))
-        return (asked or guarded) and self._context.task.task_type == "CAUSAL_LM"
+        options = self._options
+        asked = options.general is not None or options.max_points is not None
+        replays = bool(parameters.get("replay_share"))
+        return (asked or replays) and self._context.task.task_type == "CAUSAL_LM"
+
+    @contextmanager
+    def writing(self, seconds: dict[str, float], name: str) -> Iterator[None]:
+        """A context that adds the seconds in which the base wrote to those of this name."""
+        before = self.writing_seconds
+        yield
+        if (wrote := self.writing_seconds - before) > 0:
+            seconds[name] = seconds.get(name, 0.0) + wrote
 
     @cached_property
     def text(self) -> GeneralText:
@@ -102,15 +119,15 @@ class GeneralSet:
                 why="A model with a new classification head writes no text.",
                 fix="Set training.classes_by to generate, or leave replay_share out.",
             )
-        if context.task.spec.data.general is not None:
-            return general_text(context.task.spec.data, context.dataset)
+        if self._options.general is not None:
+            return general_text(context.task.spec, context.dataset)
         written = self._written()
         clean = unquoted(written, held_out(context.dataset))
         if len({example.key for example in clean}) < _LEAST:
             raise UsageError(
                 f"{context.facts.id} wrote {len(clean)} usable texts by itself",
                 why="They are what replay would use, since no general data was given.",
-                fix="Name general text with data.general.",
+                fix="Name general text with --general.",
             )
         return divided(clean, 0, len(clean))
 
@@ -137,10 +154,10 @@ class GeneralSet:
         """Encodes general text, cut after so many tokens."""
         context, spec = self._context, self._context.task.spec
         cap = min(tokens, context.task.sequence_length)
-        if spec.data.general is None and not context.tokenizer.chat_template:
+        if self._options.general is None and not context.tokenizer.chat_template:
             # A text that was cut when it was written has no end to learn, and is cut there again.
             cap = min(cap, self._sampling.tokens)
-        dataset = replace(context.dataset, path=str(spec.data.general or FOLDER))
+        dataset = replace(context.dataset, path=str(self._options.general or FOLDER))
         return General(dataset, context.tokenizer, context.facts, spec, cap)
 
     @cached_property
@@ -153,7 +170,7 @@ class GeneralSet:
             raise UsageError(
                 "none of the general texts can be replayed",
                 why=f"None has anything to learn within {task.sequence_length} tokens.",
-                fix="Name other general text with data.general, or raise training.max_length.",
+                fix="Name other general text with --general, or raise training.max_length.",
             )
         return task, useful
 
@@ -170,7 +187,7 @@ class GeneralSet:
             raise UsageError(
                 "none of the held-out general texts can be scored",
                 why=f"None has anything to say within {task.sequence_length} tokens.",
-                fix="Name other general text with data.general, or raise training.max_length.",
+                fix="Name other general text with --general, or raise training.max_length.",
             )
         return task, TokenizedSplit(task, useful)
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Message, digest, input_key
-from sweeper.data.general import HELD_BACK, divided, general_text
 from sweeper.errors import DataError
-from sweeper.spec import DataSpec
+from sweeper.features.forgetting._general_data import HELD_BACK, divided, general_text
+from sweeper.spec import ModelSpec, Spec
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 
@@ -81,11 +81,16 @@ def test_no_more_is_kept_than_is_asked_for() -> None:
     assert len(divided([text(f"row {n}") for n in range(100)], 0, 7).replay) == 7
 
 
+def request(file: Path) -> Spec:
+    features = {"forgetting": {"general": str(file)}}
+    return Spec(task="domain", models=(ModelSpec(id="m"),), features=features)
+
+
 def test_rows_of_the_tasks_validation_and_test_are_left_out(tmp_path: Path) -> None:
     file = tmp_path / "general.jsonl"
     rows = ["a test row", *(f"general text {n}" for n in range(9))]
     file.write_text("\n".join(f'{{"text": "{row}"}}' for row in rows))
-    found = general_text(DataSpec(general=str(file)), dataset(test=(text("A test  row"),)))
+    found = general_text(request(file), dataset(test=(text("A test  row"),)))
     texts = {e.text for e in (*found.replay, *found.held_back)}
     assert texts == set(rows[1:])
     assert found.leaked == 1
@@ -95,5 +100,5 @@ def test_too_little_is_refused_with_its_file(tmp_path: Path) -> None:
     file = tmp_path / "general.jsonl"
     file.write_text('{"text": "only one"}\n')
     with pytest.raises(DataError, match="1 general text left") as refused:
-        general_text(DataSpec(general=str(file)), dataset())
+        general_text(request(file), dataset())
     assert str(file) in str(refused.value)

@@ -1,26 +1,27 @@
 """What was lost, from files: paired by item, honest about noise, silent where nothing is known."""
 
-import doctest
 import json
 
 import numpy as np
 import pytest
 from section_figures import figures_of
 
+from sweeper.constraints import Limit
 from sweeper.errors import GateFailed
 from sweeper.evaluation.task_scores import ModelScores, TaskScores, base_file, trial_file
+from sweeper.features.forgetting import section
+from sweeper.features.forgetting._figures import Figures
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
+from sweeper.findings.study.changes import gate, measured_trials
+from sweeper.findings.study.reading import read_run
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.sections import _forgetting, parameters
-from sweeper.reporting.sections import forgetting as section
-from sweeper.reporting.sections._forgetting import Figures, gate
+from sweeper.reporting.sections import parameters
 from sweeper.steps.winner import best_trial
-from sweeper.trials import TrialResult
+from sweeper.trials import Measure, TrialResult
 
-
-def test_doctests():
-    assert doctest.testmod(_forgetting).failed == 0
+TEXT = "general.text"
+LIMIT = [Limit("general", 0.02, "forgetting", 2, "")]
 
 
 def scores(values, name="mmlu", unit="points", keys=None, digest="d", weights=()):
@@ -50,7 +51,9 @@ def put(run, base, tuned, trial=0, dtype="float32"):
 
 
 def limited(run, points):
-    run.spec.write_text(run.spec.read_text() + f"aim:\n  max_forgetting_points: {points}\n")
+    run.spec.write_text(
+        run.spec.read_text() + f"features:\n  forgetting:\n    max_points: {points}\n"
+    )
 
 
 def test_without_scores_it_is_said_how_to_measure_or_why_that_cannot_be(make):
@@ -71,8 +74,8 @@ def test_a_clear_loss_is_lost_and_positive(make):
     assert isinstance(found, Figures)
     (task,) = found.tasks
     assert task.outcome == "lost"
-    assert task.forgetting.value == pytest.approx(25)
-    assert 15 < task.forgetting.low < 25 < task.forgetting.high < 35
+    assert task.lost.value == pytest.approx(25)
+    assert 15 < task.lost.low < 25 < task.lost.high < 35
     assert (task.base.value, task.tuned.value) == (0.75, 0.5)
     assert task.more_items is None
 
@@ -82,7 +85,7 @@ def test_few_items_leave_it_open_and_say_what_they_would_show(make):
     put(run, (scores([1, 0] * 20),), (scores([1, 0] * 17 + [0, 1, 0, 0, 1, 1]),))
     (task,) = figures_of(run, section).tasks
     assert task.outcome == "unresolved"
-    assert task.detectable_points > task.forgetting.value
+    assert task.detectable_points > task.lost.value
     assert task.more_items > 0
 
 
@@ -103,7 +106,7 @@ def test_the_loss_on_text_counts_by_tokens_and_in_hundredths_of_a_nat(make):
     put(run, (base,), (tuned,))
     (task,) = figures_of(run, section).tasks
     assert task.base.value == pytest.approx(2.75)
-    assert task.forgetting.value == pytest.approx(15.0)
+    assert task.lost.value == pytest.approx(15.0)
     assert task.outcome == "lost"
 
 
@@ -127,15 +130,11 @@ def watched(run, number, after, items=True):
     folder = run.trial(number)
     result = TrialResult.read(folder / "result.json")
     if items:
-        losses = {"base_losses": [3.0, 3.1] * 20, "weights": [1.0] * 40}
-        losses["losses"] = [b + after - 3.05 for b in losses["base_losses"]]
-        (folder / "general_item_losses.json").write_text(json.dumps(losses))
-    update = {
-        "general_loss": after,
-        "general_loss_base": 3.05,
-        "general_item_losses": "general_item_losses.json" if items else None,
-    }
-    result.model_copy(update=update).write(folder / "result.json")
+        kept = {"base_values": [3.0, 3.1] * 20, "weights": [1.0] * 40}
+        kept["values"] = [b + after - 3.05 for b in kept["base_values"]]
+        (folder / "measures.json").write_text(json.dumps({TEXT: kept}))
+    lost = Measure(title="lost on general text", unit="nats/token", value=after, base=3.05)
+    result.model_copy(update={"measures": {TEXT: lost}}).write(folder / "result.json")
 
 
 def test_the_front_holds_the_trials_that_no_other_one_beats_in_both_losses(make):
@@ -148,8 +147,8 @@ def test_the_front_holds_the_trials_that_no_other_one_beats_in_both_losses(make)
     assert by_number[0].forgetting.value == pytest.approx(5)
     assert by_number[1].forgetting.low is None
     assert by_number[3].forgetting.low is not None
-    best = {s.best_trial: s.forgetting_points for s in compute(run).strategies}
-    assert best[3] == pytest.approx(45)
+    (measured,) = measured_trials(read_run(run)).values()
+    assert measured.changes[3] == pytest.approx(0.45)
 
 
 def test_a_limit_speaks_in_the_verdict(make):
@@ -176,7 +175,7 @@ def test_without_a_recommendation_one_trial_is_named_used_and_held_to_the_limit(
     assert "Best so far: trial 0 " in found.verdict.sentence
     assert best_trial(found) == found.verdict.best_trial == 0
     assert any(": trial 0 is within it on" in text for text in found.verdict.because)
-    gate(report, [best_trial(found)], 2)
+    gate(read_run(run), [best_trial(found)], LIMIT)
     shown = figures_of(run, parameters).parameters
     assert {one.best_trial for one in shown if one.strategy == "lora"} == {0}
 
@@ -189,7 +188,7 @@ def test_without_losses_of_items_the_gate_compares_the_mean(make):
     because = report.findings.verdict.because
     assert any("trial 0 is above it, with unknown noise, on" in one for one in because)
     with pytest.raises(GateFailed, match="so that the mean is compared"):
-        gate(report, [0], 2)
+        gate(read_run(run), [0], LIMIT)
 
 
 def test_a_loss_above_the_limit_that_noise_can_explain_is_said_with_its_interval(make):

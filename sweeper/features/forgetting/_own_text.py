@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sweeper.cache import home
-from sweeper.data.general import SelfSampling
 from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import ModelFacts
+from sweeper.features.forgetting._general_data import SelfSampling
 
 FOLDER = "general"
 

@@ -10,16 +10,20 @@ import pytest
 import torch
 
 from sweeper.backend import Interrupted
+from sweeper.constraints import Limit
 from sweeper.data.examples import SPLITS, Dataset
-from sweeper.data.general import SelfSampling
-from sweeper.facts.models.own_text import FOLDER, own_text_folder
-from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
+from sweeper.features.forgetting._general_data import SelfSampling
+from sweeper.features.forgetting._general_set import GeneralSet
+from sweeper.features.forgetting._own_text import FOLDER, own_text_folder
+from sweeper.spec import ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.general_text import GeneralSet
 from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.trial import rungs
 from sweeper.training.trial.train import train_trial
-from sweeper.training.trial.trial_job import GENERAL_LOSSES, TrialJob
+from sweeper.training.trial.trial_job import TrialJob
+from sweeper.trials import MEASURE_ITEMS, TrialResult
 
+TEXT, REPLAYED = "general.text", "general text, replayed"
 GENERAL = [f"{word} and {other}" for word in ("cat", "dog", "cow") for other in "abcdefgh"]
 CAP = 48
 
@@ -40,8 +44,9 @@ def make(byte_llama: Path, tmp_path: Path, tiny_facts: Any, turns: Any) -> Any:
         spec = Spec(
             task="instruction",
             models=(named,),
-            data=DataSpec(general=str(file) if general else None),
-            aim=AimSpec(max_forgetting_points=limit),
+            features={
+                "forgetting": {"general": str(file) if general else None, "max_points": limit}
+            },
         )
         return SharedModel(
             ModelContext(named, facts, byte_llama, dataset, spec, CAP, 16, torch.device("cpu"))
@@ -79,17 +84,18 @@ def train(make: Any, make_config: Any, answering: Any, tmp_path: Path) -> Any:
     return run
 
 
+def forgotten(result: TrialResult) -> float:
+    return result.measures[TEXT].change
+
+
 def test_forgetting_is_measured_item_by_item_against_the_base(train: Any) -> None:
     result, reports, place = train()
-    kept = json.loads((place / GENERAL_LOSSES).read_text())
-    assert result.general_item_losses == GENERAL_LOSSES
-    assert len(kept["losses"]) == len(kept["base_losses"]) == len(kept["weights"]) == 4
-    mean = sum(a * w for a, w in zip(kept["losses"], kept["weights"], strict=True))
-    assert result.general_loss == pytest.approx(mean / sum(kept["weights"]))
-    assert result.forgetting_points == pytest.approx(
-        100 * (result.general_loss - result.general_loss_base)
-    )
-    assert (result.replay_tokens, reports[-1].general_loss) == (0, None)
+    kept = json.loads((place / MEASURE_ITEMS).read_text())[TEXT]
+    assert len(kept["values"]) == len(kept["base_values"]) == len(kept["weights"]) == 4
+    mean = sum(a * w for a, w in zip(kept["values"], kept["weights"], strict=True))
+    assert result.measures[TEXT].value == pytest.approx(mean / sum(kept["weights"]))
+    assert forgotten(result) == result.measures[TEXT].value - result.measures[TEXT].base
+    assert (result.seen, reports[-1].measures) == ({}, {})
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16-mixed", "bf16-pure"])
@@ -100,16 +106,15 @@ def test_rounding_is_no_part_of_what_is_forgotten(
     """A model that learns nothing forgets nothing, in whatever precision it computes."""
     still = {"learning_rate": 1e-30, "weight_decay": 0.0}
     result, _, _ = train(make(), strategy, precision=precision, **still)
-    assert result.general_loss is not None
-    assert result.forgetting_points == 0.0
+    assert forgotten(result) == 0.0
 
 
 def test_without_general_data_nothing_is_measured_and_nothing_is_sampled(
     train: Any, make: Any, home: Path
 ) -> None:
     result, _, place = train(make(general=False))
-    assert (result.state, result.general_loss, result.replay_tokens) == ("COMPLETE", None, 0)
-    assert not (place / GENERAL_LOSSES).exists()
+    assert (result.state, result.measures, result.seen) == ("COMPLETE", {}, {})
+    assert not (place / MEASURE_ITEMS).exists()
     assert not (home / FOLDER).exists()
 
 
@@ -125,16 +130,14 @@ def test_a_guarded_trial_reports_what_it_replayed_and_keeps_its_task_budget(
 ) -> None:
     shared = make()
     plain, *_ = train(shared)
-    result, reports, _ = train(shared, replay_share=0.2, kl_weight=0.5)
+    result, *_ = train(shared, replay_share=0.2, kl_weight=0.5)
     assert result.state == "COMPLETE"
     assert (result.tokens, result.optimizer_steps) == (plain.tokens, plain.optimizer_steps)
-    assert result.replay_tokens == pytest.approx(result.tokens / 4, abs=12)
-    assert reports[-1].replay_tokens == result.replay_tokens
-    assert [report.replay_tokens for report in reports] == sorted(r.replay_tokens for r in reports)
+    assert result.seen[REPLAYED].tokens == pytest.approx(result.tokens / 4, abs=12)
 
 
 def test_what_is_held_back_is_never_replayed(make: Any) -> None:
-    general = make().general
+    general = GeneralSet(make().context)
     task, features = general.replayed
     read = {tuple(feature["input_ids"]) for feature in features}
     held = {tuple(feature["input_ids"]) for feature in task.encode(general.text.held_back)}
@@ -147,7 +150,7 @@ def test_replay_keeps_general_text_that_training_without_it_loses(train: Any, ma
     shared = make()
     without, *_ = train(shared, "full", learning_rate=2e-3)
     with_replay, *_ = train(shared, "full", learning_rate=2e-3, replay_share=0.5)
-    assert with_replay.general_loss < without.general_loss
+    assert forgotten(with_replay) < forgotten(without)
 
 
 def test_a_strong_penalty_holds_the_model_at_its_base(train: Any, make: Any) -> None:
@@ -169,13 +172,17 @@ def test_a_trial_ends_early_and_keeps_its_best_weights(train: Any) -> None:
     assert result.validation_loss is not None
 
 
-def test_a_limit_on_general_loss_ends_a_trial_that_passes_it(train: Any, make: Any) -> None:
+def test_a_limit_ends_a_trial_that_passes_it(
+    train: Any, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Below what training can gain: a random model only learns, and has nothing to forget.
-    result, reports, _ = train(make(limit=0.0), general_loss_limit=-10.0)
+    below = Limit("general", -10.0, "forgetting", 2, "")
+    monkeypatch.setattr(rungs, "limits_of", lambda spec: (below,))
+    result, reports, _ = train(make(limit=0.0))
     assert result.state == "COMPLETE"
     assert (result.stopped_at_rung, len(reports)) == (1, 1)
-    assert "general text rose" in result.stopped_because
-    assert reports[0].general_loss is not None
+    assert result.stopped_because.startswith("lost on general text: ")
+    assert reports[0].measures[TEXT].base is not None
 
 
 def test_a_head_is_refused_with_the_reason(make_job: Any) -> None:
@@ -202,6 +209,11 @@ def test_the_base_writes_general_text_once_where_none_is_given(
     again = GeneralSet(shared.context, sampling)
     assert again.text == first.text
     assert first.writing_seconds > again.writing_seconds == 0.0
+    seconds: dict[str, float] = {}
+    for general in (first, again):
+        with general.writing(seconds, "forgetting"):
+            general.writing_seconds += 2.0
+    assert seconds == {"forgetting": 4.0}
 
 
 def test_text_that_the_base_writes_is_told_token_by_token(

@@ -1,4 +1,4 @@
-"""The guards against forgetting: replayed general text, and the divergence from the base model.
+"""Replayed general text, and the KL divergence from the base model.
 
 The share of replayed tokens is exact. The base's outputs are those of the model with its adapter
 switched off, or of a frozen copy.
@@ -20,8 +20,11 @@ from sweeper.errors import UsageError
 from sweeper.plans import Precision, half_of
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.loading import quiet_library
-from sweeper.tasks.base import Batch, Feature, Task
+from sweeper.tasks.base import Batch, Feature, LossSum, Task
 from sweeper.tasks.text import TextTask
+from sweeper.training.loop.extension import Extension, FurtherBatch
+
+REPLAYED = "general text, replayed"
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def _terms(feature: Feature) -> int:
     return sum(label != -100 for label in feature["labels"])
 
 
-class NearBase:
+class KLToBase:
     """The base beside a model in training.
 
     Adapters are switched off for the base's forward pass, prompts are left out, and full
@@ -227,9 +230,52 @@ def frozen_copy(base: nn.Module, precision: Precision) -> nn.Module:
     return kept if precision == "fp32" else kept.to(getattr(torch, half_of(precision)))
 
 
-@dataclass(frozen=True)
-class Guards:
-    """The guards against forgetting of one training."""
+class Remedies(Extension):
+    """Replay and a KL penalty in one training.
+
+    The loss of an optimizer step is ``(1 - s) (task + w KL) + s general`` with ``s`` the replayed
+    share and ``w`` the weight of the divergence; each of the three is a mean over its own tokens.
+    """
 
     replay: Replay | None = None
-    near: NearBase | None = None
+    near: KLToBase | None = None
+
+    def use(self, replay: Replay | None = None, near: KLToBase | None = None) -> None:
+        """Add what is given."""
+        if replay is not None:
+            self.replay, self.task_share = replay, 1.0 - replay.share
+        if near is not None:
+            self.near, self.has_penalty = near, True
+
+    def attend(self, attention: str) -> None:
+        if self.near is not None:
+            self.near.attend(attention)
+
+    def further(self, task_tokens: int, micro_batch: int) -> Iterator[FurtherBatch]:
+        replay = self.replay
+        if replay is None:
+            return
+        due = replay.due(task_tokens, micro_batch)
+        for chunk in range(due.chunks):
+            features = due.features[chunk * micro_batch : (chunk + 1) * micro_batch]
+            batch = replay.task.collate(features or (replay.nothing(),))
+            rows = len(features)
+            yield FurtherBatch(replay.task, batch, due.weight, REPLAYED, rows)
+
+    def reference(self, model: nn.Module, batch: Batch) -> Tensor:
+        assert self.near is not None
+        return self.near.logits(model, batch)
+
+    def penalised_loss(
+        self, model: nn.Module, batch: Batch, reference: Tensor
+    ) -> tuple[LossSum, Tensor]:
+        assert self.near is not None
+        loss, moved = self.near.task.loss_near(model, batch, reference)
+        return loss, self.near.weight * moved
+
+    def state(self) -> Any:
+        return self.replay.state() if self.replay else None
+
+    def restore(self, state: Any) -> None:
+        if self.replay is not None:
+            self.replay.restore(state)

@@ -2,20 +2,20 @@
 
 import json
 import re
-import sys
 
 import altair as alt
 import numpy as np
+import page_tree
 import pytest
 from section_figures import blocks_of
 
 from sweeper.evaluation.task_scores import ModelScores, TaskScores, base_file, trial_file
+from sweeper.features.forgetting import section as forgetting
 from sweeper.reporting.charts import draw
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.markdown import markdown
-from sweeper.reporting.sections import forgetting
 from sweeper.reporting.write import html
-from sweeper.trials import TrialResult
+from sweeper.trials import Measure, TrialResult
 
 
 def task(name, values, unit="points", kind="multiple-choice"):
@@ -51,9 +51,9 @@ def measured(run, names=("mmlu", "gsm8k")):
         result = TrialResult.read(path)
         if result.validation_loss is not None:
             after = 3.0 + 0.02 / result.validation_loss
-            changed = {"general_loss": after, "general_loss_base": 3.0}
-            result.model_copy(update=changed).write(path)
-    run.spec.write_text(run.spec.read_text() + "aim:\n  max_forgetting_points: 3\n")
+            lost = Measure(title="lost on general text", unit="nats/token", value=after, base=3.0)
+            result.model_copy(update={"measures": {"general.text": lost}}).write(path)
+    run.spec.write_text(run.spec.read_text() + "features:\n  forgetting:\n    max_points: 3\n")
     return report_of(run)
 
 
@@ -63,8 +63,8 @@ def section_of(report, parse):
 
 
 @pytest.fixture
-def parse(pages):
-    return sys.modules["page_tree"].parse
+def parse():
+    return page_tree.parse
 
 
 def test_base_and_tuned_stand_side_by_side_with_interval_and_detectable_difference(make, parse):
@@ -115,7 +115,7 @@ def test_the_strategies_section_has_forgetting_as_a_third_cost(make, parse):
     page = parse(html(measured(make(trials=12))))
     section = next(s for s in page.all("section") if s.attributes["id"] == "strategies")
     assert len(section.all("svg")) == 3
-    assert "forgetting" in section.text
+    assert "lost on general text" in section.text
 
 
 def test_names_of_tasks_are_text_and_nothing_else(make, parse):
@@ -130,11 +130,14 @@ def test_the_markdown_says_it_in_a_sentence(make):
     assert "lost more than noise explains: gsm8k" in markdown(report)
 
 
-def test_without_figures_the_section_says_what_it_takes(pages):
-    found = {
-        shape: next(s for s in pages[shape].all("section") if s.attributes["id"] == "forgetting")
-        for shape in ("mixed", "text")
-    }
-    assert "classification head" in found["mixed"].text
-    assert "was not scored" in found["text"].text
-    assert not found["text"].all("figure")
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ({}, "classification head"),
+        ({"task": "instruction", "model": "packaged:smollm2"}, "was not scored"),
+    ],
+)
+def test_without_figures_the_section_says_what_it_takes(make, parse, shape, said):
+    found = section_of(report_of(make(trials=3, **shape)), parse)
+    assert said in found.text
+    assert not found.all("figure")

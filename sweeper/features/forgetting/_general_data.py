@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from sweeper import units
 from sweeper.data.examples import Dataset, Example, digest
 from sweeper.errors import DataError
-from sweeper.spec import DataSpec
+from sweeper.evaluation.task_scores import GENERAL
+from sweeper.features.forgetting.options import Options
+from sweeper.spec import Spec
 
+TEXT = f"{GENERAL}.text"
+"""The name of the loss on general text among the measures of a trial."""
 # Every completed trial is scored on these, so that they must stay a small part of its time.
 HELD_BACK = 32
 # Of them, those that a trial with a limit is scored on at each rung below the last.
@@ -62,8 +66,8 @@ class GeneralText:
     fingerprint: str
 
 
-def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
-    """The general data that a spec names, without what quotes the task's held-out rows.
+def general_text(spec: Spec, dataset: Dataset) -> GeneralText:
+    """The general data that a request names, without what quotes the task's held-out rows.
 
     Raises:
         DataError: It cannot be read or recognised, or holds too little to be of use.
@@ -72,8 +76,9 @@ def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
     from sweeper.data.corpus import held_out, unquoted, without_repetitions
     from sweeper.data.load import load_corpus
 
-    assert spec.general is not None
-    read = load_corpus(spec.general, spec, revision=spec.general_revision)
+    options = spec.features.of(Options)
+    assert options.general is not None
+    read = load_corpus(options.general, spec.data, revision=options.general_revision)
     unique = without_repetitions(read)
     clean = unquoted(unique, held_out(dataset))
     if len({example.key for example in clean}) < 2:
@@ -81,11 +86,11 @@ def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
             f"{units.plural(len(clean), 'general text')} left of {len(read)}",
             why="One part is held out for scoring, so at least two different texts are needed. "
             "Repeated texts and those that quote the task's validation or test rows are left out.",
-            fix="Name more general text with data.general.",
-            where=spec.general,
+            fix="Name more general text with --general.",
+            where=options.general,
         )
     most = max(_FEWEST, len(dataset.splits["train"]))
-    return divided(clean, spec.split_seed, most, leaked=len(unique) - len(clean))
+    return divided(clean, spec.data.split_seed, most, leaked=len(unique) - len(clean))
 
 
 def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) -> GeneralText:

@@ -13,11 +13,11 @@ from torch.utils.data import SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeper.errors import UsageError
+from sweeper.features.forgetting._general_set import General
+from sweeper.features.forgetting._remedies import KLToBase, Remedies, Replay, frozen_copy, text_task
 from sweeper.strategies.base import Setting
 from sweeper.strategies.base import strategy as strategy_named
-from sweeper.training.base_model.general_text import General
 from sweeper.training.base_model.keeper import checkpoint
-from sweeper.training.loop.forgetting_guards import Guards, NearBase, Replay, frozen_copy, text_task
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress
 
@@ -88,7 +88,7 @@ def adapted(request: Any) -> tuple[Any, nn.Module, torch.Tensor]:
 
 def test_the_adapter_is_really_off_and_dropout_too(adapted: Any) -> None:
     strategy, model, own = adapted
-    batch, near = task().collate(features()), NearBase(task(), strategy, 1.0)
+    batch, near = task().collate(features()), KLToBase(task(), strategy, 1.0)
     trains = {name for name, weight in model.named_parameters() if weight.requires_grad}
     modes = [module.training for module in model.modules()]
     torch.testing.assert_close(near.logits(model, batch), own)
@@ -111,7 +111,7 @@ def test_gradients_are_those_of_a_divergence_computed_by_hand(checkpointed: bool
     model = moved(strategy.apply(base, parameters, SETTING))
     checkpoint(base, checkpointed)
     loss, divergence = task().loss_near(
-        model, batch, NearBase(task(), strategy, 1).logits(model, batch)
+        model, batch, KLToBase(task(), strategy, 1).logits(model, batch)
     )
     (loss.total + 0.7 * divergence).backward()
     found = {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
@@ -133,11 +133,11 @@ def test_full_fine_tuning_compares_with_a_frozen_copy() -> None:
     with torch.no_grad():
         own = task().answer_logits(base, batch)
     model = moved(strategy.apply(base, {}, SETTING))
-    torch.testing.assert_close(NearBase(task(), strategy, 1.0, copied).logits(model, batch), own)
+    torch.testing.assert_close(KLToBase(task(), strategy, 1.0, copied).logits(model, batch), own)
     assert not any(weight.requires_grad for weight in copied.parameters())
     assert frozen_copy(base, "bf16-mixed").lm_head.weight.dtype == torch.bfloat16
     with pytest.raises(UsageError, match="frozen copy"):
-        NearBase(task(), strategy, 1.0).logits(model, batch)
+        KLToBase(task(), strategy, 1.0).logits(model, batch)
 
 
 def test_a_new_head_has_no_base_to_stay_near_to() -> None:
@@ -147,7 +147,7 @@ def test_a_new_head_has_no_base_to_stay_near_to() -> None:
 
 
 def _step(
-    tmp_path: Any, guards: Guards | None, micro: int
+    tmp_path: Any, remedies: Remedies | None, micro: int
 ) -> tuple[dict[str, torch.Tensor], TrainingProgress]:
     """Gradients of one optimizer step over all features, as the trainer leaves them."""
     base, strategy = tiny(), strategy_named("lora")
@@ -155,8 +155,8 @@ def _step(
         layer.self_attn.attention_dropout = 0.0
     parameters = {**PARAMETERS["lora"], "lora_dropout": 0.0, "learning_rate": 0.0}
     model = moved(strategy.apply(base, parameters, SETTING))
-    if guards is not None and guards.near is not None:
-        guards = Guards(guards.replay, NearBase(task(), strategy, guards.near.weight))
+    if remedies is not None and remedies.near is not None:
+        remedies.use(near=KLToBase(task(), strategy, remedies.near.weight))
     rows, progress, grads = features(), TrainingProgress(), {}
 
     class Watched(TrialTrainer):
@@ -187,9 +187,15 @@ def _step(
         mixed=None,
         settings=settings,
         callbacks=[],
-        guards=guards,
+        extensions=[remedies] if remedies else [],
     ).train()
     return grads, progress
+
+
+def using(*remedies: Any) -> Remedies:
+    made = Remedies()
+    made.use(*remedies)
+    return made
 
 
 GENERAL = features(6, prompt=0)
@@ -211,7 +217,7 @@ def test_the_step_is_the_stated_mixture_of_task_divergence_and_general(
 ) -> None:
     share = 0.4
     plain, _ = _step(tmp_path, None, micro)
-    mixed, progress = _step(tmp_path, Guards(Replay(task(), GENERAL, share, 0)), micro)
+    mixed, progress = _step(tmp_path, using(Replay(task(), GENERAL, share, 0)), micro)
     twin = Replay(task(), GENERAL, share, 0)
     tokens = sum(len(f["input_ids"]) for f in features())
     due = twin.due(tokens, micro)
@@ -221,14 +227,14 @@ def test_the_step_is_the_stated_mixture_of_task_divergence_and_general(
     for name, gradient in mixed.items():
         by_hand = (1 - share) * plain[name] + due.weight * terms * general[name]
         torch.testing.assert_close(gradient, by_hand, rtol=1e-3, atol=1e-4)
-    assert progress.replay_tokens == sum(len(f["input_ids"]) for f in due.features)
+    replayed = len(due.features), sum(len(f["input_ids"]) for f in due.features)
+    assert tuple(progress.seen["general text, replayed"]) == replayed
     assert progress.tokens == tokens
 
 
 def test_the_training_loss_that_is_reported_is_the_tasks_alone(tmp_path: Any) -> None:
     _, plain = _step(tmp_path, None, 4)
     near: Any = SimpleNamespace(weight=3.0)
-    guards = Guards(Replay(task(), GENERAL, 0.4, 0), near)
-    held, guarded = _step(tmp_path, guards, 4)
+    held, guarded = _step(tmp_path, using(Replay(task(), GENERAL, 0.4, 0), near), 4)
     assert plain.take_train_loss() == pytest.approx(guarded.take_train_loss())
     assert all(math.isfinite(float(gradient.sum())) for gradient in held.values())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.training.loop.forgetting_guards import Replay
+from sweeper.features.forgetting._remedies import Replay
 
 
 def feature(tokens: int, terms: int | None = None) -> dict[str, Any]:

@@ -8,10 +8,28 @@ from typing import Any
 import altair as alt
 
 from sweeper import units
+from sweeper.features.forgetting._figures import (
+    Figures,
+    TrialForgetting,
+    forgetting,
+    limit_sentence,
+    shown_trial,
+    tasks_of,
+)
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.record import Findings
+from sweeper.findings.study.changes import (
+    MeasuredTrials,
+    TaskChange,
+    Unit,
+    amount,
+    figure,
+    lost,
+    noise_sentence,
+    scored_on,
+)
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import (
     Block,
@@ -25,26 +43,11 @@ from sweeper.reporting.blocks import (
     placed,
 )
 from sweeper.reporting.charts import draw
-from sweeper.reporting.charts.cost import cost_panel, forgetting_cost
+from sweeper.reporting.charts.cost import cost_panel, measure_cost
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.reporting.parts import drawn, strategy_cell
-from sweeper.reporting.sections._forgetting import (
-    Figures,
-    GeneralTask,
-    TrialForgetting,
-    Unit,
-    amount,
-    figure,
-    forgetting,
-    limit_sentence,
-    lost,
-    noise_sentence,
-    scored_on,
-    shown_trial,
-    tasks_of,
-)
 
 _MOST_TRIALS = 20
 # Of losses on general text.
@@ -105,7 +108,7 @@ def _tasks(report: Report, measured: Figures) -> Iterator[Block]:
         legend=draw.legend(strategies, LegendEntry("base model", "", "○")),
         table=_table(measured),
     )
-    told = [noise_sentence(measured, trial), limit_sentence(measured, trial)]
+    told = [noise_sentence(measured.tasks, trial), limit_sentence(measured, trial)]
     if report.findings.verdict.recommended_trial not in (None, trial):
         told.append(
             f"The recommended trial {report.findings.verdict.recommended_trial} was not scored."
@@ -117,7 +120,7 @@ def _finding(measured: Figures, trial: int) -> str:
     tasks = tasks_of(measured, trial)
     gone = [task for task in tasks if task.outcome == "lost"]
     if gone:
-        told = [f"{t.task} {lost(t.forgetting, t.unit)}" for t in gone]
+        told = [f"{t.task} {lost(t.lost, t.unit)}" for t in gone]
         return f"Trial {trial} lost more than noise explains: {units.joined(told)}."
     everything = units.plural(len(tasks), "task")
     unresolved = [task for task in tasks if task.outcome == "unresolved"]
@@ -130,7 +133,7 @@ def _finding(measured: Figures, trial: int) -> str:
 
 
 def _table(measured: Figures) -> Table:
-    columns: list[Column[GeneralTask]] = [
+    columns: list[Column[TaskChange]] = [
         Column("trial", lambda t: f"#{t.trial} {words.short(t.strategy)}"),
         Column("task", lambda t: f"{t.task}, {scored_on(t)}"),
         Column("scored by", lambda t: f"{t.metric}, {t.harness}"),
@@ -138,8 +141,8 @@ def _table(measured: Figures) -> Table:
         Number("items", lambda t: str(t.items), "/items"),
         Number("base", lambda t: figure(t, t.base)),
         Number("tuned", lambda t: figure(t, t.tuned)),
-        Number("lost", lambda t: amount(t.forgetting.value, t.unit)),
-        Number("95% CI", lambda t: _ends(t.forgetting, t.unit)),
+        Number("lost", lambda t: amount(t.lost.value, t.unit)),
+        Number("95% CI", lambda t: _ends(t.lost, t.unit)),
         Number("detectable", lambda t: amount(t.detectable_points, t.unit)),
         Column("unit of these", lambda t: t.unit),
         Column("against the margin", _outcome),
@@ -153,7 +156,7 @@ def _table(measured: Figures) -> Table:
     )
 
 
-def _outcome(task: GeneralTask) -> str:
+def _outcome(task: TaskChange) -> str:
     if not task.more_items:
         return task.outcome
     return f"{task.outcome}; {words.more(task.more_items)} would settle it"
@@ -161,8 +164,16 @@ def _outcome(task: GeneralTask) -> str:
 
 def _general_text(report: Report, measured: Figures) -> Figure:
     finding = _front_finding(measured)
-    points = {trial.trial: trial.forgetting.value for trial in measured.trials}
-    cost = forgetting_cost(points, measured.limit_points, measured.recommended_trial)
+    limit = measured.limit_points
+    cost = measure_cost(
+        MeasuredTrials(
+            title="lost on general text",
+            unit=_UNIT,
+            limit=None if limit is None else limit / 100,
+            changes={trial.trial: trial.forgetting.value / 100 for trial in measured.trials},
+        ),
+        measured.recommended_trial,
+    )
     names = list(dict.fromkeys(trial.strategy for trial in measured.trials))
     return Figure(
         id="forgetting-front",
@@ -225,7 +236,7 @@ def _trial_table(report: Report, measured: Figures) -> Table:
     )
 
 
-def dumbbell(tasks: Sequence[GeneralTask], description: str) -> Drawing | None:
+def dumbbell(tasks: Sequence[TaskChange], description: str) -> Drawing | None:
     """Base (hollow) and tuned (filled) on each task that is right or wrong, joined by a line."""
     scored = [task for task in tasks if task.unit == "points"]
     if not scored:
@@ -265,7 +276,7 @@ def points_lost(measured: Figures, description: str) -> Drawing | None:
     limit = measured.limit_points
     reach = [0.0] + ([limit] if limit is not None else [])
     for task in measured.tasks:
-        reach += task.forgetting.ends
+        reach += task.lost.ends
     scale = fit(reach, log=False)
     most = max(len(group) for group in groups)
     height = len(names) * (_BAND + _LINE * (most - 1)) + 10
@@ -290,7 +301,7 @@ def points_lost(measured: Figures, description: str) -> Drawing | None:
 
 
 def _lost_row(
-    task: GeneralTask, offset: float, scale: Scale, recommended: int | None
+    task: TaskChange, offset: float, scale: Scale, recommended: int | None
 ) -> dict[str, Any]:
     marked = task.trial == recommended
     return draw.row_of(
@@ -298,10 +309,10 @@ def _lost_row(
         task.trial,
         task=task.task,
         offset=offset,
-        lost=task.forgetting.value,
+        lost=task.lost.value,
         fill=look(task.strategy).color if marked else draw.PAPER,
         size=110 if marked else 50,
-        **draw.clipped_ends(task.forgetting, scale),
+        **draw.clipped_ends(task.lost, scale),
     )
 
 
