@@ -9,7 +9,6 @@ from sweeper.declared.traits import Traits, traits_of
 from sweeper.plans import Precision
 from sweeper.spec import Scalar
 
-Sharding = Literal["none", "ddp", "fsdp"]
 Attention = Literal["eager", "sdpa", "flash"]
 Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]
 Quantization = Literal["nf4", "nf4-dq", "int8", "int4"]
@@ -78,7 +77,7 @@ class Setup:
             where the loss needs no others.
         evaluation_batch: 0 for no evaluation.
         evaluation_length: Tokens of an evaluated example; ``sequence_length`` if 0.
-        gpus: How many devices train one model together.
+        gpus: How many devices train one model together, each with all of it (DDP).
         replay_share: Share of general tokens among all; they pass through in batches of their own.
         near_base: Whether a KL divergence to the base is in the loss.
     """
@@ -118,7 +117,6 @@ class Setup:
     evaluation_batch: int = 0
     evaluation_length: int = 0
     gpus: int = 1
-    sharding: Sharding = "none"
     device: Literal["cuda", "cpu"] = "cuda"
     replay_share: float = 0.0
     near_base: bool = False

@@ -190,7 +190,7 @@ def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
     else:
         found.append("the data set, and what the data loader copies of it")
     if setup.gpus > 1:
-        found.append("NCCL's buffers, and shards that a rank gathers ahead of time")
+        found.append("NCCL's buffers")
     if not setup.classes:
         found.append("the KV cache of answers that evaluation generates")
     if model.moe is not None:

@@ -77,7 +77,6 @@ def _reading(setup: Setup, way: str) -> Setup:
         modules_to_save=(),
         optimizer=USUAL_OPTIMIZER,
         gpus=1,
-        sharding="none",
         near_base=False,
         replay_share=0.0,
         padded=True,  # blocks hold several documents

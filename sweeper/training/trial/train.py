@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from transformers.integrations.neftune import activate_neftune, deactivate_neftune
 
 from sweeper.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
-from sweeper.errors import SweeperError, UsageError
+from sweeper.errors import SweeperError
 from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED, PADDING_FREE
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.base import strategy as strategy_named
@@ -53,14 +53,8 @@ from sweeper.training.loop.forgetting_guards import (
     text_task,
 )
 from sweeper.training.loop.quick_steps import quick_steps
+from sweeper.training.loop.ranks_here import gathered, rank_here, ranks_in_all
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
-from sweeper.training.loop.sharding import (
-    gather_trained,
-    gathered,
-    layer_classes,
-    rank_here,
-    ranks_in_all,
-)
 from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingDiverged, TrainingProgress
 from sweeper.training.trial.assembly import assembled, start_head
@@ -171,7 +165,7 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
         job.progress = TrainingProgress(
             check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
         )
-        place, saves = job.checkpoints_in, _saves(job)
+        place, saves = job.checkpoints_in, job.config.checkpoints
         output = place / UNFINISHED if saves else place
         watch, trainer = _trainer(job, strategy, model, guards, output, saved)
         state = _TrialState(job, watch, trainer, guards.replay, lambda: peak.gib(loaded))
@@ -189,7 +183,6 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
         final = watch.finish()
         if job.base_on_general is not None:
             watch.score_general()
-        gather_trained(model)
         return job.completed(strategy, model, final)
 
 
@@ -277,13 +270,6 @@ class _TrialState:
         return folder
 
 
-def _saves(job: TrialJob) -> bool:
-    """Whether the trial writes checkpoints. Those of a model that FSDP spreads are not tested."""
-    if job.config.checkpoints and job.config.sharding == "fsdp":
-        log.warning("no checkpoints are written where FSDP spreads the model over GPUs")
-    return job.config.checkpoints and job.config.sharding != "fsdp"
-
-
 def read_corpus(job: TrialJob) -> None:
     """Run the trial's first stage on the corpus, if it has one; once for all such trials."""
     stage = FirstStage.of(job.config, job.batching.micro_batch)
@@ -319,7 +305,6 @@ def _trainer(
         optimizer=config.optimizer,
         seed=config.seed,
         device=job.context.device,
-        sharded=layer_classes(model) if config.sharding == "fsdp" else None,
     )
     job.joined = _joins(config, task, model)
     bases = (module for module in model.modules() if isinstance(module, PreTrainedModel))
@@ -372,8 +357,8 @@ def _rows(job: TrialJob) -> tuple[list[Feature], list[int], Mixture | None]:
 def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
     """Whether the texts of a batch are joined without padding."""
     parameters = config.parameters
-    # The noise of NEFTune depends on the length of a row; FSDP's layers cannot be asked here.
-    if parameters.get(NEFTUNE) or config.sharding == "fsdp" or not isinstance(task, TextTask):
+    # The noise of NEFTune depends on the length of a row.
+    if parameters.get(NEFTUNE) or not isinstance(task, TextTask):
         return False
     if not parameters.get(PADDING_FREE):
         return False
@@ -448,12 +433,6 @@ def guards_of(job: TrialJob, strategy: Strategy, keeper: BaseKeeper) -> Guards:
     share = float(config.parameters.get("replay_share", 0.0))
     weight = float(config.parameters.get("kl_weight", 0.0))
     task = text_task(job.context.task) if weight else None
-    if weight and config.sharding == "fsdp":
-        raise UsageError(
-            "kl_weight does not work where FSDP spreads the model over GPUs",
-            why="The base's forward pass would have to gather the weights a second time.",
-            fix="Train on one GPU, or leave kl_weight out.",
-        )
     replay = copied = None
     if share:
         general, features = job.shared.general.replayed

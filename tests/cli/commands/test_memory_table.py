@@ -69,9 +69,14 @@ def test_every_part_says_where_it_comes_from_and_what_is_not_counted() -> None:
     assert "routers" in text
 
 
-def test_several_gpus_shard_by_default() -> None:
-    found = json.loads(_run("--model", "7B", "--strategy", "full", "--gpus", "8", "--json"))
-    assert found["setup"]["sharding"] == "fsdp"
+def test_each_of_several_gpus_holds_the_model_and_buckets_of_gradients() -> None:
+    one, eight = (
+        json.loads(_run("--model", "7B", "--strategy", "full", "--gpus", gpus, "--json"))["parts"]
+        for gpus in ("1", "8")
+    )
+    assert eight["weights"] == one["weights"]
+    assert eight["gradient buckets"] == eight["gradients"]
+    assert "gradient buckets" not in one
 
 
 def test_the_dry_run_stands_beside_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
