@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from sweeper.training.dryrun.__main__ import request  # noqa: E402
 from transformers import PretrainedConfig  # noqa: E402
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
 
@@ -20,7 +21,6 @@ from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.memory.estimate import worst_phase  # noqa: E402
 from sweeper.memory.setup import Setup  # noqa: E402
 from sweeper.memory.states import trainable_parameters  # noqa: E402
-from sweeper.training.dryrun.__main__ import request  # noqa: E402
 from sweeper.training.dryrun.models import config_of  # noqa: E402
 from sweeper.training.dryrun.step import (  # noqa: E402
     BLOCK_BYTES,
@@ -87,9 +87,9 @@ def _agreement(family: str, setup: Setup) -> float:
     parts = worst_phase(facts, setup).parts
     formula = sum(size for name, size in parts.items() if name != "library workspace")
     assert trainable_parameters(facts, setup) == pytest.approx(
-        followed["trainable_parameters"], rel=0.02
+        followed.trainable_parameters, rel=0.02
     )
-    return formula / GIB / followed["peak_gib"]
+    return formula / GIB / followed.peak_gib
 
 
 CASES = [

@@ -16,6 +16,8 @@ from sweeper.runfolder import RunFolder
 from sweeper.steps.winner import as_trained, best_trial
 from sweeper.trials import TrialConfig
 
+TRAIN = "sweeper.features.refit._process:refit"
+
 
 def requests(
     run: RunFolder, trial: int | None, seeds: int, output: Path | None, *, all_rows: bool

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 import typer
@@ -10,6 +9,7 @@ from typer.testing import CliRunner
 from sweeper.cli.commands import memory_table
 from sweeper.cli.commands.memory import memory
 from sweeper.errors import SweeperError
+from sweeper.memory.requests import DryRun
 
 APP = typer.Typer()
 APP.command()(memory)
@@ -80,7 +80,9 @@ def test_each_of_several_gpus_holds_the_model_and_buckets_of_gradients() -> None
 
 
 def test_the_dry_run_stands_beside_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer: dict[str, Any] = {"peak_gib": 14.5, "phase": "backward pass", "seconds": 1.5}
+    answer = DryRun(
+        peak_gib=14.5, phase="backward pass", seconds=1.5, parts={}, trainable_parameters=1
+    )
     monkeypatch.setattr(memory_table, "dry_run", lambda *_: answer)
     text = _run("--model", "7B", "--dry-run")
     assert "Dry run: 14.5 GiB in tensors at the peak (backward pass, 1.5 s)" in text
