@@ -137,13 +137,15 @@ def in_child(
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
             for line in process.stdout:
-                message = object_of(line)
+                message: dict[str, Any] = {}
+                with contextlib.suppress(ValueError):  # cut off, where it was killed
+                    message = object_of(line)
                 if "progress" in message:
                     work(*message["progress"])
                 elif "event" in message:
                     hear(message["event"])
                 else:
-                    found = message
+                    found = message or None
             status = process.wait()
         except BaseException:
             process.terminate()
@@ -153,7 +155,8 @@ def in_child(
         said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST_BYTES))
         last = said.read().decode(errors="replace").strip().splitlines()[-1:]
     if found is not None and "problems" in found:
-        raise getattr(errors, found["error"])([Problem(**fields) for fields in found["problems"]])
+        kind: type[SweeperError] = getattr(errors, found["error"], SweeperError)
+        raise kind([Problem(**fields) for fields in found["problems"]])
     if found is not None:
         return answer.model_validate(found["answer"])
     how = f"took longer than {seconds:g} s" if late.is_set() else _ending(status)

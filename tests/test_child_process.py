@@ -20,6 +20,7 @@ from sweeper.spec import ModelSpec
 
 CALLED = """
 import os, sys, time
+from sweeper import child_process
 from sweeper.artifact import Record
 from sweeper.child_process import tell_event, tell_progress
 from sweeper.errors import DataError, Problem
@@ -47,6 +48,10 @@ def ends(request: Record) -> None:
     raise SystemExit(7)
 
 def is_killed(request: Record) -> None:
+    os.kill(os.getpid(), 9)
+
+def is_cut_off(request: Record) -> None:
+    print('{"answer": {', file=child_process._pipe, flush=True, end="")
     os.kill(os.getpid(), 9)
 
 def sleeps(request: ModelSpec) -> None:
@@ -98,6 +103,7 @@ def test_an_error_keeps_its_type_and_all_its_problems() -> None:
         ("breaks", "it ended with 1: no torch here", 1),
         ("ends", "it ended with 7", 7),
         ("is_killed", "it was ended by SIGKILL", -signal.SIGKILL),
+        ("is_cut_off", "it was ended by SIGKILL", -signal.SIGKILL),
         (
             "missing",
             "it ended with 1: AttributeError: module 'called' has no attribute 'missing'",

@@ -28,13 +28,11 @@ _OUTSIDE = " in <module>"
 
 
 class ItemsToMeasure(Record):
-    """Predictions, references and rows, and the function that takes them."""
+    """The function, what was predicted, and for which examples."""
 
-    name: str
-    folder: str
+    objective: Objective
     predictions: tuple[str, ...]
-    references: tuple[str, ...]
-    rows: tuple[dict[str, Any], ...]
+    examples: tuple[Example, ...]
 
 
 class ItemValues(Record):
@@ -57,11 +55,7 @@ def measured(
             finite numbers; with its name, file and line.
     """
     request = ItemsToMeasure(
-        name=objective.name,
-        folder=objective.folder,
-        predictions=tuple(predictions),
-        references=tuple(example.answer for example in examples),
-        rows=tuple(_row(example) for example in examples),
+        objective=objective, predictions=tuple(predictions), examples=tuple(examples)
     )
     what = f"the objective {objective.name}"
     try:
@@ -123,8 +117,8 @@ def answer(request: ItemsToMeasure) -> ItemValues:
     Raises:
         SpecError: It cannot be imported, raised, or returned something else than finite numbers.
     """
-    module, _, name = request.name.partition(":")
-    sys.path[:0] = [folder for folder in (request.folder,) if folder]
+    module, _, name = request.objective.name.partition(":")
+    sys.path[:0] = [folder for folder in (request.objective.folder,) if folder]
     if "" not in sys.path:
         sys.path.append("")
     function: Any = None
@@ -133,9 +127,9 @@ def answer(request: ItemsToMeasure) -> ItemValues:
         function = getattr(file, name, None)
         if not callable(function):
             raise _Unfit(f"{module} has no function {name!r}")
-        predictions, references, rows = map(
-            list, (request.predictions, request.references, request.rows)
-        )
+        predictions = list(request.predictions)
+        references = [example.answer for example in request.examples]
+        rows = [_row(example) for example in request.examples]
         whole = _called(function, predictions, references, rows)
         if isinstance(whole, list):
             return ItemValues(value=math.fsum(whole) / len(whole), items=tuple(whole))
@@ -157,7 +151,7 @@ def answer(request: ItemsToMeasure) -> ItemValues:
 
 def _refused(request: ItemsToMeasure, what: str, at: str) -> SpecError:
     return SpecError(
-        f"the objective {request.name}: {what}" + (f" ({at})" if at else ""),
+        f"the objective {request.objective.name}: {what}" + (f" ({at})" if at else ""),
         fix="It takes predictions, references and rows, and returns a number, or a list with "
         "one number an item: docs/objective.md.",
     )

@@ -18,7 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from sweeper.artifact import Record
 from sweeper.child_process import in_child
-from sweeper.data.examples import Message, MessageRole
+from sweeper.data.examples import Message
 from sweeper.data.tools import as_text, for_template, spelled
 from sweeper.errors import ChildFailed, ModelError
 from sweeper.facts.models.fallback_template import FallbackTemplate, fallback
@@ -39,10 +39,10 @@ MOST_CHARACTERS = 100_000_000
 
 
 class TemplateRequest(Record):
-    """Conversations for the template in a folder; each turn has role, content and what is more."""
+    """Conversations for the template in a folder."""
 
     folder: str
-    conversations: tuple[tuple[tuple[MessageRole, str, str], ...], ...]
+    conversations: tuple[tuple[Message, ...], ...]
 
 
 class TemplateTexts(Record):
@@ -68,11 +68,8 @@ def writer(folder: Path) -> tuple[Writer, str | None]:
             written.update(zip(new, ask_for(new), strict=True))
         return [written[key] for key in keys]
 
-    def ask_for(conversations: Sequence[Sequence[Message]]) -> tuple[str, ...]:
-        turns = tuple(
-            tuple((turn.role, turn.content, turn.more) for turn in one) for one in conversations
-        )
-        request = TemplateRequest(folder=str(folder), conversations=turns)
+    def ask_for(conversations: Sequence[tuple[Message, ...]]) -> tuple[str, ...]:
+        request = TemplateRequest(folder=str(folder), conversations=tuple(conversations))
         what = "the model's chat template"
         try:
             return in_child(
@@ -119,9 +116,8 @@ def render(request: TemplateRequest) -> TemplateTexts:
     template, tools = _template(Path(request.folder)), writes_tools(Path(request.folder))
     texts: list[str] = []
     characters = 0
-    for turns in request.conversations:
-        messages = [Message(role, content, more) for role, content, more in turns]
-        messages = messages if tools else as_text(messages)
+    for conversation in request.conversations:
+        messages = conversation if tools else as_text(conversation)
         texts.append(_rendered(template, messages) if template else _plain(messages))
         characters += len(texts[-1])
         if characters > MOST_CHARACTERS:
