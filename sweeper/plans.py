@@ -174,9 +174,6 @@ class Candidate(Record):
     least_gib: float | None = Field(
         None, description="device memory with which its whole range fits"
     )
-    unsharded_gib: float | None = Field(
-        None, description="what one GPU would need without sharding; None on one GPU"
-    )
     seconds_per_trial: float
     duration: Duration
     micro_batch: int

@@ -77,7 +77,6 @@ class TrialConfig(Artifact):
     optimizer: str = "adamw_torch"
     quantization: str | None = None
     gpus: int = 1
-    sharding: Literal["none", "fsdp"] = "none"
     keep_weights: bool = False
     checkpoints: bool = Field(False, description="save one at each rung, to continue from")
     memory_note: str = Field("", description="why the batches are smaller than planned")

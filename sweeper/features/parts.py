@@ -576,14 +576,11 @@ class Finish(Protocol):
     Args:
         say: Shows a line about it. If it is called, the time that the hook took is kept as a phase
             of the run; without a ``cost.py`` the report calls that phase unplanned.
-
-    Returns:
-        The signal that ended it, or None.
     """
 
     def __call__(
         self, run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]
-    ) -> int | None: ...
+    ) -> None: ...
 
 
 AFTER_TEST: Hook[AfterTest] = Hook("phase", "after_test")

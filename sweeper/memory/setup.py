@@ -12,7 +12,6 @@ from sweeper.features import parts
 from sweeper.plans import Precision
 from sweeper.spec import Scalar
 
-Sharding = Literal["none", "ddp", "fsdp"]
 Attention = Literal["eager", "sdpa", "flash"]
 Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]
 Quantization = Literal["nf4", "nf4-dq", "int8", "int4"]
@@ -86,7 +85,7 @@ class Setup:
             where the loss needs no others.
         evaluation_batch: 0 for no evaluation.
         evaluation_length: Tokens of an evaluated example; ``sequence_length`` if 0.
-        gpus: How many devices train one model together.
+        gpus: How many devices train one model together, each with all of it (DDP).
         extra: What features add to a step.
     """
 
@@ -125,7 +124,6 @@ class Setup:
     evaluation_batch: int = 0
     evaluation_length: int = 0
     gpus: int = 1
-    sharding: Sharding = "none"
     device: Literal["cuda", "cpu"] = "cuda"
     extra: StepExtra = NO_EXTRA
 

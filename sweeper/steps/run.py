@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sweeper.artifact import write_text
+from sweeper.artifact import Record, write_text
+from sweeper.child_process import in_child
 from sweeper.constraints import limits_of
 from sweeper.data.changes import ListedChange, change_list
 from sweeper.data.prepared import changing
@@ -24,6 +24,7 @@ from sweeper.errors import (
     near_match,
 )
 from sweeper.execution.coordinator import RunOutcome, run_sweep
+from sweeper.execution.interruption import leaving_on_signals
 from sweeper.execution.state.continuation import frozen_plan
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.repair import copy_of, write_twice
@@ -51,8 +52,9 @@ from sweeper.steps.plan import check_features, planned
 from sweeper.steps.winner import best_trial
 from sweeper.views.console import Tell, say_nothing
 from sweeper.views.progress import ProgressView
-from sweeper.views.work_progress import Hidden, WorkProgress, followed
+from sweeper.views.work_progress import Hidden, WorkProgress
 
+_CONVERT = "sweeper.training.base_model.weights:convert"
 _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
 
 
@@ -245,12 +247,9 @@ def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
 def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
     """Make a packaged model loadable, in a process of its own since that needs torch."""
     tell(f"Preparing {model} once; later runs load it in seconds.")
-    name = model.removeprefix("packaged:")
-    command = [sys.executable, "-m", "sweeper.training.base_model.weights", name]
-    status, errors = followed(command, work)
-    if status != 0:
-        lines = errors.strip().splitlines() or ["no message"]
-        raise SpecError([Problem(f"{model} could not be prepared", lines[-1], where="--model")])
+    what, request = f"the preparation of {model}", ModelSpec(id=model)
+    with contextlib.closing(work):
+        in_child(_CONVERT, request, Record, what=what, where="--model", work=work)
 
 
 def sweep(
@@ -325,7 +324,10 @@ def _finished(
 
         begun = time.monotonic()
         try:
-            ended_by = finish(folder, spec, plan, say)
+            with leaving_on_signals():
+                finish(folder, spec, plan, say)
+        except SystemExit as ended:
+            return replace(outcome, kind="interrupted", signal=int(str(ended.code)) - 128)
         except (SweeperError, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - a bug in a feature costs its own figure
@@ -333,8 +335,6 @@ def _finished(
             continue
         if lines:  # else there was nothing left to do
             _keep_seconds(folder, name, time.monotonic() - begun)
-        if ended_by is not None:
-            return replace(outcome, kind="interrupted", signal=ended_by)
     return outcome
 
 

@@ -22,7 +22,6 @@ from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
-from sweeper.planning.costs.setups import FSDP
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
 from sweeper.views.console import out
 from sweeper.visible import visible
@@ -461,24 +460,15 @@ def threshold_line(plan: Plan) -> str:
 
 
 def _gpus(plan: Plan) -> str:
-    """GPUs a trial, trials at once, and what sharding saves."""
+    """GPUs a trial, and trials at once."""
     if plan.facts.hardware.gpus < 2:
         return ""
-    parts = []
-    for bought in plan.budget.purchases:
-        candidate = plan.candidate(bought.strategy, bought.model)
-        part = (
-            f"{bought.strategy}: {units.plural(bought.gpus_per_trial, 'GPU')} a trial x "
-            f"{units.plural(bought.trials_at_once, 'trial')} at once"
-        )
-        if candidate.unsharded_gib is not None:
-            part += (
-                f"; sharding takes {units.gib(candidate.memory.peak_gib)} on each instead of "
-                f"{units.gib(candidate.unsharded_gib)} on one"
-            )
-        parts.append(part)
-    sharded = any(candidate.gpus_per_trial > 1 for candidate in plan.candidates)
-    return f"{'. '.join(parts)}.{f' Sharding is {FSDP}.' if sharded else ''}"
+    parts = [
+        f"{bought.strategy}: {units.plural(bought.gpus_per_trial, 'GPU')} a trial x "
+        f"{units.plural(bought.trials_at_once, 'trial')} at once"
+        for bought in plan.budget.purchases
+    ]
+    return f"{'. '.join(parts)}."
 
 
 def range_of(parameter: Parameter) -> str:
@@ -574,11 +564,10 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     ]
     texts += [f"The budget is enough for {' or '.join(bought)}."] if bought else []
     texts += [note for note in budget.notes if "budget" in note.lower()]
-    # What sharding is and is not stands beside the GPUs.
     more = [
         f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "
         f"best one first) are {budget.confirmed}.",
-        *(note for note in budget.notes if note not in texts and FSDP not in note),
+        *(note for note in budget.notes if note not in texts),
     ]
     more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")
     if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:

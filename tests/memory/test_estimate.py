@@ -112,7 +112,6 @@ def test_more_of_anything_takes_more(more: dict[str, Any]) -> None:
         {"optimizer": "adamw_8bit"},
         {"strategy": "prefix"},
         {"classes": 10},
-        {"gpus": 4, "sharding": "fsdp"},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -88,12 +88,12 @@ def test_the_limit_on_forgetting_says_what_it_means_for_tasks_and_general_text(s
     )
 
 
-def test_several_gpus_say_how_many_a_trial_takes_and_what_sharding_saves(sweeper):
+def test_several_gpus_say_how_many_trials_run_at_once(sweeper):
     ran = sweeper("plan", "--task", "instruction", "--examples", "2000", "--model", "70B",
                   "--gpu-memory", "80", "--gpus", "8")  # fmt: skip
     said = " ".join(ran.out.split())
-    assert "GPUs a trial x 2 trials at once; sharding takes" in said
-    assert "Sharding is FSDP, which sweeper has not tested on GPUs" in said
+    assert "qlora: 1 GPU a trial x 8 trials at once" in said
+    assert said.count("FSDP") == 1
 
 
 def test_without_a_model_sizes_and_kinds_are_compared(sweeper):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from sweeper.errors import UsageError
 from sweeper.features.forgetting._general_data import RUNG_TEXTS, TEXT
 from sweeper.features.forgetting._general_set import GeneralSet
 from sweeper.features.forgetting._remedies import KLToBase, Remedies, Replay, frozen_copy, text_task
@@ -15,7 +14,7 @@ from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.loop.extension import Measured
-from sweeper.training.loop.sharding import rank_here, ranks_in_all
+from sweeper.training.loop.ranks_here import rank_here, ranks_in_all
 from sweeper.training.loop.training_progress import finite
 from sweeper.training.trial.trial_job import TrialJob
 
@@ -48,15 +47,13 @@ class AgainstForgetting(Remedies):
         """Score the untrained base on general text.
 
         Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's
-        own precision, so that rounding is no part of what was forgotten; where several GPUs hold
-        the model together, in the smallest that one of them may have room for.
+        own precision, so that rounding is no part of what was forgotten.
 
         Raises:
             UsageError: There is no general text that can be scored.
         """
-        job, config = self._job, self._job.config
-        alone = config.gpus == 1
-        dtype = self._strategy.base_dtype(config.precision) if alone else job.context.plain_dtype
+        job = self._job
+        dtype = self._strategy.base_dtype(job.config.precision)
         job.evaluating = True
         with self._general.writing(job.feature_seconds, NAME):
             base = self._general.of_base(dtype, job.mixed, job.batching.evaluation_batch)
@@ -68,12 +65,6 @@ class AgainstForgetting(Remedies):
         share = float(config.parameters.get("replay_share", 0.0))
         weight = float(config.parameters.get("kl_weight", 0.0))
         task = text_task(job.context.task) if weight else None
-        if weight and config.sharding == "fsdp":
-            raise UsageError(
-                "kl_weight does not work where FSDP spreads the model over GPUs",
-                why="The base's forward pass would have to gather the weights a second time.",
-                fix="Train on one GPU, or leave kl_weight out.",
-            )
         if share:
             with self._general.writing(job.feature_seconds, NAME):
                 general, features = self._general.replayed

@@ -86,7 +86,6 @@ def _reading(setup: Setup, way: str) -> Setup:
         modules_to_save=(),
         optimizer=USUAL_OPTIMIZER,
         gpus=1,
-        sharding="none",
         extra=NO_EXTRA,
         padded=True,  # blocks hold several documents
     )

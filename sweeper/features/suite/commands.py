@@ -50,6 +50,7 @@ def evaluate_suite(
     require("sweeper evaluate suite", RUNS)
     from sweeper.constraints import limits_of
     from sweeper.errors import UsageError
+    from sweeper.execution.interruption import leaving_on_signals
     from sweeper.features.suite import _scoring as scoring
     from sweeper.features.suite.options import Options
     from sweeper.findings.compute import compute
@@ -79,16 +80,15 @@ def evaluate_suite(
     numbers = [] if base else list(trial or [best_trial(compute(folder), alone)])
     permitted = run_generated_code or samples(spec) > 0
     request = scoring.request_for(folder, plan, spec, tasks, numbers, permitted=permitted)
-    with folder.lock():
-        tell = say_nothing if quiet else say
-        ended_by = scoring.score(request, tell, work_progress(quiet=quiet))
-        with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
-            maker.finish()
+    interrupted = "Interrupted. The same command continues where it stopped."
+    with folder.lock(), leaving_on_signals(interrupted):
+        try:
+            scoring.score(request, say_nothing if quiet else say, work_progress(quiet=quiet))
+        finally:
+            with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
+                maker.finish()
     if maker.no_charts:
         say(f"warning: {lost_charts(folder, maker.no_charts)}")
-    if ended_by is not None:
-        say("Interrupted. The same command continues where it stopped.")
-        raise typer.Exit(128 + ended_by)
     files = read_run(folder)
     changes = [one for one in task_changes(files) if one.trial in numbers]
     _show(folder, changes, numbers, as_json=as_json)

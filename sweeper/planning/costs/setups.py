@@ -24,9 +24,6 @@ from sweeper.memory.setup import Setup, further_parameters, step_extra
 from sweeper.plans import Candidate
 from sweeper.spec import Scalar
 
-# DDP is tested over gloo on a CPU, FSDP is not tested anywhere.
-FSDP = "FSDP, which sweeper has not tested on GPUs"
-
 
 def candidate_setup(
     candidate: Candidate, parameters: Mapping[str, Scalar], length: int, classes: int, device: str
@@ -71,7 +68,6 @@ def _setup(one: Candidate | Measured, gpus: int, length: int, classes: int, devi
         sequence_length=length,
         evaluation_length=length,
         gpus=gpus,
-        sharding="fsdp" if gpus > 1 else "none",
         classes=classes,
         device="cuda" if device == "cuda" else "cpu",
     )

@@ -218,10 +218,6 @@ def _device_bytes(scene: Scene) -> float:
     return scene.facts.hardware.memory_gib * GIB / scene.model.parameters
 
 
-def _machine_bytes(scene: Scene) -> Value:
-    return max(scene.facts.hardware.gpus, 1) * _device_bytes(scene)
-
-
 def _classes_by(scene: Scene) -> str | None:
     return scene.spec.training.classes_by if scene.facts.task == "classification" else None
 
@@ -369,13 +365,6 @@ _TABLE: tuple[Fact, ...] = (
         "bytes",
         "one device has {} bytes of memory per parameter",
         _device_bytes,
-    ),
-    number(
-        "machine_bytes_per_parameter",
-        "bytes",
-        "the machine has {} bytes of memory per parameter",
-        _machine_bytes,
-        "over all devices",
     ),
 )
 

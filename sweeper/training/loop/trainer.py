@@ -25,8 +25,8 @@ from sweeper.tasks.classifier import head_names
 from sweeper.tasks.sequences.joined import joined
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.extension import Extension, FurtherBatch
+from sweeper.training.loop.ranks_here import check_wrapped, ranks_in_all
 from sweeper.training.loop.schedule import schedule
-from sweeper.training.loop.sharding import check_wrapped, fsdp_arguments, ranks_in_all
 from sweeper.training.loop.training_progress import TrainingProgress
 
 # Gradients are clipped at this norm, transformers' and most papers' value, unless a trial says
@@ -51,7 +51,6 @@ def arguments(
     optimizer: str,
     seed: int,
     device: torch.device,
-    sharded: list[str] | None = None,
 ) -> TrainingArguments:
     """Trainer arguments that neither log, save, evaluate nor report: callbacks do what is needed.
 
@@ -65,7 +64,6 @@ def arguments(
         micro_batch: On each device.
         accumulation: Micro-batches in a step.
         parameters: Of the strategy; the schedule and the norm of gradients are among them.
-        sharded: Classes of the layers that FSDP gathers one by one; None without FSDP.
     """
     plan = schedule(parameters, steps)
     return TrainingArguments(
@@ -95,7 +93,6 @@ def arguments(
         report_to="none",
         disable_tqdm=True,
         log_level="error",
-        **fsdp_arguments(sharded),
     )
 
 
@@ -236,7 +233,7 @@ class TrialTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         if not self._checked:
-            check_wrapped(model, sharded=bool(self.args.fsdp))
+            check_wrapped(model)
             self._checked = True
         terms, tokens = inputs.pop(_TERMS), inputs.pop(_TOKENS)
         for origin, count in inputs.pop(_SEEN, ()):

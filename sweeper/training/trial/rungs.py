@@ -20,7 +20,7 @@ from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.extension import Extension, Measured
-from sweeper.training.loop.sharding import gathered
+from sweeper.training.loop.ranks_here import gathered
 from sweeper.training.loop.training_progress import finite
 from sweeper.training.trial.trial_job import Final, TrialJob
 

@@ -46,13 +46,8 @@ from sweeper.training.loop.device_memory import (
 )
 from sweeper.training.loop.extension import Extension
 from sweeper.training.loop.quick_steps import quick_steps
+from sweeper.training.loop.ranks_here import gathered, rank_here
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
-from sweeper.training.loop.sharding import (
-    gather_trained,
-    gathered,
-    layer_classes,
-    rank_here,
-)
 from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingDiverged, TrainingProgress
 from sweeper.training.trial.assembly import assembled, start_head
@@ -163,7 +158,7 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
         job.progress = TrainingProgress(
             check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
         )
-        place, saves = job.checkpoints_in, _saves(job)
+        place, saves = job.checkpoints_in, job.config.checkpoints
         output = place / UNFINISHED if saves else place
         watch, trainer = _trainer(job, strategy, model, extensions, output, saved)
         state = _TrialState(job, watch, trainer, extensions, lambda: peak.gib(loaded))
@@ -180,7 +175,6 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
             return job.pruned(model, watch.pruned_at)
         final = watch.finish()
         job.measured = watch.measure(at_end=True)
-        gather_trained(model)
         return job.completed(strategy, model, final)
 
 
@@ -268,13 +262,6 @@ class _TrialState:
         return folder
 
 
-def _saves(job: TrialJob) -> bool:
-    """Whether the trial writes checkpoints. Those of a model that FSDP spreads are not tested."""
-    if job.config.checkpoints and job.config.sharding == "fsdp":
-        log.warning("no checkpoints are written where FSDP spreads the model over GPUs")
-    return job.config.checkpoints and job.config.sharding != "fsdp"
-
-
 def _trainer(
     job: TrialJob,
     strategy: Strategy,
@@ -301,7 +288,6 @@ def _trainer(
         optimizer=config.optimizer,
         seed=config.seed,
         device=job.context.device,
-        sharded=layer_classes(model) if config.sharding == "fsdp" else None,
     )
     job.joined = _joins(config, task, model)
     bases = (module for module in model.modules() if isinstance(module, PreTrainedModel))
@@ -352,8 +338,8 @@ def _rows(job: TrialJob) -> tuple[list[Feature], list[int], Mixture | None]:
 def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
     """Whether the texts of a batch are joined without padding."""
     parameters = config.parameters
-    # The noise of NEFTune depends on the length of a row; FSDP's layers cannot be asked here.
-    if parameters.get(NEFTUNE) or config.sharding == "fsdp" or not isinstance(task, TextTask):
+    # The noise of NEFTune depends on the length of a row.
+    if parameters.get(NEFTUNE) or not isinstance(task, TextTask):
         return False
     if not parameters.get(PADDING_FREE):
         return False

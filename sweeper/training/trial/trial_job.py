@@ -37,7 +37,7 @@ from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.checkpointing import Saved, usable
 from sweeper.training.loop.device_memory import Batching
 from sweeper.training.loop.extension import Measured
-from sweeper.training.loop.sharding import gathered
+from sweeper.training.loop.ranks_here import gathered
 from sweeper.training.loop.training_progress import TrainingProgress
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained
 from sweeper.trials import (

@@ -13,7 +13,6 @@ from sweeper.features.forgetting.facts import ForgettingFacts
 from sweeper.hyperparameters import PATIENCE
 from sweeper.memory.estimate import estimate, phases
 from sweeper.memory.setup import OTHER, Setup
-from sweeper.planning.candidates import without_shards
 from sweeper.planning.costs.step_work import evaluation, training_step
 from sweeper.planning.planner import make_plan
 
@@ -96,13 +95,6 @@ def test_full_fine_tuning_alone_pays_for_a_frozen_copy(
         assert copy == (2.0 * model.parameters if copied else 0.0)
     plain = estimate(model, replace(setup, extra=StepExtra()), 80.0)
     assert estimate(model, setup, 80.0).peak_gib > plain.peak_gib
-
-
-def test_a_model_spread_over_gpus_has_no_penalty(scene: Any) -> None:
-    plan = make_plan(*scene("instruction", "smollm2", **LIMIT))
-    parameters = plan.candidates[0].parameters
-    assert KL in without_shards(parameters, Setup(strategy="lora"))
-    assert KL not in without_shards(parameters, Setup(strategy="lora", gpus=2))
 
 
 def test_scoring_general_text_is_counted_where_it_is_watched(scene: Any) -> None:

@@ -31,43 +31,44 @@ from sweeper.views import work_progress
 
 # Every item is right for the base; a trial is wrong on the share of items named in the weights.
 WORKER = """
-import json, sys, time
+import sys, time
 from pathlib import Path
+from sweeper.child_process import tell_event, tell_progress
+from sweeper.errors import UsageError
 from sweeper.evaluation.task_scores import *
+from sweeper.features.suite._facts import SuiteFacts
 from sweeper.features.suite._requests import *
-request = EvaluationRequest.from_json(sys.stdin.read())
-folder = Path(request.folder)
-def refuse(what):
-    problem = {"what": what, "why": "", "fix": "", "where": "facts"}
-    print(json.dumps({"event": "failed", "exit_code": 2, "problems": [problem]}))
-    sys.exit(2)
-if "mistake" in Path(request.suite).read_text():
-    refuse("this is not a task file")
-def scores(wrong):
-    keys = Path(request.suite).with_name("facts.txt").read_text().split()
+def scores(suite, wrong):
+    keys = Path(suite).with_name("facts.txt").read_text().split()
     values = [float(i >= wrong * len(keys)) for i in range(len(keys))]
     return TaskScores(task="facts", digest="d", kind="multiple_choice", metric="acc",
         unit="points", higher_is_better=True, shots=0, total_items=len(keys), keys=keys,
         scores=values, harness="fake 1")
-def score(path, wrong, trial=None):
-    print(json.dumps({"event": "started", "model": path.stem, "task": "facts", "items": 60}))
-    print("PROGRESS", "facts of", path.stem, 20, 60, flush=True)
-    print("PROGRESS", "facts of", path.stem, 40, 60, flush=True)
+def score(suite, path, wrong, trial=None):
+    tell_event(what="started", model=path.stem, task="facts", items=60)
+    tell_progress("facts of " + path.stem, 20, 60)
+    tell_progress("facts of " + path.stem, 40, 60)
     if wrong == "hang":
         time.sleep(600)
     if wrong == "broken":
         sys.exit("CUDA went away")
     if wrong == "refused":
-        refuse("no such task")
-    tasks = (scores(float(wrong)),)
+        raise UsageError("no such task")
+    tasks = (scores(suite, float(wrong)),)
     ModelScores(model="m", dtype="float32", trial=trial, strategy="lora", tasks=tasks).write(path)
-    print(json.dumps({"event": "scored", "model": path.stem, "task": "facts", "items": 60,
-                      "seconds": 0.1}), flush=True)
-if request.models:
-    score(base_file(folder, "k"), 0.0)
-for trial in request.trials:
-    wrong = (Path(trial.weights) / "wrong").read_text()
-    score(trial_file(folder, trial.number), wrong, trial.number)
+    tell_event(what="scored", model=path.stem, task="facts", items=60, seconds=0.1)
+def evaluate(request: EvaluationRequest) -> None:
+    folder, suite = Path(request.folder), request.suite
+    if "mistake" in Path(suite).read_text():
+        raise UsageError("this is not a task file")
+    if request.models:
+        score(suite, base_file(folder, "k"), 0.0)
+    else:
+        found = SuiteFacts(tasks=(), measured_with="lm-eval")
+        checked_file(folder).write_text(found.model_dump_json())
+    for trial in request.trials:
+        wrong = (Path(trial.weights) / "wrong").read_text()
+        score(suite, trial_file(folder, trial.number), wrong, trial.number)
 """
 
 
@@ -78,7 +79,7 @@ def run(here, monkeypatch) -> RunFolder:
     (here / "scorer" / "fake_scorer.py").write_text(WORKER)
     root = Path(__file__).parents[3]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here / "scorer"), str(root)]))
-    monkeypatch.setattr(scoring, "WORKER", "fake_scorer")
+    monkeypatch.setattr(scoring, "FUNCTION", "fake_scorer:evaluate")
     monkeypatch.setattr(scoring, "HARNESS", "json")
     (here / "facts.txt").write_text(" ".join(f"q{n}" for n in range(60)))
     (here / "suite.yaml").write_text("task: facts")

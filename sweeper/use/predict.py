@@ -1,7 +1,6 @@
-"""``python -m sweeper.use PARENT``: predictions for every row of a file, in JSON lines.
+"""Predictions for every row of a file, in JSON lines.
 
-Reads a request on standard input. Writes a row as soon as it is predicted, so that the same
-request continues where it stopped; its progress is on standard output.
+Writes a row as soon as it is predicted, so that the same request continues where it stopped.
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sweeper.child_process import answer_request
+from sweeper.child_process import tell_progress
 from sweeper.data.examples import Example
 from sweeper.data.inputs import inputs
 from sweeper.data.reading.read import read
 from sweeper.errors import UsageError
 from sweeper.jsontext import object_of
-from sweeper.underway import Underway, print_progress
+from sweeper.underway import Underway
 from sweeper.use.model import Model, Prediction, load
 from sweeper.use.request import PredictionRequest
 
 
-def answer(request: PredictionRequest) -> None:
+def predict(request: PredictionRequest) -> None:
     """Predict every row that the part does not hold yet.
 
     Raises:
@@ -34,7 +33,7 @@ def answer(request: PredictionRequest) -> None:
     head = {"of": _digest(request, model, examples)}
     done = _done(part, head)
     missing = [place for place in range(len(examples)) if place not in done]
-    told = Underway(print_progress).steps("predicting")
+    told = Underway(tell_progress).steps("predicting")
     ready = len(examples) - len(missing)
     with part.open("a", encoding="utf-8") as file:
         if file.tell() == 0:
@@ -97,7 +96,3 @@ def _line(place: int, said: Prediction) -> str:
     else:
         fields |= {"text": said.text}
     return json.dumps(fields, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    answer_request(PredictionRequest, answer)
