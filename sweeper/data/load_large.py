@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -12,7 +13,7 @@ from typing import Any
 
 from sweeper.cache import home, made_while_used
 from sweeper.data import checks
-from sweeper.data.contents import many_rows
+from sweeper.data.contents import many_rows, part_of
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
 from sweeper.data.labels import SeenLabels, label_changes, with_label
@@ -26,8 +27,8 @@ from sweeper.data.load import (
 )
 from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.reading.files import SplitFiles, split_files
-from sweeper.data.reading.large import is_large, state_of
 from sweeper.data.reading.read import read
+from sweeper.data.reading.spool import is_large
 from sweeper.data.rows import read_rows
 from sweeper.data.splits import repeated_in, subset
 from sweeper.data.stored import (
@@ -66,7 +67,7 @@ def load_any(spec: DataSpec, task: Task) -> Dataset:
     read_as = f"{version('finetune-sweeper')} {task} {named.model_dump_json()}"
     try:
         folder = made_while_used(
-            home() / "datasets" / state_of(*paths, read_as=read_as),
+            home() / "datasets" / _state_of(paths, read_as),
             lambda folder: _store(folder, source, task, named),
         )
     except _HasMarks:
@@ -75,6 +76,13 @@ def load_any(spec: DataSpec, task: Task) -> Dataset:
     values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in record.items()}
     faults = tuple(DataFault(**one) for one in record["faults"])
     return Dataset(**values | {"splits": _splits(folder), "faults": faults})
+
+
+def _state_of(paths: Sequence[Path], read_as: str) -> str:
+    """A name for files as they are now: another one when their path, size or time changes."""
+    files = [part_of(path)[0] for path in paths]
+    found = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.blake2b(repr((found, read_as)).encode(), digest_size=16).hexdigest()
 
 
 def _splits(folder: Path) -> dict[Split, Sequence[Example]]:

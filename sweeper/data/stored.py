@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import shutil
 import sys
 from array import array
@@ -179,7 +180,7 @@ def _stored(folder: Path, split: Split) -> Iterator[StoredRow]:
 
 def stored_examples(folder: Path, split: Split) -> Stored[Example]:
     """The examples of a split, each read when it is asked for."""
-    opened = Opened(_rows(folder, split))
+    opened = Opened(os.open(_rows(folder, split), os.O_RDONLY | os.O_CLOEXEC))
     with _places(folder, split).open("rb") as file:
         places = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)).cast("Q")
 

@@ -11,7 +11,7 @@ from sweeper.data.load_large import load_any as load
 from sweeper.data.quality import passes as checking
 from sweeper.data.quality.check import check
 from sweeper.data.quality.kinds.base import kinds
-from sweeper.data.reading import large
+from sweeper.data.reading import spool
 from sweeper.data.reading.read import read
 from sweeper.data.rows import read_rows
 from sweeper.spec import DataSpec
@@ -34,8 +34,8 @@ def loaded(path):
 @pytest.mark.parametrize("work", [checked, loaded])
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".json"])
 def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work, suffix):
-    monkeypatch.setattr(large, "LARGE_BYTES", 0)
-    monkeypatch.setattr(large, "CHUNK_BYTES", 4096)
+    monkeypatch.setattr(spool, "LARGE_BYTES", 0)
+    monkeypatch.setattr(spool, "CHUNK_BYTES", 4096)
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
     monkeypatch.setattr(checking, "READ_ROWS", 30)
     monkeypatch.setattr(detect_columns, "SAMPLE_ROWS", 50)

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from sweeper.data.reading import spool
 from sweeper.data.reading.read import data_suffix, keys_of, read
 from sweeper.errors import DataError
 
@@ -149,7 +150,6 @@ OBJECTS = {
     "columns": ({"q": ["a", "b"], "a": [1, 2]}, [""]),
     "pandas split": ({"columns": ["q", "a"], "index": [0, 1], "data": [["a", 1], ["b", 2]]}, [""]),
     "splits of columns": ({"train": {"q": ["a", "b"], "a": [1, 2]}}, ["train"]),
-    "cells": ([["q", "a"], ["a", 1], ["b", 2]], [""]),
     "squad": (
         {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": ROWS_A}]}]},
         ["data"],
@@ -167,6 +167,11 @@ def test_rows_in_an_object_are_found_and_told(tmp_path, name):
     more = {"title": "t", "context": "c", "answers": {"text": []}} if name == "squad" else {}
     assert [fields for _, fields in table.rows] == [{**row, **more} for row in ROWS_A]
     assert table.how[0].startswith("the content is an object")
+
+
+def test_a_list_of_cells_has_names_in_its_first_row(tmp_path):
+    (tmp_path / "rows.json").write_text(json.dumps([["q", "a"], ["a", 1], ["b", 2]]))
+    assert [fields for _, fields in read(tmp_path / "rows.json").rows] == ROWS_A
 
 
 def test_lists_of_which_none_is_named_are_refused(tmp_path):
@@ -263,29 +268,29 @@ def test_a_quote_that_is_not_closed_costs_its_own_line_alone(tmp_path, mark):
     assert {fields["text"] for _, fields in table.rows} >= {f"row 11{mark} quoted"}
 
 
-def test_a_json_list_that_is_broken_in_places_is_read_around_them(tmp_path):
+@pytest.mark.parametrize("stored", [False, True])
+def test_rows_of_a_document_have_its_lines_and_so_has_the_place_where_it_is_broken(
+    tmp_path, monkeypatch, stored
+):
+    monkeypatch.setattr(spool, "LARGE_BYTES", 0)
     rows = [{"text": f"row {n}", "meta": {"n": n}} for n in range(30)]
     texts = [json.dumps(row, indent=1) for row in rows]  # in 6 lines each
-    texts[4] = texts[4].replace('"meta"', "meta")
     path = tmp_path / "rows.json"
     for start, mark, end in (("[\n", ",\n", ",\n]"), ("", "\n", "")):
         path.write_text(start + mark.join(texts) + end)
-        table = read(path)
-        assert [fields for _, fields in table.rows] == rows[:4] + rows[5:]
+        table = read(path, stored=stored)
+        assert [fields for _, fields in table.rows] == rows
         first = 2 if start else 1
         assert [line for line, _ in table.rows][:2] == [first, first + 6]
-        assert broken(table) == ((first + 24, "broken JSON", texts[4]),)
+        damaged = start + mark.join([*texts[:4], texts[4].replace('"meta"', "meta")]) + end
+        path.write_text(damaged)
+        with pytest.raises(DataError) as refused:
+            read(path, stored=stored)
+        assert refused.value.problems[0].where == f"{path}:{first + 26}"
     path.write_text("[\n" + ",\n".join(texts)[:-20])  # the end is missing
-    assert len(read(path).broken) == 2
-    texts = [json.dumps(row) for row in rows]
-    texts[9] = texts[9].replace('"row 9"', "row 9")
-    path.write_text(f"[{', '.join(texts)}]")  # in one line
-    assert [fields for _, fields in read(path).rows] == rows[:9] + rows[10:]
-    assert broken(read(path)) == ((10, "broken JSON", texts[9]),)
-    path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(['{"text": "a"}', '["x"]', '{"text": "b"}', '["y"]', '["z"]']))
-    with pytest.raises(DataError, match="a row must be an object"):
-        read(path)
+    with pytest.raises(DataError) as refused:
+        read(path, stored=stored)
+    assert refused.value.problems[0].where == f"{path}:178"
 
 
 ENCODED = {
@@ -386,7 +391,7 @@ def test_missing_files_and_folders_in_their_place_are_errors(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         read(tmp_path / "none.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
-    with pytest.raises(DataError, match="cannot read the data"):
+    with pytest.raises(DataError, match="not a regular file"):
         read(tmp_path / "folder.jsonl")
 
 
