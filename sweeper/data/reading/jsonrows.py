@@ -223,11 +223,10 @@ class _JsonStream:
         Raises:
             DataError: The text is broken JSON.
         """
-        if head == "objects":
-            yield from self._list("", "")
-        elif head == "[":
+        if head != "{":
             while self._takes("["):
                 yield from self._list("", "]")
+            yield from self._list("", "")
         elif self._takes("{"):
             while not self._takes("}"):
                 key = self._value()
@@ -237,6 +236,7 @@ class _JsonStream:
                 else:
                     self._value()
                 self._takes(",")
+            self._must_take("")
 
     def _list(self, key: str, end: str) -> Iterator[tuple[str, int, Any]]:
         while not self._takes(end):
@@ -258,7 +258,11 @@ class _JsonStream:
 
     def _must_take(self, mark: str) -> None:
         if not self._takes(mark):
-            raise self._broken(json.JSONDecodeError(f"Expecting '{mark}'", self._text, self._at))
+            raise self._broken(
+                json.JSONDecodeError(
+                    f"Expecting '{mark}'" if mark else "Extra data", self._text, self._at
+                )
+            )
 
     def _value(self) -> Any:
         """The value that begins here; goes behind it."""

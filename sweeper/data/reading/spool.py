@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from sweeper.cache import home
-from sweeper.data.contents import CHUNK_BYTES, COPIES, ROW_BYTES, Opened, many_rows, opened, part_of
+from sweeper.data.contents import CHUNK_BYTES, COPIES, ROW_BYTES, Opened, opened, part_of
 from sweeper.data.table import Numbered, Stored
 
 LARGE_BYTES = 32 * 2**20
@@ -37,13 +37,12 @@ def is_large(path: Path) -> bool:
     return False
 
 
-@many_rows()
 def spooled(rows: Iterable[Numbered]) -> Stored[Numbered]:
     """The rows in a file without a name, which is gone when nobody uses them any more."""
     home().mkdir(parents=True, exist_ok=True)
     starts = array("Q", [0])
     with tempfile.TemporaryFile(dir=home()) as file:
-        for row in rows:
+        for row in rows:  # pickled for this process alone: nobody else can open the file
             starts.append(starts[-1] + file.write(pickle.dumps(row, pickle.HIGHEST_PROTOCOL)))
         file.flush()
         kept = Opened(os.dup(file.fileno()))

@@ -287,6 +287,8 @@ def test_rows_of_a_document_have_its_lines_and_so_has_the_place_where_it_is_brok
         with pytest.raises(DataError) as refused:
             read(path, stored=stored)
         assert refused.value.problems[0].where == f"{path}:{first + 26}"
+    path.write_text(f"[{texts[0]}]\n{texts[1]}")
+    assert [line for line, _ in read(path, stored=stored).rows] == [1, 7]
     path.write_text("[\n" + ",\n".join(texts)[:-20])  # the end is missing
     with pytest.raises(DataError) as refused:
         read(path, stored=stored)
