@@ -34,13 +34,20 @@ def read_excel(file: BinaryIO, _suffix: str, notes: Notes) -> Iterator[Numbered]
     """
     fix = f"{install_command('data')}, or save the sheet as CSV (UTF-8)."
     with needed_for("An Excel file", fix, notes.name):
-        from python_calamine import CalamineError, ZipError, load_workbook
+        from python_calamine import CalamineError, load_workbook
     try:
         _check_extent(file, MemoryLimit(notes.name))
         file.seek(0)
         book = load_workbook(file)
         sheets = {name: book.get_sheet_by_name(name) for name in book.sheet_names}
-    except (CalamineError, ZipError, zipfile.BadZipFile, zlib.error, ValueError, OSError) as error:
+    except (
+        CalamineError,
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         raise DataError(
             f"this is not a whole Excel workbook ({error})",
             fix="Save it again as .xlsx, or as CSV (UTF-8).",

@@ -67,14 +67,16 @@ def _listed_keys(text: TextFile, name: str) -> tuple[str, ...]:
 def _document_head(text: TextFile, suffix: str) -> str:
     """How a document begins: ``[``, ``{``, or with several ``objects``; empty for JSON Lines."""
     head = text.head().lstrip()
-    if head[:1] == "[":
-        return "["
     try:
         _, end = _decode(head)
-    except (ValueError, RecursionError):
-        bare = head.split("\n", 1)[0].strip() == "{"
-        return "{" if suffix == ".json" else "objects" if bare else ""
-    if suffix != ".json" or head[end:].strip():
+    except (ValueError, RecursionError):  # broken, or longer
+        if head[:1] == "[" or suffix == ".json":
+            return "[" if head[:1] == "[" else "{"
+        return "objects" if head.split("\n", 1)[0].strip() == "{" else ""
+    more = head[end:].lstrip()
+    if head[:1] == "[" and more[:1] != "{":
+        return "["
+    if suffix != ".json" or more:
         return "objects" if "\n" in head[:end] else ""
     return "{"
 

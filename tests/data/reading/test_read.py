@@ -244,6 +244,8 @@ def test_broken_lines_are_listed_and_refused_only_where_most_are(tmp_path):
         (10, other, '["a list"]'),
     )
     assert len(table.rows) == 47
+    path.write_text("\n".join(['["a list"]', *lines[:2], "{"]))
+    assert [line for line, *_ in broken(read(path))] == [1, 4]
     path.write_text('{"text": "fine"}\n["a list"]\n{"text":\n')
     with pytest.raises(DataError) as error:
         read(path)
