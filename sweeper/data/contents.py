@@ -137,24 +137,17 @@ class MemoryLimit:
             DataError: It takes more memory than was free at the beginning.
         """
         if COPIES * size + ROW_BYTES * rows + CELL_BYTES * cells > self._free:
-            raise DataError(
-                f"the rows take more than the {units.gib(self._free / 2**30)} of memory that "
-                "are free",
-                why=f"A row takes about {COPIES} times its text, and {ROW_BYTES} bytes.",
-                fix="Give fewer rows. `sweeper data check`, `plan` and `run` leave the rows of a "
-                "large file on the disk.",
-                where=self._name,
-            )
+            raise self.exceeded()
 
-
-def out_of_memory(path: Path | str) -> DataError:
-    """The error that says that reading a file took all memory."""
-    return DataError(
-        "this machine has too little memory to read the data",
-        why=f"Rows take about {COPIES} times the size of their file.",
-        fix="Give fewer rows, or use a machine with more memory.",
-        where=str(path),
-    )
+    def exceeded(self) -> DataError:
+        """The error that says that the rows do not fit."""
+        return DataError(
+            f"the rows take more than the {units.gib(self._free / 2**30)} of memory that are free",
+            why=f"A row takes about {COPIES} times its text, and {ROW_BYTES} bytes.",
+            fix="Give fewer rows. `sweeper data check`, `plan` and `run` leave the rows of a large "
+            "file on the disk.",
+            where=self._name,
+        )
 
 
 def line_too_long(name: str, number: int, size: int) -> DataError:

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from sweeper.data import detect_columns, stored
+from sweeper.data import detect_columns, load_large
 from sweeper.data.load_large import load_any as load
 from sweeper.data.quality import passes as checking
 from sweeper.data.quality.check import check
@@ -39,7 +39,7 @@ def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
     monkeypatch.setattr(checking, "READ_ROWS", 30)
     monkeypatch.setattr(detect_columns, "SAMPLE_ROWS", 50)
-    monkeypatch.setattr(stored, "_PARTS", 16)
+    monkeypatch.setattr(load_large, "_PARTS", 16)
     peaks = {}
     for rows in (150, 150, 600):  # the first fills caches
         path = tmp_path / f"{rows}{suffix}"

@@ -18,7 +18,6 @@ from sweeper.data.contents import (
     line_too_long,
     many_rows,
     opened,
-    out_of_memory,
     part_of,
 )
 from sweeper.data.reading.arrow import read_batches
@@ -99,7 +98,7 @@ def read(path: Path, *, stored: bool = False) -> RowTable:
             fix=f"Use one of {', '.join(SUFFIXES)}, plain or with .gz.",
             where=str(path),
         )
-    notes = Notes(str(path))
+    notes, limit = Notes(str(path)), MemoryLimit(str(path))
     path, key = part_of(path)
     try:
         with opened(path) as file:
@@ -115,9 +114,9 @@ def read(path: Path, *, stored: bool = False) -> RowTable:
             )
             if stored and is_large(path):
                 return notes.table(spooled(rows))
-            return notes.table(tuple(_within_memory(rows, file, notes)))
+            return notes.table(tuple(_within(limit, rows, file, notes)))
     except MemoryError as error:  # which is what pyarrow raises, too
-        raise out_of_memory(path) from error
+        raise limit.exceeded() from error
 
 
 def keys_of(path: Path) -> tuple[str, ...]:
@@ -150,8 +149,10 @@ def _rows(path: Path, file: BinaryIO, suffix: str, key: str, notes: Notes) -> It
     notes.cautions += text.cautions
 
 
-def _within_memory(rows: Iterator[Numbered], file: BinaryIO, notes: Notes) -> Iterator[Numbered]:
-    limit, cells = MemoryLimit(notes.name), 0
+def _within(
+    limit: MemoryLimit, rows: Iterator[Numbered], file: BinaryIO, notes: Notes
+) -> Iterator[Numbered]:
+    cells = 0
     for row in rows:
         cells += len(row[1])
         limit.check(max(file.tell(), notes.unpacked), notes.rows, cells)

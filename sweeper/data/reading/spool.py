@@ -7,13 +7,13 @@ import pickle
 import tempfile
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from sweeper.cache import home
 from sweeper.data.contents import CHUNK_BYTES, COPIES, ROW_BYTES, Opened, opened, part_of
-from sweeper.data.table import Numbered, Stored
+from sweeper.data.table import Item, Numbered, Stored
 
 LARGE_BYTES = 32 * 2**20
 """From this size on rows stay on the disk. As lists, smaller ones take up to 0.3 GiB, nine times
@@ -45,16 +45,27 @@ def spooled(rows: Iterable[Numbered]) -> Stored[Numbered]:
         for row in rows:  # pickled for this process alone: nobody else can open the file
             starts.append(starts[-1] + file.write(pickle.dumps(row, pickle.HIGHEST_PROTOCOL)))
         file.flush()
-        kept = Opened(os.dup(file.fileno()))
+        return items_of(Opened(os.dup(file.fileno())), starts, pickle.loads)
 
-    def block(first: int, last: int) -> Iterator[Numbered]:
-        data = memoryview(kept.read(starts[first], starts[last]))
+
+def items_of(
+    file: Opened, starts: Sequence[int], make: Callable[[memoryview], Item]
+) -> Stored[Item]:
+    """The items of a file, made of its bytes when they are asked for.
+
+    Args:
+        starts: Where each item begins, and the last one ends.
+    """
+
+    def block(first: int, last: int) -> Iterator[Item]:
+        begin = starts[first]
+        data = memoryview(file.read(begin, starts[last]))
         for place in range(first, last):
-            yield pickle.loads(data[starts[place] - starts[first] :])
+            yield make(data[starts[place] - begin : starts[place + 1] - begin])
 
-    def stream() -> Iterator[Numbered]:
-        first = 0
-        while first < len(starts) - 1:
+    def stream() -> Iterator[Item]:
+        first, count = 0, len(starts) - 1
+        while first < count:
             last = max(first + 1, bisect_right(starts, starts[first] + CHUNK_BYTES) - 1)
             yield from block(first, last)
             first = last

@@ -4,12 +4,13 @@ import csv
 import gzip
 import io
 import json
+import sys
 
 import pytest
 
 from sweeper.data.reading import spool
 from sweeper.data.reading.read import data_suffix, keys_of, read
-from sweeper.errors import DataError
+from sweeper.errors import DataError, NotInstalled
 
 ROWS = [{"text": "Wo ist mein Köfferchen?", "label": "a"}, {"text": "two\nlines", "label": "b"}]
 
@@ -389,6 +390,22 @@ def test_a_line_that_is_not_utf8_is_read_by_itself_and_named(tmp_path, line, tex
     assert "1 of 100 lines" in caution
     assert "(line 42)" in caution
     assert f" {encoding}," in caution
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("x.parquet", "pyarrow"), ("x.arrow", "pyarrow"), ("x.xlsx", "python_calamine")],
+)
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(
+    tmp_path, monkeypatch, name, module
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / name).write_bytes(b"anything")
+    with pytest.raises(NotInstalled) as refused:
+        read(tmp_path / name)
+    (problem,) = refused.value.problems
+    assert problem.where == str(tmp_path / name)
+    assert "finetune-sweeper[data]" in problem.fix
 
 
 def test_missing_files_and_folders_in_their_place_are_errors(tmp_path):

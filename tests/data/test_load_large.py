@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from sweeper.data import load_large
-from sweeper.data import stored as stored_module
 from sweeper.data.examples import SPLITS
 from sweeper.data.load_large import load_any as load
 from sweeper.data.reading import spool
@@ -17,7 +16,7 @@ from sweeper.spec import DataSpec
 
 @pytest.fixture(autouse=True)
 def _few_parts(monkeypatch):
-    monkeypatch.setattr(stored_module, "_PARTS", 5)
+    monkeypatch.setattr(load_large, "_PARTS", 5)
 
 
 def write(path, rows):
