@@ -35,16 +35,9 @@ def read_json(text: TextFile, suffix: str, notes: Notes, key: str = "") -> Itera
     if not (head := _document_head(text, suffix)):
         notes.how += ["the content is JSON Lines"] if suffix == ".json" else []
         return _lines(text.lines(), notes)
-    if head == "{":
-        keys = _listed_keys(text, notes.name)
-        if not keys:
-            return _whole(text, key, notes)
-        key = key if key in keys else _key_of_rows(keys, notes.name)
-    said = f"an object whose rows lie under `{key}`" if key else "a JSON list"
-    notes.how.append(
-        f"the content is {'JSON objects, read one by one' if head == 'objects' else said}"
-    )
-    return _elements_as_rows(text, key, head, notes)
+    if head == "{" and not key and (keys := _listed_keys(text, notes.name)):
+        key = _key_of_rows(keys, notes.name)
+    return _document(text, key, head, notes)
 
 
 def json_keys(text: TextFile, suffix: str, name: str) -> tuple[str, ...]:
@@ -99,7 +92,7 @@ def _lines(lines: Iterable[str], notes: Notes) -> Iterator[Numbered]:
         notes.leave_out(number, _NO_OBJECT, line.rstrip("\r\n"), what, _LINE_FIX)
 
 
-def _elements_as_rows(text: TextFile, key: str, head: str, notes: Notes) -> Iterator[Numbered]:
+def _document(text: TextFile, key: str, head: str, notes: Notes) -> Iterator[Numbered]:
     """The objects of a list, numbered by their lines: no two rows have the same number."""
     number, names = 0, list[Any]()
     for found, line, value in _JsonStream(text.pieces(), notes.name).elements(head):
@@ -119,6 +112,11 @@ def _elements_as_rows(text: TextFile, key: str, head: str, notes: Notes) -> Iter
                 yield number, row
             else:
                 notes.leave_out(number, _NO_OBJECT, json.dumps(row), _NO_OBJECT, _FILE_FIX)
+    if head == "{" and not number:
+        yield from _whole(text, key, notes)
+        return
+    said = "JSON objects, read one by one" if head == "objects" else "a JSON list"
+    notes.how.append(f"the content is {f'an object whose rows lie under `{key}`' if key else said}")
 
 
 def _whole(text: TextFile, key: str, notes: Notes) -> Iterator[Numbered]:
