@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sweeper.data.contents import MOST_LINE_BYTES
-from sweeper.data.reading import arrow, large
+from sweeper.data.reading import arrow, spool, text
 from sweeper.data.reading.read import read
 from sweeper.data.table import Stored
 from sweeper.errors import DataError
@@ -23,7 +23,7 @@ CONTENT = (
 
 @pytest.fixture(autouse=True)
 def _everything_is_large(monkeypatch):
-    monkeypatch.setattr(large, "LARGE_BYTES", 0)
+    monkeypatch.setattr(spool, "LARGE_BYTES", 0)
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.ndjson"])
@@ -157,8 +157,7 @@ WIDE_CSV = 'text,label\n"two\nlines",a\n' + "words caf\u00e9,b\n" * 40
         ("x.json", PRETTY.encode(), 24),
         ("x.json", f'{{"version": [1], "data": {PRETTY}, "n": {{}}}}'.encode(), 24),
         ("x.jsonl", PRETTY[2:-2].replace('},\n {\n  "t', '}\n{\n  "t').encode(), 23),
-        ("x.json", LIST.replace('"row 9', "row 9").replace("[{", "[7, {", 1).encode(), 4),
-        ("x.json", PRETTY.replace('"row 9', '"ro"w 9')[:-40].encode(), 24),
+        ("x.json", LIST.replace("[{", "[7, {", 1).encode(), 4),
         ("x.json", LIST.encode("utf-16"), 3),
         ("x.json", f"{LIST}\n{LIST}".encode(), 3),
         ("x.json", LIST.replace("\u4e2d", "").encode("cp1252"), 3),
@@ -167,10 +166,10 @@ WIDE_CSV = 'text,label\n"two\nlines",a\n' + "words caf\u00e9,b\n" * 40
         ("x.json.gz", gzip.compress(LIST.encode()), 3),
     ],
 )
-def test_files_that_are_no_lines_of_utf8_are_copied_as_such(
+def test_files_that_are_no_lines_of_utf8_are_read_as_a_list_of_them_is(
     tmp_path, monkeypatch, name, content, line
 ):
-    monkeypatch.setattr(large, "CHUNK_BYTES", 50)
+    monkeypatch.setattr(text, "CHUNK_BYTES", 50)
     (tmp_path / name).write_bytes(content)
     listed, stored = read(tmp_path / name), read(tmp_path / name, stored=True)
     assert isinstance(stored.rows, Stored)
@@ -180,7 +179,7 @@ def test_files_that_are_no_lines_of_utf8_are_copied_as_such(
     assert len(stored.cautions) == len(listed.cautions)
 
 
-def test_an_excel_sheet_is_copied_line_by_line(tmp_path):
+def test_an_excel_sheet_is_read_as_a_list_of_it_is(tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
     for cells in (["A title"], [], ["text", "label"], ["a", 1], [], ["b\nc", 2.5], ["d", None]):
@@ -208,7 +207,7 @@ def test_damaged_gzip_is_refused(tmp_path):
     ],
 )
 def test_errors_name_file_and_line(tmp_path, monkeypatch, content, said):
-    monkeypatch.setattr(large, "MOST_LINE_BYTES", 1000 if b"aaa" in content else MOST_LINE_BYTES)
+    monkeypatch.setattr(text, "MOST_LINE_BYTES", 1000 if b"aaa" in content else MOST_LINE_BYTES)
     path = tmp_path / "x.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError) as refused:
