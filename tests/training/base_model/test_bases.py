@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def jobs(
 ) -> Callable[..., Any]:
     """Makes jobs of one model, whose trials ask a feature for their base."""
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(type(parts.PREPARE), "all", lambda _hook: iter([("scaling", prepare)]))
+    monkeypatch.setattr(parts, "PREPARE", SimpleNamespace(all=lambda: [("scaling", prepare)]))
     shared = make_shared("llama")
 
     def job(number: int, **changes: Any) -> Any:
@@ -82,7 +83,7 @@ def test_weights_are_loaded_from_the_run_without_feature_and_cache(
     job = jobs(1)
     result = train_trial(job)
     shutil.rmtree(tmp_path / "home" / FOLDER)
-    monkeypatch.setattr(type(parts.PREPARE), "all", lambda _hook: iter([]))
+    monkeypatch.setattr(parts, "PREPARE", SimpleNamespace(all=list))
     weights = job.folder / "weights"
     job.shared.bases.forget()
 
