@@ -87,9 +87,10 @@ def test_weights_are_loaded_from_the_run_without_feature_and_cache(
     weights = job.folder / "weights"
     job.shared.bases.forget()
 
-    with trained(job.shared, weights) as model:
-        assert job.evaluator().evaluate(model).loss == pytest.approx(result.validation_loss)
-    base = reload(weights).model.get_submodule("base").get_base_model()  # type: ignore[operator]
+    with trained(job.shared, weights) as same:
+        assert job.evaluator().evaluate(same).loss == pytest.approx(result.validation_loss)
+    model: Any = reload(weights).model
+    base = model.base.get_base_model()
     kept = load_file(tmp_path / FOLDER / "half" / "model.safetensors")
     name = "model.layers.0.mlp.up_proj.weight"
     loaded = dict(base.named_parameters())
