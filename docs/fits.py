@@ -10,13 +10,12 @@ from sweeper.facts.dataset.stated import stated_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
-from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.plans import Candidate, Rejected
 from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, Spec
 
-MACHINES = ((1, 24), (1, 80), (8, 80))
+MACHINES = (24, 80)
 SIZES = ("7B", "13B", "70B")
 STRATEGIES = ("full", "lora", "qlora")
 
@@ -28,10 +27,8 @@ ask for one plan: `sweeper plan --task instruction --examples 10000 --model 7B -
 
 | column | meaning |
 |---|---|
-| GPUs a trial, trials at once | several GPUs a trial use FSDP, which was not yet tried on any GPU |
 | memory | predicted peak of the default on one GPU, in GiB; "up to": see below |
 | micro-batch 8 x 2 | one GPU processes 8 examples at a time and accumulates gradients twice |
-| 4 GPUs like this one | four GPUs with the memory in the first column |
 
 Each prediction has an interval. A strategy fits if the device has room for the upper end of this
 interval, for every configuration in the strategy's best-practice range. If it does not fit, "up
@@ -41,27 +38,27 @@ The column *set-up* leaves out the optimizer. If the usual one does not fit, ful
 [one that needs less memory](devices.md#optimizer). So a larger model can need less memory than a
 smaller one.
 
-To plan for your machine, give `--gpus 8` and `--nodes 2`. With `--budget` (`8gpuh`, `2h`, or
-`30usd` with `--price`), the plan also says for how many full trials of each strategy the budget
-is enough.
+Several GPUs train as many trials at once: give `--gpus 8` and `--nodes 2`. With `--budget`
+(`8gpuh`, `2h`, or `30usd` with `--price`), the plan also says for how many full trials of each
+strategy the budget is enough.
 
-| machine | model | strategy | GPUs a trial, trials at once | memory | set-up |
-|---|---|---|---|---|---|
+| GPU | model | strategy | memory | set-up |
+|---|---|---|---|---|
 """
 
 
 def fits_page(book: RuleBook, note: str) -> str:
-    """Every machine with every size: what fits and how, and what does not, in numbers."""
-    rows = [row for gpus, gib in MACHINES for size in SIZES for row in _rows(book, gpus, gib, size)]
+    """Every GPU with every size: what fits and how, and what does not, in numbers."""
+    rows = [row for gib in MACHINES for size in SIZES for row in _rows(book, gib, size)]
     return f"{note}\n{HEAD}" + "\n".join(rows) + "\n"
 
 
-def _rows(book: RuleBook, gpus: int, gib: int, size: str) -> Iterator[str]:
+def _rows(book: RuleBook, gib: int, size: str) -> Iterator[str]:
     spec = Spec(
         task="instruction",
         models=(ModelSpec(id=size),),
         data=DataSpec(examples=10_000),
-        hardware=HardwareSpec(gpu_memory_gib=float(gib), gpus=gpus),
+        hardware=HardwareSpec(gpu_memory_gib=float(gib)),
         aim=AimSpec(strategies=STRATEGIES),
     )
     model = model_facts(spec.models[0])
@@ -76,31 +73,29 @@ def _rows(book: RuleBook, gpus: int, gib: int, size: str) -> Iterator[str]:
     try:
         candidates, rejected = ranked_candidates(book, spec, facts)
         found |= {item.strategy: _refused(item) for item in rejected}
-        found |= {item.strategy: _fits(item, gpus) for item in candidates}
+        found |= {item.strategy: _fits(item) for item in candidates}
     except NothingFits as error:
         for problem in error.problems:
             name, _, needs = problem.what.partition(f" cannot be used for {size}: ")
-            found[name] = f"does not fit | | {needs}. {_would_fit(problem.fix)}"
+            found[name] = f"does not fit | {needs}. {_would_fit(problem.fix)}"
     for name in STRATEGIES:
-        yield f"| {gpus} x {gib} GB | {size} | {name} | {found[name]} |"
+        yield f"| {gib} GB | {size} | {name} | {found[name]} |"
 
 
-def _fits(item: Candidate, gpus: int) -> str:
-    at_once = max(gpus // item.gpus_per_trial, 1)
+def _fits(item: Candidate) -> str:
     checkpointing = ", checkpointing" if item.gradient_checkpointing else ""
     memory = units.gib(item.memory.peak_gib).removesuffix(" GiB")
     return (
-        f"{item.gpus_per_trial}, {at_once} | {memory} | {item.precision}, micro-batch "
+        f"{memory} | {item.precision}, micro-batch "
         f"{item.micro_batch} x {item.gradient_accumulation_steps}{checkpointing}"
     )
 
 
 def _refused(item: Rejected) -> str:
-    needs = "" if item.needs_gib is None else f"up to {item.needs_gib:.0f}"
-    return f"does not fit | {needs} | {_would_fit(item.remedy) if item.remedy else item.reason}"
+    needs = "" if item.needs_gib is None else f", up to {item.needs_gib:.0f}"
+    return f"does not fit{needs} | {_would_fit(item.remedy) if item.remedy else item.reason}"
 
 
 def _would_fit(remedies: str) -> str:
-    """Several remedies as one list, without the note on FSDP, which the page has above."""
-    found = remedies.replace(f" ({FSDP})", "").split("; ")
-    return f"Would fit: {'; '.join(one.removesuffix(' would fit') for one in found)}"
+    """Remedies in one sentence."""
+    return f"Would fit: {'; '.join(one.removesuffix(' would fit') for one in remedies.split('; '))}"

@@ -60,7 +60,6 @@ class PlanKeywords(TypedDict, total=False):
     split_column: str
     validation: PathText
     test: PathText
-    general: PathText
     format: str
     column: Mapping[str, str]
     examples: int
@@ -77,13 +76,10 @@ class PlanKeywords(TypedDict, total=False):
     tasks_on_one_base: int
     domain_distance: Literal["near", "far"]
     margin: float
-    max_forgetting: float
     epochs: float
     max_length: int
     precision: str
     class_weight: str
-    replay_share: float
-    kl_weight: float
     patience: int
     trials: int
     workers: int

@@ -1,35 +1,36 @@
-"""Processes of their own, such as those that load torch: both ends of a question."""
+"""Processes of their own, such as those that load torch: both ends of a request.
+
+``in_child`` has a function called there, named as ``module:function``. It takes one record, the
+request, and returns another one, the answer. Meanwhile it may tell its progress and events. On the
+pipe each of these is a line of JSON; whatever else the process prints goes to standard error.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TextIO, TypeVar, get_type_hints
 
-from sweeper.artifact import Artifact
-from sweeper.errors import SweeperError
+from sweeper import errors
+from sweeper.artifact import Record
+from sweeper.errors import ChildFailed, Problem, SweeperError
 from sweeper.jsontext import object_of
 
 _PR_SET_PDEATHSIG = 1
-R = TypeVar("R", bound=Artifact)
-
-
-class NoAnswer(Exception):
-    """The process failed or took too long; its text is the reason.
-
-    Args:
-        reason: The last line that it wrote to standard error.
-        status: Exit status, negative for a signal; None if it took too long.
-    """
-
-    def __init__(self, reason: str, status: int | None):
-        super().__init__(reason)
-        self.status = status
+# The end of what a process wrote on standard error, in which its last words are looked for.
+_LAST_BYTES = 20_000
+_LINE_CHARACTERS = 300
+A = TypeVar("A", bound=Record)
 
 
 def quiet_threads(threads: int | None) -> dict[str, str]:
@@ -47,67 +48,177 @@ def quiet_threads(threads: int | None) -> dict[str, str]:
     }
 
 
-def start(
-    module: str, *arguments: str, threads: int | None = 1, **options: Any
-) -> subprocess.Popen[Any]:
-    """A process with pipes for standard input and output.
+def child_command(function: str) -> list[str]:
+    """The command of a process that calls a function, and ends with this one.
 
     Args:
-        module: Run with ``python -m``.
+        function: ``module:function``.
+    """
+    return [sys.executable, "-m", "sweeper.child", function, str(os.getpid())]
+
+
+def request_line(request: Record) -> bytes:
+    """A request as its process reads it. Texts may hold characters that UTF-8 cannot."""
+    return json.dumps(request.model_dump(mode="json")).encode() + b"\n"
+
+
+def start_child(
+    function: str, request: Record, *, threads: int | None = 1, **options: Any
+) -> subprocess.Popen[bytes]:
+    """A process that has got its request; it may read more, and answers by lines.
+
+    Args:
         threads: For torch; all cores if None.
         options: Further arguments of ``Popen``.
     """
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+    process = subprocess.Popen(
+        child_command(function),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, **quiet_threads(threads), "TQDM_DISABLE": "1"},
         **options,
     )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it has ended, and its status says more
+        process.stdin.write(request_line(request))
+        process.stdin.flush()
+    return process
 
 
-def ask(module: str, question: str, *, seconds: float, threads: int | None = None) -> str:
-    """The last line that a module writes to standard output.
+def in_child(
+    function: str,
+    request: Record,
+    answer: type[A],
+    *,
+    what: str,
+    fix: str = "",
+    where: str = "",
+    seconds: float | None = None,
+    threads: int | None = None,
+    work: Callable[[str, int, int], None] = lambda _what, _done, _of: None,
+    hear: Callable[[dict[str, Any]], None] = lambda _event: None,
+    log: Path | None = None,
+) -> A:
+    """Call a function in a process of its own. An exception here, such as Ctrl-C, ends it.
 
     Args:
-        module: Run with ``python -m``.
+        function: ``module:function``.
+        answer: The type of what it returns; ``Record`` for nothing.
+        what: The process, for the message where it breaks; ``fix`` and ``where`` as in ``Problem``.
         seconds: It is ended after that long.
         threads: For torch; all cores if None.
+        work: Takes its progress.
+        hear: Takes its events.
+        log: Keeps what it writes on standard error.
 
     Raises:
-        NoAnswer: It failed, or it took too long.
+        ChildFailed: It broke, or took too long; with the last line that it wrote.
+        SweeperError: What the function raised.
     """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", module],
-            input=question,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            env={**os.environ, **quiet_threads(threads)},
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise NoAnswer(f"it took longer than {seconds:g} s", None) from None
-    if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise NoAnswer(said[-1] if said else f"it ended with {done.returncode}", done.returncode)
-    return (done.stdout.splitlines() or [""])[-1]
+    found: dict[str, Any] | None = None
+    late = threading.Event()
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryFile() if log is None else log.open("w+b") as said,
+        start_child(function, request, threads=threads, stderr=said) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(seconds or threading.TIMEOUT_MAX, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            for line in process.stdout:
+                message: dict[str, Any] = {}
+                with contextlib.suppress(ValueError):  # cut off, where it was killed
+                    message = object_of(line)
+                if "progress" in message:
+                    work(*message["progress"])
+                elif "event" in message:
+                    hear(message["event"])
+                else:
+                    found = message or None
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            timer.cancel()
+        said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST_BYTES))
+        last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+    if found is not None and "problems" in found:
+        kind: type[SweeperError] = getattr(errors, found["error"], SweeperError)
+        raise kind([Problem(**fields) for fields in found["problems"]])
+    if found is not None:
+        return answer.model_validate(found["answer"])
+    how = f"took longer than {seconds:g} s" if late.is_set() else _ending(status)
+    said_last = f": {last[0].strip()[:_LINE_CHARACTERS]}" if last and not late.is_set() else ""
+    failed = ChildFailed(f"{what} {how}{said_last}", fix=fix, where=where)
+    failed.status = None if late.is_set() else status
+    raise failed
 
 
-def ask_object(
-    module: str, question: str, *, seconds: float, threads: int | None = None
-) -> dict[str, Any]:
-    """The JSON object in the last line that a module writes; see ``ask``.
+def _ending(status: int) -> str:
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with {status}"
 
-    Raises:
-        NoAnswer: It failed, took too long, or that line holds no object.
+
+_pipe: TextIO | None = None
+
+
+def tell(**message: Any) -> None:
+    """Tell the parent something; nobody where this process has no request to answer."""
+    if _pipe is not None:
+        print(json.dumps(message), file=_pipe, flush=True)
+
+
+def tell_event(**event: Any) -> None:
+    """Tell the parent what has happened."""
+    tell(event=event)
+
+
+def tell_progress(what: str, done: int, of: int) -> None:
+    """Tell the parent how far the work is."""
+    tell(progress=[what, done, of])
+
+
+def answer(function: str, parent: int) -> None:
+    """Answer the parent's request, and end this process.
+
+    Args:
+        function: ``module:function``. Its errors are told to the parent.
+        parent: The process that this one ends with.
     """
-    answer = ask(module, question, seconds=seconds, threads=threads)
+    global _pipe
+    die_with(parent)
+    _pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    module, _, name = function.partition(":")
+    status = 0
     try:
-        return object_of(answer)
-    except ValueError as error:
-        raise NoAnswer(f"its answer cannot be read ({error})", 0) from error
+        call = getattr(importlib.import_module(module), name)
+        kind = next(iter(get_type_hints(call).values()))
+        found = call(kind.model_validate(object_of(sys.stdin.readline())))
+        tell(answer={} if found is None else found.model_dump(mode="json"))
+    except SweeperError as error:
+        problems = [vars(problem) for problem in error.problems]
+        tell(error=type(error).__name__, problems=problems)
+        status = error.exit_code
+    except KeyboardInterrupt:
+        status = 130
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # taking torch apart takes long, and a client's threads may wait for ever
 
 
 def die_with(parent: int) -> None:
@@ -120,32 +231,3 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(0)
-
-
-def answer_question(answer: Callable[[str], Any]) -> None:
-    """Print the answer to the text on standard input as one line of JSON; an error on stderr."""
-    try:
-        print(json.dumps(answer(sys.stdin.read())))
-    except SweeperError as error:
-        print(error.problems[0].what, file=sys.stderr)
-        sys.exit(error.exit_code)
-
-
-def answer_request(kind: type[R], answer: Callable[[R], None]) -> None:
-    """Answer the request on standard input, in a process of its own that ends with its parent.
-
-    Args:
-        kind: The type of the request.
-        answer: Does what is asked. Its errors are printed as one line of JSON.
-    """
-    die_with(int(sys.argv[1]))
-    request = kind.from_json(sys.stdin.read())
-    try:
-        answer(request)
-    except SweeperError as error:
-        problems = [vars(problem) for problem in error.problems]
-        failed = {"event": "failed", "exit_code": error.exit_code, "problems": problems}
-        print(json.dumps(failed), flush=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -9,9 +9,10 @@
     │   ├── ModelError               2      a model cannot be found or read
     │   ├── NotInstalled             2      an optional package is missing
     │   └── RunError                 2      a run folder is locked, foreign, or not writable
+    ├── ChildFailed                  1      a process of its own broke or took too long
     ├── NothingFits                  3      no strategy fits the hardware
     ├── NoTrialCompleted             4      the sweep ended without one completed trial
-    └── GateFailed                   5      --fail-under or --max-forgetting was not met
+    └── GateFailed                   5      --fail-under or a limit was not met
 
 Exit code 1 means a bug in sweeper; 130 and 143 mean that a signal ended the run.
 """
@@ -96,6 +97,15 @@ class NotInstalled(UsageError):
 
 class RunError(UsageError):
     """A run folder cannot be used: locked by another command, foreign, or not writable."""
+
+
+class ChildFailed(SweeperError):
+    """A process of its own broke or took too long.
+
+    ``status`` is its exit status, negative for a signal; None where it took too long.
+    """
+
+    status: int | None = None
 
 
 class NothingFits(SweeperError):

@@ -115,7 +115,7 @@ def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int
     return micro, share // micro
 
 
-REPLAY, KL, PATIENCE = "replay_share", "kl_weight", "early_stopping_patience"
+PATIENCE = "early_stopping_patience"
 
 CLASS_WEIGHT = "class_weight"
 ClassWeight = Literal["none", "balanced-sqrt", "balanced"]

@@ -174,9 +174,6 @@ class Candidate(Record):
     least_gib: float | None = Field(
         None, description="device memory with which its whole range fits"
     )
-    unsharded_gib: float | None = Field(
-        None, description="what one GPU would need without sharding; None on one GPU"
-    )
     seconds_per_trial: float
     duration: Duration
     micro_batch: int
@@ -253,6 +250,7 @@ class PhaseCost(Record):
     duration: Duration = Field(description="of the whole phase, on the clock")
     optional: bool = False
     planned: bool = True
+    in_search: bool = Field(False, description="done by the trials that need it first")
     cheaper: str = Field("", description="how to make it cheaper, as a sentence")
     notes: tuple[str, ...] = Field((), description="sentences of the plan about it")
 
@@ -284,9 +282,6 @@ class Budget(Record):
     )
     test: Duration | None = Field(
         None, description="baselines and finalists on the test split; part of ``beside`` if None"
-    )
-    own_text: Duration | None = Field(
-        None, description="general text that the base model writes, where trials need some"
     )
     features: dict[str, PhaseCost] = Field(
         default_factory=dict, description="phases of features, by the feature's name"
@@ -320,17 +315,22 @@ class Budget(Record):
         return f"trained again until each has {self.confirmation_seeds} seeds"
 
     @property
+    def later(self) -> dict[str, PhaseCost]:
+        """The phases of features that come after the search."""
+        return {name: cost for name, cost in self.features.items() if not cost.in_search}
+
+    @property
     def phases(self) -> dict[str, Duration]:
         """Every phase that takes time, in the order of a run; ``sweep`` is their sum."""
         phases = {
             "download": self.download,
             "conversion": self.conversion,
-            "own_text": self.own_text,
+            **{name: cost.duration for name, cost in self.features.items() if cost.in_search},
             "search": self.search,
             "confirmation": self.confirmation,
             "beside": self.beside,
             "test": self.test,
-            **{name: cost.duration for name, cost in self.features.items() if cost.planned},
+            **{name: cost.duration for name, cost in self.later.items() if cost.planned},
         }
         return {name: phase for name, phase in phases.items() if phase is not None}
 
@@ -417,7 +417,6 @@ class Identity(Record):
     objective: str
     rungs: str
     seed: str
-    general: str | None = Field(None, description="of the general texts; None without any")
     features: dict[str, str] = Field(
         default_factory=dict, description="of what features add to it, by their names"
     )

@@ -164,10 +164,6 @@ class DataSpec(Record):
     revision: str | None = Field(None, description="branch, tag or commit of the hub's data set")
     validation: str | None = Field(None, description="a file with the validation split")
     test: str | None = Field(None, description="a file with the test split")
-    general: str | None = Field(
-        None, description="general data, for replay and to measure forgetting"
-    )
-    general_revision: str | None = Field(None, description="a commit, if general is on the hub")
     format: str = Field("auto", description="format of the rows; auto recognises it")
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -224,9 +220,8 @@ class DataSpec(Record):
 
     @property
     def commits(self) -> dict[str, str]:
-        """From sources and general data of the hub to their commits."""
+        """From sources of the hub to their commits."""
         pairs = [(one.path, one.revision) for one in self.sources]
-        pairs += [(str(self.general), self.general_revision)]
         return {path: commit for path, commit in pairs if commit}
 
     @property
@@ -271,13 +266,6 @@ class AimSpec(Record):
         ge=0,
         description="differences below this many points of the task's metric do not matter",
     )
-    max_forgetting_points: float | None = Field(
-        None,
-        ge=0,
-        description="limit on forgetting: 2 allows 2 points of a score and 0.02 nats per "
-        "token of general text. If it is exceeded beyond noise, or nothing was measured, a run "
-        "exits with 5",
-    )
 
 
 class ObjectiveSpec(Record):
@@ -311,12 +299,6 @@ class TrainingSpec(Record):
         None, description="recompute activations: less memory, more time"
     )
     system_prompt: str | None = Field(None, description="for tasks that write text")
-    replay_share: float | None = Field(
-        None, ge=0, lt=1, description="share of general tokens in training; 0 for none"
-    )
-    kl_weight: float | None = Field(
-        None, ge=0, description="weight of the KL divergence to the base; 0 for none"
-    )
     early_stopping_patience: PositiveInt | None = Field(
         None,
         description="end a trial after this many rungs (validations) without a better validation "

@@ -42,7 +42,6 @@ FLAGS: dict[Path_, str] = {
     ("data", "split_column"): "--split-column",
     ("data", "validation"): "--validation",
     ("data", "test"): "--test",
-    ("data", "general"): "--general",
     ("data", "format"): "--format",
     ("data", "columns"): "--column",
     ("data", "examples"): "--examples",
@@ -59,14 +58,11 @@ FLAGS: dict[Path_, str] = {
     ("aim", "tasks_on_one_base"): "--tasks-on-one-base",
     ("aim", "domain_distance"): "--domain-distance",
     ("aim", "margin_points"): "--margin",
-    ("aim", "max_forgetting_points"): "--max-forgetting",
     ("training", "epochs"): "--epochs",
     ("training", "max_length"): "--max-length",
     ("training", "precision"): "--precision",
     ("training", "classes_by"): "--classes-by",
     ("training", "class_weight"): "--class-weight",
-    ("training", "replay_share"): "--replay-share",
-    ("training", "kl_weight"): "--kl-weight",
     ("training", "early_stopping_patience"): "--patience",
     ("evaluation", "generate_items"): "--generate-items",
     ("evaluation", "no_texts"): "--no-texts",
@@ -363,7 +359,7 @@ def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     given = inside if isinstance(inside, dict) else {}
     rules = data.get("rules")
     lists = (("path", given.get("sources")), ("id", data.get("models")))
-    for key in ("path", "validation", "test", "general"):
+    for key in ("path", "validation", "test"):
         yield given, key
     features = data.get("features")
     for (_, feature, key), flag in parts.flags().items():

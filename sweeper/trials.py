@@ -1,7 +1,6 @@
 """The types of a trial: configuration, rungs and result.
 
-Each of these is a file in ``runs/<name>/trials/<number>/``. ``within_limit`` is here since search,
-training and findings all compare results with the user's limit.
+Each of these is a file in ``runs/<name>/trials/<number>/``.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.data.examples import Split
 from sweeper.errors import UsageError
+from sweeper.memory.setup import step_extra
 from sweeper.plans import Precision
 from sweeper.spec import Scalar, Task
 from sweeper.textfile import read_text
@@ -77,7 +77,6 @@ class TrialConfig(Artifact):
     optimizer: str = "adamw_torch"
     quantization: str | None = None
     gpus: int = 1
-    sharding: Literal["none", "fsdp"] = "none"
     keep_weights: bool = False
     checkpoints: bool = Field(False, description="save one at each rung, to continue from")
     memory_note: str = Field("", description="why the batches are smaller than planned")
@@ -94,7 +93,7 @@ class TrialConfig(Artifact):
             self.parameters.get("r"),
             self.parameters.get("target_modules"),
             self.parameters.get("modules_to_save"),
-            bool(self.parameters.get("kl_weight")),
+            step_extra(self.parameters).reference,
         )
         return " ".join(str(part) for part in parts)
 
@@ -135,6 +134,28 @@ class FirstItems(Record):
         return cls(loss=math.fsum(scaled) / len(scaled), each=each, count=len(scaled), of=of)
 
 
+class Measure(Record):
+    """A figure of a trial besides its losses and metrics, by which features and limits judge it.
+
+    Its items, where they are known, are in ``MEASURE_ITEMS``.
+    """
+
+    title: str = Field(description="of its change, or of its value where the base has none")
+    unit: str
+    value: float
+    base: float | None = Field(None, description="the same of the untrained base")
+
+    @property
+    def change(self) -> float:
+        """By how much it is above the base's value."""
+        return self.value - (self.base or 0.0)
+
+
+MEASURE_ITEMS = "measures.json"
+"""The file beside a result with the items of its measures: name -> ``{"values": [...],
+"base_values": [...], "weights": [...]}``."""
+
+
 class RungReport(Artifact):
     """What a trial knew at one rung: one line of ``rungs.jsonl``.
 
@@ -157,15 +178,14 @@ class RungReport(Artifact):
         description="of the loss, or of the costs where the objective is measured; None where "
         "rungs are scored on all items",
     )
-    general_loss: float | None = Field(None, description="on the first held-back general items")
     train_loss: float | None = None
     optimizer_steps: int
     epochs: float
     tokens: int
-    replay_tokens: int = 0
     training_seconds: float
     evaluation_seconds: float
     metrics: dict[str, float] = Field(default_factory=dict)
+    measures: dict[str, Measure] = Field(default_factory=dict)
 
     @classmethod
     def read_lines(cls, path: Path) -> list[RungReport]:
@@ -257,11 +277,6 @@ class TrialResult(Artifact):
     ``validation_loss`` is over the whole validation split at ``best_rung``; a pruned or failed
     trial has none. ``metrics`` are the task's (``accuracy``, ``macro_f1``, ...) on validation.
     ``item_losses`` names a file beside this one with one validation loss per item, in item order.
-
-    ``general_loss`` is nats per token on a small fixed set of general text, ``general_loss_base``
-    the untrained model's on the same text; both are None where none was watched.
-    ``general_item_losses`` names a file beside this one: ``{"losses": [...], "base_losses": [...],
-    "weights": [...]}``, nats per token and tokens of each item.
     """
 
     number: int
@@ -278,9 +293,7 @@ class TrialResult(Artifact):
     best_rung: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     item_losses: str | None = None
-    general_loss: float | None = None
-    general_loss_base: float | None = None
-    general_item_losses: str | None = None
+    measures: dict[str, Measure] = Field(default_factory=dict)
     weights: str | None = Field(None, description="folder beside this file, if they were kept")
     weights_bytes: int | None = Field(None, description="of that folder's files")
     base_bytes: int | None = Field(
@@ -290,11 +303,10 @@ class TrialResult(Artifact):
     total_parameters: int | None = None
     optimizer_steps: int = 0
     tokens: int = 0
-    replay_tokens: int = 0
     seen: dict[str, Seen] = Field(
         default_factory=dict,
-        description="by source, or general text that was replayed; empty where all rows "
-        "are of one kind",
+        description="by source, or the name of rows that features add; empty where all rows are of "
+        "one kind",
     )
     validation_by_source: dict[str, float] = Field(
         default_factory=dict,
@@ -303,8 +315,9 @@ class TrialResult(Artifact):
     training_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     setup_seconds: float = 0.0
-    own_text_seconds: float = Field(
-        0.0, description="of the base writing general text, in the trial that waited for it"
+    feature_seconds: dict[str, float] = Field(
+        default_factory=dict,
+        description="by feature, of work for further trials too, in the trial that waited for it",
     )
     waited_seconds: float = Field(
         0.0, description="of the attempt on a CPU, in which other programs had the processor"
@@ -330,26 +343,6 @@ class TrialResult(Artifact):
     model_revision: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     notes: tuple[EncodingNote, ...] = Field((), description="of train and validation")
-
-    @property
-    def forgetting_points(self) -> float | None:
-        """Hundredths of a nat per token that general text lost; None where it was not watched."""
-        if self.general_loss is None or self.general_loss_base is None:
-            return None
-        return 100 * (self.general_loss - self.general_loss_base)
-
-
-def within_limit(lost: float | None, limit: float | None) -> bool:
-    """Whether so much forgetting is within the user's limit (``--max-forgetting``).
-
-    True without a limit or a measurement. Given the mean, it decides which weights and trials are
-    preferred; given the low end of the interval, whether a trial is stopped and the gate fails.
-
-    Args:
-        lost: The loss of general capability, in points or in nats per token.
-        limit: In the same unit.
-    """
-    return limit is None or lost is None or lost <= limit
 
 
 AttemptEndKind = Literal[

@@ -11,9 +11,6 @@ from sweeper.backend import Interrupted, Tell
 Steps = Callable[[int, int], None]
 """Takes how much of one piece of work is done, and of how much."""
 
-# The first word of a line on standard output, for processes that have no other way to tell.
-PROGRESS = "PROGRESS"
-
 _EVERY_SECONDS = 0.5
 
 
@@ -62,8 +59,3 @@ class Underway:
 
     def steps(self, what: str) -> Steps:
         return partial(self, what)
-
-
-def print_progress(what: str, done: int, of: int) -> None:
-    """Tell on standard output: ``PROGRESS <what> <done> <of>``."""
-    print(f"{PROGRESS} {what} {done} {of}", flush=True)

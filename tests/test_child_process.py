@@ -1,39 +1,173 @@
+"""A function is called in a process of its own, and its errors are the caller's."""
+
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from sweeper.child_process import NoAnswer, ask, quiet_threads
+from sweeper.artifact import Record
+from sweeper.child_process import in_child, quiet_threads, tell, tell_progress
+from sweeper.errors import ChildFailed, DataError
+from sweeper.facts.models.chat_template import TemplateTexts
+from sweeper.spec import ModelSpec
+
+CALLED = """
+import os, sys, time
+from sweeper import child_process
+from sweeper.artifact import Record
+from sweeper.child_process import tell_event, tell_progress
+from sweeper.errors import DataError, Problem
+from sweeper.facts.models.chat_template import TemplateTexts
+from sweeper.spec import ModelSpec
+
+def echo(request: TemplateTexts) -> TemplateTexts:
+    print('{"answer": "noise"}')
+    os.system("echo noise")
+    return TemplateTexts(texts=(*request.texts, os.environ["OMP_NUM_THREADS"]))
+
+def works(request: ModelSpec) -> None:
+    for done in range(3):
+        tell_progress("reading", done, 3)
+    tell_event(model=request.id)
+    print("to the log", file=sys.stderr)
+
+def refuses(request: Record) -> None:
+    raise DataError([Problem("what", "why", "fix", "where"), Problem("more")])
+
+def breaks(request: Record) -> None:
+    raise SystemExit("no torch here")
+
+def ends(request: Record) -> None:
+    raise SystemExit(7)
+
+def is_killed(request: Record) -> None:
+    os.kill(os.getpid(), 9)
+
+def is_cut_off(request: Record) -> None:
+    print('{"answer": {', file=child_process._pipe, flush=True, end="")
+    os.kill(os.getpid(), 9)
+
+def sleeps(request: ModelSpec) -> None:
+    open(request.id, "w").write(str(os.getpid()))
+    time.sleep(600)
+"""
 
 
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of a module that processes of this test find under the name ``asked``."""
+@pytest.fixture(autouse=True)
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that processes of this test find under the name ``called``."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return tmp_path / "asked.py"
+    (tmp_path / "called.py").write_text(CALLED)
 
 
-def test_the_last_line_is_the_answer(module: Path) -> None:
-    module.write_text("import os\nprint('noise')\nprint(input(), os.environ['OMP_NUM_THREADS'])")
-    assert ask("asked", "a question", seconds=30, threads=3) == "a question 3"
+def test_what_a_function_returns_is_the_answer_whatever_it_prints() -> None:
+    request = TemplateTexts(texts=("a \ud800 question",))  # as JSON may escape it
+    found = in_child("called:echo", request, TemplateTexts, what="it", threads=3)
+    assert found.texts == ("a \ud800 question", "3")
+
+
+def test_progress_and_events_are_heard_and_the_log_is_kept(tmp_path: Path) -> None:
+    seen: list[object] = []
+    log = tmp_path / "logs" / "log"
+    in_child(
+        "called:works",
+        ModelSpec(id="m"),
+        Record,
+        what="it",
+        work=lambda *state: seen.append(state),
+        hear=seen.append,
+        log=log,
+    )
+    assert seen == [*(("reading", n, 3) for n in range(3)), {"model": "m"}]
+    assert log.read_text() == "to the log\n"
+
+
+def test_an_error_keeps_its_type_and_all_its_problems() -> None:
+    with pytest.raises(DataError) as caught:
+        in_child("called:refuses", Record(), Record, what="it")
+    first, second = (vars(problem) for problem in caught.value.problems)
+    assert first == {name: name for name in ("what", "why", "fix", "where")}
+    assert second["what"] == "more"
 
 
 @pytest.mark.parametrize(
-    ("code", "reason", "status"),
+    ("name", "what", "status"),
     [
-        ("raise SystemExit('no torch here')", "no torch here", 1),
-        ("raise SystemExit(7)", "it ended with 7", 7),
-        ("import os\nos.kill(os.getpid(), 9)", "it ended with -9", -signal.SIGKILL),
-        ("import time\ntime.sleep(30)", "it took longer than 0.5 s", None),
+        ("breaks", "it ended with 1: no torch here", 1),
+        ("ends", "it ended with 7", 7),
+        ("is_killed", "it was ended by SIGKILL", -signal.SIGKILL),
+        ("is_cut_off", "it was ended by SIGKILL", -signal.SIGKILL),
+        (
+            "missing",
+            "it ended with 1: AttributeError: module 'called' has no attribute 'missing'",
+            1,
+        ),
     ],
 )
-def test_no_answer_has_a_reason(module: Path, code: str, reason: str, status: int | None) -> None:
-    module.write_text(code)
-    with pytest.raises(NoAnswer) as caught:
-        ask("asked", "", seconds=0.5 if status is None else 30)
-    assert (str(caught.value), caught.value.status) == (reason, status)
+def test_a_process_that_breaks_is_told_with_its_last_line(
+    name: str, what: str, status: int
+) -> None:
+    with pytest.raises(ChildFailed) as caught:
+        in_child(f"called:{name}", Record(), Record, what="it", fix="fix", where="where")
+    (problem,) = caught.value.problems
+    assert (problem.what, problem.fix, problem.where) == (what, "fix", "where")
+    assert (caught.value.status, caught.value.exit_code) == (status, 1)
+
+
+def _sleeper(path: Path) -> psutil.Process:
+    limit = time.monotonic() + 300
+    while not (path.is_file() and path.read_text()) and time.monotonic() < limit:
+        time.sleep(0.02)
+    return psutil.Process(int(path.read_text()))
+
+
+def test_one_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    request = ModelSpec(id=str(tmp_path / "pid"))
+    with pytest.raises(ChildFailed, match=r"it took longer than 3 s") as caught:
+        in_child("called:sleeps", request, Record, what="it", seconds=3)
+    assert caught.value.status is None
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_it_ends_with_the_caller(tmp_path: Path, how: signal.Signals) -> None:
+    request = ModelSpec(id=str(tmp_path / "pid"))
+    code = (
+        "from sweeper.artifact import Record; from sweeper.child_process import in_child;"
+        "from sweeper.spec import ModelSpec;"
+        f"in_child('called:sleeps', ModelSpec(id={request.id!r}), Record, what='it')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as caller:
+        child = _sleeper(Path(request.id))
+        caller.send_signal(how)
+        caller.wait(300)
+    assert child.wait(300) is None or not child.is_running()
+
+
+def test_an_exception_of_the_caller_ends_it(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(_event: object) -> None:
+        raise Stop
+
+    before = threading.active_count()
+    with pytest.raises(Stop):
+        in_child("called:works", ModelSpec(id="m"), Record, what="it", hear=stop)
+    assert threading.active_count() <= before + 1
+    assert not psutil.Process().children()
+
+
+def test_nothing_is_told_where_nobody_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    tell_progress("reading", 1, 3)
+    tell(answer=1)
+    assert capfd.readouterr().out == ""
 
 
 def test_threads_wait_without_spinning() -> None:

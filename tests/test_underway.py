@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweeper.backend import Interrupted
-from sweeper.underway import Underway, nothing, print_progress
+from sweeper.underway import Underway
 
 
 class Clock:
@@ -44,9 +44,3 @@ def test_it_ends_work_that_is_to_stop_whether_it_is_told_of_or_not() -> None:
     underway.should_stop = lambda: True
     with pytest.raises(Interrupted):
         underway("scoring", 1, 2)
-
-
-def test_a_process_without_another_way_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
-    print_progress("scoring base on facts", 3, 20)
-    assert capsys.readouterr().out == "PROGRESS scoring base on facts 3 20\n"
-    nothing(3, 20)

@@ -63,7 +63,7 @@ def replayed(run: RunFiles, workers: int, test_seconds: float) -> Iterator[Said]
         if seen is None:
             continue
         keys = {n: f"{configs[n].strategy} {configs[n].model}" for n in ended}
-        best = finalists.choose(ended, keys, budget.finalists, None)
+        best = finalists.choose(ended, keys, budget.finalists)
         left = remaining(
             run.plan,
             seen,

@@ -21,6 +21,7 @@ import torch
 from sweeper.backend import Decision
 from sweeper.data.load import load
 from sweeper.facts.models.model import model_facts
+from sweeper.features.forgetting._general_data import TEXT
 from sweeper.spec import DataSpec, ModelSpec, Scalar, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
@@ -39,8 +40,10 @@ GUARDS: dict[str, dict[str, Scalar]] = {
     "KL 1": {"kl_weight": 1.0},
     "weight decay 0.3": {"weight_decay": 0.3},
     "layer-wise 0.8": {"layerwise_lr_decay": 0.8},
-    "stop at 2 points": {"general_loss_limit": 0.02},
+    "stop at 2 points": {},
 }
+# A limit that is never reached has general text watched where nothing else does.
+LIMITS, NO_LIMIT = {"stop at 2 points": 2.0}, math.inf
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,21 @@ def main() -> None:
         "--guards", nargs="*", default=list(GUARDS), help="of: " + ", ".join(GUARDS)
     )
     chosen = parser.parse_args()
-    shared = _shared(chosen)
-    plain = _trainings(shared, chosen, "none")
+    plain = _trainings(chosen, "none")
     _show("none", plain, plain)
     for guard in chosen.guards:
         if guard != "none":
-            _show(guard, _trainings(shared, chosen, guard), plain)
+            _show(guard, _trainings(chosen, guard), plain)
 
 
-def _shared(chosen: argparse.Namespace) -> SharedModel:
+def _shared(chosen: argparse.Namespace, limit: float) -> SharedModel:
     named = ModelSpec(id=chosen.model)
     facts = model_facts(named)
-    data = DataSpec(path=chosen.data, general=chosen.general, max_rows=chosen.rows)
-    spec = Spec(task=chosen.task, models=(named,), data=data)
+    data = DataSpec(path=chosen.data, max_rows=chosen.rows)
+    features = {"forgetting": {"general": chosen.general, "max_points": limit}}
+    spec = Spec.model_validate(
+        {"task": chosen.task, "models": (named,), "data": data, "features": features}
+    )
     context = ModelContext(
         named,
         facts,
@@ -94,18 +99,17 @@ def _shared(chosen: argparse.Namespace) -> SharedModel:
     return SharedModel(context)
 
 
-def _trainings(shared: SharedModel, chosen: argparse.Namespace, guard: str) -> list[Pair]:
+def _trainings(chosen: argparse.Namespace, guard: str) -> list[Pair]:
+    shared = _shared(chosen, LIMITS.get(guard, NO_LIMIT))
     return [_training(shared, chosen, GUARDS[guard], seed) for seed in range(chosen.seeds)]
 
 
 def _training(
     shared: SharedModel, chosen: argparse.Namespace, guard: dict[str, Scalar], seed: int
 ) -> Pair:
-    # A limit that is never reached has general text watched where nothing else does.
-    watched: dict[str, Scalar] = {"general_loss_limit": math.inf}
     own = _LORA if chosen.strategy == "lora" else {}
     rate = chosen.rate or RATES[chosen.strategy]
-    parameters = {"learning_rate": rate, **own, **watched, **guard}
+    parameters = {"learning_rate": rate, **own, **guard}
     rows = len(shared.context.dataset.splits["train"])
     config = TrialConfig(
         number=0,
@@ -132,10 +136,10 @@ def _training(
 
 
 def _pair(result: TrialResult, seconds: float) -> Pair:
-    points, loss = result.forgetting_points, result.validation_loss
-    if points is None or loss is None:
+    lost, loss = result.measures.get(TEXT), result.validation_loss
+    if lost is None or loss is None:
         raise SystemExit(f"a training did not end well: {result.failure}")
-    pair = Pair(points / 100, loss, seconds)
+    pair = Pair(lost.change, loss, seconds)
     print(f"  {pair.forgetting:+.4f}  {pair.task_loss:.4f}  in {seconds:.0f} s", flush=True)
     return pair
 

@@ -92,9 +92,9 @@ def compared(name: str, config: PretrainedConfig, label: str) -> dict[str, Any]:
     formula = worst.total - worst.parts.get("library workspace", 0.0)
     return row | {
         "formula_gib": formula / GIB,
-        "dry_run_gib": followed["peak_gib"],
+        "dry_run_gib": followed.peak_gib,
         "formula_phase": worst.name,
-        "dry_run_phase": followed["phase"],
+        "dry_run_phase": followed.phase,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from benchmarks.memory.record_fields import Record, text_of
 from sweeper.errors import UsageError
 from sweeper.facts.machine import gpus
-from sweeper.memory.setup import Attention, Loss, Quantization, Sharding
+from sweeper.memory.setup import Attention, Loss, Quantization
 from sweeper.plans import Precision
 
 Counter = Literal["allocated", "reserved", "device"]
@@ -20,11 +20,10 @@ Counter = Literal["allocated", "reserved", "device"]
 _USABLE = 0.99
 
 
-def sharding_of(text: str, count: int) -> Sharding:
-    """How several devices share a model; FSDP unless data parallelism without shards is named."""
-    if count == 1:
-        return "none"
-    return "ddp" if "ddp" in text or ("data parallel" in text and "shard" not in text) else "fsdp"
+def is_sharded(text: str, count: int) -> bool:
+    """Whether several devices share a model in parts; so unless data parallelism is named."""
+    whole = "ddp" in text or ("data parallel" in text and "shard" not in text)
+    return count > 1 and not whole
 
 
 def strategy_of(method: str) -> str:

@@ -21,10 +21,10 @@ from benchmarks.memory.record_words import (
     card_gib,
     counter_of,
     dropout_of,
+    is_sharded,
     loss_of,
     precision_of,
     quantization_of,
-    sharding_of,
     strategy_of,
     targets_of,
 )
@@ -211,6 +211,8 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
         notes.append("gradient checkpointing assumed")
     loss, classes = loss_of(text_of(record, "loss_impl"))
     gpus_used = number_of(record, "n_gpus") or 1
+    if is_sharded(text_of(record, "parallelism"), gpus_used):
+        notes.append("a model in parts on several GPUs: each is assumed to hold all of it")
     return {
         "padded": batch > 1 and "padded" in kind,
         "gradient_accumulation_steps": 2 if legacy else number_of(record, "grad_accum") or 1,
@@ -226,7 +228,6 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
         "loss": loss,
         "classes": classes,
         "gpus": gpus_used,
-        "sharding": sharding_of(text_of(record, "parallelism"), gpus_used),
     }
 
 

@@ -15,7 +15,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -34,6 +34,7 @@ from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.untrained import BASE
 from sweeper.tasks.base import Evaluation
+from sweeper.training.loop.extension import Measured
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import ITEM_LOSSES, TrialJob
@@ -79,10 +80,10 @@ class RecordedJob(TrialJob):
         evaluation: Evaluation,
         train_loss: float | None,
         epochs: float,
-        general_loss: float | None = None,
+        measured: Mapping[str, Measured] | None = None,
     ) -> RungReport:
         self.curve.items.append(np.asarray(evaluation.losses, dtype=np.float32))
-        return super().rung_report(rung, evaluation, train_loss, epochs, general_loss)
+        return super().rung_report(rung, evaluation, train_loss, epochs, measured)
 
 
 class RecordedBackend(TorchBackend):

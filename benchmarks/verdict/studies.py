@@ -27,7 +27,7 @@ from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.verdict import verdict
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search.finalists import Contender, choose, order, recommend
+from sweeper.search.finalists import Contender, choose, in_order, recommend
 from sweeper.trials import BaselineResult, TestScore, TestSeal, TrialConfig, TrialResult
 
 Floats = NDArray[np.float64]
@@ -280,7 +280,7 @@ class _Simulation:
         seeds = seeds_of(plan)
         again = {number: [self.train(number, seed) for seed in seeds] for number in finalists}
         contenders = [self._contender(number) for number in finalists]
-        ordered = tuple(one.trial for one in order(contenders))
+        ordered = tuple(one.trial for one in in_order(contenders))
         defaults = [one.number for one in configs if one.origin == "default"]
         scored = [(n, plan.seed) for n in dict.fromkeys([*ordered, *defaults])]
         scored += [(number, seed) for number in ordered for seed in seeds]

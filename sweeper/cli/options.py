@@ -211,23 +211,34 @@ def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable
 
     The command's own parameters come first in its help.
     """
-    declared = spec_flags(run=run)
+    return _taking(spec_flags(run=run), _SET)
 
+
+def takes_limits() -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same of the flags that set limits on measures of trials."""
+    paths = (path for path, flag in parts.flags().items() if flag.limit)
+    return _taking(tuple(_Flag(path) for path in paths))
+
+
+def _taking(
+    declared: tuple[_Flag, ...], *more: inspect.Parameter
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def wrapper(**values: Any) -> None:
             typed = {flag: values.pop(flag.name) for flag in declared}
             typed = {flag: value for flag, value in typed.items() if value not in (None, [])}
             given = {flag.path: flag.read(value) for flag, value in typed.items()}
-            more = settings(values.pop(_SET.name) or [])
-            command(flags=laid_over(given, more), **values)
+            settled = settings(values.pop(_SET.name, None) or [])
+            command(flags=laid_over(given, settled), **values)
 
         own = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in inspect.signature(command, eval_str=True).parameters.values()
             if parameter.name != "flags"
         ]
-        parameters = [*own, _SET, *(flag.parameter() for flag in declared)]
+        parameters = [*own, *more, *(flag.parameter() for flag in declared)]
         wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+        wrapper.__module__ = command.__module__
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
         return wrapper

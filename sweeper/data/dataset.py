@@ -134,7 +134,7 @@ def _loaded(spec: Spec, load_source: Load | None) -> list[Dataset]:
         if _form(loaded[-1]) != _form(loaded[0]):
             what = f"this source holds {_form(loaded[-1])}, but another holds {_form(loaded[0])}"
             why = "One loss is computed over all rows, so that they must be of one form."
-            fix = "Leave it out. data.general names general text, which training replays."
+            fix = "Leave it out."
             problems.append(Problem(what, why, fix, f"{where} ({source.path})"))
     if problems:
         raise DataError(problems)

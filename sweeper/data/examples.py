@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,6 +136,17 @@ class Dataset:
         return any(example.templated for example in self.splits["train"])
 
 
+_PART = 300
+"""Characters that are normalised together in a long run of characters that are not ASCII: the time
+grows with the square of the number of combining marks in a row."""
+
+_LONG_RUN = re.compile(r"[^\x00-\x7f]{4}")
+_PARTS = re.compile(
+    rf"[\x00-\x7f]*[^\x00-\x7f]{{0,{_PART}}}[\u0300-\u036f\u1161-\u11ff\u3099\u309a\uff9e\uff9f]{{0,30}}"
+)
+"""A part ends in front of ASCII, or behind a letter with all of its usual combining marks."""
+
+
 def normalised(text: str) -> str:
     """The text without what does not change its meaning: case, width, runs of white space.
 
@@ -142,7 +154,8 @@ def normalised(text: str) -> str:
     'where is my card?'
     """
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        parts = _PARTS.findall(text) if _LONG_RUN.search(text[::_PART]) else (text,)
+        text = "".join(unicodedata.normalize("NFKC", part) for part in parts)
     return " ".join(text.casefold().split())
 
 

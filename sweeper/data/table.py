@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import NamedTuple, TypeVar, overload
 
-from sweeper.errors import DataError, Problem
+from sweeper.errors import Problem
 from sweeper.progress import told
 
 Fields = Mapping[str, object]
@@ -28,20 +28,7 @@ class Broken(NamedTuple):
     problem: Problem | None
 
 
-MOST_COLUMNS = 10_000
-"""More are not fields of examples. Common practice: spreadsheets end at 16,384."""
-
 Item = TypeVar("Item", covariant=True)
-
-
-def too_many_columns(name: str, line: int) -> DataError:
-    """The error that says that a file is no table of examples."""
-    return DataError(
-        f"more than {MOST_COLUMNS:,} columns",
-        why="Roles are looked for in every column.",
-        fix="Is this a matrix, or rows written side by side? Keep the columns with text.",
-        where=f"{name}:{line}",
-    )
 
 
 class Stored(Sequence[Item]):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeper.backend import TRAINING
+from sweeper.constraints import limits_of
 from sweeper.errors import NoTrialCompleted, SweeperError
 from sweeper.execution import disk
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
@@ -93,7 +94,7 @@ def run_sweep(
     if not repair.copy_of(run.plan).is_file() or not run.plan.is_file():
         repair.write_twice(plan, run.plan)
     repair.cut_half_line(run.events)
-    state = RunState(run, plan, spec.aim.max_forgetting_points)
+    state = RunState(run, plan, limits_of(spec))
     total = useful_total(plan, spec.search.trials)
     with counted_signals() as signals:
         pool, fewer = pool_for(run, spec, plan, brief(run, spec, backend))
@@ -284,7 +285,7 @@ class Coordinator:
             chosen, seeds = owner.state.finalists(finalists), seal.seeds_of(self.plan)
             owner.add(work_items.confirm(number, seed) for number in chosen for seed in seeds)
             owner.until(lambda: not owner.open)
-            seal.open_seal(self.run, self.plan, chosen, owner.state.max_forgetting_points)
+            seal.open_seal(self.run, self.plan, chosen, owner.state.limits)
         opened = seal.open_seal(self.run, self.plan, ())
         if opened.complete:
             seal.fill_baselines(self.run, opened)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from types import FrameType
 
 # A vanished terminal counts as TERM.
@@ -26,9 +27,20 @@ def _taken_by(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def leaving_on_signals() -> AbstractContextManager[None]:
-    """Let a signal end the process with the documented code, while nothing needs cleaning up."""
-    return _taken_by(_leave)
+@contextmanager
+def leaving_on_signals(said: str = "") -> Iterator[None]:
+    """Let a signal end the process with the documented code.
+
+    Args:
+        said: What the user is told then.
+    """
+    try:
+        with _taken_by(_leave):
+            yield
+    except SystemExit:
+        if said:
+            print(said, file=sys.stderr, flush=True)
+        raise
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -131,8 +131,6 @@ def configure(
         optimizer=str(parameters.get(OPTIMIZER, candidate.optimizer)),
         quantization=candidate.quantization,
         gpus=gpus,
-        # The plan takes several GPUs for a trial only where one does not hold the model.
-        sharding="fsdp" if gpus > 1 else "none",
         keep_weights=True,
         checkpoints=seconds > LONG_TRIAL_SECONDS,
     )

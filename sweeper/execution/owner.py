@@ -380,7 +380,7 @@ class Owner:
         assert job.config is not None
         number = job.config.number
         reports = attempts.read_rungs(self._home(job))
-        end = End.of(result, reports, self.plan)
+        end = End.of(result, reports, self.plan, self.state.limits)
         self.search.tell(number, end)
         self.state.end(number, result)
         self.state.drop_other_weights(self.plan.budget.finalists)

@@ -50,7 +50,7 @@ def restore(state: RunState, search: Search, say: Say) -> list[int]:
         for report in reports:
             state.rung(report)
         rungs = [Rung.of(report, plan.objective) for report in reports]
-        end = End.of(result, reports, plan)
+        end = End.of(result, reports, plan, state.limits)
         search.restore([Restored(asked, rungs, end)])
         state.results[number] = result
     state.count()

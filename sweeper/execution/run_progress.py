@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sweeper import units
+from sweeper.constraints import excess, is_beyond
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import ENDED, Eta, OptionalPhase, Phase, Running, Status
 from sweeper.plans import Budget, Plan
 from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Outlook, outlook
-from sweeper.trials import TrialConfig, TrialResult, within_limit
+from sweeper.trials import TrialConfig, TrialResult
 
 # Before two trials have ended there is nothing to correct the plan with.
 FEWEST = 2
@@ -185,10 +186,10 @@ def _after(budget: Budget, phase: Phase, share: float) -> float:
     """
     test = budget.test or budget.beside
     scoring = test.seconds if test is not None else 0.0
-    later = {name: cost.duration.seconds for name, cost in budget.features.items() if cost.planned}
-    if phase in budget.features:
-        whole = budget.features[phase].duration.seconds
-        names = list(budget.features)
+    later = {name: cost.duration.seconds for name, cost in budget.later.items() if cost.planned}
+    if phase in budget.later:
+        whole = budget.later[phase].duration.seconds
+        names = list(budget.later)
         rest = (later.get(name, 0.0) for name in names[names.index(phase) + 1 :])
         return share * whole + math.fsum(rest)
     return scoring * (share if phase == "test" else 1.0) + math.fsum(later.values())
@@ -334,7 +335,7 @@ class RunProgress:
         budget = self.plan.budget
         left = {"until the time limit": deadline - time.monotonic()}
         if budget.limit_seconds is not None:
-            asked = [one.duration.seconds for one in budget.features.values() if not one.optional]
+            asked = [one.duration.seconds for one in budget.later.values() if not one.optional]
             used = self._seconds(ended=False) + math.fsum(asked)
             left["of the budget"] = budget.limit_seconds - used
         self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
@@ -363,9 +364,9 @@ class RunProgress:
         self._outlook = outlook([self._final(one) for one in results], took, self.workers)
 
     def _final(self, result: TrialResult) -> float | None:
-        """The final loss of a completed trial within the limit on forgetting."""
-        kept = within_limit(result.forgetting_points, self.state.max_forgetting_points)
-        done = kept and result.state == "COMPLETE"
+        """The final loss of a completed trial within the limits."""
+        beyond = is_beyond(excess(result.measures, self.state.limits))
+        done = not beyond and result.state == "COMPLETE"
         return self.plan.objective.cost_of(result) if done else None
 
     def _eta(self) -> Eta | None:

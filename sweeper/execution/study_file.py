@@ -1,8 +1,8 @@
 """Keeps ``study.db``, the run's study as an Optuna storage in SQLite, in step with the search.
 
 Dashboards and plain Optuna read it while the run goes on. The search lives in memory, and the run's
-files are what counts: nothing is restored from here. So a damaged file is set aside and written
-anew, and a locked one is written later.
+files are what counts: nothing is read from here. Each call of the command writes the study anew, a
+file that fails is set aside, and a locked one is written later.
 """
 
 from __future__ import annotations
@@ -124,17 +124,11 @@ class _Connected:
 
     def __init__(self, path: Path, name: str, study: Study) -> None:
         self._study, self._storage = study, _opened(path)
-        trials = study.get_trials(deepcopy=False)
         for stored in self._storage.get_all_studies():
             if stored.study_name == name:
-                self._id = stored._study_id
-                kept = self._storage.get_all_trials(self._id, deepcopy=False)
-                if len(kept) <= len(trials) and all(map(_is_same, trials, kept)):
-                    self._written = kept
-                    return
-                self._storage.delete_study(self._id)
+                self._storage.delete_study(stored._study_id)
         self._id = self._storage.create_new_study(study.directions, name)
-        self._written = []
+        self._written: list[FrozenTrial] = []
 
     def bring_up(self, running: Collection[int], seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -181,15 +175,8 @@ class _Connected:
         self._storage.engine.dispose()
 
 
-def _is_same(mine: FrozenTrial, stored: FrozenTrial) -> bool:
-    """Whether two trials may be the same: equal where the stored one has ended."""
-    ended = stored.state.is_finished()
-    same_end = mine.state == stored.state and mine.values == stored.values
-    return mine.params == stored.params and (same_end or not ended)
-
-
 def _opened(path: Path) -> RDBStorage:
-    """Open the file, and check it.
+    """Open the file.
 
     Raises:
         sqlite3.DatabaseError: It is damaged, or something else lies there.
@@ -202,11 +189,6 @@ def _opened(path: Path) -> RDBStorage:
     # Kept in the file: readers never wait for the writer. Set before the tables are made.
     with contextlib.closing(sqlite3.connect(path, _LOCKED_SECONDS)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-        # Pages in the middle may be lost: that would else be seen when they are next needed.
-        if (found := connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
-            raise sqlite3.DatabaseError(*found)
-        if connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
-            raise sqlite3.DatabaseError("rows that others refer to are missing")
     url, options = f"sqlite:///{path.resolve()}", {"connect_args": {"timeout": _LOCKED_SECONDS}}
     storage = RDBStorage(url, engine_kwargs=options)
     sqlalchemy.event.listen(storage.engine, "connect", _tune)

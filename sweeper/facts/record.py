@@ -3,6 +3,7 @@
 Only types. A fact that is not known is None; it is never guessed without saying so.
 """
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field
@@ -76,7 +77,6 @@ class ModelFacts(ModelShape):
         weights_note: Note about the weights for the report (say, dequantised from 4 bits).
         missing: What must be done before the weights can be loaded; None if they are on this
             machine, or if there are none (a size).
-        has_written: General text that it wrote itself is kept from an earlier run.
     """
 
     id: str
@@ -92,7 +92,6 @@ class ModelFacts(ModelShape):
     license: str | None = None
     weights_note: str | None = None
     missing: Missing | None = None
-    has_written: bool = False
 
 
 class LongRows(Record):
@@ -209,9 +208,7 @@ class DataFacts(Record):
 
     path: str | None = None
     revision: str | None = Field(None, description="commit of a data set of the hub")
-    commits: dict[str, str] = Field(
-        default_factory=dict, description="of data sets of the hub besides path"
-    )
+    commits: dict[str, str] = Field(default_factory=dict, description="of sources of the hub")
     format: str | None = None
     format_evidence: tuple[str, ...] = ()
     columns: dict[str, str] = Field(default_factory=dict)
@@ -231,7 +228,6 @@ class DataFacts(Record):
     )
     pretemplated: bool = Field(False, description="texts already hold chat markers")
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
-    general_sha256: str | None = Field(None, description="of the general texts of a run")
     sources: tuple[SourceFacts, ...] = Field((), description="where there are several")
     further_rows: dict[str, int] = Field(
         default_factory=dict, description="rows that features add to train, by their source"
@@ -251,6 +247,27 @@ class DataFacts(Record):
         return next((one.rows for one in self.splits if one.name == split), None)
 
 
+@dataclass(frozen=True, slots=True)
+class StepExtra:
+    """What features add to a training step.
+
+    Args:
+        further_share: Share of further tokens among all; they pass in batches of their own.
+        reference: The base's outputs are computed as well, for a penalty: by the model without its
+            adapter, or by a frozen copy where the base is trained.
+    """
+
+    further_share: float = 0.0
+    reference: bool = False
+
+    def __add__(self, other: "StepExtra") -> "StepExtra":
+        share = self.further_share + other.further_share * (1 - self.further_share)
+        return StepExtra(share, self.reference or other.reference)
+
+
+NO_EXTRA = StepExtra()
+
+
 class Measured(Record):
     """Time and memory of one set-up on this machine: medians over ``trainings`` trainings.
 
@@ -263,8 +280,7 @@ class Measured(Record):
         reserved_gib: What CUDA's allocator held at most; None on a CPU and where nobody asked.
         out_of_memory: It ran out of memory at this micro-batch.
         classes: Classes of a new head, 0 for the vocabulary; None where it was not noted.
-        replay_share: Share of general tokens among all that were trained on.
-        near_base: A KL divergence to the base was in the loss.
+        extra: What features added to a step.
         probe: Digest of the set-up that a probe measured; None for trials.
         threads: Threads of a training on a CPU; None on a GPU and where it was not noted.
         when: Day of the last of them.
@@ -292,8 +308,7 @@ class Measured(Record):
     reserved_gib: float | None = None
     out_of_memory: bool = False
     classes: int | None = None
-    replay_share: float = 0.0
-    near_base: bool = False
+    extra: StepExtra = NO_EXTRA
     probe: str | None = None
     threads: int | None = None
     trainings: int = 1

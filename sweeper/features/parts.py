@@ -27,6 +27,7 @@ from sweeper.features import loader
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sweeper.constraints import Limit
     from sweeper.data.changes import ListedChange
     from sweeper.data.examples import Dataset, Example
     from sweeper.data.faults import DataFault
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from sweeper.execution.pools.pool import Pool
     from sweeper.execution.worker.run_check import Briefing
     from sweeper.extras import MachineCheck
-    from sweeper.facts.record import Facts, ModelFacts
+    from sweeper.facts.record import Facts, ModelFacts, StepExtra
     from sweeper.findings.figures import NotMeasured
     from sweeper.findings.record import Findings, Limitation, NextStep
     from sweeper.findings.study.reading import RunFiles
@@ -49,7 +50,10 @@ if TYPE_CHECKING:
     from sweeper.reporting.document import Report
     from sweeper.runfolder import RunFolder
     from sweeper.spec import DataSpec, Scalar, Spec
+    from sweeper.strategies.base import Strategy
     from sweeper.training.base_model.bases import Bases
+    from sweeper.training.loop.extension import Extension
+    from sweeper.training.trial.trial_job import TrialJob
     from sweeper.trials import TestSeal, TrialConfig, TrialResult
 
 VERSION = 1
@@ -148,6 +152,9 @@ class Flag:
         secret_url: It is a URL whose password is not written into the run's ``sweep.yaml``.
         commit_in: It names data, here or on the hub, whose commit is kept in the option of this
             name.
+        limit: It sets a limit (``constraint.py``), which also commands that measure more of a
+            trial after the run take.
+        parameter: The parameter of strategies that it sets.
     """
 
     name: str = ""
@@ -157,6 +164,8 @@ class Flag:
     is_path: bool = False
     secret_url: bool = False
     commit_in: str = ""
+    limit: bool = False
+    parameter: str = ""
 
 
 OPTIONS: Hook[type[Options]] = Hook("options", "Options")
@@ -220,6 +229,36 @@ def without_passwords(spec: Spec) -> Spec:
     return spec.model_copy(update={"features": spec.features.model_copy(update=changed)})
 
 
+# trial.py: what the feature adds to a training. Loaded by workers.
+
+
+class Extend(Protocol):
+    """What the feature adds to one training; None for nothing.
+
+    Called before any base is loaded, with the first batches and again with smaller ones.
+
+    Raises:
+        SweeperError: What was asked for cannot be done, so that the trial fails.
+    """
+
+    def __call__(self, job: TrialJob, strategy: Strategy) -> Extension | None: ...
+
+
+EXTEND: Hook[Extend] = Hook("trial", "extend")
+
+
+# constraint.py: limits on what trials are measured by besides their loss.
+
+
+class Limits(Protocol):
+    """The limits that a request sets. Every reader of a limit, in every process, asks here."""
+
+    def __call__(self, spec: Spec) -> Iterable[Limit]: ...
+
+
+CONSTRAINTS: Hook[Limits] = Hook("constraint", "limits")
+
+
 # facts.py: what the feature must know before a plan is made.
 
 
@@ -271,7 +310,8 @@ class Doctor(Protocol):
     def __call__(self) -> Iterable[MachineCheck]: ...
 
 
-# Facts by which conditions of rules may decide, besides those of the core.
+# Facts by which conditions of rules may decide, besides those of the core. A flag whose name ends
+# in _wanted is true where the user declares the parameter that it is a condition of.
 FACTS: Hook[Sequence[Fact]] = Hook("facts", "FACTS")
 CHECK: Hook[Check] = Hook("facts", "check")
 GATHER: Hook[Gather] = Hook("facts", "gather")
@@ -397,8 +437,28 @@ class WithStage(Protocol):
     ) -> Candidate: ...
 
 
+class Step(Protocol):
+    """What the feature adds to each training step of a trial with these parameters."""
+
+    def __call__(self, parameters: Mapping[str, Scalar]) -> StepExtra: ...
+
+
+class ScoredTokens(Protocol):
+    """Tokens that a trial is scored on for the feature: at each scored rung, and at its end.
+
+    Args:
+        cap: The most tokens of an example.
+    """
+
+    def __call__(self, spec: Spec, cap: int) -> tuple[int, int]: ...
+
+
 PLAN_PHASE: Hook[PlanPhase] = Hook("cost", "plan_phase")
 WITH_STAGE: Hook[WithStage] = Hook("cost", "with_stage")
+STEP: Hook[Step] = Hook("cost", "step")
+# The parameters that ``step`` depends on.
+STEP_PARAMETERS: Hook[Sequence[str]] = Hook("cost", "STEP_PARAMETERS")
+SCORED_TOKENS: Hook[ScoredTokens] = Hook("cost", "scored_tokens")
 
 
 # starts.py: configurations to try before the search chooses.
@@ -516,14 +576,11 @@ class Finish(Protocol):
     Args:
         say: Shows a line about it. If it is called, the time that the hook took is kept as a phase
             of the run; without a ``cost.py`` the report calls that phase unplanned.
-
-    Returns:
-        The signal that ended it, or None.
     """
 
     def __call__(
         self, run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]
-    ) -> int | None: ...
+    ) -> None: ...
 
 
 AFTER_TEST: Hook[AfterTest] = Hook("phase", "after_test")

@@ -84,9 +84,7 @@ class Verdict(Record):
     sentence: str
     because: tuple[str, ...] = ()
     recommended_trial: int | None = None
-    best_trial: int | None = Field(
-        None, description="the recommended one, or the best so far that keeps to --max-forgetting"
-    )
+    best_trial: int | None = Field(None, description="the recommended one, or the best so far")
     best_baseline: str | None = Field(
         None, description="the best one on validation among those that were scored on the test"
     )
@@ -126,7 +124,6 @@ class StrategySummary(Record):
     )
     peak_memory_gib: float | None = None
     trainable_share: float | None = None
-    forgetting_points: float | None = None
 
 
 class CurvePoint(Record):

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.layers import by_rows, embedding_kept, head_cost, layer_costs
-from sweeper.memory.linear_layers import embedding_parameters
 from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
 from sweeper.memory.setup import LOSS_ROWS, Setup
 from sweeper.memory.states import (
@@ -66,8 +65,7 @@ class _Step:
         self.model, self.setup = model, setup
         self.full = setup.traits.trains_base
         self.trainable = trainable_parameters(model, setup)
-        self.shard = 1.0 / setup.gpus if setup.sharding == "fsdp" else 1.0
-        self.gradients = self.trainable * setup.trained_bytes * self.shard
+        self.gradients = self.trainable * setup.trained_bytes
         self.optimizer_cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
         self.layers = layer_costs(model, setup)
         self.head = head_cost(model, setup)
@@ -89,14 +87,10 @@ class _Step:
             if frozen:
                 parts["frozen adapter weights"] = float(frozen * setup.trained_bytes)
         parts["optimizer states"] = optimizer_states(self.model, setup)
-        parts = {name: size * self.shard for name, size in parts.items()}
-        if self.full and setup.near_base:
+        if self.full and setup.extra.reference:
             parts["frozen copy"] = float(self.model.parameters * setup.compute_bytes)
-        if setup.sharding == "ddp":
+        if setup.gpus > 1:
             parts["gradient buckets"] = float(self.trainable * setup.trained_bytes)
-        if setup.sharding == "fsdp":  # this layer, the next one, and the root with embeddings
-            gathered = 2 * layer_parameters(self.model) + embedding_parameters(self.model)
-            parts["gathered weights"] = float(gathered * setup.compute_bytes)
         if setup.device == "cuda":
             parts["library workspace"] = float(_CUBLAS_BYTES)
         return parts
@@ -115,7 +109,7 @@ class _Step:
         if not autocast_dtype(setup.precision):
             return 0.0
         if self.full:
-            return 2.0 * layer * (self.model.layers if setup.sharding != "fsdp" else 2)
+            return 2.0 * layer * self.model.layers
         if setup.base_bytes == 4 and setup.quantization is None:
             return 2.0 * layer * (1 if setup.gradient_checkpointing else self.model.layers)
         # Autocast keeps no copies of frozen slices for the next layer, but the tape keeps each.
@@ -158,7 +152,7 @@ class _Step:
         parts = dict(self.before_gradients)
         worst = max(self.head.forward, self.head.backward)
         parts["logits and loss"] = self.setup.tokens * worst
-        if self.setup.near_base:
+        if self.setup.extra.reference:
             parts["divergence"] = self._divergence()
         return self.phase("loss", parts)
 
@@ -174,7 +168,7 @@ class _Step:
         head = self.model.vocabulary_size * self.model.hidden_size if self.full else 0
         if setup.classes:
             head = 0
-        parts["gradients"] = max(parts["gradients"], head * setup.trained_bytes * self.shard)
+        parts["gradients"] = max(parts["gradients"], head * setup.trained_bytes)
         parts["backward of one layer"] = 0.0
         if setup.traits.gradients_through_base:
             # with checkpointing the layer's forward runs again first
@@ -204,7 +198,7 @@ class _Step:
         if not self.full or not (tied or self._earlier()):
             return 0.0
         table = self.model.vocabulary_size * self.model.hidden_size
-        return float(table * self.setup.trained_bytes * self.shard)
+        return float(table * self.setup.trained_bytes)
 
     def optimizer(self) -> StepPhase:
         parts = dict(self.held)
@@ -213,7 +207,7 @@ class _Step:
         if self.setup.device == "cuda":  # torch updates one tensor at a time on a CPU
             foreach = self.trainable * cost.temporary
         largest = largest_trained(self.model, self.setup) * cost.largest
-        parts["optimizer temporaries"] = (foreach + largest) * self.shard
+        parts["optimizer temporaries"] = foreach + largest
         return self.phase("optimizer step", parts)
 
     def _released(self, gradients: float) -> float:
@@ -326,6 +320,4 @@ def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]
         notes.append(f"logits of {share}: answers among the longest examples")
     if model.weights_note:
         notes.append(model.weights_note.rstrip("."))
-    if setup.sharding == "fsdp":
-        notes.append(f"weights, gradients and states in equal shards on {setup.gpus} devices")
     return tuple(notes)

@@ -15,7 +15,7 @@ from sweeper.memory.transformer_blocks import Recorder
 _PER_TOKEN: dict[str, Any] = {
     "micro_batch": 1, "gradient_accumulation_steps": 1, "gradient_checkpointing": False,
     "evaluation_batch": 0, "evaluation_length": 0, "gpus": 1,
-    "sharding": "none", "optimizer": USUAL_OPTIMIZER,
+    "optimizer": USUAL_OPTIMIZER,
 }  # fmt: skip
 
 
@@ -214,10 +214,10 @@ PLAIN_LOGITS = (
 
 def by_rows(model: ModelFacts, setup: Setup, *, trains: bool = True) -> bool:
     """Whether the loss is computed for some tokens at a time, in a step or else in evaluation."""
-    if setup.loss != "by-rows" or setup.sharding != "none" or setup.modules_to_save:
+    if setup.loss != "by-rows" or setup.gpus > 1 or setup.modules_to_save:
         return False
     float16 = setup.precision == "fp16-mixed"
-    whole = trains and (setup.traits.trains_base or setup.near_base or float16)
+    whole = trains and (setup.traits.trains_base or setup.extra.reference or float16)
     return model.model_type in PLAIN_LOGITS and not whole
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from sweeper.declared.traits import Traits, traits_of
+from sweeper.facts.record import NO_EXTRA, StepExtra
+from sweeper.features import parts
 from sweeper.plans import Precision
 from sweeper.spec import Scalar
 
-Sharding = Literal["none", "ddp", "fsdp"]
 Attention = Literal["eager", "sdpa", "flash"]
 Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]
 Quantization = Literal["nf4", "nf4-dq", "int8", "int4"]
@@ -45,6 +47,11 @@ def further_parameters(traits: Traits) -> frozenset[str]:
     return traits.parameters() - {field.name for field in fields(Setup)}
 
 
+def step_extra(parameters: Mapping[str, Scalar]) -> StepExtra:
+    """What all features add to a step with these parameters of a trial."""
+    return sum((step(parameters) for _, step in parts.STEP.all()), NO_EXTRA)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """One training set-up.
@@ -78,9 +85,8 @@ class Setup:
             where the loss needs no others.
         evaluation_batch: 0 for no evaluation.
         evaluation_length: Tokens of an evaluated example; ``sequence_length`` if 0.
-        gpus: How many devices train one model together.
-        replay_share: Share of general tokens among all; they pass through in batches of their own.
-        near_base: Whether a KL divergence to the base is in the loss.
+        gpus: How many devices train one model together, each with all of it (DDP).
+        extra: What features add to a step.
     """
 
     strategy: str
@@ -118,10 +124,8 @@ class Setup:
     evaluation_batch: int = 0
     evaluation_length: int = 0
     gpus: int = 1
-    sharding: Sharding = "none"
     device: Literal["cuda", "cpu"] = "cuda"
-    replay_share: float = 0.0
-    near_base: bool = False
+    extra: StepExtra = NO_EXTRA
 
     @property
     def traits(self) -> Traits:

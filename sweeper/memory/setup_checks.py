@@ -9,7 +9,7 @@ from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, UsageError, near_match
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import linears, targeted, words
-from sweeper.memory.setup import OPTIMIZERS, Attention, Loss, Quantization, Setup, Sharding
+from sweeper.memory.setup import OPTIMIZERS, Attention, Loss, Quantization, Setup
 from sweeper.plans import Precision
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -17,7 +17,6 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "quantization": get_args(Quantization),
     "attention": get_args(Attention),
     "loss": get_args(Loss),
-    "sharding": get_args(Sharding),
     "optimizer": OPTIMIZERS,
 }
 #: Other names of a way to pack weights.

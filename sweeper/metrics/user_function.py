@@ -1,23 +1,22 @@
 """Calls an objective that the user wrote, in a process of its own with a time limit.
 
-``python -m sweeper.metrics.user_function`` is that process: whatever the function prints, breaks or
-waits for stays there. Loads no torch of its own.
+Whatever the function prints, breaks or waits for stays there. Loads no torch of its own.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import math
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sweeper.child_process import NoAnswer, ask_object
+from sweeper.artifact import Record
+from sweeper.child_process import in_child
 from sweeper.data.examples import Example
-from sweeper.errors import SpecError
+from sweeper.errors import ChildFailed, SpecError
 from sweeper.metrics.base import item_values
 from sweeper.objective import Objective
 
@@ -26,6 +25,21 @@ SECONDS = 60.0
 # Items of the check.
 _SAMPLE = 8
 _OUTSIDE = " in <module>"
+
+
+class ItemsToMeasure(Record):
+    """The function, what was predicted, and for which examples."""
+
+    objective: Objective
+    predictions: tuple[str, ...]
+    examples: tuple[Example, ...]
+
+
+class ItemValues(Record):
+    """The function's value over all items, and one number an item."""
+
+    value: float
+    items: tuple[float, ...]
 
 
 def measured(
@@ -40,25 +54,15 @@ def measured(
         SpecError: It cannot be imported, raised, took too long, or returned something else than
             finite numbers; with its name, file and line.
     """
-    question = {
-        "name": objective.name,
-        "folder": objective.folder,
-        "predictions": list(predictions),
-        "references": [example.answer for example in examples],
-        "rows": [_row(example) for example in examples],
-    }
-    name = f"the objective {objective.name}"
+    request = ItemsToMeasure(
+        objective=objective, predictions=tuple(predictions), examples=tuple(examples)
+    )
+    what = f"the objective {objective.name}"
     try:
-        found = ask_object(__name__, json.dumps(question), seconds=SECONDS)
-    except NoAnswer as error:
-        raise SpecError(f"{name}: {error}", fix="It may take a minute.") from error
-    if "error" in found:
-        raise SpecError(
-            f"{name}: {found['error']}" + (f" ({found['at']})" if found["at"] else ""),
-            fix="It takes predictions, references and rows, and returns a number, or a list with "
-            "one number an item: docs/objective.md.",
-        )
-    return float(found["value"]), [float(one) for one in found["items"]]
+        found = in_child(f"{__name__}:answer", request, ItemValues, what=what, seconds=SECONDS)
+    except ChildFailed as error:
+        raise SpecError(error.problems[0].what, fix="It may take a minute.") from error
+    return found.value, list(found.items)
 
 
 def check(objective: Objective, examples: Sequence[Example]) -> float:
@@ -107,9 +111,14 @@ def _check_finite(numbers: Sequence[float]) -> None:
         raise _Unfit(f"it returned {odd}")
 
 
-def _answer(question: dict[str, Any]) -> dict[str, Any]:
-    module, _, name = question["name"].partition(":")
-    sys.path[:0] = [folder for folder in (question["folder"],) if folder]
+def answer(request: ItemsToMeasure) -> ItemValues:
+    """Call the function, in the process that is its own.
+
+    Raises:
+        SpecError: It cannot be imported, raised, or returned something else than finite numbers.
+    """
+    module, _, name = request.objective.name.partition(":")
+    sys.path[:0] = [folder for folder in (request.objective.folder,) if folder]
     if "" not in sys.path:
         sys.path.append("")
     function: Any = None
@@ -118,11 +127,12 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
         function = getattr(file, name, None)
         if not callable(function):
             raise _Unfit(f"{module} has no function {name!r}")
-        predictions, references = question["predictions"], question["references"]
-        rows = question["rows"]
+        predictions = list(request.predictions)
+        references = [example.answer for example in request.examples]
+        rows = [_row(example) for example in request.examples]
         whole = _called(function, predictions, references, rows)
         if isinstance(whole, list):
-            return {"value": math.fsum(whole) / len(whole), "items": whole}
+            return ItemValues(value=math.fsum(whole) / len(whole), items=tuple(whole))
 
         def compute(said: Sequence[Any], kept: Sequence[Any]) -> float:
             known, places = [one for one, _ in kept], [place for _, place in kept]
@@ -132,10 +142,19 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
         placed = [(one, place) for place, one in enumerate(references)]
         items = item_values(compute, predictions, placed, per_item=False)
     except _Unfit as error:
-        return {"error": str(error), "at": _definition(function) or file.__file__ or ""}
+        raise _refused(request, str(error), _definition(function) or file.__file__ or "") from None
     except BaseException as error:  # noqa: BLE001 - it is anybody's code
-        return {"error": f"{type(error).__name__}: {error}".rstrip(": "), "at": _line(error)}
-    return {"value": whole, "items": items}
+        said = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise _refused(request, said, _line(error)) from None
+    return ItemValues(value=whole, items=tuple(items))
+
+
+def _refused(request: ItemsToMeasure, what: str, at: str) -> SpecError:
+    return SpecError(
+        f"the objective {request.objective.name}: {what}" + (f" ({at})" if at else ""),
+        fix="It takes predictions, references and rows, and returns a number, or a list with "
+        "one number an item: docs/objective.md.",
+    )
 
 
 def _definition(function: Any) -> str:
@@ -154,10 +173,3 @@ def _line(error: BaseException) -> str:
     if not theirs:
         return ""
     return f"{theirs[-1].filename}:{theirs[-1].lineno} in {theirs[-1].name}".removesuffix(_OUTSIDE)
-
-
-if __name__ == "__main__":
-    asked, said = json.load(sys.stdin), sys.stdout
-    sys.stdout = sys.stderr  # what the function prints is not the answer
-    answer = _answer(asked)
-    said.write("\n" + json.dumps(answer) + "\n")

@@ -10,12 +10,9 @@ from typing import Any, NamedTuple
 from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.features import parts
-from sweeper.hyperparameters import KL
 from sweeper.memory.estimate import estimate
-from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import course_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
-from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.declared_parameters import followed, settled_parameters, unsettled
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
@@ -83,7 +80,6 @@ def candidate_or_rejected(
     if not found.fits:
         return too_large(rated.strategy, base.model, found, facts.hardware)
     parameters = widened_within(parameters, found, base.model, facts.hardware)
-    parameters = without_shards(parameters, found.setup)
     candidate = _candidate(base, rated, facts.hardware, parameters, found)
     for _, with_stage in parts.WITH_STAGE.all():
         candidate = with_stage(spec, facts, base.model, candidate, found.setup)
@@ -135,16 +131,6 @@ def fitted(
         spec.training,
         course_of(spec, facts, base.model, epochs),
     )
-
-
-def without_shards(parameters: Mapping[str, Parameter], setup: Setup) -> dict[str, Parameter]:
-    """The parameters without a KL penalty where the model is spread over several GPUs.
-
-    There the base's own forward pass is not possible beside the model's.
-    """
-    if setup.gpus == 1:
-        return dict(parameters)
-    return {name: one for name, one in parameters.items() if name != KL}
 
 
 def held_to(parameters: Mapping[str, Parameter], name: str, most: float) -> dict[str, Parameter]:
@@ -218,7 +204,6 @@ def _candidate(
         cautions=unsettled(rated.cautions, parameters),
         memory=_rounded(found.memory),
         least_gib=math.ceil(found.least_gib * 10) / 10,
-        unsharded_gib=_unsharded(base.model, found),
         seconds_per_trial=found.duration.seconds,
         duration=found.duration,
         begins_as_base=strategy.begins_as_base,
@@ -242,14 +227,6 @@ def _half_note(base: RatedModel, hardware: HardwareFacts, found: Fit) -> tuple[s
     return (NO_HALF.format(why=why),) if found.setup.precision == "fp32" else ()
 
 
-def _unsharded(model: ModelFacts, found: Fit) -> float | None:
-    """What one GPU would need for its share of the batch if it held the whole model."""
-    if found.setup.gpus == 1:
-        return None
-    alone = replace(found.setup, gpus=1, sharding="none")
-    return round(estimate(model, alone, found.memory.limit_gib).peak_gib, 3)
-
-
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
     """Rounded to a thousandth of a GiB, so that equal plans have no difference."""
     ends = {name: round(getattr(memory, name), 3) for name in ("peak_gib", "low_gib", "high_gib")}
@@ -262,11 +239,8 @@ def _setup_notes(
 ) -> tuple[str, ...]:
     heaviest = found.heaviest
     pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()
-    gpus, whole = found.setup.gpus, _unsharded(base.model, found)
     smaller = {one.use: one for one in strategy.smaller_optimizers}.get(found.setup.optimizer)
     states = (f"optimizer {smaller.use}: {smaller.why} ({smaller.source})",) if smaller else ()
-    each = f"{found.memory.peak_gib:.1f} GiB on each instead of {whole or 0:.1f} GiB on one"
-    spread = (f"the model is spread over {gpus} GPUs ({FSDP}): {each}",)
     return (
         f"texts of at most {base.cap.tokens} tokens: {base.cap.why}"
         f"{f'; {base.cap.longer} {IN_WORDS[base.cap.becomes]}' if base.cap.longer else ''}",
@@ -275,5 +249,4 @@ def _setup_notes(
         *states,
         *pure,
         *_half_note(base, hardware, found),
-        *(spread if whole is not None else ()),
     )

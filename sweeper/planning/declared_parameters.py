@@ -15,15 +15,14 @@ from sweeper.declared.traits import Traits
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.extras import install_command, is_installed
 from sweeper.facts.record import Facts, ModelFacts
+from sweeper.features import parts
 from sweeper.hyperparameters import (
     CLASS_WEIGHT,
     EPOCHS,
-    KL,
     MODULES_TO_SAVE,
     NO_MODULES,
     OPTIMIZER,
     PATIENCE,
-    REPLAY,
     TARGET_MODULES,
     is_number,
     is_pattern,
@@ -38,6 +37,7 @@ from sweeper.memory.linear_layers import (
 from sweeper.planning.budget.trial_budget import with_epochs
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of
 from sweeper.planning.rulebook.fact import Values
+from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import (
     ChoiceParameter,
@@ -51,14 +51,13 @@ from sweeper.spec import (
     ParameterSpec,
     Scalar,
     Spec,
-    TrainingSpec,
     unlike,
 )
 from sweeper.units import setting
 
 _Declared = NumberParameter | ChoiceParameter
 #: What a declaration itself asks for, whatever the request says elsewhere.
-_WANTED = {"replay_wanted": True, "kl_wanted": True, "patience_wanted": True}
+_WANTED = dict.fromkeys((name for name in FACTS if name.endswith("_wanted")), True)
 #: Of two ways to say the same, the one that wins where it is declared, as in transformers.
 _INSTEAD_OF = {"warmup_steps": "warmup_ratio"}
 #: Packages that optimizers need, by what is in their names, besides torch and transformers.
@@ -92,21 +91,20 @@ def settled_parameters(
     Args:
         spec: Checked by ``check_declared``.
     """
-    parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec.training)
+    parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec)
     return with_declared(rated, parameters, spec, values)
 
 
-def with_choices(
-    parameters: Mapping[str, Parameter], training: TrainingSpec
-) -> dict[str, Parameter]:
+def with_choices(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, Parameter]:
     """The parameters with the values of the user's flags, which are not searched."""
     found = dict(parameters)
-    wanted = {
-        REPLAY: training.replay_share,
-        KL: training.kl_weight,
-        PATIENCE: training.early_stopping_patience,
-        CLASS_WEIGHT: training.class_weight,
+    wanted: dict[str, Scalar | None] = {
+        PATIENCE: spec.training.early_stopping_patience,
+        CLASS_WEIGHT: spec.training.class_weight,
     }
+    for (_, feature, option), flag in parts.flags().items():
+        if flag.parameter:
+            wanted[flag.parameter] = getattr(getattr(spec.features, feature), option)
     for name, value in wanted.items():
         old = found.get(name)
         if old is None or value is None:

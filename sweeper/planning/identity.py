@@ -20,8 +20,8 @@ from sweeper.spec import Spec
 _SPLIT = {"validation_fraction", "test_fraction", "split_seed", "split_by", "split_column"}
 _AIM = {"strategies", "tasks_on_one_base", "domain_distance"}
 _TRAINING = {
-    "max_length", "precision", "gradient_checkpointing", "system_prompt", "replay_share",
-    "kl_weight", "class_weight", "stop_overfitting",
+    "max_length", "precision", "gradient_checkpointing", "system_prompt", "class_weight",
+    "stop_overfitting",
 }  # fmt: skip
 
 
@@ -49,8 +49,6 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         data=digest(
             [
                 data.fingerprint,
-                given.general and typed(given.general),
-                given.general_revision,
                 weights,
             ]
         ),
@@ -71,7 +69,6 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         ),
         rungs=digest([RUNGS, training.epochs]),
         seed=digest(spec.search.seed),
-        general=data.general_sha256,
         features={name: digest(hook(spec, facts)) for name, hook in parts.IDENTITY.all()},
     )
 

@@ -90,6 +90,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
             *notes(rules, base.values, "warning"),
             *_cut(base.cap),
             *_crowded(spec, facts),
+            *_unsharded(facts, rejected),
             *declared_warnings(book, spec, candidates, rejected),
         ),
         advice=notes(rules, base.values, "advice"),
@@ -183,6 +184,20 @@ def _crowded(spec: Spec, facts: Facts) -> tuple[Reason, ...]:
     )
 
 
+def _unsharded(facts: Facts, rejected: Sequence[Rejected]) -> tuple[Reason, ...]:
+    """What is said once where several GPUs could hold together what one cannot."""
+    if facts.hardware.gpus < 2 or all(item.needs_gib is None for item in rejected):
+        return ()
+    return (
+        Reason(
+            rule="one-gpu",
+            title="One GPU must hold the model",
+            why="A trial uses one GPU. To shard a model (FSDP), use Axolotl or LLaMA-Factory.",
+            source="a limit of this version",
+        ),
+    )
+
+
 def _nothing_fits(
     book: RuleBook, facts: Facts, bases: Sequence[RatedModel], rejected: Sequence[Rejected]
 ) -> NothingFits:
@@ -197,6 +212,8 @@ def _nothing_fits(
         if reason.rstrip(".") not in sentence:
             what = f"{', '.join(names)} cannot be used for {model}: {reason}"
             others.append(Problem(what, "", remedy))
+    unsharded = _unsharded(facts, rejected)
+    others += [Problem(reason.why) for reason in unsharded]
     error = NothingFits([Problem(sentence), *others])
     values = bases[0].values
     rules = fired(book, values)
@@ -204,7 +221,7 @@ def _nothing_fits(
         facts=facts,
         nearest=sentence,
         rejected=tuple(rejected),
-        warnings=notes(rules, values, "warning"),
+        warnings=(*notes(rules, values, "warning"), *unsharded),
         advice=notes(rules, values, "advice"),
     ).to_json()
     return error

@@ -1,14 +1,12 @@
-"""``python -m sweeper.processes.listener_process FEATURE NAME RUN``: one listener of a run.
+"""One listener of a run, in a process of its own.
 
-Reads the request from the first line of standard input, and how the run ended from the second one.
-Exits with 0, or with 1 if the listener does not have all of the run. What the user should know is a
-line on standard output. Whatever else is printed goes to ``listeners/FEATURE/NAME.log`` without
-secrets.
+Reads how the run ended from standard input. Exits with 0, or with 1 if the listener does not have
+all of the run. What the user should know is an event. Whatever is printed goes to
+``listeners/FEATURE/NAME.log`` without secrets.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
@@ -19,11 +17,11 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TextIO
 
-from sweeper.child_process import die_with
+from sweeper.child_process import tell_event
 from sweeper.features import parts
+from sweeper.processes.listeners import ListenerRequest
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
-from sweeper.spec import Spec
 
 POLL_SECONDS = 1.0
 MOST_WAIT_SECONDS = 60.0
@@ -49,7 +47,7 @@ class _Ending(threading.Thread):
         self.came.set()
 
 
-def follow(make: Callable[[], parts.Listener], ending: _Ending, answers: TextIO) -> int:
+def follow(make: Callable[[], parts.Listener], ending: _Ending) -> int:
     """Let a listener catch up until the run has ended, and take in the end then.
 
     Args:
@@ -73,7 +71,7 @@ def follow(make: Callable[[], parts.Listener], ending: _Ending, answers: TextIO)
             traceback.print_exc()
             if last or not told:
                 told = True
-                print(_line(error), file=answers, flush=True)
+                tell_event(text=_line(error))
             if last:
                 return 1
             wait = min(2 * wait, MOST_WAIT_SECONDS)
@@ -118,30 +116,16 @@ def _logged_to(path: Path) -> Iterator[None]:
         copier.join(_LOG_END_SECONDS)
 
 
-def main() -> int:
+def listen(request: ListenerRequest) -> None:
     """Follow the run of the process that started this one, and end with it."""
-    parser = argparse.ArgumentParser(prog="python -m sweeper.processes.listener_process")
-    parser.add_argument("feature", help="The feature.")
-    parser.add_argument("name", help="The name of its listener.")
-    parser.add_argument("run", type=Path, help="The run's folder.")
-    parser.add_argument("--parent", type=int, help="End when this process does.")
-    chosen = parser.parse_args()
-    if chosen.parent is not None:
-        die_with(chosen.parent)
     os.nice(NICENESS)
-    run = RunFolder(chosen.run)
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    with answers, _logged_to(run.listeners / chosen.feature / f"{chosen.name}.log"):
-        spec = Spec.model_validate_json(sys.stdin.readline())
+    run = RunFolder(Path(request.run))
+    with _logged_to(run.listeners / request.feature / f"{request.name}.log"):
         ending = _Ending(sys.stdin)
         ending.start()
 
         def make() -> parts.Listener:
-            return parts.LISTEN.of(chosen.feature)(chosen.name, run, spec)
+            return parts.LISTEN.of(request.feature)(request.name, run, request.spec)
 
-        return follow(make, ending, answers)
-
-
-if __name__ == "__main__":
-    sys.stdout.flush()
-    os._exit(main())  # a client's threads may wait for a server that never answers
+        status = follow(make, ending)
+    os._exit(status)  # without an answer; a client's threads may wait for a server

@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sweeper.child_process import start
+from sweeper.artifact import Record
+from sweeper.child_process import start_child
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.status import Status
 from sweeper.features import parts
+from sweeper.jsontext import object_of
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 
 HURRIED_SECONDS = 10.0
 """For all listeners of a run that a signal has ended."""
-_MODULE = "sweeper.processes.listener_process"
+_FOLLOW = "sweeper.processes.listener_process:listen"
 
 Show = Callable[[Event, Status], None]
 
@@ -37,6 +39,15 @@ class WantedListener:
     feature: str
     name: str
     seconds: float
+
+
+class ListenerRequest(Record):
+    """The listener to be, and the run that it listens to."""
+
+    feature: str
+    name: str
+    run: str
+    spec: Spec
 
 
 def wanted_listeners(spec: Spec) -> list[WantedListener]:
@@ -140,17 +151,16 @@ def _lacking(process: subprocess.Popen[bytes], seconds: float) -> str:
 
 
 def _start(listener: WantedListener, folder: RunFolder, spec: Spec) -> subprocess.Popen[bytes]:
-    process = start(
-        _MODULE,
-        *(listener.feature, listener.name, str(folder.path), "--parent", str(os.getpid())),
+    process = start_child(
+        _FOLLOW,
+        ListenerRequest(
+            feature=listener.feature, name=listener.name, run=str(folder.path), spec=spec
+        ),
         stderr=subprocess.DEVNULL,  # it has a log of its own
         bufsize=0,
         start_new_session=True,  # Ctrl-C reaches the command alone
     )
-    assert process.stdin is not None
     assert process.stdout is not None
-    with contextlib.suppress(BrokenPipeError):  # it is gone, which the end says
-        process.stdin.write(f"{spec.model_dump_json()}\n".encode())
     os.set_blocking(process.stdout.fileno(), False)
     return process
 
@@ -159,4 +169,4 @@ def _said(process: subprocess.Popen[bytes]) -> list[str]:
     """Lines that are there already. A line is short, and written in one piece."""
     assert process.stdout is not None
     text = process.stdout.read(65536)
-    return text.decode(errors="replace").splitlines() if text else []
+    return [object_of(line)["event"]["text"] for line in text.splitlines()] if text else []

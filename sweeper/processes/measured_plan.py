@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sweeper.child_process import NoAnswer, ask
+from sweeper.artifact import Record
+from sweeper.child_process import in_child
+from sweeper.errors import SweeperError
 from sweeper.facts.machine.hardware import hardware_facts, needs_calibration
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.record import Facts, HardwareFacts
@@ -12,7 +14,7 @@ from sweeper.processes.probe_process import with_probes
 from sweeper.spec import Spec
 from sweeper.views.console import Tell, say_nothing
 
-_CALIBRATE = "sweeper.training.probes.calibrate"
+_CALIBRATE = "sweeper.training.probes.calibrate:answer"
 # Measuring takes a second or two and loading torch some more.
 _CALIBRATION_SECONDS = 60.0
 
@@ -53,8 +55,15 @@ def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
 def _measure(facts: HardwareFacts, tell: Tell) -> bool:
     tell(f"Measuring {facts.name} once, for the plan's times.")
     try:
-        ask(_CALIBRATE, "", seconds=_CALIBRATION_SECONDS, threads=facts.cpu_cores)
-    except (OSError, NoAnswer):
+        in_child(
+            _CALIBRATE,
+            Record(),
+            Record,
+            what="the measurement",
+            seconds=_CALIBRATION_SECONDS,
+            threads=facts.cpu_cores,
+        )
+    except (OSError, SweeperError):
         tell("It could not be measured; times are estimates.")
         return False
     return True

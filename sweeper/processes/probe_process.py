@@ -14,16 +14,17 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sweeper.child_process import NoAnswer, ask_object
+from sweeper.child_process import in_child
 from sweeper.declared.traits import TARGETED, traits_of
-from sweeper.errors import NotInstalled, SweeperError, UsageError
+from sweeper.errors import ChildFailed, NotInstalled, SweeperError, UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import measured
 from sweeper.facts.machine.calibration import versions
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import shape_of, with_measured
-from sweeper.facts.record import Facts, HardwareFacts, Measured, ModelFacts
+from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, ModelFacts
 from sweeper.memory.overheads import KNOWN
+from sweeper.memory.requests import Probed, ProbeRequest
 from sweeper.memory.setup import Setup
 from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.budget.trial_budget import TYPICAL_CLASSES
@@ -34,12 +35,11 @@ from sweeper.spec import HardwareSpec, Spec
 from sweeper.units import gib
 from sweeper.views.console import Tell, say_nothing
 
-MODULE = "sweeper.training.probes.training_step"
+FUNCTION = "sweeper.training.probes.training_step:answer"
 _TIMEOUT_SECONDS = 600
 # Of the device's memory, so that running out of it says something of the set-up: what is left is
 # within the interval that predictions have.
 _FREE = 1 / KNOWN[1]
-_FIGURES = ("peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory")
 _UNCHANGED = "The formula's estimate stands without --probe."
 
 
@@ -82,10 +82,9 @@ def probe(
     return found
 
 
-def _alone(answer: dict[str, Any]) -> bool:
+def _alone(answer: Probed) -> bool:
     """Whether nothing else used the device, as far as known."""
-    free, total = answer.get("free_gib", 0.0), answer.get("total_gib", 1.0)
-    return bool(free >= _FREE * total)
+    return answer.free_gib >= _FREE * answer.total_gib
 
 
 def line(found: Measured, says: float) -> str:
@@ -117,18 +116,23 @@ def known(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -
     return next((one for one in kept if (one.shape, one.probe) == (shape, key)), None)
 
 
-def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> dict[str, Any]:
+def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> Probed:
     require("A probe", TRAINING)
-    request = {"model": model.model_dump(), "setup": asdict(setup), "mean_length": mean}
     try:
-        answer = ask_object(
-            MODULE, json.dumps(request), seconds=_TIMEOUT_SECONDS, threads=hardware.cpu_cores
+        return in_child(
+            FUNCTION,
+            ProbeRequest(model=model, setup=setup, mean_length=mean),
+            Probed,
+            what="the probe",
+            fix=_UNCHANGED,
+            where="--probe",
+            seconds=_TIMEOUT_SECONDS,
+            threads=hardware.cpu_cores,
         )
-    except NoAnswer as error:
+    except ChildFailed as error:
         if error.status == -signal.SIGKILL and setup.device == "cpu":
-            return {"out_of_memory": True}  # the system ends what takes more than there is
-        raise UsageError(f"the probe failed: {error}", fix=_UNCHANGED, where="--probe") from error
-    return answer
+            return Probed(out_of_memory=True)  # the system ends what takes more than there is
+        raise
 
 
 _COPIED = (
@@ -137,13 +141,14 @@ _COPIED = (
 )  # fmt: skip
 
 
-def _record(model: ModelFacts, setup: Setup, mean: int, answer: dict[str, Any]) -> Measured:
+def _record(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> Measured:
     copied = {name: getattr(setup, name) for name in _COPIED}
     if setup.traits.adds in TARGETED:
         targets = setup.target_modules
         names = targets if isinstance(targets, str) else ",".join(targets)
         copied |= {"r": setup.r, "target_modules": names}
     return Measured(
+        **answer.model_dump(exclude={"free_gib", "total_gib"}),
         shape=shape_of(model),
         mean_length=mean,
         evaluation_batch=1,
@@ -151,7 +156,6 @@ def _record(model: ModelFacts, setup: Setup, mean: int, answer: dict[str, Any]) 
         when=datetime.now(UTC).date().isoformat(),
         versions=versions(),
         **copied,
-        **{name: answer[name] for name in _FIGURES if name in answer},
     )
 
 
@@ -216,7 +220,7 @@ def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
 
 
 def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
-    """At the cap, with padding, and without what only guards against forgetting."""
+    """At the cap, with padding, and without what features add."""
     head = facts.task == "classification" and facts.classes_by == "head"
     setup = candidate_setup(
         candidate,
@@ -225,5 +229,5 @@ def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
         (len(facts.data.labels) or TYPICAL_CLASSES) if head else 0,
         facts.hardware.device,
     )
-    plain: dict[str, Any] = {"evaluation_batch": 0, "replay_share": 0.0, "near_base": False}
+    plain: dict[str, Any] = {"evaluation_batch": 0, "extra": NO_EXTRA}
     return replace(setup, padded=True, **plain)

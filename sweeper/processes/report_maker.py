@@ -19,7 +19,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from sweeper.artifact import Record, write_text
-from sweeper.child_process import start
+from sweeper.child_process import start_child
 from sweeper.errors import SweeperError
 from sweeper.reporting.document import Report
 from sweeper.runfolder import RunFolder
@@ -31,7 +31,20 @@ SHARE = 0.05
 TIMEOUT_SECONDS = 300.0
 LOG = "report.log"
 _LOG_BYTES = 20_000
-_MODULE = "sweeper.processes.report_process"
+_SERVE = "sweeper.processes.report_process:serve"
+
+
+class ReportRequest(Record):
+    """The run to make reports of.
+
+    Args:
+        no_charts: Why no charts are drawn; empty where they are.
+        texts: Whether the report shows rows and answers.
+    """
+
+    run: str
+    no_charts: str
+    texts: bool
 
 
 class ReportAnswer(Record):
@@ -215,12 +228,11 @@ class _Child:
         self._pending = b""
         self.busy = self.gone = False
         self.asked_at = clock()
-        arguments = [str(folder.path), "--parent", str(os.getpid()), "--no-charts", no_charts]
-        arguments += [] if texts else ["--no-texts"]
+        request = ReportRequest(run=str(folder.path), no_charts=no_charts, texts=texts)
         with contextlib.ExitStack() as opened:
             self._errors: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
             # Ctrl-C reaches the command alone.
-            self._popen = start(_MODULE, *arguments, stderr=self._errors, start_new_session=True)
+            self._popen = start_child(_SERVE, request, stderr=self._errors, start_new_session=True)
             opened.pop_all()
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sweeper.constraints import is_beyond
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import best_so_far
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
@@ -18,7 +19,7 @@ from sweeper.search.optuna_space import Problem, RungCount, Space, Start, Strate
 from sweeper.search.search import End, Rung, Search
 from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar
-from sweeper.trials import State, within_limit
+from sweeper.trials import State
 
 __all__ = [
     "Diverged",
@@ -74,7 +75,7 @@ class Tried:
     @property
     def keeps(self) -> bool:
         """Whether it is within the limit, if there is one."""
-        return within_limit(self.rungs[-1].excess if self.rungs else None, 0.0)
+        return not is_beyond(self.rungs[-1].excess if self.rungs else None)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeper.constraints import Limit, excess, is_beyond, order
 from sweeper.evaluation.resampling import SeedSpread, added, shared_spreads, t_quantile
 from sweeper.objective import LOSS, Objective
-from sweeper.trials import TrialResult, within_limit
+from sweeper.trials import TrialResult
 
 Losses = NDArray[np.float64]
 
@@ -28,7 +29,7 @@ def choose(
     results: Mapping[int, TrialResult],
     strategies: Mapping[int, str],
     n: int,
-    limit: float | None = None,
+    limits: Sequence[Limit] = (),
     objective: Objective = LOSS,
 ) -> list[int]:
     """The trials to confirm, best first.
@@ -39,20 +40,18 @@ def choose(
 
     Args:
         results: By trial number; those that did not complete are left out.
-        limit: Points of forgetting that are allowed. Trials that keep to it come first; others
-            are finalists only where fewer than ``n`` do.
+        limits: Trials within them come first; others are finalists only where fewer than ``n``
+            are within.
     """
     costs = {number: loss_of(result, objective) for number, result in results.items()}
+    beyond = {number: excess(result.measures, limits) for number, result in results.items()}
     ranked = sorted(
         (number for number, cost in costs.items() if math.isfinite(cost)),
-        key=lambda number: (costs[number], number),
+        key=lambda number: (order(costs[number], beyond[number]), number),
     )
-    kept = [one for one in ranked if within_limit(results[one].forgetting_points, limit)]
-    if len(kept) < len(ranked):
-        return _places(kept, strategies, n) + _places(
-            [number for number in ranked if number not in kept], strategies, n - len(kept)
-        )
-    return _places(ranked, strategies, n)
+    within = [number for number in ranked if not is_beyond(beyond[number])]
+    others = ranked[len(within) :]
+    return _places(within, strategies, n) + _places(others, strategies, n - len(within))
 
 
 def _places(ranked: Sequence[int], strategies: Mapping[int, str], n: int) -> list[int]:
@@ -78,7 +77,7 @@ class Contender:
         items: Likewise of each validation item, one row a seed; shape ``(seeds, items)``. NaN for
             items that were not scored; empty if they were not kept.
         memory_gib: Peak memory, 0 where unknown.
-        forgetting_points: Mean over the seeds of what general text lost; None where unknown.
+        excess: By how much it is beyond the limits, mean over the seeds; None where unknown.
     """
 
     trial: int
@@ -86,7 +85,7 @@ class Contender:
     items: Losses
     memory_gib: float
     seconds: float
-    forgetting_points: float | None = None
+    excess: float | None = None
 
     @property
     def loss(self) -> float:
@@ -94,26 +93,27 @@ class Contender:
         return float(np.mean(self.losses))
 
 
-def order(contenders: Sequence[Contender]) -> list[Contender]:
-    """Best first, by the mean validation loss over all seeds."""
-    return sorted(contenders, key=lambda contender: (contender.loss, contender.trial))
+def in_order(contenders: Sequence[Contender]) -> list[Contender]:
+    """Best first, by the means over all seeds."""
+    return sorted(contenders, key=lambda one: (order(one.loss, one.excess), one.trial))
 
 
-def recommend(contenders: Sequence[Contender], limit: float | None = None) -> int | None:
+def recommend(contenders: Sequence[Contender]) -> int | None:
     """The finalist that is cheapest to train of those close to the best.
 
     Of those that cost about the same it is the one with the lowest loss.
 
-    Only those count that forgot no more than ``limit`` points. Where all of them forgot more, it
-    is the one that forgot least, and whoever reports it must say so.
+    Only those within the limits count. Where none is, it is the nearest to them, and whoever
+    reports it must say so.
     """
     if not contenders:
         return None
-    kept = [one for one in contenders if within_limit(one.forgetting_points, limit)]
-    if not kept:
-        return min(contenders, key=lambda one: (one.forgetting_points or 0.0, one.trial)).trial
-    best, *others = order(kept)
-    others = [one for one in others if not told_apart(best, one, kept)]
+    ranked = in_order(contenders)
+    within = [one for one in ranked if not is_beyond(one.excess)]
+    if not within:
+        return ranked[0].trial
+    best, *others = within
+    others = [one for one in others if not told_apart(best, one, within)]
     top = [best, *others]
     return top[min(cheapest([(one.memory_gib, one.seconds) for one in top]))].trial
 

@@ -17,6 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sweeper.constraints import Limit, excess
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Candidate, Plan
 from sweeper.search import optuna_space
@@ -76,20 +77,25 @@ class End:
     validation_loss: float | None = None
 
     @classmethod
-    def of(cls, result: TrialResult, reports: Sequence[RungReport], plan: Plan) -> End:
+    def of(
+        cls,
+        result: TrialResult,
+        reports: Sequence[RungReport],
+        plan: Plan,
+        limits: Sequence[Limit] = (),
+    ) -> End:
         """The end of a trial of a run, whose last report's loss counts if it was pruned."""
         objective = plan.objective
         loss = objective.cost_of(result) if result.state == "COMPLETE" else None
         if result.state == "PRUNED" and reports:
             last = Rung.of(reports[-1], objective).loss
             loss = last if math.isfinite(last) else None
-        points, limit = result.forgetting_points, plan.facts.aim.max_forgetting_points
         return cls(
             state=result.state,
             loss=loss,
             seconds=result.training_seconds + result.evaluation_seconds + result.setup_seconds,
             failure=result.failure.kind if result.failure else "",
-            excess=None if points is None or limit is None else (points - limit) / 100,
+            excess=excess(result.measures, limits),
             validation_loss=None if objective.is_loss else result.validation_loss,
         )
 

@@ -39,7 +39,7 @@ def planned(
         SweeperError: Something is wrong with data, model or machine, or nothing fits.
     """
     check_features(spec, for_run=False)
-    if spec.data.named or spec.data.general:
+    if spec.data.named or any(parts.named_data(spec.features)):
         from sweeper.data.reading.hub import with_commits
 
         spec = with_commits(spec)

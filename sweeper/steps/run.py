@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sweeper.artifact import write_text
+from sweeper.artifact import Record, write_text
+from sweeper.child_process import in_child
+from sweeper.constraints import limits_of
 from sweeper.data.changes import ListedChange, change_list
-from sweeper.data.general import general_text
 from sweeper.data.prepared import changing
 from sweeper.data.reading.hub import with_commits
 from sweeper.errors import (
@@ -24,6 +24,7 @@ from sweeper.errors import (
     near_match,
 )
 from sweeper.execution.coordinator import RunOutcome, run_sweep
+from sweeper.execution.interruption import leaving_on_signals
 from sweeper.execution.state.continuation import frozen_plan
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.repair import copy_of, write_twice
@@ -34,6 +35,8 @@ from sweeper.facts.models.model import missing_weights, must_be_trainable
 from sweeper.facts.record import Facts, Missing
 from sweeper.features import parts
 from sweeper.findings.record import Findings
+from sweeper.findings.study.changes import gate
+from sweeper.findings.study.reading import read_run
 from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
 from sweeper.plans import Plan
@@ -41,7 +44,6 @@ from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.processes.measured_plan import measured_plan
 from sweeper.processes.report_maker import ReportMaker, lost_charts
 from sweeper.reporting.document import Report
-from sweeper.reporting.sections._forgetting import gate
 from sweeper.runfolder import RunFolder
 from sweeper.search.named import check_named
 from sweeper.spec import ModelSpec, Spec
@@ -50,8 +52,9 @@ from sweeper.steps.plan import check_features, planned
 from sweeper.steps.winner import best_trial
 from sweeper.views.console import Tell, say_nothing
 from sweeper.views.progress import ProgressView
-from sweeper.views.work_progress import Hidden, WorkProgress, followed
+from sweeper.views.work_progress import Hidden, WorkProgress
 
+_CONVERT = "sweeper.training.base_model.weights:convert"
 _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
 
 
@@ -161,10 +164,6 @@ def prepare(
     missing, took = _made_ready(spec, work, tell) if check_model else ({}, {})
     rows = rows_of(spec, None if new else _known_changes(spec, folder))
     facts = _as_begun(gather(spec, rows=rows, for_run=True), missing)
-    if spec.data.general is not None and rows is not None:
-        general = general_text(spec.data, rows.dataset).fingerprint
-        data = facts.data.model_copy(update={"general_sha256": general})
-        facts = facts.model_copy(update={"data": data})
     if objective.function and rows is not None:
         # Called once, with references in place of predictions.
         value = user_function.check(objective, rows.dataset.splits["validation"])
@@ -248,12 +247,9 @@ def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
 def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
     """Make a packaged model loadable, in a process of its own since that needs torch."""
     tell(f"Preparing {model} once; later runs load it in seconds.")
-    name = model.removeprefix("packaged:")
-    command = [sys.executable, "-m", "sweeper.training.base_model.weights", name]
-    status, errors = followed(command, work)
-    if status != 0:
-        lines = errors.strip().splitlines() or ["no message"]
-        raise SpecError([Problem(f"{model} could not be prepared", lines[-1], where="--model")])
+    what, request = f"the preparation of {model}", ModelSpec(id=model)
+    with contextlib.closing(work):
+        in_child(_CONVERT, request, Record, what=what, where="--model", work=work)
 
 
 def sweep(
@@ -328,7 +324,10 @@ def _finished(
 
         begun = time.monotonic()
         try:
-            ended_by = finish(folder, spec, plan, say)
+            with leaving_on_signals():
+                finish(folder, spec, plan, say)
+        except SystemExit as ended:
+            return replace(outcome, kind="interrupted", signal=int(str(ended.code)) - 128)
         except (SweeperError, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - a bug in a feature costs its own figure
@@ -336,8 +335,6 @@ def _finished(
             continue
         if lines:  # else there was nothing left to do
             _keep_seconds(folder, name, time.monotonic() - begun)
-        if ended_by is not None:
-            return replace(outcome, kind="interrupted", signal=ended_by)
     return outcome
 
 
@@ -406,8 +403,7 @@ def check_results(ended: Ended, fail_under: float | None) -> None:
 
     Raises:
         NoTrialCompleted: The sweep ended without a completed trial.
-        GateFailed: The winner's test score is below ``fail_under``, or it forgot more than the
-            user's limit.
+        GateFailed: The winner's test score is below ``fail_under``, or it is beyond a limit.
     """
     findings = ended.report.findings
     if findings.run.complete == 0:
@@ -417,9 +413,8 @@ def check_results(ended: Ended, fail_under: float | None) -> None:
             fix=f"The reasons are in {ended.folder.report_html} and in each trial's trainer.log.",
         )
     _check_test_score(findings, fail_under)
-    limit = ended.spec.aim.max_forgetting_points
-    if limit is not None:
-        gate(ended.report, [best_trial(findings)], limit)
+    if limits := limits_of(ended.spec):
+        gate(read_run(ended.folder), [best_trial(findings)], limits)
 
 
 def _check_test_score(findings: Findings, fail_under: float | None) -> None:

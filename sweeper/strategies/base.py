@@ -109,12 +109,11 @@ class Strategy(ABC):
         return torch.float32 if precision == "fp32" else half
 
     def quantization_config(
-        self, parameters: Parameters, *, sharded: bool = False, dtype: torch.dtype = torch.bfloat16
+        self, parameters: Parameters, *, dtype: torch.dtype = torch.bfloat16
     ) -> Any:
         """A transformers quantisation config to load the base with, or None.
 
         Args:
-            sharded: Whether FSDP will spread the weights over devices.
             dtype: What the base is loaded in, as ``base_dtype`` says.
         """
         return None

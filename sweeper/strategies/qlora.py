@@ -30,16 +30,12 @@ class QLoRA(LoRA):
     for_usual_classes: ClassVar[bool] = False  # they load the base unquantised
 
     def quantization_config(
-        self, parameters: Parameters, *, sharded: bool = False, dtype: torch.dtype = torch.bfloat16
+        self, parameters: Parameters, *, dtype: torch.dtype = torch.bfloat16
     ) -> Any:
-        # FSDP spreads tensors of one floating-point type only, so that the packed weights must
-        # look like the rest (as transformers documents for bitsandbytes with FSDP).
-        storage = dtype if sharded else torch.uint8
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_quant_storage=storage,
             # 16 bits also in fp32 trials: float32 products took 1.5 times as long on a CPU
             # with bf16 instructions (measured: 4.3 s a step against 2.8 s, SmolLM2-135M).
             bnb_4bit_compute_dtype=dtype,

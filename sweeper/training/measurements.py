@@ -13,6 +13,7 @@ from sweeper.facts.machine.detect_hardware import processor
 from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import Measured, ModelFacts
 from sweeper.hyperparameters import saved_modules
+from sweeper.memory.setup import step_extra
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 log = logging.getLogger(__name__)
@@ -70,9 +71,7 @@ def measurement(
         peak_gib=None if out_of_memory else result.peak_memory_gib,
         out_of_memory=out_of_memory,
         classes=classes,
-        # Of a set-up of its own: such steps take longer than plain ones.
-        replay_share=float(parameters.get("replay_share", 0.0)),
-        near_base=bool(parameters.get("kl_weight")),
+        extra=step_extra(parameters),
         threads=None if torch.cuda.is_available() else torch.get_num_threads(),
         when=datetime.now(UTC).date().isoformat(),
         versions=versions(),
@@ -98,9 +97,8 @@ def keep(
     Args:
         validation_items: Validation items of the whole split.
     """
-    # General text has its time in that of evaluation, and items of other lengths.
-    general = (result.general_loss, *(report.general_loss for report in rungs))
-    alone = all(loss is None for loss in general)
+    # Further measures have their time in that of evaluation, and items of other lengths.
+    alone = not (result.measures or any(report.measures for report in rungs))
     scored = sum(report.items for report in rungs)
     if rungs and result.best_rung not in (None, rungs[-1].rung):
         scored += validation_items  # its best rung's weights, once more on all of them

@@ -22,7 +22,6 @@ from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
-from sweeper.planning.costs.setups import FSDP
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
 from sweeper.views.console import out
 from sweeper.visible import visible
@@ -253,7 +252,6 @@ def _facts(page: _Page, facts: Facts, *, verbose: bool) -> None:
     found = "detected" if machine.detected else "stated"
     many = f"{machine.gpus} x " if machine.gpus > 1 else ""
     page.add("Hardware", [f"{many}{machine.name}, {units.gib(machine.memory_gib)} ({found})."])
-    page.add("Limit", [_limit(facts)])
     page.blank()
 
 
@@ -372,20 +370,6 @@ def domain_line(domain: DomainFacts) -> str:
     return f"language: {where} general text ({told}{besides})"
 
 
-def _limit(facts: Facts) -> str:
-    """What the limit on forgetting means for scores of tasks and for general text."""
-    points = facts.aim.max_forgetting_points
-    if points is None:
-        return ""
-    share = f"{points / 100:g}"
-    unit = "point (hundredth)" if points == 1 else "points (hundredths)"
-    return (
-        f"{points:g} {unit} of forgetting: a task's share of right answers may fall by {share}; "
-        f"the loss on general text may rise by {share} nats (units of the natural logarithm) per "
-        "token."
-    )
-
-
 def setup_line(candidate: Candidate) -> str:
     """The chosen set-up of a candidate in one line."""
     micro, steps = candidate.micro_batch, candidate.gradient_accumulation_steps
@@ -476,24 +460,15 @@ def threshold_line(plan: Plan) -> str:
 
 
 def _gpus(plan: Plan) -> str:
-    """GPUs a trial, trials at once, and what sharding saves."""
+    """GPUs a trial, and trials at once."""
     if plan.facts.hardware.gpus < 2:
         return ""
-    parts = []
-    for bought in plan.budget.purchases:
-        candidate = plan.candidate(bought.strategy, bought.model)
-        part = (
-            f"{bought.strategy}: {units.plural(bought.gpus_per_trial, 'GPU')} a trial x "
-            f"{units.plural(bought.trials_at_once, 'trial')} at once"
-        )
-        if candidate.unsharded_gib is not None:
-            part += (
-                f"; sharding takes {units.gib(candidate.memory.peak_gib)} on each instead of "
-                f"{units.gib(candidate.unsharded_gib)} on one"
-            )
-        parts.append(part)
-    sharded = any(candidate.gpus_per_trial > 1 for candidate in plan.candidates)
-    return f"{'. '.join(parts)}.{f' Sharding is {FSDP}.' if sharded else ''}"
+    parts = [
+        f"{bought.strategy}: {units.plural(bought.gpus_per_trial, 'GPU')} a trial x "
+        f"{units.plural(bought.trials_at_once, 'trial')} at once"
+        for bought in plan.budget.purchases
+    ]
+    return f"{'. '.join(parts)}."
 
 
 def range_of(parameter: Parameter) -> str:
@@ -561,7 +536,6 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     names = {
         "download": "download of weights that this machine lacks",
         "conversion": "conversion of packaged models, once",
-        "own_text": "general text that the base model writes",
         "beside": "start and baselines",
         "test": "test split",
         **{name: cost.title for name, cost in budget.features.items()},
@@ -590,11 +564,10 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     ]
     texts += [f"The budget is enough for {' or '.join(bought)}."] if bought else []
     texts += [note for note in budget.notes if "budget" in note.lower()]
-    # What sharding is and is not stands beside the GPUs.
     more = [
         f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "
         f"best one first) are {budget.confirmed}.",
-        *(note for note in budget.notes if note not in texts and FSDP not in note),
+        *(note for note in budget.notes if note not in texts),
     ]
     more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")
     if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:

@@ -226,7 +226,7 @@ def view(status: Status, width: int) -> list[str]:
         lines.append(
             f"best #{best.trial} {_parameters(best.strategy, best.parameters)}  "
             f"{name} {units.number(best.value)} ({status.objective.direction}){default}"
-            f"{', over the limit on forgetting' if best.over_limit else ''}"
+            f"{''.join(f', over the limit on {title}' for title in best.over_limits)}"
         )
     if status.outlook is not None:
         lines.append(str(status.outlook))

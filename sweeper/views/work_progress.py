@@ -1,18 +1,14 @@
 """Progress of the command's own work: downloads, conversions, scoring of models.
 
-A child process tells it by lines ``PROGRESS <what> <done> <of>`` on standard output. All of it is
-shown on stderr.
+All of it is shown on stderr.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,7 +18,6 @@ from sweeper.views.console import err, is_live
 
 LINE_SECONDS = 10.0
 _JSON_SECONDS = 1.0
-_WORD = "PROGRESS"
 
 
 class WorkProgress(Protocol):
@@ -125,46 +120,3 @@ class Bar:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
-
-
-def told(line: str) -> tuple[str, int, int] | None:
-    """The progress in a line of a child process; None for other lines.
-
-    >>> told("PROGRESS reading the weights 3 12")
-    ('reading the weights', 3, 12)
-    """
-    words = line.split()
-    if len(words) < 4 or words[0] != _WORD:
-        return None
-    try:
-        return " ".join(words[1:-2]), int(words[-2]), int(words[-1])
-    except ValueError:
-        return None
-
-
-def followed(command: Sequence[str], show: WorkProgress) -> tuple[int, str]:
-    """Run a command to its end and show its progress.
-
-    Returns:
-        Its exit status, and what it wrote on stderr.
-    """
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-        ) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if (state := told(line)) is not None:
-                    show(*state)
-            status = process.wait()
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            show.close()
-        errors.seek(0)
-        return status, errors.read()

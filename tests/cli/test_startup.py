@@ -88,7 +88,7 @@ UNUSED = (
     "sweeper.data.corpus", "sweeper.facts.suite",
     "sweeper.data.prepared", "sweeper.facts.dataset.data_facts",
     "sweeper.planning.model_choice", "sweeper.processes.probe_process", "sweeper.runfolder",
-    "sweeper.features.generated_code._code_execution",
+    "sweeper.features.generated_code._sandbox",
 )  # fmt: skip
 LOADED = """
 import json, sys

@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
-from sweeper.data import detect_columns, stored
+from sweeper.data import detect_columns, load_large
 from sweeper.data.load_large import load_any as load
-from sweeper.data.reading import large
+from sweeper.data.reading import spool
 from sweeper.data.reading.read import read
 from sweeper.data.rows import read_rows
 from sweeper.features.quality import _passes as checking
@@ -34,12 +34,12 @@ def loaded(path):
 @pytest.mark.parametrize("work", [checked, loaded])
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".json"])
 def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work, suffix):
-    monkeypatch.setattr(large, "LARGE_BYTES", 0)
-    monkeypatch.setattr(large, "CHUNK_BYTES", 4096)
+    monkeypatch.setattr(spool, "LARGE_BYTES", 0)
+    monkeypatch.setattr(spool, "CHUNK_BYTES", 4096)
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
     monkeypatch.setattr(checking, "READ_ROWS", 30)
     monkeypatch.setattr(detect_columns, "SAMPLE_ROWS", 50)
-    monkeypatch.setattr(stored, "_PARTS", 16)
+    monkeypatch.setattr(load_large, "_PARTS", 16)
     peaks = {}
     for rows in (150, 150, 600):  # the first fills caches
         path = tmp_path / f"{rows}{suffix}"

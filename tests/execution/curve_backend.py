@@ -322,7 +322,8 @@ class CurveBackend:
         }  # fmt: skip
         if complete and FORGETS:
             lost = FORGETS / 100 * float(config.parameters.get("learning_rate", 0)) / 1e-3
-            fields |= {"general_loss": 2.0 + lost, "general_loss_base": 2.0}
+            figure = {"title": "lost", "unit": "nats/token", "value": 2.0 + lost, "base": 2.0}
+            fields["measures"] = {"general.text": figure}
         return TrialResult.model_validate(fields)
 
     def _write_files(self, config: TrialConfig, folder: Path, loss: float) -> None:

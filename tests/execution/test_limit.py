@@ -55,4 +55,4 @@ def test_the_search_looks_for_what_keeps_to_the_limit(sweeper) -> None:
     assert findings.finalists[0].trial in kept
     shown = Status.read(sweeper.run.status).best
     assert shown is not None
-    assert (shown.trial, shown.over_limit) == (best, False)
+    assert (shown.trial, shown.over_limits) == (best, ())

@@ -6,7 +6,6 @@ import os
 import pytest
 
 from sweeper.artifact import write_text
-from sweeper.child_process import NoAnswer, ask_object
 from sweeper.errors import UsageError
 from sweeper.execution.state.seal import _item_losses
 from sweeper.execution.state.status import Status
@@ -75,13 +74,6 @@ def test_whatever_is_wrong_with_json_is_a_value_error(text):
 def test_json_that_is_no_object_is_a_value_error(text):
     with pytest.raises(ValueError, match="no object"):
         object_of(text)
-
-
-def test_answers_of_a_process_that_are_no_object_are_its_failure(monkeypatch):
-    for said in (DEEP, "3", ""):
-        monkeypatch.setattr("sweeper.child_process.ask", lambda *_, said=said, **__: said)
-        with pytest.raises(NoAnswer, match="cannot be read"):
-            ask_object("module", "", seconds=1)
 
 
 @pytest.mark.parametrize("text", [DEEP, "", "[1]", "{}", "null"])

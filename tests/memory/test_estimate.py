@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.facts.models.model import model_facts
-from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelFacts
+from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelFacts, StepExtra
 from sweeper.memory.estimate import estimate, phases, tensors_gib, trial_gib, worst_phase
 from sweeper.memory.setup import OPTIMIZERS, Setup
 from sweeper.memory.states import (
@@ -112,7 +112,6 @@ def test_more_of_anything_takes_more(more: dict[str, Any]) -> None:
         {"optimizer": "adamw_8bit"},
         {"strategy": "prefix"},
         {"classes": 10},
-        {"gpus": 4, "sharding": "fsdp"},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -295,7 +294,7 @@ def test_the_loss_of_a_frozen_output_layer_needs_the_logits_of_some_tokens_alone
     assert evaluation == logits * 10
     assert training < 0.15 * parts(LLAMA3, "full")[0]
     # A divergence needs the logits of all tokens; some families scale theirs.
-    kl = {"near_base": True}
+    kl = {"extra": StepExtra(reference=True)}
     assert parts(LLAMA3, "by-rows", **kl)[0] == parts(LLAMA3, "full", **kl)[0]
     scaled = LLAMA3.model_copy(update={"model_type": "cohere"})
     assert parts(scaled, "by-rows") == parts(scaled, "full")

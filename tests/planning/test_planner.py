@@ -133,23 +133,20 @@ def test_a_candidate_still_fits_on_the_least_memory_and_on_no_less(scene: Any, m
             make_plan(*scene(model=model, gpu_gib=round(least - 0.1, 1), aim=aim))
 
 
-def test_sharding_says_what_it_saves(scene: Any) -> None:
-    lora = make_plan(*scene(model="70B", gpus=8)).candidate("lora")
-    assert lora.gpus_per_trial > 1
-    assert lora.unsharded_gib is not None
-    assert lora.unsharded_gib > 80 > lora.memory.peak_gib
-    (note,) = [note for note in lora.setup_notes if "spread over" in note]
-    assert f"instead of {lora.unsharded_gib:.1f} GiB on one" in note
-    assert "not tested on GPUs" in note
-    assert make_plan(*scene(model="7B")).candidate("lora").unsharded_gib is None
+def _warned(plan: Plan | NoPlan) -> int:
+    return [reason.rule for reason in plan.warnings].count("one-gpu")
 
 
-def test_many_large_gpus_are_not_called_very_limited_memory(scene: Any) -> None:
-    plan = make_plan(*scene(model="70B", gpus=8))
-    assert plan.recommended == "lora"
-    fired = {reason.rule for candidate in plan.candidates for reason in candidate.reasons}
-    assert "qlora-little-memory" not in fired
-    assert make_plan(*scene(model="70B")).recommended == "qlora"
+def test_several_gpus_hold_no_more_than_one_and_the_plan_says_so_once(scene: Any) -> None:
+    one, eight = (make_plan(*scene(model="70B", gpus=gpus)) for gpus in (1, 8))
+    assert [c.strategy for c in eight.candidates] == [c.strategy for c in one.candidates]
+    assert {item.strategy for item in eight.rejected} >= {"lora", "full"}
+    assert (_warned(one), _warned(eight)) == (0, 1)
+    assert _warned(make_plan(*scene(model="smollm2", gpus=8))) == 0
+    with pytest.raises(NothingFits) as caught:
+        make_plan(*scene(model="70B", gpu_gib=24.0, gpus=8))
+    assert _warned(NoPlan.from_json(caught.value.plan)) == 1
+    assert caught.value.problems[-1].what == eight.warnings[-1].why
 
 
 def test_where_nothing_fits_the_nearest_comes_first_and_everything_is_told(scene: Any) -> None:

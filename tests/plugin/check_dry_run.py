@@ -1,21 +1,16 @@
 """What (IA)³ is planned to take, beside the tensors of its dry run: run where it is installed."""
 
-import json
-from dataclasses import asdict
-
 import pytest
 
 from sweeper.facts.models.model import model_facts
 from sweeper.memory.estimate import estimate, tensors_gib
 from sweeper.memory.setup import Setup
 from sweeper.spec import ModelSpec
-from sweeper.training.dryrun.__main__ import request
 from sweeper.training.dryrun.step import follow
 
 
 def test_plan_and_dry_run_of_ia3_agree():
     model = model_facts(ModelSpec(id="packaged:smollm2"))
     setup = Setup(strategy="ia3", micro_batch=2, sequence_length=256)
-    asked = json.dumps({"model": model.model_dump(), "setup": asdict(setup)})
     tensors = tensors_gib(estimate(model, setup, 0.0))
-    assert tensors == pytest.approx(follow(*request(asked))["peak_gib"], rel=0.05)
+    assert tensors == pytest.approx(follow(model, setup).peak_gib, rel=0.05)

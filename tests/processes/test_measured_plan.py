@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.child_process import NoAnswer
+from sweeper.errors import ChildFailed
 from sweeper.facts.machine.calibration import Calibration, versions, write
 from sweeper.facts.machine.detect_hardware import Processor
 from sweeper.facts.models.model import model_facts
@@ -49,11 +49,11 @@ def measure(*_: Any, **__: Any) -> None:
 
 @pytest.mark.usefixtures("quiet_machine")
 def test_a_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measured_plan, "ask", measure)
+    monkeypatch.setattr(measured_plan, "in_child", measure)
     found = calibrated(SIZE, FACTS).hardware
     assert (found.fp32_tflops, found.calibrated) == (0.2, "2026-01-31")
     known = FACTS.model_copy(update={"hardware": found})
-    monkeypatch.setattr(measured_plan, "ask", None)
+    monkeypatch.setattr(measured_plan, "in_child", None)
     assert calibrated(SIZE, known) is known
 
 
@@ -67,7 +67,7 @@ def test_a_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_a_processor_at_hand_is_measured(
     hardware: HardwareFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measured_plan, "ask", None)
+    monkeypatch.setattr(measured_plan, "in_child", None)
     facts = FACTS.model_copy(update={"hardware": hardware})
     assert calibrated(SIZE, facts) is facts
 
@@ -79,8 +79,8 @@ def test_a_failed_measurement_costs_nothing_but_certainty(
     told: list[str] = []
 
     def fail(*_: Any, **__: Any) -> None:
-        raise NoAnswer("it ended with 1", 1)
+        raise ChildFailed("it ended with 1")
 
-    monkeypatch.setattr(measured_plan, "ask", fail)
+    monkeypatch.setattr(measured_plan, "in_child", fail)
     assert calibrated(SIZE, FACTS, told.append) is FACTS
     assert "could not be measured" in told[-1]

@@ -1,25 +1,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from sweeper.cli.main import app
-from sweeper.errors import UsageError
+from sweeper.errors import ChildFailed, UsageError
 from sweeper.facts.gather import gather
 from sweeper.facts.machine.detect_hardware import Processor
 from sweeper.facts.models.model import model_facts
+from sweeper.memory.requests import Probed, ProbeRequest
 from sweeper.memory.setup import Setup
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
-from sweeper.processes import measured_plan
+from sweeper.processes import measured_plan, probe_process
 from sweeper.processes.probe_process import line, probe, with_probes
 from sweeper.spec import DataSpec, HardwareSpec, ModelSpec, Spec
 from sweeper.steps import run as run_steps
@@ -46,13 +45,15 @@ class Torch:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.answer: Callable[[dict[str, Any]], dict[str, Any]] = lambda setup: ANSWER
-        self.returncode, self.stderr = 0, ""
+        self.status = 0
 
-    def __call__(self, command: list[str], **options: Any) -> Any:
-        assert command[1:] == ["-m", "sweeper.training.probes.training_step"]
-        self.asked.append(json.loads(options["input"]))
-        said = f"a warning\n{json.dumps(self.answer(self.asked[-1]['setup']))}\n"
-        return SimpleNamespace(returncode=self.returncode, stdout=said, stderr=self.stderr)
+    def __call__(self, _: str, request: ProbeRequest, answer: type[Probed], **named: Any) -> Probed:
+        self.asked.append(request.model_dump())
+        if self.status:
+            error = ChildFailed(f"{named['what']} broke", fix=named["fix"], where=named["where"])
+            error.status = self.status
+            raise error
+        return answer.model_validate(self.answer(self.asked[-1]["setup"]))
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Torch:
         "sweeper.facts.machine.hardware.processor", lambda: Processor("a cpu", 2, 16.0)
     )
     process = Torch()
-    monkeypatch.setattr(subprocess, "run", process)
+    monkeypatch.setattr(probe_process, "in_child", process)
     return process
 
 
@@ -100,7 +101,7 @@ def test_what_does_not_fit_is_kept_only_where_nobody_else_took_the_memory(
 
 
 def test_a_process_that_the_system_ended_did_not_fit(torch: Torch) -> None:
-    torch.returncode = -9
+    torch.status = -9
     found = probe(MINILM, SETUP)
     assert (found.out_of_memory, found.peak_gib) == (True, None)
 
@@ -111,22 +112,12 @@ def test_only_the_device_at_hand_is_probed(torch: Torch) -> None:
     assert torch.asked == []
 
 
-def test_what_goes_wrong_is_said_without_a_trace(
-    torch: Torch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.returncode, torch.stderr = 1, "Traceback (most recent call last):\nno torch here\n"
-    with pytest.raises(UsageError, match="failed: no torch here"):
+def test_a_process_that_breaks_leaves_the_formulas_estimate(torch: Torch) -> None:
+    torch.status = 1
+    with pytest.raises(ChildFailed) as caught:
         probe(MINILM, SETUP)
-    torch.stderr = ""
-    with pytest.raises(UsageError, match="it ended with 1"):
-        probe(MINILM, SETUP)
-
-    def too_long(*_: Any, timeout: float, **__: Any) -> None:
-        raise subprocess.TimeoutExpired("python", timeout)
-
-    monkeypatch.setattr(subprocess, "run", too_long)
-    with pytest.raises(UsageError, match="longer than 600 s"):
-        probe(MINILM, SETUP)
+    (problem,) = caught.value.problems
+    assert (problem.where, "without --probe" in problem.fix) == ("--probe", True)
 
 
 def test_a_probe_reads_as_a_sentence(torch: Torch) -> None:
@@ -180,11 +171,11 @@ def test_a_probe_that_fails_costs_certainty_and_no_more(
     torch: Torch,
 ) -> None:
     told: list[str] = []
-    torch.returncode, torch.stderr = 1, "no torch here"
+    torch.status = 1
     plain = planned()
     assert with_probes(SPEC, plain, told.append) is plain
     assert "lora of" in (said := "".join(told))
-    assert "not probed: the probe failed: no torch here" in " ".join(said.split())
+    assert "not probed: the probe broke" in " ".join(said.split())
 
 
 def test_hardware_that_is_only_stated_cannot_be_probed(torch: Torch) -> None:

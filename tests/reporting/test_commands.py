@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeper.cli.main import app
-from sweeper.processes import request_process
 
 CODE = re.compile(r"`(sweeper [^`]+)`")
 SHAPES = ("zero", "one", "all-failed", "none-pruned", "not-finite", "running", "mixed", "text")
@@ -36,10 +35,10 @@ def started_here(reports, monkeypatch):
     (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(root)
 
-    def answer(_module, request, *_):
+    def answer(_function, request, *_, **__):
         Path(request.part).write_text('{"text": "a text", "label": "a"}\n')
 
-    monkeypatch.setattr(request_process, "ask", answer)
+    monkeypatch.setattr("sweeper.child_process.in_child", answer)
     return root
 
 

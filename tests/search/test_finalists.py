@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sweeper.search.finalists import Contender, choose, order, recommend, told_apart
-from sweeper.trials import TrialResult
+from sweeper.constraints import Limit
+from sweeper.search.finalists import Contender, choose, in_order, recommend, told_apart
+from sweeper.trials import Measure, TrialResult
 
 
 def result(number: int, loss: float | None) -> TrialResult:
@@ -79,7 +80,7 @@ def test_the_cheapest_that_cannot_be_told_apart_is_recommended() -> None:
     best = contender(1, 0.30, memory=4.0)
     near = contender(2, 0.31, memory=1.0)
     bad = contender(3, 0.60, memory=0.1)
-    assert [one.trial for one in order([bad, near, best])] == [1, 2, 3]
+    assert [one.trial for one in in_order([bad, near, best])] == [1, 2, 3]
     assert recommend([best, near, bad]) == 2
     assert recommend([best, bad]) == 1
     assert recommend([]) is None
@@ -119,9 +120,13 @@ def test_seeds_that_hardly_differ_do_not_blur_a_difference_that_the_items_show()
 
 
 def forgetting(number: int, loss: float, points: float | None) -> TrialResult:
-    general = None if points is None else 2.0 + points / 100
-    known = {"general_loss": general, "general_loss_base": None if points is None else 2.0}
-    return result(number, loss).model_copy(update=known)
+    general = Measure(title="lost", unit="nats", value=2.0 + (points or 0.0) / 100, base=2.0)
+    measures = {} if points is None else {"general": general}
+    return result(number, loss).model_copy(update={"measures": measures})
+
+
+def limit(most: float) -> list[Limit]:
+    return [Limit("general", most, "forgetting", 2, "")]
 
 
 def test_trials_that_keep_to_the_limit_are_confirmed_before_those_that_do_not() -> None:
@@ -129,15 +134,15 @@ def test_trials_that_keep_to_the_limit_are_confirmed_before_those_that_do_not() 
     results = {n: forgetting(n, 0.1 * (n + 1), lost) for n, lost in points.items()}
     strategies = dict.fromkeys(points, "lora")
     assert choose(results, strategies, 3) == [0, 1, 2]
-    assert choose(results, strategies, 3, limit=2.5) == [1, 2, 4]
-    assert choose(results, strategies, 4, limit=2.5) == [1, 2, 4, 0]
-    assert choose(results, strategies, 2, limit=0.5) == [4, 0]
+    assert choose(results, strategies, 3, limit(0.025)) == [1, 2, 4]
+    assert choose(results, strategies, 4, limit(0.025)) == [1, 2, 4, 3]
+    assert choose(results, strategies, 2, limit(0.005)) == [4, 1]
 
 
-def test_the_recommendation_obeys_the_limit_on_forgetting() -> None:
-    best = replace(contender(1, 0.30), forgetting_points=6.0)
-    kept = replace(contender(2, 0.60), forgetting_points=1.5)
-    unknown = contender(3, 0.90)
+def test_the_recommendation_obeys_the_limits() -> None:
+    best, kept, unknown = contender(1, 0.30), contender(2, 0.60), contender(3, 0.90)
     assert recommend([best, kept, unknown]) == 1
-    assert recommend([best, kept, unknown], limit=2.0) == 2
-    assert recommend([best, replace(kept, forgetting_points=5.0)], limit=2.0) == 2
+    best, kept = replace(best, excess=4.0), replace(kept, excess=-0.5)
+    assert recommend([best, kept, unknown]) == 2
+    assert recommend([best, replace(kept, excess=3.0)]) == 2
+    assert [one.trial for one in in_order([best, kept, unknown])] == [2, 3, 1]

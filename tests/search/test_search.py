@@ -7,8 +7,9 @@ import pytest
 from curve_backend import make_plan
 from spaces import SPACE
 
+from sweeper.constraints import Limit
 from sweeper.search.search import Asked, End, Restored, Rung, Search, default_start
-from sweeper.trials import TrialResult
+from sweeper.trials import Measure, TrialResult
 
 LORA, FULL = (default_start(one.strategy, one) for one in SPACE.candidates)
 
@@ -84,12 +85,9 @@ def test_other_samplers_are_made_anew_for_each_trial_so_that_a_resume_changes_no
     assert run(search, 3) == whole[3:]
 
 
-@pytest.mark.parametrize(("limit", "excess"), [(None, None), (2.0, 0.03), (9.0, -0.04)])
-def test_a_trial_is_held_to_the_plans_limit(limit: float | None, excess: float | None) -> None:
-    plan = make_plan()
-    aim = plan.facts.aim.model_copy(update={"max_forgetting_points": limit})
-    plan = plan.model_copy(update={"facts": plan.facts.model_copy(update={"aim": aim})})
-    result = TrialResult(
-        number=0, attempt=1, seed=0, state="COMPLETE", general_loss=1.05, general_loss_base=1.0
-    )
-    assert End.of(result, (), plan).excess == (excess and pytest.approx(excess))
+@pytest.mark.parametrize(("most", "excess"), [(None, None), (0.02, 0.03), (0.09, -0.04)])
+def test_a_trial_is_held_to_the_limits(most: float | None, excess: float | None) -> None:
+    measures = {"size": Measure(title="size", unit="m", value=1.05, base=1.0)}
+    result = TrialResult(number=0, attempt=1, seed=0, state="COMPLETE", measures=measures)
+    limits = () if most is None else (Limit("size", most, "size", 2, ""),)
+    assert End.of(result, (), make_plan(), limits).excess == (excess and pytest.approx(excess))

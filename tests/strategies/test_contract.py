@@ -107,7 +107,7 @@ def test_every_strategy_has_a_class_and_a_file() -> None:
         assert one.gradient_trained is traits.gradients_through_base
         assert one.saves_whole_model is traits.trains_base
         if one.gradient_trained:
-            groups = {"num_train_epochs", "head_learning_rate", "general_loss_limit"}
+            groups = {"num_train_epochs", "head_learning_rate"}
             assert groups <= rule_book().strategies[name].parameters.keys(), "see CONTRIBUTING.md"
 
 

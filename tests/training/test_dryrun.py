@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +19,6 @@ from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.memory.estimate import worst_phase  # noqa: E402
 from sweeper.memory.setup import Setup  # noqa: E402
 from sweeper.memory.states import trainable_parameters  # noqa: E402
-from sweeper.training.dryrun.__main__ import request  # noqa: E402
 from sweeper.training.dryrun.models import config_of  # noqa: E402
 from sweeper.training.dryrun.step import (  # noqa: E402
     BLOCK_BYTES,
@@ -87,9 +85,9 @@ def _agreement(family: str, setup: Setup) -> float:
     parts = worst_phase(facts, setup).parts
     formula = sum(size for name, size in parts.items() if name != "library workspace")
     assert trainable_parameters(facts, setup) == pytest.approx(
-        followed["trainable_parameters"], rel=0.02
+        followed.trainable_parameters, rel=0.02
     )
-    return formula / GIB / followed["peak_gib"]
+    return formula / GIB / followed.peak_gib
 
 
 CASES = [
@@ -153,18 +151,10 @@ def test_views_count_once_and_freed_storages_not_at_all() -> None:
     assert tracker.peak_bytes == 2 * BLOCK_BYTES
 
 
-def test_a_request_is_read_and_the_catalogue_gives_the_configuration() -> None:
+def test_the_catalogue_gives_the_configuration() -> None:
     facts = _facts(CONFIG_MAPPING["llama"](**_PLAIN))
     named = facts.model_copy(update={"id": "HuggingFaceTB/SmolLM2-135M", "source": "catalogue"})
-    text = json.dumps(
-        {
-            "model": named.model_dump(),
-            "setup": {"strategy": "lora", "target_modules": ["q_proj", "v_proj"]},
-        }
-    )
-    model, setup = request(text)
-    assert setup.target_modules == ("q_proj", "v_proj")
-    assert config_of(model).num_hidden_layers == 30
+    assert config_of(named).num_hidden_layers == 30
 
 
 def test_a_model_without_a_configuration_is_refused() -> None:

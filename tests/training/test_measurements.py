@@ -6,8 +6,9 @@ import pytest
 
 from sweeper.backend import Decision
 from sweeper.facts.machine import measured
+from sweeper.facts.record import StepExtra
 from sweeper.training.measurements import keep, machine, measurement
-from sweeper.trials import RungReport, TrialResult
+from sweeper.trials import Measure, RungReport, TrialResult
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_it_is_noted_what_the_model_ended_in(make_config, result, model, classes
     found = measurement(make_config(), result, model, classes, 80)
     assert found is not None
     assert found.classes == classes
-    assert (found.replay_share, found.near_base) == (0.0, False)
+    assert found.extra == StepExtra()
     assert found.seconds_per_step == pytest.approx(0.5)
     assert found.seconds_per_item == pytest.approx(2.0 / 80)
     assert found.mean_length == 6
@@ -52,21 +53,21 @@ def test_what_other_programs_took_does_not_count(make_config, result, model, wai
     assert found.threads >= 1
 
 
-def test_a_trial_with_guards_is_a_set_up_of_its_own(make_config, result, model):
+def test_a_trial_with_more_in_a_step_is_a_set_up_of_its_own(make_config, result, model):
     parameters = {"replay_share": 0.2, "kl_weight": 0.1}
     found = measurement(make_config(parameters=parameters), result, model, 0, 80)
     assert found is not None
-    assert (found.replay_share, found.near_base) == (0.2, True)
+    assert found.extra == StepExtra(further_share=0.2, reference=True)
 
 
-def _rung(general_loss):
+def _rung(measured=False):
     return RungReport(
         number=3,
         attempt=1,
         rung=4,
         validation_loss=1.0,
         items=40,
-        general_loss=general_loss,
+        measures={"size": Measure(title="size", unit="m", value=1.0)} if measured else {},
         optimizer_steps=24,
         epochs=2.0,
         tokens=100,
@@ -75,12 +76,12 @@ def _rung(general_loss):
     )
 
 
-@pytest.mark.parametrize(("general", "seconds"), [(None, 0.05), (2.5, None)])
-def test_seconds_an_item_are_not_taken_where_general_text_was_scored_too(
-    make_config, result, model, tmp_path, monkeypatch, general, seconds
+@pytest.mark.parametrize(("measured_too", "seconds"), [(False, 0.05), (True, None)])
+def test_seconds_an_item_are_not_taken_where_more_was_measured(
+    make_config, result, model, tmp_path, monkeypatch, measured_too, seconds
 ):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
-    keep(make_config(), result, model, 3, [_rung(general)], 40)
+    keep(make_config(), result, model, 3, [_rung(measured_too)], 40)
     (found,) = measured.read(*machine())
     assert found.seconds_per_item == (None if seconds is None else pytest.approx(seconds))
 
@@ -90,7 +91,7 @@ def test_an_item_that_was_scored_again_with_the_best_rungs_weights_counts_again(
 ):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
     early = result.model_copy(update={"best_rung": 2, "stopped_at_rung": 4})
-    keep(make_config(), early, model, 3, [_rung(None)], 60)
+    keep(make_config(), early, model, 3, [_rung()], 60)
     (found,) = measured.read(*machine())
     assert found.seconds_per_item == pytest.approx(2.0 / (40 + 60))
 

@@ -81,7 +81,7 @@ def test_other_phases_count_their_jobs_and_a_broken_limit_is_said():
     status = STATUS.model_copy(
         update={
             "phase": "confirmation", "jobs": 6, "jobs_done": 2, "eta": None,
-            "best": BEST.model_copy(update={"over_limit": True}),
+            "best": BEST.model_copy(update={"over_limits": ("forgetting",)}),
         }
     )  # fmt: skip
     head, *_, best = view(status, 100)

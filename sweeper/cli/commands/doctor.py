@@ -6,27 +6,25 @@ since loading them takes seconds and may fail hard; the rest is looked at here. 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
 from sweeper import cache
+from sweeper.artifact import Record
+from sweeper.child_process import in_child
+from sweeper.errors import ChildFailed
 from sweeper.extras import RUNS, TRAINING, MachineCheck, missing
 from sweeper.facts.machine.detect_hardware import processor
 from sweeper.features import parts
-from sweeper.jsontext import object_of
 from sweeper.views.console import show_line
 
 ORDER = 110
@@ -35,6 +33,9 @@ commands = typer.Typer()
 # Loading torch, transformers, peft and bitsandbytes takes seconds; from a cold disk, a minute.
 TRAINING_SECONDS = 180.0
 HUB_SECONDS = 3.0
+_REINSTALL = (
+    "Install them again: pip install --force-reinstall torch transformers peft bitsandbytes"
+)
 # Less than this holds no base model at all: MiniLM, the smallest known, has 22.7 million weights
 # of four bytes, and one adapter beside it.
 _LEAST_DISK_GIB = 0.5
@@ -44,7 +45,7 @@ _LEAST_MEMORY_GIB = 1.0
 
 def examine() -> Iterator[MachineCheck]:
     """Every check, each as soon as it is known."""
-    yield from training(sys.executable)
+    yield from training()
     yield search_and_reports()
     for _, doctor in parts.DOCTOR.all():
         yield from doctor()
@@ -59,39 +60,28 @@ def can_train(checks: list[MachineCheck]) -> bool:
     return all(check.state == "works" for check in checks if check.needed)
 
 
-def training(python: str) -> Iterator[MachineCheck]:
-    """The checks of the training libraries in that Python."""
-    command = [python, "-m", "sweeper.training.probes.libraries"]
+def training() -> list[MachineCheck]:
+    """The checks of the training libraries; those before a crash are kept."""
+    found: list[MachineCheck] = []
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TRAINING_SECONDS, check=False
+        in_child(
+            "sweeper.training.probes.libraries:answer",
+            Record(),
+            Record,
+            what="the process",
+            seconds=TRAINING_SECONDS,
+            hear=lambda check: found.append(MachineCheck(**check)),
         )
-    except subprocess.TimeoutExpired as error:
-        heard = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
-        yield from _parse(heard)
-        yield _cut_off(f"no answer within {TRAINING_SECONDS:g} s")
-        return
-    yield from _parse(done.stdout)
-    if done.returncode < 0:
-        yield _cut_off(f"the process was ended by {signal.Signals(-done.returncode).name}")
-    elif done.returncode > 0:
-        yield _cut_off((done.stderr.strip().splitlines() or ["no message"])[-1])
-
-
-def _parse(text: str) -> Iterator[MachineCheck]:
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError, TypeError):  # what a library printed
-            yield MachineCheck(**cast(dict[str, str], object_of(line)))  # type: ignore[arg-type]
-
-
-def _cut_off(why: str) -> MachineCheck:
-    return MachineCheck(
-        "training libraries",
-        "does not work",
-        why,
-        "Install them again: pip install --force-reinstall torch transformers peft bitsandbytes",
-        needed=True,
-    )
+    except ChildFailed as error:
+        failed = MachineCheck(
+            "training libraries",
+            "does not work",
+            error.problems[0].what,
+            _REINSTALL,
+            needed=True,
+        )
+        found.append(failed)
+    return found
 
 
 def search_and_reports() -> MachineCheck:

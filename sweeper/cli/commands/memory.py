@@ -53,10 +53,9 @@ def memory(
         ),
     ] = "full",
     classes: Annotated[int, typer.Option(help="Classes of a head; 0 for a model that writes.")] = 0,
-    gpus: Annotated[int, typer.Option(help="Devices that train one model together.")] = 1,
-    sharding: Annotated[
-        str | None, typer.Option(help="ddp or fsdp. Default on several GPUs: fsdp.")
-    ] = None,
+    gpus: Annotated[
+        int, typer.Option(help="GPUs that train one model together, each with all of it (DDP).")
+    ] = 1,
     gpu_memory: Annotated[
         float | None,
         typer.Option(help="Memory of the device in GiB, to say whether the set-up fits."),
@@ -103,7 +102,6 @@ def memory(
         loss=loss,
         classes=classes,
         gpus=gpus,
-        sharding=sharding or ("fsdp" if gpus > 1 else "none"),
         device="cpu" if cpu else "cuda",
     )
     memory_table.print_setup(model, setup, gpu_memory, gpu, dry_run, probe, as_json)

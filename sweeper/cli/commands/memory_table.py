@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from sweeper.child_process import NoAnswer, ask_object
+from sweeper.child_process import in_child
 from sweeper.declared.traits import TARGETED, Traits
 from sweeper.errors import UsageError
 from sweeper.extras import TRAINING, require
@@ -19,6 +19,7 @@ from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import TARGET_MODULES
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
+from sweeper.memory.requests import DryRun, SetupRequest
 from sweeper.memory.setup import Setup
 from sweeper.memory.setup_checks import check_targets
 from sweeper.planning.costs.setups import setup_fields
@@ -82,7 +83,8 @@ def print_setup(
     fits = None if limit is None else found.high_gib <= limit
     if as_json:
         answer: dict[str, Any] = {"model": model.id, "setup": asdict(setup)}
-        answer |= found.model_dump() | {"limit_gib": limit, "fits": fits, "dry_run": followed}
+        answer |= found.model_dump() | {"limit_gib": limit, "fits": fits}
+        answer["dry_run"] = followed and followed.model_dump()
         answer["origins"] = origins(found.parts, setup.device)
         answer["not_modelled"] = not_modelled(model, setup)
         answer["probe"] = None if probed is None else probed.model_dump(include=_PROBED)
@@ -138,38 +140,33 @@ def _title(model: ModelFacts, setup: Setup) -> str:
     )
 
 
-def _dry_line(followed: dict[str, Any], found: MemoryEstimate) -> str:
-    tensors = followed["peak_gib"]
+def _dry_line(followed: DryRun, found: MemoryEstimate) -> str:
+    tensors = followed.peak_gib
     beside = found.peak_gib - tensors_gib(found)
     return (
-        f"Dry run: {gib(tensors)} in tensors at the peak ({followed['phase']}, "
-        f"{followed['seconds']:.1f} s), {gib(tensors + beside)} with "
+        f"Dry run: {gib(tensors)} in tensors at the peak ({followed.phase}, "
+        f"{followed.seconds:.1f} s), {gib(tensors + beside)} with "
         "memory outside of tensors."
     )
 
 
-def dry_run(model: ModelFacts, setup: Setup) -> dict[str, Any]:
-    """Peak of all tensors in one step of the real model class, adapter and optimizer.
-
-    Returns:
-        ``peak_gib``, ``phase``, ``parts`` (GiB by kind at the peak), ``trainable_parameters`` and
-        ``seconds``.
+def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
+    """Follow one step of the real model class, adapter and optimizer.
 
     Raises:
-        UsageError: The model class cannot be followed.
-        NotInstalled: What it trains with is missing.
+        SweeperError: The model class cannot be followed, or what it trains with is missing.
     """
     require("A dry run", TRAINING)
-    request = json.dumps({"model": model.model_dump(), "setup": asdict(setup)})
-    try:
-        answer = ask_object("sweeper.training.dryrun", request, seconds=_TIMEOUT_SECONDS, threads=1)
-    except NoAnswer as error:
-        raise UsageError(
-            f"the dry run failed: {error}",
-            fix="The formula's estimate stands without --dry-run.",
-            where="--dry-run",
-        ) from error
-    return answer
+    return in_child(
+        "sweeper.training.dryrun.step:answer",
+        SetupRequest(model=model, setup=setup),
+        DryRun,
+        what="the dry run",
+        fix="The formula's estimate stands without --dry-run.",
+        where="--dry-run",
+        seconds=_TIMEOUT_SECONDS,
+        threads=1,
+    )
 
 
 def origins(parts: Iterable[str], device: str) -> dict[str, str]:
@@ -190,7 +187,7 @@ def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
     else:
         found.append("the data set, and what the data loader copies of it")
     if setup.gpus > 1:
-        found.append("NCCL's buffers, and shards that a rank gathers ahead of time")
+        found.append("NCCL's buffers")
     if not setup.classes:
         found.append("the KV cache of answers that evaluation generates")
     if model.moe is not None:

@@ -45,11 +45,13 @@ def predict(
     import json
     import os.path
     import tempfile
+    from contextlib import closing
 
-    from sweeper.artifact import write_text
+    from sweeper.artifact import Record, write_text
+    from sweeper.child_process import in_child
     from sweeper.cli.commands import predict_steps
     from sweeper.errors import UsageError
-    from sweeper.processes import request_process
+    from sweeper.execution.interruption import leaving_on_signals
     from sweeper.use.request import PredictionRequest
     from sweeper.views.console import say
     from sweeper.views.work_progress import work_progress
@@ -81,12 +83,10 @@ def predict(
             batch_size=batch_size,
             max_new_tokens=max_new_tokens,
         )
-        log = Path(folder) / "predict.log"
-        ended_by = request_process.ask("sweeper.use", request, log, work_progress(quiet=quiet))
-        if ended_by is not None:
-            kept = " The same command continues where it stopped." if output is not None else ""
-            say(f"Interrupted.{kept}")
-            raise typer.Exit(128 + ended_by)
+        kept = " The same command continues where it stopped." if output is not None else ""
+        with leaving_on_signals(f"Interrupted.{kept}"), closing(work_progress(quiet=quiet)) as work:
+            function = "sweeper.use.predict:predict"
+            in_child(function, request, Record, what="the prediction", work=work)
         lines = predict_steps.in_order(part)
         if output is not None:
             write_text(output, "".join(lines))

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 from sweeper.data.contents import MOST_LINE_BYTES
 from sweeper.data.formats.base import known_names
 from sweeper.data.problems import listing
-from sweeper.data.reading.jsonrows import refuse_most
-from sweeper.data.table import Broken, Numbered, RowTable
-from sweeper.errors import Problem
+from sweeper.data.reading.notes import Notes
+from sweeper.data.reading.text import TextFile
+from sweeper.data.table import Numbered
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -34,8 +34,8 @@ HEADER_CHARACTERS = 60
 _UNCLOSED = 0.5
 """What the agreement of a delimiter's rows counts if one of them has a quote that is not closed."""
 
-_FEWEST = 1000
-"""Rows that cannot be read from which on a file is given up, if these are most."""
+_MOST_ROW_LINES = 1000
+"""Lines after which a quotation mark is taken for one that is not closed."""
 
 LOOKED_AT = 100
 """Lines by which a title is told from a table."""
@@ -67,102 +67,55 @@ class Dialect:
         return f"{_NAMES[self.delimiter]}{'' if self.quoted else ', without quoting'}"
 
 
-def read_delimited(text: str, name: str, suffix: str) -> RowTable:
-    """Rows of a CSV or TSV file.
+def read_delimited(text: TextFile, suffix: str, notes: Notes) -> Iterator[Numbered]:
+    """Rows of a CSV or TSV file; in the beginning, it is seen how it is laid out.
 
     Raises:
         DataError: In most rows a quote is never closed, or there are more fields than columns.
     """
-    dialect = _sniff(text, suffix)
-    broken: list[Broken] = []
-    lines = list(_fields(dialect, _lines(text), name, broken))
-    refuse_most(len(lines), broken)
+    head = text.head(SAMPLE_CHARACTERS, newline="")
+    whole = len(head) < SAMPLE_CHARACTERS
+    dialect = _sniff(head, suffix, whole)
+    seen = Notes(notes.name)
+    lines = [*_fields(dialect, _lines(head), seen)]
+    if seen.broken and not whole:  # which may end inside a quoted field
+        lines = [one for one in lines if one[0] < seen.broken[0].line]
     if not lines:
-        return RowTable(name, ())
-    layout = _layout(dialect, lines)
-    rows = tuple(layout.named(lines, name, broken))
-    refuse_most(len(rows), broken)
-    return RowTable(name, rows, how=(layout.said,), broken=tuple(sorted(broken)))
-
-
-def layout_of(head: str, suffix: str) -> TableLayout | None:
-    """How a file is laid out that begins so; None where that cannot be seen."""
-    dialect = _sniff(head, suffix)
-    broken: list[Broken] = []
-    lines = list(_fields(dialect, _lines(head), "", broken))
-    if broken:  # the head may end inside a quoted field
-        lines = [one for one in lines if one[0] < broken[0].line]
-    return _layout(dialect, lines) if lines else None
-
-
-@dataclass(frozen=True)
-class TableLayout:
-    """Where the fields of a file are, and what they are called.
-
-    Args:
-        dialect: How they are divided.
-        header: The fields of the line with names; empty if there is none.
-        line: Number of the table's first line.
-        titles: The lines above it, which are left out.
-    """
-
-    dialect: Dialect
-    names: list[str]
-    header: list[str]
-    line: int
-    titles: str = ""
-
-    @property
-    def said(self) -> str:
-        """All of it in words."""
-        names = f"names in line {self.line}" if self.header else "no line with names"
-        return f"fields divided by {self.dialect}, {names}{self.titles}"
-
-    def rows(self, lines: Iterable[str], name: str, broken: list[Broken]) -> Iterator[Numbered]:
-        """The rows of lines of text; notes those that cannot be read."""
-        return self.named(_fields(self.dialect, lines, name, broken), name, broken)
-
-    def named(
-        self, lines: Iterable[tuple[int, list[str]]], name: str, broken: list[Broken]
-    ) -> Iterator[Numbered]:
-        """The rows of lines of fields; notes those that cannot be read."""
-        for line, fields in lines:
-            if line < self.line or (line == self.line and self.header):
-                continue
-            if fields == self.header:
-                text = self.dialect.delimiter.join(fields)
-                broken.append(Broken(line, "the line with names, repeated", text, None))
-            elif len(fields) > len(self.names):
-                problem = Problem(
-                    f"{len(fields)} fields, but there are {len(self.names)} columns",
-                    fix="Put quotation marks around text that contains the delimiter.",
-                    where=f"{name}:{line}",
-                )
-                text = self.dialect.delimiter.join(fields)
-                broken.append(Broken(line, "more fields than there are columns", text, problem))
-            else:
-                yield line, dict(zip(self.names, fields, strict=False))
-
-
-def _layout(dialect: Dialect, lines: list[tuple[int, list[str]]]) -> TableLayout:
+        notes.broken += seen.broken
+        return
     titles, table = titles_and_table(lines)
-    line, first = table[0]
-    if _has_header([fields for _, fields in table]):
-        return TableLayout(dialect, unique_names(first), first, line, titles)
-    return TableLayout(dialect, [f"column_{n + 1}" for n in range(len(first))], [], line, titles)
+    first_line, first = table[0]
+    header = first if _has_header([fields for _, fields in table]) else []
+    names = unique_names(header or [""] * len(first))
+    said = f"names in line {first_line}" if header else "no line with names"
+    notes.how.append(f"fields divided by {dialect}, {said}{titles}")
+    for line, fields in _fields(dialect, text.lines(newline=""), notes):
+        if line < first_line or (line == first_line and header):
+            continue
+        shown = dialect.delimiter.join(fields)
+        if fields == header:
+            notes.leave_out(line, "the line with names, repeated", shown)
+        elif len(fields) > len(names):
+            notes.leave_out(
+                line,
+                "more fields than there are columns",
+                shown,
+                f"{len(fields)} fields, but there are {len(names)} columns",
+                "Put quotation marks around text that contains the delimiter.",
+            )
+        else:
+            yield line, dict(zip(names, fields, strict=False))
 
 
 def _lines(text: str) -> Iterable[str]:
     return io.StringIO(text, newline="")
 
 
-def _sniff(text: str, suffix: str) -> Dialect:
+def _sniff(sample: str, suffix: str, whole: bool) -> Dialect:
     """The dialect whose rows agree best on their number of fields.
 
     Only tabs in TSV are tried without quoting: there, a quotation mark is often just a character.
     """
-    sample = text[:SAMPLE_CHARACTERS]
-    whole = len(sample) == len(text)
     candidates = [Dialect(mark, True) for mark in ("\t,;|" if suffix == ".tsv" else ",;\t|")]
     if suffix == ".tsv":
         candidates.insert(1, Dialect("\t", False))
@@ -190,7 +143,7 @@ def _consistency(sample: str, dialect: Dialect, whole: bool) -> float:
 
 
 def _fields(
-    dialect: Dialect, lines: Iterable[str], name: str, broken: list[Broken]
+    dialect: Dialect, lines: Iterable[str], notes: Notes
 ) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, with the numbers of the lines in which they begin.
 
@@ -199,32 +152,33 @@ def _fields(
     source, again = iter(lines), deque[str]()
     held: list[str] = []  # since the row began
 
-    def noted() -> Iterator[str]:
-        while (line := again.popleft() if again else next(source, None)) is not None:
+    def row_lines() -> Iterator[str]:
+        while len(held) < _MOST_ROW_LINES:
+            line = again.popleft() if again else next(source, None)
+            if line is None:
+                return
             held.append(line)
             yield line
 
-    start = rows = 0
+    start = 0
     while True:
         try:
-            for fields in dialect.reader(noted()):
+            for fields in dialect.reader(row_lines()):
                 if any(fields):
-                    rows += 1
                     yield start + 1, fields
                 start += len(held)
                 held.clear()
             return
         except csv.Error as error:
             start += 1
-            problem = Problem(
-                f"the row that starts here cannot be read ({error})",
-                why="A quotation mark is opened and not closed, or unescaped inside a field.",
-                fix='Write a quotation mark inside a quoted field twice (""), or use JSONL.',
-                where=f"{name}:{start}",
+            notes.leave_out(
+                start,
+                "a quotation mark is not closed, or not escaped",
+                held[0].rstrip("\r\n"),
+                f"the row that starts here cannot be read ({error}): a quotation mark is opened "
+                "and not closed, or unescaped inside a field",
+                'Write a quotation mark inside a quoted field twice (""), or use JSONL.',
             )
-            reason = "a quotation mark is not closed, or not escaped"
-            broken.append(Broken(start, reason, held[0].rstrip("\r\n"), problem))
-            refuse_most(max(rows, _FEWEST), broken)
             again.extendleft(reversed(held[1:]))
             held.clear()
 

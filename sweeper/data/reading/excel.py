@@ -2,94 +2,113 @@
 
 from __future__ import annotations
 
-import io
+import re
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from itertools import chain, islice, zip_longest
-from pathlib import Path
-from typing import Any
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain, islice
+from typing import Any, BinaryIO
 
+from sweeper.data.contents import CHUNK_BYTES, MemoryLimit
 from sweeper.data.reading.delimited import LOOKED_AT, titles_and_table, unique_names
-from sweeper.data.table import Numbered, RowTable
+from sweeper.data.reading.notes import Notes
+from sweeper.data.table import Numbered
 from sweeper.errors import DataError
 from sweeper.extras import install_command, needed_for
-from sweeper.progress import told
+
+_PLACE = re.compile(
+    rb"<(?:\w{1,20}:)?(?:c|row)\s[^<>]{0,99}?\br\s*=\s*[\"']([A-Za-z]{0,9})([0-9]{1,30})[\"']"
+)
+"""The place of a cell, such as ``AB12``, or the number of a row."""
+
+_TAG_BYTES = 200
 
 
-def read_excel(data: bytes, name: str) -> RowTable:
+def read_excel(file: BinaryIO, _suffix: str, notes: Notes) -> Iterator[Numbered]:
     """Rows of an .xlsx file; line numbers are those of the sheet.
 
     Raises:
-        DataError: It is not a whole workbook.
-        NotInstalled: openpyxl is missing.
-    """
-    table, rows = first_sheet(io.BytesIO(data), name)
-    return replace(table, rows=tuple(rows))
-
-
-def first_sheet(source: Path | io.BytesIO, name: str) -> tuple[RowTable, Iterator[Numbered]]:
-    """The table of the first sheet that holds any, and its rows, read when they are asked for.
-
-    Raises:
-        DataError: It is not a whole workbook.
-        NotInstalled: openpyxl is missing.
+        DataError: It is not a whole workbook, or takes too much memory.
+        NotInstalled: python-calamine is missing.
     """
     fix = f"{install_command('data')}, or save the sheet as CSV (UTF-8)."
-    with needed_for("An Excel file", fix, name):
-        from openpyxl import load_workbook
-    with _whole(name):
-        book = load_workbook(source, read_only=True, data_only=True)
-        filled = [
-            sheet.title for sheet in book.worksheets if len(list(islice(_lines(sheet), 2))) > 1
-        ]
-        if not filled:
-            return RowTable(name, ()), iter(())
-        lines = _lines(book[filled[0]])
-        titles, head = titles_and_table(list(islice(lines, LOOKED_AT)))
-    (line, names), *first = head
-    columns = unique_names([str(cell).strip() if cell is not None else "" for cell in names])
-    others = ", ".join(filled[1:])
-    caution = (
-        f"{name} has more sheets ({others}), which are not read: save each as a file of its own"
-    )
-    table = RowTable(
-        name,
-        (),
-        how=(f"the sheet {filled[0]!r}, names in line {line}{titles}",),
-        cautions=(caution,) if others else (),
-    )
-    return table, _rows(chain(first, lines), columns, name)
-
-
-def _lines(sheet: Any) -> Iterator[tuple[int, Sequence[object]]]:
-    count = sheet.max_row or 1
-    sheet.reset_dimensions()  # which some programs write wrong
-    rows = told(sheet.iter_rows(values_only=True), f"reading {sheet.title}", count)
-    numbered = enumerate(rows, start=1)
-    return ((line, cells) for line, cells in numbered if any(cell is not None for cell in cells))
-
-
-def _rows(
-    lines: Iterator[tuple[int, Sequence[object]]], columns: list[str], name: str
-) -> Iterator[Numbered]:
-    with _whole(name):
-        for line, cells in lines:
-            columns += [f"column_{n + 1}" for n in range(len(columns), len(cells))]
-            yield line, dict(zip_longest(columns, cells))
-
-
-@contextmanager
-def _whole(name: str) -> Iterator[None]:
-    """Turn what openpyxl raises about a damaged file into our error."""
-    from openpyxl.utils.exceptions import InvalidFileException
-
+    with needed_for("An Excel file", fix, notes.name):
+        from python_calamine import CalamineError, load_workbook
     try:
-        yield
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        _check_extent(file, MemoryLimit(notes.name))
+        file.seek(0)
+        book = load_workbook(file)
+        sheets = {name: book.get_sheet_by_name(name) for name in book.sheet_names}
+    except (
+        CalamineError,
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         raise DataError(
             f"this is not a whole Excel workbook ({error})",
             fix="Save it again as .xlsx, or as CSV (UTF-8).",
-            where=name,
+            where=notes.name,
         ) from error
+    filled = [name for name, sheet in sheets.items() if len([*islice(_lines(sheet), 2)]) > 1]
+    if not filled:
+        return
+    lines = _lines(sheets[filled[0]])
+    titles, ((line, names), *first) = titles_and_table([*islice(lines, LOOKED_AT)])
+    columns = unique_names([str(cell).strip() if cell is not None else "" for cell in names])
+    notes.how.append(f"the sheet {filled[0]!r}, names in line {line}{titles}")
+    if others := ", ".join(filled[1:]):
+        notes.cautions.append(
+            f"{notes.name} has more sheets ({others}), which are not read: save each as a file of "
+            "its own"
+        )
+    for line, cells in chain(first, lines):
+        yield line, dict(zip(columns, cells, strict=True))
+
+
+def _lines(sheet: Any) -> Iterator[tuple[int, list[object]]]:
+    """The rows that are not empty. A whole number is no float, and an empty cell is None."""
+    for line, cells in enumerate(sheet.iter_rows(), start=1):
+        if any(cell != "" for cell in cells):
+            yield (
+                line,
+                [
+                    int(cell) if isinstance(cell, float) and cell.is_integer() else cell
+                    for cell in (None if cell == "" else cell for cell in cells)
+                ],
+            )
+
+
+def _check_extent(file: BinaryIO, limit: MemoryLimit) -> None:
+    """Check that all places up to the last cell fit into memory: calamine makes room for each.
+
+    Raises:
+        DataError: They do not.
+    """
+    size = rows = columns = 0
+    with zipfile.ZipFile(file) as book:
+        for part in book.infolist():
+            with book.open(part) as opened:
+                before = b""
+                for chunk in iter(partial(opened.read, CHUNK_BYTES), b""):
+                    size += len(chunk)
+                    for name, number in _PLACE.findall(before + chunk):
+                        rows = max(rows, int(number))
+                        columns = max(columns, _number(name))
+                    limit.check(size, cells=rows * columns)
+                    before = chunk[-_TAG_BYTES:]
+
+
+def _number(column: bytes) -> int:
+    """The number of a column.
+
+    >>> _number(b"A"), _number(b"AB")
+    (1, 28)
+    """
+    number = 0
+    for letter in column.upper():
+        number = 26 * number + letter - ord("A") + 1
+    return number

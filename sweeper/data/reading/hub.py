@@ -61,9 +61,6 @@ def pinned(spec: DataSpec, tell: Tell = lambda _done, _of: None) -> DataSpec:
     """
     sources = tuple(_pinned(source, tell) for source in spec.sources)
     found: dict[str, object] = {"sources": sources}
-    if spec.general:
-        source = SourceSpec(path=spec.general, revision=spec.general_revision)
-        found["general_revision"] = _pinned(source, tell).revision
     return _pinned(spec.model_copy(update=found), tell)
 
 

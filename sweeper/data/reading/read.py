@@ -1,47 +1,62 @@
-"""One file to rows: opens it, unpacks it, and hands the bytes to the reader of its format."""
+"""One file to rows: opens it, and hands it to the reader of its format."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import os
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 from sweeper.data.contents import (
+    CHUNK_BYTES,
     MOST_LINE_BYTES,
+    MemoryLimit,
     line_too_long,
-    out_of_memory,
+    many_rows,
+    opened,
     part_of,
-    read_bytes,
 )
-from sweeper.data.encoding import decode
 from sweeper.data.reading.arrow import read_batches
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
-from sweeper.data.reading.jsonrows import is_one_document, lists_in, read_json
-from sweeper.data.reading.large import is_large, keys_in, read_large
-from sweeper.data.table import MOST_COLUMNS, RowTable, too_many_columns
+from sweeper.data.reading.jsonrows import json_keys, read_json
+from sweeper.data.reading.notes import Notes
+from sweeper.data.reading.spool import is_large, spooled
+from sweeper.data.reading.text import TextFile
+from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
-
-TextReader = Callable[[str, str, str], RowTable]
-"""(text, name for messages, suffix) to rows."""
+from sweeper.progress import told
 
 
-def read_paragraphs(text: str, name: str, _suffix: str) -> RowTable:
+def read_paragraphs(text: TextFile, _suffix: str, notes: Notes) -> Iterator[Numbered]:
     """Plain text: a row of ``text`` for each paragraph, or each line of a text without any."""
-    numbered = [(n, line.rstrip("\r")) for n, line in enumerate(text.split("\n"), start=1)]
-    groups = groupby(numbered, key=lambda line: bool(line[1].strip()))
-    parts = [list(part) for filled, part in groups if filled]
-    unit = "paragraph"
-    if len(parts) == 1:
-        parts, unit = [[line] for line in parts[0]], "line"
-    rows = ((part[0][0], {"text": "\n".join(line for _, line in part)}) for part in parts)
-    return RowTable(name, tuple(rows), how=(f"plain text, one row for each {unit}",))
+    filled = (True for full, _ in groupby(text.lines(), key=_is_filled) if full)
+    several = next(filled, False) and next(filled, False)
+    notes.how.append(f"plain text, one row for each {'paragraph' if several else 'line'}")
+    lines = ((number, line.rstrip("\r\n")) for number, line in enumerate(text.lines(), start=1))
+    for full, part in groupby(lines, key=lambda line: _is_filled(line[1])):
+        if full and several:
+            first, begin = next(part)
+            paragraph = io.StringIO(begin)
+            paragraph.seek(0, os.SEEK_END)
+            for number, line in part:
+                paragraph.write(f"\n{line}")
+                if paragraph.tell() > MOST_LINE_BYTES:
+                    raise line_too_long(notes.name, number, paragraph.tell())
+            yield first, {"text": paragraph.getvalue()}
+        elif full:
+            yield from ((number, {"text": line}) for number, line in part)
 
 
-TEXT_READERS: dict[str, TextReader] = {
+def _is_filled(line: str) -> bool:
+    return bool(line.strip())
+
+
+TEXT_READERS: dict[str, Callable[[TextFile, str, Notes], Iterator[Numbered]]] = {
     ".jsonl": read_json,
     ".ndjson": read_json,
     ".json": read_json,
@@ -49,7 +64,7 @@ TEXT_READERS: dict[str, TextReader] = {
     ".tsv": read_delimited,
     ".txt": read_paragraphs,
 }
-BINARY_READERS: dict[str, Callable[[bytes, str], RowTable]] = {
+BINARY_READERS: dict[str, Callable[[BinaryIO, str, Notes], Iterator[Numbered]]] = {
     ".parquet": read_batches,
     ".arrow": read_batches,
     ".xlsx": read_excel,
@@ -69,80 +84,76 @@ def data_suffix(path: PurePath) -> str | None:
     return suffix if suffix in SUFFIXES else None
 
 
+@many_rows()
 def read(path: Path, *, stored: bool = False) -> RowTable:
-    """The rows of one file; with ``stored``, those of a large one stay in it.
+    """The rows of one file; with ``stored``, those of a large one are kept on the disk.
 
     Raises:
         DataError: It is missing, empty, of no known kind, or does not hold what its name says.
     """
-    name = str(path)
     suffix = data_suffix(path)
     if suffix is None:
         raise DataError(
             f"{path.name!r} is not a kind of file that can be read",
             fix=f"Use one of {', '.join(SUFFIXES)}, plain or with .gz.",
-            where=name,
+            where=str(path),
         )
+    notes, limit = Notes(str(path)), MemoryLimit(str(path))
+    path, key = part_of(path)
     try:
-        large = read_large(path, name) if stored else None
-        return large or _rows(path, name, suffix)
+        with opened(path) as file:
+            if not file.read(CHUNK_BYTES).strip():
+                raise DataError(
+                    "the file is empty", fix="Is this the right file?", where=notes.name
+                )
+            rows = told(
+                notes.counted(_rows(path, file, suffix, key, notes)),
+                f"reading {notes.name}",
+                path.stat().st_size,
+                partial(os.lseek, file.fileno(), 0, os.SEEK_CUR),
+            )
+            if stored and is_large(path):
+                return notes.table(spooled(rows))
+            return notes.table(tuple(_within(limit, rows, file, notes)))
     except MemoryError as error:  # which is what pyarrow raises, too
-        raise out_of_memory(path) from error
+        raise limit.exceeded() from error
 
 
 def keys_of(path: Path) -> tuple[str, ...]:
     """The keys of the lists that a JSON file holds; none if it is no object of lists.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: The file cannot be opened.
     """
     if data_suffix(path) != ".json":
         return ()
-    if is_large(path) and (keys := keys_in(path, str(path))) is not None:
-        return keys
-    text = decode(read_bytes(path), str(path)).text
-    if text.lstrip()[:1] != "{" or not is_one_document(text):
-        return ()
-    with suppress(DataError):  # of which reading it says the same
-        return tuple(filter(None, lists_in(text, str(path))))
+    with opened(path) as file, suppress(DataError, MemoryError):  # which reading raises, too
+        return json_keys(TextFile(path, file, str(path)), ".json", str(path))
     return ()
 
 
-def _rows(path: Path, name: str, suffix: str) -> RowTable:
-    path, key = part_of(path)
-    data = read_bytes(path)
-    if not data.strip():
-        raise DataError("the file is empty", fix="Is this the right file?", where=name)
+def _rows(path: Path, file: BinaryIO, suffix: str, key: str, notes: Notes) -> Iterator[Numbered]:
+    file.seek(0)
     if suffix in BINARY_READERS:
-        table = BINARY_READERS[suffix](data, name)
-    else:
-        if suffix != ".json" and not data.lstrip().startswith(b"["):  # which may be one long line
-            _check_lines(data, name)
-        decoded = decode(data, name)
-        reader = partial(read_json, key=key) if key else TEXT_READERS[suffix]
-        table = reader(decoded.text, name, suffix)
-        cautions = (*decoded.cautions, *table.cautions)
-        table = replace(table, cautions=cautions)
-    if not table.rows:
-        raise DataError("the file has no rows", fix="Is this the right file?", where=name)
-    return replace(table, named=_columns(table))
+        if path.suffix.lower() == ".gz":  # of which parts are asked for in any order
+            limit, unpacked = MemoryLimit(notes.name), io.BytesIO()
+            for chunk in iter(partial(file.read, CHUNK_BYTES), b""):
+                limit.check(unpacked.tell() + unpacked.write(chunk))
+            file = unpacked
+            file.seek(0)
+        yield from BINARY_READERS[suffix](file, suffix, notes)
+        return
+    text = TextFile(path, file, notes.name)
+    reader = partial(read_json, key=key) if key else TEXT_READERS[suffix]
+    yield from reader(text, suffix, notes)
+    notes.cautions += text.cautions
 
 
-def _columns(table: RowTable) -> tuple[str, ...]:
-    names: dict[str, None] = {}
-    for line, fields in table.rows:
-        if not names.keys() >= fields.keys():
-            names |= dict.fromkeys(fields)
-            if len(names) > MOST_COLUMNS:
-                raise too_many_columns(table.name, line)
-    return tuple(names)
-
-
-def _check_lines(data: bytes, name: str) -> None:
-    start, number = 0, 1
-    while start < len(data):
-        end = data.find(b"\n", start)
-        end = len(data) if end < 0 else end
-        if end - start > MOST_LINE_BYTES:
-            raise line_too_long(name, number, end - start)
-        start, number = end + 1, number + 1
+def _within(
+    limit: MemoryLimit, rows: Iterator[Numbered], file: BinaryIO, notes: Notes
+) -> Iterator[Numbered]:
+    cells = 0
+    for row in rows:
+        cells += len(row[1])
+        limit.check(max(file.tell(), notes.unpacked), notes.rows, cells)
+        yield row

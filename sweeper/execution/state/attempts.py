@@ -21,6 +21,7 @@ from sweeper.artifact import write_text
 from sweeper.errors import UsageError
 from sweeper.execution.state.events import now
 from sweeper.trials import (
+    MEASURE_ITEMS,
     AttemptEnd,
     AttemptEndKind,
     Failure,
@@ -31,7 +32,7 @@ from sweeper.trials import (
 )
 
 CONFIG, RUNGS, RESULT, WEIGHTS = "config.json", "rungs.jsonl", "result.json", "weights"
-ITEM_LOSSES, GENERAL_LOSSES = "item_losses.json", "general_item_losses.json"
+ITEM_LOSSES = "item_losses.json"
 ENDED, SCORE = "ended.json", "score.json"
 
 # Attempts that may end in a crash before the trial itself is held to be the cause.
@@ -96,7 +97,7 @@ def whole_result(home: Path, attempt: int) -> TrialResult | None:
 def promote(home: Path, attempt: int) -> TrialResult:
     """Copy an ended attempt's files into the trial's folder; repeating it is harmless."""
     folder = attempt_folder(home, attempt)
-    for name in (CONFIG, RUNGS, ITEM_LOSSES, GENERAL_LOSSES):
+    for name in (CONFIG, RUNGS, ITEM_LOSSES, MEASURE_ITEMS):
         if (folder / name).exists():
             text = (folder / name).read_text(encoding="utf-8", errors="replace")
             if not _holds(home / name, text):

@@ -17,7 +17,6 @@ _MEANING = {
     "objective": "what validation measures",
     "rungs": "the full budget of a trial or its rungs",
     "seed": "the seed",
-    "general": "the general texts",
 }
 
 

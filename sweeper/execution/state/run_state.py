@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sweeper.constraints import Limit, titles_beyond
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.status import Best
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists
 from sweeper.search.search import Asked
-from sweeper.trials import RungReport, TrialConfig, TrialResult, within_limit
+from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 
 @dataclass
@@ -25,14 +26,14 @@ class RunState:
     """The trials of a run.
 
     Args:
-        max_forgetting_points: The user's limit; None without one.
-        best: The best completed trial by the objective; one over the user's limit where all are.
+        limits: Those of the call.
+        best: The best completed trial by the objective; one over a limit where all are.
         best_default: The same among the rule book's defaults.
     """
 
     run: RunFolder
     plan: Plan
-    max_forgetting_points: float | None = None
+    limits: tuple[Limit, ...] = ()
     asked: dict[int, Asked] = field(default_factory=dict)
     configs: dict[int, TrialConfig] = field(default_factory=dict)
     results: dict[int, TrialResult] = field(default_factory=dict)
@@ -81,9 +82,9 @@ class RunState:
 
     def finalists(self, n: int) -> list[int]:
         """The trials that would be confirmed if the search ended now."""
-        limit = self.max_forgetting_points
-        objective = self.plan.objective
-        return finalists.choose(self.results, self.strategies(), n, limit, objective)
+        return finalists.choose(
+            self.results, self.strategies(), n, self.limits, self.plan.objective
+        )
 
     def defaults(self) -> list[int]:
         return [
@@ -96,8 +97,8 @@ class RunState:
 
     def _find_best(self, numbers: Iterable[int]) -> Best | None:
         results = {number: self.results[number] for number in numbers if number in self.configs}
-        limit, objective = self.max_forgetting_points, self.plan.objective
-        first = finalists.choose(results, dict.fromkeys(results, ""), 1, limit, objective)
+        limits, objective = self.limits, self.plan.objective
+        first = finalists.choose(results, dict.fromkeys(results, ""), 1, limits, objective)
         if not first:
             return None
         config, result = self.configs[first[0]], results[first[0]]
@@ -107,7 +108,7 @@ class RunState:
             parameters=config.parameters,
             validation_loss=finalists.loss_of(result),
             value=objective.value(finalists.loss_of(result, objective)),
-            over_limit=not within_limit(result.forgetting_points, limit),
+            over_limits=titles_beyond(result.measures, limits),
         )
 
     def worth_their_weights(self, n: int) -> set[int]:

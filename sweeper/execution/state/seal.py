@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sweeper.constraints import Limit, excess
 from sweeper.evaluation.resampling import weighted
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
@@ -17,7 +18,7 @@ from sweeper.jsontext import object_of
 from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search.finalists import Contender, Losses, order, recommend
+from sweeper.search.finalists import Contender, Losses, in_order, recommend
 from sweeper.trials import TestSeal
 
 
@@ -26,7 +27,7 @@ def seeds_of(plan: Plan) -> list[int]:
     return [plan.seed + extra for extra in range(1, plan.budget.confirmation_seeds)]
 
 
-def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
+def contender(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Contender:
     """A finalist with what its own run and its confirmation runs showed on validation."""
     folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
     results = {folder: one for folder in folders if (one := confirmed(folder)) is not None}
@@ -35,7 +36,8 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
     complete = {folder: one for folder, one in results.items() if costs[folder] is not None}
     items = [_item_losses(folder, objective) for folder in complete]
     same = len({row.shape for row in items}) == 1
-    lost = [points for one in complete.values() if (points := one.forgetting_points) is not None]
+    measured = (excess(one.measures, limits) for one in complete.values())
+    beyond = [one for one in measured if one is not None]
     seconds = [one.training_seconds + one.evaluation_seconds for one in complete.values()]
     return Contender(
         trial=number,
@@ -44,7 +46,7 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
         # Not the highest: the first training of a CPU's process also grows by oneDNN's kernels.
         memory_gib=min((one.peak_memory_gib or 0.0 for one in complete.values()), default=0.0),
         seconds=float(np.mean(seconds)) if seconds else 0.0,
-        forgetting_points=float(np.mean(lost)) if lost else None,
+        excess=float(np.mean(beyond)) if beyond else None,
     )
 
 
@@ -67,22 +69,22 @@ def _item_losses(folder: Path, objective: Objective) -> Losses:
 
 
 def open_seal(
-    run: RunFolder, plan: Plan, finalists: Sequence[int], limit: float | None = None
+    run: RunFolder, plan: Plan, finalists: Sequence[int], limits: Sequence[Limit] = ()
 ) -> TestSeal:
     """Fix the order and the recommendation, or read those that were fixed before.
 
     Args:
-        limit: Points of forgetting that the recommendation must keep to.
+        limits: Those that the recommendation must keep to.
     """
     if run.test_seal.exists():
         return read_either(TestSeal, run.test_seal)
-    contenders = [contender(run, plan, number) for number in finalists]
+    contenders = [contender(run, plan, number, limits) for number in finalists]
     tests = next((s.rows for s in plan.facts.data.splits if s.name == "test"), 0)
     classification, objective = plan.facts.task == "classification", plan.objective
     usual = "accuracy" if classification else "loss"
     seal = TestSeal(
-        order=tuple(one.trial for one in order(contenders)),
-        recommended=recommend(contenders, limit),
+        order=tuple(one.trial for one in in_order(contenders)),
+        recommended=recommend(contenders),
         opened_at=now(),
         headline_metric=usual if objective.is_loss else objective.metric,
         higher_is_better=classification if objective.is_loss else objective.higher_is_better,

@@ -43,14 +43,14 @@ class Running(Record):
 
 
 class Best(Record):
-    """The best completed trial; ``over_limit`` if it forgets more than is allowed."""
+    """The best completed trial; ``over_limits`` are the titles of limits that it is beyond."""
 
     trial: int
     strategy: str
     parameters: dict[str, Scalar]
     validation_loss: float
     value: float = Field(description="of the objective")
-    over_limit: bool = False
+    over_limits: tuple[str, ...] = ()
 
 
 class Eta(Record):

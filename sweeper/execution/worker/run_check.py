@@ -87,7 +87,6 @@ def _folder(run: RunFolder, told: Briefing) -> Iterator[tuple[str, str, str]]:
 def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
     data = spec.data
     named = {"data": data.path, "validation": data.validation, "test": data.test}
-    named |= {"general": data.general}
     named |= {f"source {source.title}": source.path for source in data.sources}
     named |= {one.option: one.path for one in parts.named_data(spec.features)}
     adding = {feature.name for feature in loader.having("rows")}

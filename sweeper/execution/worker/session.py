@@ -210,7 +210,8 @@ def patience_for_jobs(plan: Plan) -> Patience:
 
     No such work takes longer than what the plan predicts for all of them, and loading a model.
     """
-    jobs = (plan.budget.beside, plan.budget.test, plan.budget.own_text)
+    further = (cost.duration for cost in plan.budget.features.values() if cost.in_search)
+    jobs = (plan.budget.beside, plan.budget.test, *further)
     predicted = sum(phase.high for phase in jobs if phase is not None)
     limit = max(SETUP_FACTOR * HANG_SECONDS, SLOWER * predicted)
     return Patience(setup=limit, step=limit)

@@ -7,15 +7,14 @@ of them, against a byte of general text.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
 
-from sweeper.artifact import Artifact
+from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
-from sweeper.child_process import NoAnswer, ask
+from sweeper.child_process import in_child
 from sweeper.data.examples import Dataset
 from sweeper.errors import UsageError
 from sweeper.extras import TRAINING, require
@@ -25,7 +24,7 @@ from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
 from sweeper.spec import AimSpec
 
-MODULE = "sweeper.training.probes.bits_per_byte"
+FUNCTION = "sweeper.training.probes.bits_per_byte:measure"
 
 PIECES = 40
 LONGEST_BYTES, SHORTEST_BYTES = 300, 40
@@ -34,6 +33,14 @@ paragraphs of the general text have about that length. Both samples are cut to t
 since a model is surer the more it has read."""
 
 _TIMEOUT_SECONDS = 1800
+
+
+class BitsRequest(Record):
+    """Texts of the data, general texts, and the folder of the model that reads them."""
+
+    folder: str
+    texts: tuple[str, ...]
+    general: tuple[str, ...]
 
 
 class Bits(Artifact):
@@ -133,16 +140,16 @@ def _folder_of(model: ModelFacts) -> Path:
 
 def _measure(folder: Path, texts: list[str]) -> Bits:
     require("Measuring bits per byte", TRAINING)
-    request = {"folder": str(folder), "texts": texts, "general": general_pieces(texts)}
-    try:
-        answer = ask(MODULE, json.dumps(request), seconds=_TIMEOUT_SECONDS)
-    except NoAnswer as error:
-        raise UsageError(
-            f"bits per byte could not be measured: {error}",
-            fix="Leave out --measure-domain: then tokens per word are compared.",
-            where="--measure-domain",
-        ) from error
-    return Bits.model_validate_json(answer)
+    general = tuple(general_pieces(texts))
+    return in_child(
+        FUNCTION,
+        BitsRequest(folder=str(folder), texts=tuple(texts), general=general),
+        Bits,
+        what="the measurement of bits per byte",
+        fix="Leave out --measure-domain: then tokens per word are compared.",
+        where="--measure-domain",
+        seconds=_TIMEOUT_SECONDS,
+    )
 
 
 def _joined(data: DataFacts, found: Bits, aim: AimSpec) -> DomainFacts:

@@ -1,7 +1,4 @@
-"""The measured speed of this machine's processor, in the cache folder, one file a machine.
-
-``python -m sweeper.training.probes.calibrate`` measures and writes.
-"""
+"""The measured speed of this machine's processor, in the cache folder, one file a machine."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _in_table(device: DetectedGpu) -> Gpu | None:
 def _this_cpu() -> HardwareFacts:
     """This processor.
 
-    Speeds are known where ``python -m sweeper.training.probes.calibrate`` measured.
+    Speeds are known where ``sweeper.training.probes.calibrate`` measured.
     """
     cpu = processor()
     measured = calibration.read(cpu.name, cpu.cores)

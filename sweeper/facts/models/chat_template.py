@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import resource
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,16 +16,19 @@ from typing import NoReturn
 from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from sweeper.child_process import NoAnswer, ask
+from sweeper.artifact import Record
+from sweeper.child_process import in_child
 from sweeper.data.examples import Message
 from sweeper.data.tools import as_text, for_template, spelled
-from sweeper.errors import ModelError
+from sweeper.errors import ChildFailed, ModelError
 from sweeper.facts.models.fallback_template import FallbackTemplate, fallback
-from sweeper.jsontext import object_of, value_of
+from sweeper.jsontext import object_of
 from sweeper.textfile import read_text
 
 Writer = Callable[[Sequence[Sequence[Message]]], list[str]]
 """Conversations to texts."""
+
+_RENDER = "sweeper.facts.models.chat_template:render"
 
 MOST_SECONDS = 30
 """What a plan may wait for."""
@@ -34,6 +36,19 @@ MOST_SECONDS = 30
 MOST_BYTES = 2 * 2**30
 MOST_CHARACTERS = 100_000_000
 """Fifty times the characters that are measured at most."""
+
+
+class TemplateRequest(Record):
+    """Conversations for the template in a folder."""
+
+    folder: str
+    conversations: tuple[tuple[Message, ...], ...]
+
+
+class TemplateTexts(Record):
+    """The conversations as the template writes them."""
+
+    texts: tuple[str, ...]
 
 
 def writer(folder: Path) -> tuple[Writer, str | None]:
@@ -53,21 +68,20 @@ def writer(folder: Path) -> tuple[Writer, str | None]:
             written.update(zip(new, ask_for(new), strict=True))
         return [written[key] for key in keys]
 
-    def ask_for(conversations: Sequence[Sequence[Message]]) -> list[str]:
-        turns = [[(turn.role, turn.content, turn.more) for turn in one] for one in conversations]
-        question = json.dumps({"folder": str(folder), "conversations": turns})
+    def ask_for(conversations: Sequence[tuple[Message, ...]]) -> tuple[str, ...]:
+        request = TemplateRequest(folder=str(folder), conversations=tuple(conversations))
+        what = "the model's chat template"
         try:
-            texts: list[str] = value_of(
-                ask("sweeper.facts.models.chat_template", question, seconds=MOST_SECONDS, threads=1)
-            )
-        except (NoAnswer, ValueError) as error:
+            return in_child(
+                _RENDER, request, TemplateTexts, what=what, seconds=MOST_SECONDS, threads=1
+            ).texts
+        except ChildFailed as error:
             raise ModelError(
-                f"the model's chat template cannot be rendered: {error}",
+                error.problems[0].what,
                 why=f"Templates have {MOST_SECONDS} s and {MOST_BYTES // 2**30} GiB of memory.",
                 fix="Repair or remove chat_template in the folder, or take another model.",
                 where=str(folder),
             ) from error
-        return texts
 
     return write, borrowed
 
@@ -96,22 +110,19 @@ def _template(folder: Path) -> Template | None:
         return None
 
 
-def _answer(question: str) -> str:
+def render(request: TemplateRequest) -> TemplateTexts:
     """The request of ``writer`` to its process."""
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
-    asked = json.loads(question)
-    template = _template(Path(asked["folder"]))
-    tools = writes_tools(Path(asked["folder"]))
+    template, tools = _template(Path(request.folder)), writes_tools(Path(request.folder))
     texts: list[str] = []
     characters = 0
-    for turns in asked["conversations"]:
-        messages = [Message(role, content, more) for role, content, more in turns]
-        messages = messages if tools else as_text(messages)
+    for conversation in request.conversations:
+        messages = conversation if tools else as_text(conversation)
         texts.append(_rendered(template, messages) if template else _plain(messages))
         characters += len(texts[-1])
         if characters > MOST_CHARACTERS:
             raise MemoryError(f"it writes more than {MOST_CHARACTERS:,} characters")
-    return json.dumps(texts)
+    return TemplateTexts(texts=tuple(texts))
 
 
 def _rendered(template: Template, messages: Sequence[Message]) -> str:
@@ -160,7 +171,3 @@ def _read(path: Path) -> dict[str, object]:
         return object_of(read_text(path))
     except (OSError, ValueError):
         return {}
-
-
-if __name__ == "__main__":
-    print(_answer(sys.stdin.read()))

@@ -23,7 +23,6 @@ from sweeper.facts.models.model_folder import (
     read_json,
 )
 from sweeper.facts.models.names import Meant
-from sweeper.facts.models.own_text import has_written
 from sweeper.facts.models.packaged import PREFIX, package_folder, packaged, ready_folder
 from sweeper.facts.models.parameter_counts import count_parameters
 from sweeper.facts.record import Missing, ModelFacts, ModelShape
@@ -40,8 +39,7 @@ def model_facts(spec: ModelSpec) -> ModelFacts:
         ModelError: It cannot be found, reached or read; the error says what would work.
     """
     found = _found(spec)
-    more = {"missing": missing_weights(spec), "has_written": has_written(found)}
-    return found.model_copy(update=more)
+    return found.model_copy(update={"missing": missing_weights(spec)})
 
 
 def catalogue_facts(model_id: str) -> ModelFacts:

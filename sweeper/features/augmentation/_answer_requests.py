@@ -1,12 +1,11 @@
-"""A base model answers requests, line by line: ``python -m ..._answer_requests PARENT MODEL``.
+"""A base model answers in a process of its own, line by line.
 
 A request is ``{"messages": [...], "expected": CHARACTERS}`` on standard input, its reply
-``{"text": ..., "tokens_in": ..., "tokens_out": ...}`` on standard output, or ``{"problem": ...}``.
+``{"text": ..., "tokens_in": ..., "tokens_out": ...}``.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -14,9 +13,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from sweeper.child_process import die_with
+from sweeper.child_process import tell
 from sweeper.data.examples import Message
-from sweeper.errors import ModelError, SweeperError
+from sweeper.errors import ModelError
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.facts.models.model import model_facts
 from sweeper.jsontext import object_of
@@ -33,16 +32,16 @@ _SLACK_TOKENS = 32
 more: a rewritten text is about as long as its original."""
 
 
-def main(name: str) -> None:
+def answer(model: ModelSpec) -> None:
     """Load the model, and answer until there are no more requests.
 
     Raises:
         SweeperError: The model cannot be loaded, or writes no text.
     """
-    model, facts = ModelSpec(id=name), model_facts(ModelSpec(id=name))
+    facts = model_facts(model)
     if facts.kind != "decoder":
         raise ModelError(
-            f"{name} does not write text", fix="Name a language model, or an --endpoint."
+            f"{model.id} does not write text", fix="Name a language model, or an --endpoint."
         )
     logging.disable_progress_bar()
     folder = weights_folder(model, facts, Underway())
@@ -64,14 +63,4 @@ def main(name: str) -> None:
             sampling=Sampling(_TEMPERATURE, seed=number),
         )
         written = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-        reply = {"text": text, "tokens_in": len(prompt), "tokens_out": written}
-        print(json.dumps(reply), flush=True)
-
-
-if __name__ == "__main__":
-    die_with(int(sys.argv[1]))
-    try:
-        main(sys.argv[2])
-    except SweeperError as error:
-        print(json.dumps({"problem": str(error)}), flush=True)
-        sys.exit(error.exit_code)
+        tell(text=text, tokens_in=len(prompt), tokens_out=written)

@@ -6,19 +6,19 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 
-from sweeper.child_process import quiet_threads
-from sweeper.errors import ModelError
+from sweeper.child_process import child_command, quiet_threads, request_line
+from sweeper.errors import ModelError, Problem
 from sweeper.features.augmentation._methods import ModelRequest, NoReply
 from sweeper.features.augmentation._replies import Reply
 from sweeper.jsontext import object_of
+from sweeper.spec import ModelSpec
 
-MODULE = "sweeper.features.augmentation._answer_requests"
+FUNCTION = "sweeper.features.augmentation._answer_requests:answer"
 """Reads requests on standard input and writes replies on standard output, a line each."""
 
 _LINE_BYTES = 2**24
-_ENDED = '{"problem": "the model ended without an answer"}'
+_ENDED = '{"problems": [{"what": "the model ended without an answer"}]}'
 
 
 class LocalModel:
@@ -46,8 +46,9 @@ class LocalModel:
                 process.stdin.write(line.encode() + b"\n")
                 await process.stdin.drain()
             answer = object_of((await process.stdout.readline()).decode() or _ENDED)
-        if "problem" in answer:
-            raise ModelError(str(answer["problem"]), where=f"--model {self._model}")
+        if "problems" in answer:
+            where = f"--model {self._model}"
+            raise ModelError([Problem(**{**one, "where": where}) for one in answer["problems"]])
         if not str(answer["text"]).strip():
             raise NoReply("the answer holds no text")
         return Reply(**answer)
@@ -58,14 +59,13 @@ class LocalModel:
             await self._process.wait()
 
     async def _start(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            MODULE,
-            str(os.getpid()),
-            self._model,
+        process = await asyncio.create_subprocess_exec(
+            *child_command(FUNCTION),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE_BYTES,
             env={**os.environ, **quiet_threads(None)},
         )
+        assert process.stdin is not None
+        process.stdin.write(request_line(ModelSpec(id=self._model)))
+        return process

@@ -1,6 +1,6 @@
-"""``python -m sweeper.features.exporting._merge PARENT``: merges an adapter into its base.
+"""Merges an adapter into its base, in a process of its own.
 
-Reads a request on standard input. What is made is a whole model: the usual classes load it where
+What is made is a whole model: the usual classes load it where
 the model writes, and ``sweeper.load`` does for every task.
 """
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from sweeper.artifact import write_text
-from sweeper.child_process import answer_request
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.dataset.domain_distance import general_text
@@ -30,7 +29,7 @@ _WHOLE = "full"
 _TOKENS = 128
 
 
-def merge(request: MergeRequest) -> None:
+def merge(request: MergeRequest) -> MergeRequest:
     """Merge, compare with the trial's own logits, and write the model.
 
     Raises:
@@ -72,6 +71,7 @@ def merge(request: MergeRequest) -> None:
     write_text(part / CARD, card + _card(record, compared, len(before)))
     compared.write(part / MERGE_RECORD)
     part.rename(request.folder)
+    return compared
 
 
 def _whole(record: TrainedRecord) -> TrainedRecord:
@@ -135,7 +135,3 @@ def _card(record: TrainedRecord, merged: MergeRequest, passages: int) -> str:
             "",
         ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    answer_request(MergeRequest, merge)

@@ -38,7 +38,7 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
 }
 # Of a limit that only stops a training, or of how the same loss is computed on this machine.
 _LEFT_OUT = (
-    *("general_loss_limit", "early_stopping_patience"),
+    "early_stopping_patience",
     *(PADDING_FREE, ATTENTION),
 )
 # How many rungs a trial reports at: the number of evaluations of an exported training.

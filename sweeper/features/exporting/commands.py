@@ -179,19 +179,15 @@ def _weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) 
 
 
 def _merged(weights: Path, place: Path, *, quiet: bool) -> Made:
+    from sweeper.child_process import in_child
+    from sweeper.execution.interruption import leaving_on_signals
     from sweeper.extras import RUNS, require
-    from sweeper.features.exporting._merge_request import MERGE_RECORD, MergeRequest
-    from sweeper.processes import request_process
-    from sweeper.views.work_progress import work_progress
+    from sweeper.features.exporting._merge_request import MergeRequest
 
     require("sweeper export --to merged", RUNS)
-    log = place.with_name(f"{place.name}.log")
     request = MergeRequest(weights=str(weights), folder=str(place))
-    work = work_progress(quiet=quiet)
-    ended_by = request_process.ask("sweeper.features.exporting._merge", request, log, work)
-    if ended_by is not None:
-        raise typer.Exit(128 + ended_by)
-    log.unlink()
-    made = MergeRequest.read(place / MERGE_RECORD)
+    with leaving_on_signals():
+        merge = "sweeper.features.exporting._merge:merge"
+        made = in_child(merge, request, MergeRequest, what="merging")
     fields = {"difference": made.difference, "agreement": made.agreement}
     return fields, [made.told]

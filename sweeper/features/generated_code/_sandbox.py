@@ -1,156 +1,205 @@
-"""The command that starts a script of the standard library in a bubblewrap sandbox.
+"""Runs programs that a model wrote against their tests, in CPython that runs in WebAssembly.
 
-The sandbox holds the Python interpreter and its libraries, read-only, and an empty ``/tmp``. A
-seccomp filter allows one process only, so the limit on its memory is a limit on everything that
-runs there.
+The instance has no environment, files, sockets, threads or processes, and its instructions and
+memory are counted. ``componentize-py`` brings CPython, and ``wasmtime`` runs it.
 """
 
 from __future__ import annotations
 
-import functools
+import hashlib
+import os
 import platform
 import shutil
-import struct
+import stat
+import subprocess
 import sys
-import sysconfig
-from collections.abc import Iterator
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
+from typing import Any, NoReturn
 
+import wasmtime
+from wasmtime import component
+
+from sweeper.cache import home, made_once
 from sweeper.errors import RunError
 
-INSTALL = (
-    "Install bubblewrap (apt install bubblewrap, dnf install bubblewrap) on Linux with user "
-    "namespaces allowed, or leave --run-generated-code out."
-)
-ENVIRONMENT = {"PYTHONHASHSEED": "0"}
-"""The whole environment of bubblewrap, which a program reads in ``/proc/1/environ``.
-
-A fixed seed of hashes gives a program the same result every time.
+_GUEST = Path(__file__).with_name("_guest.py")
+_WORLD = """package sweeper:tests;
+world sandbox { export run: func(program: string, tests: list<string>) -> option<string>; }
 """
-_SCRIPT = "/script.py"
-# The user and group that Linux distributions call nobody.
-_NOBODY = "65534"
-
-# Refused system calls, by their numbers on x86_64 and aarch64 (asm/unistd_64.h,
-# asm-generic/unistd.h). x86_64 alone has fork and vfork.
-_REFUSED = {
-    "x86_64": {"fork": 57, "vfork": 58, "unshare": 272, "setns": 308}
-    | {"shmget": 29, "semget": 64, "msgget": 68}
-    | {"memfd_create": 319, "memfd_secret": 447, "io_uring_setup": 425}
-    | {"add_key": 248, "request_key": 249, "keyctl": 250, "ptrace": 101},
-    "aarch64": {"unshare": 97, "setns": 268}
-    | {"shmget": 194, "semget": 190, "msgget": 186}
-    | {"memfd_create": 279, "memfd_secret": 447, "io_uring_setup": 425}
-    | {"add_key": 217, "request_key": 218, "keyctl": 219, "ptrace": 117},
-}
-_CLONE = {"x86_64": 56, "aarch64": 220}
-_CLONE3 = 435
-_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
-_X32 = 0x40000000  # numbers from here on are the second ABI of x86_64
-_CLONE_THREAD = 0x00010000
-# linux/bpf_common.h and linux/seccomp.h
-_LOAD, _EQUAL, _AT_LEAST, _HAS_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _EPERM, _ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
-_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_BUILD = "import sys, componentize_py; sys.exit(componentize_py.script())"
+_COMPILED = "python.cwasm"
+_CLOCK = "wasi:clocks/monotonic-clock"
+# CPython calls itself 400 levels deep in C; wasmtime allows no more.
+_WASM_STACK = 2 << 20
+_THREAD_STACK = 16 << 20
+_one_at_a_time = threading.Lock()  # the epoch of the engine counts for all of its instances
 
 
-def command(script: Path, arguments: list[str], *, tmp_bytes: int, filter_fd: int) -> list[str]:
-    """A command line that runs a script in a sandbox of its own. Start it with ``ENVIRONMENT``.
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use.
 
     Args:
-        script: Python source that needs only the standard library.
-        tmp_bytes: How much fits in ``/tmp``, the only folder that can be written to.
-        filter_fd: An inherited file descriptor to read ``system_call_filter()`` from.
+        instructions: Of WebAssembly. A core executes about 10 thousand million a second (measured).
+        seconds: For what instructions do not count; far more than they take.
+    """
+
+    instructions: int = 200_000_000_000
+    memory_mib: int = 512
+    seconds: float = 600.0
+
+
+def failure(program: str, tests: Sequence[str], limits: Limits | None = None) -> str | None:
+    """Why a program does not pass its tests; None if it passes.
+
+    Args:
+        program: Python source; it can use the standard library.
+        tests: Python source that raises where the program is wrong.
 
     Raises:
-        RunError: bubblewrap is not installed.
+        RunError: This machine cannot run the sandbox; nothing was run.
     """
-    bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        raise RunError(
-            "code that a model wrote cannot be run safely here, so it was not run",
-            why="bubblewrap (the command bwrap) is not installed.",
-            fix=INSTALL,
+    bounds = limits or Limits()
+    try:
+        "".join([program, *tests]).encode()
+    except UnicodeEncodeError as error:
+        return str(error)
+    engine, linker, python = _load()
+    with _one_at_a_time, wasmtime.Store(engine) as store:
+        store.set_wasi(wasmtime.WasiConfig())
+        store.set_limits(memory_size=bounds.memory_mib << 20)
+        store.set_fuel(bounds.instructions)
+        store.set_epoch_deadline(1)
+        with _stack_of_threads(), futures.ThreadPoolExecutor(1) as pool:
+            # In a thread, so that this one still hears signals.
+            call = pool.submit(_call, linker, store, python, program, list(tests))
+            try:
+                futures.wait([call], bounds.seconds)
+            finally:
+                engine.increment_epoch()
+    reason: str | None = call.result()
+    return reason
+
+
+def _call(linker: Any, store: Any, python: Any, program: str, tests: list[str]) -> Any:
+    try:
+        instance = linker.instantiate(store, python)
+    except wasmtime.WasmtimeError as error:
+        _refuse(error)
+    try:
+        return instance.get_func(store, "run")(store, program, tests)
+    except (wasmtime.WasmtimeError, _CannotSleep) as error:
+        return str(error).strip().rpartition("\n")[2].strip()
+
+
+@contextmanager
+def _stack_of_threads() -> Iterator[None]:
+    """More stack for new threads than WebAssembly may use of it; some systems have less."""
+    before = threading.stack_size(_THREAD_STACK)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+@cache
+def _load() -> tuple[wasmtime.Engine, component.Linker, component.Component]:
+    """The interpreter, from the cache or built now, and what it may call: WASI, but no sleep."""
+    config = wasmtime.Config()
+    config.consume_fuel = config.epoch_interruption = True
+    config.max_wasm_stack = _WASM_STACK
+    engine = wasmtime.Engine(config)
+    path = _folder() / _COMPILED
+    if (python := _read(engine, path)) is None:
+        try:
+            made_once(path.parent, partial(_build, engine), lambda _: bool(_read(engine, path)))
+        except (OSError, wasmtime.WasmtimeError) as error:
+            _refuse(error)
+        if (python := _read(engine, path)) is None:
+            _refuse(f"{path} belongs to another user, or others can write it.")
+    linker = component.Linker(engine)
+    linker.add_wasip2()
+    linker.allow_shadowing = True
+    (clock,) = (name for name in python.type.imports(engine) if name.startswith(_CLOCK))
+    with linker.root() as root, root.add_instance(clock) as functions:
+        functions.add_func("now", lambda store: time.monotonic_ns())
+        functions.add_func("resolution", lambda store: 1)
+        # Nothing could interrupt a sleep.
+        functions.add_func("subscribe-instant", _cannot_sleep)
+        functions.add_func("subscribe-duration", _cannot_sleep)
+    return engine, linker, python
+
+
+class _CannotSleep(Exception):
+    """A program would have waited."""
+
+
+def _cannot_sleep(store: Any, until: int) -> NoReturn:
+    raise _CannotSleep("a program cannot wait")
+
+
+def _folder() -> Path:
+    """A folder for what these versions make on this kind of machine."""
+    versions = [metadata.version(name) for name in ("wasmtime", "componentize-py")]
+    made_of = [*versions, platform.system(), platform.machine(), _GUEST.read_text(), _WORLD]
+    return home() / "sandbox" / hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
+
+
+def _build(engine: wasmtime.Engine, folder: Path) -> None:
+    """Compile CPython with the guest in it. It takes 30 s of one core (measured)."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        place = Path(name)
+        (place / "world.wit").write_text(_WORLD)
+        shutil.copy(_GUEST, place / "guest.py")
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", _BUILD, "-d", "world.wit", "-w", "sandbox"),
+                *("componentize", "guest", "-o", "python.wasm"),
+            ],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
-    return [
-        bwrap,
-        *("--unshare-user", "--unshare-all", "--uid", _NOBODY, "--gid", _NOBODY),
-        *("--cap-drop", "ALL", "--new-session", "--die-with-parent", "--hostname", "sandbox"),
-        *_interpreter(),
-        *("--ro-bind", str(script), _SCRIPT),
-        # Files of root in /proc/sys can be written without capabilities where sweeper runs as root.
-        *("--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
-        *("--size", str(tmp_bytes), "--tmpfs", "/tmp", "--chdir", "/tmp"),
-        *("--remount-ro", "/", "--seccomp", str(filter_fd)),
-        *("--", str(_python()), "-s", "-S", "-P", "-B", _SCRIPT, *arguments),
-    ]
+        if done.returncode:
+            message = done.stderr.strip().partition("\n\n")[0].rpartition("\n")[2]
+            _refuse(f"componentize-py failed: {message}")
+        python = component.Component.from_file(engine, str(place / "python.wasm"))
+    (folder / _COMPILED).write_bytes(python.serialize())
 
 
-def _python() -> Path:
-    """The interpreter itself: a virtual environment only links to it."""
-    return Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+def _read(engine: wasmtime.Engine, path: Path) -> component.Component | None:
+    """The compiled interpreter, if it can be used and nobody but this user can have written it.
 
-
-@functools.cache
-def _interpreter() -> tuple[str, ...]:
-    """Binds of the interpreter, the standard library and the system's shared libraries."""
-    standard = Path(sysconfig.get_path("stdlib"))
-    system = [Path(name) for name in ("/usr/lib", "/usr/lib64", "/lib", "/lib64")]
-    wanted = [*system, Path("/etc/ld.so.cache"), _python(), *_own_libraries(), standard]
-    options: list[str] = []
-    for path in wanted:
-        if path in system and path.is_symlink():
-            options += ["--symlink", str(path.readlink()), str(path)]
-        elif path.exists() and not any(folder in path.parents for folder in system):
-            options += ["--ro-bind", str(path), str(path)]
-    # Programs get the standard library alone, wherever sweeper runs.
-    for name in ("site-packages", "dist-packages"):
-        if (standard / name).is_dir():
-            options += ["--tmpfs", str(standard / name), "--remount-ro", str(standard / name)]
-    return tuple(options)
-
-
-def _own_libraries() -> Iterator[Path]:
-    """libpython, where the interpreter does not come from the system."""
-    folder = Path(sys.base_prefix) / "lib"
-    if sys.base_prefix != "/usr":
-        yield from sorted(folder.glob("*.so*"))
-
-
-def system_call_filter() -> bytes:
-    """A seccomp program: threads but no processes, and no memory that ``RLIMIT_AS`` leaves out.
-
-    It also refuses new namespaces, in which a program would have all capabilities, the kernel's
-    keyrings, which no namespace separates, and tracing.
-
-    Raises:
-        RunError: The numbers of system calls on this processor are not known here.
+    It is machine code, which runs outside of any sandbox.
     """
-    machine = platform.machine()
-    if machine not in _REFUSED:
-        raise RunError(
-            "code that a model wrote cannot be run safely here, so it was not run",
-            why=f"The sandbox supports x86_64 and aarch64, and this is {machine}.",
-            fix="Leave --run-generated-code out, or run it on such a machine.",
-        )
-    steps = [
-        (_LOAD, 0, 0, _ARCHITECTURE_AT),
-        (_EQUAL, 1, 0, _ARCHITECTURE[machine]),
-        (_RETURN, 0, 0, _EPERM),
-        (_LOAD, 0, 0, _NUMBER_AT),
-        (_AT_LEAST, 0, 1, _X32),
-        (_RETURN, 0, 0, _EPERM),
-    ]
-    for number in _REFUSED[machine].values():
-        steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _EPERM)]
-    steps += [
-        # Its arguments are behind a pointer; the C library falls back on clone.
-        (_EQUAL, 0, 1, _CLONE3),
-        (_RETURN, 0, 0, _ENOSYS),
-        (_EQUAL, 0, 3, _CLONE[machine]),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
-        (_HAS_BIT, 1, 0, _CLONE_THREAD),
-        (_RETURN, 0, 0, _EPERM),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
-    return b"".join(struct.pack("=HBBI", *step) for step in steps)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        state = os.fstat(handle)
+        if state.st_uid != os.geteuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return None
+        try:
+            return component.Component.deserialize(engine, file.read())
+        except wasmtime.WasmtimeError:  # truncated, or for another processor
+            return None
+
+
+def _refuse(why: object) -> NoReturn:
+    raise RunError(
+        "code that a model wrote cannot be run safely here, so it was not run",
+        why=str(why).strip().splitlines()[0],
+        fix="Set SWEEPER_HOME to a folder of your own, or leave --run-generated-code out.",
+    )

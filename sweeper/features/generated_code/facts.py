@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
 from sweeper.errors import Problem
-from sweeper.extras import MachineCheck
+from sweeper.extras import MachineCheck, is_installed
 from sweeper.facts.record import Facts
-from sweeper.features.generated_code.metric import refusal
+from sweeper.features.generated_code.metric import NEEDED, refusal
 from sweeper.features.generated_code.options import Options
 from sweeper.spec import Spec
 
@@ -37,9 +36,8 @@ def doctor() -> Iterator[MachineCheck]:
     """Whether code that a model wrote can be run against tests."""
     name, refused = "generated code", refusal()
     if refused is None:
-        detail = "in a bubblewrap sandbox, with --run-generated-code"
-        yield MachineCheck(name, "works", detail)
-    elif shutil.which("bwrap") is None:
-        yield MachineCheck(name, "not installed", refused.why, refused.fix)
-    else:
+        yield MachineCheck(name, "works", "in WebAssembly, with --run-generated-code")
+    elif all(map(is_installed, NEEDED)):
         yield MachineCheck(name, "does not work", refused.why, refused.fix)
+    else:
+        yield MachineCheck(name, "not installed", refused.what, refused.fix)

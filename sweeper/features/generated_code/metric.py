@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweeper.errors import Problem
+from sweeper.errors import Problem, SweeperError
+from sweeper.extras import install_command, require
 from sweeper.features.generated_code.options import Options
 from sweeper.spec import Spec
+
+NEEDED = ("wasmtime", "componentize_py")
+"""The modules of the extra ``code``."""
 
 
 def samples(spec: Spec) -> int:
@@ -19,15 +23,19 @@ def run_program(program: str, tests: Sequence[str]) -> bool:
     """Run a program against its tests. The user has allowed that.
 
     Raises:
+        NotInstalled: The sandbox is not installed; nothing was run.
         RunError: This machine cannot isolate a program; nothing was run.
     """
-    from sweeper.features.generated_code import _code_execution
+    require("Running generated code", NEEDED, install_command("code"))
+    from sweeper.features.generated_code import _sandbox  # plans do without
 
-    return _code_execution.run_program(program, tests, permitted=True).passed
+    return _sandbox.failure(program, tests) is None
 
 
 def refusal() -> Problem | None:
     """Why this machine cannot isolate a program, and what to install; None if it can."""
-    from sweeper.features.generated_code import _code_execution  # plans do without
-
-    return _code_execution.can_isolate()
+    try:
+        run_program("", ())
+    except SweeperError as error:
+        return error.problems[0]
+    return None

@@ -28,10 +28,6 @@ class CorpusText:
     repeated: int
     fingerprint: str
 
-    @property
-    def words(self) -> int:
-        return sum(len(document.text.split()) for document in self.documents)
-
 
 def corpus_text(options: Options, spec: DataSpec, dataset: Dataset) -> CorpusText:
     """The corpus of a request, checked against the data set's held-out rows.

@@ -22,7 +22,6 @@ class CorpusFacts(Record):
 
     path: str
     documents: int
-    words: int
     tokens: int
     leaked: int = 0
     repeated: int = 0

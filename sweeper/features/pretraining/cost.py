@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sweeper import units
-from sweeper.facts.record import Facts, ModelFacts
+from sweeper.facts.record import NO_EXTRA, Facts, ModelFacts
 from sweeper.features.parts import record_of
 from sweeper.features.pretraining._facts import (
     FIRST_STAGE,
@@ -86,9 +86,7 @@ def _reading(setup: Setup, way: str) -> Setup:
         modules_to_save=(),
         optimizer=USUAL_OPTIMIZER,
         gpus=1,
-        sharding="none",
-        near_base=False,
-        replay_share=0.0,
+        extra=NO_EXTRA,
         padded=True,  # blocks hold several documents
     )
 

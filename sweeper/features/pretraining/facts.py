@@ -64,7 +64,6 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
     return CorpusFacts(
         path=options.corpus,
         documents=len(text.documents),
-        words=text.words,
         tokens=round(counted * len(text.documents) / max(len(sample), 1)),
         leaked=text.leaked,
         repeated=text.repeated,

@@ -3,14 +3,12 @@ them. The latter asks a process with torch; its answer is kept in ``SWEEPER_HOME
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 
-from sweeper.artifact import write_text
+from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
-from sweeper.child_process import NoAnswer, ask_object
+from sweeper.child_process import in_child, request_line
 from sweeper.data.changes import ListedChange
 from sweeper.data.examples import Example
 from sweeper.data.rows import DataRows, FileRow
@@ -20,12 +18,25 @@ from sweeper.facts.dataset.bits_per_byte import weight_files
 from sweeper.facts.models.model import model_facts
 from sweeper.features.quality._trust import label_trust, why_not
 from sweeper.features.quality.options import Options
-from sweeper.jsontext import object_of
 from sweeper.spec import Spec
 
-MODULE = "sweeper.features.quality._spread_rows"
+FUNCTION = "sweeper.features.quality._spread_rows:choose"
 _TIMEOUT_SECONDS = 24 * 3600
 Train = Sequence[tuple[int, FileRow, Example]]
+
+
+class SpreadRequest(Record):
+    """Texts of which ``count`` are to be chosen, and the folder of the model that reads them."""
+
+    folder: str
+    texts: tuple[str, ...]
+    count: int
+
+
+class SpreadRows(Artifact):
+    """The places of the texts that were chosen."""
+
+    chosen: tuple[int, ...]
 
 
 def beyond_best(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
@@ -75,16 +86,16 @@ def _spread(spec: Spec, train: Train, count: int, where: str) -> set[int]:
             fix="Name a model that is on this machine, or rank by label-trust.",
             where=where,
         )
-    texts = [f"{row.input}\n{row.written}".strip() for _, row, _ in train]
-    question = json.dumps({"folder": model.folder, "texts": texts, "count": count})
-    key = hashlib.sha256(f"{model.id}|{model.revision}|{files}|{question}".encode()).hexdigest()
+    texts = tuple(f"{row.input}\n{row.written}".strip() for _, row, _ in train)
+    request = SpreadRequest(folder=str(model.folder), texts=texts, count=count)
+    head = f"{model.id}|{model.revision}|{files}|".encode()
+    key = hashlib.sha256(head + request_line(request)).hexdigest()
     path = home() / "spread-rows" / f"{key[:16]}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError):  # none yet, or damaged: asked again
-        return set(object_of(path.read_text(encoding="utf-8"))["chosen"])
-    try:
-        answer = ask_object(MODULE, question, seconds=_TIMEOUT_SECONDS)
-    except NoAnswer as error:
-        raise UsageError(f"rows could not be ranked by spread: {error}", where=where) from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(answer))
-    return set(answer["chosen"])
+    found = SpreadRows.read_or_none(path)
+    if found is None:
+        what = "the ranking by spread"
+        found = in_child(
+            FUNCTION, request, SpreadRows, what=what, where=where, seconds=_TIMEOUT_SECONDS
+        )
+        found.write(path)
+    return set(found.chosen)

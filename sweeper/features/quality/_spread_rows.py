@@ -1,12 +1,7 @@
-"""Texts that are spread over all: ``python -m sweeper.features.quality._spread_rows``.
-
-Reads ``{"folder": ..., "texts": [...], "count": ...}`` on standard input and prints ``{"chosen":
-[...]}``, the places of at most so many texts.
-"""
+"""Texts that are spread over all."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +12,7 @@ from sklearn.cluster import MiniBatchKMeans
 from tokenizers import Tokenizer
 from torch import nn
 
-from sweeper.child_process import answer_question
+from sweeper.features.quality._ranking import SpreadRequest, SpreadRows
 from sweeper.tasks.base import padded
 from sweeper.tasks.classifier import pool
 from sweeper.training.base_model.keeper import load_base
@@ -55,16 +50,12 @@ def spread(features: Features, count: int, seed: int = 0) -> list[int]:
     return [int(n) for n in np.unique(clusters.fit_transform(features).argmin(axis=0))]
 
 
-def _chosen(text: str) -> dict[str, list[int]]:
-    request = json.loads(text)
-    folder = Path(request["folder"])
+def choose(request: SpreadRequest) -> SpreadRows:
+    """Choose at most so many texts."""
+    folder = Path(request.folder)
     gpu = torch.cuda.is_available()
     dtype, device = torch.bfloat16 if gpu else torch.float32, torch.device("cuda" if gpu else "cpu")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     model = load_base(folder, "FEATURE_EXTRACTION", dtype, device)
-    features = embedded(model, tokenizer, request["texts"])
-    return {"chosen": spread(features, request["count"])}
-
-
-if __name__ == "__main__":
-    answer_question(_chosen)
+    features = embedded(model, tokenizer, request.texts)
+    return SpreadRows(chosen=tuple(spread(features, request.count)))

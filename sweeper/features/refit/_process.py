@@ -1,6 +1,6 @@
-"""``python -m sweeper.features.refit._process PARENT``: trains once more, on held-out rows as well.
+"""Trains once more, on held-out rows as well, in a process of its own.
 
-Reads a request on standard input. The folder appears once it is whole: a training that was cut
+The folder appears once it is whole: a training that was cut
 off leaves a folder that ends in ``.part``, and goes on from a checkpoint in it as a trial does.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sweeper.backend import Decision
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
-from sweeper.child_process import answer_request
+from sweeper.child_process import tell_progress
 from sweeper.data.examples import Dataset, digest
 from sweeper.data.prepared import unchanged
 from sweeper.data.splits import in_order
@@ -26,8 +26,8 @@ from sweeper.strategies.base import strategy as strategy_named
 from sweeper.training.base_model.frozen_features import FrozenFeatures
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
-from sweeper.training.trial.trial_job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, TrialJob
-from sweeper.underway import print_progress
+from sweeper.training.trial.trial_job import ITEM_LOSSES, WEIGHTS, TrialJob
+from sweeper.trials import MEASURE_ITEMS
 
 
 def refit(request: RefitRequest) -> None:
@@ -45,9 +45,9 @@ def refit(request: RefitRequest) -> None:
     dataset = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
     part = Path(request.folder + ".part")
     checkpoint = _left(part)
-    path = _strength(request, TorchBackend(plan, spec, tell=print_progress, dataset=dataset))
+    path = _strength(request, TorchBackend(plan, spec, tell=tell_progress, dataset=dataset))
     joined = _joined(dataset, request)
-    shared = TorchBackend(plan, spec, tell=print_progress, dataset=joined).shared(
+    shared = TorchBackend(plan, spec, tell=tell_progress, dataset=joined).shared(
         request.config.model
     )
     if path:
@@ -58,7 +58,7 @@ def refit(request: RefitRequest) -> None:
     if result.state != "COMPLETE":
         detail = result.failure.detail if result.failure else result.state
         raise SweeperError("the training failed", why=detail, where=str(part / "trainer.log"))
-    for figures in (ITEM_LOSSES, GENERAL_LOSSES):  # the first are of rows that were trained on
+    for figures in (ITEM_LOSSES, MEASURE_ITEMS):  # the first are of rows that were trained on
         (part / figures).unlink(missing_ok=True)
     drop_checkpoints(part)
     with (part / WEIGHTS / "README.md").open("a", encoding="utf-8") as card:
@@ -99,7 +99,3 @@ def _strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]
     fitted = backend.shared(config.model).features.probe_for(config.parameters)
     backend.close()
     return (fitted.probe.strength,)
-
-
-if __name__ == "__main__":
-    answer_request(RefitRequest, refit)

@@ -16,6 +16,8 @@ from sweeper.runfolder import RunFolder
 from sweeper.steps.winner import as_trained, best_trial
 from sweeper.trials import TrialConfig
 
+TRAIN = "sweeper.features.refit._process:refit"
+
 
 def requests(
     run: RunFolder, trial: int | None, seeds: int, output: Path | None, *, all_rows: bool
@@ -23,17 +25,11 @@ def requests(
     """One training for each seed, from the trial's own seed upwards.
 
     Raises:
-        UsageError: The trial has not completed, or it needs several GPUs at once.
+        UsageError: The trial has not completed.
     """
     findings = compute(run)
     number = best_trial(findings) if trial is None else trial
     again = as_trained(run, number)
-    if again.sharding != "none":
-        raise UsageError(
-            f"trial {number} spreads its model over several GPUs",
-            why="A refit trains on one device.",
-            fix="Name a trial that fits one GPU with --trial.",
-        )
     splits: tuple[Split, ...] = ("train", "validation", *(("test",) if all_rows else ()))
     place = output or run.path / ("refit-all" if all_rows else "refit")
     return [

@@ -34,27 +34,26 @@ def refit(
     The new model is not scored. A finished model is not trained again.
     """
     import json
+    from contextlib import closing
 
     from sweeper.extras import RUNS, require
 
     require("sweeper refit", RUNS)
+    from sweeper.artifact import Record
+    from sweeper.child_process import in_child
+    from sweeper.execution.interruption import leaving_on_signals
     from sweeper.features.refit import _refit as steps
-    from sweeper.processes import request_process
     from sweeper.runfolder import RunFolder
-    from sweeper.views.console import say, show_line
+    from sweeper.views.console import show_line
     from sweeper.views.work_progress import work_progress
 
     folder = RunFolder.find(run)
-    with folder.lock():
+    said = "Interrupted. The same command continues with what is not finished."
+    with folder.lock(), leaving_on_signals(said), closing(work_progress(quiet=quiet)) as work:
         requests = steps.requests(folder, trial, seeds, output, all_rows=all_rows)
         for request in steps.unfinished(requests):
             log = Path(request.folder + ".log")
-            work = work_progress(quiet=quiet)
-            ended_by = request_process.ask("sweeper.features.refit._process", request, log, work)
-            if ended_by is not None:
-                text = "Interrupted. The same command continues with what is not finished."
-                say(text)
-                raise typer.Exit(128 + ended_by)
+            in_child(steps.TRAIN, request, Record, what="the training", work=work, log=log)
             log.unlink()
     folders = [request.folder for request in requests]
     if as_json:

@@ -1,14 +1,12 @@
-"""``python -m sweeper.features.suite._score_models PARENT``: scores models on a suite's tasks.
+"""Scores models on a suite's tasks, in a process of its own.
 
-Reads a request on standard input, writes scores into files after each task, and says one line of
-JSON for each task on standard output. What is scored already is not scored again, so that it can
-be ended at any time. A request without models checks the suite.
+Writes scores into files after each task, and tells an event for each. What is scored already is
+not scored again, so that it can be ended at any time. A request without models checks the suite.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import tempfile
 import time
@@ -25,7 +23,7 @@ from transformers import AutoTokenizer
 
 from sweeper.artifact import write_text
 from sweeper.cache import home
-from sweeper.child_process import answer_request
+from sweeper.child_process import tell_event, tell_progress
 from sweeper.errors import UsageError
 from sweeper.evaluation.task_scores import (
     FOLDER,
@@ -50,7 +48,7 @@ from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import record_of
 from sweeper.training.trial.reload import reload
-from sweeper.underway import Underway, print_progress
+from sweeper.underway import Underway
 
 # lm-eval's own default for models that do not say how much they can read.
 _MOST_TOKENS = 2048
@@ -125,7 +123,7 @@ class _Progress(CacheHook):
 
     def __init__(self) -> None:
         super().__init__(None)
-        self._tell = Underway(print_progress)
+        self._tell = Underway(tell_progress)
         self.begin("", 1, 1)
 
     def begin(self, what: str, items: int, requests: int) -> None:
@@ -213,11 +211,11 @@ class _Evaluation:
                 continue
             model = harnessed(subject, self._device)
             for task in missing:
-                _say(event="started", model=subject.name, task=task.name, items=task.items)
+                tell_event(what="started", model=subject.name, task=task.name, items=task.items)
                 scores = self._score(model, task, subject.name)
                 self._keep(subject, scores)
-                _say(
-                    event="scored", model=subject.name, task=task.name, items=len(scores.keys),
+                tell_event(
+                    what="scored", model=subject.name, task=task.name, items=len(scores.keys),
                     seconds=round(scores.seconds, 1),
                 )  # fmt: skip
             del model
@@ -263,17 +261,9 @@ class _Evaluation:
         return found.model_copy(update={"seconds": time.perf_counter() - started})
 
 
-def _say(**fields: Any) -> None:
-    print(json.dumps(fields), flush=True)
-
-
 def evaluate(request: EvaluationRequest) -> None:
     """Score every model of a request on its suite."""
     if request.run_generated_code:
         os.environ[PERMISSION] = "1"
     with tempfile.TemporaryDirectory(prefix="sweeper-suite-") as data:
         _Evaluation(request, Path(data)).run()
-
-
-if __name__ == "__main__":
-    answer_request(EvaluationRequest, evaluate)

@@ -5,11 +5,14 @@ Scoring itself needs torch and happens in a process of its own.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sweeper.artifact import Record
+from sweeper.child_process import in_child
 from sweeper.errors import Problem, SpecError, UsageError
 from sweeper.evaluation.task_scores import evaluations
 from sweeper.extras import install_command, missing
@@ -21,7 +24,6 @@ from sweeper.features.suite._requests import (
     checked_file,
 )
 from sweeper.plans import Plan
-from sweeper.processes import request_process
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.trials import TrialConfig
@@ -29,7 +31,7 @@ from sweeper.units import plural
 from sweeper.views.console import Tell
 from sweeper.views.work_progress import Hidden, WorkProgress
 
-WORKER = "sweeper.features.suite._score_models"
+FUNCTION = "sweeper.features.suite._score_models:evaluate"
 
 
 def require_suite(path: Path) -> str:
@@ -47,11 +49,8 @@ def require_suite(path: Path) -> str:
     return str(path.resolve())
 
 
-def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts | None:
-    """Load a suite's tasks and data without a model, to find mistakes before the sweep.
-
-    Returns:
-        What it asks of a model; None if a signal ended the check.
+def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts:
+    """What a suite asks of a model; loads its tasks and data, to find mistakes before the sweep.
 
     Raises:
         UsageError: The suite or its data cannot be used, or it runs code without permission.
@@ -62,13 +61,10 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts | None:
             suite=suite, folder=folder, models=(), facts=(), run_generated_code=run_generated_code
         )
         score(request, lambda _line: None)
-        found = checked_file(Path(folder))
-        if not found.is_file():
-            return None
-        return SuiteFacts.model_validate_json(found.read_bytes())
+        return SuiteFacts.model_validate_json(checked_file(Path(folder)).read_bytes())
 
 
-def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> int | None:
+def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> None:
     """Score what has not been scored yet.
 
     Args:
@@ -82,16 +78,27 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
     """
 
     def hear(event: dict[str, Any]) -> None:
-        if event.get("event") == "started":
+        shown.close()  # a line that is redrawn would be written over
+        if event["what"] == "started":
             items = "" if event["items"] is None else f", {event['items']} items"
             tell(f"scoring {event['model']} on {event['task']}{items}")
-        elif event.get("event") == "scored":
+        else:
             items = plural(event["items"], "item")
             tell(f"scored {event['model']} on {event['task']}: {items}, {event['seconds']} s")
 
     log = Path(request.folder) / "evaluate.log"
-    fix = "What it had scored is kept: the same command continues from there."
-    return request_process.ask(WORKER, request, log, work or Hidden(), hear, fix)
+    with contextlib.closing(work or Hidden()) as shown:
+        in_child(
+            FUNCTION,
+            request,
+            Record,
+            what="the process that scores",
+            fix="What it had scored is kept: the same command continues from there.",
+            where=str(log),
+            work=shown,
+            hear=hear,
+            log=log,
+        )
 
 
 def request_for(

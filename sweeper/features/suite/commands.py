@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeper.cli.options import AsJson, Quiet, RunName
+from sweeper.cli.options import AsJson, Quiet, RunName, takes_limits
 
 if TYPE_CHECKING:
-    from sweeper.reporting.document import Report
-    from sweeper.reporting.sections._forgetting import Figures
+    from sweeper.findings.study.changes import TaskChange
     from sweeper.runfolder import RunFolder
 
 ORDER = 40
@@ -19,6 +18,7 @@ commands = typer.Typer(name="evaluate", help="Score or compare models of a run."
 
 
 @commands.command("suite")
+@takes_limits()
 def evaluate_suite(
     run: RunName,
     suite: Annotated[
@@ -30,14 +30,6 @@ def evaluate_suite(
         typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="The base model only.")] = False,
-    max_forgetting: Annotated[
-        float | None,
-        typer.Option(
-            "--max-forgetting",
-            help="Exit with 5 if more is forgotten, beyond noise: 2 allows 2 points of a score "
-            "and 0.02 nats per token of a text.",
-        ),
-    ] = None,
     run_generated_code: Annotated[
         bool,
         typer.Option(
@@ -47,22 +39,26 @@ def evaluate_suite(
     ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    flags: Any = None,
 ) -> None:
-    """Score base and tuned model on the same items of other tasks, to measure forgetting.
+    """Score base and tuned model on the same items of other tasks, to see what the model lost.
 
     Scores are kept in the run's folder: an interrupted command continues where it stopped.
     """
     from sweeper.extras import RUNS, require
 
     require("sweeper evaluate suite", RUNS)
+    from sweeper.constraints import limits_of
     from sweeper.errors import UsageError
+    from sweeper.execution.interruption import leaving_on_signals
     from sweeper.features.suite import _scoring as scoring
     from sweeper.features.suite.options import Options
     from sweeper.findings.compute import compute
+    from sweeper.findings.study.changes import gate, task_changes
+    from sweeper.findings.study.reading import read_run
     from sweeper.metrics.programs import samples
     from sweeper.plans import Plan
     from sweeper.processes.report_maker import ReportMaker, lost_charts
-    from sweeper.reporting.sections._forgetting import gate
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
     from sweeper.steps.winner import best_trial
@@ -84,43 +80,44 @@ def evaluate_suite(
     numbers = [] if base else list(trial or [best_trial(compute(folder), alone)])
     permitted = run_generated_code or samples(spec) > 0
     request = scoring.request_for(folder, plan, spec, tasks, numbers, permitted=permitted)
-    with folder.lock():
-        tell = say_nothing if quiet else say
-        ended_by = scoring.score(request, tell, work_progress(quiet=quiet))
-        with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
-            report = maker.finish()
+    interrupted = "Interrupted. The same command continues where it stopped."
+    with folder.lock(), leaving_on_signals(interrupted):
+        try:
+            scoring.score(request, say_nothing if quiet else say, work_progress(quiet=quiet))
+        finally:
+            with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
+                maker.finish()
     if maker.no_charts:
         say(f"warning: {lost_charts(folder, maker.no_charts)}")
-    if ended_by is not None:
-        say("Interrupted. The same command continues where it stopped.")
-        raise typer.Exit(128 + ended_by)
-    _show(folder, report, numbers, as_json=as_json)
-    if max_forgetting is not None and numbers:
-        gate(report, numbers, max_forgetting)
+    files = read_run(folder)
+    changes = [one for one in task_changes(files) if one.trial in numbers]
+    _show(folder, changes, numbers, as_json=as_json)
+    if flags:
+        gate(files, numbers, limits_of(resolve(flags, folder.spec)))
 
 
-def _show(folder: RunFolder, report: Report, numbers: list[int], *, as_json: bool) -> None:
+def _show(
+    folder: RunFolder, changes: list[TaskChange], numbers: list[int], *, as_json: bool
+) -> None:
     import json
     from statistics import fmean
 
     from sweeper.evaluation.task_scores import ModelScores, evaluations
-    from sweeper.reporting.sections._forgetting import Figures
     from sweeper.views.console import show_line
 
-    measured = report.figures("forgetting", Figures)
     paths = sorted(evaluations(folder).glob("base-*.json"))
     bases = [one for one in map(ModelScores.read_or_none, paths) if one is not None]
     if as_json:
         shown = {
-            "run": report.findings.run.name,
+            "run": folder.path.name,
             "trials": numbers,
             "base": [b.model_dump(mode="json", exclude={"schema_version"}) for b in bases],
-            "forgetting": (measured or report.missing["forgetting"]).model_dump(mode="json"),
+            "tasks": [one.model_dump(mode="json") for one in changes],
         }
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
         return
-    if numbers and measured is not None:
-        _print_tasks(measured, numbers)
+    if changes:
+        _print_tasks(changes, numbers)
     else:
         for scores in bases:
             show_line(f"base {scores.model} ({scores.dtype})")
@@ -131,12 +128,12 @@ def _show(folder: RunFolder, report: Report, numbers: list[int], *, as_json: boo
     show_line(f"report: {folder.report_html}")
 
 
-def _print_tasks(measured: Figures, numbers: list[int]) -> None:
+def _print_tasks(changes: list[TaskChange], numbers: list[int]) -> None:
     from rich import box
     from rich.table import Table
 
     from sweeper.findings import words
-    from sweeper.reporting.sections._forgetting import (
+    from sweeper.findings.study.changes import (
         amount,
         figure,
         lost,
@@ -149,17 +146,16 @@ def _print_tasks(measured: Figures, numbers: list[int]) -> None:
     for title in ("trial", "task", "base", "tuned", "lost (95% CI)", "detectable", ""):
         right = title not in ("trial", "task", "")
         table.add_column(title, justify="right" if right else "left", no_wrap=title != "task")
-    for task in measured.tasks:
-        if task.trial in numbers:
-            table.add_row(
-                f"#{task.trial} {words.short(task.strategy)}",
-                f"{task.task}, {scored_on(task)}",
-                figure(task, task.base),
-                figure(task, task.tuned),
-                lost(task.forgetting, task.unit),
-                amount(task.detectable_points, task.unit),
-                task.outcome,
-            )
+    for task in changes:
+        table.add_row(
+            f"#{task.trial} {words.short(task.strategy)}",
+            f"{task.task}, {scored_on(task)}",
+            figure(task, task.base),
+            figure(task, task.tuned),
+            lost(task.lost, task.unit),
+            amount(task.detectable_points, task.unit),
+            task.outcome,
+        )
     out().print(table)
     for number in numbers:
-        show_line(noise_sentence(measured, number))
+        show_line(noise_sentence(changes, number))

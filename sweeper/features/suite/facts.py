@@ -24,7 +24,6 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
     from sweeper.features.suite._task_files import suite_facts
     from sweeper.metrics.programs import samples
 
-    known = suite_facts(Path(path))
     if for_run:
-        return check_suite(Path(path), run_generated_code=samples(spec) > 0) or known
-    return known
+        return check_suite(Path(path), run_generated_code=samples(spec) > 0)
+    return suite_facts(Path(path))

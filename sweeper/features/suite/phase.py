@@ -15,7 +15,7 @@ from sweeper.trials import TestSeal
 from sweeper.views.work_progress import Lines, sentence
 
 
-def finish(run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]) -> int | None:
+def finish(run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]) -> None:
     """Score what has not been scored yet, if the run has a suite.
 
     Raises:
@@ -23,12 +23,12 @@ def finish(run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]) -
     """
     path = spec.features.of(Options).path
     if path is None or not run.test_seal.is_file():
-        return None
+        return
     order = TestSeal.read(run.test_seal).order
     writing = [number for number in order if writes_text(run, number)]
     if not writing:
         say("no finalist writes text: their general capability cannot be scored")
-        return None
+        return
     suite, permitted = require_suite(Path(path)), samples(spec) > 0
     request = request_for(run, plan, spec, suite, writing, permitted=permitted)
-    return score(request, say, Lines(lambda *state: say(sentence(*state))))
+    score(request, say, Lines(lambda *state: say(sentence(*state))))

@@ -16,7 +16,7 @@ from sweeper.plans import Plan
 from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Scalar
-from sweeper.trials import RungReport, TrialConfig, TrialResult
+from sweeper.trials import Measure, RungReport, TrialConfig, TrialResult
 
 
 class Tracker(ABC):
@@ -117,18 +117,25 @@ def rung_figures(report: RungReport) -> dict[str, float]:
     named = {
         "validation_loss": report.validation_loss,
         "train_loss": report.train_loss,
-        "general_loss": report.general_loss,
         "epoch": report.epochs,
     }
-    return _finite({**named, **_with_prefix("validation", report.metrics)})
+    measures = _measures(report.measures)
+    return _finite({**named, **measures, **_with_prefix("validation", report.metrics)})
+
+
+def _measures(measures: Mapping[str, Measure]) -> dict[str, float | None]:
+    """Measures by name, and what training changed in them as ``NAME/change``."""
+    found: dict[str, float | None] = {}
+    for name, one in measures.items():
+        found |= {name: one.value, f"{name}/change": None if one.base is None else one.change}
+    return found
 
 
 def final_figures(result: TrialResult) -> dict[str, float]:
     """How a trial ended, all as ``final/NAME``."""
     named = {
         "validation_loss": result.validation_loss,
-        "general_loss": result.general_loss,
-        "forgetting_points": result.forgetting_points,
+        **_measures(result.measures),
         "training_seconds": result.training_seconds,
         "evaluation_seconds": result.evaluation_seconds,
         "peak_memory_gib": result.peak_memory_gib,

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
+from sweeper.constraints import excess, is_beyond, limits_of
 from sweeper.errors import UsageError
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features.warm_start.options import Options
@@ -23,7 +24,7 @@ from sweeper.plans import Candidate, Parameter, Plan, ProposedTrial
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import loss_of
 from sweeper.spec import Scalar, Spec, Task
-from sweeper.trials import TrialConfig, TrialResult, within_limit
+from sweeper.trials import TrialConfig, TrialResult
 
 FOLDER = "studies"
 # How far facts may differ is a decision, not a measurement: ten times the rows, parameters,
@@ -78,14 +79,14 @@ class WarmStart(Record):
 
 
 def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
-    """Keep the record of a finished study, unless no trial completed within the user's limit.
+    """Keep the record of a finished study, unless no trial completed within the limits.
 
     Raises:
         OSError: The folder for caches cannot be written.
     """
-    limit = spec.aim.max_forgetting_points
+    limits = limits_of(spec)
     trials = [one for folder in sorted(run.trials.glob("*")) if (one := _ended(folder))]
-    kept = [one for one in trials if within_limit(one[1].forgetting_points, limit)]
+    kept = [one for one in trials if not is_beyond(excess(one[1].measures, limits))]
     bests = [_best(plan, candidate, kept) for candidate in plan.candidates]
     found = tuple(best for best in bests if best is not None)
     if not found:

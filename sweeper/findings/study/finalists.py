@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from statistics import median
 
+from sweeper.constraints import order
 from sweeper.evaluation.significance import mean_interval, t_interval
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Finalist, SeedScore
@@ -33,13 +34,12 @@ def finalists(run: RunFiles) -> tuple[Finalist, ...]:
 
 
 def _order(run: RunFiles) -> list[TrialFiles]:
-    """As the seal fixed it; before that, the confirmed trials as it will: limit, mean loss."""
+    """As the seal fixed it; before that, the confirmed trials as it will."""
     if run.seal:
         found = [run.trial(number) for number in run.seal.order]
         return [trial for trial in found if trial is not None and trial.completed]
-    confirmed = [trial for trial in run.completed if trial.seeds]
-    confirmed.sort(key=lambda trial: (_mean_loss(trial), trial.config.number))
-    return sorted(confirmed, key=run.keeps_to_limit, reverse=True)
+    confirmed = (trial for trial in run.completed if trial.seeds)
+    return sorted(confirmed, key=lambda t: (order(_mean_loss(t), run.excess(t)), t.config.number))
 
 
 def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) -> Finalist:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeper.constraints import Limit, excess, is_beyond, limits_of, order
 from sweeper.data.examples import SPLITS
 from sweeper.errors import SweeperError
 from sweeper.execution.state.second_command import statuses
@@ -34,7 +35,6 @@ from sweeper.trials import (
     TestSeal,
     TrialConfig,
     TrialResult,
-    within_limit,
 )
 
 
@@ -123,8 +123,8 @@ class TrialFiles:
 class RunFiles:
     """The files of one run.
 
-    ``spec`` is the request of the last call; None where it cannot be read. Its
-    ``max_forgetting_points`` may change between calls of one run.
+    ``spec`` is the request of the last call; None where it cannot be read. Its ``limits`` may
+    change between calls of one run.
     ``texts`` says whether rows and answers may be shown.
     """
 
@@ -136,7 +136,7 @@ class RunFiles:
     seal: TestSeal | None
     status: Mapping[str, Any]
     spec: Spec | None = None
-    max_forgetting_points: float | None = None
+    limits: tuple[Limit, ...] = ()
     texts: bool = True
 
     @property
@@ -153,8 +153,8 @@ class RunFiles:
 
     @property
     def best(self) -> TrialFiles:
-        """The best of the completed trials within the limit, or of all where none is within it."""
-        return next(filter(self.keeps_to_limit, self.completed), self.completed[0])
+        """The best of the completed trials."""
+        return min(self.completed, key=lambda trial: order(trial.loss, self.excess(trial)))
 
     @property
     def margin(self) -> float:
@@ -165,10 +165,13 @@ class RunFiles:
         """
         return self.plan.facts.aim.margin_points / 100
 
-    def keeps_to_limit(self, trial: TrialFiles) -> bool:
-        """Whether it forgot no more than the user allows, as far as that was measured."""
-        points = trial.result.forgetting_points if trial.result else None
-        return within_limit(points, self.max_forgetting_points)
+    def excess(self, trial: TrialFiles) -> float | None:
+        """By how much it is beyond the limits; None where that was not measured."""
+        return excess(trial.result.measures, self.limits) if trial.result else None
+
+    def is_within(self, trial: TrialFiles) -> bool:
+        """Whether it is within the limits, as far as that was measured."""
+        return not is_beyond(self.excess(trial))
 
     def trial(self, number: int) -> TrialFiles | None:
         return next((t for t in self.trials if t.config.number == number), None)
@@ -193,7 +196,7 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
         plan=plan,
         spec_yaml=_text(run.spec),
         spec=spec,
-        max_forgetting_points=(spec or plan.facts).aim.max_forgetting_points,
+        limits=limits_of(spec) if spec else (),
         trials=tuple(trial for trial in trials if trial is not None),
         baselines=tuple(baselines),
         seal=TestSeal.read_or_none(run.test_seal),

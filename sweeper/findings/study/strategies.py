@@ -162,9 +162,6 @@ def strategy_summaries(
             seconds_per_trial=statistics.median(whole) if whole else None,
             peak_memory_gib=max(peaks, default=None),
             trainable_share=_trainable_share(best),
-            forgetting_points=known(best.result.forgetting_points)
-            if best and best.result
-            else None,
         )
         found.append(summary)
     return tuple(found)

@@ -13,7 +13,7 @@ on parts of the rows.
 - ``validation_loss``, ``objective``, ``cost``: of the weights that were kept; ``cost`` is the
   objective turned so that lower is better, which trials are compared by.
 - ``seconds``, ``peak_memory_gib``, ``tokens``, ``optimizer_steps``, ``best_rung``.
-- ``general_loss``, ``general_loss_base``: on general text, after training and before.
+- ``measure.NAME``, and ``base_measure.NAME`` of the untrained base.
 - ``metric.NAME`` on validation, and ``parameter.NAME``.
 
 ``rungs``: a row for each moment at which a trial was scored: ``trial``, ``strategy``, ``rung``
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _OF_RESULT = (
     "state", "validation_loss", "objective", "peak_memory_gib", "tokens", "optimizer_steps",
-    "best_rung", "general_loss", "general_loss_base",
+    "best_rung",
 )  # fmt: skip
 _OF_RUNG = ("rung", "optimizer_steps", "tokens", "epochs", "validation_loss", "train_loss")
 _COLUMNS: dict[str, dict[str, type]] = {
@@ -121,6 +121,8 @@ def _trainings(trial: TrialFiles) -> Iterator[dict[str, Any]]:
             row |= {"objective": trial.objective.measured(of), "seconds": result_seconds(of)}
             row["cost"] = trial.objective.cost_of(of)
             row |= {f"metric.{name}": value for name, value in of.metrics.items()}
+            row |= {f"measure.{name}": one.value for name, one in of.measures.items()}
+            row |= {f"base_measure.{name}": one.base for name, one in of.measures.items()}
         yield row | parameters
 
 

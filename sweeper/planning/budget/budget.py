@@ -24,7 +24,6 @@ from sweeper.planning.budget.study_phases import (
     together,
 )
 from sweeper.planning.budget.trial_budget import RUNGS
-from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.costs.trial_seconds import Course
 from sweeper.plans import Budget, Candidate, Duration, PhaseCost, Purchase
 from sweeper.spec import Spec
@@ -158,7 +157,6 @@ def make_budget(
     saved -= phases.unlearned(trials, *_earliest_ends(candidates, course, first, stops))
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
     devices = groups * sum(c.gpus_per_trial for c in candidates) / len(candidates)
-    wide = [candidate.strategy for candidate in candidates if candidate.gpus_per_trial > 1]
     return Budget(
         trials=trials,
         rungs=RUNGS,
@@ -184,7 +182,6 @@ def make_budget(
         notes=(
             *_scored_rungs(course),
             *_notes(stops, course.epochs, limit, facts.hardware),
-            *([f"Several GPUs a trial for {', '.join(wide)}: {FSDP}."] if wide else []),
             *trial_notes,
             *_too_long(sweep, limit),
             *download_notes(facts),
@@ -210,8 +207,7 @@ def _times(
     phases = phases.of_trials(trials)
     search = phases.searching(trials, searched_shares(first))
     search = together(phases.stages(trials), search)
-    times = {
-        "own_text": phases.own_text(),
+    times: dict[str, Duration | None] = {
         "search": search,
         "confirmation": phases.confirmation(),
         "beside": phases.beside(),

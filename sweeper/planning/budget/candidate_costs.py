@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from sweeper.data.general import SelfSampling
 from sweeper.facts.record import Facts, ModelFacts
+from sweeper.features import parts
 from sweeper.hyperparameters import (
     BATCH,
     CLASS_WEIGHT,
     EPOCHS,
-    KL,
     MODULES_TO_SAVE,
     OPTIMIZER,
-    REPLAY,
     TARGET_MODULES,
 )
 from sweeper.memory.setup import OTHER
@@ -26,7 +24,7 @@ from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.budget.trial_budget import (
     RUNGS,
     TYPICAL_CLASSES,
-    general_tokens,
+    further_tokens,
     scored_rungs,
     scoring_tokens,
 )
@@ -49,8 +47,12 @@ START_SECONDS, BETWEEN_SECONDS = 7.5, 0.5
 _WRITTEN = {"cpu": 20, "cuda": 256}
 # The length of an answer where no data is at hand.
 _ANSWER_SHARE = 0.5
-_OWN = SelfSampling()
-TIMED = (BATCH, TARGET_MODULES, REPLAY, KL, OPTIMIZER, MODULES_TO_SAVE)
+_TIMED = (BATCH, TARGET_MODULES, OPTIMIZER, MODULES_TO_SAVE)
+
+
+def timed_parameters() -> tuple[str, ...]:
+    """The parameters that decide a trial's time, besides its length."""
+    return (*_TIMED, *(name for _, names in parts.STEP_PARAMETERS.all() for name in names))
 
 
 class Priced(NamedTuple):
@@ -85,6 +87,7 @@ def course_of(
     head = facts.task == "classification" and spec.training.classes_by == "head"
     classes = (len(data.labels) or TYPICAL_CLASSES) if facts.task == "classification" else 0
     answer = data.lengths.output_mean if data.lengths else None
+    at_rung, at_end = further_tokens(spec, cap.tokens)
     test = data.rows_of("test") or max(round(data.rows * spec.data.test_fraction), 1)
     wanted = spec.evaluation.generate_items
     written = _WRITTEN[facts.hardware.device] if wanted is None else wanted
@@ -104,8 +107,7 @@ def course_of(
         written_items=0 if classes else test if objective.of_answers else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
         answered_rows=validation if objective.of_answers else 0,
-        general_tokens=general_tokens(spec, cap.tokens, scored.below + 1),
-        own_texts=0 if head or spec.data.general else _OWN.texts * (1 + model.chat_template),
+        further_tokens=(scored.below + 1) * at_rung + at_end,
         processes=_processes(spec, facts),
     )
 
@@ -188,7 +190,8 @@ def _clock(
 def _configurations(candidate: Candidate) -> Iterator[tuple[float, dict[str, Scalar]]]:
     """Every combination of what decides a trial's time, with its chance to be tried."""
     defaults = candidate.defaults()
-    options = [list(_weighted(name, candidate.parameters.get(name))) for name in TIMED]
+    names = timed_parameters()
+    options = [list(_weighted(name, candidate.parameters.get(name))) for name in names]
     for combination in itertools.product(*options):
         chosen = {name: value for name, _, value in combination if value is not None}
         yield math.prod(weight for _, weight, _ in combination), defaults | chosen
@@ -208,6 +211,11 @@ def _weighted(name: str, parameter: Parameter | None) -> Iterator[tuple[str, flo
         yield name, weight / sum(weights), choice
 
 
+def expected_values(parameter: Parameter | None) -> list[Scalar | None]:
+    """The values that trials may have of a parameter that a trial's time depends on."""
+    return [value for _, _, value in _weighted("", parameter)]
+
+
 def usual_share(epochs: Parameter | None) -> float:
     """Mean share of a full budget that trials are given, by the prior and before pruning."""
     if epochs is None or not epochs.searched or epochs.choices is None:
@@ -225,27 +233,6 @@ def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
         return features + fit_seconds(course)
     answers = clock.generating(course.answered_rows, course.written_tokens, WRITING_BATCH)
     return 2 * (clock.scoring(course, course.validation_rows) + answers)
-
-
-def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> float:
-    """Seconds in which each base writes general text, before a trial that uses it.
-
-    Nothing for a base that has written some for an earlier run.
-    """
-    replays = any(
-        share
-        for cost in costs
-        for _, _, share in _weighted(REPLAY, cost.candidate.parameters.get(REPLAY))
-    )
-    if not (course.general_tokens > 0 or replays) or not course.own_texts:
-        return 0.0
-    done = {model.id for model in facts.models if model.has_written}
-    clocks = {c.candidate.model: clock_of_base(c.candidate, facts, course) for c in costs}
-    return sum(
-        clock.generating(course.own_texts, _OWN.tokens, _OWN.batch)
-        for model, clock in clocks.items()
-        if model not in done
-    )
 
 
 def baseline_scoring(facts: Facts, lead: Candidate, course: Course) -> float:

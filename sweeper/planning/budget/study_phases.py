@@ -14,7 +14,6 @@ from sweeper.planning.budget.candidate_costs import (
     Priced,
     baseline_scoring,
     baseline_seconds,
-    own_text_seconds,
 )
 from sweeper.planning.costs.trial_seconds import Course
 from sweeper.plans import Candidate, Duration
@@ -189,11 +188,6 @@ class StudyPhases:
         base = baseline_scoring(self.facts, costs[0].candidate, self.course)
         seconds = base + trainings * scoring + writers * writing
         return self.shared(seconds, seconds, seconds)
-
-    def own_text(self) -> Duration | None:
-        """General text that the base writes itself; None where no trial needs any."""
-        seconds = own_text_seconds(self.facts, self.costs, self.course)
-        return self.range(seconds, seconds, seconds) if seconds else None
 
 
 def bill(held: Duration, devices: float, hardware: HardwareFacts) -> dict[str, float]:

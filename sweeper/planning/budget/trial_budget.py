@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from sweeper.data.general import HELD_BACK, HELD_BACK_TOKENS, RUNG_TEXTS
+from sweeper.constraints import limits_of
 from sweeper.facts.record import Facts
+from sweeper.features import parts
 from sweeper.hyperparameters import EPOCHS, PATIENCE
 from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.plans import Parameter, Prior
@@ -71,14 +72,12 @@ def scored_rungs(
 ) -> ScoredRungs:
     """The scored rungs of a study's trials.
 
-    A limit on forgetting or patience asks for rungs at which trials can be stopped.
+    Limits and patience ask for rungs at which trials can be stopped.
     """
-    widest = SPACINGS[-1]
+    widest = min((limit.every for limit in limits_of(spec)), default=SPACINGS[-1])
     if spec.training.early_stopping_patience is not None or spec.declares(PATIENCE):
         widest = SPACINGS[0]
-    elif spec.aim.max_forgetting_points is not None:
-        widest = SPACINGS[1]
-    at_rung, at_end = watched_tokens(spec, cap.tokens)
+    at_rung, at_end = further_tokens(spec, cap.tokens)
     cost = scoring_tokens(spec, facts, cap) / cap.mean
     return affordable(
         EVALUATION_SHARE / FORWARD_SHARE * epochs * cap.items(facts.data.train_rows),
@@ -124,20 +123,10 @@ def affordable(
     return ScoredRungs(every, min(validation_rows, max(enough, math.floor(items))))
 
 
-def watched_tokens(spec: Spec, cap: int) -> tuple[int, int]:
-    """Tokens of general text that a trial is scored on: at each scored rung, and at its end."""
-    limited = spec.aim.max_forgetting_points is not None
-    head = spec.task == "classification" and spec.training.classes_by == "head"
-    if head or (not limited and spec.data.general is None):
-        return 0, 0
-    text = min(cap, HELD_BACK_TOKENS)
-    return (RUNG_TEXTS * text if limited else 0), HELD_BACK * text
-
-
-def general_tokens(spec: Spec, cap: int, scored: int) -> int:
-    """The same for a whole trial with so many scored rungs, the last one included."""
-    at_rung, at_end = watched_tokens(spec, cap)
-    return scored * at_rung + at_end
+def further_tokens(spec: Spec, cap: int) -> tuple[int, int]:
+    """Tokens that a trial is scored on for features: at each scored rung, and at its end."""
+    scored = [tokens(spec, cap) for _, tokens in parts.SCORED_TOKENS.all()]
+    return sum(at_rung for at_rung, _ in scored), sum(at_end for _, at_end in scored)
 
 
 def lengths(epochs: float) -> tuple[float, ...]:

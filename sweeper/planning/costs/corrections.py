@@ -35,24 +35,24 @@ def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Spee
     """The correction for a set-up from measurements of its architecture.
 
     Those of the same strategy count, and only where there are none the other strategies' do.
-    Trainings with replay or a KL penalty teach about such alone, who learn from plain ones where
-    there are none of their own.
+    Trainings to whose steps features added something teach about such alone, which learn from
+    plain ones where there are none of their own.
     """
     if not hardware.measured:
         return Correction()
-    guards = _guards(setup)
-    told = tuple(m for m in hardware.measured if _guards(m) == guards)
+    extra = _extra(setup)
+    told = tuple(m for m in hardware.measured if _extra(m) == extra)
     through, cores = setup.traits.gradients_through_base, hardware.cpu_cores or 1
     kind = (model, setup.strategy, through, setup.precision, setup.classes, speed, cores)
     found = _lesson(*kind, told)
-    if found.source or not any(guards):
+    if found.source or not any(extra):
         return found
-    return _lesson(*kind, tuple(m for m in hardware.measured if not any(_guards(m))))
+    return _lesson(*kind, tuple(m for m in hardware.measured if not any(_extra(m))))
 
 
-def _guards(one: Setup | Measured) -> tuple[bool, bool]:
-    """Whether general text was replayed, and whether there was a KL penalty."""
-    return one.replay_share > 0, one.near_base
+def _extra(one: Setup | Measured) -> tuple[bool, bool]:
+    """Whether features added tokens to a step, and whether outputs of the base."""
+    return one.extra.further_share > 0, one.extra.reference
 
 
 @lru_cache(maxsize=256)
@@ -147,7 +147,7 @@ def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
     failed = [m for m in hardware.measured if m.out_of_memory]
     return any(
         _alike(m, model, setup.classes)
-        and m.near_base <= setup.near_base
+        and m.extra.reference <= setup.extra.reference
         and (m.strategy, m.precision, m.quantization)
         == (setup.strategy, setup.precision, setup.quantization)
         and m.gradient_checkpointing >= setup.gradient_checkpointing
@@ -170,7 +170,7 @@ def with_measured_peak(
         if m.peak_gib
         and _alike(m, model, setup.classes)
         and m.strategy == setup.strategy
-        and m.near_base <= setup.near_base
+        and m.extra.reference <= setup.extra.reference
     ]
     factor = max(ratios, default=1.0)
     if factor <= 1.0:

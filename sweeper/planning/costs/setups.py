@@ -11,23 +11,18 @@ from sweeper.facts.record import Measured
 from sweeper.hyperparameters import (
     ATTENTION,
     BATCH,
-    KL,
     NEFTUNE,
     OPTIMIZER,
     PADDING_FREE,
-    REPLAY,
     SDPA,
     TARGET_MODULES,
     modules_of,
     saved_modules,
     split_batch,
 )
-from sweeper.memory.setup import Setup, further_parameters
+from sweeper.memory.setup import Setup, further_parameters, step_extra
 from sweeper.plans import Candidate
 from sweeper.spec import Scalar
-
-# DDP is tested over gloo on a CPU, FSDP is not tested anywhere.
-FSDP = "FSDP, which sweeper has not tested on GPUs"
 
 
 def candidate_setup(
@@ -57,8 +52,7 @@ def measured_setup(measured: Measured, classes: int, device: str) -> Setup:
     base = _setup(measured, measured.gpus, measured.mean_length, classes, device)
     names = ("r", TARGET_MODULES, "lora_dropout")
     known = {name: value for name in names if (value := getattr(measured, name)) is not None}
-    guards = {"replay_share": measured.replay_share, "near_base": measured.near_base}
-    return replace(base, **(setup_fields(base.traits, known) | guards))
+    return replace(base, **(setup_fields(base.traits, known) | {"extra": measured.extra}))
 
 
 _SAME = (
@@ -74,7 +68,6 @@ def _setup(one: Candidate | Measured, gpus: int, length: int, classes: int, devi
         sequence_length=length,
         evaluation_length=length,
         gpus=gpus,
-        sharding="fsdp" if gpus > 1 else "none",
         classes=classes,
         device="cuda" if device == "cuda" else "cpu",
     )
@@ -86,6 +79,7 @@ def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, 
     fields: dict[str, Any] = {
         "modules_to_save": saved_modules(parameters),
         "parameters": tuple((name, parameters[name]) for name in further),
+        "extra": step_extra(parameters),
     }
     for name, (field, kind) in _FIELDS.items():
         if name in parameters:
@@ -107,6 +101,4 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "prefix_projection": ("prefix_projection", bool),
     TARGET_MODULES: ("target_modules", modules_of),
     OPTIMIZER: ("optimizer", str),
-    REPLAY: ("replay_share", float),
-    KL: ("near_base", bool),
 }

@@ -98,8 +98,8 @@ def training_step(model: ModelFacts, setup: Setup) -> StepWork:
     moved += passes * _weight_traffic(model, setup)
     beside_layers = float(_adapted(model, setup))
     micro = StepWork(flops, moved, passes * model.layers, adapters=beside_layers)
-    micro *= 1 / (1 - setup.replay_share)
-    if setup.near_base:
+    micro *= 1 / (1 - setup.extra.further_share)
+    if setup.extra.reference:
         micro += evaluation(model, setup, setup.micro_batch, setup.sequence_length)
     return micro * setup.gradient_accumulation_steps + _optimizer_step(model, setup)
 

@@ -41,10 +41,8 @@ class Course:
         written_items: Test items that are answered in writing.
         written_tokens: Tokens of an answer.
         answered_rows: Validation items that each trial answers in writing at its end.
-        general_tokens: Tokens of general text that is scored at rungs and at the end.
+        further_tokens: Tokens that are scored for features, at rungs and at the end.
         rung_every: Rungs from one scored rung to the next.
-        own_texts: General texts that the base writes if a trial needs some; 0 where the user gave
-            them or no trial can use them.
         processes: Trials side by side that share the cores of a processor.
     """
 
@@ -62,9 +60,8 @@ class Course:
     written_items: int = 0
     written_tokens: float = 0.0
     answered_rows: int = 0
-    general_tokens: int = 0
+    further_tokens: int = 0
     rung_every: int = 1
-    own_texts: int = 0
     processes: int = 1
 
 
@@ -112,10 +109,11 @@ class Clock(NamedTuple):
         scored = course.rungs // course.rung_every
         below = (scored - 1) * self.scoring(course, course.rung_items)
         whole = self.scoring(course, course.validation_rows)
-        general = self.general(course.general_tokens)
-        return below + whole + general + scored * _VALIDATION_SECONDS
+        further = self.passing(course.further_tokens)
+        return below + whole + further + scored * _VALIDATION_SECONDS
 
-    def general(self, tokens: int) -> float:
+    def passing(self, tokens: int) -> float:
+        """So many tokens in batches of evaluation."""
         if not tokens:
             return 0.0
         batch = max(1, self.setup.evaluation_batch or self.setup.micro_batch)

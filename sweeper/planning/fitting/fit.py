@@ -1,4 +1,4 @@
-"""Fits a strategy to the device: micro-batch, accumulation, checkpointing, precision, GPUs.
+"""Fits a strategy to the device: micro-batch, accumulation, checkpointing, precision.
 
 Of the set-ups that fit it takes the fastest.
 """
@@ -224,16 +224,14 @@ def _shapes(
 ) -> Iterator[tuple[Setup, ...]]:
     """Groups of set-ups in order of preference; within a group the fastest that fits is taken.
 
-    A precision with fp32 master weights on several GPUs comes before pure bf16 on one; at the
-    same precision fewer GPUs come first, since then more trials run at once. An optimizer with
-    smaller states comes before more GPUs, and one of last resort after everything else.
+    An optimizer with smaller states comes before a precision without fp32 master weights, and one
+    of last resort after everything else.
     """
     checkpointing: tuple[bool, ...] = (False, True)
     if training.gradient_checkpointing is not None:
         checkpointing = (training.gradient_checkpointing,)
     if not strategy.gradient_checkpointing:
         checkpointing = (False,)
-    several = [gpus for gpus in gpu_counts(hardware) if gpus > 1]
     smaller = [one for one in strategy.smaller_optimizers if not one.last_resort]
     last = [one for one in strategy.smaller_optimizers if one.last_resort]
     kinds = precisions(hardware, training, model.model_type)
@@ -243,8 +241,6 @@ def _shapes(
     for precision in kinds:
         one = replace(base, precision=precision)
         shapes += [one, *(replace(one, optimizer=other.use) for other in smaller)]
-        if precision != "fp16-mixed":  # FSDP would need a scaler of its own
-            shapes += [replace(one, gpus=gpus, sharding="fsdp") for gpus in several]
     shapes += [
         replace(base, precision=precision, optimizer=other.use)
         for other in last
@@ -254,23 +250,14 @@ def _shapes(
         yield tuple(replace(shape, gradient_checkpointing=flag) for flag in checkpointing)
 
 
-def gpu_counts(hardware: HardwareFacts) -> tuple[int, ...]:
-    """GPUs that one trial may take: 1, 2, 4, ... up to all there are."""
-    counts = [1]
-    while counts[-1] * 2 <= hardware.gpus:
-        counts.append(counts[-1] * 2)
-    return tuple(counts)
-
-
 def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setup]:
     """Every micro-batch that divides the default's effective batch, from the largest to 1."""
     declared = parameters.get("per_device_train_batch_size")
     effective = int(declared.default) if declared else 32
-    share = max(effective // shape.gpus, 1)
-    micro = share
+    micro = effective
     while micro >= 1:
-        if share % micro == 0:
-            steps = share // micro
+        if effective % micro == 0:
+            steps = effective // micro
             yield replace(
                 shape, micro_batch=micro, evaluation_batch=micro, gradient_accumulation_steps=steps
             )

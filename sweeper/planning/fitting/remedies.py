@@ -13,8 +13,7 @@ from sweeper.declared.traits import quantized
 from sweeper.facts.machine import gpus
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.memory.estimate import estimate
-from sweeper.memory.setup import USUAL_OPTIMIZER, Setup
-from sweeper.planning.costs.setups import FSDP
+from sweeper.memory.setup import Setup
 from sweeper.planning.fitting.fit import Fit
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.plans import Rejected
@@ -30,11 +29,9 @@ def too_large(
 ) -> Rejected:
     """A strategy whose smallest set-up does not fit."""
     setup, need = found.setup, found.heaviest.high_gib
-    many = setup.gpus > 1
     reason = (
-        f"needs {found.heaviest.peak_gib:.1f} GiB (up to {need:.1f})"
-        f"{f' on each of {setup.gpus} GPUs' if many else ''}, "
-        f"{'each' if many else 'the device'} has {hardware.memory_gib:.3g} (smallest set-up: "
+        f"needs {found.heaviest.peak_gib:.1f} GiB (up to {need:.1f}), the device has "
+        f"{hardware.memory_gib:.3g} (smallest set-up: "
         f"{setup.precision}, {setup.optimizer}, micro-batch {setup.micro_batch}, "
         f"{setup.sequence_length} tokens"
         f"{', checkpointing' if setup.gradient_checkpointing else ''})"
@@ -73,8 +70,7 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[s
     if hardware.device == "cpu":
         found.append(f"a machine with {math.ceil(need)} GiB of memory would fit")
     elif cards := _cards(need, setup.precision):
-        found.append(f"{'GPUs' if setup.gpus > 1 else 'a GPU'} with {cards} would fit")
-    found += _more_gpus(model, setup, hardware)
+        found.append(f"a GPU with {cards} would fit")
     found += _smaller_model(model, setup, hardware)
     return found
 
@@ -98,23 +94,6 @@ def _halved(value: int, least: int, fits: Callable[[int], bool]) -> int | None:
         if fits(value):
             return value
     return None
-
-
-def _more_gpus(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[str]:
-    """The remedy of several GPUs that share the model, with one example and checkpointing."""
-    if hardware.device == "cpu":
-        return []
-    count = max(setup.gpus, 1) * 2
-    one = replace(setup, micro_batch=1, evaluation_batch=1)
-    one = replace(one, gradient_checkpointing=setup.traits.gradient_checkpointing)
-    if setup.traits.trains_base:  # smaller states are for one GPU
-        one = replace(one, optimizer=USUAL_OPTIMIZER)
-    while count <= 64:
-        more = replace(one, gpus=count, sharding="fsdp")
-        if estimate(model, more, hardware.memory_gib).high_gib <= hardware.memory_gib:
-            return [f"{count} GPUs like this one ({FSDP}) would fit"]
-        count *= 2
-    return []
 
 
 def scaled(model: ModelFacts, share: float) -> ModelFacts:

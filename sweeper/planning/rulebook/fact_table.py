@@ -218,10 +218,6 @@ def _device_bytes(scene: Scene) -> float:
     return scene.facts.hardware.memory_gib * GIB / scene.model.parameters
 
 
-def _machine_bytes(scene: Scene) -> Value:
-    return max(scene.facts.hardware.gpus, 1) * _device_bytes(scene)
-
-
 def _classes_by(scene: Scene) -> str | None:
     return scene.spec.training.classes_by if scene.facts.task == "classification" else None
 
@@ -256,29 +252,6 @@ _TABLE: tuple[Fact, ...] = (
         "tasks",
         "{} tasks share the base model",
         lambda s: s.facts.aim.tasks_on_one_base,
-        chosen=True,
-    ),
-    number(
-        "max_forgetting_points",
-        "points",
-        "--max-forgetting is {}",
-        lambda s: s.facts.aim.max_forgetting_points,
-        "the loss of general capability that the user allows",
-        chosen=True,
-    ),
-    flag(
-        "general_data", "--general is given", lambda s: s.spec.data.general is not None, chosen=True
-    ),
-    flag(
-        "replay_wanted",
-        "replay is requested",
-        lambda s: bool(s.spec.training.replay_share),
-        chosen=True,
-    ),
-    flag(
-        "kl_wanted",
-        "a KL penalty is requested",
-        lambda s: bool(s.spec.training.kl_weight),
         chosen=True,
     ),
     flag(
@@ -392,13 +365,6 @@ _TABLE: tuple[Fact, ...] = (
         "bytes",
         "one device has {} bytes of memory per parameter",
         _device_bytes,
-    ),
-    number(
-        "machine_bytes_per_parameter",
-        "bytes",
-        "the machine has {} bytes of memory per parameter",
-        _machine_bytes,
-        "over all devices",
     ),
 )
 

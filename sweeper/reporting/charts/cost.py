@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.front import front_of
 from sweeper.findings.record import Findings, TrialRow
+from sweeper.findings.study.changes import MeasuredTrials
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
@@ -34,18 +34,15 @@ class Cost:
     marked: int | None = None
 
 
-def forgetting_cost(points: Mapping[int, float], limit: float | None, marked: int | None) -> Cost:
-    """What trials lost on general text as a cost.
-
-    Args:
-        points: Hundredths of a nat per token, by trial; the limit likewise.
-    """
+def measure_cost(measured: MeasuredTrials, marked: int | None) -> Cost:
+    """What training changed in a measure, as a cost."""
+    limit = measured.limit
     return Cost(
-        title="lost on general text (nats/token, lower is better)",
-        name="forgetting",
-        values={trial: lost / 100 for trial, lost in points.items()},
-        limit=None if limit is None else limit / 100,
-        limit_label="" if limit is None else f"limit {limit / 100:g}",
+        title=f"{measured.title} ({measured.unit}, lower is better)",
+        name="measure",
+        values=measured.changes,
+        limit=limit,
+        limit_label="" if limit is None else f"limit {limit:g}",
         log=False,
         marked=marked,
     )

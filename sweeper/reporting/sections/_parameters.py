@@ -3,7 +3,7 @@
 Strategies are never pooled: their optima differ by an order of magnitude. "Within noise" is the
 range of values whose trials cannot be told apart from the strategy's best on the same items. A
 pair of trials that the search is judged by is told apart here where it is there.
-Trials above the user's limit on forgetting are never the best while others are within it.
+Trials beyond a limit are never the best while others are within it.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def parameter_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[ParameterFi
         trials = [trial for trial in run.completed if trial.config.strategy == strategy]
         candidate = next((c for c in run.plan.candidates if c.strategy == strategy), None)
         if trials and candidate is not None:
-            kept = list(filter(run.keeps_to_limit, trials)) or trials
+            kept = list(filter(run.is_within, trials)) or trials
             found += _of_strategy(trials, kept, candidate, pairs)
     return tuple(found)
 

@@ -18,7 +18,6 @@ PHASES = {
     "download": "of it, downloading models",
     "conversion": "of it, converting models",
     "search": "of it, start, baselines and search",
-    "own_text": "of the search, writing general text",
     "confirmation": "of it, confirmation",
     "test": "of it, test split",
 }

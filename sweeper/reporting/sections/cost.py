@@ -34,7 +34,7 @@ HEADING = Heading(105, "cost", "Cost", "What did it cost, compared with the plan
 
 
 _OWN = ("download", "conversion")
-_CORE = (*_OWN, "own_text", "baselines", "search", "confirmation", "test")
+_CORE = (*_OWN, "baselines", "search", "confirmation", "test")
 """Phases that the command does itself, so that workers' time does not hold them."""
 
 
@@ -43,13 +43,13 @@ class PredictedFigure(Record):
 
     ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``search`` goes
     from the start to the last trial, baselines among it; ``download`` and ``conversion`` are phases
-    that the command does itself, ``own_text`` is the base writing general text; phases of features
-    have their names; ``trial`` is a full trial, the median of ``trials`` of them; ``memory`` the
-    highest peak that a trial measured of itself; ``energy`` and ``money`` are those of the devices
-    while the sweep held them.
+    that the command does itself; phases of features have their names; ``trial`` is a full trial,
+    the median of ``trials`` of them; ``memory`` the highest peak that a trial measured of itself;
+    ``energy`` and ``money`` are those of the devices while the sweep held them.
     """
 
     what: str
+    title: str = ""
     strategy: str = ""
     unit: Literal["s", "GiB", "kWh", "USD"]
     predicted: float
@@ -121,7 +121,7 @@ def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
 
 
 def _what(prediction: PredictedFigure, device: str) -> str:
-    if title := (PHASES | _OTHERS).get(prediction.what):
+    if title := prediction.title or (PHASES | _OTHERS).get(prediction.what):
         return title
     if not prediction.strategy:
         return f"the {prediction.what.replace('_', ' ')}"
@@ -197,7 +197,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     ended = run.status.get("phase") == "complete"
     if planned is None or not ended or seconds is None:
         return
-    took = _took(run)
+    took, features = _took(run), run.plan.budget.features
+    within = {name: cost for name, cost in features.items() if cost.in_search}
     waited = math.fsum(result.waited_seconds for result in run.results)
     whole = math.fsum(map(result_seconds, run.results))
     share = min(waited / whole, 0.99) if whole > 0 else 0.0
@@ -205,6 +206,7 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     def figure(what: Any, phase: Duration, actual: float, unit: Any = "s") -> PredictedFigure:
         return PredictedFigure(
             what=what,
+            title=f"of the search, {within[what].title}" if what in within else "",
             unit=unit,
             predicted=phase.seconds,
             low=phase.low,
@@ -218,7 +220,7 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     phases = {name: p for name, p in planned_phases.items() if p.seconds > 0 and name in took}
     own = math.fsum(took[name] for name in phases if name in _OWN)
     # The sweep is compared without phases that were only planned or only made.
-    for name, cost in run.plan.budget.features.items():
+    for name, cost in features.items():
         if cost.planned and name not in took:
             planned = _less(planned, cost.duration)
     later = {name: s for name, s in took.items() if name not in (*planned_phases, *_CORE)}
@@ -243,8 +245,10 @@ def _took(run: RunFiles) -> dict[str, float]:
     took = {str(name): s for name, value in found if (s := _number(value)) is not None}
     if "search" in took:  # the first trials run beside the baselines
         took["search"] += took.get("baselines", 0.0)
-    wrote = math.fsum(trial.result.own_text_seconds for trial in run.trials if trial.result)
-    return took | ({"own_text": wrote} if wrote > 0 else {})
+    for trial in run.trials:
+        for name, seconds in (trial.result.feature_seconds if trial.result else {}).items():
+            took[name] = took.get(name, 0.0) + seconds
+    return took
 
 
 def _phases(budget: Budget) -> dict[str, Duration]:
@@ -252,9 +256,10 @@ def _phases(budget: Budget) -> dict[str, Duration]:
     phases = dict(budget.phases)
     begun = phases.pop("beside", None)
     if budget.test is None or begun is None:  # a plan whose start and test split are one figure
-        names = (*_OWN, "own_text", *budget.features)
+        names = (*_OWN, *budget.features)
         return {name: phases[name] for name in names if name in phases}
-    parts = (begun, budget.search, *filter(None, (budget.own_text,)))
+    within = (cost.duration for cost in budget.features.values() if cost.in_search)
+    parts = (begun, budget.search, *within)
     sums = {end: sum(getattr(p, end) for p in parts) for end in ("seconds", "low", "high")}
     return phases | {"search": Duration(**sums)}
 

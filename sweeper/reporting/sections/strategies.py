@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal
 
 from pydantic import Field
@@ -16,6 +17,7 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import Findings, StrategySummary
+from sweeper.findings.study.changes import MeasuredTrials, measured_trials
 from sweeper.findings.study.item_scores import (
     interval,
     test_scores,
@@ -36,7 +38,7 @@ from sweeper.reporting.blocks import (
     Table,
     placed,
 )
-from sweeper.reporting.charts.cost import Cost, cost_panel, cost_scale, forgetting_cost
+from sweeper.reporting.charts.cost import Cost, cost_panel, cost_scale, measure_cost
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import (
@@ -68,21 +70,15 @@ class QualityShare(Record):
 
 
 class Figures(Record):
-    """One strategy's share of another's quality; what trials lost on general text, if measured."""
+    """One strategy's share of another's quality; what training changed, by measure."""
 
     quality_share: QualityShare | None = None
-    points_lost: dict[int, float] = Field(default_factory=dict, description="by completed trial")
-    limit_points: float | None = Field(None, description="of --max-forgetting")
+    measures: dict[str, MeasuredTrials] = Field(default_factory=dict)
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
-    """The share of the quality, and a cost that not every study has."""
-    lost = {t.config.number: t.result.forgetting_points for t in run.completed if t.result}
-    return Figures(
-        quality_share=_quality_share(run),
-        points_lost={number: points for number, points in lost.items() if points is not None},
-        limit_points=run.max_forgetting_points,
-    )
+    """The share of the quality, and costs that not every study has."""
+    return Figures(quality_share=_quality_share(run), measures=measured_trials(run))
 
 
 def _quality_share(run: RunFiles) -> QualityShare | None:
@@ -159,7 +155,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """Table and cost charts."""
     yield nothing_to_compare(report) or _figure(figures, report)
     if report.findings.run.ended:
-        yield _table(report)
+        yield _table(figures, report)
         if report.plan.rejected:
             yield rejected_table(report)
 
@@ -182,7 +178,7 @@ def _figure(figures: Figures, report: Report) -> Figure:
         limit_label=f"{memory_name(report)}: {units.gib(report.plan.memory_limit_gib)}",
     )
     marked = findings.verdict.recommended_trial
-    lost = forgetting_cost(figures.points_lost, figures.limit_points, marked)
+    measured = [measure_cost(one, marked) for one in figures.measures.values()]
     names = [s.strategy for s in findings.strategies if s.best_trial is not None]
     note = "Large: the best of each strategy with its 95% interval over items. Filled, on the "
     note += "stepped line: no other trial is both cheaper to train and better. Hollow: some other "
@@ -192,7 +188,7 @@ def _figure(figures: Figures, report: Report) -> Figure:
         id="strategy-cost",
         finding=finding,
         note=f"{note} {unequal}".strip() + off_scale(findings, trials, cost_scale(findings)),
-        panels=drawn(*(cost_panel(findings, cost, finding) for cost in (time, memory, lost))),
+        panels=drawn(*(cost_panel(findings, cost, finding) for cost in (time, memory, *measured))),
         legend=legend(names, LegendEntry("no trial is better in both", "", "—")),
     )
 
@@ -238,7 +234,7 @@ def _unequal(report: Report) -> str:
     return f"Strategies had unequal numbers of trials: {units.joined(told)}."
 
 
-def _table(report: Report) -> Table:
+def _table(figures: Figures, report: Report) -> Table:
     findings = report.findings
     metric, compared = findings.metric, findings.objective
     unit = words.column_unit(compared)
@@ -274,8 +270,9 @@ def _table(report: Report) -> Table:
         Number("trained", _trained, unit="% of parameters"),
         Number("completed / pruned / failed", lambda s: f"{s.complete} / {s.pruned} / {s.failed}"),
     ]
-    if any(s.forgetting_points is not None for s in findings.strategies):
-        columns.append(Number("forgetting", _forgetting, unit="nats/token"))
+    columns += [
+        Number(one.title, partial(_change, one), unit=one.unit) for one in figures.measures.values()
+    ]
     return Table.of(
         "strategy-table",
         "Strategies, each over all of its trials",
@@ -290,9 +287,10 @@ def _trained(summary: StrategySummary) -> str:
     return words.DASH if share is None else words.share(share).removesuffix("%")
 
 
-def _forgetting(summary: StrategySummary) -> str:
-    lost = summary.forgetting_points
-    return words.DASH if lost is None else words.minus(f"{lost / 100:.3f}")
+def _change(measured: MeasuredTrials, summary: StrategySummary) -> str:
+    """Of a strategy's best trial."""
+    change = measured.changes.get(-1 if summary.best_trial is None else summary.best_trial)
+    return words.DASH if change is None else words.minus(f"{change:.3f}")
 
 
 def _baseline(report: Report) -> str:

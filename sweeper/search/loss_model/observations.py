@@ -15,10 +15,11 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.constraints import is_beyond, order
 from sweeper.objective import LOSS, Objective
 from sweeper.search.optuna_space import STRATEGY, Full, rungs_of
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems, within_limit
+from sweeper.trials import FirstItems
 
 START = "head_init"
 
@@ -32,7 +33,7 @@ VALIDATION_LOSS = "sweeper:validation_loss"
 RUNG_LOSS = "sweeper:validation_loss:"
 # A system attribute, as Optuna's `set_constraint` writes it. Up to 0 a trial keeps to the limit;
 # `best_trial` and Optuna's samplers see it.
-CONSTRAINT = "constraints:forgetting"
+CONSTRAINT = "constraints:limits"
 _ITEMS = "sweeper:items:"
 
 # Failures that say something about the configuration; the others are the machine's.
@@ -82,7 +83,7 @@ class Observation:
     @property
     def keeps(self) -> bool:
         """Whether it is within the limit, as far as known."""
-        return within_limit(self.excess, 0.0)
+        return not is_beyond(self.excess)
 
     @cached_property
     def group(self) -> tuple[str, Scalar | None]:
@@ -110,15 +111,13 @@ class Observation:
         return self.loss - min(one.loss for one in self.items.values())
 
     @cached_property
-    def rank(self) -> tuple[bool, int, float]:
-        """A sort key, best first: completed trials by loss, then pruned ones by their last rung.
-
-        Completed trials over the limit come after those that keep to it, the least over first.
-        """
-        if not self.keeps:
-            return False, 1, self.excess or 0.0
-        reached = max(self.curve, default=0)
-        return not self.complete, 0 if self.complete else -reached, self.loss or math.inf
+    def rank(self) -> tuple[bool, float, float, float]:
+        """A sort key, best first: completed trials in their order under limits, then pruned ones
+        by their last rung."""
+        loss = self.loss or math.inf
+        if self.complete:
+            return False, *order(loss, self.excess)
+        return True, -max(self.curve, default=0), loss, 0.0
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any, TypeVar
 
 from sweeper.evaluation.baselines import FrozenProbe, Majority, Tfidf
 from sweeper.tasks.base import Baseline
@@ -11,7 +13,8 @@ from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.training.base_model.bases import Bases
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.frozen_features import FrozenFeatures
-from sweeper.training.base_model.general_text import GeneralSet
+
+T = TypeVar("T")
 
 
 class SharedModel:
@@ -21,12 +24,21 @@ class SharedModel:
         self.context = context
         self.features = FrozenFeatures(context)
         self.bases = Bases(context)
-        self.general = GeneralSet(context)
+        self._whole = self
+        self._of_features: dict[str, Any] = {}
 
     def part(self, rows: int, seed: int) -> SharedModel:
-        """The same model with so many of the training rows; bases and text stay."""
+        """The same model with so many of the training rows; what does not depend on them stays."""
         made = SharedModel(self.context.part(rows, seed))
-        made.bases, made.general = self.bases, self.general
+        made.bases, made._whole = self.bases, self._whole
+        return made
+
+    def of_feature(self, name: str, make: Callable[[ModelContext], T]) -> T:
+        """What a feature computes once for all trials of the model, on whatever rows they train."""
+        whole = self._whole
+        if name not in whole._of_features:
+            whole._of_features[name] = make(whole.context)
+        made: T = whole._of_features[name]
         return made
 
     @cached_property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +14,15 @@ from tokenizers.pre_tokenizers import Sequence as SplitInTurn
 from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
 from sweeper.cache import made_once
-from sweeper.errors import ModelError, SweeperError
+from sweeper.child_process import tell_progress
+from sweeper.errors import ModelError
 from sweeper.extras import install_command, require
 from sweeper.facts.models.model import model_folder
 from sweeper.facts.models.packaged import PREFIX, converted_folder, package_folder, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.jsontext import value_of
 from sweeper.spec import ModelSpec
-from sweeper.underway import Steps, Underway, print_progress
+from sweeper.underway import Steps, Underway
 
 # Raised whenever the folder that a conversion writes changes; older folders are written anew.
 _FORMAT = 1
@@ -168,21 +168,6 @@ def _tokenizer(source: Path, config: Any) -> Any:
     return tokenizer
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the folder of each packaged model that is named, converting it if needed.
-
-    Run as ``python -m sweeper.training.base_model.weights NAME``. How far a conversion is goes to
-    standard output, too: ``PROGRESS <what> <done> <of>``.
-    """
-    names = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        for name in names:
-            print(packaged_model(name, Underway(print_progress)))
-    except SweeperError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def convert(model: ModelSpec) -> None:
+    """Convert a packaged model if needed, in a process of its own."""
+    packaged_model(model.id.removeprefix("packaged:"), Underway(tell_progress))

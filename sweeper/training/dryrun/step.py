@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_iter
 from transformers import Adafactor, PretrainedConfig
 
 from sweeper.facts.record import ModelFacts
+from sweeper.memory.requests import DryRun, SetupRequest
 from sweeper.memory.setup import Setup
 from sweeper.plans import autocast_dtype
 from sweeper.tasks.classifier import Classifier, pool
@@ -34,16 +35,16 @@ _STEPS = 2
 BLOCK_BYTES = 512
 
 
-def follow(
-    model: ModelFacts, setup: Setup, config: PretrainedConfig | None = None
-) -> dict[str, Any]:
+def answer(request: SetupRequest) -> DryRun:
+    """Follow a step of the set-up."""
+    return follow(request.model, request.setup)
+
+
+def follow(model: ModelFacts, setup: Setup, config: PretrainedConfig | None = None) -> DryRun:
     """The peak of all tensors in one training step.
 
     Args:
         config: Configuration of the model; found by its facts if None.
-
-    Returns:
-        ``peak_gib``, ``phase``, ``parts`` (GiB by kind), ``trainable_parameters``, ``seconds``.
     """
     started = time.perf_counter()
     config = config_of(model) if config is None else config
@@ -51,13 +52,13 @@ def follow(
         warnings.simplefilter("ignore")
         trained = build(config, model, setup)
         tracker = _followed(trained, setup, config)
-    return {
-        "peak_gib": tracker.peak_bytes / GIB,
-        "phase": tracker.peak_kind,
-        "parts": {name: size / GIB for name, size in tracker.peak_parts.items() if size},
-        "trainable_parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
-        "seconds": time.perf_counter() - started,
-    }
+    return DryRun(
+        peak_gib=tracker.peak_bytes / GIB,
+        phase=tracker.peak_kind,
+        parts={name: size / GIB for name, size in tracker.peak_parts.items() if size},
+        trainable_parameters=sum(p.numel() for p in trained.parameters() if p.requires_grad),
+        seconds=time.perf_counter() - started,
+    )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sweeper.checkpoints import MANIFEST, Checkpoint
 from sweeper.errors import UsageError
-from sweeper.training.loop.sharding import rank_here
+from sweeper.training.loop.ranks_here import rank_here
 from sweeper.trials import TrialConfig
 
 log = logging.getLogger(__name__)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,9 @@ from sweeper.tasks.base import Feature, Task
 from sweeper.tasks.classifier import head_names
 from sweeper.tasks.sequences.joined import joined
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
-from sweeper.training.loop.forgetting_guards import Due, Guards, Replay
+from sweeper.training.loop.extension import Extension, FurtherBatch
+from sweeper.training.loop.ranks_here import check_wrapped, ranks_in_all
 from sweeper.training.loop.schedule import schedule
-from sweeper.training.loop.sharding import check_wrapped, fsdp_arguments, ranks_in_all
 from sweeper.training.loop.training_progress import TrainingProgress
 
 # Gradients are clipped at this norm, transformers' and most papers' value, unless a trial says
@@ -37,7 +39,6 @@ _EIGHT_BITS = 8
 _TERMS, _TOKENS, _SEEN = "sweeper_terms", "sweeper_tokens", "sweeper_seen"
 ORIGIN = "origin"
 """The key of a feature that says under what its row is counted; features may have none."""
-REPLAYED = "general text, replayed"
 
 
 def arguments(
@@ -50,7 +51,6 @@ def arguments(
     optimizer: str,
     seed: int,
     device: torch.device,
-    sharded: list[str] | None = None,
 ) -> TrainingArguments:
     """Trainer arguments that neither log, save, evaluate nor report: callbacks do what is needed.
 
@@ -64,7 +64,6 @@ def arguments(
         micro_batch: On each device.
         accumulation: Micro-batches in a step.
         parameters: Of the strategy; the schedule and the norm of gradients are among them.
-        sharded: Classes of the layers that FSDP gathers one by one; None without FSDP.
     """
     plan = schedule(parameters, steps)
     return TrainingArguments(
@@ -94,7 +93,6 @@ def arguments(
         report_to="none",
         disable_tqdm=True,
         log_level="error",
-        **fsdp_arguments(sharded),
     )
 
 
@@ -105,15 +103,12 @@ def _finite_or_none(norm: Any) -> Any:
 class TrialTrainer(Trainer):
     """Trains one model for one trial.
 
-    The loss of an optimizer step is ``(1 - s) (task + w KL) + s general`` with ``s`` the replayed
-    share and ``w`` the weight of the divergence; each of the three is a mean over its own tokens.
-
     Args:
         order: Indices of each epoch.
         strategy: Gives the optimizer groups, learning rates included.
         progress: Updated with every micro-batch.
         mixed: Dtype of autocast; float16 scales the loss.
-        guards: Against forgetting; none of them if None.
+        extensions: What features add. The first one with a penalty computes the loss.
         join: The texts of a batch are joined without padding; only for text tasks.
     """
 
@@ -132,7 +127,7 @@ class TrialTrainer(Trainer):
         mixed: Half | None,
         settings: TrainingArguments,
         callbacks: list[TrainerCallback],
-        guards: Guards | None = None,
+        extensions: Sequence[Extension] = (),
         join: bool = False,
     ) -> None:
         # Several visible GPUs would make Trainer wrap the model in DataParallel.
@@ -157,10 +152,10 @@ class TrialTrainer(Trainer):
         if mixed == "float16":  # accelerate scales, unscales and skips wherever it has a scaler
             self.accelerator.scaler = torch.amp.GradScaler(settings.device.type)
         self._checked = settings.world_size == 1
-        self._replay = guards.replay if guards else None
-        self._near = guards.near if guards else None
-        self._task_share = 1.0 - (self._replay.share if self._replay else 0.0)
-        self._due: Due | None = None
+        self._extensions = extensions
+        self._penalty = next((one for one in extensions if one.has_penalty), None)
+        self._task_share = math.prod(one.task_share for one in extensions)
+        self._further: list[Iterator[FurtherBatch]] = []
 
     def _collate(self, features: Sequence[Feature]) -> dict[str, Any]:
         batch: dict[str, Any] = (
@@ -197,9 +192,9 @@ class TrialTrainer(Trainer):
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor]:
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        if self._replay is not None:
-            tokens = int(self._over_ranks(batches, _TOKENS))
-            self._due = self._replay.due(tokens, self._train_batch_size)
+        if self._extensions:
+            tokens, size = int(self._over_ranks(batches, _TOKENS)), self._train_batch_size
+            self._further = [one.further(tokens, size) for one in self._extensions]
         # A batch may hold only items whose answer did not fit: no terms, and a loss of zero.
         return batches, self._over_ranks(batches, _TERMS).clamp_min(1.0)
 
@@ -215,27 +210,20 @@ class TrialTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        if self._replay is not None and self._due is not None:
-            self._read_again(model, self._replay, self._due)
-            self._due = None
+        for batch in chain.from_iterable(self._further):
+            self._learn(model, batch)
+        self._further = []
         return loss
 
-    def _read_again(self, model: nn.Module, replay: Replay, due: Due) -> None:
-        """General examples of this optimizer step: passes of their own, never more at a time than
-        a micro-batch, so that they need no more memory than the task's."""
-        size = self._train_batch_size
-        for chunk in range(due.chunks):
-            features = due.features[chunk * size : (chunk + 1) * size] or (replay.nothing(),)
-            batch = replay.task.collate(features)
-            labels = bool(batch["labels"].ne(-100).any())
-            if labels:
-                tokens = replay.task.tokens(batch)
-                self._progress.replay_tokens += tokens
-                self._progress.saw(REPLAYED, len(features), tokens)
-            inputs = self._prepare_inputs(batch)
-            with autocast(self.args.device, self._mixed):
-                total = replay.task.loss(model, inputs).total
-            self.accelerator.backward(total * (due.weight * self.accelerator.num_processes))
+    def _learn(self, model: nn.Module, further: FurtherBatch) -> None:
+        """A pass of its own, so that it needs no more memory than one of the task's."""
+        if further.rows:
+            tokens = further.task.tokens(further.batch)
+            self._progress.saw(further.origin, further.rows, tokens)
+        inputs = self._prepare_inputs(further.batch)
+        with autocast(self.args.device, self._mixed):
+            total = further.task.loss(model, inputs).total
+        self.accelerator.backward(total * (further.weight * self.accelerator.num_processes))
 
     def compute_loss(
         self,
@@ -245,22 +233,22 @@ class TrialTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         if not self._checked:
-            check_wrapped(model, sharded=bool(self.args.fsdp))
+            check_wrapped(model)
             self._checked = True
         terms, tokens = inputs.pop(_TERMS), inputs.pop(_TOKENS)
         for origin, count in inputs.pop(_SEEN, ()):
             self._progress.saw(origin, 1, count)
-        if self._near is None:
+        if self._penalty is None:
             with autocast(self.args.device, self._mixed):
                 loss = self._task.loss(model, inputs)
             total = loss.total
         else:
             # In a context of its own, since autocast keeps casts made without gradient for later.
             with autocast(self.args.device, self._mixed):
-                base = self._near.logits(self._unwrapped, inputs)
+                reference = self._penalty.reference(self._unwrapped, inputs)
             with autocast(self.args.device, self._mixed):
-                loss, moved = self._near.task.loss_near(model, inputs, base)
-            total = loss.total + self._near.weight * moved
+                loss, penalty = self._penalty.penalised_loss(model, inputs, reference)
+            total = loss.total + penalty
         seen = loss.total if loss.unweighted is None else loss.unweighted
         self._progress.add(seen, terms, tokens)
         # DDP averages gradients over the ranks, but the terms are those of all ranks.

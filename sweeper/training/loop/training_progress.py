@@ -29,7 +29,6 @@ class TrainingProgress:
     check_every: int = 1
     steps: int = 0
     tokens: int = 0
-    replay_tokens: int = 0
     seen: dict[str, list[int]] = field(default_factory=dict)
     earlier: float = 0.0
     interrupted: float = 0.0
@@ -44,7 +43,6 @@ class TrainingProgress:
         return {
             "steps": self.steps,
             "tokens": self.tokens,
-            "replay_tokens": self.replay_tokens,
             "seen": {name: list(counts) for name, counts in self.seen.items()},
             "interrupted": self.training_seconds + self.evaluation_seconds,
             "evaluation_seconds": self.evaluation_seconds,

@@ -1,11 +1,7 @@
-"""Bits per byte of texts under a base model: ``python -m sweeper.training.probes.bits_per_byte``.
-
-Reads ``{"folder": ..., "texts": [...], "general": [...]}`` on standard input and prints JSON.
-"""
+"""Bits per byte of texts under a base model."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -17,8 +13,8 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from sweeper.child_process import answer_question
 from sweeper.errors import ModelError
+from sweeper.facts.dataset.bits_per_byte import Bits, BitsRequest
 from sweeper.training.base_model.keeper import load_base
 
 LONGEST_TOKENS = 512
@@ -59,27 +55,17 @@ def _cost(model: Any, tokenizer: Tokenizer, text: str) -> tuple[float, int]:
     return nats, len(text[known : spans[-1][1]].encode())
 
 
-def measure(folder: Path, texts: Sequence[str], general: Sequence[str]) -> dict[str, float]:
+def measure(request: BitsRequest) -> Bits:
     """Bits per byte of both samples under the model of a folder, and what it took."""
-    started = time.perf_counter()
+    started, folder = time.perf_counter(), Path(request.folder)
     gpu = torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
     dtype = torch.bfloat16 if gpu else torch.float32
     model = load_base(folder, "CAUSAL_LM", dtype, device)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return {
-        "bits_per_byte": bits_per_byte(model, tokenizer, texts),
-        "general_bits_per_byte": bits_per_byte(model, tokenizer, general),
-        "bytes": float(sum(len(text.encode()) for text in (*texts, *general))),
-        "seconds": time.perf_counter() - started,
-    }
-
-
-def answer(text: str) -> dict[str, float]:
-    """Do what a request in JSON asks."""
-    request = json.loads(text)
-    return measure(Path(request["folder"]), request["texts"], request["general"])
-
-
-if __name__ == "__main__":
-    answer_question(answer)
+    return Bits(
+        bits_per_byte=bits_per_byte(model, tokenizer, request.texts),
+        general_bits_per_byte=bits_per_byte(model, tokenizer, request.general),
+        bytes=sum(len(text.encode()) for text in (*request.texts, *request.general)),
+        seconds=time.perf_counter() - started,
+    )

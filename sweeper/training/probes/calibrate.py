@@ -1,7 +1,6 @@
 """Measures this machine's processor in a second or two: matrix products and bandwidth.
 
-``python -m sweeper.training.probes.calibrate`` measures with all cores, or with
-``OMP_NUM_THREADS`` of them, keeps the result in the cache folder and prints it as JSON.
+Measures with all cores, or with ``OMP_NUM_THREADS`` of them.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from statistics import median
 import torch
 from torch.nn.functional import linear
 
+from sweeper.artifact import Record
 from sweeper.facts.machine.calibration import Calibration, versions, write
 from sweeper.facts.machine.detect_hardware import processor
 
@@ -69,12 +69,6 @@ def calibrate() -> Calibration:
     )
 
 
-def main() -> None:
-    """Measure, keep and print."""
-    found = calibrate()
-    write(found)
-    print(found.model_dump_json())
-
-
-if __name__ == "__main__":
-    main()
+def answer(_request: Record) -> None:
+    """Measure, and keep the result in the cache folder."""
+    write(calibrate())

@@ -1,19 +1,19 @@
 """Checks of the training libraries on this machine, each with a tiny tensor.
 
-``python -m sweeper.training.probes.libraries`` prints one JSON object a line as each check ends, so
-that a library that takes the process down leaves what was found before.
+Each is an event, so that a library that takes the process down leaves what was found before.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import metadata
 from typing import Any
 
+from sweeper.artifact import Record
+from sweeper.child_process import tell_event
 from sweeper.extras import install_command
 
 # What libraries raise where a device, a kernel or a build lacks something.
@@ -130,12 +130,8 @@ def _optimizer_step(name: str) -> str:
     return f"a step of {name} on {device}"
 
 
-def main() -> None:
-    """Print each check as it ends."""
+def answer(_request: Record) -> None:
+    """Tell each check as it ends."""
     warnings.simplefilter("ignore")
     for check in checks():
-        print(json.dumps(check), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        tell_event(**check)

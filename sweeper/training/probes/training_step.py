@@ -1,14 +1,11 @@
 """Measures real training steps of one set-up: the device's peak, or the process's on a CPU.
 
-``python -m sweeper.training.probes.training_step`` reads a request on standard input (what a dry
-run takes, and ``mean_length``) and prints JSON. Trains random weights of the real shapes on random
-tokens; knows no data, no trial, and nothing of what becomes of its answer. Not run on a GPU yet:
-there it reads the allocator's counters.
+Trains random weights of the real shapes on random tokens; knows no data, no trial, and nothing of
+what becomes of its answer. Not run on a GPU yet: there it reads the allocator's counters.
 """
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import tempfile
@@ -24,17 +21,16 @@ from bitsandbytes.nn import Linear4bit, Params4bit
 from torch import Tensor, nn
 from transformers import PretrainedConfig, Trainer
 
-from sweeper.child_process import answer_question
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.record import ModelFacts
+from sweeper.memory.requests import Probed, ProbeRequest
 from sweeper.memory.setup import Setup
 from sweeper.plans import autocast_dtype, half_of
 from sweeper.strategies.qlora import keep_trainable
 from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.base_model.keeper import checkpoint
-from sweeper.training.dryrun.__main__ import request
 from sweeper.training.dryrun.models import base_of, config_of, dressed
 from sweeper.training.loop.device_memory import PeakMemory, bytes_of, is_out_of_memory
 from sweeper.training.loop.quick_steps import quick_steps
@@ -53,18 +49,13 @@ _SPREAD = 0.02
 
 def probe(
     model: ModelFacts, setup: Setup, mean_length: int, config: PretrainedConfig | None = None
-) -> dict[str, Any]:
+) -> Probed:
     """Train a few steps: two at the set-up's length for the peak, three at the mean for the time.
 
     Args:
         setup: On at most one device, with four-bit weights or none that are quantised.
         mean_length: Tokens of an example, on average.
         config: Configuration of the model; found by its facts if None.
-
-    Returns:
-        ``peak_gib`` as a trial measures it, ``reserved_gib`` (None on a CPU) and
-        ``seconds_per_step``, or ``out_of_memory`` in their stead; and of the device ``total_gib``
-        and ``free_gib``, before anything was loaded.
 
     Raises:
         UsageError: Such a set-up cannot be probed.
@@ -76,13 +67,13 @@ def probe(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = config_of(model) if config is None else config
     free, total = _memory(device)
-    room = {"free_gib": free / GIB, "total_gib": total / GIB}
+    figures: dict[str, Any] = {"out_of_memory": True}
     try:
-        return _measure(config, model, setup, mean_length, device) | room
+        figures = _measure(config, model, setup, mean_length, device)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    return {"out_of_memory": True} | room
+    return Probed(free_gib=free / GIB, total_gib=total / GIB, **figures)
 
 
 def _memory(device: torch.device) -> tuple[int, int]:
@@ -198,11 +189,10 @@ def stay_within_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
-def answer(text: str) -> dict[str, Any]:
-    """Do what a request in JSON asks."""
-    model, setup = request(text)
+def answer(request: ProbeRequest) -> Probed:
+    """Do what a request asks, within the memory that is free."""
     stay_within_memory()
-    return probe(model, setup, int(json.loads(text)["mean_length"]))
+    return probe(request.model, request.setup, request.mean_length)
 
 
 def random_model(
@@ -262,7 +252,3 @@ def _four_bits(layer: nn.Linear, device: torch.device, twice: bool) -> Linear4bi
         zeros = torch.zeros(outputs, dtype=torch.bfloat16, device=device)
         four.bias = nn.Parameter(zeros, requires_grad=False)
     return four
-
-
-if __name__ == "__main__":
-    answer_question(answer)

@@ -73,8 +73,7 @@ def assembled(
     probe = shared.features.probe_for(parameters).probe if from_probe else None
     sample = shared.features.sample
     dtype = strategy.base_dtype(config.precision)
-    sharded = config.sharding == "fsdp"
-    quantized = strategy.quantization_config(parameters, sharded=sharded, dtype=dtype)
+    quantized = strategy.quantization_config(parameters, dtype=dtype)
     changes = strategy.changes_base(parameters)
     base = keeper.lend(dtype, quantized, will_change=changes)
     returned = base

@@ -68,15 +68,9 @@ def check_device(config: TrialConfig) -> None:
     """Check that this machine can train the trial.
 
     Raises:
-        UsageError: It has too few GPUs, or none where the model's parts are to be spread.
+        UsageError: It has too few GPUs.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if config.sharding != "none" and not gpus:
-        raise UsageError(
-            "FSDP spreads a model over GPUs, and there is none here",
-            why="On a CPU the Trainer would run DDP instead, without a message.",
-            fix="Run this trial where there are GPUs.",
-        )
     if gpus and config.gpus > gpus:
         raise UsageError(
             f"the trial needs {config.gpus} GPUs, and there are {gpus}",
@@ -191,7 +185,6 @@ class Ranks:
         return results[0].model_copy(
             update={
                 "tokens": sum(result.tokens for result in results),
-                "replay_tokens": sum(result.replay_tokens for result in results),
                 "seen": _together(results),
                 "peak_memory_gib": max(peaks, default=None),
             }

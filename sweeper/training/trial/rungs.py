@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sweeper.backend import Decision
-from sweeper.data.general import RUNG_TEXTS
+from sweeper.constraints import Excess, Limit, excess, limits_of, order
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
-from sweeper.training.loop.sharding import gathered
+from sweeper.training.loop.extension import Extension, Measured
+from sweeper.training.loop.ranks_here import gathered
 from sweeper.training.loop.training_progress import finite
 from sweeper.training.trial.trial_job import Final, TrialJob
-from sweeper.trials import within_limit
+
+T = TypeVar("T")
 
 # Of a normal distribution, one-sided: a rise is beyond noise at 95%.
 _BEYOND = 1.645
@@ -34,24 +37,24 @@ _SINCE_BEST = 2
 class RungWeights:
     """A rung, its loss on the nested subset of validation items, and the weights it had.
 
-    ``forgets`` where it had lost more on general text than the trial's limit.
+    ``excess`` is by how much it was beyond the limits, if that was measured.
     """
 
     rung: int
     subset_loss: float
     weights: dict[str, Tensor]
-    forgets: bool = False
+    excess: float | None = None
 
-    def replaced_by(self, forgets: bool, loss: float) -> bool:
-        """Whether a later rung is at least as good. One within the limit beats one beyond it."""
-        return (forgets, loss) <= (self.forgets, self.subset_loss)
+    def replaced_by(self, loss: float, excess: float | None) -> bool:
+        """Whether a later rung is at least as good."""
+        return order(loss, excess) <= order(self.subset_loss, self.excess)
 
 
 class RungWatch(TrainerCallback):
     """Evaluates at each rung and asks whether to go on.
 
     The search may prune a trial (state ``PRUNED``). Its own training may stop it, because it
-    overfits or forgets (state ``COMPLETE``, with the weights of its best rung).
+    overfits or is beyond a limit (state ``COMPLETE``, with the weights of its best rung).
 
     Args:
         model: What is evaluated: the Trainer's, not wrapped.
@@ -59,6 +62,7 @@ class RungWatch(TrainerCallback):
         steps_per_epoch: Optimizer steps of one pass over the data.
         emphasis: ``(items,)`` what validation items count where the best weights are told; all
             alike if None. Reports and results never have it.
+        extensions: Take further measures.
     """
 
     def __init__(
@@ -68,8 +72,11 @@ class RungWatch(TrainerCallback):
         at: dict[int, list[int]],
         steps_per_epoch: int,
         emphasis: Floats | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> None:
         self._job = job
+        self._extensions = extensions
+        self._limits = limits_of(job.context.task.spec)
         self._emphasis = emphasis
         self._model = model
         self._at = at
@@ -82,7 +89,7 @@ class RungWatch(TrainerCallback):
             job.config.parameters, self._budget.stop_overfitting, job.context.objective
         )
         self._stopped: tuple[int, str] | None = None
-        self._last_forgets = False
+        self._last_excess: float | None = None
         self.pruned_at: int | None = None
         self.save: Callable[[int], None] | None = None
 
@@ -108,15 +115,16 @@ class RungWatch(TrainerCallback):
                 self.save(rungs[-1])
             return
         evaluation = self._evaluate(whole=last)
-        general, lost = self._lost()
+        measured = self.measure()
+        beyond = excess({name: one.measure for name, one in measured.items()}, self._limits)
         train_loss = progress.take_train_loss()
         epochs = progress.steps / self._steps_per_epoch
-        forgets = not within_limit(lost.mean if lost else None, self._stopping.general_loss_limit)
-        items = self._remember(rungs[-1], evaluation, forgets)
+        items = self._remember(rungs[-1], evaluation, beyond)
+        why = self._stopping.saw(RungScore(items, train_loss, epochs))
         # Each rank has seen other batches: the first one decides.
-        why = gathered(self._stopping.saw(RungScore(items, train_loss, epochs, lost)))[0]
+        why = gathered(beyond_noise(measured, self._limits) or why)[0]
         reports = [
-            self._job.rung_report(rung, evaluation, train_loss, epochs, general) for rung in rungs
+            self._job.rung_report(rung, evaluation, train_loss, epochs, measured) for rung in rungs
         ]
         if self.save is not None and not (why or last):
             self.save(rungs[-1])
@@ -134,15 +142,15 @@ class RungWatch(TrainerCallback):
         best = self._best
         return {
             "best": best
-            and {"rung": best.rung, "subset_loss": best.subset_loss, "forgets": best.forgets},
-            "last_forgets": self._last_forgets,
+            and {"rung": best.rung, "subset_loss": best.subset_loss, "excess": best.excess},
+            "last_excess": self._last_excess,
             "stopping": self._stopping.state(),
         }
 
     def restore(self, state: dict[str, Any], best_weights: dict[str, Tensor]) -> None:
         if state["best"] is not None:
             self._best = RungWeights(weights=best_weights, **state["best"])
-        self._last_forgets = state["last_forgets"]
+        self._last_excess = state["last_excess"]
         self._stopping.restore(state["stopping"])
 
     def best_weights(self) -> dict[str, Tensor] | None:
@@ -150,29 +158,12 @@ class RungWatch(TrainerCallback):
         best = self._best
         return None if best is None or best.rung == self._job.reports[-1].rung else best.weights
 
-    def _lost(self) -> tuple[float | None, Rise | None]:
-        """Loss on general text, and its rise since the base, if the trial has a limit."""
-        base = self._job.base_on_general
-        if self._stopping.general_loss_limit is None or base is None:
-            return None, None
-        tuned = self._on_general(RUNG_TEXTS)
-        return tuned.loss, Rise.of(_items(tuned), _items(base))
-
-    def score_general(self) -> None:
-        """Score the model, as ``finish`` left it, on all held-out general text.
-
-        Raises:
-            TrainingDiverged: The loss is not finite.
-        """
-        self._job.general = self._on_general()
-
-    def _on_general(self, count: int | None = None) -> Evaluation:
-        """Score the model on the held-out general text, or on its first items."""
-        job, general = self._job, self._job.shared.general
-        settings = job.batching.evaluation_batch, job.mixed, count
-        evaluation = self._timed(lambda: general.measure(self._model, *settings))
-        finite(evaluation.loss, "loss on general text")
-        return evaluation
+    def measure(self, *, at_end: bool = False) -> dict[str, Measured]:
+        """The measures of the model as it is now."""
+        taken: dict[str, Measured] = {}
+        for extension in self._extensions:
+            taken |= self._timed(partial(extension.measure, self._model, at_end=at_end))
+        return taken
 
     def _evaluate(self, whole: bool) -> Evaluation:
         """Score the model; time it apart from training."""
@@ -181,7 +172,7 @@ class RungWatch(TrainerCallback):
         finite(evaluation.loss, "validation loss")
         return evaluation
 
-    def _timed(self, evaluate: Callable[[], Evaluation]) -> Evaluation:
+    def _timed(self, evaluate: Callable[[], T]) -> T:
         start = time.perf_counter()
         self._job.evaluating = True
         evaluation = evaluate()
@@ -189,17 +180,17 @@ class RungWatch(TrainerCallback):
         self._job.progress.evaluation_seconds += time.perf_counter() - start
         return evaluation
 
-    def _remember(self, rung: int, evaluation: Evaluation, forgets: bool) -> ItemLosses:
+    def _remember(self, rung: int, evaluation: Evaluation, beyond: float | None) -> ItemLosses:
         """Keep the weights if they are the best so far, by the items that decide."""
         last = rung == self._budget.rungs
         items = self._telling(evaluation, self._budget.rung_items)
         loss = items.mean
         if last:
             self._last = evaluation
-        if self._best is None or self._best.replaced_by(forgets, loss):
+        if self._best is None or self._best.replaced_by(loss, beyond):
             weights = {} if last else trained_weights(self._model)
-            self._best = RungWeights(rung, loss, weights, forgets)
-        self._last_forgets = forgets
+            self._best = RungWeights(rung, loss, weights, beyond)
+        self._last_excess = beyond
         return items
 
     def _telling(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
@@ -234,16 +225,12 @@ class RungWatch(TrainerCallback):
         kept = trained_weights(self._model)
         set_weights(self._model, self._best.weights)
         earlier = Final(self._best.rung, self._evaluate(whole=True))
-        within = self._last_forgets and not self._best.forgets
-        better = self._telling(earlier.evaluation).mean < self._telling(last.evaluation).mean
-        if within or better:
+        means = (self._telling(final.evaluation).mean for final in (earlier, last))
+        first, second = map(order, means, (self._best.excess, self._last_excess))
+        if first < second:
             return earlier
         set_weights(self._model, kept)
         return last
-
-
-def _items(evaluation: Evaluation) -> ItemLosses:
-    return ItemLosses(evaluation.losses, evaluation.weights)
 
 
 @dataclass(frozen=True)
@@ -282,6 +269,28 @@ class Rise:
         return cls(mean, mean - _BEYOND * error)
 
 
+def beyond_noise(measured: Mapping[str, Measured], limits: Sequence[Limit]) -> str:
+    """The reason to stop a trial with these measures, as text; empty to go on."""
+    for limit in limits:
+        for name, one in measured.items():
+            if limit.holds_for(name) and _excess(one, limit).is_sure:
+                figure = one.measure
+                return (
+                    f"{figure.title}: {figure.change:.3f} {figure.unit}, beyond the limit of "
+                    f"{limit.most:g}"
+                )
+    return ""
+
+
+def _excess(measured: Measured, limit: Limit) -> Excess:
+    mean = measured.measure.change - limit.most
+    if not len(measured.values):
+        return Excess(mean, None)
+    before = ItemLosses(measured.base_values, measured.weights)
+    rise = Rise.of(ItemLosses(measured.values, measured.weights), before)
+    return Excess(mean, rise.low - limit.most)
+
+
 @dataclass(frozen=True)
 class RungScore:
     """The losses of a trial at a rung.
@@ -290,24 +299,21 @@ class RungScore:
         items: Items of the task's validation split.
         train_loss: Since the scored rung before, where that is known.
         epochs: Passes over the train split so far.
-        lost: On general text since the base, where that is watched.
     """
 
     items: ItemLosses
     train_loss: float | None = None
     epochs: float = 0.0
-    lost: Rise | None = None
 
 
 @dataclass
 class Stopping:
-    """Early stopping by validation loss and by loss on general text.
+    """Early stopping by validation loss.
 
     Args:
         patience: Stop after so many scored rungs in a row without a better validation loss (after
             Prechelt 1998, Early Stopping - But When?, whose criterion UP counts rises in a row);
             None for never.
-        general_loss_limit: Nats per token by which the loss on general text may rise; if None, any.
         overfitting: Whether to stop once rows are seen again, the training loss falls, and the
             validation loss has risen above its best by more than its items scatter.
         objective: What the items' losses are costs of; it takes the validation loss's place where
@@ -315,7 +321,6 @@ class Stopping:
     """
 
     patience: int | None = None
-    general_loss_limit: float | None = None
     overfitting: bool = False
     objective: Objective = LOSS
     _best: RungScore | None = None
@@ -326,10 +331,8 @@ class Stopping:
         cls, parameters: dict[str, Scalar], overfitting: bool = False, objective: Objective = LOSS
     ) -> Stopping:
         patience = parameters.get("early_stopping_patience")
-        limit = parameters.get("general_loss_limit")
         return cls(
             None if patience is None else int(patience),
-            None if limit is None else float(limit),
             overfitting,
             objective if objective.at_rungs else LOSS,
         )
@@ -360,12 +363,6 @@ class Stopping:
             self._best, self._waited = score, 0
         else:
             self._waited += 1
-        lost = score.lost
-        if lost is not None and not within_limit(lost.low, self.general_loss_limit):
-            return (
-                f"the loss on general text rose by {lost.mean:.3f} nats per token, beyond the "
-                f"limit of {self.general_loss_limit:g}"
-            )
         if self.patience is not None and self._waited >= self.patience:
             return f"{self.objective.title} did not improve in {self._waited} rungs"
         if self.overfitting and best is not None and self._overfits(score, best):

@@ -9,7 +9,7 @@ import errno
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,8 @@ from transformers import PreTrainedModel
 from transformers.integrations.neftune import activate_neftune, deactivate_neftune
 
 from sweeper.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
-from sweeper.errors import SweeperError, UsageError
+from sweeper.errors import SweeperError
+from sweeper.features import parts
 from sweeper.hyperparameters import NEFTUNE, PADDING_FREE
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.base import strategy as strategy_named
@@ -32,7 +33,6 @@ from sweeper.tasks.base import Feature, Task
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.sequences.joined import reads_apart
 from sweeper.tasks.text import TextTask
-from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, Mixture, mixture
 from sweeper.training.loop.checkpointing import BEST, Saved, save_weights, state_file
 from sweeper.training.loop.device_memory import (
@@ -44,22 +44,10 @@ from sweeper.training.loop.device_memory import (
     is_out_of_memory,
     release_memory,
 )
-from sweeper.training.loop.forgetting_guards import (
-    Guards,
-    NearBase,
-    Replay,
-    frozen_copy,
-    text_task,
-)
+from sweeper.training.loop.extension import Extension
 from sweeper.training.loop.quick_steps import quick_steps
+from sweeper.training.loop.ranks_here import gathered, rank_here
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
-from sweeper.training.loop.sharding import (
-    gather_trained,
-    gathered,
-    layer_classes,
-    rank_here,
-    ranks_in_all,
-)
 from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingDiverged, TrainingProgress
 from sweeper.training.trial.assembly import assembled, start_head
@@ -161,18 +149,19 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
     job.batching, job.evaluating = batching, False
     if saved is None and rank_here() == 0:
         drop_checkpoints(job.checkpoints_in)  # of a try at larger batches
-    score_general_text(job, strategy)
+    extensions = [one for _, extend in parts.EXTEND.all() if (one := extend(job, strategy))]
     keeper = job.prepare_base()
-    guards = guards_of(job, strategy, keeper)
+    for extension in extensions:
+        extension.begin(keeper)
     with assembled(job.shared, strategy, job.config, keeper) as model:
         peak, loaded = PeakMemory(device), bytes_of(model)
         job.progress = TrainingProgress(
             check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
         )
-        place, saves = job.checkpoints_in, _saves(job)
+        place, saves = job.checkpoints_in, job.config.checkpoints
         output = place / UNFINISHED if saves else place
-        watch, trainer = _trainer(job, strategy, model, guards, output, saved)
-        state = _TrialState(job, watch, trainer, guards.replay, lambda: peak.gib(loaded))
+        watch, trainer = _trainer(job, strategy, model, extensions, output, saved)
+        state = _TrialState(job, watch, trainer, extensions, lambda: peak.gib(loaded))
         if saved is not None:
             state.restore(saved)
             log.info("continues from %s, step %d", saved.folder.name, job.progress.steps)
@@ -185,9 +174,7 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
         if watch.pruned_at is not None:
             return job.pruned(model, watch.pruned_at)
         final = watch.finish()
-        if job.base_on_general is not None:
-            watch.score_general()
-        gather_trained(model)
+        job.measured = watch.measure(at_end=True)
         return job.completed(strategy, model, final)
 
 
@@ -214,14 +201,14 @@ class _TrialState:
     All ranks of a trial save at the same point.
 
     Args:
-        replay: None where nothing is replayed.
+        extensions: What features add.
         peak: Memory peak since this attempt began, in GiB.
     """
 
     job: TrialJob
     watch: RungWatch
     trainer: TrialTrainer
-    replay: Replay | None
+    extensions: Sequence[Extension]
     peak: Callable[[], float]
     earlier_peak: float = 0.0
 
@@ -234,8 +221,8 @@ class _TrialState:
         state = saved.state()
         self.job.progress.restore(state["progress"])
         self.watch.restore(state["rungs"], saved.best_weights())
-        if self.replay is not None:
-            self.replay.restore(state["replay"])
+        for extension, kept in zip(self.extensions, state["extensions"], strict=True):
+            extension.restore(kept)
         self.earlier_peak = state["peak_gib"]
 
     def save(self, rung: int) -> None:
@@ -266,7 +253,7 @@ class _TrialState:
         state = {
             "progress": self.job.progress.state(),
             "rungs": self.watch.state(),
-            "replay": self.replay.state() if self.replay else None,
+            "extensions": [extension.state() for extension in self.extensions],
             "peak_gib": self.peak_gib(),
         }
         torch.save(state, folder / state_file())
@@ -275,18 +262,11 @@ class _TrialState:
         return folder
 
 
-def _saves(job: TrialJob) -> bool:
-    """Whether the trial writes checkpoints. Those of a model that FSDP spreads are not tested."""
-    if job.config.checkpoints and job.config.sharding == "fsdp":
-        log.warning("no checkpoints are written where FSDP spreads the model over GPUs")
-    return job.config.checkpoints and job.config.sharding != "fsdp"
-
-
 def _trainer(
     job: TrialJob,
     strategy: Strategy,
     model: nn.Module,
-    guards: Guards,
+    extensions: Sequence[Extension],
     output: Path,
     saved: Saved | None,
 ) -> tuple[RungWatch, TrialTrainer]:
@@ -298,7 +278,7 @@ def _trainer(
     least = 1 if config.task == "classification" else LEAST
     task = job.context.task.for_training(config.parameters)
     emphasis = task.emphasis(job.context.items("validation").examples)
-    watch = RungWatch(job, model, at, per_epoch, emphasis)
+    watch = RungWatch(job, model, at, per_epoch, emphasis, extensions)
     settings = arguments(
         output,
         steps=steps,
@@ -308,13 +288,12 @@ def _trainer(
         optimizer=config.optimizer,
         seed=config.seed,
         device=job.context.device,
-        sharded=layer_classes(model) if config.sharding == "fsdp" else None,
     )
     job.joined = _joins(config, task, model)
     bases = (module for module in model.modules() if isinstance(module, PreTrainedModel))
     job.attention = next(bases).config._attn_implementation
-    if guards.near is not None:
-        guards.near.attend(job.attention)
+    for extension in extensions:
+        extension.attend(job.attention)
     features, lengths, mixed = _rows(job)
     trainer = TrialTrainer(
         model=model,
@@ -334,7 +313,7 @@ def _trainer(
         mixed=job.mixed,
         settings=settings,
         callbacks=[watch],
-        guards=guards,
+        extensions=extensions,
         join=job.joined,
     )
     return watch, trainer
@@ -359,8 +338,8 @@ def _rows(job: TrialJob) -> tuple[list[Feature], list[int], Mixture | None]:
 def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
     """Whether the texts of a batch are joined without padding."""
     parameters = config.parameters
-    # The noise of NEFTune depends on the length of a row; FSDP's layers cannot be asked here.
-    if parameters.get(NEFTUNE) or config.sharding == "fsdp" or not isinstance(task, TextTask):
+    # The noise of NEFTune depends on the length of a row.
+    if parameters.get(NEFTUNE) or not isinstance(task, TextTask):
         return False
     if not parameters.get(PADDING_FREE):
         return False
@@ -400,54 +379,3 @@ def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
         job.progress.evaluation_seconds = time.perf_counter() - start
         job.tell(job.rung_report(job.config.budget.rungs, evaluation, None, epochs=1.0))
         return job.completed(strategy, model, Final(job.config.budget.rungs, evaluation))
-
-
-def score_general_text(job: TrialJob, strategy: Strategy) -> None:
-    """Score the untrained base on general text, if this trial is scored on it.
-
-    Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's own
-    precision, so that rounding is no part of what was forgotten; where several GPUs hold the model
-    together, in the smallest that one of them may have room for.
-
-    Raises:
-        UsageError: There is no general text that can be scored.
-    """
-    shared, config = job.shared, job.config
-    if not shared.general.watched(config.parameters):
-        return
-    alone = config.gpus == 1
-    dtype = strategy.base_dtype(config.precision) if alone else shared.context.plain_dtype
-    job.evaluating = True
-    job.base_on_general = shared.general.of_base(dtype, job.mixed, job.batching.evaluation_batch)
-    job.evaluating = False
-
-
-def guards_of(job: TrialJob, strategy: Strategy, keeper: BaseKeeper) -> Guards:
-    """The guards against forgetting: replayed text, and a copy of the base if one is needed.
-
-    Args:
-        keeper: Lends the base that the trial trains on.
-
-    Raises:
-        UsageError: The model will write no text any more, or there is no general text.
-    """
-    config = job.config
-    share = float(config.parameters.get("replay_share", 0.0))
-    weight = float(config.parameters.get("kl_weight", 0.0))
-    task = text_task(job.context.task) if weight else None
-    if weight and config.sharding == "fsdp":
-        raise UsageError(
-            "kl_weight does not work where FSDP spreads the model over GPUs",
-            why="The base's forward pass would have to gather the weights a second time.",
-            fix="Train on one GPU, or leave kl_weight out.",
-        )
-    replay = copied = None
-    if share:
-        general, features = job.shared.general.replayed
-        replay = Replay(general, features, share, config.seed, rank_here(), ranks_in_all())
-    if task is None:
-        return Guards(replay)
-    if strategy.changes_base(config.parameters):
-        base = keeper.lend(strategy.base_dtype(config.precision), will_change=True)
-        copied = frozen_copy(base, config.precision)
-    return Guards(replay, NearBase(task, strategy, weight, copied))

@@ -6,7 +6,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -36,13 +36,16 @@ from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.checkpointing import Saved, usable
 from sweeper.training.loop.device_memory import Batching
-from sweeper.training.loop.sharding import gathered
+from sweeper.training.loop.extension import Measured
+from sweeper.training.loop.ranks_here import gathered
 from sweeper.training.loop.training_progress import TrainingProgress
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained
 from sweeper.trials import (
+    MEASURE_ITEMS,
     Failure,
     FailureKind,
     FirstItems,
+    Measure,
     PreparedBase,
     RungReport,
     Seen,
@@ -54,7 +57,6 @@ from sweeper.trials import (
 log = logging.getLogger(__name__)
 
 ITEM_LOSSES = "item_losses.json"
-GENERAL_LOSSES = "general_item_losses.json"
 WEIGHTS = "weights"
 _PACKAGES = (
     "torch",
@@ -110,15 +112,13 @@ class TrialJob:
     attention: str | None = None
     joined: bool | None = None
     prepared: PreparedBase | None = None
-    base_on_general: Evaluation | None = None
-    general: Evaluation | None = None
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+    feature_seconds: dict[str, float] = field(default_factory=dict)
     _reported: int = 0
     _started: float = field(default_factory=time.perf_counter)
     _worked: float = field(default_factory=time.thread_time)
-    _wrote: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._wrote = self.shared.general.writing_seconds
         self.batching = Batching.of(self.config)
 
     @property
@@ -206,12 +206,10 @@ class TrialJob:
         evaluation: Evaluation,
         train_loss: float | None,
         epochs: float,
-        general_loss: float | None = None,
+        measured: Mapping[str, Measured] | None = None,
     ) -> RungReport:
         """The report of a rung. Tokens are those of all ranks, which must call this together."""
         progress = self.progress
-        counts = gathered((progress.tokens, progress.replay_tokens))
-        tokens, replayed = map(sum, zip(*counts, strict=True))
         report = RungReport(
             number=self.config.number,
             attempt=self.config.attempt,
@@ -220,15 +218,14 @@ class TrialJob:
             objective=known.value if (known := self.at_rung(evaluation)) else None,
             items=int(evaluation.scored.sum()),
             first_items=self._first(evaluation),
-            general_loss=general_loss,
             train_loss=train_loss,
             optimizer_steps=progress.steps,
             epochs=epochs,
-            tokens=tokens,
-            replay_tokens=replayed,
+            tokens=sum(gathered(progress.tokens)),
             training_seconds=progress.training_seconds,
             evaluation_seconds=progress.evaluation_seconds,
             metrics=evaluation.metrics,
+            measures={name: one.measure for name, one in (measured or {}).items()},
         )
         self.reports = [*(earlier for earlier in self.reports if earlier.rung < rung), report]
         return report
@@ -303,7 +300,7 @@ class TrialJob:
             validation_by_source=self._by_source(final.evaluation),
             stopped_at_rung=final.stopped_at,
             stopped_because=final.stopped_because,
-            **self._general_losses(),
+            measures=self._measures(),
             **self._kept(strategy),
             notes=self.context.notes("train", "validation"),
         )
@@ -328,8 +325,8 @@ class TrialJob:
         progress, config = self.progress, self.config
         training, evaluation = progress.training_seconds, progress.evaluation_seconds
         prepared = self.prepared.seconds if self.prepared else 0.0
-        wrote = self.shared.general.writing_seconds - self._wrote
-        spent = training + evaluation + prepared + wrote - progress.interrupted
+        features = sum(self.feature_seconds.values())
+        spent = training + evaluation + prepared + features - progress.interrupted
         return TrialResult(
             number=config.number,
             attempt=config.attempt,
@@ -337,12 +334,11 @@ class TrialJob:
             state=state,
             optimizer_steps=progress.steps,
             tokens=progress.tokens,
-            replay_tokens=progress.replay_tokens,
             seen={name: Seen(rows=r, tokens=t) for name, (r, t) in sorted(progress.seen.items())},
             training_seconds=training,
             evaluation_seconds=evaluation,
             setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
-            own_text_seconds=wrote,
+            feature_seconds=self.feature_seconds,
             waited_seconds=self._waited(),
             **self.of_base(),
             peak_memory_gib=self.peak_memory_gib,
@@ -409,22 +405,20 @@ class TrialJob:
             "base_bytes": sum(path.stat().st_size for path in needed),
         }
 
-    def _general_losses(self) -> dict[str, Any]:
-        """The fields of the result on general text, with losses of items in a file beside it."""
-        base = self.base_on_general
-        if self.general is None or base is None:
-            return {}
-        kept = {
-            "losses": self.general.losses.tolist(),
-            "base_losses": base.losses.tolist(),
-            "weights": base.weights.tolist(),
+    def _measures(self) -> dict[str, Measure]:
+        """The measures of the result, with their items in a file beside it."""
+        items = {
+            name: {
+                "values": one.values.tolist(),
+                "base_values": one.base_values.tolist(),
+                "weights": one.weights.tolist(),
+            }
+            for name, one in self.measured.items()
+            if len(one.values)
         }
-        write_text(self.folder / GENERAL_LOSSES, json.dumps(kept))
-        return {
-            "general_loss": self.general.loss,
-            "general_loss_base": base.loss,
-            "general_item_losses": GENERAL_LOSSES,
-        }
+        if items:
+            write_text(self.folder / MEASURE_ITEMS, json.dumps(items))
+        return {name: one.measure for name, one in self.measured.items()}
 
     def _by_source(self, evaluation: Evaluation) -> dict[str, float]:
         """The validation loss on the items of each source, where there are several."""

@@ -5,6 +5,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,36 +20,45 @@ from sweeper.extras import MachineCheck as Check
 SECRET = "hf_" + "s" * 20
 
 
-def python(tmp_path: Path, script: str) -> str:
-    """A Python that does something else than to try the training libraries."""
-    path = tmp_path / "python"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return str(path)
+@pytest.fixture
+def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a Python in the place of this one that does not try the training libraries."""
+
+    def use(script: str) -> None:
+        path = tmp_path / "python"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+
+    return use
 
 
 def line(name: str, state: str = "works", needed: bool = False) -> str:
     check = {"name": name, "state": state, "detail": "1.0", "fix": "", "needed": needed}
-    return f"echo '{json.dumps(check)}'"
+    return f"echo '{json.dumps({'event': check})}'"
 
 
-def test_what_was_found_before_a_library_took_the_process_down_is_kept(tmp_path: Path) -> None:
-    script = f"{line('torch', needed=True)}; echo noise; kill -SEGV $$"
-    found = list(doctor.training(python(tmp_path, script)))
+def test_what_was_found_before_a_library_took_the_process_down_is_kept(
+    python: Callable[[str], None],
+) -> None:
+    python(f"{line('torch', needed=True)}; kill -SEGV $$")
+    found = doctor.training()
     assert [check.name for check in found] == ["torch", "training libraries"]
     assert found[1].detail == "the process was ended by SIGSEGV"
     assert not can_train(found)
 
 
 def test_a_process_that_fails_or_hangs_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    python: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (failed,) = doctor.training(python(tmp_path, "echo no module >&2; exit 1"))
-    assert failed.detail == "no module"
+    python("echo no module >&2; exit 1")
+    (failed,) = doctor.training()
+    assert failed.detail == "the process ended with 1: no module"
     monkeypatch.setattr(doctor, "TRAINING_SECONDS", 2.0)
-    slow, cut_off = doctor.training(python(tmp_path, f"{line('torch')}; exec sleep 60"))
+    python(f"{line('torch')}; exec sleep 60")
+    slow, cut_off = doctor.training()
     assert slow.name == "torch"
-    assert "no answer within 2 s" in cut_off.detail
+    assert cut_off.detail == "the process took longer than 2 s"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +141,7 @@ def test_the_command_exits_by_whether_anything_can_be_trained(
 
 @pytest.mark.slow
 def test_the_real_libraries_are_tried_here() -> None:
-    found = {check.name: check for check in doctor.training(sys.executable)}
+    found = {check.name: check for check in doctor.training()}
     for name in ("torch", "transformers", "peft", "bitsandbytes", "bf16", "4-bit"):
         assert found[name].state == "works", found[name]
     assert found["CUDA"].state in ("works", "does not work")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 import typer
@@ -10,6 +9,7 @@ from typer.testing import CliRunner
 from sweeper.cli.commands import memory_table
 from sweeper.cli.commands.memory import memory
 from sweeper.errors import SweeperError
+from sweeper.memory.requests import DryRun
 
 APP = typer.Typer()
 APP.command()(memory)
@@ -69,13 +69,20 @@ def test_every_part_says_where_it_comes_from_and_what_is_not_counted() -> None:
     assert "routers" in text
 
 
-def test_several_gpus_shard_by_default() -> None:
-    found = json.loads(_run("--model", "7B", "--strategy", "full", "--gpus", "8", "--json"))
-    assert found["setup"]["sharding"] == "fsdp"
+def test_each_of_several_gpus_holds_the_model_and_buckets_of_gradients() -> None:
+    one, eight = (
+        json.loads(_run("--model", "7B", "--strategy", "full", "--gpus", gpus, "--json"))["parts"]
+        for gpus in ("1", "8")
+    )
+    assert eight["weights"] == one["weights"]
+    assert eight["gradient buckets"] == eight["gradients"]
+    assert "gradient buckets" not in one
 
 
 def test_the_dry_run_stands_beside_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer: dict[str, Any] = {"peak_gib": 14.5, "phase": "backward pass", "seconds": 1.5}
+    answer = DryRun(
+        peak_gib=14.5, phase="backward pass", seconds=1.5, parts={}, trainable_parameters=1
+    )
     monkeypatch.setattr(memory_table, "dry_run", lambda *_: answer)
     text = _run("--model", "7B", "--dry-run")
     assert "Dry run: 14.5 GiB in tensors at the peak (backward pass, 1.5 s)" in text

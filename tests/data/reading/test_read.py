@@ -4,11 +4,13 @@ import csv
 import gzip
 import io
 import json
+import sys
 
 import pytest
 
+from sweeper.data.reading import spool
 from sweeper.data.reading.read import data_suffix, keys_of, read
-from sweeper.errors import DataError
+from sweeper.errors import DataError, NotInstalled
 
 ROWS = [{"text": "Wo ist mein Köfferchen?", "label": "a"}, {"text": "two\nlines", "label": "b"}]
 
@@ -149,7 +151,6 @@ OBJECTS = {
     "columns": ({"q": ["a", "b"], "a": [1, 2]}, [""]),
     "pandas split": ({"columns": ["q", "a"], "index": [0, 1], "data": [["a", 1], ["b", 2]]}, [""]),
     "splits of columns": ({"train": {"q": ["a", "b"], "a": [1, 2]}}, ["train"]),
-    "cells": ([["q", "a"], ["a", 1], ["b", 2]], [""]),
     "squad": (
         {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": ROWS_A}]}]},
         ["data"],
@@ -167,6 +168,11 @@ def test_rows_in_an_object_are_found_and_told(tmp_path, name):
     more = {"title": "t", "context": "c", "answers": {"text": []}} if name == "squad" else {}
     assert [fields for _, fields in table.rows] == [{**row, **more} for row in ROWS_A]
     assert table.how[0].startswith("the content is an object")
+
+
+def test_a_list_of_cells_has_names_in_its_first_row(tmp_path):
+    (tmp_path / "rows.json").write_text(json.dumps([["q", "a"], ["a", 1], ["b", 2]]))
+    assert [fields for _, fields in read(tmp_path / "rows.json").rows] == ROWS_A
 
 
 def test_lists_of_which_none_is_named_are_refused(tmp_path):
@@ -239,6 +245,8 @@ def test_broken_lines_are_listed_and_refused_only_where_most_are(tmp_path):
         (10, other, '["a list"]'),
     )
     assert len(table.rows) == 47
+    path.write_text("\n".join(['["a list"]', *lines[:2], "{"]))
+    assert [line for line, *_ in broken(read(path))] == [1, 4]
     path.write_text('{"text": "fine"}\n["a list"]\n{"text":\n')
     with pytest.raises(DataError) as error:
         read(path)
@@ -263,29 +271,31 @@ def test_a_quote_that_is_not_closed_costs_its_own_line_alone(tmp_path, mark):
     assert {fields["text"] for _, fields in table.rows} >= {f"row 11{mark} quoted"}
 
 
-def test_a_json_list_that_is_broken_in_places_is_read_around_them(tmp_path):
+@pytest.mark.parametrize("stored", [False, True])
+def test_rows_of_a_document_have_its_lines_and_so_has_the_place_where_it_is_broken(
+    tmp_path, monkeypatch, stored
+):
+    monkeypatch.setattr(spool, "LARGE_BYTES", 0)
     rows = [{"text": f"row {n}", "meta": {"n": n}} for n in range(30)]
     texts = [json.dumps(row, indent=1) for row in rows]  # in 6 lines each
-    texts[4] = texts[4].replace('"meta"', "meta")
     path = tmp_path / "rows.json"
     for start, mark, end in (("[\n", ",\n", ",\n]"), ("", "\n", "")):
         path.write_text(start + mark.join(texts) + end)
-        table = read(path)
-        assert [fields for _, fields in table.rows] == rows[:4] + rows[5:]
+        table = read(path, stored=stored)
+        assert [fields for _, fields in table.rows] == rows
         first = 2 if start else 1
         assert [line for line, _ in table.rows][:2] == [first, first + 6]
-        assert broken(table) == ((first + 24, "broken JSON", texts[4]),)
+        damaged = start + mark.join([*texts[:4], texts[4].replace('"meta"', "meta")]) + end
+        path.write_text(damaged)
+        with pytest.raises(DataError) as refused:
+            read(path, stored=stored)
+        assert refused.value.problems[0].where == f"{path}:{first + 26}"
+    path.write_text(f"[{texts[0]}]\n{texts[1]}")
+    assert [line for line, _ in read(path, stored=stored).rows] == [1, 7]
     path.write_text("[\n" + ",\n".join(texts)[:-20])  # the end is missing
-    assert len(read(path).broken) == 2
-    texts = [json.dumps(row) for row in rows]
-    texts[9] = texts[9].replace('"row 9"', "row 9")
-    path.write_text(f"[{', '.join(texts)}]")  # in one line
-    assert [fields for _, fields in read(path).rows] == rows[:9] + rows[10:]
-    assert broken(read(path)) == ((10, "broken JSON", texts[9]),)
-    path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(['{"text": "a"}', '["x"]', '{"text": "b"}', '["y"]', '["z"]']))
-    with pytest.raises(DataError, match="a row must be an object"):
-        read(path)
+    with pytest.raises(DataError) as refused:
+        read(path, stored=stored)
+    assert refused.value.problems[0].where == f"{path}:178"
 
 
 ENCODED = {
@@ -382,11 +392,27 @@ def test_a_line_that_is_not_utf8_is_read_by_itself_and_named(tmp_path, line, tex
     assert f" {encoding}," in caution
 
 
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("x.parquet", "pyarrow"), ("x.arrow", "pyarrow"), ("x.xlsx", "python_calamine")],
+)
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(
+    tmp_path, monkeypatch, name, module
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / name).write_bytes(b"anything")
+    with pytest.raises(NotInstalled) as refused:
+        read(tmp_path / name)
+    (problem,) = refused.value.problems
+    assert problem.where == str(tmp_path / name)
+    assert "finetune-sweeper[data]" in problem.fix
+
+
 def test_missing_files_and_folders_in_their_place_are_errors(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         read(tmp_path / "none.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
-    with pytest.raises(DataError, match="cannot read the data"):
+    with pytest.raises(DataError, match="not a regular file"):
         read(tmp_path / "folder.jsonl")
 
 

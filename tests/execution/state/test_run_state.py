@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from curve_backend import make_plan
 
+from sweeper.constraints import Limit
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.run_state import RunState, homes_of_jobs
 from sweeper.runfolder import RunFolder
 from sweeper.search.search import Asked
-from sweeper.trials import Failure, RungReport, TrialResult
+from sweeper.trials import Failure, Measure, RungReport, TrialResult
 
 KEYS = ("lora", "lora", "full", "lora", "head")
 
@@ -75,15 +76,16 @@ def test_what_all_results_come_to_is_counted(state: RunState) -> None:
 
 
 def test_the_best_keeps_to_the_limit_where_any_does(state: RunState) -> None:
-    state.max_forgetting_points = 10.0
-    state.end(0, result(0, 0.3, general_loss=2.5, general_loss_base=2.0))
+    state.limits = (Limit("size", 0.1, "size", 2, ""),)
+    large, small = (Measure(title="size", unit="m", value=v, base=2.0) for v in (2.5, 2.05))
+    state.end(0, result(0, 0.3, measures={"size": large}))
     best = state.best
     assert best is not None
-    assert (best.trial, best.over_limit) == (0, True)
-    state.end(1, result(1, 0.9, general_loss=2.05, general_loss_base=2.0))
+    assert (best.trial, best.over_limits) == (0, ("size",))
+    state.end(1, result(1, 0.9, measures={"size": small}))
     best = state.best
     assert best is not None
-    assert (best.trial, best.over_limit) == (1, False)
+    assert (best.trial, best.over_limits) == (1, ())
 
 
 def test_weights_are_kept_for_defaults_bests_and_finalists(state: RunState) -> None:

@@ -5,7 +5,6 @@ import json
 import pytest
 from safetensors.numpy import save_file
 
-from sweeper.data.general import SelfSampling
 from sweeper.errors import ModelError
 from sweeper.facts.models.model import (
     missing_weights,
@@ -14,7 +13,6 @@ from sweeper.facts.models.model import (
     must_be_trainable,
     why_not_trainable,
 )
-from sweeper.facts.models.own_text import own_text_folder
 from sweeper.facts.models.packaged import PACKAGED, package_folder
 from sweeper.spec import ModelSpec
 
@@ -140,9 +138,6 @@ def test_smollm2_is_known_before_and_after_its_conversion(sweeper_home, monkeypa
     folder = a_folder(tmp_path / "models" / "smollm2")
     after = facts("packaged:smollm2")
     assert (before.missing, after.missing) == ("conversion", None)
-    assert not after.has_written
-    own_text_folder(after, folder, SelfSampling()).mkdir(parents=True)
-    assert facts("packaged:smollm2").has_written
     assert (after.folder, after.weights_note) == (str(folder), before.weights_note)
     assert model_folder("packaged:smollm2") == folder
 

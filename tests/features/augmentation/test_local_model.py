@@ -12,9 +12,18 @@ from sweeper.features.augmentation._methods import ModelRequest, NoReply
 
 ECHO = """
 import json, sys
-for line in sys.stdin:
-    said = json.loads(line)["messages"][-1]["content"]
-    print(json.dumps({"text": said.upper(), "tokens_in": 2, "tokens_out": 1}), flush=True)
+from sweeper.child_process import tell
+from sweeper.spec import ModelSpec
+def answer(model: ModelSpec) -> None:
+    for line in sys.stdin:
+        said = json.loads(line)["messages"][-1]["content"]
+        tell(text=said.upper(), tokens_in=2, tokens_out=1)
+"""
+REFUSES = """
+from sweeper.errors import NotInstalled
+from sweeper.spec import ModelSpec
+def answer(model: ModelSpec) -> None:
+    raise NotInstalled(f"{model.id} is not installed")
 """
 
 
@@ -23,7 +32,7 @@ def answers(tmp_path, monkeypatch):
     def by(program, *texts):
         (tmp_path / "writer_of_a_test.py").write_text(program)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        monkeypatch.setattr(_local_model, "MODULE", "writer_of_a_test")
+        monkeypatch.setattr(_local_model, "FUNCTION", "writer_of_a_test:answer")
 
         async def ask():
             model = LocalModel("packaged:tiny")
@@ -48,7 +57,7 @@ def test_requests_are_answered_by_one_process_in_turn(answers):
 @pytest.mark.parametrize(
     ("program", "why"),
     [
-        ('print(\'{"problem": "packaged:tiny is not installed"}\')', "is not installed"),
+        (REFUSES, "packaged:tiny is not installed"),
         ("raise SystemExit(1)", "the model ended without an answer"),
     ],
 )

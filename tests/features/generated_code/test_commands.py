@@ -9,7 +9,7 @@ from sweeper.features.generated_code import facts
 from sweeper.spec import DataSpec, FeatureOptions, ModelSpec, Spec
 from sweeper.steps import run as run_steps
 
-REFUSED = Problem("not run", "bubblewrap is not installed", "Install bubblewrap.")
+REFUSED = Problem("not run", "wasmtime is not installed", "Install wasmtime.")
 
 
 def test_a_sweep_is_refused_where_programs_cannot_be_cut_off(monkeypatch, tmp_path):

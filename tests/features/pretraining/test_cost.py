@@ -22,7 +22,7 @@ from sweeper.search.optuna_space import holds
 from sweeper.spec import Spec
 
 CORPUS = {"features": {NAME: {"corpus": "corpus.txt"}}}
-TEXT = CorpusFacts(path="corpus.txt", documents=449, words=100_000, tokens=160_000, sha256="a")
+TEXT = CorpusFacts(path="corpus.txt", documents=449, tokens=160_000, sha256="a")
 
 
 @pytest.fixture

@@ -123,18 +123,18 @@ def test_the_most_trusted_rows_are_kept_and_the_others_are_listed(noisy):
 def test_rows_that_are_spread_are_asked_of_a_process_once(noisy, monkeypatch):
     asked = []
 
-    def answer(module, question, *, seconds):
-        asked.append(json.loads(question))
-        return {"chosen": list(range(0, len(asked[-1]["texts"]), 2))}
+    def answer(_function, request, kind, **_):
+        asked.append(request)
+        return kind(chosen=tuple(range(0, len(request.texts), 2)))
 
-    monkeypatch.setattr(_ranking, "ask_object", answer)
+    monkeypatch.setattr(_ranking, "in_child", answer)
     monkeypatch.setattr(_ranking, "require", lambda *_: None)
     monkeypatch.setattr(_ranking, "weight_files", lambda _: "model.safetensors:1:1")
     keep = Keep(rows=60, by="spread")
     first, second = (prepared_data(spec_of(noisy, keep=keep)) for _ in range(2))
     assert len(asked) == 1
-    assert asked[0]["count"] == 60
-    assert len(first.dataset.splits["train"]) == -(-len(asked[0]["texts"]) // 2)
+    assert asked[0].count == 60
+    assert len(first.dataset.splits["train"]) == -(-len(asked[0].texts) // 2)
     assert first == second
 
 

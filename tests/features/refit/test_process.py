@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.artifact import Record
 from sweeper.checkpoints import seal
+from sweeper.child_process import in_child
 from sweeper.data.examples import SPLITS
 from sweeper.data.load import load
 from sweeper.errors import DataError
 from sweeper.features.refit._process import _joined, _strength, refit
+from sweeper.features.refit._refit import TRAIN
 from sweeper.features.refit._request import RefitRequest
-from sweeper.processes.request_process import ask
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import to_yaml
 from sweeper.training.trial import train
 from sweeper.use.request import PredictionRequest
-from sweeper.views.work_progress import Hidden
 
 
 @pytest.fixture
@@ -50,7 +51,9 @@ def test_a_refit_and_its_predictions_run_in_processes_of_their_own(asked, tmp_pa
     left = Path(request.folder + ".part")
     (left / "weights").mkdir(parents=True)
     (left / "weights" / "half").write_text("")
-    assert ask("sweeper.features.refit._process", request, tmp_path / "refit.log", Hidden()) is None
+    progress = []
+    in_child(TRAIN, request, Record, what="it", work=lambda *state: progress.append(state))
+    assert "training" in {what for what, *_ in progress}
     folder = Path(request.folder)
     assert {path.name for path in folder.iterdir()} == {"refit.json", "trainer.log", "weights"}
     assert not (folder / "weights" / "half").exists()
@@ -64,7 +67,7 @@ def test_a_refit_and_its_predictions_run_in_processes_of_their_own(asked, tmp_pa
         batch_size=1,
         max_new_tokens=1,
     )
-    assert ask("sweeper.use", asks, tmp_path / "predict.log", Hidden()) is None
+    in_child("sweeper.use.predict:predict", asks, Record, what="it")
     said = json.loads((tmp_path / "part").read_text().splitlines()[1])
     assert set(said["probabilities"]) == {"fruit", "metal", "river"}
 

@@ -30,9 +30,12 @@ def suite(asked: SuiteTaskFacts, **changes: Any) -> Duration:
 
 
 def test_a_suite_is_a_phase_and_the_sweep_is_the_sum_of_all_phases() -> None:
-    missing = {"model_changes": {"missing": "conversion"}, "training": {"replay_share": 0.2}}
+    missing = {
+        "model_changes": {"missing": "conversion"},
+        "request": {"features": {"forgetting": {"replay_share": 0.2}}},
+    }
     made = budget(QUESTIONS, **missing)
-    phases = ["conversion", "own_text", "search", "confirmation", "beside", "test", "suite"]
+    phases = ["conversion", "forgetting", "search", "confirmation", "beside", "test", "suite"]
     assert list(made.phases) == phases
     assert made.sweep is not None
     for end in ("seconds", "low", "high"):

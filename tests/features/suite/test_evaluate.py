@@ -12,15 +12,17 @@ import pytest
 from section_figures import figures_of
 
 from sweeper.cli.commands.run import conclude
+from sweeper.constraints import Limit
 from sweeper.errors import GateFailed, UsageError
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
 from sweeper.features.suite import _scoring as scoring
 from sweeper.findings.compute import compute
+from sweeper.findings.study.changes import gate, task_changes
+from sweeper.findings.study.reading import read_run
 from sweeper.plans import Duration, PhaseCost, Plan
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.sections import cost, forgetting
-from sweeper.reporting.sections._forgetting import gate
+from sweeper.reporting.sections import cost
 from sweeper.reporting.sections.cost import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
@@ -29,43 +31,44 @@ from sweeper.views import work_progress
 
 # Every item is right for the base; a trial is wrong on the share of items named in the weights.
 WORKER = """
-import json, sys, time
+import sys, time
 from pathlib import Path
+from sweeper.child_process import tell_event, tell_progress
+from sweeper.errors import UsageError
 from sweeper.evaluation.task_scores import *
+from sweeper.features.suite._facts import SuiteFacts
 from sweeper.features.suite._requests import *
-request = EvaluationRequest.from_json(sys.stdin.read())
-folder = Path(request.folder)
-def refuse(what):
-    problem = {"what": what, "why": "", "fix": "", "where": "facts"}
-    print(json.dumps({"event": "failed", "exit_code": 2, "problems": [problem]}))
-    sys.exit(2)
-if "mistake" in Path(request.suite).read_text():
-    refuse("this is not a task file")
-def scores(wrong):
-    keys = Path(request.suite).with_name("facts.txt").read_text().split()
+def scores(suite, wrong):
+    keys = Path(suite).with_name("facts.txt").read_text().split()
     values = [float(i >= wrong * len(keys)) for i in range(len(keys))]
     return TaskScores(task="facts", digest="d", kind="multiple_choice", metric="acc",
         unit="points", higher_is_better=True, shots=0, total_items=len(keys), keys=keys,
         scores=values, harness="fake 1")
-def score(path, wrong, trial=None):
-    print(json.dumps({"event": "started", "model": path.stem, "task": "facts", "items": 60}))
-    print("PROGRESS", "facts of", path.stem, 20, 60, flush=True)
-    print("PROGRESS", "facts of", path.stem, 40, 60, flush=True)
+def score(suite, path, wrong, trial=None):
+    tell_event(what="started", model=path.stem, task="facts", items=60)
+    tell_progress("facts of " + path.stem, 20, 60)
+    tell_progress("facts of " + path.stem, 40, 60)
     if wrong == "hang":
         time.sleep(600)
     if wrong == "broken":
         sys.exit("CUDA went away")
     if wrong == "refused":
-        refuse("no such task")
-    tasks = (scores(float(wrong)),)
+        raise UsageError("no such task")
+    tasks = (scores(suite, float(wrong)),)
     ModelScores(model="m", dtype="float32", trial=trial, strategy="lora", tasks=tasks).write(path)
-    print(json.dumps({"event": "scored", "model": path.stem, "task": "facts", "items": 60,
-                      "seconds": 0.1}), flush=True)
-if request.models:
-    score(base_file(folder, "k"), 0.0)
-for trial in request.trials:
-    wrong = (Path(trial.weights) / "wrong").read_text()
-    score(trial_file(folder, trial.number), wrong, trial.number)
+    tell_event(what="scored", model=path.stem, task="facts", items=60, seconds=0.1)
+def evaluate(request: EvaluationRequest) -> None:
+    folder, suite = Path(request.folder), request.suite
+    if "mistake" in Path(suite).read_text():
+        raise UsageError("this is not a task file")
+    if request.models:
+        score(suite, base_file(folder, "k"), 0.0)
+    else:
+        found = SuiteFacts(tasks=(), measured_with="lm-eval")
+        checked_file(folder).write_text(found.model_dump_json())
+    for trial in request.trials:
+        wrong = (Path(trial.weights) / "wrong").read_text()
+        score(suite, trial_file(folder, trial.number), wrong, trial.number)
 """
 
 
@@ -76,7 +79,7 @@ def run(here, monkeypatch) -> RunFolder:
     (here / "scorer" / "fake_scorer.py").write_text(WORKER)
     root = Path(__file__).parents[3]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here / "scorer"), str(root)]))
-    monkeypatch.setattr(scoring, "WORKER", "fake_scorer")
+    monkeypatch.setattr(scoring, "FUNCTION", "fake_scorer:evaluate")
     monkeypatch.setattr(scoring, "HARNESS", "json")
     (here / "facts.txt").write_text(" ".join(f"q{n}" for n in range(60)))
     (here / "suite.yaml").write_text("task: facts")
@@ -154,8 +157,8 @@ def test_json_is_one_document(sweeper, run):
     shown = json.loads(ran.out)
     assert ran.err == ""
     assert shown["trials"] == [0]
-    (task,) = shown["forgetting"]["tasks"]
-    assert task["forgetting"]["value"] == pytest.approx(50)
+    (task,) = shown["tasks"]
+    assert task["lost"]["value"] == pytest.approx(50)
     assert task["detectable_points"] > 0
 
 
@@ -262,11 +265,14 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     assert times["suite"].predicted == 60
     assert times["sweep"].actual == 100 + status.phases["suite"]
     assert predicted_line(tuple(times.values())).endswith(", planned 5 min (2-8 min)")
-    assert {t.trial for t in figures_of(run, forgetting).tasks} == {order[0]}
-    with pytest.raises(GateFailed, match="was not measured"):
-        gate(report_of(run), [order[1]], 1.0)
-    with pytest.raises(GateFailed, match=r"50\.0 points .*on facts"):
-        gate(report_of(run), [order[0]], 1.0)
+    files = read_run(run)
+    assert {task.trial for task in task_changes(files)} == {order[0]}
+    limits = [Limit("general", 0.01, "forgetting", 2, "")]
+    with pytest.raises(GateFailed, match="nothing was measured"):
+        gate(files, [order[1]], limits)
+    with pytest.raises(GateFailed, match=r"facts: 50\.0 points "):
+        gate(files, [order[0]], limits)
+    gate(files, [order[0]], [])
 
 
 def planned_with_a_suite(run) -> Plan:
@@ -286,7 +292,10 @@ def planned_with_a_suite(run) -> Plan:
 def test_a_sweep_ends_by_its_own_limit(run, here, capsys, limit, passes):
     winner = compute(run).verdict.recommended_trial
     weights(run, winner, "0.5")
-    given = {("features", "suite", "path"): "suite.yaml", ("aim", "max_forgetting_points"): limit}
+    given = {
+        ("features", "suite", "path"): "suite.yaml",
+        ("features", "forgetting", "max_points"): limit,
+    }
     spec = resolve(given, run.spec)
     outcome, plan = RunOutcome("complete", status=None), Plan.read(run.plan)
     run_steps._finished(run, plan, spec, outcome, lambda _event, _status: None)

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer  # noqa: E402
 
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.evaluation.task_scores import ModelScores  # noqa: E402
+from sweeper.features.suite import _score_models  # noqa: E402
 from sweeper.features.suite._facts import SuiteFacts  # noqa: E402
 from sweeper.features.suite._requests import (  # noqa: E402
     EvaluationRequest,
@@ -254,15 +255,16 @@ def test_code_is_judged_by_its_tests_in_the_sandbox(request_for, tmp_path, suite
     assert task.scores == (1.0, 0.0)
 
 
-def test_progress_is_counted_in_items(request_for, tmp_path, capfd, monkeypatch):
+def test_progress_is_counted_in_items(request_for, tmp_path, monkeypatch):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))  # nothing is scored there yet
     monkeypatch.setattr("sweeper.underway._EVERY_SECONDS", 0.0)
+    told = []
+    monkeypatch.setattr(_score_models, "tell_progress", lambda *state: told.append(state))
     _Evaluation(request_for(), tmp_path).run()
-    told = [line for line in capfd.readouterr().out.splitlines() if line.startswith("PROGRESS")]
-    assert "PROGRESS letters of base 4 9" in told
+    assert ("letters of base", 4, 9) in told
     for name, items in {"choice": 6, "letters": 9, "reading": 2, "writing": 2}.items():
-        mine = [line for line in told if line.startswith(f"PROGRESS {name} of base")]
-        assert mine[-1] == f"PROGRESS {name} of base {items} {items}"
+        mine = [state for state in told if state[0] == f"{name} of base"]
+        assert mine[-1][1:] == (items, items)
 
 
 def test_a_request_without_models_checks_the_suite(request_for, tmp_path, suite, capfd):

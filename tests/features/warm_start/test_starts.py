@@ -17,7 +17,7 @@ from sweeper.search import optuna_space
 from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
 from sweeper.search.loss_model.observations import Observation
 from sweeper.search.sampler import SweeperSampler
-from sweeper.trials import TrialResult
+from sweeper.trials import Measure, TrialResult
 
 RATE = Parameter(
     kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
@@ -40,10 +40,11 @@ def write_trial(run: RunFolder, plan: Plan, number: int, key: str, loss: float, 
     origin = "search" if changed else "default"
     config = configure(plan, one, parameters, number=number, attempt=1, origin=origin)
     config.write(run.trial(number) / "config.json")
-    lost = {"general_loss": 2.0 + loss, "general_loss_base": 2.0}
+    lost = Measure(title="lost", unit="nats/token", value=2.0 + loss, base=2.0)
     result = TrialResult(
-        number=number, attempt=1, seed=0, state="COMPLETE", validation_loss=loss, **lost
-    )
+        number=number, attempt=1, seed=0, state="COMPLETE", validation_loss=loss,
+        measures={"general.text": lost},
+    )  # fmt: skip
     result.write(run.trial(number) / "result.json")
 
 
@@ -51,9 +52,8 @@ def remembered(
     run: RunFolder, plan: Plan, ended_at: str, limit: float | None = None
 ) -> Path | None:
     """The file that a study leaves, if it leaves any."""
-    spec = make_spec()
-    aim = spec.aim.model_copy(update={"max_forgetting_points": limit})
-    remember(run, spec.model_copy(update={"aim": aim}), plan, ended_at)
+    spec = make_spec(features={"forgetting": {"max_points": limit}})
+    remember(run, spec, plan, ended_at)
     return max((cache.home() / "studies").glob("*.json"), key=os.path.getmtime, default=None)
 
 

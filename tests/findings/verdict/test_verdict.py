@@ -13,7 +13,7 @@ from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.limitations import JudgedStudy
 from sweeper.findings.verdict.verdict import _leads
 from sweeper.reporting.sections import samples, search, strategies
-from sweeper.trials import BaselineResult, TestSeal, TrialResult
+from sweeper.trials import BaselineResult, Measure, TestSeal, TrialResult
 
 WORDS_NEVER_USED = ("optimal", "proves", "significantly", "best model")
 
@@ -394,12 +394,11 @@ def test_the_best_so_far_keeps_to_the_limit_on_forgetting(make):
     run = make(trials=13, asked=20, phase="search", seal=False, seeds=1)
     first, second, *_ = (trial.config.number for trial in read_run(run).completed)
     assert f"trial {first} " in compute(run).verdict.sentence
-    path, forgot = (
-        run.trial(first) / "result.json",
-        {"general_loss": 3.09, "general_loss_base": 3.0},
-    )
-    TrialResult.read(path).model_copy(update=forgot).write(path)
-    run.spec.write_text(f"{run.spec.read_text()}aim:\n  max_forgetting_points: 5\n")
+    path = run.trial(first) / "result.json"
+    lost = Measure(title="lost", unit="nats/token", value=3.09, base=3.0)
+    TrialResult.read(path).model_copy(update={"measures": {"general.text": lost}}).write(path)
+    limit = "features:\n  forgetting:\n    max_points: 5\n"
+    run.spec.write_text(f"{run.spec.read_text()}{limit}")
     verdict = compute(run).verdict
     assert f"trial {second} " in verdict.sentence
     assert any(f"trial {second} " in line for line in verdict.because)

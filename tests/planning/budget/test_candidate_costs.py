@@ -8,7 +8,7 @@ import pytest
 from sweeper.facts.gather import gather
 from sweeper.hyperparameters import BATCH
 from sweeper.memory.setup import Setup
-from sweeper.planning.budget.candidate_costs import course_of, own_text_seconds, priced
+from sweeper.planning.budget.candidate_costs import course_of, priced
 from sweeper.planning.costs.trial_seconds import Course, clock_of
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Duration
@@ -102,38 +102,6 @@ def test_the_plan_says_whether_its_times_are_calibrated(scene: Any) -> None:
     hardware = facts.hardware.model_copy(update={"calibrated": "2026-01-31"})
     known = make_plan(spec, facts.model_copy(update={"hardware": hardware})).budget
     assert "calibrated on 2026-01-31" in known.timing[0]
-
-
-@pytest.mark.parametrize(
-    ("changes", "texts", "writes"),
-    [
-        ({"aim": {"max_forgetting_points": 3.0}}, 320, True),
-        ({"training": {"replay_share": 0.2}}, 320, True),
-        (
-            {"aim": {"max_forgetting_points": 3.0}, "model_changes": {"chat_template": False}},
-            160,
-            True,
-        ),
-        ({"training": {"replay_share": 0.2}, "model_changes": {"has_written": True}}, 320, False),
-        ({}, 320, False),
-        ({"aim": {"max_forgetting_points": 3.0}, "spec": {"general": "general.jsonl"}}, 0, False),
-    ],
-)
-def test_text_that_the_base_writes_itself_takes_its_time_once(
-    scene: Any, changes: dict[str, Any], texts: int, writes: bool
-) -> None:
-    spec, facts = scene(gpu_gib=80.0, **changes)
-    run, plan = course(spec, facts), make_plan(spec, facts)
-    costs = [priced(candidate, facts, run) for candidate in plan.candidates]
-    assert run.own_texts == texts
-    seconds = own_text_seconds(facts, costs, run)
-    assert (seconds > 0) == writes
-    phase = plan.budget.phases.get("own_text")
-    assert (phase.seconds if phase else 0.0) == pytest.approx(seconds, abs=0.01)
-
-
-def test_a_head_writes_no_text(scene: Any) -> None:
-    assert course(*small(scene)).own_texts == 0
 
 
 def test_where_only_its_memory_is_known_a_trial_takes_as_long_as_on_any_such_card() -> None:

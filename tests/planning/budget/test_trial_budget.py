@@ -76,7 +76,7 @@ def test_a_trial_reports_as_often_as_its_plan_says(scene: Any) -> None:
     [
         ({}, 4),
         ({"training": {"early_stopping_patience": 3}}, 1),
-        ({"aim": {"max_forgetting_points": 2.0}}, 2),
+        ({"request": {"features": {"forgetting": {"max_points": 2.0}}}}, 2),
     ],
 )
 def test_whoever_wants_trials_to_stop_early_gets_the_looks_for_it(
@@ -87,7 +87,7 @@ def test_whoever_wants_trials_to_stop_early_gets_the_looks_for_it(
 
 def test_general_text_that_is_scored_too_is_counted(scene: Any) -> None:
     short = {"lengths": {"mean": 20.0, "p50": 20, "p90": 30, "p99": 40, "longest": 40}}
-    limit = {"aim": {"max_forgetting_points": 2.0}}
+    limit = {"request": {"features": {"forgetting": {"max_points": 2.0}}}}
     every = [_plan(scene, 1860, **short, **c).budget.rung_every for c in ({}, limit)]
     assert every == [1, 2]
 

@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.models.model import model_facts
-from sweeper.facts.record import HardwareFacts, Measured
+from sweeper.facts.record import HardwareFacts, Measured, StepExtra
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.corrections import lesson, ran_out, with_measured_peak
@@ -173,38 +173,42 @@ def test_what_spoke_the_vocabulary_teaches_nothing_about_a_head() -> None:
     assert not ran_out(MINILM, SETUP, too_large)
 
 
-@pytest.mark.parametrize("guard", [{"replay_share": 0.2}, {"near_base": True}])
-def test_trainings_with_a_guard_teach_about_such_alone(guard: dict[str, Any]) -> None:
-    guarded, plain = timed(4.0, **guard), timed(2.0)
-    with_guard = replace(SETUP, **guard)
-    assert learned(guarded).training == 1.0
-    assert learned(guarded, plain).training == pytest.approx(2.0)
-    assert learned(guarded, plain, setup=with_guard).training == pytest.approx(4.0)
-    assert learned(plain, setup=with_guard).training == pytest.approx(2.0)
+@pytest.mark.parametrize("extra", [StepExtra(further_share=0.2), StepExtra(reference=True)])
+def test_trainings_with_more_in_a_step_teach_about_such_alone(extra: StepExtra) -> None:
+    extended, plain = timed(4.0, extra=extra), timed(2.0)
+    with_extra = replace(SETUP, extra=extra)
+    assert learned(extended).training == 1.0
+    assert learned(extended, plain).training == pytest.approx(2.0)
+    assert learned(extended, plain, setup=with_extra).training == pytest.approx(4.0)
+    assert learned(plain, setup=with_extra).training == pytest.approx(2.0)
 
 
-def test_a_measured_guard_is_part_of_the_formula_it_is_compared_with() -> None:
+def test_what_a_measured_step_had_more_is_part_of_the_formula_it_is_compared_with() -> None:
     speed = speed_of(CPU, SETUP)
     plain = step_seconds(MINILM, measured_setup(one(), 0, "cpu"), speed)
-    again = step_seconds(MINILM, measured_setup(one(replay_share=0.2), 0, "cpu"), speed)
-    near = step_seconds(MINILM, measured_setup(one(near_base=True), 0, "cpu"), speed)
+    again = step_seconds(
+        MINILM, measured_setup(one(extra=StepExtra(further_share=0.2)), 0, "cpu"), speed
+    )
+    near = step_seconds(
+        MINILM, measured_setup(one(extra=StepExtra(reference=True)), 0, "cpu"), speed
+    )
     assert plain < again < 1.3 * plain
     assert plain < near
 
 
 def test_what_ran_out_beside_its_base_says_nothing_of_a_model_alone() -> None:
-    failed = one(out_of_memory=True, near_base=True)
+    failed = one(out_of_memory=True, extra=StepExtra(reference=True))
     hardware = CPU.model_copy(update={"measured": (failed,)})
     cap = replace(SETUP, sequence_length=32)
     assert not ran_out(MINILM, cap, hardware)
-    assert ran_out(MINILM, replace(cap, near_base=True), hardware)
+    assert ran_out(MINILM, replace(cap, extra=StepExtra(reference=True)), hardware)
 
 
 def test_a_peak_beside_the_base_raises_that_of_such_trials_alone() -> None:
     plain = estimate(MINILM, SETUP, 16.0)
-    beside = one(near_base=True, peak_gib=5 * trial_gib(plain))
+    beside = one(extra=StepExtra(reference=True), peak_gib=5 * trial_gib(plain))
     hardware = CPU.model_copy(update={"measured": (beside,)})
     assert with_measured_peak(plain, MINILM, SETUP, hardware) == plain
-    near = replace(SETUP, near_base=True)
+    near = replace(SETUP, extra=StepExtra(reference=True))
     formula = estimate(MINILM, near, 16.0)
     assert with_measured_peak(formula, MINILM, near, hardware).peak_gib > formula.peak_gib

@@ -164,7 +164,7 @@ def test_a_trial_is_its_steps_and_its_evaluations() -> None:
 
 def test_several_gpus_share_the_tokens() -> None:
     one = _seconds(LORA)
-    four = _seconds(replace(LORA, gpus=4, sharding="ddp"))
+    four = _seconds(replace(LORA, gpus=4))
     assert four == pytest.approx(one / 4, rel=0.01)
 
 

@@ -8,7 +8,6 @@ from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.fitting.fit import precisions
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate, Plan
@@ -157,8 +156,6 @@ def test_float16_is_not_for_models_that_leave_its_range(scene: Any) -> None:
     wide = plan(scene, **facts).candidate("qlora")
     assert wide.precision == "fp32"
     assert any("gemma2, whose activations leave its range" in note for note in wide.setup_notes)
-    several = plan(scene, gpu_gib=15.0, gpus=4, hardware=TURING)
-    assert {one.gpus_per_trial for one in several.candidates} == {1}
 
 
 def test_logits_of_answers_alone_are_planned(scene: Any) -> None:
@@ -208,24 +205,3 @@ def test_a_strategy_left_out_by_rule_competes_if_nothing_else_fits(scene: Any) -
     lengths = {"mean": 3000.0, "p50": 3000, "p90": 4000, "p99": 4090, "longest": 4096}
     made = plan(scene, model="smollm2", gpu_gib=24.0, lengths=lengths)
     assert made.candidates
-
-
-def test_several_gpus_a_trial_are_said_to_be_untested(scene: Any) -> None:
-    made = plan(scene, model="13B", gpu_gib=80.0, gpus=8, **EVERY)
-    several = [c.strategy for c in made.candidates if c.gpus_per_trial > 1]
-    assert several
-    for candidate in made.candidates:
-        said = any(FSDP in note for note in candidate.setup_notes)
-        assert said == (candidate.gpus_per_trial > 1)
-    note = f"Several GPUs a trial for {', '.join(several)}: {FSDP}."
-    assert note in made.budget.notes
-
-
-def test_more_gpus_as_a_remedy_are_said_to_be_untested(scene: Any) -> None:
-    made = plan(scene, model="13B", gpu_gib=24.0, gpus=1, **EVERY)
-    remedies = [item.remedy for item in made.rejected if "GPUs like this one" in item.remedy]
-    assert remedies
-    assert all(
-        "GPUs like this one (FSDP, which sweeper has not tested on GPUs) would fit" in text
-        for text in remedies
-    )

@@ -78,8 +78,6 @@ def setup_of(draw: Any, candidate: Candidate, device: str, classes: int) -> Setu
         optimizer=candidate.optimizer,
         evaluation_batch=candidate.evaluation_batch,
         classes=classes,
-        gpus=candidate.gpus_per_trial,
-        sharding="fsdp" if candidate.gpus_per_trial > 1 else "none",
         device=device,  # type: ignore[arg-type]
         **fields,
     )

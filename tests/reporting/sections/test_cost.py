@@ -65,11 +65,12 @@ def test_a_sweep_took_what_its_planned_phases_took(make):
     plan, status = (json.loads(path.read_text()) for path in (run.plan, run.status))
     budget = plan["budget"]
     budget["sweep"] = {"seconds": 300.0, "low": 150.0, "high": 600.0}
-    budget["own_text"] = {"seconds": 60.0, "low": 30.0, "high": 90.0}
+    text = {"seconds": 60.0, "low": 30.0, "high": 90.0}
     curve = {"seconds": 50.0, "low": 20.0, "high": 80.0}  # which was not made
     budget["features"] = {
         "data_curve": {"title": "data curve", "duration": curve},
-        "suite": {"title": "suite", "duration": budget["own_text"]},
+        "suite": {"title": "suite", "duration": text},
+        "texts": {"title": "texts", "duration": text, "in_search": True},
     }
     run.plan.write_text(json.dumps(plan))
     took = {"suite": 70.0, "conversion": 20.0, "download": "?"}  # the conversion was not planned
@@ -77,9 +78,11 @@ def test_a_sweep_took_what_its_planned_phases_took(make):
         json.dumps({**status, "phase": "complete", "seconds": 200.0} | {"phases": took})
     )
     first = run.trial(0) / "result.json"  # the base wrote while it waited, so that it is no setup
-    first.write_text(json.dumps(json.loads(first.read_text()) | {"own_text_seconds": 12.0}))
+    first.write_text(
+        json.dumps(json.loads(first.read_text()) | {"feature_seconds": {"texts": 12.0}})
+    )
     found = [p for p in figures_of(run, cost).predictions if p.unit == "s" and not p.strategy]
-    assert {p.what: p.actual for p in found} == {"sweep": 200.0, "suite": 70.0, "own_text": 12.0}
+    assert {p.what: p.actual for p in found} == {"sweep": 200.0, "suite": 70.0, "texts": 12.0}
     assert (found[0].predicted, found[0].low, found[0].high) == (250.0, 130.0, 520.0)
 
 
@@ -91,7 +94,7 @@ def test_every_phase_energy_and_money_stand_beside_the_plan(make):
     plan["budget"] |= {
         "sweep": planned, "search": part, "beside": {"seconds": 10.0, "low": 5.0, "high": 20.0},
         "confirmation": part, "test": {"seconds": 10.0, "low": 5.0, "high": 20.0},
-        "own_text": None, "gpu_hours": 2.0, "cost_low_usd": 2.0, "cost_high_usd": 8.0,
+        "gpu_hours": 2.0, "cost_low_usd": 2.0, "cost_high_usd": 8.0,
         "energy_low_kwh": 0.3, "energy_high_kwh": 1.2,
     }  # fmt: skip
     plan["facts"]["hardware"] |= {"price_per_gpu_hour": 2.0, "watts": 300.0}

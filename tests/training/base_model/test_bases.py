@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def jobs(
 ) -> Callable[..., Any]:
     """Makes jobs of one model, whose trials ask a feature for their base."""
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(type(parts.PREPARE), "all", lambda _hook: iter([("scaling", prepare)]))
+    monkeypatch.setattr(parts, "PREPARE", SimpleNamespace(all=lambda: [("scaling", prepare)]))
     shared = make_shared("llama")
 
     def job(number: int, **changes: Any) -> Any:
@@ -82,13 +83,14 @@ def test_weights_are_loaded_from_the_run_without_feature_and_cache(
     job = jobs(1)
     result = train_trial(job)
     shutil.rmtree(tmp_path / "home" / FOLDER)
-    monkeypatch.setattr(type(parts.PREPARE), "all", lambda _hook: iter([]))
+    monkeypatch.setattr(parts, "PREPARE", SimpleNamespace(all=list))
     weights = job.folder / "weights"
     job.shared.bases.forget()
 
-    with trained(job.shared, weights) as model:
-        assert job.evaluator().evaluate(model).loss == pytest.approx(result.validation_loss)
-    base = reload(weights).model.get_submodule("base").get_base_model()  # type: ignore[operator]
+    with trained(job.shared, weights) as same:
+        assert job.evaluator().evaluate(same).loss == pytest.approx(result.validation_loss)
+    model: Any = reload(weights).model
+    base = model.base.get_base_model()
     kept = load_file(tmp_path / FOLDER / "half" / "model.safetensors")
     name = "model.layers.0.mlp.up_proj.weight"
     loaded = dict(base.named_parameters())

@@ -11,8 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sweeper import extras
 from sweeper.errors import ModelError, NotInstalled
 from sweeper.facts.models.packaged import PACKAGED, PackagedModel, converted_folder
+from sweeper.spec import ModelSpec
 from sweeper.training.base_model import weights
-from sweeper.training.base_model.weights import main, packaged_model
+from sweeper.training.base_model.weights import convert, packaged_model
 
 gguf = pytest.importorskip("gguf", reason="the gguf extra is not installed")
 
@@ -195,18 +196,17 @@ def test_a_cache_that_cannot_be_written_is_named(
         packaged_model("tiny")
 
 
-def test_the_command_prints_the_folder(
-    tiny: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str]
+def test_a_conversion_tells_its_progress(
+    tiny: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["tiny"]) == 0
-    *progress, last = capsys.readouterr().out.splitlines()
-    assert last == str(converted_folder("tiny"))
-    assert progress[0] == "PROGRESS converting tiny 0 11"
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(weights, "tell_progress", lambda *state: told.append(state))
+    convert(ModelSpec(id="packaged:tiny"))
+    assert converted_folder("tiny").is_dir()
+    assert told[0] == ("converting tiny", 0, 11)
 
 
-def test_the_command_ends_with_a_message_for_an_unknown_name(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert main(["tyni"]) == 2
-    assert "no packaged model" in capsys.readouterr().err
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(ModelError, match="no packaged model"):
+        convert(ModelSpec(id="packaged:tyni"))
     assert "tiny_packaged" not in sys.modules

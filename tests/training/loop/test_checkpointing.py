@@ -123,8 +123,8 @@ def assert_same(whole: tuple[Any, ...], continued: tuple[Any, ...], rung: int) -
     assert one.state == other.state == "COMPLETE", other.failure
     assert other.validation_loss == one.validation_loss
     assert (other.best_rung, other.metrics) == (one.best_rung, one.metrics)
-    assert (other.general_loss, other.tokens) == (one.general_loss, one.tokens)
-    assert (other.optimizer_steps, other.replay_tokens) == (one.optimizer_steps, one.replay_tokens)
+    assert (other.measures, other.tokens) == (one.measures, one.tokens)
+    assert (other.optimizer_steps, other.seen) == (one.optimizer_steps, one.seen)
     later = [report for report in all_reports if report.rung > rung]
     assert [report.rung for report in reports] == [report.rung for report in later]
     clock = {"training_seconds": 0.0, "evaluation_seconds": 0.0}
@@ -161,7 +161,7 @@ def test_a_classifier_continues_as_if_it_had_not_been_interrupted(
 def test_a_written_task_continues_with_its_replay_and_its_guards(
     attempts: Any, written: Any, monkeypatch: Any, strategy: str, accumulation: int
 ) -> None:
-    guards = {"replay_share": 0.3, "kl_weight": 0.1, "general_loss_limit": 5.0}
+    guards = {"replay_share": 0.3, "kl_weight": 0.1}
     parameters = {**STRATEGIES[strategy], **guards, "early_stopping_patience": 3}
     trial = attempts(
         written,
@@ -174,7 +174,7 @@ def test_a_written_task_continues_with_its_replay_and_its_guards(
         budget={"rung_items": 6, "epochs": 3},
     )
     whole = trial.run()
-    assert whole[0].replay_tokens > 0
+    assert whole[0].seen["general text, replayed"].tokens > 0
     _, reports, folder = trial.run(stop=Steps(monkeypatch, 13))  # rungs at 5, 10, 16 and 21
     path, rung = newest_checkpoint(folder)
     assert rung == 2 == reports[-1].rung

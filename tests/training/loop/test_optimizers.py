@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from sweeper.training.base_model.general_text import General
 from torch.utils.data import SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -16,7 +17,6 @@ from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Half
 from sweeper.strategies.base import Setting
 from sweeper.strategies.base import strategy as strategy_named
-from sweeper.training.base_model.general_text import General
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress
 

@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import io
-import json
 import math
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,10 +10,13 @@ torch = pytest.importorskip("torch")
 from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
-from sweeper.child_process import answer_question  # noqa: E402
 from sweeper.errors import ModelError  # noqa: E402
-from sweeper.training.probes import bits_per_byte as module  # noqa: E402
-from sweeper.training.probes.bits_per_byte import LONGEST_TOKENS, bits_per_byte  # noqa: E402
+from sweeper.facts.dataset.bits_per_byte import BitsRequest  # noqa: E402
+from sweeper.training.probes.bits_per_byte import (  # noqa: E402
+    LONGEST_TOKENS,
+    bits_per_byte,
+    measure,
+)
 
 WORDS = ["<s>", "the", "cat", "sat", "ä", "?"]
 
@@ -72,27 +71,11 @@ def test_texts_without_a_token_are_refused(tokenizer: Tokenizer, texts: list[str
         bits_per_byte(model(), tokenizer, texts)
 
 
-def test_a_request_is_answered_in_json(
-    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: Any, capsys: Any
-) -> None:
+def test_a_request_is_answered(tmp_path: Path, tokenizer: Tokenizer) -> None:
     model().save_pretrained(tmp_path)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    request = {"folder": str(tmp_path), "texts": ["the cat"], "general": ["sat sat"]}
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
-    answer_question(module.answer)
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["bits_per_byte"] == pytest.approx(answer["general_bits_per_byte"])
-    assert answer["bytes"] == 14
-    assert answer["seconds"] > 0
-
-
-def test_what_cannot_be_answered_ends_with_a_message(
-    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: Any, capsys: Any
-) -> None:
-    model().save_pretrained(tmp_path)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    request = {"folder": str(tmp_path), "texts": [""], "general": ["sat"]}
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
-    with pytest.raises(SystemExit):
-        answer_question(module.answer)
-    assert "nothing is predicted" in capsys.readouterr().err
+    request = BitsRequest(folder=str(tmp_path), texts=("the cat",), general=("sat sat",))
+    found = measure(request)
+    assert found.bits_per_byte == pytest.approx(found.general_bits_per_byte)
+    assert found.bytes == 14
+    assert found.seconds > 0

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import io
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,13 +13,13 @@ torch = pytest.importorskip("torch")
 from bitsandbytes.nn import Linear4bit  # noqa: E402
 from transformers import BertConfig, LlamaConfig, PretrainedConfig  # noqa: E402
 
-from sweeper.child_process import answer_question  # noqa: E402
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.facts.models.architecture import architecture  # noqa: E402
 from sweeper.facts.models.parameter_counts import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.hyperparameters import TARGETS  # noqa: E402
 from sweeper.memory.estimate import estimate, trial_gib  # noqa: E402
+from sweeper.memory.requests import Probed, ProbeRequest  # noqa: E402
 from sweeper.memory.setup import Setup  # noqa: E402
 from sweeper.memory.states import trainable_parameters  # noqa: E402
 from sweeper.training.probes import training_step as probing  # noqa: E402
@@ -78,11 +76,11 @@ def facts(config: PretrainedConfig) -> ModelFacts:
 def test_real_steps_are_measured(config: PretrainedConfig, setup: Setup) -> None:
     model = facts(config)
     found = probe(model, setup, 16, copy.deepcopy(config))
-    assert found["seconds_per_step"] > 0
-    assert found["reserved_gib"] is None
-    assert 0 < found["free_gib"] <= found["total_gib"]
+    assert found.seconds_per_step
+    assert found.reserved_gib is None
+    assert 0 < found.free_gib <= found.total_gib
     # Such small models leave little but what malloc and thread pools take.
-    assert found["peak_gib"] == pytest.approx(trial_gib(estimate(model, setup, 0.0)), abs=0.2)
+    assert found.peak_gib == pytest.approx(trial_gib(estimate(model, setup, 0.0)), abs=0.2)
 
 
 def test_what_trains_is_what_the_strategy_says() -> None:
@@ -125,8 +123,7 @@ def test_running_out_of_memory_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(probing, "random_model", fails)
     found = probe(facts(BERT), SETUP, 16, BERT)
-    assert found["out_of_memory"] is True
-    assert "peak_gib" not in found
+    assert (found.out_of_memory, found.peak_gib) == (True, None)
 
     def breaks(*_: Any) -> None:
         raise RuntimeError("shapes cannot be multiplied")
@@ -136,19 +133,13 @@ def test_running_out_of_memory_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> 
         probe(facts(BERT), SETUP, 16, BERT)
 
 
-def test_the_process_answers_in_json_and_in_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_request_is_answered_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "stay_within_memory", lambda: None)  # it would bind this process
     monkeypatch.setattr(probing, "config_of", lambda _: copy.deepcopy(BERT))
 
-    def ask(setup: Setup) -> None:
-        asked = {"model": facts(BERT).model_dump(), "setup": asdict(setup), "mean_length": 8}
-        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asked)))
-        answer_question(probing.answer)
+    def ask(setup: Setup) -> Probed:
+        return probing.answer(ProbeRequest(model=facts(BERT), setup=setup, mean_length=8))
 
-    ask(SETUP)
-    assert json.loads(capsys.readouterr().out)["peak_gib"] > 0
-    with pytest.raises(SystemExit, match="2"):
+    assert ask(SETUP).peak_gib
+    with pytest.raises(UsageError, match="takes no steps"):
         ask(replace(SETUP, strategy="head"))
-    assert "takes no steps" in capsys.readouterr().err

@@ -19,14 +19,8 @@ from torch import nn
 from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import newest_checkpoint
 from sweeper.errors import UsageError
-from sweeper.strategies.qlora import QLoRA
 from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
-from sweeper.training.loop.sharding import (
-    check_wrapped,
-    fsdp_arguments,
-    gathered,
-    layer_classes,
-)
+from sweeper.training.loop.ranks_here import check_wrapped, gathered
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial import ranks as module
 from sweeper.training.trial.ranks import Ranks, check_device
@@ -289,11 +283,9 @@ def test_ranks_end_with_the_worker(tmp_path: Path) -> None:
     assert all(_gone(pid) for pid in (*launchers, *(int(file.read_text()) for file in files)))
 
 
-def test_parts_on_several_devices_need_gpus(
+def test_each_rank_needs_a_gpu_of_its_own(
     two: TrialConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UsageError, match=r"(?s)FSDP.*run DDP instead"):
-        check_device(two.model_copy(update={"sharding": "fsdp"}))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UsageError, match="needs 2 GPUs, and there are 1"):
@@ -302,20 +294,5 @@ def test_parts_on_several_devices_need_gpus(
 
 def test_a_model_that_was_not_wrapped_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    for sharded in (False, True):
-        with pytest.raises(RuntimeError, match="is a Linear on 2 devices, not a"):
-            check_wrapped(nn.Linear(1, 1), sharded=sharded)
-
-
-def test_fsdp_gathers_the_bases_own_layers(make_shared: Callable[..., Any]) -> None:
-    layers = layer_classes(make_shared("llama").context.base())
-
-    assert layers == ["LlamaDecoderLayer"]
-    assert fsdp_arguments(None) == {}
-    assert fsdp_arguments(layers)["fsdp_config"]["transformer_layer_cls_to_wrap"] == layers
-
-
-def test_packed_weights_that_are_spread_look_like_the_others() -> None:
-    assert QLoRA().quantization_config({}).bnb_4bit_quant_storage is torch.uint8
-    sharded = QLoRA().quantization_config({}, sharded=True)
-    assert sharded.bnb_4bit_quant_storage is torch.bfloat16
+    with pytest.raises(RuntimeError, match="is a Linear on 2 devices, not wrapped in DDP"):
+        check_wrapped(nn.Linear(1, 1))

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 import sweeper
 from sweeper.errors import UsageError
-from sweeper.use.__main__ import answer
+from sweeper.use.predict import predict
 from sweeper.use.request import PredictionRequest
 
 TASKS = ("classification", "by name", "instruction", "code", "domain")
@@ -144,16 +144,16 @@ def test_an_unfinished_output_goes_on_and_is_not_taken_for_other_rows(saved, tmp
     request = PredictionRequest(
         weights=str(folder), data=str(data), part=str(part), batch_size=2, max_new_tokens=1
     )
-    answer(request)
+    predict(request)
     whole = part.read_text().splitlines(keepends=True)
     part.write_text("".join(whole[:3]) + whole[3][:9])
-    answer(request)
+    predict(request)
     assert part.read_text().splitlines(keepends=True)[:3] == whole[:3]
     rows = [json.loads(line) for line in part.read_text().splitlines()[1:]]
     assert sorted(row["row"] for row in rows) == [1, 2, 3, 4, 5]
     data.write_text(json.dumps({"text": "other"}) + "\n")
     with pytest.raises(UsageError, match="other rows"):
-        answer(request)
+        predict(request)
 
 
 def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path, monkeypatch):

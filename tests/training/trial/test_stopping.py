@@ -1,4 +1,4 @@
-"""When a trial ends early: by its task's loss, and by the loss on general text."""
+"""When a trial ends early: by its task's loss, and by limits on measures."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeper.training.trial.rungs import ItemLosses, Rise, RungScore, Stopping
+from sweeper.constraints import Limit
+from sweeper.training.loop.extension import Measured
+from sweeper.training.trial.rungs import ItemLosses, Rise, RungScore, Stopping, beyond_noise
+from sweeper.trials import Measure
 
 
 def items(losses: list[float], weights: list[float] | None = None) -> ItemLosses:
     return ItemLosses(np.array(losses), np.array(weights or [1.0] * len(losses)))
 
 
-def score(loss: float, lost: Rise | None = None) -> RungScore:
-    return RungScore(items([loss]), lost=lost)
+def score(loss: float) -> RungScore:
+    return RungScore(items([loss]))
 
 
 # Twenty items, of which each score moves all by the same and some by chance.
@@ -46,16 +49,27 @@ def test_patience_counts_rungs_in_a_row_without_a_better_loss(
     assert stops_at([score(loss) for loss in losses], Stopping(patience=2)) == expected
 
 
-def test_without_patience_or_limit_a_trial_never_stops() -> None:
+def test_without_patience_a_trial_never_stops() -> None:
     stopping = Stopping.of({})
-    assert stops_at([*OVERFITS, score(3.0, Rise(9.0, 9.0))], stopping) is None
+    assert stops_at([*OVERFITS, score(3.0)], stopping) is None
 
 
 def test_the_limit_is_passed_only_beyond_noise() -> None:
-    stopping = Stopping.of({"general_loss_limit": 0.02})
-    assert stopping.saw(score(1.0, Rise(0.05, 0.0))) == ""
-    assert "rose by 0.050" in stopping.saw(score(1.0, Rise(0.05, 0.03)))
-    assert stopping.saw(score(1.0, Rise(0.01, 0.01))) == ""
+    limit = Limit("general", 0.02, "forgetting", 2, "")
+
+    def why(name: str, mean: float, scatter: float) -> str:
+        rises = mean + scatter * np.array([-1.0, 1.0] * 10)
+        figure = Measure(title="lost", unit="nats/token", value=2.0 + mean, base=2.0)
+        taken = Measured(figure, 2.0 + rises, np.full(20, 2.0), np.ones(20))
+        return beyond_noise({name: taken}, [limit])
+
+    assert why("general.text", 0.05, 0.2) == ""
+    assert why("general.text", 0.05, 0.01).startswith("lost: 0.050 nats/token, beyond the limit")
+    assert why("general.text", 0.01, 0.0) == ""
+    assert why("other", 0.05, 0.01) == ""
+    bare = Measure(title="seconds", unit="s", value=3.0)
+    empty = np.empty(0)
+    assert beyond_noise({"general": Measured(bare, empty, empty, empty)}, [limit])
 
 
 def test_a_rise_is_paired_with_the_first_items_and_weighted_by_tokens() -> None:

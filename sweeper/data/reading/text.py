@@ -1,0 +1,203 @@
+"""The text of data files, whatever its encoding.
+
+UTF-8 is the rule and a byte order mark is honoured. Lines that are not UTF-8 are read one by one in
+the likeliest other encoding, and that is said. No character is lost.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from sweeper.data.contents import CHUNK_BYTES, MOST_LINE_BYTES, line_too_long, opened
+from sweeper.errors import DataError
+
+_NOT_UTF8 = re.compile(r"[\udc80-\udcff]+")
+"""Bytes that are not UTF-8, as ``surrogateescape`` decodes them."""
+
+_UTF8 = re.compile(r"[\x80-\ud7ff\ue000-\U0010ffff]")
+_MANY_IN_A_ROW = re.compile(r"[\udc80-\udcff]{3}")
+"""Accents stand alone or in pairs; letters of other scripts make words."""
+
+_KNOWN_BINARY = {
+    b"PK\x03\x04": "a zip archive (or an Excel or Word file)",
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "a gzip file",
+    b"ARROW1": "an Arrow file",
+    b"%PDF": "a PDF",
+    b"SQLite format 3": "an SQLite database",
+    b"\x89PNG": "an image",
+    b"GGUF": "model weights",
+}
+
+_LATIN = ("cp1252", "cp1250")
+_LEGACY = (
+    *(*_LATIN, "cp1251", "cp1253", "cp1255", "cp1256", "koi8_r"),
+    *("cp932", "gb18030", "big5", "euc_kr", "euc_jp"),
+)
+"""Encodings that files come in besides UTF-8 and UTF-16. cp1252 reads Latin-1, too. Others, such as
+those of DOS and of mainframes, are rarer than wrong guesses of them."""
+
+_LISTED_LINES = 20
+"""Lines that are not UTF-8 that are named; the others are counted."""
+
+_GUESSED_FROM = 2**16
+"""Bytes of lines that are not UTF-8 that the encoding is guessed from."""
+
+
+class TextFile:
+    """The text of a file, read from its beginning as often as it is asked for.
+
+    A line that is not UTF-8 is read in the likeliest other encoding.
+
+    Raises:
+        DataError: The file is binary.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, name: str) -> None:
+        self._path, self._file, self._name = path, file, name
+        self._other = ""
+        head = file.read(_GUESSED_FROM)
+        kind = next((kind for magic, kind in _KNOWN_BINARY.items() if head.startswith(magic)), "")
+        self._wide = "" if kind else _wide_encoding(head)
+        if not self._wide and (kind or b"\0" in head):
+            raise DataError(
+                f"the content is {kind or 'binary, not text'}",
+                why="The file name says that it is text.",
+                fix="Give the file the ending of its format, or export it as JSONL, CSV or "
+                "Parquet.",
+                where=name,
+            )
+
+    def head(self, size: int = CHUNK_BYTES, newline: str = "\n") -> str:
+        """The first characters, and the rest of the line in which they end."""
+        head = ""
+        for piece in self.pieces(newline=newline):
+            head += piece
+            if len(head) >= size:
+                break
+        return head
+
+    def lines(self, newline: str = "\n") -> Iterator[str]:
+        """All lines with their ends.
+
+        Args:
+            newline: ``\\n`` ends a line, or, if this is empty, also ``\\r`` alone.
+
+        Raises:
+            DataError: A line is too long.
+        """
+        for number, line in enumerate(self.pieces(MOST_LINE_BYTES + 1, newline), start=1):
+            if len(line) > MOST_LINE_BYTES:
+                raise line_too_long(self._name, number, len(line))
+            yield line
+
+    def pieces(self, size: int = CHUNK_BYTES, newline: str = "\n") -> Iterator[str]:
+        """The lines, of which long ones come in several pieces."""
+        self._file.seek(0)
+        self._lines, self._not_utf8, self._first = 1, 0, list[int]()
+        errors = "strict" if self._wide else "surrogateescape"
+        text = io.TextIOWrapper(self._file, self._wide or "utf-8", errors, newline)
+        try:
+            first = text.readline(size).removeprefix("\ufeff")
+            for piece in chain((first,) if first else (), iter(partial(text.readline, size), "")):
+                yield piece if piece.isascii() else self._mended(piece)
+                self._ended = piece[-1] in "\r\n"
+                self._lines += self._ended
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"the file starts like UTF-16 but is not ({error.reason} at byte {error.start})",
+                fix="Save it as UTF-8.",
+                where=self._name,
+            ) from error
+        finally:
+            if not self._file.closed:
+                text.detach()  # which would close it
+
+    def _mended(self, piece: str) -> str:
+        if self._wide or not _NOT_UTF8.search(piece):
+            return piece
+        if self._first[-1:] != [self._lines]:
+            self._not_utf8 += 1
+            self._first = [*self._first[:_LISTED_LINES], self._lines]
+        self._other = self._other or self._likeliest()
+        if self._other in _LATIN:  # UTF-8 in the same line stays
+            return _NOT_UTF8.sub(lambda match: _legacy(match[0], self._other), piece)
+        return _legacy(piece, self._other)
+
+    def _likeliest(self) -> str:
+        """The encoding of the lines that are not UTF-8, by the first of them."""
+        sample = b""
+        with opened(self._path) as file:
+            for line in iter(partial(file.readline, CHUNK_BYTES), b""):
+                if _NOT_UTF8.search(line.decode("utf-8", "surrogateescape")):
+                    sample += line
+                if len(sample) > _GUESSED_FROM:
+                    break
+        return _encoding_of(sample[:_GUESSED_FROM])
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What to check about the text that was read."""
+        if self._wide.endswith("e"):  # without a mark
+            return (
+                f"{self._name} is read as {self._wide}, which its zero bytes suggest; save it as "
+                "UTF-8",
+            )
+        if not self._not_utf8:
+            return ()
+        more = self._not_utf8 - _LISTED_LINES
+        where = ", ".join(map(str, self._first[:_LISTED_LINES]))
+        where += f" and {more:,} more" if more > 0 else ""
+        return (
+            f"{self._not_utf8:,} of {self._lines - self._ended:,} lines of {self._name} not in "
+            f"UTF-8 (line {where}) but read as {self._other}, the most likely encoding: check the "
+            "accents. If they are wrong, write these lines anew in UTF-8, or convert a file that "
+            "is all in one encoding: iconv -f ENCODING -t utf-8 OLD > NEW",
+        )
+
+
+def _wide_encoding(head: bytes) -> str:
+    """UTF-16 or UTF-32, which have zero bytes; empty for all else."""
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return _guess(head, ["utf_16_le", "utf_16_be"]) if b"\0" in head else ""
+
+
+def _guess(data: bytes, encodings: Sequence[str]) -> str:
+    """The likeliest of these encodings; empty if none of them is likely."""
+    # Here, since most files are UTF-8.
+    from charset_normalizer import from_bytes
+
+    guess = from_bytes(data, cp_isolation=[*encodings]).best()
+    return guess.encoding if guess else ""
+
+
+def _legacy(text: str, encoding: str) -> str:
+    data = text.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return data.decode("latin-1")  # which has a character for every byte
+
+
+def _encoding_of(sample: bytes) -> str:
+    """The likeliest encoding of bytes that are not UTF-8.
+
+    charset-normalizer tells scripts apart, but takes French for cp1250 as often as for cp1252: both
+    read it as letters. Between the two, the one that gives more letters wins, cp1252 at a tie. Of a
+    few accents it makes any script.
+    """
+    if _MANY_IN_A_ROW.search(_UTF8.sub("", sample.decode("utf-8", "surrogateescape"))):
+        guess = _guess(sample, _LEGACY)
+        if guess and guess not in _LATIN:
+            return guess
+    return max(_LATIN, key=lambda one: sum(map(str.isalpha, sample.decode(one, errors="replace"))))

@@ -1,0 +1,154 @@
+"""The figures of forgetting: what was lost on other tasks, and on general text."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sweeper import units
+from sweeper.artifact import Record
+from sweeper.features.forgetting._general_data import TEXT
+from sweeper.features.forgetting.options import Options
+from sweeper.findings import words
+from sweeper.findings.figures import Interval, NotMeasured
+from sweeper.findings.front import front_of
+from sweeper.findings.study.changes import (
+    TaskChange,
+    Unit,
+    lost,
+    measure_points,
+    task_changes,
+)
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+
+
+class TrialForgetting(Record):
+    """One completed trial's loss on general text, before and after, beside its loss on the task."""
+
+    trial: int
+    strategy: str
+    task_loss: float
+    general_loss: float
+    general_loss_base: float
+    forgetting: Interval = Field(description="points: hundredths of a nat per token")
+
+
+class Figures(Record):
+    """What was lost, by task and by trial. ``front``: no other trial is better in both losses."""
+
+    limit_points: float | None = None
+    recommended_trial: int | None = None
+    tasks: tuple[TaskChange, ...] = ()
+    trials: tuple[TrialForgetting, ...] = ()
+    front: tuple[int, ...] = ()
+
+
+def forgetting(run: RunFiles, recommended: int | None) -> Figures | NotMeasured:
+    """All figures of a run about forgetting.
+
+    Args:
+        recommended: The trial that the verdict names, if it names one.
+    """
+    found = [_trial(run, trial) for trial in run.trials if trial.completed]
+    trials = tuple(trial for trial in found if trial is not None)
+    tasks = task_changes(run)
+    if not tasks and not trials:
+        return _not_measured(run)
+    return Figures(
+        limit_points=run.spec.features.of(Options).max_points if run.spec else None,
+        recommended_trial=recommended,
+        tasks=tasks,
+        trials=trials,
+        front=tuple(front_of((t.forgetting.value, t.task_loss, t.trial) for t in trials)),
+    )
+
+
+def _not_measured(run: RunFiles) -> NotMeasured:
+    facts = run.plan.facts
+    if facts.task == "classification" and facts.classes_by == "head":
+        return NotMeasured(
+            reason="These models end in a classification head and write no text: there is no "
+            "general capability to score. With --classes-by generate a model writes the class's "
+            "name and keeps its own output layer."
+        )
+    return NotMeasured(
+        reason="General capability was not scored before and after training, so this study cannot "
+        "say what the model lost (docs/forgetting.md)."
+    )
+
+
+def _trial(run: RunFiles, trial: TrialFiles) -> TrialForgetting | None:
+    result = trial.result
+    assert result is not None
+    measure = result.measures.get(TEXT)
+    if measure is None or measure.base is None:
+        return None
+    return TrialForgetting(
+        trial=trial.config.number,
+        strategy=trial.config.strategy,
+        task_loss=trial.loss if result.validation_loss is None else result.validation_loss,
+        general_loss=measure.value,
+        general_loss_base=measure.base,
+        forgetting=measure_points(run, trial, TEXT),
+    )
+
+
+def limit_text(points: float) -> str:
+    """The limit of ``--max-forgetting`` in the units of what it limits.
+
+    >>> limit_text(2.0)
+    '2 points of a score, 0.02 nats/token of a text'
+    """
+    return f"{words.points(points)} of a score, {points / 100:g} nats/token of a text"
+
+
+def tasks_of(measured: Figures, trial: int) -> list[TaskChange]:
+    """The tasks that a trial was scored on."""
+    return [task for task in measured.tasks if task.trial == trial]
+
+
+def figures(measured: Figures, trial: int) -> list[tuple[str, Interval, Unit]]:
+    """What one trial lost, by task, and on general text."""
+    found = [(task.task, task.lost, task.unit) for task in tasks_of(measured, trial)]
+    own = [one for one in measured.trials if one.trial == trial]
+    return [*found, *(("general text", one.forgetting, "nats/token") for one in own)]
+
+
+def shown_trial(measured: Figures) -> int | None:
+    """The trial to show: the recommended one, else the first that was scored on tasks."""
+    scored = [task.trial for task in measured.tasks]
+    if measured.recommended_trial in scored or not scored:
+        return measured.recommended_trial
+    return scored[0]
+
+
+_OVER, _UNKNOWN = "above it beyond noise on", "above it, with unknown noise, on"
+_WITHIN, _OPEN = "within it on", "not settled on"
+_ABOVE = "above it within noise, which the gate lets pass, on"
+
+
+def limit_sentence(measured: Figures, trial: int | None) -> str:
+    """A trial against the user's limit; empty without a limit."""
+    limit = measured.limit_points
+    if limit is None or trial is None:
+        return ""
+    found = figures(measured, trial)
+    if not found:
+        return f"What trial {trial} lost was not measured, so the limit was not checked."
+    named: dict[str, list[str]] = {}
+    for name, one, unit in found:
+        standing = _standing(one, limit)
+        value = f", {lost(one, unit)}" if standing in (_UNKNOWN, _ABOVE) else ""
+        named.setdefault(standing, []).append(f"{name}{value}")
+    order = (_OVER, _UNKNOWN, _WITHIN, _ABOVE, _OPEN)
+    parts = [f"{one} {units.joined(named[one])}" for one in order if one in named]
+    return f"Limit of {limit_text(limit)}: trial {trial} is {', '.join(parts)}."
+
+
+def _standing(found: Interval, limit: float) -> str:
+    if found.low is not None and found.low > limit:
+        return _OVER
+    if found.high is not None and found.high <= limit:
+        return _WITHIN
+    if found.value <= limit:
+        return _OPEN
+    return _UNKNOWN if found.low is None else _ABOVE

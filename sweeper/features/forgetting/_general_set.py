@@ -1,0 +1,275 @@
+"""General data, tokenised once, with the untrained base's losses on it.
+
+If the user gives none, the base model writes it: where its tokenizer has a chat template, it makes
+up a question from the template's opening and answers it; else it writes on from the beginning of a
+text. Self-synthesised rehearsal (Huang et al. 2024, arXiv:2403.01244) replays such text against
+forgetting; questions from the opening of the template alone are Magpie's (Xu et al. 2024,
+arXiv:2406.08464).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sweeper.cache import made_once
+from sweeper.data.corpus import held_out, unquoted
+from sweeper.data.examples import Example, Message, input_key
+from sweeper.errors import UsageError
+from sweeper.evaluation.evaluator import Evaluator
+from sweeper.evaluation.generation import Sampling, generate
+from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.features.forgetting._general_data import (
+    HELD_BACK_TOKENS,
+    GeneralText,
+    SelfSampling,
+    divided,
+    general_text,
+)
+from sweeper.features.forgetting._own_text import FOLDER, own_text_folder
+from sweeper.features.forgetting.options import Options
+from sweeper.jsontext import value_of
+from sweeper.plans import Half
+from sweeper.spec import Scalar
+from sweeper.tasks.base import Evaluation, Feature
+from sweeper.tasks.sequences.chat import Chat
+from sweeper.tasks.sequences.tokens import Encoded, document
+from sweeper.tasks.text import TextTask
+from sweeper.training.base_model.context import ModelContext
+from sweeper.underway import Underway
+
+_LEAST = 2
+TEXTS, RECORD = "texts.json", "sampling.json"
+
+
+class General(TextTask):
+    """Negative log-likelihood of general text, in nats per token.
+
+    Plain text is learnt whole; of conversations, what the assistant says.
+    """
+
+    name = "general text"
+
+    @cached_property
+    def chat(self) -> Chat:
+        """The chat without the task's system prompt, since general behaviour is measured."""
+        return Chat(self.tokenizer)
+
+    def encode_one(self, example: Example) -> Encoded:
+        if example.messages:
+            return self.chat.encode(list(example.messages))
+        return document(self.tokenizer, example.text)
+
+
+class GeneralSet:
+    """General data, loaded on first use.
+
+    Args:
+        context: The base model and its data; its task's spec may name the data.
+        sampling: How the base is sampled where it does not.
+    """
+
+    def __init__(self, context: ModelContext, sampling: SelfSampling | None = None) -> None:
+        self._context = context
+        self._sampling = sampling or SelfSampling()
+        self._options = context.task.spec.features.of(Options)
+        self.writing_seconds = 0.0
+        """Seconds that the base took to write general text in this process."""
+        self._of_base: dict[tuple[torch.dtype, Half | None], Evaluation] = {}
+
+    def watched(self, parameters: Mapping[str, Scalar]) -> bool:
+        """Whether a trial with these parameters is scored on the held-out texts.
+
+        It is where general data was given or forgetting is limited, for the sweep or the trial, and
+        the model still writes text after training.
+        """
+        options = self._options
+        asked = options.general is not None or options.max_points is not None
+        replays = bool(parameters.get("replay_share"))
+        return (asked or replays) and self._context.task.task_type == "CAUSAL_LM"
+
+    @contextmanager
+    def writing(self, seconds: dict[str, float], name: str) -> Iterator[None]:
+        """A context that adds the seconds in which the base wrote to those of this name."""
+        before = self.writing_seconds
+        yield
+        if (wrote := self.writing_seconds - before) > 0:
+            seconds[name] = seconds.get(name, 0.0) + wrote
+
+    @cached_property
+    def text(self) -> GeneralText:
+        """The user's general data, or text that the base wrote.
+
+        Raises:
+            UsageError: The model writes no text, or what it wrote is of no use.
+        """
+        context = self._context
+        if context.task.task_type != "CAUSAL_LM":
+            raise UsageError(
+                "general text cannot be replayed or scored here",
+                why="A model with a new classification head writes no text.",
+                fix="Set training.classes_by to generate, or leave replay_share out.",
+            )
+        if self._options.general is not None:
+            return general_text(context.task.spec, context.dataset)
+        written = self._written()
+        clean = unquoted(written, held_out(context.dataset))
+        if len({example.key for example in clean}) < _LEAST:
+            raise UsageError(
+                f"{context.facts.id} wrote {len(clean)} usable texts by itself",
+                why="They are what replay would use, since no general data was given.",
+                fix="Name general text with --general.",
+            )
+        return divided(clean, 0, len(clean))
+
+    def _written(self) -> tuple[Example, ...]:
+        """Texts that the base wrote, from the cache or written now."""
+        context, sampling = self._context, self._sampling
+
+        def write(folder: Path) -> None:
+            start = time.perf_counter()
+            rows = _written(context.base(), context.tokenizer, sampling, context.underway)
+            record = asdict(sampling) | {"seconds": time.perf_counter() - start}
+            self.writing_seconds += record["seconds"]
+            (folder / TEXTS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+            (folder / RECORD).write_text(json.dumps(record), encoding="utf-8")
+
+        def waiting() -> None:
+            context.underway("waiting for general text that another process writes", 0, 0)
+
+        place = own_text_folder(context.facts, context.folder, sampling)
+        folder = made_once(place, write, lambda found: _kept(found) is not None, waiting)
+        return _kept(folder) or ()
+
+    def task(self, tokens: int) -> General:
+        """Encodes general text, cut after so many tokens."""
+        context, spec = self._context, self._context.task.spec
+        cap = min(tokens, context.task.sequence_length)
+        if self._options.general is None and not context.tokenizer.chat_template:
+            # A text that was cut when it was written has no end to learn, and is cut there again.
+            cap = min(cap, self._sampling.tokens)
+        dataset = replace(context.dataset, path=str(self._options.general or FOLDER))
+        return General(dataset, context.tokenizer, context.facts, spec, cap)
+
+    @cached_property
+    def replayed(self) -> tuple[General, list[Feature]]:
+        """The task that pads general examples, and those that may be replayed."""
+        task = self.task(self._context.task.sequence_length)
+        features = task.encode(self.text.replay)
+        useful = [f for f in features if any(label != -100 for label in f["labels"])]
+        if not useful:
+            raise UsageError(
+                "none of the general texts can be replayed",
+                why=f"None has anything to learn within {task.sequence_length} tokens.",
+                fix="Name other general text with --general, or raise training.max_length.",
+            )
+        return task, useful
+
+    @cached_property
+    def _held_back(self) -> tuple[General, TokenizedSplit]:
+        task = self.task(HELD_BACK_TOKENS)
+        examples = self.text.held_back
+        useful = [
+            example
+            for example, feature in zip(examples, task.encode(examples), strict=True)
+            if any(label != -100 for label in feature["labels"])
+        ]
+        if not useful:
+            raise UsageError(
+                "none of the held-out general texts can be scored",
+                why=f"None has anything to say within {task.sequence_length} tokens.",
+                fix="Name other general text with --general, or raise training.max_length.",
+            )
+        return task, TokenizedSplit(task, useful)
+
+    def measure(
+        self,
+        model: nn.Module,
+        batch: int,
+        mixed: Half | None,
+        count: int | None = None,
+    ) -> Evaluation:
+        """Score a model on the held-out texts, or on the first ``count`` of them."""
+        task, items = self._held_back
+        told = self._context.underway.steps("scoring general text")
+        return Evaluator(task, items, batch, mixed, told).evaluate(model, count)
+
+    def of_base(self, dtype: torch.dtype, mixed: Half | None, batch: int) -> Evaluation:
+        """The untrained base's losses on the held-out texts, once for each precision."""
+        key = dtype, mixed
+        if key not in self._of_base:
+            base = self._context.keeper.lend(dtype)
+            self._of_base[key] = self.measure(base, batch, mixed)
+        return self._of_base[key]
+
+
+def _kept(folder: Path) -> tuple[Example, ...] | None:
+    """The examples in a folder; None where it has none or is damaged."""
+    try:
+        rows = value_of((folder / TEXTS).read_text(encoding="utf-8"))
+        return tuple(_example(line, row) for line, row in enumerate(rows, start=1))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _example(line: int, row: Sequence[str]) -> Example:
+    if len(row) == 1:
+        return Example(key=input_key(row[0]), line=line, text=row[0])
+    question, answer = row
+    turns = (Message("user", question), Message("assistant", answer))
+    return Example(key=input_key(question), line=line, messages=turns)
+
+
+def _written(
+    base: nn.Module, tokenizer: Any, sampling: SelfSampling, underway: Underway
+) -> list[list[str]]:
+    """Texts, or questions with answers, without empty and repeated ones."""
+    chat = Chat(tokenizer)
+    stops = chat.stop_tokens or (0,)
+
+    def say(prompts: list[list[int]], what: str) -> list[str]:
+        def told(done: int, _: int) -> None:
+            underway(what, start + done, len(prompts))
+
+        said: list[str] = []
+        for start in range(0, len(prompts), sampling.batch):
+            told(0, 0)
+            part = prompts[start : start + sampling.batch]
+            how = Sampling(sampling.temperature, seed=sampling.seed + start)
+            answers = generate(
+                base,
+                tokenizer,
+                part,
+                stops,
+                max_new_tokens=sampling.tokens,
+                batch_size=sampling.batch,
+                sampling=how,
+                underway=told,
+            )
+            said += [texts[0] for texts in answers]
+        return said
+
+    def whole(text: str) -> bool:
+        """Whether a text is neither empty nor cut, since a cut text would teach to stop early."""
+        length = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return 0 < length < sampling.tokens
+
+    if not chat.has_template:
+        begin = tokenizer.bos_token_id
+        first = [stops[0] if begin is None else begin]
+        texts = say([first] * sampling.texts, "writing general text")
+        return [[text] for text in dict.fromkeys(filter(None, texts))]
+    said = say([chat.opening()] * sampling.texts, "writing general questions")
+    questions = [text for text in dict.fromkeys(said) if whole(text)]
+    prompts = [chat.prompt([Message("user", question)]) for question in questions]
+    answers = say(prompts, "answering general questions")
+    return [[q, a] for q, a in zip(questions, answers, strict=True) if whole(a)]

@@ -1,0 +1,281 @@
+"""Replayed general text, and the KL divergence from the base model.
+
+The share of replayed tokens is exact. The base's outputs are those of the model with its adapter
+switched off, or of a frozen copy.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sweeper.errors import UsageError
+from sweeper.plans import Precision, half_of
+from sweeper.strategies.base import Strategy
+from sweeper.strategies.loading import quiet_library
+from sweeper.tasks.base import Batch, Feature, LossSum, Task
+from sweeper.tasks.text import TextTask
+from sweeper.training.loop.extension import Extension, FurtherBatch
+
+REPLAYED = "general text, replayed"
+
+
+@dataclass(frozen=True)
+class Due:
+    """General examples of one optimizer step, with the weight of their terms in the loss.
+
+    Args:
+        chunks: Forward passes to make, the same on all ranks; some may have nothing to read.
+        weight: Weight of one term (a token to be said), so that in expectation all of them together
+            count as much as the share says.
+    """
+
+    features: tuple[Feature, ...]
+    chunks: int
+    weight: float
+
+
+class Replay:
+    """Draws general examples so that their tokens keep up with the task's.
+
+    Task tokens run up a debt of ``share / (1 - share)`` general tokens each, and an example is
+    drawn when the debt covers it. It begins at a random token of a random order, so that no step is
+    favoured: the tokens replayed are the share in expectation at every step, and over a run to
+    within one example. What is drawn by the end of a step does not depend on the micro-batch.
+
+    In expectation a step's loss is ``(1 - share)`` times the task's mean over its terms and
+    ``share`` times the mean over general terms.
+
+    Args:
+        features: General examples, all with something to say.
+        share: Share of general tokens among all, 0 < share < 1.
+        ranks: How many processes train together; each takes its part of what is drawn.
+    """
+
+    def __init__(
+        self,
+        task: TextTask,
+        features: Sequence[Feature],
+        share: float,
+        seed: int,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.task = task
+        self.share = share
+        self._rank, self._ranks = rank, ranks
+        self._generator = torch.Generator().manual_seed(seed)
+        self._features = features
+        tokens = sum(len(feature["input_ids"]) for feature in features)
+        self._terms_per_token = sum(map(_terms, features)) / tokens
+        first, self._debt = self._anywhere()
+        self._endless = self._shuffled(first)
+        self._next = next(self._endless)
+        self._drawn = 0
+
+    def state(self) -> dict[str, Any]:
+        """How much was drawn so far, and the debt."""
+        return {"drawn": self._drawn, "debt": self._debt}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to a saved state. Only for a new object: the draws are repeated."""
+        while self._drawn < state["drawn"]:
+            self._draw()
+        self._debt = state["debt"]
+
+    def _draw(self) -> Feature:
+        drawn, self._next = self._next, next(self._endless)
+        self._drawn += 1
+        return drawn
+
+    def _permuted(self) -> list[Feature]:
+        order = torch.randperm(len(self._features), generator=self._generator).tolist()
+        return [self._features[index] for index in order]
+
+    def _anywhere(self) -> tuple[list[Feature], float]:
+        """All examples from a random token on, and how many of the first one's lie before it.
+
+        A long example is met more often than a short one, as often as its tokens say: beginning at
+        examples and not at tokens, the first steps would replay too little.
+        """
+        order = self._permuted()
+        ends = list(accumulate(len(feature["input_ids"]) for feature in order))
+        point = float(torch.rand((), generator=self._generator)) * ends[-1]
+        met = next(place for place, end in enumerate(ends) if point < end)
+        before = ends[met] - len(order[met]["input_ids"])
+        return order[met:] + order[:met], point - before
+
+    def _shuffled(self, order: list[Feature]) -> Iterator[Feature]:
+        while True:
+            yield from order
+            order = self._permuted()
+
+    def due(self, task_tokens: int, micro_batch: int) -> Due:
+        """The examples to replay with so many tokens of the task.
+
+        Args:
+            task_tokens: Task tokens of one optimizer step, on all ranks together.
+            micro_batch: Examples in one forward pass at most.
+        """
+        self._debt += task_tokens * self.share / (1 - self.share)
+        drawn: list[Feature] = []
+        while self._debt >= len(self._next["input_ids"]):
+            self._debt -= len(self._next["input_ids"])
+            drawn.append(self._draw())
+        each = -(-len(drawn) // self._ranks)
+        weight = (1 - self.share) / max(1.0, task_tokens * self._terms_per_token)
+        mine = sorted(drawn[self._rank :: self._ranks], key=lambda f: -len(f["input_ids"]))
+        return Due(tuple(mine), -(-each // micro_batch), weight)
+
+    def nothing(self) -> Feature:
+        """An example of which no term is learnt, for a rank that has none of its own."""
+        feature = self._features[0]
+        return {**feature, "labels": [-100] * len(feature["labels"])}
+
+
+def _terms(feature: Feature) -> int:
+    return sum(label != -100 for label in feature["labels"])
+
+
+class KLToBase:
+    """The base beside a model in training.
+
+    Adapters are switched off for the base's forward pass, prompts are left out, and full
+    fine-tuning has a frozen copy. The base is asked first and without gradient, so that all is on
+    again when the model's own forward pass, and its recomputation under checkpointing, run.
+
+    Args:
+        weight: Weight of the divergence, beside the task's loss; both are means over answer tokens.
+        copied: A frozen copy of the base, where ``strategy`` changes the base itself.
+    """
+
+    def __init__(
+        self,
+        task: TextTask,
+        strategy: Strategy,
+        weight: float,
+        copied: nn.Module | None = None,
+    ) -> None:
+        self.task = task
+        self.weight = weight
+        self._strategy = strategy
+        self._copied = copied
+
+    def attend(self, attention: str) -> None:
+        """Give a copy of the base the attention that the model in training has."""
+        if self._copied is not None:
+            with quiet_library():
+                self._copied.set_attn_implementation(attention)
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The base's logits at the answers' tokens: ``(answer tokens, vocabulary)``.
+
+        Args:
+            model: In training, not wrapped.
+        """
+        with torch.no_grad(), self._base(model) as base, _without_dropout(base):
+            return self.task.answer_logits(base, batch)
+
+    @contextmanager
+    def _base(self, model: nn.Module) -> Iterator[nn.Module]:
+        if self._copied is not None:
+            yield self._copied
+            return
+        with self._strategy.base_output(model) as base:
+            yield base
+
+
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    """A context with the model in evaluation mode.
+
+    Quantised layers repack their weights when ``eval`` is called, which must not happen at every
+    step.
+    """
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def text_task(task: Task) -> TextTask:
+    """The task, if it has base outputs to stay near; otherwise an error.
+
+    Raises:
+        UsageError: Its model ends in a new head, which the base does not have.
+    """
+    if isinstance(task, TextTask):
+        return task
+    raise UsageError(
+        "kl_weight needs answers of the base model, which a new classification head does not have",
+        why="The head starts from random values: there is no output of the base to stay near.",
+        fix="Leave kl_weight out, or set training.classes_by to generate.",
+    )
+
+
+def frozen_copy(base: nn.Module, precision: Precision) -> nn.Module:
+    """A copy to compare with, held as frozen weights are: in bf16 unless the trial is in fp32."""
+    kept = copy.deepcopy(base).requires_grad_(False).eval()
+    return kept if precision == "fp32" else kept.to(getattr(torch, half_of(precision)))
+
+
+class Remedies(Extension):
+    """Replay and a KL penalty in one training.
+
+    The loss of an optimizer step is ``(1 - s) (task + w KL) + s general`` with ``s`` the replayed
+    share and ``w`` the weight of the divergence; each of the three is a mean over its own tokens.
+    """
+
+    replay: Replay | None = None
+    near: KLToBase | None = None
+
+    def use(self, replay: Replay | None = None, near: KLToBase | None = None) -> None:
+        """Add what is given."""
+        if replay is not None:
+            self.replay, self.task_share = replay, 1.0 - replay.share
+        if near is not None:
+            self.near, self.has_penalty = near, True
+
+    def attend(self, attention: str) -> None:
+        if self.near is not None:
+            self.near.attend(attention)
+
+    def further(self, task_tokens: int, micro_batch: int) -> Iterator[FurtherBatch]:
+        replay = self.replay
+        if replay is None:
+            return
+        due = replay.due(task_tokens, micro_batch)
+        for chunk in range(due.chunks):
+            features = due.features[chunk * micro_batch : (chunk + 1) * micro_batch]
+            batch = replay.task.collate(features or (replay.nothing(),))
+            rows = len(features)
+            yield FurtherBatch(replay.task, batch, due.weight, REPLAYED, rows)
+
+    def reference(self, model: nn.Module, batch: Batch) -> Tensor:
+        assert self.near is not None
+        return self.near.logits(model, batch)
+
+    def penalised_loss(
+        self, model: nn.Module, batch: Batch, reference: Tensor
+    ) -> tuple[LossSum, Tensor]:
+        assert self.near is not None
+        loss, moved = self.near.task.loss_near(model, batch, reference)
+        return loss, self.near.weight * moved
+
+    def state(self) -> Any:
+        return self.replay.state() if self.replay else None
+
+    def restore(self, state: Any) -> None:
+        if self.replay is not None:
+            self.replay.restore(state)

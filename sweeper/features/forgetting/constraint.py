@@ -1,0 +1,28 @@
+"""The limit on forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sweeper.constraints import Limit
+from sweeper.evaluation.task_scores import GENERAL
+from sweeper.features.forgetting.options import Options
+from sweeper.spec import Spec
+
+# At more than every second rung, a trial would be stopped late.
+_EVERY = 2
+
+
+def limits(spec: Spec) -> Iterator[Limit]:
+    """What a model may lose on general text and on other tasks, if the user limits it."""
+    points = spec.features.of(Options).max_points
+    if points is not None:
+        yield Limit(
+            measure=GENERAL,
+            most=points / 100,
+            title="forgetting",
+            every=_EVERY,
+            remedy="Score other tasks with the run, or name general text with --general "
+            "(docs/forgetting.md). A classification head writes no text, so that there it cannot "
+            "be measured.",
+        )

@@ -1,0 +1,72 @@
+"""What general text, replay and the KL penalty cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sweeper.facts.record import StepExtra
+from sweeper.features.forgetting._general_data import (
+    HELD_BACK,
+    HELD_BACK_TOKENS,
+    RUNG_TEXTS,
+    SelfSampling,
+)
+from sweeper.features.forgetting.facts import ForgettingFacts
+from sweeper.features.forgetting.options import Options
+from sweeper.features.parts import record_of
+from sweeper.planning.budget.candidate_costs import clock_of_base, expected_values
+from sweeper.planning.budget.study_phases import StudyPhases
+from sweeper.plans import PhaseCost
+from sweeper.spec import Scalar, Spec
+
+STEP_PARAMETERS = ("replay_share", "kl_weight")
+_OWN = SelfSampling()
+
+
+def step(parameters: Mapping[str, Scalar]) -> StepExtra:
+    """Replayed tokens, and the base's outputs for the KL penalty."""
+    share = float(parameters.get("replay_share", 0.0))
+    return StepExtra(further_share=share, reference=bool(parameters.get("kl_weight")))
+
+
+def scored_tokens(spec: Spec, cap: int) -> tuple[int, int]:
+    """Tokens of general text."""
+    options = spec.features.of(Options)
+    limited = options.max_points is not None
+    if _has_head(spec) or (not limited and options.general is None):
+        return 0, 0
+    text = min(cap, HELD_BACK_TOKENS)
+    return (RUNG_TEXTS * text if limited else 0), HELD_BACK * text
+
+
+def _has_head(spec: Spec) -> bool:
+    return spec.task == "classification" and spec.training.classes_by == "head"
+
+
+def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
+    """Each base writes general text before a trial that uses it, unless the user gave some.
+
+    Nothing for a base that has written some for an earlier run.
+    """
+    facts, course, options = study.facts, study.course, spec.features.of(Options)
+    if _has_head(spec) or options.general is not None:
+        return None
+    replays = any(
+        share
+        for cost in study.costs
+        for share in expected_values(cost.candidate.parameters.get("replay_share"))
+    )
+    if not (course.further_tokens > 0 or replays):
+        return None
+    known = record_of(facts.features, "forgetting", ForgettingFacts) or ForgettingFacts()
+    models = {model.id: model for model in facts.models}
+    seconds = 0.0
+    for name, cost in {cost.candidate.model: cost for cost in study.costs}.items():
+        if name not in known.written:
+            texts = _OWN.texts * (1 + models[name].chat_template)
+            clock = clock_of_base(cost.candidate, facts, course)
+            seconds += clock.generating(texts, _OWN.tokens, _OWN.batch)
+    if not seconds:
+        return None
+    title = "general text that the base model writes"
+    return PhaseCost(title=title, in_search=True, duration=study.range(seconds, seconds, seconds))

@@ -1,0 +1,88 @@
+"""What one training does against forgetting, and how much it forgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from sweeper.features.forgetting._general_data import RUNG_TEXTS, TEXT
+from sweeper.features.forgetting._general_set import GeneralSet
+from sweeper.features.forgetting._remedies import KLToBase, Remedies, Replay, frozen_copy, text_task
+from sweeper.features.forgetting.options import Options
+from sweeper.strategies.base import Strategy
+from sweeper.tasks.base import Evaluation
+from sweeper.training.base_model.keeper import BaseKeeper
+from sweeper.training.loop.extension import Measured
+from sweeper.training.loop.ranks_here import rank_here, ranks_in_all
+from sweeper.training.loop.training_progress import finite
+from sweeper.training.trial.trial_job import TrialJob
+
+NAME = "forgetting"
+
+
+def extend(job: TrialJob, strategy: Strategy) -> AgainstForgetting | None:
+    """What the trial's parameters and the request ask for; None where that is nothing.
+
+    Raises:
+        UsageError: The model will write no text any more, or there is no general text.
+    """
+    general = job.shared.of_feature(NAME, GeneralSet)
+    wanted = any(job.config.parameters.get(name) for name in ("replay_share", "kl_weight"))
+    watched = general.watched(job.config.parameters)
+    return AgainstForgetting(job, strategy, general, watched) if wanted or watched else None
+
+
+class AgainstForgetting(Remedies):
+    """The remedies that a trial's parameters ask for; scores the model on general text."""
+
+    def __init__(
+        self, job: TrialJob, strategy: Strategy, general: GeneralSet, watched: bool
+    ) -> None:
+        super().__init__()
+        self._job, self._strategy, self._general = job, strategy, general
+        self._base = self._score_base() if watched else None
+
+    def _score_base(self) -> Evaluation:
+        """Score the untrained base on general text.
+
+        Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's
+        own precision, so that rounding is no part of what was forgotten.
+
+        Raises:
+            UsageError: There is no general text that can be scored.
+        """
+        job = self._job
+        dtype = self._strategy.base_dtype(job.config.precision)
+        job.evaluating = True
+        with self._general.writing(job.feature_seconds, NAME):
+            base = self._general.of_base(dtype, job.mixed, job.batching.evaluation_batch)
+        job.evaluating = False
+        return base
+
+    def begin(self, keeper: BaseKeeper) -> None:
+        job, config = self._job, self._job.config
+        share = float(config.parameters.get("replay_share", 0.0))
+        weight = float(config.parameters.get("kl_weight", 0.0))
+        task = text_task(job.context.task) if weight else None
+        if share:
+            with self._general.writing(job.feature_seconds, NAME):
+                general, features = self._general.replayed
+            ranks = rank_here(), ranks_in_all()
+            self.use(replay=Replay(general, features, share, config.seed, *ranks))
+        if task is None:
+            return
+        copied = None
+        if self._strategy.changes_base(config.parameters):
+            base = keeper.lend(self._strategy.base_dtype(config.precision), will_change=True)
+            copied = frozen_copy(base, config.precision)
+        self.use(near=KLToBase(task, self._strategy, weight, copied))
+
+    def measure(self, model: nn.Module, *, at_end: bool) -> Mapping[str, Measured]:
+        limited = self._job.context.task.spec.features.of(Options).max_points is not None
+        if self._base is None or not (at_end or limited):
+            return {}
+        job, count = self._job, None if at_end else RUNG_TEXTS
+        now = self._general.measure(model, job.batching.evaluation_batch, job.mixed, count)
+        finite(now.loss, "loss on general text")
+        return {TEXT: Measured.against("lost on general text", "nats/token", now, self._base)}

@@ -1,0 +1,211 @@
+"""Runs a program and its tests in one interpreter: CPython in WebAssembly, never sweeper's own.
+
+``componentize-py`` imports this module once and keeps the interpreter as it is then. Each program
+starts from there, and there are no files to import from.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import gc
+import importlib
+import pkgutil
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+# Functions below keep these built-ins, whatever a program does to the module.
+globals()["__builtins__"] = dict(vars(builtins))
+
+# They open a window, print, or take long to import.
+_LEFT_OUT = {"__main__", "antigravity", "idlelib", "test", "this", "tkinter", "turtledemo"}
+_SCALARS = {type(None), bool, int, float, complex, str, bytes}
+# The content of an object of a built-in type, whatever a subclass redefines.
+_CONTENT: dict[type, Callable[[Any], Any]] = {
+    int: int.__pos__,
+    float: float.__pos__,
+    complex: complex.__pos__,
+    str: str.__str__,
+    tuple: tuple.__iter__,
+    list: list.__iter__,
+    set: set.__iter__,
+    frozenset: frozenset.__iter__,
+    dict: dict.items,
+}
+# What a named tuple defines; none of it changes the content.
+_HARMLESS = {"__new__", "__init__", "__repr__", "__getnewargs__", "__doc__"}
+_attributes: Callable[[type], Any] = type.__dict__["__dict__"].__get__
+_own_types: set[int] = set()  # the ids of Python's types, so that no metaclass has a say
+# No source can contain these names.
+_OPERANDS, _RESULT = "<operands>", "<result>"
+
+
+class WitWorld:
+    """The component's only export."""
+
+    def run(self, program: str, tests: list[str]) -> str | None:
+        """Why the program does not pass its tests; None if it does."""
+        try:
+            _run(program, tests)
+        except BaseException as error:  # noqa: BLE001 - whatever program or tests raise
+            return f"{type(error).__name__}: {error}"[:200]
+        return None
+
+
+def _run(program: str, tests: list[str]) -> None:
+    """Run a program, then its tests, with built-ins that the program cannot replace."""
+    sys.modules.pop(__name__, None)
+    built_in = dict(vars(builtins))
+    trees = [ast.parse(test) for test in tests]
+    tests.clear()  # a program finds no source of its tests in its callers
+    used = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    guarded = [ast.fix_missing_locations(_Guard().visit(tree)) for tree in trees]
+    codes = [compile(tree, "<tests>", "exec", dont_inherit=True) for tree in guarded]
+    module = sys.modules["__main__"] = types.ModuleType("__main__")
+    exec(compile(program, "<program>", "exec", dont_inherit=True), vars(module))
+    defined = used & vars(module).keys()
+    if defined <= built_in.keys():  # a program may be a function that is called ``sum``
+        for name in defined:
+            del built_in[name]
+    names = {
+        "__name__": "__main__",
+        "__builtins__": _Names(built_in, vars(module)),
+        _OPERANDS: _operands,
+        _RESULT: _result,
+    }
+    for code in codes:
+        exec(code, names)
+
+
+class _Names(dict[str, Any]):
+    """What tests can use beside their own names: the built-ins, then the program's names."""
+
+    def __init__(self, built_in: dict[str, Any], program: dict[str, Any]) -> None:
+        super().__init__(built_in)
+        self._program = program
+
+    def __missing__(self, name: str) -> Any:
+        return self._program[name]
+
+
+class _Guard(ast.NodeTransformer):
+    """Rewrites tests so that operators and results see content, not what a class makes of it.
+
+    ``f(x) == y`` becomes ``(lambda a, b: a == b)(*operands(result(f(x), f), y))``.
+    """
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        operands = [node.left, node.right]
+        node.left, node.right = map(_parameter, range(2))
+        return _applied(node, operands)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        self.generic_visit(node)
+        if any(isinstance(comparison, (ast.In, ast.NotIn)) for comparison in node.ops):
+            return node
+        operands = [node.left, *node.comparators]
+        node.left, *node.comparators = map(_parameter, range(len(operands)))
+        return _applied(node, operands)
+
+    def visit_MatchValue(self, node: ast.MatchValue) -> ast.MatchValue:
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        called = node.func if isinstance(node.func, ast.Name) else ast.Constant(None)
+        self.generic_visit(node)
+        return ast.copy_location(ast.Call(_name(_RESULT), [node, called], []), node)
+
+
+def _name(name: str) -> ast.expr:
+    return ast.Name(name, ast.Load())
+
+
+def _parameter(number: int) -> ast.expr:
+    return _name(f"<{number}>")
+
+
+def _applied(body: ast.expr, operands: list[ast.expr]) -> ast.expr:
+    parameters = ast.arguments(
+        posonlyargs=[],
+        args=[ast.arg(f"<{number}>") for number in range(len(operands))],
+        kwonlyargs=[],
+        kw_defaults=[],
+        defaults=[],
+    )
+    values = ast.Starred(ast.Call(_name(_OPERANDS), operands, []), ast.Load())
+    return ast.copy_location(ast.Call(ast.Lambda(parameters, body), [values], []), body)
+
+
+def _operands(*values: Any) -> tuple[Any, ...]:
+    """Operands of the tests. No class of a program decides how its objects meet a plain value."""
+    if len({_is_plain(value) for value in values}) == 1:
+        return values
+    return tuple(map(_content, values))
+
+
+def _result(value: Any, called: Any) -> Any:
+    """What a function returned; as its content, if it is read in another way than built-in types.
+
+    Objects that tests make themselves, by calling a class, stay what they are.
+    """
+    base = _base(type(value))
+    if base is None or issubclass(type(called), type):
+        return value
+    owners = [kind for kind in type.mro(type(value)) if id(kind) not in _own_types]
+    own = {name for owner in owners for name in _attributes(owner)}
+    if not own & _attributes(base).keys() - _HARMLESS:
+        return value
+    return base(_CONTENT[base](value))
+
+
+def _content(value: Any) -> Any:
+    """The value with objects of a program's classes replaced by their content."""
+    kind = type(value)
+    if _is_plain(value) or (id(kind) in _own_types and kind not in _CONTENT):
+        return value
+    base = _base(kind)
+    if base is None:
+        return object()  # which equals nothing, and has no operators
+    content = _CONTENT[base](value)
+    if base is dict:
+        return {_content(key): _content(item) for key, item in content}
+    return base(content if base in _SCALARS else map(_content, content))
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind is dict:
+        return all(_is_plain(key) and _is_plain(item) for key, item in value.items())
+    return kind in _SCALARS or (kind in _CONTENT and all(map(_is_plain, value)))
+
+
+def _base(kind: type) -> Any:
+    return next((base for base in _CONTENT if issubclass(kind, base)), None)
+
+
+def _import_everything() -> None:
+    """Import the standard library, as far as it is there, so that programs can import it."""
+    sys.path.sort(key=lambda path: not path.startswith("/python/"))  # before site-packages
+    names = sorted(sys.stdlib_module_names - _LEFT_OUT)
+    for name in names:
+        with contextlib.suppress(Exception):
+            path = getattr(importlib.import_module(name), "__path__", ())
+            found = [module.name for module in pkgutil.iter_modules(path)]
+            names += [f"{name}.{inner}" for inner in found if inner not in _LEFT_OUT]
+
+
+if sys.platform == "wasi":
+    with warnings.catch_warnings(action="ignore"):
+        _import_everything()
+    sys.set_int_max_str_digits(0)
+    types_of_python = [object]
+    for kind in types_of_python:
+        types_of_python += type.__subclasses__(kind)
+    _own_types.update(map(id, types_of_python))
+    gc.collect()
+    gc.freeze()

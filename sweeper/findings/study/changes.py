@@ -1,0 +1,326 @@
+"""What training changed: measures and scores on other tasks, tuned minus base on the same items.
+
+Reads what was scored; scores nothing. A point is a hundredth: of a share for tasks that are right
+or wrong, of the measure's unit otherwise (of a nat per token, it is one per cent of the
+perplexity). Losing counts as positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+from scipy import special
+
+from sweeper import units
+from sweeper.artifact import Record
+from sweeper.constraints import Excess, Limit
+from sweeper.errors import GateFailed, Problem
+from sweeper.evaluation.resampling import CONFIDENCE
+from sweeper.evaluation.significance import (
+    Estimate,
+    Scores,
+    holm,
+    items_to_settle,
+    mean_interval,
+    outcome,
+    paired_difference,
+)
+from sweeper.evaluation.task_scores import GENERAL, ModelScores, TaskScores, evaluations
+from sweeper.findings import words
+from sweeper.findings.figures import Interval
+from sweeper.findings.study.item_scores import interval
+from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.jsontext import object_of
+from sweeper.textfile import read_text
+from sweeper.trials import MEASURE_ITEMS, Measure
+
+# The share of studies in which a difference of the size called detectable would be seen.
+POWER = 0.8
+
+Retention = Literal["kept", "lost", "unresolved"]
+
+Unit = Literal["points", "nats/token"]
+
+
+class Change(NamedTuple):
+    """What training changed in one measure of a trial.
+
+    Args:
+        name: The measure's name, which limits hold for.
+        title: For people.
+        points: With its interval over items, where these are known.
+        unit: Of a hundred points, or "points" for shares.
+    """
+
+    name: str
+    title: str
+    points: Interval
+    unit: str
+
+
+def changes(run: RunFiles, trial: int) -> list[Change]:
+    """What training changed in a trial: scores on other tasks, then its measures."""
+    tasks = [task for task in task_changes(run) if task.trial == trial]
+    found = [Change(f"{GENERAL}.{t.task}", t.task, t.lost, t.unit) for t in tasks]
+    files = run.trial(trial)
+    result = files.result if files else None
+    if files is not None and result is not None:
+        for name, measure in result.measures.items():
+            points = measure_points(run, files, name)
+            found.append(Change(name, measure.title, points, measure.unit))
+    return found
+
+
+def measure_points(run: RunFiles, trial: TrialFiles, name: str) -> Interval:
+    """The change of a measure, with its interval where its items were kept."""
+    assert trial.result is not None
+    measure = trial.result.measures[name]
+    difference = _paired_items(run, trial, name)
+    return Interval(value=100 * measure.change) if difference is None else in_points(difference)
+
+
+def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | None:
+    """Tuned minus base over the items of a measure, where they were kept."""
+    folder = run.folder.trial(trial.config.number)
+    try:
+        items = object_of(read_text(folder / MEASURE_ITEMS))[name]
+        weights = items["weights"]
+        tuned = Scores.of([items["values"]], trained=False, weights=weights)
+        base = Scores.of([items["base_values"]], trained=False, weights=weights)
+        return paired_difference(tuned, base)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+class MeasuredTrials(Record):
+    """One measure over the completed trials that have it.
+
+    ``changes`` are in its unit, by trial. ``limit`` is the most that the user allows.
+    """
+
+    title: str
+    unit: str
+    limit: float | None = None
+    changes: dict[int, float]
+
+
+def measured_trials(run: RunFiles) -> dict[str, MeasuredTrials]:
+    """The measures that have a value of the base, by name."""
+    found: dict[str, tuple[Measure, dict[int, float]]] = {}
+    for trial in run.completed:
+        for name, one in (trial.result.measures if trial.result else {}).items():
+            if one.base is not None:
+                found.setdefault(name, (one, {}))[1][trial.config.number] = one.change
+    return {
+        name: MeasuredTrials(
+            title=measure.title,
+            unit=measure.unit,
+            limit=next((one.most for one in run.limits if one.holds_for(name)), None),
+            changes=values,
+        )
+        for name, (measure, values) in found.items()
+    }
+
+
+def gate(run: RunFiles, trials: Sequence[int], limits: Sequence[Limit]) -> None:
+    """Raise an error if one of these trials is beyond a limit and noise.
+
+    Raises:
+        GateFailed: One is, or nothing that the limit holds for was measured.
+    """
+    problems: list[Problem] = []
+    for limit in limits:
+        for trial in trials:
+            found = [one for one in changes(run, trial) if limit.holds_for(one.name)]
+            if not found:
+                what = f"the limit on {limit.title} could not be checked: nothing was measured of "
+                problems.append(Problem(f"{what}trial {trial}", fix=limit.remedy))
+            problems += [
+                Problem(
+                    f"trial {trial}, {one.title}: {lost(one.points, one.unit)}, more than the "
+                    f"limit of {amount(100 * limit.most, one.unit)} {one.unit} on {limit.title}",
+                    why="The whole 95% interval in brackets is above the limit."
+                    if one.points.low is not None
+                    else "The figures of single items are missing, so that the mean is compared.",
+                    fix="See what to do about it in the report.",
+                )
+                for one in found
+                if excess_of(one.points, limit).is_sure
+            ]
+    if problems:
+        raise GateFailed(problems)
+
+
+def excess_of(points: Interval, limit: Limit) -> Excess:
+    """How far a change is beyond a limit, in points."""
+    most = 100 * limit.most
+    return Excess(points.value - most, None if points.low is None else points.low - most)
+
+
+class TaskChange(Record):
+    """One trial against its base on one task that it was not trained for, on the same items.
+
+    ``lost`` is in points, with its interval over items (one training). ``detectable_points`` is the
+    smallest true loss that these items would show in four of five studies.
+    """
+
+    task: str
+    kind: str
+    metric: str
+    unit: Unit
+    higher_is_better: bool
+    harness: str
+    shots: int | None = None
+    items: int
+    total_items: int
+    trial: int
+    strategy: str
+    base: Interval
+    tuned: Interval
+    lost: Interval
+    detectable_points: float
+    adjusted_p: float = Field(description="Holm, over the tasks of this trial")
+    outcome: Retention
+    more_items: int | None = Field(None, description="further items that would settle it")
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One trial and its base on one task."""
+
+    trial: int
+    strategy: str
+    tuned: TaskScores
+    base: TaskScores
+    difference: Estimate
+
+
+def task_changes(run: RunFiles) -> tuple[TaskChange, ...]:
+    """Every trial against its base on every task that both were scored on."""
+    folder = evaluations(run.folder)
+    files = sorted(folder.glob("*.json"))
+    scores = [one for one in map(ModelScores.read_or_none, files) if one is not None]
+    bases = [s for s in scores if s.trial is None]
+    tuned = sorted((s for s in scores if s.trial is not None), key=lambda s: s.trial or 0)
+    found: list[TaskChange] = []
+    for model in tuned:
+        pairs = _pairs(model, bases)
+        adjusted = holm([pair.difference.p for pair in pairs])
+        found += [_task(pair, p, run.margin) for pair, p in zip(pairs, adjusted, strict=True)]
+    return tuple(found)
+
+
+def _pairs(model: ModelScores, bases: Sequence[ModelScores]) -> list[_Pair]:
+    pairs = []
+    own = [b for b in bases if (b.model, b.dtype) == (model.model, model.dtype)]
+    for tuned in model.tasks:
+        base = next((t for b in own if (t := b.task(tuned.task, tuned.digest))), None)
+        if base is None or base.keys != tuned.keys or len(base.keys) < 2:
+            continue
+        difference = paired_difference(_scores(tuned), _scores(base))
+        pairs.append(_Pair(model.trial or 0, model.strategy, tuned, base, difference))
+    return pairs
+
+
+def _scores(task: TaskScores) -> Scores:
+    """The scores of these very weights: what another seed would have forgotten is not asked."""
+    return Scores.of([task.scores], trained=False, weights=task.weights or None)
+
+
+def _task(pair: _Pair, adjusted: float, smallest: float) -> TaskChange:
+    task, difference = pair.tuned, pair.difference
+    bounds = SHARE if task.unit == "points" else LOSS
+    word = outcome(difference, smallest, task.higher_is_better, adjusted)
+    kept: Retention = "lost" if word == "worse" else "unresolved"
+    worst = -difference.low if task.higher_is_better else difference.high
+    if word == "better" or (word != "worse" and worst < smallest):
+        kept = "kept"
+    return TaskChange.taken_from(
+        task,
+        items=len(task.keys),
+        trial=pair.trial,
+        strategy=pair.strategy,
+        base=interval(mean_interval(_scores(pair.base)), bounds),
+        tuned=interval(mean_interval(_scores(task)), bounds),
+        lost=in_points(difference, bounds, sign=-1 if task.higher_is_better else 1),
+        detectable_points=100 * _detectable(difference),
+        adjusted_p=adjusted,
+        outcome=kept,
+        more_items=items_to_settle(difference, smallest) if kept == "unresolved" else None,
+    )
+
+
+def in_points(difference: Estimate, bounds: Bounds = UNBOUNDED, sign: int = 1) -> Interval:
+    """A difference of scores between these bounds, as points that were lost."""
+    lowest, highest = bounds
+    found = interval(difference, (lowest - highest, highest - lowest))
+    ends = [None if end is None else 100 * sign * end for end in (found.low, found.high)]
+    low, high = ends if sign > 0 else reversed(ends)
+    return Interval(value=100 * sign * found.value + 0.0, low=low, high=high, n=found.n)
+
+
+def _detectable(difference: Estimate) -> float:
+    """The smallest true difference that these items would show in four of five studies."""
+    quantiles = special.ndtri(0.5 + CONFIDENCE / 2) + special.ndtri(POWER)
+    return float(quantiles) * difference.item_error
+
+
+def figure(task: TaskChange, score: Interval) -> str:
+    """One model's score on a task: per cent, or a loss."""
+    if task.unit == "points":
+        return f"{100 * score.value:.1f}%"
+    return words.loss(score.value, score)
+
+
+def amount(points: float, unit: str) -> str:
+    """The loss as a number: points of a score, or nats per token of a text.
+
+    Args:
+        points: Hundredths of the unit of a score or a loss, as findings hold them.
+
+    >>> amount(2.5, "points"), amount(2.5, "nats/token")
+    ('2.5', '0.025')
+    """
+    return words.minus(f"{points:.1f}" if unit == "points" else f"{points / 100:.3f}")
+
+
+def lost(found: Interval, unit: str) -> str:
+    """The loss with its unit and interval; a gain is negative.
+
+    >>> lost(Interval(value=2.5, low=-1.0, high=6.04), "points")
+    '2.5 points (−1.0 to 6.0)'
+    >>> lost(Interval(value=2.5), "nats/token")
+    '0.025 nats/token'
+    """
+    value = f"{amount(found.value, unit)} {unit}"
+    if found.low is None or found.high is None:
+        return value
+    return f"{value} ({amount(found.low, unit)} to {amount(found.high, unit)})"
+
+
+def scored_on(task: TaskChange) -> str:
+    """The number of items, and whether they are all items of the task."""
+    if task.items < task.total_items:
+        return f"{task.items} of {task.total_items} items"
+    return units.plural(task.items, "item")
+
+
+def noise_sentence(changes: Sequence[TaskChange], trial: int) -> str:
+    """What one trial lost and kept, what is unresolved, and what these items could show."""
+    tasks = [task for task in changes if task.trial == trial]
+    if not tasks:
+        return f"Trial {trial} was scored on no task."
+    parts = []
+    for word, verb in (("lost", "lost on"), ("kept", "kept"), ("unresolved", "left open")):
+        named = [task.task for task in tasks if task.outcome == word]
+        if named:
+            parts.append(f"{verb} {units.joined(named)}")
+    seen = units.joined([f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks])
+    return (
+        f"Trial {trial}: {', '.join(parts)}. The smallest loss that these items would show in four "
+        f"of five studies: {seen}."
+    )

@@ -1,0 +1,110 @@
+"""What a feature may add to one training: the base class of the objects that ``trial.py`` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+from sweeper.tasks.base import Batch, Evaluation, Floats, LossSum, Task
+from sweeper.trials import Measure
+
+if TYPE_CHECKING:
+    from sweeper.training.base_model.keeper import BaseKeeper
+
+
+class FurtherBatch(NamedTuple):
+    """A batch that an optimizer step takes besides those of the trial's task.
+
+    Args:
+        task: Computes its loss.
+        weight: Of one term of its loss.
+        origin: What its rows are counted as.
+        rows: How many it has; 0 if nothing of it is learnt.
+    """
+
+    task: Task
+    batch: Batch
+    weight: float
+    origin: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measure of a model, with its items: each of shape ``(items,)``, empty if not known."""
+
+    measure: Measure
+    values: Floats
+    base_values: Floats
+    weights: Floats
+
+    @classmethod
+    def against(cls, title: str, unit: str, now: Evaluation, base: Evaluation) -> Measured:
+        """The loss on items, of a model and of its base; on the first ones of those of the base."""
+        before = base.losses[: len(now.losses)]
+        level = float(np.average(before, weights=now.weights))
+        measure = Measure(title=title, unit=unit, value=now.loss, base=level)
+        return cls(measure, now.losses, before, now.weights)
+
+
+class Extension:
+    """What a feature adds to one training. It overrides what it needs.
+
+    Attributes:
+        task_share: Weight of the task's loss beside those of further batches.
+        has_penalty: Whether it has ``reference`` and ``penalised_loss``.
+    """
+
+    task_share = 1.0
+    has_penalty = False
+
+    def begin(self, keeper: BaseKeeper) -> None:
+        """Get ready, before the model is assembled.
+
+        Args:
+            keeper: Lends the base that the training starts from.
+        """
+
+    def attend(self, attention: str) -> None:
+        """Take note of the attention of the assembled model, by its name in transformers."""
+
+    def further(self, task_tokens: int, micro_batch: int) -> Iterator[FurtherBatch]:
+        """Batches of one optimizer step, as many on each rank.
+
+        Args:
+            task_tokens: Tokens of the task in this step, on all ranks together.
+            micro_batch: Rows of a batch, at most.
+        """
+        yield from ()
+
+    def reference(self, model: nn.Module, batch: Batch) -> Any:
+        """What the penalty needs, computed before the loss and without gradient.
+
+        Args:
+            model: In training, not wrapped.
+        """
+        raise NotImplementedError
+
+    def penalised_loss(
+        self, model: nn.Module, batch: Batch, reference: Any
+    ) -> tuple[LossSum, Tensor]:
+        """The task's loss, and the penalty that is added to it, over the same terms."""
+        raise NotImplementedError
+
+    def measure(self, model: nn.Module, *, at_end: bool) -> Mapping[str, Measured]:
+        """Measures of the model, by name: at a rung, or at the end with the weights of the result.
+
+        Raises:
+            TrainingDiverged: One is not finite.
+        """
+        return {}
+
+    def state(self) -> Any:
+        """What ``restore`` needs to go on from a checkpoint."""
+
+    def restore(self, state: Any) -> None:
+        """Go to a saved state. Called on a new object."""

@@ -1,0 +1,66 @@
+"""How far trials are beyond limits, how they compare, and how sure a decision must be."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeper.constraints import Excess, Limit, excess, is_beyond, limits_of, order, titles_beyond
+from sweeper.spec import DataSpec, ModelSpec, Spec
+from sweeper.trials import Measure
+
+SIZE = Limit("size", 2.0, "size", 4, "Weigh it.")
+SPEED = Limit("seconds", 1.0, "time", 4, "Time it.")
+
+
+def measured(value: float, base: float | None = None) -> Measure:
+    return Measure(title="more", unit="kg", value=value, base=base)
+
+
+def test_the_largest_excess_over_all_limits_counts() -> None:
+    measures = {"size": measured(7.0, base=4.0), "seconds": measured(1.5), "colour": measured(9.0)}
+    assert excess(measures, [SIZE, SPEED]) == pytest.approx(1.0)
+    assert excess(measures, [SPEED]) == pytest.approx(0.5)
+    assert titles_beyond(measures, [SIZE, SPEED]) == ("size", "time")
+
+
+def test_what_was_not_measured_is_beyond_no_limit() -> None:
+    assert excess({}, [SIZE]) is excess({"size": measured(9.0)}, []) is None
+    assert [is_beyond(one) for one in (None, 0.0, -1.0, 0.1)] == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [("size", True), ("size.of.shoes", True), ("sizes", False), ("a.size", False)],
+)
+def test_a_limit_holds_for_a_measure_and_those_below_it(name: str, holds: bool) -> None:
+    assert SIZE.holds_for(name) is holds
+
+
+def test_trials_within_come_first_and_those_beyond_by_their_excess() -> None:
+    trials = [(0.1, 3.0), (0.2, 1.0), (0.9, None), (0.8, -1.0), (0.3, 1.0)]
+    ranked = sorted(trials, key=lambda trial: order(*trial))
+    assert ranked == [(0.8, -1.0), (0.9, None), (0.2, 1.0), (0.3, 1.0), (0.1, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("found", "sure"),
+    [
+        (Excess(1.0, 0.1), True),
+        (Excess(1.0, -0.1), False),
+        (Excess(1.0, None), True),
+        (Excess(-1.0, None), False),
+    ],
+)
+def test_what_stops_a_trial_is_beyond_noise_where_noise_is_known(found: Excess, sure: bool) -> None:
+    assert found.is_sure is sure
+
+
+def test_a_call_has_the_limits_that_features_make_of_its_request() -> None:
+    plain = Spec(task="instruction", models=(ModelSpec(id="m"),), data=DataSpec(path="d.jsonl"))
+    assert limits_of(plain) == ()
+    asked = plain.model_copy(update={"features": type(plain.features).model_validate(
+        {"forgetting": {"max_points": 3.0}}
+    )})  # fmt: skip
+    (limit,) = limits_of(asked)
+    assert (limit.most, limit.title, limit.every) == (0.03, "forgetting", 2)
+    assert limit.holds_for("general.text")
