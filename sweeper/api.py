@@ -106,7 +106,7 @@ _ReprArgs = list[tuple[str | None, Any]]
 
 
 class NotebookPlan(plans.Plan):
-    """A plan. ``print`` shows it in three lines, a notebook as the table of its strategies."""
+    """A plan. ``print`` shows it in three lines, a notebook as a terminal does."""
 
     def __str__(self) -> str:
         from sweeper.views.plan_view import summary
@@ -119,9 +119,10 @@ class NotebookPlan(plans.Plan):
         return list(shown.items())
 
     def _repr_html_(self) -> str:
-        from sweeper.views.html import plan_html
+        from sweeper.views.html import html_of
+        from sweeper.views.plan_view import page
 
-        return plan_html(self)
+        return html_of(page(self))
 
 
 class NotebookFindings(record.Findings):
@@ -134,9 +135,9 @@ class NotebookFindings(record.Findings):
         return [("run", self.run.name), ("verdict", self.verdict.sentence)]
 
     def _repr_html_(self) -> str:
-        from sweeper.views.html import findings_html
+        from sweeper.views.html import findings_page, html_of
 
-        return findings_html(self)
+        return html_of(findings_page(self))
 
 
 class Run:

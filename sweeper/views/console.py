@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from sweeper.visible import visible
+
+# Columns of a page, where there are so many.
+WIDTH = 100
 
 Tell = Callable[[str], None]
 """Called with a line for the user about a long step or a fallback."""
@@ -22,6 +26,21 @@ class _Visible(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """The text as rich renders it, with invisible characters as code points."""
         return super().render_str(visible(text), **options)
+
+
+def text(content: str) -> Text:
+    """A text of others: no markup, and invisible characters as code points."""
+    return Text(visible(content))
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table whose cells wrap where there is no room."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        made.add_column(text(head), overflow="fold")
+    for row in rows:
+        made.add_row(*map(text, row))
+    return made
 
 
 def out() -> Console:

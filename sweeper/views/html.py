@@ -1,28 +1,27 @@
-"""Plans and findings as a notebook shows them: a sentence and a table, every text escaped."""
+"""Plans and findings as a notebook shows them: what a terminal shows, as HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
+from io import StringIO
+
+from rich.console import Console, Group, RenderableType
 
 from sweeper.findings import words
 from sweeper.findings.record import Findings
-from sweeper.plans import Plan
-from sweeper.units import span
-from sweeper.views.plan_view import candidate_table, title
+from sweeper.views.console import WIDTH, table, text
 from sweeper.visible import visible
 
 
-def plan_html(plan: Plan) -> str:
-    """The strategies, what was left out, and the time of the whole sweep."""
-    lines = [f"left out: {one.strategy}: {one.reason}" for one in plan.rejected]
-    if (sweep := plan.budget.sweep) is not None:
-        lines.append(f"{plan.budget.trials} trials and all else: {span(sweep.low, sweep.high)}")
-    table = _table(*candidate_table(plan))
-    return _paragraph(title(plan)) + table + "".join(map(_paragraph, lines))
+def html_of(page: RenderableType) -> str:
+    """A page of the terminal, every text escaped."""
+    console = Console(file=StringIO(), record=True, width=WIDTH, force_jupyter=False)
+    console.print(page)
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
-def findings_html(findings: Findings) -> str:
+def findings_page(findings: Findings) -> Group:
     """The verdict, and the finalists with their figures."""
     metric, compared = findings.metric, findings.objective
     title = ", ".join(filter(None, (words.on_validation(compared), words.column_unit(compared))))
@@ -37,7 +36,8 @@ def findings_html(findings: Findings) -> str:
         ]
         for one in sorted(findings.finalists, key=lambda finalist: finalist.order)
     ]
-    return _paragraph(findings.verdict.sentence) + (_table(headings, rows) if rows else "")
+    verdict = text(findings.verdict.sentence)
+    return Group(verdict, table(headings, rows)) if rows else Group(verdict)
 
 
 def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) -> str:
@@ -58,20 +58,4 @@ def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) ->
 
 def pre(lines: Iterable[str]) -> str:
     """Lines as they are, one below the other."""
-    return f"<pre>{_escaped(chr(10).join(lines))}</pre>"
-
-
-def _paragraph(text: str) -> str:
-    return f"<p>{_escaped(text)}</p>"
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def row(tag: str, cells: Sequence[str]) -> str:
-        return f"<tr>{''.join(f'<{tag}>{_escaped(cell)}</{tag}>' for cell in cells)}</tr>"
-
-    body = "".join(row("td", cells) for cells in rows)
-    return f"<table><thead>{row('th', headings)}</thead><tbody>{body}</tbody></table>"
-
-
-def _escaped(text: str) -> str:
-    return escape(visible(text))
+    return f"<pre>{escape(visible(chr(10).join(lines)))}</pre>"

@@ -1,18 +1,16 @@
 """A plan for people to read: what to start with, at what cost, why, and the next command.
 
-At default verbosity the plan for one model fits on a screen: where it would not, whole paragraphs
-that explain more than they decide are left out.
+By default, the plan for one model takes about 25 lines: what decides, and no more.
 """
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from sweeper import units
 from sweeper.data.faults import by_kind
@@ -23,7 +21,7 @@ from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
-from sweeper.views.console import out
+from sweeper.views.console import WIDTH, out, table, text
 from sweeper.visible import visible
 
 _SHORT = {
@@ -33,10 +31,6 @@ _SHORT = {
     "r": "rank r",
     "head_learning_rate": "rate of the new head",
 }
-# Lines and columns of a screen.
-LINES, WIDTH = 45, 100
-# Further lines where models are compared as well.
-_COMPARED = 15
 _INDENT = 12
 _EXAMPLE_LINES = 4
 # Of a line of a summary.
@@ -46,133 +40,47 @@ _BROKEN = 3
 # Of a shortened conversation: the first question and answer, and the last ones.
 _MOST_PARTS = 7
 
+Section = tuple[str, Sequence[str]]
+"""Paragraphs under one name. A section without paragraphs is not shown."""
+
 
 def show(plan: Plan, *, verbose: bool = False) -> None:
     """Print a plan to stdout."""
     console = out()
-    page = _Page(min(console.width, WIDTH))
-    broken = by_kind(plan.facts.data.faults).get("unreadable", ())
-    page.add("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_BROKEN]])
+    width = min(console.width, WIDTH)
+    with console.capture() as shown:
+        console.print(page(plan, verbose=verbose), width=width, soft_wrap=False)
+    for line in shown.get().splitlines():
+        print(line.rstrip(), file=console.file)
+
+
+def page(plan: Plan, *, verbose: bool = False) -> Group:
+    """A plan for a terminal or a notebook."""
+    parts: list[RenderableType] = []
     if plan.model_choice is not None:
-        _models(page, plan.model_choice)
-    _headline(page, plan)
-    _facts(page, plan.facts, verbose=verbose)
-    _strategies(page, plan)
-    page.add("Declared", declared_lines(plan))
-    if not plan.objective.is_loss:
-        page.add("Objective", [objective_line(plan.objective)])
-    _reasons(page, plan, verbose=verbose)
-    _watch_out(page, plan, verbose=verbose)
-    _left_out(page, plan, verbose=verbose)
-    _budget(page, plan, verbose=verbose)
-    if verbose:
-        _everything(page, plan)
-    _next(page, plan)
-    most = LINES if plan.model_choice is None else LINES + _COMPARED
-    page.print(console, None if verbose or len(plan.facts.models) > 1 else most)
-
-
-@dataclass
-class _Section:
-    """Paragraphs under one name, or lines of markup.
-
-    The first ``least`` always stand; the others are left out, the last one first, where there is
-    no room.
-    """
-
-    name: str
-    paragraphs: list[str]
-    least: int
-    markup: bool = False
-    goes_last: bool = False
-
-
-class _Page:
-    """Sections of a page, wrapped with hanging indents."""
-
-    def __init__(self, width: int) -> None:
-        self._width = width
-        self._sections: list[_Section] = []
-        self._shortened = False
-
-    def add(
-        self,
-        name: str,
-        paragraphs: Iterable[str],
-        least: int | None = None,
-        *,
-        goes_last: bool = False,
-    ) -> None:
-        """Add a section; nothing if it has no paragraphs."""
-        found = [text for text in paragraphs if text]
-        if found:
-            kept = len(found) if least is None else min(least, len(found))
-            self._sections.append(_Section(name, found, kept, goes_last=goes_last))
-
-    def lines(self, markup: Sequence[str]) -> None:
-        self._sections.append(_Section("", list(markup), len(markup), markup=True))
-
-    def blank(self) -> None:
-        """Add an empty line, which goes first where there is no room."""
-        self._sections.append(_Section("", [""], 0, markup=True))
-
-    def print(self, console: Console, most: int | None) -> None:
-        """Print the page, with at most so many lines as far as optional paragraphs allow."""
-        lines = self._lines()
-        while most is not None and len(lines) > most:
-            optional = [one for one in self._sections if len(one.paragraphs) > one.least]
-            if not optional:
-                break
-            most_to_spare = max(
-                optional,
-                key=lambda one: (one.markup, not one.goes_last, len(one.paragraphs) - one.least),
-            )
-            most_to_spare.paragraphs.pop()
-            self._shortened |= not most_to_spare.markup
-            lines = self._lines()
-        for line in lines:
-            console.print(line, soft_wrap=True)
-
-    def _lines(self) -> list[str]:
-        lines: list[str] = []
-        for section in self._sections:
-            if section.markup:
-                lines += section.paragraphs
-                continue
-            for number, text in enumerate(section.paragraphs):
-                lines += self._paragraph(section.name if number == 0 else "", text)
-        if self._shortened:
-            lines[-1] += " --verbose shows more."
-        return lines
-
-    def _paragraph(self, head: str, text: str) -> list[str]:
-        mark = text[:2] if text[:2] in ("+ ", "! ") else ""
-        wrapped = textwrap.wrap(
-            text,
-            self._width,
-            initial_indent=" " * _INDENT,
-            subsequent_indent=" " * (_INDENT + len(mark)),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        lines = [escape(line) for line in wrapped]
-        if head:
-            lines[0] = f"[bold]{head:<{_INDENT}}[/bold]{lines[0][_INDENT:]}"
-        return lines
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table whose columns are as wide as their widest cell."""
-    table = [tuple(heads), *map(tuple, rows)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(heads))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
+        parts += _models(plan.model_choice)
+    parts += [
+        _grid(_head(plan, verbose=verbose)),
+        table(*candidate_table(plan)),
+        _grid(_body(plan, verbose=verbose)),
+        *(_everything(plan) if verbose else ()),
+        _grid([("Next", [_next(plan) + ("" if verbose else " --verbose shows more.")])]),
     ]
-    return [f"[bold]{escape(lines[0])}[/bold]", *map(escape, lines[1:])]
+    return Group(*parts)
 
 
-def _models(page: _Page, choice: ModelChoice) -> None:
+def _grid(sections: Sequence[Section]) -> Table:
+    """Paragraphs beside the names of their sections."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=_INDENT - 2, style="bold")
+    grid.add_column(overflow="fold")
+    for name, paragraphs in sections:
+        for number, paragraph in enumerate(filter(None, paragraphs)):
+            grid.add_row("" if number else name, text(paragraph))
+    return grid
+
+
+def _models(choice: ModelChoice) -> Iterator[RenderableType]:
     """The compared models as a table, and the others in one line."""
     rows = [
         (
@@ -188,17 +96,20 @@ def _models(page: _Page, choice: ModelChoice) -> None:
         if one.memory is not None and one.sweep is not None
     ]
     heads = ("model (* recommended)", "kind", "size", "GiB", "sweep", *choice.measures, "fits with")
-    page.lines(_table(heads, rows))
+    yield table(heads, rows)
     unfit = [one for one in choice.options if not one.strategies]
     encoders = [one.model for one in unfit if one.kind == "encoder"]
     large = [one.model for one in unfit if one.kind != "encoder"]
-    page.add("Too large", [f"{', '.join(large)}."] if large else [])
-    page.add("No text", [f"{', '.join(encoders)}: encoders write no text."] if encoders else [])
-    page.add("Why", [f"+ {reason.why}" for reason in choice.reasons])
-    page.add("Smaller", [choice.smaller])
-    page.add("Larger", [choice.larger])
-    page.add("Scores", [f"{name}: {what}." for name, what in choice.measures.items()])
-    page.blank()
+    yield _grid(
+        [
+            ("Too large", [f"{', '.join(large)}."] if large else []),
+            ("No text", [f"{', '.join(encoders)}: encoders write no text."] if encoders else []),
+            ("Why", [reason.why for reason in choice.reasons]),
+            ("Smaller", [choice.smaller]),
+            ("Larger", [choice.larger]),
+            ("Scores", [f"{name}: {what}." for name, what in choice.measures.items()]),
+        ]
+    )
 
 
 def summary(plan: Plan) -> str:
@@ -231,28 +142,33 @@ def start(plan: Plan) -> str:
     )
 
 
-def _headline(page: _Page, plan: Plan) -> None:
-    quality = f"{words.sentence(plan.candidates[0].expected_quality.split(' (')[0])}."
-    page.add("Start with", [start(plan), quality], 1)
-
-
 def _span(candidate: Candidate) -> str:
     return units.span(candidate.duration.low, candidate.duration.high)
 
 
-def _facts(page: _Page, facts: Facts, *, verbose: bool) -> None:
-    for model in facts.models:
-        about = "" if model.parameters_exact else "about "
-        text = f"{model.id}: {model.model_type} {model.kind}, {about}"
-        note = f" {model.weights_note}" if model.weights_note else ""
-        page.add("Model", [f"{text}{units.count(model.parameters)} parameters.{note}"])
-    page.add("Data", [_data(facts, verbose=verbose)])
-    page.add("Example", example_lines(facts.data, facts.models[0], verbose=verbose))
-    machine = facts.hardware
-    found = "detected" if machine.detected else "stated"
+def _head(plan: Plan, *, verbose: bool) -> list[Section]:
+    """What to start with, and the facts that the plan rests on."""
+    facts, machine = plan.facts, plan.facts.hardware
+    broken = by_kind(facts.data.faults).get("unreadable", ())
+    quality = plan.candidates[0].expected_quality.split(" (")[0]
     many = f"{machine.gpus} x " if machine.gpus > 1 else ""
-    page.add("Hardware", [f"{many}{machine.name}, {units.gib(machine.memory_gib)} ({found})."])
-    page.blank()
+    known = "detected" if machine.detected else "stated"
+    return [
+        ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_BROKEN]]),
+        ("Start with", [start(plan), f"{words.sentence(quality)}."]),
+        ("Model", [_model(model) for model in facts.models]),
+        ("Data", [_data(facts, verbose=verbose)]),
+        ("Example", example_lines(facts.data, facts.models[0], verbose=verbose)),
+        ("Hardware", [f"{many}{machine.name}, {units.gib(machine.memory_gib)} ({known})."]),
+    ]
+
+
+def _model(model: ModelFacts) -> str:
+    about = "" if model.parameters_exact else "about "
+    count = f"{about}{units.count(model.parameters)} parameters"
+    return (
+        f"{model.id}: {model.model_type} {model.kind}, {count}. {model.weights_note or ''}".strip()
+    )
 
 
 def example_lines(data: DataFacts, model: ModelFacts | None, *, verbose: bool) -> list[str]:
@@ -413,19 +329,15 @@ def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
     return (["model"] if several else []) + heads, rows
 
 
-def _strategies(page: _Page, plan: Plan) -> None:
-    page.lines(_table(*candidate_table(plan)))
-    page.add(
-        "",
-        [
-            "*: recommended. Score: the sum of the weights of rules. GiB: predicted peak of the "
-            "default. Fits from: memory that the whole search range needs at micro-batch 1, the "
-            "smallest. Trained: parameters. Batch = micro-batch x accumulation x GPUs."
-        ],
-        0,
-        goes_last=True,
-    )
-    page.blank()
+_LEGEND = (
+    "*: recommended. Score: the sum of the weights of rules. GiB: predicted peak of the default. "
+    "Fits from: memory that the whole search range needs at micro-batch 1, the smallest. Trained: "
+    "parameters. Batch = micro-batch x accumulation x GPUs."
+)
+
+
+def _body(plan: Plan, *, verbose: bool) -> list[Section]:
+    """What is searched, why, what to watch out for, and how long it takes."""
     lead = plan.candidates[0]
     stages = (stage.parameter for stage in lead.stages.values())
     ranges = [
@@ -433,15 +345,27 @@ def _strategies(page: _Page, plan: Plan) -> None:
         for name in (*KEY_PARAMETERS, BATCH, EPOCHS, *stages)
         if name in lead.parameters
     ]
-    page.add("Search", [f"{lead.strategy}: {', '.join(ranges)}."] if ranges else [])
-    same: dict[str, list[str]] = {}
-    for candidate in plan.candidates:
-        same.setdefault(setup_line(candidate), []).append(candidate.strategy)
-    page.add(
-        "Set-up", [f"{', '.join(dict.fromkeys(names))}: {line}." for line, names in same.items()]
-    )
-    page.add("GPUs", [_gpus(plan)])
-    page.add("Threshold", [threshold_line(plan)])
+    set_ups: dict[str, list[str]] = {}
+    for candidate in plan.candidates if verbose else (lead,):
+        set_ups.setdefault(setup_line(candidate), []).append(candidate.strategy)
+    weighed = sorted((r for r in lead.reasons if r.weight > 0), key=lambda one: -one.weight)
+    why = [f"{one.why} [{one.rule}]" for one in weighed]
+    return [
+        ("", [_LEGEND] if verbose else []),
+        ("Search", [f"{lead.strategy}: {', '.join(ranges)}."] if ranges else []),
+        (
+            "Set-up",
+            [f"{', '.join(dict.fromkeys(names))}: {line}." for line, names in set_ups.items()],
+        ),
+        ("GPUs", [_gpus(plan)]),
+        ("Threshold", [threshold_line(plan)]),
+        ("Declared", declared_lines(plan)),
+        ("Objective", [] if plan.objective.is_loss else [objective_line(plan.objective)]),
+        ("Why", why if verbose else why[:1]),
+        ("Watch out", _watch_out(plan, verbose=verbose)),
+        ("Left out", _left_out(plan, verbose=verbose)),
+        ("Time", _time(plan, verbose=verbose)),
+    ]
 
 
 def threshold_line(plan: Plan) -> str:
@@ -481,57 +405,50 @@ def range_of(parameter: Parameter) -> str:
     return f"{low}..{high} ({default})"
 
 
-def _reasons(page: _Page, plan: Plan, *, verbose: bool) -> None:
-    """Why the first candidate is first, by weight."""
-    lead = plan.candidates[0]
-    weighed = sorted((r for r in lead.reasons if r.weight > 0), key=lambda one: -one.weight)
-    page.add("Why", [f"+ {one.why} [{one.rule}]" for one in weighed], None if verbose else 1)
-
-
-def _watch_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
+def _watch_out(plan: Plan, *, verbose: bool) -> list[str]:
     """Warnings about the whole plan, then cautions of rules about the first candidate."""
     pure = [one.strategy for one in plan.candidates if one.precision == "bf16-pure"]
     always = [f"{', '.join(pure)} in {PURE_BF16}."] if pure else []
     always += [f"{one.why} [{one.rule}]" for one in plan.warnings]
-    always += plan.facts.data.warnings
     lead = plan.candidates[0]
     # What sources disagree on comes after what a reader can act on.
     cautions = sorted(lead.cautions, key=lambda one: one.effect.startswith("disagrees"))
     own = [f"{lead.strategy}: {one.why} [{one.rule}]" for one in cautions]
-    texts = [f"! {text}" for text in (*always, *own)]
-    page.add("Watch out", texts, None if verbose else len(always))
+    return [*always, *plan.facts.data.warnings, *(own if verbose else ())]
 
 
 _COMPETES = "to include it, name it with --strategies"
 
 
-def _left_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
-    reasons: dict[tuple[str, str], list[str]] = {}
+def _left_out(plan: Plan, *, verbose: bool) -> list[str]:
+    """Strategies that do not compete: all, or those that were asked for or do not fit."""
+    asked = plan.facts.aim.strategies or ()
+    reasons: dict[tuple[bool, str, str], list[str]] = {}
     for one in plan.rejected:
-        named = one.remedy.startswith(_COMPETES)
-        remedy = _COMPETES if named else one.remedy
-        reasons.setdefault((one.reason, remedy), []).append(one.strategy)
+        if verbose or one.strategy in asked or one.needs_gib is not None:
+            named = one.remedy.startswith(_COMPETES)
+            remedy = _COMPETES if named else one.remedy
+            remedy = remedy if verbose or one.strategy in asked else ""
+            reasons.setdefault((named, one.reason, remedy), []).append(one.strategy)
     # What does not fit or cannot work comes before what rules would rather not try.
-    ordered = sorted(reasons.items(), key=lambda item: item[0][1] == _COMPETES)
-    texts = [
+    return [
         f"{', '.join(dict.fromkeys(names))}: {reason.rstrip('.')}{f'; {remedy}' if remedy else ''}."
-        for (reason, remedy), names in ordered
+        for (_, reason, remedy), names in sorted(reasons.items(), key=lambda item: item[0][0])
     ]
-    certain = sum(remedy != _COMPETES for _, remedy in reasons)
-    page.add("Left out", texts, None if verbose else certain)
 
 
-def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
+def _time(plan: Plan, *, verbose: bool) -> list[str]:
+    """The time and cost of the study and of its phases."""
     budget = plan.budget
     span = {name: units.span(phase.low, phase.high) for name, phase in budget.phases.items()}
     prunes = budget.first_rung < budget.rungs
     stops = f"; from rung {budget.first_rung} on, poor trials are stopped" if prunes else ""
+    rungs = f" Losses are compared at {budget.rungs} points of a trial, called rungs{stops}."
     finalists = units.plural(min(budget.finalists, budget.trials), "finalist")
     epochs = f"{words.value(budget.epochs)} {'epoch' if budget.epochs == 1 else 'epochs'}"
     texts = [
         f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
-        f"{epochs} ({units.count(budget.full_tokens)} tokens). Losses "
-        f"are compared at {budget.rungs} points of a trial, called rungs{stops}.",
+        f"{epochs} ({units.count(budget.full_tokens)} tokens).{rungs if verbose else ''}",
     ]
     names = {
         "download": "download of weights that this machine lacks",
@@ -573,41 +490,44 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
         low, high = units.number(budget.energy_low_kwh), units.number(budget.energy_high_kwh)
         more.append(f"Energy: {low} to {high} kWh at the cards' board power.")
-    page.add("Time", [*texts, *more], None if verbose else len(texts))
+    return [*texts, *more] if verbose else texts
 
 
-def _everything(page: _Page, plan: Plan) -> None:
+def _everything(plan: Plan) -> Iterator[RenderableType]:
     """The part that only --verbose shows: reasons, parameters, answers and advice."""
     for candidate in plan.candidates:
-        page.lines(["", f"[bold]{escape(f'{candidate.strategy} on {candidate.model}')}[/bold]"])
-        page.add("", [candidate.expected_quality, *candidate.setup_notes])
-        page.add("", [f"+ {_with_source(one)}" for one in candidate.reasons])
-        page.add("", [f"! {_with_source(one)}" for one in candidate.cautions])
-        page.lines([f"[bold]{escape(candidate.strategy)}: parameters[/bold]"])
-        for name, parameter in candidate.parameters.items():
-            page.add("", [f"{name} {range_of(parameter)}: {parameter.why} ({parameter.source})"])
-    page.lines(["", "[bold]Answers[/bold]"])
-    for answer in plan.answers:
-        page.add("", [answer.question, answer.answer])
-    if plan.advice:
-        page.lines(["", "[bold]Advice[/bold]"])
-        page.add("", [f"{one.why} [{one.rule}]" for one in plan.advice])
-    page.blank()
+        yield Text(f"\n{candidate.strategy} on {candidate.model}", style="bold")
+        yield _grid(
+            [
+                ("", [candidate.expected_quality, *candidate.setup_notes]),
+                ("Reasons", [_with_source(one) for one in candidate.reasons]),
+                ("Cautions", [_with_source(one) for one in candidate.cautions]),
+            ]
+        )
+        yield Text(f"{candidate.strategy}: parameters", style="bold")
+        yield _grid(
+            [
+                ("", [f"{name} {range_of(one)}: {one.why} ({one.source})"])
+                for name, one in candidate.parameters.items()
+            ]
+        )
+    answers = [part for one in plan.answers for part in (one.question, one.answer)]
+    advice = [f"{one.why} [{one.rule}]" for one in plan.advice]
+    yield _grid([("Answers", answers), ("Advice", advice)])
 
 
 def _with_source(reason: Reason) -> str:
     return f"{reason.why} [{reason.rule}] ({reason.source})"
 
 
-def _next(page: _Page, plan: Plan) -> None:
+def _next(plan: Plan) -> str:
     model = f" and --model {plan.model_choice.model}" if plan.model_choice is not None else ""
-    text = f"The same flags{model} with sweeper run."
-    if plan.identity is None:
-        sized = any(one.source == "size" for one in plan.facts.models)
-        needs = [] if plan.facts.data.fingerprint else ["--data"]
-        needs += ["a --model with weights"] if sized and not model else []
-        text = f"To train, give sweeper run {' and '.join(needs) or 'data'}{model}."
-    page.add("Next", [text])
+    if plan.identity is not None:
+        return f"The same flags{model} with sweeper run."
+    sized = any(one.source == "size" for one in plan.facts.models)
+    needs = [] if plan.facts.data.fingerprint else ["--data"]
+    needs += ["a --model with weights"] if sized and not model else []
+    return f"To train, give sweeper run {' and '.join(needs) or 'data'}{model}."
 
 
 def objective_line(objective: Objective) -> str:
