@@ -3,6 +3,7 @@
 The types check what they hold. Reading YAML with line numbers is ``sweeper.specfile``.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from sweeper.artifact import VERSION, Artifact, PositiveInt, Record
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import near_match
 from sweeper.features import loader
-from sweeper.features.parts import AllOptions, all_options
+from sweeper.features.parts import AllOptions, Flag, all_options
 from sweeper.hyperparameters import TARGETS, ClassWeight, is_number
 from sweeper.hyperparameters import Scalar as Scalar
 from sweeper.yaml_models import fault, faults
@@ -91,53 +92,65 @@ def _parsed(parse: Callable[[str], object]) -> BeforeValidator:
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+_Strategies = Annotated[tuple[StrategyName, ...], _parsed(names)]
+_Timeout = Annotated[float, _parsed(_seconds), Field(gt=0)]
+_Gib = Annotated[float, _parsed(_without_gib), Field(gt=0)]
+_Distance = Literal["near", "far"]
+_Direction = Literal["minimize", "maximize"]
+_Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
 
 # The standard error of an accuracy over n rows is at most 50 points over the square root of n
 # (binomial): one point at 2,500 rows, and a tenth of a point less for each further 600.
 MOST_HELD_OUT_ROWS = 2500
 
 
-class ModelSpec(Record):
+class _Keys(Record):
+    """Keys of ``sweep.yaml``, each with its flag; the text below a key describes it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Join the lines of descriptions."""
+        for key in cls.model_fields.values():
+            key.description = " ".join((key.description or "").split())
+
+
+class ModelSpec(_Keys):
     """One base model."""
 
-    id: str = Field(
-        min_length=1,
-        description="a hub id, a local folder, packaged:minilm or packaged:smollm2 (models from "
-        "pip packages), or a size such as 7B (a size can be planned for, not trained)",
-    )
-    revision: str | None = Field(None, description="branch, tag or commit of the model on the hub")
-    trust_remote_code: bool = Field(False, description="run the model's own code")
+    id: Annotated[str, Flag("--model", plan=True)] = Field(min_length=1)
+    """a hub id, a local folder, packaged:minilm or packaged:smollm2 (models from pip packages), or
+    a size such as 7B (a size can be planned for, not trained)"""
+    revision: Annotated[str | None, Flag("--revision", plan=True)] = None
+    """branch, tag or commit of the model on the hub"""
+    trust_remote_code: Annotated[bool, Flag("--trust-remote-code", plan=True)] = False
+    """run the model's own code"""
 
 
 SplitBy = Literal["stratified", "hash", "group", "time"]
 
 
-class SourceSpec(Record):
+class SourceSpec(_Keys):
     """One of several sources of examples that are trained on together."""
 
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    path: str = Field(
-        min_length=1, description="a file, a folder with official splits, or a data set of the hub"
-    )
-    name: str | None = Field(None, description="configuration of a data set that has several")
-    split: str | None = Field(
-        None, description="name of the split to train on, if it is not called train"
-    )
-    revision: str | None = Field(None, description="a commit or tag of the hub's data set")
-    alias: str | None = Field(
-        None, min_length=1, description="what reports call it; the name of the file if null"
-    )
-    weight: float | None = Field(
-        None,
-        gt=0,
-        description="share of the training rows, relative to the weights of the other sources; "
-        "without weights every row is seen equally often",
-    )
-    format: str = Field("auto", description="format of the rows; auto recognises it")
-    columns: dict[str, str] = Field(
-        default_factory=dict, description="the column for each role of the format"
-    )
+    path: str = Field(min_length=1)
+    """a file, a folder with official splits, or a data set of the hub"""
+    name: str | None = None
+    """configuration of a data set that has several"""
+    split: str | None = None
+    """name of the split to train on, if it is not called train"""
+    revision: str | None = None
+    """a commit or tag of the hub's data set"""
+    alias: str | None = Field(None, min_length=1)
+    """what reports call it; the name of the file if null"""
+    weight: float | None = Field(None, gt=0)
+    """share of the training rows, relative to the weights of the other sources; without weights
+    every row is seen equally often"""
+    format: str = "auto"
+    """format of the rows; auto recognises it"""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """the column for each role of the format"""
 
     @property
     def title(self) -> str:
@@ -146,52 +159,46 @@ class SourceSpec(Record):
         return self.alias or stem or self.path
 
 
-class DataSpec(Record):
+class DataSpec(_Keys):
     """The data set, or its number of examples."""
 
-    path: str | None = Field(
-        None,
-        description="file (JSONL, JSON, CSV, TSV, Parquet, Arrow, xlsx, gz), folder with official "
-        "splits, or data set of the hub",
-    )
-    sources: tuple[SourceSpec, ...] = Field(
-        (), description="several sources with weights, instead of path"
-    )
-    name: str | None = Field(None, description="configuration of a data set that has several")
-    split: str | None = Field(
-        None, description="name of the split to train on, if it is not called train"
-    )
-    revision: str | None = Field(None, description="branch, tag or commit of the hub's data set")
-    validation: str | None = Field(None, description="a file with the validation split")
-    test: str | None = Field(None, description="a file with the test split")
-    format: str = Field("auto", description="format of the rows; auto recognises it")
-    columns: dict[str, str] = Field(
-        default_factory=dict,
-        description="the column for each role of the format (text, label, prompt, ...), or a "
-        "template of columns such as '{code} {input}'",
-    )
-    examples: PositiveInt | None = Field(
-        None, description="number of examples, for a plan without data"
-    )
-    max_rows: PositiveInt | None = Field(None, description="read at most this many rows")
-    validation_fraction: Fraction = Field(
-        0.15, description="share of the rows for validation, where no file is given"
-    )
-    test_fraction: Fraction = Field(
-        0.15, description="share of the rows for the test, where no file is given"
-    )
-    max_held_out_rows: PositiveInt | None = Field(
-        MOST_HELD_OUT_ROWS,
-        description="rows that validation takes out of the data at most, and test as many; null "
-        "for no limit",
-    )
-    split_seed: int = Field(0, ge=0, description="another number gives another split")
-    split_by: SplitBy = Field(
-        "stratified",
-        description="how rows are split: stratified (within each class), hash (near duplicates "
-        "stay together), group (same split_column) or time (the last rows are the test)",
-    )
-    split_column: str | None = Field(None, description="the column for group or time")
+    path: Annotated[str | None, Flag("--data", plan=True)] = None
+    """file (JSONL, JSON, CSV, TSV, Parquet, Arrow, xlsx, gz), folder with official splits, or data
+    set of the hub"""
+    sources: tuple[SourceSpec, ...] = ()
+    """several sources with weights, instead of path"""
+    name: Annotated[str | None, Flag("--data-name", plan=True)] = None
+    """configuration of a data set that has several"""
+    split: Annotated[str | None, Flag("--data-split", plan=True)] = None
+    """name of the split to train on, if it is not called train"""
+    revision: Annotated[str | None, Flag("--data-revision", plan=True)] = None
+    """branch, tag or commit of the hub's data set"""
+    validation: Annotated[str | None, Flag("--validation", plan=True)] = None
+    """a file with the validation split"""
+    test: Annotated[str | None, Flag("--test", plan=True)] = None
+    """a file with the test split"""
+    format: Annotated[str, Flag("--format", plan=True)] = "auto"
+    """format of the rows; auto recognises it"""
+    columns: Annotated[dict[str, str], Flag("--column", plan=True)] = Field(default_factory=dict)
+    """the column for each role of the format (text, label, prompt, ...), or a template of columns
+    such as '{code} {input}'"""
+    examples: Annotated[PositiveInt | None, Flag("--examples", plan=True)] = None
+    """number of examples, for a plan without data"""
+    max_rows: Annotated[PositiveInt | None, Flag("--max-rows", plan=True)] = None
+    """read at most this many rows"""
+    validation_fraction: Fraction = 0.15
+    """share of the rows for validation, where no file is given"""
+    test_fraction: Fraction = 0.15
+    """share of the rows for the test, where no file is given"""
+    max_held_out_rows: PositiveInt | None = MOST_HELD_OUT_ROWS
+    """rows that validation takes out of the data at most, and test as many; null for no limit"""
+    split_seed: int = Field(0, ge=0)
+    """another number gives another split"""
+    split_by: Annotated[SplitBy, Flag("--split-by", plan=True)] = "stratified"
+    """how rows are split: stratified (within each class), hash (near duplicates stay together),
+    group (same split_column) or time (the last rows are the test)"""
+    split_column: Annotated[str | None, Flag("--split-column", plan=True)] = None
+    """the column for group or time"""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -230,153 +237,119 @@ class DataSpec(Record):
         return self.path or ", ".join(source.path for source in self.sources) or None
 
 
-class HardwareSpec(Record):
+class HardwareSpec(_Keys):
     """The machine, where it is stated and not detected."""
 
-    model_config = ConfigDict(allow_inf_nan=False)
+    gpu: Annotated[str | None, Flag("--gpu", plan=True)] = None
+    """plan for this GPU, such as RTX 4090"""
+    gpu_memory_gib: Annotated[_Gib | None, Flag("--gpu-memory", plan=True)] = None
+    """memory of one GPU in GiB"""
+    gpus: Annotated[PositiveInt | None, Flag("--gpus", plan=True)] = None
+    """number of GPUs of one machine"""
+    nodes: Annotated[PositiveInt, Flag("--nodes", plan=True)] = 1
+    """number of machines"""
+    price_per_gpu_hour: Annotated[float | None, Flag("--price", plan=True)] = Field(None, ge=0)
+    """US dollars for one GPU hour"""
 
-    gpu: str | None = Field(None, description="plan for this GPU, such as RTX 4090")
-    gpu_memory_gib: Annotated[float | None, _parsed(_without_gib)] = Field(
-        None, gt=0, description="memory of one GPU in GiB"
-    )
-    gpus: PositiveInt | None = Field(None, description="number of GPUs of one machine")
-    nodes: PositiveInt = Field(1, description="number of machines")
-    price_per_gpu_hour: float | None = Field(None, ge=0, description="US dollars for one GPU hour")
 
-
-class AimSpec(Record):
+class AimSpec(_Keys):
     """Goals and limits of the sweep."""
 
-    strategies: Annotated[tuple[StrategyName, ...] | None, _parsed(names)] = Field(
-        None, description="strategies to consider; by default all that rules do not leave out"
-    )
-    budget: str | None = Field(
-        None, description="limit for all phases together: 8gpuh, 30usd or 2h"
-    )
-    tasks_on_one_base: PositiveInt = Field(
-        1, description="number of tasks that will share the base model, by swapping adapters"
-    )
-    domain_distance: Literal["near", "far"] | None = Field(
-        None,
-        description="how far the data are from general text (near or far), instead of the "
-        "measured distance",
-    )
-    margin_points: float = Field(
-        1.0,
-        ge=0,
-        description="differences below this many points of the task's metric do not matter",
-    )
+    strategies: Annotated[_Strategies | None, Flag("--strategies", plan=True)] = None
+    """strategies to consider; by default all that rules do not leave out"""
+    budget: Annotated[str | None, Flag("--budget", plan=True)] = None
+    """limit for all phases together: 8gpuh, 30usd or 2h"""
+    tasks_on_one_base: Annotated[PositiveInt, Flag("--tasks-on-one-base", plan=True)] = 1
+    """number of tasks that will share the base model, by swapping adapters"""
+    domain_distance: Annotated[_Distance | None, Flag("--domain-distance", plan=True)] = None
+    """how far the data are from general text (near or far), instead of the measured distance"""
+    margin_points: Annotated[float, Flag("--margin", plan=True)] = Field(1.0, ge=0)
+    """differences below this many points of the task's metric do not matter"""
 
 
-class ObjectiveSpec(Record):
+class ObjectiveSpec(_Keys):
     """What trials are compared by."""
 
-    name: str = Field(
-        "validation_loss",
-        min_length=1,
-        description="what trials are compared by: validation_loss, a metric (accuracy, macro_f1, "
-        "rouge_l, exact_match, pass_at_1), or your own function (package.module:function)",
-    )
-    direction: Literal["minimize", "maximize"] | None = Field(
-        None, description="direction of your function: minimize or maximize"
-    )
-    folder: str = Field(
-        "", description="where the function's module is looked for, besides the working directory"
-    )
+    name: Annotated[str, Flag("--objective", plan=True)] = Field("validation_loss", min_length=1)
+    """what trials are compared by: validation_loss, a metric (accuracy, macro_f1, rouge_l,
+    exact_match, pass_at_1), or your own function (package.module:function)"""
+    direction: Annotated[_Direction | None, Flag("--objective-direction", plan=True)] = None
+    """direction of your function: minimize or maximize"""
+    folder: str = ""
+    """where the function's module is looked for, besides the working directory"""
 
 
-class TrainingSpec(Record):
+class TrainingSpec(_Keys):
     """Choices that hold for every trial; None leaves them to the plan."""
 
-    epochs: float | None = Field(None, gt=0, description="passes over the data in a full trial")
-    max_length: PositiveInt | None = Field(None, description="cap on the tokens of one example")
-    precision: Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"] | None = Field(
-        None,
-        description="number format of weights and computation: fp32, bf16-mixed, fp16-mixed or "
-        "bf16-pure",
-    )
-    gradient_checkpointing: bool | None = Field(
-        None, description="recompute activations: less memory, more time"
-    )
-    system_prompt: str | None = Field(None, description="for tasks that write text")
-    early_stopping_patience: PositiveInt | None = Field(
-        None,
-        description="end a trial after this many rungs (validations) without a better validation "
-        "loss",
-    )
-    stop_overfitting: bool | None = Field(
-        None,
-        description="end a trial that overfits, with its best weights; by default where rows are "
-        "seen more than once",
-    )
-    classes_by: Literal["head", "generate"] = Field(
-        "head",
-        description="how to classify: head (a linear head) or generate (the model writes the "
-        "class's name)",
-    )
-    class_weight: ClassWeight | None = Field(
-        None,
-        description="weight of rare classes in the training loss of a new head: none, "
-        "balanced-sqrt or balanced",
-    )
+    epochs: Annotated[float | None, Flag("--epochs", plan=True)] = Field(None, gt=0)
+    """passes over the data in a full trial"""
+    max_length: Annotated[PositiveInt | None, Flag("--max-length", plan=True)] = None
+    """cap on the tokens of one example"""
+    precision: Annotated[_Precision | None, Flag("--precision", plan=True)] = None
+    """number format of weights and computation: fp32, bf16-mixed, fp16-mixed or bf16-pure"""
+    gradient_checkpointing: bool | None = None
+    """recompute activations: less memory, more time"""
+    system_prompt: str | None = None
+    """for tasks that write text"""
+    early_stopping_patience: Annotated[PositiveInt | None, Flag("--patience", plan=True)] = None
+    """end a trial after this many rungs (validations) without a better validation loss"""
+    stop_overfitting: bool | None = None
+    """end a trial that overfits, with its best weights; by default where rows are seen more than
+    once"""
+    classes_by: Annotated[Literal["head", "generate"], Flag("--classes-by", plan=True)] = "head"
+    """how to classify: head (a linear head) or generate (the model writes the class's name)"""
+    class_weight: Annotated[ClassWeight | None, Flag("--class-weight", plan=True)] = None
+    """weight of rare classes in the training loss of a new head: none, balanced-sqrt or balanced"""
 
 
-class EvaluationSpec(Record):
+class EvaluationSpec(_Keys):
     """What is measured when the test split is scored."""
 
-    generate_items: Annotated[int, Field(ge=0)] | None = Field(
-        None,
-        description="test items for which the base and the finalists write answers; 0 for none, by "
-        "default 20 on a CPU and 256 on a GPU",
-    )
-    no_texts: bool = Field(
-        False, description="keep no test rows and no answers for the report to show"
-    )
+    generate_items: Annotated[int | None, Flag("--generate-items")] = Field(None, ge=0)
+    """test items for which the base and the finalists write answers; 0 for none, by default 20 on a
+    CPU and 256 on a GPU"""
+    no_texts: Annotated[bool, Flag("--no-texts")] = False
+    """keep no test rows and no answers for the report to show"""
 
 
-class SearchSpec(Record):
+class SearchSpec(_Keys):
     """How the study is run."""
 
-    trials: PositiveInt = Field(
-        20, description="total number of trials, over all calls of the command"
-    )
-    timeout_seconds: Annotated[float | None, _parsed(_seconds)] = Field(
-        None, gt=0, description="end the search after this time"
-    )
-    workers: PositiveInt = Field(1, description="number of worker processes")
-    executor: _Executor = Field(
-        "local", description="where trials train: local, or a feature that starts workers elsewhere"
-    )
-    seed: int = Field(0, ge=0, description="seed of splits, samplers and trainings")
-    sampler: str = Field("sweeper", description="or optuna:NAME, or module:Class")
-    pruner: str = Field("sweeper", description="or optuna:NAME, or module:Class")
-    target_loss: float | None = Field(
-        None, gt=0, description="end the search at the first completed trial at or below this loss"
-    )
-    stop_when_settled: bool = Field(
-        False,
-        description="end the search once the expected gain of five more trials is far below noise",
-    )
-    confirmation_seeds: PositiveInt = Field(
-        3, description="number of trainings of each finalist, the first one included"
-    )
-    finalists: PositiveInt = Field(
-        3,
-        description="number of trials that are trained again with more seeds; each strategy's "
-        "best trial comes first",
-    )
+    trials: Annotated[PositiveInt, Flag("--trials", plan=True)] = 20
+    """total number of trials, over all calls of the command"""
+    timeout_seconds: Annotated[_Timeout | None, Flag("--timeout")] = None
+    """end the search after this time"""
+    workers: Annotated[PositiveInt, Flag("--workers", plan=True)] = 1
+    """number of worker processes"""
+    executor: Annotated[_Executor, Flag("--executor")] = "local"
+    """where trials train: local, or a feature that starts workers elsewhere"""
+    seed: Annotated[int, Flag("--seed", plan=True)] = Field(0, ge=0)
+    """seed of splits, samplers and trainings"""
+    sampler: str = "sweeper"
+    """or optuna:NAME, or module:Class"""
+    pruner: str = "sweeper"
+    """or optuna:NAME, or module:Class"""
+    target_loss: Annotated[float | None, Flag("--target-loss")] = Field(None, gt=0)
+    """end the search at the first completed trial at or below this loss"""
+    stop_when_settled: Annotated[bool, Flag("--stop-when-settled")] = False
+    """end the search once the expected gain of five more trials is far below noise"""
+    confirmation_seeds: Annotated[PositiveInt, Flag("--confirmation-seeds", plan=True)] = 3
+    """number of trainings of each finalist, the first one included"""
+    finalists: Annotated[PositiveInt, Flag("--finalists", plan=True)] = 3
+    """number of trials that are trained again with more seeds; each strategy's best trial comes
+    first"""
 
 
-class OwnTrial(Record):
+class OwnTrial(_Keys):
     """A configuration of the user, trained before the search."""
 
-    strategy: StrategyName = Field(description="of the configuration")
-    model: str | None = Field(
-        None, description="the id of one of several models; the first that has the strategy if null"
-    )
-    parameters: dict[str, Scalar] = Field(
-        default_factory=dict, description="values by name; the plan's default for the others"
-    )
+    strategy: StrategyName
+    """of the configuration"""
+    model: str | None = None
+    """the id of one of several models; the first that has the strategy if null"""
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    """values by name; the plan's default for the others"""
 
 
 #: Parameters whose value is a list of the model's modules, held as one string with commas.
@@ -409,44 +382,44 @@ _Values = Annotated[
 _Number = Annotated[float, Field(strict=True)]
 
 
-class ParameterSpec(Record):
+class ParameterSpec(_Keys):
     """The user's declaration of one parameter: choices, or a range.
 
     One choice is a fixed value. What is None stays as the rule book has it.
     """
 
-    model_config = ConfigDict(allow_inf_nan=False, json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
-    choices: _Values | None = Field(
-        None, description="values to choose from; a single one fixes the parameter"
-    )
-    low: _Number | None = Field(None, description="lowest value")
-    high: _Number | None = Field(None, description="highest value")
-    log: bool | None = Field(None, strict=True, description="search on a logarithmic scale")
-    step: _Number | None = Field(None, gt=0, description="distance between two values")
-    default: _Value | None = Field(None, description="value of the strategy's first trial")
+    choices: _Values | None = None
+    """values to choose from; a single one fixes the parameter"""
+    low: _Number | None = None
+    """lowest value"""
+    high: _Number | None = None
+    """highest value"""
+    log: bool | None = Field(None, strict=True)
+    """search on a logarithmic scale"""
+    step: _Number | None = Field(None, gt=0)
+    """distance between two values"""
+    default: _Value | None = None
+    """value of the strategy's first trial"""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        low, high, default = self.low, self.high, self.default
-        ranged = any(one is not None for one in (low, high, self.log, self.step))
+        low = -math.inf if self.low is None else self.low
+        high, default = math.inf if self.high is None else self.high, self.default
+        ranged = any(one is not None for one in (self.low, self.high, self.log, self.step))
         wrong = {
             "it declares nothing": self.choices == ()
             or not (ranged or self.choices or default is not None),
             "choices and a range, of which one is enough": ranged and self.choices is not None,
             f"default = {default!r} is not among choices": default is not None
             and default not in (self.choices or (default,)),
-            f"low <= high must hold, but got {low = }, {high = }": low is not None
-            and high is not None
-            and low > high,
+            f"low <= high must hold, but got {low = }, {high = }": low > high,
+            f"default = {default!r} lies outside of {low = }, {high = }": is_number(default)
+            and not low <= default <= high,
             "a logarithmic range begins above 0 and has no step": self.log
-            and (self.step is not None or (low is not None and low <= 0)),
+            and (self.step is not None or -math.inf < low <= 0),
         }
-        if is_number(default):
-            wrong[f"default = {default!r} lies below {low = }"] = low is not None and default < low
-            wrong[f"default = {default!r} lies above {high = }"] = (
-                high is not None and default > high
-            )
         for what, holds in wrong.items():
             if holds:
                 raise fault(what)
@@ -519,7 +492,7 @@ class Places:
         return self.of(path) if self.of else ".".join(str(part) for part in path)
 
 
-class Spec(Artifact):
+class Spec(_Keys, Artifact):
     """The request of a sweep. ``sweep.yaml`` has exactly these keys.
 
     Part of a run's identity: ``task``, ``models``, ``data``, ``objective``, ``aim.strategies``,
@@ -527,44 +500,37 @@ class Spec(Artifact):
     the rest of ``search`` may change between calls.
     """
 
-    schema_version: int = Field(VERSION, description="version of these keys")
-    name: str | None = Field(None, description="the run's folder, runs/NAME")
-    task: Task = Field(description="what to learn: classification, instruction, code or domain")
-    models: tuple[ModelSpec, ...] = Field(
-        (),
-        description="one base model, or several that compete; none to let a plan compare some of "
-        "the catalogue",
-    )
-    data: DataSpec = Field(default_factory=lambda: DataSpec(), description="the examples")
-    hardware: HardwareSpec = Field(
-        default_factory=lambda: HardwareSpec(), description="the machine; detected if left out"
-    )
-    objective: ObjectiveSpec = Field(
-        default_factory=lambda: ObjectiveSpec(), description="what trials are compared by"
-    )
-    aim: AimSpec = Field(default_factory=lambda: AimSpec(), description="what the result is for")
-    training: TrainingSpec = Field(
-        default_factory=lambda: TrainingSpec(), description="choices that hold for every trial"
-    )
-    parameters: Declared = Field(
-        default_factory=dict,
-        description="hyperparameters by strategy, or for all: a value, a list of choices, or "
-        "{low, high, log, step, default}",
-    )
-    search: SearchSpec = Field(
-        default_factory=lambda: SearchSpec(), description="how the study is run"
-    )
-    evaluation: EvaluationSpec = Field(
-        default_factory=lambda: EvaluationSpec(),
-        description="what is measured when the test split is scored",
-    )
-    trials: tuple[OwnTrial, ...] = Field((), description="own configurations to beat")
-    rules: tuple[str, ...] = Field(
-        (), description="folders of your own rules, which add to the rule book or override it"
-    )
-    features: FeatureOptions = Field(
-        default_factory=lambda: FeatureOptions(), description="options of features, by their names"
-    )
+    schema_version: int = VERSION
+    """version of these keys"""
+    name: Annotated[str | None, Flag("--name", plan=True)] = None
+    """the run's folder, runs/NAME"""
+    task: Annotated[Task, Flag("--task", plan=True)]
+    """what to learn: classification, instruction, code or domain"""
+    models: tuple[ModelSpec, ...] = ()
+    """one base model, or several that compete; none to let a plan compare some of the catalogue"""
+    data: DataSpec = Field(default_factory=DataSpec)
+    """the examples"""
+    hardware: HardwareSpec = Field(default_factory=HardwareSpec)
+    """the machine; detected if left out"""
+    objective: ObjectiveSpec = Field(default_factory=ObjectiveSpec)
+    """what trials are compared by"""
+    aim: AimSpec = Field(default_factory=AimSpec)
+    """what the result is for"""
+    training: TrainingSpec = Field(default_factory=TrainingSpec)
+    """choices that hold for every trial"""
+    parameters: Declared = Field(default_factory=dict)
+    """hyperparameters by strategy, or for all: a value, a list of choices, or {low, high, log,
+    step, default}"""
+    search: SearchSpec = Field(default_factory=SearchSpec)
+    """how the study is run"""
+    evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
+    """what is measured when the test split is scored"""
+    trials: tuple[OwnTrial, ...] = ()
+    """own configurations to beat"""
+    rules: Annotated[tuple[str, ...], Flag("--rules", plan=True)] = ()
+    """folders of your own rules, which add to the rule book or override it"""
+    features: FeatureOptions = Field(default_factory=FeatureOptions)
+    """options of features, by their names"""
     _places: Places = PrivateAttr(default_factory=Places)
 
     @field_validator("task", mode="before")

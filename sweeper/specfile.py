@@ -14,10 +14,11 @@ from dataclasses import replace
 from functools import wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from sweeper.artifact import require_version
 from sweeper.declared.yaml_files import known_strategies
@@ -27,57 +28,28 @@ from sweeper.spec import EVERY_STRATEGY, Places, Spec
 from sweeper.yaml_models import problem_of
 from sweeper.yamlfile import Document, Path_, parse, read
 
+
+class FlaggedKey(NamedTuple):
+    """A key of the spec that has a flag."""
+
+    flag: parts.Flag
+    field: FieldInfo
+
+
+def _flagged(kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, FlaggedKey]]:
+    for key, field in kind.model_fields.items():
+        for one in field.metadata:
+            if isinstance(one, parts.Flag) and one.name:
+                yield (*path, key), FlaggedKey(one, field)
+        several = get_origin(field.annotation) is tuple
+        inner = get_args(field.annotation)[0] if several else field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _flagged(inner, (*path, key, *((0,) if several else ())))
+
+
+FLAGGED: dict[Path_, FlaggedKey] = dict(_flagged(Spec))
 # The flag of every key that has one, so that a bad flag is named as it was typed.
-FLAGS: dict[Path_, str] = {
-    ("name",): "--name",
-    ("task",): "--task",
-    ("models", 0, "id"): "--model",
-    ("models", 0, "revision"): "--revision",
-    ("models", 0, "trust_remote_code"): "--trust-remote-code",
-    ("data", "path"): "--data",
-    ("data", "name"): "--data-name",
-    ("data", "split"): "--data-split",
-    ("data", "revision"): "--data-revision",
-    ("data", "split_by"): "--split-by",
-    ("data", "split_column"): "--split-column",
-    ("data", "validation"): "--validation",
-    ("data", "test"): "--test",
-    ("data", "format"): "--format",
-    ("data", "columns"): "--column",
-    ("data", "examples"): "--examples",
-    ("data", "max_rows"): "--max-rows",
-    ("hardware", "gpu"): "--gpu",
-    ("hardware", "gpu_memory_gib"): "--gpu-memory",
-    ("hardware", "gpus"): "--gpus",
-    ("hardware", "nodes"): "--nodes",
-    ("hardware", "price_per_gpu_hour"): "--price",
-    ("objective", "name"): "--objective",
-    ("objective", "direction"): "--objective-direction",
-    ("aim", "strategies"): "--strategies",
-    ("aim", "budget"): "--budget",
-    ("aim", "tasks_on_one_base"): "--tasks-on-one-base",
-    ("aim", "domain_distance"): "--domain-distance",
-    ("aim", "margin_points"): "--margin",
-    ("training", "epochs"): "--epochs",
-    ("training", "max_length"): "--max-length",
-    ("training", "precision"): "--precision",
-    ("training", "classes_by"): "--classes-by",
-    ("training", "class_weight"): "--class-weight",
-    ("training", "early_stopping_patience"): "--patience",
-    ("evaluation", "generate_items"): "--generate-items",
-    ("evaluation", "no_texts"): "--no-texts",
-    ("search", "trials"): "--trials",
-    ("search", "timeout_seconds"): "--timeout",
-    ("search", "workers"): "--workers",
-    ("search", "executor"): "--executor",
-    ("search", "seed"): "--seed",
-    ("search", "target_loss"): "--target-loss",
-    ("search", "stop_when_settled"): "--stop-when-settled",
-    ("search", "finalists"): "--finalists",
-    ("search", "confirmation_seeds"): "--confirmation-seeds",
-    ("rules",): "--rules",
-    **{path: flag.name for path, flag in parts.flags().items() if flag.name},
-}
+FLAGS: dict[Path_, str] = {path: key.flag.name for path, key in FLAGGED.items()}
 
 
 def resolve(
@@ -286,15 +258,10 @@ def laid_over(flags: Mapping[Path_, Any], found: Mapping[Path_, SetItem]) -> dic
     Raises:
         SpecError: A key has one value by a flag and another by ``--set``.
     """
-    problems = [
-        Problem(
-            f"{FLAGS[path]} says {flags[path]!r}", "One of them would be ignored.", "", one.flag
-        )
-        for path, one in found.items()
-        if path in flags and flags[path] != one.value
-    ]
-    if problems:
-        raise SpecError(problems)
+    for path, one in found.items():
+        if path in flags and flags[path] != one.value:
+            what = f"{FLAGS[path]} says {flags[path]!r}"
+            raise SpecError(what, "One of them would be ignored.", "", one.flag)
     return {**flags, **found}
 
 
@@ -309,8 +276,8 @@ def to_yaml(spec: Spec) -> str:
     fields = parts.without_passwords(spec).model_dump(mode="json")
     used = {name for name, options in spec.features if options != type(options)()}
     fields["features"] = {n: options for n, options in fields["features"].items() if n in used}
-    for target, key in _paths(fields):
-        target[key] = spec.places.typed(target[key])
+    for path, value in _paths(fields):
+        _put(fields, path, spec.places.typed(value))
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
@@ -345,31 +312,28 @@ def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:
     if not began or began[0] == Path.cwd() or not (file.parent / "plan.json").is_file():
         return {}
     moved: dict[str, str] = {}
-    for target, key in _paths(data):
-        path = target[key] if isinstance(target, list) else target.get(key)
-        if isinstance(path, str) and path and (there := began[0] / path).exists():
-            target[key] = str(there)
-            moved[str(there)] = path
+    for path, value in _paths(data):
+        if (there := began[0] / value).exists():
+            _put(data, path, str(there))
+            moved[str(there)] = value
     return moved
 
 
-def _paths(data: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-    """The dict or list, and the key, of every value that may be the path of a file or folder."""
-    inside = data.get("data")
-    given = inside if isinstance(inside, dict) else {}
-    rules = data.get("rules")
-    lists = (("path", given.get("sources")), ("id", data.get("models")))
-    for key in ("path", "validation", "test"):
-        yield given, key
-    features = data.get("features")
-    for (_, feature, key), flag in parts.flags().items():
-        options = features.get(feature) if isinstance(features, dict) else None
-        if (flag.is_path or flag.commit_in) and isinstance(options, dict):
-            yield options, key
-    for key, found in (*lists, ("model", data.get("trials"))):
-        for one in found if isinstance(found, list) else ():
-            yield one if isinstance(one, dict) else {}, key
-    yield from ((rules, place) for place in range(len(rules) if isinstance(rules, list) else 0))
+_FILES = {
+    *(("data", key) for key in ("path", "validation", "test")),
+    *(("data", "sources", "path"), ("models", "id"), ("trials", "model"), ("rules",)),
+}
+
+
+def _paths(data: dict[str, Any]) -> list[tuple[Path_, str]]:
+    """Every value that may be the path of a file or folder."""
+    files = {path for path, flag in parts.flags().items() if flag.is_path or flag.commit_in}
+    return [
+        (path, value)
+        for path, value in _leaves(data)
+        if value and isinstance(value, str)
+        if tuple(part for part in path if isinstance(part, str)) in _FILES | files
+    ]
 
 
 def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
@@ -403,14 +367,11 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema of ``sweep.yaml``, short forms included, for editors to complete and check."""
     schema = Spec.model_json_schema()
     properties = schema["properties"]
-    model, data, objective = (
-        {"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{name}Spec"}]}
-        for name in ("Model", "Data", "Objective")
-    )
-    properties["model"] = {**model, "description": "the base model"}
-    properties["models"] |= {"items": model}
-    for key, forms in (("data", data), ("objective", objective)):
-        properties[key] = {**forms, "description": properties[key]["description"]}
+    properties["model"] = {"description": "the base model"}
+    for key, name in (("model", "Model"), ("data", "Data"), ("objective", "Objective")):
+        short = {"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{name}Spec"}]}
+        properties[key] = {"description": properties[key]["description"], **short}
+    properties["models"]["items"] = {"anyOf": properties["model"]["anyOf"]}
     return {
         **schema,
         "required": ["task"],

@@ -13,20 +13,6 @@ from sweeper.yamlfile import Document, Path_
 
 Checked = TypeVar("Checked")
 
-# Words of pydantic's messages that a writer of YAML may not know.
-_WORDS = {
-    "Input should be": "It must be",
-    "String should": "It should",
-    "valid tuple": "list",
-    "valid dictionary": "mapping",
-    "valid string": "text",
-    "valid number": "number",
-    "valid integer": "whole number",
-    "a valid boolean": "true or false",
-    ", unable to parse string as an integer": "",
-    ", unable to parse string as a number": "",
-}
-
 
 class FileModel(BaseModel):
     """A mapping in a YAML file: unknown keys are refused, and no value is converted."""
@@ -120,10 +106,7 @@ def problem_of(
             return Problem(what, "", near_match(str(item["input"]), known), where)
         case "model_type":
             return Problem(f"{shown} is not a mapping", "", _example(kind, loc), where)
-    why = item["msg"]
-    for theirs, ours in _WORDS.items():
-        why = why.replace(theirs, ours)
-    return Problem(shown, f"{why}.", _example(kind, loc), where)
+    return Problem(shown, f"{item['msg']}.", _example(kind, loc), where)
 
 
 def _path(data: Any, loc: Path_, *, extra: bool) -> Path_:
@@ -167,17 +150,8 @@ def _example(kind: TypeAdapter[Any], loc: Path_) -> str:
     for end in range(len(loc), 0, -1):
         field = _fields(kind, loc[: end - 1]).get(str(loc[end - 1]))
         if field is not None:
-            return f"Write it as {_written(field.examples[0])}." if field.examples else ""
+            return f"Write it as {field.examples[0]}." if field.examples else ""
     return ""
-
-
-def _written(value: Any) -> str:
-    """A value as YAML writes it in one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_written(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_written(item) for item in value) + "]"
-    return str(value)
 
 
 def _models_at(kind: TypeAdapter[Any], loc: Path_) -> list[type[BaseModel]]:

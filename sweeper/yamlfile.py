@@ -73,8 +73,7 @@ class Document:
         inside = path[1:] if path and isinstance(path[0], int) else path
         key = ".".join(str(part) for part in inside)
         for end in range(len(path), -1, -1):
-            place = self._place(path[:end])
-            if place:
+            if place := self._place(path[:end]):
                 return f"{place} {key}".rstrip()
         return f"{self.name} {key}".rstrip()
 
@@ -107,9 +106,7 @@ def read(path: Path) -> Document:
 
 
 def read_all(
-    paths: Iterable[Path],
-    problems: list[Problem],
-    reader: Callable[[Path], Document] = read,
+    paths: Iterable[Path], problems: list[Problem], reader: Callable[[Path], Document] = read
 ) -> Iterator[Document]:
     """Read several YAML files; what cannot be read is appended to ``problems`` and left out."""
     for path in paths:
@@ -162,11 +159,8 @@ def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any
     document.values += 1
     # An alias is the node that it names: nested aliases multiply, one to itself never ends.
     # libyaml itself refuses what is nested more than 1,000 levels deep.
-    if len(path) > MOST_LEVELS:
-        what = f"nested more than {MOST_LEVELS} levels deep, or an alias that holds itself"
-        raise _refused(node, document.name, what)
-    if document.values > MOST_VALUES:
-        what = f"more than {MOST_VALUES:,} values, including those that aliases repeat"
+    if len(path) > MOST_LEVELS or document.values > MOST_VALUES:
+        what = f"more than {MOST_LEVELS} levels or {MOST_VALUES:,} values, aliases included"
         raise _refused(node, document.name, what)
     document.lines.setdefault(path, node.start_mark.line + 1)
     if not str(node.tag).startswith("tag:yaml.org,2002:") or "python/" in node.tag:

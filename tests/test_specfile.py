@@ -53,7 +53,7 @@ def test_an_unknown_executor_is_refused_before_a_run_begins():
 
 def test_yes_is_no_number_of_trials(tmp_path):
     path = written(tmp_path, "task: code\nmodel: 7B\nsearch: {trials: yes}\n")
-    with pytest.raises(SpecError, match=r"yaml:3 search.trials: trials = True\n.*whole number"):
+    with pytest.raises(SpecError, match=r"yaml:3 search.trials: trials = True\n.*valid integer"):
         resolve({}, path)
 
 
@@ -83,7 +83,7 @@ def test_five_mistakes_are_reported_together_with_lines_and_near_matches(tmp_pat
     assert len(caught.value.problems) == 5
     lines = [int(problem.where.split(":")[1].split()[0]) for problem in caught.value.problems]
     assert lines == [1, 4, 6, 8, 10]
-    for hint in ("'classification'", "'path'", "greater than 0", "a whole number.\n", "'lora'"):
+    for hint in ("'classification'", "'path'", "greater than 0", "a valid integer", "'lora'"):
         assert hint in text
 
 

@@ -16,12 +16,11 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel
 
-from sweeper.errors import Problem, SpecError
+from sweeper.errors import SpecError
 from sweeper.features import parts
-from sweeper.spec import Spec, names
-from sweeper.specfile import FLAGS, SetItem, laid_over, settings
+from sweeper.spec import names
+from sweeper.specfile import FLAGGED, FLAGS, SetItem, laid_over, settings
 from sweeper.yamlfile import Path_
 
 TrialNumber = Annotated[
@@ -39,15 +38,9 @@ def columns(items: list[str]) -> dict[str, str]:
     >>> columns(["label=topic", r"text={title}\n{body}"])
     {'label': 'topic', 'text': '{title}\n{body}'}
     """
-    bad = [item for item in items if "=" not in item]
-    if bad:
-        fix = "Write role=column, for example --column text=question."
-        raise SpecError(
-            [
-                Problem(f"expected ROLE=COLUMN, got {item!r}", fix=fix, where="--column")
-                for item in bad
-            ]
-        )
+    fix = "Write role=column, for example --column text=question."
+    for item in (item for item in items if "=" not in item):
+        raise SpecError(f"expected ROLE=COLUMN, got {item!r}", fix=fix, where="--column")
     pairs = [item.split("=", 1) for item in items]
     return {role: one.replace(r"\n", "\n") if "{" in one else one for role, one in pairs}
 
@@ -69,22 +62,14 @@ _TEXTS: dict[Path_, str] = {
     ("search", "timeout_seconds"): "90s|15m|2h",
     ("hardware", "gpu_memory_gib"): "<float>",  # or with its unit
 }
-# Of these sections a plan needs only what is named here.
-_FOR_RUNS = {
-    "search": {"trials", "workers", "seed", "finalists", "confirmation_seeds"},
-    "evaluation": set(),
-}
 
 
 def _plain(annotation: Any) -> Any:
-    """The type of an option for a field of the spec, or the model that a field holds."""
+    """The type of an option for a field of the spec."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin in (Union, UnionType):
         return _plain(next(part for part in parts if part is not NoneType))
-    if origin is tuple:
-        inside = _plain(parts[0])
-        return inside if issubclass(inside, BaseModel) else list[inside]  # type: ignore[valid-type]
-    if origin is dict:
+    if origin in (tuple, dict):
         return list[str]
     return _plain(parts[0]) if origin is Annotated else str if origin is Literal else annotation
 
@@ -93,26 +78,15 @@ class _Flag:
     """The flag of a key of the spec, with the key's type and description."""
 
     def __init__(self, path: Path_) -> None:
-        kind: Any = Spec
-        for key in (part for part in path if isinstance(part, str)):
-            field = kind.model_fields[key]
-            kind = _plain(field.annotation)
-        self.path, self._field = path, field
+        self.path, (self.flag, self._field) = path, FLAGGED[path]
+        kind = _plain(self._field.annotation)
         self.type = str if path in _TEXTS else kind
         self._listed = get_origin(kind) is list
         self._words = self._listed and path not in (("rules",), _COLUMNS)
 
     @property
     def name(self) -> str:
-        return FLAGS[self.path].lstrip("-").replace("-", "_")
-
-    @property
-    def for_runs(self) -> bool:
-        """Whether only a run has it."""
-        section = str(self.path[0])
-        if section == "features":
-            return not parts.flags()[self.path].plan  # type: ignore[index]
-        return section in _FOR_RUNS and self.path[-1] not in _FOR_RUNS[section]
+        return self.flag.name.lstrip("-").replace("-", "_")
 
     def read(self, values: Any) -> Any:
         """The value. Of several values for one that is not a list, the last one counts.
@@ -130,17 +104,15 @@ class _Flag:
         return values if self.type is bool or self._listed else values[-1]
 
     def parameter(self) -> inspect.Parameter:
-        name, text = FLAGS[self.path], str(self._field.description)
-        panel = _PANELS.get(str(self.path[0]), _PANEL)
+        name, text, section = self.flag.name, str(self._field.description), str(self.path[0])
+        panel = self.flag.panel if section == "features" else _PANELS.get(section, _PANEL)
         single = self.type is not bool and not self._listed
         shown = f"<{self.type.__name__}>" if single else "" if self.type is bool else None
         shown = "A,B,..." if self._words else shown
         option = typer.Option(
             f"{name}/{_negative(name)}" if self.type is bool else name,
             help=f"{text[0].upper()}{text[1:]}.",
-            rich_help_panel=parts.flags()[self.path].panel  # type: ignore[index]
-            if self.path[0] == "features"
-            else panel,
+            rich_help_panel=panel,
             metavar="ROLE=COLUMN" if self.path == _COLUMNS else _TEXTS.get(self.path, shown),
         )
         # a list, so that one that is given twice is noticed
@@ -160,7 +132,7 @@ def _negative(flag: str) -> str:
 def spec_flags(*, run: bool) -> tuple[_Flag, ...]:
     """The flags of a plan, or of a run."""
     flags = [_Flag(path) for path in FLAGS if path != ("name",)]
-    return tuple(flag for flag in flags if run or not flag.for_runs)
+    return tuple(flag for flag in flags if run or flag.flag.plan)
 
 
 _SET = inspect.Parameter(

@@ -226,7 +226,7 @@ WRONG = [
     ("lora: {learning_rate: {low: 0.1, high: 0.01}}", "low <= high must hold"),
     ("lora: {learning_rate: {low: 0.1}}", "Give high as well"),
     ("lora: {learning_rate: {low: 0, high: 0.1}}", "range of learning_rate is logarithmic"),
-    ("lora: {learning_rate: {low: 1e-4, high: 1e-3, default: 1e-2}}", "lies above high"),
+    ("lora: {learning_rate: {low: 1e-4, high: 1e-3, default: 1e-2}}", "lies outside of low"),
     ("lora: {learning_rate: {default: 1}}", "Give low and high as well"),
     ("lora: {learning_rate: {min: 1e-4, max: 1e-3}}", "no key 'min'"),
     ("lora: {r: {choices: [8], low: 4}}", "choices and a range"),
