@@ -166,7 +166,7 @@ class SplitWriter(ExitStack):
         for split in SPLITS:
             file = self.enter_context((folder / f"{split}.rows").open("wb", _BUFFER))
             starts = array("Q", [0])
-            self.callback(lambda to=folder / f"{split}.places", of=starts: to.write_bytes(of))
+            self.callback((folder / f"{split}.places").write_bytes, starts)
             self._files[split] = file, starts
 
     def add(self, split: Split, row: StoredRow) -> None:
