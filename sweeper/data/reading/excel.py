@@ -6,7 +6,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from functools import partial
+from functools import partial, reduce
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
@@ -97,18 +97,11 @@ def _check_extent(file: BinaryIO, limit: MemoryLimit) -> None:
                     size += len(chunk)
                     for name, number in _PLACE.findall(before + chunk):
                         rows = max(rows, int(number))
-                        columns = max(columns, _number(name))
+                        columns = max(columns, reduce(_next_letter, name.upper(), 0))
                     limit.check(size, cells=rows * columns)
                     before = chunk[-_TAG_BYTES:]
 
 
-def _number(column: bytes) -> int:
-    """The number of a column.
-
-    >>> _number(b"A"), _number(b"AB")
-    (1, 28)
-    """
-    number = 0
-    for letter in column.upper():
-        number = 26 * number + letter - ord("A") + 1
-    return number
+def _next_letter(number: int, letter: int) -> int:
+    """The number of a column, letter by letter: A is 1, AB is 28."""
+    return 26 * number + letter - ord("A") + 1

@@ -18,6 +18,9 @@ from sweeper.jsontext import value_of
 
 _decode = json.JSONDecoder().raw_decode
 _SPACE = re.compile(r"[ \t\r\n]*")
+READ_CHARACTERS = 2**16
+"""Characters of a document that are read at least, in one go."""
+
 _CUT = 8
 """Characters before the end in which an error may come from the end: ``\\u1234`` has six."""
 
@@ -292,7 +295,7 @@ class _JsonStream:
         for piece in self._pieces:
             parts.append(piece)
             size += len(piece)
-            if size > len(parts[0]):
+            if size > max(len(parts[0]), READ_CHARACTERS):
                 break
         if size:
             self._line += self._text.count("\n", self._counted, self._at)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sweeper.data.contents import MOST_LINE_BYTES
-from sweeper.data.reading import arrow, spool, text
+from sweeper.data.reading import arrow, jsonrows, spool, text
 from sweeper.data.reading.read import read
 from sweeper.data.table import Stored
 from sweeper.errors import DataError
@@ -170,6 +170,7 @@ def test_files_that_are_no_lines_of_utf8_are_read_as_a_list_of_them_is(
     tmp_path, monkeypatch, name, content, line
 ):
     monkeypatch.setattr(text, "CHUNK_BYTES", 50)
+    monkeypatch.setattr(jsonrows, "READ_CHARACTERS", 50)
     (tmp_path / name).write_bytes(content)
     listed, stored = read(tmp_path / name), read(tmp_path / name, stored=True)
     assert isinstance(stored.rows, Stored)
