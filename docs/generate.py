@@ -53,15 +53,13 @@ def rules_page(book: RuleBook) -> str:
         "the same range or default, the later one counts.",
         "",
         "`sweeper explain` shows the rules that fired in a plan. `sweeper rules ID` shows one rule",
-        "with the names of its facts, and `sweeper rules --facts` lists all facts.",
+        "with its facts, and `sweeper rules --facts` lists all facts. A comparison with a fact",
+        "that is unknown (neither given nor measured) does not hold.",
         "",
         "| text | meaning |",
         "|---|---|",
         "| N | a number that the plan fills in from your data, model or machine |",
         "| lora, full, head, ... | [strategies](strategies.md); the highest score comes first |",
-        "| output tokens | tokens of the answers; for classification, one per row |",
-        "| the machine | all GPUs together; the CPU if there is none |",
-        "| one device | one GPU; the CPU if there is none |",
         "| the form of a text | its wording and word order, in contrast to its topic |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
         "",
@@ -73,7 +71,7 @@ def rules_page(book: RuleBook) -> str:
         title = _comment(resources.search_spaces() / "rules" / name).partition(". ")[0]
         lines += ["", f"## {title.rstrip('.')}"]
         for rule in rules:
-            lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}:", ""]
+            lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* `{rule.when}`:", ""]
             effects = effect_texts(rule.effects, slots)
             lines += [f"- {effect.replace('<', '&lt;')}" for effect in effects]
             lines += ["", fill(rule.why, slots)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 FACTS = """
 from sweeper.planning.rulebook.fact import flag
-FACTS = (flag("night", "it is night", lambda scene: scene.facts.task == "instruction"),)
+FACTS = (flag("night", "whether it is night", lambda scene: scene.facts.task == "instruction"),)
 """
 PARAMETERS = """
 lamp:

@@ -289,9 +289,6 @@ def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Param
     update["default"] = _default(parameter, change, update)
     if change.prior is not None:
         update["prior"] = change.prior
-    elif parameter.prior is not None and change.scale and parameter.prior.center is not None:
-        center = parameter.prior.center * change.scale
-        update["prior"] = parameter.prior.model_copy(update={"center": center})
     update |= {"source": rule.source, "why": f"{rule.title}: {why}"}
     return parameter.model_copy(update=update)
 
@@ -300,12 +297,6 @@ def _range(parameter: Parameter, change: Change) -> tuple[float, float]:
     low, high = _number(parameter.low), _number(parameter.high)
     if change.span:
         low, high = change.span
-    if change.scale:
-        low, high = low * change.scale, high * change.scale
-    if change.widen:
-        low, high = min(low, change.widen[0]), max(high, change.widen[1])
-    if change.narrow and max(low, change.narrow[0]) <= min(high, change.narrow[1]):
-        low, high = max(low, change.narrow[0]), min(high, change.narrow[1])
     floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
     return (
         float(f"{min(max(low, floor), ceiling):.3g}"),
@@ -318,7 +309,7 @@ def _default(parameter: Parameter, change: Change, update: dict[str, object]) ->
     if parameter.kind == "categorical":
         choices = change.choices or parameter.choices or ()
         return value if value in choices else choices[0]
-    number = float(value) * (change.scale or 1.0)
+    number = float(value)
     low, high = _number(update["low"]), _number(update["high"])
     number = min(max(number, low), high)
     if change.default is None and parameter.searched and number in (low, high):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import ge, gt, le, lt
 from typing import Annotated, Any, ForwardRef, Literal
 
 from pydantic import (
@@ -21,20 +22,26 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from sweeper.planning.rulebook.fact import Fact, Values, negated, show
+from sweeper.planning.rulebook.fact import Fact, Values
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.units import joined
 from sweeper.yaml_models import FileModel
 
-_COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "min": ("at least", lambda value, bound: value >= bound),
-    "max": ("at most", lambda value, bound: value <= bound),
-    "above": ("over", lambda value, bound: value > bound),
-    "below": ("under", lambda value, bound: value < bound),
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "min": ge,
+    "max": le,
+    "above": gt,
+    "below": lt,
 }
-
-
-_OPPOSITES = {"min": "below", "below": "min", "max": "above", "above": "max"}
+# How a comparison is shown, and its opposite.
+_SYMBOLS = {
+    "min": (">=", "<"),
+    "max": ("<=", ">"),
+    "above": (">", "<="),
+    "below": ("<", ">="),
+    "equals": ("=", "!="),
+    "in": ("in", "not in"),
+    "contains": ("contains", "lacks"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class FactComparison:
         if value is None:
             return None
         if self.operator in _COMPARISONS:
-            return _COMPARISONS[self.operator][1](float(value), self.bound)  # type: ignore[arg-type]
+            return _COMPARISONS[self.operator](float(value), self.bound)  # type: ignore[arg-type]
         if self.operator == "in":
             return bool(value in self.bound)
         if self.operator == "contains":
@@ -61,58 +68,19 @@ class FactComparison:
         return bool(value == self.bound)
 
     def __str__(self) -> str:
+        return self.shown()
+
+    def shown(self, holds: bool = True) -> str:
+        """The comparison as text, or its opposite, as in ``memory_gib < 24``."""
         fact = FACTS[self.fact]
         if self.operator == "known":
-            return _known(fact, self.bound)
+            return f"{fact.name} {'known' if self.bound is holds else 'unknown'}"
         if fact.kind == "flag" and self.operator == "equals":
-            return fact.clause if self.bound else fact.otherwise
-        bounds = self.bound if self.operator == "in" else (self.bound,)
-        text = joined([_bound(fact, bound) for bound in bounds], "or")
-        if self.operator in _COMPARISONS:
-            text = f"{_COMPARISONS[self.operator][0]} {text}"
-        return fact.clause.format(text)
-
-    @property
-    def opposite(self) -> str:
-        """What holds where this does not, in words."""
-        if self.operator in _OPPOSITES:
-            return str(FactComparison(self.fact, _OPPOSITES[self.operator], self.bound))
-        if isinstance(self.bound, bool):
-            return str(FactComparison(self.fact, self.operator, not self.bound))
-        return negated(str(self))
-
-
-def _known(fact: Fact, known: bool) -> str:
-    word = "" if known else "not "
-    if fact.clause.startswith("--"):
-        return f"{fact.clause.split()[0]} is {word}given"
-    if fact.clause.endswith(" is {}"):
-        return fact.clause.format(f"{word}known")
-    return f"the fact {fact.name} is {word}known"
-
-
-def _bound(fact: Fact, bound: Any) -> str:
-    if fact.name.endswith("_share"):
-        return f"{100 * bound:g}%"
-    return fact.phrases.get(bound) or f"{show(bound)}{'B' if fact.unit == '1e9' else ''}"
-
-
-def _joined(text: str, joint: str, more: str, *, one_fact: bool) -> str:
-    """Two clauses without the words that both begin with or, about one fact, end with.
-
-    >>> _joined("there are at least 3 rows", "and", "there are under 8 rows", one_fact=True)
-    'there are at least 3 and under 8 rows'
-    >>> _joined("the model is a decoder", "and", "the model has 1B parameters", one_fact=False)
-    'the model is a decoder and has 1B parameters'
-    """
-    one, two = text.split(), more.split()
-    end = _alike(one[::-1], two[::-1]) if one_fact else 0
-    return " ".join([*one[: len(one) - end], joint, *two[_alike(one, two) :]])
-
-
-def _alike(one: list[str], two: list[str]) -> int:
-    """How many words two lists begin with alike, before "at least" or "at most"."""
-    return [*(a == b != "at" for a, b in zip(one, two, strict=False)), False].index(False)
+            return fact.name if self.bound is holds else f"not {fact.name}"
+        several = self.operator == "in"
+        bounds = ", ".join(fact.shown(one) for one in (self.bound if several else (self.bound,)))
+        symbol = _SYMBOLS[self.operator][not holds]
+        return f"{fact.name} {symbol} {f'[{bounds}]' if several else bounds}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,21 +112,13 @@ class Group:
     def __str__(self) -> str:
         if self.kind == "not":
             part = self.parts[0]
-            return part.opposite if isinstance(part, FactComparison) else f"not ({part})"
-        joint = "and" if self.kind == "all" else "or"
-        texts: list[str] = []
-        before = None
-        for part in self.parts:
-            compound = isinstance(part, Group) and part.kind != "not"
-            text = f"({part})" if compound else str(part)
-            fact = part.fact if isinstance(part, FactComparison) else None
-            one_fact = fact is not None and fact == before
-            if texts and (one_fact or _alike(texts[-1].split(), text.split()) > 1):
-                texts.append(_joined(texts.pop(), joint, text, one_fact=one_fact))
-            else:
-                texts.append(text)
-            before = fact
-        return f", {joint} ".join(texts) or "always"
+            return part.shown(holds=False) if isinstance(part, FactComparison) else f"not ({part})"
+        compound = [isinstance(part, Group) and part.kind != "not" for part in self.parts]
+        texts = [
+            f"({part})" if several else str(part)
+            for part, several in zip(self.parts, compound, strict=True)
+        ]
+        return (" and " if self.kind == "all" else " or ").join(texts) or "always"
 
 
 ALWAYS = Group("all", ())

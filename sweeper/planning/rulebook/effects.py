@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from sweeper.errors import near_match
-from sweeper.planning.rulebook.fact import Value, Values, show
+from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.strategy_files import (
     ChoiceParameter,
@@ -109,11 +109,6 @@ class Change(FileModel):
 
     target: SkipJsonSchema[str] = Field("", alias="*target")
     span: Range | None = Field(None, alias="range", description="replaces the best-practice range")
-    narrow: Range | None = Field(None, description="the range is cut to what also lies in here")
-    widen: Range | None = Field(None, description="the range is grown to hold this too")
-    scale: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="range, default and prior are multiplied by this"
-    )
     default: Scalar | None = None
     default_from: DefaultFrom | None = Field(
         None,
@@ -169,14 +164,13 @@ class Change(FileModel):
                 for value in values:
                     if value not in allowed:
                         yield (key,), fault(f"{name} is never {value!r}", "", near(value, allowed))
-            if self.span or self.narrow or self.widen or self.scale:
+            if self.span:
                 yield (), fault(f"{name} has choices, not a range", "", "Use choices.")
             return
         allowed_range = target.allowed or target.range
         why = f"{name} is allowed from {allowed_range[0]:g} to {allowed_range[1]:g}."
-        for key, span in (("range", self.span), ("widen", self.widen)):
-            if span and not within(span, allowed_range):
-                yield (key,), fault(f"{key} = {listed(span)}", why)
+        if self.span and not within(self.span, allowed_range):
+            yield ("range",), fault(f"range = {listed(self.span)}", why)
         if self.default is not None:
             if not within((self.default,), allowed_range):
                 yield ("default",), fault(f"default = {self.default!r}", why)
@@ -259,11 +253,6 @@ def fill(text: str, values: Values) -> str:
     Without values the names stay as they are.
     """
     return SLOT.sub(
-        lambda slot: _shown(slot[1], values[slot[1]]) if slot[1] in values else slot[0],
+        lambda slot: FACTS[slot[1]].text(values[slot[1]]) if slot[1] in values else slot[0],
         text,
     )
-
-
-def _shown(name: str, value: Value) -> str:
-    is_share = name.endswith("_share") and isinstance(value, float)
-    return f"{value:.1%}" if is_share else show(value)

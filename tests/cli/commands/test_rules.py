@@ -61,7 +61,7 @@ def test_explain_names_what_would_change_the_decision(sweeper, here):
     changes, rules = ran.out.split("What would change it")[1].split("Rules that fired")
     fired, near = rules.split("Rules that nearly fired")
     assert "GiB" in changes
-    assert "start-with-lora because" in fired
+    assert "start-with-lora where" in fired
     assert " fires if " in near
 
 

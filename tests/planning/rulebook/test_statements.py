@@ -91,7 +91,7 @@ STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
 # The numbers of these statements, as the rules hold them: in condition, effects or reason.
 NUMBERS: dict[str, tuple[str, ...]] = {
     "full-learning-rate": ("1e-5 to 5e-5",),
-    "ten-times-below-pretraining": ("0.1 x the peak learning rate of pretraining",),
+    "ten-times-below-pretraining": ("0.1 x pretraining_peak_learning_rate",),
     "full-large-data": ("10,000",),
     "full-epochs": ("2 to 5",),
     "batch-size": ("8, 16 or 32",),
@@ -383,6 +383,6 @@ def test_a_title_says_the_rates_that_its_rule_sets() -> None:
     (span,) = {change.span for change in small.effects.changes}
     assert span == (2e-4, 2e-3)
     assert "2e-4 to 2e-3" in small.title
-    assert "the model has at least 0.2B and under 32B parameters" in str(large.when)
+    assert "parameters_billion >= 0.2 and parameters_billion < 32" in str(large.when)
     assert "below 32B" in large.title
     assert "batches of 128" in large.why
