@@ -7,6 +7,7 @@ import math
 from sweeper import units
 from sweeper.declared.traits import find
 from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
+from sweeper.plans import Reason
 
 DASH = "–"
 
@@ -53,6 +54,17 @@ def sentence(text: str) -> str:
     ('Full fine-tuning wins.', 'LoRA wins.')
     """
     return text[:1].upper() + text[1:]
+
+
+def effects(reason: Reason) -> str:
+    """What a rule gave a strategy: a weight, an expected share, ranges of parameters."""
+    if reason.disagrees_with:
+        return f"disagrees with {reason.disagrees_with}"
+    if not reason.applied:
+        return f"not applied to {units.joined([*reason.changes])}"
+    texts = [f"{reason.weight:+g}"] if reason.weight else []
+    texts += [f"at least {reason.share:.0%} of full's quality"] if reason.share else []
+    return "; ".join([*texts, *(f"{name} {to}" for name, to in reason.changes.items())])
 
 
 def failure(kind: str) -> str:

@@ -15,7 +15,7 @@ from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import course_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.costs.setups import FSDP
-from sweeper.planning.declared_parameters import followed, settled_parameters, unsettled
+from sweeper.planning.declared_parameters import followed, settled_parameters
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
@@ -213,7 +213,7 @@ def _candidate(
         model=base.model.id,
         score=round(rated.score, 6),
         reasons=followed(rated.reasons, parameters),
-        cautions=unsettled(rated.cautions, parameters),
+        cautions=followed(rated.cautions, parameters),
         memory=_rounded(found.memory),
         least_gib=math.ceil(found.least_gib * 10) / 10,
         unsharded_gib=_unsharded(base.model, found),

@@ -37,7 +37,7 @@ from sweeper.memory.linear_layers import (
 )
 from sweeper.parameter_forms import unlike
 from sweeper.planning.budget.trial_budget import with_epochs
-from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, prior_of
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import (
@@ -138,7 +138,7 @@ def with_declared(
         shipped = rated.parameters.get(name, declared.parameter)
         # A study's full budget narrows epochs to choices; what is declared replaces those.
         old = declared.parameter if name == EPOCHS else found.get(name, declared.parameter)
-        told = describe(shipped) if name in rated.parameters else "not used"
+        told = str(shipped.range) if name in rated.parameters else "not used"
         told += _allowed(shipped)
         found[name] = _laid_over(old, shipped, one, spec.places.where(path), told)
         found.pop(_INSTEAD_OF.get(name, ""), None)
@@ -256,30 +256,13 @@ def same(choice: Scalar, value: Scalar) -> bool:
 
 
 def followed(reasons: Sequence[Reason], parameters: Mapping[str, Parameter]) -> tuple[Reason, ...]:
-    """The reasons without those that only set parameters which the user declared."""
+    """The reasons or cautions without those that are only about declared parameters."""
+    declared = {name for name, parameter in parameters.items() if parameter.shipped}
     return tuple(
-        reason
-        for reason in reasons
-        if reason.weight or not reason.effect or not _all_declared(reason.effect, parameters)
+        one
+        for one in reasons
+        if one.weight or one.share or not one.changes or not declared.issuperset(one.changes)
     )
-
-
-def unsettled(
-    cautions: Sequence[Reason], parameters: Mapping[str, Parameter]
-) -> tuple[Reason, ...]:
-    """The cautions without disagreements of sources about parameters that the user declared."""
-    kinds = ("disagrees with", "not applied to")
-    return tuple(
-        caution
-        for caution in cautions
-        if not caution.effect.startswith(kinds)
-        or not _all_declared(caution.why.partition(":")[0], parameters)
-    )
-
-
-def _all_declared(effect: str, parameters: Mapping[str, Parameter]) -> bool:
-    names = [part.split(" ")[0] for part in effect.split("; ")]
-    return all(name in parameters and bool(parameters[name].shipped) for name in names)
 
 
 # What is refused
@@ -425,7 +408,7 @@ def _range_problems(
     if low > high:
         missing = "high" if one.high is None else "low"
         what = f"{name} from {setting(low)} to {setting(high)}"
-        why = f"Without {missing} it is the rule book's, {describe(parameter)}."
+        why = f"Without {missing} it is the rule book's, {parameter.range}."
         yield Problem(what, why, f"Give {missing} as well.", where)
     if one.step is not None and parameter.kind == "int" and one.step != int(one.step):
         yield Problem(f"step = {one.step:g}", "It must be a whole number.", "", where)

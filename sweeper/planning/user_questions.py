@@ -10,12 +10,12 @@ from sweeper.declared.yaml_files import known_strategies
 from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.effects import QUESTIONS, fill
 from sweeper.planning.rulebook.fact import Values, show
-from sweeper.planning.rulebook.rules import Rule
+from sweeper.planning.rulebook.rules import Note
 from sweeper.plans import Answer, Candidate, Parameter, Rejected
 
 
 def answers(
-    rules: Sequence[Rule],
+    rules: Sequence[Note],
     values: Values,
     facts: Facts,
     candidates: Sequence[Candidate],
@@ -30,8 +30,8 @@ def answers(
     }
     found = []
     for name, question in QUESTIONS.items():
-        spoken = [rule for rule in rules if name in rule.effects.answers]
-        added = [fill(rule.effects.answers[name], values) for rule in spoken]
+        spoken = [rule for rule in rules if name in rule.answer]
+        added = [fill(rule.answer[name], values) for rule in spoken]
         answer = " ".join(filter(None, [figures[name], *added]))
         ids = tuple(rule.id for rule in spoken)
         found.append(Answer(question=question, answer=answer, rules=ids))

@@ -524,7 +524,7 @@ def _watch_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
     always += plan.facts.data.warnings
     lead = plan.candidates[0]
     # What sources disagree on comes after what a reader can act on.
-    cautions = sorted(lead.cautions, key=lambda one: one.effect.startswith("disagrees"))
+    cautions = sorted(lead.cautions, key=lambda one: bool(one.disagrees_with))
     own = [f"{lead.strategy}: {one.why} [{one.rule}]" for one in cautions]
     texts = [f"! {text}" for text in (*always, *own)]
     page.add("Watch out", texts, None if verbose else len(always))

@@ -24,10 +24,8 @@ lamp:
 """
 RULES = """
 - id: night-warning
-  title: It is dark
   when: {night: true}
-  then: {warn: Light the lamp.}
-  why: Rows are hard to read.
+  warning: Light the lamp.
   source: common practice
 """
 ASK = """

@@ -34,6 +34,7 @@ from sweeper.planning.rulebook.strategy_files import (
     within,
 )
 from sweeper.spec import Scalar
+from sweeper.units import joined, setting
 from sweeper.yaml_models import FileModel, fault, faults
 from sweeper.yamlfile import Path_
 
@@ -129,6 +130,18 @@ class Change(FileModel):
     def parameter(self) -> str:
         return self.target.partition(".")[2]
 
+    def __str__(self) -> str:
+        """Range, default and whether it is searched, as far as the rule gives them."""
+        parts = [" to ".join(map(setting, self.span))] if self.span else []
+        parts += [joined([setting(one) for one in self.choices], "or")] if self.choices else []
+        if self.default is not None:
+            parts.append(f"default {setting(self.default)}")
+        if self.default_from is not None:
+            parts.append(f"default {self.default_from.times:g} x {self.default_from.fact}")
+        if self.searched is not None:
+            parts.append("searched" if self.searched else "not searched")
+        return ", ".join(parts)
+
     @model_validator(mode="after")
     def _checked(self, info: ValidationInfo) -> Self:
         """The parameter exists, and stays within what the strategies' files allow."""
@@ -212,14 +225,6 @@ class Effects(FileModel):
     parameters: Annotated[dict[ParameterName, Change], BeforeValidator(_named)] = Field(
         {}, description="changes of ranges and defaults, by strategy.parameter"
     )
-    warning: Filled = Field("", alias="warn", description="a warning about the whole plan")
-    advice: Filled = Field("", alias="advise", description="advice about the whole plan")
-    cautions: dict[StrategyName, Filled] = Field(
-        {}, alias="caution", description="what to watch out for with a strategy"
-    )
-    answers: dict[Question, Filled] = Field(
-        {}, alias="answer", description="a sentence of the answer to a question"
-    )
 
     @cached_property
     def weights(self) -> Mapping[str, float]:
@@ -236,9 +241,19 @@ class Effects(FileModel):
     @cached_property
     def strategies(self) -> frozenset[str]:
         """The strategies that it changes something about; with ``*`` perhaps all."""
-        named = (self.weights, self.shares, self.exclude, self.leave_out, self.cautions)
+        named = (self.weights, self.shares, self.exclude, self.leave_out)
         changed = (change.strategy for change in self.changes)
         return frozenset(changed).union(*named)
+
+    def lines(self) -> list[str]:
+        """One line an effect."""
+        lines = [f"score of {name} {weight:+g}" for name, weight in self.weights.items()]
+        lines += [
+            f"{name}: at least {share:.0%} of full's quality" for name, share in self.shares.items()
+        ]
+        lines += [f"excluded: {joined(self.exclude)}"] if self.exclude else []
+        lines += [f"left out unless named: {joined(self.leave_out)}"] if self.leave_out else []
+        return [*lines, *(f"{change.target}: {change}" for change in self.changes)]
 
     @model_validator(mode="after")
     def _something(self) -> Self:

@@ -8,28 +8,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.conditions import Condition, FactComparison, Group, comparisons
-from sweeper.planning.rulebook.effects import QUESTIONS, Change, Effects, fill
+from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Value, Values
 from sweeper.planning.rulebook.fact_table import FACTS, fact_values
-from sweeper.planning.rulebook.rules import Rule, rule_book
+from sweeper.planning.rulebook.rules import Note, Rule, rule_book
 from sweeper.plans import Plan
-from sweeper.spec import DataSpec, ModelSpec, Scalar, SearchSpec, Spec
-from sweeper.units import joined, setting
+from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
 
 # A number is near a bound within this factor of it, or within this share of one.
 NEAR_FACTOR = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class FiredRule:
-    """A rule that fired for a model, with its condition and effects.
+class ExplainedRule:
+    """A rule or note that fired for a model, or that one comparison keeps from firing.
 
     Args:
+        effects: What it does and says, one line each. Of a near miss with N for the fact that
+            would have to change.
         strategies: Those that it changes something about; ``*`` for every one.
+        missing: What must hold: the comparison that fails, or the opposite of one that must not.
+            Empty for a rule that fired.
+        fact: The name of the fact in it.
+        value: The fact as it is; None where it is not known.
     """
 
     rule: str
@@ -40,27 +45,9 @@ class FiredRule:
     strategies: tuple[str, ...]
     why: str
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class NearMiss:
-    """A rule that one comparison keeps from firing.
-
-    Args:
-        missing: What must hold: the comparison that fails, or the opposite of one that must not.
-        fact: The name of the fact in it.
-        value: The fact as it is; None where it is not known.
-        effects: What the rule would do, with N for the fact that would have to change.
-    """
-
-    rule: str
-    title: str
-    model: str
-    missing: str
-    fact: str
-    value: Value
-    effects: tuple[str, ...]
-    source: str
+    missing: str = ""
+    fact: str = ""
+    value: Value = None
 
 
 def request_of(plan: Plan) -> Spec:
@@ -82,51 +69,45 @@ def request_of(plan: Plan) -> Spec:
     )
 
 
-def fired_rules(spec: Spec, facts: Facts) -> tuple[FiredRule, ...]:
+def fired_rules(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
     """Every rule that fired, model by model, in the order in which rules are applied."""
-    return tuple(
-        FiredRule(
-            rule=rule.id,
-            title=rule.title,
-            model=model,
-            condition=str(rule.when),
-            effects=effect_texts(rule.effects, values),
-            strategies=tuple(sorted(rule.effects.strategies)),
-            why=fill(rule.why, values),
-            source=rule.source,
-        )
-        for model, values, rule in _rules(spec, facts)
-        if rule.when.holds(values)
-    )
+    rules = _rules(spec, facts)
+    return tuple(_explained(*one) for one in rules if one[2].when.holds(one[1]))
 
 
-def near_misses(spec: Spec, facts: Facts) -> tuple[NearMiss, ...]:
+def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
     """Rules that one comparison keeps from firing, the nearest first.
 
     Counts numbers within a factor of four of their bound, and facts that the user can set.
     Facts that the user cannot change (the task, the model's kind) do not count.
     """
-    found: list[tuple[float, NearMiss]] = []
+    found: list[tuple[float, ExplainedRule]] = []
     for model, values, rule in _rules(spec, facts):
         if rule.when.holds(values):
             continue
         for test in comparisons(rule.when):
             distance = _distance(test, values)
             if distance is not None and _with(rule.when, test, values):
-                found.append((distance, _near_miss(model, rule, test, values)))
+                missing = test.shown(holds=not test.holds(values))
+                near = _explained(model, {**values, test.fact: "N"}, rule)
+                value = values[test.fact]
+                found.append(
+                    (distance, replace(near, missing=missing, fact=test.fact, value=value))
+                )
                 break
     return tuple(miss for _, miss in sorted(found, key=lambda pair: pair[0]))
 
 
-def _near_miss(model: str, rule: Rule, test: FactComparison, values: Values) -> NearMiss:
-    return NearMiss(
+def _explained(model: str, values: Values, rule: Note) -> ExplainedRule:
+    changes = isinstance(rule, Rule)
+    return ExplainedRule(
         rule=rule.id,
-        title=rule.title,
+        title=rule.title if changes else "",
         model=model,
-        missing=test.shown(holds=not test.holds(values)),
-        fact=test.fact,
-        value=values[test.fact],
-        effects=effect_texts(rule.effects, {**values, test.fact: "N"}),
+        condition=str(rule.when),
+        effects=rule.lines(values),
+        strategies=tuple(sorted({*rule.caution, *(rule.effects.strategies if changes else ())})),
+        why=fill(rule.why, values) if changes else "",
         source=rule.source,
     )
 
@@ -144,43 +125,7 @@ def _distance(test: FactComparison, values: Values) -> float | None:
     return far if FACTS[test.fact].chosen else None
 
 
-def effect_texts(effects: Effects, values: Values) -> tuple[str, ...]:
-    """What a rule does, one line an effect."""
-    texts = [f"score of {name} {weight:+g}" for name, weight in effects.weights.items()]
-    texts += [
-        f"{name} should reach {share:.0%} of full's quality"
-        for name, share in effects.shares.items()
-    ]
-    texts += [f"not usable: {joined(effects.exclude)}"] if effects.exclude else []
-    texts += [f"left out unless named: {joined(effects.leave_out)}"] if effects.leave_out else []
-    texts += [f"{change.target}: {_change_text(change)}" for change in effects.changes]
-    told = [("warning", effects.warning), ("advice", effects.advice)]
-    told += [(f"caution about {name}", text) for name, text in effects.cautions.items()]
-    texts += [f"{what}: {fill(text, values)}" for what, text in told if text]
-    texts += [f"{QUESTIONS[name]} {fill(one, values)}" for name, one in effects.answers.items()]
-    return tuple(texts)
-
-
-def _change_text(change: Change) -> str:
-    parts = []
-    if change.span:
-        parts.append(f"{setting(change.span[0])} to {setting(change.span[1])}")
-    if change.choices:
-        parts.append(joined([_value(choice) for choice in change.choices], "or"))
-    if change.default is not None:
-        parts.append(f"default {_value(change.default)}")
-    if change.default_from is not None:
-        parts.append(f"default {change.default_from.times:g} x {change.default_from.fact}")
-    if change.searched is not None:
-        parts.append("searched" if change.searched else "not searched")
-    return ", ".join(parts)
-
-
-def _value(value: Scalar) -> str:
-    return str(value) if isinstance(value, bool | str) else setting(value)
-
-
-def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Rule]]:
+def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Note]]:
     for model in facts.models:
         values = fact_values(spec, facts, model)
         for rule in rule_book(spec.rules).rules:

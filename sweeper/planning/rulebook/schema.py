@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from sweeper.declared.traits import TRAIT_KEYS, Traits
 from sweeper.planning.rulebook.effects import EVERY
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.rules import Rule, RuleBook
+from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import SHARED, DeclaredParameter, DeclaredStrategy
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -20,7 +20,7 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 def rules_schema(book: RuleBook) -> dict[str, Any]:
     """The schema of a file of rules, for the strategies and parameters that a rule book knows."""
-    schema = _schema(tuple[Rule, ...], "Rules of sweeper")
+    schema = _schema(tuple[Rule | Note, ...], "Rules of sweeper")
     keys = {
         f"{of}.{name}"
         for strategy in book.strategies.values()
