@@ -10,7 +10,13 @@ from pathlib import Path
 
 FACTS = """
 from sweeper.planning.rulebook.fact import flag
-FACTS = (flag("night", "whether it is night", lambda scene: scene.facts.task == "instruction"),)
+
+@flag()
+def night(scene):
+    '''Whether it is night.'''
+    return scene.facts.task == "instruction"
+
+FACTS = (night,)
 """
 PARAMETERS = """
 lamp:

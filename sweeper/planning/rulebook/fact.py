@@ -1,4 +1,4 @@
-"""A named fact that rules may use: its type, unit, description and value.
+"""A named fact that rules may use: a function of the request, the gathered facts and a model.
 
 The value of an unknown fact is None. Those of the core are in ``fact_table``, those of a feature in
 its ``facts.py``.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from sweeper.facts.record import Facts, ModelFacts
+from sweeper.facts.record import DataFacts, Facts, ModelFacts
 from sweeper.spec import Spec
 
 Value = bool | int | float | str | tuple[str, ...] | None
@@ -24,6 +24,10 @@ class Scene(NamedTuple):
     spec: Spec
     facts: Facts
     model: ModelFacts
+
+    @property
+    def data(self) -> DataFacts:
+        return self.facts.data
 
 
 Compute = Callable[[Scene], Value]
@@ -63,28 +67,28 @@ class Fact:
         return self.text(value) if bare else f"{self.text(value)} {self.unit}"
 
 
-def number(
-    name: str, unit: str, description: str, compute: Compute, *, chosen: bool = False
-) -> Fact:
-    """A fact that is a number with a unit."""
-    return Fact(name, "number", description, compute, unit, chosen=chosen)
+def number(unit: str = "", *, chosen: bool = False) -> Callable[[Compute], Fact]:
+    """Decorates a function as a fact that is a number with a unit."""
+    return lambda compute: _fact(compute, "number", unit=unit, chosen=chosen)
 
 
-def flag(name: str, description: str, compute: Compute, *, chosen: bool = False) -> Fact:
-    """A fact that is true or false."""
-    return Fact(name, "flag", description, compute, chosen=chosen)
+def flag(*, chosen: bool = False) -> Callable[[Compute], Fact]:
+    """Decorates a function as a fact that is true or false."""
+    return lambda compute: _fact(compute, "flag", chosen=chosen)
 
 
 def word(
-    name: str,
-    description: str,
-    compute: Compute,
-    *,
-    words: tuple[str, ...] = (),
-    chosen: bool = False,
-) -> Fact:
-    """A fact that is one word, from a fixed list if there is one."""
-    return Fact(name, "word", description, compute, words=words, chosen=chosen)
+    words: tuple[str, ...] = (), *, several: bool = False, chosen: bool = False
+) -> Callable[[Compute], Fact]:
+    """Decorates a function as a fact that is one word, or several, from a list if there is one."""
+    kind: Kind = "words" if several else "word"
+    return lambda compute: _fact(compute, kind, words=words, chosen=chosen)
+
+
+def _fact(compute: Compute, kind: Kind, **fields: Any) -> Fact:
+    """The fact of a function's name, described by the first line of its docstring."""
+    description, *_ = str(compute.__doc__).split("\n")
+    return Fact(compute.__name__, kind, description.rstrip("."), compute, **fields)
 
 
 def show(value: Value) -> str:
