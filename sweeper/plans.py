@@ -200,7 +200,9 @@ class Candidate(Record):
     one_trial: bool = Field(False, description="a second trial could not differ from the first")
     trainable_parameters: int
     expected_quality: str = ""
+    quality_source: str = ""
     setup_notes: tuple[str, ...] = Field((), description="why this cap, and the stated margin")
+    time_notes: tuple[str, ...] = Field((), description="what its predicted time was learnt from")
     parameters: dict[str, Parameter]
 
     def defaults(self) -> dict[str, Scalar]:
@@ -211,6 +213,13 @@ class Candidate(Record):
             if condition is None or chosen.get(condition.parameter) in condition.values:
                 chosen[name] = parameter.default
         return chosen
+
+
+class Remedy(Record):
+    """A change with which a strategy would fit."""
+
+    kind: Literal["rank", "length", "quantization", "machine", "gpus", "model"]
+    text: str
 
 
 class Rejected(Record):
@@ -224,7 +233,15 @@ class Rejected(Record):
     needs_gib: float | None = Field(None, description="the upper end of the 90% interval")
     peak_gib: float | None = Field(None, description="expected for its smallest set-up")
     has_gib: float | None = None
-    remedy: str = ""
+    remedies: tuple[Remedy, ...] = Field((), description="the cheapest first")
+    if_named: bool = Field(False, description="it competes if --strategies names it")
+
+    @property
+    def remedy(self) -> str:
+        """What would change that, in words."""
+        if self.if_named:
+            return "to include it, name it with --strategies"
+        return "; ".join(f"{remedy.text} would fit" for remedy in self.remedies)
 
 
 class Purchase(Record):
@@ -314,6 +331,7 @@ class Budget(Record):
     timing: tuple[str, ...] = Field((), description="how the seconds were estimated")
     purchases: tuple[Purchase, ...] = ()
     notes: tuple[str, ...] = ()
+    limit_notes: tuple[str, ...] = Field((), description="what the user's budget does not pay for")
 
     @property
     def confirmed(self) -> str:

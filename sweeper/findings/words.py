@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper import units
-from sweeper.declared.traits import find
+from sweeper.declared.traits import Contender
 from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
 from sweeper.plans import Reason
 
@@ -20,10 +20,9 @@ def strategy(name: str) -> str:
     >>> strategy("lora"), strategy("my-method"), strategy("full@packaged:minilm")
     ('LoRA', 'my-method', 'full fine-tuning of minilm')
     """
-    plain, _, model = name.partition("@")
-    traits = find(plain)
-    told = traits.in_a_sentence if traits else plain
-    return f"{told} of {base_model(model)}" if model else told
+    one = Contender.of(name)
+    told = one.traits.in_a_sentence if one.traits else one.strategy
+    return f"{told} of {base_model(one.model)}" if one.model else told
 
 
 def base_model(name: str) -> str:
@@ -41,10 +40,9 @@ def short(name: str) -> str:
     >>> short("full"), short("qlora"), short("lora@packaged:minilm")
     ('full', 'QLoRA', 'LoRA minilm')
     """
-    plain, _, model = name.partition("@")
-    traits = find(plain)
-    told = traits.label if traits else plain
-    return f"{told} {base_model(model)}" if model else told
+    one = Contender.of(name)
+    told = one.traits.label if one.traits else one.strategy
+    return f"{told} {base_model(one.model)}" if one.model else told
 
 
 def sentence(text: str) -> str:

@@ -192,11 +192,12 @@ def _nothing_fits(
         if item.reason != NOT_ASKED_FOR:
             key = (item.model, item.reason, item.remedy)
             strategies.setdefault(key, []).append(item.strategy)
-    sentence, others = nearest(facts, rejected), []
-    for (model, reason, remedy), names in strategies.items():
-        if reason.rstrip(".") not in sentence:
-            what = f"{', '.join(names)} cannot be used for {model}: {reason}"
-            others.append(Problem(what, "", remedy))
+    sentence, told = nearest(facts, rejected)
+    others = [
+        Problem(f"{', '.join(names)} cannot be used for {model}: {reason}", "", remedy)
+        for (model, reason, remedy), names in strategies.items()
+        if reason != told
+    ]
     error = NothingFits([Problem(sentence), *others])
     values = bases[0].values
     rules = fired(book, values)

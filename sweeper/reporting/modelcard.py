@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeper import units
-from sweeper.declared.traits import find
+from sweeper.declared.traits import Contender
 from sweeper.findings import words
 from sweeper.findings.record import TrialRow
 from sweeper.reporting.document import Report
@@ -74,7 +74,7 @@ def _first_stage(row: TrialRow) -> list[str]:
     if stage is None:
         return []
     read = f"{stage.documents:,} documents, {stage.tokens:,} tokens, by {plain(stage.strategy)}"
-    traits = find(row.strategy.partition("@")[0])
+    traits = Contender.of(row.strategy).traits
     if traits is not None and traits.trains_base:
         return [f"- Before the task it was trained on a corpus: {read}. The weights include this."]
     return [

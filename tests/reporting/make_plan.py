@@ -25,6 +25,7 @@ from sweeper.plans import (
     Plan,
     Reason,
     Rejected,
+    Remedy,
 )
 from sweeper.spec import AimSpec
 
@@ -147,7 +148,7 @@ def make_plan(shape: Shape) -> Plan:
                 strategy="qlora",
                 model="packaged:minilm",
                 reason="4-bit base weights need a GPU" + mark,
-                remedy="Give a GPU with --gpu.",
+                remedies=(Remedy(kind="gpus", text="a GPU (--gpu)"),),
             ),
         ),
         warnings=(

@@ -121,7 +121,9 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     if line := threshold_line(plan):
         console.print(f"  {escape(line)}")
     for item in parts["counterfactuals"]:
-        console.print(f"  {escape(item['text'])}")
+        now = FACTS[item["fact"]].shown(item["actual"])
+        change = f"{item['fact']} = {item['needed']:,.10g} (now {now})"
+        console.print(f"  {item['strategy']} {item['outcome']} where {escape(change)}")
     if not parts["counterfactuals"]:
         console.print(
             "  No other strategy would rank first: other numbers of examples, memory and model "

@@ -99,15 +99,17 @@ def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
 
 
 def _explained(model: str, values: Values, rule: Note) -> ExplainedRule:
-    changes = isinstance(rule, Rule)
+    title, why, strategies = "", "", frozenset(rule.caution)
+    if isinstance(rule, Rule):
+        title, why, strategies = rule.title, rule.why, strategies | rule.effects.strategies
     return ExplainedRule(
         rule=rule.id,
-        title=rule.title if changes else "",
+        title=title,
         model=model,
         condition=str(rule.when),
         effects=rule.lines(values),
-        strategies=tuple(sorted({*rule.caution, *(rule.effects.strategies if changes else ())})),
-        why=fill(rule.why, values) if changes else "",
+        strategies=tuple(sorted(strategies)),
+        why=fill(why, values),
         source=rule.source,
     )
 

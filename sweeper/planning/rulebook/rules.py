@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field, PrivateAttr, TypeAdapter
 
@@ -194,7 +194,7 @@ def _rules_of(
         context = Known(strategies, layer, document.where((place,)))
         keys = data.keys() if isinstance(data, Mapping) else set()
         is_note = bool(_OF_NOTES & keys) and not _OF_RULES & keys
-        kind: TypeAdapter[Rule] | TypeAdapter[Note] = NOTE if is_note else RULE
-        rule = checked(kind, document, (place,), problems, context)
+        kind: TypeAdapter[Any] = NOTE if is_note else RULE
+        rule: Note | None = checked(kind, document, (place,), problems, context)
         if rule is not None:
             yield rule

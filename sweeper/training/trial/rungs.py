@@ -20,7 +20,7 @@ from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.sharding import gathered
 from sweeper.training.loop.training_progress import finite
-from sweeper.training.trial.trial_job import Final, TrialJob
+from sweeper.training.trial.trial_job import Final, Stop, TrialJob
 from sweeper.trials import within_limit
 
 # Of a normal distribution, one-sided: a rise is beyond noise at 95%.
@@ -81,7 +81,7 @@ class RungWatch(TrainerCallback):
         self._stopping = Stopping.of(
             job.config.parameters, self._budget.stop_overfitting, job.context.objective
         )
-        self._stopped: tuple[int, str] | None = None
+        self._stopped: tuple[int, Stop] | None = None
         self._last_forgets = False
         self.pruned_at: int | None = None
         self.save: Callable[[int], None] | None = None
@@ -114,19 +114,19 @@ class RungWatch(TrainerCallback):
         forgets = not within_limit(lost.mean if lost else None, self._stopping.general_loss_limit)
         items = self._remember(rungs[-1], evaluation, forgets)
         # Each rank has seen other batches: the first one decides.
-        why = gathered(self._stopping.saw(RungScore(items, train_loss, epochs, lost)))[0]
+        stop = gathered(self._stopping.saw(RungScore(items, train_loss, epochs, lost)))[0]
         reports = [
             self._job.rung_report(rung, evaluation, train_loss, epochs, general) for rung in rungs
         ]
-        if self.save is not None and not (why or last):
+        if self.save is not None and not (stop or last):
             self.save(rungs[-1])
         for report in reports:
             if self._job.tell(report) is Decision.PRUNE:
                 self.pruned_at = report.rung
                 control.should_training_stop = True
                 return
-        if why and not last:
-            self._stopped = rungs[-1], why
+        if stop and not last:
+            self._stopped = rungs[-1], stop
             control.should_training_stop = True
 
     def state(self) -> dict[str, Any]:
@@ -222,10 +222,10 @@ class RungWatch(TrainerCallback):
             RuntimeError: The last rung was never evaluated: a trial without validation loss.
         """
         if self._stopped is not None and self._best is not None:
-            rung, why = self._stopped
+            rung, stop = self._stopped
             set_weights(self._model, self._best.weights)
             scored = self._evaluate(whole=True)
-            return Final(self._best.rung, scored, stopped_because=why, stopped_at=rung)
+            return Final(self._best.rung, scored, stopped_by=stop, stopped_at=rung)
         if self._last is None or self._best is None:
             raise RuntimeError("the trial ended without a validation loss at its last rung")
         last = Final(self._budget.rungs, self._last)
@@ -353,8 +353,8 @@ class Stopping:
             items = ItemLosses(np.array(best["losses"]), np.array(best["weights"]))
             self._best = RungScore(items, best["train_loss"], best["epochs"])
 
-    def saw(self, score: RungScore) -> str:
-        """The reason to stop at this rung, as text; empty to go on."""
+    def saw(self, score: RungScore) -> Stop | None:
+        """The reason to stop at this rung; None to go on."""
         best = self._best
         if best is None or score.items.mean < best.items.mean:
             self._best, self._waited = score, 0
@@ -362,21 +362,24 @@ class Stopping:
             self._waited += 1
         lost = score.lost
         if lost is not None and not within_limit(lost.low, self.general_loss_limit):
-            return (
+            text = (
                 f"the loss on general text rose by {lost.mean:.3f} nats per token, beyond the "
                 f"limit of {self.general_loss_limit:g}"
             )
+            return Stop("general-loss", text)
         if self.patience is not None and self._waited >= self.patience:
-            return f"{self.objective.title} did not improve in {self._waited} rungs"
+            text = f"{self.objective.title} did not improve in {self._waited} rungs"
+            return Stop("patience", text)
         if self.overfitting and best is not None and self._overfits(score, best):
             objective = self.objective
             went = f"{objective.title} {'fell' if objective.higher_is_better else 'rose'}"
             before, now = (objective.value(one.items.mean) for one in (best, score))
-            return (
+            text = (
                 f"it overfits: {went} from {before:.4g} to {now:.4g}, beyond noise, while training "
                 f"loss fell to {score.train_loss:.4g}"
             )
-        return ""
+            return Stop("overfitting", text)
+        return None
 
     def _overfits(self, score: RungScore, best: RungScore) -> bool:
         if self._waited < _SINCE_BEST or score.epochs <= 1:

@@ -53,9 +53,11 @@ def test_without_patience_or_limit_a_trial_never_stops() -> None:
 
 def test_the_limit_is_passed_only_beyond_noise() -> None:
     stopping = Stopping.of({"general_loss_limit": 0.02})
-    assert stopping.saw(score(1.0, Rise(0.05, 0.0))) == ""
-    assert "rose by 0.050" in stopping.saw(score(1.0, Rise(0.05, 0.03)))
-    assert stopping.saw(score(1.0, Rise(0.01, 0.01))) == ""
+    assert stopping.saw(score(1.0, Rise(0.05, 0.0))) is None
+    stop = stopping.saw(score(1.0, Rise(0.05, 0.03)))
+    assert stop is not None
+    assert stop.kind == "general-loss"
+    assert stopping.saw(score(1.0, Rise(0.01, 0.01))) is None
 
 
 def test_a_rise_is_paired_with_the_first_items_and_weighted_by_tokens() -> None:
@@ -66,10 +68,12 @@ def test_a_rise_is_paired_with_the_first_items_and_weighted_by_tokens() -> None:
 
 def test_a_trial_that_overfits_stops_at_the_second_look_after_its_best_and_says_why() -> None:
     stopping = Stopping.of({}, overfitting=True)
-    assert [stopping.saw(one) for one in OVERFITS[:-1]] == ["", "", ""]
-    why = stopping.saw(OVERFITS[-1])
-    assert why.startswith("it overfits: validation loss rose from 0.5 to 0.8, beyond noise")
-    assert why.endswith("training loss fell to 0.3")
+    assert [stopping.saw(one) for one in OVERFITS[:-1]] == [None, None, None]
+    stop = stopping.saw(OVERFITS[-1])
+    assert stop is not None
+    assert stop.kind == "overfitting"
+    assert "rose from 0.5 to 0.8, beyond noise" in stop.text
+    assert stop.text.endswith("training loss fell to 0.3")
 
 
 @pytest.mark.parametrize(
