@@ -5,11 +5,13 @@ Editors complete and check files by them; the loaders check more.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from sweeper.declared.traits import TRAIT_KEYS, Traits
+from sweeper.planning.rulebook.conditions import SCHEMA_MARK, condition_schema
 from sweeper.planning.rulebook.effects import EVERY
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
@@ -56,7 +58,15 @@ def parameters_schema() -> dict[str, Any]:
 
 
 def _schema(kind: Any, title: str) -> dict[str, Any]:
-    return {"$schema": _DRAFT, **TypeAdapter(kind).json_schema(), "title": title}
+    schema = TypeAdapter(kind).json_schema()
+    schema = json.loads(json.dumps(schema), object_hook=_referred)
+    schema.setdefault("$defs", {})["When"] = condition_schema()
+    return {"$schema": _DRAFT, **schema, "title": title}
+
+
+def _referred(schema: dict[str, Any]) -> dict[str, Any]:
+    """A condition as a reference to its schema."""
+    return {"$ref": "#/$defs/When"} if schema.get("title") == SCHEMA_MARK else schema
 
 
 def _changed(parameter: dict[str, Any]) -> dict[str, Any]:

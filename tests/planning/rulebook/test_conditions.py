@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +15,8 @@ from sweeper.planning.rulebook.conditions import (
     FactComparison,
     Group,
     comparisons,
+    condition_schema,
     parse_condition,
-    written_condition,
 )
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.yaml_models import checked
@@ -81,7 +82,7 @@ def test_a_condition_is_true_false_or_unknown(text: str, expected: bool | None) 
         ("classes: {known: 1}", 1, "true or false"),
         ("task: {in: code}", 1, "must be a list"),
         ("not: 3", 1, "is not a mapping"),
-        ("all:\n  - task: code\n  - wat: 1", 3, "there is no key 'wat' here"),
+        ("all:\n  - task: code\n  - wat: 1", 3, "there is no fact 'wat'"),
         ("- task", 1, "is not a mapping"),
     ],
 )
@@ -146,22 +147,20 @@ def test_any_data_gives_a_condition_and_problems_never_an_exception(data: Any) -
 
 
 BOUNDS = (
-    *(True, None, 0, 2.5, "code", "cod", "", [], ["code"], [1, 2], [True], ("code",), {}),
+    *(True, None, 0, 2.5, "code", "cod", "", [], ["code"], [1, 2], [True], {}),
     *({"min": 1}, {"min": True}, {"max": "a"}, {"equals": None}, {"in": "code"}, {"in": []}),
     *({"in": ["code"]}, {"known": True}, {"known": 1}, {"contains": "a"}, {"contains": 1}),
     *({"in_": ["code"]}, {"above": 1, "below": 3}, {"mni": 1}, [["code"]], [{"task": "code"}]),
 )
 
 
-@pytest.mark.parametrize("key", [*FACTS, "wat", 1, "all", "any", "not", "not_"])
-def test_the_quick_look_and_the_model_agree_on_mistakes(key: str) -> None:
-    accepted = TypeAdapter(written_condition())
+@pytest.mark.parametrize("key", [*FACTS, "wat", "all", "any", "not", "not_"])
+def test_the_schema_and_the_parser_agree_on_mistakes(key: str) -> None:
+    schema = condition_schema()
+    accepted = jsonschema.Draft202012Validator(schema | {"$defs": {"When": schema}})
     for bound in BOUNDS:
-        written = {key: bound}
-        try:
-            accepted.validate_python(written)
-        except ValidationError:
-            with pytest.raises(ValidationError):
-                parse_condition(written)
+        if accepted.is_valid({key: bound}):
+            parse_condition({key: bound})
         else:
-            parse_condition(written)
+            with pytest.raises(ValidationError):
+                parse_condition({key: bound})
