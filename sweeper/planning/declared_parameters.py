@@ -77,10 +77,6 @@ def declared_epochs(spec: Spec) -> float | None:
     return max(found, default=None)
 
 
-# More choices than these are not listed in a line.
-_FEW = 6
-
-
 # What is laid over
 
 
@@ -139,7 +135,6 @@ def with_declared(
         # A study's full budget narrows epochs to choices; what is declared replaces those.
         old = declared.parameter if name == EPOCHS else found.get(name, declared.parameter)
         told = str(shipped.range) if name in rated.parameters else "not used"
-        told += _allowed(shipped)
         found[name] = _laid_over(old, shipped, one, spec.places.where(path), told)
         found.pop(_INSTEAD_OF.get(name, ""), None)
     return found
@@ -168,16 +163,6 @@ def _laid_over(
     update |= {"source": where, "shipped": told, "why": why}
     new = old.model_copy(update=update)
     return new.model_copy(update={"prior": prior_of(new)})
-
-
-def _allowed(parameter: Parameter) -> str:
-    if parameter.allowed_choices is not None:
-        wider = set(parameter.allowed_choices) > set(parameter.choices or ())
-        few = len(parameter.allowed_choices) <= _FEW
-        return f", allowed {_listed(parameter.allowed_choices)}" if wider and few else ""
-    low, high = _ends(parameter)
-    wider = (low, high) != (parameter.low, parameter.high)
-    return f", allowed {setting(low)} to {setting(high)}" if wider else ""
 
 
 def _listed(choices: Sequence[Scalar]) -> str:
@@ -312,10 +297,9 @@ def _troubles(
         return
     here = [s for s in owners if any(_exists(s.parameters[name], v) for v in values.values())]
     if not here:
-        condition = owners[0].parameters[name].when
-        who = "no strategy" if key == EVERY_STRATEGY else key
-        what = f"{who} has {'a' if key == EVERY_STRATEGY else 'no'} {name} in this study"
-        yield Problem(what, f"It exists where {condition}.", "Remove it.", where)
+        who = "no strategy has a" if key == EVERY_STRATEGY else f"{key} has no"
+        why = f"It exists where {owners[0].parameters[name].when}."
+        yield Problem(f"{who} {name} in this study", why, "Remove it.", where)
         return
     for strategy in here:
         declared = strategy.parameters[name]
@@ -338,26 +322,13 @@ def _troubles(
 
 def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
     having = [s.name for s in book.strategies.values() if name in s.parameters]
-    if key == EVERY_STRATEGY or not having:
-        names = {p for s in book.strategies.values() for p in s.parameters}
-        if key != EVERY_STRATEGY:
-            names = set(book.strategies[key].parameters)
-        who = "no strategy" if key == EVERY_STRATEGY else key
-        what = f"{who} has {'a' if key == EVERY_STRATEGY else 'no'} parameter {name!r}"
-        return Problem(what, "", near_parameter(name, names), where)
-    why = _why_not(book.strategies[key].traits, name)
-    fix = f"Strategies that have it: {', '.join(having)}."
-    return Problem(f"{key} has no parameter {name!r}", why, fix, where)
-
-
-def _why_not(traits: Traits, name: str) -> str:
-    if traits.trains_base and name in MODULE_PARAMETERS:
-        return "Every weight of the base is trained and saved."
-    if not traits.gradients_through_base:
-        return "The base stays frozen; its features are computed once, and only a head is fitted."
-    if name == MODULES_TO_SAVE:
-        return "PEFT saves modules of the base only together with adapters in its layers."
-    return ""
+    asked = book.strategies if key == EVERY_STRATEGY else [key]
+    names = {known for one in asked for known in book.strategies[one].parameters}
+    who = "no strategy has a" if key == EVERY_STRATEGY else f"{key} has no"
+    fix = (
+        f"Strategies that have it: {', '.join(having)}." if having else near_parameter(name, names)
+    )
+    return Problem(f"{who} parameter {name!r}", "", fix, where)
 
 
 def value_problems(declared: _Declared, name: str, value: Scalar, where: str) -> Iterator[Problem]:

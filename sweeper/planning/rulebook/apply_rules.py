@@ -244,7 +244,15 @@ def _disagreements(settings: _Settings, final: Mapping[str, Parameter]) -> Itera
         rule, new = said[-1]
         for earlier, old in reversed(said[:-1]):
             if not _refines(new, old):
-                yield _disagreement(rule, parameter, new, earlier, old, final[parameter])
+                used = final[parameter].range
+                moved = f", as {used}" if used != new.range else ""
+                text = (
+                    f"{parameter}: two rules disagree. {earlier.id} gives {old.range} "
+                    f"({earlier.source}), {rule.id} gives {new.range} ({rule.source}). The plan "
+                    f"uses the second{moved}."
+                )
+                changes = {parameter: new.range}
+                yield _reason(rule, text, changes=changes, disagrees_with=earlier.id)
                 break
 
 
@@ -261,19 +269,6 @@ def _kept(rated: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
                 "out of your file. A rule of your own can also change it."
             )
             yield _reason(rule, text, changes={parameter: given}, applied=False)
-
-
-def _disagreement(
-    rule: Rule, parameter: str, new: Parameter, earlier: Rule, old: Parameter, final: Parameter
-) -> Reason:
-    """The caution with both ranges and their sources."""
-    moved = f", as {final.range}" if final.range != new.range else ""
-    text = (
-        f'{parameter}: two rules disagree. "{earlier.title}" gives {old.range} '
-        f'({earlier.source}). "{rule.title}" gives {new.range} ({rule.source}). The plan uses '
-        f"the second{moved}."
-    )
-    return _reason(rule, text, changes={parameter: new.range}, disagrees_with=earlier.id)
 
 
 def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Parameter:
