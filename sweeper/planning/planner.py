@@ -93,7 +93,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
             *declared_warnings(book, spec, candidates, rejected),
         ),
         advice=notes(rules, base.values, "advice"),
-        answers=answers(rules, base.values, facts, candidates, rejected),
+        answers=answers(rules, base.values, candidates, rejected),
         own_trials=own_trials,
         declared=spec.parameters,
         budget=make_budget(spec, facts, costs, course, full_tokens, objective),

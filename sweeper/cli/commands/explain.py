@@ -134,7 +134,8 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
         console.print(f"  [bold]{rule['rule']}[/bold] where {escape(rule['condition'])}")
         for effect in rule["effects"]:
             console.print(f"      {escape(effect)}")
-        console.print(f"      {escape(rule['why'])} ({escape(rule['source'])})", style="dim")
+        why = f"{rule['why']} ({rule['source']})".strip()
+        console.print(f"      {escape(why)}", style="dim")
     console.print("\n[bold]Rules that nearly fired[/bold]")
     for miss in parts["near_misses"]:
         value = miss["value"]

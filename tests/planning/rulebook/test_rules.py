@@ -213,7 +213,7 @@ def test_every_effect_is_used_by_some_shipped_rule() -> None:
 
 def test_a_note_says_something_and_changes_nothing(tmp_path: Path) -> None:
     notes = [rule for rule in rule_book().rules if not isinstance(rule, Rule)]
-    assert len(notes) == 59
+    assert len(notes) == 64
     for kind in ("warning", "advice", "caution", "answer"):
         assert any(getattr(note, kind) for note in notes), kind
     note = (

@@ -122,6 +122,14 @@ PEAK = {"model_changes": {"pretraining_peak_learning_rate": 3.3e-4}}
 
 # For each rule: facts on which it fires, and the change of facts on which it does not.
 FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "rows-at-hand": ({}, {"task": "classification", "labels": 2}),
+    "rows-of-classes": (MINI, {"labels": 0}),
+    "baselines-of-heads": (MINI, {"task": "instruction", "model": "smollm2"}),
+    "baselines-of-named-classes": (
+        MINI | {"model": "smollm2", "training": {"classes_by": "generate"}},
+        {"training": {}},
+    ),
+    "baselines-of-texts": ({}, {"task": "classification", "labels": 2}),
     "start-with-lora": ({}, {"aim": {"strategies": ("full",)}}),
     "full-highest-quality": ({"gpu_gib": 180.0}, {"gpu_gib": 80.0}),
     "full-most-expensive": ({"model": "smollm2", "gpu_gib": 2.2} | SHORT, {"gpu_gib": 80.0}),
