@@ -217,15 +217,14 @@ def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
         return change
     default = float(f"{value * times:.3g}")
     low, high = _number(parameter.low), _number(parameter.high)
-    if low <= default <= high:
-        return change.model_copy(update={"default": default})
-    if parameter.log:
-        half = math.sqrt(high / low)
-        return change.model_copy(
-            update={"default": default, "span": (default / half, default * half)}
+    update: dict[str, object] = {"default": default}
+    if not low <= default <= high:
+        half = math.sqrt(high / low) if parameter.log else (high - low) / 2
+        ends = (
+            (default / half, default * half) if parameter.log else (default - half, default + half)
         )
-    half = (high - low) / 2
-    return change.model_copy(update={"default": default, "span": (default - half, default + half)})
+        update["span"] = ends
+    return change.model_copy(update=update)
 
 
 def _refines(new: Parameter, old: Parameter) -> bool:
@@ -289,14 +288,12 @@ def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Param
 
 
 def _range(parameter: Parameter, change: Change) -> tuple[float, float]:
-    low, high = _number(parameter.low), _number(parameter.high)
-    if change.span:
-        low, high = change.span
     floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
-    return (
-        float(f"{min(max(low, floor), ceiling):.3g}"),
-        float(f"{min(max(high, floor), ceiling):.3g}"),
+    low, high = (
+        float(f"{min(max(_number(end), floor), ceiling):.3g}")
+        for end in change.span or (parameter.low, parameter.high)
     )
+    return low, high
 
 
 def _default(parameter: Parameter, change: Change, update: dict[str, object]) -> Scalar:
