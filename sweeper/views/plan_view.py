@@ -232,7 +232,7 @@ def start(plan: Plan) -> str:
 
 
 def _headline(page: _Page, plan: Plan) -> None:
-    quality = f"{words.sentence(plan.candidates[0].expected_quality.split(' (')[0])}."
+    quality = f"{words.sentence(plan.candidates[0].expected_quality)}."
     page.add("Start with", [start(plan), quality], 1)
 
 
@@ -449,14 +449,12 @@ def threshold_line(plan: Plan) -> str:
     found = plan.threshold
     if found is None:
         return ""
-    way = "more" if found.needed > found.actual else "fewer"
-    change = units.plural(abs(found.needed - found.actual), f"{way} example")
     texts = [
         f"{_SHORT.get(name, name)} {words.value(value)}"
         + (f" instead of {words.value(found.now[name])}" if name in found.now else "")
         for name, value in found.then.items()
     ]
-    return f"With {change} ({found.needed:,} in all): {', '.join(texts)}."
+    return f"{found.fact} = {found.needed:,} (now {found.actual:,}): {', '.join(texts)}."
 
 
 def _gpus(plan: Plan) -> str:
@@ -496,28 +494,23 @@ def _watch_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
     always += plan.facts.data.warnings
     lead = plan.candidates[0]
     # What sources disagree on comes after what a reader can act on.
-    cautions = sorted(lead.cautions, key=lambda one: one.effect.startswith("disagrees"))
+    cautions = sorted(lead.cautions, key=lambda one: bool(one.disagrees_with))
     own = [f"{lead.strategy}: {one.why} [{one.rule}]" for one in cautions]
     texts = [f"! {text}" for text in (*always, *own)]
     page.add("Watch out", texts, None if verbose else len(always))
 
 
-_COMPETES = "to include it, name it with --strategies"
-
-
 def _left_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for one in plan.rejected:
-        named = one.remedy.startswith(_COMPETES)
-        remedy = _COMPETES if named else one.remedy
-        reasons.setdefault((one.reason, remedy), []).append(one.strategy)
     # What does not fit or cannot work comes before what rules would rather not try.
-    ordered = sorted(reasons.items(), key=lambda item: item[0][1] == _COMPETES)
+    reasons: dict[tuple[bool, str, str], list[str]] = {}
+    for one in sorted(plan.rejected, key=lambda one: one.if_named):
+        key = (one.if_named, one.reason, one.remedy)
+        reasons.setdefault(key, []).append(one.strategy)
     texts = [
         f"{', '.join(dict.fromkeys(names))}: {reason.rstrip('.')}{f'; {remedy}' if remedy else ''}."
-        for (reason, remedy), names in ordered
+        for (_, reason, remedy), names in reasons.items()
     ]
-    certain = sum(remedy != _COMPETES for _, remedy in reasons)
+    certain = sum(not if_named for if_named, *_ in reasons)
     page.add("Left out", texts, None if verbose else certain)
 
 
@@ -563,11 +556,11 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         if one.full_trials  # notes say what to cut where none can be paid for
     ]
     texts += [f"The budget is enough for {' or '.join(bought)}."] if bought else []
-    texts += [note for note in budget.notes if "budget" in note.lower()]
+    texts += budget.limit_notes
     more = [
         f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "
         f"best one first) are {budget.confirmed}.",
-        *(note for note in budget.notes if note not in texts),
+        *budget.notes,
     ]
     more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")
     if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
@@ -580,7 +573,8 @@ def _everything(page: _Page, plan: Plan) -> None:
     """The part that only --verbose shows: reasons, parameters, answers and advice."""
     for candidate in plan.candidates:
         page.lines(["", f"[bold]{escape(f'{candidate.strategy} on {candidate.model}')}[/bold]"])
-        page.add("", [candidate.expected_quality, *candidate.setup_notes])
+        quality = f"{candidate.expected_quality} ({candidate.quality_source})"
+        page.add("", [quality, *candidate.setup_notes, *candidate.time_notes])
         page.add("", [f"+ {_with_source(one)}" for one in candidate.reasons])
         page.add("", [f"! {_with_source(one)}" for one in candidate.cautions])
         page.lines([f"[bold]{escape(candidate.strategy)}: parameters[/bold]"])
