@@ -148,7 +148,7 @@ def make_plan(shape: Shape) -> Plan:
                 strategy="qlora",
                 model="packaged:minilm",
                 reason="4-bit base weights need a GPU" + mark,
-                remedies=(Remedy(kind="gpus", text="a GPU (--gpu)"),),
+                remedies=(Remedy(kind="gpus", text="a card with 8 GiB (--gpu)"),),
             ),
         ),
         warnings=(
