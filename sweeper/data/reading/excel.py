@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from sweeper.data.contents import CHUNK_BYTES, MemoryLimit
 from sweeper.data.reading.delimited import LOOKED_AT, titles_and_table, unique_names
-from sweeper.data.reading.notes import Notes
+from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Numbered
 from sweeper.errors import DataError
 from sweeper.extras import install_command, needed_for
@@ -25,7 +25,7 @@ _PLACE = re.compile(
 _TAG_BYTES = 200
 
 
-def read_excel(file: BinaryIO, _suffix: str, notes: Notes) -> Iterator[Numbered]:
+def read_excel(file: BinaryIO, _suffix: str, notes: FileNotes) -> Iterator[Numbered]:
     """Rows of an .xlsx file; line numbers are those of the sheet.
 
     Raises:
