@@ -29,10 +29,7 @@ from sweeper.features.exporting._configuration import targets
 from sweeper.features.loader import yaml_folders
 from sweeper.features.quality._kinds.base import kinds
 from sweeper.findings.words import value as value_text
-from sweeper.planning.rulebook.effects import fill
-from sweeper.planning.rulebook.explanations import effect_texts
-from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.rules import Rule, RuleBook, rule_book
+from sweeper.planning.rulebook.rules import Note, Rule, RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
@@ -44,46 +41,46 @@ NOTE = "<!-- made by `make docs`; edit {source} instead -->"
 
 def rules_page(book: RuleBook) -> str:
     """Every rule with its condition, effects, reason and source."""
+    changing = sum(isinstance(rule, Rule) for rule in book.rules)
     lines = [
         NOTE.format(source="search_spaces/rules/"),
         "",
         "# The rule book",
         "",
-        f"The plan applies {len(book.rules)} rules. Each has a condition (*When*), its effects, a",
-        "reason and a source. The source of rules without one is common practice. If two rules set",
-        "the same range or default, the later one counts.",
+        f"The plan applies {changing} rules. Each has a condition (*When*), its effects, a reason",
+        "and a source. If two rules set the same range or default, the later one counts.",
+        f"{len(book.rules) - changing} notes change nothing: the plan shows their text. The source",
+        "of rules and notes without one is common practice.",
         "",
         "`sweeper explain` shows the rules that fired in a plan. `sweeper rules ID` shows one rule",
-        "with the names of its facts, and `sweeper rules --facts` lists all facts.",
+        "with its facts, and `sweeper rules --facts` lists all facts. A comparison with a fact",
+        "that is unknown (neither given nor measured) does not hold.",
         "",
         "| text | meaning |",
         "|---|---|",
-        "| N | a number that the plan fills in from your data, model or machine |",
+        "| {examples}, ... | a fact that the plan fills in from your data, model or machine |",
         "| lora, full, head, ... | [strategies](strategies.md); the highest score comes first |",
-        "| output tokens | tokens of the answers; for classification, one per row |",
-        "| the machine | all GPUs together; the CPU if there is none |",
-        "| one device | one GPU; the CPU if there is none |",
         "| the form of a text | its wording and word order, in contrast to its topic |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
         "",
         "An effect that begins with a question, such as *How much data?*, is a sentence of the",
         "plan's answer to it (`sweeper plan -v`).",
     ]
-    slots = {name: "N" if fact.kind == "number" else f"<{name}>" for name, fact in FACTS.items()}
     for path, rules in _by_file(book):
         title = _comment(path).partition(". ")[0]
         lines += ["", f"## {title.rstrip('.')}"]
         for rule in rules:
-            lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}:", ""]
-            effects = effect_texts(rule.effects, slots)
-            lines += [f"- {effect.replace('<', '&lt;')}" for effect in effects]
-            lines += ["", fill(rule.why, slots)]
+            changes = isinstance(rule, Rule)
+            title = f": {rule.title}" if changes else ""
+            lines += ["", f"### `{rule.id}`{title}", "", f"*When* `{rule.when}`:", ""]
+            lines += [f"- {line.replace('<', '&lt;')}" for line in rule.lines({})]
+            lines += ["", rule.why] if changes else []
             lines += ["", f"*Source:* {rule.source}"] if rule.source != "common practice" else []
     return "\n".join(lines) + "\n"
 
 
-def _by_file(book: RuleBook) -> Iterator[tuple[Path, list[Rule]]]:
-    files: dict[Path, list[Rule]] = {}
+def _by_file(book: RuleBook) -> Iterator[tuple[Path, list[Note]]]:
+    files: dict[Path, list[Note]] = {}
     for rule in book.rules:
         files.setdefault(Path(rule.where.split(":")[0]), []).append(rule)
     yield from files.items()

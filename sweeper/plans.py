@@ -12,6 +12,7 @@ from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Declared, OwnTrial, Scalar
+from sweeper.units import joined, setting
 
 Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
 Half = Literal["bfloat16", "float16"]
@@ -36,24 +37,41 @@ def half_of(precision: str) -> Half:
 DECLARED = "parameters"
 
 
+class ParameterRange(Record):
+    """What a rule gives a parameter: a range or choices, with a default."""
+
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Scalar, ...] | None = None
+    default: Scalar
+    searched: bool = True
+
+    def __str__(self) -> str:
+        *values, default = map(setting, (*(self.choices or (self.low, self.high)), self.default))
+        if not self.searched or values == [default]:
+            return default
+        between = joined(values, "or") if self.choices else " to ".join(values)
+        return f"{between}, default {default}"
+
+
 class Reason(Record):
-    """A rule that fired, and its effect. ``source`` is a paper, a table or a measurement."""
+    """A rule that fired, and its effects. ``source`` is a paper, a table or a measurement."""
 
     rule: str
-    title: str
+    title: str = Field("", description="empty for a note")
     why: str
     source: str
-    effect: str = ""
-    weight: float = 0.0
-
-
-def expected_share(share: float) -> str:
-    """What a rule expects of a strategy, among the effects of a reason.
-
-    >>> expected_share(0.9)
-    "at least 90% of full's quality"
-    """
-    return f"at least {share:.0%} of full's quality"
+    weight: float = Field(0.0, description="what it adds to the score")
+    share: float | None = Field(
+        None, description="the least share of full fine-tuning's quality that it expects"
+    )
+    changes: dict[str, ParameterRange] = Field(
+        default_factory=dict, description="what it gives parameters, by their name"
+    )
+    applied: bool = Field(
+        True, description="False where the user's own strategy file keeps it from the parameters"
+    )
+    disagrees_with: str = Field("", description="an earlier rule with other ranges")
 
 
 class Condition(Record):
@@ -102,6 +120,12 @@ class Parameter(Record):
     searched: bool = True
     step: float | None = Field(None, description="distance between two values of the range")
     shipped: str = Field("", description="the rule book's range, where the user declared another")
+
+    @property
+    def range(self) -> ParameterRange:
+        """Where the search starts."""
+        fields = {name: getattr(self, name) for name in ParameterRange.model_fields}
+        return ParameterRange(**fields)
 
     @property
     def allowed(self) -> tuple[Scalar, ...]:
@@ -194,7 +218,9 @@ class Candidate(Record):
     one_trial: bool = Field(False, description="a second trial could not differ from the first")
     trainable_parameters: int
     expected_quality: str = ""
+    quality_source: str = ""
     setup_notes: tuple[str, ...] = Field((), description="why this cap, and the stated margin")
+    time_notes: tuple[str, ...] = Field((), description="what its predicted time was learnt from")
     parameters: dict[str, Parameter]
 
     def defaults(self) -> dict[str, Scalar]:
@@ -205,6 +231,13 @@ class Candidate(Record):
             if condition is None or chosen.get(condition.parameter) in condition.values:
                 chosen[name] = parameter.default
         return chosen
+
+
+class Remedy(Record):
+    """A change with which a strategy would fit."""
+
+    kind: Literal["rank", "length", "quantization", "machine", "gpus", "model"]
+    text: str
 
 
 class Rejected(Record):
@@ -218,7 +251,15 @@ class Rejected(Record):
     needs_gib: float | None = Field(None, description="the upper end of the 90% interval")
     peak_gib: float | None = Field(None, description="expected for its smallest set-up")
     has_gib: float | None = None
-    remedy: str = ""
+    remedies: tuple[Remedy, ...] = Field((), description="the cheapest first")
+    if_named: bool = Field(False, description="it competes if --strategies names it")
+
+    @property
+    def remedy(self) -> str:
+        """What would change that, in words."""
+        if self.if_named:
+            return "to include it, name it with --strategies"
+        return "; ".join(f"{remedy.text} would fit" for remedy in self.remedies)
 
 
 class Purchase(Record):
@@ -306,6 +347,7 @@ class Budget(Record):
     timing: tuple[str, ...] = Field((), description="how the seconds were estimated")
     purchases: tuple[Purchase, ...] = ()
     notes: tuple[str, ...] = ()
+    limit_notes: tuple[str, ...] = Field((), description="what the user's budget does not pay for")
 
     @property
     def confirmed(self) -> str:

@@ -23,6 +23,8 @@ from sweeper.textfile import read_text
 
 Origin = Literal["default", "user", "search"]
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
+#: Why a trial completes before its last rung.
+StopKind = Literal["overfitting", "patience", "limit"]
 FailureKind = Literal[
     "out-of-memory", "diverged", "timeout", "crash", "error", "refused", "disk-full"
 ]
@@ -287,6 +289,7 @@ class TrialResult(Artifact):
     pruned_at_rung: int | None = None
     pruned_because: str = ""
     stopped_at_rung: int | None = Field(None, description="it completed there, before its budget")
+    stopped_by: StopKind | None = None
     stopped_because: str = ""
     validation_loss: float | None = None
     objective: float | None = Field(None, description="where it is another than the loss")

@@ -44,8 +44,14 @@ def rate(value: float | None) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
-def setting(value: float) -> str:
-    """The value of a parameter; in scientific form below 0.01."""
+def setting(value: object) -> str:
+    """The value of a parameter; in scientific form below 0.01.
+
+    >>> setting(2e-4), setting(16.0), setting(True), setting("qv")
+    ('2e-4', '16', 'True', 'qv')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
     return rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"
 
 

@@ -7,7 +7,7 @@ what it leaves out, except its own names and mark.
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import combinations
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, field_validator, model_validator
 
@@ -172,15 +172,40 @@ def find(name: str) -> Traits | None:
     return found
 
 
-def changes_base(strategy: str) -> bool:
+class Contender(NamedTuple):
+    """A strategy, on one of several base models where several compete."""
+
+    strategy: str
+    model: str = ""
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        """The contender of that name.
+
+        >>> Contender.of("lora"), Contender.of("lora@packaged:minilm").model
+        (Contender(strategy='lora', model=''), 'packaged:minilm')
+        """
+        return cls(*name.split("@", 1))
+
+    @property
+    def name(self) -> str:
+        """Its name in findings and reports."""
+        return f"{self.strategy}@{self.model}" if self.model else self.strategy
+
+    @property
+    def traits(self) -> Traits | None:
+        return find(self.strategy)
+
+
+def changes_base(contender: str) -> bool:
     """Whether a strategy changes what the base model computes; a head on frozen features does not.
 
     One that is not installed here is taken to change it.
 
     Args:
-        strategy: Its name, with or without ``@`` and a base model.
+        contender: The name of a ``Contender``.
     """
-    traits = find(strategy.partition("@")[0])
+    traits = Contender.of(contender).traits
     return traits is None or traits.gradients_through_base
 
 

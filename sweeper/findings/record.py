@@ -21,6 +21,7 @@ from sweeper.trials import (
     GeneratedAnswers,
     Origin,
     Seen,
+    StopKind,
 )
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
@@ -155,6 +156,7 @@ class TrialRow(Record):
     pruned_at_rung: int | None = None
     pruned_because: str = ""
     stopped_at_rung: int | None = Field(None, description="it completed there, before its budget")
+    stopped_by: StopKind | None = None
     stopped_because: str = ""
     failure: Failure | None = None
     attempts: int = 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from sweeper import units
-from sweeper.declared.traits import find
+from sweeper.declared.traits import Contender
 from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
+from sweeper.plans import Reason
 
 DASH = "–"
 
@@ -19,10 +20,9 @@ def strategy(name: str) -> str:
     >>> strategy("lora"), strategy("my-method"), strategy("full@packaged:minilm")
     ('LoRA', 'my-method', 'full fine-tuning of minilm')
     """
-    plain, _, model = name.partition("@")
-    traits = find(plain)
-    told = traits.in_a_sentence if traits else plain
-    return f"{told} of {base_model(model)}" if model else told
+    one = Contender.of(name)
+    told = one.traits.in_a_sentence if one.traits else one.strategy
+    return f"{told} of {base_model(one.model)}" if one.model else told
 
 
 def base_model(name: str) -> str:
@@ -40,10 +40,9 @@ def short(name: str) -> str:
     >>> short("full"), short("qlora"), short("lora@packaged:minilm")
     ('full', 'QLoRA', 'LoRA minilm')
     """
-    plain, _, model = name.partition("@")
-    traits = find(plain)
-    told = traits.label if traits else plain
-    return f"{told} {base_model(model)}" if model else told
+    one = Contender.of(name)
+    told = one.traits.label if one.traits else one.strategy
+    return f"{told} {base_model(one.model)}" if one.model else told
 
 
 def sentence(text: str) -> str:
@@ -53,6 +52,17 @@ def sentence(text: str) -> str:
     ('Full fine-tuning wins.', 'LoRA wins.')
     """
     return text[:1].upper() + text[1:]
+
+
+def effects(reason: Reason) -> str:
+    """What a rule gave a strategy: a weight, an expected share, ranges of parameters."""
+    if reason.disagrees_with:
+        return f"disagrees with {reason.disagrees_with}"
+    if not reason.applied:
+        return f"not applied to {units.joined([*reason.changes])}"
+    texts = [f"{reason.weight:+g}"] if reason.weight else []
+    texts += [f"at least {reason.share:.0%} of full's quality"] if reason.share else []
+    return "; ".join([*texts, *(f"{name} {to}" for name, to in reason.changes.items())])
 
 
 def failure(kind: str) -> str:

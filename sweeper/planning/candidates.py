@@ -13,7 +13,7 @@ from sweeper.features import parts
 from sweeper.memory.estimate import estimate
 from sweeper.planning.budget.candidate_costs import course_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
-from sweeper.planning.declared_parameters import followed, settled_parameters, unsettled
+from sweeper.planning.declared_parameters import followed, settled_parameters
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
@@ -22,7 +22,7 @@ from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
-from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected
+from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected, Remedy
 from sweeper.spec import Spec
 
 NOT_ASKED_FOR = "not among the requested strategies"
@@ -109,8 +109,8 @@ def fitted(
         return _rejected(base, name, why, rule, source)
     out = rated.left_out
     if out is not None and wanted is None and leave_out:
-        remedy = f"to include it, name it with --strategies ({name})"
-        return _rejected(base, name, fill(out.why, base.values), out.id, out.source, remedy)
+        why = fill(out.why, base.values)
+        return _rejected(base, name, why, out.id, out.source, if_named=True)
     parameters = settled_parameters(spec, rated, epochs, base.values)
     room = base.model.context_length - base.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
@@ -119,8 +119,8 @@ def fitted(
             f"texts of {base.cap.tokens} tokens leave room for {room} virtual ones in a context "
             f"of {base.model.context_length}"
         )
-        remedy = "shorten texts (--max-length)"
-        return _rejected(base, name, why, "", "the model's context", remedy)
+        remedies = (Remedy(kind="length", text="shorter texts (--max-length)"),)
+        return _rejected(base, name, why, "", "the model's context", remedies=remedies)
     parameters = held_to(parameters, "num_virtual_tokens", room)
     return parameters, fit(
         rated.strategy,
@@ -180,10 +180,10 @@ def _least(prompt: Parameter) -> float:
 
 
 def _rejected(
-    base: RatedModel, name: str, why: str, rule: str, source: str, remedy: str = ""
+    base: RatedModel, name: str, why: str, rule: str, source: str, **remedies: Any
 ) -> Rejected:
     return Rejected(
-        strategy=name, model=base.model.id, reason=why, rule=rule, source=source, remedy=remedy
+        strategy=name, model=base.model.id, reason=why, rule=rule, source=source, **remedies
     )
 
 
@@ -201,7 +201,7 @@ def _candidate(
         model=base.model.id,
         score=round(rated.score, 6),
         reasons=followed(rated.reasons, parameters),
-        cautions=unsettled(rated.cautions, parameters),
+        cautions=followed(rated.cautions, parameters),
         memory=_rounded(found.memory),
         least_gib=math.ceil(found.least_gib * 10) / 10,
         seconds_per_trial=found.duration.seconds,
@@ -210,7 +210,8 @@ def _candidate(
         one_trial=strategy.traits.one_trial,
         gpus_per_trial=setup.gpus,
         trainable_parameters=found.trainable,
-        expected_quality=f"{strategy.quality.text} ({strategy.quality.source})",
+        expected_quality=strategy.quality.text,
+        quality_source=strategy.quality.source,
         setup_notes=_setup_notes(base, strategy, hardware, found),
         parameters=parameters,
     )

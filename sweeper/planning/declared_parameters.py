@@ -35,7 +35,7 @@ from sweeper.memory.linear_layers import (
     savable_modules,
 )
 from sweeper.planning.budget.trial_budget import with_epochs
-from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, prior_of
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import RuleBook
@@ -74,10 +74,6 @@ def declared_epochs(spec: Spec) -> float | None:
             values = (*(one.choices or ()), one.high, one.default)
             found += [float(value) for value in values if isinstance(value, int | float)]
     return max(found, default=None)
-
-
-# More choices than these are not listed in a line.
-_FEW = 6
 
 
 # What is laid over
@@ -136,8 +132,7 @@ def with_declared(
         shipped = rated.parameters.get(name, declared.parameter)
         # A study's full budget narrows epochs to choices; what is declared replaces those.
         old = declared.parameter if name == EPOCHS else found.get(name, declared.parameter)
-        told = describe(shipped) if name in rated.parameters else "not used"
-        told += _allowed(shipped)
+        told = str(shipped.range) if name in rated.parameters else "not used"
         found[name] = _laid_over(old, shipped, one, spec.places.where(path), told)
         found.pop(_INSTEAD_OF.get(name, ""), None)
     return found
@@ -166,16 +161,6 @@ def _laid_over(
     update |= {"source": where, "shipped": told, "why": why}
     new = old.model_copy(update=update)
     return new.model_copy(update={"prior": prior_of(new)})
-
-
-def _allowed(parameter: Parameter) -> str:
-    if parameter.allowed_choices is not None:
-        wider = set(parameter.allowed_choices) > set(parameter.choices or ())
-        few = len(parameter.allowed_choices) <= _FEW
-        return f", allowed {_listed(parameter.allowed_choices)}" if wider and few else ""
-    low, high = _ends(parameter)
-    wider = (low, high) != (parameter.low, parameter.high)
-    return f", allowed {setting(low)} to {setting(high)}" if wider else ""
 
 
 def _listed(choices: Sequence[Scalar]) -> str:
@@ -254,30 +239,13 @@ def same(choice: Scalar, value: Scalar) -> bool:
 
 
 def followed(reasons: Sequence[Reason], parameters: Mapping[str, Parameter]) -> tuple[Reason, ...]:
-    """The reasons without those that only set parameters which the user declared."""
+    """The reasons or cautions without those that are only about declared parameters."""
+    declared = {name for name, parameter in parameters.items() if parameter.shipped}
     return tuple(
-        reason
-        for reason in reasons
-        if reason.weight or not reason.effect or not _all_declared(reason.effect, parameters)
+        one
+        for one in reasons
+        if one.weight or one.share or not one.changes or not declared.issuperset(one.changes)
     )
-
-
-def unsettled(
-    cautions: Sequence[Reason], parameters: Mapping[str, Parameter]
-) -> tuple[Reason, ...]:
-    """The cautions without disagreements of sources about parameters that the user declared."""
-    kinds = ("disagrees with", "not applied to")
-    return tuple(
-        caution
-        for caution in cautions
-        if not caution.effect.startswith(kinds)
-        or not _all_declared(caution.why.partition(":")[0], parameters)
-    )
-
-
-def _all_declared(effect: str, parameters: Mapping[str, Parameter]) -> bool:
-    names = [part.split(" ")[0] for part in effect.split("; ")]
-    return all(name in parameters and bool(parameters[name].shipped) for name in names)
 
 
 # What is refused
@@ -327,10 +295,9 @@ def _troubles(
         return
     here = [s for s in owners if any(_exists(s.parameters[name], v) for v in values.values())]
     if not here:
-        condition = owners[0].parameters[name].when
-        who = "no strategy" if key == EVERY_STRATEGY else key
-        what = f"{who} has {'a' if key == EVERY_STRATEGY else 'no'} {name} in this study"
-        yield Problem(what, f"It exists where {condition}.", "Remove it.", where)
+        who = "no strategy has a" if key == EVERY_STRATEGY else f"{key} has no"
+        why = f"It exists where {owners[0].parameters[name].when}."
+        yield Problem(f"{who} {name} in this study", why, "Remove it.", where)
         return
     for strategy in here:
         declared = strategy.parameters[name]
@@ -353,26 +320,13 @@ def _troubles(
 
 def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
     having = [s.name for s in book.strategies.values() if name in s.parameters]
-    if key == EVERY_STRATEGY or not having:
-        names = {p for s in book.strategies.values() for p in s.parameters}
-        if key != EVERY_STRATEGY:
-            names = set(book.strategies[key].parameters)
-        who = "no strategy" if key == EVERY_STRATEGY else key
-        what = f"{who} has {'a' if key == EVERY_STRATEGY else 'no'} parameter {name!r}"
-        return Problem(what, "", near_parameter(name, names), where)
-    why = _why_not(book.strategies[key].traits, name)
-    fix = f"Strategies that have it: {', '.join(having)}."
-    return Problem(f"{key} has no parameter {name!r}", why, fix, where)
-
-
-def _why_not(traits: Traits, name: str) -> str:
-    if traits.trains_base and name in MODULE_PARAMETERS:
-        return "Every weight of the base is trained and saved."
-    if not traits.gradients_through_base:
-        return "The base stays frozen; its features are computed once, and only a head is fitted."
-    if name == MODULES_TO_SAVE:
-        return "PEFT saves modules of the base only together with adapters in its layers."
-    return ""
+    asked = book.strategies if key == EVERY_STRATEGY else [key]
+    names = {known for one in asked for known in book.strategies[one].parameters}
+    who = "no strategy has a" if key == EVERY_STRATEGY else f"{key} has no"
+    fix = (
+        f"Strategies that have it: {', '.join(having)}." if having else near_parameter(name, names)
+    )
+    return Problem(f"{who} parameter {name!r}", "", fix, where)
 
 
 def value_problems(declared: _Declared, name: str, value: Scalar, where: str) -> Iterator[Problem]:
@@ -423,7 +377,7 @@ def _range_problems(
     if low > high:
         missing = "high" if one.high is None else "low"
         what = f"{name} from {setting(low)} to {setting(high)}"
-        why = f"Without {missing} it is the rule book's, {describe(parameter)}."
+        why = f"Without {missing} it is the rule book's, {parameter.range}."
         yield Problem(what, why, f"Give {missing} as well.", where)
     if one.step is not None and parameter.kind == "int" and one.step != int(one.step):
         yield Problem(f"step = {one.step:g}", "It must be a whole number.", "", where)

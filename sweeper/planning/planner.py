@@ -94,7 +94,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
             *declared_warnings(book, spec, candidates, rejected),
         ),
         advice=notes(rules, base.values, "advice"),
-        answers=answers(rules, base.values, facts, candidates, rejected),
+        answers=answers(rules, base.values, candidates, rejected),
         own_trials=own_trials,
         declared=spec.parameters,
         budget=make_budget(spec, facts, costs, course, full_tokens, objective),
@@ -207,11 +207,12 @@ def _nothing_fits(
         if item.reason != NOT_ASKED_FOR:
             key = (item.model, item.reason, item.remedy)
             strategies.setdefault(key, []).append(item.strategy)
-    sentence, others = nearest(facts, rejected), []
-    for (model, reason, remedy), names in strategies.items():
-        if reason.rstrip(".") not in sentence:
-            what = f"{', '.join(names)} cannot be used for {model}: {reason}"
-            others.append(Problem(what, "", remedy))
+    sentence, told = nearest(facts, rejected)
+    others = [
+        Problem(f"{', '.join(names)} cannot be used for {model}: {reason}", "", remedy)
+        for (model, reason, remedy), names in strategies.items()
+        if reason != told
+    ]
     unsharded = _unsharded(facts, rejected)
     others += [Problem(reason.why) for reason in unsharded]
     error = NothingFits([Problem(sentence), *others])

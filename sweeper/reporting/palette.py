@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeper.declared.traits import UNKNOWN, Shape, find
+from sweeper.declared.traits import UNKNOWN, Contender, Shape
 
 #: The sign that stands for a shape in text; the stylesheet has the same.
 GLYPHS: dict[Shape, str] = {
@@ -37,7 +37,7 @@ class Look:
 
 def look(strategy: str) -> Look:
     """The style of a strategy in the whole report, on any base model."""
-    traits = find(strategy.partition("@")[0])
+    traits = Contender.of(strategy).traits
     mark = traits.mark if traits else UNKNOWN
     return Look(
         css=f"s-{mark.shape} c-{mark.color}",

@@ -150,7 +150,7 @@ def _head(plan: Plan, *, verbose: bool) -> list[Section]:
     """What to start with, and the facts that the plan rests on."""
     facts, machine = plan.facts, plan.facts.hardware
     broken = by_kind(facts.data.faults).get("unreadable", ())
-    quality = plan.candidates[0].expected_quality.split(" (")[0]
+    quality = plan.candidates[0].expected_quality
     many = f"{machine.gpus} x " if machine.gpus > 1 else ""
     known = "detected" if machine.detected else "stated"
     return [
@@ -373,14 +373,12 @@ def threshold_line(plan: Plan) -> str:
     found = plan.threshold
     if found is None:
         return ""
-    way = "more" if found.needed > found.actual else "fewer"
-    change = units.plural(abs(found.needed - found.actual), f"{way} example")
     texts = [
         f"{_SHORT.get(name, name)} {words.value(value)}"
         + (f" instead of {words.value(found.now[name])}" if name in found.now else "")
         for name, value in found.then.items()
     ]
-    return f"With {change} ({found.needed:,} in all): {', '.join(texts)}."
+    return f"{found.fact} = {found.needed:,} (now {found.actual:,}): {', '.join(texts)}."
 
 
 def _gpus(plan: Plan) -> str:
@@ -412,28 +410,23 @@ def _watch_out(plan: Plan, *, verbose: bool) -> list[str]:
     always += [f"{one.why} [{one.rule}]" for one in plan.warnings]
     lead = plan.candidates[0]
     # What sources disagree on comes after what a reader can act on.
-    cautions = sorted(lead.cautions, key=lambda one: one.effect.startswith("disagrees"))
+    cautions = sorted(lead.cautions, key=lambda one: bool(one.disagrees_with))
     own = [f"{lead.strategy}: {one.why} [{one.rule}]" for one in cautions]
     return [*always, *plan.facts.data.warnings, *(own if verbose else ())]
-
-
-_COMPETES = "to include it, name it with --strategies"
 
 
 def _left_out(plan: Plan, *, verbose: bool) -> list[str]:
     """Strategies that do not compete: all, or those that were asked for or do not fit."""
     asked = plan.facts.aim.strategies or ()
-    reasons: dict[tuple[bool, str, str], list[str]] = {}
-    for one in plan.rejected:
-        if verbose or one.strategy in asked or one.needs_gib is not None:
-            named = one.remedy.startswith(_COMPETES)
-            remedy = _COMPETES if named else one.remedy
-            remedy = remedy if verbose or one.strategy in asked else ""
-            reasons.setdefault((named, one.reason, remedy), []).append(one.strategy)
+    reasons: dict[tuple[str, str], list[str]] = {}
     # What does not fit or cannot work comes before what rules would rather not try.
+    for one in sorted(plan.rejected, key=lambda one: one.if_named):
+        if verbose or one.strategy in asked or one.needs_gib is not None:
+            remedy = one.remedy if verbose or one.strategy in asked else ""
+            reasons.setdefault((one.reason, remedy), []).append(one.strategy)
     return [
         f"{', '.join(dict.fromkeys(names))}: {reason.rstrip('.')}{f'; {remedy}' if remedy else ''}."
-        for (_, reason, remedy), names in sorted(reasons.items(), key=lambda item: item[0][0])
+        for (reason, remedy), names in reasons.items()
     ]
 
 
@@ -480,11 +473,11 @@ def _time(plan: Plan, *, verbose: bool) -> list[str]:
         if one.full_trials  # notes say what to cut where none can be paid for
     ]
     texts += [f"The budget is enough for {' or '.join(bought)}."] if bought else []
-    texts += [note for note in budget.notes if "budget" in note.lower()]
+    texts += budget.limit_notes
     more = [
         f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "
         f"best one first) are {budget.confirmed}.",
-        *(note for note in budget.notes if note not in texts),
+        *budget.notes,
     ]
     more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")
     if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
@@ -497,9 +490,10 @@ def _everything(plan: Plan) -> Iterator[RenderableType]:
     """The part that only --verbose shows: reasons, parameters, answers and advice."""
     for candidate in plan.candidates:
         yield Text(f"\n{candidate.strategy} on {candidate.model}", style="bold")
+        quality = f"{candidate.expected_quality} ({candidate.quality_source})"
         yield _grid(
             [
-                ("", [candidate.expected_quality, *candidate.setup_notes]),
+                ("", [quality, *candidate.setup_notes, *candidate.time_notes]),
                 ("Reasons", [_with_source(one) for one in candidate.reasons]),
                 ("Cautions", [_with_source(one) for one in candidate.cautions]),
             ]

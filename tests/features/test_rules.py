@@ -10,7 +10,13 @@ from pathlib import Path
 
 FACTS = """
 from sweeper.planning.rulebook.fact import flag
-FACTS = (flag("night", "it is night", lambda scene: scene.facts.task == "instruction"),)
+
+@flag()
+def night(scene):
+    '''Whether it is night.'''
+    return scene.facts.task == "instruction"
+
+FACTS = (night,)
 """
 PARAMETERS = """
 lamp:
@@ -24,10 +30,8 @@ lamp:
 """
 RULES = """
 - id: night-warning
-  title: It is dark
   when: {night: true}
-  then: {warn: Light the lamp.}
-  why: Rows are hard to read.
+  warning: Light the lamp.
   source: common practice
 """
 ASK = """

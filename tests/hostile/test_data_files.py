@@ -18,8 +18,8 @@ from pyarrow import parquet
 from sweeper.data import contents
 from sweeper.data.examples import Example, normalised
 from sweeper.data.labels import reconciled
+from sweeper.data.reading import decoding
 from sweeper.data.reading import read as reading
-from sweeper.data.reading import text
 from sweeper.data.reading.read import read
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
@@ -164,7 +164,7 @@ WORST = {
     "text.json.gz": (gzip.compress(b'{"a": "') + many(b"a" * 1000, 100_000), "refused", "refused"),
     "values.json": (b'{"a": [' + b"[]," * 100_000 + b"[]]}", "100001 rows", "100001 rows"),
     "quotes.csv": (b"text,label\n" + b'"a\n' * 100_000, "refused", "refused"),
-    "open.csv": (b'text,label\n"a' + b"\n" * 1_000_000, "refused", "refused"),
+    "open.csv": (b'text,label\n"a' + b"\n" * 3_000_000, "refused", "refused"),
     "cells.csv": (b"," * 9_000 + (b"\na" + b"," * 9_000) * 600, "refused", "refused"),
     "far.xlsx": (sheet_with("A1", "A99999999999"), "refused", "refused"),
     "wide.xlsx": (sheet_with("A1", "XFD1048576"), "refused", "refused"),
@@ -174,8 +174,14 @@ WORST = {
 }
 
 
-@pytest.mark.parametrize("how", ["in memory", "stored"])
-@pytest.mark.parametrize("name", WORST)
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        (name, how)
+        for name, (_, *becomes) in WORST.items()
+        for how in ("stored", "in memory")[: len(set(becomes))]
+    ],
+)
 def test_the_worst_file_of_each_reader_is_read_or_refused_in_little_memory(tmp_path, name, how):
     content, in_memory, stored = WORST[name]
     (tmp_path / name).write_bytes(content)
@@ -214,7 +220,7 @@ def test_a_hundred_thousand_columns_end_in_a_message(tmp_path, name):
 
 
 def test_a_line_without_end_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr(decoding, "MOST_LINE_BYTES", 1000)
     (tmp_path / "x.jsonl").write_text('{"text": "a"}\n{"text": "' + "a" * 2000 + '"}\n')
     assert "x.jsonl:2: this line has" in refused(tmp_path / "x.jsonl")
 

@@ -21,9 +21,11 @@ from sweeper.plans import (
     Duration,
     MemoryEstimate,
     Parameter,
+    ParameterRange,
     Plan,
     Reason,
     Rejected,
+    Remedy,
 )
 from sweeper.spec import AimSpec
 
@@ -146,7 +148,7 @@ def make_plan(shape: Shape) -> Plan:
                 strategy="qlora",
                 model="packaged:minilm",
                 reason="4-bit base weights need a GPU" + mark,
-                remedy="Give a GPU with --gpu.",
+                remedies=(Remedy(kind="gpus", text="a card with 8 GiB (--gpu)"),),
             ),
         ),
         warnings=(
@@ -220,7 +222,6 @@ def _candidate(shape: Shape, name: str) -> Candidate:
                 title=f"Prefer {name}" + shape.hostile,
                 why="It is cheap.",
                 source="a paper",
-                effect="+2",
                 weight=2.0,
             ),
             Reason(
@@ -228,7 +229,9 @@ def _candidate(shape: Shape, name: str) -> Candidate:
                 title="Rate of this method",
                 why="Measured elsewhere.",
                 source="another paper",
-                effect=f"learning_rate {best / 4:g} to {best * 2:g} ({best / 3:g})",
+                changes={
+                    "learning_rate": ParameterRange(low=best / 4, high=best * 2, default=best / 3)
+                },
             ),
         ),
         memory=MemoryEstimate(

@@ -95,7 +95,7 @@ def test_what_people_share_tells_neither_machine_nor_user_nor_secrets(make, monk
     run = make(trials=3, ends={0: "FAIL"}, detail=said)
     run.spec.write_text(f"data:\n  path: {said}\n")
     plan = Plan.read(run.plan)
-    warning = Reason(rule="x", title=said, why=said, source="common practice", effect=said)
+    warning = Reason(rule="x", title=said, why=said, source="common practice")
     facts = plan.facts.model_copy(
         update={"data": plan.facts.data.model_copy(update={"path": said})}
     )

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
-from sweeper.errors import DataError
-from sweeper.execution.state import continuation
 from sweeper.facts.gather import gather
+from sweeper.features.forgetting.options import Options
 from sweeper.spec import (
     DataSpec,
     ModelSpec,
@@ -83,7 +82,8 @@ def test_a_run_is_resumed_from_another_folder_with_the_paths_of_its_file(
         task="instruction",
         models=(ModelSpec(id="./base"),),
         trials=(OwnTrial(strategy="lora", model="./base"),),
-        data=DataSpec(path="rows.jsonl", general="general.txt"),
+        data=DataSpec(path="rows.jsonl"),
+        features={"forgetting": {"general": "general.txt"}},
         rules=("rules",),
     )
     plan = run_steps._frozen(run_steps.prepare(spec, check_model=False))
@@ -92,32 +92,10 @@ def test_a_run_is_resumed_from_another_folder_with_the_paths_of_its_file(
     monkeypatch.chdir(other)
     again = resolve({}, file)
     assert again.data.path == str(began / "rows.jsonl")
+    assert again.features.of(Options).general == str(began / "general.txt")
     assert again.models[0].id == again.trials[0].model == str(began / "base")
     prepared = run_steps.prepare(again, check_model=False, file=file)
     assert run_steps._frozen(prepared) == plan
     assert file.read_text() == text
     elsewhere = resolve({("data", "path"): "elsewhere.jsonl"}, file)  # a flag is of this folder
     assert elsewhere.data.path == "elsewhere.jsonl"
-
-
-def test_general_texts_are_part_of_the_run_and_too_few_are_refused_before_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    rows = ({"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(30))
-    Path("rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    Path("general.txt").write_text("a single text\n")
-    spec = Spec(
-        task="instruction",
-        models=(ModelSpec(id="packaged:smollm2"),),
-        data=DataSpec(path="rows.jsonl", general="general.txt"),
-    )
-    with pytest.raises(DataError, match="1 general text left of 1"):
-        run_steps.prepare(spec, check_model=False)
-    Path("general.txt").write_text("a text\nanother text\n")
-    begun = run_steps.prepare(spec, check_model=False).plan
-    Path("general.txt").write_text("a text\nyet another text\n")
-    after = run_steps.prepare(spec, check_model=False).plan
-    assert begun.identity is not None
-    assert after.identity is not None
-    assert continuation.changes(begun.identity, after.identity) == ["general"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +33,7 @@ def explain(
     from sweeper.declared.yaml_files import known_strategies
     from sweeper.errors import RunError, UsageError, near_match
     from sweeper.planning.counterfactuals import counterfactuals
+    from sweeper.planning.rulebook.effects import EVERY
     from sweeper.planning.rulebook.explanations import fired_rules, near_misses
     from sweeper.planning.rulebook.rules import rule_book
 
@@ -66,8 +66,7 @@ def explain(
         ],
     }
     if strategy is not None:
-        about = re.compile(rf"[^:?]*\b({re.escape(strategy)}|every strategy)\b")
-        parts["fired"] = [r for r in parts["fired"] if any(map(about.match, r["effects"]))]
+        parts["fired"] = [r for r in parts["fired"] if {strategy, EVERY} & {*r["strategies"]}]
     if as_json:
         parts["declared"] = [
             {"strategy": one.strategy, "parameter": name, **_declared(parameter)}
@@ -103,6 +102,7 @@ def _declared(parameter: Parameter) -> dict[str, Any]:
 def _print(parts: dict[str, Any], plan: Plan) -> None:
     from rich.markup import escape
 
+    from sweeper.planning.rulebook.fact_table import FACTS
     from sweeper.views.console import out
     from sweeper.views.plan_view import declared_lines, objective_line, threshold_line
 
@@ -121,23 +121,26 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     if line := threshold_line(plan):
         console.print(f"  {escape(line)}")
     for item in parts["counterfactuals"]:
-        console.print(f"  {escape(item['text'])}")
+        now = FACTS[item["fact"]].shown(item["actual"])
+        change = f"{item['fact']} = {item['needed']:,.10g} (now {now})"
+        console.print(f"  {item['strategy']} {item['outcome']} where {escape(change)}")
     if not parts["counterfactuals"]:
         console.print(
             "  No other strategy would rank first: other numbers of examples, memory and model "
             "sizes were tried."
         )
-    console.print("\n[bold]Rules that fired[/bold] (not known: neither given nor measured)")
+    console.print("\n[bold]Rules that fired[/bold] (unknown: neither given nor measured)")
     for rule in parts["fired"]:
-        console.print(f"  [bold]{rule['rule']}[/bold] because {escape(rule['condition'])}")
+        console.print(f"  [bold]{rule['rule']}[/bold] where {escape(rule['condition'])}")
         for effect in rule["effects"]:
             console.print(f"      {escape(effect)}")
-        console.print(f"      {escape(rule['why'])} ({escape(rule['source'])})", style="dim")
+        why = f"{rule['why']} ({rule['source']})".strip()
+        console.print(f"      {escape(why)}", style="dim")
     console.print("\n[bold]Rules that nearly fired[/bold]")
     for miss in parts["near_misses"]:
-        gap = f", so {miss['gap']}" if miss["gap"] else ""
-        told = miss["value"] in ("unknown", "yes", "no")  # by the condition
-        now = "" if told else f" (now {miss['value']}{gap})"
+        value = miss["value"]
+        told = value is None or isinstance(value, bool)  # by the condition
+        now = "" if told else f" (now {FACTS[miss['fact']].shown(value)})"
         condition = escape(f"{miss['missing']}{now}")
         console.print(f"  [bold]{miss['rule']}[/bold] fires if {condition}")
         for effect in miss["effects"][:3]:

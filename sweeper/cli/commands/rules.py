@@ -10,7 +10,7 @@ from sweeper.cli.options import AsJson
 from sweeper.visible import visible
 
 if TYPE_CHECKING:
-    from sweeper.planning.rulebook.rules import Rule
+    from sweeper.planning.rulebook.rules import Note
 
 ORDER = 120
 commands = typer.Typer()
@@ -35,7 +35,7 @@ def rules(
 
     from sweeper.declared.traits import mark_clashes
     from sweeper.errors import UsageError, near_match
-    from sweeper.planning.rulebook.rules import rule_book
+    from sweeper.planning.rulebook.rules import Rule, rule_book
 
     book = rule_book(tuple(folders or ()))
     for clash in mark_clashes():
@@ -56,24 +56,23 @@ def rules(
             typer.echo(visible(f"{key:<8}" + "\n        ".join(str(line) for line in lines)))
     else:
         for item in chosen:
-            typer.echo(visible(f"{item.id:<34} {item.title}"))
-        typer.echo(f"{len(chosen)} rules; 'sweeper rules ID' shows one in full")
+            title = item.title if isinstance(item, Rule) else item.lines({})[0]
+            typer.echo(visible(f"{item.id:<34} {title}"))
+        typer.echo(f"{len(chosen)} rules and notes; 'sweeper rules ID' shows one in full")
 
 
-def _row(rule: Rule) -> dict[str, object]:
+def _row(rule: Note) -> dict[str, object]:
     from sweeper.planning.rulebook.conditions import comparisons
-    from sweeper.planning.rulebook.effects import SLOT, fill
-    from sweeper.planning.rulebook.explanations import effect_texts
     from sweeper.planning.rulebook.fact_table import FACTS
+    from sweeper.planning.rulebook.rules import Rule
 
-    named = {test.fact for test in comparisons(rule.when)} | set(SLOT.findall(rule.why))
-    slots = {name: f"<{name}>" for name in FACTS}
+    named = {test.fact for test in comparisons(rule.when)}
+    told = {"title": rule.title, "why": rule.why} if isinstance(rule, Rule) else {}
     return {
         "id": rule.id,
-        "title": rule.title,
+        **told,
         "when": str(rule.when),
-        "then": list(effect_texts(rule.effects, slots)),
-        "why": fill(rule.why, slots),
+        "then": list(rule.lines({})),
         "source": rule.source,
         "where": rule.where,
         "facts": [f"{name}: {FACTS[name].description}" for name in FACTS if name in named],

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from sweeper.data.contents import CHUNK_BYTES
-from sweeper.data.reading.notes import Notes
+from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Numbered
 from sweeper.errors import DataError
 from sweeper.extras import install_command, needed_for
@@ -21,7 +21,7 @@ _FILE = b"ARROW1"
 """How an Arrow file begins that is no stream."""
 
 
-def read_batches(file: BinaryIO, suffix: str, notes: Notes) -> Iterator[Numbered]:
+def read_batches(file: BinaryIO, suffix: str, notes: FileNotes) -> Iterator[Numbered]:
     """Rows of a Parquet or Arrow file.
 
     Raises:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 from sweeper.data.contents import MOST_LINE_BYTES
 from sweeper.data.formats.base import known_names
 from sweeper.data.problems import listing
-from sweeper.data.reading.notes import Notes
-from sweeper.data.reading.text import TextFile
+from sweeper.data.reading.decoding import TextFile
+from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Numbered
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ HEADER_CHARACTERS = 60
 _UNCLOSED = 0.5
 """What the agreement of a delimiter's rows counts if one of them has a quote that is not closed."""
 
-_MOST_ROW_LINES = 1000
-"""Lines after which a quotation mark is taken for one that is not closed."""
+_MOST_ROW_LINES = 1_000_000
+"""Lines after which a quotation mark is taken for one that is not closed; they take 0.1 GiB."""
 
 LOOKED_AT = 100
 """Lines by which a title is told from a table."""
@@ -67,7 +67,7 @@ class Dialect:
         return f"{_NAMES[self.delimiter]}{'' if self.quoted else ', without quoting'}"
 
 
-def read_delimited(text: TextFile, suffix: str, notes: Notes) -> Iterator[Numbered]:
+def read_delimited(text: TextFile, suffix: str, notes: FileNotes) -> Iterator[Numbered]:
     """Rows of a CSV or TSV file; in the beginning, it is seen how it is laid out.
 
     Raises:
@@ -76,7 +76,7 @@ def read_delimited(text: TextFile, suffix: str, notes: Notes) -> Iterator[Number
     head = text.head(SAMPLE_CHARACTERS, newline="")
     whole = len(head) < SAMPLE_CHARACTERS
     dialect = _sniff(head, suffix, whole)
-    seen = Notes(notes.name)
+    seen = FileNotes(notes.name)
     lines = [*_fields(dialect, _lines(head), seen)]
     if seen.broken and not whole:  # which may end inside a quoted field
         lines = [one for one in lines if one[0] < seen.broken[0].line]
@@ -92,14 +92,13 @@ def read_delimited(text: TextFile, suffix: str, notes: Notes) -> Iterator[Number
     for line, fields in _fields(dialect, text.lines(newline=""), notes):
         if line < first_line or (line == first_line and header):
             continue
-        shown = dialect.delimiter.join(fields)
         if fields == header:
-            notes.leave_out(line, "the line with names, repeated", shown)
+            notes.leave_out(line, "the line with names, repeated", dialect.delimiter.join(fields))
         elif len(fields) > len(names):
             notes.leave_out(
                 line,
                 "more fields than there are columns",
-                shown,
+                dialect.delimiter.join(fields),
                 f"{len(fields)} fields, but there are {len(names)} columns",
                 "Put quotation marks around text that contains the delimiter.",
             )
@@ -143,7 +142,7 @@ def _consistency(sample: str, dialect: Dialect, whole: bool) -> float:
 
 
 def _fields(
-    dialect: Dialect, lines: Iterable[str], notes: Notes
+    dialect: Dialect, lines: Iterable[str], notes: FileNotes
 ) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, with the numbers of the lines in which they begin.
 

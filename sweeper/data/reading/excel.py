@@ -6,13 +6,13 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from functools import partial
+from functools import partial, reduce
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from sweeper.data.contents import CHUNK_BYTES, MemoryLimit
 from sweeper.data.reading.delimited import LOOKED_AT, titles_and_table, unique_names
-from sweeper.data.reading.notes import Notes
+from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Numbered
 from sweeper.errors import DataError
 from sweeper.extras import install_command, needed_for
@@ -25,7 +25,7 @@ _PLACE = re.compile(
 _TAG_BYTES = 200
 
 
-def read_excel(file: BinaryIO, _suffix: str, notes: Notes) -> Iterator[Numbered]:
+def read_excel(file: BinaryIO, _suffix: str, notes: FileNotes) -> Iterator[Numbered]:
     """Rows of an .xlsx file; line numbers are those of the sheet.
 
     Raises:
@@ -97,18 +97,11 @@ def _check_extent(file: BinaryIO, limit: MemoryLimit) -> None:
                     size += len(chunk)
                     for name, number in _PLACE.findall(before + chunk):
                         rows = max(rows, int(number))
-                        columns = max(columns, _number(name))
+                        columns = max(columns, reduce(_next_letter, name.upper(), 0))
                     limit.check(size, cells=rows * columns)
                     before = chunk[-_TAG_BYTES:]
 
 
-def _number(column: bytes) -> int:
-    """The number of a column.
-
-    >>> _number(b"A"), _number(b"AB")
-    (1, 28)
-    """
-    number = 0
-    for letter in column.upper():
-        number = 26 * number + letter - ord("A") + 1
-    return number
+def _next_letter(number: int, letter: int) -> int:
+    """The number of a column, letter by letter: A is 1, AB is 28."""
+    return 26 * number + letter - ord("A") + 1

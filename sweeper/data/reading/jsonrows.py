@@ -10,14 +10,17 @@ from typing import Any
 from sweeper.data.contents import MOST_LINE_BYTES, MemoryLimit, line_too_long
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.problems import listing
-from sweeper.data.reading.notes import Notes
-from sweeper.data.reading.text import TextFile
+from sweeper.data.reading.decoding import TextFile
+from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Fields, Numbered
 from sweeper.errors import DataError
 from sweeper.jsontext import value_of
 
 _decode = json.JSONDecoder().raw_decode
 _SPACE = re.compile(r"[ \t\r\n]*")
+READ_CHARACTERS = 2**16
+"""Characters of a document that are read at least, in one go."""
+
 _CUT = 8
 """Characters before the end in which an error may come from the end: ``\\u1234`` has six."""
 
@@ -26,7 +29,7 @@ _FILE_FIX = "Repair the file; `python -m json.tool FILE` shows the place."
 _LINE_FIX = "Each line must hold one JSON object; repair or remove the line."
 
 
-def read_json(text: TextFile, suffix: str, notes: Notes, key: str = "") -> Iterator[Numbered]:
+def read_json(text: TextFile, suffix: str, notes: FileNotes, key: str = "") -> Iterator[Numbered]:
     """Rows of a JSON list, of one under a key of an object, or of JSON Lines.
 
     Raises:
@@ -74,7 +77,7 @@ def _document_head(text: TextFile, suffix: str) -> str:
     return "{"
 
 
-def _lines(lines: Iterable[str], notes: Notes) -> Iterator[Numbered]:
+def _lines(lines: Iterable[str], notes: FileNotes) -> Iterator[Numbered]:
     """The objects of JSON Lines with their line numbers; notes the lines that hold none."""
     for number, line in enumerate(lines, start=1):
         try:
@@ -92,7 +95,7 @@ def _lines(lines: Iterable[str], notes: Notes) -> Iterator[Numbered]:
         notes.leave_out(number, _NO_OBJECT, line.rstrip("\r\n"), what, _LINE_FIX)
 
 
-def _document(text: TextFile, key: str, head: str, notes: Notes) -> Iterator[Numbered]:
+def _document(text: TextFile, key: str, head: str, notes: FileNotes) -> Iterator[Numbered]:
     """The objects of a list, numbered by their lines: no two rows have the same number."""
     number, names = 0, list[Any]()
     for found, line, value in _JsonStream(text.pieces(), notes.name).elements(head):
@@ -119,7 +122,7 @@ def _document(text: TextFile, key: str, head: str, notes: Notes) -> Iterator[Num
     notes.how.append(f"the content is {f'an object whose rows lie under `{key}`' if key else said}")
 
 
-def _whole(text: TextFile, key: str, notes: Notes) -> Iterator[Numbered]:
+def _whole(text: TextFile, key: str, notes: FileNotes) -> Iterator[Numbered]:
     """The rows of an object that does not hold them as a list."""
     document = _value(text, notes.name)
     rows, said = _of_object(document)
@@ -292,7 +295,7 @@ class _JsonStream:
         for piece in self._pieces:
             parts.append(piece)
             size += len(piece)
-            if size > len(parts[0]):
+            if size > max(len(parts[0]), READ_CHARACTERS):
                 break
         if size:
             self._line += self._text.count("\n", self._counted, self._at)

@@ -20,7 +20,7 @@ MOST_COLUMNS = 10_000
 
 
 @dataclass
-class Notes:
+class FileNotes:
     """What is noted while the rows of a file are read.
 
     Args:

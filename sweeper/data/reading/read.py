@@ -21,18 +21,18 @@ from sweeper.data.contents import (
     part_of,
 )
 from sweeper.data.reading.arrow import read_batches
+from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import json_keys, read_json
-from sweeper.data.reading.notes import Notes
+from sweeper.data.reading.notes import FileNotes
 from sweeper.data.reading.spool import is_large, spooled
-from sweeper.data.reading.text import TextFile
 from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 from sweeper.progress import told
 
 
-def read_paragraphs(text: TextFile, _suffix: str, notes: Notes) -> Iterator[Numbered]:
+def read_paragraphs(text: TextFile, _suffix: str, notes: FileNotes) -> Iterator[Numbered]:
     """Plain text: a row of ``text`` for each paragraph, or each line of a text without any."""
     filled = (True for full, _ in groupby(text.lines(), key=_is_filled) if full)
     several = next(filled, False) and next(filled, False)
@@ -56,7 +56,7 @@ def _is_filled(line: str) -> bool:
     return bool(line.strip())
 
 
-TEXT_READERS: dict[str, Callable[[TextFile, str, Notes], Iterator[Numbered]]] = {
+TEXT_READERS: dict[str, Callable[[TextFile, str, FileNotes], Iterator[Numbered]]] = {
     ".jsonl": read_json,
     ".ndjson": read_json,
     ".json": read_json,
@@ -64,7 +64,7 @@ TEXT_READERS: dict[str, Callable[[TextFile, str, Notes], Iterator[Numbered]]] = 
     ".tsv": read_delimited,
     ".txt": read_paragraphs,
 }
-BINARY_READERS: dict[str, Callable[[BinaryIO, str, Notes], Iterator[Numbered]]] = {
+BINARY_READERS: dict[str, Callable[[BinaryIO, str, FileNotes], Iterator[Numbered]]] = {
     ".parquet": read_batches,
     ".arrow": read_batches,
     ".xlsx": read_excel,
@@ -98,7 +98,7 @@ def read(path: Path, *, stored: bool = False) -> RowTable:
             fix=f"Use one of {', '.join(SUFFIXES)}, plain or with .gz.",
             where=str(path),
         )
-    notes, limit = Notes(str(path)), MemoryLimit(str(path))
+    notes, limit = FileNotes(str(path)), MemoryLimit(str(path))
     path, key = part_of(path)
     try:
         with opened(path) as file:
@@ -132,7 +132,9 @@ def keys_of(path: Path) -> tuple[str, ...]:
     return ()
 
 
-def _rows(path: Path, file: BinaryIO, suffix: str, key: str, notes: Notes) -> Iterator[Numbered]:
+def _rows(
+    path: Path, file: BinaryIO, suffix: str, key: str, notes: FileNotes
+) -> Iterator[Numbered]:
     file.seek(0)
     if suffix in BINARY_READERS:
         if path.suffix.lower() == ".gz":  # of which parts are asked for in any order
@@ -150,7 +152,7 @@ def _rows(path: Path, file: BinaryIO, suffix: str, key: str, notes: Notes) -> It
 
 
 def _within(
-    limit: MemoryLimit, rows: Iterator[Numbered], file: BinaryIO, notes: Notes
+    limit: MemoryLimit, rows: Iterator[Numbered], file: BinaryIO, notes: FileNotes
 ) -> Iterator[Numbered]:
     cells = 0
     for row in rows:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from sweeper.features.augmentation._marks import is_augmented
-from sweeper.planning.rulebook.fact import Scene, flag
+from sweeper.planning.rulebook.fact import Scene, Value, flag
 
 
-def _augmented(scene: Scene) -> bool:
-    return any(map(is_augmented, scene.facts.data.further_rows))
+@flag()
+def augmented_data(scene: Scene) -> Value:
+    """Whether there are augmented rows, made from train rows."""
+    return any(map(is_augmented, scene.data.further_rows))
 
 
-FACTS = (
-    flag(
-        "augmented_data",
-        "there are augmented rows, made from train rows",
-        _augmented,
-        otherwise="there are no augmented rows",
-    ),
-)
+FACTS = (augmented_data,)

@@ -9,7 +9,7 @@ from sweeper.features.forgetting._general_data import general_text
 from sweeper.features.forgetting._own_text import has_written
 from sweeper.features.forgetting.options import Options
 from sweeper.features.parts import record_of
-from sweeper.planning.rulebook.fact import Scene, flag, number
+from sweeper.planning.rulebook.fact import Scene, Value, flag, number
 from sweeper.spec import Spec
 
 
@@ -29,35 +29,38 @@ def _options(scene: Scene) -> Options:
     return scene.spec.features.of(Options)
 
 
-FACTS = (
-    number(
-        "max_forgetting_points",
-        "points",
-        "--max-forgetting is {}",
-        lambda s: _options(s).max_points,
-        "the loss of general capability that the user allows",
-        chosen=True,
-    ),
-    number(
-        "max_forgetting",
-        "shares or nats",
-        "--max-forgetting is {} in shares or nats",
-        lambda s: None if (points := _options(s).max_points) is None else points / 100,
-        chosen=True,
-    ),
-    flag(
-        "general_data", "--general is given", lambda s: _options(s).general is not None, chosen=True
-    ),
-    flag(
-        "replay_wanted",
-        "replay is requested",
-        lambda s: bool(_options(s).replay_share),
-        chosen=True,
-    ),
-    flag(
-        "kl_wanted", "a KL penalty is requested", lambda s: bool(_options(s).kl_weight), chosen=True
-    ),
-)
+@number("points", chosen=True)
+def max_forgetting_points(scene: Scene) -> Value:
+    """The loss of general capability that --max-forgetting allows."""
+    return _options(scene).max_points
+
+
+@number(chosen=True)
+def max_forgetting(scene: Scene) -> Value:
+    """Likewise, as a share or in nats per token."""
+    points = _options(scene).max_points
+    return None if points is None else points / 100
+
+
+@flag(chosen=True)
+def general_data(scene: Scene) -> Value:
+    """Whether --general is given."""
+    return _options(scene).general is not None
+
+
+@flag(chosen=True)
+def replay_wanted(scene: Scene) -> Value:
+    """Whether replay is requested."""
+    return bool(_options(scene).replay_share)
+
+
+@flag(chosen=True)
+def kl_wanted(scene: Scene) -> Value:
+    """Whether a KL penalty is requested."""
+    return bool(_options(scene).kl_weight)
+
+
+FACTS = (max_forgetting_points, max_forgetting, general_data, replay_wanted, kl_wanted)
 
 
 def gather(

@@ -13,6 +13,7 @@ import gc
 import importlib
 import pkgutil
 import sys
+import time
 import types
 import warnings
 from collections.abc import Callable
@@ -203,6 +204,7 @@ if sys.platform == "wasi":
     with warnings.catch_warnings(action="ignore"):
         _import_everything()
     sys.set_int_max_str_digits(0)
+    time.sleep = lambda seconds: None  # the real one ends a program
     types_of_python = [object]
     for kind in types_of_python:
         types_of_python += type.__subclasses__(kind)

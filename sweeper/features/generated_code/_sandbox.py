@@ -55,7 +55,7 @@ class Limits:
 
     instructions: int = 200_000_000_000
     memory_mib: int = 512
-    seconds: float = 600.0
+    seconds: float = 300.0
 
 
 def failure(program: str, tests: Sequence[str], limits: Limits | None = None) -> str | None:
@@ -80,9 +80,9 @@ def failure(program: str, tests: Sequence[str], limits: Limits | None = None) ->
         store.set_fuel(bounds.instructions)
         store.set_epoch_deadline(1)
         with _stack_of_threads(), futures.ThreadPoolExecutor(1) as pool:
-            # In a thread, so that this one still hears signals.
-            call = pool.submit(_call, linker, store, python, program, list(tests))
             try:
+                # In a thread, so that this one still hears signals.
+                call = pool.submit(_call, linker, store, python, program, list(tests))
                 futures.wait([call], bounds.seconds)
             finally:
                 engine.increment_epoch()

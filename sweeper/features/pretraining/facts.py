@@ -11,17 +11,17 @@ from sweeper.facts.record import Facts
 from sweeper.features.parts import record_of
 from sweeper.features.pretraining._facts import NAME, CorpusFacts
 from sweeper.features.pretraining.options import Options
-from sweeper.planning.rulebook.fact import flag
+from sweeper.planning.rulebook.fact import Scene, Value, flag
 from sweeper.spec import Spec
 
-FACTS = (
-    flag(
-        "domain_corpus",
-        "--corpus is given",
-        lambda scene: scene.spec.features.of(Options).corpus is not None,
-        chosen=True,
-    ),
-)
+
+@flag(chosen=True)
+def domain_corpus(scene: Scene) -> Value:
+    """Whether --corpus is given."""
+    return scene.spec.features.of(Options).corpus is not None
+
+
+FACTS = (domain_corpus,)
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:

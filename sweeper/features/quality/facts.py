@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from sweeper.features.quality.options import Options
-from sweeper.planning.rulebook.fact import flag
+from sweeper.planning.rulebook.fact import Scene, Value, flag
 
-FACTS = (
-    flag(
-        "label_noise_treated",
-        "a remedy for wrong labels is requested",
-        lambda s: not {"label-noise", "relabel"}.isdisjoint(s.spec.features.of(Options).remedies),
-        chosen=True,
-    ),
-)
+
+@flag(chosen=True)
+def label_noise_treated(scene: Scene) -> Value:
+    """Whether a remedy for wrong labels is requested."""
+    remedies = scene.spec.features.of(Options).remedies
+    return not {"label-noise", "relabel"}.isdisjoint(remedies)
+
+
+FACTS = (label_noise_treated,)

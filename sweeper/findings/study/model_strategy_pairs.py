@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sweeper.declared.traits import Contender
 from sweeper.plans import Candidate, Plan
 from sweeper.redaction import clean
 from sweeper.trials import TrialConfig
@@ -39,4 +40,4 @@ def pair(strategy: str, model: str) -> str:
     >>> pair("lora", "packaged:minilm")
     'lora@packaged:minilm'
     """
-    return f"{strategy}@{clean(model)}"
+    return Contender(strategy, clean(model)).name

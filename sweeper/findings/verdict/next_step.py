@@ -184,7 +184,7 @@ def _longer(findings: Findings) -> NextStep | None:
 def _overfits(findings: Findings) -> NextStep | None:
     """The recommended trial overfits, so more training rows would help."""
     row = _row(findings)
-    if row is None or not row.stopped_because.startswith("it overfits"):
+    if row is None or row.stopped_by != "overfitting":
         return None
     because = (
         f"Trial {row.number} stopped at rung {row.stopped_at_rung}: {row.stopped_because}. Give "

@@ -46,6 +46,10 @@ _OPTIONAL_SHARE = 0.15
 # Common practice: a sweep that takes longer than a day is shortened rather than waited for.
 _LONG_SECONDS = 24 * 3600.0
 
+_OVERFITS = (
+    "Rows are seen more than once, so a trial can overfit. It ends early, with its best "
+    "weights, if its validation loss rises beyond noise while its training loss falls."
+)
 _AMOUNT = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(gpuh|usd|h)\s*$")
 Unit = Literal["gpuh", "usd", "h"]
 
@@ -179,10 +183,10 @@ def make_budget(
         **bill(held, devices, facts.hardware),
         timing=timing(facts.hardware, candidates),
         purchases=tuple(_purchase(c, facts, limit) for c in candidates),
+        limit_notes=(*_without_price(limit, facts.hardware), *trial_notes),
         notes=(
             *_scored_rungs(course),
-            *_notes(stops, course.epochs, limit, facts.hardware),
-            *trial_notes,
+            *([_OVERFITS] if stops and course.epochs > 1 else []),
             *_too_long(sweep, limit),
             *download_notes(facts),
             *(note for cost in features.values() for note in cost.notes),
@@ -372,17 +376,9 @@ def _scored_rungs(course: Course) -> tuple[str, ...]:
     )
 
 
-def _notes(
-    stops: bool, epochs: float, limit: UserBudget | None, hardware: HardwareFacts
-) -> tuple[str, ...]:
-    notes = []
-    if stops and epochs > 1:
-        notes.append(
-            "Rows are seen more than once, so a trial can overfit. It ends early, with its best "
-            "weights, if its validation loss rises beyond noise while its training loss falls."
-        )
-    if limit is not None and limit.unit == "usd" and not hardware.price_per_gpu_hour:
-        why = "no price per GPU-hour is known" if hardware.gpus else "there is no GPU to pay for"
-        do = "give --price USD" if hardware.gpus else "give a time, such as --budget 2h"
-        notes.append(f"The budget is in US dollars but {why}, so it limits nothing; {do}.")
-    return tuple(notes)
+def _without_price(limit: UserBudget | None, hardware: HardwareFacts) -> tuple[str, ...]:
+    if limit is None or limit.unit != "usd" or hardware.price_per_gpu_hour:
+        return ()
+    why = "no price per GPU-hour is known" if hardware.gpus else "there is no GPU to pay for"
+    do = "give --price USD" if hardware.gpus else "give a time, such as --budget 2h"
+    return (f"The budget is in US dollars but {why}, so it limits nothing; {do}.",)

@@ -150,7 +150,7 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
             update={
                 "seconds_per_trial": duration.seconds,
                 "duration": duration,
-                "setup_notes": (*candidate.setup_notes, *(f"time: {note}" for note in notes)),
+                "time_notes": tuple(notes),
             }
         ),
         default=whole,

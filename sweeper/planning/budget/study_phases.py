@@ -32,10 +32,7 @@ _OTHER_MACHINES = (0.5, 1.0, 2.0)
 def timing(hardware: HardwareFacts, candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """The sources of the plan's times, as text."""
     learned = [
-        f"{candidate.strategy}: {note.removeprefix('time: ')}"
-        for candidate in candidates
-        for note in candidate.setup_notes
-        if note.startswith("time: ")
+        f"{candidate.strategy}: {note}" for candidate in candidates for note in candidate.time_notes
     ]
     if hardware.calibrated:
         base = f"this machine was calibrated on {hardware.calibrated}"

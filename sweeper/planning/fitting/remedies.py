@@ -16,7 +16,7 @@ from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
 from sweeper.planning.fitting.fit import Fit
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
-from sweeper.plans import Rejected
+from sweeper.plans import Rejected, Remedy
 
 SHORTEST = 64
 BITS = {"nf4": 4, "nf4-dq": 4, "int8": 8, "int4": 4}
@@ -44,33 +44,35 @@ def too_large(
         needs_gib=round(need, 2),
         peak_gib=round(found.heaviest.peak_gib, 2),
         has_gib=hardware.memory_gib,
-        remedy="; ".join(remedies(model, found.heaviest_setup, hardware)),
+        remedies=tuple(remedies(model, found.heaviest_setup, hardware)),
     )
 
 
-def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[str]:
+def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[Remedy]:
     """Changes that would each make the heaviest configuration fit, the cheapest first."""
     limit = hardware.memory_gib
-    found: list[str] = []
+    found: list[Remedy] = []
 
     def fits(**change: Any) -> bool:
         return estimate(model, replace(setup, **change), limit).high_gib <= limit
 
     ranked = "r" in setup.traits.parameters()
     if ranked and (rank := _halved(setup.r, 1, lambda r: fits(r=r))):
-        found.append(f"ranks up to {rank} would fit")
+        found.append(Remedy(kind="rank", text=f"ranks up to {rank}"))
     if length := _halved(
         setup.sequence_length, SHORTEST, lambda n: fits(sequence_length=n, evaluation_length=n)
     ):
-        found.append(f"texts cut at {length} tokens would fit")
+        found.append(Remedy(kind="length", text=f"texts cut at {length} tokens"))
     for other in quantized(setup.strategy):
         if fits(strategy=other.name, quantization=other.quantization):
-            found.append(f"a base in {BITS[str(other.quantization)]} bits ({other.name}) would fit")
+            text = f"a base in {BITS[str(other.quantization)]} bits ({other.name})"
+            found.append(Remedy(kind="quantization", text=text))
     need = estimate(model, setup, limit).high_gib
     if hardware.device == "cpu":
-        found.append(f"a machine with {math.ceil(need)} GiB of memory would fit")
+        text = f"a machine with {math.ceil(need)} GiB of memory"
+        found.append(Remedy(kind="machine", text=text))
     elif cards := _cards(need, setup.precision):
-        found.append(f"a GPU with {cards} would fit")
+        found.append(Remedy(kind="gpus", text=f"a GPU with {cards}"))
     found += _smaller_model(model, setup, hardware)
     return found
 
@@ -115,7 +117,7 @@ def scaled(model: ModelFacts, share: float) -> ModelFacts:
     return model.model_copy(update=dict(change))
 
 
-def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[str]:
+def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[Remedy]:
     limit = hardware.memory_gib
     low, high = 0.0, 1.0
     for _ in range(12):
@@ -125,25 +127,29 @@ def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> 
     if low < 0.02:
         return []
     most = units.count(int(float(f"{low * model.parameters:.2g}")))
-    return [f"a model of the same shape with up to {most} parameters would fit"]
+    text = f"a model of the same shape with up to {most} parameters"
+    return [Remedy(kind="model", text=text)]
 
 
-def nearest(facts: Facts, rejected: Sequence[Rejected]) -> str:
-    """The strategy that comes nearest to fitting, with the first way to make it fit."""
+def nearest(facts: Facts, rejected: Sequence[Rejected]) -> tuple[str, str]:
+    """The strategy that comes nearest to fitting, with ways to make it fit, as a sentence.
+
+    If none is too large: the most common reason why they cannot be used, and that reason alone.
+    """
     models = " or ".join(dict.fromkeys(model.id for model in facts.models))
     large = [one for one in rejected if one.needs_gib is not None and one.peak_gib is not None]
     if not large:
-        ((why, _),) = Counter(one.reason.rstrip(".") for one in rejected).most_common(1)
-        return f"No strategy can be used for {models} on task {facts.task}: {why}."
+        ((why, _),) = Counter(one.reason for one in rejected).most_common(1)
+        text = f"No strategy can be used for {models} on task {facts.task}: {why.rstrip('.')}."
+        return text, why
     one = min(large, key=lambda item: item.needs_gib or math.inf)
     many = f" for {one.model}" if len(facts.models) > 1 else ""
-    ways = one.remedy.split("; ") if one.remedy else []
-    suits = [way.removesuffix(" would fit") for way in ways if "GPU" in way or "machine" in way]
-    found = "".join(f"{' or' if number else ':'} {way}" for number, way in enumerate(suits))
+    ways = [way.text for way in one.remedies if way.kind in ("machine", "gpus")]
+    found = f": {' or '.join(ways)}" if ways else ""
     need = f"{units.gib(one.peak_gib)} to {units.gib(one.needs_gib)}"
     machine = machine_name(facts.hardware)
     least = f"{one.strategy}{many} needs least, {need}{found}"
-    return f"Nothing fits {models} on {machine}; {least}."
+    return f"Nothing fits {models} on {machine}; {least}.", ""
 
 
 def machine_name(hardware: HardwareFacts) -> str:

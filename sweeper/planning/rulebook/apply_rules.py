@@ -6,14 +6,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
 from sweeper.planning.rulebook.fact import Values
-from sweeper.planning.rulebook.rules import Rule, RuleBook
+from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredParameter, DeclaredStrategy
-from sweeper.plans import Parameter, Prior, Reason, expected_share
+from sweeper.plans import Parameter, ParameterRange, Prior, Reason
 from sweeper.spec import Scalar
-from sweeper.units import joined, setting
 
 # Where no density is published, the default holds this much of the choices' weight, and numbers
 # get a normal density around it: the range is four of its standard deviations, two on each side.
@@ -47,8 +47,8 @@ class RatedStrategy:
     left_out: Rule | None = None
 
 
-def fired(book: RuleBook, values: Values) -> tuple[Rule, ...]:
-    """The rules whose condition holds, in the order they are applied."""
+def fired(book: RuleBook, values: Values) -> tuple[Note, ...]:
+    """The rules and notes whose condition holds, in the order they are applied."""
     return tuple(rule for rule in book.rules if rule.when.holds(values))
 
 
@@ -60,13 +60,13 @@ class RatedStrategies(Mapping[str, RatedStrategy]):
 
     def __init__(self, book: RuleBook, values: Values) -> None:
         self._book, self._values = book, values
-        self._rules = fired(book, values)
+        self._fired = fired(book, values)
         self._rated: dict[str, RatedStrategy] = {}
 
     def __getitem__(self, name: str) -> RatedStrategy:
         if name not in self._rated:
             strategy = self._book.strategies[name]
-            self._rated[name] = _rated(strategy, self.score(name), self._rules, self._values)
+            self._rated[name] = _rated(strategy, self.score(name), self._fired, self._values)
         return self._rated[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -77,24 +77,25 @@ class RatedStrategies(Mapping[str, RatedStrategy]):
 
     def score(self, name: str) -> float:
         """The sum of what the rules add to a strategy's score and take from it."""
-        return sum((rule.effects.weights.get(name, 0.0) for rule in self._rules), 0.0)
+        rules = (rule for rule in self._fired if isinstance(rule, Rule))
+        return sum((rule.effects.weights.get(name, 0.0) for rule in rules), 0.0)
 
 
-def notes(rules: Iterable[Rule], values: Values, kind: str) -> tuple[Reason, ...]:
-    """Texts of rules about the whole plan: ``warning`` or ``advice``."""
-    texts = ((rule, getattr(rule.effects, kind)) for rule in rules)
-    return tuple(reason(rule, fill(text, values)) for rule, text in texts if text)
+def notes(
+    rules: Iterable[Note], values: Values, kind: Literal["warning", "advice"]
+) -> tuple[Reason, ...]:
+    """The texts about the whole plan."""
+    texts = ((rule, getattr(rule, kind)) for rule in rules)
+    return tuple(_reason(rule, fill(text, values)) for rule, text in texts if text)
 
 
-def reason(rule: Rule, why: str, effect: str = "", weight: float = 0.0) -> Reason:
-    """The rule as an entry of a plan's reasons."""
-    return Reason(
-        rule=rule.id, title=rule.title, why=why, source=rule.source, effect=effect, weight=weight
-    )
+def _reason(rule: Note, why: str, **effects: Any) -> Reason:
+    title = rule.title if isinstance(rule, Rule) else ""
+    return Reason(rule=rule.id, title=title, why=why, source=rule.source, **effects)
 
 
 def _rated(
-    strategy: DeclaredStrategy, score: float, rules: tuple[Rule, ...], values: Values
+    strategy: DeclaredStrategy, score: float, rules: tuple[Note, ...], values: Values
 ) -> RatedStrategy:
     rated = RatedStrategy(strategy, score)
     rated.parameters = {
@@ -108,7 +109,9 @@ def _rated(
     settings: _Settings = defaultdict(list)
     held_back: _Settings = defaultdict(list)
     for rule in rules:
-        if not rule.effects.strategies.isdisjoint((strategy.name, EVERY)):
+        if strategy.name in rule.caution:
+            rated.cautions.append(_reason(rule, fill(rule.caution[strategy.name], values)))
+        if isinstance(rule, Rule):
             _apply(rule, rated, values, settings, held_back)
     rated.cautions += _kept(rated, held_back)
     for name, parameter in rated.parameters.items():
@@ -172,19 +175,15 @@ def _apply(
     held_back: _Settings,
 ) -> None:
     name, effects = rated.strategy.name, rule.effects
-    done: list[str] = []
-    weight = effects.weights.get(name, 0.0)
-    if weight:
-        done.append(f"{weight:+g}")
-    if name in effects.shares:
-        done.append(expected_share(effects.shares[name]))
+    if effects.strategies.isdisjoint((name, EVERY)):
+        return
+    changes: dict[str, ParameterRange] = {}
+    weight, share = effects.weights.get(name, 0.0), effects.shares.get(name)
     if effects.exclude == EVERY or name in effects.exclude:
         # what the model cannot do at all says more than what one strategy lacks for it
         rated.refused = (fill(rule.why, values), rule.id, rule.source)
     if name in effects.leave_out:
         rated.left_out = rule
-    if name in effects.cautions:
-        rated.cautions.append(reason(rule, fill(effects.cautions[name], values)))
     for change in effects.changes:
         old = rated.parameters.get(change.parameter)
         if old is None or change.strategy not in (EVERY, name):
@@ -197,12 +196,13 @@ def _apply(
             held_back[change.parameter].append((rule, new))
             continue
         rated.parameters[change.parameter] = new
-        done.append(f"{change.parameter} {describe(new)}")
-        if name in effects.cautions:
+        changes[change.parameter] = new.range
+        if name in rule.caution:
             settings[change.parameter].clear()  # its own caution speaks of what it overrules
         settings[change.parameter].append((rule, new))
-    if done:
-        rated.reasons.append(reason(rule, fill(rule.why, values), "; ".join(done), weight))
+    if weight or share or changes:
+        why = fill(rule.why, values)
+        rated.reasons.append(_reason(rule, why, weight=weight, share=share, changes=changes))
 
 
 def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
@@ -217,15 +217,14 @@ def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
         return change
     default = float(f"{value * times:.3g}")
     low, high = _number(parameter.low), _number(parameter.high)
-    if low <= default <= high:
-        return change.model_copy(update={"default": default})
-    if parameter.log:
-        half = math.sqrt(high / low)
-        return change.model_copy(
-            update={"default": default, "span": (default / half, default * half)}
+    update: dict[str, object] = {"default": default}
+    if not low <= default <= high:
+        half = math.sqrt(high / low) if parameter.log else (high - low) / 2
+        ends = (
+            (default / half, default * half) if parameter.log else (default - half, default + half)
         )
-    half = (high - low) / 2
-    return change.model_copy(update={"default": default, "span": (default - half, default + half)})
+        update["span"] = ends
+    return change.model_copy(update=update)
 
 
 def _refines(new: Parameter, old: Parameter) -> bool:
@@ -244,7 +243,15 @@ def _disagreements(settings: _Settings, final: Mapping[str, Parameter]) -> Itera
         rule, new = said[-1]
         for earlier, old in reversed(said[:-1]):
             if not _refines(new, old):
-                yield _disagreement(rule, parameter, new, earlier, old, final[parameter])
+                used = final[parameter].range
+                moved = f", as {used}" if used != new.range else ""
+                text = (
+                    f"{parameter}: two rules disagree. {earlier.id} gives {old.range} "
+                    f"({earlier.source}), {rule.id} gives {new.range} ({rule.source}). The plan "
+                    f"uses the second{moved}."
+                )
+                changes = {parameter: new.range}
+                yield _reason(rule, text, changes=changes, disagrees_with=earlier.id)
                 break
 
 
@@ -252,7 +259,7 @@ def _kept(rated: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
     """Cautions where a user's strategy file kept rules from changing a parameter, one each."""
     for parameter, said in held_back.items():
         rule, other = said[-1]
-        kept, given = describe(rated.parameters[parameter]), describe(other)
+        kept, given = rated.parameters[parameter].range, other.range
         if kept != given:
             rules = ", ".join(dict.fromkeys(rule.id for rule, _ in said))
             text = (
@@ -260,20 +267,7 @@ def _kept(rated: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
                 f"rules of sweeper ({rules}) would give {given}. To use them, leave {parameter} "
                 "out of your file. A rule of your own can also change it."
             )
-            yield reason(rule, text, effect=f"not applied to {parameter}")
-
-
-def _disagreement(
-    rule: Rule, parameter: str, new: Parameter, earlier: Rule, old: Parameter, final: Parameter
-) -> Reason:
-    """The caution with both ranges and their sources."""
-    moved = f", as {in_words(final)}" if describe(final) != describe(new) else ""
-    text = (
-        f'{parameter}: two rules disagree. "{earlier.title}" gives {in_words(old)} '
-        f'({earlier.source}). "{rule.title}" gives {in_words(new)} ({rule.source}). The plan uses '
-        f"the second{moved}."
-    )
-    return reason(rule, text, effect=f"disagrees with {earlier.id}")
+            yield _reason(rule, text, changes={parameter: given}, applied=False)
 
 
 def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Parameter:
@@ -289,28 +283,17 @@ def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Param
     update["default"] = _default(parameter, change, update)
     if change.prior is not None:
         update["prior"] = change.prior
-    elif parameter.prior is not None and change.scale and parameter.prior.center is not None:
-        center = parameter.prior.center * change.scale
-        update["prior"] = parameter.prior.model_copy(update={"center": center})
     update |= {"source": rule.source, "why": f"{rule.title}: {why}"}
     return parameter.model_copy(update=update)
 
 
 def _range(parameter: Parameter, change: Change) -> tuple[float, float]:
-    low, high = _number(parameter.low), _number(parameter.high)
-    if change.span:
-        low, high = change.span
-    if change.scale:
-        low, high = low * change.scale, high * change.scale
-    if change.widen:
-        low, high = min(low, change.widen[0]), max(high, change.widen[1])
-    if change.narrow and max(low, change.narrow[0]) <= min(high, change.narrow[1]):
-        low, high = max(low, change.narrow[0]), min(high, change.narrow[1])
     floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
-    return (
-        float(f"{min(max(low, floor), ceiling):.3g}"),
-        float(f"{min(max(high, floor), ceiling):.3g}"),
+    low, high = (
+        float(f"{min(max(_number(end), floor), ceiling):.3g}")
+        for end in change.span or (parameter.low, parameter.high)
     )
+    return low, high
 
 
 def _default(parameter: Parameter, change: Change, update: dict[str, object]) -> Scalar:
@@ -318,7 +301,7 @@ def _default(parameter: Parameter, change: Change, update: dict[str, object]) ->
     if parameter.kind == "categorical":
         choices = change.choices or parameter.choices or ()
         return value if value in choices else choices[0]
-    number = float(value) * (change.scale or 1.0)
+    number = float(value)
     low, high = _number(update["low"]), _number(update["high"])
     number = min(max(number, low), high)
     if change.default is None and parameter.searched and number in (low, high):
@@ -339,26 +322,6 @@ def _within(parameter: Parameter, value: float) -> float:
 def _number(value: object) -> float:
     assert isinstance(value, int | float)
     return float(value)
-
-
-def describe(parameter: Parameter) -> str:
-    """The range and the default, as in ``1e-4 to 3e-4 (2e-4)``."""
-    if parameter.choices is not None:
-        choices = "|".join(str(choice) for choice in parameter.choices)
-        return (
-            f"{{{choices}}} ({parameter.default})" if parameter.searched else str(parameter.default)
-        )
-    default = setting(float(parameter.default))
-    if not parameter.searched:
-        return default
-    return f"{setting(_number(parameter.low))} to {setting(_number(parameter.high))} ({default})"
-
-
-def in_words(parameter: Parameter) -> str:
-    """The range and the default, as in ``8, 16 or 32, default 16``."""
-    values, _, default = describe(parameter).rstrip(")").partition(" (")
-    told = joined(values.strip("{}").split("|"), "or")
-    return f"{told}, default {default}" if default else told
 
 
 def prior_of(parameter: Parameter) -> Prior:

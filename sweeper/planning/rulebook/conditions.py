@@ -8,33 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, Any, ForwardRef, Literal
+from operator import ge, gt, le, lt
+from typing import Annotated, Any
 
-from pydantic import (
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    Strict,
-    TypeAdapter,
-    create_model,
-)
-from pydantic_core import CoreSchema, core_schema
+from pydantic import PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from sweeper.planning.rulebook.fact import Fact, Values, negated, show
+from sweeper.errors import near_match
+from sweeper.planning.rulebook.fact import Fact, Values
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.units import joined
-from sweeper.yaml_models import FileModel
+from sweeper.yaml_models import fault, faults
+from sweeper.yamlfile import Path_
 
-_COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "min": ("at least", lambda value, bound: value >= bound),
-    "max": ("at most", lambda value, bound: value <= bound),
-    "above": ("over", lambda value, bound: value > bound),
-    "below": ("under", lambda value, bound: value < bound),
+Fault = tuple[Path_, PydanticCustomError]
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "min": ge,
+    "max": le,
+    "above": gt,
+    "below": lt,
 }
-
-
-_OPPOSITES = {"min": "below", "below": "min", "max": "above", "above": "max"}
+# How a comparison is shown, and its opposite.
+_SYMBOLS = {
+    "min": (">=", "<"),
+    "max": ("<=", ">"),
+    "above": (">", "<="),
+    "below": ("<", ">="),
+    "equals": ("=", "!="),
+    "in": ("in", "not in"),
+    "contains": ("contains", "lacks"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class FactComparison:
         if value is None:
             return None
         if self.operator in _COMPARISONS:
-            return _COMPARISONS[self.operator][1](float(value), self.bound)  # type: ignore[arg-type]
+            return _COMPARISONS[self.operator](float(value), self.bound)  # type: ignore[arg-type]
         if self.operator == "in":
             return bool(value in self.bound)
         if self.operator == "contains":
@@ -61,58 +63,19 @@ class FactComparison:
         return bool(value == self.bound)
 
     def __str__(self) -> str:
+        return self.shown()
+
+    def shown(self, holds: bool = True) -> str:
+        """The comparison as text, or its opposite, as in ``memory_gib < 24``."""
         fact = FACTS[self.fact]
         if self.operator == "known":
-            return _known(fact, self.bound)
+            return f"{fact.name} {'known' if self.bound is holds else 'unknown'}"
         if fact.kind == "flag" and self.operator == "equals":
-            return fact.clause if self.bound else fact.otherwise
-        bounds = self.bound if self.operator == "in" else (self.bound,)
-        text = joined([_bound(fact, bound) for bound in bounds], "or")
-        if self.operator in _COMPARISONS:
-            text = f"{_COMPARISONS[self.operator][0]} {text}"
-        return fact.clause.format(text)
-
-    @property
-    def opposite(self) -> str:
-        """What holds where this does not, in words."""
-        if self.operator in _OPPOSITES:
-            return str(FactComparison(self.fact, _OPPOSITES[self.operator], self.bound))
-        if isinstance(self.bound, bool):
-            return str(FactComparison(self.fact, self.operator, not self.bound))
-        return negated(str(self))
-
-
-def _known(fact: Fact, known: bool) -> str:
-    word = "" if known else "not "
-    if fact.clause.startswith("--"):
-        return f"{fact.clause.split()[0]} is {word}given"
-    if fact.clause.endswith(" is {}"):
-        return fact.clause.format(f"{word}known")
-    return f"the fact {fact.name} is {word}known"
-
-
-def _bound(fact: Fact, bound: Any) -> str:
-    if fact.name.endswith("_share"):
-        return f"{100 * bound:g}%"
-    return fact.phrases.get(bound) or f"{show(bound)}{'B' if fact.unit == '1e9' else ''}"
-
-
-def _joined(text: str, joint: str, more: str, *, one_fact: bool) -> str:
-    """Two clauses without the words that both begin with or, about one fact, end with.
-
-    >>> _joined("there are at least 3 rows", "and", "there are under 8 rows", one_fact=True)
-    'there are at least 3 and under 8 rows'
-    >>> _joined("the model is a decoder", "and", "the model has 1B parameters", one_fact=False)
-    'the model is a decoder and has 1B parameters'
-    """
-    one, two = text.split(), more.split()
-    end = _alike(one[::-1], two[::-1]) if one_fact else 0
-    return " ".join([*one[: len(one) - end], joint, *two[_alike(one, two) :]])
-
-
-def _alike(one: list[str], two: list[str]) -> int:
-    """How many words two lists begin with alike, before "at least" or "at most"."""
-    return [*(a == b != "at" for a, b in zip(one, two, strict=False)), False].index(False)
+            return fact.name if self.bound is holds else f"not {fact.name}"
+        several = self.operator == "in"
+        bounds = ", ".join(fact.shown(one) for one in (self.bound if several else (self.bound,)))
+        symbol = _SYMBOLS[self.operator][not holds]
+        return f"{fact.name} {symbol} {f'[{bounds}]' if several else bounds}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,21 +107,13 @@ class Group:
     def __str__(self) -> str:
         if self.kind == "not":
             part = self.parts[0]
-            return part.opposite if isinstance(part, FactComparison) else f"not ({part})"
-        joint = "and" if self.kind == "all" else "or"
-        texts: list[str] = []
-        before = None
-        for part in self.parts:
-            compound = isinstance(part, Group) and part.kind != "not"
-            text = f"({part})" if compound else str(part)
-            fact = part.fact if isinstance(part, FactComparison) else None
-            one_fact = fact is not None and fact == before
-            if texts and (one_fact or _alike(texts[-1].split(), text.split()) > 1):
-                texts.append(_joined(texts.pop(), joint, text, one_fact=one_fact))
-            else:
-                texts.append(text)
-            before = fact
-        return f", {joint} ".join(texts) or "always"
+            return part.shown(holds=False) if isinstance(part, FactComparison) else f"not ({part})"
+        compound = [isinstance(part, Group) and part.kind != "not" for part in self.parts]
+        texts = [
+            f"({part})" if several else str(part)
+            for part, several in zip(self.parts, compound, strict=True)
+        ]
+        return (" and " if self.kind == "all" else " or ").join(texts) or "always"
 
 
 ALWAYS = Group("all", ())
@@ -173,83 +128,7 @@ def comparisons(condition: FactComparison | Group) -> Iterator[FactComparison]:
         yield from comparisons(part)
 
 
-def _spelled_out(value: Any) -> Any:
-    """``task: code`` means ``{equals: code}``, and ``task: [code, domain]`` ``{in: ...}``."""
-    if isinstance(value, Mapping):
-        return value
-    return {"in" if isinstance(value, list) else "equals": value}
-
-
-@dataclass(frozen=True)
-class _Written:
-    """A value that files write in another form than models hold it.
-
-    Pydantic's validators take such a form, too, and make its schema for every field that has it.
-    Here it is made where a JSON Schema is asked for.
-
-    Args:
-        read: Makes the value from the written form.
-        written: Makes the type of the written form.
-        then: Whether the value is checked against the field's own type.
-    """
-
-    read: Callable[[Any], Any]
-    written: Callable[[], Any]
-    then: bool
-
-    @property
-    def json_schema_input_type(self) -> Any:
-        return self.written()
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        if self.then:
-            return core_schema.no_info_before_validator_function(self.read, handler(source))
-        return core_schema.no_info_plain_validator_function(self.read)
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return handler(TypeAdapter(self.json_schema_input_type).core_schema)
-
-
-@cache
-def _test(kind: str, words: tuple[str, ...]) -> Any:
-    """The comparisons that a fact of this kind allows, with the type of their bounds."""
-    one: Any = Literal[words] if words else str
-    one = {"flag": bool, "number": float}.get(kind, one)
-    several = Annotated[tuple[one, ...], Strict(strict=False), Field(min_length=1)]
-    fields: dict[str, Any] = {
-        "equals": (one, None),
-        "in_": (several, Field(None, alias="in", examples=[["a", "b"]])),
-        "known": (bool, None),
-    }
-    if kind == "number":
-        fields |= dict.fromkeys(_COMPARISONS, (float, None))
-    if kind == "words":
-        fields["contains"] = (one, None)
-    test = create_model(f"When_{kind}", __base__=FileModel, **fields)
-    return Annotated[test, _Written(_spelled_out, lambda: one | several | test, then=True)]
-
-
-def _field(fact: Fact) -> tuple[Any, Any]:
-    unit = f" ({fact.unit})" if fact.unit else ""
-    return _test(fact.kind, fact.words), Field(None, description=f"{fact.description}{unit}")
-
-
-@cache
-def written_condition() -> type[FileModel]:
-    """A ``when`` as files write it: for its mistakes and its JSON Schema."""
-    when: Any = ForwardRef("When")
-    several = Annotated[tuple[when, ...], Strict(strict=False), Field(min_length=1)]
-    fields: dict[str, Any] = {
-        **{name: _field(fact) for name, fact in FACTS.items()},
-        "all": (several, None),
-        "any": (several, None),
-        "not_": (when, Field(None, alias="not")),
-    }
-    return create_model("When", __base__=FileModel, **fields)
+_WANTED = {"flag": "It must be true or false.", "number": "It must be a number."}
 
 
 def parse_condition(data: Any) -> FactComparison | Group:
@@ -258,63 +137,102 @@ def parse_condition(data: Any) -> FactComparison | Group:
     Raises:
         ValidationError: An unknown fact or comparison, or a bound that the fact cannot have.
     """
-    if not _is_condition(data):  # a quick look, since rules have hundreds; the model says what
-        written_condition().model_validate(data)
-    return _group(data)
+    found: list[Fault] = []
+    condition = _parsed(data, (), found)
+    faults(found)
+    return condition
 
 
-def _is_condition(data: Any) -> bool:
-    """Whether the written condition holds no mistake."""
+def _parsed(data: Any, path: Path_, found: list[Fault]) -> FactComparison | Group:
     if not isinstance(data, Mapping):
-        return False
+        found.append((path, fault(f"{data!r} is not a mapping", "", "Write {fact: value}.")))
+        return ALWAYS
+    parts: list[FactComparison | Group] = []
     for key, value in data.items():
+        at = (*path, key)
         if key == "not":
-            right = _is_condition(value)
+            parts.append(Group("not", (_parsed(value, at, found),)))
+        elif key in ("all", "any") and isinstance(value, list) and value:
+            inner = (_parsed(one, (*at, place), found) for place, one in enumerate(value))
+            parts.append(Group(key, tuple(inner)))
+        elif key in FACTS:
+            parts += _comparisons(FACTS[key], value, at, found)
         elif key in ("all", "any"):
-            right = isinstance(value, list) and bool(value) and all(map(_is_condition, value))
+            found.append((at, fault(f"{key} = {value!r}", "It must be a list of conditions.")))
         else:
-            fact = FACTS.get(key)
-            tests = _spelled_out(value).items()
-            right = fact is not None and all(_can_be(fact, test, bound) for test, bound in tests)
-        if not right:
-            return False
-    return True
+            what = f"there is no fact {key!r}"
+            found.append((at, fault(what, "", near_match(str(key), [*FACTS, "all", "any", "not"]))))
+    return parts[0] if len(parts) == 1 else Group("all", tuple(parts))
+
+
+def _comparisons(
+    fact: Fact, written: Any, path: Path_, found: list[Fault]
+) -> Iterator[FactComparison]:
+    """``task: code`` means ``{equals: code}``, and ``task: [code, domain]`` ``{in: ...}``."""
+    tests = written
+    if not isinstance(written, Mapping):
+        tests = {"in" if isinstance(written, list) else "equals": written}
+    for operator, bound in tests.items():
+        at = (*path, operator)
+        bounds = bound if operator == "in" and isinstance(bound, list) else [bound]
+        if operator not in _operators(fact):
+            fix = near_match(str(operator), _operators(fact))
+            found.append((at, fault(f"there is no key {operator!r} here", "", fix)))
+        elif operator == "in" and (bounds is not bound or not bounds):
+            found.append((at, fault(f"in = {bound!r}", "It must be a list.", "Write [a, b].")))
+        elif wrong := [one for one in bounds if not _can_be(fact, operator, one)]:
+            why = _WANTED.get(_kind(fact, operator), "It must be a text.")
+            fix = near_match(str(wrong[0]), fact.words) if fact.words else ""
+            found.append((at, fault(f"{fact.name} is never {wrong[0]!r}", why, fix)))
+        else:
+            yield FactComparison(fact.name, operator, tuple(bounds) if operator == "in" else bound)
+
+
+def _operators(fact: Fact) -> list[str]:
+    own = {"number": [*_COMPARISONS], "words": ["contains"]}
+    return ["equals", "in", "known", *own.get(fact.kind, [])]
+
+
+def _kind(fact: Fact, operator: str) -> str:
+    return "flag" if operator == "known" else fact.kind
 
 
 def _can_be(fact: Fact, operator: str, bound: Any) -> bool:
-    """Whether a fact allows a comparison with a bound."""
-    if operator == "known":
-        return isinstance(bound, bool)
-    if operator == "in":
-        return isinstance(bound, list) and bool(bound) and all(_bounds(fact, one) for one in bound)
-    kind = "number" if operator in _COMPARISONS else {"contains": "words"}.get(operator)
-    return _bounds(fact, bound) and (operator == "equals" or fact.kind == kind)
-
-
-def _bounds(fact: Fact, bound: Any) -> bool:
-    if isinstance(bound, bool) or fact.kind == "flag":
-        return isinstance(bound, bool) and fact.kind == "flag"
-    if fact.kind == "number":
+    """Whether a fact can be compared with a bound."""
+    kind = _kind(fact, operator)
+    if isinstance(bound, bool) or kind == "flag":
+        return isinstance(bound, bool) and kind == "flag"
+    if kind == "number":
         return isinstance(bound, int | float)
     return isinstance(bound, str) and (not fact.words or bound in fact.words)
 
 
-def _group(data: Mapping[str, Any]) -> FactComparison | Group:
-    parts: list[FactComparison | Group] = []
-    for key, value in data.items():
-        if key == "not":
-            parts.append(Group("not", (_group(value),)))
-        elif key in ("all", "any"):
-            parts.append(Group(key, tuple(_group(item) for item in value)))
-        else:
-            for operator, bound in _spelled_out(value).items():
-                parts.append(
-                    FactComparison(key, operator, tuple(bound) if operator == "in" else bound)
-                )
-    return parts[0] if len(parts) == 1 else Group("all", tuple(parts))
+def condition_schema() -> dict[str, Any]:
+    """The JSON Schema of a ``when``, which refers to itself as ``#/$defs/When``."""
+    when = {"$ref": "#/$defs/When"}
+    several = {"type": "array", "items": when, "minItems": 1}
+    facts = {fact.name: _fact_schema(fact) for fact in FACTS.values()}
+    properties = {**facts, "all": several, "any": several, "not": when}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-# The type of a field that holds a condition.
+def _fact_schema(fact: Fact) -> dict[str, Any]:
+    types = {"flag": "boolean", "number": "number"}
+    one: dict[str, Any] = {"type": types.get(fact.kind, "string")}
+    if fact.words:
+        one["enum"] = [*fact.words]
+    several = {"type": "array", "items": one, "minItems": 1}
+    bounds = {"known": {"type": "boolean"}, "in": several}
+    tests = {operator: bounds.get(operator, one) for operator in _operators(fact)}
+    mapping = {"type": "object", "properties": tests, "additionalProperties": False}
+    unit = f" ({fact.unit})" if fact.unit else ""
+    return {"anyOf": [one, several, mapping], "description": f"{fact.description}{unit}"}
+
+
+# The type of a field that holds a condition. ``schema`` puts ``condition_schema`` in its place.
+SCHEMA_MARK = "condition of facts"
 Condition = Annotated[
-    FactComparison | Group, _Written(parse_condition, written_condition, then=False)
+    FactComparison | Group,
+    PlainValidator(parse_condition),
+    WithJsonSchema({"title": SCHEMA_MARK}),
 ]

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from sweeper.errors import near_match
-from sweeper.planning.rulebook.fact import Value, Values, show
+from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.strategy_files import (
     ChoiceParameter,
@@ -34,6 +34,7 @@ from sweeper.planning.rulebook.strategy_files import (
     within,
 )
 from sweeper.spec import Scalar
+from sweeper.units import joined, setting
 from sweeper.yaml_models import FileModel, fault, faults
 from sweeper.yamlfile import Path_
 
@@ -109,11 +110,6 @@ class Change(FileModel):
 
     target: SkipJsonSchema[str] = Field("", alias="*target")
     span: Range | None = Field(None, alias="range", description="replaces the best-practice range")
-    narrow: Range | None = Field(None, description="the range is cut to what also lies in here")
-    widen: Range | None = Field(None, description="the range is grown to hold this too")
-    scale: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="range, default and prior are multiplied by this"
-    )
     default: Scalar | None = None
     default_from: DefaultFrom | None = Field(
         None,
@@ -133,6 +129,18 @@ class Change(FileModel):
     @cached_property
     def parameter(self) -> str:
         return self.target.partition(".")[2]
+
+    def __str__(self) -> str:
+        """Range, default and whether it is searched, as far as the rule gives them."""
+        parts = [" to ".join(map(setting, self.span))] if self.span else []
+        parts += [joined([setting(one) for one in self.choices], "or")] if self.choices else []
+        if self.default is not None:
+            parts.append(f"default {setting(self.default)}")
+        if self.default_from is not None:
+            parts.append(f"default {self.default_from.times:g} x {self.default_from.fact}")
+        if self.searched is not None:
+            parts.append("searched" if self.searched else "not searched")
+        return ", ".join(parts)
 
     @model_validator(mode="after")
     def _checked(self, info: ValidationInfo) -> Self:
@@ -169,14 +177,13 @@ class Change(FileModel):
                 for value in values:
                     if value not in allowed:
                         yield (key,), fault(f"{name} is never {value!r}", "", near(value, allowed))
-            if self.span or self.narrow or self.widen or self.scale:
+            if self.span:
                 yield (), fault(f"{name} has choices, not a range", "", "Use choices.")
             return
         allowed_range = target.allowed or target.range
         why = f"{name} is allowed from {allowed_range[0]:g} to {allowed_range[1]:g}."
-        for key, span in (("range", self.span), ("widen", self.widen)):
-            if span and not within(span, allowed_range):
-                yield (key,), fault(f"{key} = {listed(span)}", why)
+        if self.span and not within(self.span, allowed_range):
+            yield ("range",), fault(f"range = {listed(self.span)}", why)
         if self.default is not None:
             if not within((self.default,), allowed_range):
                 yield ("default",), fault(f"default = {self.default!r}", why)
@@ -218,14 +225,6 @@ class Effects(FileModel):
     parameters: Annotated[dict[ParameterName, Change], BeforeValidator(_named)] = Field(
         {}, description="changes of ranges and defaults, by strategy.parameter"
     )
-    warning: Filled = Field("", alias="warn", description="a warning about the whole plan")
-    advice: Filled = Field("", alias="advise", description="advice about the whole plan")
-    cautions: dict[StrategyName, Filled] = Field(
-        {}, alias="caution", description="what to watch out for with a strategy"
-    )
-    answers: dict[Question, Filled] = Field(
-        {}, alias="answer", description="a sentence of the answer to a question"
-    )
 
     @cached_property
     def weights(self) -> Mapping[str, float]:
@@ -242,9 +241,19 @@ class Effects(FileModel):
     @cached_property
     def strategies(self) -> frozenset[str]:
         """The strategies that it changes something about; with ``*`` perhaps all."""
-        named = (self.weights, self.shares, self.exclude, self.leave_out, self.cautions)
+        named = (self.weights, self.shares, self.exclude, self.leave_out)
         changed = (change.strategy for change in self.changes)
         return frozenset(changed).union(*named)
+
+    def lines(self) -> list[str]:
+        """One line an effect."""
+        lines = [f"score of {name} {weight:+g}" for name, weight in self.weights.items()]
+        lines += [
+            f"{name}: at least {share:.0%} of full's quality" for name, share in self.shares.items()
+        ]
+        lines += [f"excluded: {joined(self.exclude)}"] if self.exclude else []
+        lines += [f"left out unless named: {joined(self.leave_out)}"] if self.leave_out else []
+        return [*lines, *(f"{change.target}: {change}" for change in self.changes)]
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -259,11 +268,6 @@ def fill(text: str, values: Values) -> str:
     Without values the names stay as they are.
     """
     return SLOT.sub(
-        lambda slot: _shown(slot[1], values[slot[1]]) if slot[1] in values else slot[0],
+        lambda slot: FACTS[slot[1]].text(values[slot[1]]) if slot[1] in values else slot[0],
         text,
     )
-
-
-def _shown(name: str, value: Value) -> str:
-    is_share = name.endswith("_share") and isinstance(value, float)
-    return f"{value:.1%}" if is_share else show(value)

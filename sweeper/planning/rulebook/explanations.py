@@ -7,58 +7,47 @@ decision is ``counterfactuals``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.conditions import Condition, FactComparison, Group, comparisons
-from sweeper.planning.rulebook.effects import EVERY, QUESTIONS, Change, Effects, fill
-from sweeper.planning.rulebook.fact import Values, show
+from sweeper.planning.rulebook.effects import fill
+from sweeper.planning.rulebook.fact import Value, Values
 from sweeper.planning.rulebook.fact_table import FACTS, fact_values
-from sweeper.planning.rulebook.rules import Rule, rule_book
-from sweeper.plans import Plan, expected_share
-from sweeper.spec import DataSpec, ModelSpec, Scalar, SearchSpec, Spec
-from sweeper.units import joined, setting
+from sweeper.planning.rulebook.rules import Note, Rule, rule_book
+from sweeper.plans import Plan
+from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
 
 # A number is near a bound within this factor of it, or within this share of one.
 NEAR_FACTOR = 4.0
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
-class FiredRule:
-    """A rule that fired for a model, with its condition and effects."""
+class ExplainedRule:
+    """A rule or note that fired for a model, or that one comparison keeps from firing.
+
+    Args:
+        effects: What it does and says, one line each. Of a near miss with N for the fact that
+            would have to change.
+        strategies: Those that it changes something about; ``*`` for every one.
+        missing: What must hold: the comparison that fails, or the opposite of one that must not.
+            Empty for a rule that fired.
+        fact: The name of the fact in it.
+        value: The fact as it is; None where it is not known.
+    """
 
     rule: str
     title: str
     model: str
     condition: str
     effects: tuple[str, ...]
+    strategies: tuple[str, ...]
     why: str
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class NearMiss:
-    """A rule that one comparison keeps from firing.
-
-    Args:
-        missing: What must hold: the comparison that fails, or the opposite of one that must not.
-        value: The fact as it is.
-        gap: How far the fact is from the bound, with its unit; empty where there is no distance.
-        effects: What the rule would do, with N for the fact that would have to change.
-    """
-
-    rule: str
-    title: str
-    model: str
-    missing: str
-    value: str
-    gap: str
-    effects: tuple[str, ...]
-    source: str
+    missing: str = ""
+    fact: str = ""
+    value: Value = None
 
 
 def request_of(plan: Plan) -> Spec:
@@ -80,46 +69,47 @@ def request_of(plan: Plan) -> Spec:
     )
 
 
-def fired_rules(spec: Spec, facts: Facts) -> tuple[FiredRule, ...]:
+def fired_rules(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
     """Every rule that fired, model by model, in the order in which rules are applied."""
-    found = []
-    for model, values, rule in _rules(spec, facts):
-        if rule.when.holds(values):
-            effects = effect_texts(rule.effects, values)
-            condition, why = str(rule.when), fill(rule.why, values)
-            found.append(
-                FiredRule(rule.id, rule.title, model, condition, effects, why, rule.source)
-            )
-    return tuple(found)
+    rules = _rules(spec, facts)
+    return tuple(_explained(*one) for one in rules if one[2].when.holds(one[1]))
 
 
-def near_misses(spec: Spec, facts: Facts) -> tuple[NearMiss, ...]:
+def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
     """Rules that one comparison keeps from firing, the nearest first.
 
     Counts numbers within a factor of four of their bound, and facts that the user can set.
     Facts that the user cannot change (the task, the model's kind) do not count.
     """
-    found: list[tuple[float, NearMiss]] = []
+    found: list[tuple[float, ExplainedRule]] = []
     for model, values, rule in _rules(spec, facts):
         if rule.when.holds(values):
             continue
         for test in comparisons(rule.when):
             distance = _distance(test, values)
             if distance is not None and _with(rule.when, test, values):
-                found.append((distance, _near_miss(model, rule, test, values)))
+                missing = test.shown(holds=not test.holds(values))
+                near = _explained(model, {**values, test.fact: "N"}, rule)
+                value = values[test.fact]
+                found.append(
+                    (distance, replace(near, missing=missing, fact=test.fact, value=value))
+                )
                 break
     return tuple(miss for _, miss in sorted(found, key=lambda pair: pair[0]))
 
 
-def _near_miss(model: str, rule: Rule, test: FactComparison, values: Values) -> NearMiss:
-    return NearMiss(
+def _explained(model: str, values: Values, rule: Note) -> ExplainedRule:
+    title, why, strategies = "", "", frozenset(rule.caution)
+    if isinstance(rule, Rule):
+        title, why, strategies = rule.title, rule.why, strategies | rule.effects.strategies
+    return ExplainedRule(
         rule=rule.id,
-        title=rule.title,
+        title=title,
         model=model,
-        missing=test.opposite if test.holds(values) else str(test),
-        value=show(values[test.fact]),
-        gap=_gap(test, values),
-        effects=effect_texts(rule.effects, {**values, test.fact: "N"}),
+        condition=str(rule.when),
+        effects=rule.lines(values),
+        strategies=tuple(sorted(strategies)),
+        why=fill(why, values),
         source=rule.source,
     )
 
@@ -137,69 +127,7 @@ def _distance(test: FactComparison, values: Values) -> float | None:
     return far if FACTS[test.fact].chosen else None
 
 
-def effect_texts(effects: Effects, values: Values) -> tuple[str, ...]:
-    """What a rule does, one short phrase an effect; strategies with the same effect together."""
-    weights = _together(effects.weights.items())
-    texts = [f"score of {names} {weight:+g}" for weight, names in weights]
-    texts += [f"{name} should reach {expected_share(one)}" for name, one in effects.shares.items()]
-    if effects.exclude:
-        cannot = (
-            "no strategy can" if effects.exclude == EVERY else f"{joined(effects.exclude)} cannot"
-        )
-        texts.append(f"{cannot} be used")
-    if effects.leave_out:
-        texts.append(f"{joined(effects.leave_out)}: left out unless named (--strategies)")
-    changes = _together(
-        (one.strategy, (one.parameter, _change_text(one))) for one in effects.changes
-    )
-    texts += [f"{parameter} of {names}: {text}" for (parameter, text), names in changes]
-    told = [("warning", effects.warning), ("advice", effects.advice)]
-    cautions = _together(effects.cautions.items())
-    told += [(f"caution about {names}", text) for text, names in cautions]
-    texts += [f"{what}: {fill(text, values)}" for what, text in told if text]
-    texts += [f"{QUESTIONS[name]} {fill(one, values)}" for name, one in effects.answers.items()]
-    return tuple(texts)
-
-
-def _together(effects: Iterable[tuple[str, T]]) -> Iterator[tuple[T, str]]:
-    """Each effect once, with the strategies that have it."""
-    found: dict[T, list[str]] = {}
-    for strategy, effect in effects:
-        found.setdefault(effect, []).append("every strategy" if strategy == EVERY else strategy)
-    return ((effect, joined(names)) for effect, names in found.items())
-
-
-def _change_text(change: Change) -> str:
-    parts = []
-    for word, span in (
-        ("", change.span),
-        ("narrowed to ", change.narrow),
-        ("widened to ", change.widen),
-    ):
-        if span:
-            parts.append(f"{word}{setting(span[0])} to {setting(span[1])}")
-    if change.scale:
-        parts.append(f"times {change.scale:g}")
-    choices = [_value(choice) for choice in change.choices or ()]
-    if choices:
-        parts.append(joined(choices, "or") if choices[1:] else f"only {choices[0]}")
-    if change.default is not None and [_value(change.default)] != choices:
-        parts.append(f"default {_value(change.default)}")
-    if change.default_from is not None:
-        fact = change.default_from.fact
-        subject, ends, rest = FACTS[fact].clause.partition(" is {}")
-        fact = subject if ends and not rest else fact.replace("_", " ")
-        parts.append(f"default {change.default_from.times:g} x {fact}")
-    if change.searched is not None:
-        parts.append("searched" if change.searched else "not searched")
-    return ", ".join(parts)
-
-
-def _value(value: Scalar) -> str:
-    return str(value) if isinstance(value, bool | str) else setting(value)
-
-
-def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Rule]]:
+def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Note]]:
     for model in facts.models:
         values = fact_values(spec, facts, model)
         for rule in rule_book(spec.rules).rules:
@@ -213,19 +141,3 @@ def _with(condition: Condition, flipped: FactComparison, values: Values) -> bool
         return not result if condition is flipped else result
     results = tuple(_with(part, flipped, values) for part in condition.parts)
     return Group(condition.kind, condition.parts).join(results)
-
-
-def _gap(test: FactComparison, values: Values) -> str:
-    value = values[test.fact]
-    if test.operator not in ("min", "max", "above", "below") or value is None:
-        return ""
-    distance = abs(float(test.bound) - float(value))  # type: ignore[arg-type]
-    if distance == 0:
-        return ""
-    rises = (test.operator in ("min", "above")) != bool(test.holds(values))
-    unit = FACTS[test.fact].unit
-    unit = unit.removesuffix("s") if distance == 1 and not unit.endswith("ss") else unit
-    number = show(distance if distance < 100 else round(distance))
-    if unit == "1e9":
-        number, unit = f"{number}B", "parameters"
-    return " ".join(filter(None, [number, unit, "more" if rises else "fewer"]))

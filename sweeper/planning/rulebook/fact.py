@@ -1,4 +1,4 @@
-"""A named fact that rules may use: its type, texts, description and value.
+"""A named fact that rules may use: a function of the request, the gathered facts and a model.
 
 The value of an unknown fact is None. Those of the core are in ``fact_table``, those of a feature in
 its ``facts.py``.
@@ -6,11 +6,11 @@ its ``facts.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
-from sweeper.facts.record import Facts, ModelFacts
+from sweeper.facts.record import DataFacts, Facts, ModelFacts
 from sweeper.spec import Spec
 
 Value = bool | int | float | str | tuple[str, ...] | None
@@ -25,6 +25,13 @@ class Scene(NamedTuple):
     facts: Facts
     model: ModelFacts
 
+    @property
+    def data(self) -> DataFacts:
+        return self.facts.data
+
+
+Compute = Callable[[Scene], Value]
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -34,73 +41,54 @@ class Fact:
         name: Name in rules.
         kind: ``number``, ``flag`` (true or false), ``word`` (one of ``words``, if they are
             listed) or ``words`` (several).
-        clause: A condition on it in words, with ``{}`` for the bound (``at least 3``) or the word.
+        description: What it is, in one line.
         compute: Its value in a scene; None where it is not known.
-        detail: How it is computed, where the clause does not say it.
-        unit: Unit of a number.
+        unit: Unit of a number; ``%`` for a share, which is a number from 0 to 1.
         chosen: Whether the user sets it.
-        otherwise: The opposite of the clause, of a flag.
-        phrases: How the clause says a word, if not by the word itself.
     """
 
     name: str
     kind: Kind
-    clause: str
-    compute: Callable[[Scene], Value]
-    detail: str = ""
+    description: str
+    compute: Compute
     unit: str = ""
     words: tuple[str, ...] = ()
     chosen: bool = False
-    otherwise: str = ""
-    phrases: Mapping[str, str] = field(default_factory=dict, hash=False)
 
-    @property
-    def description(self) -> str:
-        """What it is and how it is computed."""
-        text = self.clause.replace("{}", "N" if self.kind == "number" else "...")
-        return f"{text} ({self.detail})" if self.detail else text
+    def text(self, value: Value) -> str:
+        """A value of the fact, without its unit."""
+        if self.unit == "%" and isinstance(value, int | float):
+            return f"{100 * value:.3g}%"
+        return show(value)
 
-
-Compute = Callable[[Scene], Value]
-
-
-def number(
-    name: str, unit: str, clause: str, compute: Compute, detail: str = "", *, chosen: bool = False
-) -> Fact:
-    """A fact that is a number with a unit."""
-    return Fact(name, "number", clause, compute, detail, unit, chosen=chosen)
+    def shown(self, value: Value) -> str:
+        """A value of the fact, with its unit where the name does not say it."""
+        bare = value is None or self.unit in ("", "%") or self.unit.casefold() in self.name
+        return self.text(value) if bare else f"{self.text(value)} {self.unit}"
 
 
-def flag(
-    name: str, clause: str, compute: Compute, *, otherwise: str = "", chosen: bool = False
-) -> Fact:
-    """A fact that is true or false."""
-    other = otherwise or negated(clause)
-    return Fact(name, "flag", clause, compute, chosen=chosen, otherwise=other)
+def number(unit: str = "", *, chosen: bool = False) -> Callable[[Compute], Fact]:
+    """Decorates a function as a fact that is a number with a unit."""
+    return lambda compute: _fact(compute, "number", unit=unit, chosen=chosen)
+
+
+def flag(*, chosen: bool = False) -> Callable[[Compute], Fact]:
+    """Decorates a function as a fact that is true or false."""
+    return lambda compute: _fact(compute, "flag", chosen=chosen)
 
 
 def word(
-    name: str,
-    clause: str,
-    compute: Compute,
-    detail: str = "",
-    *,
-    words: Iterable[str] = (),
-    chosen: bool = False,
-) -> Fact:
-    """A fact that is one word, from a fixed list (or mapping to phrases) if there is one."""
-    said = words if isinstance(words, Mapping) else {}
-    return Fact(name, "word", clause, compute, detail, words=(*words,), chosen=chosen, phrases=said)
+    words: tuple[str, ...] = (), *, several: bool = False, chosen: bool = False
+) -> Callable[[Compute], Fact]:
+    """Decorates a function as a fact that is one word, or several, from a list if there is one."""
+    kind: Kind = "words" if several else "word"
+    return lambda compute: _fact(compute, kind, words=words, chosen=chosen)
 
 
-def negated(clause: str) -> str:
-    """The opposite of a clause.
-
-    >>> negated("--general is given"), negated("there are 3 rows"), negated("it runs")
-    ('--general is not given', 'there are not 3 rows', 'not (it runs)')
-    """
-    verb = next((word for word in (" is ", " are ") if word in clause), "")
-    return clause.replace(verb, f"{verb}not ", 1) if verb else f"not ({clause})"
+def _fact(compute: Compute, kind: Kind, **fields: Any) -> Fact:
+    """The fact of a function's name, described by the first line of its docstring."""
+    description, *_ = str(compute.__doc__).split("\n")
+    return Fact(compute.__name__, kind, description.rstrip("."), compute, **fields)
 
 
 def show(value: Value) -> str:

@@ -1,4 +1,4 @@
-"""The rule book: rules of ``search_spaces/rules/``, of features and of the user's own folders.
+"""The rule book: what ``search_spaces/rules/``, features and the user's own folders hold.
 
 Rules are applied in the order of their files' names and of their lines; a later rule wins where
 two set the same value, and the user's own come last.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field, PrivateAttr, TypeAdapter
 
@@ -18,20 +18,32 @@ from sweeper.declared.yaml_files import installed_folders, strategy_files
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.features.loader import yaml_folders
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
-from sweeper.planning.rulebook.effects import Effects, Filled, Known
+from sweeper.planning.rulebook.effects import (
+    QUESTIONS,
+    Effects,
+    Filled,
+    Known,
+    Question,
+    StrategyName,
+    fill,
+)
+from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, Text, load_strategies
 from sweeper.yaml_models import FileModel, checked
 from sweeper.yamlfile import Document, read_all
 
 
-class Rule(FileModel):
-    """One rule: where ``when`` holds, ``then`` happens, because of ``why``."""
+class Note(FileModel):
+    """What the plan says where ``when`` holds."""
 
     id: str = Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$")
-    title: Text
     when: Condition = ALWAYS
-    effects: Effects = Field(alias="then")
-    why: Filled
+    warning: Filled | None = Field(None, description="a warning about the whole plan")
+    advice: Filled | None = Field(None, description="advice about the whole plan")
+    caution: dict[StrategyName, Filled] = Field(
+        {}, description="what to watch out for with a strategy"
+    )
+    answer: dict[Question, Filled] = Field({}, description="a sentence of the answer to a question")
     source: Text
     _where: str = PrivateAttr("")
     _layer: int = PrivateAttr(0)
@@ -49,18 +61,39 @@ class Rule(FileModel):
         if isinstance(context, Known):
             self._where, self._layer = context.where, context.layer
 
+    def lines(self, values: Values) -> tuple[str, ...]:
+        """What it does and says, one line each."""
+        said = [("warning:", self.warning), ("advice:", self.advice)]
+        said += [(f"caution about {name}:", text) for name, text in self.caution.items()]
+        said += [(QUESTIONS[name], text) for name, text in self.answer.items()]
+        return tuple(f"{kind} {fill(text, values)}" for kind, text in said if text)
+
+
+class Rule(Note):
+    """A note that also changes the plan: ``then`` happens, because of ``why``."""
+
+    title: Text
+    effects: Effects = Field(alias="then")
+    why: Filled
+
+    def lines(self, values: Values) -> tuple[str, ...]:
+        return (*self.effects.lines(), *super().lines(values))
+
 
 RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
+NOTE: TypeAdapter[Note] = TypeAdapter(Note)
+_OF_NOTES = frozenset({"warning", "advice", "caution", "answer"})
+_OF_RULES = frozenset({"title", "then", "why"})
 
 
 class RuleBook(NamedTuple):
-    """All rules in the order they are applied, and all strategies by name."""
+    """All rules and notes in the order they are applied, and all strategies by name."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[Note, ...]
     strategies: Mapping[str, DeclaredStrategy]
 
-    def rule(self, name: str) -> Rule:
-        """The rule of that id.
+    def rule(self, name: str) -> Note:
+        """The rule or note of that id.
 
         Raises:
             UsageError: There is none; with the nearest id.
@@ -108,7 +141,7 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
             why = "A folder of rules changes the parameters of strategies that are installed."
             fix = near_match(name, installed.paths)
             problems.append(Problem(what, why, fix, strategy.where if strategy else ""))
-    rules: dict[str, Rule] = {}
+    rules: dict[str, Note] = {}
     for layer, folder in enumerate((shipped, *folders)):
         if folder.is_dir() and not (_rule_files(folder) or (folder / "strategies").is_dir()):
             fix = "Put *.yaml files with rules in it."
@@ -129,9 +162,9 @@ def _rules_in(
     layer: int,
     strategies: Mapping[str, DeclaredStrategy | None],
     problems: list[Problem],
-) -> list[Rule]:
+) -> list[Note]:
     """The rules of one layer, in the order of file names. The same id twice is a problem."""
-    found: dict[str, Rule] = {}
+    found: dict[str, Note] = {}
     for document in read_all(sorted(files, key=lambda file: file.name), problems):
         for rule in _rules_of(document, layer, strategies, problems):
             if rule.id in found:
@@ -152,13 +185,16 @@ def _rules_of(
     layer: int,
     strategies: Mapping[str, DeclaredStrategy | None],
     problems: list[Problem],
-) -> Iterator[Rule]:
+) -> Iterator[Note]:
     if not isinstance(document.data, list):
         fix = "Start every rule with '- id: ...'."
         problems.append(Problem("this file is not a list of rules", "", fix, document.name))
         return
-    for place in range(len(document.data)):
+    for place, data in enumerate(document.data):
         context = Known(strategies, layer, document.where((place,)))
-        rule = checked(RULE, document, (place,), problems, context)
+        keys = data.keys() if isinstance(data, Mapping) else set()
+        is_note = bool(_OF_NOTES & keys) and not _OF_RULES & keys
+        kind: TypeAdapter[Any] = NOTE if is_note else RULE
+        rule: Note | None = checked(kind, document, (place,), problems, context)
         if rule is not None:
             yield rule

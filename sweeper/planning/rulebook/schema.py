@@ -5,14 +5,16 @@ Editors complete and check files by them; the loaders check more.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from sweeper.declared.traits import TRAIT_KEYS, Traits
+from sweeper.planning.rulebook.conditions import SCHEMA_MARK, condition_schema
 from sweeper.planning.rulebook.effects import EVERY
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.rules import Rule, RuleBook
+from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import SHARED, DeclaredParameter, DeclaredStrategy
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -20,7 +22,7 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 def rules_schema(book: RuleBook) -> dict[str, Any]:
     """The schema of a file of rules, for the strategies and parameters that a rule book knows."""
-    schema = _schema(tuple[Rule, ...], "Rules of sweeper")
+    schema = _schema(tuple[Rule | Note, ...], "Rules of sweeper")
     keys = {
         f"{of}.{name}"
         for strategy in book.strategies.values()
@@ -56,7 +58,15 @@ def parameters_schema() -> dict[str, Any]:
 
 
 def _schema(kind: Any, title: str) -> dict[str, Any]:
-    return {"$schema": _DRAFT, **TypeAdapter(kind).json_schema(), "title": title}
+    schema = TypeAdapter(kind).json_schema()
+    schema = json.loads(json.dumps(schema), object_hook=_referred)
+    schema.setdefault("$defs", {})["When"] = condition_schema()
+    return {"$schema": _DRAFT, **schema, "title": title}
+
+
+def _referred(schema: dict[str, Any]) -> dict[str, Any]:
+    """A condition as a reference to its schema."""
+    return {"$ref": "#/$defs/When"} if schema.get("title") == SCHEMA_MARK else schema
 
 
 def _changed(parameter: dict[str, Any]) -> dict[str, Any]:

@@ -141,18 +141,13 @@ class NumberParameter(_Parameter):
     def _within(self) -> Self:
         found: list[tuple[Path_, PydanticCustomError]] = []
         outer = self.allowed or self.range
+        why = f"The allowed range is {outer[0]:g} to {outer[1]:g}."
         if not within(self.range, outer):
-            why = f"The allowed range is {outer[0]:g} to {outer[1]:g}."
             found.append((("range",), fault(f"range = {listed(self.range)}", why)))
         if not within((self.default,), self.range):
             found.append((("default",), outside(self.default, self.range)))
         if self.off_value is not None and not within((self.off_value,), outer):
-            found.append(
-                (
-                    ("off_value",),
-                    fault(f"off_value = {self.off_value!r} is outside of {listed(outer)}"),
-                )
-            )
+            found.append((("off_value",), fault(f"off_value = {self.off_value!r}", why)))
         if self.log and outer[0] <= 0:
             why = "A logarithmic range begins above 0."
             found.append((("range",), fault(f"log with allowed low = {outer[0]:g}", why)))
@@ -174,26 +169,16 @@ class ChoiceParameter(_Parameter):
     @model_validator(mode="after")
     def _among(self) -> Self:
         allowed = self.allowed_choices or self.choices
-        found: list[tuple[Path_, PydanticCustomError]] = [
-            (
-                ("choices",),
-                fault(f"{choice!r} is not among allowed_choices", "", near(choice, allowed)),
-            )
-            for choice in self.choices
-            if choice not in allowed
-        ]
-        if self.off_value not in (None, *allowed):
-            found.append(
-                (
-                    ("off_value",),
-                    fault(f"off_value = {self.off_value!r} is not among allowed_choices"),
-                )
-            )
-        if self.default not in self.choices:
-            fix = near(self.default, self.choices)
-            error = fault(f"default = {self.default!r} is not among choices", "", fix)
-            found.append((("default",), error))
-        faults(found)
+        off = () if self.off_value is None else (self.off_value,)
+        tests = (("choices", self.choices, allowed), ("off_value", off, allowed))
+        faults(
+            [
+                ((key,), fault(f"{key}: {value!r} is not possible", "", near(value, known)))
+                for key, values, known in (*tests, ("default", (self.default,), self.choices))
+                for value in values
+                if value not in known
+            ]
+        )
         return self
 
 
@@ -445,14 +430,9 @@ class DeclaredStrategy(FileModel):
                 found.append((path, fault(what, "", near_match(condition.parameter, parents))))
                 continue
             possible = parents[condition.parameter].parameter.allowed_choices or ()
-            found += [
-                (
-                    path,
-                    fault(f"{condition.parameter} is never {value!r}", "", near(value, possible)),
-                )
-                for value in condition.values
-                if value not in possible
-            ]
+            for value in (value for value in condition.values if value not in possible):
+                what = f"{condition.parameter} is never {value!r}"
+                found.append((path, fault(what, "", near(value, possible))))
         faults(found)
         return parameters
 

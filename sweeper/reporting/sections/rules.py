@@ -30,8 +30,12 @@ class _AppliedRule:
     strategy: str = ""
 
     @property
+    def said(self) -> str:
+        return ". ".join(filter(None, (self.reason.title, self.reason.why)))
+
+    @property
     def effect(self) -> str:
-        effect = self.reason.effect
+        effect = words.effects(self.reason)
         return f"{words.short(self.strategy)}: {effect}" if self.strategy and effect else effect
 
 
@@ -45,8 +49,8 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
     yield Text((count, _HOW))
     columns: list[Column[_AppliedRule]] = [
         Column("rule", lambda rule: rule.reason.rule, "/rule"),
-        Column("what it says and why", lambda rule: f"{rule.reason.title}. {rule.reason.why}"),
-        Column("what it set", lambda rule: rule.effect or words.DASH, "/effect"),
+        Column("what it says and why", lambda rule: rule.said),
+        Column("what it set", lambda rule: rule.effect or words.DASH),
         Column("source", lambda rule: rule.reason.source, "/source"),
     ]
     yield Table.of("rule-table", "Rules of this plan", columns, rules)

@@ -22,7 +22,7 @@ from sweeper.training.loop.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.extension import Extension, Measured
 from sweeper.training.loop.ranks_here import gathered
 from sweeper.training.loop.training_progress import finite
-from sweeper.training.trial.trial_job import Final, TrialJob
+from sweeper.training.trial.trial_job import Final, Stop, TrialJob
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class RungWatch(TrainerCallback):
         self._stopping = Stopping.of(
             job.config.parameters, self._budget.stop_overfitting, job.context.objective
         )
-        self._stopped: tuple[int, str] | None = None
+        self._stopped: tuple[int, Stop] | None = None
         self._last_excess: float | None = None
         self.pruned_at: int | None = None
         self.save: Callable[[int], None] | None = None
@@ -120,21 +120,22 @@ class RungWatch(TrainerCallback):
         train_loss = progress.take_train_loss()
         epochs = progress.steps / self._steps_per_epoch
         items = self._remember(rungs[-1], evaluation, beyond)
-        why = self._stopping.saw(RungScore(items, train_loss, epochs))
+        stop = self._stopping.saw(RungScore(items, train_loss, epochs))
         # Each rank has seen other batches: the first one decides.
-        why = gathered(beyond_noise(measured, self._limits) or why)[0]
+        beyond_limit = beyond_noise(measured, self._limits)
+        stop = gathered(Stop("limit", beyond_limit) if beyond_limit else stop)[0]
         reports = [
             self._job.rung_report(rung, evaluation, train_loss, epochs, measured) for rung in rungs
         ]
-        if self.save is not None and not (why or last):
+        if self.save is not None and not (stop or last):
             self.save(rungs[-1])
         for report in reports:
             if self._job.tell(report) is Decision.PRUNE:
                 self.pruned_at = report.rung
                 control.should_training_stop = True
                 return
-        if why and not last:
-            self._stopped = rungs[-1], why
+        if stop and not last:
+            self._stopped = rungs[-1], stop
             control.should_training_stop = True
 
     def state(self) -> dict[str, Any]:
@@ -213,10 +214,10 @@ class RungWatch(TrainerCallback):
             RuntimeError: The last rung was never evaluated: a trial without validation loss.
         """
         if self._stopped is not None and self._best is not None:
-            rung, why = self._stopped
+            rung, stop = self._stopped
             set_weights(self._model, self._best.weights)
             scored = self._evaluate(whole=True)
-            return Final(self._best.rung, scored, stopped_because=why, stopped_at=rung)
+            return Final(self._best.rung, scored, stopped_by=stop, stopped_at=rung)
         if self._last is None or self._best is None:
             raise RuntimeError("the trial ended without a validation loss at its last rung")
         last = Final(self._budget.rungs, self._last)
@@ -356,24 +357,26 @@ class Stopping:
             items = ItemLosses(np.array(best["losses"]), np.array(best["weights"]))
             self._best = RungScore(items, best["train_loss"], best["epochs"])
 
-    def saw(self, score: RungScore) -> str:
-        """The reason to stop at this rung, as text; empty to go on."""
+    def saw(self, score: RungScore) -> Stop | None:
+        """The reason to stop at this rung; None to go on."""
         best = self._best
         if best is None or score.items.mean < best.items.mean:
             self._best, self._waited = score, 0
         else:
             self._waited += 1
         if self.patience is not None and self._waited >= self.patience:
-            return f"{self.objective.title} did not improve in {self._waited} rungs"
+            text = f"{self.objective.title} did not improve in {self._waited} rungs"
+            return Stop("patience", text)
         if self.overfitting and best is not None and self._overfits(score, best):
             objective = self.objective
             went = f"{objective.title} {'fell' if objective.higher_is_better else 'rose'}"
             before, now = (objective.value(one.items.mean) for one in (best, score))
-            return (
+            text = (
                 f"it overfits: {went} from {before:.4g} to {now:.4g}, beyond noise, while training "
                 f"loss fell to {score.train_loss:.4g}"
             )
-        return ""
+            return Stop("overfitting", text)
+        return None
 
     def _overfits(self, score: RungScore, best: RungScore) -> bool:
         if self._waited < _SINCE_BEST or score.epochs <= 1:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,6 +50,7 @@ from sweeper.trials import (
     RungReport,
     Seen,
     State,
+    StopKind,
     TrialConfig,
     TrialResult,
 )
@@ -70,13 +71,20 @@ _PACKAGES = (
 )
 
 
+class Stop(NamedTuple):
+    """Why a trial stops before its last rung."""
+
+    kind: StopKind
+    text: str
+
+
 @dataclass(frozen=True)
 class Final:
     """The trial's result on the whole validation split, and the rung whose weights gave it."""
 
     rung: int
     evaluation: Evaluation
-    stopped_because: str = ""
+    stopped_by: Stop | None = None
     stopped_at: int | None = None
 
 
@@ -299,7 +307,8 @@ class TrialJob:
             item_losses=ITEM_LOSSES,
             validation_by_source=self._by_source(final.evaluation),
             stopped_at_rung=final.stopped_at,
-            stopped_because=final.stopped_because,
+            stopped_by=final.stopped_by.kind if final.stopped_by else None,
+            stopped_because=final.stopped_by.text if final.stopped_by else "",
             measures=self._measures(),
             **self._kept(strategy),
             notes=self.context.notes("train", "validation"),

@@ -60,8 +60,8 @@ def test_explain_names_what_would_change_the_decision(sweeper, here):
     assert told in " ".join(ran.out.split())
     changes, rules = ran.out.split("What would change it")[1].split("Rules that fired")
     fired, near = rules.split("Rules that nearly fired")
-    assert "GiB" in changes
-    assert "start-with-lora because" in fired
+    assert "memory_gib = " in changes
+    assert "start-with-lora where" in fired
     assert " fires if " in near
 
 

@@ -78,6 +78,13 @@ def test_a_line_separator_inside_a_json_string_does_not_end_the_row(tmp_path):
     assert read(path).rows == ((1, {"text": "one\u2028row"}),)
 
 
+def test_a_cell_may_have_thousands_of_lines(tmp_path):
+    cell = "a line\n" * 5000
+    (tmp_path / "rows.csv").write_text(f'text,label\n"{cell}",a\nshort,b\n')
+    rows = read(tmp_path / "rows.csv").rows
+    assert rows == ((2, {"text": cell, "label": "a"}), (5003, {"text": "short", "label": "b"}))
+
+
 def test_plain_text_gives_paragraphs_with_their_lines(tmp_path):
     path = tmp_path / "corpus.txt"
     path.write_text("first\nparagraph\n\n\nsecond\n")

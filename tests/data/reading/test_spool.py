@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sweeper.data.contents import MOST_LINE_BYTES
-from sweeper.data.reading import arrow, spool, text
+from sweeper.data.reading import arrow, decoding, jsonrows, spool
 from sweeper.data.reading.read import read
 from sweeper.data.table import Stored
 from sweeper.errors import DataError
@@ -169,7 +169,8 @@ WIDE_CSV = 'text,label\n"two\nlines",a\n' + "words caf\u00e9,b\n" * 40
 def test_files_that_are_no_lines_of_utf8_are_read_as_a_list_of_them_is(
     tmp_path, monkeypatch, name, content, line
 ):
-    monkeypatch.setattr(text, "CHUNK_BYTES", 50)
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", 50)
+    monkeypatch.setattr(jsonrows, "READ_CHARACTERS", 50)
     (tmp_path / name).write_bytes(content)
     listed, stored = read(tmp_path / name), read(tmp_path / name, stored=True)
     assert isinstance(stored.rows, Stored)
@@ -207,7 +208,7 @@ def test_damaged_gzip_is_refused(tmp_path):
     ],
 )
 def test_errors_name_file_and_line(tmp_path, monkeypatch, content, said):
-    monkeypatch.setattr(text, "MOST_LINE_BYTES", 1000 if b"aaa" in content else MOST_LINE_BYTES)
+    monkeypatch.setattr(decoding, "MOST_LINE_BYTES", 1000 if b"aaa" in content else MOST_LINE_BYTES)
     path = tmp_path / "x.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError) as refused:

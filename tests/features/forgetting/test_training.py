@@ -168,7 +168,7 @@ def test_a_strong_penalty_holds_the_model_at_its_base(train: Any, make: Any) -> 
 def test_a_trial_ends_early_and_keeps_its_best_weights(train: Any) -> None:
     result, reports, _ = train(learning_rate=0.0, early_stopping_patience=1)
     assert (result.state, result.stopped_at_rung, len(reports)) == ("COMPLETE", 2, 2)
-    assert "did not improve" in result.stopped_because
+    assert result.stopped_by == "patience"
     assert result.validation_loss is not None
 
 
@@ -181,7 +181,7 @@ def test_a_limit_ends_a_trial_that_passes_it(
     result, reports, _ = train(make(limit=0.0))
     assert result.state == "COMPLETE"
     assert (result.stopped_at_rung, len(reports)) == (1, 1)
-    assert result.stopped_because.startswith("lost on general text: ")
+    assert result.stopped_by == "limit"
     assert reports[0].measures[TEXT].base is not None
 
 

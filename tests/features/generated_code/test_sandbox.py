@@ -40,8 +40,14 @@ ENDINGS = {
     "no memory to say so": ("x = []\nwhile True: x = [x, x * 2]", "", ""),
     "endless": ("while True: pass", "", "fuel"),
     "endless when called": ("def f():\n  while True: pass", "f()", "fuel"),
+    "endless test": ("", "while True: pass", "fuel"),
+    "test that sets a timer": ("", "import signal; signal.setitimer(0, 0)", "AttributeError"),
     "endless in C": ("import re; re.match('(a*)*b', 'a' * 40)", "", "fuel"),
-    "sleeps": ("import time; time.sleep(1000)", "", "cannot wait"),
+    "sleeps": (
+        "import sys; del sys.modules['time']\nimport time; time.sleep(1000)",
+        "",
+        "cannot wait",
+    ),
     "waits": ("import select; select.select([], [], [])", "", "empty poll"),
     "waits for itself": (
         "import threading as t\nx = t.Lock()\nx.acquire(); x.acquire()",
@@ -330,6 +336,7 @@ USES = {
         "import functools\n@functools.cache\ndef f(n): return n and n + f(n - 1)",
         "assert f(400) == 80200",
     ),
+    "sleep, which returns at once": ("import time\nf = lambda: time.sleep(1000)", "f()"),
     "large numbers": ("f = lambda: 10**5000", "assert len(str(f())) == 5001"),
 }
 

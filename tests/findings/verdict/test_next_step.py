@@ -18,7 +18,7 @@ def plain(make):
     found = compute(make(trials=20))
     number = found.finalists[0].trial
     run = found.run.model_copy(update=ENDED | {"search_ended": "nothing is left to gain"})
-    trials = tuple(t.model_copy(update={"stopped_because": ""}) for t in found.trials)
+    trials = tuple(t.model_copy(update={"stopped_by": None}) for t in found.trials)
     decided = {
         "kind": "recommend",
         "recommended_trial": number,
@@ -135,11 +135,11 @@ def test_a_trial_that_still_improved_is_to_be_trained_longer(plain):
 
 
 def test_a_winner_that_overfits_wants_more_rows(plain):
-    why = {"stopped_because": "it overfits: validation loss rose", "stopped_at_rung": 3}
+    why = {"stopped_by": "overfitting", "stopped_because": "words", "stopped_at_rung": 3}
     trials = tuple(t.model_copy(update=why) for t in plain.trials)
     step = next_step(plain.model_copy(update={"trials": trials}))
     assert step.kind == "more-data"
-    assert "stopped at rung 3: it overfits" in step.because
+    assert "stopped at rung 3: words" in step.because
 
 
 def test_advice_counts_where_nothing_hinders_and_the_first_of_it(plain):

@@ -60,14 +60,14 @@ def test_search_and_confirmation_are_ranges_apart(scene: Any) -> None:
 def test_a_budget_limits_the_trials_and_says_so(scene: Any) -> None:
     rich = make_plan(*scene(aim={"budget": "1000gpuh"})).budget
     assert rich.trials == 20
-    assert not any("buys about" in note for note in rich.notes)
+    assert not any("buys about" in note for note in rich.limit_notes)
     hours = rich.gpu_hours or 0.0
     poor = make_plan(*scene(aim={"budget": f"{hours * 0.4:.3f}gpuh"})).budget
     assert 1 <= poor.trials < 20
-    assert any("buys about" in note for note in poor.notes)
+    assert any("buys about" in note for note in poor.limit_notes)
     tiny = make_plan(*scene(aim={"budget": "0.001gpuh"})).budget
     assert tiny.trials == 1
-    assert any("more than the whole budget" in note for note in tiny.notes)
+    assert any("more than the whole budget" in note for note in tiny.limit_notes)
 
 
 def test_a_budget_for_less_than_the_confirmation_says_what_would_help(scene: Any) -> None:
@@ -75,7 +75,7 @@ def test_a_budget_for_less_than_the_confirmation_says_what_would_help(scene: Any
     hours = whole.confirmation.seconds / 3600
     some = make_plan(*scene(aim={"budget": f"{hours:.4f}h"})).budget
     assert some.trials == 1
-    assert any("--confirmation-seeds 1" in note and "trials." in note for note in some.notes)
+    assert any("--confirmation-seeds 1" in note and "trials." in note for note in some.limit_notes)
 
 
 def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
@@ -111,7 +111,7 @@ def test_every_strategy_says_what_its_trials_buy(scene: Any) -> None:
 
 
 def test_dollars_without_a_price_are_said_to_be_unknown(scene: Any) -> None:
-    notes = make_plan(*scene(aim={"budget": "30usd"})).budget.notes
+    notes = make_plan(*scene(aim={"budget": "30usd"})).budget.limit_notes
     assert any("no price" in note and "--price" in note for note in notes)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,10 +15,9 @@ from sweeper.planning.rulebook.conditions import (
     FactComparison,
     Group,
     comparisons,
+    condition_schema,
     parse_condition,
-    written_condition,
 )
-from sweeper.planning.rulebook.fact import Fact
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.yaml_models import checked
 from sweeper.yamlfile import Document, parse
@@ -82,7 +82,7 @@ def test_a_condition_is_true_false_or_unknown(text: str, expected: bool | None) 
         ("classes: {known: 1}", 1, "valid boolean"),
         ("task: {in: code}", 1, "valid tuple"),
         ("not: 3", 1, "is not a mapping"),
-        ("all:\n  - task: code\n  - wat: 1", 3, "there is no key 'wat' here"),
+        ("all:\n  - task: code\n  - wat: 1", 3, "there is no fact 'wat'"),
         ("- task", 1, "is not a mapping"),
     ],
 )
@@ -98,40 +98,35 @@ def test_a_tag_that_would_run_code_is_refused() -> None:
     assert any("is not allowed" in str(problem) for problem in problems)
 
 
-def test_a_condition_reads_as_words() -> None:
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ({}, "always"),
+        ({"memory_gib": {"below": 24}}, "memory_gib < 24"),
+        ({"task": "classification"}, "task = classification"),
+        ({"task": ["code", "domain"]}, "task in [code, domain]"),
+        ({"rows_per_class": {"known": True}}, "rows_per_class known"),
+        ({"classes": {"known": False}}, "classes unknown"),
+        ({"rows": {"min": 10, "max": 90}}, "rows >= 10 and rows <= 90"),
+        ({"examples": {"below": 9000}}, "examples < 9,000 rows"),
+        ({"duplicate_share": {"above": 0.05}}, "duplicate_share > 5%"),
+        ({"strategies": {"contains": "lora"}}, "strategies contains lora"),
+        ({"bf16": True, "new_head": False}, "bf16 and not new_head"),
+        ({"not": {"classes": {"min": 3}}}, "classes < 3"),
+        ({"not": {"classes": {"known": True}}}, "classes unknown"),
+        ({"not": {"classes": 3}}, "classes != 3"),
+        ({"not": {"task": ["code", "domain"]}}, "task not in [code, domain]"),
+        ({"not": {"any": [{"bf16": True}, {"gpus": 1}]}}, "not (bf16 or gpus = 1)"),
+        ({"gpus": 1, "any": [{"rows": 9}, {"bf16": True}]}, "gpus = 1 and (rows = 9 or bf16)"),
+    ],
+)  # fmt: skip
+def test_a_condition_is_shown_as_a_condition(written: Any, shown: str) -> None:
+    assert str(parse_condition(written)) == shown
+
+
+def test_comparisons_are_in_the_order_of_the_file() -> None:
     found, _ = condition("{examples: {min: 10000}, any: [{task: code}, {not: {bf16: true}}]}")
-    text = str(found)
-    assert text == (
-        "there are at least 10,000 examples, and "
-        "(the task is code, or matrix products in bfloat16 are not faster)"
-    )
-    assert str(ALWAYS) == "always"
-    ranged = parse_condition({"examples": {"min": 1000, "below": 10000}, "bf16": True})
-    assert str(ranged) == (
-        "there are at least 1,000 and under 10,000 examples, and "
-        "matrix products in bfloat16 are faster"
-    )
-    three = parse_condition({"task": ["code", "domain", "instruction"]})
-    assert str(three) == "the task is code, domain or instruction"
-    model = parse_condition({"model_kind": "encoder", "parameters_billion": {"max": 0.5}})
-    assert str(model) == "the model is an encoder and has at most 0.5B parameters"
-    near = parse_condition({"domain_distance": ["near", "far"]})
-    assert str(near) == "the data are near to or far from general text"
-    both = parse_condition({"rows": {"min": 3, "max": 9}})
-    assert str(both) == "all splits together have at least 3 and at most 9 rows"
-    own = {"any": [{"epochs_wanted": {"known": False}}, {"epochs_wanted": {"max": 5}}]}
-    assert str(parse_condition(own)) == "--epochs is not given or at most 5"
-    assert str(parse_condition({"duplicate_share": {"above": 0.05}})).startswith("over 5% of")
     assert [test.fact for test in comparisons(found)] == ["examples", "task", "bf16"]
-
-
-@pytest.mark.parametrize("fact", FACTS.values(), ids=list(FACTS))
-def test_every_fact_has_words_for_its_conditions(fact: Fact) -> None:
-    if fact.kind == "flag":
-        assert fact.clause != fact.otherwise
-    else:
-        assert fact.clause.count("{}") == 1
-    assert "{" not in fact.description
 
 
 @given(
@@ -152,22 +147,20 @@ def test_any_data_gives_a_condition_and_problems_never_an_exception(data: Any) -
 
 
 BOUNDS = (
-    *(True, None, 0, 2.5, "code", "cod", "", [], ["code"], [1, 2], [True], ("code",), {}),
+    *(True, None, 0, 2.5, "code", "cod", "", [], ["code"], [1, 2], [True], {}),
     *({"min": 1}, {"min": True}, {"max": "a"}, {"equals": None}, {"in": "code"}, {"in": []}),
     *({"in": ["code"]}, {"known": True}, {"known": 1}, {"contains": "a"}, {"contains": 1}),
     *({"in_": ["code"]}, {"above": 1, "below": 3}, {"mni": 1}, [["code"]], [{"task": "code"}]),
 )
 
 
-@pytest.mark.parametrize("key", [*FACTS, "wat", 1, "all", "any", "not", "not_"])
-def test_the_quick_look_and_the_model_agree_on_mistakes(key: str) -> None:
-    accepted = TypeAdapter(written_condition())
+@pytest.mark.parametrize("key", [*FACTS, "wat", "all", "any", "not", "not_"])
+def test_the_schema_and_the_parser_agree_on_mistakes(key: str) -> None:
+    schema = condition_schema()
+    accepted = jsonschema.Draft202012Validator(schema | {"$defs": {"When": schema}})
     for bound in BOUNDS:
-        written = {key: bound}
-        try:
-            accepted.validate_python(written)
-        except ValidationError:
-            with pytest.raises(ValidationError):
-                parse_condition(written)
+        if accepted.is_valid({key: bound}):
+            parse_condition({key: bound})
         else:
-            parse_condition(written)
+            with pytest.raises(ValidationError):
+                parse_condition({key: bound})

@@ -8,9 +8,9 @@ import pytest
 from sweeper import plugins
 from sweeper.declared import yaml_files
 from sweeper.errors import RuleError, UsageError
-from sweeper.planning.rulebook.effects import Effects
+from sweeper.planning.rulebook.effects import Change, Effects
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.rules import _shipped, rule_book
+from sweeper.planning.rulebook.rules import Rule, RuleBook, _shipped, rule_book
 
 RULE = """\
 - id: my-rule
@@ -25,6 +25,10 @@ RULE = """\
 """
 
 
+def changing(book: RuleBook) -> list[Rule]:
+    return [rule for rule in book.rules if isinstance(rule, Rule)]
+
+
 def own(tmp_path: Path, text: str, name: str = "own.yaml") -> tuple[str, ...]:
     folder = tmp_path / "rules_of_mine"
     folder.mkdir(exist_ok=True)
@@ -36,8 +40,10 @@ def test_the_shipped_book_is_sound_and_every_rule_says_why() -> None:
     book = rule_book()
     assert len(book.rules) > 80
     for rule in book.rules:
-        assert rule.why.endswith("."), rule.id
-        assert rule.title
+        if isinstance(rule, Rule):
+            assert rule.why.endswith("."), rule.id
+            assert rule.title
+        assert rule.lines({})
         assert rule.source
         assert Path(rule.where.split(":")[0]).is_file()
 
@@ -58,7 +64,7 @@ def test_users_override_a_rule_by_its_id_and_theirs_is_applied_last(tmp_path: Pa
     book = rule_book(own(tmp_path, RULE.replace("my-rule", "lora-rank")))
     assert len(book.rules) == len(rule_book().rules)
     assert book.rules[-1].id == "lora-rank"
-    assert book.rule("lora-rank").title == "Mine"
+    assert book.rules[-1].source == "me"
 
 
 QLORA = """\
@@ -118,9 +124,9 @@ def test_every_problem_is_reported_at_once_with_file_and_line(tmp_path: Path) ->
       lora.r: {range: [8, 4]}
       full.learning_rate: {default: 7}
       lora.target_modules: {choices: [qx]}
-    wran: text
-    warn: "There are {exampels} rows."
-    answer: {what: now}
+    preefr: {lora: 1}
+  warning: "There are {exampels} rows."
+  answer: {what: now}
   why: Because.
   sorce: me
 """
@@ -138,7 +144,7 @@ def test_every_problem_is_reported_at_once_with_file_and_line(tmp_path: Path) ->
         "low <= high must hold, but got [8, 4]",
         "learning_rate is allowed from 1e-06 to 0.003",
         "target_modules is never 'qx'",
-        "Did you mean 'warn'?",
+        "Did you mean 'prefer'?",
         "Did you mean 'source'?",
         "source is missing",
         "there is no key 'what' here",
@@ -161,7 +167,7 @@ def test_every_problem_is_reported_at_once_with_file_and_line(tmp_path: Path) ->
         (RULE.replace("range: [4, 8], default: 4", ""), "no change is given"),
         (RULE.replace("default: 4", "default: 32"), "must be within the range 4 to 8"),
         (RULE.replace("default: 4", "defalt: 4"), "Did you mean 'default'?"),
-        (RULE.replace("range: [4, 8], default: 4", "scale: -1"), "greater than 0"),
+        (RULE.replace("range: [4, 8], default: 4", "scale: 2"), "there is no key 'scale' here"),
         (
             RULE.replace("default: 4", "default_from: {fact: task, times: 2}"),
             "'task' is not a fact with a number",
@@ -189,7 +195,7 @@ def test_an_unknown_rule_is_answered_with_the_nearest() -> None:
 
 def test_choices_of_a_rule_are_searched_or_change_the_default() -> None:
     book = rule_book()
-    for rule in book.rules:
+    for rule in changing(book):
         for change in (one for one in rule.effects.changes if len(one.choices or ()) > 1):
             declared = [one.parameters.get(change.parameter) for one in book.strategies.values()]
             for parameter in filter(None, declared):
@@ -198,21 +204,31 @@ def test_choices_of_a_rule_are_searched_or_change_the_default() -> None:
 
 
 def test_every_effect_is_used_by_some_shipped_rule() -> None:
-    effects = [rule.effects for rule in rule_book().rules]
-    assert len(Effects.model_fields) == 10
-    assert any(min(effect.weights.values(), default=0) < 0 for effect in effects)
-    names = (
-        "shares",
-        "exclude",
-        "leave_out",
-        "changes",
-        "warning",
-        "advice",
-        "cautions",
-        "answers",
-    )
-    for name in names:
+    effects = [rule.effects for rule in changing(rule_book())]
+    for name in Effects.model_fields:
         assert any(getattr(effect, name) for effect in effects), name
+    for name in Change.model_fields:
+        assert any(getattr(c, name) is not None for effect in effects for c in effect.changes), name
+
+
+def test_a_note_says_something_and_changes_nothing(tmp_path: Path) -> None:
+    notes = [rule for rule in rule_book().rules if not isinstance(rule, Rule)]
+    assert len(notes) > 50
+    for kind in ("warning", "advice", "caution", "answer"):
+        assert any(getattr(note, kind) for note in notes), kind
+    note = (
+        '- {id: mine, when: {examples: {min: 10}}, source: me, advice: "Read {examples} rows."}\n'
+    )
+    assert rule_book(own(tmp_path, note)).rules[-1].advice == "Read {examples} rows."
+    for text, words in (
+        (note.replace(', advice: "Read {examples} rows."', ""), "then is missing"),
+        (note.replace("{examples}", "{exampels}"), "there is no fact 'exampels'"),
+        (note.replace("advice", "advise"), "Did you mean 'advice'?"),
+        (note.replace("source: me, ", ""), "source is missing"),
+    ):
+        with pytest.raises(RuleError, match=r"own\.yaml") as caught:
+            rule_book(own(tmp_path, text))
+        assert words in str(caught.value)
 
 
 def test_another_package_adds_rules_by_an_entry_point_without_being_imported(

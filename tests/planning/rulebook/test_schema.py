@@ -63,10 +63,12 @@ def test_every_file_of_shared_parameters_fits_the_schema(path: Any) -> None:
         {"then": {"parameters": {"lora.rank": {"default": 1}}}},
         {"then": {"parameters": {"lora.r": {"*target": "lora.r"}}}},
         {"then": {}},
+        {"then": {"warn": "x"}},
         {"sorce": "me"},
     ],
 )
 def test_an_editor_sees_the_mistake(rules: Any, change: dict[str, Any]) -> None:
-    rule = {"id": "a", "title": "A", "then": {"warn": "x"}, "why": "b", "source": "c"}
+    rule = {"id": "a", "title": "A", "then": {"prefer": {"lora": 1}}, "why": "b", "source": "c"}
+    rules.validate([rule, {"id": "b", "advice": "x", "source": "c"}])
     with pytest.raises(jsonschema.ValidationError):
         rules.validate([rule | change])

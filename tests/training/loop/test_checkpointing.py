@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import MANIFEST, UNFINISHED, Checkpoint, newest_checkpoint
 from sweeper.data.examples import SPLITS, Dataset
-from sweeper.spec import DataSpec, ModelSpec, Spec
+from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.classification import Classification
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
@@ -51,7 +51,8 @@ def written(byte_llama: Path, tmp_path_factory: Any, tiny_facts: Any, turns: Any
     )
     named = ModelSpec(id=str(byte_llama))
     facts = tiny_facts(str(byte_llama), context_length=256)
-    spec = Spec(task="instruction", models=(named,), data=DataSpec(general=str(file)))
+    features = {"forgetting": {"general": str(file), "max_points": 500.0}}
+    spec = Spec.model_validate({"task": "instruction", "models": (named,), "features": features})
     cpu = torch.device("cpu")
     return SharedModel(ModelContext(named, facts, byte_llama, dataset, spec, CAP, 16, cpu))
 

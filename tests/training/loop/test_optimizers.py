@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from sweeper.training.base_model.general_text import General
 from torch.utils.data import SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sweeper.features.forgetting._general_set import General
 from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Half

@@ -80,10 +80,12 @@ def test_a_rise_is_paired_with_the_first_items_and_weighted_by_tokens() -> None:
 
 def test_a_trial_that_overfits_stops_at_the_second_look_after_its_best_and_says_why() -> None:
     stopping = Stopping.of({}, overfitting=True)
-    assert [stopping.saw(one) for one in OVERFITS[:-1]] == ["", "", ""]
-    why = stopping.saw(OVERFITS[-1])
-    assert why.startswith("it overfits: validation loss rose from 0.5 to 0.8, beyond noise")
-    assert why.endswith("training loss fell to 0.3")
+    assert [stopping.saw(one) for one in OVERFITS[:-1]] == [None, None, None]
+    stop = stopping.saw(OVERFITS[-1])
+    assert stop is not None
+    assert stop.kind == "overfitting"
+    assert "rose from 0.5 to 0.8, beyond noise" in stop.text
+    assert stop.text.endswith("training loss fell to 0.3")
 
 
 @pytest.mark.parametrize(

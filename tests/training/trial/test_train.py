@@ -70,7 +70,7 @@ def test_a_trial_that_overfits_completes_early_with_the_weights_of_its_best_rung
     early = results[True]
     assert (early.state, early.stopped_at_rung) == ("COMPLETE", len(heard[True]))
     assert len(heard[True]) < len(heard[False]) == 8
-    assert "it overfits" in early.stopped_because
+    assert early.stopped_by == "overfitting"
     assert early.best_rung <= early.stopped_at_rung - 2
     losses = [report.validation_loss for report in heard[True]]
     assert losses[early.best_rung - 1] == min(losses)

@@ -98,8 +98,9 @@ class TextFile:
                 raise line_too_long(self._name, number, len(line))
             yield line
 
-    def pieces(self, size: int = CHUNK_BYTES, newline: str = "\n") -> Iterator[str]:
+    def pieces(self, size: int = 0, newline: str = "\n") -> Iterator[str]:
         """The lines, of which long ones come in several pieces."""
+        size = size or CHUNK_BYTES
         self._file.seek(0)
         self._lines, self._not_utf8, self._first = 1, 0, list[int]()
         errors = "strict" if self._wide else "surrogateescape"

@@ -1,0 +1,94 @@
+"""Nothing decides by reading a text that was written for people.
+
+Effects, reasons and states are values, which are worded where they are shown. So the syntax trees
+of the packages that decide and show must not search in fields that hold such texts.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sweeper
+
+ROOT = Path(sweeper.__file__).parent
+FOLDERS = ("planning", "search", "findings", "views", "reporting", "execution", "steps")
+TEXTS = {"reason", "effect", "text", "why", "note", "notes", "remedy", "stopped_because"}
+SEARCHES = {
+    "startswith", "endswith", "partition", "rpartition", "split", "rsplit", "find", "index",
+    "removeprefix", "removesuffix",
+}  # fmt: skip
+# They read what a user or another program wrote: a text of a YAML file, an objective's path, a
+# rendered page, a number that is made readable.
+READERS = {
+    "planning/rulebook/strategy_files.py",
+    "search/named.py",
+    "findings/words.py",
+    "reporting/markdown.py",
+    "reporting/charts/svg.py",
+}
+
+
+def reads_text(tree: ast.AST) -> Iterator[int]:
+    """Lines that search in a field or a variable with a text's name."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=value, attr=attr), args=args):
+                by_pattern = isinstance(value, ast.Name) and value.id == "re"
+                searched = [*args] if by_pattern else [value] if attr in SEARCHES else []
+            case ast.Compare(ops=[ast.In() | ast.NotIn()], left=ast.Constant(), comparators=within):
+                searched = within
+            case _:
+                continue
+        if any(_names(one) & TEXTS for one in searched):
+            yield node.lineno
+
+
+def _names(value: ast.AST) -> set[str]:
+    """The last name of a field or variable, also where a method such as ``lower`` is called."""
+    match value:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return {name}
+        case ast.Call(func=ast.Attribute(value=inner)):
+            return _names(inner)
+        case _:
+            return set()
+
+
+def test_no_text_is_read_to_decide() -> None:
+    files = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 100
+    assert {str(file.relative_to(ROOT)) for file in files} >= READERS
+    found = [
+        f"{file.relative_to(ROOT)}:{line}"
+        for file in files
+        if str(file.relative_to(ROOT)) not in READERS
+        for line in reads_text(ast.parse(file.read_text(encoding="utf-8")))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'one.effect.startswith("disagrees")',
+        'caution.why.partition(":")[0]',
+        'row.stopped_because.startswith("it overfits")',
+        '[way for way in one.remedy.split("; ")]',
+        're.search("fits", rejected.reason)',
+        '"budget" in note.lower()',
+        'why.split(" ")[0]',
+    ],
+)
+def test_a_use_that_reads_a_text_is_seen(code: str) -> None:
+    assert [*reads_text(ast.parse(code))] == [1]
+
+
+@pytest.mark.parametrize(
+    "code", ['name.split(".")', "one.disagrees_with", 'key in ("why", "text")']
+)
+def test_other_uses_are_not(code: str) -> None:
+    assert [*reads_text(ast.parse(code))] == []
