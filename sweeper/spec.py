@@ -526,7 +526,7 @@ class Spec(_Keys, Artifact):
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
     """what is measured when the test split is scored"""
     trials: tuple[OwnTrial, ...] = ()
-    """own configurations to beat"""
+    """own configurations to beat (their number is search.trials)"""
     rules: Annotated[tuple[str, ...], Flag("--rules", plan=True)] = ()
     """folders of your own rules, which add to the rule book or override it"""
     features: FeatureOptions = Field(default_factory=FeatureOptions)

@@ -146,11 +146,12 @@ def _fields(kind: TypeAdapter[Any], loc: Path_) -> dict[str, Any]:
 
 
 def _example(kind: TypeAdapter[Any], loc: Path_) -> str:
-    """How the value at this place may be written, where its field says so."""
+    """How the value at this place may be written, or what it is, where its field says so."""
     for end in range(len(loc), 0, -1):
         field = _fields(kind, loc[: end - 1]).get(str(loc[end - 1]))
         if field is not None:
-            return f"Write it as {field.examples[0]}." if field.examples else ""
+            what = f"{loc[end - 1]}: {field.description}." if field.description else ""
+            return f"Write it as {field.examples[0]}." if field.examples else what
     return ""
 
 

@@ -231,6 +231,57 @@ def test_what_cannot_be_set_is_named(item, words):
     assert words in str(caught.value)
 
 
+FORMS = st.one_of(
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.text("abc,._", min_size=1),
+    st.lists(st.integers() | st.booleans() | st.text("abc", min_size=1), min_size=1),
+    st.fixed_dictionaries({"low": st.floats(1, 2), "high": st.floats(2, 3)}, optional={
+        "log": st.booleans(), "default": st.just(2)}),
+)  # fmt: skip
+
+
+MODULES = st.lists(st.text("abc", min_size=1) | st.lists(st.just("d"), min_size=1), min_size=1)
+
+
+@given(st.fixed_dictionaries({}, optional={"r": FORMS, "target_modules": MODULES}))
+def test_every_form_of_a_parameter_survives_the_written_file(tmp_path_factory, forms):
+    spec = resolve({**BASE, **{("parameters", "lora", name): form for name, form in forms.items()}})
+    path = written(tmp_path_factory.mktemp("spec"), to_yaml(spec))
+    assert resolve({}, path) == spec
+
+
+def test_durations_memory_and_lists_may_be_texts_in_the_file(tmp_path):
+    path = written(
+        tmp_path,
+        "task: code\nmodel: 7B\nsearch: {timeout_seconds: 2h}\nhardware: {gpu_memory_gib: 24GB}\n"
+        "aim: {strategies: 'lora, full'}\n",
+    )
+    spec = resolve({}, path)
+    assert (spec.search.timeout_seconds, spec.hardware.gpu_memory_gib) == (7200.0, 24.0)
+    assert spec.aim.strategies == ("lora", "full")
+    path.write_text("task: code\nmodel: 7B\nsearch: {timeout_seconds: 2 weeks}\n")
+    with pytest.raises(SpecError) as refused:
+        resolve({}, path)
+    assert [one.where for one in refused.value.problems] == [f"{path}:3 search.timeout_seconds"]
+
+
+def test_a_mistake_in_a_declared_parameter_is_named_with_its_line(tmp_path):
+    path = written(
+        tmp_path,
+        "task: code\nmodel: 7B\nparameters:\n  lora:\n    r: {min: 1}\n    optim: null\n"
+        "    learning_rate: {low: 2, high: 1}\n  loar: {r: 8}\n",
+    )
+    with pytest.raises(SpecError) as refused:
+        resolve({}, path)
+    places = [one.where.removeprefix(f"{path}:") for one in refused.value.problems]
+    assert places == [
+        "5 parameters.lora.r.min", "6 parameters.lora.optim", "7 parameters.lora.learning_rate",
+        "8 parameters.loar",
+    ]  # fmt: skip
+
+
 def test_a_key_that_is_set_twice_is_refused():
     with pytest.raises(SpecError, match="given twice"):
         settings(["lora.r=8", "lora.r=9"])

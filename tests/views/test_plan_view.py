@@ -81,6 +81,17 @@ def test_a_plan_fits_any_terminal_and_no_word_is_cut(width):
     assert shown.split() == wide.file.getvalue().split()
 
 
+def test_texts_of_others_are_neither_markup_nor_escape_sequences():
+    made = plan(task="classification", examples=2000, model="7B", gpu_memory=24)
+    named = made.facts.models[0].model_copy(update={"id": "[red]a\x1b[31m\u202eb"})
+    facts = made.facts.model_copy(update={"models": (named,)})
+    console = Console(file=StringIO(), width=WIDTH)
+    console.print(page(made.model_copy(update={"facts": facts})))
+    shown = console.file.getvalue()
+    assert "[red]a" in shown
+    assert not {"\x1b", "\u202e"} & set(shown)
+
+
 def test_verbose_keeps_every_paragraph(sweeper):
     short, whole = (sweeper(*SIZE, "--gpu-memory", "24", *more).out for more in ((), ("-v",)))
     assert "--verbose shows more" in short
