@@ -20,7 +20,7 @@ from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
-from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
+from sweeper.plans import Candidate, ModelChoice, Parameter, Plan
 from sweeper.views.console import WIDTH, out, table, text
 from sweeper.visible import visible
 
@@ -491,27 +491,18 @@ def _everything(plan: Plan) -> Iterator[RenderableType]:
     for candidate in plan.candidates:
         yield Text(f"\n{candidate.strategy} on {candidate.model}", style="bold")
         quality = f"{candidate.expected_quality} ({candidate.quality_source})"
-        yield _grid(
-            [
-                ("", [quality, *candidate.setup_notes, *candidate.time_notes]),
-                ("Reasons", [_with_source(one) for one in candidate.reasons]),
-                ("Cautions", [_with_source(one) for one in candidate.cautions]),
-            ]
-        )
-        yield Text(f"{candidate.strategy}: parameters", style="bold")
-        yield _grid(
-            [
-                ("", [f"{name} {range_of(one)}: {one.why} ({one.source})"])
-                for name, one in candidate.parameters.items()
-            ]
-        )
+        yield _grid([("", [quality, *candidate.setup_notes, *candidate.time_notes])])
+        for head, reasons in (("reason", candidate.reasons), ("caution", candidate.cautions)):
+            rows = [(one.rule, one.why, one.source) for one in reasons]
+            if rows:
+                yield table((head, "why", "source"), rows)
+        values = [
+            (name, range_of(one), one.why, one.source) for name, one in candidate.parameters.items()
+        ]
+        yield table(("parameter", "range", "why", "source"), values)
     answers = [part for one in plan.answers for part in (one.question, one.answer)]
     advice = [f"{one.why} [{one.rule}]" for one in plan.advice]
     yield _grid([("Answers", answers), ("Advice", advice)])
-
-
-def _with_source(reason: Reason) -> str:
-    return f"{reason.why} [{reason.rule}] ({reason.source})"
 
 
 def _next(plan: Plan) -> str:

@@ -180,7 +180,7 @@ def test_plans_are_the_same_to_the_byte(sweeper):
 
 def test_verbose_shows_every_parameter_with_its_source(sweeper):
     out = sweeper(*SIZE, "--gpu-memory", "24", "-v").out
-    assert "lora: parameters" in out
+    assert "lora on 7B\n" in out
     assert "warmup_ratio" in out
     assert "arXiv" in out
 
