@@ -64,7 +64,6 @@ class PlanKeywords(TypedDict, total=False):
     column: Mapping[str, str]
     examples: int
     max_rows: int
-    fix: bool
     gpu: str
     gpu_memory: float
     gpus: int
