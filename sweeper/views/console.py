@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -41,6 +41,32 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         made.add_row(*map(text, row))
     return made
+
+
+Section = tuple[str, Iterable[str]]
+"""Paragraphs under one name. A section without paragraphs is not shown."""
+
+_NAMES = 12
+
+
+def sections(parts: Iterable[Section]) -> Table:
+    """Paragraphs beside the names of their sections."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=_NAMES - 2, style="bold")
+    grid.add_column(overflow="fold")
+    for name, paragraphs in parts:
+        for number, paragraph in enumerate(filter(None, paragraphs)):
+            grid.add_row("" if number else name, text(paragraph))
+    return grid
+
+
+def show_page(page: RenderableType) -> None:
+    """Print a page to stdout, wrapped at the width of the terminal, but not wider than usual."""
+    console = out()
+    with console.capture() as shown:
+        console.print(page, width=min(console.width, WIDTH), soft_wrap=False)
+    for line in shown.get().splitlines():
+        print(line.rstrip(), file=console.file)
 
 
 def out() -> Console:

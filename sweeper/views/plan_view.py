@@ -5,11 +5,10 @@ By default, the plan for one model takes about 25 lines: what decides, and no mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from sweeper import units
@@ -21,7 +20,7 @@ from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan
-from sweeper.views.console import WIDTH, out, table, text
+from sweeper.views.console import WIDTH, Section, sections, show_page, table
 from sweeper.visible import visible
 
 _SHORT = {
@@ -40,18 +39,10 @@ _BROKEN = 3
 # Of a shortened conversation: the first question and answer, and the last ones.
 _MOST_PARTS = 7
 
-Section = tuple[str, Sequence[str]]
-"""Paragraphs under one name. A section without paragraphs is not shown."""
-
 
 def show(plan: Plan, *, verbose: bool = False) -> None:
     """Print a plan to stdout."""
-    console = out()
-    width = min(console.width, WIDTH)
-    with console.capture() as shown:
-        console.print(page(plan, verbose=verbose), width=width, soft_wrap=False)
-    for line in shown.get().splitlines():
-        print(line.rstrip(), file=console.file)
+    show_page(page(plan, verbose=verbose))
 
 
 def page(plan: Plan, *, verbose: bool = False) -> Group:
@@ -60,24 +51,13 @@ def page(plan: Plan, *, verbose: bool = False) -> Group:
     if plan.model_choice is not None:
         parts += _models(plan.model_choice)
     parts += [
-        _grid(_head(plan, verbose=verbose)),
+        sections(_head(plan, verbose=verbose)),
         table(*candidate_table(plan)),
-        _grid(_body(plan, verbose=verbose)),
+        sections(_body(plan, verbose=verbose)),
         *(_everything(plan) if verbose else ()),
-        _grid([("Next", [_next(plan) + ("" if verbose else " --verbose shows more.")])]),
+        sections([("Next", [_next(plan) + ("" if verbose else " --verbose shows more.")])]),
     ]
     return Group(*parts)
-
-
-def _grid(sections: Sequence[Section]) -> Table:
-    """Paragraphs beside the names of their sections."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=_INDENT - 2, style="bold")
-    grid.add_column(overflow="fold")
-    for name, paragraphs in sections:
-        for number, paragraph in enumerate(filter(None, paragraphs)):
-            grid.add_row("" if number else name, text(paragraph))
-    return grid
 
 
 def _models(choice: ModelChoice) -> Iterator[RenderableType]:
@@ -100,7 +80,7 @@ def _models(choice: ModelChoice) -> Iterator[RenderableType]:
     unfit = [one for one in choice.options if not one.strategies]
     encoders = [one.model for one in unfit if one.kind == "encoder"]
     large = [one.model for one in unfit if one.kind != "encoder"]
-    yield _grid(
+    yield sections(
         [
             ("Too large", [f"{', '.join(large)}."] if large else []),
             ("No text", [f"{', '.join(encoders)}: encoders write no text."] if encoders else []),
@@ -491,7 +471,7 @@ def _everything(plan: Plan) -> Iterator[RenderableType]:
     for candidate in plan.candidates:
         yield Text(f"\n{candidate.strategy} on {candidate.model}", style="bold")
         quality = f"{candidate.expected_quality} ({candidate.quality_source})"
-        yield _grid([("", [quality, *candidate.setup_notes, *candidate.time_notes])])
+        yield sections([("", [quality, *candidate.setup_notes, *candidate.time_notes])])
         for head, reasons in (("reason", candidate.reasons), ("caution", candidate.cautions)):
             rows = [(one.rule, one.why, one.source) for one in reasons]
             if rows:
@@ -502,7 +482,7 @@ def _everything(plan: Plan) -> Iterator[RenderableType]:
         yield table(("parameter", "range", "why", "source"), values)
     answers = [part for one in plan.answers for part in (one.question, one.answer)]
     advice = [f"{one.why} [{one.rule}]" for one in plan.advice]
-    yield _grid([("Answers", answers), ("Advice", advice)])
+    yield sections([("Answers", answers), ("Advice", advice)])
 
 
 def _next(plan: Plan) -> str:

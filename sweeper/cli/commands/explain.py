@@ -100,48 +100,51 @@ def _declared(parameter: Parameter) -> dict[str, Any]:
 
 
 def _print(parts: dict[str, Any], plan: Plan) -> None:
-    from rich.markup import escape
+    from rich.console import Group
+    from rich.text import Text
 
     from sweeper.planning.rulebook.fact_table import FACTS
-    from sweeper.views.console import out
+    from sweeper.views.console import sections, show_page, table
     from sweeper.views.plan_view import declared_lines, objective_line, threshold_line
 
-    console = out()
-    order = " > ".join(f"{c.strategy} {c.score:+.3g}" for c in plan.candidates)
-    console.print(f"[bold]Decision[/bold] {escape(order)}")
-    text = f"{plan.budget.epochs:g} in a full trial of this plan, in place of the rules' defaults"
-    console.print(f"[bold]Epochs[/bold] {text}")
-    if lines := declared_lines(plan):
-        console.print("\n[bold]Declared[/bold] by you; the search stays within these")
-    for line in lines:
-        console.print(f"  {escape(line)}")
-    if not plan.objective.is_loss:
-        console.print(f"\n[bold]Objective[/bold] {escape(objective_line(plan.objective))}")
-    console.print("\n[bold]What would change it[/bold]")
-    if line := threshold_line(plan):
-        console.print(f"  {escape(line)}")
-    for item in parts["counterfactuals"]:
-        now = FACTS[item["fact"]].shown(item["actual"])
-        change = f"{item['fact']} = {item['needed']:,.10g} (now {now})"
-        console.print(f"  {item['strategy']} {item['outcome']} where {escape(change)}")
-    if not parts["counterfactuals"]:
-        console.print(
-            "  No other strategy would rank first: other numbers of examples, memory and model "
-            "sizes were tried."
-        )
-    console.print("\n[bold]Rules that fired[/bold] (unknown: neither given nor measured)")
-    for rule in parts["fired"]:
-        console.print(f"  [bold]{rule['rule']}[/bold] where {escape(rule['condition'])}")
-        for effect in rule["effects"]:
-            console.print(f"      {escape(effect)}")
-        why = f"{rule['why']} ({rule['source']})".strip()
-        console.print(f"      {escape(why)}", style="dim")
-    console.print("\n[bold]Rules that nearly fired[/bold]")
+    changes = [
+        f"{item['strategy']} {item['outcome']} where {item['fact']} = {item['needed']:,.10g} "
+        f"(now {FACTS[item['fact']].shown(item['actual'])})"
+        for item in parts["counterfactuals"]
+    ] or [
+        "No other strategy would rank first: other numbers of examples, memory and model sizes "
+        "were tried."
+    ]
+    epochs = f"{plan.budget.epochs:g} in a full trial of this plan, in place of the rules' defaults"
+    objective = [] if plan.objective.is_loss else [objective_line(plan.objective)]
+    fired = []
+    for one in parts["fired"]:
+        why = f"{one['why']} ({one['source']})".strip()
+        fired.append((one["rule"], "\n".join([f"where {one['condition']}", *one["effects"], why])))
+    nearly = []
     for miss in parts["near_misses"]:
         value = miss["value"]
         told = value is None or isinstance(value, bool)  # by the condition
         now = "" if told else f" (now {FACTS[miss['fact']].shown(value)})"
-        condition = escape(f"{miss['missing']}{now}")
-        console.print(f"  [bold]{miss['rule']}[/bold] fires if {condition}")
-        for effect in miss["effects"][:3]:
-            console.print(f"      {escape(effect)}", style="dim")
+        lines = [f"fires if {miss['missing']}{now}", *miss["effects"][:3]]
+        nearly.append((miss["rule"], "\n".join(lines)))
+    show_page(
+        Group(
+            sections(
+                [
+                    (
+                        "Decision",
+                        [" > ".join(f"{c.strategy} {c.score:+.3g}" for c in plan.candidates)],
+                    ),
+                    ("Epochs", [epochs]),
+                    ("Declared", declared_lines(plan)),
+                    ("Objective", objective),
+                    ("Changes", [threshold_line(plan), *changes]),
+                ]
+            ),
+            Text("\nRules that fired (unknown: neither given nor measured)", style="bold"),
+            table(("rule", "condition, effects and reason"), fired),
+            Text("\nRules that nearly fired", style="bold"),
+            table(("rule", "condition and effects"), nearly),
+        )
+    )
