@@ -16,8 +16,8 @@ from sweeper.visible import visible
 def plan_html(plan: Plan) -> str:
     """The strategies, what was left out, and the time of the whole sweep."""
     lines = [f"left out: {one.strategy}: {one.reason}" for one in plan.rejected]
-    if (sweep := plan.budget.sweep) is not None:
-        lines.append(f"{plan.budget.trials} trials and all else: {span(sweep.low, sweep.high)}")
+    sweep = plan.budget.sweep
+    lines.append(f"{plan.budget.trials} trials and all else: {span(sweep.low, sweep.high)}")
     table = _table(*candidate_table(plan))
     return _paragraph(title(plan)) + table + "".join(map(_paragraph, lines))
 

@@ -159,8 +159,11 @@ def make_plan(shape: Shape) -> Plan:
             first_rung=2,
             epochs=3,
             full_tokens=70_000,
-            search=Duration(seconds=300, low=200, high=420),
-            confirmation=Duration(seconds=120, low=80, high=160),
+            phases={
+                "search": Duration(seconds=300, low=200, high=420),
+                "confirmation": Duration(seconds=120, low=80, high=160),
+            },
+            sweep=Duration(seconds=420, low=280, high=580),
             finalists=3,
             confirmation_seeds=3,
         ),

@@ -66,6 +66,7 @@ class Priced(NamedTuple):
         scoring: One model on the test split.
         writing: Its answers to the first test items.
         free: The trial is what a baseline has made already.
+        source: Measurements that corrected the times, as text; empty without any.
     """
 
     candidate: Candidate
@@ -74,6 +75,7 @@ class Priced(NamedTuple):
     scoring: float
     writing: float
     free: bool
+    source: str
 
 
 def course_of(
@@ -144,13 +146,14 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
     each = [clock_of(default.model, setup, one).whole(course) for one in cards]
     low, high = default.speed.spread
     duration = Duration(seconds=whole, low=min(whole, *each) * low, high=max(whole, *each) * high)
-    notes = (default.learned.source,) if default.learned.source else ()
+    source = default.learned.source
+    notes = (f"time: {source}",) if source else ()
     return Priced(
         candidate=candidate.model_copy(
             update={
                 "seconds_per_trial": duration.seconds,
                 "duration": duration,
-                "setup_notes": (*candidate.setup_notes, *(f"time: {note}" for note in notes)),
+                "setup_notes": (*candidate.setup_notes, *notes),
             }
         ),
         default=whole,
@@ -162,6 +165,7 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         free=candidate.one_trial
         and bool(course.classes)
         and candidate.defaults().get(CLASS_WEIGHT, "none") == "none",
+        source=source,
     )
 
 
