@@ -183,7 +183,6 @@ class Candidate(Record):
     least_gib: float | None = Field(
         None, description="device memory with which its whole range fits"
     )
-    seconds_per_trial: float
     duration: Duration
     micro_batch: int
     gradient_accumulation_steps: int

@@ -230,35 +230,25 @@ class RunProgress:
         self._beat += 1
         counts = self.state.ended_in
         self._look_at_trials()
-        return Status(
-            phase=self.phase,
+        return Status.taken_from(
+            self,
             objective=self.plan.objective,
             trials=self.total,
             complete=counts["COMPLETE"],
             pruned=counts["PRUNED"],
             failed=counts["FAIL"],
             out_of_memory=self.state.out_of_memory,
-            waiting=self.waiting,
             running=() if ended else tuple(self.running.values()),
             best=self.state.best,
             default=self.state.best_default,
-            jobs=self.jobs,
-            jobs_done=self.jobs_done,
             eta=None if ended else self._eta(),
             outlook=self._outlook,
-            started_at=self.started_at,
             updated_at=now(),
             ended_at=now() if ended else "",
             seconds=self._seconds(ended=ended),
-            phases=dict(self.phases),
             process=None if ended else os.getpid(),
             host=_HOST,
             beat=self._beat,
-            message=self.message,
-            failed_because=self.failed_because,
-            search_ended=self.search_ended,
-            optional_phases=dict(self.optional_phases),
-            ending=self.ending,
         )
 
     def fits(self, feature: str, seconds: float, deadline: float) -> OptionalPhase:

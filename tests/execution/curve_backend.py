@@ -110,7 +110,6 @@ def candidate(strategy: str, parameters: dict[str, Parameter]) -> Candidate:
         score=1.0,
         reasons=(),
         memory=MemoryEstimate(peak_gib=1, low_gib=0.5, high_gib=2, limit_gib=8, parts={}),
-        seconds_per_trial=1.0,
         duration=seconds(),
         micro_batch=8,
         gradient_accumulation_steps=2,

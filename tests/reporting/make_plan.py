@@ -241,7 +241,6 @@ def _candidate(shape: Shape, name: str) -> Candidate:
             limit_gib=24.0 if shape.device == "cuda" else 7.7,
             parts={"weights": memory},
         ),
-        seconds_per_trial=seconds * 1.2,
         duration=Duration(seconds=seconds * 1.2, low=seconds, high=seconds * 1.5),
         micro_batch=16,
         gradient_accumulation_steps=1,

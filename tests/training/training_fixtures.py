@@ -298,7 +298,6 @@ def backend(make_shared, topics, tmp_path, kind):
         score=1,
         reasons=(),
         memory=MEMORY,
-        seconds_per_trial=1,
         duration=TIME,
         micro_batch=8,
         gradient_accumulation_steps=1,

@@ -151,7 +151,6 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
     return Priced(
         candidate=candidate.model_copy(
             update={
-                "seconds_per_trial": duration.seconds,
                 "duration": duration,
                 "setup_notes": (*candidate.setup_notes, *notes),
             }
