@@ -4,7 +4,9 @@
 resume, whatever has become of the rules since.
 """
 
-from typing import Annotated, Any, Literal
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
@@ -160,13 +162,20 @@ class Duration(Record):
     low: Seconds
     high: Seconds
 
+    @classmethod
+    def sum(cls, parts: Iterable[Self]) -> Self:
+        """The sum of durations. Low ends are added to low ends: one machine runs all parts."""
+        ends = zip(*((part.seconds, part.low, part.high) for part in parts), strict=True)
+        seconds, low, high = map(math.fsum, ends)
+        return cls(seconds=seconds, low=low, high=high)
+
 
 class Stage(Record):
     """What a feature does before trials, which share the base that it makes of the model.
 
     Args:
         parameter: The parameter of a trial that asks for it, unless its value is the off value.
-        duration: Of one.
+        seconds: Of one.
         key: Candidates whose trials may share it have the same.
         variants: How many the search may ask for.
         bases: Names of all bases that a trial may ask for; equal ones have the same.
@@ -174,7 +183,7 @@ class Stage(Record):
     """
 
     parameter: str
-    duration: Duration
+    seconds: Seconds
     key: str
     variants: int
     bases: tuple[str, ...]
@@ -198,7 +207,6 @@ class Candidate(Record):
     least_gib: float | None = Field(
         None, description="device memory with which its whole range fits"
     )
-    seconds_per_trial: float
     duration: Duration
     micro_batch: int
     gradient_accumulation_steps: int
@@ -288,7 +296,10 @@ class PhaseCost(Record):
     title: str = Field(description="in the plan")
     content: str = Field("", description="what it does, in a few words")
     flag: str = Field("", description="option that asks for it")
-    duration: Duration = Field(description="of the whole phase, on the clock")
+    seconds: Seconds = Field(description="of the whole phase, on the clock")
+    uncertainty: float = Field(
+        1.0, ge=1, description="factor on both ends of its interval, for work of unknown size"
+    )
     optional: bool = False
     planned: bool = True
     in_search: bool = Field(False, description="done by the trials that need it first")
@@ -302,7 +313,8 @@ class Budget(Record):
     One full budget is ``full_tokens`` training tokens of the task (``epochs`` passes over the
     train split); rungs 1 to ``rungs`` lie at equal shares of it, and a trial reports at every
     ``rung_every``-th. Confirmation is
-    not part of ``trials``.
+    not part of ``trials``. ``phases`` are all that take time, in the order of a run; ``sweep`` is
+    their sum.
     """
 
     trials: int
@@ -316,23 +328,14 @@ class Budget(Record):
     epochs: float
     full_tokens: int
     trials_at_once: int = 1
-    search: Duration
-    confirmation: Duration
-    beside: Duration | None = Field(
-        None, description="start of the workers, and baselines on validation"
-    )
-    test: Duration | None = Field(
-        None, description="baselines and finalists on the test split; part of ``beside`` if None"
-    )
+    phases: dict[str, Duration]
+    sweep: Duration
     features: dict[str, PhaseCost] = Field(
         default_factory=dict, description="phases of features, by the feature's name"
     )
     limit_seconds: float | None = Field(
         None, description="the user's budget as seconds with all devices busy"
     )
-    download: Duration | None = Field(None, description="weights that the hub's cache lacks")
-    conversion: Duration | None = Field(None, description="of packaged models, once")
-    sweep: Duration | None = Field(None, description="all phases, on the clock")
     unlearned_seconds: float | None = Field(
         None, description="of them all where nothing can be learned, so that trials end early"
     )
@@ -342,8 +345,6 @@ class Budget(Record):
     cost_usd: float | None = None
     cost_low_usd: float | None = None
     cost_high_usd: float | None = None
-    energy_low_kwh: float | None = Field(None, description="of the devices alone")
-    energy_high_kwh: float | None = None
     timing: tuple[str, ...] = Field((), description="how the seconds were estimated")
     purchases: tuple[Purchase, ...] = ()
     notes: tuple[str, ...] = ()
@@ -360,21 +361,6 @@ class Budget(Record):
     def later(self) -> dict[str, PhaseCost]:
         """The phases of features that come after the search."""
         return {name: cost for name, cost in self.features.items() if not cost.in_search}
-
-    @property
-    def phases(self) -> dict[str, Duration]:
-        """Every phase that takes time, in the order of a run; ``sweep`` is their sum."""
-        phases = {
-            "download": self.download,
-            "conversion": self.conversion,
-            **{name: cost.duration for name, cost in self.features.items() if cost.in_search},
-            "search": self.search,
-            "confirmation": self.confirmation,
-            "beside": self.beside,
-            "test": self.test,
-            **{name: cost.duration for name, cost in self.later.items() if cost.planned},
-        }
-        return {name: phase for name, phase in phases.items() if phase is not None}
 
 
 class ProposedTrial(Record):

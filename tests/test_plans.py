@@ -12,7 +12,7 @@ from sweeper.plans import Budget, Duration
 def test_a_budget_says_how_often_finalists_are_trained(seeds: int, told: str) -> None:
     none = Duration(seconds=0.0, low=0.0, high=0.0)
     budget = Budget(
-        trials=5, epochs=1, full_tokens=1, search=none, confirmation=none, finalists=3,
+        trials=5, epochs=1, full_tokens=1, phases={}, sweep=none, finalists=3,
         confirmation_seeds=seeds,
     )  # fmt: skip
     assert budget.confirmed == told

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.execution.run_progress import pace, remaining
+from sweeper.execution.run_progress import remaining, took
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.compute import findings_of
 from sweeper.findings.study.reading import RunFiles, read_run
@@ -59,14 +59,12 @@ def replayed(run: RunFiles, workers: int, test_seconds: float) -> Iterator[Said]
     again = sum(result_seconds(undisturbed(s.result)) for t in trials for s in t.seeds)
     for count in range(2, len(trials)):
         ended = {one.number: one for one in results[:count]}
-        seen = pace(run.plan, ended, {n: configs[n] for n in ended})
-        if seen is None:
-            continue
+        each = (took(run.plan, configs[number], one) for number, one in ended.items())
         keys = {n: f"{configs[n].strategy} {configs[n].model}" for n in ended}
         best = finalists.choose(ended, keys, budget.finalists)
         left = remaining(
-            run.plan,
-            seen,
+            budget,
+            [one for one in each if one is not None],
             phase="search",
             trials_left=len(trials) - count,
             jobs_left=0,
@@ -74,7 +72,8 @@ def replayed(run: RunFiles, workers: int, test_seconds: float) -> Iterator[Said]
             workers=workers,
             again=statistics.fmean(result_seconds(ended[n]) for n in best) if best else 0.0,
         )
-        assert left is not None
+        if left is None:
+            continue
         rest = sum(map(result_seconds, results[count:])) + again
         yield Said(count, left.low, left.high, rest / workers + test_seconds)
 

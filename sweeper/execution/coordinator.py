@@ -91,8 +91,8 @@ def run_sweep(
         RunError: Workers cannot work, or the disk is full.
         NoTrialCompleted: Workers cannot work, and no trial had completed before.
     """
-    if not repair.copy_of(run.plan).is_file() or not run.plan.is_file():
-        repair.write_twice(plan, run.plan)
+    if not run.plan.is_file():
+        plan.write(run.plan)
     repair.cut_half_line(run.events)
     state = RunState(run, plan, limits_of(spec))
     total = useful_total(plan, spec.search.trials)

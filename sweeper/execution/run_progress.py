@@ -7,8 +7,9 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sweeper import units
 from sweeper.constraints import excess, is_beyond
@@ -22,106 +23,38 @@ from sweeper.trials import TrialConfig, TrialResult
 
 # Before two trials have ended there is nothing to correct the plan with.
 FEWEST = 2
-# In two sweeps confirmation and test took up to a fifth less or more than the search foretold.
-_LEAST_ERROR = 0.1
+# In three sweeps confirmation and test took up to a quarter less than the search foretold.
+_LEAST_ERROR = 0.15
 
 
-@dataclass(frozen=True)
-class Pace:
-    """Times of ended trials against the plan's.
-
-    Args:
-        factor: Their seconds over those that the plan gives for as much of a budget.
-        error: Standard error of the factor's logarithm.
-        trial: Seconds of one trial of the search, pruned ones among them.
-        spread: Standard deviation of that.
-        trials: How many of them have been seen.
-        apart: Standard deviation of the seconds of all ended trials.
-    """
-
-    factor: float
-    error: float
-    trial: float
-    spread: float
-    trials: int
-    apart: float
-
-
-@dataclass(frozen=True)
-class Took:
+class Took(NamedTuple):
     """What one ended trial took.
 
     Args:
-        log_factor: Logarithm of its seconds over those that the plan gives for as much of a budget.
+        factor: Its seconds over those that the plan gives for as much of a budget.
         seconds: With what came before its first step.
         default: It is one of the rule book's, which are never pruned.
     """
 
-    log_factor: float
+    factor: float
     seconds: float
     default: bool
 
 
-def pace(
-    plan: Plan,
-    results: Mapping[int, TrialResult],
-    configs: Mapping[int, TrialConfig],
-    known: dict[int, Took | None] | None = None,
-) -> Pace | None:
-    """The pace of ended trials; None below two.
-
-    A frozen model's trial is left out: its features were made for a baseline.
-
-    Args:
-        known: What earlier calls worked out of each trial; takes what this one does.
-    """
-    known = {} if known is None else known
-    for number, result in results.items():
-        if number not in known and number in configs:
-            known[number] = _took(plan, configs[number], result)
-    trials = [one for one in known.values() if one is not None]
-    if len(trials) < FEWEST:
-        return None
-    factor, deviation = _mean([one.log_factor for one in trials])
-    error = deviation / math.sqrt(len(trials))
-    searched = [one.seconds for one in trials if not one.default]
-    if len(searched) < FEWEST:
-        searched = [one.seconds for one in trials]
-    trial, spread = _mean(searched)
-    apart = _mean([one.seconds for one in trials])[1]
-    return Pace(math.exp(factor), error, trial, spread, len(searched), apart)
-
-
-def _took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
-    if result.state == "FAIL" or not result.optimizer_steps:
-        return None
+def took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
+    """What a trial took; None for one that failed or took no steps, as a frozen model's."""
     seconds = result.training_seconds + result.evaluation_seconds
-    planned = _planned(plan, config, result)
-    if seconds <= 0 or planned <= 0:
-        return None
-    whole = seconds + result.setup_seconds
-    return Took(math.log(seconds / planned), whole, config.origin == "default")
-
-
-def _mean(numbers: Sequence[float]) -> tuple[float, float]:
-    """With its standard deviation."""
-    return statistics.fmean(numbers), statistics.stdev(numbers)
-
-
-def _planned(plan: Plan, config: TrialConfig, result: TrialResult) -> float:
-    whole: Iterable[float] = (
-        candidate.duration.seconds
-        for candidate in plan.candidates
-        if (candidate.strategy, candidate.model) == (config.strategy, config.model)
-    )
     rung = result.pruned_at_rung or result.stopped_at_rung or config.budget.rungs
     share = config.budget.epochs / plan.budget.epochs * rung / config.budget.rungs
-    return next(iter(whole), 0.0) * share
+    planned = plan.candidate(config.strategy, config.model).duration.seconds * share
+    if result.state == "FAIL" or not result.optimizer_steps or seconds <= 0 or planned <= 0:
+        return None
+    return Took(seconds / planned, seconds + result.setup_seconds, config.origin == "default")
 
 
 def remaining(
-    plan: Plan,
-    seen: Pace | None,
+    budget: Budget,
+    trials: Sequence[Took],
     *,
     phase: Phase,
     trials_left: float,
@@ -130,30 +63,50 @@ def remaining(
     workers: int,
     again: float,
 ) -> Eta | None:
-    """Seconds until the run ends, with all later phases, within two standard errors.
+    """Seconds until the run ends: the plan's model with the measured time of a trial.
+
+    None before two trials have ended. The interval is two standard errors wide on each side.
 
     Args:
+        trials: Those that have ended.
         trials_left: Trials left in the search; a running one counts half.
-        jobs_left: Confirmation runs or test scores that are not done.
-        jobs: Those that were not done when the phase began.
+        jobs_left: Jobs of the phase that are not done.
+        jobs: Those that were not done when it began.
         again: Seconds of one training of those that are confirmed, on average.
     """
-    if seen is None or phase in ENDED:
+    if len(trials) < FEWEST or phase in ENDED:
         return None
-    budget, searching = plan.budget, phase in ("baselines", "search")
+    searching = phase in ("baselines", "search")
     left = trials_left if searching else 0.0
     runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
-    runs = runs if searching else min(runs, jobs_left) if phase == "confirmation" else 0
+    runs = runs if searching else jobs_left if phase == "confirmation" else 0
+    searched = [one.seconds for one in trials if not one.default]
+    seen = searched if len(searched) >= FEWEST else [one.seconds for one in trials]
+    mean, factor = statistics.fmean(seen), statistics.fmean(one.factor for one in trials)
+    training = (left * mean + runs * again) / max(1, workers)
+    later = factor * _after(budget, phase, min(1.0, jobs_left / max(jobs, 1)))
     # The mean of those that are left differs from the mean of those that were seen.
-    apart = 2 * seen.spread * math.sqrt(1 / seen.trials + 1 / max(left, 1.0))
-    off, side_by_side = math.exp(2 * max(seen.error, _LEAST_ERROR)), max(1, workers)
-    low, high = (left * max(0.0, seen.trial + sign * apart) / side_by_side for sign in (-1, 1))
-    # The finalists may be trials that are still to come, and that end earlier or later.
-    share = left / (left + seen.trials)
-    unsure = 2 * seen.apart * math.sqrt(share / max(budget.finalists, 1))
-    least, most = (runs * max(0.0, again + sign * unsure) / side_by_side for sign in (-1, 1))
-    later = seen.factor * _after(budget, phase, min(1.0, jobs_left / max(jobs, 1)))
-    return Eta(low=low + (least + later) / off, high=high + (most + later) * off)
+    count = math.sqrt(1 / len(seen) + 1 / max(left + runs, 1.0))
+    error = statistics.stdev(seen) / mean * count
+    off = statistics.stdev([one.factor for one in trials]) / factor / math.sqrt(len(trials))
+    spread = 2 * (training * max(_LEAST_ERROR, error) + later * max(_LEAST_ERROR, off))
+    return Eta(low=max(0.0, training + later - spread), high=training + later + spread)
+
+
+def _after(budget: Budget, phase: Phase, share: float) -> float:
+    """The plan's seconds for the test split and features' phases, as far as they are left.
+
+    Args:
+        share: Of the phase's jobs that are left.
+    """
+    later = {name: cost.seconds for name, cost in budget.later.items() if cost.planned}
+    later = {"test": budget.phases["test"].seconds} | later
+    if phase not in budget.later and phase != "test":
+        return math.fsum(later.values())
+    names = ["test", *budget.later]
+    rest = math.fsum(later.get(name, 0.0) for name in names[names.index(phase) + 1 :])
+    whole = later["test"] if phase == "test" else budget.later[phase].seconds
+    return share * whole + rest
 
 
 def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]) -> OptionalPhase:
@@ -176,23 +129,6 @@ def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]
         text = f"{made}, as planned: it is cheap compared with the search"
         return OptionalPhase(made=True, text=text)
     return OptionalPhase(made=True, text=f"{made}: {rest}, and it takes at most {most}")
-
-
-def _after(budget: Budget, phase: Phase, share: float) -> float:
-    """The plan's seconds for the test split and features' phases.
-
-    Args:
-        share: Of the phase's jobs that are left.
-    """
-    test = budget.test or budget.beside
-    scoring = test.seconds if test is not None else 0.0
-    later = {name: cost.duration.seconds for name, cost in budget.later.items() if cost.planned}
-    if phase in budget.later:
-        whole = budget.later[phase].duration.seconds
-        names = list(budget.later)
-        rest = (later.get(name, 0.0) for name in names[names.index(phase) + 1 :])
-        return share * whole + math.fsum(rest)
-    return scoring * (share if phase == "test" else 1.0) + math.fsum(later.values())
 
 
 _HOST = socket.gethostname()
@@ -224,9 +160,8 @@ class RunProgress:
     _phase_jobs: int = 0
     _worked: bool = False
     _beat: int = 0
-    _pace: Pace | None = None
     _took: dict[int, Took | None] = field(default_factory=dict)
-    _paced: int = -1
+    _looked_at: int = -1
     _again: float = 0.0
     _outlook: Outlook | None = None
 
@@ -241,8 +176,8 @@ class RunProgress:
     def enter(self, phase: Phase) -> None:
         """Go on to a phase; the seconds since the last call belong to the one before."""
         clock = time.monotonic()
-        took = self.phases.get(self.phase, 0.0) + clock - self._entered
-        self.phases[self.phase] = round(took, 3)
+        seconds = self.phases.get(self.phase, 0.0) + clock - self._entered
+        self.phases[self.phase] = round(seconds, 3)
         self.phase, self._entered = phase, clock
         self._phase_jobs = self.jobs - self.jobs_done
 
@@ -295,35 +230,25 @@ class RunProgress:
         self._beat += 1
         counts = self.state.ended_in
         self._look_at_trials()
-        return Status(
-            phase=self.phase,
+        return Status.taken_from(
+            self,
             objective=self.plan.objective,
             trials=self.total,
             complete=counts["COMPLETE"],
             pruned=counts["PRUNED"],
             failed=counts["FAIL"],
             out_of_memory=self.state.out_of_memory,
-            waiting=self.waiting,
             running=() if ended else tuple(self.running.values()),
             best=self.state.best,
             default=self.state.best_default,
-            jobs=self.jobs,
-            jobs_done=self.jobs_done,
             eta=None if ended else self._eta(),
             outlook=self._outlook,
-            started_at=self.started_at,
             updated_at=now(),
             ended_at=now() if ended else "",
             seconds=self._seconds(ended=ended),
-            phases=dict(self.phases),
             process=None if ended else os.getpid(),
             host=_HOST,
             beat=self._beat,
-            message=self.message,
-            failed_because=self.failed_because,
-            search_ended=self.search_ended,
-            optional_phases=dict(self.optional_phases),
-            ending=self.ending,
         )
 
     def fits(self, feature: str, seconds: float, deadline: float) -> OptionalPhase:
@@ -335,7 +260,7 @@ class RunProgress:
         budget = self.plan.budget
         left = {"until the time limit": deadline - time.monotonic()}
         if budget.limit_seconds is not None:
-            asked = [one.duration.seconds for one in budget.later.values() if not one.optional]
+            asked = [one.seconds for one in budget.later.values() if not one.optional]
             used = self._seconds(ended=False) + math.fsum(asked)
             left["of the budget"] = budget.limit_seconds - used
         self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
@@ -348,20 +273,25 @@ class RunProgress:
         return round(self.earlier_seconds + own, 3)
 
     def _look_at_trials(self) -> None:
-        """Work out pace and outlook, once for each trial that has ended."""
-        if self._paced == len(self.state.results):
+        """Work out times and outlook, once for each trial that has ended."""
+        results, configs = self.state.results, self.state.configs
+        if self._looked_at == len(results):
             return
-        self._paced = len(self.state.results)
-        self._pace = pace(self.plan, self.state.results, self.state.configs, self._took)
-        if self._pace is not None:
-            self._again = self._seconds_of_best()
+        self._looked_at = len(results)
+        for number in results.keys() & configs.keys() - self._took.keys():
+            self._took[number] = took(self.plan, configs[number], results[number])
+        self._again = self._seconds_of_best()
         if not self.plan.objective.is_loss:
             return  # what chance makes of two trials was recorded for losses
         if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
             return  # nothing is left to search
-        took = [one.seconds for one in self._took.values() if one is not None]
-        results = [self.state.results[number] for number in sorted(self.state.results)]
-        self._outlook = outlook([self._final(one) for one in results], took, self.workers)
+        seconds = [one.seconds for one in self._trials]
+        final = [self._final(results[number]) for number in sorted(results)]
+        self._outlook = outlook(final, seconds, self.workers)
+
+    @property
+    def _trials(self) -> list[Took]:
+        return [one for one in self._took.values() if one is not None]
 
     def _final(self, result: TrialResult) -> float | None:
         """The final loss of a completed trial within the limits."""
@@ -371,8 +301,8 @@ class RunProgress:
 
     def _eta(self) -> Eta | None:
         return remaining(
-            self.plan,
-            self._pace,
+            self.plan.budget,
+            self._trials,
             phase=self.phase,
             trials_left=self.waiting + len(self.running) / 2,
             jobs_left=self.jobs - self.jobs_done,
@@ -384,8 +314,8 @@ class RunProgress:
     def _seconds_of_best(self) -> float:
         """Mean seconds of the trials that would be confirmed now."""
         best = self.state.finalists(self.plan.budget.finalists)
-        took = [
+        seconds = [
             one.training_seconds + one.evaluation_seconds + one.setup_seconds
             for one in (self.state.results[number] for number in best)
         ]
-        return statistics.fmean(took) if took else 0.0
+        return statistics.fmean(seconds) if seconds else 0.0

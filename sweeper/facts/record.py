@@ -329,9 +329,9 @@ class HardwareFacts(Record):
     """The machine that trials run on.
 
     ``memory_gib`` is what one device has: GPU memory, or this machine's RAM on a CPU.
-    ``bf16`` says whether matrix products in bfloat16 are faster there. ``watts`` is one
-    device's board power; ``measured`` is what trained here before. ``cards`` are all cards that
-    the machine may have, the slowest first, where its memory alone was stated.
+    ``bf16`` says whether matrix products in bfloat16 are faster there. ``measured``
+    is what trained here before. ``cards`` are all cards that the machine may have, the slowest
+    first, where its memory alone was stated.
     """
 
     device: Literal["cuda", "cpu"]
@@ -351,7 +351,6 @@ class HardwareFacts(Record):
     ram_gib: float | None = None
     price_per_gpu_hour: float | None = None
     calibrated: str | None = Field(None, description="day of the calibration; None without one")
-    watts: float | None = None
     flash_attention: Literal[2, 3] | None = Field(
         None, description="version that is installed and runs on these GPUs"
     )

@@ -204,7 +204,6 @@ def _candidate(
         cautions=followed(rated.cautions, parameters),
         memory=_rounded(found.memory),
         least_gib=math.ceil(found.least_gib * 10) / 10,
-        seconds_per_trial=found.duration.seconds,
         duration=found.duration,
         begins_as_base=strategy.begins_as_base,
         one_trial=strategy.traits.one_trial,

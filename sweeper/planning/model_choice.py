@@ -129,7 +129,6 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Opt
         refused = error if isinstance(error, SpecError) else None
         return _Option(option, refused=refused)
     lead, sweep = plan.candidates[0], plan.budget.sweep
-    assert sweep is not None  # every new plan has it
     option = option.model_copy(
         update={
             "strategies": tuple(dict.fromkeys(one.strategy for one in plan.candidates)),

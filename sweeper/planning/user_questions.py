@@ -37,7 +37,7 @@ def answers(
 def _cost(candidate: Candidate) -> str:
     return (
         f"{candidate.memory.peak_gib:.1f} GiB, {units.count(candidate.trainable_parameters)} "
-        f"trained parameters, {units.duration(candidate.seconds_per_trial)} a trial"
+        f"trained parameters, {units.duration(candidate.duration.seconds)} a trial"
     )
 
 

@@ -27,7 +27,6 @@ from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.interruption import leaving_on_signals
 from sweeper.execution.state.continuation import frozen_plan
 from sweeper.execution.state.events import Event, make_event
-from sweeper.execution.state.repair import copy_of, write_twice
 from sweeper.execution.state.second_command import refuse_second
 from sweeper.execution.state.status import Status
 from sweeper.facts.gather import gather, rows_of
@@ -371,8 +370,8 @@ def _frozen(prepared: Prepared) -> Plan:
     plan.facts.write(folder.facts)
     if changing(prepared.spec):
         write_text(folder.data_changes, change_list(prepared.changes))
-    if not folder.plan.is_file() or not copy_of(folder.plan).is_file():
-        write_twice(plan, folder.plan)
+    if not folder.plan.is_file():
+        plan.write(folder.plan)
     return plan
 
 

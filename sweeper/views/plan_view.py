@@ -114,11 +114,11 @@ def title(plan: Plan) -> str:
 def start(plan: Plan) -> str:
     """The recommended strategy, and what it costs."""
     lead, budget = plan.candidates[0], plan.budget
-    whole = budget.sweep or budget.search
     memory = f"{units.number(lead.memory.peak_gib)} of {units.gib(lead.memory.limit_gib)}"
     return (
         f"{lead.strategy} on {lead.model}: {memory}, {_span(lead)} a trial, about "
-        f"{units.duration(whole.seconds)} for a sweep of {units.plural(budget.trials, 'trial')}."
+        f"{units.duration(budget.sweep.seconds)} for a sweep of "
+        f"{units.plural(budget.trials, 'trial')}."
     )
 
 
@@ -426,13 +426,13 @@ def _time(plan: Plan, *, verbose: bool) -> list[str]:
     names = {
         "download": "download of weights that this machine lacks",
         "conversion": "conversion of packaged models, once",
-        "beside": "start and baselines",
+        "baselines": "start and baselines",
         "test": "test split",
         **{name: cost.title for name, cost in budget.features.items()},
     }
     others = "; ".join(f"{names[name]} {text}" for name, text in span.items() if name in names)
     whole = ""
-    if budget.sweep is not None and budget.gpu_hours is not None:
+    if budget.gpu_hours is not None:
         hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
         ends = units.span(budget.sweep.low, budget.sweep.high)
         early = budget.unlearned_seconds
@@ -460,9 +460,6 @@ def _time(plan: Plan, *, verbose: bool) -> list[str]:
         *budget.notes,
     ]
     more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")
-    if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
-        low, high = units.number(budget.energy_low_kwh), units.number(budget.energy_high_kwh)
-        more.append(f"Energy: {low} to {high} kWh at the cards' board power.")
     return [*texts, *more] if verbose else texts
 
 

@@ -42,7 +42,6 @@ from sweeper.execution.owner import Owner
 from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.state import attempts
 from sweeper.execution.state.events import Event
-from sweeper.execution.state.repair import write_twice
 from sweeper.execution.state.status import Status
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
@@ -322,7 +321,7 @@ class Sweep:
         if not self.run.plan.is_file():
             plan = plan or make_plan(trials)
             budget = plan.budget.model_copy(update={"finalists": 1, "confirmation_seeds": 1})
-            write_twice(plan.model_copy(update={"budget": budget}), self.run.plan)
+            plan.model_copy(update={"budget": budget}).write(self.run.plan)
         return run_sweep(
             self.run,
             make_spec(trials, self.pool.size, **search),

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from sweeper.execution import disk_budget as disk_budget_module
 from sweeper.execution.disk import GIB, RESERVE_BYTES, NoRoom, free_bytes, no_room
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
-from sweeper.plans import Duration, Parameter, Plan, Stage
+from sweeper.plans import Parameter, Plan, Stage
 from sweeper.spec import OwnTrial
 
 FAST = {"CURVE_STEP_SECONDS": "0.002"}
@@ -65,7 +65,7 @@ EXTRA = Parameter(
 def with_bases(plan: Plan, *bases: str) -> Plan:
     stage = Stage(
         parameter="extra",
-        duration=Duration(seconds=1, low=1, high=1),
+        seconds=1,
         key="same",
         variants=1,
         bases=bases,

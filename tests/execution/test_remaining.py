@@ -1,33 +1,35 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sweeper.execution.run_progress import fits, pace, remaining
-from sweeper.plans import Duration, PhaseCost
+from sweeper.execution.run_progress import Took, fits, remaining, took
+from sweeper.plans import Budget, Duration, PhaseCost
 
 JOBS_LEFT = {"confirmation": 3, "test": 5, "extra": 9}
 JOBS = {"test": 10, "extra": 18}
+TRIALS = {
+    "lora": Duration(seconds=10, low=5, high=20),
+    "full": Duration(seconds=20, low=9, high=40),
+}
+TIME = Duration(seconds=30, low=20, high=40)
 PLAN: Any = SimpleNamespace(
-    candidates=(
-        SimpleNamespace(strategy="lora", model="m", duration=Duration(seconds=10, low=5, high=20)),
-        SimpleNamespace(strategy="full", model="m", duration=Duration(seconds=20, low=9, high=40)),
-    ),
-    budget=SimpleNamespace(
-        beside=Duration(seconds=9, low=6, high=12),
-        test=Duration(seconds=30, low=20, high=40),
+    candidate=lambda strategy, model: SimpleNamespace(duration=TRIALS[strategy]),
+    budget=Budget(
+        trials=9,
+        epochs=4.0,
+        full_tokens=1000,
+        phases={"baselines": TIME, "search": TIME, "confirmation": TIME, "test": TIME},
+        sweep=TIME,
         features={
-            "extra": PhaseCost(title="x", duration=Duration(seconds=36, low=18, high=54)),
-            "last": PhaseCost(title="y", duration=Duration(seconds=12, low=6, high=18)),
+            "extra": PhaseCost(title="x", seconds=36),
+            "last": PhaseCost(title="y", seconds=12),
         },
-        confirmation=Duration(seconds=60, low=30, high=90),
         finalists=3,
         confirmation_seeds=3,
-        epochs=4.0,
     ),
 )
 
@@ -60,95 +62,75 @@ def config(strategy: str) -> Any:
     return SimpleNamespace(strategy=name, model="m", budget=budget, origin=origin)
 
 
-def seen(*trials: tuple[str, Any]) -> Any:
-    results = {number: result for number, (_, result) in enumerate(trials)}
-    return pace(PLAN, results, {n: config(strategy) for n, (strategy, _) in enumerate(trials)})
+def seen(*trials: tuple[str, Any]) -> list[Took]:
+    each = (took(PLAN, config(strategy), result) for strategy, result in trials)
+    return [one for one in each if one is not None]
+
+
+def left(
+    trials: list[Took], phase: str, number: float = 0.0, jobs: int = 0, workers: int = 1
+) -> Any:
+    return remaining(
+        PLAN.budget, trials, phase=phase, trials_left=number, jobs_left=jobs,
+        jobs=JOBS.get(phase, 0), workers=workers, again=8,
+    )  # fmt: skip
+
+
+def middle(eta: Any) -> float:
+    return float(eta.low + eta.high) / 2
 
 
 def test_nothing_is_said_before_two_trials_have_ended() -> None:
-    assert seen(("lora", ended(12))) is None
-    assert seen(("lora", ended(12)), ("lora", ended(3, steps=0))) is None
-    assert seen(("lora", ended(12)), ("lora", ended(12, state="FAIL"))) is None
+    assert left(seen(("lora", ended(12))), "search", 4) is None
+    assert seen(("lora", ended(3, steps=0)), ("lora", ended(12, state="FAIL"))) == []
 
 
-def test_a_trial_is_held_against_the_plan_for_as_much_of_its_budget() -> None:
-    found = seen(("lora", ended(15)), ("full", ended(15, rung=4, state="PRUNED")))
-    assert found is not None
-    assert found.factor == pytest.approx(1.5)
-    assert found.error == pytest.approx(0.0)
-    assert found.trial == pytest.approx(15.0)
-
-
-def test_a_shorter_trial_and_one_that_overfitted_are_held_against_their_part() -> None:
-    found = seen(("lora/2", ended(7.5)), ("full", ended(15, stopped=4)))
-    assert found is not None
-    assert found.factor == pytest.approx(1.5)
-    assert found.error == pytest.approx(0.0)
+@pytest.mark.parametrize(
+    ("strategy", "result"),
+    [
+        ("lora", ended(15)),
+        ("full", ended(15, rung=4, state="PRUNED")),
+        ("lora/2", ended(7.5)),
+        ("full", ended(15, stopped=4)),
+    ],
+)
+def test_a_trial_is_compared_with_the_plan_for_as_much_of_its_budget(
+    strategy: str, result: Any
+) -> None:
+    (trial,) = seen((strategy, result))
+    assert trial.factor == pytest.approx(1.5)
 
 
 def test_what_is_left_of_each_phase_is_counted() -> None:
-    found = seen(("lora", ended(20)), ("full", ended(40)))
-    assert found is not None
-
-    def left(phase: Any, trials: float = 0.0, jobs: int = 0, workers: int = 1) -> Any:
-        return remaining(
-            PLAN, found, phase=phase, trials_left=trials, jobs_left=jobs, jobs=JOBS.get(phase, 0),
-            workers=workers, again=8,
-        )  # fmt: skip
-
-    search = left("search", trials=4)
-    middle = 4 * 30 + 6 * 8 + 2 * (30 + 36 + 12)
-    assert search.low < middle < search.high
-    assert left("search", trials=4, workers=2).high < search.high
-    found = {name: left(name, jobs=jobs) for name, jobs in JOBS_LEFT.items()}
-    middles = {name: math.sqrt(eta.low * eta.high) for name, eta in found.items()}
+    trials = seen(("lora", ended(20)), ("full", ended(40)))
+    after = 2 * (30 + 36 + 12)
+    assert middle(left(trials, "search", 4)) == pytest.approx(4 * 30 + 6 * 8 + after)
+    assert middle(left(trials, "search", 4, workers=2)) == pytest.approx(84 + after)
+    middles = {name: middle(left(trials, name, jobs=jobs)) for name, jobs in JOBS_LEFT.items()}
     assert middles == pytest.approx(
-        {
-            "confirmation": 3 * 8 + 2 * (30 + 36 + 12),
-            "test": 2 * (15 + 36 + 12),
-            "extra": 2 * (18 + 12),
-        }
+        {"confirmation": 3 * 8 + after, "test": 2 * (15 + 36 + 12), "extra": 2 * (18 + 12)}
     )
-    assert left("complete") is None
+    assert left(trials, "complete") is None
 
 
-def test_unequal_trials_widen_the_range() -> None:
-    even = seen(*[("lora", ended(10))] * 4)
-    uneven = seen(("lora", ended(5)), ("lora", ended(20)), ("lora", ended(10)), ("lora", ended(8)))
-    assert even is not None
-    assert uneven is not None
-    assert math.isclose(even.error, 0.0)
-    assert uneven.error > even.error
-    assert uneven.spread > even.spread
+def test_unequal_trials_widen_the_range_and_more_of_them_narrow_it() -> None:
+    def width(*seconds: float) -> float:
+        eta = left(seen(*(("lora", ended(one)) for one in seconds)), "search", 4)
+        return float(eta.high - eta.low) / middle(eta)
+
+    assert width(10, 10, 10, 10) == pytest.approx(0.6), "0.3 on each side, at least"
+    assert width(5, 20, 10, 8) > width(*(5, 20, 10, 8) * 2) > 0.6
+    assert left(seen(("lora", ended(1)), ("lora", ended(60))), "search", 4).low == 0
 
 
 def test_defaults_which_are_never_pruned_say_little_of_trials_that_may_be() -> None:
     pruned = ("lora", ended(3, rung=2, state="PRUNED"))
-    found = seen(("+lora", ended(12)), ("+full", ended(24)), pruned, pruned)
-    assert (found.trial, found.trials) == (pytest.approx(3.0), 2)
-    early = seen(("+lora", ended(12)), ("+full", ended(24)), pruned)
-    assert (early.trial, early.trials) == (pytest.approx(13.0), 3)
-
-
-def test_finalists_may_yet_be_trials_that_end_earlier() -> None:
-    # Two long defaults are the best so far; each trial that has been searched took 3 s.
-    short = ("lora/4", ended(3))
-    uneven = seen(("+lora", ended(12)), ("+full", ended(24)), short, short)
-
-    def ends(pace: Any, left: int) -> tuple[float, float]:
-        eta = remaining(
-            PLAN, pace, phase="search", trials_left=left, jobs_left=0, jobs=0, workers=1, again=18
-        )
-        assert eta is not None
-        return eta.low, eta.high
-
-    def wider(left: int) -> tuple[float, float]:
-        even = replace(uneven, apart=0.0)
-        (low, high), (least, most) = ends(even, left), ends(uneven, left)
-        return low - least, most - high
-
-    assert min(wider(left=6)) > min(wider(left=1)) > 0
-    assert wider(left=6)[0] > 6 * 18 / 4
+    trials = seen(("+lora", ended(12)), ("+full", ended(24)), pruned, pruned)
+    without = middle(left(trials, "search", 0))
+    assert middle(left(trials, "search", 4)) - without == pytest.approx(4 * 3)
+    early = seen(("+lora", ended(12)), ("+full", ended(14)), ("lora", ended(13)))
+    without = middle(left(early, "search", 0))
+    assert middle(left(early, "search", 4)) - without == pytest.approx(4 * 13)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +150,8 @@ def test_finalists_may_yet_be_trials_that_end_earlier() -> None:
     ],
 )
 def test_an_optional_phase_is_made_while_time_is_left(budget, left, made, why) -> None:
-    duration = Duration(seconds=10, low=5, high=20)
     planned = budget.pop("planned", False)
-    cost = PhaseCost(title="extra", duration=duration, optional=True, planned=planned)
+    cost = PhaseCost(title="extra", seconds=10, optional=True, planned=planned)
     known: Any = SimpleNamespace(**({"limit_seconds": None, "features": {"extra": cost}} | budget))
     decided = fits(known, "extra", 20.0, left)
     assert decided.made is made

@@ -32,7 +32,7 @@ def test_the_frozen_head_is_no_strategy_where_names_are_written(scene):
 def test_reading_every_name_takes_time_and_leaves_it_for_fewer_items_at_rungs(scene):
     few = plan(scene, **BY_NAME, lengths={"output_mean": 2.0}).budget
     many = plan(scene, **BY_NAME, labels=77, lengths={"output_mean": 2.0}).budget
-    assert many.beside.seconds > few.beside.seconds
+    assert many.phases["baselines"].seconds > few.phases["baselines"].seconds
     assert many.rung_items < few.rung_items
 
 

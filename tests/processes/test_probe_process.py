@@ -151,7 +151,7 @@ def test_a_plan_is_made_anew_with_a_step_of_each_candidate_that_takes_steps(torc
     assert all(asked["setup"]["classes"] == 2 for asked in torch.asked)
     assert len(probed.facts.hardware.measured) >= len(trained)
     lora = probed.candidate("lora")
-    assert lora.seconds_per_trial > plain.candidate("lora").seconds_per_trial
+    assert lora.duration.seconds > plain.candidate("lora").duration.seconds
     assert any("probe of lora" in note for note in lora.setup_notes)
     asked = len(torch.asked)
     assert with_probes(SPEC, planned()) == probed == planned()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sweeper.errors import OtherVersion, Problem, RunError, UsageError
-from sweeper.execution.state.repair import copy_of, read_either
+from sweeper.errors import Problem, RunError
+from sweeper.execution.state.repair import read_frozen
 from sweeper.execution.state.second_command import refuse_second
 from sweeper.plans import Identity, Plan
 from sweeper.runfolder import RunFolder
@@ -47,9 +47,9 @@ def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:
             why="It was made for a model size or a number of examples, not for a model and data.",
             fix="Name a model (--model) and a data set (--data).",
         )
-    if not run.plan.exists() and not copy_of(run.plan).exists():
+    if not run.plan.exists():
         return fresh
-    plan = _read(run)
+    plan = read_frozen(Plan, run.plan)
     if plan.identity is None:
         raise RunError("the run folder holds a plan that cannot be run", where=str(run.plan))
     different = changes(plan.identity, fresh.identity)
@@ -57,21 +57,6 @@ def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:
         raise RunError([_changed(run, name) for name in different])
     limit = {"limit_seconds": fresh.budget.limit_seconds}  # a later call may have another budget
     return plan.model_copy(update={"budget": plan.budget.model_copy(update=limit)})
-
-
-def _read(run: RunFolder) -> Plan:
-    try:
-        return read_either(Plan, run.plan)
-    except OtherVersion:
-        raise
-    except UsageError as error:
-        raise RunError(
-            "the run's frozen plan is damaged, and so is its copy",
-            why=error.problems[0].what,
-            fix="Start over with --new (the old run is renamed, nothing is deleted), or put "
-            f"{run.plan.name} back from a backup.",
-            where=str(run.plan),
-        ) from error
 
 
 def _changed(run: RunFolder, name: str) -> Problem:

@@ -1,4 +1,4 @@
-"""Damaged files of a run: read from their copies, or marked to be made again.
+"""Damaged files of a run: restored from an attempt, marked to be made again, or refused.
 
 A killed process leaves whole files (they are replaced in one step); a power cut, a full disk or a
 sync tool may not.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sweeper.artifact import Artifact
-from sweeper.errors import OtherVersion, UsageError
+from sweeper.errors import OtherVersion, RunError, UsageError
 from sweeper.execution.state import attempts
 from sweeper.execution.state.attempts import attempts_of
 from sweeper.runfolder import RunFolder
@@ -20,32 +20,25 @@ from sweeper.trials import BaselineResult, TrialResult
 A = TypeVar("A", bound=Artifact)
 
 
-def copy_of(path: Path) -> Path:
-    """The path of the copy of a file that cannot be made again."""
-    return path.with_name(f".{path.name}.copy")
-
-
-def write_twice(artifact: Artifact, path: Path) -> None:
-    """Write an artifact and its copy; the copy first, so that one of them is always whole."""
-    artifact.write(copy_of(path))
-    artifact.write(path)
-
-
-def read_either(kind: type[A], path: Path) -> A:
-    """Read an artifact, from its copy where the file itself is damaged.
+def read_frozen(kind: type[A], path: Path) -> A:
+    """Read an artifact that a run cannot make again.
 
     Raises:
         OtherVersion: Another version of sweeper wrote it.
-        UsageError: Both are damaged or missing.
+        RunError: It is damaged.
     """
     try:
         return kind.read(path)
+    except OtherVersion:
+        raise
     except UsageError as error:
-        if isinstance(error, OtherVersion) or not copy_of(path).is_file():
-            raise
-        restored = kind.read(copy_of(path))
-    restored.write(path)
-    return restored
+        raise RunError(
+            f"the run's {path.name} is damaged",
+            why=error.problems[0].what,
+            fix="Start over with --new (the old run is renamed, nothing is deleted), or put "
+            f"{path.name} back from a backup.",
+            where=str(path),
+        ) from error
 
 
 def confirmed(home: Path) -> TrialResult | None:

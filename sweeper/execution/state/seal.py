@@ -12,7 +12,7 @@ from sweeper.evaluation.resampling import weighted
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.events import now
-from sweeper.execution.state.repair import baselines, confirmed, read_either, write_twice
+from sweeper.execution.state.repair import baselines, confirmed, read_frozen
 from sweeper.execution.state.run_state import RunState
 from sweeper.jsontext import object_of
 from sweeper.objective import Objective
@@ -77,7 +77,7 @@ def open_seal(
         limits: Those that the recommendation must keep to.
     """
     if run.test_seal.exists():
-        return read_either(TestSeal, run.test_seal)
+        return read_frozen(TestSeal, run.test_seal)
     contenders = [contender(run, plan, number, limits) for number in finalists]
     tests = next((s.rows for s in plan.facts.data.splits if s.name == "test"), 0)
     classification, objective = plan.facts.task == "classification", plan.objective
@@ -90,7 +90,7 @@ def open_seal(
         higher_is_better=classification if objective.is_loss else objective.higher_is_better,
         items=tests,
     )
-    write_twice(seal, run.test_seal)
+    seal.write(run.test_seal)
     return seal
 
 
@@ -114,7 +114,7 @@ def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> Te
     read = [attempts.read_score(file) for file in files]
     scores = tuple(score for score in read if score is not None)
     complete = seal.model_copy(update={"scores": scores, "complete": True})
-    write_twice(complete, run.test_seal)
+    complete.write(run.test_seal)
     fill_baselines(run, complete)
     return complete
 

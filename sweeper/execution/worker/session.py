@@ -210,9 +210,10 @@ def patience_for_jobs(plan: Plan) -> Patience:
 
     No such work takes longer than what the plan predicts for all of them, and loading a model.
     """
-    further = (cost.duration for cost in plan.budget.features.values() if cost.in_search)
-    jobs = (plan.budget.beside, plan.budget.test, *further)
-    predicted = sum(phase.high for phase in jobs if phase is not None)
+    budget = plan.budget
+    further = [name for name, cost in budget.features.items() if cost.in_search]
+    names = ("baselines", "test", *further)
+    predicted = sum(budget.phases[name].high for name in names if name in budget.phases)
     limit = max(SETUP_FACTOR * HANG_SECONDS, SLOWER * predicted)
     return Patience(setup=limit, step=limit)
 

@@ -31,7 +31,6 @@ class Gpu(Record):
     bf16_tflops: float | None = Field(gt=0)
     fp16_tflops: float | None = Field(None, gt=0)
     fp32_tflops: float = Field(gt=0)
-    watts: float | None = Field(None, gt=0)
     also: tuple[str, ...] = ()
 
 
@@ -119,7 +118,6 @@ def typical(memory_gib: float) -> tuple[Gpu, tuple[Gpu, ...]]:
         bandwidth=median(gpu.bandwidth for gpu in alike),
         bf16_tflops=median(gpu.bf16_tflops or 0 for gpu in alike),
         fp32_tflops=median(gpu.fp32_tflops for gpu in alike),
-        watts=median(known) if (known := [gpu.watts for gpu in alike if gpu.watts]) else None,
     )
     alike.sort(key=lambda gpu: gpu.bandwidth * (gpu.bf16_tflops or 0))
     return gpu, tuple(alike)

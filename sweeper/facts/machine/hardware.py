@@ -61,7 +61,6 @@ def _stated(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float) -> Hardw
         fp16_tflops=gpu.fp16_tflops,
         fp32_tflops=gpu.fp32_tflops,
         price_per_gpu_hour=spec.price_per_gpu_hour,
-        watts=gpu.watts,
     )
 
 

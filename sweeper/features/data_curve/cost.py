@@ -8,7 +8,7 @@ from dataclasses import replace
 from sweeper.features.data_curve._sizes import curve_seeds, part_sizes
 from sweeper.features.data_curve.options import Options
 from sweeper.metrics.objectives import objective_of
-from sweeper.planning.budget.candidate_costs import BETWEEN_SECONDS, clock_of_default
+from sweeper.planning.budget.candidate_costs import clock_of_default
 from sweeper.planning.budget.study_phases import StudyPhases
 from sweeper.plans import PhaseCost
 from sweeper.spec import Spec
@@ -28,13 +28,11 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
         clock = clock_of_default(cost.candidate, study.facts, study.course)
         whole = (clock.whole(replace(study.course, train_rows=size)) for size in sizes)
         each.append(2 * seeds * math.fsum(whole) + (seeds - 1) * cost.default)
-    between = BETWEEN_SECONDS * (2 * seeds * len(sizes) + seeds - 1)
-    # The winner may be the default, or the cheapest of all.
-    duration = study.shared(min(each) / 2, math.fsum(each) / len(each), max(each), between)
+    jobs = 2 * seeds * len(sizes) + seeds - 1
     return PhaseCost(
         title="data curve",
         content="training on parts of the rows",
         flag="--data-curve",
-        duration=duration,
+        seconds=study.shared(math.fsum(each) / len(each), jobs),
         optional=asked is None,
     )

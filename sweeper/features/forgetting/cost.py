@@ -69,4 +69,4 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     if not seconds:
         return None
     title = "general text that the base model writes"
-    return PhaseCost(title=title, in_search=True, duration=study.range(seconds, seconds, seconds))
+    return PhaseCost(title=title, in_search=True, seconds=seconds)

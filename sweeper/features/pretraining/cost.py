@@ -103,15 +103,15 @@ def _timed(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) 
     reading = _reading(setup, ways[0])
     speed = speed_of(facts.hardware, reading)
     steps = tokens / (reading.tokens * reading.gradient_accumulation_steps)
-    time = speed.range(steps * step_seconds(model, reading, speed))
+    seconds = steps * step_seconds(model, reading, speed)
     note = (
         f"first stage: about {tokens:,} tokens of {corpus.documents:,} documents, "
-        f"{units.span(time.low, time.high)} with {ways[0]}, once for each way and rate; trials "
+        f"about {units.duration(seconds)} with {ways[0]}, once for each way and rate; trials "
         "share it. It is included in the time of the search"
     )
     stage = Stage(
         parameter=FIRST_STAGE,
-        duration=time,
+        seconds=seconds,
         key=_name(candidate, setup.micro_batch, setup.gradient_checkpointing),
         variants=_variants(candidate.parameters, ways),
         bases=_bases(candidate),

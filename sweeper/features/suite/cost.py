@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from sweeper import units
 from sweeper.features.parts import record_of
@@ -15,7 +14,7 @@ from sweeper.planning.budget.candidate_costs import (
 )
 from sweeper.planning.budget.study_phases import StudyPhases
 from sweeper.planning.costs.trial_seconds import Clock
-from sweeper.plans import Duration, PhaseCost
+from sweeper.plans import PhaseCost
 from sweeper.spec import Spec
 
 
@@ -26,12 +25,13 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
         return None
     if study.course.classes:
         note = "The suite is not scored: models that end in a classification head write no text."
-        nothing = Duration(seconds=0.0, low=0.0, high=0.0)
-        return PhaseCost(title="suite", duration=nothing, planned=False, notes=(note,))
+        return PhaseCost(title="suite", seconds=0.0, planned=False, notes=(note,))
+    exact = suite.measured_with == "lm-eval"
     return PhaseCost(
         title=f"suite: base and finalists on {units.plural(len(suite.tasks), 'task')}",
         flag="--suite",
-        duration=_seconds(study, suite),
+        seconds=_seconds(study, suite),
+        uncertainty=max((_uncertainty(task, exact=exact) for task in suite.tasks), default=1.0),
         cheaper="Give its tasks a limit (metadata: {limit: 100}), or score it after the sweep with "
         "'sweeper evaluate suite'.",
         notes=_unread(suite),
@@ -49,63 +49,64 @@ _WINDOW = 2048
 # (14,042, arXiv:2009.03300); a group has up to MMLU's 57 members.
 _ITEMS, _MEMBERS = (164, 14_042), (1, 57)
 # Tokens of an example at four bytes a token: 97 in MMLU, 113 in HumanEval, 134 in GSM8K.
-_EXAMPLE_TOKENS = (60.0, 115.0, 300.0)
+_EXAMPLE_TOKENS, _EXAMPLE_UNCERTAINTY = 115.0, 2.5
 # Prompts whose length is read from rows, against those that lm-eval builds: 60 tokens for 56 with
 # two solved examples; 617 for 320 in MMLU with five, which are shorter than its questions.
-_READ_FROM_ROWS = (0.5, 1.0, 1.3)
+_ROWS_UNCERTAINTY = 1.5
 # Passes an item: one, or one for each of four choices that are longer than a token.
-_REQUESTS = (1.0, 2.0, 4.0)
+_REQUESTS, _REQUESTS_UNCERTAINTY = 2.0, 2.0
 # An answer ends at its stop or at the longest that is allowed; which of them, no plan knows. A task
 # of unknown kind may write nothing, or as much as lm-eval allows where a task does not say.
-_ANSWER_SHARES, _UNKNOWN_ANSWER = (0.05, 0.5, 1.0), (0.0, 32.0, 256.0)
+_ANSWER_SHARE, _UNKNOWN_ANSWER, _ANSWER_UNCERTAINTY = 0.5, 32.0, 2.0
 
 
-_Ends = tuple[float, float, float]
-"""Least, expected and most."""
+def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
+    """The finalists and the first base on all tasks.
 
-
-class _Work(NamedTuple):
-    """The work of one task for a model."""
-
-    items: _Ends
-    prompt_tokens: _Ends
-    requests: _Ends
-    answer_tokens: _Ends
-
-    def seconds(self, clock: Clock, batch: int, window: int, end: int) -> float:
-        """Of one model, at one end of the ranges (0 to 2)."""
-        prompt = max(1.0, self.prompt_tokens[end])
-        length = min(prompt, window)
-        each = clock.reading(length, batch) * prompt / length * self.requests[end]
-        each += clock.generating(1, self.answer_tokens[end], batch) / batch
-        return self.items[end] * each
-
-
-def _seconds(study: StudyPhases, suite: SuiteFacts) -> Duration:
-    """The finalists and their bases on all tasks.
-
-    A base that an earlier run has scored is not scored again, which no plan sees: the low end
-    leaves the bases out. The high end has one for each base model.
+    A base that an earlier run has scored is not scored again, which no plan sees.
     """
     facts, costs, course = study.facts, study.costs, study.course
-    finalists = study.search.finalists
-    clocks = [clock_of_default(cost.candidate, facts, course) for cost in costs]
-    bases = {c.candidate.model: clock_of_base(c.candidate, facts, course) for c in costs}
-    exact = suite.measured_with == "lm-eval"
-    works = [_work(task, exact=exact) for task in suite.tasks]
     batch = _BATCH[facts.hardware.device]
 
-    def taken(clock: Clock, end: int) -> float:
+    def taken(clock: Clock) -> float:
         window = min(_WINDOW, clock.model.context_length)
-        return BETWEEN_SECONDS + sum(work.seconds(clock, batch, window, end) for work in works)
+        return BETWEEN_SECONDS + sum(_task(task, clock, batch, window) for task in suite.tasks)
 
-    def whole(end: int) -> float:
-        tuned = sum(taken(clock, end) for clock in clocks) / len(clocks)
-        base = [taken(clock, end) for clock in bases.values()]
-        scored = (0.0, base[0], sum(base[: max(finalists, 1)]))[end]
-        return _START_SECONDS + finalists * tuned + scored
+    tuned = [taken(clock_of_default(cost.candidate, facts, course)) for cost in costs]
+    base = taken(clock_of_base(costs[0].candidate, facts, course))
+    return _START_SECONDS + study.search.finalists * sum(tuned) / len(tuned) + base
 
-    return study.range(*(whole(end) for end in range(3)))
+
+def _task(task: SuiteTaskFacts, clock: Clock, batch: int, window: int) -> float:
+    """Seconds of one model on one task."""
+    prompt = max(1.0, task.prompt_tokens or _EXAMPLE_TOKENS * (task.shots + 1))
+    answer = _ANSWER_SHARE * task.max_new_tokens if task.output_type else _UNKNOWN_ANSWER
+    length = min(prompt, window)
+    each = clock.reading(length, batch) * prompt / length * (task.requests or _REQUESTS)
+    each += clock.generating(1, answer, batch) / batch
+    low, high = _items(task)
+    return math.sqrt(low * high) * each
+
+
+def _uncertainty(task: SuiteTaskFacts, *, exact: bool) -> float:
+    """The factor between what a task may take and what is expected."""
+    low, high = _items(task)
+    factor = math.sqrt(high / low)
+    if task.prompt_tokens is None:
+        factor *= _EXAMPLE_UNCERTAINTY
+    elif not exact:
+        factor *= _ROWS_UNCERTAINTY
+    factor *= _REQUESTS_UNCERTAINTY if task.requests is None else 1.0
+    return factor * (_ANSWER_UNCERTAINTY if task.max_new_tokens or not task.output_type else 1.0)
+
+
+def _items(task: SuiteTaskFacts) -> tuple[float, float]:
+    """The fewest and the most items of a task; equal where its data are here."""
+    if task.items is not None:
+        return task.items, task.items
+    if task.limit is not None:
+        return task.limit * _MEMBERS[0], task.limit * _MEMBERS[1]
+    return _ITEMS
 
 
 def _unread(suite: SuiteFacts) -> tuple[str, ...]:
@@ -113,38 +114,10 @@ def _unread(suite: SuiteFacts) -> tuple[str, ...]:
     unread = [task for task in suite.tasks if task.prompt_tokens is None]
     if not unread:
         return ()
-    low, high = (sum(_items(task)[end] for task in unread) for end in (0, 2))
+    low, high = (sum(_items(task)[end] for task in unread) for end in (0, 1))
     items = f"{low:,.0f} to {high:,.0f} items" if low < high else f"{low:,.0f} items"
     return (
         f"The data of {', '.join(task.name for task in unread)} are not on this machine: the time "
-        f"of the suite assumes {items} of {_EXAMPLE_TOKENS[0]:.0f} to {_EXAMPLE_TOKENS[2]:.0f} "
-        "tokens there, and as much for each solved example.",
+        f"of the suite assumes {items} of about {_EXAMPLE_TOKENS:.0f} tokens there, and as much "
+        "for each solved example.",
     )
-
-
-def _work(task: SuiteTaskFacts, *, exact: bool) -> _Work:
-    prompts = _times(_EXAMPLE_TOKENS, task.shots + 1)
-    if task.prompt_tokens is not None:
-        prompts = _times((1.0, 1.0, 1.0) if exact else _READ_FROM_ROWS, task.prompt_tokens)
-    return _Work(
-        items=_items(task),
-        prompt_tokens=prompts,
-        requests=_REQUESTS if task.requests is None else (task.requests,) * 3,
-        answer_tokens=_times(_ANSWER_SHARES, task.max_new_tokens)
-        if task.output_type
-        else _UNKNOWN_ANSWER,
-    )
-
-
-def _times(ends: _Ends, factor: float) -> _Ends:
-    low, middle, high = ends
-    return low * factor, middle * factor, high * factor
-
-
-def _items(task: SuiteTaskFacts) -> _Ends:
-    if task.items is not None:
-        return (float(task.items),) * 3
-    low, high = _ITEMS
-    if task.limit is not None:
-        low, high = task.limit * _MEMBERS[0], task.limit * _MEMBERS[1]
-    return float(low), math.sqrt(low * high), float(high)

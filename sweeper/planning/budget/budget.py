@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from sweeper import units
@@ -16,12 +16,9 @@ from sweeper.objective import Objective
 from sweeper.planning.budget.candidate_costs import Priced
 from sweeper.planning.budget.study_phases import (
     StudyPhases,
-    bill,
-    conversion_seconds,
+    before_workers,
     download_notes,
-    download_seconds,
     timing,
-    together,
 )
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.costs.trial_seconds import Course
@@ -34,9 +31,9 @@ from sweeper.spec import Spec
 # recorded tasks of 8 to 120 steps a trial (benchmarks/search) pruning from here ended no worse than
 # from the first rung of 50 steps.
 EARLIEST_RUNG = 2
-# What share of a full budget a searched trial uses, pruned from the earliest rung on:
-# measured in the same replays, beside the same search without pruning; 0.74 to 0.95.
-_LEAST_SHARE, _USUAL_SHARE = 0.7, 0.9
+# What share of a full budget pruning from the earliest rung on saves of a searched trial: in the
+# same replays, beside the same search without pruning, 0.05 to 0.26.
+_SAVED = 0.1
 # A trial overfits where it has not been better at two scored rungs since its best one.
 _RUNGS_TO_OVERFIT = 3
 # Without a budget, an optional phase is made unasked if it takes no more than this share of the
@@ -98,19 +95,15 @@ def first_rung(warmup_ratio: float, every: int = 1) -> int:
     return next((rung for rung in range(every, RUNGS, every) if rung >= earliest), RUNGS)
 
 
-def searched_shares(first: int) -> tuple[float, float, float]:
-    """Share of a full budget that a searched trial uses on average: least, expected, most.
+def searched_share(first: int) -> float:
+    """Share of a full budget that a searched trial is expected to use on average.
 
     The later the first rung that prunes, the less is left to save.
 
-    >>> searched_shares(2)
-    (0.7, 0.9, 1.0)
-    >>> searched_shares(8)
-    (1.0, 1.0, 1.0)
+    >>> searched_share(2), searched_share(8)
+    (0.9, 1.0)
     """
-    savable = (RUNGS - first) / (RUNGS - EARLIEST_RUNG)
-    least, usual = (1.0 - savable * (1.0 - share) for share in (_LEAST_SHARE, _USUAL_SHARE))
-    return least, usual, 1.0
+    return 1.0 - _SAVED * (RUNGS - first) / (RUNGS - EARLIEST_RUNG)
 
 
 def _earliest_ends(
@@ -139,7 +132,7 @@ def make_budget(
     full_tokens: int,
     objective: Objective,
 ) -> Budget:
-    """The study's budget with search and confirmation apart, each as a range."""
+    """The study's budget: its trials, the time of each phase, and what it costs."""
     limit = parse_budget(spec.aim.budget)
     seconds = _clock_seconds(limit, facts)
     asked = spec.training.stop_overfitting
@@ -147,20 +140,34 @@ def make_budget(
     candidates = [cost.candidate for cost in costs]
     warmup = candidates[0].parameters.get("warmup_ratio")
     first = first_rung(float(warmup.default) if warmup else 0.0, course.rung_every)
+    share = searched_share(first)
     at_once = _at_once(spec, facts, candidates)
     side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
-    phases = StudyPhases(facts, costs, course, spec.search, side_by_side)
-    phases = phases.of_trials(spec.search.trials)
-    trials, times, features, trial_notes = _times(spec, phases, first, seconds)
-    phases = phases.of_trials(trials)
-    planned = [cost.duration for cost in features.values() if cost.planned]
-    held = together(*times.values(), *planned)
-    download, conversion = download_seconds(facts), conversion_seconds(facts)
-    sweep = together(download, conversion, held)
-    saved = phases.searching(trials, searched_shares(first)).seconds + phases.confirmation().seconds
-    saved -= phases.unlearned(trials, *_earliest_ends(candidates, course, first, stops))
+    study = StudyPhases(facts, costs, course, spec.search, side_by_side)
+    study = study.of_trials(spec.search.trials)
+    trials, trial_notes = _affordable(spec, study, share, seconds)
+    study = study.of_trials(trials)
+    searching, confirmation = study.searching(trials, share), study.confirmation()
+    core = {
+        "baselines": study.baselines(),
+        "search": study.stages(trials) + searching,
+        "confirmation": confirmation,
+        "test": study.test(),
+    }
+    features: dict[str, PhaseCost] = {}
+    for name, cost in _features(spec, study).items():
+        features[name] = _offered(cost, core, features, seconds) if cost.optional else cost
+    planned = {name: cost for name, cost in features.items() if cost.planned}
+    timed = {n: study.duration(cost.seconds, cost.uncertainty) for n, cost in planned.items()}
+    earlier = {name: timed[name] for name, cost in planned.items() if cost.in_search}
+    work = {**earlier, **{name: study.duration(one) for name, one in core.items()}, **timed}
+    phases = {**before_workers(facts), **work}
+    held, sweep = Duration.sum(work.values()), Duration.sum(phases.values())
+    ends = _earliest_ends(candidates, course, first, stops)
+    saved = searching + confirmation - study.unlearned(trials, *ends)
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
     devices = groups * sum(c.gpus_per_trial for c in candidates) / len(candidates)
+    price = facts.hardware.price_per_gpu_hour
     return Budget(
         trials=trials,
         rungs=RUNGS,
@@ -172,16 +179,17 @@ def make_budget(
         full_tokens=full_tokens,
         trials_at_once=at_once,
         limit_seconds=seconds,
-        download=download,
-        conversion=conversion,
-        **times,
+        phases=phases,
         features=features,
         sweep=sweep,
         unlearned_seconds=max(sweep.seconds - saved, 0.0),
         finalists=spec.search.finalists,
         confirmation_seeds=spec.search.confirmation_seeds,
-        **bill(held, devices, facts.hardware),
-        timing=timing(facts.hardware, candidates),
+        gpu_hours=round(held.seconds * devices / 3600, 4),
+        cost_usd=_usd(held.seconds * devices, price),
+        cost_low_usd=_usd(held.low * devices, price),
+        cost_high_usd=_usd(held.high * devices, price),
+        timing=timing(facts.hardware, costs),
         purchases=tuple(_purchase(c, facts, limit) for c in candidates),
         limit_notes=(*_without_price(limit, facts.hardware), *trial_notes),
         notes=(
@@ -194,35 +202,8 @@ def make_budget(
     )
 
 
-def _times(
-    spec: Spec, phases: StudyPhases, first: int, limit_seconds: float | None
-) -> tuple[int, dict[str, Duration | None], dict[str, PhaseCost], tuple[str, ...]]:
-    """Trials that the budget has time for, the time of each phase by its name, and notes.
-
-    Args:
-        first: The earliest rung at which a trial may be pruned.
-
-    Returns:
-        The trials, the core's phases, those of features, and notes on the trials.
-    """
-    wanted = spec.search.trials
-    asked = [cost for cost in _features(spec, phases).values() if not cost.optional]
-    trials, notes = _affordable(phases, asked, first, wanted, limit_seconds)
-    phases = phases.of_trials(trials)
-    search = phases.searching(trials, searched_shares(first))
-    search = together(phases.stages(trials), search)
-    times: dict[str, Duration | None] = {
-        "search": search,
-        "confirmation": phases.confirmation(),
-        "beside": phases.beside(),
-        "test": phases.test(),
-    }
-    features: dict[str, PhaseCost] = {}
-    for name, cost in _features(spec, phases).items():
-        earlier = (one.duration for one in features.values() if one.planned)
-        others = together(*times.values(), *earlier)
-        features[name] = _offered(cost, search, others, limit_seconds) if cost.optional else cost
-    return trials, times, features, notes
+def _usd(seconds: float, price: float | None) -> float | None:
+    return None if price is None else round(seconds / 3600 * price, 2)
 
 
 def _features(spec: Spec, phases: StudyPhases) -> dict[str, PhaseCost]:
@@ -240,55 +221,63 @@ def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
 
 
 def _affordable(
-    phases: StudyPhases,
-    asked: Sequence[PhaseCost],
-    first: int,
-    wanted: int,
-    seconds: float | None,
+    spec: Spec, study: StudyPhases, share: float, limit_seconds: float | None
 ) -> tuple[int, tuple[str, ...]]:
     """How many of the requested trials fit into the budget, after confirmation and features."""
-    costs, at_once = phases.costs, phases.side_by_side
-    if seconds is None:
+    wanted = spec.search.trials
+    if limit_seconds is None:
         return wanted, ()
-    if (before := phases.stages(wanted)) is not None:
-        seconds -= before.seconds
-    _, expected, _ = searched_shares(first)
-    trial = max(expected * sum(cost.searched for cost in costs) / len(costs), 1e-9)
-    after = together(phases.confirmation(), *(cost.duration for cost in asked))
-    buys = math.floor((seconds - after.seconds) * at_once / trial)
+    after = {"confirmation": study.confirmation()}
+    asked = [cost for cost in _features(spec, study).values() if not cost.optional]
+    after |= {f"the {cost.title}": cost.seconds for cost in asked}
+    trial = max(share * sum(cost.searched for cost in study.costs) / len(study.costs), 1e-9)
+    seconds = limit_seconds - study.stages(wanted) - sum(after.values())
+    buys = math.floor(seconds * study.side_by_side / trial)
     if buys >= wanted:
         return wanted, ()
     if buys >= 1:
         return buys, (f"The budget buys about {buys} of the {wanted} requested trials.",)
-    return 1, (_too_little(phases, asked, seconds, trial),)
+    cheapest = min(study.costs, key=lambda cost: cost.searched)
+    after = {f"a trial of {cheapest.candidate.strategy}": cheapest.searched} | after
+    takes = "; ".join(f"{name} takes about {units.duration(one)}" for name, one in after.items())
+    cheaper = " ".join(cost.cheaper or f"Leave {cost.flag} out." for cost in asked if cost.flag)
+    return 1, (
+        f"The budget has no room for a trial: {takes}. Raise it, confirm less (--finalists 1 "
+        "--confirmation-seeds 1), or choose a smaller model, fewer rows (--max-rows) or fewer "
+        f"epochs (--epochs). {cheaper}".rstrip(),
+    )
 
 
 def _offered(
-    cost: PhaseCost, search: Duration, others: Duration, limit_seconds: float | None
+    cost: PhaseCost,
+    core: Mapping[str, float],
+    features: Mapping[str, PhaseCost],
+    limit_seconds: float | None,
 ) -> PhaseCost:
-    """An optional phase, with whether it is planned and why, in words."""
-    span = units.span(cost.duration.low, cost.duration.high)
+    """An optional phase, with whether it is planned and why, in words.
+
+    Args:
+        core: Seconds of the core's phases.
+        features: Phases of features that come before it.
+    """
     the, off = f"The {cost.title}", f"--no-{cost.flag[2:]} leaves it out"
+    takes = f"about {units.duration(cost.seconds)}"
     if limit_seconds is None:
         share = f"{_OPTIONAL_SHARE:.0%} of the time of the search"
-        planned = cost.duration.seconds <= _OPTIONAL_SHARE * search.seconds
+        planned = cost.seconds <= _OPTIONAL_SHARE * core["search"]
         note = f"{the} is made, since it takes less than {share}; {off}."
         if not planned:
-            content = f"{cost.content}, {span}" if cost.content else span
+            content = f"{cost.content}, {takes}" if cost.content else takes
             more = f"since it takes more than {share}: {cost.flag} adds it."
             note = f"No {cost.title} ({content}), {more}"
     else:
-        left = max(limit_seconds - others.seconds, 0.0)
-        part = (
-            f"about {units.duration(left)} of the budget are" if left else "none of the budget is"
-        )
-        planned = left >= cost.duration.seconds
+        others = [one.seconds for one in features.values() if one.planned]
+        left = max(limit_seconds - math.fsum([*core.values(), *others]), 0.0)
+        planned = left >= cost.seconds
+        verb = "is planned" if planned else f"({takes}) is not planned"
         note = (
-            f"A {cost.title} is planned: {part} left for it. It is made if its forecast then fits; "
-            f"{off}."
-            if planned
-            else f"No {cost.title} ({span}) is planned: {part} left for it. It is made if more is "
-            "left than this."
+            f"{the} {verb}: about {units.duration(left)} of the budget are left for it. It is made "
+            f"if its forecast then fits; {off}."
         )
     return cost.model_copy(update={"planned": planned, "notes": (*cost.notes, note)})
 
@@ -300,35 +289,6 @@ def _too_long(sweep: Duration, limit: UserBudget | None) -> tuple[str, ...]:
     return (
         "To shorten the sweep: --budget 24h says how many trials that pays for; trials are shorter "
         "with a smaller model, fewer rows (--max-rows) or fewer epochs (--epochs).",
-    )
-
-
-def _too_little(
-    phases: StudyPhases, asked: Sequence[PhaseCost], seconds: float, trial: float
-) -> str:
-    """What to cut if the budget has no room for a trial after confirmation and features."""
-    at_once = phases.side_by_side
-    for cost in asked:
-        took = cost.duration.seconds
-        if seconds - took < trial / at_once <= seconds:
-            return (
-                f"The {cost.title} takes about {units.duration(took)}, which leaves less than one "
-                f"trial of the budget. {cost.cheaper or f'Leave {cost.flag} out.'}"
-            )
-    confirmation, features = phases.confirmation(), [cost.duration for cost in asked]
-    alone = math.floor((seconds - together(*features).seconds) * at_once / trial)
-    if alone >= 1:
-        return (
-            f"The trainings after the search ({units.plural(phases.search.finalists, 'finalist')}) "
-            f"would take about {units.duration(confirmation.seconds)}, which leaves less than one "
-            "trial of the budget. Without them (--finalists 1 --confirmation-seeds 1) the budget "
-            f"buys about {units.plural(alone, 'trial')}."
-        )
-    cheapest = min(phases.costs, key=lambda cost: cost.searched)
-    return (
-        f"One full trial of {cheapest.candidate.strategy} takes about "
-        f"{units.duration(cheapest.searched)}, more than the whole budget. Raise it, or choose a "
-        "smaller model, fewer rows (--max-rows) or fewer epochs (--epochs)."
     )
 
 

@@ -66,6 +66,7 @@ class Priced(NamedTuple):
         scoring: One model on the test split.
         writing: Its answers to the first test items.
         free: The trial is what a baseline has made already.
+        source: Measurements that corrected the times, as text; empty without any.
     """
 
     candidate: Candidate
@@ -74,6 +75,7 @@ class Priced(NamedTuple):
     scoring: float
     writing: float
     free: bool
+    source: str
 
 
 def course_of(
@@ -144,14 +146,10 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
     each = [clock_of(default.model, setup, one).whole(course) for one in cards]
     low, high = default.speed.spread
     duration = Duration(seconds=whole, low=min(whole, *each) * low, high=max(whole, *each) * high)
-    notes = (default.learned.source,) if default.learned.source else ()
+    source = default.learned.source
     return Priced(
         candidate=candidate.model_copy(
-            update={
-                "seconds_per_trial": duration.seconds,
-                "duration": duration,
-                "time_notes": tuple(notes),
-            }
+            update={"duration": duration, "time_notes": (source,) if source else ()}
         ),
         default=whole,
         searched=math.fsum(weight * clock.whole(course) for weight, clock in clocks)
@@ -162,6 +160,7 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         free=candidate.one_trial
         and bool(course.classes)
         and candidate.defaults().get(CLASS_WEIGHT, "none") == "none",
+        source=source,
     )
 
 

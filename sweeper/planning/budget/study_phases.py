@@ -1,9 +1,9 @@
-"""Seconds of a study's phases as ranges, from the download of weights to the test split."""
+"""The time of a study: seconds of a trial times counts, with one interval, and fixed parts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sweeper import units
@@ -16,24 +16,25 @@ from sweeper.planning.budget.candidate_costs import (
     baseline_seconds,
 )
 from sweeper.planning.costs.trial_seconds import Course
-from sweeper.plans import Candidate, Duration
+from sweeper.plans import Duration
 from sweeper.spec import SearchSpec
 
+# What a study's counts add to the interval of a trial: how much of a full budget searched trials
+# use, and which strategies are confirmed. In plans of 24 requests, ends that were worked out for
+# each phase lay at 0.87 and 1.12 of what the interval of a trial gives, by the median.
+_COUNTS = (0.85, 1.15)
 # Assumed, since nobody has measured the connection: 100 Mbit/s, from 1 Gbit/s down to 25 Mbit/s.
 _BITS_PER_SECOND = (1e9, 1e8, 25e6)
 _BYTES = {"float32": 4, "float64": 8, "float8_e4m3fn": 1, "int8": 1}
 # packaged:smollm2 (134.5 million parameters, dequantised and written as 540 MB) on two cores took
-# 20.5 s, 25.8 s and 36.8 s, the longest with nothing in the file cache.
-_SECONDS_PER_PARAMETER = tuple(seconds / 134.5e6 for seconds in (20.5, 25.8, 36.8))
-# Other disks and processors, by half and double.
-_OTHER_MACHINES = (0.5, 1.0, 2.0)
+# 20.5 s, 25.8 s and 36.8 s, the longest with nothing in the file cache. Other disks and processors
+# take half or double.
+_CONVERSION_SECONDS = tuple(seconds / 134.5e6 for seconds in (0.5 * 20.5, 25.8, 2 * 36.8))
 
 
-def timing(hardware: HardwareFacts, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+def timing(hardware: HardwareFacts, costs: Sequence[Priced]) -> tuple[str, ...]:
     """The sources of the plan's times, as text."""
-    learned = [
-        f"{candidate.strategy}: {note}" for candidate in candidates for note in candidate.time_notes
-    ]
+    learned = [f"{cost.candidate.strategy}: {cost.source}" for cost in costs if cost.source]
     if hardware.calibrated:
         base = f"this machine was calibrated on {hardware.calibrated}"
     elif hardware.device == "cpu":
@@ -41,16 +42,6 @@ def timing(hardware: HardwareFacts, candidates: Sequence[Candidate]) -> tuple[st
     else:
         base = "the card's data sheet and published measurements of such cards"
     return (base, *dict.fromkeys(learned))
-
-
-def together(*phases: Duration | None) -> Duration:
-    """The sum of ranges; low ends are added to low ends, since one machine runs all phases."""
-    parts = [phase for phase in phases if phase is not None]
-    return Duration(
-        seconds=sum(part.seconds for part in parts),
-        low=sum(part.low for part in parts),
-        high=sum(part.high for part in parts),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,40 +65,36 @@ class StudyPhases:
         finalists = min(self.search.finalists, trials)
         return replace(self, search=self.search.model_copy(update={"finalists": finalists}))
 
-    @property
-    def spread(self) -> tuple[float, float]:
-        """The widest range of any candidate, as factors of its expected seconds."""
+    def duration(self, seconds: float, uncertainty: float = 1.0) -> Duration:
+        """Seconds with the study's interval: the widest of any trial, and that of its counts.
+
+        Args:
+            uncertainty: Factor on both ends.
+        """
         each = [cost.candidate.duration for cost in self.costs]
         whole = [one for one in each if one.seconds > 0]
-        if not whole:
-            return 1.0, 1.0
-        return min(d.low / d.seconds for d in whole), max(d.high / d.seconds for d in whole)
+        low = min((one.low / one.seconds for one in whole), default=1.0) * _COUNTS[0] / uncertainty
+        high = (
+            max((one.high / one.seconds for one in whole), default=1.0) * _COUNTS[1] * uncertainty
+        )
+        return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
 
-    def range(self, least: float, middle: float, most: float) -> Duration:
-        """Seconds with the uncertainty of the candidates' times."""
-        low, high = self.spread
-        return Duration(seconds=middle, low=min(least, middle) * low, high=max(most, middle) * high)
+    def shared(self, seconds: float, jobs: int = 0) -> float:
+        """Seconds of jobs that run side by side, with those between two of them."""
+        return (seconds + BETWEEN_SECONDS * jobs) / self.side_by_side
 
-    def shared(self, least: float, middle: float, most: float, between: float = 0.0) -> Duration:
-        """Seconds of trials that run side by side, with those between two of them."""
-        ends = [(seconds + between) / self.side_by_side for seconds in (least, middle, most)]
-        return self.range(*ends)
-
-    def searching(self, trials: int, shares: tuple[float, float, float]) -> Duration:
+    def searching(self, trials: int, share: float) -> float:
         """Defaults of the candidates run in full; the rest is searched and pruned.
 
         What a baseline has made already costs nothing again, and what holds nothing to search runs
         once.
 
         Args:
-            shares: Of a full budget, what a searched trial uses at least, by expectation and at
-                most.
+            share: Of a full budget, what a searched trial uses.
         """
         defaults, searchable, rest = self._trained(trials)
-        each = sum(c.searched for c in searchable) / len(searchable) if searchable else 0.0
-        fixed = sum(cost.default for cost in defaults)
-        ends = [fixed + rest * share * each for share in shares]
-        return self.shared(ends[0], ends[1], ends[2], BETWEEN_SECONDS * trials)
+        searched = rest * share * _mean([cost.searched for cost in searchable])
+        return self.shared(sum(cost.default for cost in defaults) + searched, trials)
 
     def _trained(self, trials: int) -> tuple[list[Priced], list[Priced], int]:
         """Candidates whose defaults are trained, those that are searched, and trials of these."""
@@ -126,101 +113,67 @@ class StudyPhases:
             finalist: The same of the shortest trial that completes: then it is as good as any.
         """
         defaults, searchable, rest = self._trained(trials)
-        each = sum(c.default for c in searchable) / len(searchable) if searchable else 0.0
-        seconds = default * sum(cost.default for cost in defaults) + rest * searched * each
-        seconds = (seconds + BETWEEN_SECONDS * trials) / self.side_by_side
-        return seconds + self.confirmation(finalist).seconds
+        seconds = default * sum(cost.default for cost in defaults)
+        seconds += rest * searched * _mean([cost.default for cost in searchable])
+        return self.shared(seconds, trials) + self.confirmation(finalist)
 
-    def stages(self, trials: int) -> Duration | None:
-        """What features do before trials that share it; None where no trial needs any.
-
-        Each variant is made once, and the search may not choose all of them.
-        """
+    def stages(self, trials: int) -> float:
+        """What features do before trials that share it. Each variant is made once."""
         shared = {
             (feature, stage.key): stage
             for cost in self.costs
             for feature, stage in cost.candidate.stages.items()
         }
-        if not shared:
-            return None
-        each = [(stage.duration, min(stage.variants, trials)) for stage in shared.values()]
-        low = math.fsum(one.low for one, _ in each)
-        middle = math.fsum(one.seconds * many for one, many in each)
-        high = math.fsum(one.high * many for one, many in each)
-        return Duration(seconds=middle, low=low, high=high)
+        return math.fsum(one.seconds * min(one.variants, trials) for one in shared.values())
 
-    def confirmation(self, share: float = 1.0) -> Duration:
+    def confirmation(self, share: float = 1.0) -> float:
         """Finalists to so many seeds in all; one seed of each was the trial itself.
-
-        The best of each strategy comes before the second best of any, so that all kinds of trial
-        are among them.
 
         Args:
             share: Of a full budget, what a finalist uses.
         """
-        seeds = max(self.search.confirmation_seeds - 1, 0)
-        each = [0.0 if cost.free else share * cost.default for cost in self.costs]
-        runs = self.search.finalists * seeds
-        dearer = [seconds for seconds in each if seconds > 0] or each
-        cheapest = sorted(each)[: self.search.finalists]
-        cheapest += [min(dearer)] * (self.search.finalists - len(cheapest))
-        mean = sum(each) / len(each)
-        least, most = seeds * sum(cheapest), runs * max(each)
-        return self.shared(least, runs * mean, most, BETWEEN_SECONDS * runs)
+        runs = self.search.finalists * max(self.search.confirmation_seeds - 1, 0)
+        each = _mean([0.0 if cost.free else share * cost.default for cost in self.costs])
+        return self.shared(runs * each, runs)
 
-    def beside(self) -> Duration:
-        """The start, and baselines, beside which other workers train."""
+    def baselines(self) -> float:
+        """The start of the workers, and baselines, beside which other workers train."""
         scored = baseline_seconds(self.facts, self.costs[0].candidate, self.course)
-        seconds = START_SECONDS + scored / self.side_by_side
-        return self.range(seconds, seconds, seconds)
+        return START_SECONDS + self.shared(scored)
 
-    def test(self) -> Duration:
+    def test(self) -> float:
         """Baselines, defaults and finalists on the test split."""
         costs, search = self.costs, self.search
         trainings = search.finalists * search.confirmation_seeds
-        scoring = sum(cost.scoring + BETWEEN_SECONDS for cost in costs) / len(costs)
-        writing = sum(cost.writing for cost in costs) / len(costs)
+        scoring = _mean([cost.scoring + BETWEEN_SECONDS for cost in costs])
+        writing = _mean([cost.writing for cost in costs])
         # One training of each finalist and default; all of them where answers are compared.
         writers = (trainings if self.course.answered_rows else search.finalists) + len(costs)
         base = baseline_scoring(self.facts, costs[0].candidate, self.course)
-        seconds = base + trainings * scoring + writers * writing
-        return self.shared(seconds, seconds, seconds)
+        return self.shared(base + trainings * scoring + writers * writing)
 
 
-def bill(held: Duration, devices: float, hardware: HardwareFacts) -> dict[str, float]:
-    """Hours of all devices while they are held, with cost and energy where these are known.
-
-    Energy uses each card's power limit, so the true value is likely lower.
-    """
-    low, hours, high = (one * devices / 3600 for one in (held.low, held.seconds, held.high))
-    found = {"gpu_hours": round(hours, 4)}
-    if (price := hardware.price_per_gpu_hour) is not None:
-        costs = {"cost_low_usd": low, "cost_usd": hours, "cost_high_usd": high}
-        found |= {name: round(each * price, 2) for name, each in costs.items()}
-    if hardware.watts is not None:
-        kilowatts = hardware.watts / 1000
-        found |= {
-            "energy_low_kwh": float(f"{low * kilowatts:.3g}"),
-            "energy_high_kwh": float(f"{high * kilowatts:.3g}"),
-        }
-    return found
+def _mean(seconds: Sequence[float]) -> float:
+    return sum(seconds) / len(seconds) if seconds else 0.0
 
 
-def download_seconds(facts: Facts) -> Duration | None:
-    """Seconds to download weights that the hub's cache lacks; None if it lacks none."""
-    wanted = sum(_stored_bytes(m) for m in facts.models if m.missing == "download")
-    low, middle, high = (8 * wanted / rate for rate in _BITS_PER_SECOND)
-    return Duration(seconds=middle, low=low, high=high) if wanted else None
+def before_workers(facts: Facts) -> dict[str, Duration]:
+    """The download of weights that the hub's cache lacks, and the conversion of packaged models."""
+    missing = [m for m in facts.models if m.missing == "download"]
+    packaged = [m for m in facts.models if m.missing == "conversion"]
+    phases = {}
+    if missing:
+        wanted = sum(map(_stored_bytes, missing))
+        phases["download"] = _between(8 * wanted / rate for rate in _BITS_PER_SECOND)
+    if packaged:
+        parameters = sum(m.parameters for m in packaged)
+        phases["conversion"] = _between(parameters * each for each in _CONVERSION_SECONDS)
+    return phases
 
 
-def conversion_seconds(facts: Facts) -> Duration | None:
-    """Seconds to convert packaged models; None if none has to be converted."""
-    wanted = sum(m.parameters for m in facts.models if m.missing == "conversion")
-    low, middle, high = (
-        wanted * seconds * factor
-        for seconds, factor in zip(_SECONDS_PER_PARAMETER, _OTHER_MACHINES, strict=True)
-    )
-    return Duration(seconds=middle, low=low, high=high) if wanted else None
+def _between(ends: Iterable[float]) -> Duration:
+    low, seconds, high = ends
+    return Duration(seconds=seconds, low=low, high=high)
 
 
 def download_notes(facts: Facts) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ PHASES = {
     "sweep": "the sweep, elapsed time",
     "download": "of it, downloading models",
     "conversion": "of it, converting models",
-    "search": "of it, start, baselines and search",
+    "baselines": "of it, start and baselines",
+    "search": "of it, search",
     "confirmation": "of it, confirmation",
     "test": "of it, test split",
 }
@@ -37,30 +38,18 @@ def plan_blocks(report: Report) -> Iterator[Block]:
 
 
 def timing_bullets(budget: Budget) -> Bullets:
-    """Time, money and energy of the sweep, and the sources of the estimates."""
-    items = []
-    if budget.sweep is not None:
-        items.append(f"The whole sweep: {units.span(budget.sweep.low, budget.sweep.high)}.")
+    """Time and money of the sweep, and the sources of the estimates."""
+    items = [f"The whole sweep: {units.span(budget.sweep.low, budget.sweep.high)}."]
     items += [
         f"{PHASES[name].capitalize()}: {units.span(phase.low, phase.high)}."
         for name, phase in budget.phases.items()
         if name in PHASES
     ]
-    if bill := bill_text(budget):
-        items.append(f"It should use {bill}.")
-    items += [f"The times are estimated from: {text}." for text in budget.timing]
-    return Bullets(tuple(items), "Time, money and energy (estimates)")
-
-
-def bill_text(budget: Budget) -> str:
-    """Money and energy of the sweep, as ranges; empty where neither is known."""
-    told = []
     if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
-        told.append(f"{budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD")
-    if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
-        low, high = units.number(budget.energy_low_kwh), units.number(budget.energy_high_kwh)
-        told.append(f"{low} to {high} kWh at the cards' board power")
-    return " and ".join(told)
+        cost = f"{budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD"
+        items.append(f"It should cost {cost}.")
+    items += [f"The times are estimated from: {text}." for text in budget.timing]
+    return Bullets(tuple(items), "Time and money (estimates)")
 
 
 def plan_table(report: Report) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -18,14 +18,14 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import is_full, known, result_seconds, trial_seconds
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
-from sweeper.plans import Budget, Candidate, Duration, Plan
+from sweeper.plans import Candidate, Duration
 from sweeper.reporting.blocks import Block, Column, Empty, Number, Table, Text, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import time_name
 from sweeper.reporting.sections._plan import PHASES
 from sweeper.spec import Scalar
 
-_OTHERS = {"energy": "energy at the board power", "money": "money"}
+_TITLES = PHASES | {"search": "of it, start, baselines and search", "money": "money"}
 # Below this share other programs change no figure that is shown.
 _DISTURBED = 0.05
 
@@ -34,7 +34,6 @@ HEADING = Heading(105, "cost", "Cost", "What did it cost, compared with the plan
 
 
 _OWN = ("download", "conversion")
-_CORE = (*_OWN, "baselines", "search", "confirmation", "test")
 """Phases that the command does itself, so that workers' time does not hold them."""
 
 
@@ -45,13 +44,13 @@ class PredictedFigure(Record):
     from the start to the last trial, baselines among it; ``download`` and ``conversion`` are phases
     that the command does itself; phases of features have their names; ``trial`` is a full trial,
     the median of ``trials`` of them; ``memory`` the highest peak that a trial measured of itself;
-    ``energy`` and ``money`` are those of the devices while the sweep held them.
+    ``money`` is that of the devices while the sweep held them.
     """
 
     what: str
     title: str = ""
     strategy: str = ""
-    unit: Literal["s", "GiB", "kWh", "USD"]
+    unit: Literal["s", "GiB", "USD"]
     predicted: float
     low: float
     high: float
@@ -84,7 +83,7 @@ def lines(figures: Figures, findings: Findings) -> list[str]:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """Time of phases and trials, memory, energy and money."""
+    """Time of phases and trials, memory and money."""
     run = report.findings.run
     if figures.predictions:
         yield _table(figures.predictions, report.plan.device)
@@ -98,7 +97,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 
 def _table(found: Sequence[PredictedFigure], device: str) -> Table:
-    caption = "Time, memory, energy and money: planned and measured"
+    caption = "Time, memory and money: planned and measured"
     disturbed = max(one.disturbed for one in found)
     if disturbed >= _DISTURBED:
         caption += (
@@ -121,7 +120,7 @@ def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
 
 
 def _what(prediction: PredictedFigure, device: str) -> str:
-    if title := prediction.title or (PHASES | _OTHERS).get(prediction.what):
+    if title := prediction.title or _TITLES.get(prediction.what):
         return title
     if not prediction.strategy:
         return f"the {prediction.what.replace('_', ' ')}"
@@ -192,18 +191,17 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
 
 
 def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
-    """The sweep and its phases, without phases that were not planned; then energy and money."""
-    planned, seconds = run.plan.budget.sweep, _number(run.status.get("seconds"))
-    ended = run.status.get("phase") == "complete"
-    if planned is None or not ended or seconds is None:
+    """The sweep and its phases, without phases that were not planned; then the money."""
+    budget, seconds = run.plan.budget, _number(run.status.get("seconds"))
+    if run.status.get("phase") != "complete" or seconds is None:
         return
-    took, features = _took(run), run.plan.budget.features
+    took, features, planned = _took(run), budget.features, budget.phases
     within = {name: cost for name, cost in features.items() if cost.in_search}
     waited = math.fsum(result.waited_seconds for result in run.results)
     whole = math.fsum(map(result_seconds, run.results))
     share = min(waited / whole, 0.99) if whole > 0 else 0.0
 
-    def figure(what: Any, phase: Duration, actual: float, unit: Any = "s") -> PredictedFigure:
+    def figure(what: str, phase: Duration, actual: float, unit: Any = "s") -> PredictedFigure:
         return PredictedFigure(
             what=what,
             title=f"of the search, {within[what].title}" if what in within else "",
@@ -216,26 +214,26 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
             disturbed=0.0 if what in _OWN else share,
         )
 
-    planned_phases = _phases(run.plan.budget)
-    phases = {name: p for name, p in planned_phases.items() if p.seconds > 0 and name in took}
+    # The first trials run beside the baselines, and wait for what features do in the search.
+    begun = [planned[name] for name in ("baselines", "search", *within) if name in planned]
+    phases = planned | {"search": Duration.sum(begun)}
+    phases = {name: p for name, p in phases.items() if name in took and name != "baselines"}
     own = math.fsum(took[name] for name in phases if name in _OWN)
+    later = {name: s for name, s in took.items() if name not in (*planned, *_OWN)}
     # The sweep is compared without phases that were only planned or only made.
-    for name, cost in features.items():
-        if cost.planned and name not in took:
-            planned = _less(planned, cost.duration)
-    later = {name: s for name, s in took.items() if name not in (*planned_phases, *_CORE)}
-    yield figure("sweep", planned, seconds + own - math.fsum(later.values()))
+    made = [p for name, p in planned.items() if name in took or name not in features]
+    yield figure("sweep", Duration.sum(made), seconds + own - math.fsum(later.values()))
     for name, phase in phases.items():
-        yield figure(name, phase, took[name])
+        if phase.seconds > 0:
+            yield figure(name, phase, took[name])
     for name, actual in later.items():
         yield figure(name, Duration(seconds=0.0, low=0.0, high=0.0), actual)
-    yield from _bill(run.plan, seconds, figure)
-
-
-def _less(whole: Duration, part: Duration) -> Duration:
-    """A duration without one of its parts."""
-    ends = {end: getattr(whole, end) - getattr(part, end) for end in ("seconds", "low", "high")}
-    return Duration(**ends)
+    low, usd, high = budget.cost_low_usd, budget.cost_usd, budget.cost_high_usd
+    if usd is not None and low is not None and high is not None:
+        held = math.fsum(p.seconds for name, p in planned.items() if name not in _OWN)
+        yield figure(
+            "money", Duration(seconds=usd, low=low, high=high), usd * seconds / held, "USD"
+        )
 
 
 def _took(run: RunFiles) -> dict[str, float]:
@@ -249,39 +247,6 @@ def _took(run: RunFiles) -> dict[str, float]:
         for name, seconds in (trial.result.feature_seconds if trial.result else {}).items():
             took[name] = took.get(name, 0.0) + seconds
     return took
-
-
-def _phases(budget: Budget) -> dict[str, Duration]:
-    """The phases that can be compared, in the order of a run."""
-    phases = dict(budget.phases)
-    begun = phases.pop("beside", None)
-    if budget.test is None or begun is None:  # a plan whose start and test split are one figure
-        names = (*_OWN, *budget.features)
-        return {name: phases[name] for name in names if name in phases}
-    within = (cost.duration for cost in budget.features.values() if cost.in_search)
-    parts = (begun, budget.search, *within)
-    sums = {end: sum(getattr(p, end) for p in parts) for end in ("seconds", "low", "high")}
-    return phases | {"search": Duration(**sums)}
-
-
-def _bill(
-    plan: Plan, held: float, figure: Callable[..., PredictedFigure]
-) -> Iterator[PredictedFigure]:
-    """Energy at the devices' board power, and money: as much more as the time was longer."""
-    budget = plan.budget
-    apart = [p.seconds for p in (budget.download, budget.conversion) if p is not None]
-    planned = budget.sweep.seconds - sum(apart) if budget.sweep is not None else 0.0
-    if planned <= 0 or budget.gpu_hours is None:
-        return
-    device_hours, facts = budget.gpu_hours * held / planned, plan.facts.hardware
-    for what, unit, each, low, high in (
-        ("energy", "kWh", facts.watts, budget.energy_low_kwh, budget.energy_high_kwh),
-        ("money", "USD", facts.price_per_gpu_hour, budget.cost_low_usd, budget.cost_high_usd),
-    ):
-        if each is not None and low is not None and high is not None:
-            price = each / 1000 if what == "energy" else each
-            middle = Duration(seconds=budget.gpu_hours * price, low=low, high=high)
-            yield figure(what, middle, device_hours * price, unit)
 
 
 def _number(value: object) -> float | None:

@@ -15,7 +15,8 @@ from sweeper.execution.state import work_items
 from sweeper.execution.state.attempts import RESULT, attempts_of, read_rungs
 from sweeper.execution.state.continuation import frozen_plan
 from sweeper.execution.state.events import Event
-from sweeper.execution.state.repair import copy_of, cut_half_line, read_either, write_twice
+from sweeper.execution.state.repair import cut_half_line, read_frozen
+from sweeper.execution.state.seal import open_seal
 from sweeper.execution.state.status import Status
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
@@ -52,8 +53,7 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
     (attempt / RESULT).write_text('{"number": ')
     with (run.trial(first) / "rungs.jsonl").open("ab") as file:
         file.write(b"\0\0\0\n{}\n" + b'{"number": 1, "atte')
-    for path in (run.status, run.plan):
-        cut(path)
+    cut(run.status)
 
     sweeper.finish(6, 1, **FAST)
     check_whole(sweeper, 6)
@@ -66,7 +66,6 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
     assert len(read_rungs(run.trial(first))) == 8
     assert TrialResult.read(run.trial(first) / RESULT).metrics is not None
     assert Status.read(run.status).done == 6
-    assert Plan.read(run.plan) == Plan.read(copy_of(run.plan))
     row = sweeper.table()[running]
     assert "damaged (result.json is damaged" in row["ended_attempts"]
     trained = [line.split()[0] for line in sweeper.lines("trained.log")]
@@ -141,19 +140,20 @@ def test_a_line_that_was_cut_off_spoils_no_later_one(tmp_path: Path) -> None:
         assert path.read_text() == after
 
 
-def test_a_file_is_read_from_its_copy_and_mended(tmp_path: Path) -> None:
-    plan, path = make_plan(), tmp_path / "plan.json"
-    write_twice(plan, path)
-    cut(path)
-    assert read_either(Plan, path) == plan
-    assert Plan.read(path) == plan
-
-
-def test_a_plan_that_is_damaged_twice_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_a_damaged_plan_is_an_error_with_its_file(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    write_twice(make_plan(), run.plan)
+    make_plan().write(run.plan)
+    assert read_frozen(Plan, run.plan) == make_plan()
     cut(run.plan)
-    cut(copy_of(run.plan))
-    with pytest.raises(RunError, match="so is its copy") as raised:
+    with pytest.raises(RunError) as raised:
         frozen_plan(run, make_plan())
-    assert "--new" in str(raised.value)
+    assert raised.value.problems[0].where == str(run.plan)
+
+
+def test_a_damaged_seal_is_not_opened_again(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.test_seal.write_bytes(b"{")
+    with pytest.raises(RunError) as raised:
+        open_seal(run, make_plan(), [])
+    assert raised.value.problems[0].where == str(run.test_seal)
+    assert run.test_seal.read_bytes() == b"{"

@@ -75,6 +75,6 @@ def test_patience_with_baselines_and_scores_follows_what_the_plan_says_of_all_of
     plan = make_plan()
     floor = 3 * HANG_SECONDS
     assert patience_for_jobs(plan) == Patience(setup=floor, step=floor)
-    beside = Duration(seconds=400.0, low=300.0, high=500.0)
-    longer = plan.model_copy(update={"budget": plan.budget.model_copy(update={"beside": beside})})
+    phases = {"baselines": Duration(seconds=400.0, low=300.0, high=500.0)}
+    longer = plan.model_copy(update={"budget": plan.budget.model_copy(update={"phases": phases})})
     assert patience_for_jobs(longer) == Patience(setup=5000.0, step=5000.0)

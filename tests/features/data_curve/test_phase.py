@@ -21,7 +21,7 @@ from curve_backend import make_plan, make_spec
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.state.work_items import point
 from sweeper.features.data_curve.phase import longest_seconds
-from sweeper.plans import Duration, PhaseCost
+from sweeper.plans import PhaseCost
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialConfig
 
@@ -79,8 +79,7 @@ def test_a_run_that_has_ended_gets_its_data_curve_though_it_is_killed(tmp_path: 
 
 
 def test_a_data_curve_is_made_unasked_while_the_budget_has_room(tmp_path: Path) -> None:
-    duration = Duration(seconds=2, low=1, high=4)
-    cost = PhaseCost(title="data curve", duration=duration, optional=True, planned=False)
+    cost = PhaseCost(title="data curve", seconds=2, optional=True, planned=False)
     offered = {"features": {"data_curve": cost}}
 
     def told(name: str, budget: dict[str, object], enabled: bool | None) -> str:

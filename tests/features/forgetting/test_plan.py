@@ -128,8 +128,8 @@ def test_text_that_the_base_writes_itself_is_a_part_of_the_search(
     assert next(iter(budget.phases)) == "forgetting"
     # Without a chat template it writes texts alone, and no answers.
     plain = scene(gpu_gib=80.0, **asked, model_changes={"chat_template": False})
-    half = make_plan(*plain).budget.features["forgetting"].duration.seconds
-    assert phase.duration.seconds == pytest.approx(2 * half, rel=0.01)
+    half = make_plan(*plain).budget.features["forgetting"].seconds
+    assert phase.seconds == pytest.approx(2 * half, rel=0.01)
     written = ForgettingFacts(written=(facts.models[0].id,)).model_dump(mode="json")
     known = facts.model_copy(update={"features": {"forgetting": written}})
     assert "forgetting" not in make_plan(spec, known).budget.phases

@@ -24,7 +24,6 @@ from sweeper.errors import RunError
 from sweeper.execution.job import Close, Hello, Ready, line_of
 from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.state.attempts import attempt_folder, attempts_of, read_end
-from sweeper.execution.state.repair import write_twice
 from sweeper.execution.worker.run_check import brief
 from sweeper.features.ray._request import Request
 from sweeper.plans import Plan
@@ -96,7 +95,7 @@ def asked(tmp_path: Path, nodes: TwoNodes) -> Iterator[Callable[..., RayPool]]:
 
     def ask(plan: Plan, workers: int) -> RayPool:
         run = RunFolder(tmp_path)
-        write_twice(plan, run.plan)
+        plan.write(run.plan)
         spec = make_spec(workers=workers, features={"ray": {"address": nodes.address}})
         pool, _ = connect(run, spec, plan, brief(run, spec, "curve_backend:make"))
         made.append(pool)

@@ -278,9 +278,10 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
 def planned_with_a_suite(run) -> Plan:
     """The run's plan with a suite in it, and a sweep that took 100 s before that is scored."""
     plan = Plan.read(run.plan)
-    sweep, suite = (Duration(seconds=s, low=s / 2, high=s * 1.5) for s in (300, 60))
-    cost = PhaseCost(title="suite", duration=suite)
-    budget = plan.budget.model_copy(update={"sweep": sweep, "features": {"suite": cost}})
+    search, suite = (Duration(seconds=s, low=s / 2, high=s * 1.5) for s in (240, 60))
+    phases, cost = {"search": search, "suite": suite}, PhaseCost(title="suite", seconds=60)
+    update = {"sweep": Duration.sum(phases.values()), "phases": phases, "features": {"suite": cost}}
+    budget = plan.budget.model_copy(update=update)
     plan = plan.model_copy(update={"budget": budget})
     plan.write(run.plan)
     ended = Status(phase="complete", trials=6, started_at="", updated_at="", seconds=100.0)

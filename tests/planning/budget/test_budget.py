@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sweeper.errors import SpecError
-from sweeper.planning.budget.budget import first_rung, parse_budget, searched_shares
+from sweeper.planning.budget.budget import first_rung, parse_budget, searched_share
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.planner import make_plan
 
@@ -37,10 +37,9 @@ def test_no_rung_before_a_quarter_or_the_end_of_warmup(warmup: float, expected: 
 
 @pytest.mark.parametrize("first", range(2, RUNGS + 1))
 def test_a_searched_trial_costs_between_its_first_rung_and_a_full_budget(first: int) -> None:
-    least, expected, most = searched_shares(first)
-    assert 0.5 < least <= expected <= most == 1.0
-    assert (least == 1.0) == (first == RUNGS)
-    assert searched_shares(max(2, first - 1)) <= (least, expected, most)
+    share = searched_share(first)
+    assert 0.5 < searched_share(max(2, first - 1)) <= share <= 1.0
+    assert (share == 1.0) == (first == RUNGS)
 
 
 @pytest.mark.parametrize(("every", "expected"), [(1, 3), (2, 4), (4, 4)])
@@ -48,10 +47,16 @@ def test_a_trial_is_pruned_only_where_it_is_looked_at(every: int, expected: int)
     assert first_rung(0.3, every) == expected
 
 
-def test_search_and_confirmation_are_ranges_apart(scene: Any) -> None:
-    budget = make_plan(*scene(price=2.0)).budget
-    for part in (budget.search, budget.confirmation):
-        assert 0 < part.low < part.seconds < part.high
+def test_all_phases_have_the_interval_of_a_trial_and_of_counts(scene: Any) -> None:
+    plan = make_plan(*scene(price=2.0))
+    budget = plan.budget
+    trials = [candidate.duration for candidate in plan.candidates]
+    low = 0.85 * min(trial.low / trial.seconds for trial in trials)
+    high = 1.15 * max(trial.high / trial.seconds for trial in trials)
+    for part in (*budget.phases.values(), budget.sweep):
+        assert part.seconds > 0
+        assert part.low / part.seconds == pytest.approx(low, rel=0.001)
+        assert part.high / part.seconds == pytest.approx(high, rel=0.001)
     assert budget.finalists == 3
     assert budget.gpu_hours is not None
     assert budget.cost_usd == pytest.approx(budget.gpu_hours * 2.0, rel=0.01)
@@ -67,22 +72,24 @@ def test_a_budget_limits_the_trials_and_says_so(scene: Any) -> None:
     assert any("buys about" in note for note in poor.limit_notes)
     tiny = make_plan(*scene(aim={"budget": "0.001gpuh"})).budget
     assert tiny.trials == 1
-    assert any("more than the whole budget" in note for note in tiny.limit_notes)
+    assert any("no room for a trial" in note for note in tiny.limit_notes)
 
 
 def test_a_budget_for_less_than_the_confirmation_says_what_would_help(scene: Any) -> None:
     whole = make_plan(*scene()).budget
-    hours = whole.confirmation.seconds / 3600
+    hours = whole.phases["confirmation"].seconds / 3600
     some = make_plan(*scene(aim={"budget": f"{hours:.4f}h"})).budget
     assert some.trials == 1
-    assert any("--confirmation-seeds 1" in note and "trials." in note for note in some.limit_notes)
+    assert any("--confirmation-seeds 1" in note for note in some.limit_notes)
 
 
 def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
     search = {"trials": 1, "confirmation_seeds": 3}
     budget = make_plan(*scene(search=search)).budget
     most = max(cost.duration.seconds for cost in make_plan(*scene(search=search)).candidates)
-    assert budget.confirmation.seconds < 1.2 * 2 * most, "two further seeds of the only trial"
+    assert budget.phases["confirmation"].seconds < 1.2 * 2 * most, (
+        "two further seeds of the only trial"
+    )
 
 
 def test_a_sweep_of_more_than_a_day_says_how_to_shorten_it(scene: Any) -> None:
@@ -119,7 +126,7 @@ def test_more_gpus_run_more_trials_at_once(scene: Any) -> None:
     one = make_plan(*scene(gpu_gib=180.0)).budget
     eight = make_plan(*scene(gpu_gib=180.0, gpus=8)).budget
     assert (one.trials_at_once, eight.trials_at_once) == (1, 8)
-    assert eight.search.seconds < one.search.seconds
+    assert eight.phases["search"].seconds < one.phases["search"].seconds
 
 
 def test_workers_share_a_cpu(scene: Any) -> None:
@@ -172,9 +179,8 @@ def test_a_sweep_in_which_nothing_can_be_learned_is_shorter_than_its_range(scene
     def spent(**changes: Any) -> tuple[float, float, float]:
         """Of search and confirmation: as planned, at least, and where nothing can be learned."""
         budget = make_plan(*scene(rows=1000, **changes)).budget
-        assert budget.sweep is not None
         assert budget.unlearned_seconds is not None
-        parts = (budget.search, budget.confirmation)
+        parts = [budget.phases[name] for name in ("search", "confirmation")]
         saved = budget.sweep.seconds - budget.unlearned_seconds
         planned = sum(part.seconds for part in parts)
         return planned, sum(part.low for part in parts), planned - saved

@@ -52,8 +52,8 @@ def test_shorter_trials_are_expected_to_cost_less(scene: Any) -> None:
     searched = make_plan(*scene()).budget
     fixed = make_plan(*scene(training={"epochs": searched.epochs})).budget
     assert searched.epochs == fixed.epochs > 1
-    assert searched.search.seconds < fixed.search.seconds
-    assert searched.confirmation.seconds == fixed.confirmation.seconds
+    assert searched.phases["search"].seconds < fixed.phases["search"].seconds
+    assert searched.phases["confirmation"] == fixed.phases["confirmation"]
 
 
 def test_an_own_trial_of_more_than_a_full_budget_is_refused_with_what_to_do(scene: Any) -> None:

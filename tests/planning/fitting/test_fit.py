@@ -148,7 +148,7 @@ def test_cards_without_bf16_compute_in_scaled_float16(scene: Any) -> None:
     slow = plan(scene, gpu_gib=15.0, hardware=TURING | {"fp16_tflops": None}).candidate("qlora")
     assert slow.precision == "fp32"
     assert any("cards without tensor cores" in note for note in slow.setup_notes)
-    assert slow.seconds_per_trial > 3 * half.seconds_per_trial
+    assert slow.duration.seconds > 3 * half.duration.seconds
 
 
 def test_float16_is_not_for_models_that_leave_its_range(scene: Any) -> None:
@@ -164,7 +164,7 @@ def test_logits_of_answers_alone_are_planned(scene: Any) -> None:
         plan(scene, **smaller, lengths={"output_share": share}).candidate("full")
         for share in (None, 0.1)
     )
-    assert part.seconds_per_trial < whole.seconds_per_trial
+    assert part.duration.seconds < whole.duration.seconds
     assert "logits of 10% of the tokens" in " ".join(part.memory.assumptions)
 
 

@@ -64,13 +64,18 @@ def test_a_sweep_took_what_its_planned_phases_took(make):
     run = make()
     plan, status = (json.loads(path.read_text()) for path in (run.plan, run.status))
     budget = plan["budget"]
-    budget["sweep"] = {"seconds": 300.0, "low": 150.0, "high": 600.0}
     text = {"seconds": 60.0, "low": 30.0, "high": 90.0}
     curve = {"seconds": 50.0, "low": 20.0, "high": 80.0}  # which was not made
+    budget["phases"] = {
+        "texts": text,
+        "search": {"seconds": 130.0, "low": 70.0, "high": 340.0},
+        "data_curve": curve,
+        "suite": text,
+    }
     budget["features"] = {
-        "data_curve": {"title": "data curve", "duration": curve},
-        "suite": {"title": "suite", "duration": text},
-        "texts": {"title": "texts", "duration": text, "in_search": True},
+        "data_curve": {"title": "data curve", "seconds": 50.0},
+        "suite": {"title": "suite", "seconds": 60.0},
+        "texts": {"title": "texts", "seconds": 60.0, "in_search": True},
     }
     run.plan.write_text(json.dumps(plan))
     took = {"suite": 70.0, "conversion": 20.0, "download": "?"}  # the conversion was not planned
@@ -86,18 +91,17 @@ def test_a_sweep_took_what_its_planned_phases_took(make):
     assert (found[0].predicted, found[0].low, found[0].high) == (250.0, 130.0, 520.0)
 
 
-def test_every_phase_energy_and_money_stand_beside_the_plan(make):
+def test_every_phase_and_money_stand_beside_the_plan(make):
     run = make()
     plan, status = (json.loads(path.read_text()) for path in (run.plan, run.status))
     planned = {"seconds": 100.0, "low": 50.0, "high": 200.0}
     part = {"seconds": 40.0, "low": 20.0, "high": 80.0}
+    small = {"seconds": 10.0, "low": 5.0, "high": 20.0}
     plan["budget"] |= {
-        "sweep": planned, "search": part, "beside": {"seconds": 10.0, "low": 5.0, "high": 20.0},
-        "confirmation": part, "test": {"seconds": 10.0, "low": 5.0, "high": 20.0},
-        "gpu_hours": 2.0, "cost_low_usd": 2.0, "cost_high_usd": 8.0,
-        "energy_low_kwh": 0.3, "energy_high_kwh": 1.2,
+        "phases": {"baselines": small, "search": part, "confirmation": part, "test": small},
+        "sweep": planned, "gpu_hours": 2.0, "cost_low_usd": 2.0, "cost_usd": 4.0,
+        "cost_high_usd": 8.0,
     }  # fmt: skip
-    plan["facts"]["hardware"] |= {"price_per_gpu_hour": 2.0, "watts": 300.0}
     run.plan.write_text(json.dumps(plan))
     took = {"baselines": 15.0, "search": 45.0, "confirmation": 20.0, "test": 10.0}
     run.status.write_text(
@@ -109,10 +113,10 @@ def test_every_phase_energy_and_money_stand_beside_the_plan(make):
         place.write_text(json.dumps(result | {"waited_seconds": spent / 10}))
     found = {p.what: p for p in figures_of(run, cost).predictions if not p.strategy}
     assert {name: p.actual for name, p in found.items()} == pytest.approx(
-        {"sweep": 90, "search": 60, "confirmation": 20, "test": 10, "energy": 0.54, "money": 3.6}
+        {"sweep": 90, "search": 60, "confirmation": 20, "test": 10, "money": 3.6}
     )
     assert found["search"].predicted == 50
-    assert (found["money"].predicted, found["energy"].predicted) == (4.0, pytest.approx(0.6))
+    assert (found["sweep"].predicted, found["money"].predicted) == (100.0, 4.0)
     assert found["sweep"].disturbed == pytest.approx(0.1)
     assert found["sweep"].factor == pytest.approx(0.81)
 
