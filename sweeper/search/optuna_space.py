@@ -8,7 +8,7 @@ practice, priors and widening are in the sampler.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast, overload
 
 from optuna.distributions import (
@@ -23,7 +23,7 @@ from sweeper.hyperparameters import EPOCHS
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Budget, Candidate, Parameter, Plan, ProposedTrial
 from sweeper.spec import OwnTrial, Scalar
-from sweeper.trials import Origin
+from sweeper.trials import Trial
 
 STRATEGY = "strategy"
 
@@ -101,8 +101,9 @@ def rungs_of(parameters: Mapping[str, Scalar], full: Full) -> int:
     return min(full.rungs, max(1, round(full.rungs * float(epochs) / full.epochs)))
 
 
-def candidate_key(problem: Problem, candidate: AnyCandidate) -> str:
-    """A candidate's name in the study: its strategy, with the model if several compete."""
+def candidate_key(problem: Problem, candidate: AnyCandidate | Trial) -> str:
+    """The name in the study of a candidate or of a trial's: its strategy, with the model if several
+    compete."""
     same = [other for other in problem.candidates if other.strategy == candidate.strategy]
     return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
 
@@ -228,18 +229,3 @@ def fixed(key: str, candidate: AnyCandidate, parameters: Mapping[str, Scalar]) -
     return {STRATEGY: key} | {
         f"{key}.{name}": value for name, value in chosen.items() if name in searched
     }
-
-
-@dataclass(frozen=True)
-class Start:
-    """One trial to come that the sampler does not choose.
-
-    Args:
-        origin: ``default`` or ``user``.
-        fixed: Searched parameters by the study's names, as ``fixed`` makes them.
-        overrides: Values of parameters that are not searched, by plain name.
-    """
-
-    origin: Origin
-    fixed: Mapping[str, Scalar]
-    overrides: Mapping[str, Scalar] = field(default_factory=dict)

@@ -80,7 +80,7 @@ def measurement(
 
 def _undisturbed(result: TrialResult) -> float:
     """The share of a trial's time that it would have taken with nothing else on the machine."""
-    whole = result.training_seconds + result.evaluation_seconds + result.setup_seconds
+    whole = result.seconds
     return max(1.0 - result.waited_seconds / whole, _LEAST_UNDISTURBED) if whole > 0 else 1.0
 
 

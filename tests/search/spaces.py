@@ -1,9 +1,13 @@
-"""A space that needs no plan: two strategies, each with a rate."""
+"""A space that needs no plan: two strategies, each with a rate. What its trials report."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from sweeper.constraints import Limit
 from sweeper.plans import Parameter
 from sweeper.search.engine import RungCount, Space, StrategySpace
+from sweeper.trials import Failure, Measure, RungReport, State, TrialResult
 
 RATE = Parameter(
     kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
@@ -16,3 +20,24 @@ SPACE = Space(
     ],
     RungCount(8, 2),
 )
+LIMIT = Limit("lost", 0.0, "loss", 2, "")
+
+
+def report(rung: int, loss: float, seconds: float = 0.0, **fields: Any) -> RungReport:
+    """What a trial reports at a rung."""
+    return RungReport(rung=rung, validation_loss=loss, training_seconds=seconds, **fields)
+
+
+def ended(
+    state: State, loss: float | None = None, seconds: float = 0.0, **fields: Any
+) -> TrialResult:
+    """How a trial ended; one that failed has diverged."""
+    if state == "FAIL":
+        fields.setdefault("failure", Failure(kind="diverged", detail=""))
+    return TrialResult(state=state, validation_loss=loss, training_seconds=seconds, **fields)
+
+
+def beyond(excess: float | None) -> dict[str, Measure]:
+    """Measures of a trial that is so far beyond ``LIMIT``."""
+    measure = Measure(title="lost", unit="points", value=excess or 0.0)
+    return {} if excess is None else {LIMIT.measure: measure}

@@ -7,11 +7,11 @@ import math
 import pytest
 from curve_backend import make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from spaces import report
 
 from sweeper.plans import Parameter, Plan, Stage
 from sweeper.search import optuna_space
 from sweeper.search.engine import (
-    Rung,
     RungCount,
     Searched,
     Space,
@@ -55,7 +55,7 @@ def objective(strategy, parameters):
     rate = math.log10(parameters["learning_rate"])
     moved = 0.08 * (rate + 5) ** 2
     end = PROBE + moved if parameters["head_init"] == "probe" else 0.5 + 0.02 * (rate + 3) ** 2
-    yield Rung(8, end, seconds=1.0)
+    yield report(8, end, 1.0)
     return end
 
 
@@ -134,10 +134,10 @@ def test_the_heads_own_trial_counts_before_what_the_baseline_said() -> None:
 
 def test_a_good_probe_is_started_from_at_once_and_a_bad_one_is_not() -> None:
     for seed in range(5):
-        good = searched(PROBE, seed=seed).trials[2].parameters
+        good = searched(PROBE, seed=seed).trials[2].trial.parameters
         assert good["head_init"] == "probe"
         assert good["learning_rate"] < 3e-4
-        bad = searched(0.9, seed=seed).trials[2].parameters
+        bad = searched(0.9, seed=seed).trials[2].trial.parameters
         assert bad["head_init"] == "random"
 
 
@@ -159,7 +159,8 @@ def test_the_untrained_model_is_gone_out_from_once() -> None:
 
 def test_a_search_that_knows_the_probe_gets_further() -> None:
     losses = {
-        told: [searched(told, 8, seed).best.loss for seed in range(8)] for told in (PROBE, None)
+        told: [searched(told, 8, seed).best.result.validation_loss for seed in range(8)]
+        for told in (PROBE, None)
     }
     assert max(losses[PROBE]) < 0.3
     assert sum(losses[PROBE]) < sum(losses[None])
@@ -167,7 +168,7 @@ def test_a_search_that_knows_the_probe_gets_further() -> None:
 
 def test_defaults_come_before_anything_that_the_probe_suggests() -> None:
     first = searched(PROBE).trials[:2]
-    assert [(one.strategy, one.parameters["head_init"]) for one in first] == [
+    assert [(one.trial.strategy, one.trial.parameters["head_init"]) for one in first] == [
         ("lora", "random"),
         ("full", "random"),
     ]
