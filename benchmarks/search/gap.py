@@ -31,7 +31,7 @@ from sweeper.search.search import known_starts
 from sweeper.trials import Trial
 
 BASELINE = "TPE, median"
-COMPARED = (OURS, BASELINE, "engineer", "race")
+COMPARED = (OURS, BASELINE, "engineer", "race", "GP by strategy")
 # Tables that are replayed without the head too: where it is good enough, little is searched.
 WITHOUT_HEAD = ("intents", "uneven-intents", "payments", "few-queries", "wellformed", "assistant")
 LEAST_GAP = 0.2
