@@ -14,9 +14,9 @@ from typing import Any
 
 from sweeper import objective as objectives
 from sweeper.constraints import Limit, excess, is_beyond
+from sweeper.plans import RungCount, Space, StrategySpace
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
-from sweeper.search.optuna_space import Problem, RungCount, Space, StrategySpace
 from sweeper.search.search import Search
 from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar
@@ -95,7 +95,7 @@ class Searched:
 
 
 def search(
-    problem: Problem,
+    space: Space,
     objective: Objective,
     limit: StopCondition | None = None,
     *,
@@ -108,7 +108,7 @@ def search(
     """Search until the limit.
 
     Args:
-        problem: A ``Space``, or a ``Plan``.
+        space: A ``Space``; a ``Plan`` is one.
         objective: Called with a strategy and its parameters; yields a ``RungReport`` at each rung
             and may return the final value (else it is the best one that it yielded). Seconds and
             measures of the last report are those of the trial. It is closed where the pruner ends
@@ -127,9 +127,9 @@ def search(
         SpecError: Sampler or pruner cannot be made.
     """
     if starts is None:
-        starts = [Trial(strategy=one.strategy, model=one.model) for one in problem.candidates]
+        starts = [Trial(strategy=one.strategy, model=one.model) for one in space.candidates]
     stop = limit or StopCondition()
-    running = Search(problem, starts, sampler, pruner, untrained, limits)
+    running = Search(space, starts, sampler, pruner, untrained, limits)
     searched = Searched((), "", running.objective, tuple(limits))
     while not (because := _ended(running, stop, searched)):
         ended = _try(running, objective)
@@ -150,7 +150,7 @@ def _ended(running: Search, stop: StopCondition, searched: Searched) -> str:
 
 def _try(running: Search, objective: Objective) -> EndedTrial:
     trial, reports = running.ask(), list[RungReport]()
-    key = optuna_space.candidate_key(running.problem, trial)
+    key = optuna_space.candidate_key(running.space, trial)
     steps = objective(key, trial.parameters)
     result = _follow(running, trial.number, steps, reports)
     running.tell(trial.number, result)

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.constraints import Limit, excess
 from sweeper.objective import Objective
-from sweeper.plans import Plan
+from sweeper.plans import Plan, Space, StrategySpace
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import (
     CONSTRAINT,
@@ -33,7 +33,6 @@ from sweeper.search.loss_model.observations import (
 )
 from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.optuna_space import AnyCandidate, Problem, objective_of
 from sweeper.search.pruner import PruningDecision, decide
 from sweeper.search.sampler import SweeperSampler
 from sweeper.spec import Scalar
@@ -45,7 +44,7 @@ class Search:
     """One study in memory.
 
     Args:
-        problem: A plan, or a space: candidates, rungs, seed.
+        space: Candidates, rungs, seed. A plan is one.
         starts: What is tried before the sampler chooses, in order.
         limits: Those of the call, which trials are held to.
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
@@ -64,7 +63,7 @@ class Search:
         SpecError: Sampler or pruner cannot be made.
     """
 
-    problem: Problem
+    space: Space
     starts: Sequence[Trial] = ()
     sampler: str = "sweeper"
     pruner: str = "sweeper"
@@ -73,7 +72,7 @@ class Search:
     study: optuna.Study = field(init=False)
     objective: Objective = field(init=False)
     untried: list[Trial] = field(init=False)
-    candidates: Mapping[str, AnyCandidate] = field(init=False)
+    candidates: Mapping[str, StrategySpace] = field(init=False)
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _ours: SweeperSampler = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
@@ -81,13 +80,13 @@ class Search:
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.untried = list(self.starts)
-        self.candidates = optuna_space.candidates(self.problem)
-        self._distributions = optuna_space.distributions(self.problem)
-        self._ours = SweeperSampler(self.problem)
+        self.candidates = optuna_space.candidates(self.space)
+        self._distributions = optuna_space.distributions(self.space)
+        self._ours = SweeperSampler(self.space)
         # Hyperband deals out its brackets by the study's name.
-        name = f"seed {self.problem.seed}"
-        pruner = make_pruner(self.pruner, self.problem)
-        self.objective = objective_of(self.problem)
+        name = f"seed {self.space.seed}"
+        pruner = make_pruner(self.pruner, self.space)
+        self.objective = self.space.objective
         higher = self.objective.higher_is_better
         direction = StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE
         self.study = optuna.create_study(study_name=name, pruner=pruner, direction=direction)
@@ -121,7 +120,7 @@ class Search:
         number = len(self.study.get_trials(deepcopy=False)) - 1
         self.study.sampler = self._samplers[number] = self._sampler(number)
         trial = self.study.ask()
-        key, parameters = optuna_space.suggest(trial, self.problem, overrides)
+        key, parameters = optuna_space.suggest(trial, self.space, overrides)
         candidate = self.candidates[key]
         if start is None and trial.params == optuna_space.fixed(key, candidate, {}):
             # Too few trials for all defaults: the sampler begins with them, too.
@@ -138,7 +137,7 @@ class Search:
     def report(self, number: int, report: RungReport) -> PruningDecision:
         """Record one rung of a running trial, and decide whether it goes on."""
         self._note(number, report)
-        keys = optuna_space.one_trial_keys(self.problem)
+        keys = optuna_space.one_trial_keys(self.space)
         return decide(self.study, self.trial(number), keys, self.objective)
 
     def restart(self, number: int, reports: Sequence[RungReport] = ()) -> None:
@@ -197,7 +196,7 @@ class Search:
     def _sampler(self, number: int) -> BaseSampler:
         # Ours is good for all trials.
         ours = self.sampler == OURS
-        return self._ours if ours else make_sampler(self.sampler, self.problem, number)
+        return self._ours if ours else make_sampler(self.sampler, self.space, number)
 
     def _began_as(self, trial: Trial, start: Trial) -> bool:
         fixed, overrides = self._split(start)
@@ -208,7 +207,7 @@ class Search:
 
     def _split(self, start: Trial) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
         """The searched parameters of a start, by the study's names, and values of others."""
-        key = optuna_space.candidate_key(self.problem, start)
+        key = optuna_space.candidate_key(self.space, start)
         known = self.candidates[key].parameters
         overrides = {
             name: value
@@ -236,7 +235,7 @@ class Search:
         )
 
     def _searched(self, trial: Trial) -> dict[str, Scalar]:
-        key = optuna_space.candidate_key(self.problem, trial)
+        key = optuna_space.candidate_key(self.space, trial)
         parameters = self.candidates[key].parameters
         chosen = {
             f"{key}.{name}": trial.parameters[name]

@@ -14,11 +14,11 @@ RATE = Parameter(
     default=2e-4, source="test",
 )  # fmt: skip
 SPACE = Space(
-    [
-        StrategySpace("lora", {"learning_rate": RATE}),
-        StrategySpace("full", {"learning_rate": RATE}),
+    candidates=[
+        StrategySpace(strategy="lora", parameters={"learning_rate": RATE}),
+        StrategySpace(strategy="full", parameters={"learning_rate": RATE}),
     ],
-    RungCount(8, 2),
+    budget=RungCount(rungs=8, first_rung=2),
 )
 LIMIT = Limit("lost", 0.0, "loss", 2, "")
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import random
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,6 @@ from spaces import RATE, SPACE, report
 from sweeper.errors import SpecError
 from sweeper.search.engine import (
     Diverged,
-    RungCount,
-    Space,
     StopCondition,
     StrategySpace,
     search,
@@ -137,8 +134,8 @@ def test_other_samplers_and_pruners_search_the_same_space(sampler: str, pruner: 
     ],
 )
 def test_others_pruners_do_not_hold_the_heads_end_against_first_rungs(pruner: str) -> None:
-    head = StrategySpace("head", {}, one_trial=True)
-    space = replace(SPACE, candidates=(*SPACE.candidates, head))
+    head = StrategySpace(strategy="head", parameters={}, one_trial=True)
+    space = SPACE.model_copy(update={"candidates": (*SPACE.candidates, head)})
 
     def objective(strategy, parameters):
         if strategy != "head":
@@ -157,8 +154,8 @@ def test_a_name_that_means_nothing_is_refused() -> None:
 
 
 def test_a_strategy_without_anything_to_search_may_be_started_more_than_once() -> None:
-    fixed = StrategySpace("fixed", {})
-    both = Space([*SPACE.candidates, fixed], RungCount(8, 2))
+    fixed = StrategySpace(strategy="fixed", parameters={})
+    both = SPACE.model_copy(update={"candidates": (*SPACE.candidates, fixed)})
     starts = [Trial(strategy="fixed")] * 4
     searched = search(both, bowl_anyhow, StopCondition(trials=8), starts=starts)
     assert sum(one.trial.strategy == "fixed" for one in searched.trials) == 4
@@ -170,7 +167,8 @@ def bowl_anyhow(strategy, parameters):
 
 def test_base_models_compete_and_the_worse_one_is_pruned_by_the_best_of_all() -> None:
     pairs = [
-        StrategySpace("lora", {"learning_rate": RATE}, model=model) for model in ("small", "large")
+        StrategySpace(strategy="lora", parameters={"learning_rate": RATE}, model=model)
+        for model in ("small", "large")
     ]
 
     def objective(strategy, parameters):
@@ -179,7 +177,8 @@ def test_base_models_compete_and_the_worse_one_is_pruned_by_the_best_of_all() ->
         for rung in bowl("lora", parameters):
             yield report(rung.rung, rung.validation_loss + shift, rung.seconds)
 
-    searched = search(Space(pairs, RungCount(8, 2)), objective, StopCondition(trials=16))
+    space = SPACE.model_copy(update={"candidates": tuple(pairs)})
+    searched = search(space, objective, StopCondition(trials=16))
     states = {model: [] for model in ("small", "large")}
     for one in searched.trials:
         states[one.trial.model].append(one.result.state)

@@ -55,9 +55,9 @@ def searched(seed: int, overfits: bool) -> Searched:
             yield report(rung, 0.5 + away + 1 / 2**rung + beyond, float(rung))
         return 0.5 + away + 1 / 2**rungs + (0.1 * max(0, rungs - 2) if overfits else 0.0)
 
-    space = Space(
-        [StrategySpace("lora", {"learning_rate": RATE, "num_train_epochs": EPOCHS})], FULL, seed
-    )
+    parameters = {"learning_rate": RATE, "num_train_epochs": EPOCHS}
+    lora = StrategySpace(strategy="lora", parameters=parameters)
+    space = Space(candidates=[lora], budget=FULL, seed=seed)
     return search(space, objective, StopCondition(trials=12), pruner="optuna:NopPruner")
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 from spaces import LIMIT, SPACE, beyond, ended, report
@@ -82,7 +81,7 @@ def test_how_a_trial_ended_is_seen(state: str) -> None:
 def test_other_samplers_are_made_anew_for_each_trial_so_that_a_resume_changes_nothing() -> None:
     name = "optuna:RandomSampler"
     whole = run(Search(SPACE, [LORA], sampler=name, pruner="optuna:NopPruner"), 6)
-    search = Search(replace(SPACE), [LORA], sampler=name, pruner="optuna:NopPruner")
+    search = Search(SPACE, [LORA], sampler=name, pruner="optuna:NopPruner")
     for ran in whole[:3]:
         search.restore(*ran)
     assert run(search, 3) == whole[3:]

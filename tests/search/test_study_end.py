@@ -88,7 +88,8 @@ def test_a_search_settles_once_every_strategy_was_tried_within_the_limit(
     excess: float | None, strategies: tuple[str, ...], ends: bool
 ) -> None:
     rate = {"learning_rate": RATE}
-    space = Space([StrategySpace(name, rate) for name in ("lora", "full")], RungCount(8, 2))
+    both = [StrategySpace(strategy=name, parameters=rate) for name in ("lora", "full")]
+    space = Space(candidates=both, budget=RungCount(rungs=8, first_rung=2))
     search = Search(space, limits=(LIMIT,))
     for number in range(12):
         restore(search, number, 0.5, excess, strategy=strategies[number % len(strategies)])

@@ -192,7 +192,9 @@ def hinted(rate: float, seed: int = 0) -> Space:
         feature="test", strategy="lora", model="", parameters={"learning_rate": rate, "r": 32}
     )
     parameters = {"learning_rate": RATE, "r": RANK}
-    return Space([StrategySpace("lora", parameters)], RungCount(8, 2), seed, proposed=[warm])
+    lora = StrategySpace(strategy="lora", parameters=parameters)
+    budget = RungCount(rungs=8, first_rung=2)
+    return Space(candidates=[lora], budget=budget, seed=seed, proposed=[warm])
 
 
 def test_the_first_draw_after_the_default_is_what_the_earlier_study_found() -> None:
@@ -206,7 +208,7 @@ def test_the_first_draw_after_the_default_is_what_the_earlier_study_found() -> N
 def test_a_hint_that_is_the_default_is_not_trained_twice() -> None:
     space_ = hinted(2e-4)
     same = space_.proposed[0].model_copy(update={"parameters": {"learning_rate": 2e-4, "r": 16}})
-    twice = Space(space_.candidates, space_.budget, 0, proposed=[same])
+    twice = space_.model_copy(update={"proposed": (same,)})
     searched = search(twice, bowl(1e-3), StopCondition(trials=3))
     assert searched.trials[1].trial.parameters != searched.trials[0].trial.parameters
 

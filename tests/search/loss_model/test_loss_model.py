@@ -102,7 +102,8 @@ REPLAY = Parameter(
 
 def space(seed: int) -> Space:
     parameters = {"learning_rate": RATE, "replay_share": REPLAY}
-    return Space([StrategySpace("lora", parameters)], RungCount(8, 8), seed)
+    lora = StrategySpace(strategy="lora", parameters=parameters)
+    return Space(candidates=[lora], budget=RungCount(rungs=8, first_rung=8), seed=seed)
 
 
 def forgets(limit: float):

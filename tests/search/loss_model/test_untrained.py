@@ -45,7 +45,8 @@ AXES = {
     for name, one in PARAMETERS.items()
 }
 TUNED = Space(
-    [StrategySpace("lora", PARAMETERS), StrategySpace("full", PARAMETERS)], RungCount(8, 8)
+    candidates=[StrategySpace(strategy=name, parameters=PARAMETERS) for name in ("lora", "full")],
+    budget=RungCount(rungs=8, first_rung=8),
 )
 PROBE = 0.2
 
@@ -61,12 +62,15 @@ def objective(strategy, parameters):
 
 def searched(told: float | None, trials: int = 5, seed: int = 0) -> Searched:
     known = Untrained({} if told is None else {"": told})
-    problem = Space(TUNED.candidates, TUNED.budget, seed)
-    return search(problem, objective, StopCondition(trials), untrained=known)
+    return search(
+        TUNED.model_copy(update={"seed": seed}), objective, StopCondition(trials), untrained=known
+    )
 
 
-LORA = StrategySpace("lora", PARAMETERS)
-WITHOUT_START = StrategySpace("lora", {"learning_rate": RATE, "r": RATE}, begins_as_base=True)
+LORA = StrategySpace(strategy="lora", parameters=PARAMETERS)
+WITHOUT_START = StrategySpace(
+    strategy="lora", parameters={"learning_rate": RATE, "r": RATE}, begins_as_base=True
+)
 
 
 def unmoved(known: Untrained, arm: StrategySpace = LORA, axes=AXES) -> Observation | None:
@@ -90,7 +94,7 @@ def test_who_writes_begins_as_the_base_model_is_but_not_with_prompts_before_it()
     assert one is not None
     assert (one.parameters["learning_rate"], one.loss) == (pytest.approx(1e-5), 3.0)
     assert one.parameters["r"] == RATE.default
-    prompts = StrategySpace("prefix", WITHOUT_START.parameters)
+    prompts = StrategySpace(strategy="prefix", parameters=WITHOUT_START.parameters)
     assert unmoved(Untrained(bases={"": 3.0}), prompts, axes) is None
 
 
