@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.facts.record import Facts
+from sweeper.facts.record import Facts, TrainingSetup
+from sweeper.facts.record import Precision as Precision
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Declared, OwnTrial, Scalar
 
-Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
 Half = Literal["bfloat16", "float16"]
 
 
@@ -182,7 +182,7 @@ class StrategySpace(Record):
         return chosen
 
 
-class Candidate(StrategySpace):
+class Candidate(StrategySpace, TrainingSetup):
     """One (model, strategy) pair that will compete in the study.
 
     ``per_device_train_batch_size`` in ``parameters`` is the effective batch of a trial; the
@@ -197,16 +197,7 @@ class Candidate(StrategySpace):
         None, description="device memory with which its whole range fits"
     )
     duration: Duration
-    micro_batch: int
-    gradient_accumulation_steps: int
-    evaluation_batch: int
-    gradient_checkpointing: bool
-    precision: Precision
-    sequence_length: int = Field(description="cap in tokens, the same in every trial")
-    optimizer: str = "adamw_torch"
     attention: str = "sdpa"
-    quantization: str | None = None
-    gpus_per_trial: int = 1
     stages: dict[str, Stage] = Field(
         default_factory=dict, description="of features, before trials that share them"
     )

@@ -16,8 +16,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.data.examples import Split
 from sweeper.errors import UsageError
-from sweeper.memory.setup import step_extra
-from sweeper.plans import Precision
+from sweeper.facts.record import TrainingSetup
 from sweeper.spec import Scalar, Task
 from sweeper.textfile import read_text
 
@@ -61,11 +60,10 @@ class Trial(Record):
     origin: Origin = "default"
 
 
-class TrialConfig(Artifact, Trial):
+class TrialConfig(Artifact, TrainingSetup, Trial):
     """All that a worker must know to train one trial, and to train it again the same way.
 
-    The effective batch is ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``. A
-    confirmation run is the same configuration with another ``seed``; a training on a part of the
+    A confirmation run is the same configuration with another ``seed``; a training on a part of the
     rows has ``train_rows`` as well, which are the first ones in the order of its seed.
     """
 
@@ -74,37 +72,12 @@ class TrialConfig(Artifact, Trial):
     seed: int
     task: Task
     budget: TrialBudget
-    micro_batch: int = Field(ge=1)
-    gradient_accumulation_steps: int = Field(ge=1)
-    evaluation_batch: int = Field(ge=1)
     train_rows: int | None = Field(
         None, ge=1, description="how many rows of the train split it trains on; all if None"
     )
-    gradient_checkpointing: bool = False
-    precision: Precision
-    sequence_length: int
-    optimizer: str = "adamw_torch"
-    quantization: str | None = None
-    gpus: int = 1
     keep_weights: bool = False
     checkpoints: bool = Field(False, description="save one at each rung, to continue from")
     memory_note: str = Field("", description="why the batches are smaller than planned")
-
-    def memory_setup(self) -> str:
-        """Names all that a trial's memory depends on, batches aside."""
-        parts = (
-            self.model,
-            self.strategy,
-            self.precision,
-            self.sequence_length,
-            self.gradient_checkpointing,
-            self.optimizer,
-            self.parameters.get("r"),
-            self.parameters.get("target_modules"),
-            self.parameters.get("modules_to_save"),
-            step_extra(self.parameters).reference,
-        )
-        return " ".join(str(part) for part in parts)
 
 
 # How much items differ is told from the first so many of them, each in so many digits.

@@ -90,27 +90,23 @@ def configure(plan: Plan, trial: Trial, attempt: int = 1) -> TrialConfig:
     by their parameters alone; confirmation is what tries other seeds.
     """
     candidate = plan.candidate(trial.strategy, trial.model)
-    parameters, gpus = trial.parameters, candidate.gpus_per_trial
+    parameters, gpus = trial.parameters, candidate.gpus
     planned = candidate.micro_batch * candidate.gradient_accumulation_steps * gpus
     batch = int(parameters.get(BATCH, planned))
     micro, accumulation = split_batch(batch, candidate.micro_batch, gpus)
     budget = trial_budget(plan, parameters)
     seconds = candidate.duration.seconds * budget.epochs / plan.budget.epochs
-    return TrialConfig(
-        **{name: getattr(trial, name) for name in Trial.model_fields},
+    chosen = {name: getattr(trial, name) for name in Trial.model_fields}
+    return TrialConfig.taken_from(
+        candidate,
+        **chosen,
         attempt=attempt,
         seed=plan.seed,
         task=plan.facts.task,
         budget=budget,
         micro_batch=micro,
         gradient_accumulation_steps=accumulation,
-        evaluation_batch=candidate.evaluation_batch,
-        gradient_checkpointing=candidate.gradient_checkpointing,
-        precision=candidate.precision,
-        sequence_length=candidate.sequence_length,
         optimizer=str(parameters.get(OPTIMIZER, candidate.optimizer)),
-        quantization=candidate.quantization,
-        gpus=gpus,
         keep_weights=True,
         checkpoints=seconds > LONG_TRIAL_SECONDS,
     )

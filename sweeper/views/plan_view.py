@@ -373,7 +373,7 @@ def domain_line(domain: DomainFacts) -> str:
 def setup_line(candidate: Candidate) -> str:
     """The chosen set-up of a candidate in one line."""
     micro, steps = candidate.micro_batch, candidate.gradient_accumulation_steps
-    gpus = candidate.gpus_per_trial
+    gpus = candidate.gpus
     parts: list[str] = [candidate.precision]
     if candidate.quantization is not None:
         parts.append(f"{candidate.quantization} base")

@@ -18,7 +18,7 @@ from sweeper.execution.next_attempt import (
 )
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
-from sweeper.execution.state.fitted_batches import FittedBatches, Lesson
+from sweeper.execution.state.fitted_batches import FittedBatches, Lesson, setup_of
 from sweeper.execution.state.run_state import RunState
 from sweeper.hyperparameters import split_batch
 from sweeper.plans import Duration
@@ -138,7 +138,7 @@ def test_a_checkpoint_whose_configuration_is_lost_is_not_continued(
 def test_batches_that_fitted_are_used(state: RunState) -> None:
     config = begin(state).job.config
     assert config is not None
-    fitted = FittedBatches({"trial 0": [Lesson(config.memory_setup(), 2, 16)]})
+    fitted = FittedBatches({"trial 0": [Lesson(setup_of(config), 2, 16)]})
     smaller = next_attempt(state, fitted, work_items.trial(1)).job.config
     assert smaller is not None
     assert (smaller.micro_batch, smaller.evaluation_batch) == (2, 16)
