@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.facts.record import Facts
+from sweeper.facts.record import Facts, TrainingSetup
+from sweeper.facts.record import Precision as Precision
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Declared, OwnTrial, Scalar
 from sweeper.units import joined, setting
 
-Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
 Half = Literal["bfloat16", "float16"]
 
 
@@ -190,46 +190,19 @@ class Stage(Record):
     base_bytes: int
 
 
-class Candidate(Record):
-    """One (model, strategy) pair that will compete in the study.
+class StrategySpace(Record):
+    """One way to train, with what can be chosen about it.
 
-    ``per_device_train_batch_size`` in ``parameters`` is the effective batch of a trial; the
-    device sees ``micro_batch`` examples at a time.
+    Args:
+        parameters: By name. A parameter with a condition comes after the one that it names.
     """
 
     strategy: str
-    model: str
-    fits: bool = True
-    score: float = Field(description="the rules' weights, added up; orders the defaults")
-    reasons: tuple[Reason, ...]
-    cautions: tuple[Reason, ...] = ()
-    memory: MemoryEstimate
-    least_gib: float | None = Field(
-        None, description="device memory with which its whole range fits"
-    )
-    duration: Duration
-    micro_batch: int
-    gradient_accumulation_steps: int
-    evaluation_batch: int
-    gradient_checkpointing: bool
-    precision: Precision
-    sequence_length: int = Field(description="cap in tokens, the same in every trial")
-    optimizer: str = "adamw_torch"
-    attention: str = "sdpa"
-    quantization: str | None = None
-    gpus_per_trial: int = 1
-    begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
-    stages: dict[str, Stage] = Field(
-        default_factory=dict, description="of features, before trials that share them"
-    )
-    stage_notes: tuple[str, ...] = ()
-    one_trial: bool = Field(False, description="a second trial could not differ from the first")
-    trainable_parameters: int
-    expected_quality: str = ""
-    quality_source: str = ""
-    setup_notes: tuple[str, ...] = Field((), description="why this cap, and the stated margin")
-    time_notes: tuple[str, ...] = Field((), description="what its predicted time was learnt from")
+    model: str = Field("", description="tells two candidates of one strategy apart")
     parameters: dict[str, Parameter]
+    score: float = Field(0.0, description="the rules' weights, added up; orders the defaults")
+    begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
+    one_trial: bool = Field(False, description="a second trial could not differ from the first")
 
     def defaults(self) -> dict[str, Scalar]:
         """The rule book's default of every parameter whose condition holds."""
@@ -246,6 +219,33 @@ class Remedy(Record):
 
     kind: Literal["rank", "length", "quantization", "machine", "gpus", "model"]
     text: str
+
+
+class Candidate(StrategySpace, TrainingSetup):
+    """One (model, strategy) pair that will compete in the study.
+
+    ``per_device_train_batch_size`` in ``parameters`` is the effective batch of a trial; the
+    device sees ``micro_batch`` examples at a time.
+    """
+
+    fits: bool = True
+    reasons: tuple[Reason, ...]
+    cautions: tuple[Reason, ...] = ()
+    memory: MemoryEstimate
+    least_gib: float | None = Field(
+        None, description="device memory with which its whole range fits"
+    )
+    duration: Duration
+    attention: str = "sdpa"
+    stages: dict[str, Stage] = Field(
+        default_factory=dict, description="of features, before trials that share them"
+    )
+    stage_notes: tuple[str, ...] = ()
+    trainable_parameters: int
+    expected_quality: str = ""
+    quality_source: str = ""
+    setup_notes: tuple[str, ...] = Field((), description="why this cap, and the stated margin")
+    time_notes: tuple[str, ...] = Field((), description="what its predicted time was learnt from")
 
 
 class Rejected(Record):
@@ -307,7 +307,19 @@ class PhaseCost(Record):
     notes: tuple[str, ...] = Field((), description="sentences of the plan about it")
 
 
-class Budget(Record):
+class RungCount(Record):
+    """The number of rungs of a full budget, and the first at which a trial may be pruned.
+
+    Where a parameter ``num_train_epochs`` is searched, ``epochs`` is what takes all rungs: a trial
+    with half of them has half of the rungs.
+    """
+
+    rungs: int = 8
+    first_rung: int = Field(2, description="earliest rung at which a trial may be pruned")
+    epochs: float | None = None
+
+
+class Budget(RungCount):
     """The budget of a study.
 
     One full budget is ``full_tokens`` training tokens of the task (``epochs`` passes over the
@@ -318,8 +330,7 @@ class Budget(Record):
     """
 
     trials: int
-    rungs: int = 8
-    first_rung: int = Field(1, description="earliest rung at which a trial may be pruned")
+    first_rung: int = 1
     rung_items: int = Field(0, description="validation items scored at a rung below the last")
     rung_every: int = Field(1, description="rungs from one report to the next; divides rungs")
     stop_overfitting: bool = Field(
@@ -462,11 +473,28 @@ class NoPlan(Artifact):
     advice: tuple[Reason, ...] = ()
 
 
-class Plan(Artifact):
-    """The plan of a study, with its reasons."""
+class Space(Record):
+    """What a search needs: the candidates with their parameters, the rungs, the seed.
+
+    Args:
+        own_trials: Configurations whose values may lie outside of the allowed ranges.
+        proposed: Configurations to try early, at most one a candidate.
+        facts: Where they are known, the loss of guessing prunes trials.
+    """
+
+    candidates: tuple[StrategySpace, ...]
+    budget: RungCount = RungCount()
+    seed: int = 0
+    objective: Objective = LOSS
+    own_trials: tuple[OwnTrial, ...] = ()
+    proposed: tuple[ProposedTrial, ...] = ()
+    facts: Facts | None = None
+
+
+class Plan(Space, Artifact):
+    """The plan of a study: a space with reasons, costs and facts."""
 
     facts: Facts
-    objective: Objective = LOSS
     model_choice: ModelChoice | None = Field(None, description="None where the user named a model")
     recommended: str = Field(description="the strategy to start with")
     candidates: tuple[Candidate, ...] = Field(description="in the order of their defaults")
@@ -477,13 +505,10 @@ class Plan(Artifact):
     threshold: Threshold | None = Field(
         None, description="where the recommended strategy's choices change next"
     )
-    own_trials: tuple[OwnTrial, ...] = ()
     declared: Declared = Field(
         default_factory=dict, description="parameters that the user declared"
     )
-    proposed: tuple[ProposedTrial, ...] = Field((), description="at most one a candidate")
     budget: Budget
-    seed: int
     identity: Identity | None = Field(None, description="None for a plan that cannot be run")
 
     def candidate(self, strategy: str, model: str | None = None) -> Candidate:

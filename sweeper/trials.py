@@ -16,8 +16,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.data.examples import Split
 from sweeper.errors import UsageError
-from sweeper.memory.setup import step_extra
-from sweeper.plans import Precision
+from sweeper.facts.record import TrainingSetup
 from sweeper.spec import Scalar, Task
 from sweeper.textfile import read_text
 
@@ -49,55 +48,38 @@ class TrialBudget(Record):
     )
 
 
-class TrialConfig(Artifact):
+class Trial(Record):
+    """A trial as the search chooses it: a candidate, and values of its parameters.
+
+    ``parameters`` holds every parameter whose condition holds, searched or not, with plain names.
+    One that is still to be tried may lack some, which then have the rule book's defaults.
+    """
+
+    number: int = Field(-1, description="in the study, from 0; -1 before it is tried")
+    strategy: str
+    model: str = ""
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    origin: Origin = "default"
+
+
+class TrialConfig(Artifact, TrainingSetup, Trial):
     """All that a worker must know to train one trial, and to train it again the same way.
 
-    ``parameters`` holds every parameter of the strategy, searched or not, with plain names. The
-    effective batch is ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``. A
-    confirmation run is the same configuration with another ``seed``; a training on a part of the
+    A confirmation run is the same configuration with another ``seed``; a training on a part of the
     rows has ``train_rows`` as well, which are the first ones in the order of its seed.
     """
 
     number: int
     attempt: int = 1
     seed: int
-    origin: Origin
     task: Task
-    strategy: str
-    model: str
-    parameters: dict[str, Scalar]
     budget: TrialBudget
-    micro_batch: int = Field(ge=1)
-    gradient_accumulation_steps: int = Field(ge=1)
-    evaluation_batch: int = Field(ge=1)
     train_rows: int | None = Field(
         None, ge=1, description="how many rows of the train split it trains on; all if None"
     )
-    gradient_checkpointing: bool = False
-    precision: Precision
-    sequence_length: int
-    optimizer: str = "adamw_torch"
-    quantization: str | None = None
-    gpus: int = 1
     keep_weights: bool = False
     checkpoints: bool = Field(False, description="save one at each rung, to continue from")
     memory_note: str = Field("", description="why the batches are smaller than planned")
-
-    def memory_setup(self) -> str:
-        """Names all that a trial's memory depends on, batches aside."""
-        parts = (
-            self.model,
-            self.strategy,
-            self.precision,
-            self.sequence_length,
-            self.gradient_checkpointing,
-            self.optimizer,
-            self.parameters.get("r"),
-            self.parameters.get("target_modules"),
-            self.parameters.get("modules_to_save"),
-            step_extra(self.parameters).reference,
-        )
-        return " ".join(str(part) for part in parts)
 
 
 # How much items differ is told from the first so many of them, each in so many digits.
@@ -167,27 +149,32 @@ class RungReport(Artifact):
     since it started; ``train_loss`` is the mean since the last rung.
     """
 
-    number: int
-    attempt: int
+    number: int = 0
+    attempt: int = 1
     rung: int
     validation_loss: float
     objective: float | None = Field(
         None, description="where it is another than the loss, and measured at rungs"
     )
-    items: int
+    items: int = 0
     first_items: FirstItems | None = Field(
         None,
         description="of the loss, or of the costs where the objective is measured; None where "
         "rungs are scored on all items",
     )
     train_loss: float | None = None
-    optimizer_steps: int
-    epochs: float
-    tokens: int
-    training_seconds: float
-    evaluation_seconds: float
+    optimizer_steps: int = 0
+    epochs: float = 0.0
+    tokens: int = 0
+    training_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
     metrics: dict[str, float] = Field(default_factory=dict)
     measures: dict[str, Measure] = Field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Of training and evaluation so far."""
+        return self.training_seconds + self.evaluation_seconds
 
     @classmethod
     def read_lines(cls, path: Path) -> list[RungReport]:
@@ -281,9 +268,9 @@ class TrialResult(Artifact):
     ``item_losses`` names a file beside this one with one validation loss per item, in item order.
     """
 
-    number: int
-    attempt: int
-    seed: int
+    number: int = 0
+    attempt: int = 1
+    seed: int = 0
     state: State
     failure: Failure | None = None
     pruned_at_rung: int | None = None
@@ -346,6 +333,17 @@ class TrialResult(Artifact):
     model_revision: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     notes: tuple[EncodingNote, ...] = Field((), description="of train and validation")
+
+    @property
+    def seconds(self) -> float:
+        """Of training and evaluation, and of what came before the first step."""
+        return self.training_seconds + self.evaluation_seconds + self.setup_seconds
+
+
+def so_far(rungs: Sequence[RungReport]) -> dict[str, Any]:
+    """Steps, tokens and seconds up to the last of these rungs, as a result names them."""
+    names = {"optimizer_steps", "tokens", "training_seconds", "evaluation_seconds"}
+    return rungs[-1].model_dump(include=names) if rungs else {}
 
 
 AttemptEndKind = Literal[

@@ -14,7 +14,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,9 +25,10 @@ from benchmarks.execution.sleeping import RUNGS, curve_backend, items
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.study_file import StudyFile
 from sweeper.plans import Plan
-from sweeper.search.optuna_space import candidates
-from sweeper.search.search import Asked, End, Restored, Rung, Search, known_starts
-from sweeper.trials import RungReport
+from sweeper.search.search import Search, known_starts
+from sweeper.trials import Failure, RungReport, Trial, TrialResult
+
+Earlier = tuple[Trial, Sequence[RungReport], TrialResult]
 
 # Shares of the earlier trials that were stopped at a rung, and that diverged.
 STOPPED, DIVERGED = 0.35, 0.05
@@ -63,46 +64,51 @@ class Cost:
         setattr(self, part, getattr(self, part) + time.thread_time() - began)
 
 
-def rungs_of(plan: Plan, asked: Asked) -> list[Rung]:
+def reports_of(plan: Plan, trial: Trial) -> list[RungReport]:
     """What a trial shows that trains to its end."""
-    config = configure(
-        plan, candidates(plan)[asked.key], asked.parameters, number=asked.number, attempt=1,
-        origin=asked.origin,
-    )  # fmt: skip
+    config = configure(plan, trial)
     reports = [
         RungReport(
-            number=asked.number, attempt=1, rung=rung, items=curve_backend.ITEMS,
+            number=trial.number, attempt=1, rung=rung, items=curve_backend.ITEMS,
             validation_loss=curve_backend.loss_at(config, rung), optimizer_steps=5 * rung,
             epochs=rung / 4, tokens=1250 * rung, training_seconds=SECONDS * rung / RUNGS,
-            evaluation_seconds=0.0,
         )
         for rung in range(1, RUNGS + 1)
     ]  # fmt: skip
-    return [Rung(one.rung, one.validation_loss, items(one)) for one in reports]
+    return [one.model_copy(update={"first_items": items(one)}) for one in reports]
 
 
-def earlier(plan: Plan, count: int) -> list[Restored]:
+def earlier(plan: Plan, count: int) -> list[Earlier]:
     """So many trials as another sampler drew them: completed, stopped or diverged."""
     search = Search(plan, tuple(known_starts(plan, count)), sampler="optuna:RandomSampler")
     generator = np.random.default_rng(0)
     return [_ended(plan, search.ask(), generator) for _ in range(count)]
 
 
-def _ended(plan: Plan, asked: Asked, generator: np.random.Generator) -> Restored:
-    rungs, luck = rungs_of(plan, asked), generator.random()
-    if asked.origin != "search" or luck > STOPPED + DIVERGED:
-        return Restored(asked, rungs, End("COMPLETE", rungs[-1].loss, SECONDS))
+def _ended(plan: Plan, trial: Trial, generator: np.random.Generator) -> Earlier:
+    reports, luck = reports_of(plan, trial), generator.random()
+    if trial.origin != "search" or luck > STOPPED + DIVERGED:
+        return trial, reports, completed(reports)
     if luck < DIVERGED:
-        return Restored(asked, rungs[:1], End("FAIL", None, SECONDS / RUNGS, "diverged"))
+        failure = Failure(kind="diverged", detail="")
+        result = TrialResult(state="FAIL", failure=failure, training_seconds=SECONDS / RUNGS)
+        return trial, reports[:1], result
     upto = 2 + int(generator.integers(RUNGS - 2))
-    return Restored(asked, rungs[:upto], End("PRUNED", rungs[upto - 1].loss, SECONDS))
+    return trial, reports[:upto], TrialResult(state="PRUNED", training_seconds=SECONDS)
+
+
+def completed(reports: Sequence[RungReport]) -> TrialResult:
+    """The end of a trial that trained to its end."""
+    loss = reports[-1].validation_loss
+    return TrialResult(state="COMPLETE", validation_loss=loss, training_seconds=SECONDS)
 
 
 def costs(folder: Path, count: int, trials: int) -> list[Cost]:
     """Of each of some trials after so many earlier ones."""
     plan = curve_backend.make_plan(count + trials)
     search = Search(plan, tuple(known_starts(plan, count + trials)))
-    search.restore(earlier(plan, count))
+    for one in earlier(plan, count):
+        search.restore(*one)
     file = StudyFile(folder / f"{count}.db", "cost", search.study, print)
     file.write()
     one_trial(plan, search, file)  # the first one after a restore fills caches
@@ -117,18 +123,18 @@ def one_trial(plan: Plan, search: Search, file: StudyFile) -> Cost:
 
     def write() -> None:
         with cost.spent_on("study_file"):
-            file.write({asked.number})
+            file.write({trial.number})
 
     with cost.spent_on("ask"):
-        asked = search.ask()
+        trial = search.ask()
     write()
-    rungs = rungs_of(plan, asked)
-    for rung in rungs:
+    reports = reports_of(plan, trial)
+    for report in reports:
         with cost.spent_on("verdicts"):
-            search.report(asked.number, rung)
+            search.report(trial.number, report)
         write()
     with cost.spent_on("tell"):
-        search.tell(asked.number, End("COMPLETE", rungs[-1].loss, SECONDS))
+        search.tell(trial.number, completed(reports))
     write()
     return cost
 

@@ -43,7 +43,7 @@ from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.schedule import rung_steps, schedule
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.assembly import assembled
-from sweeper.trials import TrialConfig
+from sweeper.trials import Trial, TrialConfig
 
 Chosen = Mapping[str, Scalar]
 
@@ -88,7 +88,15 @@ class Shared:
         """The configuration that sweeper would train for these values."""
         parameters = self.candidate.defaults() | dict(chosen)
         return configure(
-            self.plan, self.candidate, parameters, number=0, attempt=0, origin="search"
+            self.plan,
+            Trial(
+                number=0,
+                strategy=self.candidate.strategy,
+                model=self.candidate.model,
+                parameters=parameters,
+                origin="search",
+            ),
+            0,
         )
 
     def model(self, config: TrialConfig) -> nn.Module:

@@ -13,24 +13,25 @@ import gc
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from benchmarks.search.replay import seeded
 from benchmarks.search.table import TABLES, read
-from sweeper.plans import Candidate, Plan
+from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.axes import Axis, axis_of
-from sweeper.search.search import Asked, End, Restored, Rung, Search, known_starts
+from sweeper.search.search import Search, known_starts
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems
+from sweeper.trials import Failure, FirstItems, RungReport, Trial, TrialResult
 
 # Head, LoRA and full fine-tuning of a recorded task.
 PLANNED_LIKE = "wellformed"
 RUNGS, ITEMS, OF = 8, 64, 1200
 # Shares of the earlier trials that were stopped at a rung, and that diverged.
 STOPPED, DIVERGED = 0.35, 0.05
+Earlier = tuple[Trial, Sequence[RungReport], TrialResult]
 COLUMNS = ("ask", "8 reports", "tell", "sum", "dearest", "first")
 
 
@@ -71,54 +72,55 @@ class Task:
                 )
         return chosen
 
-    def rungs(self, key: str, parameters: Mapping[str, Scalar]) -> list[Rung]:
+    def reports(self, trial: Trial) -> list[RungReport]:
         """What a trial shows when it trains to its end."""
-        rate = self.keyed[key].parameters.get("learning_rate")
+        rate = self.keyed[trial.strategy].parameters.get("learning_rate")
         away = 0.0
         if rate is not None:
-            away = math.log10(float(parameters["learning_rate"]) / float(rate.default)) - 0.4
+            away = math.log10(float(trial.parameters["learning_rate"]) / float(rate.default)) - 0.4
         end = (0.3 + 0.05 * min(away**2, 4.0)) * math.exp(0.02 * self.generator.normal())
         levels = [end + 0.2 * math.exp(-rung / 3) for rung in range(1, RUNGS + 1)]
-        return [self._rung(rung, level) for rung, level in enumerate(levels, 1)]
+        return [self._report(rung, level) for rung, level in enumerate(levels, 1)]
 
-    def _rung(self, rung: int, level: float) -> Rung:
+    def _report(self, rung: int, level: float) -> RungReport:
         items = self.pattern * np.exp(0.2 * self.generator.normal(size=ITEMS))
         items *= level * math.exp(0.02 * self.generator.normal()) / items.mean()
         seen = FirstItems.among(items.tolist(), OF)
-        return Rung(rung, seen.loss, seen)
+        return RungReport(rung=rung, validation_loss=seen.loss, first_items=seen)
 
-    def earlier(self, count: int) -> list[Restored]:
+    def earlier(self, count: int) -> list[Earlier]:
         """The starts, then so many trials less that were drawn at random."""
         starts = list(known_starts(self.plan, count))
         keys = [key for key, one in self.keyed.items() if optuna_space.searchable(one)]
         trials = []
         for number in range(count):
             if number < len(starts):
-                key = str(starts[number].fixed[optuna_space.STRATEGY])
-                asked = Asked(number, key, _started(self.keyed[key], key, starts[number].fixed),
-                              starts[number].origin)  # fmt: skip
+                start = starts[number]
+                parameters = self.keyed[start.strategy].defaults() | start.parameters
+                trial = start.model_copy(update={"number": number, "parameters": parameters})
             else:
                 key = keys[number % len(keys)]
-                asked = Asked(number, key, self.drawn(key), "search")
-            trials.append(self._ended(asked, number < len(starts)))
+                trial = Trial(number=number, strategy=key, model=self.keyed[key].model,
+                              parameters=self.drawn(key), origin="search")  # fmt: skip
+            trials.append(self._ended(trial, number < len(starts)))
         return trials
 
-    def _ended(self, asked: Asked, given: bool) -> Restored:
-        rungs, luck = self.rungs(asked.key, asked.parameters), self.generator.random()
+    def _ended(self, trial: Trial, given: bool) -> Earlier:
+        reports, luck = self.reports(trial), self.generator.random()
         if given or luck > STOPPED + DIVERGED:
-            return Restored(asked, rungs, End("COMPLETE", rungs[-1].loss, 20.0))
+            return trial, reports, completed(reports)
         upto = 2 + int(self.generator.integers(5))
         if luck < DIVERGED:
-            return Restored(asked, rungs[:1], End("FAIL", None, 2.0, "diverged"))
-        return Restored(asked, rungs[:upto], End("PRUNED", rungs[upto - 1].loss, 2.5 * upto))
+            failure = Failure(kind="diverged", detail="")
+            result = TrialResult(state="FAIL", failure=failure, training_seconds=2.0)
+            return trial, reports[:1], result
+        return trial, reports[:upto], TrialResult(state="PRUNED", training_seconds=2.5 * upto)
 
 
-def _started(candidate: Candidate, key: str, fixed: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    chosen: dict[str, Scalar] = {}
-    for name, one in candidate.parameters.items():
-        if optuna_space.holds(one, chosen):
-            chosen[name] = fixed.get(f"{key}.{name}", one.default)
-    return chosen
+def completed(reports: Sequence[RungReport]) -> TrialResult:
+    """The end of a trial that trained to its end."""
+    loss = reports[-1].validation_loss
+    return TrialResult(state="COMPLETE", validation_loss=loss, training_seconds=20.0)
 
 
 def measured(strategies: int, earlier: int, trials: int) -> list[tuple[float, float, float]]:
@@ -130,23 +132,24 @@ def measured(strategies: int, earlier: int, trials: int) -> list[tuple[float, fl
     plan = planned(strategies)
     task = Task(plan)
     search = Search(plan, list(known_starts(plan, earlier)))
-    search.restore(task.earlier(earlier))
+    for one in task.earlier(earlier):
+        search.restore(*one)
     gc.collect()  # of what was measured before
     return [_one(search, task) for _ in range(1 + trials)]
 
 
 def _one(search: Search, task: Task) -> tuple[float, float, float]:
     began = time.process_time()
-    asked = search.ask()
+    trial = search.ask()
     took = time.process_time() - began
-    rungs = task.rungs(asked.key, asked.parameters)
+    reports = task.reports(trial)
     began = time.process_time()
-    for rung in rungs:  # on to the end whatever the verdict, so that all trials cost alike
-        search.report(asked.number, rung)
-    reports = time.process_time() - began
+    for report in reports:  # on to the end whatever the verdict, so that all trials cost alike
+        search.report(trial.number, report)
+    hearing = time.process_time() - began
     began = time.process_time()
-    search.tell(asked.number, End("COMPLETE", rungs[-1].loss, 20.0))
-    return took, reports, time.process_time() - began
+    search.tell(trial.number, completed(reports))
+    return took, hearing, time.process_time() - began
 
 
 def line(strategies: int, earlier: int, costs: Sequence[tuple[float, float, float]]) -> str:

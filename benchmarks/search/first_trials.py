@@ -25,11 +25,11 @@ from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Plan
 from sweeper.search.loss_model.axes import Axis
 from sweeper.search.search import known_starts
-from sweeper.spec import Scalar
+from sweeper.trials import Trial
 
 RATE = "learning_rate"
 GRID = 41
-Starts = Callable[[Plan], list[dict[str, Scalar]]]
+Starts = Callable[[Plan], list[Trial]]
 
 
 @dataclass(frozen=True)
@@ -68,24 +68,25 @@ def _log_losses(ground: Ground, strategy: str, at: Floats) -> Floats:
     return np.log(ground.truths(strategy, [{**defaults, RATE: float(rate)} for rate in at]))
 
 
-def defaults(plan: Plan) -> list[dict[str, Scalar]]:
+def defaults(plan: Plan) -> list[Trial]:
     """What sweeper begins with."""
-    return [dict(slot.fixed) for slot in known_starts(plan, plan.budget.trials)]
+    return list(known_starts(plan, plan.budget.trials))
 
 
-def shortest(plan: Plan) -> list[dict[str, Scalar]]:
+def shortest(plan: Plan) -> list[Trial]:
     """The defaults with the fewest epochs."""
     fewest = {
-        f"{one.strategy}.{EPOCHS}": min(one.parameters[EPOCHS].choices or ())
+        one.strategy: {EPOCHS: min(one.parameters[EPOCHS].choices or ())}
         for one in plan.candidates
         if EPOCHS in one.parameters
     }
     return [
-        {name: fewest.get(name, value) for name, value in one.items()} for one in defaults(plan)
+        one.model_copy(update={"parameters": one.parameters | fewest.get(one.strategy, {})})
+        for one in defaults(plan)
     ]
 
 
-def shortest_first(plan: Plan) -> list[dict[str, Scalar]]:
+def shortest_first(plan: Plan) -> list[Trial]:
     """The same, then the defaults."""
     usual = defaults(plan)
     return [one for one in shortest(plan) if one not in usual] + usual

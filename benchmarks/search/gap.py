@@ -28,9 +28,10 @@ from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.engine import StopCondition, search
 from sweeper.search.search import known_starts
+from sweeper.trials import Trial
 
 BASELINE = "TPE, median"
-COMPARED = (OURS, BASELINE, "engineer", "race")
+COMPARED = (OURS, BASELINE, "engineer", "race", "GP by strategy")
 # Tables that are replayed without the head too: where it is good enough, little is searched.
 WITHOUT_HEAD = ("intents", "uneven-intents", "payments", "few-queries", "wellformed", "assistant")
 LEAST_GAP = 0.2
@@ -43,16 +44,14 @@ def told_the_optimum(
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     key, parameters = world.optimum
-    optimum = {
-        optuna_space.STRATEGY: key,
-        **{f"{key}.{name}": one for name, one in parameters.items()},
-    }
-    starts = [*(slot.fixed for slot in known_starts(plan, plan.budget.trials)), optimum]
+    candidate = optuna_space.candidates(plan)[key]
+    optimum = Trial(strategy=candidate.strategy, model=candidate.model, parameters=dict(parameters))
+    starts = [*known_starts(plan, plan.budget.trials), optimum]
     never = "optuna:NopPruner"
     searched = search(plan, objective, StopCondition(len(starts)), starts=starts, pruner=never)
     ended, spent = [], 0.0
     for one, shown in zip(searched.trials, realised, strict=True):
-        spent += one.seconds
+        spent += one.result.seconds
         ended.append((spent, shown))
     counts = (len(ended), len(ended))
     return Replay(tuple(ended), world.best, world.guessing, unit, budgets * unit, counts, spent)

@@ -48,6 +48,7 @@ METHODS = {
         Method("random, ASHA", "optuna:RandomSampler", _ASHA),
         Method("engineer", "benchmarks.search.engineer:Engineer", _NOP),
         Method("GP", "optuna:GPSampler", _NOP, slow=True),
+        Method("GP by strategy", "benchmarks.search.gp:ByStrategy", "sweeper", slow=True),
         Method("race", "", "", module="benchmarks.search.race"),
     )
 }

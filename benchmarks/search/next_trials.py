@@ -43,12 +43,12 @@ def ended(task: str, seed: int) -> Ended:
     """One search on a recorded task."""
     world = task_worlds(task)(seed)
     plan = seeded(world.plan, seed, None)
-    starts = [slot.fixed for slot in known_starts(plan, plan.budget.trials)]
+    starts = list(known_starts(plan, plan.budget.trials))
     untrained = world.beforehand.untrained
-    tried = search(plan, answered_by(world, plan, []), StopCondition(TRIALS), starts=starts,
-                   untrained=untrained).trials  # fmt: skip
-    losses = tuple(math.inf if one.loss is None else one.loss for one in tried)
-    return Ended(task.removesuffix("-head"), losses, tuple(one.seconds for one in tried))
+    found = search(plan, answered_by(world, plan, []), StopCondition(TRIALS), starts=starts,
+                   untrained=untrained)  # fmt: skip
+    losses, seconds = map(found.cost, found.trials), (one.result.seconds for one in found.trials)
+    return Ended(task.removesuffix("-head"), tuple(losses), tuple(seconds))
 
 
 def gains(searches: list[Ended], trials: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from benchmarks.search.replay import answered_by, seeded, task_worlds
 from benchmarks.search.score import Interval, mean
 from benchmarks.search.world import Realised, TableWorld, rung_losses
 from sweeper.search import pruner
-from sweeper.search.engine import Searched, StopCondition, Tried, search
+from sweeper.search.engine import EndedTrial, Searched, StopCondition, search
 from sweeper.search.search import known_starts
 
 _NEVER = "optuna:NopPruner"
@@ -63,7 +63,7 @@ class Bill:
     worse: float
 
 
-def foreseen(tried: Sequence[Tried], known: int, first_rung: int) -> float:
+def foreseen(tried: Sequence[EndedTrial], known: int, first_rung: int) -> float:
     """Seconds of trials that are stopped at a rung where they will not lead.
 
     Args:
@@ -73,15 +73,15 @@ def foreseen(tried: Sequence[Tried], known: int, first_rung: int) -> float:
     """
     seconds, best = 0.0, math.inf
     for number, one in enumerate(tried):
-        loss = math.inf if one.loss is None else one.loss
-        early = [rung.seconds for rung in one.rungs if rung.rung <= first_rung]
+        loss = _loss(one)
+        early = [report.seconds for report in one.reports if report.rung <= first_rung]
         stops = number >= known and loss >= best and early
-        seconds += early[-1] if stops else one.seconds
+        seconds += early[-1] if stops else one.result.seconds
         best = min(best, loss)
     return seconds
 
 
-def enveloped(tried: Sequence[Tried], known: int, highest: Mapping[int, float]) -> float:
+def enveloped(tried: Sequence[EndedTrial], known: int, highest: Mapping[int, float]) -> float:
     """Seconds of trials that are stopped once their loss leaves the envelope.
 
     Args:
@@ -92,12 +92,17 @@ def enveloped(tried: Sequence[Tried], known: int, highest: Mapping[int, float]) 
     seconds = 0.0
     for number, one in enumerate(tried):
         outside = (
-            rung.seconds
-            for rung in one.rungs[:-1]
-            if number >= known and rung.loss > highest.get(rung.rung, math.inf)
+            report.seconds
+            for report in one.reports[:-1]
+            if number >= known and report.validation_loss > highest.get(report.rung, math.inf)
         )
-        seconds += next(outside, one.seconds)
+        seconds += next(outside, one.result.seconds)
     return seconds
+
+
+def _loss(one: EndedTrial) -> float:
+    loss = one.result.validation_loss
+    return math.inf if loss is None else loss
 
 
 def envelope(world: TableWorld) -> dict[int, float]:
@@ -116,7 +121,7 @@ def bill(task: str, seed: int, trials: int) -> Bill:
     world = make(seed)
     assert isinstance(world, TableWorld)
     plan, unit = seeded(world.plan, seed, None), world.unit
-    starts = [slot.fixed for slot in known_starts(plan, plan.budget.trials)]
+    starts = list(known_starts(plan, plan.budget.trials))
     untrained = world.beforehand.untrained
     searched: list[Searched] = []
     losses: list[float] = []
@@ -137,11 +142,7 @@ def bill(task: str, seed: int, trials: int) -> Bill:
 
 
 def _true_loss(searched: Searched, shown: Sequence[Realised]) -> float:
-    ended = [
-        (one.loss, real.truth)
-        for one, real in zip(searched.trials, shown, strict=True)
-        if one.loss is not None
-    ]
+    ended = zip(map(_loss, searched.trials), (one.truth for one in shown), strict=True)
     return min(ended)[1]
 
 

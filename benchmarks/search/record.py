@@ -38,7 +38,7 @@ from sweeper.training.loop.extension import Measured
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import ITEM_LOSSES, TrialJob
-from sweeper.trials import RungReport, TrialConfig, TrialResult
+from sweeper.trials import RungReport, Trial, TrialConfig, TrialResult
 
 # Tasks take turns in blocks, so that all of them can be used early.
 BLOCK = 60
@@ -165,11 +165,13 @@ class Recorder:
         candidate = optuna_space.candidates(self.plan)[planned.strategy]
         config = configure(
             self.plan,
-            candidate,
-            planned.parameters,
-            number=planned.index,
-            attempt=1,
-            origin="search",
+            Trial(
+                number=planned.index,
+                strategy=candidate.strategy,
+                model=candidate.model,
+                parameters=planned.parameters,
+                origin="search",
+            ),
         )
         looks = {"rung_items": self._rung_items, "rung_every": 1}
         budget = config.budget.model_copy(update=looks)

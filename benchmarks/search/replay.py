@@ -13,7 +13,7 @@ import argparse
 import importlib
 import json
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -37,9 +37,10 @@ from benchmarks.search.world import (
 )
 from sweeper.planning.budget.budget import first_rung
 from sweeper.plans import Plan
-from sweeper.search.engine import Objective, Rung, StopCondition, search
+from sweeper.search.engine import Objective, StopCondition, search
 from sweeper.search.search import known_starts
 from sweeper.spec import Scalar
+from sweeper.trials import RungReport, Trial
 
 MOST_TRIALS = 150
 WORLDS = ("model", "table", "formula")
@@ -54,7 +55,7 @@ def answered_by(world: World, plan: Plan, realised: list[Realised]) -> Objective
 
     def objective(
         strategy: str, parameters: dict[str, Scalar]
-    ) -> Generator[Rung, None, float | None]:
+    ) -> Generator[RungReport, None, float | None]:
         one = world.trial(strategy, parameters)
         realised.append(one)
         last = one.ends_at or plan.budget.rungs
@@ -62,7 +63,9 @@ def answered_by(world: World, plan: Plan, realised: list[Realised]) -> Objective
         for rung, loss, seconds in zip(count(first), one.losses, one.seconds, strict=False):
             if is_scored(plan, rung) or rung == last:
                 items = one.scored[rung - 1] if rung <= len(one.scored) else None
-                yield Rung(rung, loss, items, seconds)
+                yield RungReport(
+                    rung=rung, validation_loss=loss, first_items=items, training_seconds=seconds
+                )
         return one.first_half
 
     return objective
@@ -74,7 +77,7 @@ def replay(
     seed: int,
     budgets: float,
     unit: float,
-    starts: Sequence[Mapping[str, Scalar]] | None = None,
+    starts: Sequence[Trial] | None = None,
     first: int | None = None,
     trials: int = MOST_TRIALS,
 ) -> Replay:
@@ -83,7 +86,7 @@ def replay(
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     if starts is None:
-        starts = [slot.fixed for slot in known_starts(plan, plan.budget.trials)]
+        starts = list(known_starts(plan, plan.budget.trials))
     # Ours knows its baselines, and pays for what it knows.
     known_before = world.beforehand if method.sampler == OURS else Beforehand()
     spent = known_before.seconds
@@ -99,8 +102,8 @@ def replay(
     )
     ended = []
     for one, shown in zip(searched.trials, realised, strict=True):
-        spent += one.seconds
-        if one.state == "COMPLETE":
+        spent += one.result.seconds
+        if one.result.state == "COMPLETE":
             ended.append((spent, shown))
     counts = (len(searched.trials), len(ended))
     return Replay(tuple(ended), world.best, world.guessing, unit, budgets * unit, counts, spent)

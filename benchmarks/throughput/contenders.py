@@ -41,7 +41,7 @@ from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.trainer import TrialTrainer
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.rungs import RungWatch
-from sweeper.trials import TrialConfig
+from sweeper.trials import Trial, TrialConfig
 
 _LENGTH = 512
 NAMES = ("sweeper", "trl", "trainer")
@@ -140,7 +140,17 @@ def planned(
     plan = make_plan(spec, gather(spec))
     candidate = plan.candidates[0]
     defaults = {name: one.default for name, one in candidate.parameters.items()}
-    config = configure(plan, candidate, defaults, number=0, attempt=0, origin="default")
+    config = configure(
+        plan,
+        Trial(
+            number=0,
+            strategy=candidate.strategy,
+            model=candidate.model,
+            parameters=defaults,
+            origin="default",
+        ),
+        0,
+    )
     own = {name: switched.pop(name) for name in TrialConfig.model_fields if name in switched}
     parameters = {**config.parameters, **switched}
     changes = {"keep_weights": False, "parameters": parameters, **own}

@@ -28,7 +28,7 @@ from sweeper.findings.verdict.verdict import verdict
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, choose, in_order, recommend
-from sweeper.trials import BaselineResult, TestScore, TestSeal, TrialConfig, TrialResult
+from sweeper.trials import BaselineResult, TestScore, TestSeal, Trial, TrialConfig, TrialResult
 
 Floats = NDArray[np.float64]
 
@@ -306,11 +306,13 @@ class _Simulation:
         candidate = self.candidates[number]
         return configure(
             self.plan,
-            candidate,
-            candidate.defaults(),
-            number=number,
-            attempt=1,
-            origin="default" if number < len(self.plan.candidates) else "search",
+            Trial(
+                number=number,
+                strategy=candidate.strategy,
+                model=candidate.model,
+                parameters=candidate.defaults(),
+                origin="default" if number < len(self.plan.candidates) else "search",
+            ),
         )
 
     def _contender(self, number: int) -> Contender:

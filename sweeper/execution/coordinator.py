@@ -105,6 +105,7 @@ def run_sweep(
                 tuple(known_starts(plan, total)),
                 spec.search.sampler,
                 spec.search.pruner,
+                limits=state.limits,
             ),
             pool=pool,
             progress=RunProgress(state, total, spec.search.workers, dict(before or {})),
@@ -210,11 +211,11 @@ class Coordinator:
         repaired: list[str] = []
         unfinished = restore(owner.state, owner.search, repaired.append)
         owner.study_file.write()
-        for number in owner.state.asked:
+        for number in owner.state.configs:
             owner.fitted.read(work_items.trial(number).title, self.run.trial(number))
         for name, home in homes_of_jobs(self.run).items():
             owner.fitted.read(name, home)
-        owner.progress.total = max(self.total, len(owner.state.asked))
+        owner.progress.total = max(self.total, len(owner.state.configs))
         owner.state.drop_other_weights(self.plan.budget.finalists)
         owner.add(work_items.trial(number) for number in unfinished)
         done = len(owner.state.results)
@@ -270,7 +271,7 @@ class Coordinator:
         if owner.progress.ending is None:
             return True
         if first:
-            begun, why = len(owner.state.asked), owner.progress.ending.because
+            begun, why = len(owner.state.configs), owner.progress.ending.because
             text = f"the search ends after {begun} of {self.total} trials: {why}"
             if text != owner.progress.search_ended:
                 owner.progress.search_ended = text

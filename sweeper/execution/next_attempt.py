@@ -13,11 +13,10 @@ from sweeper.execution.state.attempts import CONFIG, attempt_folder, attempts_of
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER, split_batch
-from sweeper.plans import Candidate, Plan
-from sweeper.search import optuna_space
+from sweeper.plans import Plan
 from sweeper.search.optuna_space import rungs_of
 from sweeper.spec import Scalar
-from sweeper.trials import Origin, RungReport, TrialBudget, TrialConfig
+from sweeper.trials import RungReport, Trial, TrialBudget, TrialConfig
 
 # A trial that is expected to take longer saves checkpoints, and continues from the last one when
 # it was interrupted. A shorter one starts again.
@@ -76,61 +75,38 @@ def _checkpoint(home: Path) -> Path | None:
 
 def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
     assert item.trial is not None
-    asked = state.asked[item.trial]
     changes: dict[str, object] = {}
     if item.rows is not None:  # only its loss is of use
         changes |= {"train_rows": item.rows, "keep_weights": False}
     if item.seed is not None:
         changes["seed"] = item.seed
-    return configure(
-        state.plan,
-        optuna_space.candidates(state.plan)[asked.key],
-        asked.parameters,
-        number=item.trial,
-        attempt=attempt,
-        origin=asked.origin,
-    ).model_copy(update=changes)
+    return configure(state.plan, state.configs[item.trial], attempt).model_copy(update=changes)
 
 
-def configure(
-    plan: Plan,
-    candidate: Candidate,
-    parameters: Mapping[str, Scalar],
-    *,
-    number: int,
-    attempt: int,
-    origin: Origin,
-) -> TrialConfig:
+def configure(plan: Plan, trial: Trial, attempt: int = 1) -> TrialConfig:
     """The configuration of one trial; the same arguments give the same.
 
     All trials of a study train with the plan's seed, so that they see the same batches and differ
     by their parameters alone; confirmation is what tries other seeds.
     """
-    gpus = candidate.gpus_per_trial
+    candidate = plan.candidate(trial.strategy, trial.model)
+    parameters, gpus = trial.parameters, candidate.gpus
     planned = candidate.micro_batch * candidate.gradient_accumulation_steps * gpus
     batch = int(parameters.get(BATCH, planned))
     micro, accumulation = split_batch(batch, candidate.micro_batch, gpus)
     budget = trial_budget(plan, parameters)
     seconds = candidate.duration.seconds * budget.epochs / plan.budget.epochs
-    return TrialConfig(
-        number=number,
+    chosen = {name: getattr(trial, name) for name in Trial.model_fields}
+    return TrialConfig.taken_from(
+        candidate,
+        **chosen,
         attempt=attempt,
         seed=plan.seed,
-        origin=origin,
         task=plan.facts.task,
-        strategy=candidate.strategy,
-        model=candidate.model,
-        parameters=dict(parameters),
         budget=budget,
         micro_batch=micro,
         gradient_accumulation_steps=accumulation,
-        evaluation_batch=candidate.evaluation_batch,
-        gradient_checkpointing=candidate.gradient_checkpointing,
-        precision=candidate.precision,
-        sequence_length=candidate.sequence_length,
         optimizer=str(parameters.get(OPTIMIZER, candidate.optimizer)),
-        quantization=candidate.quantization,
-        gpus=gpus,
         keep_weights=True,
         checkpoints=seconds > LONG_TRIAL_SECONDS,
     )

@@ -32,7 +32,7 @@ from sweeper.execution.job import (
     Stop,
     WorkItem,
 )
-from sweeper.execution.next_attempt import next_attempt
+from sweeper.execution.next_attempt import configure, next_attempt
 from sweeper.execution.pools.pool import Pool, Said, WorkerGone
 from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state import attempts, work_items
@@ -45,7 +45,7 @@ from sweeper.execution.strikes import Silence, Strikes
 from sweeper.execution.study_file import StudyFile
 from sweeper.redaction import without_secrets
 from sweeper.search.loss_model.untrained import of_baseline
-from sweeper.search.search import End, Rung, Search
+from sweeper.search.search import Search
 from sweeper.trials import (
     AttemptEndKind,
     BaselineResult,
@@ -190,7 +190,7 @@ class Owner:
 
     @property
     def askable(self) -> int:
-        left = self.progress.total - len(self.state.asked)
+        left = self.progress.total - len(self.state.configs)
         return left if left > 0 and self.may_ask() else 0
 
     @property
@@ -205,9 +205,9 @@ class Owner:
         self._give(worker, self._todo.popleft() if self._todo else self._ask())
 
     def _ask(self) -> WorkItem:
-        asked = self.search.ask()
-        self.state.asked[asked.number] = asked
-        return work_items.trial(asked.number)
+        trial = self.search.ask()
+        self.state.configs[trial.number] = configure(self.plan, trial)
+        return work_items.trial(trial.number)
 
     def _give(self, worker: str, item: WorkItem) -> None:
         """Send the next attempt to a worker; there ``Session`` hands it to the training backend."""
@@ -224,7 +224,7 @@ class Owner:
         assert job.config is not None
         number = job.config.number
         self.state.restart(number)
-        self.search.restart(number, [self._rung_of(one) for one in made.rungs])
+        self.search.restart(number, made.rungs)
         for report in made.rungs:
             self.state.rung(report)
         self._say(
@@ -267,13 +267,10 @@ class Owner:
             if trains:
                 self.search.restart(report.number)
         if trains:
-            pruning = self.search.report(report.number, self._rung_of(report))
+            pruning = self.search.report(report.number, report)
             if pruning.prune:
                 decision, because = Decision.PRUNE, pruning.because
         self.pool.send(worker, RungVerdict(decision=decision, because=because))
-
-    def _rung_of(self, report: RungReport) -> Rung:
-        return Rung.of(report, self.plan.objective)
 
     def _rung(self, worker: str, report: RungReport) -> None:
         """Record a rung that was answered."""
@@ -299,7 +296,7 @@ class Owner:
             optimizer_steps=report.optimizer_steps,
             validation_loss=report.validation_loss,
             objective=report.objective,
-            seconds=report.training_seconds + report.evaluation_seconds,
+            seconds=report.seconds,
         )
 
     def _baseline(self, worker: str, known: BaselineResult) -> None:
@@ -379,9 +376,7 @@ class Owner:
     def _trial_ended(self, worker: str, job: Job, result: TrialResult) -> None:
         assert job.config is not None
         number = job.config.number
-        reports = attempts.read_rungs(self._home(job))
-        end = End.of(result, reports, self.plan, self.state.limits)
-        self.search.tell(number, end)
+        self.search.tell(number, result)
         self.state.end(number, result)
         self.state.drop_other_weights(self.plan.budget.finalists)
         self._say(

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import CONFIG, RESULT, attempt_folder, attempts_of
 from sweeper.execution.state.run_state import RunState
-from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search import optuna_space
-from sweeper.search.search import Asked, End, Restored, Rung, Search
+from sweeper.search.search import Search
 from sweeper.trials import TrialConfig, TrialResult
 
 Say = Callable[[str], None]
@@ -36,29 +35,22 @@ def restore(state: RunState, search: Search, say: Say) -> list[int]:
                 say(f"trial {number}: {CONFIG} was damaged, and the trial is trained again")
             for path in run.trial(number).glob(f"**/{RESULT}"):
                 path.unlink()  # of an unknown configuration
-            state.asked[number] = search.ask()
+            state.configs[number] = configure(plan, search.ask())
             unfinished.append(number)
             continue
-        asked = Asked(number, _key(plan, config), config.parameters, config.origin)
-        state.asked[number], state.configs[number] = asked, config
+        state.configs[number] = config
         result = _result(run, number, say)
         if result is None:
-            search.restore([Restored(asked)])
+            search.restore(config)
             unfinished.append(number)
             continue
         reports = attempts.read_rungs(run.trial(number))
         for report in reports:
             state.rung(report)
-        rungs = [Rung.of(report, plan.objective) for report in reports]
-        end = End.of(result, reports, plan, state.limits)
-        search.restore([Restored(asked, rungs, end)])
+        search.restore(config, reports, result)
         state.results[number] = result
     state.count()
     return unfinished
-
-
-def _key(plan: Plan, config: TrialConfig) -> str:
-    return optuna_space.candidate_key(plan, plan.candidate(config.strategy, config.model))
 
 
 def _config(run: RunFolder, number: int) -> TrialConfig | None:

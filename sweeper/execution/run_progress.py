@@ -314,8 +314,5 @@ class RunProgress:
     def _seconds_of_best(self) -> float:
         """Mean seconds of the trials that would be confirmed now."""
         best = self.state.finalists(self.plan.budget.finalists)
-        seconds = [
-            one.training_seconds + one.evaluation_seconds + one.setup_seconds
-            for one in (self.state.results[number] for number in best)
-        ]
-        return statistics.fmean(seconds) if seconds else 0.0
+        took = [one.seconds for one in (self.state.results[number] for number in best)]
+        return statistics.fmean(took) if took else 0.0

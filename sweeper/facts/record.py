@@ -16,6 +16,7 @@ from sweeper.spec import AimSpec, Task
 from sweeper.units import plural
 
 Missing = Literal["download", "conversion"]
+Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
 
 
 class MixtureOfExperts(Record):
@@ -268,7 +269,24 @@ class StepExtra:
 NO_EXTRA = StepExtra()
 
 
-class Measured(Record):
+class TrainingSetup(Record):
+    """How a device trains: what time and memory depend on beside model, strategy and parameters.
+
+    The effective batch is ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``.
+    """
+
+    micro_batch: int = Field(ge=1)
+    gradient_accumulation_steps: int = Field(ge=1)
+    evaluation_batch: int
+    gradient_checkpointing: bool = False
+    precision: Precision
+    sequence_length: int = Field(description="cap in tokens, the same in every trial")
+    optimizer: str = "adamw_torch"
+    quantization: str | None = None
+    gpus: int = 1
+
+
+class Measured(TrainingSetup):
     """Time and memory of one set-up on this machine: medians over ``trainings`` trainings.
 
     Args:
@@ -289,16 +307,7 @@ class Measured(Record):
 
     shape: str
     strategy: str
-    precision: str
-    gradient_checkpointing: bool = False
-    quantization: str | None = None
-    optimizer: str = "adamw_torch"
-    micro_batch: int
-    gradient_accumulation_steps: int
     mean_length: int
-    sequence_length: int
-    evaluation_batch: int
-    gpus: int = 1
     r: int | None = None
     target_modules: str | None = None
     lora_dropout: float = 0.0

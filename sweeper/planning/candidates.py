@@ -207,7 +207,6 @@ def _candidate(
         duration=found.duration,
         begins_as_base=strategy.begins_as_base,
         one_trial=strategy.traits.one_trial,
-        gpus_per_trial=setup.gpus,
         trainable_parameters=found.trainable,
         expected_quality=strategy.quality.text,
         quality_source=strategy.quality.source,

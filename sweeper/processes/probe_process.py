@@ -22,7 +22,7 @@ from sweeper.facts.machine import measured
 from sweeper.facts.machine.calibration import versions
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import shape_of, with_measured
-from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, ModelFacts
+from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, ModelFacts, TrainingSetup
 from sweeper.memory.overheads import KNOWN
 from sweeper.memory.requests import Probed, ProbeRequest
 from sweeper.memory.setup import Setup
@@ -135,10 +135,7 @@ def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) ->
         raise
 
 
-_COPIED = (
-    "strategy", "precision", "gradient_checkpointing", "quantization", "optimizer", "micro_batch",
-    "gradient_accumulation_steps", "sequence_length", "lora_dropout", "classes",
-)  # fmt: skip
+_COPIED = (*TrainingSetup.model_fields, "strategy", "lora_dropout", "classes")
 
 
 def _record(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> Measured:
@@ -151,11 +148,10 @@ def _record(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> Measu
         **answer.model_dump(exclude={"free_gib", "total_gib"}),
         shape=shape_of(model),
         mean_length=mean,
-        evaluation_batch=1,
         probe=digest(setup, mean),
         when=datetime.now(UTC).date().isoformat(),
         versions=versions(),
-        **copied,
+        **copied | {"evaluation_batch": 1},
     )
 
 
@@ -211,7 +207,7 @@ def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
     models = {model.id: model for model in plan.facts.models}
     for candidate in plan.candidates:
         traits = traits_of(candidate.strategy)
-        if traits.gradients_through_base and candidate.gpus_per_trial == 1:
+        if traits.gradients_through_base and candidate.gpus == 1:
             model = models[candidate.model]
             mean = max(1, round(sequence_cap(spec, plan.facts, model).mean))
             setup = _setup_of(candidate, plan.facts)

@@ -8,29 +8,31 @@ time, in memory. ``sweeper run`` does not use it: see ``sweeper.search.search``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sweeper.constraints import is_beyond
+from sweeper import objective as objectives
+from sweeper.constraints import Limit, excess, is_beyond
+from sweeper.plans import RungCount, Space, StrategySpace
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.observations import best_so_far
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
-from sweeper.search.optuna_space import Problem, RungCount, Space, Start, StrategySpace
-from sweeper.search.search import End, Rung, Search
+from sweeper.search.search import Search
 from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar
-from sweeper.trials import State
+from sweeper.trials import Failure, RungReport, State, Trial, TrialResult, so_far
 
 __all__ = [
     "Diverged",
+    "EndedTrial",
     "Objective",
-    "Rung",
     "RungCount",
+    "RungReport",
     "Searched",
     "Space",
     "StopCondition",
     "StrategySpace",
-    "Tried",
+    "Trial",
     "search",
 ]
 
@@ -53,137 +55,138 @@ class Diverged(Exception):
     """Raised by an objective whose loss is no longer finite."""
 
 
-Objective = Callable[[str, dict[str, Scalar]], Generator[Rung, None, float | None]]
+Objective = Callable[[str, dict[str, Scalar]], Generator[RungReport, None, float | None]]
 
 
 @dataclass(frozen=True)
-class Tried:
-    """How one trial ended.
+class EndedTrial:
+    """A trial that has ended: what was chosen, what it reported, how it ended."""
 
-    ``loss`` is the final loss of a completed trial; ``because`` says why another one ended.
-    """
-
-    number: int
-    strategy: str
-    parameters: dict[str, Scalar]
-    state: State
-    rungs: tuple[Rung, ...]
-    loss: float | None
-    seconds: float
-    because: str = ""
-
-    @property
-    def keeps(self) -> bool:
-        """Whether it is within the limit, if there is one."""
-        return not is_beyond(self.rungs[-1].excess if self.rungs else None)
+    trial: Trial
+    reports: tuple[RungReport, ...]
+    result: TrialResult
 
 
 @dataclass(frozen=True)
 class Searched:
     """All trials in their order, and what ended the search."""
 
-    trials: tuple[Tried, ...]
+    trials: tuple[EndedTrial, ...]
     because: str
+    objective: objectives.Objective = objectives.LOSS
+    limits: tuple[Limit, ...] = ()
 
     @property
-    def best(self) -> Tried | None:
-        """The completed trial within the limit that has the lowest loss."""
-        done = [one for one in self.trials if one.loss is not None and one.keeps]
-        return min(done, key=lambda one: one.loss or 0.0, default=None)
+    def best(self) -> EndedTrial | None:
+        """The completed trial within the limits that has the lowest cost."""
+        done = [one for one in self.trials if math.isfinite(self.cost(one))]
+        return min(done, key=self.cost, default=None)
+
+    def cost(self, one: EndedTrial) -> float:
+        """The cost of a completed trial within the limits; infinite of others."""
+        beyond = is_beyond(excess(one.result.measures, self.limits))
+        cost = None if beyond else self.objective.cost_of(one.result)
+        return math.inf if cost is None else cost
 
     @property
     def seconds(self) -> float:
         """What all trials took together."""
-        return sum(one.seconds for one in self.trials)
+        return sum(one.result.seconds for one in self.trials)
 
 
 def search(
-    problem: Problem,
+    space: Space,
     objective: Objective,
     limit: StopCondition | None = None,
     *,
-    starts: Sequence[Mapping[str, Scalar]] | None = None,
+    starts: Sequence[Trial] | None = None,
     sampler: str = "sweeper",
     pruner: str = "sweeper",
     untrained: Untrained = NOTHING,
+    limits: Sequence[Limit] = (),
 ) -> Searched:
     """Search until the limit.
 
     Args:
-        problem: A ``Space``, or a ``Plan``.
-        objective: Called with a strategy and its parameters; yields a ``Rung`` at each rung and
-            may return the final loss (else it is the lowest one that it yielded). The seconds and
-            the excess of the last rung are those of the trial. It is closed where the pruner ends
+        space: A ``Space``; a ``Plan`` is one.
+        objective: Called with a strategy and its parameters; yields a ``RungReport`` at each rung
+            and may return the final value (else it is the best one that it yielded). Seconds and
+            measures of the last report are those of the trial. It is closed where the pruner ends
             the trial, and may raise ``Diverged``.
         limit: Twenty trials by default.
-        starts: What is tried first, as ``optuna_space.fixed`` makes it; the strategies' defaults
-            where this is None.
+        starts: What is tried first; the strategies' defaults where this is None.
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
         untrained: Losses that are known before any trial, by model (``""`` where strategies name
             none): of the base model as it is, and of a linear head on it, for trials that may
             start from that (``head_init`` of ``probe``).
+        limits: On measures of the reports, which trials are held to.
 
     Raises:
         SpecError: Sampler or pruner cannot be made.
     """
     if starts is None:
-        keyed = optuna_space.candidates(problem)
-        starts = [optuna_space.fixed(key, one, {}) for key, one in keyed.items()]
-    known = [Start("default", fixed) for fixed in starts]
-    stop, tried = limit or StopCondition(), list[Tried]()
-    running = Search(problem, known, sampler, pruner, untrained)
-    while not (because := _ended(running, stop, tried)):
-        tried.append(_try(running, objective))
-    return Searched(tuple(tried), because)
+        starts = [Trial(strategy=one.strategy, model=one.model) for one in space.candidates]
+    stop = limit or StopCondition()
+    running = Search(space, starts, sampler, pruner, untrained, limits)
+    searched = Searched((), "", running.objective, tuple(limits))
+    while not (because := _ended(running, stop, searched)):
+        ended = _try(running, objective)
+        searched = replace(searched, trials=(*searched.trials, ended))
+    return replace(searched, because=because)
 
 
-def _ended(running: Search, stop: StopCondition, tried: Sequence[Tried]) -> str:
+def _ended(running: Search, stop: StopCondition, searched: Searched) -> str:
     """The reason for the end of the search; empty while it goes on."""
-    losses = [one.loss for one in tried if one.loss is not None and one.keeps]
-    if len(tried) >= stop.trials:
+    if len(searched.trials) >= stop.trials:
         return f"{stop.trials} trials have ended"
-    if sum(one.seconds for one in tried) >= stop.seconds:
+    if searched.seconds >= stop.seconds:
         return f"{stop.seconds:g} seconds are spent"
-    if min(losses, default=math.inf) <= stop.target_loss:
+    if min(map(searched.cost, searched.trials), default=math.inf) <= stop.target_loss:
         return f"the loss of {stop.target_loss:g} is reached"
     return gains_too_little(running) if stop.while_worth_it else ""
 
 
-def _try(running: Search, objective: Objective) -> Tried:
-    asked, rungs = running.ask(), list[Rung]()
-    steps = objective(asked.key, asked.parameters)
-    state, loss, because = _follow(running, asked.number, steps, rungs)
-    seconds = rungs[-1].seconds if rungs else 0.0
-    excess = rungs[-1].excess if rungs and state == "COMPLETE" else None
-    failure = "diverged" if state == "FAIL" else ""
-    running.tell(asked.number, End(state, loss, seconds, failure, excess))
-    final = loss if state == "COMPLETE" else None
-    return Tried(
-        asked.number, asked.key, asked.parameters, state, tuple(rungs), final, seconds, because
-    )
+def _try(running: Search, objective: Objective) -> EndedTrial:
+    trial, reports = running.ask(), list[RungReport]()
+    key = optuna_space.candidate_key(running.space, trial)
+    steps = objective(key, trial.parameters)
+    result = _follow(running, trial.number, steps, reports)
+    running.tell(trial.number, result)
+    return EndedTrial(trial, tuple(reports), result)
 
 
 def _follow(
     running: Search,
     number: int,
-    steps: Generator[Rung, None, float | None],
-    rungs: list[Rung],
-) -> tuple[State, float | None, str]:
+    steps: Generator[RungReport, None, float | None],
+    reports: list[RungReport],
+) -> TrialResult:
+    def ended(state: State, **fields: Any) -> TrialResult:
+        spent = so_far(reports)
+        return TrialResult(number=number, state=state, **spent, **fields)
+
+    def diverged(why: str) -> TrialResult:
+        return ended("FAIL", failure=Failure(kind="diverged", detail=why))
+
     try:
         while True:
-            rung = next(steps)
-            rungs.append(rung)
-            if not math.isfinite(rung.loss):
-                return "FAIL", None, f"its loss at rung {rung.rung} is {rung.loss}"
-            decision = running.report(number, rung)
+            report = next(steps)
+            reports.append(report)
+            if not math.isfinite(report.validation_loss):
+                return diverged(f"its loss at rung {report.rung} is {report.validation_loss}")
+            decision = running.report(number, report)
             if decision.prune:
-                return "PRUNED", rung.loss, decision.because
+                rung, why = report.rung, decision.because
+                return ended("PRUNED", pruned_at_rung=rung, pruned_because=why)
     except StopIteration as end:
-        lowest = min(best_so_far({one.rung: one.loss for one in rungs}).values())
-        return "COMPLETE", lowest if end.value is None else float(end.value), ""
+        of = running.objective
+        best = min(reports, key=lambda one: of.cost_of(one) or 0.0)
+        value = of.measured(best) if end.value is None else float(end.value)
+        field = "validation_loss" if of.is_loss else "objective"
+        return ended("COMPLETE", measures=reports[-1].measures, **{field: value})
     except Diverged as error:
-        return "FAIL", None, str(error)
+        return diverged(str(error))
     finally:
         steps.close()

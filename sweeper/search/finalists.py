@@ -6,7 +6,7 @@ Everything is decided on validation, before the test split is opened.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ ALIKE_MEMORY, ALIKE_GIB, ALIKE_SECONDS = 0.1, 0.1, 0.35
 
 def choose(
     results: Mapping[int, TrialResult],
-    strategies: Mapping[int, str],
+    pairs: Mapping[int, Hashable],
     n: int,
     limits: Sequence[Limit] = (),
     objective: Objective = LOSS,
@@ -40,6 +40,7 @@ def choose(
 
     Args:
         results: By trial number; those that did not complete are left out.
+        pairs: The candidate of each: its strategy and model.
         limits: Trials within them come first; others are finalists only where fewer than ``n``
             are within.
     """
@@ -51,12 +52,12 @@ def choose(
     )
     within = [number for number in ranked if not is_beyond(beyond[number])]
     others = ranked[len(within) :]
-    return _places(within, strategies, n) + _places(others, strategies, n - len(within))
+    return _places(within, pairs, n) + _places(others, pairs, n - len(within))
 
 
-def _places(ranked: Sequence[int], strategies: Mapping[int, str], n: int) -> list[int]:
+def _places(ranked: Sequence[int], pairs: Mapping[int, Hashable], n: int) -> list[int]:
     """The best trial of each strategy first, then the second ones, up to the number of places."""
-    firsts = list({strategies[number]: number for number in reversed(ranked)}.values())
+    firsts = list({pairs[number]: number for number in reversed(ranked)}.values())
     firsts.sort(key=ranked.index)
     rest = [number for number in ranked if number not in firsts]
     return sorted((firsts + rest)[: max(n, 0)], key=ranked.index)

@@ -21,17 +21,16 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from sweeper.errors import Problem as Mistake
-from sweeper.errors import SpecError, near_match
+from sweeper.errors import Problem, SpecError, near_match
+from sweeper.plans import Space
 from sweeper.search import optuna_space
-from sweeper.search.optuna_space import Problem
 from sweeper.search.pruner import SweeperPruner
 from sweeper.search.sampler import SweeperSampler
 
 OURS = "sweeper"
 
 
-def make_sampler(name: str, problem: Problem, number: int) -> BaseSampler:
+def make_sampler(name: str, space: Space, number: int) -> BaseSampler:
     """The sampler for one trial.
 
     A third-party sampler is made anew for each trial, seeded by the study's seed and the trial's
@@ -41,14 +40,14 @@ def make_sampler(name: str, problem: Problem, number: int) -> BaseSampler:
         SpecError: The name means nothing, or the class cannot be made like this.
     """
     if name == OURS:
-        return SweeperSampler(problem)
-    seed = (problem.seed * 1_000_003 + number) % 2**32
+        return SweeperSampler(space)
+    seed = (space.seed * 1_000_003 + number) % 2**32
     made = _make(name, "search.sampler", BaseSampler, optuna.samplers, {"seed": seed})
     assert isinstance(made, BaseSampler)
-    return OnlySearchable(made, problem)
+    return OnlySearchable(made, space)
 
 
-def check_named(sampler: str, pruner: str, problem: Problem) -> None:
+def check_named(sampler: str, pruner: str, space: Space) -> None:
     """Check before any trial that a sampler and a pruner work on this space.
 
     Both are made and asked once, of a study that is thrown away.
@@ -57,22 +56,22 @@ def check_named(sampler: str, pruner: str, problem: Problem) -> None:
         SpecError: With what is wrong with either of them.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    problems: list[Mistake] = []
+    problems: list[Problem] = []
     for check, name in ((_draw_once, sampler), (_prune_once, pruner)):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they come again where trials are drawn
-                check(name, problem)
+                check(name, space)
         except SpecError as error:
             problems += error.problems
     if problems:
         raise SpecError(problems)
 
 
-def _draw_once(name: str, problem: Problem) -> None:
-    study = optuna.create_study(sampler=make_sampler(name, problem, 0))
+def _draw_once(name: str, space: Space) -> None:
+    study = optuna.create_study(sampler=make_sampler(name, space, 0))
     try:
-        optuna_space.suggest(study.ask(), problem)
+        optuna_space.suggest(study.ask(), space)
     except Exception as error:  # it may be anybody's class
         why = f"Its error, when asked for one configuration: {_said(error)}"
         raise SpecError(
@@ -80,11 +79,11 @@ def _draw_once(name: str, problem: Problem) -> None:
         ) from error
 
 
-def _prune_once(name: str, problem: Problem) -> None:
-    study = optuna.create_study(sampler=SweeperSampler(problem), pruner=make_pruner(name, problem))
+def _prune_once(name: str, space: Space) -> None:
+    study = optuna.create_study(sampler=SweeperSampler(space), pruner=make_pruner(name, space))
     try:
         trial = study.ask()
-        optuna_space.suggest(trial, problem)
+        optuna_space.suggest(trial, space)
         trial.report(1.0, 1)
         study.pruner.prune(study, study.trials[0])
     except Exception as error:  # it may be anybody's class
@@ -92,22 +91,22 @@ def _prune_once(name: str, problem: Problem) -> None:
         raise SpecError(f"{name} cannot decide on a trial", why, where="search.pruner") from error
 
 
-def make_pruner(name: str, problem: Problem) -> BasePruner:
+def make_pruner(name: str, space: Space) -> BasePruner:
     """The pruner of a study.
 
     Raises:
         SpecError: The name means nothing, or the class cannot be made like this.
     """
     if name.partition("(")[0] == OURS:
-        return _ours(name, problem)
+        return _ours(name, space)
     made = _make(name, "search.pruner", BasePruner, optuna.pruners, {})
     assert isinstance(made, BasePruner)
     return made
 
 
-def _ours(name: str, problem: Problem) -> SweeperPruner:
+def _ours(name: str, space: Space) -> SweeperPruner:
     _, options = _parse(name, "search.pruner")
-    first, rungs = options.pop("first_rung", problem.budget.first_rung), problem.budget.rungs
+    first, rungs = options.pop("first_rung", space.budget.first_rung), space.budget.rungs
     number = isinstance(first, int) and not isinstance(first, bool)
     if options or not number or not 1 <= first <= rungs:
         raise SpecError(
@@ -117,7 +116,7 @@ def _ours(name: str, problem: Problem) -> SweeperPruner:
             "Write sweeper, or sweeper(first_rung=4).",
             "search.pruner",
         )
-    return SweeperPruner(problem, first)
+    return SweeperPruner(space, first)
 
 
 def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]) -> object:
@@ -186,13 +185,13 @@ def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
 class OnlySearchable(BaseSampler):
     """Another sampler, without the strategies that have only one possible trial."""
 
-    def __init__(self, inner: BaseSampler, problem: Problem) -> None:
+    def __init__(self, inner: BaseSampler, space: Space) -> None:
         self._inner = inner
         self._keys = [
             key
-            for key, one in optuna_space.candidates(problem).items()
+            for key, one in optuna_space.candidates(space).items()
             if optuna_space.searchable(one)
-        ] or list(optuna_space.candidates(problem))
+        ] or list(optuna_space.candidates(space))
 
     def _mend(self, key: object, number: int) -> object:
         return key if key in self._keys else self._keys[number % len(self._keys)]

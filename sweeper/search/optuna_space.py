@@ -1,15 +1,14 @@
-"""The problem of a search, and its conditional space as Optuna sees it.
+"""The conditional space of a search as Optuna sees it.
 
-A problem is a plan, or a space without one. Optuna gets one categorical ``strategy``, then its
+Optuna gets one categorical ``strategy``, then its
 parameters, named ``<strategy>.<parameter>`` and registered once at the allowed range; best
 practice, priors and widening are in the sampler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import cast, overload
+from collections.abc import Mapping
+from typing import cast
 
 from optuna.distributions import (
     BaseDistribution,
@@ -20,77 +19,14 @@ from optuna.distributions import (
 from optuna.trial import BaseTrial
 
 from sweeper.hyperparameters import EPOCHS
-from sweeper.objective import LOSS, Objective
-from sweeper.plans import Budget, Candidate, Parameter, Plan, ProposedTrial
-from sweeper.spec import OwnTrial, Scalar
-from sweeper.trials import Origin
+from sweeper.plans import Parameter, ProposedTrial, RungCount, Space, StrategySpace
+from sweeper.spec import Scalar
+from sweeper.trials import Trial
 
 STRATEGY = "strategy"
 
 
-@dataclass(frozen=True)
-class StrategySpace:
-    """One way to train, with what can be chosen about it.
-
-    Args:
-        parameters: By name. A parameter with a condition comes after the one that it names.
-        score: What is thought of it beforehand; breaks ties between strategies.
-        seconds_per_trial: What a full trial is expected to cost.
-        model: Told apart by this where two share a name.
-        begins_as_base: Whether a trial that has not moved yet is the base model, of which
-            ``Untrained`` may know the loss.
-        one_trial: Whether one trial is all of it: a head on the frozen base, in closed form.
-    """
-
-    strategy: str
-    parameters: Mapping[str, Parameter]
-    score: float = 0.0
-    seconds_per_trial: float = 1.0
-    model: str = ""
-    begins_as_base: bool = False
-    one_trial: bool = False
-
-
-@dataclass(frozen=True)
-class RungCount:
-    """The number of rungs, and the first rung at which a trial may be pruned.
-
-    Where a parameter ``num_train_epochs`` is searched, ``epochs`` is what takes all rungs: a trial
-    with half of them has half of the rungs.
-    """
-
-    rungs: int = 8
-    first_rung: int = 2
-    epochs: float | None = None
-
-
-@dataclass(frozen=True)
-class Space:
-    """The space, the budget and the seed of a search.
-
-    Args:
-        own_trials: Configurations whose values may lie outside of the allowed ranges.
-        proposed: Configurations to try early, one for each candidate at most.
-    """
-
-    candidates: Sequence[StrategySpace]
-    budget: RungCount = RungCount()
-    seed: int = 0
-    own_trials: Sequence[OwnTrial] = ()
-    proposed: Sequence[ProposedTrial] = ()
-
-
-Problem = Plan | Space
-AnyCandidate = Candidate | StrategySpace
-Full = Budget | RungCount
-
-
-def objective_of(problem: Problem) -> Objective:
-    """What the search improves; a space without a plan has a loss."""
-    return problem.objective if isinstance(problem, Plan) else LOSS
-
-
-def rungs_of(parameters: Mapping[str, Scalar], full: Full) -> int:
+def rungs_of(parameters: Mapping[str, Scalar], full: RungCount) -> int:
     """How many rungs of a full budget a trial with these parameters has.
 
     At least one, and no more than there are.
@@ -101,55 +37,52 @@ def rungs_of(parameters: Mapping[str, Scalar], full: Full) -> int:
     return min(full.rungs, max(1, round(full.rungs * float(epochs) / full.epochs)))
 
 
-def candidate_key(problem: Problem, candidate: AnyCandidate) -> str:
-    """A candidate's name in the study: its strategy, with the model if several compete."""
-    same = [other for other in problem.candidates if other.strategy == candidate.strategy]
+def candidate_key(space: Space, candidate: StrategySpace | Trial) -> str:
+    """The name in the study of a candidate or of a trial's: its strategy, with the model if several
+    compete."""
+    same = [other for other in space.candidates if other.strategy == candidate.strategy]
     return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
 
 
-@overload
-def candidates(problem: Plan) -> dict[str, Candidate]: ...
-@overload
-def candidates(problem: Space) -> dict[str, StrategySpace]: ...
-def candidates(problem: Problem) -> Mapping[str, AnyCandidate]:
+def candidates(space: Space) -> dict[str, StrategySpace]:
     """Every candidate by its key, in the plan's order."""
-    return {candidate_key(problem, candidate): candidate for candidate in problem.candidates}
+    return {candidate_key(space, candidate): candidate for candidate in space.candidates}
 
 
-def one_trial_keys(problem: Problem) -> tuple[str, ...]:
+def one_trial_keys(space: Space) -> tuple[str, ...]:
     """Keys of the candidates that never have a second trial."""
-    return tuple(key for key, candidate in candidates(problem).items() if candidate.one_trial)
+    return tuple(key for key, candidate in candidates(space).items() if candidate.one_trial)
 
 
-def proposed(problem: Problem) -> dict[str, ProposedTrial]:
+def proposed(space: Space) -> dict[str, ProposedTrial]:
     """The configurations to try early, by the candidate's key."""
     known = {
-        (candidate.strategy, candidate.model): key for key, candidate in candidates(problem).items()
+        (candidate.strategy, candidate.model): key for key, candidate in candidates(space).items()
     }
-    pairs = {(trial.strategy, trial.model): trial for trial in problem.proposed}
+    pairs = {(trial.strategy, trial.model): trial for trial in space.proposed}
     return {known[pair]: trial for pair, trial in pairs.items() if pair in known}
 
 
-def searchable(candidate: AnyCandidate) -> bool:
+def searchable(candidate: StrategySpace) -> bool:
     """Whether a second trial of the candidate could differ from the first."""
     return not candidate.one_trial and any(
         parameter.searched for parameter in candidate.parameters.values()
     )
 
 
-def distributions(problem: Problem) -> dict[str, BaseDistribution]:
-    """All distributions of the study by name, a function of the problem alone."""
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """All distributions of the study by name, a function of the space alone."""
     named: dict[str, BaseDistribution] = {}
-    for key, candidate in candidates(problem).items():
+    for key, candidate in candidates(space).items():
         for name, parameter in candidate.parameters.items():
             if parameter.searched:
-                extra = _own_values(problem, candidate.strategy, name)
+                extra = _own_values(space, candidate.strategy, name)
                 named[f"{key}.{name}"] = distribution(parameter, extra)
-    return {STRATEGY: CategoricalDistribution(tuple(candidates(problem))), **named}
+    return {STRATEGY: CategoricalDistribution(tuple(candidates(space))), **named}
 
 
-def _own_values(problem: Problem, strategy: str, name: str) -> list[Scalar]:
-    own = [trial.parameters for trial in problem.own_trials if trial.strategy == strategy]
+def _own_values(space: Space, strategy: str, name: str) -> list[Scalar]:
+    own = [trial.parameters for trial in space.own_trials if trial.strategy == strategy]
     return [parameters[name] for parameters in own if name in parameters]
 
 
@@ -183,7 +116,7 @@ def holds(parameter: Parameter, chosen: Mapping[str, Scalar]) -> bool:
 
 
 def suggest(
-    trial: BaseTrial, problem: Problem, overrides: Mapping[str, Scalar] | None = None
+    trial: BaseTrial, space: Space, overrides: Mapping[str, Scalar] | None = None
 ) -> tuple[str, dict[str, Scalar]]:
     """Ask the study for one configuration.
 
@@ -195,14 +128,14 @@ def suggest(
     Returns:
         The candidate's key, and every parameter of it whose condition holds, by plain name.
     """
-    keyed = candidates(problem)
+    keyed = candidates(space)
     key = str(_ask(trial, STRATEGY, CategoricalDistribution(tuple(keyed))))
     chosen: dict[str, Scalar] = {}
     for name, parameter in keyed[key].parameters.items():
         if not holds(parameter, chosen):
             continue
         if parameter.searched:
-            known = distribution(parameter, _own_values(problem, keyed[key].strategy, name))
+            known = distribution(parameter, _own_values(space, keyed[key].strategy, name))
             chosen[name] = _ask(trial, f"{key}.{name}", known)
         else:
             chosen[name] = (overrides or {}).get(name, parameter.default)
@@ -218,7 +151,9 @@ def _ask(trial: BaseTrial, name: str, known: BaseDistribution) -> Scalar:
     return cast(Scalar, trial.suggest_categorical(name, choices))
 
 
-def fixed(key: str, candidate: AnyCandidate, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def fixed(
+    key: str, candidate: StrategySpace, parameters: Mapping[str, Scalar]
+) -> dict[str, Scalar]:
     """Values for ``enqueue_trial``: the given ones, and the rule book's default of the rest."""
     chosen: dict[str, Scalar] = {}
     for name, parameter in candidate.parameters.items():
@@ -228,18 +163,3 @@ def fixed(key: str, candidate: AnyCandidate, parameters: Mapping[str, Scalar]) -
     return {STRATEGY: key} | {
         f"{key}.{name}": value for name, value in chosen.items() if name in searched
     }
-
-
-@dataclass(frozen=True)
-class Start:
-    """One trial to come that the sampler does not choose.
-
-    Args:
-        origin: ``default`` or ``user``.
-        fixed: Searched parameters by the study's names, as ``fixed`` makes them.
-        overrides: Values of parameters that are not searched, by plain name.
-    """
-
-    origin: Origin
-    fixed: Mapping[str, Scalar]
-    overrides: Mapping[str, Scalar] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from scipy import special
 
 from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
 from sweeper.objective import LOSS, Objective
-from sweeper.plans import Plan
+from sweeper.plans import Space
 from sweeper.search.loss_model.learning_curves import (
     PRIOR_TRIALS,
     ends,
@@ -36,7 +36,7 @@ from sweeper.search.loss_model.observations import (
     observation,
     rung_losses,
 )
-from sweeper.search.optuna_space import STRATEGY, Problem, candidates, objective_of
+from sweeper.search.optuna_space import STRATEGY, candidates
 from sweeper.spec import Scalar
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is
@@ -120,25 +120,25 @@ class SweeperPruner(BasePruner):
     those of any strategy while fewer than three of theirs have ended.
 
     Args:
-        plan: The frozen plan, or a space: rungs and the earliest one that may prune.
-        first_rung: In place of the plan's.
+        space: Rungs and the earliest one that may prune.
+        first_rung: In place of the space's.
     """
 
-    def __init__(self, plan: Problem, first_rung: int | None = None) -> None:
-        self._budget = plan.budget
-        self._objective = objective_of(plan)
-        self._history = History(plan.budget, self._objective, by_loss=self._by_loss)
-        self._first = plan.budget.first_rung if first_rung is None else first_rung
-        self._classes = isinstance(plan, Plan) and plan.facts.task == "classification"
+    def __init__(self, space: Space, first_rung: int | None = None) -> None:
+        self._budget = space.budget
+        self._objective = space.objective
+        self._history = History(space.budget, self._objective, by_loss=self._by_loss)
+        self._first = space.budget.first_rung if first_rung is None else first_rung
+        self._classes = space.facts is not None and space.facts.task == "classification"
         self._guessing_losses: dict[str, float] = {
-            weight: guessing_loss(plan, power) for weight, power in CLASS_WEIGHT_POWERS.items()
+            weight: guessing_loss(space, power) for weight, power in CLASS_WEIGHT_POWERS.items()
         }
-        self._weight = _defaults(plan, CLASS_WEIGHT)
-        self._start = _defaults(plan, START)
-        self._model = {key: one.model for key, one in candidates(plan).items()}
+        self._weight = _defaults(space, CLASS_WEIGHT)
+        self._start = _defaults(space, START)
+        self._model = {key: one.model for key, one in candidates(space).items()}
         # What starts from an untrained head, or from class names that the model never wrote, may
-        # still fall far. Without a plan nobody knows.
-        self._falls_far = not isinstance(plan, Plan) or plan.facts.classes_by == "generate"
+        # still fall far. Without facts nobody knows.
+        self._falls_far = space.facts is None or space.facts.classes_by == "generate"
 
     @property
     def _by_loss(self) -> bool:
@@ -191,11 +191,11 @@ class SweeperPruner(BasePruner):
         return View(own, rung, strategy, peers, others, gain, self._objective).decide()
 
 
-def _defaults(plan: Problem, name: str) -> dict[str, Scalar]:
+def _defaults(space: Space, name: str) -> dict[str, Scalar]:
     """The default of a parameter in each candidate that has it."""
     return {
         key: one.parameters[name].default
-        for key, one in candidates(plan).items()
+        for key, one in candidates(space).items()
         if name in one.parameters
     }
 
@@ -204,27 +204,27 @@ def _last(trials: Sequence[Observation], holds: Callable[[Observation], bool]) -
     return list(islice(filter(holds, reversed(trials)), MOST_PEERS))[::-1]
 
 
-def guessing_loss(plan: Problem, power: float = 0.0) -> float:
+def guessing_loss(space: Space, power: float = 0.0) -> float:
     """The loss of guessing: by class frequencies, or with all tokens equally likely.
 
-    Infinite where it is not known, as without a plan.
+    Infinite where it is not known, as without facts.
 
     Args:
-        plan: The frozen plan, or a space.
         power: Power of the trial's class weights. A model that has only learnt these weights
             predicts rare classes too often, and its loss is higher than that of the frequencies.
     """
-    if not isinstance(plan, Plan):
+    facts = space.facts
+    if facts is None:
         return math.inf
-    if plan.facts.task != "classification":
-        if len(plan.facts.models) > 1:
+    if facts.task != "classification":
+        if len(facts.models) > 1:
             return math.inf  # counted in bytes, of which a token may have any number
-        return math.log(max(model.vocabulary_size for model in plan.facts.models))
-    if plan.facts.classes_by == "generate":
+        return math.log(max(model.vocabulary_size for model in facts.models))
+    if facts.classes_by == "generate":
         # An untrained model is sure of wrong names. Measured: SmolLM2 on 7 intents begins at 4.19
         # nats and the class frequencies have 1.94.
         return math.inf
-    rows = [label.rows for label in plan.facts.data.labels if label.rows > 0]
+    rows = [label.rows for label in facts.data.labels if label.rows > 0]
     if len(rows) < 2:
         return math.inf
     total, said = sum(rows), [n ** (1 - power) for n in rows]

@@ -25,7 +25,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from sweeper.plans import Parameter
+from sweeper.plans import Parameter, Space
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.axes import (
     Axis,
@@ -41,7 +41,7 @@ from sweeper.search.loss_model.gaussian_process import Vector, one_thread
 from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses, Trials
 from sweeper.search.loss_model.observations import History, Observation
 from sweeper.search.loss_model.untrained import Untrained, noted
-from sweeper.search.optuna_space import Problem, holds, objective_of
+from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 
 # Fewer trials than these say little of a candidate: its default is one draw, and seeds of one
@@ -80,20 +80,20 @@ class SweeperSampler(BaseSampler):
     """Rules' prior, incumbents' neighbourhood and a model of what was seen, per strategy.
 
     Args:
-        problem: A plan, or a space: candidates, ranges, priors, seed.
+        space: Candidates, ranges, priors, seed.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self.objective = objective_of(problem)
-        self._history = History(problem.budget, self.objective)
-        self._candidates = optuna_space.candidates(problem)
-        self._known = optuna_space.distributions(problem)
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self.objective = space.objective
+        self._history = History(space.budget, self.objective)
+        self._candidates = optuna_space.candidates(space)
+        self._known = optuna_space.distributions(space)
         self._axes = {key: self._axes_of(key) for key in self._candidates}
         self._trials: dict[str, Trials] = {}
         searchable = [key for key, one in self._candidates.items() if optuna_space.searchable(one)]
         self._searchable = searchable or list(self._candidates)
-        self._proposed = optuna_space.proposed(problem)
+        self._proposed = optuna_space.proposed(space)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -129,7 +129,7 @@ class SweeperSampler(BaseSampler):
         return None if given is None else str(given)
 
     def _generator(self, trial: FrozenTrial) -> np.random.Generator:
-        return np.random.default_rng([self._problem.seed, trial.number])
+        return np.random.default_rng([self._space.seed, trial.number])
 
     def seen(self, study: optuna.Study) -> list[Observation]:
         """All trials of a study that have a strategy."""
@@ -155,7 +155,7 @@ class SweeperSampler(BaseSampler):
             own += [] if unmoved is None else [unmoved]
         # Between two choices most candidates have no new trial, and what follows from theirs stays.
         if key not in self._trials or self._trials[key].seen != own:
-            self._trials[key] = Trials(self._axes[key], own, self._problem.budget)
+            self._trials[key] = Trials(self._axes[key], own, self._space.budget)
         return self._trials[key]
 
     def _constants(self, key: str) -> dict[str, Scalar]:

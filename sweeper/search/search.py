@@ -8,7 +8,7 @@ the next choice is the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import optuna
@@ -18,8 +18,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.constraints import Limit, excess
-from sweeper.objective import LOSS, Objective
-from sweeper.plans import Candidate, Plan
+from sweeper.objective import Objective
+from sweeper.plans import Plan, Space, StrategySpace
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import (
     CONSTRAINT,
@@ -33,109 +33,10 @@ from sweeper.search.loss_model.observations import (
 )
 from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.optuna_space import AnyCandidate, Problem, Start, objective_of
 from sweeper.search.pruner import PruningDecision, decide
 from sweeper.search.sampler import SweeperSampler
-from sweeper.spec import OwnTrial, Scalar
-from sweeper.trials import FirstItems, Origin, RungReport, State, TrialResult
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A trial that was chosen.
-
-    Args:
-        number: Its number in the study, from 0.
-        key: What the study calls the candidate (``optuna_space.candidate_key``).
-        parameters: Every parameter whose condition holds, searched or not, by plain name.
-        origin: ``default``, ``user`` or ``search``.
-    """
-
-    number: int
-    key: str
-    parameters: dict[str, Scalar]
-    origin: Origin
-
-
-@dataclass(frozen=True)
-class End:
-    """How a trial ended.
-
-    Args:
-        state: ``COMPLETE``, ``PRUNED`` or ``FAIL``.
-        loss: Final loss of a completed trial, the last one of a pruned trial, else None.
-        failure: Kind of failure (``trials.FailureKind``), empty where it did not fail.
-        excess: By how much it exceeds the user's limit; 0 or less is within it. None without one.
-        validation_loss: Where ``loss`` is the cost of another objective.
-    """
-
-    state: State
-    loss: float | None = None
-    seconds: float = 0.0
-    failure: str = ""
-    excess: float | None = None
-    validation_loss: float | None = None
-
-    @classmethod
-    def of(
-        cls,
-        result: TrialResult,
-        reports: Sequence[RungReport],
-        plan: Plan,
-        limits: Sequence[Limit] = (),
-    ) -> End:
-        """The end of a trial of a run, whose last report's loss counts if it was pruned."""
-        objective = plan.objective
-        loss = objective.cost_of(result) if result.state == "COMPLETE" else None
-        if result.state == "PRUNED" and reports:
-            last = Rung.of(reports[-1], objective).loss
-            loss = last if math.isfinite(last) else None
-        return cls(
-            state=result.state,
-            loss=loss,
-            seconds=result.training_seconds + result.evaluation_seconds + result.setup_seconds,
-            failure=result.failure.kind if result.failure else "",
-            excess=excess(result.measures, limits),
-            validation_loss=None if objective.is_loss else result.validation_loss,
-        )
-
-
-@dataclass(frozen=True)
-class Rung:
-    """A trial's report at a rung.
-
-    Args:
-        rung: Its number, from 1.
-        items: What the loss was taken over, where it is a mean of items' losses.
-        seconds: Since the trial began, where an objective tells its cost by its rungs.
-        excess: Likewise by how much the trial exceeds the user's limit; 0 or less is within it.
-        validation_loss: Where ``loss`` is the cost of another objective.
-    """
-
-    rung: int
-    loss: float
-    items: FirstItems | None = None
-    seconds: float = 0.0
-    excess: float | None = None
-    validation_loss: float | None = None
-
-    @classmethod
-    def of(cls, report: RungReport, objective: Objective = LOSS) -> Rung:
-        """The rung of a run's trial that a report is about."""
-        cost = None if objective.is_loss else objective.cost_of(report)
-        if cost is None or not objective.at_rungs:
-            return cls(report.rung, report.validation_loss, report.first_items)
-        known = report.validation_loss
-        return cls(report.rung, cost, report.first_items, validation_loss=known)
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A trial of an earlier call. ``end`` is None where it has none and is to be tried again."""
-
-    asked: Asked
-    rungs: Sequence[Rung] = ()
-    end: End | None = None
+from sweeper.spec import Scalar
+from sweeper.trials import Origin, RungReport, Trial, TrialResult
 
 
 @dataclass
@@ -143,8 +44,9 @@ class Search:
     """One study in memory.
 
     Args:
-        problem: A plan, or a space: candidates, rungs, seed.
+        space: Candidates, rungs, seed. A plan is one.
         starts: What is tried before the sampler chooses, in order.
+        limits: Those of the call, which trials are held to.
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
@@ -153,7 +55,7 @@ class Search:
     Attributes:
         study: In memory, with values and direction of the objective; may be looked at, and is
             changed by this object alone.
-        objective: What the study improves. Losses that this object takes are its costs.
+        objective: What the study improves.
         untried: The starts that are still to be tried, in order.
         candidates: By what the study calls them, in the plan's order.
 
@@ -161,15 +63,16 @@ class Search:
         SpecError: Sampler or pruner cannot be made.
     """
 
-    problem: Problem
-    starts: Sequence[Start] = ()
+    space: Space
+    starts: Sequence[Trial] = ()
     sampler: str = "sweeper"
     pruner: str = "sweeper"
     untrained: Untrained = NOTHING
+    limits: Sequence[Limit] = ()
     study: optuna.Study = field(init=False)
     objective: Objective = field(init=False)
-    untried: list[Start] = field(init=False)
-    candidates: Mapping[str, AnyCandidate] = field(init=False)
+    untried: list[Trial] = field(init=False)
+    candidates: Mapping[str, StrategySpace] = field(init=False)
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _ours: SweeperSampler = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
@@ -177,13 +80,13 @@ class Search:
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.untried = list(self.starts)
-        self.candidates = optuna_space.candidates(self.problem)
-        self._distributions = optuna_space.distributions(self.problem)
-        self._ours = SweeperSampler(self.problem)
+        self.candidates = optuna_space.candidates(self.space)
+        self._distributions = optuna_space.distributions(self.space)
+        self._ours = SweeperSampler(self.space)
         # Hyperband deals out its brackets by the study's name.
-        name = f"seed {self.problem.seed}"
-        pruner = make_pruner(self.pruner, self.problem)
-        self.objective = objective_of(self.problem)
+        name = f"seed {self.space.seed}"
+        pruner = make_pruner(self.pruner, self.space)
+        self.objective = self.space.objective
         higher = self.objective.higher_is_better
         direction = StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE
         self.study = optuna.create_study(study_name=name, pruner=pruner, direction=direction)
@@ -193,58 +96,68 @@ class Search:
         """Add losses of untrained models."""
         note(self.study, untrained)
 
-    def restore(self, trials: Iterable[Restored]) -> None:
-        """Add the trials of earlier calls, by number and without gaps, before any ``ask``."""
-        for one in trials:
-            number = one.asked.number
-            self.study.add_trial(self._frozen(one))
-            began = (start for start in self.untried if self._began_as(one.asked, start))
-            if (start := next(began, None)) is not None:
-                self.untried.remove(start)
-            if one.end is None:
-                self._samplers[number] = self._sampler(number)
+    def restore(
+        self, trial: Trial, reports: Sequence[RungReport] = (), result: TrialResult | None = None
+    ) -> None:
+        """Add a trial of an earlier call, in the order of numbers, before any ``ask``.
 
-    def ask(self) -> Asked:
+        Args:
+            result: None where it has not ended and is to be tried again.
+        """
+        self.study.add_trial(self._frozen(trial, reports, result))
+        began = next((start for start in self.untried if self._began_as(trial, start)), None)
+        if began is not None:
+            self.untried.remove(began)
+        if result is None:
+            self._samplers[trial.number] = self._sampler(trial.number)
+
+    def ask(self) -> Trial:
         """The next trial: an untried start, or what the sampler chooses."""
         start = self.untried.pop(0) if self.untried else None
         origin: Origin = start.origin if start else "search"
-        self.study.enqueue_trial(dict(start.fixed) if start else {}, user_attrs={ORIGIN: origin})
+        fixed, overrides = self._split(start) if start else ({}, {})
+        self.study.enqueue_trial(fixed, user_attrs={ORIGIN: origin})
         number = len(self.study.get_trials(deepcopy=False)) - 1
         self.study.sampler = self._samplers[number] = self._sampler(number)
         trial = self.study.ask()
-        key, parameters = optuna_space.suggest(
-            trial, self.problem, start.overrides if start else None
-        )
-        if start is None and self._is_default(key, trial.params):
+        key, parameters = optuna_space.suggest(trial, self.space, overrides)
+        candidate = self.candidates[key]
+        if start is None and trial.params == optuna_space.fixed(key, candidate, {}):
             # Too few trials for all defaults: the sampler begins with them, too.
             origin = "default"
             trial.set_user_attr(ORIGIN, origin)
-        return Asked(trial.number, key, parameters, origin)
+        return Trial(
+            number=trial.number,
+            strategy=candidate.strategy,
+            model=candidate.model,
+            parameters=parameters,
+            origin=origin,
+        )
 
-    def report(self, number: int, rung: Rung) -> PruningDecision:
+    def report(self, number: int, report: RungReport) -> PruningDecision:
         """Record one rung of a running trial, and decide whether it goes on."""
-        self._note(number, rung)
-        keys = optuna_space.one_trial_keys(self.problem)
+        self._note(number, report)
+        keys = optuna_space.one_trial_keys(self.space)
         return decide(self.study, self.trial(number), keys, self.objective)
 
-    def restart(self, number: int, rungs: Sequence[Rung] = ()) -> None:
+    def restart(self, number: int, reports: Sequence[RungReport] = ()) -> None:
         """Begin an interrupted trial again; only these of its rungs count."""
         trial = self.trial(number)  # in memory, this is the trial itself
         origin = trial.user_attrs[ORIGIN]
         trial.intermediate_values, trial.user_attrs = {}, {}
         self.study._storage.set_trial_user_attr(trial._trial_id, ORIGIN, origin)
-        for rung in rungs:
-            self._note(number, rung)
+        for report in reports:
+            self._note(number, report)
 
-    def tell(self, number: int, end: End) -> None:
+    def tell(self, number: int, result: TrialResult) -> None:
         """End a trial."""
         storage, trial = self.study._storage, self.trial(number)
-        for name, value in _attributes(end).items():
-            storage.set_trial_user_attr(trial._trial_id, name, value)
-        if end.excess is not None:
-            storage.set_trial_system_attr(trial._trial_id, CONSTRAINT, end.excess)
-        value = self._kept(end)
-        state, values = TrialState[end.state], None if value is None else [value]
+        for name, kept in self._attributes(result).items():
+            storage.set_trial_user_attr(trial._trial_id, name, kept)
+        for name, kept in self._constraint(result).items():
+            storage.set_trial_system_attr(trial._trial_id, name, kept)
+        value = self._value(result, trial.intermediate_values)
+        state, values = TrialState[result.state], None if value is None else [value]
         self._samplers.pop(number).after_trial(self.study, trial, state, values)
         storage.set_trial_state_values(trial._trial_id, state, values)
 
@@ -252,19 +165,27 @@ class Search:
         """All trials by number, as sampler and pruner see them."""
         return self._ours.seen(self.study)
 
-    def _note(self, number: int, rung: Rung) -> None:
+    def _note(self, number: int, report: RungReport) -> None:
         storage, trial_id = self.study._storage, self.trial(number)._trial_id
-        value = self.objective.at_rung(rung.loss)
-        storage.set_trial_intermediate_value(trial_id, rung.rung, value)
-        for name, kept in _rung_attributes(rung).items():
+        storage.set_trial_intermediate_value(trial_id, report.rung, self._at_rung(report))
+        for name, kept in self._rung_attributes(report).items():
             storage.set_trial_user_attr(trial_id, name, kept)
 
-    def _kept(self, end: End) -> float | None:
-        """The end's value in the study."""
-        if end.loss is None:
-            return None
-        objective = self.objective
-        return objective.value(end.loss) if end.state == "COMPLETE" else objective.at_rung(end.loss)
+    def _at_rung(self, report: RungReport) -> float:
+        """What the study keeps of a rung: the objective if it is measured there, else the loss."""
+        measured = self._measured_at(report)
+        return self.objective.at_rung(report.validation_loss) if measured is None else measured
+
+    def _measured_at(self, report: RungReport) -> float | None:
+        by_loss = self.objective.is_loss or not self.objective.at_rungs
+        return None if by_loss else report.objective
+
+    def _value(self, result: TrialResult, reported: Mapping[int, float]) -> float | None:
+        """The end's value in the study: of a pruned trial, that of its last rung."""
+        if result.state == "COMPLETE":
+            return self.objective.measured(result)
+        last = reported[max(reported)] if result.state == "PRUNED" and reported else math.nan
+        return last if math.isfinite(last) else None
 
     def trial(self, number: int) -> FrozenTrial:
         """A trial as Optuna has it; it changes as the trial goes on."""
@@ -275,104 +196,107 @@ class Search:
     def _sampler(self, number: int) -> BaseSampler:
         # Ours is good for all trials.
         ours = self.sampler == OURS
-        return self._ours if ours else make_sampler(self.sampler, self.problem, number)
+        return self._ours if ours else make_sampler(self.sampler, self.space, number)
 
-    def _began_as(self, asked: Asked, start: Start) -> bool:
-        same = start.fixed.items() <= self._searched(asked).items()
-        same &= start.overrides.items() <= asked.parameters.items()
-        return same and asked.origin == start.origin
-
-    def _frozen(self, one: Restored) -> FrozenTrial:
-        params, end = self._searched(one.asked), one.end or End("FAIL")
-        reported = {
-            name: kept for rung in one.rungs for name, kept in _rung_attributes(rung).items()
-        }
-        return create_trial(
-            state=TrialState[end.state] if one.end else TrialState.RUNNING,
-            value=self._kept(end),
-            params=dict(params),
-            distributions={name: self._distributions[name] for name in params},
-            user_attrs={
-                ORIGIN: one.asked.origin,
-                **reported,
-                **(_attributes(end) if one.end else {}),
-            },
-            system_attrs={} if end.excess is None else {CONSTRAINT: end.excess},
-            intermediate_values={
-                rung.rung: self.objective.at_rung(rung.loss) for rung in one.rungs
-            },
+    def _began_as(self, trial: Trial, start: Trial) -> bool:
+        fixed, overrides = self._split(start)
+        same = fixed.items() <= self._searched(trial).items()
+        return (
+            same and overrides.items() <= trial.parameters.items() and trial.origin == start.origin
         )
 
-    def _searched(self, asked: Asked) -> dict[str, Scalar]:
-        candidate = self.candidates[asked.key]
-        names = [name for name, one in candidate.parameters.items() if one.searched]
-        chosen = {f"{asked.key}.{n}": asked.parameters[n] for n in names if n in asked.parameters}
-        return {optuna_space.STRATEGY: asked.key, **chosen}
+    def _split(self, start: Trial) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
+        """The searched parameters of a start, by the study's names, and values of others."""
+        key = optuna_space.candidate_key(self.space, start)
+        known = self.candidates[key].parameters
+        overrides = {
+            name: value
+            for name, value in start.parameters.items()
+            if name in known and not known[name].searched
+        }
+        return optuna_space.fixed(key, self.candidates[key], start.parameters), overrides
 
-    def _is_default(self, key: str, params: Mapping[str, Scalar]) -> bool:
-        candidate = self.candidates[key]
-        return params == optuna_space.fixed(key, candidate, {})
+    def _frozen(
+        self, trial: Trial, reports: Sequence[RungReport], result: TrialResult | None
+    ) -> FrozenTrial:
+        params, ended = self._searched(trial), result or TrialResult(state="FAIL")
+        attributes: dict[str, object] = {ORIGIN: trial.origin}
+        for report in reports:
+            attributes |= self._rung_attributes(report)
+        reported = {report.rung: self._at_rung(report) for report in reports}
+        return create_trial(
+            state=TrialState[ended.state] if result else TrialState.RUNNING,
+            value=self._value(ended, reported),
+            params=params,
+            distributions={name: self._distributions[name] for name in params},
+            user_attrs={**attributes, **(self._attributes(result) if result else {})},
+            system_attrs=self._constraint(ended),
+            intermediate_values=reported,
+        )
+
+    def _searched(self, trial: Trial) -> dict[str, Scalar]:
+        key = optuna_space.candidate_key(self.space, trial)
+        parameters = self.candidates[key].parameters
+        chosen = {
+            f"{key}.{name}": trial.parameters[name]
+            for name, one in parameters.items()
+            if one.searched and name in trial.parameters
+        }
+        return {optuna_space.STRATEGY: key, **chosen}
+
+    def _attributes(self, result: TrialResult) -> dict[str, object]:
+        attributes: dict[str, object] = {SECONDS: result.seconds}
+        if result.failure:
+            attributes[FAILURE] = result.failure.kind
+        if not self.objective.is_loss and result.validation_loss is not None:
+            attributes[VALIDATION_LOSS] = result.validation_loss
+        return attributes
+
+    def _constraint(self, result: TrialResult) -> dict[str, float]:
+        beyond = excess(result.measures, self.limits)
+        return {} if beyond is None else {CONSTRAINT: beyond}
+
+    def _rung_attributes(self, report: RungReport) -> dict[str, object]:
+        attributes: dict[str, object] = {}
+        if report.first_items is not None:
+            attributes |= dict([attribute(report.rung, report.first_items)])
+        if self._measured_at(report) is not None:
+            attributes[f"{RUNG_LOSS}{report.rung}"] = report.validation_loss
+        return attributes
 
 
-def _attributes(end: End) -> dict[str, object]:
-    found: dict[str, object] = {SECONDS: end.seconds}
-    if end.failure:
-        found[FAILURE] = end.failure
-    if end.validation_loss is not None:
-        found[VALIDATION_LOSS] = end.validation_loss
-    return found
-
-
-def _rung_attributes(rung: Rung) -> dict[str, object]:
-    found: dict[str, object] = {}
-    if rung.items is not None:
-        found |= dict([attribute(rung.rung, rung.items)])
-    if rung.validation_loss is not None:
-        found[f"{RUNG_LOSS}{rung.rung}"] = rung.validation_loss
-    return found
-
-
-def default_start(key: str, candidate: Candidate) -> Start:
-    """The rule book's default of a candidate."""
-    return Start("default", optuna_space.fixed(key, candidate, {}))
-
-
-def known_starts(plan: Plan, total: int) -> Iterator[Start]:
+def known_starts(plan: Plan, total: int) -> Iterator[Trial]:
     """The trials whose parameters are known beforehand, in their order.
 
     Defaults, in the plan's order, leave room for the user's own configurations.
     """
-    keyed = optuna_space.candidates(plan)
-    own = [_own(plan, one) for one in plan.own_trials]
-    without = list(_skipping(keyed)) if total > 1 else []
-    first = list(keyed)[: max(1, total - len(own) - len(without))]
+    own = [
+        Trial(
+            strategy=one.strategy,
+            model=plan.candidate(one.strategy, one.model).model,
+            parameters=one.parameters,
+            origin="user",
+        )
+        for one in plan.own_trials
+    ]
+    without = list(_without(plan)) if total > 1 else []
+    first = plan.candidates[: max(1, total - len(own) - len(without))]
     # What has one trial only is cheap, and what the others are to be better than. Order is kept.
-    for key in sorted(first, key=lambda key: optuna_space.searchable(keyed[key])):
-        yield default_start(key, keyed[key])
+    for one in sorted(first, key=optuna_space.searchable):
+        yield Trial(strategy=one.strategy, model=one.model)
     yield from without
     yield from own
 
 
-def _own(plan: Plan, own: OwnTrial) -> Start:
-    candidate = plan.candidate(own.strategy, own.model)
-    key = optuna_space.candidate_key(plan, candidate)
-    overrides = {
-        name: value
-        for name, value in own.parameters.items()
-        if name in candidate.parameters and not candidate.parameters[name].searched
-    }
-    return Start("user", optuna_space.fixed(key, candidate, own.parameters), overrides)
-
-
-def _skipping(keyed: Mapping[str, Candidate]) -> Iterator[Start]:
+def _without(plan: Plan) -> Iterator[Trial]:
     """For each parameter that can be off, the first default that has it, without it."""
     compared: set[str] = set()
-    for key, candidate in keyed.items():
-        for name, parameter in candidate.parameters.items():
+    for one in plan.candidates:
+        for name, parameter in one.parameters.items():
             off, varies = parameter.off_value, parameter.searched and name not in compared
             if varies and off is not None and off != parameter.default:
                 compared.add(name)
-                yield Start("default", optuna_space.fixed(key, candidate, {name: off}))
+                yield Trial(strategy=one.strategy, model=one.model, parameters={name: off})
 
 
 def useful_total(plan: Plan, total: int) -> int:

@@ -20,10 +20,6 @@ log = logging.getLogger(__name__)
 
 # The first steps of a process fill caches and pools: a shorter trial says little about the next.
 _FEWEST_STEPS = 5
-_COPIED = {
-    *("strategy", "precision", "gradient_checkpointing", "quantization", "optimizer"),
-    *("sequence_length", "evaluation_batch", "gpus"),
-}
 # A thread that waits for more than nine tenths of the time says nothing about an idle machine.
 _LEAST_UNDISTURBED = 0.1
 
@@ -57,9 +53,9 @@ def measurement(
     scored = scored_items if result.evaluation_seconds > 0 else 0
     undisturbed = _undisturbed(result)
     targets = parameters.get("target_modules")
-    return Measured(
+    return Measured.taken_from(
+        config,
         shape=shape_of(model),
-        **config.model_dump(include=_COPIED),
         micro_batch=micro,
         gradient_accumulation_steps=max(1, batch // micro),
         mean_length=max(1, round(length)),
@@ -80,7 +76,7 @@ def measurement(
 
 def _undisturbed(result: TrialResult) -> float:
     """The share of a trial's time that it would have taken with nothing else on the machine."""
-    whole = result.training_seconds + result.evaluation_seconds + result.setup_seconds
+    whole = result.seconds
     return max(1.0 - result.waited_seconds / whole, _LEAST_UNDISTURBED) if whole > 0 else 1.0
 
 

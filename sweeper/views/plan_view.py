@@ -269,7 +269,7 @@ def domain_line(domain: DomainFacts) -> str:
 def setup_line(candidate: Candidate) -> str:
     """The chosen set-up of a candidate in one line."""
     micro, steps = candidate.micro_batch, candidate.gradient_accumulation_steps
-    gpus = candidate.gpus_per_trial
+    gpus = candidate.gpus
     parts: list[str] = [candidate.precision]
     if candidate.quantization is not None:
         parts.append(f"{candidate.quantization} base")
@@ -468,7 +468,8 @@ def _everything(plan: Plan) -> Iterator[RenderableType]:
     for candidate in plan.candidates:
         yield Text(f"\n{candidate.strategy} on {candidate.model}", style="bold")
         quality = f"{candidate.expected_quality} ({candidate.quality_source})"
-        yield sections([("", [quality, *candidate.setup_notes, *candidate.time_notes])])
+        times = (f"time: {source}" for source in candidate.time_notes)
+        yield sections([("", [quality, *candidate.setup_notes, *times])])
         for head, reasons in (("reason", candidate.reasons), ("caution", candidate.cautions)):
             rows = [(one.rule, one.why, one.source) for one in reasons]
             if rows:

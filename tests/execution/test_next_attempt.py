@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from configs import config_of
 from curve_backend import ITEMS, make_plan
 from fake_pool import make_checkpoint
 from hypothesis import given
@@ -17,7 +18,7 @@ from sweeper.execution.next_attempt import (
 )
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
-from sweeper.execution.state.fitted_batches import FittedBatches, Lesson
+from sweeper.execution.state.fitted_batches import FittedBatches, Lesson, setup_of
 from sweeper.execution.state.run_state import RunState
 from sweeper.hyperparameters import split_batch
 from sweeper.plans import Duration
@@ -33,7 +34,7 @@ def state(tmp_path: Path) -> RunState:
     plan = make_plan(9)
     made, search = RunState(RunFolder(tmp_path), plan), Search(plan, tuple(known_starts(plan, 9)))
     for number in range(2):
-        made.asked[number] = search.ask()
+        made.configs[number] = configure(plan, search.ask())
     return made
 
 
@@ -73,7 +74,7 @@ def test_the_first_attempt_is_what_was_asked_for(state: RunState) -> None:
     config = made.job.config
     assert config is not None
     assert (config.number, config.attempt, config.seed) == (1, 1, state.plan.seed)
-    assert config.parameters == state.asked[1].parameters
+    assert config.parameters == state.configs[1].parameters
     assert TrialConfig.read(state.run.trial(1) / "config.json") == config
     assert state.configs[1] == config
 
@@ -137,7 +138,7 @@ def test_a_checkpoint_whose_configuration_is_lost_is_not_continued(
 def test_batches_that_fitted_are_used(state: RunState) -> None:
     config = begin(state).job.config
     assert config is not None
-    fitted = FittedBatches({"trial 0": [Lesson(config.memory_setup(), 2, 16)]})
+    fitted = FittedBatches({"trial 0": [Lesson(setup_of(config), 2, 16)]})
     smaller = next_attempt(state, fitted, work_items.trial(1)).job.config
     assert smaller is not None
     assert (smaller.micro_batch, smaller.evaluation_batch) == (2, 16)
@@ -184,7 +185,7 @@ def test_the_batch_is_divided_among_gpus_first(
 def test_a_configuration_holds_the_candidates_set_up_and_the_plans_budget() -> None:
     plan = make_plan(seed=7)
     parameters = {"learning_rate": 1e-5, "per_device_train_batch_size": 32, "head_init": "probe"}
-    config = configure(
+    config = config_of(
         plan, plan.candidate("full"), parameters, number=4, attempt=2, origin="search"
     )
     assert (config.number, config.attempt, config.seed, config.origin) == (4, 2, 7, "search")
@@ -196,7 +197,7 @@ def test_a_configuration_holds_the_candidates_set_up_and_the_plans_budget() -> N
 
 def test_a_trial_of_fewer_epochs_has_that_part_of_the_budget() -> None:
     plan = make_plan()
-    config = configure(
+    config = config_of(
         plan,
         plan.candidate("lora"),
         {"num_train_epochs": 0.5},
@@ -211,7 +212,7 @@ def test_a_trial_of_fewer_epochs_has_that_part_of_the_budget() -> None:
 
 def test_without_a_batch_parameter_the_candidates_own_batch_is_kept() -> None:
     plan = make_plan()
-    config = configure(plan, plan.candidate("lora"), {}, number=0, attempt=1, origin="search")
+    config = config_of(plan, plan.candidate("lora"), {}, number=0, attempt=1, origin="search")
     assert (config.micro_batch, config.gradient_accumulation_steps) == (8, 2)
 
 
@@ -234,6 +235,7 @@ def test_a_trial_of_more_than_half_an_hour_saves_checkpoints(
     seconds = 3600 * hours
     long = Duration(seconds=seconds, low=seconds / 2, high=2 * seconds)
     candidate = plan.candidate("lora").model_copy(update={"duration": long})
+    plan = plan.model_copy(update={"candidates": (candidate,)})
     parameters = {"num_train_epochs": epochs}
-    config = configure(plan, candidate, parameters, number=0, attempt=1, origin="search")
+    config = config_of(plan, candidate, parameters, number=0, attempt=1, origin="search")
     assert config.checkpoints is saves

@@ -11,7 +11,7 @@ from fake_pool import Sweep, dies, does_well, folder, make_sweep, write_result
 from optuna.trial import TrialState
 
 from sweeper.execution.job import Job
-from sweeper.execution.next_attempt import next_attempt
+from sweeper.execution.next_attempt import configure, next_attempt
 from sweeper.execution.restore import restore
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.fitted_batches import FittedBatches
@@ -59,8 +59,7 @@ def test_a_whole_result_that_the_study_does_not_know_is_told_at_the_next_start(
     sweep.go(2)
     # As a command leaves it that is killed once its worker has ended the third trial.
     _, search, state = opened(sweep, 3)
-    asked = search.ask()
-    state.asked[2] = asked
+    state.configs[2] = configure(state.plan, search.ask())
     job = next_attempt(state, FittedBatches(), work_items.trial(2)).job
     write_result(sweep.run, job)
     assert len(sweep.stored) == 2

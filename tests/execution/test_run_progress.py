@@ -108,8 +108,6 @@ def test_after_five_trials_a_status_says_what_more_may_bring(progress: RunProgre
             origin="search", parameters={},
         )  # fmt: skip
         progress.state.configs[number] = config
-        asked: Any = SimpleNamespace(key=first.strategy, origin="search")
-        progress.state.asked[number] = asked
         progress.state.end(number, result)
     found = progress.status().outlook
     assert found is not None

@@ -16,12 +16,13 @@ from curve_backend import make_plan
 from fake_pool import Sweep as FakeSweep
 from fake_pool import dies, make_sweep
 from optuna.trial import FrozenTrial, TrialState
+from spaces import LIMIT, beyond, ended, report
 
 from sweeper.execution import study_file as module
 from sweeper.execution.disk import NoRoom
 from sweeper.execution.state import attempts
 from sweeper.execution.study_file import StudyFile
-from sweeper.search.search import End, Rung, Search, known_starts
+from sweeper.search.search import Search, known_starts
 from sweeper.trials import TrialConfig
 
 
@@ -33,7 +34,7 @@ def said() -> list[str]:
 @pytest.fixture
 def search() -> Search:
     plan = make_plan(9)
-    return Search(plan, tuple(known_starts(plan, 9)))
+    return Search(plan, tuple(known_starts(plan, 9)), limits=(LIMIT,))
 
 
 @pytest.fixture
@@ -59,15 +60,15 @@ def test_plain_optuna_finds_the_whole_study(
 ) -> None:
     for loss, excess in ((0.4, 0.1), (0.5, -0.1), (0.6, -0.1)):
         number = search.ask().number
-        search.report(number, Rung(1, loss + 1))
+        search.report(number, report(1, loss + 1))
         file.write({number})
-        search.report(number, Rung(2, loss))
-        search.tell(number, End("COMPLETE", loss, 3.0, "", excess))
+        search.report(number, report(2, loss))
+        search.tell(number, ended("COMPLETE", loss, 3.0, measures=beyond(excess)))
     pruned, failed, running = (search.ask().number for _ in range(3))
-    search.report(pruned, Rung(1, 7.0))
-    search.tell(pruned, End("PRUNED", 7.0))
-    search.tell(failed, End("FAIL", failure="crash"))
-    search.report(running, Rung(1, 6.0))
+    search.report(pruned, report(1, 7.0))
+    search.tell(pruned, ended("PRUNED"))
+    search.tell(failed, ended("FAIL"))
+    search.report(running, report(1, 6.0))
     file.write({running})
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path / 'study.db'}")
     mine = search.study.trials
@@ -75,7 +76,7 @@ def test_plain_optuna_finds_the_whole_study(
     assert [t.intermediate_values for t in study.trials] == [t.intermediate_values for t in mine]
     assert [t.values for t in study.trials] == [t.values for t in mine]
     assert [t.state.name for t in study.trials] == ["COMPLETE"] * 3 + ["PRUNED", "FAIL", "RUNNING"]
-    assert study.trials[4].user_attrs["sweeper:failure"] == "crash"
+    assert study.trials[4].user_attrs["sweeper:failure"] == "diverged"
     assert study.best_trial.number == 1  # trial 0 has the lowest loss and breaks the limit
     assert study.directions == search.study.directions
     assert said == []
@@ -98,12 +99,12 @@ def test_rungs_of_an_attempt_that_broke_off_become_no_numbers(
 ) -> None:
     number = search.ask().number
     for step in (1, 2, 3):
-        search.report(number, Rung(step, 9.0))
+        search.report(number, report(step, 9.0))
     file.write({number})
-    search.restart(number, [Rung(1, 2.0)])  # from a checkpoint
+    search.restart(number, [report(1, 2.0)])  # from a checkpoint
     file.write({number})
-    search.report(number, Rung(2, 1.5))
-    search.tell(number, End("COMPLETE", 1.5))
+    search.report(number, report(2, 1.5))
+    search.tell(number, ended("COMPLETE", 1.5))
     file.close()
     values = seen(tmp_path)[0].intermediate_values
     assert (values[1], values[2]) == (2.0, 1.5)
@@ -130,7 +131,7 @@ def test_much_is_written_in_parts_and_the_rest_at_the_end(
     file: StudyFile, search: Search, tmp_path: Path
 ) -> None:
     for loss in (0.5, 0.4, 0.3, 0.2):
-        search.tell(search.ask().number, End("COMPLETE", loss))
+        search.tell(search.ask().number, ended("COMPLETE", loss))
     for count in (1, 2):
         file.write(seconds=0.0)
         assert len(seen(tmp_path)) == count
@@ -142,13 +143,13 @@ def test_each_call_writes_the_study_anew_and_leaves_those_of_others(
     file: StudyFile, search: Search, another: Callable[[Search], StudyFile], tmp_path: Path
 ) -> None:
     for loss in (0.5, 0.4):
-        search.tell(search.ask().number, End("COMPLETE", loss))
+        search.tell(search.ask().number, ended("COMPLETE", loss))
     file.write()
     file.close()
     optuna.create_study(study_name="mine", storage=f"sqlite:///{tmp_path / 'study.db'}")
     plan = make_plan(9)
     found = Search(plan, tuple(known_starts(plan, 9)))
-    found.tell(found.ask().number, End("COMPLETE", 0.1))
+    found.tell(found.ask().number, ended("COMPLETE", 0.1))
     another(found).close()  # nothing was begun
     assert len(seen(tmp_path)) == 2
     again = another(found)

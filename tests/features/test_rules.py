@@ -43,7 +43,7 @@ plan = sweeper.plan(task="{task}", model="1B", examples=4000, gpu_memory=24)
 print(json.dumps({{
     "lamps": {{c.strategy: c.defaults().get("lamp") for c in plan.candidates}},
     "warned": [w.rule for w in plan.warnings],
-    "starts": [dict(s.fixed) for s in known_starts(plan, 30)],
+    "starts": [s.parameters | {{"strategy": s.strategy}} for s in known_starts(plan, 30)],
 }}))
 """
 

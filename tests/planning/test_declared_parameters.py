@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from configs import config_of
 
 from sweeper.errors import NothingFits, SpecError
-from sweeper.execution.next_attempt import configure
 from sweeper.planning.declared_parameters import followed
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Parameter, Plan, Reason
@@ -63,7 +63,7 @@ def test_choices_of_a_number_and_a_fixed_one(scene: Any) -> None:
     assert (alpha.default, alpha.searched, alpha.allowed_high) == (64, False, 64.0)
     lora = plan.candidate("lora")
     values = {**lora.defaults(), "r": 64}
-    config = configure(plan, lora, values, number=0, attempt=1, origin="search")
+    config = config_of(plan, lora, values, number=0, attempt=1, origin="search")
     assert (config.parameters["r"], config.parameters["lora_dropout"]) == (64, 0.0)
 
 
@@ -147,7 +147,7 @@ def test_an_optimizer_among_choices_is_in_the_trials_configuration(scene: Any) -
     plan = declared_plan(scene, "full: {optim: [adamw_torch, adafactor]}")
     full = plan.candidate("full")
     values = {**full.defaults(), "optim": "adafactor"}
-    config = configure(plan, full, values, number=0, attempt=1, origin="search")
+    config = config_of(plan, full, values, number=0, attempt=1, origin="search")
     assert config.optimizer == "adafactor"
     assert full.optimizer == "adamw_torch"
 

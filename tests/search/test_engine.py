@@ -3,24 +3,20 @@ from __future__ import annotations
 import math
 import random
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from curve_backend import make_plan
-from spaces import RATE, SPACE
+from spaces import RATE, SPACE, report
 
 from sweeper.errors import SpecError
 from sweeper.search.engine import (
     Diverged,
-    Rung,
-    RungCount,
-    Space,
     StopCondition,
     StrategySpace,
     search,
 )
-from sweeper.trials import FirstItems
+from sweeper.trials import FirstItems, Trial
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -29,7 +25,7 @@ def bowl(strategy, parameters):
     away = math.log10(parameters["learning_rate"] / 1e-3)
     end = (0.3 if strategy == "lora" else 0.4) + 0.2 * away**2
     for rung in range(1, 9):
-        yield Rung(rung, end + (1 - end) * math.exp(-rung / 2), seconds=2.0 * rung)
+        yield report(rung, end + (1 - end) * math.exp(-rung / 2), 2.0 * rung)
     return end
 
 
@@ -39,19 +35,19 @@ def test_the_example_of_the_documentation_runs_and_finds_its_optimum(capsys) -> 
     made: dict[str, object] = {}
     exec(example.group(1), made)
     searched = made["searched"]
-    assert searched.best.strategy == "lora"
-    assert searched.best.parameters["learning_rate"] == pytest.approx(2e-3, rel=1.0)
+    assert searched.best.trial.strategy == "lora"
+    assert searched.best.trial.parameters["learning_rate"] == pytest.approx(2e-3, rel=1.0)
     assert "20 trials have ended" in capsys.readouterr().out
 
 
 def test_defaults_come_first_and_trials_tell_how_they_ended() -> None:
     searched = search(SPACE, bowl, StopCondition(trials=12))
-    assert [one.strategy for one in searched.trials[:2]] == ["lora", "full"]
-    assert searched.trials[0].parameters == {"learning_rate": 2e-4}
-    assert {one.state for one in searched.trials} == {"COMPLETE", "PRUNED"}
-    assert all(one.because for one in searched.trials if one.state == "PRUNED")
+    assert [one.trial.strategy for one in searched.trials[:2]] == ["lora", "full"]
+    assert searched.trials[0].trial.parameters == {"learning_rate": 2e-4}
+    assert {one.result.state for one in searched.trials} == {"COMPLETE", "PRUNED"}
+    assert all(one.result.pruned_because for one in searched.trials if one.result.state == "PRUNED")
     assert searched.best is not None
-    assert searched.best.loss == min(one.loss for one in searched.trials if one.loss is not None)
+    assert searched.cost(searched.best) == min(map(searched.cost, searched.trials))
 
 
 def test_a_pruned_objective_is_closed_and_costs_what_it_took_so_far() -> None:
@@ -65,10 +61,10 @@ def test_a_pruned_objective_is_closed_and_costs_what_it_took_so_far() -> None:
 
     searched = search(SPACE, objective, StopCondition(trials=12))
     assert len(closed) == 12
-    stopped = next(one for one in searched.trials if one.state == "PRUNED")
-    assert stopped.seconds == stopped.rungs[-1].seconds < 16
-    assert stopped.loss is None
-    assert searched.seconds == sum(one.seconds for one in searched.trials)
+    stopped = next(one for one in searched.trials if one.result.state == "PRUNED")
+    assert stopped.result.seconds == stopped.reports[-1].seconds < 16
+    assert searched.cost(stopped) == math.inf
+    assert searched.seconds == sum(one.result.seconds for one in searched.trials)
 
 
 def test_what_rungs_say_of_their_items_is_doubted_by_the_pruner() -> None:
@@ -77,13 +73,14 @@ def test_what_rungs_say_of_their_items_is_doubted_by_the_pruner() -> None:
     def on_few(strategy, parameters):
         hard = random.Random(repr(parameters)).randrange(3)
         for rung in bowl(strategy, parameters):
-            losses = [0.2 * rung.loss, 0.2 * rung.loss, 0.2 * rung.loss]
-            losses[hard] = 2.6 * rung.loss
-            yield replace(rung, items=FirstItems.among(losses, of=1000))
+            losses = [0.2 * rung.validation_loss] * 3
+            losses[hard] = 2.6 * rung.validation_loss
+            items = FirstItems.among(losses, of=1000)
+            yield rung.model_copy(update={"first_items": items})
 
     def pruned(objective) -> int:
         tried = search(SPACE, objective, StopCondition(trials=20)).trials
-        return sum(one.state == "PRUNED" for one in tried)
+        return sum(one.result.state == "PRUNED" for one in tried)
 
     assert pruned(on_few) < pruned(bowl)
 
@@ -106,12 +103,12 @@ def test_a_diverged_trial_fails_and_the_search_goes_on(how: str) -> None:
         if strategy == "full":
             if how == "raise":
                 raise Diverged("the loss is not finite")
-            yield Rung(1, math.inf, seconds=2.0)
+            yield report(1, math.inf, 2.0)
         yield from bowl(strategy, parameters)
 
     searched = search(SPACE, objective, StopCondition(trials=8))
-    assert {one.state for one in searched.trials if one.strategy == "full"} == {"FAIL"}
-    assert any(one.state == "COMPLETE" for one in searched.trials)
+    assert {one.result.state for one in searched.trials if one.trial.strategy == "full"} == {"FAIL"}
+    assert any(one.result.state == "COMPLETE" for one in searched.trials)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +122,7 @@ def test_a_diverged_trial_fails_and_the_search_goes_on(how: str) -> None:
 def test_other_samplers_and_pruners_search_the_same_space(sampler: str, pruner: str) -> None:
     searched = search(SPACE, bowl, StopCondition(trials=10), sampler=sampler, pruner=pruner)
     assert len(searched.trials) == 10
-    pruned = any(one.state == "PRUNED" for one in searched.trials)
+    pruned = any(one.result.state == "PRUNED" for one in searched.trials)
     assert pruned is (pruner != "optuna:NopPruner")
 
 
@@ -137,19 +134,18 @@ def test_other_samplers_and_pruners_search_the_same_space(sampler: str, pruner: 
     ],
 )
 def test_others_pruners_do_not_hold_the_heads_end_against_first_rungs(pruner: str) -> None:
-    head = StrategySpace("head", {}, one_trial=True)
-    space = replace(SPACE, candidates=(*SPACE.candidates, head))
-    head = {"strategy": "head"}
+    head = StrategySpace(strategy="head", parameters={}, one_trial=True)
+    space = SPACE.model_copy(update={"candidates": (*SPACE.candidates, head)})
 
     def objective(strategy, parameters):
         if strategy != "head":
             return (yield from bowl(strategy, parameters))
-        yield Rung(8, 0.45, seconds=0.5)
+        yield report(8, 0.45, 0.5)
         return 0.45
 
-    first = {"strategy": "lora", "lora.learning_rate": 2e-4}
-    searched = search(space, objective, StopCondition(2), starts=[head, first], pruner=pruner)
-    assert [one.state for one in searched.trials] == ["COMPLETE", "COMPLETE"]
+    starts = [Trial(strategy=name) for name in ("head", "lora")]
+    searched = search(space, objective, StopCondition(2), starts=starts, pruner=pruner)
+    assert [one.result.state for one in searched.trials] == ["COMPLETE", "COMPLETE"]
 
 
 def test_a_name_that_means_nothing_is_refused() -> None:
@@ -158,11 +154,11 @@ def test_a_name_that_means_nothing_is_refused() -> None:
 
 
 def test_a_strategy_without_anything_to_search_may_be_started_more_than_once() -> None:
-    fixed = StrategySpace("fixed", {})
-    both = Space([*SPACE.candidates, fixed], RungCount(8, 2))
-    starts = [{"strategy": "fixed"}] * 4
+    fixed = StrategySpace(strategy="fixed", parameters={})
+    both = SPACE.model_copy(update={"candidates": (*SPACE.candidates, fixed)})
+    starts = [Trial(strategy="fixed")] * 4
     searched = search(both, bowl_anyhow, StopCondition(trials=8), starts=starts)
-    assert sum(one.strategy == "fixed" for one in searched.trials) == 4
+    assert sum(one.trial.strategy == "fixed" for one in searched.trials) == 4
 
 
 def bowl_anyhow(strategy, parameters):
@@ -171,30 +167,32 @@ def bowl_anyhow(strategy, parameters):
 
 def test_base_models_compete_and_the_worse_one_is_pruned_by_the_best_of_all() -> None:
     pairs = [
-        StrategySpace("lora", {"learning_rate": RATE}, model=model) for model in ("small", "large")
+        StrategySpace(strategy="lora", parameters={"learning_rate": RATE}, model=model)
+        for model in ("small", "large")
     ]
 
     def objective(strategy, parameters):
         # Every trial of the small model is worse than any of the large one.
         shift = 0.5 if strategy == "lora@small" else 0.0
         for rung in bowl("lora", parameters):
-            yield Rung(rung.rung, rung.loss + shift, seconds=rung.seconds)
+            yield report(rung.rung, rung.validation_loss + shift, rung.seconds)
 
-    searched = search(Space(pairs, RungCount(8, 2)), objective, StopCondition(trials=16))
-    states = {key: [] for key in ("lora@small", "lora@large")}
+    space = SPACE.model_copy(update={"candidates": tuple(pairs)})
+    searched = search(space, objective, StopCondition(trials=16))
+    states = {model: [] for model in ("small", "large")}
     for one in searched.trials:
-        states[one.strategy].append(one.state)
-    assert states["lora@small"][:2] == ["COMPLETE", "PRUNED"]
-    assert states["lora@large"][:2] == ["COMPLETE"] * 2
-    assert len(states["lora@large"]) > len(states["lora@small"])
+        states[one.trial.model].append(one.result.state)
+    assert states["small"][:2] == ["COMPLETE", "PRUNED"]
+    assert states["large"][:2] == ["COMPLETE"] * 2
+    assert len(states["large"]) > len(states["small"])
     assert searched.best is not None
-    assert searched.best.strategy == "lora@large"
+    assert searched.best.trial.model == "large"
 
 
 def test_a_plan_is_searched_like_a_space() -> None:
     def objective(strategy, parameters):
-        yield Rung(8, 0.4 if strategy == "head" else 0.3, seconds=1.0)
+        yield report(8, 0.4 if strategy == "head" else 0.3, 1.0)
 
     searched = search(make_plan(), objective, StopCondition(trials=6))
-    assert [one.strategy for one in searched.trials[:3]] == ["lora", "full", "head"]
-    assert sum(one.strategy == "head" for one in searched.trials) == 1
+    assert [one.trial.strategy for one in searched.trials[:3]] == ["lora", "full", "head"]
+    assert sum(one.trial.strategy == "head" for one in searched.trials) == 1

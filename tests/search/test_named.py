@@ -7,12 +7,13 @@ from pathlib import Path
 import optuna
 import pytest
 from curve_backend import make_plan
-from spaces import SPACE
+from spaces import SPACE, report
 
 from sweeper.errors import SpecError
-from sweeper.search.engine import Rung, StopCondition, search
+from sweeper.search.engine import StopCondition, search
 from sweeper.search.named import check_named, make_pruner, make_sampler
 from sweeper.search.pruner import SweeperPruner
+from sweeper.trials import RungReport
 
 PLAN = make_plan()
 
@@ -114,9 +115,9 @@ PRUNERS = ("NopPruner", "MedianPruner", "PercentilePruner(percentile=25.0)", "Hy
            "SuccessiveHalvingPruner", "WilcoxonPruner", "ThresholdPruner(upper=9.0)")  # fmt: skip
 
 
-def losses(strategy: str, parameters: dict[str, object]) -> Iterator[Rung]:
+def losses(strategy: str, parameters: dict[str, object]) -> Iterator[RungReport]:
     for rung in range(1, 9):
-        yield Rung(rung, 1.0 + float(str(parameters["learning_rate"])) / rung, seconds=2.0 * rung)
+        yield report(rung, 1.0 + float(str(parameters["learning_rate"])) / rung, 2.0 * rung)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -132,5 +133,5 @@ def test_every_pair_searches_to_the_end(sampler: str, pruner: str) -> None:
     check_named(sampler, pruner, SPACE)
     found = search(SPACE, losses, StopCondition(trials=12), sampler=sampler, pruner=pruner)
     assert len(found.trials) == 12
-    assert {one.strategy for one in found.trials} == {"lora", "full"}
+    assert {one.trial.strategy for one in found.trials} == {"lora", "full"}
     assert found.best is not None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import optuna
 import pytest
 from curve_backend import make_plan
+from spaces import ended as result
+from spaces import report
 from test_search import run
 
 from sweeper.objective import Objective
 from sweeper.search.loss_model.observations import History, as_costs
-from sweeper.search.search import End, Rung, Search
+from sweeper.search.search import Search
 
 ACCURACY = Objective(
     name="accuracy", title="accuracy", metric="accuracy", of="classes", higher_is_better=True,
@@ -29,9 +31,13 @@ def ended(made: Search, costs: list[float], losses: list[float] | None = None) -
         asked = made.ask()
         at_end = losses[place] if losses else cost
         for rung in range(1, 9):
-            known = None if losses else 3 * cost
-            made.report(asked.number, Rung(rung, at_end + 0.1 * (8 - rung), validation_loss=known))
-        made.tell(asked.number, End("COMPLETE", cost, 1.0, validation_loss=at_end))
+            at_rung = at_end + 0.1 * (8 - rung)
+            known = (
+                report(rung, at_rung) if losses else report(rung, 3 * cost, objective=1 - at_rung)
+            )
+            made.report(asked.number, known)
+        value = made.objective.value(cost)
+        made.tell(asked.number, result("COMPLETE", at_end, 1.0, objective=value))
 
 
 def test_a_study_keeps_values_in_the_objectives_direction() -> None:
@@ -50,8 +56,8 @@ def test_others_samplers_and_pruners_get_the_values() -> None:
         ACCURACY, sampler="optuna:RandomSampler", pruner="optuna:ThresholdPruner(lower=0.5)"
     )
     good, poor = made.ask(), made.ask()
-    assert not made.report(good.number, Rung(1, 0.4)).prune
-    judged = made.report(poor.number, Rung(1, 0.6))
+    assert not made.report(good.number, report(1, 1.0, objective=0.6)).prune
+    judged = made.report(poor.number, report(1, 1.0, objective=0.4))
     assert judged.prune
     assert judged.because == "ThresholdPruner stopped it at rung 1 with accuracy 0.4"
 
@@ -59,8 +65,8 @@ def test_others_samplers_and_pruners_get_the_values() -> None:
 def test_a_trial_diverges_by_its_loss_whatever_the_objective_is() -> None:
     made = search(ACCURACY)
     number = made.ask().number
-    made.report(number, Rung(1, 0.2, validation_loss=0.5))
-    judged = made.report(number, Rung(2, 0.2, validation_loss=4.0))
+    made.report(number, report(1, 0.5, objective=0.8))
+    judged = made.report(number, report(2, 4.0, objective=0.8))
     assert "the validation loss rose from 0.5 to 4" in judged.because
 
 
@@ -72,7 +78,7 @@ def test_a_dear_objective_is_pruned_by_the_loss_as_a_study_of_the_loss_is() -> N
     told = []
     for made in (by_loss, dear):
         number = made.ask().number
-        told.append([made.report(number, Rung(rung, 4.0 - 0.01 * rung)) for rung in range(1, 6)])
+        told.append([made.report(number, report(rung, 4.0 - 0.01 * rung)) for rung in range(1, 6)])
     assert [one.prune for one in told[0]] == [one.prune for one in told[1]]
     assert told[0][-1] == told[1][-1]
     assert "with validation loss" in next(one.because for one in told[1] if one.prune)
@@ -84,8 +90,8 @@ def test_a_pruned_trial_of_a_dear_objective_counts_with_the_cost_at_its_loss() -
     made = search(ROUGE)
     ended(made, [0.5, 0.7, 0.6], [1.0, 2.0, 1.5])
     number = made.ask().number
-    made.report(number, Rung(3, 3.0))
-    made.tell(number, End("PRUNED", 3.0, 1.0))
+    made.report(number, report(3, 3.0))
+    made.tell(number, result("PRUNED", seconds=1.0))
     assert made.seen()[-1].loss == pytest.approx(0.9)  # on the line through the others
     assert made.seen()[-1].curve == pytest.approx({3: 0.9})
     few = History(make_plan().budget, ROUGE).of(made.study.trials[:1] + made.study.trials[3:])
@@ -97,5 +103,6 @@ def test_a_restored_search_by_accuracy_goes_on_as_if_it_had_not_been_cut_off() -
     plan = make_plan(strategies="lora,full").model_copy(update={"objective": ACCURACY})
     whole = run(Search(plan), 8)
     again = Search(plan)
-    again.restore(whole[:5])
+    for ran in whole[:5]:
+        again.restore(*ran)
     assert run(again, 3) == whole[5:]

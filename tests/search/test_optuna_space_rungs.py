@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spaces import report
 
 from sweeper.plans import Parameter
 from sweeper.search.engine import (
-    Rung,
     RungCount,
     Searched,
     Space,
@@ -52,12 +52,12 @@ def searched(seed: int, overfits: bool) -> Searched:
         away = abs(parameters["learning_rate"] - 2e-4) * 100
         for rung in range(1, rungs + 1):
             beyond = 0.1 * max(0, rung - 2) if overfits else 0.0
-            yield Rung(rung, loss=0.5 + away + 1 / 2**rung + beyond, seconds=float(rung))
+            yield report(rung, 0.5 + away + 1 / 2**rung + beyond, float(rung))
         return 0.5 + away + 1 / 2**rungs + (0.1 * max(0, rungs - 2) if overfits else 0.0)
 
-    space = Space(
-        [StrategySpace("lora", {"learning_rate": RATE, "num_train_epochs": EPOCHS})], FULL, seed
-    )
+    parameters = {"learning_rate": RATE, "num_train_epochs": EPOCHS}
+    lora = StrategySpace(strategy="lora", parameters=parameters)
+    space = Space(candidates=[lora], budget=FULL, seed=seed)
     return search(space, objective, StopCondition(trials=12), pruner="optuna:NopPruner")
 
 
@@ -65,17 +65,14 @@ def searched(seed: int, overfits: bool) -> Searched:
 def test_a_search_finds_that_shorter_trials_end_better_and_pays_less_for_it(seed: int) -> None:
     found = searched(seed, overfits=True)
     assert found.best is not None
-    assert found.best.parameters["num_train_epochs"] == 1.0
-    full = sum(one.parameters["num_train_epochs"] == 4.0 for one in found.trials)
+    assert found.best.trial.parameters["num_train_epochs"] == 1.0
+    full = sum(one.trial.parameters["num_train_epochs"] == 4.0 for one in found.trials)
     assert full < 6
     assert found.seconds < 0.6 * 8 * 12
-    assert all(
-        max(rung.rung for rung in one.rungs) == rungs_of(one.parameters, FULL)
-        for one in found.trials
-    )
+    assert all(one.reports[-1].rung == rungs_of(one.trial.parameters, FULL) for one in found.trials)
 
 
 def test_where_more_training_is_better_the_best_trial_is_a_long_one() -> None:
     best = searched(0, overfits=False).best
     assert best is not None
-    assert best.parameters["num_train_epochs"] == 4.0
+    assert best.trial.parameters["num_train_epochs"] == 4.0

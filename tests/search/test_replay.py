@@ -214,14 +214,14 @@ def test_trials_of_fewer_epochs_end_at_their_own_rung_and_those_that_overfit_bef
     asked, kept = {**half.parameters, "r": 128}, list[Realised]()
     rungs = list(answered_by(world, made, kept)("lora", asked))
     assert [one.rung for one in rungs] == [1, 2, 3, 4]
-    assert rungs[-1].loss == kept[0].first_half
+    assert rungs[-1].validation_loss == kept[0].first_half
     assert kept[0].truth == half.loss
     assert math.isinf(world.trial("lora", asked).truth)  # no other one of that length
 
     rungs = list(answered_by(world, made, kept)("lora", early.parameters))
     assert [one.rung for one in rungs] == [1, 2, 3, 4, 5]
     assert kept[-1].truth == early.loss
-    assert rungs[-1].loss == pytest.approx(early.items[-1].mean())
+    assert rungs[-1].validation_loss == pytest.approx(early.items[-1].mean())
 
 
 def test_half_of_the_epochs_take_half_of_the_steps_and_an_early_end_scores_all_once_more(

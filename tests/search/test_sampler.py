@@ -14,6 +14,12 @@ from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import FAILURE, ORIGIN
 from sweeper.search.named import make_sampler
 from sweeper.search.search import known_starts
+from sweeper.trials import Trial
+
+
+def fixed(plan: Plan, start: Trial) -> dict[str, object]:
+    key = start.strategy
+    return optuna_space.fixed(key, plan.candidate(key), start.parameters)
 
 
 def replay(plan: Plan, loss, trials: int = 20, sampler: str = "sweeper"):
@@ -23,7 +29,7 @@ def replay(plan: Plan, loss, trials: int = 20, sampler: str = "sweeper"):
     for number in range(trials):
         known = slots[number] if number < len(slots) else None
         study.enqueue_trial(
-            dict(known.fixed) if known else {},
+            fixed(plan, known) if known else {},
             user_attrs={ORIGIN: known.origin if known else "search"},
         )
     seen = []

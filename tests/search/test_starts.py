@@ -2,23 +2,25 @@ from __future__ import annotations
 
 import pytest
 from curve_backend import make_plan
+from spaces import ended
 
 from sweeper.plans import Parameter, Plan
-from sweeper.search.search import Asked, End, Restored, Search, known_starts, useful_total
+from sweeper.search.search import Search, known_starts, useful_total
 from sweeper.spec import OwnTrial
+from sweeper.trials import Trial
 
 
 def names(plan: Plan, total: int) -> list[str]:
-    return [f"{one.origin} {one.fixed['strategy']}" for one in known_starts(plan, total)]
+    return [f"{one.origin} {one.strategy}" for one in known_starts(plan, total)]
 
 
-def asked(plan: Plan, total: int) -> list[Asked]:
+def asked(plan: Plan, total: int) -> list[Trial]:
     """All trials of a search, each told before the next is asked for."""
     search = Search(plan, tuple(known_starts(plan, total)))
     trials = []
     for _ in range(total):
         trials.append(search.ask())
-        search.tell(trials[-1].number, End("COMPLETE", 0.5))
+        search.tell(trials[-1].number, ended("COMPLETE", 0.5))
     return trials
 
 
@@ -27,12 +29,10 @@ def test_the_head_comes_first_then_defaults_in_plan_order_then_own_trials_then_s
     plan = make_plan().model_copy(update={"own_trials": (own,)})
     assert names(plan, 10) == ["default head", "default lora", "default full", "user lora"]
     start = list(known_starts(plan, 10))[3]
-    assert start.fixed["lora.learning_rate"] == 0.5
-    assert "lora.lora_dropout" not in start.fixed
-    assert start.overrides == {"lora_dropout": 0.2}
+    assert start.parameters == {"learning_rate": 0.5, "lora_dropout": 0.2}
 
     trials = asked(plan, 6)
-    assert [one.key for one in trials[:4]] == ["head", "lora", "full", "lora"][: len(trials[:4])]
+    assert [one.strategy for one in trials[:4]] == ["head", "lora", "full", "lora"]
     assert [one.origin for one in trials] == ["default"] * 3 + ["user"] + ["search"] * 2
     assert trials[3].parameters["learning_rate"] == 0.5
     assert trials[3].parameters["lora_dropout"] == 0.2
@@ -44,9 +44,10 @@ def test_defaults_that_had_no_trial_catch_up_with_a_larger_total() -> None:
     few = Search(plan, tuple(known_starts(plan, 2)))
     tried = [few.ask() for _ in range(2)]
     more = Search(plan, tuple(known_starts(plan, 9)))
-    more.restore(Restored(one, end=End("COMPLETE", 0.5)) for one in tried)
+    for one in tried:
+        more.restore(one, (), ended("COMPLETE", 0.5))
     third = more.ask()
-    assert (third.key, third.origin) == ("head", "default")
+    assert (third.strategy, third.origin) == ("head", "default")
 
 
 @pytest.mark.parametrize("total", [3, 4, 5])
@@ -65,7 +66,8 @@ def test_a_start_that_was_tried_is_not_tried_again() -> None:
     first = Search(plan, starts)
     tried = [first.ask() for _ in range(3)]
     again = Search(plan, starts)
-    again.restore(Restored(one) for one in tried)
+    for one in tried:
+        again.restore(one)
     assert again.ask().origin == "search"
 
 
@@ -88,9 +90,8 @@ def test_the_first_default_runs_again_with_a_parameter_at_its_off_value() -> Non
     first, *rest = plan.candidates
     first = first.model_copy(update={"parameters": {**first.parameters, name: choice}})
     plan = plan.model_copy(update={"candidates": (first, *rest)})
-    having, other, without = known_starts(plan, 3)
-    assert [one.fixed["strategy"] for one in (having, other, without)] == ["lora", "full", "lora"]
-    assert [one.fixed[f"lora.{name}"] for one in (having, without)] == [value, "none"]
-    assert {k: v for k, v in having.fixed.items() if k != f"lora.{name}"} == {
-        k: v for k, v in without.fixed.items() if k != f"lora.{name}"
-    }
+    starts = list(known_starts(plan, 3))
+    assert [one.strategy for one in starts] == ["lora", "full", "lora"]
+    having, _, without = asked(plan, 3)
+    assert [one.parameters[name] for one in (having, without)] == [value, "none"]
+    assert {**having.parameters, name: "none"} == without.parameters

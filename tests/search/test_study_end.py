@@ -1,31 +1,31 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-from spaces import RATE, SPACE
+from spaces import LIMIT, RATE, SPACE, beyond, ended, report
 
 from sweeper.search import study_end
 from sweeper.search.engine import RungCount, Space, StrategySpace
-from sweeper.search.optuna_space import Start
-from sweeper.search.search import Asked, End, Restored, Rung, Search, default_start
+from sweeper.search.search import Search
 from sweeper.search.study_end import Ending, decide, gains_too_little, still_ends
 from sweeper.spec import SearchSpec
-from sweeper.trials import Origin
+from sweeper.trials import Origin, Trial
 
-LORA = default_start("lora", SPACE.candidates[0])
-
-
-def restored(number: int, loss: float | None, excess: float | None = None,
-             origin: Origin = "search", rate: float = 2e-4) -> Restored:  # fmt: skip
-    asked = Asked(number, "lora", {"learning_rate": rate}, origin)
-    rungs = [Rung(rung, (loss or 1.0) + 1 / rung) for rung in range(1, 9)]
-    return Restored(asked, rungs, None if loss is None else End("COMPLETE", loss, excess=excess))
+LORA = Trial(strategy="lora")
 
 
-def search_of(*trials: tuple[float | None, float | None], starts: tuple[Start, ...] = ()) -> Search:
-    search = Search(SPACE, starts)
-    search.restore([restored(number, *one) for number, one in enumerate(trials)])
+def restore(search: Search, number: int, loss: float | None, excess: float | None = None,
+            origin: Origin = "search", strategy: str = "lora") -> None:  # fmt: skip
+    rate = {"learning_rate": 2e-4}
+    trial = Trial(number=number, strategy=strategy, parameters=rate, origin=origin)
+    reports = [report(rung, (loss or 1.0) + 1 / rung) for rung in range(1, 9)]
+    result = ended("COMPLETE", loss, measures=beyond(excess))
+    search.restore(trial, reports, None if loss is None else result)
+
+
+def search_of(*trials: tuple[float | None, float | None], starts: tuple[Trial, ...] = ()) -> Search:
+    search = Search(SPACE, starts, limits=(LIMIT,))
+    for number, one in enumerate(trials):
+        restore(search, number, *one)
     return search
 
 
@@ -67,7 +67,7 @@ def test_a_search_settles_only_once_all_that_was_given_has_ended(
     origin: Origin, ends: bool
 ) -> None:
     search = search_of((0.5, None))
-    search.restore([restored(1, None, origin=origin)])
+    restore(search, 1, None, origin=origin)
     found = decide(search, SearchSpec(stop_when_settled=True))
     assert found == (Ending(kind="settled", because="nothing is left", total=20) if ends else None)
 
@@ -88,17 +88,11 @@ def test_a_search_settles_once_every_strategy_was_tried_within_the_limit(
     excess: float | None, strategies: tuple[str, ...], ends: bool
 ) -> None:
     rate = {"learning_rate": RATE}
-    space = Space([StrategySpace(name, rate) for name in ("lora", "full")], RungCount(8, 2))
-    search = Search(space, ())
-    rows = [restored(number, 0.5, excess) for number in range(12)]
-    search.restore(
-        [
-            replace(
-                row, asked=replace(row.asked, key=strategies[row.asked.number % len(strategies)])
-            )
-            for row in rows
-        ]
-    )
+    both = [StrategySpace(strategy=name, parameters=rate) for name in ("lora", "full")]
+    space = Space(candidates=both, budget=RungCount(rungs=8, first_rung=2))
+    search = Search(space, limits=(LIMIT,))
+    for number in range(12):
+        restore(search, number, 0.5, excess, strategy=strategies[number % len(strategies)])
     assert bool(gains_too_little(search)) is ends
 
 

@@ -106,7 +106,7 @@ def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
 def demand_of(plan: Plan) -> Demand:
     """The most that any candidate of a plan may need."""
     dearest = max(plan.candidates, key=lambda each: each.memory.high_gib)
-    gpus = max(each.gpus_per_trial for each in plan.candidates)
+    gpus = max(each.gpus for each in plan.candidates)
     return Demand(dearest.memory.high_gib, gpus, dearest.strategy)
 
 

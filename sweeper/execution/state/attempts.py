@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -29,6 +28,7 @@ from sweeper.trials import (
     TestScore,
     TrialConfig,
     TrialResult,
+    so_far,
 )
 
 CONFIG, RUNGS, RESULT, WEIGHTS = "config.json", "rungs.jsonl", "result.json", "weights"
@@ -113,12 +113,6 @@ def promote(home: Path, attempt: int) -> TrialResult:
 
 def _holds(path: Path, text: str) -> bool:
     return path.exists() and path.read_text(encoding="utf-8", errors="replace") == text
-
-
-def so_far(rungs: Sequence[RungReport]) -> dict[str, Any]:
-    """Steps, tokens and seconds up to the last of these rungs, as a result names them."""
-    names = {"optimizer_steps", "tokens", "training_seconds", "evaluation_seconds"}
-    return rungs[-1].model_dump(include=names) if rungs else {}
 
 
 def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult:

@@ -5,13 +5,17 @@ A lesson follows from the files of an attempt, so that it outlives the command.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.execution.state import attempts
 from sweeper.execution.state.attempts import CONFIG, RESULT, attempt_folder, attempts_of
+from sweeper.facts.record import TrainingSetup
+from sweeper.memory.setup import step_extra
 from sweeper.trials import TrialConfig, TrialResult
+
+_BATCHES = ("micro_batch", "gradient_accumulation_steps", "evaluation_batch")
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,18 @@ class Lesson:
     worker.
     """
 
-    setup: str
+    setup: tuple[Hashable, ...]
     micro: int | None
     evaluation: int | None
     killed: bool = False
+
+
+def setup_of(config: TrialConfig) -> tuple[Hashable, ...]:
+    """What a trial's memory depends on, batches aside."""
+    setup = (getattr(config, name) for name in TrainingSetup.model_fields if name not in _BATCHES)
+    parameters = map(config.parameters.get, ("r", "target_modules", "modules_to_save"))
+    reference = step_extra(config.parameters).reference
+    return (config.model, config.strategy, *setup, *parameters, reference)
 
 
 def after_result(config: TrialConfig, result: TrialResult) -> Lesson | None:
@@ -34,7 +46,7 @@ def after_result(config: TrialConfig, result: TrialResult) -> Lesson | None:
     evaluation = _smaller(result.evaluation_batch, config.evaluation_batch)
     if micro is None and evaluation is None:
         return None
-    return Lesson(config.memory_setup(), micro, evaluation)
+    return Lesson(setup_of(config), micro, evaluation)
 
 
 def _smaller(fitted: int | None, tried: int) -> int | None:
@@ -51,7 +63,7 @@ def after_kill(config: TrialConfig) -> Lesson | None:
     micro, evaluation = (
         max(1, size // 2) for size in (config.micro_batch, config.evaluation_batch)
     )
-    return Lesson(config.memory_setup(), micro, evaluation, killed=True)
+    return Lesson(setup_of(config), micro, evaluation, killed=True)
 
 
 def lessons_of(home: Path) -> Iterator[Lesson]:
@@ -83,7 +95,7 @@ class FittedBatches:
 
     def apply(self, config: TrialConfig) -> TrialConfig:
         """The configuration with batches that fitted; the effective batch is unchanged."""
-        setup = config.memory_setup()
+        setup = setup_of(config)
         known = [
             (name, one)
             for name, learned in self._known.items()

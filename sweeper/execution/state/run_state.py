@@ -17,7 +17,6 @@ from sweeper.execution.state.status import Best
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists
-from sweeper.search.search import Asked
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 
@@ -27,6 +26,7 @@ class RunState:
 
     Args:
         limits: Those of the call.
+        configs: Of all trials that were asked for, by number.
         best: The best completed trial by the objective; one over a limit where all are.
         best_default: The same among the rule book's defaults.
     """
@@ -34,7 +34,6 @@ class RunState:
     run: RunFolder
     plan: Plan
     limits: tuple[Limit, ...] = ()
-    asked: dict[int, Asked] = field(default_factory=dict)
     configs: dict[int, TrialConfig] = field(default_factory=dict)
     results: dict[int, TrialResult] = field(default_factory=dict)
     ended_in: dict[str, int] = field(
@@ -43,7 +42,7 @@ class RunState:
     out_of_memory: int = 0
     best: Best | None = None
     best_default: Best | None = None
-    _losses: dict[tuple[str, int], dict[int, float]] = field(default_factory=dict)
+    _losses: dict[tuple[str, str, int], dict[int, float]] = field(default_factory=dict)
 
     def end(self, number: int, result: TrialResult) -> None:
         self.results[number] = result
@@ -66,7 +65,8 @@ class RunState:
         shown = report.validation_loss if shown is None else shown
         if not math.isfinite(shown):
             return None
-        losses = self._losses.setdefault((self.asked[report.number].key, report.rung), {})
+        place = (*self._pair(report.number), report.rung)
+        losses = self._losses.setdefault(place, {})
         others = [loss for number, loss in losses.items() if number != report.number]
         losses[report.number] = shown
         return statistics.median(others) if others else None
@@ -76,27 +76,26 @@ class RunState:
         for losses in self._losses.values():
             losses.pop(number, None)
 
-    def strategies(self) -> dict[int, str]:
-        """The name of each trial's candidate in the study."""
-        return {number: one.key for number, one in self.asked.items()}
+    def _pair(self, number: int) -> tuple[str, str]:
+        """The candidate of a trial: its strategy and model."""
+        return self.configs[number].strategy, self.configs[number].model
 
     def finalists(self, n: int) -> list[int]:
         """The trials that would be confirmed if the search ended now."""
-        return finalists.choose(
-            self.results, self.strategies(), n, self.limits, self.plan.objective
-        )
+        pairs = {number: self._pair(number) for number in self.results}
+        return finalists.choose(self.results, pairs, n, self.limits, self.plan.objective)
 
     def defaults(self) -> list[int]:
         return [
             number
-            for number, one in self.asked.items()
+            for number, one in self.configs.items()
             if one.origin == "default"
             and number in self.results
             and self.results[number].state == "COMPLETE"
         ]
 
     def _find_best(self, numbers: Iterable[int]) -> Best | None:
-        results = {number: self.results[number] for number in numbers if number in self.configs}
+        results = {number: self.results[number] for number in numbers}
         limits, objective = self.limits, self.plan.objective
         first = finalists.choose(results, dict.fromkeys(results, ""), 1, limits, objective)
         if not first:
@@ -113,11 +112,10 @@ class RunState:
 
     def worth_their_weights(self, n: int) -> set[int]:
         """Trials whose weights are kept: defaults, the best of each strategy, finalists."""
-        by_key: dict[str, list[int]] = {}
-        for number, key in self.strategies().items():
-            if number in self.results:
-                by_key.setdefault(key, []).append(number)
-        bests = {best.trial for numbers in by_key.values() if (best := self._find_best(numbers))}
+        by_pair: dict[tuple[str, str], list[int]] = {}
+        for number in self.results:
+            by_pair.setdefault(self._pair(number), []).append(number)
+        bests = {best.trial for numbers in by_pair.values() if (best := self._find_best(numbers))}
         return bests | set(self.defaults()) | set(self.finalists(n))
 
     def drop_other_weights(self, n: int) -> list[int]:

@@ -132,7 +132,7 @@ def _rungs(trial: TrialFiles) -> Iterator[dict[str, Any]]:
             "trial": trial.config.number,
             "strategy": trial.config.strategy,
             **{name: getattr(report, name) for name in _OF_RUNG},
-            "seconds": report.training_seconds + report.evaluation_seconds,
+            "seconds": report.seconds,
         }
 
 

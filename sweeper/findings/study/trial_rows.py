@@ -80,14 +80,13 @@ def trial_seconds(trial: TrialFiles) -> float | None:
         return result_seconds(trial.result)
     if trial.rungs:
         last = trial.rungs[-1]
-        return known(last.training_seconds + last.evaluation_seconds)
+        return known(last.seconds)
     return None
 
 
 def result_seconds(result: TrialResult) -> float:
     """Seconds of one training with its evaluations and set-up, and of a base that it made."""
-    own = result.training_seconds + result.evaluation_seconds + result.setup_seconds
-    return known(own + result.preparing_seconds) or 0.0
+    return known(result.seconds + result.preparing_seconds) or 0.0
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:
@@ -105,7 +104,7 @@ def _point(report: RungReport) -> CurvePoint:
         report,
         validation_loss=known(report.validation_loss),
         train_loss=known(report.train_loss),
-        seconds=known(report.training_seconds + report.evaluation_seconds) or 0.0,
+        seconds=known(report.seconds) or 0.0,
     )
 
 

@@ -166,7 +166,7 @@ def make_budget(
     ends = _earliest_ends(candidates, course, first, stops)
     saved = searching + confirmation - study.unlearned(trials, *ends)
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
-    devices = groups * sum(c.gpus_per_trial for c in candidates) / len(candidates)
+    devices = groups * sum(c.gpus for c in candidates) / len(candidates)
     price = facts.hardware.price_per_gpu_hour
     return Budget(
         trials=trials,
@@ -216,7 +216,7 @@ def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
     gpus = facts.hardware.gpus
     if gpus <= 1:
         return min(spec.search.workers, spec.search.trials)
-    widest = max(candidate.gpus_per_trial for candidate in candidates)
+    widest = max(candidate.gpus for candidate in candidates)
     return max(1, min(gpus // widest, spec.search.trials))
 
 
@@ -307,18 +307,18 @@ def _clock_seconds(limit: UserBudget | None, facts: Facts) -> float | None:
 
 def _purchase(candidate: Candidate, facts: Facts, limit: UserBudget | None) -> Purchase:
     """The cost of a full trial of a candidate, and how many the whole budget pays for."""
-    hours = candidate.duration.seconds * candidate.gpus_per_trial / 3600
+    hours = candidate.duration.seconds * candidate.gpus / 3600
     price = facts.hardware.price_per_gpu_hour
     seconds = _clock_seconds(limit, facts)
     devices = max(facts.hardware.gpus, 1)
-    side_by_side = max(devices // candidate.gpus_per_trial, 1)
+    side_by_side = max(devices // candidate.gpus, 1)
     trials = None
     if seconds is not None:
         trials = math.floor(seconds * side_by_side / max(candidate.duration.seconds, 1e-9))
     return Purchase(
         strategy=candidate.strategy,
         model=candidate.model,
-        gpus_per_trial=candidate.gpus_per_trial,
+        gpus_per_trial=candidate.gpus,
         trials_at_once=side_by_side,
         device_hours_per_trial=float(f"{hours:.4g}"),
         cost_usd_per_trial=None if price is None else float(f"{hours * price:.4g}"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.declared.traits import Traits
-from sweeper.facts.record import Measured
+from sweeper.facts.record import Measured, TrainingSetup
 from sweeper.hyperparameters import (
     ATTENTION,
     BATCH,
@@ -36,9 +36,9 @@ def candidate_setup(
         device: ``cpu`` or ``cuda``.
     """
     planned = candidate.micro_batch * candidate.gradient_accumulation_steps
-    batch = int(parameters.get(BATCH, planned * candidate.gpus_per_trial))
-    micro, accumulation = split_batch(batch, candidate.micro_batch, candidate.gpus_per_trial)
-    base = _setup(candidate, candidate.gpus_per_trial, length, classes, device)
+    batch = int(parameters.get(BATCH, planned * candidate.gpus))
+    micro, accumulation = split_batch(batch, candidate.micro_batch, candidate.gpus)
+    base = _setup(candidate, length, classes, device)
     return replace(
         base,
         micro_batch=micro,
@@ -49,25 +49,17 @@ def candidate_setup(
 
 def measured_setup(measured: Measured, classes: int, device: str) -> Setup:
     """The set-up that was measured, at its mean length."""
-    base = _setup(measured, measured.gpus, measured.mean_length, classes, device)
+    base = _setup(measured, measured.mean_length, classes, device)
     names = ("r", TARGET_MODULES, "lora_dropout")
     known = {name: value for name in names if (value := getattr(measured, name)) is not None}
     return replace(base, **(setup_fields(base.traits, known) | {"extra": measured.extra}))
 
 
-_SAME = (
-    "strategy", "micro_batch", "gradient_accumulation_steps", "evaluation_batch",
-    "gradient_checkpointing", "precision", "optimizer", "quantization",
-)  # fmt: skip
-
-
-def _setup(one: Candidate | Measured, gpus: int, length: int, classes: int, device: str) -> Setup:
-    fields: dict[str, Any] = {name: getattr(one, name) for name in _SAME}
+def _setup(one: Candidate | Measured, length: int, classes: int, device: str) -> Setup:
+    fields: dict[str, Any] = {name: getattr(one, name) for name in TrainingSetup.model_fields}
     return Setup(
-        **fields,
-        sequence_length=length,
+        **fields | {"strategy": one.strategy, "sequence_length": length},
         evaluation_length=length,
-        gpus=gpus,
         classes=classes,
         device="cuda" if device == "cuda" else "cpu",
     )

@@ -72,7 +72,7 @@ def _saved(trial: TrialFiles) -> float:
     if trial.result is None or not trial.rungs:
         return 0.0
     last = trial.rungs[-1]
-    used = last.training_seconds + last.evaluation_seconds
+    used = last.seconds
     left = trial.config.budget.rungs / last.rung - 1
     return max(0.0, used * left) if math.isfinite(used) else 0.0
 

@@ -19,6 +19,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
+from sweeper.plans import RungCount
 from sweeper.search.loss_model.axes import Axes, Axis, Point, Range, Rows, is_repeat
 from sweeper.search.loss_model.gaussian_process import (
     GaussianProcess,
@@ -29,7 +30,6 @@ from sweeper.search.loss_model.gaussian_process import (
 )
 from sweeper.search.loss_model.observations import START, Observation
 from sweeper.search.loss_model.untrained import UNTRAINED
-from sweeper.search.optuna_space import Full
 
 INCUMBENTS = 3
 # A model is told of so many trials at most, its own and others': what it costs grows with their
@@ -91,7 +91,7 @@ class Trials:
 
     axes: Axes
     seen: Sequence[Observation]
-    full: Full
+    full: RungCount
 
     def tells(self, axes: Axes) -> bool:
         """Whether its losses inform about another candidate: both have a rate of the same name."""

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.constraints import is_beyond, order
 from sweeper.objective import LOSS, Objective
-from sweeper.search.optuna_space import STRATEGY, Full, rungs_of
+from sweeper.plans import RungCount
+from sweeper.search.optuna_space import STRATEGY, rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 
@@ -130,7 +131,7 @@ class History:
         by_loss: Whether to see validation losses in place of the objective's costs.
     """
 
-    full: Full
+    full: RungCount
     objective: Objective = LOSS
     by_loss: bool = False
     _trials: Sequence[FrozenTrial] = ()
@@ -174,7 +175,7 @@ class History:
 
 
 def observation(
-    trial: FrozenTrial, full: Full, objective: Objective = LOSS, by_loss: bool = False
+    trial: FrozenTrial, full: RungCount, objective: Objective = LOSS, by_loss: bool = False
 ) -> Observation:
     """One trial as an observation.
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import optuna
 
-from sweeper.plans import Plan
+from sweeper.plans import Plan, StrategySpace
 from sweeper.search.loss_model.axes import Axes, Axis, ChoiceAxis
 from sweeper.search.loss_model.observations import START, Observation
-from sweeper.search.optuna_space import AnyCandidate, holds
+from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 from sweeper.trials import BaselineResult
 
@@ -47,7 +47,7 @@ class Untrained:
 
     def with_heads(
         self,
-        candidates: Mapping[str, AnyCandidate],
+        candidates: Mapping[str, StrategySpace],
         seen: Mapping[str, Sequence[Observation]],
     ) -> Untrained:
         """A copy with the losses of heads that were trials, which the study compares.
@@ -66,7 +66,7 @@ class Untrained:
         return Untrained({**self.probes, **ended}, self.bases)
 
     def as_trial(
-        self, key: str, candidate: AnyCandidate, axes: Axes, constants: Mapping[str, Scalar]
+        self, key: str, candidate: StrategySpace, axes: Axes, constants: Mapping[str, Scalar]
     ) -> Observation | None:
         """The expected loss of a candidate's trial at the lowest rate; None if unknown.
 

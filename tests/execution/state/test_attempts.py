@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from configs import config_of
 from curve_backend import make_plan
 
-from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
 from sweeper.runfolder import RunFolder
@@ -23,7 +23,7 @@ def a_config(attempt: int = 1) -> TrialConfig:
     plan = make_plan()
     candidate = plan.candidate("lora")
     defaults = candidate.defaults()
-    return configure(plan, candidate, defaults, number=3, attempt=attempt, origin="search")
+    return config_of(plan, candidate, defaults, number=3, attempt=attempt, origin="search")
 
 
 def a_rung(rung: int, attempt: int = 1, **fields: object) -> RungReport:

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from configs import config_of
 from curve_backend import make_plan
 
-from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts
 from sweeper.execution.state.fitted_batches import FittedBatches, after_kill, lessons_of
 from sweeper.trials import AttemptEndKind, TrialConfig, TrialResult
@@ -14,7 +14,7 @@ from sweeper.trials import AttemptEndKind, TrialConfig, TrialResult
 def a_config(**fields: object) -> TrialConfig:
     plan = make_plan()
     candidate = plan.candidate("lora")
-    made = configure(plan, candidate, candidate.defaults(), number=1, attempt=1, origin="search")
+    made = config_of(plan, candidate, candidate.defaults(), number=1, attempt=1, origin="search")
     return made.model_copy(update={"micro_batch": 8, "gradient_accumulation_steps": 2, **fields})
 
 

@@ -3,13 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from configs import config_of
 from curve_backend import make_plan
 
 from sweeper.constraints import Limit
-from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.run_state import RunState, homes_of_jobs
 from sweeper.runfolder import RunFolder
-from sweeper.search.search import Asked
 from sweeper.trials import Failure, Measure, RungReport, TrialResult
 
 KEYS = ("lora", "lora", "full", "lora", "head")
@@ -22,8 +21,7 @@ def state(tmp_path: Path) -> RunState:
     for number, key in enumerate(KEYS):
         candidate = plan.candidate(key)
         origin = "default" if number in (0, 2, 4) else "search"
-        made.asked[number] = Asked(number, key, candidate.defaults(), origin)
-        made.configs[number] = configure(
+        made.configs[number] = config_of(
             plan, candidate, candidate.defaults(), number=number, attempt=1, origin=origin
         )
     return made

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from configs import config_of
 from curve_backend import make_plan
 
 from sweeper.backend import Decision, Interrupted
@@ -21,7 +22,6 @@ from sweeper.execution.job import (
     RungSaid,
     RungVerdict,
 )
-from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.worker import session as session_module
 from sweeper.execution.worker.session import UNSOUND, Patience, Session
@@ -101,7 +101,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 def a_job(run: RunFolder, **fields: object) -> Job:
     candidate = PLAN.candidate("lora")
-    config = configure(PLAN, candidate, candidate.defaults(), number=3, attempt=1, origin="search")
+    config = config_of(PLAN, candidate, candidate.defaults(), number=3, attempt=1, origin="search")
     job = Job(kind="trial", name="trial-3", trial=3, config=config)
     job = job.model_copy(update=fields)
     (run.path / job.folder).mkdir(parents=True)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import threading
 import time
 
+from configs import config_of
 from curve_backend import make_plan
 
-from sweeper.execution.next_attempt import configure
 from sweeper.execution.worker.session import (
     HANG_SECONDS,
     Patience,
@@ -59,7 +59,7 @@ def test_a_process_that_was_stopped_for_long_is_not_taken_for_one_that_hangs() -
 def test_patience_follows_the_prediction_above_a_floor() -> None:
     plan = make_plan()
     candidate = plan.candidate("lora")
-    config = configure(plan, candidate, candidate.defaults(), number=0, attempt=1, origin="search")
+    config = config_of(plan, candidate, candidate.defaults(), number=0, attempt=1, origin="search")
     assert patience_for(plan, config) == Patience(setup=3 * HANG_SECONDS, step=HANG_SECONDS)
     slow = candidate.duration.model_copy(update={"high": 400_000.0})
     longer = plan.model_copy(

@@ -5,16 +5,17 @@ import os
 from pathlib import Path
 
 import pytest
+from configs import config_of
 from curve_backend import LORA, candidate, make_plan, make_spec
+from spaces import report
 
 from sweeper import cache
-from sweeper.execution.next_attempt import configure
 from sweeper.features.warm_start.options import Options
 from sweeper.features.warm_start.starts import Remembered, propose, remember, similarity
 from sweeper.plans import Parameter, Plan, ProposedTrial
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
-from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
+from sweeper.search.engine import RungCount, Space, StopCondition, StrategySpace, search
 from sweeper.search.loss_model.observations import Observation
 from sweeper.search.sampler import SweeperSampler
 from sweeper.trials import Measure, TrialResult
@@ -38,7 +39,7 @@ def write_trial(run: RunFolder, plan: Plan, number: int, key: str, loss: float, 
     one = optuna_space.candidates(plan)[key]
     parameters = {**one.defaults(), **changed}
     origin = "search" if changed else "default"
-    config = configure(plan, one, parameters, number=number, attempt=1, origin=origin)
+    config = config_of(plan, one, parameters, number=number, attempt=1, origin=origin)
     config.write(run.trial(number) / "config.json")
     lost = Measure(title="lost", unit="nats/token", value=2.0 + loss, base=2.0)
     result = TrialResult(
@@ -180,7 +181,7 @@ def bowl(optimum: float):
         away = math.log10(parameters["learning_rate"] / optimum)
         end = 0.3 + 0.2 * away**2 + 0.01 * math.log10(parameters["r"] / 16) ** 2
         for rung in range(1, 9):
-            yield Rung(rung, end + (1 - end) * math.exp(-rung / 2), seconds=2.0 * rung)
+            yield report(rung, end + (1 - end) * math.exp(-rung / 2), 2.0 * rung)
         return end
 
     return objective
@@ -191,23 +192,25 @@ def hinted(rate: float, seed: int = 0) -> Space:
         feature="test", strategy="lora", model="", parameters={"learning_rate": rate, "r": 32}
     )
     parameters = {"learning_rate": RATE, "r": RANK}
-    return Space([StrategySpace("lora", parameters)], RungCount(8, 2), seed, proposed=[warm])
+    lora = StrategySpace(strategy="lora", parameters=parameters)
+    budget = RungCount(rungs=8, first_rung=2)
+    return Space(candidates=[lora], budget=budget, seed=seed, proposed=[warm])
 
 
 def test_the_first_draw_after_the_default_is_what_the_earlier_study_found() -> None:
     searched = search(hinted(5e-3), bowl(5e-3), StopCondition(trials=3))
-    assert searched.trials[0].parameters == {"learning_rate": 2e-4, "r": 16}
-    assert searched.trials[1].parameters == {"learning_rate": 5e-3, "r": 32}
-    assert searched.trials[2].parameters != searched.trials[1].parameters
+    assert searched.trials[0].trial.parameters == {"learning_rate": 2e-4, "r": 16}
+    assert searched.trials[1].trial.parameters == {"learning_rate": 5e-3, "r": 32}
+    assert searched.trials[2].trial.parameters != searched.trials[1].trial.parameters
     assert searched.best is searched.trials[1] or searched.best is searched.trials[2]
 
 
 def test_a_hint_that_is_the_default_is_not_trained_twice() -> None:
     space_ = hinted(2e-4)
     same = space_.proposed[0].model_copy(update={"parameters": {"learning_rate": 2e-4, "r": 16}})
-    twice = Space(space_.candidates, space_.budget, 0, proposed=[same])
+    twice = space_.model_copy(update={"proposed": (same,)})
     searched = search(twice, bowl(1e-3), StopCondition(trials=3))
-    assert searched.trials[1].parameters != searched.trials[0].parameters
+    assert searched.trials[1].trial.parameters != searched.trials[0].trial.parameters
 
 
 @pytest.mark.parametrize(
@@ -234,4 +237,4 @@ def test_an_earlier_study_is_believed_until_its_best_is_worse_than_the_default(
 def test_a_misleading_study_costs_little(wrong: float, seed: int) -> None:
     searched = search(hinted(wrong, seed), bowl(1e-3), StopCondition(trials=14))
     assert searched.best is not None
-    assert searched.best.loss == pytest.approx(0.3, abs=0.012)
+    assert searched.best.result.validation_loss == pytest.approx(0.3, abs=0.012)

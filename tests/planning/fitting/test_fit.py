@@ -38,7 +38,7 @@ def test_micro_batch_and_accumulation_make_the_effective_batch(
     for candidate in plan(scene, gpu_gib=gib, gpus=gpus, **EVERY).candidates:
         effective = candidate.parameters["per_device_train_batch_size"].default
         seen = candidate.micro_batch * candidate.gradient_accumulation_steps
-        assert seen * candidate.gpus_per_trial == effective
+        assert seen * candidate.gpus == effective
         assert candidate.evaluation_batch >= candidate.micro_batch
 
 
@@ -121,7 +121,7 @@ def test_the_users_wishes_are_kept(scene: Any) -> None:
 def test_a_cpu_without_bf16_trains_in_fp32(scene: Any) -> None:
     made = plan(scene, model="smollm2", gpu_gib=None)
     assert {c.precision for c in made.candidates} == {"fp32"}
-    assert {c.gpus_per_trial for c in made.candidates} == {1}
+    assert {c.gpus for c in made.candidates} == {1}
 
 
 def test_a_cpu_with_bf16_computes_in_it(scene: Any) -> None:

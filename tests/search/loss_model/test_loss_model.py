@@ -5,12 +5,11 @@ import math
 import numpy as np
 import optuna
 import pytest
-from spaces import RATE, SPACE
+from spaces import LIMIT, RATE, SPACE, beyond, report
 
 from sweeper.plans import Parameter
 from sweeper.search import optuna_space
 from sweeper.search.engine import (
-    Rung,
     RungCount,
     Searched,
     Space,
@@ -103,7 +102,8 @@ REPLAY = Parameter(
 
 def space(seed: int) -> Space:
     parameters = {"learning_rate": RATE, "replay_share": REPLAY}
-    return Space([StrategySpace("lora", parameters)], RungCount(8, 8), seed)
+    lora = StrategySpace(strategy="lora", parameters=parameters)
+    return Space(candidates=[lora], budget=RungCount(rungs=8, first_rung=8), seed=seed)
 
 
 def forgets(limit: float):
@@ -115,7 +115,7 @@ def forgets(limit: float):
         lost = 100 * (rate / 1e-3) ** 0.7 * (0.5 if parameters["replay_share"] else 1.0)
         for rung in range(1, 9):
             loss = end + (1 - end) * math.exp(-rung / 2)
-            yield Rung(rung, loss, seconds=2.0 * rung, excess=(lost - limit) / 100)
+            yield report(rung, loss, 2.0 * rung, measures=beyond((lost - limit) / 100))
         return end
 
     return objective
@@ -125,34 +125,33 @@ def within(searched: Searched, limit: float) -> float:
     """The lowest loss among trials that lose no more than the limit, whatever they were told."""
     objective = forgets(limit)
     kept = [
-        one.loss
+        one.result.validation_loss
         for one in searched.trials
-        if one.loss is not None and next(objective(one.strategy, one.parameters)).excess <= 0
+        if one.result.state == "COMPLETE"
+        and next(objective("lora", one.trial.parameters)).measures["lost"].value <= 0
     ]
     return min(kept)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_search_moves_away_from_an_optimum_that_breaks_the_limit(seed: int) -> None:
-    free = search(space(seed), forgets(1e9), StopCondition(trials=16))
-    bound = search(space(seed), forgets(50.0), StopCondition(trials=16))
+    free = search(space(seed), forgets(1e9), StopCondition(trials=16), limits=[LIMIT])
+    bound = search(space(seed), forgets(50.0), StopCondition(trials=16), limits=[LIMIT])
     assert free.best is not None
-    assert free.best.parameters["learning_rate"] == pytest.approx(4e-3, rel=0.6)
+    assert free.best.trial.parameters["learning_rate"] == pytest.approx(4e-3, rel=0.6)
     assert bound.best is not None
-    assert bound.best.keeps
     # 50 points are lost at a rate of 3.7e-4 without replay, and of 1e-3 with it.
     lowest = 0.3 + 0.2 * math.log10(1e-3 / 4e-3) ** 2
-    assert bound.best.loss == pytest.approx(lowest, abs=0.02)
-    assert bound.best.parameters["replay_share"] == 0.2
-    assert within(free, 50.0) > bound.best.loss + 0.02
+    assert bound.best.result.validation_loss == pytest.approx(lowest, abs=0.02)
+    assert bound.best.trial.parameters["replay_share"] == 0.2
+    assert within(free, 50.0) > bound.best.result.validation_loss + 0.02
 
 
 def test_where_no_trial_keeps_to_the_limit_the_search_goes_where_less_is_lost() -> None:
     # The default loses 32 points, and 12 are allowed: at rates under 5e-5, or 1.3e-4 with replay.
-    searched = search(space(0), forgets(12.0), StopCondition(trials=14))
-    assert not searched.trials[0].keeps
+    searched = search(space(0), forgets(12.0), StopCondition(trials=14), limits=[LIMIT])
+    assert searched.cost(searched.trials[0]) == math.inf
     assert searched.best is not None
-    assert searched.best.keeps
 
 
 def test_the_chance_to_keep_to_a_limit_falls_towards_where_it_was_broken() -> None:

@@ -7,11 +7,11 @@ import math
 import pytest
 from curve_backend import make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from spaces import report
 
 from sweeper.plans import Parameter, Plan, Stage
 from sweeper.search import optuna_space
 from sweeper.search.engine import (
-    Rung,
     RungCount,
     Searched,
     Space,
@@ -45,7 +45,8 @@ AXES = {
     for name, one in PARAMETERS.items()
 }
 TUNED = Space(
-    [StrategySpace("lora", PARAMETERS), StrategySpace("full", PARAMETERS)], RungCount(8, 8)
+    candidates=[StrategySpace(strategy=name, parameters=PARAMETERS) for name in ("lora", "full")],
+    budget=RungCount(rungs=8, first_rung=8),
 )
 PROBE = 0.2
 
@@ -55,18 +56,21 @@ def objective(strategy, parameters):
     rate = math.log10(parameters["learning_rate"])
     moved = 0.08 * (rate + 5) ** 2
     end = PROBE + moved if parameters["head_init"] == "probe" else 0.5 + 0.02 * (rate + 3) ** 2
-    yield Rung(8, end, seconds=1.0)
+    yield report(8, end, 1.0)
     return end
 
 
 def searched(told: float | None, trials: int = 5, seed: int = 0) -> Searched:
     known = Untrained({} if told is None else {"": told})
-    problem = Space(TUNED.candidates, TUNED.budget, seed)
-    return search(problem, objective, StopCondition(trials), untrained=known)
+    return search(
+        TUNED.model_copy(update={"seed": seed}), objective, StopCondition(trials), untrained=known
+    )
 
 
-LORA = StrategySpace("lora", PARAMETERS)
-WITHOUT_START = StrategySpace("lora", {"learning_rate": RATE, "r": RATE}, begins_as_base=True)
+LORA = StrategySpace(strategy="lora", parameters=PARAMETERS)
+WITHOUT_START = StrategySpace(
+    strategy="lora", parameters={"learning_rate": RATE, "r": RATE}, begins_as_base=True
+)
 
 
 def unmoved(known: Untrained, arm: StrategySpace = LORA, axes=AXES) -> Observation | None:
@@ -90,7 +94,7 @@ def test_who_writes_begins_as_the_base_model_is_but_not_with_prompts_before_it()
     assert one is not None
     assert (one.parameters["learning_rate"], one.loss) == (pytest.approx(1e-5), 3.0)
     assert one.parameters["r"] == RATE.default
-    prompts = StrategySpace("prefix", WITHOUT_START.parameters)
+    prompts = StrategySpace(strategy="prefix", parameters=WITHOUT_START.parameters)
     assert unmoved(Untrained(bases={"": 3.0}), prompts, axes) is None
 
 
@@ -134,10 +138,10 @@ def test_the_heads_own_trial_counts_before_what_the_baseline_said() -> None:
 
 def test_a_good_probe_is_started_from_at_once_and_a_bad_one_is_not() -> None:
     for seed in range(5):
-        good = searched(PROBE, seed=seed).trials[2].parameters
+        good = searched(PROBE, seed=seed).trials[2].trial.parameters
         assert good["head_init"] == "probe"
         assert good["learning_rate"] < 3e-4
-        bad = searched(0.9, seed=seed).trials[2].parameters
+        bad = searched(0.9, seed=seed).trials[2].trial.parameters
         assert bad["head_init"] == "random"
 
 
@@ -159,7 +163,8 @@ def test_the_untrained_model_is_gone_out_from_once() -> None:
 
 def test_a_search_that_knows_the_probe_gets_further() -> None:
     losses = {
-        told: [searched(told, 8, seed).best.loss for seed in range(8)] for told in (PROBE, None)
+        told: [searched(told, 8, seed).best.result.validation_loss for seed in range(8)]
+        for told in (PROBE, None)
     }
     assert max(losses[PROBE]) < 0.3
     assert sum(losses[PROBE]) < sum(losses[None])
@@ -167,7 +172,7 @@ def test_a_search_that_knows_the_probe_gets_further() -> None:
 
 def test_defaults_come_before_anything_that_the_probe_suggests() -> None:
     first = searched(PROBE).trials[:2]
-    assert [(one.strategy, one.parameters["head_init"]) for one in first] == [
+    assert [(one.trial.strategy, one.trial.parameters["head_init"]) for one in first] == [
         ("lora", "random"),
         ("full", "random"),
     ]
