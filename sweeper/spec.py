@@ -443,7 +443,7 @@ def _lists_as_values(items: Any) -> Any:
     names = TARGETS.keys()
     for name in MODULE_PARAMETERS if isinstance(items, Mapping) else ():
         value = items.get(name)
-        if not isinstance(value, list) or any(isinstance(part, list) for part in value):
+        if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
             continue
         if not names & set(value):
             items = {**items, name: [value]}

@@ -342,6 +342,8 @@ def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
         if isinstance(part, int):
             while len(target) <= part:
                 target.append({})
+            if not isinstance(target[part], dict):
+                target[part] = {}
             target = target[part]
             continue
         if not isinstance(target.get(part), list if isinstance(following, int) else dict):

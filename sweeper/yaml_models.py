@@ -100,9 +100,8 @@ def problem_of(
             return Problem(f"{name} = {tag!r} is not known", "", near_match(tag, known), where)
         case "literal_error":
             known = _quoted(context["expected"])
-            what = (
-                f"there is no key {key!r} here" if loc[-1] == "[key]" else f"{shown} is not known"
-            )
+            is_key = loc[-1] == "[key]"
+            what = f"there is no key {key!r} here" if is_key else f"{shown} is not known"
             return Problem(what, "", near_match(str(item["input"]), known), where)
         case "model_type":
             return Problem(f"{shown} is not a mapping", "", _example(kind, loc), where)

@@ -147,6 +147,27 @@ def test_any_bytes_give_a_spec_or_an_error_with_exit_code_2(tmp_path_factory, co
     assert isinstance(outcome, Spec) or outcome.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "models: [5]", "models: [null]", "models: 5", "models: {id: 7B}", "data: [a]", "search: 5",
+        "parameters: {lora: {target_modules: [{a: 1}]}}", "parameters: {lora: {r: [[1]]}}",
+        "parameters: {lora: {r: {choices: {a: 1}}}}", "parameters: {1: {r: 8}}", "trials: [lora]",
+        "objective: [1]", "features: 3", "features: {suite: 1}", "rules: {a: b}",
+        "hardware: {gpu_memory_gib: [24]}", "search: {timeout_seconds: [1]}",
+        "aim: {strategies: {lora: 1}}", "task: [code]",
+    ],
+)  # fmt: skip
+def test_values_of_any_kind_are_refused_without_a_traceback(tmp_path, text):
+    path = written(tmp_path, f"{text}\n")
+    for flags in (BASE, {**BASE, ("search", "trials"): 5, ("data", "format"): "auto"}):
+        try:
+            outcome: object = resolve(flags, path)
+        except SweeperError as error:
+            outcome = error
+        assert isinstance(outcome, Spec) or outcome.exit_code == 2
+
+
 def test_every_flag_names_a_key_that_exists():
     for path in FLAGS:
         model = Spec

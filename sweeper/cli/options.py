@@ -55,10 +55,11 @@ _PANELS = {
     "rules": "Search",
     "evaluation": "Test",
 }
-_MODEL: Path_ = ("models", 0, "id")
 _COLUMNS: Path_ = ("data", "columns")
-# Texts on the command line, and how help shows them.
-_TEXTS: dict[Path_, str] = {
+# How help shows what is written as text on the command line.
+_SHOWN: dict[Path_, str] = {
+    _COLUMNS: "ROLE=COLUMN",
+    ("rules",): "FOLDER",
     ("search", "timeout_seconds"): "90s|15m|2h",
     ("hardware", "gpu_memory_gib"): "<float>",  # or with its unit
 }
@@ -80,9 +81,9 @@ class _Flag:
     def __init__(self, path: Path_) -> None:
         self.path, (self.flag, self._field) = path, FLAGGED[path]
         kind = _plain(self._field.annotation)
-        self.type = str if path in _TEXTS else kind
         self._listed = get_origin(kind) is list
-        self._words = self._listed and path not in (("rules",), _COLUMNS)
+        self.type = str if path in _SHOWN and not self._listed else kind
+        self._words = self._listed and path not in _SHOWN
 
     @property
     def name(self) -> str:
@@ -94,9 +95,9 @@ class _Flag:
         Raises:
             SpecError: Different models: all but the last would be ignored.
         """
-        if self.path == _MODEL and len(different := dict.fromkeys(values)) > 1:
+        if self.flag.name == "--model" and len(different := dict.fromkeys(values)) > 1:
             fix = "Give it once. For several models, write a sweep.yaml with 'models: [7B, 13B]'."
-            raise SpecError(f"{', '.join(different)} were given", "", fix, FLAGS[_MODEL])
+            raise SpecError(f"{', '.join(different)} were given", "", fix, self.flag.name)
         if self.path == _COLUMNS:
             return columns(values)
         if self._words:
@@ -107,20 +108,18 @@ class _Flag:
         name, text, section = self.flag.name, str(self._field.description), str(self.path[0])
         panel = self.flag.panel if section == "features" else _PANELS.get(section, _PANEL)
         single = self.type is not bool and not self._listed
-        shown = f"<{self.type.__name__}>" if single else "" if self.type is bool else None
-        shown = "A,B,..." if self._words else shown
+        shown = f"<{self.type.__name__}>" if single else "A,B,..." if self._words else ""
         option = typer.Option(
             f"{name}/{_negative(name)}" if self.type is bool else name,
-            help=f"{text[0].upper()}{text[1:]}.",
+            help=f"{text[:1].upper()}{text[1:]}.",
             rich_help_panel=panel,
-            metavar="ROLE=COLUMN" if self.path == _COLUMNS else _TEXTS.get(self.path, shown),
+            metavar=_SHOWN.get(self.path, shown),
         )
         # a list, so that one that is given twice is noticed
         kind: Any = list[self.type] if single else self.type  # type: ignore[name-defined]
-        annotation = Annotated[kind | None, option]
-        return inspect.Parameter(
-            self.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=None
-        )
+        kind = Annotated[kind | None, option]
+        only = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(self.name, only, annotation=kind, default=None)
 
 
 def _negative(flag: str) -> str:

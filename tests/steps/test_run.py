@@ -70,7 +70,13 @@ def test_a_run_is_resumed_from_another_folder_with_the_paths_of_its_file(
     (began / "rules").mkdir(parents=True)
     other.mkdir()
     monkeypatch.chdir(began)
-    rule = {"id": "own", "title": "Own", "then": {"warn": "Own."}, "why": "Own.", "source": "own"}
+    rule = {
+        "id": "own",
+        "title": "Own",
+        "then": {"prefer": {"full": 0.1}},
+        "why": "Own.",
+        "source": "own",
+    }
     Path("rules/own.yaml").write_text(json.dumps([rule]))
     Path("general.txt").write_text("a text\nanother text\n")
     Path("base").mkdir()
