@@ -31,6 +31,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks import json_lines
 from sweeper.execution.state.attempts import RESULT, attempts_of
 from sweeper.execution.state.status import Status
 from sweeper.runfolder import RunFolder
@@ -379,7 +380,7 @@ def write_rows(path: Path, each: int = 40) -> None:
         for label, names in words.items()
         for n in range(each)
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    json_lines.write(path, rows)
 
 
 def one_study(place: Path, wanted: list[tuple[str, str]], seed: int, executor: str) -> Sweep:

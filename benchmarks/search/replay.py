@@ -1,7 +1,7 @@
 """Replays recorded tasks in simulated time: ours beside what others would have done.
 
     python -m benchmarks.search.replay [--tasks a,b] [--methods a,b] [--seeds 30] [--json FILE]
-        [--tables DIR] [--budgets 20] [--no-starts]
+        [--tables DIR] [--budgets 20]
 
 Every method gets the same space, the same starts, the same losses and the same seconds. A budget
 of 20 is the time of twenty full trials of the first default. A task is a recorded table, the same
@@ -66,14 +66,13 @@ def replay(
     budgets: float,
     unit: float,
     starts: Sequence[Mapping[str, Scalar]] | None = None,
-    first: int | None = None,
     trials: int = MOST_TRIALS,
 ) -> Replay:
     """Run one method to the end of its time, or of its trials, from the plan's starts or others."""
     if method.module:
         made: Replay = importlib.import_module(method.module).run(world, seed, budgets, unit)
         return made
-    plan = seeded(world.plan, seed, first)
+    plan = seeded(world.plan, seed)
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     if starts is None:
@@ -100,16 +99,13 @@ def replay(
     return Replay(tuple(ended), world.best, world.guessing, unit, budgets * unit, counts, spent)
 
 
-def seeded(plan: Plan, seed: int, first: int | None) -> Plan:
-    """The plan with that seed, pruning from that rung on, else from where it would be planned."""
-    budget = plan.budget.model_copy(update={"first_rung": first or _planned_first(plan)})
-    return plan.model_copy(update={"seed": seed, "budget": budget})
-
-
-def _planned_first(plan: Plan) -> int:
+def seeded(plan: Plan, seed: int) -> Plan:
+    """The plan with that seed, pruning from where it would be planned now."""
     # A table's plan was frozen when it was first recorded, and the planner has changed since.
     warmup = plan.candidates[0].parameters.get("warmup_ratio")
-    return first_rung(float(warmup.default) if warmup else 0.0, plan.budget.rung_every)
+    first = first_rung(float(warmup.default) if warmup else 0.0, plan.budget.rung_every)
+    budget = plan.budget.model_copy(update={"first_rung": first})
+    return plan.model_copy(update={"seed": seed, "budget": budget})
 
 
 def line(name: str, told: dict[str, Any], seconds: float) -> str:
@@ -144,8 +140,6 @@ def main() -> None:
     parser.add_argument("--budgets", type=float, default=20.0)
     parser.add_argument("--trials", type=int, default=MOST_TRIALS, help="end after so many")
     parser.add_argument("--tables", type=Path, default=TABLES)
-    parser.add_argument("--first-rung", type=int, default=None, help="instead of the plan's")
-    parser.add_argument("--no-starts", action="store_true", help="without the defaults")
     parser.add_argument("--json", type=Path, default=None)
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -162,25 +156,15 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
     make = task_worlds(task, chosen.tables)
     plan, unit = make(0).plan, make(0).unit
     told: dict[str, Any] = {"unit_seconds": unit}
-    first = seeded(plan, 0, chosen.first_rung).budget.first_rung
+    first = seeded(plan, 0).budget.first_rung
     print(f"\n{task}: {told}, pruning from rung {first} of {plan.budget.rungs}, "
           f"{chosen.seeds} seeds")  # fmt: skip
     heads = " ".join(f"{f'regret % at {at}':>24}" for at in TOLD_AT)
     print(f"{'method':24} {'budgets until good':>24} median share {heads} tried ended spent   sec")
-    starts = () if chosen.no_starts else None
     for method in methods:
         began = time.process_time()
         replays = [
-            replay(
-                make(seed),
-                method,
-                seed,
-                unit=unit,
-                budgets=chosen.budgets,
-                starts=starts,
-                first=chosen.first_rung,
-                trials=chosen.trials,
-            )
+            replay(make(seed), method, seed, chosen.budgets, unit, trials=chosen.trials)
             for seed in range(chosen.seeds)
         ]
         told[method.name] = summary(replays)

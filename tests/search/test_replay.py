@@ -208,7 +208,7 @@ def test_trials_of_fewer_epochs_end_at_their_own_rung_and_those_that_overfit_bef
         steps=early.steps[:5], training_seconds=early.training_seconds[:5],
     )  # fmt: skip
     mixed = replace(ground, table=replace(ground.table, trials=(whole, half, early)))
-    world, made = TableWorld(mixed, 0), seeded(ground.table.plan, 0, None)
+    world, made = TableWorld(mixed, 0), seeded(ground.table.plan, 0)
 
     asked, kept = {**half.parameters, "r": 128}, list[Realised]()
     rungs = list(answered_by(world, made, kept)("lora", asked))
