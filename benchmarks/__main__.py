@@ -5,14 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALONE = (
-    "startup",
-    "execution.cost",
-    "execution.fixed_cost",
-    "execution.fleet",
-    "execution.kills",
-    "throughput",
-)
+ALONE = ("startup", "execution.kills", "throughput")
 
 
 def main() -> None:

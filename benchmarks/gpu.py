@@ -26,8 +26,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from benchmarks import json_lines
 from benchmarks.memory.trials import Work, measured
 from benchmarks.throughput import texts
 from benchmarks.throughput.__main__ import lap
@@ -94,8 +96,7 @@ def strategies(asked: Asked) -> list[dict[str, Any]]:
         for strategy in known_strategies():
             with tempfile.TemporaryDirectory() as folder:
                 data = Path(folder)
-                rows = texts.real(asked.rows, data)
-                _write(data / work.data, "".join(json.dumps(row) + "\n" for row in rows))
+                json_lines.write(data / work.data, texts.real(asked.rows, data))
                 found.append(measured(work, strategy, data, data, Path(home)))
                 print(json.dumps(found[-1]), flush=True)
     return found
@@ -110,8 +111,7 @@ def throughput(asked: Asked) -> dict[str, dict[str, float]]:
     kind = "cpu_seconds" if asked.cpu else "seconds"
     return {
         title: {
-            name: sorted(lap["tokens"] / lap[kind] for lap in laps)[len(laps) // 2]
-            for name, laps in race.items()
+            name: median(lap["tokens"] / lap[kind] for lap in laps) for name, laps in race.items()
         }
         for title, race in json.loads(told.read_text(encoding="utf-8")).items()
     }
@@ -130,11 +130,9 @@ def switches(asked: Asked) -> list[dict[str, Any]]:
             except SystemExit as error:
                 found.append({"strategy": strategy, "title": title, "error": str(error)})
                 continue
-            rates = sorted(one["tokens"] / one[kind] for one in laps)
-            row = {"strategy": strategy, "title": title, "rate": rates[len(rates) // 2]}
-            found.append(
-                row | {name: laps[0][name] for name in ("peak_gib", "train_loss", "attention")}
-            )
+            rate = median(one["tokens"] / one[kind] for one in laps)
+            first = {name: laps[0][name] for name in ("peak_gib", "train_loss", "attention")}
+            found.append({"strategy": strategy, "title": title, "rate": rate, **first})
             print(json.dumps(found[-1]), flush=True)
     return found
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,9 @@ def lines(book: RuleBook, quality: list[dict[str, Any]], rates: list[dict[str, A
     for record in quality:
         print(json.dumps({"id": record["id"], "score": round(predicted(book, record), 6)}))
     for record in rates:
-        plan = planned(book, record)
-        print(
-            json.dumps(
-                {
-                    "id": plan.id,
-                    "default": plan.default,
-                    "low": plan.low,
-                    "high": plan.high,
-                }
-            )
-        )
+        plan = asdict(planned(book, record))
+        plan.pop("method")
+        print(json.dumps(plan))
 
 
 def table(book: RuleBook, quality: list[dict[str, Any]], rates: list[dict[str, Any]]) -> None:

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from benchmarks.memory.record_fields import parsed
+
 _TEXTS = (
     "method", "model", "model_family", "task", "task_type", "metric", "metric_direction",
     "score_tier", "comparison_group", "source",
@@ -23,7 +25,6 @@ _NUMBERS = (
 #: The least that counts and rates can be; scores and losses may be any number.
 _LEAST = {"n_params": 1.0, "n_train": 1.0, "hidden": 1.0, "trainable_params": 1.0, "best_lr": 1e-12}
 _LOWER = re.compile(r"loss|perplexity|ppl|nll|error|bits", re.IGNORECASE)
-_UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 
 def cleaned(records: Iterable[Any]) -> tuple[list[dict[str, Any]], int]:
@@ -73,16 +74,5 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        match = re.fullmatch(r"([-+]?[\d.,_]+(?:e[-+]?\d+)?)\s*([kmbt]?)", value.strip(), re.I)
-        if match is None:
-            return None
-        try:
-            value = float(re.sub(r"[,_]", "", match[1])) * _UNITS.get(match[2].lower(), 1.0)
-        except ValueError:
-            return None
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    number = parsed(value)
+    return number if number is not None and math.isfinite(number) else None

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import json_lines
 from sweeper.features.data_curve._curve import LEVEL, fit
 
 TABLE = Path(__file__).parent / "losses.jsonl"
@@ -61,7 +61,7 @@ class Line:
 def read(path: Path = TABLE) -> dict[str, list[Training]]:
     """Trainings by kind, set and figure; seeds with all sizes alone."""
     found: dict[str, list[Training]] = defaultdict(list)
-    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+    for line in json_lines.read(path):
         for figure, error in (("loss", line["loss"]), ("accuracy", 1 - line["accuracy"])):
             name = f"{line['kind']}, `{line['set']}`, {figure}"
             found[name].append(Training(line["seed"], line["rows"], error))

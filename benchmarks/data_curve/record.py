@@ -25,7 +25,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModel, AutoTokenizer
 
-from benchmarks.live.rows import Row, cut, read
+from benchmarks import json_lines
+from benchmarks.json_lines import Row
+from benchmarks.live.rows import cut
 from sweeper.data.examples import digest
 from sweeper.facts.models.packaged import ready_folder
 
@@ -89,7 +91,7 @@ class Subject:
 
     def __init__(self, data: Path, scratch: Path) -> None:
         cut(data, scratch, {"train": ROWS, "validation": VALIDATION, "test": 10})
-        self.rows = read(scratch / "train.jsonl")
+        self.rows = json_lines.read(scratch / "train.jsonl")
         folder = ready_folder("packaged:minilm")
         if folder is None:
             raise SystemExit("packaged:minilm is not installed")
@@ -97,7 +99,7 @@ class Subject:
         self._base = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
         self._labels = sorted({row["label"] for row in self.rows})
         self._layer = self._base.encoder.layer[-1]
-        found = self._texts(self.rows), self._texts(read(scratch / "validation.jsonl"))
+        found = self._texts(self.rows), self._texts(json_lines.read(scratch / "validation.jsonl"))
         self._texts_of = {"layer": found, "head": (self._frozen(found[0]), self._frozen(found[1]))}
 
     def _texts(self, rows: list[Row]) -> Texts:
@@ -183,8 +185,8 @@ def _scored(model: Head, texts: Texts) -> dict[str, float]:
 
 def missing(path: Path, seeds: dict[str, int]) -> Iterator[tuple[str, str, int, int]]:
     """Kind, set, seed and rows of the trainings that the file lacks, all sets in turn."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    known = {(one["kind"], one["set"], one["seed"], one["rows"]) for one in map(json.loads, lines)}
+    lines = json_lines.read(path) if path.is_file() else []
+    known = {(one["kind"], one["set"], one["seed"], one["rows"]) for one in lines}
     for kind, count in seeds.items():
         for seed, name, share in itertools.product(range(count), SETS, SHARES):
             if (kind, name, seed, ROWS // share) not in known:
@@ -209,8 +211,7 @@ def main() -> None:
         began = time.perf_counter()
         found = subjects[name].training(kind, rows, seed)
         line = {"kind": kind, "set": name, "seed": seed, "rows": rows, **found}
-        with asked.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        json_lines.append(asked.out, line)
         print(json.dumps(line), f"{time.perf_counter() - began:.1f} s", flush=True)
 
 

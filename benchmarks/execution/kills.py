@@ -31,12 +31,13 @@ from typing import Any
 
 import psutil
 
-from benchmarks.execution.fixed_cost import HERE, paths, write_rows
+from benchmarks import json_lines
 from sweeper.execution.state.attempts import RESULT, attempts_of
 from sweeper.execution.state.status import Status
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialResult
 
+HERE = Path(__file__).parents[2]
 TRIALS, WORKERS, FINALISTS, SEEDS = 16, 2, 3, 3
 # After a phase has begun, the kill comes within so many seconds.
 PHASES = {"baselines": 2.0, "search": 3.0, "confirmation": 1.5, "test": 1.0, "report": 2.0}
@@ -266,7 +267,7 @@ class Sweep:
 def surroundings() -> dict[str, str]:
     """What commands and the nodes of a cluster need in their environment."""
     return {
-        "PYTHONPATH": paths(HERE),
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE / "tests" / "execution")]),
         "CURVE_STEP_SECONDS": os.environ.get("CURVE_STEP_SECONDS", "0.02"),
         "SCORE_SECONDS": "0.4",
         "RAY_AUTH_MODE": "disabled",
@@ -369,6 +370,17 @@ def _table(run: RunFolder) -> list[str]:
     numbers = sorted(int(row.split(",")[0]) for row in rows)
     whole = numbers == list(range(TRIALS)) and run.report_html.exists()
     return [] if whole else [f"the report tells of the trials {numbers}"]
+
+
+def write_rows(path: Path, each: int = 40) -> None:
+    """A small classification task."""
+    words = {"fruit": "apple pear plum", "metal": "iron zinc gold", "river": "nile rhine po"}
+    rows = [
+        {"text": f"what do you know about {names.split()[n % 3]} number {n}", "label": label}
+        for label, names in words.items()
+        for n in range(each)
+    ]
+    json_lines.write(path, rows)
 
 
 def one_study(place: Path, wanted: list[tuple[str, str]], seed: int, executor: str) -> Sweep:

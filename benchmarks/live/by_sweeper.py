@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import json_lines
 from benchmarks.live.record import Mode, Seen, Told, Winner
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TestScore, TestSeal, TrialConfig, TrialResult
@@ -37,10 +38,9 @@ def read(folder: Path) -> Told:
     A trial's loss counts as known at the end of the second in which its trial ended.
     """
     run = RunFolder.named(_NAME, folder / "runs")
-    events = [json.loads(line) for line in run.events.read_text(encoding="utf-8").splitlines()]
     ended = {
         event["trial"]: _unix(event["at"]) + 1.0
-        for event in events
+        for event in json_lines.read(run.events)
         if event["kind"] == "trial-ended"
     }
     states: dict[str, int] = {}

@@ -5,26 +5,23 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
-from typing import cast
 
-from benchmarks.live.record import Diary, Mode
+from benchmarks.live.record import Diary
+
+WHOLE_ONLY = ("race", "engineer")
 
 
 def main() -> None:
     """Run it."""
     name, mode, data, folder, trials, seed = sys.argv[1:]
-    if name == "ray":
-        from benchmarks.live.by_ray import search  # only this contender needs Ray
-    elif name == "race":
-        from benchmarks.live.by_race import search
-    elif name == "engineer":
-        from benchmarks.live.by_engineer import search
-    else:
-        from benchmarks.live.by_transformers import search
+    if name in WHOLE_ONLY and mode != "whole":
+        raise SystemExit(f"{name} is compared as a whole only: --modes whole")
+    contender = importlib.import_module(f"benchmarks.live.by_{name}")  # only one needs Ray
     diary = Diary(Path(folder) / "diary.jsonl")
-    search(cast(Mode, mode), Path(data), Path(folder), int(trials), int(seed), diary)
+    contender.search(mode, Path(data), Path(folder), int(trials), int(seed), diary)
 
 
 if __name__ == "__main__":

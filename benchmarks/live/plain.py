@@ -21,14 +21,13 @@ from transformers import (
     TrainingArguments,
 )
 
+from benchmarks import json_lines
 from benchmarks.live.by_sweeper import MODEL
 from benchmarks.live.record import Winner
-from benchmarks.live.rows import read
 from sweeper.facts.models.packaged import ready_folder
 
 # What sweeper's plan scores at a time; Trainer's own 8 would cost the others seconds.
 EVALUATION_BATCH = 64
-Rows = list[dict[str, Any]]
 
 
 class Texts:
@@ -49,11 +48,11 @@ class Texts:
     @cached_property
     def labels(self) -> list[str]:
         """Class names in order."""
-        return sorted({row["label"] for row in read(self._data / "train.jsonl")})
+        return sorted({row["label"] for row in json_lines.read(self._data / "train.jsonl")})
 
-    def split(self, name: str) -> Rows:
+    def split(self, name: str) -> list[json_lines.Row]:
         """Token ids, mask and class number of each item."""
-        rows = read(self._data / f"{name}.jsonl")
+        rows = json_lines.read(self._data / f"{name}.jsonl")
         encoded = self.tokenizer([row["text"] for row in rows], truncation=True)
         number = {label: place for place, label in enumerate(self.labels)}
         return [

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks import json_lines
+
 Mode = Literal["like", "whole"]
 MODES: tuple[Mode, ...] = ("like", "whole")
 
@@ -133,19 +135,15 @@ class Diary:
 
     def saw(self, loss: float, trial: str) -> None:
         """A loss on the whole validation split."""
-        self._write({"seen": asdict(Seen(time.time(), loss, trial))})
+        json_lines.append(self.path, {"seen": asdict(Seen(time.time(), loss, trial))})
 
     def ended(self, states: dict[str, int]) -> None:
         """The search is over."""
-        self._write({"ended": {"at": time.time(), "states": states}})
+        json_lines.append(self.path, {"ended": {"at": time.time(), "states": states}})
 
     def won(self, winner: Winner) -> None:
         """What the search leaves behind."""
-        self._write({"winner": asdict(winner)})
-
-    def _write(self, line: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        json_lines.append(self.path, {"winner": asdict(winner)})
 
     def read(self) -> Told:
         """All of it, once the contender has ended.
@@ -155,8 +153,7 @@ class Diary:
         """
         seen: list[Seen] = []
         rest: dict[str, Any] = {}
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
+        for entry in json_lines.read(self.path):
             if "seen" in entry:
                 seen.append(Seen(**entry["seen"]))
             rest |= entry

@@ -5,12 +5,12 @@ Knows files and texts; knows nothing of training.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
-Row = dict[str, Any]
+from benchmarks import json_lines
+from benchmarks.json_lines import Row
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -29,14 +29,9 @@ def cut(source: Path, to: Path, counts: dict[str, int]) -> None:
     to.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for split in reversed(SPLITS):
-        rows = _even(read(source / f"{split}.jsonl"), counts[split], taken)
-        lines = (json.dumps({"text": row["text"], "label": row["label"]}) + "\n" for row in rows)
-        (to / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
-def read(path: Path) -> list[Row]:
-    """The rows of one file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = _even(json_lines.read(source / f"{split}.jsonl"), counts[split], taken)
+        kept = ({"text": row["text"], "label": row["label"]} for row in rows)
+        json_lines.write(to / f"{split}.jsonl", kept)
 
 
 def _even(rows: list[Row], count: int, taken: set[str]) -> list[Row]:

@@ -20,6 +20,7 @@ from rich.table import Table
 from transformers import PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from benchmarks import json_lines
 from sweeper.declared.traits import traits_of
 from sweeper.errors import SweeperError
 from sweeper.facts.models import catalogue
@@ -142,7 +143,7 @@ def main() -> None:
                 rows.append(compared(name, config, label))
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     if chosen.out:
-        chosen.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        json_lines.write(chosen.out, rows)
     show(rows, Console(width=110))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 Record = Mapping[str, Any]
 
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
-_NUMBER = re.compile(r"~?\s*(\d[\d,_]*(?:\.\d+)?(?:e[+-]?\d+)?)\s*([kmbt]?)(?![a-z0-9])", re.I)
+_NUMBER = re.compile(r"~?\s*([-+]?\d[\d,_]*(?:\.\d+)?(?:e[+-]?\d+)?)\s*([kmbt]?)(?![a-z0-9])", re.I)
 _NOTHING = frozenset({"", "none", "null", "unknown", "n/a", "na", "-", "?", "not stated"})
 _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 
@@ -30,7 +30,7 @@ def number_of(record: Record, *keys: str) -> int | None:
     ``4096``, ``4096.0``, ``"4,096"`` and ``"7B"`` are numbers.
     """
     for key in keys:
-        value = _number(record.get(key))
+        value = parsed(record.get(key))
         if value is not None and math.isfinite(value) and value >= 1:
             return int(value)
     return None
@@ -56,7 +56,7 @@ def unreadable(record: Record, numbers: tuple[str, ...], flags: tuple[str, ...])
         value = record.get(key)
         if _is_missing(value):
             continue
-        number = _number(value)
+        number = parsed(value)
         if number is None or not math.isfinite(number):
             found.append(f"{key} is {_shown(value)}, which is not a number")
         elif number < 0:
@@ -68,7 +68,8 @@ def unreadable(record: Record, numbers: tuple[str, ...], flags: tuple[str, ...])
     return found
 
 
-def _number(value: object) -> float | None:
+def parsed(value: object) -> float | None:
+    """A number, however it is written; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import json_lines
 from sweeper.declared.yaml_files import known_strategies
 
 #: Agreement: within this share of the measured figure, or within so many GiB.
@@ -114,7 +114,7 @@ def agrees(row: dict[str, Any]) -> bool:
 
 def show(path: Path, console: Console) -> None:
     """The table of a file of measurements; the last of each pair counts."""
-    rows = {_key(row): row for row in _read(path)}
+    rows = {_key(row): row for row in json_lines.read(path)}
     table = Table(title="Memory of one trial, GiB", title_justify="left")
     for name in ("model", "task", "texts", "strategy", "planned", "measured", "ratio", "agrees"):
         table.add_column(name)
@@ -131,11 +131,6 @@ def show(path: Path, console: Console) -> None:
     console.print(
         f"{sum(map(agrees, told))} of {len(told)} within 20% or 0.2 GiB; {inside} in the interval."
     )
-
-
-def _read(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
 
 
 def _key(row: dict[str, Any]) -> tuple[str, ...]:
@@ -161,8 +156,7 @@ def main() -> None:
         for work, strategy in product([one for one in WORK if one.task in tasks], strategies):
             with tempfile.TemporaryDirectory() as folder:
                 row = measured(work, strategy, chosen.data.resolve(), Path(folder), Path(home))
-            with chosen.out.open("a", encoding="utf-8") as out:
-                out.write(json.dumps(row) + "\n")
+            json_lines.append(chosen.out, row)
             print(json.dumps(row), flush=True)
 
 

@@ -18,15 +18,13 @@ from collections.abc import Sequence
 import optuna
 
 from benchmarks.search.formula import KINDS, FormulaWorld
-from benchmarks.search.methods import METHODS, OURS
+from benchmarks.search.methods import METHODS, OURS, Method
 from benchmarks.search.remaining_gain import KEPT
-from benchmarks.search.replay import answered_by, play, seeded, task_worlds
+from benchmarks.search.replay import replay, task_worlds
 from benchmarks.search.score import Replay, mean_seconds
 from benchmarks.search.table import TABLES
-from benchmarks.search.world import Realised, TableWorld
-from sweeper.plans import Plan
+from benchmarks.search.world import TableWorld
 from sweeper.search import optuna_space
-from sweeper.search.engine import StopCondition, search
 from sweeper.search.search import known_starts
 from sweeper.trials import Trial
 
@@ -35,26 +33,16 @@ COMPARED = (OURS, BASELINE, "engineer", "race", "GP by strategy")
 # Tables that are replayed without the head too: where it is good enough, little is searched.
 WITHOUT_HEAD = ("intents", "uneven-intents", "payments", "few-queries", "wellformed", "assistant")
 LEAST_GAP = 0.2
+_STARTS_ALONE = Method("oracle", "optuna:RandomSampler", "optuna:NopPruner")
 
 
-def told_the_optimum(
-    plan: Plan, world: FormulaWorld | TableWorld, unit: float, budgets: float
-) -> Replay:
+def oracle(world: FormulaWorld | TableWorld, seed: int, budgets: float, unit: float) -> Replay:
     """The defaults, the optimum, and nothing else."""
-    realised: list[Realised] = []
-    objective = answered_by(world, plan, realised)
     key, parameters = world.optimum
-    candidate = optuna_space.candidates(plan)[key]
+    candidate = optuna_space.candidates(world.plan)[key]
     optimum = Trial(strategy=candidate.strategy, model=candidate.model, parameters=dict(parameters))
-    starts = [*known_starts(plan, plan.budget.trials), optimum]
-    never = "optuna:NopPruner"
-    searched = search(plan, objective, StopCondition(len(starts)), starts=starts, pruner=never)
-    ended, spent = [], 0.0
-    for one, shown in zip(searched.trials, realised, strict=True):
-        spent += one.result.seconds
-        ended.append((spent, shown))
-    counts = (len(ended), len(ended))
-    return Replay(tuple(ended), world.best, world.guessing, unit, budgets * unit, counts, spent)
+    starts = [*known_starts(world.plan, world.plan.budget.trials), optimum]
+    return replay(world, _STARTS_ALONE, seed, budgets, unit, starts, trials=len(starts))
 
 
 def budgets_until_good(task: str, seeds: int, budgets: float) -> dict[str, float]:
@@ -63,13 +51,10 @@ def budgets_until_good(task: str, seeds: int, budgets: float) -> dict[str, float
     unit = make(0).unit
     told: dict[str, float] = {}
     for name in COMPARED:
-        replays = [play(make(seed), METHODS[name], seed, unit, budgets) for seed in range(seeds)]
+        replays = [replay(make(seed), METHODS[name], seed, budgets, unit) for seed in range(seeds)]
         told[name] = mean_seconds(replays).value
-    oracle = []
-    for seed in range(seeds):
-        world = make(seed)
-        oracle.append(told_the_optimum(seeded(world.plan, seed, None), world, unit, budgets))
-    return told | {"oracle": mean_seconds(oracle).value}
+    oracles = [oracle(make(seed), seed, budgets, unit) for seed in range(seeds)]
+    return told | {"oracle": mean_seconds(oracles).value}
 
 
 def share(rows: Sequence[dict[str, float]], method: str) -> float:

@@ -120,7 +120,7 @@ def bill(task: str, seed: int, trials: int) -> Bill:
     make = task_worlds(task)
     world = make(seed)
     assert isinstance(world, TableWorld)
-    plan, unit = seeded(world.plan, seed, None), world.unit
+    plan, unit = seeded(world.plan, seed), world.unit
     starts = list(known_starts(plan, plan.budget.trials))
     untrained = world.beforehand.untrained
     searched: list[Searched] = []

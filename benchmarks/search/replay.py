@@ -1,10 +1,11 @@
 """Replays recorded tasks in simulated time: ours beside what others would have done.
 
     python -m benchmarks.search.replay [--tasks a,b] [--methods a,b] [--seeds 30] [--json FILE]
-        [--world table|model|formula] [--tables DIR] [--budgets 20] [--no-starts]
+        [--tables DIR] [--budgets 20]
 
 Every method gets the same space, the same starts, the same losses and the same seconds. A budget
-of 20 is the time of twenty full trials of the first default.
+of 20 is the time of twenty full trials of the first default. A task is a recorded table, the same
+without the head where its name ends in ``-head``, or a formula.
 """
 
 from __future__ import annotations
@@ -25,16 +26,7 @@ from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.methods import METHODS, OURS, Method
 from benchmarks.search.score import BUDGETS, Replay, summary
 from benchmarks.search.table import TABLES, read
-from benchmarks.search.world import (
-    Beforehand,
-    Ground,
-    ModelWorld,
-    Realised,
-    TableWorld,
-    World,
-    is_scored,
-    too_few,
-)
+from benchmarks.search.world import Beforehand, Ground, Realised, TableWorld, World, is_scored
 from sweeper.planning.budget.budget import first_rung
 from sweeper.plans import Plan
 from sweeper.search.engine import Objective, StopCondition, search
@@ -43,7 +35,6 @@ from sweeper.spec import Scalar
 from sweeper.trials import RungReport, Trial
 
 MOST_TRIALS = 150
-WORLDS = ("model", "table", "formula")
 # Budgets, and the end, after which the incumbent's regret is told.
 TOLD_AT = (*(f"{budget:g}" for budget in BUDGETS), "end")
 # Formula tasks take space and budget from this table's plan.
@@ -78,11 +69,13 @@ def replay(
     budgets: float,
     unit: float,
     starts: Sequence[Trial] | None = None,
-    first: int | None = None,
     trials: int = MOST_TRIALS,
 ) -> Replay:
     """Run one method to the end of its time, or of its trials, from the plan's starts or others."""
-    plan = seeded(world.plan, seed, first)
+    if method.module:
+        made: Replay = importlib.import_module(method.module).run(world, seed, budgets, unit)
+        return made
+    plan = seeded(world.plan, seed)
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     if starts is None:
@@ -109,16 +102,13 @@ def replay(
     return Replay(tuple(ended), world.best, world.guessing, unit, budgets * unit, counts, spent)
 
 
-def seeded(plan: Plan, seed: int, first: int | None) -> Plan:
-    """The plan with that seed, pruning from that rung on, else from where it would be planned."""
-    budget = plan.budget.model_copy(update={"first_rung": first or _planned_first(plan)})
-    return plan.model_copy(update={"seed": seed, "budget": budget})
-
-
-def _planned_first(plan: Plan) -> int:
+def seeded(plan: Plan, seed: int) -> Plan:
+    """The plan with that seed, pruning from where it would be planned now."""
     # A table's plan was frozen when it was first recorded, and the planner has changed since.
     warmup = plan.candidates[0].parameters.get("warmup_ratio")
-    return first_rung(float(warmup.default) if warmup else 0.0, plan.budget.rung_every)
+    first = first_rung(float(warmup.default) if warmup else 0.0, plan.budget.rung_every)
+    budget = plan.budget.model_copy(update={"first_rung": first})
+    return plan.model_copy(update={"seed": seed, "budget": budget})
 
 
 def line(name: str, told: dict[str, Any], seconds: float) -> str:
@@ -136,37 +126,13 @@ def _interval(one: dict[str, float], scale: float) -> str:
     return f"{value:6.1f} ({low:5.1f} ..{high:6.1f})"
 
 
-def play(
-    world: World,
-    method: Method,
-    seed: int,
-    unit: float,
-    budgets: float,
-    *,
-    starts: bool = True,
-    first: int | None = None,
-    trials: int = MOST_TRIALS,
-) -> Replay:
-    """Run one method, whether it is a sampler or a module of its own."""
-    if method.module:
-        run = importlib.import_module(method.module).run
-        made: Replay = run(world, seed, budgets, unit)
-        return made
-    return replay(world, method, seed, budgets, unit, None if starts else (), first, trials)
-
-
-def worlds(task: str, strategies: Sequence[str]) -> Callable[[int], FormulaWorld | TableWorld]:
-    """What makes a formula or a table by that name, from a seed."""
+def task_worlds(task: str, tables: Path = TABLES) -> Callable[[int], FormulaWorld | TableWorld]:
+    """What makes the world of a task from a seed."""
     if task in KINDS:
-        return partial(FormulaWorld, read(PLANNED_LIKE, TABLES).plan, KINDS[task])
-    table = read(task, TABLES)
-    return partial(TableWorld, Ground.of(table.only(strategies) if strategies else table))
-
-
-def task_worlds(task: str) -> Callable[[int], FormulaWorld | TableWorld]:
-    """The same by one name, which ends in ``-head`` for a table without the head."""
+        return partial(FormulaWorld, read(PLANNED_LIKE, tables).plan, KINDS[task])
+    table = read(task.removesuffix("-head"), tables)
     without = task.endswith("-head")
-    return worlds(task.removesuffix("-head"), ("lora", "full") if without else ())
+    return partial(TableWorld, Ground.of(table.only(("lora", "full")) if without else table))
 
 
 def main() -> None:
@@ -176,48 +142,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budgets", type=float, default=20.0)
     parser.add_argument("--trials", type=int, default=MOST_TRIALS, help="end after so many")
-    parser.add_argument("--world", choices=WORLDS, default="table")
     parser.add_argument("--tables", type=Path, default=TABLES)
-    parser.add_argument("--first-rung", type=int, default=None, help="instead of the plan's")
-    parser.add_argument("--strategies", default="", help="of tables, instead of all")
-    parser.add_argument("--no-starts", action="store_true", help="without the defaults")
     parser.add_argument("--json", type=Path, default=None)
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     tasks = [name for name in chosen.tasks.split(",") if name]
-    formulas = chosen.world == "formula"
-    tasks = tasks or (
-        list(KINDS) if formulas else sorted(path.stem for path in chosen.tables.glob("*.npz"))
-    )
+    tasks = tasks or sorted(path.stem for path in chosen.tables.glob("*.npz"))
     named = [name for name in chosen.methods.split("/") if name]
     methods = [METHODS[name] for name in named] or [m for m in METHODS.values() if not m.slow]
-    told: dict[str, Any] = {}
-    for task in tasks:
-        told[task] = _task(task, methods, chosen)
+    told = {task: _task(task, methods, chosen) for task in tasks}
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[str, Any]:
-    told: dict[str, Any] = {}
-    if chosen.world == "formula":
-        plan = read(PLANNED_LIKE, chosen.tables).plan
-        unit = FormulaWorld(plan, KINDS[task], 0).unit
-        make: Callable[[int], World] = partial(FormulaWorld, plan, KINDS[task])
-    else:
-        table = read(task, chosen.tables)
-        if chosen.strategies:
-            table = table.only(chosen.strategies.split(","))
-        told["recorded"] = len(table.trials)
-        if too_few(table):
-            print(f"\n{task}: {told}, not replayed: too few of {too_few(table)}")
-            return told
-        ground = Ground.of(table)
-        plan = table.plan
-        make = partial(ModelWorld if chosen.world == "model" else TableWorld, ground)
-        unit = make(0).unit
-    told["unit_seconds"] = unit
-    first = seeded(plan, 0, chosen.first_rung).budget.first_rung
+    make = task_worlds(task, chosen.tables)
+    plan, unit = make(0).plan, make(0).unit
+    told: dict[str, Any] = {"unit_seconds": unit}
+    first = seeded(plan, 0).budget.first_rung
     print(f"\n{task}: {told}, pruning from rung {first} of {plan.budget.rungs}, "
           f"{chosen.seeds} seeds")  # fmt: skip
     heads = " ".join(f"{f'regret % at {at}':>24}" for at in TOLD_AT)
@@ -225,16 +167,7 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
     for method in methods:
         began = time.process_time()
         replays = [
-            play(
-                make(seed),
-                method,
-                seed,
-                unit,
-                chosen.budgets,
-                starts=not chosen.no_starts,
-                first=chosen.first_rung,
-                trials=chosen.trials,
-            )
+            replay(make(seed), method, seed, chosen.budgets, unit, trials=chosen.trials)
             for seed in range(chosen.seeds)
         ]
         told[method.name] = summary(replays)

@@ -5,19 +5,18 @@ Knows what a task is made of; nothing of training or replay.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from benchmarks import json_lines
+from benchmarks.json_lines import Row
 from sweeper.facts.gather import gather
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 
-Row = dict[str, Any]
 # Where the rows of a split come from. What a method is judged on decides how fine a difference can
 # be seen, so that all rows that the data set holds out are validated on; its test split, which
 # trials never see but a data folder must have, comes from the far end of the train rows.
@@ -81,10 +80,9 @@ class RecordedTask:
         wanted = dict(zip(SOURCES, (*self.rows, TEST_ROWS), strict=True))
         for split, count in wanted.items():
             files = [source / self.source / f"{name}.jsonl" for name in SOURCES[split]]
-            rows = [row for file in files for row in _read(file)]
+            rows = [row for file in files for row in json_lines.read(file)]
             rows = self._chosen(rows[::-1] if split == "test" else rows, count)
-            lines = (json.dumps(row) + "\n" for row in rows)
-            (to / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+            json_lines.write(to / f"{split}.jsonl", rows)
 
     def _chosen(self, rows: list[Row], count: int) -> list[Row]:
         if self.written is not None:  # the files are shuffled
@@ -114,10 +112,6 @@ class RecordedTask:
         if not self.uneven:
             return lambda label: 1.0
         return lambda label: 1 / (1 + labels.index(label) / 2)
-
-
-def _read(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 TASKS = {

@@ -8,8 +8,7 @@ configuration is met. Knows nothing of methods.
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -17,8 +16,6 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.search.costs import Costs
-from benchmarks.search.curvemodel import Coordinates, CurveModel
-from benchmarks.search.design import Design
 from benchmarks.search.table import Baseline, Floats, Recorded, Table
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Plan
@@ -30,14 +27,8 @@ from sweeper.search.pruner import guessing_loss
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 
-# Losses above this many times that of guessing are all just bad.
-BAD_FACTOR = 1.5
-# Fresh configurations, beside the recorded ones, among which the best known is looked for.
-POOL = 4000
 # More items than any task validates on.
 HALVED = 10_000
-# Fewer recorded trials of a strategy are no ground to model it on.
-FEWEST_TRIALS = 20
 
 
 @dataclass(frozen=True)
@@ -121,6 +112,22 @@ def axes_of(plan: Plan, key: str) -> dict[str, Axis | ChoiceAxis]:
     }
 
 
+def _point(axes: Mapping[str, Axis | ChoiceAxis], parameters: Mapping[str, Scalar]) -> Floats:
+    """A configuration in the unit cube; choices count as numbers."""
+    return np.asarray([_unit(axis, parameters.get(name)) for name, axis in axes.items()])
+
+
+def _unit(axis: Axis | ChoiceAxis, value: Scalar | None) -> float:
+    if value is None:
+        return 0.5
+    if isinstance(axis, Axis):
+        return axis.unit(value)
+    if all(isinstance(choice, int) for choice in axis.choices):  # batch sizes: powers of two
+        logs = [math.log(float(choice)) for choice in axis.choices]
+        return (math.log(float(value)) - min(logs)) / max(max(logs) - min(logs), 1e-9)
+    return axis.choices.index(value) / max(len(axis.choices) - 1, 1)
+
+
 def seen_losses(
     one: Recorded, rungs: int, items: int, order: Callable[[Floats], Floats] = np.asarray
 ) -> list[float]:
@@ -135,19 +142,9 @@ def seen_losses(
     return [*seen, float(order(one.final)[0::2].mean()) if one.complete else math.inf]
 
 
-def too_few(table: Table) -> dict[str, int]:
-    """Recorded trials of each strategy that has too few to be modelled."""
-    counts = {
-        key: len(table.of(key))
-        for key, one in optuna_space.candidates(table.plan).items()
-        if optuna_space.searchable(one)
-    }
-    return {key: count for key, count in counts.items() if count < FEWEST_TRIALS}
-
-
 @dataclass(frozen=True)
 class Ground:
-    """What all replays of a task share: its table, costs and curve models."""
+    """What all replays of a task share: its table and costs."""
 
     table: Table
     costs: Costs
@@ -156,55 +153,6 @@ class Ground:
     def of(cls, table: Table) -> Ground:
         """Calibrate."""
         return cls(table, Costs.of(table))
-
-    @cached_property
-    def models(self) -> dict[str, CurveModel]:
-        """One of each searched strategy. They know trials of one length only."""
-        table, models = self.table, {}
-        for key, one in optuna_space.candidates(table.plan).items():
-            trials = table.of(key)
-            if optuna_space.searchable(one) and len(trials) >= FEWEST_TRIALS:
-                curves = log_curves(table, trials)
-                models[key] = CurveModel.fit(trials, curves, axes_of(table.plan, key))
-        return models
-
-    @cached_property
-    def noise(self) -> Floats:
-        """What two seeds of one configuration differ by; shape ``(pairs, rungs)``."""
-        return _noise(self.table)
-
-    @cached_property
-    def best(self) -> tuple[str, dict[str, Scalar]]:
-        """The best of a pool that no method chose: by its loss without noise."""
-        design = Design(self.table.plan, f"pool of {self.table.name}")
-        planned = [design.planned(index) for index in range(6, 6 + POOL)]
-        pool = [(one.strategy, one.parameters) for one in planned]
-        pool += [(one.strategy, one.parameters) for one in self.table.trials if one.complete]
-        found: tuple[float, str, dict[str, Scalar]] | None = None
-        for key in optuna_space.candidates(self.table.plan):
-            mine = [parameters for strategy, parameters in pool if strategy == key]
-            ends = self.truths(key, mine)
-            position = int(np.argmin(ends))
-            if found is None or ends[position] < found[0]:
-                found = (float(ends[position]), key, dict(mine[position]))
-        assert found is not None
-        return found[1:]
-
-    def truths(self, key: str, configurations: Sequence[Mapping[str, Scalar]]) -> Floats:
-        """Final losses without noise."""
-        if key in self.models:
-            return np.exp(self.models[key].predict(configurations)[:, -1])
-        return np.full(len(configurations), self.table.of(key)[0].loss)
-
-
-def log_curves(table: Table, trials: Sequence[Recorded]) -> Floats:
-    """Log losses on half A at the rungs, and on all items at the end; bad ones are cut."""
-    bad = BAD_FACTOR * guessing_loss(table.plan)
-    items = table.plan.budget.rung_items
-    rows = [
-        [*seen_losses(one, table.rungs, max(items, _width(table)))[:-1], one.loss] for one in trials
-    ]
-    return np.asarray(np.log(np.minimum(rows, bad)))
 
 
 def _width(table: Table) -> int:
@@ -217,26 +165,18 @@ def rung_losses(world: TableWorld, one: Recorded) -> list[float]:
     return seen_losses(one, rungs, _width(world.ground.table), world.halved)
 
 
-def _noise(table: Table) -> Floats:
-    # Half of what two seeds of one configuration differ by, in log losses; shape (pairs, rungs).
-    first: dict[str, Recorded] = {}
-    pairs = []
-    for one in table.trials:
-        key = repr((one.strategy, sorted(one.parameters.items())))
-        if key in first and one.complete and first[key].complete:
-            two = log_curves(table, [one, first[key]])
-            if (two[:, -1] < math.log(guessing_loss(table.plan))).all():
-                pairs.append((two[0] - two[1]) / math.sqrt(2))
-        first.setdefault(key, one)
-    return np.asarray(pairs) if pairs else np.zeros((1, table.rungs))
-
-
 @dataclass
-class _Recorded:
-    """What both worlds of a recorded task share."""
+class TableWorld:
+    """Recorded trials themselves: the nearest one of the strategy that was not used yet.
+
+    Args:
+        ground: The task.
+        seed: Of the replay.
+    """
 
     ground: Ground
     seed: int
+    _used: set[int] = field(default_factory=set)
 
     @property
     def plan(self) -> Plan:
@@ -272,56 +212,6 @@ class _Recorded:
         order[0 : 2 * pairs : 2] += swapped
         order[1 : 2 * pairs : 2] -= swapped
         return np.asarray(items[order])
-
-
-@dataclass
-class ModelWorld(_Recorded):
-    """Configurations answered by the curve models, with the noise of seeds and items.
-
-    Args:
-        ground: The task.
-        seed: Of the replay.
-    """
-
-    @cached_property
-    def best(self) -> Realised:
-        key, parameters = self.ground.best
-        return self._realise(key, parameters, np.zeros(self.plan.budget.rungs))
-
-    def trial(self, strategy: str, parameters: Mapping[str, Scalar]) -> Realised:
-        """The trial; the same configuration gives the same trial again."""
-        noise = self.ground.noise
-        text = repr((self.seed, strategy, sorted(parameters.items())))
-        generator = np.random.default_rng(zlib.crc32(text.encode()))
-        sign = 1 if generator.random() < 0.5 else -1
-        return self._realise(strategy, parameters, sign * noise[generator.integers(len(noise))])
-
-    def _realise(self, key: str, parameters: Mapping[str, Scalar], noise: Floats) -> Realised:
-        ground = self.ground
-        seconds = tuple(ground.costs.seconds(key, parameters, scored_items(self.plan)))
-        if key not in ground.models:
-            one = ground.table.of(key)[0]
-            items = self.halved(one.final)
-            return Realised((float(items[0::2].mean()),), seconds[-1:], items, one.loss)
-        model = ground.models[key]
-        log_curve = model.predict([parameters])[0]
-        near = model.nearest(parameters)
-        curve = np.exp(log_curve + noise)
-        items = self.halved(near.final) * (curve[-1] / near.loss)
-        losses = (*curve[:-1], items[0::2].mean())
-        return Realised(tuple(map(float, losses)), seconds, items, float(np.exp(log_curve[-1])))
-
-
-@dataclass
-class TableWorld(_Recorded):
-    """Recorded trials themselves: the nearest one of the strategy that was not used yet.
-
-    Args:
-        ground: The task.
-        seed: Of the replay.
-    """
-
-    _used: set[int] = field(default_factory=set)
 
     @cached_property
     def best(self) -> Realised:
@@ -365,10 +255,9 @@ class TableWorld(_Recorded):
     def _nearest(
         self, key: str, parameters: Mapping[str, Scalar], pool: list[Recorded]
     ) -> Recorded:
-        coordinates = Coordinates(axes_of(self.plan, key))
-        points = coordinates.points([one.parameters for one in pool])
-        apart = ((points - coordinates.points([parameters])) ** 2).sum(axis=1)
-        return pool[int(np.argmin(apart))]
+        axes = axes_of(self.plan, key)
+        at = _point(axes, parameters)
+        return min(pool, key=lambda one: float(((_point(axes, one.parameters) - at) ** 2).sum()))
 
     def _realise(self, one: Recorded) -> Realised:
         plan, costs = self.plan, self.ground.costs

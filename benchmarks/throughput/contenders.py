@@ -28,6 +28,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from benchmarks import json_lines
 from sweeper.backend import Decision
 from sweeper.execution.next_attempt import configure
 from sweeper.facts.gather import gather
@@ -178,7 +179,7 @@ def by_trl(data: Path, spec: Spec, plan: Plan, config: TrialConfig, scratch: Pat
     from trl import SFTConfig, SFTTrainer  # only this contender needs it
 
     model, tokenizer = _model(spec, plan, config)
-    rows = _rows(data)
+    rows = json_lines.read(data / "train.jsonl")
     settings = SFTConfig(**_settings(config, scratch), max_length=_LENGTH, packing=False)
     clock = Clock()
     trainer = SFTTrainer(
@@ -199,7 +200,7 @@ def by_trainer(data: Path, spec: Spec, plan: Plan, config: TrialConfig, scratch:
     lora = _lora(model, config)
     if lora is not None:
         model = get_peft_model(model, lora)
-    rows = _rows(data)
+    rows = json_lines.read(data / "train.jsonl")
     clock = Clock()
     trainer = Trainer(
         model=model,
@@ -253,11 +254,6 @@ def _lora(model: Any, config: TrialConfig) -> LoraConfig | None:
         lora_dropout=float(config.parameters.get("lora_dropout", 0.0)),
         target_modules=target_modules(model, str(config.parameters["target_modules"])),
     )
-
-
-def _rows(data: Path) -> list[dict[str, str]]:
-    text = (data / "train.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def _conversation(row: dict[str, str]) -> dict[str, Any]:

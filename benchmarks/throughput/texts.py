@@ -5,11 +5,12 @@ Knows files and texts; knows nothing of training.
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
 from pathlib import Path
+
+from benchmarks import json_lines
 
 # Common words that byte-pair tokenizers write as one token after a space.
 _WORDS = ("the", "of", "and", "to", "in", "is", "for", "on", "that", "with", "as", "by", "at")
@@ -34,13 +35,13 @@ def real(rows: int, scratch: Path) -> list[dict[str, str]]:
     path = scratch / "functions.jsonl"
     command = [sys.executable, str(_STDLIB), "functions", "-o", str(path), "--rows", str(rows)]
     subprocess.run(command, check=True, capture_output=True)
-    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{name: str(row[name]) for name in ("instruction", "output")} for row in found[:rows]]
+    found = json_lines.read(path)[:rows]
+    return [{name: str(row[name]) for name in ("instruction", "output")} for row in found]
 
 
 def given(path: Path, rows: int, seed: int = 0) -> list[dict[str, str]]:
     """Some rows of a file of JSON lines with instruction, perhaps input, and output."""
-    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = json_lines.read(path)
     chosen = random.Random(seed).sample(found, min(rows, len(found)))
     return [
         {
@@ -56,6 +57,5 @@ def write(rows: list[dict[str, str]], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     splits = {"train": rows[:-4], "validation": rows[-4:-2], "test": rows[-2:]}
     for name, part in splits.items():
-        lines = "".join(json.dumps(row) + "\n" for row in part)
-        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+        json_lines.write(folder / f"{name}.jsonl", part)
     return folder

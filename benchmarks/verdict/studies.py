@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,6 @@ class Recorded:
     configurations: Floats
     noise: Floats
     seconds: Floats
-
-    @cached_property
-    def seed_deviation(self) -> float:
-        """Standard deviation of the mean loss between two seeds, over all pairs."""
-        first, second = (losses(self.configurations + s * self.noise) for s in (1, -1))
-        return float(np.sqrt(np.mean((first - second).mean(axis=1) ** 2) / 2))
 
     def shift(self, gain: float, *, accuracy: bool, draws: int = 200_000) -> float | None:
         """By how much the log odds of all items must rise for a gain; None where nothing can."""

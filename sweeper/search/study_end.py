@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 NEXT = 5
 # By trials that have ended: how far the next five lower the best loss, as a share of it. Means over
-# searches of twelve recorded tasks (python -m benchmarks.search.next_trials). What a search itself
-# shows (the last gain, the time since the best trial, the sampler's expected improvement) did not
-# correlate with what came.
+# searches of twelve recorded tasks (benchmarks/findings.md). What a search itself shows (the last
+# gain, the time since the best trial, the sampler's expected improvement) did not correlate with
+# what came.
 GAINS = {5: 0.0118, 10: 0.0039, 15: 0.0031, 20: 0.0023, 25: 0.0004}
 # Standard deviation of a final loss between seeds, as a share of the loss: median of seven recorded
 # tasks of benchmarks/search (0.011 to 0.143), by the pairs of seeds that each has. Two trials

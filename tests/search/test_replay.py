@@ -20,10 +20,9 @@ from benchmarks.search.methods import METHODS
 from benchmarks.search.race import Entrant, Racing, survivors
 from benchmarks.search.replay import answered_by, replay, seeded
 from benchmarks.search.score import Replay, mean
-from benchmarks.search.table import Table, pack, read, unpack, write_trial
+from benchmarks.search.table import TABLES, Table, pack, read, unpack, write_trial
 from benchmarks.search.world import (
     Ground,
-    ModelWorld,
     Realised,
     TableWorld,
     is_scored,
@@ -112,6 +111,13 @@ def test_a_table_gives_back_what_was_recorded_within_a_byte(table: Table) -> Non
             assert one.items.mean(axis=1) == pytest.approx(list(shown.losses[:-1]), rel=0.04)
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in TABLES.glob("*.npz")))
+def test_each_recorded_table_has_a_plan_of_this_version(name: str) -> None:
+    table = read(name)
+    assert len(table.trials) > 50
+    assert {one.strategy for one in table.trials} == {c.strategy for c in table.plan.candidates}
+
+
 def test_an_unpacked_table_packs_to_itself_and_keeps_newer_records(
     table: Table, tmp_path: Path
 ) -> None:
@@ -148,7 +154,7 @@ def test_a_replay_shows_and_pays_only_the_rungs_that_the_plan_scores(ground: Gro
     sparse = plan().budget.model_copy(update={"rung_every": 4, "rung_items": RUNG_ITEMS})
     made = ground.table.plan.model_copy(update={"budget": sparse})
     assert scored_items(made) == [0, 0, 0, RUNG_ITEMS, 0, 0, 0, scored_items(plan())[-1]]
-    world = ModelWorld(replace(ground, table=replace(ground.table, plan=made)), 0)
+    world = TableWorld(replace(ground, table=replace(ground.table, plan=made)), 0)
     objective = answered_by(world, made, [])
     assert [rung.rung for rung in objective("lora", table_default(ground))] == [4, 8]
     assert [rung.rung for rung in objective("head", {})] == [8]
@@ -173,13 +179,6 @@ def test_costs_are_steps_times_calibrated_seconds(table: Table) -> None:
     assert seconds[-1] == pytest.approx(steps * 1.6, rel=0.02)
     assert seconds == sorted(seconds)
     assert costs.seconds("head", {}, items) == [2.0]
-
-
-def test_a_model_world_answers_alike_and_nothing_beats_its_best(ground: Ground) -> None:
-    world = ModelWorld(ground, 0)
-    parameters = table_default(ground)
-    assert world.trial("lora", parameters).losses == world.trial("lora", parameters).losses
-    assert world.trial("lora", parameters).truth >= world.best.truth
 
 
 def table_default(ground: Ground) -> dict[str, object]:
@@ -209,7 +208,7 @@ def test_trials_of_fewer_epochs_end_at_their_own_rung_and_those_that_overfit_bef
         steps=early.steps[:5], training_seconds=early.training_seconds[:5],
     )  # fmt: skip
     mixed = replace(ground, table=replace(ground.table, trials=(whole, half, early)))
-    world, made = TableWorld(mixed, 0), seeded(ground.table.plan, 0, None)
+    world, made = TableWorld(mixed, 0), seeded(ground.table.plan, 0)
 
     asked, kept = {**half.parameters, "r": 128}, list[Realised]()
     rungs = list(answered_by(world, made, kept)("lora", asked))
@@ -263,17 +262,17 @@ def test_a_repeated_configuration_is_met_on_one_of_its_seeds(ground: Ground) -> 
 
 @pytest.mark.parametrize("name", [name for name, one in METHODS.items() if one.sampler])
 def test_every_method_replays_and_pays_for_what_it_does(ground: Ground, name: str) -> None:
-    world = ModelWorld(ground, 1)
-    unit = world.trial("lora", table_default(ground)).seconds[-1]
+    world = TableWorld(ground, 1)
+    unit = world.unit
     shown = replay(world, METHODS[name], 1, 6.0, unit)
     assert shown.spent >= 6.0 * unit or METHODS[name].stops
-    head = world.trial("head", {}).seconds[-1]
+    head = TableWorld(ground, 1).trial("head", {}).seconds[-1]
     assert shown.ended[0][0] == pytest.approx(head)
     assert shown.regret(6.0) < shown.regret(0.5 * head / unit)
 
 
 def test_a_race_pays_for_the_rest_alone_and_drops_the_worse_half(ground: Ground) -> None:
-    world = ModelWorld(ground, 1)
+    world = TableWorld(ground, 1)
     entrants = [
         Entrant("lora", {**table_default(ground), "learning_rate": rate}, shown)
         for rate, shown in ((1e-4, curve_to(0.5)), (3e-4, curve_to(0.4)), (1e-3, curve_to(0.6)))
@@ -334,7 +333,7 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     pack(tmp_path / "records" / "wellformed", "wellformed", tmp_path)
     out = tmp_path / "told.json"
     command = [sys.executable, "-m", "benchmarks.search.replay", "--tables", str(tmp_path)]
-    command += ["--world", "formula", "--tasks", "topical", "--seeds", "2", "--budgets", "6"]
+    command += ["--tasks", "topical", "--seeds", "2", "--budgets", "6"]
     command += ["--methods", "sweeper/random", "--json", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "budgets until good" in done.stdout

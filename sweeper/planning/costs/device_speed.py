@@ -107,10 +107,10 @@ def of_one_worker(hardware: HardwareFacts, workers: int) -> HardwareFacts:
 # Where the machine was not calibrated: what a core of a server processor with AVX-512 does.
 # Measured on one core of an EPYC of 2023: 86 GFLOP/s and 21 GB/s.
 _CORE_GFLOPS, _CORE_BANDWIDTH_GB = 86.0, 21.0
-# Fitted by `python -m benchmarks.forecast.steps --fit` to 38 set-ups of MiniLM and SmolLM2-135M
-# (full and LoRA, fp32 and bf16, 96 to 1,536 tokens a step) on one core of an EPYC with
-# AVX512-BF16: steps took between 0.8 and 1.2 times the fit. The time of element-wise operations
-# grows with the tokens as that of products does, so that it is in the share of their rate.
+# Fitted to 38 set-ups of MiniLM and SmolLM2-135M (full and LoRA, fp32 and bf16, 96 to 1,536 tokens
+# a step) on one core of an EPYC with AVX512-BF16 (benchmarks/findings.md): steps took between 0.8
+# and 1.2 times the fit. The time of element-wise operations grows with the tokens as that of
+# products does, so that it is in the share of their rate.
 _CPU_FLOPS, _CPU_STREAM, _CPU_BF16_GAIN = 0.77, 0.46, 2.35
 _CPU_LAYER, _CPU_ADAPTER = 0.0004, 0.0009
 # What a step of whole trials took beyond that: the Trainer around it, and data.

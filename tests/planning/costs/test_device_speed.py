@@ -34,7 +34,7 @@ def _gpu(tflops: float, bandwidth: float) -> HardwareFacts:
 
 
 A100, L40S = _gpu(312, 2039), _gpu(362, 864)
-#: One core of the EPYC of the measurements below (`python -m benchmarks.forecast.steps`).
+#: One core of the EPYC of the measurements below (benchmarks/findings.md).
 CORE = HardwareFacts(
     device="cpu", name="cpu", detected=True, gpus=0, memory_gib=16, bf16=False, cpu_cores=1,
     fp32_tflops=0.1024, bandwidth_gb_per_second=38.85,
