@@ -118,6 +118,10 @@ class FirstItems(Record):
         return cls(loss=math.fsum(scaled) / len(scaled), each=each, count=len(scaled), of=of)
 
 
+GENERAL = "general"
+"""The name of measures of general capability, which scores on such tasks are too."""
+
+
 class Measure(Record):
     """A figure of a trial besides its losses and metrics, by which features and limits judge it.
 

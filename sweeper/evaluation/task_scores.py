@@ -16,8 +16,6 @@ from sweeper.artifact import Artifact, Record
 from sweeper.runfolder import RunFolder
 
 FOLDER = "evaluations"
-GENERAL = "general"
-"""The name of measures of general capability, which scores on such tasks are too."""
 
 Unit = Literal["points", "nats/token"]
 

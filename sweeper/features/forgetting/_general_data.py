@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from sweeper import units
 from sweeper.data.examples import Dataset, Example, digest
 from sweeper.errors import DataError
-from sweeper.evaluation.task_scores import GENERAL
 from sweeper.features.forgetting.options import Options
 from sweeper.spec import Spec
+from sweeper.trials import GENERAL
 
 TEXT = f"{GENERAL}.text"
 """The name of the loss on general text among the measures of a trial."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sweeper.constraints import Limit
-from sweeper.evaluation.task_scores import GENERAL
 from sweeper.features.forgetting.options import Options
 from sweeper.spec import Spec
+from sweeper.trials import GENERAL
 
 # At more than every second rung, a trial would be stopped late.
 _EVERY = 2

@@ -28,7 +28,7 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
-from sweeper.evaluation.task_scores import GENERAL, ModelScores, TaskScores, evaluations
+from sweeper.evaluation.task_scores import ModelScores, TaskScores, evaluations
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.study.item_scores import interval
@@ -36,7 +36,7 @@ from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.jsontext import object_of
 from sweeper.textfile import read_text
-from sweeper.trials import MEASURE_ITEMS, Measure
+from sweeper.trials import GENERAL, MEASURE_ITEMS, Measure
 
 # The share of studies in which a difference of the size called detectable would be seen.
 POWER = 0.8
