@@ -270,22 +270,6 @@ class Rejected(Record):
         return "; ".join(f"{remedy.text} would fit" for remedy in self.remedies)
 
 
-class Purchase(Record):
-    """What one full trial of a candidate costs, and how many of them the user's budget buys.
-
-    ``full_trials`` counts trials that are not pruned, with nothing else bought; None without a
-    budget. Device-hours are GPU-hours, or hours of the machine on a CPU.
-    """
-
-    strategy: str
-    model: str
-    gpus_per_trial: int
-    trials_at_once: int
-    device_hours_per_trial: float
-    cost_usd_per_trial: float | None = None
-    full_trials: int | None = None
-
-
 class PhaseCost(Record):
     """The time of a feature's phase.
 
@@ -357,7 +341,6 @@ class Budget(RungCount):
     cost_low_usd: float | None = None
     cost_high_usd: float | None = None
     timing: tuple[str, ...] = Field((), description="how the seconds were estimated")
-    purchases: tuple[Purchase, ...] = ()
     notes: tuple[str, ...] = ()
     limit_notes: tuple[str, ...] = Field((), description="what the user's budget does not pay for")
 
@@ -521,3 +504,14 @@ class Plan(Space, Artifact):
             if candidate.strategy == strategy and model in (None, candidate.model):
                 return candidate
         raise KeyError(strategy)
+
+    def full_trials(self, candidate: Candidate) -> int | None:
+        """Trials of a candidate that the user's budget pays for; None without a budget.
+
+        They are not pruned, and nothing else is paid for.
+        """
+        if self.budget.limit_seconds is None:
+            return None
+        groups = max(self.facts.hardware.gpus // candidate.gpus, 1)
+        each = max(candidate.duration.seconds, 1e-9)
+        return math.floor(self.budget.limit_seconds * groups / each)

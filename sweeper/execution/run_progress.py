@@ -117,18 +117,13 @@ def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]
         left: Seconds that are left, by what limits them in words.
     """
     cost, most = budget.features[feature], units.duration(seconds)
-    unmade, made = f"no {cost.title} was made", f"a {cost.title} was made"
-    if budget.limit_seconds is None and not cost.planned:
-        text = f"{unmade}: it takes up to {most}, not cheap compared with the search"
-        return OptionalPhase(made=False, text=text)
     limit, least = min(left.items(), key=lambda one: one[1])
-    rest = f"{units.duration(max(least, 0.0))} were left {limit}"
-    if least < seconds:
-        return OptionalPhase(made=False, text=f"{unmade}: {rest}, and it takes up to {most}")
-    if budget.limit_seconds is None:
-        text = f"{made}, as planned: it is cheap compared with the search"
-        return OptionalPhase(made=True, text=text)
-    return OptionalPhase(made=True, text=f"{made}: {rest}, and it takes at most {most}")
+    unlimited = budget.limit_seconds is None
+    made = least >= seconds and (cost.planned or not unlimited)
+    why = f"{units.duration(max(least, 0.0))} were left {limit}, and it takes up to {most}"
+    if unlimited and made == cost.planned:
+        why = f"it takes up to {most}, {'' if made else 'not '}cheap compared with the search"
+    return OptionalPhase(made=made, text=f"{'a' if made else 'no'} {cost.title} was made: {why}")
 
 
 _HOST = socket.gethostname()

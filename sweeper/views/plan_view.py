@@ -363,12 +363,12 @@ def threshold_line(plan: Plan) -> str:
 
 def _gpus(plan: Plan) -> str:
     """GPUs a trial, and trials at once."""
-    if plan.facts.hardware.gpus < 2:
+    if (gpus := plan.facts.hardware.gpus) < 2:
         return ""
     parts = [
-        f"{bought.strategy}: {units.plural(bought.gpus_per_trial, 'GPU')} a trial x "
-        f"{units.plural(bought.trials_at_once, 'trial')} at once"
-        for bought in plan.budget.purchases
+        f"{one.strategy}: {units.plural(one.gpus, 'GPU')} a trial x "
+        f"{units.plural(max(gpus // one.gpus, 1), 'trial')} at once"
+        for one in plan.candidates
     ]
     return f"{'. '.join(parts)}."
 
@@ -448,9 +448,9 @@ def _time(plan: Plan, *, verbose: bool) -> list[str]:
     if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
         texts.append(f"Money: {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD.")
     bought = [
-        f"{units.plural(one.full_trials, 'full trial')} of {one.strategy}"
-        for one in budget.purchases
-        if one.full_trials  # notes say what to cut where none can be paid for
+        f"{units.plural(number, 'full trial')} of {one.strategy}"
+        for one in plan.candidates
+        if (number := plan.full_trials(one))  # notes say what to cut where none can be paid for
     ]
     texts += [f"The budget is enough for {' or '.join(bought)}."] if bought else []
     texts += budget.limit_notes

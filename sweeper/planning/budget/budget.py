@@ -22,7 +22,7 @@ from sweeper.planning.budget.study_phases import (
 )
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.costs.trial_seconds import Course
-from sweeper.plans import Budget, Candidate, Duration, PhaseCost, Purchase
+from sweeper.plans import Budget, Candidate, Duration, PhaseCost
 from sweeper.spec import Spec
 
 # Replays of recorded runs at equal cost: halving from an eighth was ruinous where curves cross
@@ -190,7 +190,6 @@ def make_budget(
         cost_low_usd=_usd(held.low * devices, price),
         cost_high_usd=_usd(held.high * devices, price),
         timing=timing(facts.hardware, costs),
-        purchases=tuple(_purchase(c, facts, limit) for c in candidates),
         limit_notes=(*_without_price(limit, facts.hardware), *trial_notes),
         notes=(
             *_scored_rungs(course),
@@ -303,27 +302,6 @@ def _clock_seconds(limit: UserBudget | None, facts: Facts) -> float | None:
         return limit.amount * 3600 / devices
     price = facts.hardware.price_per_gpu_hour
     return None if not price else limit.amount / price * 3600 / devices
-
-
-def _purchase(candidate: Candidate, facts: Facts, limit: UserBudget | None) -> Purchase:
-    """The cost of a full trial of a candidate, and how many the whole budget pays for."""
-    hours = candidate.duration.seconds * candidate.gpus / 3600
-    price = facts.hardware.price_per_gpu_hour
-    seconds = _clock_seconds(limit, facts)
-    devices = max(facts.hardware.gpus, 1)
-    side_by_side = max(devices // candidate.gpus, 1)
-    trials = None
-    if seconds is not None:
-        trials = math.floor(seconds * side_by_side / max(candidate.duration.seconds, 1e-9))
-    return Purchase(
-        strategy=candidate.strategy,
-        model=candidate.model,
-        gpus_per_trial=candidate.gpus,
-        trials_at_once=side_by_side,
-        device_hours_per_trial=float(f"{hours:.4g}"),
-        cost_usd_per_trial=None if price is None else float(f"{hours * price:.4g}"),
-        full_trials=trials,
-    )
 
 
 def _scored_rungs(course: Course) -> tuple[str, ...]:

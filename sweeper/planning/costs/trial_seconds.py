@@ -114,12 +114,9 @@ class Clock(NamedTuple):
 
     def passing(self, tokens: int) -> float:
         """So many tokens in batches of evaluation."""
-        if not tokens:
-            return 0.0
         batch = max(1, self.setup.evaluation_batch or self.setup.micro_batch)
         length = self.setup.evaluation_length or self.setup.sequence_length
-        work = evaluation(self.model, self.setup, batch, length)
-        return self.speed.seconds(work) * tokens / (batch * length) * self.learned.evaluation
+        return tokens / length * self.reading(length, batch)
 
     def whole(self, course: Course) -> float:
         """A full budget from its first step to its last validation."""
@@ -128,8 +125,6 @@ class Clock(NamedTuple):
 
     def writing(self, course: Course) -> float:
         """Answers to the first test items, token by token."""
-        if not course.written_items or course.classes:
-            return 0.0
         return self.generating(course.written_items, course.written_tokens, WRITING_BATCH)
 
     def generating(self, texts: int, tokens: float, batch: int) -> float:

@@ -22,8 +22,6 @@ def test_the_data_curve_is_a_phase_of_its_own_where_it_is_asked_for() -> None:
     budget = make_plan(*scene(request=curve(True))).budget
     phase = budget.phases["data_curve"]
     assert 0 < phase.low < phase.seconds < phase.high
-    assert budget.sweep is not None
-    assert without.sweep is not None
     assert budget.sweep.seconds == pytest.approx(without.sweep.seconds + phase.seconds, rel=1e-3)
     assert not budget.features["data_curve"].optional  # nothing is left to decide
 
@@ -47,7 +45,7 @@ def test_a_data_curve_is_planned_unasked_where_it_is_cheap_or_the_budget_has_roo
     assert "of the budget are left for it" in told
     made, told = planned(search=many, aim={"budget": "2gpuh"})  # all of it goes to trials
     assert not made
-    assert "none of the budget is left for it. It is made if" in told
+    assert "is not planned" in told
     assert planned(search=many, request=curve(False)) == (False, "")
     # Items of this objective have no score, so there can be no curve.
     written = {"objective": ObjectiveSpec(name="rouge_l")}

@@ -101,20 +101,18 @@ def test_a_sweep_of_more_than_a_day_says_how_to_shorten_it(scene: Any) -> None:
     assert not shortens(rows=1_000_000, aim={"budget": "24h"}), "it says what to cut itself"
 
 
-def test_every_strategy_says_what_its_trials_buy(scene: Any) -> None:
+def test_a_budget_pays_for_so_many_full_trials_of_a_strategy(scene: Any) -> None:
     facts = {"gpus": 8, "price": 2.0, "model": "7B", "gpu_gib": 180.0}
-    budget = make_plan(*scene(aim={"budget": "30usd"}, **facts)).budget
-    assert {p.strategy for p in budget.purchases} == {"lora", "full", "qlora"}
-    for purchase in budget.purchases:
-        assert purchase.full_trials is not None
-        assert purchase.cost_usd_per_trial is not None
-        assert purchase.cost_usd_per_trial == pytest.approx(
-            2.0 * purchase.device_hours_per_trial, rel=0.01
-        )
-        assert purchase.gpus_per_trial * purchase.trials_at_once <= 8
-        spent = purchase.full_trials * purchase.cost_usd_per_trial
-        assert spent <= 30.0 * 1.01
-    assert budget.trials_at_once >= 1
+    plan = make_plan(*scene(aim={"budget": "30usd"}, **facts))
+    assert {one.strategy for one in plan.candidates} == {"lora", "full", "qlora"}
+    for candidate in plan.candidates:
+        number = plan.full_trials(candidate)
+        dollars = candidate.duration.seconds / 3600 * 2.0
+        assert number is not None
+        assert number * dollars <= 30.0 < (number + 1) * dollars * 1.01
+    assert plan.budget.trials_at_once >= 1
+    unlimited = make_plan(*scene(**facts))
+    assert unlimited.full_trials(unlimited.candidates[0]) is None
 
 
 def test_dollars_without_a_price_are_said_to_be_unknown(scene: Any) -> None:
