@@ -45,7 +45,9 @@ def measurement(
         scored_items: Validation items that were scored at all rungs together, where evaluation
             was of these alone; else 0.
     """
-    out_of_memory = result.failure is not None and result.failure.kind == "out-of-memory"
+    failure = result.failure
+    # What a base does not leave room for when it is loaded is no matter of the set-up.
+    out_of_memory = failure is not None and failure.kind == "out-of-memory" and not failure.loading
     trained = result.optimizer_steps >= _FEWEST_STEPS and result.training_seconds > 0
     if not (trained or out_of_memory) or saved_modules(config.parameters):
         return None  # what is kept has no place for modules that train whole

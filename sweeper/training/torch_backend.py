@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +31,10 @@ from sweeper.evaluation.objective_values import (
 from sweeper.evaluation.written_answers import answer, item_metrics
 from sweeper.facts.record import Split
 from sweeper.metrics.programs import samples
-from sweeper.plans import Half, Plan, autocast_dtype
+from sweeper.plans import Candidate, Half, Plan, autocast_dtype, half_of
 from sweeper.runfolder import RunFolder
 from sweeper.spec import EvaluationSpec, Spec
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Baseline, Evaluation
 from sweeper.tasks.fewshot import FewShot, ZeroShot
 from sweeper.tasks.instruction import Instruction
@@ -126,7 +128,10 @@ class TorchBackend:
         # The plan has the model's path as it was typed, the spec as it is found from here.
         models = zip(self._spec.models, self._plan.facts.models, strict=True)
         named, facts = next((named, facts) for named, facts in models if facts.id == model)
-        candidate = next(c for c in self._plan.candidates if c.model == model)
+        of_model = (c for c in self._plan.candidates if c.model == model)
+        # The base is loaded as one of them loads it: quantised only where nothing else fits.
+        candidate = min(of_model, key=lambda c: (not c.fits, c.quantization is not None))
+        dtype, quantization_config = _base_form(candidate, self._device)
         context = ModelContext(
             named,
             facts,
@@ -139,6 +144,8 @@ class TorchBackend:
             mixed=autocast_dtype(candidate.precision),
             underway=self._underway,
             objective=self._plan.objective,
+            base_dtype=dtype,
+            quantization_config=quantization_config,
         )
         return SharedModel(context)
 
@@ -253,6 +260,17 @@ class TorchBackend:
         self._shared.clear()
         gc.unfreeze()
         gc.collect()
+
+
+def _base_form(candidate: Candidate, device: torch.device) -> tuple[torch.dtype, Any]:
+    """The dtype and the quantisation of a model's untrained base."""
+    strategy = strategy_named(candidate.strategy)
+    if candidate.quantization is not None:
+        dtype = strategy.base_dtype(candidate.precision)
+        return dtype, strategy.quantization_config(candidate.defaults(), dtype=dtype)
+    if device.type == "cpu" or candidate.precision == "fp32":
+        return torch.float32, None
+    return getattr(torch, half_of(candidate.precision)), None
 
 
 def scored(

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from transformers.integrations.neftune import activate_neftune, deactivate_neftune
 
 from sweeper.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
-from sweeper.errors import SweeperError
+from sweeper.errors import SweeperError, TooLarge
 from sweeper.features import parts
 from sweeper.hyperparameters import NEFTUNE, PADDING_FREE
 from sweeper.strategies.base import Strategy
@@ -38,7 +38,6 @@ from sweeper.training.loop.checkpointing import BEST, Saved, save_weights, state
 from sweeper.training.loop.device_memory import (
     Batching,
     PeakMemory,
-    TooLarge,
     bytes_of,
     in_batches_that_fit,
     is_out_of_memory,
@@ -84,7 +83,8 @@ def train_trial(job: TrialJob, fitting: Fitting = in_batches_that_fit) -> TrialR
         except TrainingDiverged as error:
             result = job.failed("diverged", str(error))
         except TooLarge as error:
-            result = job.failed("out-of-memory", str(error), error.needed_gib, error.had_gib)
+            figures = {"needed_gib": error.needed_gib, "had_gib": error.had_gib}
+            result = job.failed("out-of-memory", str(error), **figures, loading=error.loading)
         except SweeperError as error:
             result = job.failed("refused", str(error))
         except OSError as error:
