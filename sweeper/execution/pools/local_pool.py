@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -27,6 +28,8 @@ REMEMBERED_SECONDS = 60.0
 _NEAR_END_SECONDS = 0.02
 # Lines of a worker's log that an error quotes.
 _LOG_LINES = 5
+# What bitsandbytes writes before it ends the process where the GPU's memory runs out.
+_BITSANDBYTES = re.compile(r"^Error out of memory at line \d+ in file ", re.MULTILINE)
 # Something that a worker started may hold its pipe open: its end is looked for all the same.
 _LOOK_SECONDS = 0.2
 
@@ -242,7 +245,10 @@ class LocalPool:
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
         del self._processes[name]
-        starved = status == -signal.SIGKILL and self.oom_kills.was_one()
+        if status == 1:
+            starved = _BITSANDBYTES.search(self.log(name)) is not None
+        else:
+            starved = status == -signal.SIGKILL and self.oom_kills.was_one()
         return WorkerGone(name, status, starved)
 
     def kill(self, worker: str | None = None) -> None:

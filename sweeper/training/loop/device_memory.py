@@ -32,7 +32,11 @@ from sweeper.units import GIB
 
 Result = TypeVar("Result")
 
-_TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+_TEXTS = (
+    *("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc"),
+    # cuBLAS and cuDNN allocate without torch's allocator; cuBLAS when it is initialised.
+    *("cublas_status_alloc_failed", "cublas_status_not_initialized", "cudnn_status_alloc_failed"),
+)
 _ASKED = re.compile(r"allocate (?P<amount>[\d.]+) ?(?P<unit>GiB|MiB|KiB|bytes)")
 _UNITS = {"GiB": GIB, "MiB": 1024**2, "KiB": 1024, "bytes": 1}
 

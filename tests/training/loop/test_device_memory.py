@@ -16,6 +16,10 @@ from sweeper.training.loop.device_memory import (
 from sweeper.training.trial.train import train_trial
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
+CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+BITSANDBYTES = (
+    "rank 1 of 2 ended with status 1: Error out of memory at line 380 in file /src/ops.cu"
+)
 CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741824 bytes."
 
 
@@ -27,6 +31,11 @@ CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741
         (RuntimeError(CPU), True),
         (RuntimeError("std::bad_alloc"), True),
         (MemoryError(), True),
+        (RuntimeError(CUBLAS), True),
+        (RuntimeError(CUBLAS.replace("ALLOC_FAILED", "NOT_INITIALIZED")), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError(BITSANDBYTES), True),
+        (RuntimeError(CUBLAS.replace("ALLOC_FAILED", "EXECUTION_FAILED")), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("out of memory"), False),
     ],
