@@ -16,10 +16,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from sweeper.child_process import GPU_SETTINGS
 from sweeper.execution.job import Message, Order, line_of, read_message
-from sweeper.execution.pools.placement import GPUS
 from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.worker.run_check import Briefing
+from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 
 # A killed process may take a while to give its memory back before its parent hears of its end;
@@ -189,8 +190,8 @@ class LocalPool:
     def _environment(self, name: str) -> dict[str, str]:
         placed = dict(self.placed[int(name) - self.first])
         # GPUs were chosen among those that the user left visible; thread counts are the user's.
-        chosen = {key: placed[key] for key in placed if key == GPUS}
-        return {**placed, **os.environ, **chosen, "PYTHONUNBUFFERED": "1"}
+        chosen = {key: placed[key] for key in placed if key == VISIBLE}
+        return {**GPU_SETTINGS, **placed, **os.environ, **chosen, "PYTHONUNBUFFERED": "1"}
 
     def fileno(self) -> int:
         """A handle that becomes readable when a worker has sent a message."""
