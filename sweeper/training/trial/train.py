@@ -25,8 +25,10 @@ from transformers.integrations.neftune import activate_neftune, deactivate_neftu
 
 from sweeper.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
 from sweeper.errors import SweeperError, TooLarge
+from sweeper.evaluation.evaluator import autocast
 from sweeper.features import parts
 from sweeper.hyperparameters import NEFTUNE, PADDING_FREE
+from sweeper.plans import autocast_dtype
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Feature, Task
@@ -343,8 +345,9 @@ def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
         return False
     if not parameters.get(PADDING_FREE):
         return False
-    if reads_apart(model):
-        return True
+    with autocast(next(model.parameters()).device, autocast_dtype(config.precision)):
+        if reads_apart(model):
+            return True
     log.warning("texts are padded, since this model cannot read joined texts one by one")
     return False
 
