@@ -98,7 +98,7 @@ class TooLarge(UsageError):
     Args:
         detail: The allocator's message.
         needed_gib: What was in use and asked for together, if the message has the latter.
-        had_gib: The memory of the device.
+        had_gib: The memory of the device that other processes leave.
         loading: It ran out while a model was loaded.
     """
 

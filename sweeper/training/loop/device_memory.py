@@ -98,10 +98,11 @@ def _asked_gib(error: BaseException) -> float | None:
 
 
 def shortage(error: BaseException, *, loading: bool = False) -> TooLarge:
-    """Memory needed and available, from an out-of-memory error."""
+    """Memory needed, and what other processes leave of the device, by an out-of-memory error."""
     asked = _asked_gib(error)
     if torch.cuda.is_available():
-        had, used = torch.cuda.mem_get_info()[1], torch.cuda.max_memory_allocated()
+        free, _ = torch.cuda.mem_get_info()
+        had, used = free + torch.cuda.memory_reserved(), torch.cuda.max_memory_allocated()
     else:
         had, used = psutil.virtual_memory().total, psutil.Process().memory_info().rss
     detail = (str(error).strip() or type(error).__name__).splitlines()[0]
