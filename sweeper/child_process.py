@@ -31,7 +31,7 @@ _PR_SET_PDEATHSIG = 1
 # numbers them, and freed blocks are not lost to later tensors of another size.
 GPU_SETTINGS = {
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
 }
 # The end of what a process wrote on standard error, in which its last words are looked for.
 _LAST_BYTES = 20_000

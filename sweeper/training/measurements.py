@@ -89,7 +89,7 @@ def _of_set_up(failure: Failure | None) -> bool:
         return False
     if failure.had_gib is None or not torch.cuda.is_available():
         return True
-    return torch.cuda.mem_get_info()[1] / GIB - failure.had_gib < _OWN_GIB
+    return bool(torch.cuda.mem_get_info()[1] / GIB - failure.had_gib < _OWN_GIB)
 
 
 def _undisturbed(result: TrialResult) -> float:
