@@ -27,6 +27,8 @@ from sweeper.errors import ChildFailed, Problem, SweeperError
 from sweeper.jsontext import object_of
 
 _PR_SET_PDEATHSIG = 1
+# The share of a GPU's memory that a worker may take, where several workers share the GPU.
+GPU_SHARE = "SWEEPER_GPU_SHARE"
 # For processes that load torch, unless the user sets another value: GPUs are numbered as nvidia-smi
 # numbers them, and freed blocks are not lost to later tensors of another size.
 GPU_SETTINGS = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 
 from sweeper.backend import Decision, Tell
+from sweeper.child_process import GPU_SHARE
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.prepared import prepared_data
 from sweeper.evaluation.evaluator import Evaluator, autocast
@@ -73,6 +75,9 @@ _TEMPERATURE, _TOP_P = 0.8, 0.95
 
 def make(run: RunFolder, plan: Plan, spec: Spec, tell: Tell) -> TorchBackend:
     """A backend for a run; data and models are loaded when first needed."""
+    if (share := os.environ.get(GPU_SHARE)) and torch.cuda.is_available():
+        # One that takes more runs out of memory itself, and not its neighbours.
+        torch.cuda.set_per_process_memory_fraction(float(share))
     return TorchBackend(plan, spec, run.path, tell=tell)
 
 

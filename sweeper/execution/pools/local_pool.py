@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sweeper.child_process import GPU_SETTINGS
+from sweeper.child_process import GPU_SETTINGS, GPU_SHARE
 from sweeper.execution.job import Message, Order, line_of, read_message
 from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.worker.run_check import Briefing
@@ -190,7 +190,7 @@ class LocalPool:
     def _environment(self, name: str) -> dict[str, str]:
         placed = dict(self.placed[int(name) - self.first])
         # GPUs were chosen among those that the user left visible; thread counts are the user's.
-        chosen = {key: placed[key] for key in placed if key == VISIBLE}
+        chosen = {key: placed[key] for key in placed if key in (VISIBLE, GPU_SHARE)}
         return {**GPU_SETTINGS, **placed, **os.environ, **chosen, "PYTHONUNBUFFERED": "1"}
 
     def fileno(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from sweeper.child_process import quiet_threads
+from sweeper.child_process import GPU_SHARE, quiet_threads
 from sweeper.errors import Problem
 from sweeper.facts.machine.detect_hardware import (
     BF16_CAPABILITY,
@@ -66,7 +66,7 @@ def place(workers: int, machine: Machine, demand: Demand) -> tuple[list[dict[str
     limit = max(1, len(groups)) * _at_once(machine, demand)
     started = min(workers, limit)
     threads = quiet_threads(max(1, machine.cores // started))
-    environments = [{**threads, **_gpus(groups, number)} for number in range(started)]
+    environments = [{**threads, **_gpus(groups, number, started)} for number in range(started)]
     return environments, _note(workers, started, machine, demand)
 
 
@@ -86,10 +86,13 @@ def _at_once(machine: Machine, demand: Demand) -> int:
     return max(1, int(machine.memory_gib / demand.peak_gib)) if demand.peak_gib > 0 else 1
 
 
-def _gpus(groups: list[tuple[str, ...]], number: int) -> dict[str, str]:
+def _gpus(groups: list[tuple[str, ...]], number: int, workers: int) -> dict[str, str]:
     if not groups:
         return {}
-    return {VISIBLE: ",".join(groups[number % len(groups)])}
+    group = number % len(groups)
+    sharing = len(range(group, workers, len(groups)))
+    share = {GPU_SHARE: f"{1 / sharing:.4f}"} if sharing > 1 else {}
+    return {VISIBLE: ",".join(groups[group]), **share}
 
 
 def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:

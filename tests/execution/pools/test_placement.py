@@ -108,6 +108,14 @@ def on(plan: Plan, **changes: object) -> Plan:
     return plan.model_copy(update={"facts": plan.facts.model_copy(update={"hardware": hardware})})
 
 
+def test_workers_that_share_a_gpu_have_a_share_of_its_memory() -> None:
+    environments, _ = place(5, machine(2, 80.0), Demand(20.0))
+    shares = [each["SWEEPER_GPU_SHARE"] for each in environments]
+    assert shares == ["0.3333", "0.5000", "0.3333", "0.5000", "0.3333"]
+    for alone in (machine(5), machine()):
+        assert not any("SWEEPER_GPU_SHARE" in each for each in place(2, alone, Demand(2.0))[0])
+
+
 def test_workers_get_the_gpus_that_were_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan()
     two = tuple(DetectedGpu("A100", 80.0, True, 8.0, handle) for handle in ("GPU-a", "GPU-b"))
