@@ -27,6 +27,14 @@ from sweeper.errors import ChildFailed, Problem, SweeperError
 from sweeper.jsontext import object_of
 
 _PR_SET_PDEATHSIG = 1
+# The share of a GPU's memory that a worker may take, where several workers share the GPU.
+GPU_SHARE = "SWEEPER_GPU_SHARE"
+# For processes that load torch, unless the user sets another value: GPUs are numbered as nvidia-smi
+# numbers them, and freed blocks are not lost to later tensors of another size.
+GPU_SETTINGS = {
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+}
 # The end of what a process wrote on standard error, in which its last words are looked for.
 _LAST_BYTES = 20_000
 _LINE_CHARACTERS = 300
@@ -75,7 +83,7 @@ def start_child(
         child_command(function),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, **quiet_threads(threads), "TQDM_DISABLE": "1"},
+        env={**GPU_SETTINGS, **os.environ, **quiet_threads(threads), "TQDM_DISABLE": "1"},
         **options,
     )
     assert process.stdin is not None

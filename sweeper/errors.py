@@ -7,6 +7,7 @@
     │   ├── RuleError                2      a rule or strategy file holds mistakes
     │   ├── DataError                2      a data set cannot be used as it is
     │   ├── ModelError               2      a model cannot be found or read
+    │   ├── TooLarge                 2      the memory of the device is too small
     │   ├── NotInstalled             2      an optional package is missing
     │   └── RunError                 2      a run folder is locked, foreign, or not writable
     ├── ChildFailed                  1      a process of its own broke or took too long
@@ -89,6 +90,23 @@ class DataError(UsageError):
 
 class ModelError(UsageError):
     """A model cannot be found, reached or read."""
+
+
+class TooLarge(UsageError):
+    """The memory of the device is too small, whatever the size of a batch.
+
+    Args:
+        detail: The allocator's message.
+        needed_gib: What was in use and asked for together, if the message has the latter.
+        had_gib: The memory of the device that other processes leave.
+        loading: It ran out while a model was loaded.
+    """
+
+    def __init__(
+        self, detail: str, needed_gib: float | None, had_gib: float, *, loading: bool = False
+    ) -> None:
+        super().__init__(f"while loading the model: {detail}" if loading else detail)
+        self.needed_gib, self.had_gib, self.loading = needed_gib, had_gib, loading
 
 
 class NotInstalled(UsageError):

@@ -223,6 +223,7 @@ class Failure(Record):
     detail: str
     needed_gib: float | None = None
     had_gib: float | None = None
+    loading: bool = Field(False, description="memory ran out while a model was loaded")
 
 
 Fate = Literal["shortened", "cut", "dropped", "rewritten", "divided"]

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter
 
 from sweeper.artifact import Record
 from sweeper.backend import Decision
+from sweeper.facts.machine.detect_hardware import Device
 from sweeper.trials import AttemptEndKind, BaselineResult, RungReport, TrialConfig
 
 JobKind = Literal["trial", "confirm", "baselines", "test"]
@@ -108,9 +109,13 @@ class Hello(Record):
 
 
 class Ready(Record):
-    """The backend is loaded: the worker waits for a job."""
+    """The backend is loaded: the worker waits for a job.
+
+    ``device`` is where it trains, if it really does.
+    """
 
     kind: Literal["ready"] = "ready"
+    device: Device | None = None
 
 
 class Beat(Record):

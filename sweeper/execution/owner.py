@@ -33,6 +33,7 @@ from sweeper.execution.job import (
     WorkItem,
 )
 from sweeper.execution.next_attempt import configure, next_attempt
+from sweeper.execution.pools.placement import mismatch
 from sweeper.execution.pools.pool import Pool, Said, WorkerGone
 from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state import attempts, work_items
@@ -141,7 +142,8 @@ class Owner:
 
         Raises:
             Stopped: A signal came, or the time is over.
-            RunError: Workers cannot see the run, or end again and again without getting on.
+            RunError: Workers cannot see the run, train on another device than the plan's, or end
+                again and again without getting on.
             NoTrialCompleted: The latter, before any trial completed.
             SpecError: The user's objective cannot measure the baselines.
             NoRoom: The disk is full, or nearly.
@@ -243,6 +245,8 @@ class Owner:
                 fix = "Share it between the machines under the same path, or install it on each."
                 raise RunError([Problem(what, why, fix, at) for what, why, at in message.problems])
         elif isinstance(message, Ready):
+            if message.device and (problem := mismatch(self.plan, message.device)):
+                raise RunError([problem])
             self._say(worker, "worker-started")
             self._idle[worker] = None
         elif isinstance(message, RungSaid):

@@ -21,13 +21,15 @@ from torch import nn
 import sweeper.strategies as package
 from sweeper.declared.yaml_files import STRATEGIES
 from sweeper.errors import UsageError
-from sweeper.plans import Precision, half_of
+from sweeper.plans import Precision, autocast_dtype, half_of
 from sweeper.plugins import find, find_all
 from sweeper.spec import Scalar
 from sweeper.strategies.saved_modules import in_float32, load_in_float32, put_back
 
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Parameters = Mapping[str, Scalar]
+# Where PEFT's layers widen their input to the float32 of their weights, for autocast to narrow it.
+_CASTS = "cast_input_dtype_enabled"
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,10 @@ class PeftStrategy(Strategy):
             )
         if setting.precision != "bf16-pure":
             in_float32(adapted)
+        if autocast_dtype(setting.precision) is not None:
+            for module in adapted.modules():
+                if hasattr(module, _CASTS):
+                    setattr(module, _CASTS, False)
         return adapted
 
     @contextmanager

@@ -129,6 +129,7 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
 
     adapter_layer_names = ("bottleneck_down", "bottleneck_up")
     other_param_names = ("bottleneck_dropout", "non_linearity")
+    cast_input_dtype_enabled = True
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: BottleneckConfig) -> None:
         super().__init__()

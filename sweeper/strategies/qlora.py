@@ -5,11 +5,9 @@ The base loads quantised and stays so from trial to trial; what trains and what 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from bitsandbytes.nn import Linear4bit
 from torch import nn
 from transformers import BitsAndBytesConfig
 
@@ -53,22 +51,4 @@ class QLoRA(LoRA):
                 "It changes the base's weights, which are quantised.",
                 "Use init_lora_weights: default with QLoRA.",
             )
-        keep_trainable(model)
         return super().apply(model, parameters, setting)
-
-    def load(self, model: nn.Module, folder: Path) -> nn.Module:
-        keep_trainable(model)
-        return super().load(model, folder)
-
-
-def keep_trainable(model: nn.Module) -> None:
-    """Keep the weights in a layout that gradients pass through.
-
-    On CPUs with AVX512-BF16, bitsandbytes repacks a weight for good when it first serves a
-    forward pass without gradient. Seen: after one evaluation, training went on without an error
-    and without gradients below the last adapter. Evaluation is no slower without the repacking.
-    To be called before the model serves its first forward pass.
-    """
-    for module in model.modules():
-        if isinstance(module, Linear4bit):
-            module.support_avx512bf16_for_cpu = False

@@ -14,12 +14,15 @@ from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import Measured, ModelFacts
 from sweeper.hyperparameters import saved_modules
 from sweeper.memory.setup import step_extra
-from sweeper.trials import RungReport, TrialConfig, TrialResult
+from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
+from sweeper.units import GIB
 
 log = logging.getLogger(__name__)
 
 # The first steps of a process fill caches and pools: a shorter trial says little about the next.
 _FEWEST_STEPS = 5
+# CUDA itself takes a few hundred MiB for each process, which no allocator counts.
+_OWN_GIB = 1.0
 # A thread that waits for more than nine tenths of the time says nothing about an idle machine.
 _LEAST_UNDISTURBED = 0.1
 
@@ -42,6 +45,8 @@ def measurement(
             was of these alone; else 0.
     """
     out_of_memory = result.failure is not None and result.failure.kind == "out-of-memory"
+    if out_of_memory and not _of_set_up(result.failure):
+        return None
     trained = result.optimizer_steps >= _FEWEST_STEPS and result.training_seconds > 0
     if not (trained or out_of_memory) or saved_modules(config.parameters):
         return None  # what is kept has no place for modules that train whole
@@ -72,6 +77,15 @@ def measurement(
         when=datetime.now(UTC).date().isoformat(),
         versions=versions(),
     )
+
+
+def _of_set_up(failure: Failure | None) -> bool:
+    """Whether memory ran out for the set-up, and not for loading or for other processes."""
+    if failure is None or failure.loading:
+        return False
+    if failure.had_gib is None or not torch.cuda.is_available():
+        return True
+    return bool(torch.cuda.mem_get_info()[1] / GIB - failure.had_gib < _OWN_GIB)
 
 
 def _undisturbed(result: TrialResult) -> float:

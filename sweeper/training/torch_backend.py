@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from sweeper.backend import Decision, Tell
+from sweeper.child_process import GPU_SHARE
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.prepared import prepared_data
 from sweeper.evaluation.evaluator import Evaluator, autocast
@@ -30,9 +33,10 @@ from sweeper.evaluation.objective_values import (
 from sweeper.evaluation.written_answers import answer, item_metrics
 from sweeper.facts.record import Split
 from sweeper.metrics.programs import samples
-from sweeper.plans import Half, Plan, autocast_dtype
+from sweeper.plans import Candidate, Half, Plan, autocast_dtype, half_of
 from sweeper.runfolder import RunFolder
 from sweeper.spec import EvaluationSpec, Spec
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Baseline, Evaluation
 from sweeper.tasks.fewshot import FewShot, ZeroShot
 from sweeper.tasks.instruction import Instruction
@@ -71,6 +75,9 @@ _TEMPERATURE, _TOP_P = 0.8, 0.95
 
 def make(run: RunFolder, plan: Plan, spec: Spec, tell: Tell) -> TorchBackend:
     """A backend for a run; data and models are loaded when first needed."""
+    if (share := os.environ.get(GPU_SHARE)) and torch.cuda.is_available():
+        # One that takes more runs out of memory itself, and not its neighbours.
+        torch.cuda.set_per_process_memory_fraction(float(share))
     return TorchBackend(plan, spec, run.path, tell=tell)
 
 
@@ -126,7 +133,10 @@ class TorchBackend:
         # The plan has the model's path as it was typed, the spec as it is found from here.
         models = zip(self._spec.models, self._plan.facts.models, strict=True)
         named, facts = next((named, facts) for named, facts in models if facts.id == model)
-        candidate = next(c for c in self._plan.candidates if c.model == model)
+        of_model = (c for c in self._plan.candidates if c.model == model)
+        # The base is loaded as one of them loads it: quantised only where nothing else fits.
+        candidate = min(of_model, key=lambda c: (not c.fits, c.quantization is not None))
+        dtype, quantization_config = _base_form(candidate, self._device)
         context = ModelContext(
             named,
             facts,
@@ -139,6 +149,8 @@ class TorchBackend:
             mixed=autocast_dtype(candidate.precision),
             underway=self._underway,
             objective=self._plan.objective,
+            base_dtype=dtype,
+            quantization_config=quantization_config,
         )
         return SharedModel(context)
 
@@ -253,6 +265,17 @@ class TorchBackend:
         self._shared.clear()
         gc.unfreeze()
         gc.collect()
+
+
+def _base_form(candidate: Candidate, device: torch.device) -> tuple[torch.dtype, Any]:
+    """The dtype and the quantisation of a model's untrained base."""
+    strategy = strategy_named(candidate.strategy)
+    if candidate.quantization is not None:
+        dtype = strategy.base_dtype(candidate.precision)
+        return dtype, strategy.quantization_config(candidate.defaults(), dtype=dtype)
+    if device.type == "cpu" or candidate.precision == "fp32":
+        return torch.float32, None
+    return getattr(torch, half_of(candidate.precision)), None
 
 
 def scored(

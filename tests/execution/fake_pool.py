@@ -88,6 +88,7 @@ class FakePool:
     size: int = 1
     parts: dict[str, Plays] = field(default_factory=dict)
     hello: Hello = field(default_factory=lambda: Hello(host="here", process=1))
+    ready: Ready = field(default_factory=Ready)
     jobs: list[Job] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     closed: bool = False
@@ -121,7 +122,7 @@ class FakePool:
     def _next(self, worker: _Worker) -> Said_:
         if worker.greeted < 2:
             worker.greeted += 1
-            return self.hello if worker.greeted == 1 else Ready()
+            return self.hello if worker.greeted == 1 else self.ready
         if worker.part is None:
             order = worker.orders.pop(0) if worker.orders else None
             if isinstance(order, Do):

@@ -17,9 +17,10 @@ from commands import Sweeper, check_whole, ended_after
 from sweeper.facts.machine.detect_hardware import processor
 
 TRIALS = 6
+A, B = "GPU-a0", "GPU-b1"
 DRIVER = """#!/bin/sh
-echo "Test GPU, 24576, 8.0"
-echo "Test GPU, 24576, 8.0"
+echo "Test GPU, GPU-a0, 24576, 24000, 8.0, [N/A]"
+echo "Test GPU, GPU-b1, 24576, 24000, 8.0, [N/A]"
 """
 
 
@@ -74,16 +75,16 @@ def at_once(one: dict[str, object], other: dict[str, object]) -> bool:
         (
             1.3,
             "1,0",
-            ["0", "1"],
+            [A, B],
             "2 workers instead of 4: a full trial may need 0.9 GiB, and each of the 2 GPUs has "
             "1.3 GiB for training",
         ),
-        (3.0, None, ["0", "0", "1", "1"], ""),
+        (3.0, None, [A, A, B, B], ""),
         # It does not fit on one.
         (
             0.8,
             None,
-            ["0,1"],
+            [f"{A},{B}"],
             "1 worker instead of 4: a full trial takes 2 GPUs, and there are 2",
         ),
     ],

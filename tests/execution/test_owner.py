@@ -27,10 +27,11 @@ from fake_pool import (
 
 from sweeper.errors import NoTrialCompleted, RunError, SpecError
 from sweeper.execution import coordinator, owner
-from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, RungSaid
+from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, Ready, RungSaid
 from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Status
 from sweeper.execution.strikes import STRIKES_ALLOWED, Silence
+from sweeper.facts.machine.detect_hardware import Device
 from sweeper.objective import Objective
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialConfig
@@ -334,6 +335,16 @@ def test_a_worker_that_cannot_see_the_run_ends_it_with_what_to_do(sweep: Sweep) 
     with pytest.raises(RunError, match="cannot be seen from there") as caught:
         sweep.go(1)
     assert "Share it between the machines" in str(caught.value)
+
+
+def test_a_worker_on_another_device_than_the_plans_ends_the_run_before_any_job(
+    sweep: Sweep,
+) -> None:
+    device = Device(kind="cuda", name="A100", torch="2.13.0", total_gib=80.0, capability=8.0)
+    sweep.pool.ready = Ready(device=device)  # the plan is for a CPU
+    with pytest.raises(RunError, match="A100"):
+        sweep.go(1)
+    assert sweep.pool.jobs == []
 
 
 def test_a_job_that_was_interrupted_by_somebody_else_goes_on(sweep: Sweep) -> None:

@@ -28,8 +28,7 @@ from transformers import (
 )
 
 from sweeper.strategies.base import Setting, strategy
-from sweeper.strategies.loading import class_options
-from sweeper.strategies.qlora import keep_trainable
+from sweeper.strategies.loading import class_options, keep_trainable
 from sweeper.tasks.classifier import pool
 
 _VOCABULARY = 97

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from sweeper.backend import Decision
 from sweeper.facts.machine import measured
 from sweeper.facts.record import StepExtra
 from sweeper.training.measurements import keep, machine, measurement
-from sweeper.trials import Measure, RungReport, TrialResult
+from sweeper.trials import Failure, Measure, RungReport, TrialResult
+from sweeper.units import GIB
 
 
 @pytest.fixture
@@ -51,6 +53,25 @@ def test_what_other_programs_took_does_not_count(make_config, result, model, wai
     assert found.seconds_per_step == pytest.approx(left * 0.5)
     assert found.seconds_per_item == pytest.approx(left * 2.0 / 80)
     assert found.threads >= 1
+
+
+CARD_GIB = 24
+
+
+@pytest.mark.parametrize(
+    ("had_gib", "loading", "kept"),
+    [(23.5, False, True), (23.5, True, False), (11.0, False, False)],
+)
+def test_memory_that_ran_out_for_the_set_up_alone_is_kept(
+    make_config, result, model, monkeypatch, had_gib, loading, kept
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, CARD_GIB * GIB))
+    failure = Failure(kind="out-of-memory", detail="x", had_gib=had_gib, loading=loading)
+    failed = result.model_copy(update={"state": "FAIL", "failure": failure})
+    found = measurement(make_config(), failed, model, 0, 80)
+    assert (found is not None) is kept
+    assert found is None or found.out_of_memory
 
 
 def test_a_trial_with_more_in_a_step_is_a_set_up_of_its_own(make_config, result, model):

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from transformers import set_seed
 
 from sweeper.backend import Decision
 from sweeper.errors import ModelError
+from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec
 from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.torch_backend import make
 
 
 def go_on(report):
@@ -53,6 +56,18 @@ def test_scoring_leaves_later_trials_as_they_are(backend, config, tmp_path):
         result = backend.train(config(), tmp_path / f"{name}-again", go_on, lambda: False)
         losses.append(result.validation_loss)
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(("share", "taken"), [("0.5000", [0.5]), (None, [])])
+def test_a_worker_takes_no_more_than_its_share_of_a_gpu(backend, monkeypatch, share, taken):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    fractions = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", fractions.append)
+    monkeypatch.delenv("SWEEPER_GPU_SHARE", raising=False)
+    if share is not None:
+        monkeypatch.setenv("SWEEPER_GPU_SHARE", share)
+    make(RunFolder(backend._run), backend._plan, backend._spec, lambda *_: None)
+    assert fractions == taken
 
 
 def test_a_model_without_weights_here_says_what_to_do(make_shared):

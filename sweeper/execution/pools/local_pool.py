@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -15,10 +16,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from sweeper.child_process import GPU_SETTINGS, GPU_SHARE
 from sweeper.execution.job import Message, Order, line_of, read_message
-from sweeper.execution.pools.placement import GPUS
 from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.worker.run_check import Briefing
+from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 
 # A killed process may take a while to give its memory back before its parent hears of its end;
@@ -27,6 +29,8 @@ REMEMBERED_SECONDS = 60.0
 _NEAR_END_SECONDS = 0.02
 # Lines of a worker's log that an error quotes.
 _LOG_LINES = 5
+# What bitsandbytes writes before it ends the process where the GPU's memory runs out.
+_BITSANDBYTES = re.compile(r"^Error out of memory at line \d+ in file ", re.MULTILINE)
 # Something that a worker started may hold its pipe open: its end is looked for all the same.
 _LOOK_SECONDS = 0.2
 
@@ -186,8 +190,8 @@ class LocalPool:
     def _environment(self, name: str) -> dict[str, str]:
         placed = dict(self.placed[int(name) - self.first])
         # GPUs were chosen among those that the user left visible; thread counts are the user's.
-        chosen = {key: placed[key] for key in placed if key == GPUS}
-        return {**placed, **os.environ, **chosen, "PYTHONUNBUFFERED": "1"}
+        chosen = {key: placed[key] for key in placed if key in (VISIBLE, GPU_SHARE)}
+        return {**GPU_SETTINGS, **placed, **os.environ, **chosen, "PYTHONUNBUFFERED": "1"}
 
     def fileno(self) -> int:
         """A handle that becomes readable when a worker has sent a message."""
@@ -242,7 +246,10 @@ class LocalPool:
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
         del self._processes[name]
-        starved = status == -signal.SIGKILL and self.oom_kills.was_one()
+        if status == 1:
+            starved = _BITSANDBYTES.search(self.log(name)) is not None
+        else:
+            starved = status == -signal.SIGKILL and self.oom_kills.was_one()
         return WorkerGone(name, status, starved)
 
     def kill(self, worker: str | None = None) -> None:

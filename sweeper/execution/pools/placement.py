@@ -8,12 +8,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from sweeper.child_process import quiet_threads
-from sweeper.facts.machine.detect_hardware import detected_gpus, processor
+from sweeper.child_process import GPU_SHARE, quiet_threads
+from sweeper.errors import Problem
+from sweeper.facts.machine.detect_hardware import (
+    BF16_CAPABILITY,
+    VISIBLE,
+    Device,
+    detected_gpus,
+    processor,
+)
 from sweeper.plans import Plan
 
-# The variable by which CUDA shows a process some of the GPUs, before it is loaded.
-GPUS = "CUDA_VISIBLE_DEVICES"
+# A card is the plan's if it has this share of its memory: data sheets round.
+_LEAST_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def place(workers: int, machine: Machine, demand: Demand) -> tuple[list[dict[str
     limit = max(1, len(groups)) * _at_once(machine, demand)
     started = min(workers, limit)
     threads = quiet_threads(max(1, machine.cores // started))
-    environments = [{**threads, **_gpus(groups, number)} for number in range(started)]
+    environments = [{**threads, **_gpus(groups, number, started)} for number in range(started)]
     return environments, _note(workers, started, machine, demand)
 
 
@@ -79,10 +86,13 @@ def _at_once(machine: Machine, demand: Demand) -> int:
     return max(1, int(machine.memory_gib / demand.peak_gib)) if demand.peak_gib > 0 else 1
 
 
-def _gpus(groups: list[tuple[str, ...]], number: int) -> dict[str, str]:
+def _gpus(groups: list[tuple[str, ...]], number: int, workers: int) -> dict[str, str]:
     if not groups:
         return {}
-    return {GPUS: ",".join(groups[number % len(groups)])}
+    group = number % len(groups)
+    sharing = len(range(group, workers, len(groups)))
+    share = {GPU_SHARE: f"{1 / sharing:.4f}"} if sharing > 1 else {}
+    return {VISIBLE: ",".join(groups[group]), **share}
 
 
 def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
@@ -116,11 +126,33 @@ def machine_of(plan: Plan) -> Machine:
     return Machine(_visible(plan), limit, plan.facts.hardware.cpu_cores or processor().cores)
 
 
+def mismatch(plan: Plan, device: Device) -> Problem | None:
+    """Why a plan is not for the device of a worker; None if it is."""
+    hardware = plan.facts.hardware
+    planned = f"The plan is for {hardware.name}, {hardware.memory_gib:.1f} GiB."
+    again = "Plan for this device: give the same command with --new."
+    if hardware.device == "cpu" and device.kind == "cuda":
+        what = f"training would run on a GPU ({device.name}), which the plan did not see"
+        return Problem(what, planned, f"{again} Or hide the GPU: {VISIBLE}= .")
+    if hardware.device == "cuda" and device.kind == "cpu":
+        what = f"torch {device.torch} sees no GPU"
+        fix = "Install a build of torch for this GPU: see docs/troubleshooting.md."
+        return Problem(what, planned, f"{fix} Or plan for the CPU: {VISIBLE}= , with --new.")
+    here = f"training would run on {device.name}, {device.total_gib:.1f} GiB"
+    if hardware.device == "cuda" and device.total_gib < _LEAST_SHARE * hardware.memory_gib:
+        return Problem(here, planned, again)
+    if hardware.device == "cuda" and hardware.bf16 and device.capability < BF16_CAPABILITY:
+        return Problem(f"{here}, which has no bfloat16", planned, again)
+    return None
+
+
 def _visible(plan: Plan) -> tuple[str, ...]:
-    if plan.facts.hardware.gpus == 0:
+    hardware = plan.facts.hardware
+    if hardware.gpus == 0:
         return ()
-    hardware = plan.facts.hardware  # detected may be fewer, where the plan was for another machine
-    count = min(len(detected_gpus()), max(1, hardware.gpus // hardware.nodes))
-    named = [name.strip() for name in os.environ.get(GPUS, "").split(",")]
-    names = [name for name in named if name] or [str(number) for number in range(count)]
-    return tuple(names[:count])
+    count = max(1, hardware.gpus // hardware.nodes)
+    detected = [gpu.handle for gpu in detected_gpus()]
+    if not detected:  # stated ones that nothing lists
+        named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",")]
+        detected = [name for name in named if name] or [str(number) for number in range(count)]
+    return tuple(detected[:count])  # fewer, where the plan was for another machine

@@ -27,7 +27,7 @@ class WorkerGone:
 
     Args:
         status: Exit status of its process, negative for a signal; None where nobody saw it.
-        out_of_memory: The system killed it for its memory.
+        out_of_memory: The system killed it for its memory, or it ended since a GPU had no more.
         lost: Its machine or its place is gone, which is no fault of what it did.
     """
 
@@ -37,6 +37,8 @@ class WorkerGone:
     lost: bool = False
 
     def __str__(self) -> str:
+        if self.out_of_memory and self.status == 1:
+            return f"worker {self.worker} ended because the memory of its GPU ran out"
         if self.out_of_memory:
             return f"the system killed worker {self.worker} because memory ran out"
         if self.lost or self.status is None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from sweeper.backend import MakeBackend
+from sweeper.backend import TRAINING, MakeBackend
 from sweeper.child_process import die_with
 from sweeper.errors import RunError, near_match
 from sweeper.execution.job import Hello, Ready
@@ -25,6 +25,7 @@ from sweeper.execution.worker.link import Link
 from sweeper.execution.worker.run_check import Briefing, missing
 from sweeper.execution.worker.session import UNSOUND, Session
 from sweeper.extras import install_command, needed_for
+from sweeper.facts.machine.detect_hardware import Device
 from sweeper.plans import Plan
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
@@ -62,13 +63,20 @@ def work(run: RunFolder, told: Briefing, link: Link, worker: str) -> int:
     session = Session(run, plan, link, worker)
     backend = load_backend(told.backend)(run, plan, told.spec, session.tell)
     try:
-        link.say(Ready())
+        link.say(Ready(device=_device() if told.backend == TRAINING else None))
         while (job := link.job()) is not None:
             if not session.do(backend, job):
                 return UNSOUND
     finally:
         backend.close()
     return 0
+
+
+def _device() -> Device:
+    """Where the backend that really trains does so."""
+    module = importlib.import_module("sweeper.training.probes.device")
+    device: Device = module.training_device()
+    return device
 
 
 def _message_pipe() -> BinaryIO:

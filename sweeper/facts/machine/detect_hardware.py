@@ -1,6 +1,7 @@
 """The hardware of this machine: GPUs from the driver, processor and memory from the system.
 
-Without torch: a plan must not wait seconds to learn how much memory a GPU has.
+Without torch, unless the driver does not say enough: a plan must not wait seconds to learn how
+much memory a GPU has.
 """
 
 from __future__ import annotations
@@ -8,30 +9,67 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from sweeper.artifact import Record
+from sweeper.child_process import GPU_SETTINGS
+
 _QUERY = (
     "nvidia-smi",
-    "--query-gpu=name,memory.total,compute_cap",
+    "--query-gpu=name,uuid,memory.total,memory.free,compute_cap,mig.mode.current",
     "--format=csv,noheader,nounits",
 )
 _SECONDS = 10.0
 """A driver that wakes up a GPU takes a few seconds; one that hangs must not hang a plan."""
+
+BF16_CAPABILITY = 8.0
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Device files of NVIDIA's driver, of GPUs under WSL, and of AMD's driver."""
+_TORCH = (sys.executable, "-m", "sweeper.training.probes.device")
+_TORCH_SECONDS = 120.0
+_LEAST_SHARE = 0.5
+"""GPUs with less than this share of the largest free memory are left out: a card for the display,
+or one that others use, would decide what fits."""
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 """Instructions that multiply in bfloat16, as Linux names them. ARM's are not counted: nobody has
 measured there what training gains."""
 
 
+class Device(Record):
+    """A device as torch describes it.
+
+    Args:
+        capability: Compute capability of a GPU.
+        torch: Version and build of torch.
+    """
+
+    kind: Literal["cuda", "cpu"]
+    name: str
+    torch: str
+    uuid: str = ""
+    free_gib: float = 0.0
+    total_gib: float = 0.0
+    capability: float = 0.0
+
+
 class DetectedGpu(NamedTuple):
-    """One GPU as the driver describes it."""
+    """One GPU of this machine.
+
+    ``memory_gib`` is free, and ``handle`` the name by which ``CUDA_VISIBLE_DEVICES`` selects it.
+    """
 
     name: str
     memory_gib: float
     bf16: bool
     capability: float = 0.0
+    handle: str = ""
 
 
 class Processor(NamedTuple):
@@ -47,39 +85,95 @@ class Processor(NamedTuple):
 
 
 def detected_gpus() -> tuple[DetectedGpu, ...]:
-    """The GPUs that this process may use; none where there is no driver."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and (not visible.strip() or visible.strip().startswith("-1")):
+    """The GPUs that this process may use; none where there is no driver.
+
+    Without ``CUDA_VISIBLE_DEVICES``, much smaller ones are left out.
+    """
+    named = os.environ.get(VISIBLE)
+    chosen = None if named is None else tuple(part.strip() for part in named.split(","))
+    if chosen is not None and chosen[0] in ("", "-1"):
         return ()
+    found = None if chosen and chosen[0].startswith("MIG-") else _of_driver()
+    if found is None:
+        found = _of_torch(chosen) if any(Path(file).exists() for file in _DRIVERS) else ()
+    elif chosen is not None:
+        return tuple(_selected(found, chosen))
+    most = max((gpu.memory_gib for gpu in found), default=0.0)
+    every = chosen is not None
+    return tuple(gpu for gpu in found if every or gpu.memory_gib >= _LEAST_SHARE * most)
+
+
+def _selected(gpus: Sequence[DetectedGpu], chosen: Sequence[str]) -> Iterator[DetectedGpu]:
+    """The GPUs by number or by the beginning of their UUID; as CUDA does, up to an unknown one."""
+    for part in chosen:
+        if part.isdigit():
+            matches = list(gpus[int(part) : int(part) + 1])
+        else:
+            matches = [gpu for gpu in gpus if part and gpu.handle.startswith(part)]
+        if len(matches) != 1:
+            return
+        yield matches[0]
+
+
+def _of_driver() -> tuple[DetectedGpu, ...] | None:
+    """All GPUs in the order of the PCI bus; None where the driver does not describe each of them:
+    without ``nvidia-smi``, by an old one, in MIG mode, and where memory is shared with the CPU."""
     try:
         answer = subprocess.run(
             _QUERY, capture_output=True, text=True, timeout=_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return ()
+        return None
     gpus = [gpu for line in answer.stdout.splitlines() if (gpu := _parse(line))]
-    if visible is None:
-        return tuple(gpus)
-    chosen = [part.strip() for part in visible.split(",")]
-    if all(part.isdigit() for part in chosen):
-        return tuple(gpus[int(part)] for part in chosen if int(part) < len(gpus))
-    return tuple(gpus[: len(chosen)])  # by UUID: how many is known, which one hardly matters
+    return tuple(gpus) if len(gpus) == len(answer.stdout.splitlines()) else None
 
 
 def _parse(line: str) -> DetectedGpu | None:
-    """One line of the answer: ``NVIDIA A100-SXM4-80GB, 81920, 8.0``."""
-    parts = [part.strip() for part in line.rsplit(",", 2)]
+    """One line of the answer: ``NVIDIA L4, GPU-5b2c..., 23034, 22562, 8.9, [N/A]``."""
     try:
-        name, mebibytes, capability = parts
+        name, uuid, _, free, capability, mig = (part.strip() for part in line.rsplit(",", 5))
         supported = float(capability)
-        return DetectedGpu(name, float(mebibytes) / 1024, supported >= 8.0, supported)
+        gpu = DetectedGpu(name, float(free) / 1024, supported >= BF16_CAPABILITY, supported, uuid)
     except ValueError:
         return None
+    return None if mig == "Enabled" else gpu
+
+
+@cache
+def _of_torch(chosen: tuple[str, ...] | None) -> tuple[DetectedGpu, ...]:
+    """GPUs as torch sees them in a process of its own, which takes seconds.
+
+    A process sees one MIG device at most.
+    """
+    groups = [chosen or ()]
+    if chosen and chosen[0].startswith("MIG-"):
+        groups = [(part,) for part in chosen]
+    return tuple(gpu for group in groups for gpu in _seen_by_torch(group))
+
+
+def _seen_by_torch(chosen: tuple[str, ...]) -> Iterator[DetectedGpu]:
+    shown = {VISIBLE: ",".join(chosen)} if chosen else {}
+    try:
+        answer = subprocess.run(
+            _TORCH,
+            capture_output=True,
+            text=True,
+            timeout=_TORCH_SECONDS,
+            check=True,
+            env={**GPU_SETTINGS, **os.environ, **shown},
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return
+    for number, line in enumerate(answer.stdout.splitlines()):
+        gpu = Device.model_validate_json(line)
+        handle = chosen[number] if number < len(chosen) else str(number)
+        bf16 = gpu.capability >= BF16_CAPABILITY
+        yield DetectedGpu(gpu.name, gpu.free_gib, bf16, gpu.capability, handle)
 
 
 def flash_attention(capability: float) -> Literal[2, 3] | None:
     """The installed FlashAttention that a GPU of this compute capability runs; None without one."""
-    if capability >= 9.0 and find_spec("flash_attn_interface"):
+    if 9.0 <= capability < 10.0 and find_spec("flash_attn_interface"):
         return 3
     return 2 if capability >= 8.0 and find_spec("flash_attn") else None
 

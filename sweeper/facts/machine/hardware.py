@@ -13,6 +13,7 @@ from sweeper.facts.machine.detect_hardware import (
     processor,
 )
 from sweeper.facts.machine.gpus import Gpu
+from sweeper.facts.machine.measured import TIMES_OF
 from sweeper.facts.record import CardFacts, HardwareFacts
 from sweeper.spec import HardwareSpec
 
@@ -72,16 +73,16 @@ def _detected(spec: HardwareSpec, found: tuple[DetectedGpu, ...]) -> HardwareFac
     if gpu is None:
         gpu, cards = gpus.typical(device.memory_gib)
         alike = _speeds(cards)
-        name = f"{name} (times of {_named(cards)})"
-    cpu = processor()
+        name = f"{name}{TIMES_OF}{_named(cards)})"
+    cpu, bf16 = processor(), all(gpu.bf16 for gpu in found)
     facts = _stated(spec, gpu, name, device.memory_gib)
     return facts.model_copy(
         update={
             "detected": True,
             "cards": alike,
             "gpus": (spec.gpus or len(found)) * spec.nodes,
-            "bf16": device.bf16,
-            "bf16_tflops": gpu.bf16_tflops if device.bf16 else None,
+            "bf16": bf16,
+            "bf16_tflops": gpu.bf16_tflops if bf16 else None,
             "cpu_cores": cpu.cores,
             "ram_gib": cpu.memory_gib,
             "flash_attention": flash_attention(min(gpu.capability for gpu in found)),

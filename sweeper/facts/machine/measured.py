@@ -23,7 +23,7 @@ from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
 # A line has about 500 bytes: the last thousand trainings, read in milliseconds.
 _TAIL_BYTES = 512 * 1024
 # Stands in the facts behind the name of a card that no table holds; torch knows the name alone.
-_REMARK = " (median speed of "
+TIMES_OF = " (times of "
 # So many set-ups of the models in question may enter a plan's facts.
 MOST = 40
 _MEDIANS = ("seconds_per_step", "seconds_per_item", "peak_gib", "reserved_gib")
@@ -47,7 +47,7 @@ def shape_of(model: ModelFacts) -> str:
 
 def path_of(device: str, cores: int) -> Path:
     """The file with the measurements of a processor with so many cores, or of a GPU (0)."""
-    card = device.partition(_REMARK)[0]
+    card = device.partition(TIMES_OF)[0]
     key = hashlib.sha256(f"{card}|{cores}".encode()).hexdigest()[:16]
     return home() / "measured" / f"{key}.jsonl"
 

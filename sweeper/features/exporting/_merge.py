@@ -46,7 +46,8 @@ def merge(request: MergeRequest) -> MergeRequest:
         )
     before = _logits(trained)
     del trained
-    found = reload(weights, to_merge=True)
+    # Not on a GPU: float32 takes twice the memory that a trial with the base in 16 bits had there.
+    found = reload(weights, torch.device("cpu"), to_merge=True)
     dtype = getattr(torch, record.base_dtype)
     model = found.model
     if isinstance(model, Classifier):

@@ -38,13 +38,15 @@ from sweeper.features.forgetting._general_data import (
 from sweeper.features.forgetting._own_text import FOLDER, own_text_folder
 from sweeper.features.forgetting.options import Options
 from sweeper.jsontext import value_of
-from sweeper.plans import Half
+from sweeper.plans import Half, autocast_dtype
 from sweeper.spec import Scalar
+from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation, Feature
 from sweeper.tasks.sequences.chat import Chat
 from sweeper.tasks.sequences.tokens import Encoded, document
 from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.context import ModelContext
+from sweeper.trials import TrialConfig
 from sweeper.underway import Underway
 
 _LEAST = 2
@@ -84,7 +86,7 @@ class GeneralSet:
         self._options = context.task.spec.features.of(Options)
         self.writing_seconds = 0.0
         """Seconds that the base took to write general text in this process."""
-        self._of_base: dict[tuple[torch.dtype, Half | None], Evaluation] = {}
+        self._of_base: dict[tuple[torch.dtype, Half | None, bool], Evaluation] = {}
 
     def watched(self, parameters: Mapping[str, Scalar]) -> bool:
         """Whether a trial with these parameters is scored on the held-out texts.
@@ -203,11 +205,16 @@ class GeneralSet:
         told = self._context.underway.steps("scoring general text")
         return Evaluator(task, items, batch, mixed, told).evaluate(model, count)
 
-    def of_base(self, dtype: torch.dtype, mixed: Half | None, batch: int) -> Evaluation:
-        """The untrained base's losses on the held-out texts, once for each precision."""
-        key = dtype, mixed
+    def of_base(self, strategy: Strategy, config: TrialConfig, batch: int) -> Evaluation:
+        """The losses of the untrained base, loaded as for this trial, on the held-out texts.
+
+        Computed once for each form of the base.
+        """
+        dtype, mixed = strategy.base_dtype(config.precision), autocast_dtype(config.precision)
+        quantized = strategy.quantization_config(config.parameters, dtype=dtype)
+        key = dtype, mixed, quantized is not None
         if key not in self._of_base:
-            base = self._context.keeper.lend(dtype)
+            base = self._context.keeper.lend(dtype, quantized)
             self._of_base[key] = self.measure(base, batch, mixed)
         return self._of_base[key]
 

@@ -53,10 +53,9 @@ class AgainstForgetting(Remedies):
             UsageError: There is no general text that can be scored.
         """
         job = self._job
-        dtype = self._strategy.base_dtype(job.config.precision)
         job.evaluating = True
         with self._general.writing(job.feature_seconds, NAME):
-            base = self._general.of_base(dtype, job.mixed, job.batching.evaluation_batch)
+            base = self._general.of_base(self._strategy, job.config, job.batching.evaluation_batch)
         job.evaluating = False
         return base
 

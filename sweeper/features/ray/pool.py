@@ -21,10 +21,10 @@ from sweeper.child_process import quiet_threads
 from sweeper.errors import RunError
 from sweeper.execution.job import Hello, Order, line_of, read_message
 from sweeper.execution.pools.local_pool import last_lines, log_of
-from sweeper.execution.pools.placement import GPUS
 from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.worker.run_check import Briefing
 from sweeper.extras import install_command
+from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.features.ray import _cluster
 from sweeper.features.ray._actor import WorkerActor
 from sweeper.features.ray._request import Request, request_for
@@ -152,7 +152,7 @@ class RayPool:
             options |= {"scheduling_strategy": "SPREAD", "label_selector": avoid or None}
         environment = quiet_threads(self.request.cpus)
         if not self.request.gpus:
-            environment[GPUS] = ""  # who asks Ray for no GPU is still shown all of them
+            environment[VISIBLE] = ""  # who asks Ray for no GPU is still shown all of them
         # Ray does not restart an actor: the command asks for another.
         handle: Any = ray.remote(WorkerActor).options(max_restarts=0, **options)
         handle = handle.remote(

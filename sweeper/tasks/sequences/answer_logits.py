@@ -162,7 +162,8 @@ def by_row(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     wanted = labels[:, 1:].ne(-100)
     counts = wanted.sum(1)
-    rows = torch.repeat_interleave(torch.arange(len(labels), device=labels.device), counts)
+    numbers = torch.arange(len(labels), device=labels.device)
+    rows = torch.repeat_interleave(numbers, counts, output_size=len(losses))  # known to the host
     sums = torch.zeros(len(labels), dtype=torch.float64, device=losses.device)
     sums.index_add_(0, rows, losses.double())
     return sums / counts.clamp_min(1), counts

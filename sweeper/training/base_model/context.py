@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,6 +41,8 @@ class ModelContext:
         evaluation_batch: For baselines; trials bring their own.
         mixed: Dtype of autocast when the base is scored, as in trials.
         underway: Called with the progress of long work; raises an error to end it.
+        base_dtype: The dtype in which the untrained base is loaded.
+        quantization_config: Its quantisation, where only a quantised base fits the device.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class ModelContext:
         mixed: Half | None = None,
         underway: Underway | None = None,
         objective: Objective = LOSS,
+        base_dtype: torch.dtype = torch.float32,
+        quantization_config: Any = None,
     ) -> None:
         self.objective = objective
         self.underway = underway or Underway()
@@ -65,6 +70,7 @@ class ModelContext:
         self.device = device
         self.evaluation_batch = evaluation_batch
         self.mixed = mixed
+        self._base_form = base_dtype, quantization_config
         self.tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=model.trust_remote_code, local_files_only=True
         )
@@ -130,16 +136,8 @@ class ModelContext:
         found = (self.task.notes(self.items(split).fates, split) for split in splits)
         return tuple(note for notes in found for note in notes)
 
-    @property
-    def plain_dtype(self) -> torch.dtype:
-        """The dtype of the untrained base: bf16 on GPUs that have it, else fp32."""
-        if self.device.type != "cuda":
-            return torch.float32
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if native else torch.float32
-
     def base(self) -> nn.Module:
-        return self.keeper.lend(self.plain_dtype)
+        return self.keeper.lend(*self._base_form)
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
         told = self.underway.steps(f"scoring {split}")

@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from sweeper.errors import ModelError
 from sweeper.strategies.base import TaskType
-from sweeper.strategies.loading import class_options, quiet_library
+from sweeper.strategies.loading import class_options, keep_trainable, quiet_library
+from sweeper.training.loop.device_memory import loading_a_model
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ def load_base(
     The dtype is always said: transformers would load most models in the dtype they were saved
     in, and a trial would train in pure bf16 without anybody having asked for it. ``config`` is
     that of the folder if None.
+
+    Raises:
+        TooLarge: The device does not hold it.
     """
     auto = _AUTO[task_type]
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
@@ -48,12 +52,13 @@ def load_base(
     options |= class_options(kind) if isinstance(kind, type) else {}
     if quantization_config is not None:
         options |= {"quantization_config": quantization_config, "device_map": {"": device}}
-    with quiet_library():
+    with quiet_library(), loading_a_model():
         model: nn.Module = auto.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, **options
         )
-    if quantization_config is None:
-        model.to(device)
+        if quantization_config is None:
+            model.to(device)
+    keep_trainable(model)
     if name:
         # What PEFT writes into an adapter as its base: a name that means the same elsewhere.
         model.name_or_path = name

@@ -14,9 +14,11 @@ from __future__ import annotations
 import ctypes
 import gc
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from traceback import walk_tb
 from typing import TypeVar
 
 import psutil
@@ -24,12 +26,17 @@ import torch
 from torch import nn
 
 from sweeper.checkpoints import Checkpoint
+from sweeper.errors import TooLarge
 from sweeper.trials import TrialConfig
 from sweeper.units import GIB
 
 Result = TypeVar("Result")
 
-_TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+_TEXTS = (
+    *("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc"),
+    # cuBLAS and cuDNN allocate without torch's allocator; cuBLAS when it is initialised.
+    *("cublas_status_alloc_failed", "cublas_status_not_initialized", "cudnn_status_alloc_failed"),
+)
 _ASKED = re.compile(r"allocate (?P<amount>[\d.]+) ?(?P<unit>GiB|MiB|KiB|bytes)")
 _UNITS = {"GiB": GIB, "MiB": 1024**2, "KiB": 1024, "bytes": 1}
 
@@ -67,21 +74,6 @@ class Batching:
         return replace(self, evaluation_batch=half) if half else None
 
 
-class TooLarge(Exception):
-    """Even one example at a time does not fit.
-
-    Args:
-        detail: What the allocator said.
-        needed_gib: What was in use and asked for together, if the error says what was asked for.
-        had_gib: What the device has.
-    """
-
-    def __init__(self, detail: str, needed_gib: float | None, had_gib: float) -> None:
-        super().__init__(detail)
-        self.needed_gib = needed_gib
-        self.had_gib = had_gib
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, on a GPU or on the host."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -105,15 +97,48 @@ def _asked_gib(error: BaseException) -> float | None:
     return float(found["amount"]) * _UNITS[found["unit"]] / GIB if found else None
 
 
-def shortage(error: BaseException) -> TooLarge:
-    """Memory needed and available, from an out-of-memory error."""
+def shortage(error: BaseException, *, loading: bool = False) -> TooLarge:
+    """Memory needed, and what other processes leave of the device, by an out-of-memory error."""
     asked = _asked_gib(error)
     if torch.cuda.is_available():
-        had, used = torch.cuda.mem_get_info()[1], torch.cuda.max_memory_allocated()
+        free, _ = torch.cuda.mem_get_info()
+        had, used = free + torch.cuda.memory_reserved(), torch.cuda.max_memory_allocated()
     else:
         had, used = psutil.virtual_memory().total, psutil.Process().memory_info().rss
     detail = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return TooLarge(detail, None if asked is None else asked + used / GIB, had / GIB)
+    needed = None if asked is None else asked + used / GIB
+    return TooLarge(detail, needed, had / GIB, loading=loading)
+
+
+@contextmanager
+def loading_a_model() -> Iterator[None]:
+    """A context in which no smaller batch helps where memory runs out.
+
+    Raises:
+        TooLarge: It ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        ran_out = [cause for cause in _causes(error) if is_out_of_memory(cause)]
+        if not ran_out:
+            raise
+        raise shortage(ran_out[-1], loading=True) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error of loading with those that led to it.
+
+    transformers raises one that names none of those that it met while it quantised weights; their
+    texts are in a local variable.
+    """
+    while error is not None:
+        yield error
+        for frame, _ in walk_tb(error.__traceback__):
+            collected = getattr(frame.f_locals.get("loading_info"), "conversion_errors", {})
+            lines = (line for text in collected.values() for line in text.splitlines())
+            yield from map(RuntimeError, lines)
+        error = error.__context__
 
 
 def in_batches_that_fit(
@@ -128,7 +153,7 @@ def in_batches_that_fit(
         evaluating: Whether the last call evaluated when it ended: which batch was too large.
 
     Raises:
-        TooLarge: It does not fit at one example either.
+        TooLarge: It does not fit at one example either, or no model is loaded.
     """
     while True:
         try:

@@ -27,7 +27,7 @@ from sweeper.facts.record import ModelFacts
 from sweeper.memory.requests import Probed, ProbeRequest
 from sweeper.memory.setup import Setup
 from sweeper.plans import autocast_dtype, half_of
-from sweeper.strategies.qlora import keep_trainable
+from sweeper.strategies.loading import keep_trainable
 from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.base_model.keeper import checkpoint

@@ -174,8 +174,9 @@ class Ranks:
         results = [result for result in found if result is not None]
         failed = next((result for result in results if result.state == "FAIL"), None)
         if failed is not None:
-            if failed.failure is not None and failed.failure.kind == "out-of-memory":
-                raise torch.OutOfMemoryError(f"CUDA out of memory: {failed.failure.detail}")
+            failure = failed.failure
+            if failure and failure.kind == "out-of-memory" and not failure.loading:
+                raise torch.OutOfMemoryError(f"CUDA out of memory: {failure.detail}")
             return failed
         if status != 0:
             raise RuntimeError(self._last_words(place, status))

@@ -24,9 +24,11 @@ from transformers import PreTrainedModel
 from transformers.integrations.neftune import activate_neftune, deactivate_neftune
 
 from sweeper.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
-from sweeper.errors import SweeperError
+from sweeper.errors import SweeperError, TooLarge
+from sweeper.evaluation.evaluator import autocast
 from sweeper.features import parts
 from sweeper.hyperparameters import NEFTUNE, PADDING_FREE
+from sweeper.plans import autocast_dtype
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Feature, Task
@@ -38,7 +40,6 @@ from sweeper.training.loop.checkpointing import BEST, Saved, save_weights, state
 from sweeper.training.loop.device_memory import (
     Batching,
     PeakMemory,
-    TooLarge,
     bytes_of,
     in_batches_that_fit,
     is_out_of_memory,
@@ -84,7 +85,8 @@ def train_trial(job: TrialJob, fitting: Fitting = in_batches_that_fit) -> TrialR
         except TrainingDiverged as error:
             result = job.failed("diverged", str(error))
         except TooLarge as error:
-            result = job.failed("out-of-memory", str(error), error.needed_gib, error.had_gib)
+            figures = {"needed_gib": error.needed_gib, "had_gib": error.had_gib}
+            result = job.failed("out-of-memory", str(error), **figures, loading=error.loading)
         except SweeperError as error:
             result = job.failed("refused", str(error))
         except OSError as error:
@@ -343,8 +345,9 @@ def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
         return False
     if not parameters.get(PADDING_FREE):
         return False
-    if reads_apart(model):
-        return True
+    with autocast(next(model.parameters()).device, autocast_dtype(config.precision)):
+        if reads_apart(model):
+            return True
     log.warning("texts are padded, since this model cannot read joined texts one by one")
     return False
 

@@ -318,17 +318,10 @@ class TrialJob:
         """The result of a trial that was told to end at a rung."""
         return self._result("PRUNED", **parameter_counts(model), pruned_at_rung=rung)
 
-    def failed(
-        self,
-        kind: FailureKind,
-        detail: str,
-        needed_gib: float | None = None,
-        had_gib: float | None = None,
-    ) -> TrialResult:
+    def failed(self, kind: FailureKind, detail: str, **figures: Any) -> TrialResult:
         """The result of a trial that could not be finished."""
         detail = without_secrets(detail.strip().splitlines()[0])
-        failure = Failure(kind=kind, detail=detail, needed_gib=needed_gib, had_gib=had_gib)
-        return self._result("FAIL", failure=failure)
+        return self._result("FAIL", failure=Failure(kind=kind, detail=detail, **figures))
 
     def _result(self, state: State, **known: Any) -> TrialResult:
         progress, config = self.progress, self.config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -165,6 +166,25 @@ def test_a_kill_that_the_counter_knows_of_is_one_for_memory(run: RunFolder, kill
     popen.kill()
     assert hear(pool, is_gone) == [WorkerGone("0", -9, out_of_memory=kills == 4)]
     pool.close()
+
+
+@pytest.mark.parametrize("says", ["Error out of memory", "Error an illegal memory access"])
+def test_bitsandbytes_ends_the_process_where_a_gpu_has_no_more_memory(
+    run: RunFolder, says: str
+) -> None:
+    pool = LocalPool(run, a_briefing(run), [{}], oom_kills=OomKills(None))
+    log_of(run, "0").write_text(f"{says} at line 380 in file /src/csrc/pythonInterface.cpp\n")
+    command = [sys.executable, "-c", "import os; os._exit(1)"]
+    pipe = subprocess.PIPE
+    pool._add("0", Process(subprocess.Popen(command, stdin=pipe, stdout=pipe)))
+    assert hear(pool, is_gone) == [WorkerGone("0", 1, out_of_memory="out of" in says)]
+    pool.close()
+
+
+def test_bitsandbytes_still_writes_that() -> None:
+    folder = Path(importlib.util.find_spec("bitsandbytes").origin).parent
+    (library, *_) = sorted(folder.glob("libbitsandbytes_cuda*.so"))
+    assert b"Error %s at line %d in file %s\n" in library.read_bytes()
 
 
 PARENT = """

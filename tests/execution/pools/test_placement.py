@@ -9,9 +9,11 @@ from sweeper.execution.pools.placement import (
     Machine,
     demand_of,
     machine_of,
+    mismatch,
     place,
 )
-from sweeper.facts.machine.detect_hardware import DetectedGpu
+from sweeper.facts.machine.detect_hardware import DetectedGpu, Device
+from sweeper.plans import Plan
 
 
 def machine(gpus: int = 0, gib: float = 24.0, cores: int = 8) -> Machine:
@@ -99,15 +101,58 @@ def test_the_dearest_candidate_decides() -> None:
     assert demand_of(plan) == Demand(7.5, 1, dear.strategy)
 
 
-def test_the_gpus_are_those_that_the_user_left_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+def on(plan: Plan, **changes: object) -> Plan:
+    """The plan for a machine with GPUs."""
+    gpus = {"device": "cuda", "gpus": 4, "bf16": True}
+    hardware = plan.facts.hardware.model_copy(update={**gpus, **changes})
+    return plan.model_copy(update={"facts": plan.facts.model_copy(update={"hardware": hardware})})
+
+
+def test_workers_that_share_a_gpu_have_a_share_of_its_memory() -> None:
+    environments, _ = place(5, machine(2, 80.0), Demand(20.0))
+    shares = [each["SWEEPER_GPU_SHARE"] for each in environments]
+    assert shares == ["0.3333", "0.5000", "0.3333", "0.5000", "0.3333"]
+    for alone in (machine(5), machine()):
+        assert not any("SWEEPER_GPU_SHARE" in each for each in place(2, alone, Demand(2.0))[0])
+
+
+def test_workers_get_the_gpus_that_were_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan()
-    monkeypatch.setattr(placement, "detected_gpus", lambda: (DetectedGpu("A100", 80.0, True),) * 2)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    two = tuple(DetectedGpu("A100", 80.0, True, 8.0, handle) for handle in ("GPU-a", "GPU-b"))
+    monkeypatch.setattr(placement, "detected_gpus", lambda: two)
     assert machine_of(plan).gpus == ()
-    hardware = plan.facts.hardware.model_copy(update={"device": "cuda", "gpus": 4})
-    facts = plan.facts.model_copy(update={"hardware": hardware})
-    plan = plan.model_copy(update={"facts": facts})
-    assert machine_of(plan).gpus == ("5", "7")
+    assert machine_of(on(plan)).gpus == ("GPU-a", "GPU-b")
+    assert machine_of(on(plan)).memory_gib == plan.candidates[0].memory.limit_gib
+
+
+def test_stated_gpus_that_nothing_lists_are_all_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = on(make_plan(), gpus=3)
+    monkeypatch.setattr(placement, "detected_gpus", lambda: ())
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert machine_of(plan).gpus == ("0", "1")
-    assert machine_of(plan).memory_gib == plan.candidates[0].memory.limit_gib
+    assert machine_of(plan).gpus == ("0", "1", "2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert machine_of(plan).gpus == ("5", "7")
+
+
+CPU = Device(kind="cpu", name="a processor", torch="2.13.0+cpu", total_gib=64.0)
+CARD = Device(kind="cuda", name="A100", torch="2.13.0+cu130", total_gib=80.0, capability=8.0)
+
+
+@pytest.mark.parametrize(
+    ("planned", "device", "matches"),
+    [
+        ({"memory_gib": 79.0}, CARD, True),
+        ({"memory_gib": 40.0}, CARD, True),  # of two cards the smaller one decided
+        ({"memory_gib": 79.0}, CARD.model_copy(update={"total_gib": 9.5}), False),
+        ({"memory_gib": 79.0}, CARD.model_copy(update={"capability": 7.5}), False),
+        ({"memory_gib": 24.0}, CPU, False),
+        ({"device": "cpu", "gpus": 0, "memory_gib": 60.0}, CARD, False),
+        ({"device": "cpu", "gpus": 0, "memory_gib": 60.0}, CPU, True),
+        ({"device": "cpu", "gpus": 0, "memory_gib": 900.0}, CPU, True),
+    ],
+)
+def test_a_worker_on_another_device_than_the_plans_is_a_problem(
+    planned: dict[str, object], device: Device, matches: bool
+) -> None:
+    found = mismatch(on(make_plan(), **planned), device)
+    assert (found is None) is matches

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from sweeper.errors import UsageError
 from sweeper.facts.machine import detect_hardware, gpus
-from sweeper.facts.machine.detect_hardware import DetectedGpu
+from sweeper.facts.machine.detect_hardware import DetectedGpu, Device
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.spec import HardwareSpec
 
@@ -125,24 +125,98 @@ def test_no_memory_is_refused_by_the_spec(gib):
         HardwareSpec(gpu_memory_gib=gib)
 
 
-@pytest.fixture
-def driver(monkeypatch):
-    """What the driver would answer."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+# What nvidia-smi prints, a file each; errors end in .txt.
+ANSWERS = Path(__file__).parent / "nvidia_smi"
+FIRST, SECOND = (
+    "GPU-1f6e8f2a-4b0d-7c3e-9a55-0c1d2e3f4a5b",
+    "GPU-9d2c7b1e-8a4f-3e60-b7d1-5f4e3d2c1b0a",
+)
+SLICE = Device(
+    kind="cuda", name="NVIDIA A100-SXM4-80GB MIG 1g.10gb", torch="2.13.0+cu130",
+    free_gib=9.2, total_gib=9.5, capability=8.0,
+)  # fmt: skip
 
-    def answer(text):
-        def run(command, **_):
+
+@pytest.fixture
+def driver(monkeypatch, tmp_path):
+    """What nvidia-smi and torch answer; the latter by what is visible."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    device_file = tmp_path / "nvidiactl"
+    monkeypatch.setattr(detect_hardware, "_DRIVERS", (str(device_file),))
+    detect_hardware._of_torch.cache_clear()
+
+    def answer(text, torch=()):
+        device_file.touch()
+
+        def run(command, env=None, **_):
+            if command[0] != "nvidia-smi":
+                seen = torch.get(env.get("CUDA_VISIBLE_DEVICES"), ()) if torch else ()
+                lines = "".join(device.model_dump_json() + "\n" for device in seen)
+                return subprocess.CompletedProcess(command, 0, stdout=lines)
             if text is None:
                 raise FileNotFoundError(command[0])
-            return subprocess.CompletedProcess(command, 0, stdout=text)
+            file = ANSWERS / text
+            if file.suffix == ".txt":
+                raise subprocess.CalledProcessError(2, command, file.read_text())
+            said = file.read_text() if file.suffix == ".csv" else text
+            return subprocess.CompletedProcess(command, 0, stdout=said)
 
         monkeypatch.setattr(subprocess, "run", run)
 
     return answer
 
 
+@pytest.mark.parametrize(
+    ("text", "visible", "torch", "expected"),
+    [
+        ("laptop.csv", None, {}, [(FIRST, 15.5)]),
+        # Without a choice of the user, a card for the display and one that others use are left out.
+        ("mixed.csv", None, {}, [(SECOND, 23.5)]),
+        ("in_use.csv", None, {}, [(SECOND, 22.0)]),
+        # Numbers are those of the PCI bus; UUIDs may be shortened.
+        ("mixed.csv", "1", {}, [(SECOND, 23.5)]),
+        ("mixed.csv", "GPU-9d2c", {}, [(SECOND, 23.5)]),
+        ("mixed.csv", "0,1", {}, [(FIRST, 1.8), (SECOND, 23.5)]),
+        ("mixed.csv", "1,GPU-none,0", {}, [(SECOND, 23.5)]),
+        # What the driver does not say, torch does.
+        ("mig.csv", None, {None: [SLICE]}, [("0", 9.2)]),
+        ("mig.csv", "MIG-a,MIG-b", {"MIG-a": [SLICE], "MIG-b": [SLICE]},
+         [("MIG-a", 9.2), ("MIG-b", 9.2)]),
+        ("gb10.csv", None, {None: [SLICE]}, [("0", 9.2)]),
+        ("old_driver.txt", None, {None: [SLICE, SLICE]}, [("0", 9.2), ("1", 9.2)]),
+        ("old_driver.txt", "3", {"3": [SLICE]}, [("3", 9.2)]),
+        (None, None, {None: [SLICE]}, [("0", 9.2)]),
+        ("no_device.txt", None, {None: []}, []),
+    ],
+)  # fmt: skip
+def test_the_gpus_are_those_that_training_will_see(
+    driver, monkeypatch, text, visible, torch, expected
+):
+    driver(text, torch)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = detect_hardware.detected_gpus()
+    assert [(gpu.handle, round(gpu.memory_gib, 1)) for gpu in found] == expected
+
+
+def test_without_a_drivers_file_torch_is_not_asked(driver, monkeypatch):
+    driver(None, {None: [SLICE]})
+    monkeypatch.setattr(detect_hardware, "_DRIVERS", ())
+    assert detect_hardware.detected_gpus() == ()
+
+
+@pytest.mark.parametrize(("capability", "version"), [(8.9, 2), (9.0, 3), (10.0, 2), (12.0, 2)])
+def test_flash_attention_3_is_for_hopper_alone(monkeypatch, capability, version):
+    monkeypatch.setattr(detect_hardware, "find_spec", lambda name: name)
+    assert detect_hardware.flash_attention(capability) == version
+
+
+def line(name, mebibytes, capability):
+    return f"{name}, {FIRST}, {mebibytes}, {mebibytes}, {capability}, [N/A]\n"
+
+
 def test_detected_gpus_are_counted_and_the_smallest_decides(driver):
-    driver("NVIDIA A100-SXM4-80GB, 81920, 8.0\nNVIDIA A100-SXM4-40GB, 40960, 8.0\n")
+    driver(line("NVIDIA A100-SXM4-80GB", 81920, 8.0) + line("NVIDIA A100-SXM4-40GB", 40960, 8.0))
     facts = hardware_facts(HardwareSpec())
     assert (facts.name, facts.gpus, facts.memory_gib) == ("NVIDIA A100-SXM4-40GB", 2, 40)
     assert facts.detected
@@ -151,35 +225,35 @@ def test_detected_gpus_are_counted_and_the_smallest_decides(driver):
 
 
 def test_a_detected_gpu_that_is_not_in_the_table_has_its_own_memory(driver):
-    driver("NVIDIA GeForce RTX 4090 Laptop GPU, 16376, 8.9\n")
+    driver("laptop.csv")
     facts = hardware_facts(HardwareSpec())
-    assert facts.memory_gib == pytest.approx(15.99, abs=0.01)
+    assert facts.memory_gib == pytest.approx(15.52, abs=0.01)
     assert "Laptop GPU (times of" in facts.name
-    driver("NVIDIA GeForce GTX 1080, 8192, 6.1\n")
+    driver(line("NVIDIA GeForce GTX 1080", 8192, 6.1))
     facts = hardware_facts(HardwareSpec())
     assert (facts.bf16, facts.bf16_tflops) == (False, None)
 
 
 @pytest.mark.parametrize(
-    ("visible", "count"), [("", 0), ("-1", 0), ("1", 1), ("0,1", 2), ("0,7", 1), ("GPU-a1b2", 1)]
+    ("visible", "count"), [("", 0), ("-1", 0), ("1", 1), ("0,1", 2), ("0,7", 1)]
 )
 def test_only_visible_gpus_count(driver, monkeypatch, visible, count):
-    driver("NVIDIA L4, 23034, 8.9\n" * 2)
+    driver(line("NVIDIA L4", 23034, 8.9) * 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert len(detect_hardware.detected_gpus()) == count
 
 
 def test_a_driver_that_answers_nonsense_means_no_gpu(driver):
-    driver("No devices were found\n")
-    assert detect_hardware.detected_gpus() == ()
     driver("A, B, [N/A]\n")
     assert detect_hardware.detected_gpus() == ()
 
 
 def test_what_is_stated_wins_over_what_is_detected(driver):
-    driver("NVIDIA L4, 23034, 8.9\n")
+    driver(line("NVIDIA L4", 23034, 8.9))
     assert hardware_facts(HardwareSpec(gpu="H100")).name == "H100"
-    assert detect_hardware.detected_gpus() == (DetectedGpu("NVIDIA L4", 23034 / 1024, True, 8.9),)
+    assert detect_hardware.detected_gpus() == (
+        DetectedGpu("NVIDIA L4", 23034 / 1024, True, 8.9, FIRST),
+    )
 
 
 def test_without_a_gpu_this_processor_is_the_machine(driver):

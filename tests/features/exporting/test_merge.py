@@ -9,9 +9,11 @@ from transformers import AutoModelForCausalLM
 
 import sweeper
 from sweeper.errors import UsageError
+from sweeper.features.exporting import _merge
 from sweeper.features.exporting._kept_files import kept_files
 from sweeper.features.exporting._merge import merge
 from sweeper.features.exporting._merge_request import MergeRequest
+from sweeper.training.trial.reload import reload
 
 
 @pytest.mark.parametrize("task", ["classification", "by name", "instruction"])
@@ -42,6 +44,19 @@ def test_a_merged_adapter_gives_the_logits_of_the_trial_without_its_base(saved, 
         usual = AutoModelForCausalLM.from_pretrained(made).eval()
         with torch.inference_mode():
             torch.testing.assert_close(usual(**INPUTS).logits, after, atol=1e-5, rtol=0)
+
+
+def test_float32_weights_are_in_main_memory_and_not_on_the_gpu(saved, tmp_path, monkeypatch):
+    folder, _ = saved("instruction", "lora")
+    asked = []
+
+    def spied(weights, device=None, **options):
+        asked.append((device, options))
+        return reload(weights, device, **options)
+
+    monkeypatch.setattr(_merge, "reload", spied)
+    merge(MergeRequest(weights=str(folder), folder=str(tmp_path / "merged")))
+    assert asked == [(torch.device("cpu"), {"to_merge": True})]
 
 
 def test_a_merged_qlora_says_how_far_it_is_from_the_quantised_trial(saved, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import cross_entropy
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, Gemma2Config
 
@@ -164,3 +165,11 @@ def test_float16_has_complete_logits_since_its_loss_is_scaled_afterwards(llama: 
         with torch.autocast("cpu", half):
             answer_losses(llama, *_batch())
         assert rows == seen
+
+
+def test_rows_are_summed_without_waiting_for_the_gpu():
+    """A fake tensor has no values: whatever needs them on the host raises an error."""
+    with FakeTensorMode():
+        labels = torch.full((4, 9), 5)
+        sums, counts = by_row(torch.rand(30), labels)
+    assert (sums.shape, counts.shape) == ((4,), (4,))

@@ -12,10 +12,16 @@ from sweeper.training.loop.device_memory import (
     TooLarge,
     in_batches_that_fit,
     is_out_of_memory,
+    shortage,
 )
 from sweeper.training.trial.train import train_trial
+from sweeper.units import GIB
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
+CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+BITSANDBYTES = (
+    "rank 1 of 2 ended with status 1: Error out of memory at line 380 in file /src/ops.cu"
+)
 CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741824 bytes."
 
 
@@ -27,6 +33,11 @@ CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741
         (RuntimeError(CPU), True),
         (RuntimeError("std::bad_alloc"), True),
         (MemoryError(), True),
+        (RuntimeError(CUBLAS), True),
+        (RuntimeError(CUBLAS.replace("ALLOC_FAILED", "NOT_INITIALIZED")), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError(BITSANDBYTES), True),
+        (RuntimeError(CUBLAS.replace("ALLOC_FAILED", "EXECUTION_FAILED")), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("out of memory"), False),
     ],
@@ -83,6 +94,15 @@ def test_what_never_fits_is_too_large_with_figures():
         in_batches_that_fit(Batching(4, 1, 1), Fails(micro=0), lambda: False)
     assert raised.value.needed_gib > 2.0
     assert raised.value.had_gib > 0
+
+
+def test_a_gpu_had_what_other_processes_left_of_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 * GIB, 24 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 9 * GIB)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 8 * GIB)
+    lacking = shortage(torch.OutOfMemoryError(CUDA))
+    assert (lacking.needed_gib, lacking.had_gib) == (10, 10)
 
 
 def test_other_errors_pass():

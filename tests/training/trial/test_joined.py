@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
 
 from sweeper.data.examples import SPLITS, Dataset
 from sweeper.spec import ModelSpec, Spec
+from sweeper.tasks.sequences.joined import _by_text
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.ranks import TRAINER_LOG
@@ -71,6 +75,22 @@ def test_a_trial_without_padding_trains_as_one_with_padding(
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
         assert one.validation_loss == pytest.approx(other.validation_loss, rel=1e-4)
     assert "padded" not in (place / TRAINER_LOG).read_text()
+
+
+def _halves_only(module: Any, query: Tensor, *states: Any, **options: Any) -> Any:
+    # transformers casts what it gives to FlashAttention, to the dtype of autocast.
+    if query.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+        raise RuntimeError("FlashAttention only support fp16 and bf16 data type")
+    return _by_text(module, query, *states, **options)
+
+
+def test_a_kernel_without_float32_serves_full_fine_tuning_in_mixed_precision(train: Any) -> None:
+    AttentionInterface.register("halves_only", _halves_only)
+    AttentionMaskInterface.register("halves_only", sdpa_mask)
+    kernel = {"attn_implementation": "halves_only"}
+    result, _, _ = train("full", "bf16-mixed", padding_free=True, **kernel)
+    assert result.state == "COMPLETE", result.failure
+    assert (result.attention, result.padding_free) == ("halves_only", True)
 
 
 def test_prompts_keep_their_padding_and_say_so(train: Any) -> None:

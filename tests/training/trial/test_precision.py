@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from training_fixtures import LORA
 
+from sweeper.strategies import base
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, TrialTrainer
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob
+from sweeper.trials import TrialResult
 
 SHORT: dict[str, Any] = {"budget": {"epochs": 0.2, "rungs": 1}}
 FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
@@ -105,3 +109,39 @@ def test_gradients_are_clipped_at_the_norm_that_a_trial_says(
     own = {**job.config.parameters, "max_grad_norm": 0.25}
     assert train_trial(make_job(parameters=own, **SHORT)).state == "COMPLETE"
     assert set(limits) == {0.25}
+
+
+class Widened(TorchDispatchMode):
+    """Counts the bytes of float32 that casts from bfloat16 make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default:
+            self.bytes += result.nbytes * (args[0].dtype == BF16 and result.dtype == FP32)
+        return result
+
+
+@pytest.mark.parametrize("strategy", ["lora", "adapter"])
+def test_mixed_precision_does_not_widen_what_adapters_read(
+    make_job: Callable[..., TrialJob], monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    own = {"lora": {}, "adapter": {"reduction_factor": 4, "placement": "houlsby"}}[strategy]
+    parameters = {**LORA, **own}
+    asked = {"strategy": strategy, "precision": "bf16-mixed", "parameters": parameters, **SHORT}
+
+    def trained() -> tuple[TrialResult, int]:
+        with Widened() as widened:
+            return train_trial(make_job(**asked)), widened.bytes
+
+    result, less = trained()
+    monkeypatch.setattr(base, "_CASTS", "no_such_name")
+    usual, more = trained()
+    assert result.state == usual.state == "COMPLETE", result.failure
+    assert result.validation_loss == pytest.approx(usual.validation_loss, rel=1e-5)
+    assert less < 0.8 * more, (less, more)

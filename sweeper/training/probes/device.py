@@ -1,0 +1,46 @@
+"""What torch sees of this machine's devices: ``python -m sweeper.training.probes.device``.
+
+Prints a line of JSON for each GPU.
+"""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from sweeper.facts.machine.detect_hardware import Device, processor
+from sweeper.units import GIB
+
+
+def gpu(number: int) -> Device:
+    """A GPU, by its number in this process."""
+    properties = torch.cuda.get_device_properties(number)
+    free, total = torch.cuda.mem_get_info(number)
+    return Device(
+        kind="cuda",
+        name=properties.name,
+        torch=torch.__version__,
+        uuid=f"GPU-{getattr(properties, 'uuid', '')}",
+        free_gib=free / GIB,
+        total_gib=total / GIB,
+        capability=float(f"{properties.major}.{properties.minor}"),
+    )
+
+
+def training_device() -> Device:
+    """The device on which this process trains."""
+    if torch.cuda.is_available():
+        return gpu(torch.cuda.current_device())
+    memory = psutil.virtual_memory()
+    return Device(
+        kind="cpu",
+        name=processor().name,
+        torch=torch.__version__,
+        free_gib=memory.available / GIB,
+        total_gib=memory.total / GIB,
+    )
+
+
+if __name__ == "__main__":
+    for number in range(torch.cuda.device_count()):
+        print(gpu(number).model_dump_json())

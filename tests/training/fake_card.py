@@ -1,0 +1,52 @@
+"""A card of a given size, emulated on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class FakeCard(TorchDispatchMode):
+    """Counts the bytes of tensors that live, and raises what CUDA does where they are too many.
+
+    Args:
+        limit: Bytes of the card.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit, self._most = limit, 0
+        self._live: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def _allocated(self) -> int:
+        self._live = {at: one for at, one in self._live.items() if not one[0].expired()}
+        return sum(size for _, size in self._live.values())
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu":
+                storage = tensor.untyped_storage()
+                if not storage.resizable():  # a file that is mapped lies in no card's memory
+                    continue
+                self._live[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+                self._most += storage.nbytes()
+        if self._most > self.limit:
+            self._most = allocated = self._allocated()
+        if self._most > self.limit:
+            raise torch.OutOfMemoryError(
+                f"CUDA out of memory. Tried to allocate {allocated - self.limit} bytes. "
+                f"GPU 0 has a total capacity of {self.limit} bytes"
+            )
+        return result

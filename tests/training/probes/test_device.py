@@ -1,0 +1,31 @@
+"""What torch says of the device that trains, with a card that is made up."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from sweeper.training.probes.device import training_device
+from sweeper.units import GIB
+
+
+def test_without_a_gpu_it_is_the_processor() -> None:
+    device = training_device()
+    assert (device.kind, device.torch) == ("cpu", torch.__version__)
+    assert device.total_gib > device.free_gib > 0
+
+
+def test_a_gpu_has_a_name_a_uuid_and_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = SimpleNamespace(name="NVIDIA L4", uuid="5b2c", major=8, minor=9)
+    for name, answer in {
+        "is_available": True,
+        "current_device": 0,
+        "get_device_properties": card,
+        "mem_get_info": (20 * GIB, 22 * GIB),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    device = training_device()
+    assert (device.kind, device.name, device.uuid) == ("cuda", "NVIDIA L4", "GPU-5b2c")
+    assert (device.free_gib, device.total_gib, device.capability) == (20, 22, 8.9)
