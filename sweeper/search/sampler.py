@@ -150,7 +150,7 @@ class SweeperSampler(BaseSampler):
 
     def _trials_of(self, key: str, seen: Sequence[Observation], untrained: Untrained) -> Trials:
         own, candidate = list(seen), self._candidates[key]
-        if any(one.loss is not None for one in seen):
+        if any(one.cost is not None for one in seen):
             unmoved = untrained.as_trial(key, candidate, self._axes[key], self._constants(key))
             own += [] if unmoved is None else [unmoved]
         # Between two choices most candidates have no new trial, and what follows from theirs stays.
@@ -197,7 +197,7 @@ class SweeperSampler(BaseSampler):
         proposed, point = self._proposed.get(key), self._proposed_point(key)
         if proposed is None:
             return None
-        ended = [one for one in own if one.loss is not None or one.failed]
+        ended = [one for one in own if one.cost is not None or one.failed]
         tried = [one for one in ended if one.parameters == point]
         default = min((one.rank for one in ended if one.origin == "default"), default=None)
         if tried and (tried[0].failed or (default is not None and tried[0].rank > default)):
@@ -263,12 +263,12 @@ def _whole(study: optuna.Study) -> optuna.Study:
 
 def known_of(seen: Sequence[Observation]) -> StudyLosses:
     """Figures over the trials of all candidates: spread and best loss."""
-    complete = [one for one in seen if one.complete and one.loss is not None]
-    done = sorted(one.loss for one in complete if one.loss is not None)
+    complete = [one for one in seen if one.complete and one.cost is not None]
+    done = sorted(one.cost for one in complete if one.cost is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
     best = min(
-        (one.loss for one in complete if one.loss is not None and one.keeps), default=math.inf
+        (one.cost for one in complete if one.cost is not None and one.keeps), default=math.inf
     )
     return StudyLosses(spread, best)
 
@@ -315,7 +315,7 @@ def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> 
         key
         for key in keys
         if searched[key] < due
-        and sum(one.loss is not None or one.failed or one.running for one in by_key[key])
+        and sum(one.cost is not None or one.failed or one.running for one in by_key[key])
         < ENOUGH_TRIALS
     ]
     return min(behind, key=lambda key: searched[key], default=None)

@@ -58,10 +58,10 @@ class Untrained:
         """
         heads = [(key, one.model) for key, one in candidates.items() if one.one_trial]
         ended = {
-            model: one.loss
+            model: one.cost
             for key, model in heads
             for one in seen.get(key, ())
-            if one.complete and one.loss is not None
+            if one.complete and one.cost is not None
         }
         return Untrained({**self.probes, **ended}, self.bases)
 
@@ -99,7 +99,7 @@ class Untrained:
             number=NUMBER,
             key=key,
             parameters=held,
-            loss=loss,
+            cost=loss,
             complete=True,
             running=False,
             failed=False,

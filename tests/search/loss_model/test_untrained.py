@@ -85,14 +85,14 @@ def test_it_is_a_trial_that_starts_from_the_probe_at_the_lowest_rate() -> None:
         "head_init": "probe",
         "head_learning_rate": pytest.approx(math.sqrt(3e-4 * 2e-3)),
     }
-    assert (one.loss, one.complete, one.number, one.seconds) == (PROBE, True, NUMBER, 0.0)
+    assert (one.cost, one.complete, one.number, one.seconds) == (PROBE, True, NUMBER, 0.0)
 
 
 def test_who_writes_begins_as_the_base_model_is_but_not_with_prompts_before_it() -> None:
     axes = dict.fromkeys(WITHOUT_START.parameters, AXES["learning_rate"])
     one = unmoved(Untrained(bases={"": 3.0}), WITHOUT_START, axes)
     assert one is not None
-    assert (one.parameters["learning_rate"], one.loss) == (pytest.approx(1e-5), 3.0)
+    assert (one.parameters["learning_rate"], one.cost) == (pytest.approx(1e-5), 3.0)
     assert one.parameters["r"] == RATE.default
     prompts = StrategySpace(strategy="prefix", parameters=WITHOUT_START.parameters)
     assert unmoved(Untrained(bases={"": 3.0}), prompts, axes) is None
