@@ -31,7 +31,7 @@ from sweeper.search.loss_model.observations import (
     Observation,
     attribute,
 )
-from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
+from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.named import OURS, make_pruner, make_sampler
 from sweeper.search.pruner import PruningDecision, decide
 from sweeper.search.sampler import SweeperSampler
@@ -82,7 +82,7 @@ class Search:
         self.untried = list(self.starts)
         self.candidates = optuna_space.candidates(self.space)
         self._distributions = optuna_space.distributions(self.space)
-        self._ours = SweeperSampler(self.space)
+        self._ours = SweeperSampler(self.space, self.untrained)
         # Hyperband deals out its brackets by the study's name.
         name = f"seed {self.space.seed}"
         pruner = make_pruner(self.pruner, self.space)
@@ -90,11 +90,10 @@ class Search:
         higher = self.objective.higher_is_better
         direction = StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE
         self.study = optuna.create_study(study_name=name, pruner=pruner, direction=direction)
-        self.learn(self.untrained)
 
     def learn(self, untrained: Untrained) -> None:
         """Add losses of untrained models."""
-        note(self.study, untrained)
+        self._ours.untrained |= untrained
 
     def restore(
         self, trial: Trial, reports: Sequence[RungReport] = (), result: TrialResult | None = None

@@ -22,7 +22,7 @@ from sweeper.search.engine import (
 from sweeper.search.loss_model.axes import axis_of
 from sweeper.search.loss_model.loss_model import Trials
 from sweeper.search.loss_model.observations import Observation
-from sweeper.search.loss_model.untrained import NUMBER, Untrained, noted, of_baseline
+from sweeper.search.loss_model.untrained import NUMBER, Untrained, of_baseline
 from sweeper.search.search import Search
 from sweeper.trials import BaselineResult
 
@@ -184,7 +184,7 @@ def baselines_of(plan: Plan) -> Untrained:
     for name, loss in losses.items():
         result = BaselineResult(name=name, title=name, validation_loss=loss)
         search.learn(of_baseline(plan, result))
-    return noted(search.study)
+    return search._ours.untrained
 
 
 def test_a_search_learns_from_baselines_that_are_untrained_models() -> None:
