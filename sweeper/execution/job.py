@@ -60,6 +60,7 @@ class Job(WorkItem):
     config: TrialConfig | None = Field(None, description="what to train or to score")
     weights: str | None = Field(None, description="test: the folder whose weights/ is scored")
     checkpoint: str | None = Field(None, description="of an interrupted attempt, to continue from")
+    rungs: tuple[RungReport, ...] = Field((), description="of that attempt, up to the checkpoint")
 
     @property
     def folder(self) -> str:

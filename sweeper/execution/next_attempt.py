@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
@@ -23,27 +22,19 @@ from sweeper.trials import RungReport, Trial, TrialBudget, TrialConfig
 LONG_TRIAL_SECONDS = 30 * 60
 
 
-@dataclass(frozen=True)
-class NextAttempt:
-    """A job, and the rungs that it takes over from an interrupted attempt."""
-
-    job: Job
-    rungs: tuple[RungReport, ...] = ()
-
-
-def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> NextAttempt:
+def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
     """Begin the next attempt at a work item."""
     run, home = state.run, state.run.path / item.home
     found = _checkpoint(home) if item.kind in ("trial", "confirm") else None
     attempt = attempts.new_attempt(home)
     job = Job(**item.model_dump(include=set(WorkItem.model_fields)), attempt=attempt)
     if item.trial is None:
-        return NextAttempt(job)
+        return job
     if item.kind == "test":
         scored = work_items.scored(item).home
         config = fitted.apply(TrialConfig.read(run.path / scored / CONFIG))
         config.write(attempt_folder(home, attempt) / CONFIG)
-        return NextAttempt(job.model_copy(update={"config": config, "weights": scored}))
+        return job.model_copy(update={"config": config, "weights": scored})
     rungs: tuple[RungReport, ...] = ()
     checkpoint = None
     if found is None:
@@ -57,7 +48,7 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Next
     attempts.begin(home, config, rungs)
     if item.kind == "trial":
         state.configs[item.trial] = config
-    return NextAttempt(job.model_copy(update={"config": config, "checkpoint": checkpoint}), rungs)
+    return job.model_copy(update={"config": config, "checkpoint": checkpoint, "rungs": rungs})
 
 
 def _checkpoint(home: Path) -> Path | None:

@@ -213,11 +213,10 @@ class Owner:
 
     def _give(self, worker: str, item: WorkItem) -> None:
         """Send the next attempt to a worker; there ``Session`` hands it to the training backend."""
-        made = next_attempt(self.state, self.fitted, item)
-        job = made.job
+        job = next_attempt(self.state, self.fitted, item)
         self.pool.send(worker, Do(job=job))
         self._busy[worker] = job
-        self._carried[worker] = made.rungs[-1].rung if made.rungs else 0
+        self._carried[worker] = job.rungs[-1].rung if job.rungs else 0
         self._anew.discard(worker)
         self._strikes.got_job(worker)
         if job.kind != "trial":
@@ -226,8 +225,8 @@ class Owner:
         assert job.config is not None
         number = job.config.number
         self.state.restart(number)
-        self.search.restart(number, made.rungs)
-        for report in made.rungs:
+        self.search.restart(number, job.rungs)
+        for report in job.rungs:
             self.state.rung(report)
         self._say(
             worker,

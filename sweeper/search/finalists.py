@@ -17,7 +17,7 @@ from sweeper.evaluation.resampling import SeedSpread, added, shared_spreads, t_q
 from sweeper.objective import LOSS, Objective
 from sweeper.trials import TrialResult
 
-Losses = NDArray[np.float64]
+Costs = NDArray[np.float64]
 
 # Costs that differ by no more than this share are alike: the seeds of one configuration took times
 # that differed by 16% in the median and by 37% in nine of ten of 30 recorded trials. Memory that a
@@ -44,7 +44,7 @@ def choose(
         limits: Trials within them come first; others are finalists only where fewer than ``n``
             are within.
     """
-    costs = {number: loss_of(result, objective) for number, result in results.items()}
+    costs = {number: cost_of(result, objective) for number, result in results.items()}
     beyond = {number: excess(result.measures, limits) for number, result in results.items()}
     ranked = sorted(
         (number for number, cost in costs.items() if math.isfinite(cost)),
@@ -63,8 +63,8 @@ def _places(ranked: Sequence[int], pairs: Mapping[int, Hashable], n: int) -> lis
     return sorted((firsts + rest)[: max(n, 0)], key=ranked.index)
 
 
-def loss_of(result: TrialResult, objective: Objective = LOSS) -> float:
-    """The validation loss or the objective's cost, or infinity where there is none."""
+def cost_of(result: TrialResult, objective: Objective = LOSS) -> float:
+    """The cost of a result, or infinity where there is none."""
     cost = objective.cost_of(result)
     return math.inf if cost is None else cost
 
@@ -74,7 +74,7 @@ class Contender:
     """A finalist with all that its seeds showed.
 
     Args:
-        losses: Mean validation loss, or cost of the objective, of each seed.
+        costs: Mean cost of each seed.
         items: Likewise of each validation item, one row a seed; shape ``(seeds, items)``. NaN for
             items that were not scored; empty if they were not kept.
         memory_gib: Peak memory, 0 where unknown.
@@ -82,27 +82,27 @@ class Contender:
     """
 
     trial: int
-    losses: tuple[float, ...]
-    items: Losses
+    costs: tuple[float, ...]
+    items: Costs
     memory_gib: float
     seconds: float
     excess: float | None = None
 
     @property
-    def loss(self) -> float:
+    def cost(self) -> float:
         """Mean over the seeds."""
-        return float(np.mean(self.losses))
+        return float(np.mean(self.costs))
 
 
 def in_order(contenders: Sequence[Contender]) -> list[Contender]:
     """Best first, by the means over all seeds."""
-    return sorted(contenders, key=lambda one: (order(one.loss, one.excess), one.trial))
+    return sorted(contenders, key=lambda one: (order(one.cost, one.excess), one.trial))
 
 
 def recommend(contenders: Sequence[Contender]) -> int | None:
     """The finalist that is cheapest to train of those close to the best.
 
-    Of those that cost about the same it is the one with the lowest loss.
+    Of those that take about the same it is the one with the lowest cost.
 
     Only those within the limits count. Where none is, it is the nearest to them, and whoever
     reports it must say so.
@@ -132,7 +132,7 @@ def cheapest(costs: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def told_apart(better: Contender, worse: Contender, among: Sequence[Contender] = ()) -> bool:
-    """Whether the data say that ``worse`` has the higher loss, at 95% confidence.
+    """Whether the data say that ``worse`` has the higher cost, at 95% confidence.
 
     The items are the same for both, so their share of the doubt is that of the paired differences;
     the share of the seeds is added, and Student's t taken at the degrees of freedom of both
@@ -141,7 +141,7 @@ def told_apart(better: Contender, worse: Contender, among: Sequence[Contender] =
     Args:
         among: All finalists, of which each tells how much trainings of the others vary.
     """
-    difference = worse.loss - better.loss
+    difference = worse.cost - better.cost
     items = _item_part(better.items, worse.items)
     doubt = added([*items, _seed_part(better, worse, among)])
     if doubt.variance == 0.0:
@@ -149,7 +149,7 @@ def told_apart(better: Contender, worse: Contender, among: Sequence[Contender] =
     return difference > t_quantile(doubt.freedom) * math.sqrt(doubt.variance)
 
 
-def _item_part(first: Losses, second: Losses) -> list[SeedSpread]:
+def _item_part(first: Costs, second: Costs) -> list[SeedSpread]:
     """Variance of the mean difference by the choice of items, with its degrees of freedom."""
     if first.size == 0 or second.size == 0 or first.shape[1] != second.shape[1]:
         return []
@@ -163,11 +163,11 @@ def _seed_part(first: Contender, second: Contender, among: Sequence[Contender]) 
     """Variance of the mean difference by the choice of seeds."""
     rest = [one for one in among if one.trial not in (first.trial, second.trial)]
     own = [
-        SeedSpread(float(np.var(one.losses, ddof=1)), len(one.losses) - 1)
-        if len(one.losses) > 1
+        SeedSpread(float(np.var(one.costs, ddof=1)), len(one.costs) - 1)
+        if len(one.costs) > 1
         else SeedSpread(0.0, 0.0)
         for one in (first, second, *rest)
     ]
     both = zip(shared_spreads(own), (first, second), strict=False)
-    parts = [SeedSpread(one.variance / len(of.losses), one.freedom) for one, of in both]
+    parts = [SeedSpread(one.variance / len(of.costs), one.freedom) for one, of in both]
     return added(parts, max(part.freedom for part in parts))

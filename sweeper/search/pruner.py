@@ -233,7 +233,7 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
 
 def _best(trials: Sequence[Observation]) -> float | None:
     """The lowest final loss; one that was bought by breaking the user's limit does not count."""
-    losses = [one.loss for one in trials if one.complete and one.keeps and one.loss is not None]
+    losses = [one.cost for one in trials if one.complete and one.keeps and one.cost is not None]
     lowest = min(losses, default=None)
     return lowest if lowest is not None and lowest > 0 else None
 

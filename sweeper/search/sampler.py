@@ -5,9 +5,9 @@ promises most is tried. Configurations are drawn from four sources, as in PriorB
 (arXiv:2306.12370): the rules' prior, the neighbourhood of the best trials, the searched range, and
 the whole allowed range. A model picks among the draws.
 
-An Optuna sampler without state: all it knows it reads from the study, so that any number of
-workers and resumptions act as one. The choice for a trial follows from the seed, the trial's
-number and the trials before it.
+An Optuna sampler without state but the losses of untrained models: all else it reads from the
+study, so that any number of workers and resumptions act as one. The choice for a trial follows from
+the seed, the trial's number and the trials before it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from sweeper.search.loss_model.axes import (
 from sweeper.search.loss_model.gaussian_process import Vector, one_thread
 from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses, Trials
 from sweeper.search.loss_model.observations import History, Observation
-from sweeper.search.loss_model.untrained import Untrained, noted
+from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 
@@ -81,10 +81,11 @@ class SweeperSampler(BaseSampler):
 
     Args:
         space: Candidates, ranges, priors, seed.
+        untrained: Losses that are known before any trial; may be added to.
     """
 
-    def __init__(self, space: Space) -> None:
-        self._space = space
+    def __init__(self, space: Space, untrained: Untrained = NOTHING) -> None:
+        self._space, self.untrained = space, untrained
         self.objective = space.objective
         self._history = History(space.budget, self.objective)
         self._candidates = optuna_space.candidates(space)
@@ -105,15 +106,15 @@ class SweeperSampler(BaseSampler):
     ) -> dict[str, Any]:
         study = _whole(study)
         with one_thread():
-            key, point = self._choose(trial, self._others(study, trial), noted(study))
+            key, point = self._choose(trial, self._others(study, trial))
         return {optuna_space.STRATEGY: key} | {
             f"{key}.{name}": value for name, value in point.items()
         }
 
     def _choose(
-        self, trial: FrozenTrial, seen: Sequence[Observation], untrained: Untrained
+        self, trial: FrozenTrial, seen: Sequence[Observation]
     ) -> tuple[str, dict[str, Scalar]]:
-        situation = self._situation(seen, self._generator(trial), untrained)
+        situation = self._situation(seen, self._generator(trial))
         keys = alive(self._searchable, situation.by_key)
         scores = {key: one.score for key, one in self._candidates.items()}
         turn = self._given(trial) or in_turn(keys, situation.by_key, scores)
@@ -138,19 +139,17 @@ class SweeperSampler(BaseSampler):
     def _others(self, study: optuna.Study, trial: FrozenTrial) -> list[Observation]:
         return [one for one in self.seen(study) if one.number != trial.number]
 
-    def _situation(
-        self, seen: Sequence[Observation], generator: np.random.Generator, untrained: Untrained
-    ) -> _Situation:
+    def _situation(self, seen: Sequence[Observation], generator: np.random.Generator) -> _Situation:
         by_key: dict[str, list[Observation]] = defaultdict(list)
         for one in seen:
             by_key[one.key].append(one)
-        before = untrained.with_heads(self._candidates, by_key)
+        before = self.untrained.with_heads(self._candidates, by_key)
         trials = {key: self._trials_of(key, by_key[key], before) for key in self._searchable}
         return _Situation(by_key, trials, known_of(seen), generator)
 
     def _trials_of(self, key: str, seen: Sequence[Observation], untrained: Untrained) -> Trials:
         own, candidate = list(seen), self._candidates[key]
-        if any(one.loss is not None for one in seen):
+        if any(one.cost is not None for one in seen):
             unmoved = untrained.as_trial(key, candidate, self._axes[key], self._constants(key))
             own += [] if unmoved is None else [unmoved]
         # Between two choices most candidates have no new trial, and what follows from theirs stays.
@@ -197,7 +196,7 @@ class SweeperSampler(BaseSampler):
         proposed, point = self._proposed.get(key), self._proposed_point(key)
         if proposed is None:
             return None
-        ended = [one for one in own if one.loss is not None or one.failed]
+        ended = [one for one in own if one.cost is not None or one.failed]
         tried = [one for one in ended if one.parameters == point]
         default = min((one.rank for one in ended if one.origin == "default"), default=None)
         if tried and (tried[0].failed or (default is not None and tried[0].rank > default)):
@@ -225,7 +224,7 @@ class SweeperSampler(BaseSampler):
         # than was drawn now.
         if param_name == optuna_space.STRATEGY:
             study = _whole(study)
-            return self._choose(trial, self._others(study, trial), noted(study))[0]
+            return self._choose(trial, self._others(study, trial))[0]
         key, _, name = param_name.rpartition(".")  # a model's name may hold dots
         axis = self._axes[key][name]
         generator = self._generator(trial)
@@ -256,19 +255,19 @@ class _Situation:
 
 
 def _whole(study: optuna.Study) -> optuna.Study:
-    # Hyperband shows a sampler one bracket's trials alone, and hides what is noted of the study.
+    # Hyperband shows a sampler one bracket's trials alone.
     whole: optuna.Study = getattr(study, "_study", study)
     return whole
 
 
 def known_of(seen: Sequence[Observation]) -> StudyLosses:
     """Figures over the trials of all candidates: spread and best loss."""
-    complete = [one for one in seen if one.complete and one.loss is not None]
-    done = sorted(one.loss for one in complete if one.loss is not None)
+    complete = [one for one in seen if one.complete and one.cost is not None]
+    done = sorted(one.cost for one in complete if one.cost is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
     best = min(
-        (one.loss for one in complete if one.loss is not None and one.keeps), default=math.inf
+        (one.cost for one in complete if one.cost is not None and one.keeps), default=math.inf
     )
     return StudyLosses(spread, best)
 
@@ -315,7 +314,7 @@ def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> 
         key
         for key in keys
         if searched[key] < due
-        and sum(one.loss is not None or one.failed or one.running for one in by_key[key])
+        and sum(one.cost is not None or one.failed or one.running for one in by_key[key])
         < ENOUGH_TRIALS
     ]
     return min(behind, key=lambda key: searched[key], default=None)

@@ -31,7 +31,7 @@ from sweeper.search.loss_model.observations import (
     Observation,
     attribute,
 )
-from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
+from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.named import OURS, make_pruner, make_sampler
 from sweeper.search.pruner import PruningDecision, decide
 from sweeper.search.sampler import SweeperSampler
@@ -82,7 +82,7 @@ class Search:
         self.untried = list(self.starts)
         self.candidates = optuna_space.candidates(self.space)
         self._distributions = optuna_space.distributions(self.space)
-        self._ours = SweeperSampler(self.space)
+        self._ours = SweeperSampler(self.space, self.untrained)
         # Hyperband deals out its brackets by the study's name.
         name = f"seed {self.space.seed}"
         pruner = make_pruner(self.pruner, self.space)
@@ -90,11 +90,10 @@ class Search:
         higher = self.objective.higher_is_better
         direction = StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE
         self.study = optuna.create_study(study_name=name, pruner=pruner, direction=direction)
-        self.learn(self.untrained)
 
     def learn(self, untrained: Untrained) -> None:
         """Add losses of untrained models."""
-        note(self.study, untrained)
+        self._ours.untrained |= untrained
 
     def restore(
         self, trial: Trial, reports: Sequence[RungReport] = (), result: TrialResult | None = None
@@ -104,12 +103,22 @@ class Search:
         Args:
             result: None where it has not ended and is to be tried again.
         """
-        self.study.add_trial(self._frozen(trial, reports, result))
+        params = self._searched(trial)
+        known = {name: self._distributions[name] for name in params}
+        origin = {ORIGIN: trial.origin}
+        running = create_trial(
+            state=TrialState.RUNNING, params=params, distributions=known, user_attrs=origin
+        )
+        self.study.add_trial(running)
+        for report in reports:
+            self._note(trial.number, report)
         began = next((start for start in self.untried if self._began_as(trial, start)), None)
         if began is not None:
             self.untried.remove(began)
         if result is None:
             self._samplers[trial.number] = self._sampler(trial.number)
+        else:
+            self._end(trial.number, result)
 
     def ask(self) -> Trial:
         """The next trial: an untried start, or what the sampler chooses."""
@@ -151,14 +160,23 @@ class Search:
 
     def tell(self, number: int, result: TrialResult) -> None:
         """End a trial."""
+        self._end(number, result, self._samplers.pop(number))
+
+    def _end(self, number: int, result: TrialResult, sampler: BaseSampler | None = None) -> None:
         storage, trial = self.study._storage, self.trial(number)
-        for name, kept in self._attributes(result).items():
+        attributes: dict[str, object] = {SECONDS: result.seconds}
+        if result.failure:
+            attributes[FAILURE] = result.failure.kind
+        if not self.objective.is_loss and result.validation_loss is not None:
+            attributes[VALIDATION_LOSS] = result.validation_loss
+        for name, kept in attributes.items():
             storage.set_trial_user_attr(trial._trial_id, name, kept)
-        for name, kept in self._constraint(result).items():
-            storage.set_trial_system_attr(trial._trial_id, name, kept)
+        if (beyond := excess(result.measures, self.limits)) is not None:
+            storage.set_trial_system_attr(trial._trial_id, CONSTRAINT, beyond)
         value = self._value(result, trial.intermediate_values)
         state, values = TrialState[result.state], None if value is None else [value]
-        self._samplers.pop(number).after_trial(self.study, trial, state, values)
+        if sampler is not None:
+            sampler.after_trial(self.study, trial, state, values)
         storage.set_trial_state_values(trial._trial_id, state, values)
 
     def seen(self) -> list[Observation]:
@@ -166,19 +184,19 @@ class Search:
         return self._ours.seen(self.study)
 
     def _note(self, number: int, report: RungReport) -> None:
+        """Keep a report: the objective if it is measured at rungs, else the loss."""
         storage, trial_id = self.study._storage, self.trial(number)._trial_id
-        storage.set_trial_intermediate_value(trial_id, report.rung, self._at_rung(report))
-        for name, kept in self._rung_attributes(report).items():
-            storage.set_trial_user_attr(trial_id, name, kept)
-
-    def _at_rung(self, report: RungReport) -> float:
-        """What the study keeps of a rung: the objective if it is measured there, else the loss."""
-        measured = self._measured_at(report)
-        return self.objective.at_rung(report.validation_loss) if measured is None else measured
-
-    def _measured_at(self, report: RungReport) -> float | None:
         by_loss = self.objective.is_loss or not self.objective.at_rungs
-        return None if by_loss else report.objective
+        value, attributes = None if by_loss else report.objective, dict[str, object]()
+        if value is not None:
+            attributes[f"{RUNG_LOSS}{report.rung}"] = report.validation_loss
+        else:
+            value = self.objective.at_rung(report.validation_loss)
+        if report.first_items is not None:
+            attributes |= dict([attribute(report.rung, report.first_items)])
+        storage.set_trial_intermediate_value(trial_id, report.rung, value)
+        for name, kept in attributes.items():
+            storage.set_trial_user_attr(trial_id, name, kept)
 
     def _value(self, result: TrialResult, reported: Mapping[int, float]) -> float | None:
         """The end's value in the study: of a pruned trial, that of its last rung."""
@@ -216,24 +234,6 @@ class Search:
         }
         return optuna_space.fixed(key, self.candidates[key], start.parameters), overrides
 
-    def _frozen(
-        self, trial: Trial, reports: Sequence[RungReport], result: TrialResult | None
-    ) -> FrozenTrial:
-        params, ended = self._searched(trial), result or TrialResult(state="FAIL")
-        attributes: dict[str, object] = {ORIGIN: trial.origin}
-        for report in reports:
-            attributes |= self._rung_attributes(report)
-        reported = {report.rung: self._at_rung(report) for report in reports}
-        return create_trial(
-            state=TrialState[ended.state] if result else TrialState.RUNNING,
-            value=self._value(ended, reported),
-            params=params,
-            distributions={name: self._distributions[name] for name in params},
-            user_attrs={**attributes, **(self._attributes(result) if result else {})},
-            system_attrs=self._constraint(ended),
-            intermediate_values=reported,
-        )
-
     def _searched(self, trial: Trial) -> dict[str, Scalar]:
         key = optuna_space.candidate_key(self.space, trial)
         parameters = self.candidates[key].parameters
@@ -243,26 +243,6 @@ class Search:
             if one.searched and name in trial.parameters
         }
         return {optuna_space.STRATEGY: key, **chosen}
-
-    def _attributes(self, result: TrialResult) -> dict[str, object]:
-        attributes: dict[str, object] = {SECONDS: result.seconds}
-        if result.failure:
-            attributes[FAILURE] = result.failure.kind
-        if not self.objective.is_loss and result.validation_loss is not None:
-            attributes[VALIDATION_LOSS] = result.validation_loss
-        return attributes
-
-    def _constraint(self, result: TrialResult) -> dict[str, float]:
-        beyond = excess(result.measures, self.limits)
-        return {} if beyond is None else {CONSTRAINT: beyond}
-
-    def _rung_attributes(self, report: RungReport) -> dict[str, object]:
-        attributes: dict[str, object] = {}
-        if report.first_items is not None:
-            attributes |= dict([attribute(report.rung, report.first_items)])
-        if self._measured_at(report) is not None:
-            attributes[f"{RUNG_LOSS}{report.rung}"] = report.validation_loss
-        return attributes
 
 
 def known_starts(plan: Plan, total: int) -> Iterator[Trial]:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from sweeper.execution.job import Job
 from sweeper.execution.next_attempt import (
-    NextAttempt,
     configure,
     next_attempt,
     rung_items,
@@ -46,7 +45,7 @@ def saves(folder: Path, rung: int) -> None:
     make_checkpoint(RunFolder(folder.parents[3]), job, said)
 
 
-def begin(state: RunState, item: work_items.WorkItem = TRIAL) -> NextAttempt:
+def begin(state: RunState, item: work_items.WorkItem = TRIAL) -> Job:
     return next_attempt(state, FittedBatches(), item)
 
 
@@ -70,8 +69,8 @@ def breaks_off(
 def test_the_first_attempt_is_what_was_asked_for(state: RunState) -> None:
     made = begin(state)
     assert made.rungs == ()
-    assert made.job.folder == "trials/1/attempts/1"
-    config = made.job.config
+    assert made.folder == "trials/1/attempts/1"
+    config = made.config
     assert config is not None
     assert (config.number, config.attempt, config.seed) == (1, 1, state.plan.seed)
     assert config.parameters == state.configs[1].parameters
@@ -85,7 +84,7 @@ def test_without_a_checkpoint_the_next_attempt_begins_from_clean_weights(
     begin(state)
     breaks_off(state, 1, 3)
     made = begin(state)
-    assert (made.job.attempt, made.job.checkpoint, made.rungs) == (2, None, ())
+    assert (made.attempt, made.checkpoint, made.rungs) == (2, None, ())
     assert attempts.read_rungs(state.run.trial(1)) == []
 
 
@@ -98,20 +97,20 @@ def test_an_interrupted_attempt_is_continued_with_the_rungs_up_to_its_checkpoint
     changed.write(folder / "config.json")
     saves(folder, 4)
     made = begin(state)
-    assert made.job.checkpoint == "trials/1/attempts/1/checkpoint-4"
+    assert made.checkpoint == "trials/1/attempts/1/checkpoint-4"
     assert [(one.rung, one.attempt) for one in made.rungs] == [(n, 2) for n in (1, 2, 3, 4)]
     assert [one.validation_loss for one in made.rungs] == [1.1, 1.2, 1.3, 1.4]
     assert attempts.read_rungs(state.run.trial(1)) == list(made.rungs)
-    assert made.job.config == changed.model_copy(update={"attempt": 2})
+    assert made.config == changed.model_copy(update={"attempt": 2})
 
     # The next one broke off before it saved one of its own: the first one's still counts.
     breaks_off(state, 2, 0)
-    assert begin(state).job.checkpoint == "trials/1/attempts/1/checkpoint-4"
+    assert begin(state).checkpoint == "trials/1/attempts/1/checkpoint-4"
     # It saved one.
     folder = breaks_off(state, 3, 6)
     saves(folder, 6)
     made = begin(state)
-    assert made.job.checkpoint == "trials/1/attempts/3/checkpoint-6"
+    assert made.checkpoint == "trials/1/attempts/3/checkpoint-6"
     assert {one.attempt for one in made.rungs} == {4}
 
 
@@ -122,7 +121,7 @@ def test_what_was_not_only_interrupted_begins_from_clean_weights(
     begin(state)
     folder = breaks_off(state, 1, 5, end)
     saves(folder, 4)
-    assert begin(state).job.checkpoint is None
+    assert begin(state).checkpoint is None
 
 
 def test_a_checkpoint_whose_configuration_is_lost_is_not_continued(
@@ -132,21 +131,21 @@ def test_a_checkpoint_whose_configuration_is_lost_is_not_continued(
     folder = breaks_off(state, 1, 5)
     saves(folder, 4)
     (folder / "config.json").write_text("{")
-    assert begin(state).job.checkpoint is None
+    assert begin(state).checkpoint is None
 
 
 def test_batches_that_fitted_are_used(state: RunState) -> None:
-    config = begin(state).job.config
+    config = begin(state).config
     assert config is not None
     fitted = FittedBatches({"trial 0": [Lesson(setup_of(config), 2, 16)]})
-    smaller = next_attempt(state, fitted, work_items.trial(1)).job.config
+    smaller = next_attempt(state, fitted, work_items.trial(1)).config
     assert smaller is not None
     assert (smaller.micro_batch, smaller.evaluation_batch) == (2, 16)
 
 
 def test_a_confirmation_run_is_the_same_configuration_with_another_seed(state: RunState) -> None:
-    trial = begin(state).job.config
-    job = begin(state, work_items.confirm(1, 7)).job
+    trial = begin(state).config
+    job = begin(state, work_items.confirm(1, 7))
     assert trial is not None
     assert job.config == trial.model_copy(update={"seed": 7})
     assert (state.run.seed(1, 7) / "config.json").exists()
@@ -158,11 +157,11 @@ def test_a_score_is_of_the_configuration_that_was_trained(state: RunState) -> No
     home = state.run.trial(1)
     trained = TrialConfig.read(home / "config.json").model_copy(update={"micro_batch": 1})
     trained.write(home / "config.json")
-    job = begin(state, work_items.scoring(1)).job
+    job = begin(state, work_items.scoring(1))
     assert (job.weights, job.folder) == ("trials/1", "jobs/trial-1/attempts/1")
     assert job.config == trained
-    assert begin(state, work_items.scoring_of("tfidf")).job.config is None
-    assert begin(state, work_items.BASELINES).job.folder == "jobs/baselines/attempts/1"
+    assert begin(state, work_items.scoring_of("tfidf")).config is None
+    assert begin(state, work_items.BASELINES).folder == "jobs/baselines/attempts/1"
 
 
 @given(st.integers(1, 512), st.integers(1, 64))

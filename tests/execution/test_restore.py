@@ -60,7 +60,7 @@ def test_a_whole_result_that_the_study_does_not_know_is_told_at_the_next_start(
     # As a command leaves it that is killed once its worker has ended the third trial.
     _, search, state = opened(sweep, 3)
     state.configs[2] = configure(state.plan, search.ask())
-    job = next_attempt(state, FittedBatches(), work_items.trial(2)).job
+    job = next_attempt(state, FittedBatches(), work_items.trial(2))
     write_result(sweep.run, job)
     assert len(sweep.stored) == 2
     assert again(sweep, 3) == []

@@ -72,7 +72,7 @@ def test_finalists_tell_how_much_the_seeds_of_the_others_vary() -> None:
     )
     assert not told_apart(first, second)
     assert told_apart(first, second, [first, second, third])
-    wild = replace(third, losses=(0.1, 0.5, 0.9))
+    wild = replace(third, costs=(0.1, 0.5, 0.9))
     assert not told_apart(first, second, [first, second, wild])
 
 

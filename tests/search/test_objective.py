@@ -47,7 +47,7 @@ def test_a_study_keeps_values_in_the_objectives_direction() -> None:
     assert made.study.best_trial.number == 1
     assert [trial.value for trial in made.study.trials] == pytest.approx([0.7, 0.9, 0.8])
     assert made.study.trials[0].intermediate_values[8] == pytest.approx(0.7)
-    assert [one.loss for one in made.seen()] == pytest.approx([0.3, 0.1, 0.2])
+    assert [one.cost for one in made.seen()] == pytest.approx([0.3, 0.1, 0.2])
     assert made.seen()[0].curve[8] == pytest.approx(0.3)
 
 
@@ -92,10 +92,10 @@ def test_a_pruned_trial_of_a_dear_objective_counts_with_the_cost_at_its_loss() -
     number = made.ask().number
     made.report(number, report(3, 3.0))
     made.tell(number, result("PRUNED", seconds=1.0))
-    assert made.seen()[-1].loss == pytest.approx(0.9)  # on the line through the others
+    assert made.seen()[-1].cost == pytest.approx(0.9)  # on the line through the others
     assert made.seen()[-1].curve == pytest.approx({3: 0.9})
     few = History(make_plan().budget, ROUGE).of(made.study.trials[:1] + made.study.trials[3:])
-    assert few[-1].loss == pytest.approx(0.5)
+    assert few[-1].cost == pytest.approx(0.5)
     assert as_costs([]) == []
 
 

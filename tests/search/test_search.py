@@ -74,7 +74,7 @@ def test_how_a_trial_ended_is_seen(state: str) -> None:
     assert search.seen()[0].running
     search.tell(number, ended(state, seconds=3.0))
     one = search.seen()[0]
-    assert (one.loss, one.failed, one.seconds) == (loss, state == "FAIL", 3.0)
+    assert (one.cost, one.failed, one.seconds) == (loss, state == "FAIL", 3.0)
     assert not one.running
 
 

@@ -105,8 +105,8 @@ class RunState:
             trial=first[0],
             strategy=config.strategy,
             parameters=config.parameters,
-            validation_loss=finalists.loss_of(result),
-            value=objective.value(finalists.loss_of(result, objective)),
+            validation_loss=finalists.cost_of(result),
+            value=objective.value(finalists.cost_of(result, objective)),
             over_limits=titles_beyond(result.measures, limits),
         )
 

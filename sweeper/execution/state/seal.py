@@ -18,7 +18,7 @@ from sweeper.jsontext import object_of
 from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search.finalists import Contender, Losses, in_order, recommend
+from sweeper.search.finalists import Contender, Costs, in_order, recommend
 from sweeper.trials import TestSeal
 
 
@@ -34,14 +34,14 @@ def contender(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] =
     objective = plan.objective
     costs = {folder: objective.cost_of(one) for folder, one in results.items()}
     complete = {folder: one for folder, one in results.items() if costs[folder] is not None}
-    items = [_item_losses(folder, objective) for folder in complete]
+    items = [_item_costs(folder, objective) for folder in complete]
     same = len({row.shape for row in items}) == 1
     measured = (excess(one.measures, limits) for one in complete.values())
     beyond = [one for one in measured if one is not None]
     seconds = [one.training_seconds + one.evaluation_seconds for one in complete.values()]
     return Contender(
         trial=number,
-        losses=tuple(costs[folder] or 0.0 for folder in complete),
+        costs=tuple(costs[folder] or 0.0 for folder in complete),
         items=np.stack(items) if same else np.empty((0, 0)),
         # Not the highest: the first training of a CPU's process also grows by oneDNN's kernels.
         memory_gib=min((one.peak_memory_gib or 0.0 for one in complete.values()), default=0.0),
@@ -50,9 +50,8 @@ def contender(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] =
     )
 
 
-def _item_losses(folder: Path, objective: Objective) -> Losses:
-    """Losses or costs of items, whose mean is the validation loss or the objective's cost; NaN for
-    items that were not scored."""
+def _item_costs(folder: Path, objective: Objective) -> Costs:
+    """Costs of items, whose mean is that of the trial; NaN for items that were not scored."""
     path = folder / attempts.ITEM_LOSSES
     try:
         kept = object_of(path.read_text(encoding="utf-8"))

@@ -85,7 +85,7 @@ def _trial(run: RunFiles, trial: TrialFiles) -> TrialForgetting | None:
     return TrialForgetting(
         trial=trial.config.number,
         strategy=trial.config.strategy,
-        task_loss=trial.loss if result.validation_loss is None else result.validation_loss,
+        task_loss=trial.cost if result.validation_loss is None else result.validation_loss,
         general_loss=measure.value,
         general_loss_base=measure.base,
         forgetting=measure_points(run, trial, TEXT),

@@ -22,7 +22,7 @@ from sweeper.features.warm_start.options import Options
 from sweeper.objective import Objective
 from sweeper.plans import Candidate, Parameter, Plan, ProposedTrial
 from sweeper.runfolder import RunFolder
-from sweeper.search.finalists import loss_of
+from sweeper.search.finalists import cost_of
 from sweeper.spec import Scalar, Spec, Task
 from sweeper.trials import TrialConfig, TrialResult
 
@@ -118,7 +118,7 @@ def _ended(folder: Path) -> tuple[TrialConfig, TrialResult] | None:
         result = TrialResult.read(folder / "result.json")
     except (OSError, UsageError):
         return None
-    return (config, result) if math.isfinite(loss_of(result)) else None
+    return (config, result) if math.isfinite(cost_of(result)) else None
 
 
 def _best(
@@ -132,15 +132,15 @@ def _best(
     if not own:
         return None
     measured = plan.objective
-    config, result = min(own, key=lambda one: (loss_of(one[1], measured), one[0].number))
-    defaults = [loss_of(known, measured) for one, known in own if one.origin == "default"]
+    config, result = min(own, key=lambda one: (cost_of(one[1], measured), one[0].number))
+    defaults = [cost_of(known, measured) for one, known in own if one.origin == "default"]
     facts = next(model for model in plan.facts.models if model.id == candidate.model)
     searched = {name for name, one in candidate.parameters.items() if one.searched}
     return RememberedBest(
         strategy=candidate.strategy,
         model=_model(facts),
         parameters={name: value for name, value in config.parameters.items() if name in searched},
-        loss=loss_of(result, measured),
+        loss=cost_of(result, measured),
         default_loss=defaults[0] if defaults else None,
         trials=len(own),
     )

@@ -39,7 +39,7 @@ def _order(run: RunFiles) -> list[TrialFiles]:
         found = [run.trial(number) for number in run.seal.order]
         return [trial for trial in found if trial is not None and trial.completed]
     confirmed = (trial for trial in run.completed if trial.seeds)
-    return sorted(confirmed, key=lambda t: (order(_mean_loss(t), run.excess(t)), t.config.number))
+    return sorted(confirmed, key=lambda t: (order(_mean_cost(t), run.excess(t)), t.config.number))
 
 
 def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) -> Finalist:
@@ -84,7 +84,7 @@ def _objective(trial: TrialFiles, trainings: list[SeedRun]) -> Interval | None:
     return bounded(Interval(value=mean, low=low, high=high, n=len(values)), bounds)
 
 
-def _mean_loss(trial: TrialFiles) -> float:
+def _mean_cost(trial: TrialFiles) -> float:
     costs = [trial.objective.cost_of(run.result) for run in trial.trainings()]
     losses = [cost for cost in costs if cost is not None]
     return math.fsum(losses) / len(losses)

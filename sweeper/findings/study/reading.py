@@ -6,6 +6,7 @@ written file of a trial is a state, not a fault. Only a run without a plan is re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,7 @@ class TrialFiles:
     """The files of one trial.
 
     ``parts`` are trainings on this many rows; ``unreadable`` names a damaged file; ``ended`` are
-    the attempts without a result, by number. What trials are compared by is called their loss here:
-    the validation loss, or the cost of the study's objective, of which the lowest is best too.
+    the attempts without a result, by number.
     """
 
     config: TrialConfig
@@ -83,13 +83,8 @@ class TrialFiles:
 
     @property
     def completed(self) -> bool:
-        loss = self.objective.cost_of(self.result) if self.result else None
-        return (
-            self.result is not None
-            and self.result.state == "COMPLETE"
-            and loss is not None
-            and bool(np.isfinite(loss))
-        )
+        cost = self.objective.cost_of(self.result) if self.result else None
+        return self.end == "COMPLETE" and cost is not None and math.isfinite(cost)
 
     @property
     def end(self) -> State | None:
@@ -99,8 +94,8 @@ class TrialFiles:
         return self.result.state
 
     @property
-    def loss(self) -> float:
-        """The loss of a completed trial: the lowest is best."""
+    def cost(self) -> float:
+        """The objective's cost of a completed trial: the lowest is best."""
         cost = self.objective.cost_of(self.result) if self.result is not None else None
         assert cost is not None
         return cost
@@ -108,7 +103,7 @@ class TrialFiles:
     @property
     def value(self) -> float:
         """The objective's value of a completed trial, for people."""
-        return self.objective.value(self.loss)
+        return self.objective.value(self.cost)
 
     def trainings(self) -> tuple[SeedRun, ...]:
         """The trial's own training and its confirmation runs, by seed, those that completed."""
@@ -141,9 +136,9 @@ class RunFiles:
 
     @property
     def completed(self) -> tuple[TrialFiles, ...]:
-        """Trials with a loss, best first."""
+        """Trials with a cost, best first."""
         done = [trial for trial in self.trials if trial.completed]
-        return tuple(sorted(done, key=lambda trial: (trial.loss, trial.config.number)))
+        return tuple(sorted(done, key=lambda trial: (trial.cost, trial.config.number)))
 
     @property
     def results(self) -> list[TrialResult]:
@@ -154,7 +149,7 @@ class RunFiles:
     @property
     def best(self) -> TrialFiles:
         """The best of the completed trials."""
-        return min(self.completed, key=lambda trial: order(trial.loss, self.excess(trial)))
+        return min(self.completed, key=lambda trial: order(trial.cost, self.excess(trial)))
 
     @property
     def margin(self) -> float:

@@ -109,9 +109,9 @@ def value_interval(trial: TrialFiles) -> Interval:
     estimate = mean_interval(scores)
     if not math.isfinite(estimate.high):
         return Interval(value=trial.value)
-    moved = trial.loss - estimate.value
+    moved = trial.cost - estimate.value
     found = Interval(
-        value=trial.loss,
+        value=trial.cost,
         low=estimate.low + moved,
         high=estimate.high + moved,
         n=estimate.items,

@@ -273,7 +273,7 @@ def _unequal(study: JudgedStudy) -> Iterator[Limitation]:
 def _near(study: JudgedStudy, strategy: str) -> bool:
     rival, best = best_of(study.run, strategy), study.run.completed[0]
     smallest = study.run.margin
-    return rival is not None and rival.loss - best.loss <= smallest
+    return rival is not None and rival.cost - best.cost <= smallest
 
 
 def _lost(study: JudgedStudy) -> Iterator[Limitation]:

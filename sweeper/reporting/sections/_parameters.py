@@ -147,7 +147,7 @@ def _of_strategy(
     if len(trials) >= TRIALS_FOR_IMPORTANCE:
         weights = importances(
             [trial.config.parameters for trial in trials],
-            [trial.loss for trial in trials],
+            [trial.cost for trial in trials],
             {name: parameter.log for name, parameter in searched.items()},
         )
     tied = [trial for trial in kept if _tied(trial, kept[0], pairs)]

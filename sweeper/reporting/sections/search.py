@@ -131,8 +131,8 @@ def _last_useful_trial(run: RunFiles) -> int | None:
     """The last trial that was better than all before it."""
     best, last = math.inf, None
     for trial in sorted(run.completed, key=lambda trial: trial.config.number):
-        if trial.loss < best:
-            best, last = trial.loss, trial.config.number
+        if trial.cost < best:
+            best, last = trial.cost, trial.config.number
     return last
 
 

@@ -31,9 +31,9 @@ def ends(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
     peers are to be trials of one length: a shorter one ends with less training.
     """
     return [
-        (one.reported[rung], one.loss)
+        (one.reported[rung], one.cost)
         for one in peers
-        if one.complete and one.loss is not None and one.has(rung)
+        if one.complete and one.cost is not None and one.has(rung)
     ]
 
 

@@ -116,7 +116,7 @@ class Trials:
         An untrained model is one of them until a trial went out from it: what is known then about
         moving from there is better than what is known about not moving.
         """
-        ended = [one for one in self.seen if one.loss is not None]
+        ended = [one for one in self.seen if one.cost is not None]
         starts = {one.parameters.get(START) for one in ended if one.origin != UNTRAINED}
         candidates = [
             one
@@ -128,7 +128,7 @@ class Trials:
     @cached_property
     def trained(self) -> int:
         """The number of trials that were trained and ended with a loss."""
-        return sum(1 for one in self.seen if one.loss is not None and one.origin != UNTRAINED)
+        return sum(1 for one in self.seen if one.cost is not None and one.origin != UNTRAINED)
 
     @cached_property
     def few(self) -> list[Observation]:
@@ -138,12 +138,12 @@ class Trials:
     @cached_property
     def own(self) -> Told:
         """The input of its own model."""
-        return self._told([one for one in self.few if one.loss is not None or one.failed])
+        return self._told([one for one in self.few if one.cost is not None or one.failed])
 
     @cached_property
     def beside(self) -> Told:
         """The input of other candidates' models."""
-        ended = [one for one in self.few if one.loss is not None]
+        ended = [one for one in self.few if one.cost is not None]
         return self._told([one for one in ended if one.origin != UNTRAINED])
 
     @cached_property
@@ -154,7 +154,7 @@ class Trials:
     @cached_property
     def ended(self) -> int:
         """The number of trials that ended with useful information."""
-        return sum(1 for one in self.seen if one.loss is not None or one.failed)
+        return sum(1 for one in self.seen if one.cost is not None or one.failed)
 
     @cached_property
     def log_seconds(self) -> float:
@@ -162,14 +162,14 @@ class Trials:
         full = [
             one.seconds * self.full.rungs / max(one.curve)
             for one in self.few
-            if one.seconds > 0 and one.curve and one.loss is not None
+            if one.seconds > 0 and one.curve and one.cost is not None
         ]
         return float(np.log(full).mean()) if full else 0.0
 
     def _told(self, ended: Sequence[Observation]) -> Told:
         # A failed trial is as bad as the worst that ended.
-        worst = max((one.loss for one in ended if one.loss is not None), default=1.0)
-        filled = np.asarray([worst if one.loss is None else one.loss for one in ended])
+        worst = max((one.cost for one in ended if one.cost is not None), default=1.0)
+        filled = np.asarray([worst if one.cost is None else one.cost for one in ended])
         return Told(ended, clipped(filled) if ended else filled)
 
 
@@ -185,7 +185,7 @@ def searched_range(axis: Axis, seen: Sequence[Observation]) -> Range:
     """
     low, high = axis.practice
     having = [one for one in seen if axis.name in one.parameters]
-    ended = [one for one in having if one.loss is not None]
+    ended = [one for one in having if one.cost is not None]
     if len(ended) < FEWEST_TRIALS:
         return low, high
     best = axis.unit(min(ended, key=lambda one: one.rank).parameters[axis.name])

@@ -1,7 +1,7 @@
 """The trials so far, in the form that sampler and pruner use.
 
-A study keeps values of its objective, in its own direction. Here all of them are costs, called
-losses, of which the lowest is best.
+A study keeps values of its objective, in its own direction. Here all of them are costs, of which
+the lowest is best.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Observation:
     Args:
         key: Its candidate.
         parameters: Those that were suggested, by plain name.
-        loss: Final loss of a completed trial, the last one of a pruned one, else None.
+        cost: Of a completed trial at its end, of a pruned one at its last rung, else None.
         complete: Whether it was trained to the end.
         running: Whether it runs now.
         failed: Whether it failed in a way that its configuration is to blame for.
         origin: ``default``, ``user``, ``search`` or ``untrained``.
-        curve: Best finite loss so far, by rung.
-        reported: The losses as they were reported, by rung.
+        curve: Lowest finite cost so far, by rung.
+        reported: The costs as they were reported, by rung.
         seconds: What it took, 0 where that is not known.
         excess: How far it is over the user's limit, up to 0 where it keeps to it; None where
             there is no limit or nothing was measured.
@@ -65,7 +65,7 @@ class Observation:
     number: int
     key: str
     parameters: dict[str, Scalar]
-    loss: float | None
+    cost: float | None
     complete: bool
     running: bool
     failed: bool
@@ -78,7 +78,7 @@ class Observation:
     rungs: int = 8
 
     def has(self, rung: int) -> bool:
-        """Whether a finite loss was reported at a rung."""
+        """Whether a finite cost was reported at a rung."""
         return math.isfinite(self.reported.get(rung, math.inf))
 
     @property
@@ -93,32 +93,32 @@ class Observation:
 
     @cached_property
     def best_rung(self) -> int | None:
-        """The rung with the lowest loss on the same items; None without a rung."""
-        losses = {
-            rung: self.items[rung].loss if rung in self.items else loss
-            for rung, loss in self.reported.items()
-            if math.isfinite(loss)
+        """The rung with the lowest cost on the same items; None without a rung."""
+        costs = {
+            rung: self.items[rung].loss if rung in self.items else cost
+            for rung, cost in self.reported.items()
+            if math.isfinite(cost)
         }
-        return min(losses, key=lambda rung: (losses[rung], rung)) if losses else None
+        return min(costs, key=lambda rung: (costs[rung], rung)) if costs else None
 
     @cached_property
     def easier(self) -> float | None:
-        """Its loss on all items minus that on the rungs' items, if known."""
-        if not self.complete or self.loss is None or not self.items:
+        """Its cost on all items minus that on the rungs' items, if known."""
+        if not self.complete or self.cost is None or not self.items:
             return None
         if self.rungs in self.items and self.rungs in self.reported:
             return self.reported[self.rungs] - self.items[self.rungs].loss
         # It completed before its last rung, with the weights of its best one.
-        return self.loss - min(one.loss for one in self.items.values())
+        return self.cost - min(one.loss for one in self.items.values())
 
     @cached_property
     def rank(self) -> tuple[bool, float, float, float]:
         """A sort key, best first: completed trials in their order under limits, then pruned ones
         by their last rung."""
-        loss = self.loss or math.inf
+        cost = self.cost or math.inf
         if self.complete:
-            return False, *order(loss, self.excess)
-        return True, -max(self.curve, default=0), loss, 0.0
+            return False, *order(cost, self.excess)
+        return True, -max(self.curve, default=0), cost, 0.0
 
 
 @dataclass
@@ -189,11 +189,11 @@ def observation(
     complete = trial.state == TrialState.COMPLETE
     ended = complete or trial.state == TrialState.PRUNED
     reported = {rung: objective.at_rung(v) for rung, v in trial.intermediate_values.items()}
-    loss = trial.value if ended and trial.values else None
-    if loss is not None:
-        loss = objective.cost(loss) if complete else objective.at_rung(loss)
+    cost = trial.value if ended and trial.values else None
+    if cost is not None:
+        cost = objective.cost(cost) if complete else objective.at_rung(cost)
     if by_loss and complete:
-        loss = trial.user_attrs.get(VALIDATION_LOSS)
+        cost = trial.user_attrs.get(VALIDATION_LOSS)
     parameters = {
         name.removeprefix(prefix): value
         for name, value in trial.params.items()
@@ -203,7 +203,7 @@ def observation(
         number=trial.number,
         key=key,
         parameters=parameters,
-        loss=loss,
+        cost=cost,
         complete=complete,
         running=trial.state == TrialState.RUNNING,
         failed=trial.state == TrialState.FAIL and trial.user_attrs.get(FAILURE) in _TELLING,
@@ -229,9 +229,9 @@ def as_costs(seen: Sequence[Observation]) -> list[Observation]:
     with the highest of theirs. So do the losses of curves.
     """
     known = [
-        (min(one.curve.values()), one.loss)
+        (min(one.curve.values()), one.cost)
         for one in seen
-        if one.complete and one.loss is not None and one.curve
+        if one.complete and one.cost is not None and one.curve
     ]
     costs = [cost for _, cost in known]
 
@@ -248,7 +248,7 @@ def as_costs(seen: Sequence[Observation]) -> list[Observation]:
     return [
         replace(
             one,
-            loss=one.loss if one.complete or one.loss is None else cost_at(one.loss),
+            cost=one.cost if one.complete or one.cost is None else cost_at(one.cost),
             curve={rung: cost_at(loss) for rung, loss in one.curve.items()},
             reported={rung: cost_at(loss) for rung, loss in one.reported.items()},
             items={},

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import optuna
-
 from sweeper.plans import Plan, StrategySpace
 from sweeper.search.loss_model.axes import Axes, Axis, ChoiceAxis
 from sweeper.search.loss_model.observations import START, Observation
@@ -30,7 +28,6 @@ RATE = "learning_rate"
 HEAD_RATE = "head_learning_rate"
 # Of a trial that nobody ran.
 NUMBER, UNTRAINED = -1, "untrained"
-_ATTRIBUTE = "sweeper:untrained"
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,9 @@ class Untrained:
     probes: Mapping[str, float] = field(default_factory=dict)
     bases: Mapping[str, float] = field(default_factory=dict)
 
+    def __or__(self, others: Untrained) -> Untrained:
+        return Untrained({**self.probes, **others.probes}, {**self.bases, **others.bases})
+
     def with_heads(
         self,
         candidates: Mapping[str, StrategySpace],
@@ -58,12 +58,12 @@ class Untrained:
         """
         heads = [(key, one.model) for key, one in candidates.items() if one.one_trial]
         ended = {
-            model: one.loss
+            model: one.cost
             for key, model in heads
             for one in seen.get(key, ())
-            if one.complete and one.loss is not None
+            if one.complete and one.cost is not None
         }
-        return Untrained({**self.probes, **ended}, self.bases)
+        return self | Untrained(ended)
 
     def as_trial(
         self, key: str, candidate: StrategySpace, axes: Axes, constants: Mapping[str, Scalar]
@@ -99,7 +99,7 @@ class Untrained:
             number=NUMBER,
             key=key,
             parameters=held,
-            loss=loss,
+            cost=loss,
             complete=True,
             running=False,
             failed=False,
@@ -108,27 +108,6 @@ class Untrained:
 
 
 NOTHING = Untrained()
-
-
-def note(study: optuna.Study, known: Untrained) -> None:
-    """Keep losses for the sampler."""
-    for name, losses in ((PROBE, known.probes), (BASE, known.bases)):
-        for model, loss in losses.items():
-            study.set_user_attr(f"{_ATTRIBUTE}:{name}:{model}", loss)
-
-
-def noted(study: optuna.Study) -> Untrained:
-    """The losses that were kept."""
-
-    def of(name: str) -> dict[str, float]:
-        start = f"{_ATTRIBUTE}:{name}:"
-        return {
-            key.removeprefix(start): float(loss)
-            for key, loss in study.user_attrs.items()
-            if key.startswith(start)
-        }
-
-    return Untrained(of(PROBE), of(BASE))
 
 
 def of_baseline(plan: Plan, known: BaselineResult) -> Untrained:

@@ -22,7 +22,7 @@ from sweeper.search.engine import (
 from sweeper.search.loss_model.axes import axis_of
 from sweeper.search.loss_model.loss_model import Trials
 from sweeper.search.loss_model.observations import Observation
-from sweeper.search.loss_model.untrained import NUMBER, Untrained, noted, of_baseline
+from sweeper.search.loss_model.untrained import NUMBER, Untrained, of_baseline
 from sweeper.search.search import Search
 from sweeper.trials import BaselineResult
 
@@ -85,14 +85,14 @@ def test_it_is_a_trial_that_starts_from_the_probe_at_the_lowest_rate() -> None:
         "head_init": "probe",
         "head_learning_rate": pytest.approx(math.sqrt(3e-4 * 2e-3)),
     }
-    assert (one.loss, one.complete, one.number, one.seconds) == (PROBE, True, NUMBER, 0.0)
+    assert (one.cost, one.complete, one.number, one.seconds) == (PROBE, True, NUMBER, 0.0)
 
 
 def test_who_writes_begins_as_the_base_model_is_but_not_with_prompts_before_it() -> None:
     axes = dict.fromkeys(WITHOUT_START.parameters, AXES["learning_rate"])
     one = unmoved(Untrained(bases={"": 3.0}), WITHOUT_START, axes)
     assert one is not None
-    assert (one.parameters["learning_rate"], one.loss) == (pytest.approx(1e-5), 3.0)
+    assert (one.parameters["learning_rate"], one.cost) == (pytest.approx(1e-5), 3.0)
     assert one.parameters["r"] == RATE.default
     prompts = StrategySpace(strategy="prefix", parameters=WITHOUT_START.parameters)
     assert unmoved(Untrained(bases={"": 3.0}), prompts, axes) is None
@@ -184,7 +184,7 @@ def baselines_of(plan: Plan) -> Untrained:
     for name, loss in losses.items():
         result = BaselineResult(name=name, title=name, validation_loss=loss)
         search.learn(of_baseline(plan, result))
-    return noted(search.study)
+    return search._ours.untrained
 
 
 def test_a_search_learns_from_baselines_that_are_untrained_models() -> None:
