@@ -24,7 +24,13 @@ def _no_flag(value: object) -> object:
     return value
 
 
-PositiveInt = Annotated[int, BeforeValidator(_no_flag), Field(ge=1)]
+# Upper bounds of a request keep sums and products of its numbers finite.
+MOST = 10**9
+PositiveInt = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_no_flag)]
+Amount = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
+PositiveAmount = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-MOST, le=MOST, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(_no_flag)]
 
 
 class Record(BaseModel):

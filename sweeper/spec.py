@@ -8,10 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 from pydantic_core import PydanticCustomError
 
-from sweeper.artifact import VERSION, Artifact, PositiveInt, Record
+from sweeper.artifact import (
+    MOST,
+    VERSION,
+    Amount,
+    Artifact,
+    Number,
+    PositiveAmount,
+    PositiveInt,
+    Record,
+    Seed,
+)
 from sweeper.features.parts import AllOptions, all_options
 
 Task = Literal["classification", "instruction", "code", "domain"]
@@ -64,8 +74,6 @@ SplitBy = Literal["stratified", "hash", "group", "time"]
 class SourceSpec(Record):
     """One of several sources of examples that are trained on together."""
 
-    model_config = ConfigDict(allow_inf_nan=False)
-
     path: str = Field(
         min_length=1, description="a file, a folder with official splits, or a data set of the hub"
     )
@@ -77,9 +85,8 @@ class SourceSpec(Record):
     alias: str | None = Field(
         None, min_length=1, description="what reports call it; the name of the file if null"
     )
-    weight: float | None = Field(
+    weight: PositiveAmount | None = Field(
         None,
-        gt=0,
         description="share of the training rows, relative to the weights of the other sources; "
         "without weights every row is seen equally often",
     )
@@ -134,7 +141,7 @@ class DataSpec(Record):
         description="rows that validation takes out of the data at most, and test as many; null "
         "for no limit",
     )
-    split_seed: int = Field(0, ge=0, description="another number gives another split")
+    split_seed: Seed = Field(0, description="another number gives another split")
     split_by: SplitBy = Field(
         "stratified",
         description="how rows are split: stratified (within each class), hash (near duplicates "
@@ -157,15 +164,13 @@ class DataSpec(Record):
 class HardwareSpec(Record):
     """The machine, where it is stated and not detected."""
 
-    model_config = ConfigDict(allow_inf_nan=False)
-
     gpu: str | None = Field(None, description="plan for this GPU, such as RTX 4090")
-    gpu_memory_gib: Annotated[float | None, BeforeValidator(without_gib)] = Field(
-        None, gt=0, description="memory of one GPU in GiB"
+    gpu_memory_gib: Annotated[PositiveAmount | None, BeforeValidator(without_gib)] = Field(
+        None, description="memory of one GPU in GiB"
     )
     gpus: PositiveInt | None = Field(None, description="number of GPUs of one machine")
     nodes: PositiveInt = Field(1, description="number of machines")
-    price_per_gpu_hour: float | None = Field(None, ge=0, description="US dollars for one GPU hour")
+    price_per_gpu_hour: Amount | None = Field(None, description="US dollars for one GPU hour")
 
 
 class AimSpec(Record):
@@ -175,7 +180,7 @@ class AimSpec(Record):
         None, description="strategies to consider; by default all that rules do not leave out"
     )
     budget: str | None = Field(
-        None, description="limit for all phases together: 8gpuh, 30usd or 2h"
+        None, max_length=20, description="limit for all phases together: 8gpuh, 30usd or 2h"
     )
     tasks_on_one_base: PositiveInt = Field(
         1, description="number of tasks that will share the base model, by swapping adapters"
@@ -185,9 +190,8 @@ class AimSpec(Record):
         description="how far the data are from general text (near or far), instead of the "
         "measured distance",
     )
-    margin_points: float = Field(
+    margin_points: Amount = Field(
         1.0,
-        ge=0,
         description="differences below this many points of the task's metric do not matter",
     )
 
@@ -215,7 +219,7 @@ ClassWeight = Literal["none", "balanced-sqrt", "balanced"]
 class TrainingSpec(Record):
     """Choices that hold for every trial; None leaves them to the plan."""
 
-    epochs: float | None = Field(None, gt=0, description="passes over the data in a full trial")
+    epochs: PositiveAmount | None = Field(None, description="passes over the data in a full trial")
     max_length: PositiveInt | None = Field(None, description="cap on the tokens of one example")
     precision: Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"] | None = Field(
         None,
@@ -251,7 +255,7 @@ class TrainingSpec(Record):
 class EvaluationSpec(Record):
     """What is measured when the test split is scored."""
 
-    generate_items: Annotated[int, Field(ge=0)] | None = Field(
+    generate_items: Annotated[int, Field(ge=0, le=MOST)] | None = Field(
         None,
         description="test items for which the base and the finalists write answers; 0 for none, by "
         "default 20 on a CPU and 256 on a GPU",
@@ -267,16 +271,18 @@ class SearchSpec(Record):
     trials: PositiveInt = Field(
         20, description="total number of trials, over all calls of the command"
     )
-    timeout_seconds: float | None = Field(None, gt=0, description="end the search after this time")
+    timeout_seconds: PositiveAmount | None = Field(
+        None, description="end the search after this time"
+    )
     workers: PositiveInt = Field(1, description="number of worker processes")
     executor: str = Field(
         "local", description="where trials train: local, or a feature that starts workers elsewhere"
     )
-    seed: int = Field(0, ge=0, description="seed of splits, samplers and trainings")
+    seed: Seed = Field(0, description="seed of splits, samplers and trainings")
     sampler: str = Field("sweeper", description="or optuna:NAME, or module:Class")
     pruner: str = Field("sweeper", description="or optuna:NAME, or module:Class")
-    target_loss: float | None = Field(
-        None, gt=0, description="end the search at the first completed trial at or below this loss"
+    target_loss: PositiveAmount | None = Field(
+        None, description="end the search at the first completed trial at or below this loss"
     )
     stop_when_settled: bool = Field(
         False,
@@ -319,10 +325,10 @@ class ParameterSpec(Record):
     choices: tuple[Scalar, ...] | None = Field(
         None, min_length=1, description="values to choose from; a single one fixes the parameter"
     )
-    low: float | None = Field(None, description="lowest value")
-    high: float | None = Field(None, description="highest value")
+    low: Number | None = Field(None, description="lowest value")
+    high: Number | None = Field(None, description="highest value")
     log: bool | None = Field(None, description="search on a logarithmic scale")
-    step: float | None = Field(None, gt=0, description="distance between two values")
+    step: PositiveAmount | None = Field(None, description="distance between two values")
     default: Scalar | None = Field(None, description="value of the strategy's first trial")
 
 
@@ -365,7 +371,9 @@ class Spec(Artifact):
     the rest of ``search`` may change between calls.
     """
 
-    schema_version: int = Field(VERSION, description="version of these keys")
+    schema_version: int = Field(
+        VERSION, ge=VERSION, le=VERSION, description="version of these keys"
+    )
     name: str | None = Field(None, description="the run's folder, runs/NAME")
     task: Task = Field(description="what to learn: classification, instruction, code or domain")
     models: tuple[ModelSpec, ...] = Field(
