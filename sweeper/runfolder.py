@@ -34,7 +34,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.errors import RunError, near_match
+from sweeper.errors import RunError, near_match, os_problem
 
 # Who only looks whether a run is held holds it for a moment: that is no reason to be refused.
 _LOCK_TRIES, _LOCK_SECONDS = 4, 0.05
@@ -159,11 +159,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise RunError(
-                f"cannot write into the run folder ({error.strerror or error})",
-                fix="Choose a folder that you may write to, or change its permissions.",
-                where=str(self.path),
-            ) from error
+            raise RunError([os_problem(error, str(self.path))]) from error
         try:
             try:
                 _lock(handle)
