@@ -28,6 +28,7 @@ import os
 import re
 import shlex
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -78,7 +79,7 @@ class RunFolder:
         """The folder of the run with that name.
 
         Raises:
-            RunError: The name cannot be a folder's name.
+            RunError: The name cannot be a folder's name, or see ``check_regular``.
         """
         if not _NAME.fullmatch(name):
             raise RunError(
@@ -86,6 +87,7 @@ class RunFolder:
                 why="A name is a folder: letters, digits, '.', '_' and '-', at most 100.",
                 fix="Choose another --name.",
             )
+        check_regular(root / name)
         return cls(root / name)
 
     @classmethod
@@ -93,10 +95,12 @@ class RunFolder:
         """The folder of a run that was named by its name or its path.
 
         Raises:
-            RunError: There is no such run; the nearest name is given.
+            RunError: There is no such run, and the nearest name is given; or see
+                ``check_regular``.
         """
         for folder in (Path(run), root / run):
             if (folder / "plan.json").is_file():
+                check_regular(folder)
                 return cls(folder)
         known = [plan.parent.name for plan in root.glob("*/plan.json")]
         fix = near_match(str(run), known) if known else "Start one with 'sweeper run'."
@@ -179,6 +183,33 @@ class RunFolder:
             yield
         finally:
             os.close(handle)
+
+
+def check_regular(folder: Path) -> None:
+    """Check that a folder contains only files and folders.
+
+    A run from others may contain links to private files, or pipes that keep a reader waiting.
+    Processes that listen to a run link their logs, which are not read.
+
+    Raises:
+        RunError: It contains a link, a pipe or a device.
+    """
+    refused = []
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            with suppress(FileNotFoundError):  # a run deletes files meanwhile
+                mode = path.lstat().st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                    refused.append(path.relative_to(folder).as_posix())
+        if place == str(folder) and "listeners" in folders:
+            folders.remove("listeners")
+    if refused:
+        raise RunError(
+            f"links, pipes and devices are not read: {', '.join(sorted(refused)[:5])}",
+            why="A link may point to a file that is not part of the run.",
+            fix="Put the files themselves there, or delete these entries.",
+            where=str(folder),
+        )
 
 
 def _lock(handle: int) -> None:

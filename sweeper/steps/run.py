@@ -214,7 +214,7 @@ def _folder(spec: Spec, file: Path | None) -> RunFolder:
     """That of a run's own ``sweep.yaml``, wherever it was copied to, else ``runs/NAME``."""
     own = file is not None and (file.parent / "plan.json").is_file()
     if own and file is not None and resolve({}, file).name == spec.name:
-        return RunFolder(file.parent)
+        return RunFolder.find(file.parent)
     return RunFolder.named(str(spec.name))
 
 

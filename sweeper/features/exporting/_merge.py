@@ -73,7 +73,7 @@ def merge(request: MergeRequest) -> MergeRequest:
 
 def _whole(record: TrainedRecord) -> TrainedRecord:
     """The record of the whole model, which needs no base."""
-    nothing = {"base": None, "base_folder": None, "base_state": None}
+    nothing = {"base": None, "base_state": None}
     return record.model_copy(update={"strategy": _WHOLE, **nothing})
 
 

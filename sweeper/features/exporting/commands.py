@@ -94,7 +94,6 @@ def push(
     from sweeper.errors import UsageError, near_match
     from sweeper.features.exporting import _push as hub
     from sweeper.features.exporting._configuration import WEIGHTS
-    from sweeper.features.exporting._kept_files import check_regular
     from sweeper.findings.compute import compute
     from sweeper.plans import Plan
     from sweeper.runfolder import RunFolder
@@ -111,7 +110,6 @@ def push(
     draft = folder.path / "MODEL_CARD.md"
     described = ""
     if draft.is_file() and trial is None:
-        check_regular(folder.path, [draft])
         described = draft.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".push-") as temporary:
         model = Path(temporary) / "model"
