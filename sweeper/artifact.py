@@ -181,7 +181,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: The disk is full or the folder cannot be written; it names a file.
     """
     direct = path.exists() and not (path.is_file() or path.is_dir())
-    part = path if direct else path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    part = path if direct else path.parent / f".{uuid.uuid4().hex[:8]}.{path.name}"
     try:
         yield part
         if not direct:

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeper.cli.main import main
+from sweeper.errors import Problem, RuleError
+from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Plan
 from sweeper.specfile import json_schema
 from sweeper.views import plan_view
@@ -125,3 +127,14 @@ def test_every_number_has_bounds():
             continue  # the limits of the parameter itself
         assert {"minimum", "exclusiveMinimum"} & node.keys(), path
         assert {"maximum", "exclusiveMaximum"} & node.keys(), path
+
+
+def test_faults_of_a_rule_folder_are_compared_once_each(tmp_path, monkeypatch):
+    compared = []
+    monkeypatch.setattr(Problem, "__eq__", lambda one, other: compared.append(1) or one is other)
+    rule = "- id: rule-{0}\n  title: x\n  then: {{score: 1}}\n  why: x\n  source: x\n"
+    (tmp_path / "rules.yaml").write_text("".join(map(rule.format, range(500))))
+    with pytest.raises(RuleError) as caught:
+        rule_book((str(tmp_path),))
+    assert len(caught.value.problems) >= 500
+    assert len(compared) < 500

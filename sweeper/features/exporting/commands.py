@@ -154,7 +154,7 @@ def _configuration(run: RunFolder, number: int, to: str, place: Path) -> Made:
 
 def _weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) -> Made:
     """The kept weights of a trial in a folder of their own: as fields, and as lines."""
-    from sweeper.features.exporting._configuration import new_folder
+    from sweeper.features.exporting._configuration import must_be_new
     from sweeper.features.exporting._kept_files import kept_files
     from sweeper.features.exporting._weights import copy_adapter, copy_model
     from sweeper.findings.compute import compute
@@ -162,7 +162,7 @@ def _weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) 
     from sweeper.steps.winner import as_trained, kept_weights
 
     weights = kept_weights(run, number)
-    new_folder(place)
+    must_be_new(place)
     if to == "merged":
         kept_files(weights)
         return _merged(weights, place, quiet=quiet)
