@@ -73,6 +73,7 @@ class RunFolder:
     report = _Within("report.json")
     report_html = _Within("report.html")
     listeners = _Within("listeners")
+    locked = _Within(".lock")
 
     @classmethod
     def named(cls, name: str, root: Path = Path("runs")) -> RunFolder:
@@ -139,7 +140,7 @@ class RunFolder:
     def held(self) -> bool:
         """Whether a command runs this sweep now."""
         try:
-            handle = os.open(self.path / ".lock", os.O_RDONLY)
+            handle = os.open(self.locked, os.O_RDONLY)
         except OSError:
             return False
         try:
@@ -161,7 +162,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.locked, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunError([os_problem(error, str(self.path))]) from error
         try:

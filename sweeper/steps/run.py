@@ -291,8 +291,9 @@ def sweep(
             for text in listeners.finish(outcome.kind, hurried=outcome.signal is not None):
                 show(make_event("warning", text=text), outcome.status)
         except SweeperError:
-            with contextlib.suppress(OSError):  # what ended the run may keep it from reporting
-                maker.finish(try_charts=False)
+            if folder.locked.exists():
+                with contextlib.suppress(OSError):  # what ended the run may keep it from reporting
+                    maker.finish(try_charts=False)
             raise
         finally:
             maker.close()
