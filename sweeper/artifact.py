@@ -76,7 +76,7 @@ class Artifact(Record):
         """
         name = cls.__name__
         try:
-            fields = value_of(text)
+            fields = value_of(text, bounded=True)
         except ValueError as error:
             raise _damaged(f"this is not a {name} in JSON ({error})", where) from error
         if not isinstance(fields, dict):

@@ -168,7 +168,8 @@ def _start() -> None:
             logging_level=logging.ERROR,
         )
         # Logs and sockets, which Ray lets all users of this machine read and write.
-        Path(ray_worker.global_worker.node.get_session_dir_path()).chmod(0o700)
+        if (node := ray_worker.global_worker.node) is not None:
+            Path(node.get_session_dir_path()).chmod(0o700)
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = cluster
 
