@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -24,7 +27,13 @@ def _no_flag(value: object) -> object:
     return value
 
 
-PositiveInt = Annotated[int, BeforeValidator(_no_flag), Field(ge=1)]
+# Upper bounds of a request keep sums and products of its numbers finite.
+MOST = 10**9
+PositiveInt = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_no_flag)]
+Amount = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
+PositiveAmount = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-MOST, le=MOST, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(_no_flag)]
 
 
 class Record(BaseModel):
@@ -67,7 +76,7 @@ class Artifact(Record):
         """
         name = cls.__name__
         try:
-            fields = value_of(text)
+            fields = value_of(text, bounded=True)
         except ValueError as error:
             raise _damaged(f"this is not a {name} in JSON ({error})", where) from error
         if not isinstance(fields, dict):
@@ -153,20 +162,35 @@ def write_text(path: Path, text: str, *, synced: bool = True) -> None:
     Raises:
         OSError: The folder is not writable or the disk is full; the old file is still whole.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        path.write_text(text, encoding="utf-8")  # to replace a device would delete it
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    with replacing(path) as part, part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        if synced and part != path:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A free path beside ``path``, for a file or folder that takes its place when the block ends.
+
+    If the block fails, what it wrote is removed, and ``path`` is as before. A pipe or a device is
+    written to directly: to replace it would delete it.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written; it names a file.
+    """
+    direct = path.exists() and not (path.is_file() or path.is_dir())
+    part = path if direct else path.parent / f".{uuid.uuid4().hex[:8]}.{path.name}"
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            if synced:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        yield part
+        if not direct:
+            part.replace(path)
+    except BaseException as error:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        elif not direct:
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(error.filename or path).replace(str(part), str(path))
         raise

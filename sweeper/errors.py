@@ -21,6 +21,7 @@ Exit code 1 means a bug in sweeper; 130 and 143 mean that a signal ended the run
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -143,6 +144,33 @@ class GateFailed(SweeperError):
     """A limit that the user set was not kept."""
 
     exit_code = 5
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FIXES = {
+    **dict.fromkeys(NO_ROOM, "Free some space, or choose a place on another disk."),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "Check the permissions of this place, or choose another one.",
+    ),
+    errno.ENOENT: "Check the path.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.EMFILE: "Raise the limit on open files (ulimit -n).",
+}
+
+
+def os_problem(error: OSError, where: str = "") -> Problem:
+    """What the system refused, and what to do about its cause.
+
+    Args:
+        where: File or folder, where the error names none.
+    """
+    place = error.filename2 or error.filename or where
+    return Problem(
+        error.strerror or str(error) or type(error).__name__,
+        fix=_FIXES.get(error.errno or 0, ""),
+        where=place.decode(errors="replace") if isinstance(place, bytes) else str(place),
+    )
 
 
 def near_match(word: str, known: Iterable[str]) -> str:

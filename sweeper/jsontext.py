@@ -9,13 +9,28 @@ _decode = json.JSONDecoder().raw_decode
 """What ``json.loads`` calls. The calls around it take most of its time on a row of 500 bytes."""
 
 
-def value_of(text: str | bytes) -> Any:
+MOST_FLOAT = 1e39
+"""Beyond all that models compute in float32; sums of squares of such numbers stay finite."""
+
+
+def _bounded(digits: str) -> float:
+    if abs(number := float(digits)) > MOST_FLOAT:
+        raise ValueError(f"the number {digits:.40} is above {MOST_FLOAT:g}")
+    return number
+
+
+def value_of(text: str | bytes, *, bounded: bool = False) -> Any:
     """The value in a JSON text.
+
+    Args:
+        bounded: Refuse larger numbers than models compute.
 
     Raises:
         ValueError: It is not JSON, or is nested deeper than Python follows.
     """
     try:
+        if bounded:
+            return json.loads(text, parse_float=_bounded)
         if isinstance(text, str):
             try:
                 value, end = _decode(text)

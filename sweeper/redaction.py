@@ -23,12 +23,17 @@ from pydantic import BaseModel
 
 # Linux, macOS and Windows homes; a report is read by people who never saw this machine.
 _HOME = re.compile(r"(/home/[^/\s:'\"]+|/Users/[^/\s:'\"]+|/root|[A-Za-z]:\\Users\\[^\\\s:'\"]+)\b")
-# Tokens of the Hugging Face hub and keys of the common "sk-"/"ghp_" form.
-_TOKEN = re.compile(r"\b(hf_|sk-|ghp_|gho_|github_pat_)[A-Za-z0-9_-]{8,}")
-_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s]+@")
-_QUERY = re.compile(r"([?&](?:password|passwd|token|api_key)=)[^&\s'\"]+", re.IGNORECASE)
+# Tokens of the Hugging Face hub and of GitHub, and keys of the common "sk-" form.
+_TOKEN = re.compile(r"\b(hf_|api_org_|sk-|gh[oprsu]_|github_pat_)[A-Za-z0-9_-]{8,}")
+# Up to the last "@" of a word. A number and a slash are a port and a path, which may have an "@".
+_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):(?!\d{1,5}/)(?:[^\s\"'<>]+|[^/\s]+)@")
+_QUERY = re.compile(
+    r"([?&][\w.-]*(?:password|passwd|token|secret|api_?key)=)[^&\s'\"]+", re.IGNORECASE
+)
 # Not TOKENIZERS_PARALLELISM or MAX_TOKENS, whose values are words of every log.
-_SECRET_VARIABLE = re.compile(r"TOKEN(?!S|IZ)|PASSWORD|PASSWD|SECRET|API_?KEY", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile(
+    r"(?<!MAX_)(?<!MAX_NEW_)(?<!NUM_)TOKEN(?!IZ)|PASSWORD|PASSWD|SECRET|API_?KEY", re.IGNORECASE
+)
 _LEAST_SECRET = 6
 """Characters of a value that is replaced wherever it stands: a shorter one is part of words."""
 
@@ -109,6 +114,8 @@ def _secret_values() -> Iterator[str]:
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name):
             found = [value.strip()]
+            if "TOKENS" in name.upper():
+                found += [part.strip() for part in value.split(",")]
         elif name.lower().endswith("_proxy"):
             secret = _proxy_password(value)
             found = [secret, unquote(secret)]

@@ -28,13 +28,14 @@ import os
 import re
 import shlex
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.errors import RunError, near_match
+from sweeper.errors import RunError, near_match, os_problem
 
 # Who only looks whether a run is held holds it for a moment: that is no reason to be refused.
 _LOCK_TRIES, _LOCK_SECONDS = 4, 0.05
@@ -72,13 +73,14 @@ class RunFolder:
     report = _Within("report.json")
     report_html = _Within("report.html")
     listeners = _Within("listeners")
+    locked = _Within(".lock")
 
     @classmethod
     def named(cls, name: str, root: Path = Path("runs")) -> RunFolder:
         """The folder of the run with that name.
 
         Raises:
-            RunError: The name cannot be a folder's name.
+            RunError: The name cannot be a folder's name, or see ``check_regular``.
         """
         if not _NAME.fullmatch(name):
             raise RunError(
@@ -86,6 +88,7 @@ class RunFolder:
                 why="A name is a folder: letters, digits, '.', '_' and '-', at most 100.",
                 fix="Choose another --name.",
             )
+        check_regular(root / name)
         return cls(root / name)
 
     @classmethod
@@ -93,10 +96,12 @@ class RunFolder:
         """The folder of a run that was named by its name or its path.
 
         Raises:
-            RunError: There is no such run; the nearest name is given.
+            RunError: There is no such run, and the nearest name is given; or see
+                ``check_regular``.
         """
         for folder in (Path(run), root / run):
             if (folder / "plan.json").is_file():
+                check_regular(folder)
                 return cls(folder)
         known = [plan.parent.name for plan in root.glob("*/plan.json")]
         fix = near_match(str(run), known) if known else "Start one with 'sweeper run'."
@@ -135,7 +140,7 @@ class RunFolder:
     def held(self) -> bool:
         """Whether a command runs this sweep now."""
         try:
-            handle = os.open(self.path / ".lock", os.O_RDONLY)
+            handle = os.open(self.locked, os.O_RDONLY)
         except OSError:
             return False
         try:
@@ -157,13 +162,9 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.locked, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise RunError(
-                f"cannot write into the run folder ({error.strerror or error})",
-                fix="Choose a folder that you may write to, or change its permissions.",
-                where=str(self.path),
-            ) from error
+            raise RunError([os_problem(error, str(self.path))]) from error
         try:
             try:
                 _lock(handle)
@@ -183,6 +184,33 @@ class RunFolder:
             yield
         finally:
             os.close(handle)
+
+
+def check_regular(folder: Path) -> None:
+    """Check that a folder contains only files and folders.
+
+    A run from others may contain links to private files, or pipes that keep a reader waiting.
+    Processes that listen to a run link their logs, which are not read.
+
+    Raises:
+        RunError: It contains a link, a pipe or a device.
+    """
+    refused = []
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            with suppress(FileNotFoundError):  # a run deletes files meanwhile
+                mode = path.lstat().st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                    refused.append(path.relative_to(folder).as_posix())
+        if place == str(folder) and "listeners" in folders:
+            folders.remove("listeners")
+    if refused:
+        raise RunError(
+            f"links, pipes and devices are not read: {', '.join(sorted(refused)[:5])}",
+            why="A link may point to a file that is not part of the run.",
+            fix="Put the files themselves there, or delete these entries.",
+            where=str(folder),
+        )
 
 
 def _lock(handle: int) -> None:

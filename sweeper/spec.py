@@ -22,7 +22,16 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from sweeper.artifact import VERSION, Artifact, PositiveInt, Record
+from sweeper.artifact import (
+    MOST,
+    VERSION,
+    Amount,
+    Artifact,
+    PositiveAmount,
+    PositiveInt,
+    Record,
+    Seed,
+)
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import near_match
 from sweeper.features import loader
@@ -93,8 +102,8 @@ def _parsed(parse: Callable[[str], object]) -> BeforeValidator:
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 _Strategies = Annotated[tuple[StrategyName, ...], _parsed(names)]
-_Timeout = Annotated[float, _parsed(_seconds), Field(gt=0)]
-_Gib = Annotated[float, _parsed(_without_gib), Field(gt=0)]
+_Timeout = Annotated[PositiveAmount, _parsed(_seconds)]
+_Gib = Annotated[PositiveAmount, _parsed(_without_gib)]
 _Distance = Literal["near", "far"]
 _Direction = Literal["minimize", "maximize"]
 _Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
@@ -144,7 +153,7 @@ class SourceSpec(_Keys):
     """a commit or tag of the hub's data set"""
     alias: str | None = Field(None, min_length=1)
     """what reports call it; the name of the file if null"""
-    weight: float | None = Field(None, gt=0)
+    weight: PositiveAmount | None = None
     """share of the training rows, relative to the weights of the other sources; without weights
     every row is seen equally often"""
     format: str = "auto"
@@ -192,7 +201,7 @@ class DataSpec(_Keys):
     """share of the rows for the test, where no file is given"""
     max_held_out_rows: PositiveInt | None = MOST_HELD_OUT_ROWS
     """rows that validation takes out of the data at most, and test as many; null for no limit"""
-    split_seed: int = Field(0, ge=0)
+    split_seed: Seed = 0
     """another number gives another split"""
     split_by: Annotated[SplitBy, Flag("--split-by", plan=True)] = "stratified"
     """how rows are split: stratified (within each class), hash (near duplicates stay together),
@@ -248,7 +257,7 @@ class HardwareSpec(_Keys):
     """number of GPUs of one machine"""
     nodes: Annotated[PositiveInt, Flag("--nodes", plan=True)] = 1
     """number of machines"""
-    price_per_gpu_hour: Annotated[float | None, Flag("--price", plan=True)] = Field(None, ge=0)
+    price_per_gpu_hour: Annotated[Amount | None, Flag("--price", plan=True)] = None
     """US dollars for one GPU hour"""
 
 
@@ -257,13 +266,13 @@ class AimSpec(_Keys):
 
     strategies: Annotated[_Strategies | None, Flag("--strategies", plan=True)] = None
     """strategies to consider; by default all that rules do not leave out"""
-    budget: Annotated[str | None, Flag("--budget", plan=True)] = None
+    budget: Annotated[str | None, Flag("--budget", plan=True)] = Field(None, max_length=20)
     """limit for all phases together: 8gpuh, 30usd or 2h"""
     tasks_on_one_base: Annotated[PositiveInt, Flag("--tasks-on-one-base", plan=True)] = 1
     """number of tasks that will share the base model, by swapping adapters"""
     domain_distance: Annotated[_Distance | None, Flag("--domain-distance", plan=True)] = None
     """how far the data are from general text (near or far), instead of the measured distance"""
-    margin_points: Annotated[float, Flag("--margin", plan=True)] = Field(1.0, ge=0)
+    margin_points: Annotated[Amount, Flag("--margin", plan=True)] = 1.0
     """differences below this many points of the task's metric do not matter"""
 
 
@@ -282,7 +291,7 @@ class ObjectiveSpec(_Keys):
 class TrainingSpec(_Keys):
     """Choices that hold for every trial; None leaves them to the plan."""
 
-    epochs: Annotated[float | None, Flag("--epochs", plan=True)] = Field(None, gt=0)
+    epochs: Annotated[PositiveAmount | None, Flag("--epochs", plan=True)] = None
     """passes over the data in a full trial"""
     max_length: Annotated[PositiveInt | None, Flag("--max-length", plan=True)] = None
     """cap on the tokens of one example"""
@@ -306,7 +315,7 @@ class TrainingSpec(_Keys):
 class EvaluationSpec(_Keys):
     """What is measured when the test split is scored."""
 
-    generate_items: Annotated[int | None, Flag("--generate-items")] = Field(None, ge=0)
+    generate_items: Annotated[int | None, Flag("--generate-items")] = Field(None, ge=0, le=MOST)
     """test items for which the base and the finalists write answers; 0 for none, by default 20 on a
     CPU and 256 on a GPU"""
     no_texts: Annotated[bool, Flag("--no-texts")] = False
@@ -324,13 +333,13 @@ class SearchSpec(_Keys):
     """number of worker processes"""
     executor: Annotated[_Executor, Flag("--executor")] = "local"
     """where trials train: local, or a feature that starts workers elsewhere"""
-    seed: Annotated[int, Flag("--seed", plan=True)] = Field(0, ge=0)
+    seed: Annotated[Seed, Flag("--seed", plan=True)] = 0
     """seed of splits, samplers and trainings"""
     sampler: str = "sweeper"
     """or optuna:NAME, or module:Class"""
     pruner: str = "sweeper"
     """or optuna:NAME, or module:Class"""
-    target_loss: Annotated[float | None, Flag("--target-loss")] = Field(None, gt=0)
+    target_loss: Annotated[PositiveAmount | None, Flag("--target-loss")] = None
     """end the search at the first completed trial at or below this loss"""
     stop_when_settled: Annotated[bool, Flag("--stop-when-settled")] = False
     """end the search once the expected gain of five more trials is far below noise"""
@@ -379,7 +388,7 @@ _Values = Annotated[
     AfterValidator(unlike),
     BeforeValidator(lambda given: given, json_schema_input_type=_Some),
 ]
-_Number = Annotated[float, Field(strict=True)]
+_Number = Annotated[float, Field(strict=True, ge=-MOST, le=MOST, allow_inf_nan=False)]
 
 
 class ParameterSpec(_Keys):
@@ -500,7 +509,7 @@ class Spec(_Keys, Artifact):
     the rest of ``search`` may change between calls.
     """
 
-    schema_version: int = VERSION
+    schema_version: int = Field(VERSION, ge=VERSION, le=VERSION)
     """version of these keys"""
     name: Annotated[str | None, Flag("--name", plan=True)] = None
     """the run's folder, runs/NAME"""

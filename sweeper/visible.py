@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 
 # Control characters except tab and line feed, the bidirectional formatting characters of Unicode
-# (UAX #9, section 2), invisible marks that hide letters, and halves of surrogate pairs.
+# (UAX #9, section 2), invisible marks that hide letters, halves of surrogate pairs, and what XML
+# does not allow in a picture.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2028\u2029"
-    "\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+    "\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 MOST_CHARACTERS = 2_000

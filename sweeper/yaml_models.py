@@ -61,10 +61,10 @@ def checked(
     try:
         return kind.validate_python(data, context=context)
     except ValidationError as error:
-        for item in error.errors(include_url=False):
-            problem = problem_of(item, data, kind, document, path)
-            if problem not in problems:
-                problems.append(problem)
+        found = (
+            problem_of(item, data, kind, document, path) for item in error.errors(include_url=False)
+        )
+        problems += dict.fromkeys(found)  # a union reports some twice
         return None
 
 

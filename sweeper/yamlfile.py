@@ -38,6 +38,9 @@ _TEXT = "tag:yaml.org,2002:str"
 MOST_LEVELS = 50
 """No file of this project has more than eight."""
 
+MOST_NUMBER = 1e18
+"""Far above any count or size, and low enough that products of several stay finite."""
+
 MOST_VALUES = 100_000
 """Beyond any file that people write: no file of this project has more than 8,000."""
 
@@ -181,9 +184,14 @@ def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any
             for index, child in enumerate(node.value)
         ]
     if node.tag == _TEXT:
+        if "\0" in node.value:
+            raise _refused(node, document.name, "a text contains the character NUL")
         return node.value
     try:
-        return loader.construct_object(node, deep=True)
+        value = loader.construct_object(node, deep=True)
+        if isinstance(value, int | float) and not abs(value) <= MOST_NUMBER:
+            raise ValueError(f"{node.value:.40} is not a number up to {MOST_NUMBER:g}")
+        return value
     except ValueError as error:
         document.problems.append(Problem(str(error), where=document.where(path)))
         return None

@@ -27,6 +27,11 @@ def test_homes_tokens_and_passwords_are_taken_out():
         "/root/x": "~/x",
         r"C:\Users\ann\x": r"~\x",
         "token=hf_AbCdEfGhIjKlMn": "token=hf_***",
+        "ghs_AbCdEfGhIjKl ghu_AbCdEfGhIjKl ghr_AbCdEfGhIjKl": "ghs_*** ghu_*** ghr_***",
+        "api_org_AbCdEfGhIjKl": "api_org_***",
+        "postgresql://u:p@4/s@s@host/db": "postgresql://u:***@host/db",
+        "http://localhost:8000/users/@me": "http://localhost:8000/users/@me",
+        "https://h/x?access_token=abc&max_tokens=5": "https://h/x?access_token=***&max_tokens=5",
         "postgresql://u:p4ss@host/db": "postgresql://u:***@host/db",
         "redis://:p4@ss@host/0": "redis://:***@host/0",
         "mysql://h/d?user=u&password=p4ss&x=1": "mysql://h/d?user=u&password=***&x=1",
@@ -80,12 +85,14 @@ def test_values_of_secret_variables_are_taken_out_wherever_they_stand(monkeypatc
     for name, value in {
         "WANDB_API_KEY": "0123abcdef", "DB_PASSWORD": "0123abcdef-longer", "MY_SECRET": "s3cr3t+(",
         "HF_TOKEN": "unusual", "https_proxy": "http://ann:pr%40xypw@proxy:3128",
+        "HF_TOKENS": "first-of-two,second-of-two", "MAX_NEW_TOKENS": "512000",
         "TOKENIZERS_PARALLELISM": "absolutely", "MAX_TOKENS": "4096000", "X_TOKEN": "on",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     assert without_secrets("0123abcdef 0123abcdef-longer s3cr3t+( unusual pr%40xypw pr@xypw") == (
         "*** *** *** *** *** ***"
     )
+    assert without_secrets("second-of-two 512000") == "*** 512000"
     assert without_secrets("absolutely 4096000 on /home/ann") == "absolutely 4096000 on /home/ann"
 
 

@@ -42,11 +42,10 @@ def test_a_second_command_is_refused_and_told_who_holds_the_run(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_an_error_of_usage(tmp_path):
     (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(RunError, match="cannot write into the run folder"),
-        RunFolder(tmp_path / "file" / "run").lock(),
-    ):
+    run = RunFolder(tmp_path / "file" / "run")
+    with pytest.raises(RunError) as caught, run.lock():
         pass
+    assert caught.value.problems[0].where == str(run.path)
 
 
 def test_whether_a_command_holds_it_can_be_seen_and_looking_refuses_nobody(tmp_path):

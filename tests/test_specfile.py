@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweeper.artifact import MOST
 from sweeper.errors import SpecError, SweeperError
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS, json_schema, known_strategies, resolve, settings, to_yaml
@@ -252,12 +253,13 @@ def test_what_cannot_be_set_is_named(item, words):
     assert words in str(caught.value)
 
 
+WHOLE = st.integers(-MOST, MOST)
 FORMS = st.one_of(
-    st.integers(),
-    st.floats(allow_nan=False, allow_infinity=False),
+    WHOLE,
+    st.floats(-MOST, MOST),
     st.booleans(),
     st.text("abc,._", min_size=1),
-    st.lists(st.integers() | st.booleans() | st.text("abc", min_size=1), min_size=1),
+    st.lists(WHOLE | st.booleans() | st.text("abc", min_size=1), min_size=1),
     st.fixed_dictionaries({"low": st.floats(1, 2), "high": st.floats(2, 3)}, optional={
         "log": st.booleans(), "default": st.just(2)}),
 )  # fmt: skip

@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import sys
 from collections.abc import Iterable
 from textwrap import indent
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from sweeper import __version__
 from sweeper.cli.discovery import Commands
-from sweeper.errors import NothingFits, RunError, SweeperError
+from sweeper.errors import NothingFits, Problem, RunError, SweeperError, os_problem
 from sweeper.features.loader import having
 from sweeper.progress import listen
 from sweeper.visible import shortened, visible
 
-_NO_MEMORY = (
-    "the memory of this machine ran out\n"
-    "  Close other programs, give fewer rows (data.max_rows), or use a machine with more memory."
+_NO_MEMORY = Problem(
+    "the memory of this machine ran out",
+    fix="Close other programs, give fewer rows (data.max_rows), or use more memory.",
 )
-_TOO_DEEP = "a file is nested too deeply\n  Check the files that the command names or writes."
+_TOO_DEEP = Problem(
+    "a file is nested too deeply", fix="Check the files that the command names or writes."
+)
 
 
 class _Program(Commands):
@@ -84,32 +87,71 @@ def main() -> None:
     gc.set_threshold(200_000, 20, 20)
     atexit.register(gc.freeze)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    _open_streams()
     listen(lambda line: print(visible(line), file=sys.stderr, flush=True))
     try:
-        app()
+        _run()
     except SweeperError as error:
         for number, problem in enumerate(error.problems):
             text = visible(shortened(str(problem)))
             part = number > 0 and isinstance(error, NothingFits)  # of the first one's reasons
-            print(indent(text, "  ") if part else f"error: {text}", file=sys.stderr)
+            _tell(indent(text, "  ") if part else f"error: {text}")
         sys.exit(error.exit_code)
+
+
+def _run() -> None:
+    """Run the command. What the system refused becomes an error for the user.
+
+    Raises:
+        RunError: Memory ran out, or a file or stream cannot be read or written.
+    """
+    try:
+        try:
+            app()
+        except SystemExit as ended:
+            if not isinstance(ended.__context__, BrokenPipeError):
+                raise
+            raise ended.__context__ from None  # typer exits with 1
+        finally:
+            sys.stdout.flush()
     except (MemoryError, RecursionError) as error:
         deep = isinstance(error, RecursionError)
-        print(f"error: {_TOO_DEEP if deep else _NO_MEMORY}", file=sys.stderr)
-        sys.exit(1)
-    except BrokenPipeError:
-        # The reader of our output went away (say, `| head`): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        raise RunError([_TOO_DEEP if deep else _NO_MEMORY]) from error
     except OSError as error:
-        if error.filename is None:
-            raise  # of no file that a user could look after
-        named = error.filename2 or error.filename
-        said = (
-            f"{named}: {error.strerror}\n  Check the permissions of this file and the disk's room."
-        )
-        print(f"error: {visible(shortened(said))}", file=sys.stderr)
-        sys.exit(RunError.exit_code)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it must not be tried again when Python ends
+            _discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(0)  # the reader went away (say, `| head`)
+        raise RunError([os_problem(error, "the output")]) from error
+
+
+def _open_streams() -> None:
+    """Make streams that can be written to: closed ones lead nowhere, and no character fails.
+
+    A closed one would else be the number of the next file that is opened.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _discard(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _tell(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # a full disk: the exit code still tells
+        _discard(sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from sweeper.artifact import replacing
 from sweeper.data.problems import WRITTEN
 from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields
@@ -43,14 +44,15 @@ def write_rows(path: Path, rows: Iterable[Fields], columns: Sequence[str]) -> No
     ``columns`` are all names, for files with a line of names.
     """
     suffix = path.suffix.lower()
-    if suffix in (".parquet", ".json"):
-        path.write_bytes(written(list(rows), suffix))
-        return
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        if suffix == ".jsonl":
-            file.writelines(json_lines([row]) for row in rows)
+    with replacing(path) as part:
+        if suffix in (".parquet", ".json"):
+            part.write_bytes(written(list(rows), suffix))
             return
-        _delimited(file, rows, columns, suffix)
+        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            if suffix == ".jsonl":
+                file.writelines(json_lines([row]) for row in rows)
+            else:
+                _delimited(file, rows, columns, suffix)
 
 
 def _delimited(file: TextIO, rows: Iterable[Fields], columns: Iterable[str], suffix: str) -> None:

@@ -163,6 +163,7 @@ class Coordinator:
         try:
             return self._phases()
         except (disk.NoRoom, OSError) as error:
+            self.owner.require_folder()
             if not disk.no_room(error):
                 self._fail(error)
                 raise

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from sweeper import units
-from sweeper.errors import RunError
+from sweeper.errors import NO_ROOM, RunError
 
 GIB = 1024**3
 # What a run writes beside weights while it stops: study, logs, status, report. Measured: all of a
 # finished run of 8 trials without weights is 0.5 MiB; this is room for some five hundred.
 RESERVE_BYTES = 32 * 1024**2
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEXTS = ("disk is full", "no space left", "quota exceeded")
 
 
@@ -28,7 +26,7 @@ class NoRoom(Exception):
 def no_room(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, means that the disk is full."""
     while error is not None:
-        if isinstance(error, NoRoom) or (isinstance(error, OSError) and error.errno in _NO_ROOM):
+        if isinstance(error, NoRoom) or (isinstance(error, OSError) and error.errno in NO_ROOM):
             return True
         if any(text in str(error).lower() for text in _TEXTS):
             return True

@@ -482,9 +482,26 @@ class Owner:
             file.write(event.model_dump_json(exclude_defaults=True) + "\n")
 
     def write_status(self) -> None:
+        """Write the status, about once a second."""
+        self.require_folder()
         # Worth nothing after a power cut.
         self.progress.status().write(self.run.status, synced=False)
         self._wrote = time.monotonic()
+
+    def require_folder(self) -> None:
+        """End all workers if the run's folder was deleted, so that nothing makes it again.
+
+        Raises:
+            RunError: It was deleted.
+        """
+        if self._wrote and not (self.run.status.exists() or self.run.events.exists()):
+            self.pool.kill()
+            raise RunError(
+                "the folder of the run was deleted",
+                why="Its trials are lost.",
+                fix="Start the run again.",
+                where=str(self.run.path),
+            )
 
     # Ending
 

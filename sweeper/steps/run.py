@@ -213,7 +213,7 @@ def _folder(spec: Spec, file: Path | None) -> RunFolder:
     """That of a run's own ``sweep.yaml``, wherever it was copied to, else ``runs/NAME``."""
     own = file is not None and (file.parent / "plan.json").is_file()
     if own and file is not None and resolve({}, file).name == spec.name:
-        return RunFolder(file.parent)
+        return RunFolder.find(file.parent)
     return RunFolder.named(str(spec.name))
 
 
@@ -290,8 +290,9 @@ def sweep(
             for text in listeners.finish(outcome.kind, hurried=outcome.signal is not None):
                 show(make_event("warning", text=text), outcome.status)
         except SweeperError:
-            with contextlib.suppress(OSError):  # what ended the run may keep it from reporting
-                maker.finish(try_charts=False)
+            if folder.locked.exists():
+                with contextlib.suppress(OSError):  # what ended the run may keep it from reporting
+                    maker.finish(try_charts=False)
             raise
         finally:
             maker.close()

@@ -1,6 +1,7 @@
 """Every file of a finished run cut, filled with garbage, gone, or a folder: commands that read it
 end well or name the file, and never show a traceback."""
 
+import re
 import shutil
 import sys
 
@@ -8,10 +9,12 @@ import make_run as maker
 import pytest
 
 from sweeper.cli.main import main
+from sweeper.errors import UsageError
 from sweeper.processes import report_maker
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.write import write_report
 from sweeper.runfolder import RunFolder
+from sweeper.trials import TrialResult
 
 DAMAGE = {
     "empty": lambda whole: b"",
@@ -86,6 +89,23 @@ def test_every_file_of_a_run_may_be_damaged(finished, call):
                 assert "Traceback" not in said
                 assert code == 0 or (code == 2 and path.name in said), (path, damage, command, said)
             path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("loss", ["1e308", "-1e308", "1e39999"])
+def test_a_loss_that_no_model_computes_is_damage(finished, call, loss):
+    files = [path for path in finished.rglob("*") if path.name in ("result.json", "rungs.jsonl")]
+    whole = {path: path.read_text() for path in files}
+    for path, text in whole.items():
+        path.write_text(re.sub(r'("\w*loss": ?)[\d.e+-]+', rf"\g<1>{loss}", text))
+    assert any(loss in path.read_text() for path in files)
+    with pytest.raises(UsageError):
+        TrialResult.read(next(path for path in files if path.name == "result.json"))
+    for command in (("report", "x"), *COMMANDS):
+        code, said = call(*command)
+        assert "Traceback" not in said
+        assert code in (0, 2)
+    for path, text in whole.items():
+        path.write_text(text)
 
 
 def test_a_file_that_cannot_be_written_is_named(finished, call, monkeypatch):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers.models import WordLevel, WordPiece
 
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
 from sweeper.facts.models import chat_template as templates
+from sweeper.facts.models.architecture import Settings
 from sweeper.facts.models.chat_template import writer
 from sweeper.facts.models.model_folder import damage
 
@@ -68,14 +69,29 @@ def test_cut_and_wrong_weights_are_found_by_their_header(folder):
 
 def test_a_shard_that_is_missing_is_named(folder):
     index = folder / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {"w": "model-2.safetensors"}}))
-    assert "model-2.safetensors is missing" in str(damage(folder, False))
+    for name in ("model-2.safetensors", ["a"], {}, 3, "\0", "a" * 5000):
+        index.write_text(json.dumps({"weight_map": {"w": name}}))
+        found = damage(folder, False)
+        assert f"{name} is missing" in found.what
+        assert found.where == str(index)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"model": 3}'])
 def test_a_tokenizer_that_cannot_be_parsed_is_a_message(folder, text):
     (folder / "tokenizer.json").write_text(text)
     assert "tokenizer cannot be read" in str(damage(folder, False))
+
+
+def test_a_tokenizer_without_its_unknown_token_is_a_message(folder):
+    Tokenizer(WordPiece({}, unk_token="[UNK]")).save(str(folder / "tokenizer.json"))
+    assert damage(folder, False).where == str(folder / "tokenizer.json")
+
+
+@pytest.mark.parametrize("kind", [3, ["bert"], {"a": 1}, 1e308])
+def test_a_model_type_that_is_no_text_is_a_message(kind):
+    with pytest.raises(ModelError) as caught:
+        Settings({"model_type": kind}, "config.json")
+    assert caught.value.problems[0].where == "config.json"
 
 
 @pytest.mark.parametrize("kind", ["mystery", "../bert", "", 3])

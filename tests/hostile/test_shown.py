@@ -4,6 +4,7 @@ import io
 import json
 import sys
 
+import altair as alt
 import pytest
 
 from sweeper import resources
@@ -11,6 +12,7 @@ from sweeper.cli.commands import predict_steps
 from sweeper.cli.main import main
 from sweeper.errors import DataError
 from sweeper.execution.state.events import Event
+from sweeper.reporting.charts import draw
 from sweeper.reporting.csvfiles import harmless
 from sweeper.reporting.html import _environment, _shown
 from sweeper.reporting.markdown import plain
@@ -69,6 +71,25 @@ def test_errors_are_visible_and_short(monkeypatch, capsys):
     assert "\x1b" not in said.getvalue()
     assert "\u202e" not in said.getvalue()
     assert len(said.getvalue()) < 10_000
+
+
+def texts_in(value):
+    """All texts of a value from JSON."""
+    if isinstance(value, dict):
+        return [*value, *texts_in([*value.values()])]
+    if isinstance(value, list):
+        return [text for item in value for text in texts_in(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_no_text_ends_the_process_that_draws():
+    sheet, hostile = draw.Sheet(), UNSEEN + "\ud800\ufffe\uffff\\'\""
+    chart = sheet.chart([{"x": hostile}]).mark_bar().encode(x=alt.X("x:N", title=hostile))
+    drawing = sheet.draw(chart, (100, 100), hostile, hostile)
+    texts = texts_in(json.loads(drawing.spec))
+    assert any("uffff" in text for text in texts)
+    assert [text for text in texts if visible(text) != text] == []
+    assert "<svg" in draw.drawn(drawing)
 
 
 @pytest.mark.parametrize("cell", ["=1", "\u200b=1", "\0=1", "\ufeff@x", "＝1", "\r\n+1", "\xa0-1"])

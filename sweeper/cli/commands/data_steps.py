@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from sweeper.artifact import replacing
 from sweeper.cli.options import columns as column_map
 from sweeper.data.converting import TARGETS, Conversion, conversion
 from sweeper.data.dividing import Division, divide
@@ -103,12 +104,13 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
     made = divide(data, spec)
     suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
     named = conversion(data, None, suffix)  # with the names of numbered classes
-    output.mkdir()
-    for split in SPLITS:
-        placed = zip(data.rows, made.splits, strict=True)
-        if made.rows[split]:
-            rows = (named.row(row, None) for row, found in placed if found == split)
-            write_rows(output / f"{split}{suffix}", rows, data.columns)
+    with replacing(output) as part:
+        part.mkdir()
+        for split in SPLITS:
+            placed = zip(data.rows, made.splits, strict=True)
+            if made.rows[split]:
+                rows = (named.row(row, None) for row, found in placed if found == split)
+                write_rows(part / f"{split}{suffix}", rows, data.columns)
     return made
 
 
@@ -153,13 +155,14 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> tuple[Conve
         )
     suffix = Path(name_in_folder(first)).suffix if folder else target(output, first)
     made = conversion(data, to, suffix)
-    files = {split: output / f"{split}{suffix}" if folder else output for split in splits}
-    if folder:
-        output.mkdir()
-    for split, path in files.items():
-        columns = list(dict.fromkeys(name for row in made.rows(split) for name in row))
-        write_rows(path, made.rows(split), columns)
-    return made, list(files.values())
+    names = {split: f"{split}{suffix}" if folder else "" for split in splits}
+    with replacing(output) as part:
+        if folder:
+            part.mkdir()
+        for split, name in names.items():
+            columns = list(dict.fromkeys(name for row in made.rows(split) for name in row))
+            write_rows(part / name, made.rows(split), columns)
+    return made, [output / name for name in names.values()]
 
 
 def _must_be_free(*paths: Path) -> None:

@@ -31,11 +31,17 @@ def list_runs(
     from rich.markup import escape
     from rich.table import Table
 
+    from sweeper.errors import RunError
     from sweeper.execution.state.second_command import statuses
     from sweeper.runfolder import RunFolder
-    from sweeper.views.console import out
+    from sweeper.views.console import out, say
 
-    runs = [RunFolder(plan.parent) for plan in sorted(root.glob("*/plan.json"))]
+    runs = []
+    for plan in sorted(root.glob("*/plan.json")):
+        try:
+            runs.append(RunFolder.find(plan.parent))
+        except RunError as error:
+            say(f"Left out: {error}")
     known = statuses(runs)
     rows = [_row(run, known.get(run.path)) for run in runs]
     if as_json:

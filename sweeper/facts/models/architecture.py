@@ -44,7 +44,10 @@ class Settings:
         self.is_part = isinstance(inner, Mapping)
         self.config: Config = {**config, **inner} if isinstance(inner, Mapping) else config
         self.where = where
-        self.model_type = str(self.config.get("model_type") or "unknown")
+        named = self.config.get("model_type") or "unknown"
+        if not isinstance(named, str):
+            raise ModelError(f"model_type is {named!r}", why="It must be text.", where=where)
+        self.model_type = named
         known = families().get(self.model_type)
         self.family = known or _UNKNOWN
         self.known = known is not None

@@ -106,8 +106,8 @@ def _weights(folder: Path) -> Problem | None:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         shards = read_json(index).get("weight_map")
-        named = set(shards.values()) if isinstance(shards, dict) else set()
-        missing = sorted(str(name) for name in named if not (folder / str(name)).is_file())
+        named = {str(name) for name in shards.values()} if isinstance(shards, dict) else set()
+        missing = sorted(named - {path.name for path in folder.iterdir() if path.is_file()})
         if missing or not named:
             what = f"{missing[0]} is missing" if missing else "it names no weights"
             return Problem(what, "The index names files with weights.", _AGAIN, str(index))
@@ -146,7 +146,11 @@ def read_tokenizer(path: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
+        unknown = getattr(tokenizer.model, "unk_token", None)
+        if unknown and tokenizer.token_to_id(unknown) is None:  # encoding would fail
+            raise ValueError(f"its vocabulary does not contain its unknown token {unknown!r}")
+        return tokenizer
     except Exception as error:
         # The package raises nothing more special.
         if type(error) is not Exception:

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from sweeper import units
-from sweeper.artifact import write_text
+from sweeper.artifact import replacing, write_text
 from sweeper.cli.commands.data_steps import must_be_new, rows_of
 from sweeper.cli.options import columns as column_map
 from sweeper.data.changes import change_list
@@ -133,7 +133,8 @@ def write(found: Augmented, output: Path, suffix: str) -> None:
             why="; ".join(f"{count:,}: {why}" for why, count in reasons),
             fix=f"The replies are in {replies_path(output)}. Try another model or method.",
         )
-    output.write_bytes(written(found.rows, suffix))
+    with replacing(output) as part:
+        part.write_bytes(written(found.rows, suffix))
     write_text(changes_path(output), change_list(found.changes))
 
 

@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
 from pydantic import Field, TypeAdapter
 
 from sweeper import __version__, units, yamlfile
-from sweeper.artifact import write_text
+from sweeper.artifact import replacing, write_text
 from sweeper.data.converting import RowForm, Unfit, trainer_row
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
@@ -80,7 +80,7 @@ def export_configuration(
         DataError: The data has changed since the sweep.
     """
     target = _target(to)
-    part = new_folder(folder)
+    must_be_new(folder)
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
     _check(target, to, findings, config, spec)
     why = "The trial was chosen on other rows than those that would be exported."
@@ -101,25 +101,25 @@ def export_configuration(
         chat_template=form != "text" and _CHAT_TEMPLATE in kept,
     )
     files, command, lost = _filled(to, target, settings, form)
-    part.mkdir(parents=True)
-    opened: tuple[Split, ...] = ("test",) if run.test_seal.is_file() else ()
-    splits: tuple[Split, ...] = ("train", "validation", *opened)
-    names = {split: target.split_names.get(split, split) for split in splits}
-    (part / ROWS).mkdir()
-    for split, name in names.items():
-        rows = [
-            _row(example, form, dataset.labels, spec.training.system_prompt)
-            for example in dataset.splits[split]
-        ]
-        write_text(part / ROWS / f"{name}.jsonl", json_lines(rows))
-    for name, text in files.items():
-        write_text(part / name, text)
-    if settings["chat_template"] and "chat_template" not in {one.setting for one in lost}:
-        shutil.copyfile(template, part / _CHAT_TEMPLATE)
-    about = _about_rows(plan.facts.data.changes, further)
-    card = _card(target, findings, config, facts, command, lost, about)
-    write_text(part / "README.md", card)
-    part.rename(folder)
+    with replacing(folder) as part:
+        part.mkdir()
+        opened: tuple[Split, ...] = ("test",) if run.test_seal.is_file() else ()
+        splits: tuple[Split, ...] = ("train", "validation", *opened)
+        names = {split: target.split_names.get(split, split) for split in splits}
+        (part / ROWS).mkdir()
+        for split, name in names.items():
+            rows = [
+                _row(example, form, dataset.labels, spec.training.system_prompt)
+                for example in dataset.splits[split]
+            ]
+            write_text(part / ROWS / f"{name}.jsonl", json_lines(rows))
+        for name, text in files.items():
+            write_text(part / name, text)
+        if settings["chat_template"] and "chat_template" not in {one.setting for one in lost}:
+            shutil.copyfile(template, part / _CHAT_TEMPLATE)
+        about = _about_rows(plan.facts.data.changes, further)
+        card = _card(target, findings, config, facts, command, lost, about)
+        write_text(part / "README.md", card)
     return Exported(folder, command, lost)
 
 
@@ -165,8 +165,8 @@ def _row(
         ) from reason
 
 
-def new_folder(folder: Path) -> Path:
-    """A temporary path for a folder until it is complete.
+def must_be_new(folder: Path) -> None:
+    """Check that there is no such folder, and make those that it lies in.
 
     Raises:
         UsageError: The folder exists.
@@ -175,9 +175,7 @@ def new_folder(folder: Path) -> Path:
         raise UsageError(
             "the folder exists", fix="Delete it, or name another with --output.", where=str(folder)
         )
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    return part
+    folder.parent.mkdir(parents=True, exist_ok=True)
 
 
 def public_name(facts: ModelFacts) -> str:

@@ -6,15 +6,13 @@ contain those.
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweeper.errors import UsageError
 from sweeper.jsontext import object_of
+from sweeper.runfolder import check_regular
 from sweeper.textfile import read_text
 
 RECORD, CARD = "sweeper.json", "README.md"
@@ -42,12 +40,8 @@ def kept_files(weights: Path) -> KeptFiles:
         UsageError: The folder or an entry in it is a link, pipe or device, or the record is damaged
             or names a file that is not there.
     """
-    check_regular(weights.parent, [weights], stat.S_ISDIR)
-    entries = [
-        Path(root, name) for root, folders, files in os.walk(weights) for name in (*folders, *files)
-    ]
-    check_regular(weights, entries, lambda mode: stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-    files = {path.relative_to(weights).as_posix() for path in entries if path.is_file()}
+    check_regular(weights.parent)
+    files = {path.relative_to(weights).as_posix() for path in weights.rglob("*") if path.is_file()}
     try:
         record = object_of(read_text(weights / RECORD))
     except (OSError, ValueError) as error:
@@ -60,29 +54,6 @@ def kept_files(weights: Path) -> KeptFiles:
         raise _damaged(weights, f"{missing[0]} is missing.")
     names = files & {*wanted, RECORD, CARD}
     return KeptFiles(record, tuple(sorted(names)), tuple(sorted(files - names)))
-
-
-def check_regular(
-    folder: Path, entries: Iterable[Path], allowed: Callable[[int], bool] = stat.S_ISREG
-) -> None:
-    """Check the kinds of entries of a folder without following links.
-
-    Args:
-        allowed: Whether a mode (``st_mode``) is of an allowed kind.
-
-    Raises:
-        UsageError: An entry is of another kind.
-    """
-    refused = sorted(
-        path.relative_to(folder).as_posix() for path in entries if not allowed(path.lstat().st_mode)
-    )
-    if refused:
-        raise UsageError(
-            f"links, pipes and devices are not copied: {', '.join(refused)}",
-            why="A link may point to a file that is not part of the run.",
-            fix="Put the files themselves there, or delete these entries.",
-            where=str(folder),
-        )
 
 
 def _damaged(weights: Path, why: str) -> UsageError:

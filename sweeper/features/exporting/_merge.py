@@ -6,13 +6,12 @@ the model writes, and ``sweeper.load`` does for every task.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sweeper.artifact import write_text
+from sweeper.artifact import replacing, write_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.dataset.domain_distance import general_text
@@ -54,30 +53,28 @@ def merge(request: MergeRequest) -> MergeRequest:
         model.base = strategy.merge(model.base).to(dtype)
     else:
         model = strategy.merge(model).to(dtype)
-    part = Path(request.folder + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    whole = _whole(record)
-    save_trained(part, model, strategy_named(_WHOLE), whole, found.task)
-    after = _logits(load(part))
-    found_same = _compared(torch.cat(before), torch.cat(after))
-    chosen = "class" if record.labels else "token"
-    compared = request.model_copy(update={"chosen": chosen, **found_same})
-    card = (
-        (part / CARD)
-        .read_text(encoding="utf-8")
-        .replace(
-            f"- Strategy: {_WHOLE}\n", f"- Strategy: {record.strategy}, merged into the base\n"
+    with replacing(Path(request.folder)) as part:
+        whole = _whole(record)
+        save_trained(part, model, strategy_named(_WHOLE), whole, found.task)
+        after = _logits(load(part))
+        found_same = _compared(torch.cat(before), torch.cat(after))
+        chosen = "class" if record.labels else "token"
+        compared = request.model_copy(update={"chosen": chosen, **found_same})
+        card = (
+            (part / CARD)
+            .read_text(encoding="utf-8")
+            .replace(
+                f"- Strategy: {_WHOLE}\n", f"- Strategy: {record.strategy}, merged into the base\n"
+            )
         )
-    )
-    write_text(part / CARD, card + _card(record, compared, len(before)))
-    compared.write(part / MERGE_RECORD)
-    part.rename(request.folder)
+        write_text(part / CARD, card + _card(record, compared, len(before)))
+        compared.write(part / MERGE_RECORD)
     return compared
 
 
 def _whole(record: TrainedRecord) -> TrainedRecord:
     """The record of the whole model, which needs no base."""
-    nothing = {"base": None, "base_folder": None, "base_state": None}
+    nothing = {"base": None, "base_state": None}
     return record.model_copy(update={"strategy": _WHOLE, **nothing})
 
 

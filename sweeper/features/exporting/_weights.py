@@ -9,10 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from sweeper.artifact import write_text
+from sweeper.artifact import replacing, write_text
 from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
-from sweeper.features.exporting._configuration import nearest, new_folder, public_name
+from sweeper.features.exporting._configuration import must_be_new, nearest, public_name
 from sweeper.features.exporting._kept_files import kept_files
 from sweeper.findings.record import Findings
 from sweeper.jsontext import object_of
@@ -42,9 +42,9 @@ def copy_model(weights: Path, folder: Path) -> tuple[str, ...]:
     """
     kept = kept_files(weights)
     _must_have_a_published_base(weights, kept.record)
-    part = new_folder(folder)
-    _copy(weights, kept.names, part)
-    part.rename(folder)
+    must_be_new(folder)
+    with replacing(folder) as part:
+        _copy(weights, kept.names, part)
     return kept.others
 
 
@@ -73,16 +73,19 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
         )
     _must_have_a_published_base(weights, record)
     adapter = weights if _ADAPTER in kept.names else weights / "adapter"
-    base, part = public_name(facts), new_folder(folder)
-    _copy(adapter, [_WEIGHTS], part)
-    tokenizer = [n for n in kept.names if any(fnmatchcase(n, pattern) for pattern in _TOKENIZER)]
-    _copy(weights, tokenizer, part)
-    config = object_of((adapter / _ADAPTER).read_text(encoding="utf-8"))
-    config |= {"base_model_name_or_path": base, "revision": facts.revision}
-    write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
-    card = _card(strategy, base, str(record["base_dtype"]), facts)
-    write_text(part / "README.md", clean(card))
-    part.rename(folder)
+    base = public_name(facts)
+    must_be_new(folder)
+    with replacing(folder) as part:
+        _copy(adapter, [_WEIGHTS], part)
+        tokenizer = [
+            n for n in kept.names if any(fnmatchcase(n, pattern) for pattern in _TOKENIZER)
+        ]
+        _copy(weights, tokenizer, part)
+        config = object_of((adapter / _ADAPTER).read_text(encoding="utf-8"))
+        config |= {"base_model_name_or_path": base, "revision": facts.revision}
+        write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
+        card = _card(strategy, base, str(record["base_dtype"]), facts)
+        write_text(part / "README.md", clean(card))
 
 
 def _copy(source: Path, names: Sequence[str], to: Path) -> None:

@@ -94,7 +94,6 @@ def push(
     from sweeper.errors import UsageError, near_match
     from sweeper.features.exporting import _push as hub
     from sweeper.features.exporting._configuration import WEIGHTS
-    from sweeper.features.exporting._kept_files import check_regular
     from sweeper.findings.compute import compute
     from sweeper.plans import Plan
     from sweeper.runfolder import RunFolder
@@ -111,7 +110,6 @@ def push(
     draft = folder.path / "MODEL_CARD.md"
     described = ""
     if draft.is_file() and trial is None:
-        check_regular(folder.path, [draft])
         described = draft.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".push-") as temporary:
         model = Path(temporary) / "model"
@@ -156,7 +154,7 @@ def _configuration(run: RunFolder, number: int, to: str, place: Path) -> Made:
 
 def _weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) -> Made:
     """The kept weights of a trial in a folder of their own: as fields, and as lines."""
-    from sweeper.features.exporting._configuration import new_folder
+    from sweeper.features.exporting._configuration import must_be_new
     from sweeper.features.exporting._kept_files import kept_files
     from sweeper.features.exporting._weights import copy_adapter, copy_model
     from sweeper.findings.compute import compute
@@ -164,7 +162,7 @@ def _weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) 
     from sweeper.steps.winner import as_trained, kept_weights
 
     weights = kept_weights(run, number)
-    new_folder(place)
+    must_be_new(place)
     if to == "merged":
         kept_files(weights)
         return _merged(weights, place, quiet=quiet)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sweeper.artifact import Amount
 from sweeper.features import parts
 
 
@@ -15,13 +16,12 @@ class Options(parts.Options):
     general: Annotated[
         str | None,
         parts.Flag("--general", plan=True, panel="Data", commit_in="general_revision"),
-    ] = Field(None, description="general data, for replay and to measure forgetting")
+    ] = Field(None, min_length=1, description="general data, for replay and to measure forgetting")
     general_revision: str | None = Field(None, description="a commit, if general is on the hub")
     max_points: Annotated[
-        float | None, parts.Flag("--max-forgetting", plan=True, panel="Aim", limit=True)
+        Amount | None, parts.Flag("--max-forgetting", plan=True, panel="Aim", limit=True)
     ] = Field(
         None,
-        ge=0,
         description="limit on forgetting: 2 allows 2 points of a score and 0.02 nats per "
         "token of general text. If it is exceeded beyond noise, or nothing was measured, a run "
         "exits with 5",
@@ -33,6 +33,6 @@ class Options(parts.Options):
         ),
     ] = Field(None, ge=0, lt=1, description="share of general tokens in training; 0 for none")
     kl_weight: Annotated[
-        float | None,
+        Amount | None,
         parts.Flag("--kl-weight", plan=True, identity=True, panel="Aim", parameter="kl_weight"),
-    ] = Field(None, ge=0, description="weight of the KL divergence to the base; 0 for none")
+    ] = Field(None, description="weight of the KL divergence to the base; 0 for none")

@@ -15,7 +15,11 @@ class Options(parts.Options):
 
     corpus: Annotated[
         str | None, parts.Flag("--corpus", plan=True, panel="Data", commit_in="corpus_revision")
-    ] = Field(None, description="domain task: text to continue pretraining on, besides the data")
+    ] = Field(
+        None,
+        min_length=1,
+        description="domain task: text to continue pretraining on, besides the data",
+    )
     corpus_rows: Annotated[
         PositiveInt | None, parts.Flag("--corpus-rows", plan=True, panel="Data")
     ] = Field(None, description="read at most this many documents of the corpus")

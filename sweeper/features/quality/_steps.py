@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweeper.artifact import write_text
+from sweeper.artifact import replacing, write_text
 from sweeper.data.changes import change_list, counted
 from sweeper.data.rows import DataRows
 from sweeper.data.write_rows import changes_path, name_in_folder, target, written
@@ -87,30 +87,23 @@ def write(fixed: Fixed, output: Path) -> None:
     files: dict[str, list[dict[str, object]]] = {path: [] for path in fixed.data.forms}
     for row in fixed.data.rows:
         files[row.path].append(dict(row.fields))
-    if len(files) == 1:
-        (path, rows), *_ = files.items()
-        output.write_bytes(written(rows, target(output, Path(path))))
-    else:
-        output.mkdir()
-        for path, rows in files.items():
-            new = output / name_in_folder(Path(path))
-            new.write_bytes(written(rows, new.suffix.lower()))
+    with replacing(output) as part:
+        if len(files) == 1:
+            (path, rows), *_ = files.items()
+            part.write_bytes(written(rows, target(output, Path(path))))
+        else:
+            part.mkdir()
+            for path, rows in files.items():
+                new = part / name_in_folder(Path(path))
+                new.write_bytes(written(rows, new.suffix.lower()))
     write_text(changes_path(output), change_list(fixed.changes))
 
 
 def write_page(checked: Checked, path: Path) -> None:
-    """Write the findings as a page.
-
-    Raises:
-        UsageError: It cannot be written.
-    """
+    """Write the findings as a page."""
     from sweeper.features.quality._page import data_page  # the other commands need no templates
 
-    try:
-        write_text(path, data_page(checked))
-    except OSError as error:
-        said = error.strerror or str(error)
-        raise UsageError(f"the page cannot be written ({said})", where=str(path)) from error
+    write_text(path, data_page(checked))
 
 
 def summary(fixed: Fixed, output: Path | None) -> dict[str, object]:

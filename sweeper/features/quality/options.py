@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from sweeper.artifact import Record
+from sweeper.artifact import PositiveInt, Record
 from sweeper.features import parts
 
 _IDENTITY = parts.Flag(identity=True)

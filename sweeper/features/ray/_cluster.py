@@ -11,6 +11,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 from ray._private import ray_constants
@@ -166,6 +167,9 @@ def _start() -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+        # Logs and sockets, which Ray lets all users of this machine read and write.
+        if (node := ray_worker.global_worker.node) is not None:
+            Path(node.get_session_dir_path()).chmod(0o700)
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = cluster
 

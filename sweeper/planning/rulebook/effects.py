@@ -17,6 +17,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
+from sweeper.artifact import MOST
 from sweeper.errors import near_match
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
@@ -94,7 +95,7 @@ StrategyName = TypeAliasType("StrategyName", Annotated[str, AfterValidator(_stra
 ParameterName = TypeAliasType("ParameterName", str)
 NumberFact = TypeAliasType("NumberFact", Annotated[str, AfterValidator(_number_fact)])
 Filled = Annotated[Text, AfterValidator(_filled)]
-Weights = dict[StrategyName, Annotated[float, Field(gt=0)]]
+Weights = dict[StrategyName, Annotated[float, Field(gt=0, le=MOST)]]
 Strategies = Annotated[tuple[StrategyName, ...], Strict(strict=False)]
 
 

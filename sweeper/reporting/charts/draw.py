@@ -74,7 +74,7 @@ class Sheet:
     def chart(self, rows: Rows) -> Any:
         """A chart of these rows, without mark and encoding.
 
-        Texts of users are only ever data, so this is where they are made visible and short.
+        Texts of users are made visible and short here; in titles, ``draw`` does it.
         """
         name = f"rows-{len(self._rows)}"
         self._rows[name] = [{key: _label(value) for key, value in row.items()} for row in rows]
@@ -82,7 +82,7 @@ class Sheet:
 
     def spec(self, chart: Any) -> dict[str, Any]:
         # Tests check the specs against the schema; to do so here would take longer than drawing.
-        spec: dict[str, Any] = chart.configure(**_THEME).to_dict(validate=False)
+        spec: dict[str, Any] = _drawable(chart.configure(**_THEME).to_dict(validate=False))
         return {**spec, "datasets": self._rows}
 
     def draw(
@@ -101,6 +101,18 @@ class Sheet:
 
 def _label(value: Any) -> Any:
     return shortened(visible(value), LABEL_CHARACTERS) if isinstance(value, str) else value
+
+
+def _drawable(value: Any) -> Any:
+    """A spec whose texts are visible: some characters end the engine, and the process with it.
+
+    Vega puts titles into expressions, which read a backslash or a quote as their own.
+    """
+    if isinstance(value, str):
+        return visible(value).replace("\\", "\N{SET MINUS}").replace('"', "\N{DOUBLE PRIME}")
+    if isinstance(value, Mapping):
+        return {key: _drawable(item) for key, item in value.items()}
+    return [*map(_drawable, value)] if isinstance(value, list | tuple) else value
 
 
 class NotDrawn(Exception):

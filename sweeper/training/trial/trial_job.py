@@ -30,7 +30,7 @@ from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
-from sweeper.training.base_model.bases import base_state, keep_in
+from sweeper.training.base_model.bases import keep_in, remember
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.base_model.shared import SharedModel
@@ -369,13 +369,14 @@ class TrialJob:
         dtype = strategy.base_dtype(self.config.precision)
         whole = strategy.saves_whole_model
         base = self.prepared.base if self.prepared and not whole else None
-        # Found again by its path alone; any other base by its name, so that none is told.
+        # A path is private. Weights with a local base have its name and state.
+        name = self.context.folder.name if facts.source == "local" else facts.id
         local = facts.source == "local" and not whole and base is None
         return TrainedRecord(
             task=self.config.task,
             strategy=self.config.strategy,
             parameters=dict(self.config.parameters),
-            base_model=facts.id,
+            base_model=name,
             base_revision=facts.revision,
             base_dtype=str(dtype).removeprefix("torch."),
             sequence_length=task.sequence_length,
@@ -383,9 +384,8 @@ class TrialJob:
             classes_by="generate" if isinstance(task, GenerateLabel) else "head",
             pooling=task.pooling if isinstance(task, Classification) else None,
             base=base,
-            facts=facts.model_copy(update={"folder": None}),
-            base_folder=str(self.context.folder.resolve()) if local else None,
-            base_state=base_state(self.context.folder) if local else None,
+            facts=facts.model_copy(update={"folder": None, "id": name}),
+            base_state=remember(self.context.folder) if local else None,
             precision=self.config.precision,
             system_prompt=self.context.spec.training.system_prompt,
             data_format=self.context.dataset.format,

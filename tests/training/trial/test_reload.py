@@ -1,6 +1,7 @@
 """What a trial leaves loads in another process, in another place, and gives the same logits."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -178,6 +179,9 @@ def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path, monkeypatch
     text = (broken / "tokenizer.json").read_text()
     (broken / "tokenizer.json").write_text(text + " ")
     refused("tokenizer", broken)
+    broken = shutil.copytree(folder, tmp_path / "pipe")
+    os.mkfifo(broken / "added_tokens.json")
+    refused("damaged", broken)
     broken = shutil.copytree(folder, tmp_path / "template")
     (broken / "chat_template.jinja").unlink()
     refused("damaged", broken)
@@ -185,9 +189,13 @@ def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path, monkeypatch
     weights = broken / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     refused("damaged", broken)
-    record = json.loads((folder / "sweeper.json").read_text())
-    changed = shutil.copytree(byte_llama, tmp_path / "base")
-    (folder / "sweeper.json").write_text(json.dumps(record | {"base_folder": str(changed)}))
+    record = (folder / "sweeper.json").read_text()
+    assert json.loads(record)["base_model"] == byte_llama.name
+    assert str(byte_llama.parent) not in record
+    changed = shutil.copytree(byte_llama, tmp_path / "elsewhere" / byte_llama.name)
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "other-cache"))
+    refused("not on this machine")
+    monkeypatch.chdir(changed.parent)
     sweeper.load(folder, "cpu")
     with (changed / "model.safetensors").open("ab") as file:
         file.write(b" ")

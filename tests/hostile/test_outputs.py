@@ -1,0 +1,135 @@
+"""Full disks, closed streams and narrow encodings: a message with its cause, and no half a file."""
+
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeper.artifact import replacing, write_text
+from sweeper.cli import main as program
+from sweeper.errors import RunError, os_problem
+
+ROWS = [{"text": f"hällo wörld {n} ☃" * 3, "label": "äb"[n % 2]} for n in range(100)]
+SPEC = "task: classification\nmodel: packaged:minilm\ndata: {examples: 100}\n"
+PLAN = ["plan", "sweep.yaml"]
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Runs the program in a folder with a request and rows."""
+    (tmp_path / "sweep.yaml").write_text(SPEC)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+
+    def run(*arguments, **options):
+        command = [sys.executable, "-m", "sweeper", *arguments]
+        defaults = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": tmp_path}
+        return subprocess.run(command, text=True, timeout=60, **(defaults | options))
+
+    return run
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("arguments", [PLAN, ["--version"]])
+def test_a_full_output_is_a_message(call, arguments):
+    with open("/dev/full", "w") as full:
+        done = call(*arguments, stdout=full)
+    assert done.returncode == 2
+    assert os.strerror(errno.ENOSPC) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_stream_for_messages_keeps_the_exit_code(call):
+    with open("/dev/full", "w") as full:
+        assert call("plan", "missing.yaml", stderr=full).returncode == 2
+
+
+@pytest.mark.parametrize("closed", [(1,), (0, 1, 2)])
+def test_closed_streams_are_no_fault(call, closed, tmp_path):
+    def close():
+        for number in closed:
+            os.close(number)
+
+    done = call(*PLAN, "-o", "new.yaml", preexec_fn=close)
+    assert done.returncode == 0
+    assert (tmp_path / "new.yaml").read_text().startswith("schema_version: 1\n")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["rules"], ["--help"]])
+def test_a_reader_that_goes_away_is_no_fault(call, arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = call(*arguments, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_narrow_encoding_is_no_fault(call, encoding):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    options = {"env": environment, "encoding": encoding}
+    done = call("plan", "--task", "classification", "--model", "☃", **options)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert call("data", "check", "rows.jsonl", **options).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [*PLAN, "-o", "new"],
+        ["data", "convert", "rows.jsonl", "--to", "text-label", "-o", "new.csv"],
+        ["data", "split", "rows.jsonl", "-o", "new"],
+        ["data", "fix", "rows.jsonl", "--all-safe", "-o", "new.jsonl"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_full_disk_leaves_nothing_and_names_the_file(call, arguments, tmp_path):
+    before = sorted(tmp_path.iterdir())
+
+    def small():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))
+
+    done = call(*arguments, preexec_fn=small)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: new"), done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def fail(path, kind):
+    with replacing(path) as part:
+        part.write_text("half")
+        raise kind
+
+
+def test_a_replacement_that_fails_leaves_the_old_content(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    for kind in (OSError(errno.ENOSPC, "full"), KeyboardInterrupt()):
+        with pytest.raises(type(kind)):
+            fail(path, kind)
+        assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+def test_the_cause_of_a_refusal_decides_its_remedy():
+    fixes = {
+        number: os_problem(OSError(number, os.strerror(number), "x")).fix
+        for number in (errno.ENOSPC, errno.EACCES, errno.ENAMETOOLONG)
+    }
+    assert len(set(fixes.values())) == 3
+    assert os_problem(OSError(errno.EDQUOT, "quota", "x")).fix == fixes[errno.ENOSPC]
+
+
+def test_memory_that_runs_out_is_no_bug(monkeypatch):
+    def out_of_memory():
+        raise MemoryError
+
+    monkeypatch.setattr(program, "app", out_of_memory)
+    with pytest.raises(RunError) as caught:
+        program._run()
+    assert caught.value.exit_code == 2
