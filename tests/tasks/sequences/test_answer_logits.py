@@ -167,7 +167,7 @@ def test_float16_has_complete_logits_since_its_loss_is_scaled_afterwards(llama: 
         assert rows == seen
 
 
-def test_rows_are_summed_without_waiting_for_the_gpu():
+def test_rows_are_summed_without_waiting_for_the_gpu() -> None:
     """A fake tensor has no values: whatever needs them on the host raises an error."""
     with FakeTensorMode():
         labels = torch.full((4, 9), 5)
