@@ -297,6 +297,8 @@ class TrainingSpec(_Keys):
     """cap on the tokens of one example"""
     precision: Annotated[_Precision | None, Flag("--precision", plan=True)] = None
     """number format of weights and computation: fp32, bf16-mixed, fp16-mixed or bf16-pure"""
+    gpus_per_trial: Annotated[PositiveInt, Flag("--gpus-per-trial", plan=True)] = 1
+    """GPUs that train one trial together, each with the whole model (DDP)"""
     gradient_checkpointing: bool | None = None
     """recompute activations: less memory, more time"""
     system_prompt: str | None = None

@@ -107,6 +107,10 @@ def fitted(
     if rated.refused is not None:
         why, rule, source = rated.refused
         return _rejected(base, name, why, rule, source)
+    wide, gpus = spec.training.gpus_per_trial, facts.hardware.gpus // facts.hardware.nodes
+    if wide > max(gpus, 1):
+        why = f"a trial would take {wide} GPUs, and a machine has {gpus}"
+        return _rejected(base, name, why, "", "the request (--gpus-per-trial)")
     out = rated.left_out
     if out is not None and wanted is None and leave_out:
         why = fill(out.why, base.values)

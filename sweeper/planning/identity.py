@@ -21,7 +21,7 @@ _SPLIT = {"validation_fraction", "test_fraction", "split_seed", "split_by", "spl
 _AIM = {"strategies", "tasks_on_one_base", "domain_distance"}
 _TRAINING = {
     "max_length", "precision", "gradient_checkpointing", "system_prompt", "class_weight",
-    "stop_overfitting",
+    "stop_overfitting", "gpus_per_trial",
 }  # fmt: skip
 
 

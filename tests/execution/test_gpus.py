@@ -28,10 +28,13 @@ class OnGpus(Sweeper):
     """Starts the command for two GPUs of a stated memory."""
 
     strategies = "full,head"
-    memory_gib = 0.0
+    memory_gib: float | None = 0.0
 
     def command(self, trials: int, workers: int, seed: int) -> list[str]:
-        stated = ["--gpus", "2", "--gpu-memory", str(self.memory_gib)]
+        if self.memory_gib is None:  # two for one trial
+            stated = ["--gpus", "2", "--gpu-memory", "3", "--gpus-per-trial", "2"]
+        else:
+            stated = ["--gpus", "2", "--gpu-memory", str(self.memory_gib)]
         return [*super().command(trials, workers, seed), *stated]
 
     def places(self) -> list[dict[str, object]]:
@@ -80,9 +83,8 @@ def at_once(one: dict[str, object], other: dict[str, object]) -> bool:
             "1.3 GiB for training",
         ),
         (3.0, None, [A, A, B, B], ""),
-        # It does not fit on one.
         (
-            0.8,
+            None,
             None,
             [f"{A},{B}"],
             "1 worker instead of 4: a full trial takes 2 GPUs, and there are 2",
@@ -90,7 +92,7 @@ def at_once(one: dict[str, object], other: dict[str, object]) -> bool:
     ],
 )
 def test_trials_share_a_gpu_only_where_they_fit(
-    on_gpus: OnGpus, memory_gib: float, visible: str | None, devices: list[str], note: str
+    on_gpus: OnGpus, memory_gib: float | None, visible: str | None, devices: list[str], note: str
 ) -> None:
     on_gpus.memory_gib = memory_gib
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}

@@ -73,6 +73,7 @@ def fit(
         answer_fraction=course.answer_fraction,
         evaluation_length=course.longest,
         device=hardware.device,
+        gpus=training.gpus_per_trial if strategy.traits.gradients_through_base else 1,
         loss="by-rows",
         **decided,
     )
@@ -251,13 +252,13 @@ def _shapes(
 
 
 def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setup]:
-    """Every micro-batch that divides the default's effective batch, from the largest to 1."""
+    """Every micro-batch that divides a device's share of the default batch, largest first."""
     declared = parameters.get("per_device_train_batch_size")
-    effective = int(declared.default) if declared else 32
-    micro = effective
+    share = max((int(declared.default) if declared else 32) // shape.gpus, 1)
+    micro = share
     while micro >= 1:
-        if effective % micro == 0:
-            steps = effective // micro
+        if share % micro == 0:
+            steps = share // micro
             yield replace(
                 shape, micro_batch=micro, evaluation_batch=micro, gradient_accumulation_steps=steps
             )
