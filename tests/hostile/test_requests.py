@@ -123,7 +123,7 @@ def test_every_number_has_bounds():
     found = list(numbers(SCHEMA))
     assert len(found) > 30
     for path, node in found:
-        if path[0] == "trials" or path[-1] in ("choices", "default"):
+        if path[0] == "trials" or path[-1] in ("parameters", "choices", "default"):
             continue  # the limits of the parameter itself
         assert {"minimum", "exclusiveMinimum"} & node.keys(), path
         assert {"maximum", "exclusiveMaximum"} & node.keys(), path
