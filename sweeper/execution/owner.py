@@ -157,6 +157,7 @@ class Owner:
                 raise self._broken()
 
     def _tick(self) -> None:
+        self.require_folder()
         # Rungs are answered as they come: their workers wait. All else is done one thing at a time
         # in between, work handed out once nothing is left to take in.
         wait = 0.0 if self._heard or self._can_hand_out else _TICK_SECONDS
