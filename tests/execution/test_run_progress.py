@@ -84,6 +84,12 @@ def test_nothing_waits_once_the_search_has_ended(progress: RunProgress) -> None:
 
 def test_ended_trials_are_counted(progress: RunProgress) -> None:
     result = TrialResult(number=0, attempt=1, seed=0, state="PRUNED")
+    first = progress.plan.candidates[0]
+    config: Any = SimpleNamespace(
+        number=0, strategy=first.strategy, model=first.model, budget=progress.plan.budget,
+        origin="search", parameters={},
+    )  # fmt: skip
+    progress.state.configs[0] = config
     progress.state.end(0, result)
     status = progress.status()
     assert (status.pruned, status.done, status.waiting) == (1, 1, 3)

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
 import pytest
 
 from sweeper.data.examples import Dataset
 from sweeper.data.load import load
-from sweeper.errors import UsageError
+from sweeper.errors import ChildFailed, UsageError
 from sweeper.facts.dataset import bits_per_byte
+from sweeper.facts.dataset.bits_per_byte import Bits, BitsRequest
 from sweeper.facts.dataset.domain_distance import FAR_BITS, general_text
 from sweeper.facts.gather import gather
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
@@ -44,21 +44,20 @@ def dataset(tmp_path: Any) -> Dataset:
 
 
 @pytest.fixture
-def answered(monkeypatch: Any) -> list[dict[str, Any]]:
+def answered(monkeypatch: Any) -> list[BitsRequest]:
     """Instead of a process with torch: remembers requests and gives a fixed answer."""
-    asked: list[dict[str, Any]] = []
+    asked: list[BitsRequest] = []
 
-    def run(command: list[str], **options: Any) -> Any:
-        asked.append(json.loads(options["input"]))
-        answer = {"bits_per_byte": 2.0, "general_bits_per_byte": 1.0, "bytes": 9, "seconds": 1}
-        return subprocess.CompletedProcess(command, 0, f"noise\n{json.dumps(answer)}\n", "")
+    def answer(_function: str, request: BitsRequest, kind: type[Bits], **_: Any) -> Bits:
+        asked.append(request)
+        return kind(bits_per_byte=2.0, general_bits_per_byte=1.0, bytes=9, seconds=1)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(bits_per_byte, "in_child", answer)
     return asked
 
 
 def test_a_measurement_decides_and_is_made_once(
-    tmp_path: Any, dataset: Dataset, answered: list[dict[str, Any]]
+    tmp_path: Any, dataset: Dataset, answered: list[BitsRequest]
 ) -> None:
     model = facts(tmp_path)
     assert bits_per_byte.known_bits(DATA, model, AimSpec()) == DATA
@@ -67,11 +66,11 @@ def test_a_measurement_decides_and_is_made_once(
     assert bits_per_byte.measured_bits(dataset, DATA, model, AimSpec()) == first
     assert bits_per_byte.known_bits(DATA, model, AimSpec()) == first
     assert len(answered) == 1
-    assert sum(len(text.encode()) for text in answered[0]["texts"]) <= 12_000
+    assert sum(len(text.encode()) for text in answered[0].texts) <= 12_000
 
 
 def test_other_weights_or_other_data_are_measured_again(
-    tmp_path: Any, dataset: Dataset, answered: list[dict[str, Any]]
+    tmp_path: Any, dataset: Dataset, answered: list[BitsRequest]
 ) -> None:
     bits_per_byte.measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
     other = DATA.model_copy(update={"fingerprint": "def"})
@@ -82,7 +81,7 @@ def test_other_weights_or_other_data_are_measured_again(
 
 
 def test_the_users_word_wins_over_the_measurement(
-    tmp_path: Any, dataset: Dataset, answered: list[dict[str, Any]]
+    tmp_path: Any, dataset: Dataset, answered: list[BitsRequest]
 ) -> None:
     found = bits_per_byte.measured_bits(
         dataset, DATA, facts(tmp_path), AimSpec(domain_distance="near")
@@ -125,9 +124,8 @@ def test_without_data_there_is_nothing_to_measure() -> None:
 
 
 def test_a_process_that_fails_is_said(tmp_path: Any, dataset: Dataset, monkeypatch: Any) -> None:
-    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nno torch here\n")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(UsageError, match="no torch here"):
+    monkeypatch.setattr(bits_per_byte, "FUNCTION", "no_such_module:measure")
+    with pytest.raises(ChildFailed, match="no_such_module"):
         bits_per_byte.measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
 
 
