@@ -4,7 +4,8 @@ This module alone says how sure a decision must be that a trial is beyond a limi
 
 - What orders trials (``order``) takes the mean: the best so far, the weights that are kept, the
   finalists, the recommendation, the search, what later studies start from.
-- What stops a trial, and the exit code, needs all of the 95% interval (``Excess.is_sure``).
+- What stops a trial, and the exit code, needs all of the interval (``Excess.is_sure``): a one-sided
+  one of 95% for a trial that runs, the report's two-sided one of 95% for the exit code.
 
 Where nothing was measured, no trial is beyond the limit, and the exit code is that of a limit that
 was not met.
@@ -47,7 +48,7 @@ class Excess(NamedTuple):
     """How far a measure is beyond its limit; up to 0 it is within.
 
     Args:
-        low: The low end of the 95% interval; None where the items are not known, so that the mean
+        low: The low end of the interval; None where the items are not known, so that the mean
             decides alone.
     """
 
@@ -101,4 +102,6 @@ def order(cost: float, excess: float | None) -> tuple[bool, float, float]:
     >>> sorted([(0.5, 0.1), (0.6, -0.1), (0.4, 0.2), (0.7, None)], key=lambda one: order(*one))
     [(0.6, -0.1), (0.7, None), (0.5, 0.1), (0.4, 0.2)]
     """
-    return (True, excess, cost) if excess is not None and excess > 0 else (False, 0.0, cost)
+    if excess is not None and is_beyond(excess):
+        return True, excess, cost
+    return False, 0.0, cost

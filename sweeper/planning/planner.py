@@ -192,7 +192,7 @@ def _unsharded(facts: Facts, rejected: Sequence[Rejected]) -> tuple[Reason, ...]
         Reason(
             rule="one-gpu",
             title="One GPU must hold the model",
-            why="A trial uses one GPU. To shard a model (FSDP), use Axolotl or LLaMA-Factory.",
+            why="Each GPU holds the whole model. To shard it (FSDP), use Axolotl or LLaMA-Factory.",
             source="a limit of this version",
         ),
     )

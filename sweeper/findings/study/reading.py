@@ -136,9 +136,12 @@ class RunFiles:
 
     @property
     def completed(self) -> tuple[TrialFiles, ...]:
-        """Trials with a cost, best first."""
-        done = [trial for trial in self.trials if trial.completed]
-        return tuple(sorted(done, key=lambda trial: (trial.cost, trial.config.number)))
+        """Trials with a cost, best first, those within the limits before the others."""
+
+        def place(trial: TrialFiles) -> tuple[tuple[bool, float, float], int]:
+            return order(trial.cost, self.excess(trial)), trial.config.number
+
+        return tuple(sorted((trial for trial in self.trials if trial.completed), key=place))
 
     @property
     def results(self) -> list[TrialResult]:
@@ -149,7 +152,7 @@ class RunFiles:
     @property
     def best(self) -> TrialFiles:
         """The best of the completed trials."""
-        return min(self.completed, key=lambda trial: order(trial.cost, self.excess(trial)))
+        return self.completed[0]
 
     @property
     def margin(self) -> float:

@@ -115,7 +115,7 @@ class Observation:
     def rank(self) -> tuple[bool, float, float, float]:
         """A sort key, best first: completed trials in their order under limits, then pruned ones
         by their last rung."""
-        cost = self.cost or math.inf
+        cost = math.inf if self.cost is None else self.cost
         if self.complete:
             return False, *order(cost, self.excess)
         return True, -max(self.curve, default=0), cost, 0.0

@@ -3,7 +3,7 @@ from __future__ import annotations
 import optuna
 from spaces import SPACE
 
-from sweeper.search.loss_model.observations import History, attribute, noted_items
+from sweeper.search.loss_model.observations import History, Observation, attribute, noted_items
 from sweeper.trials import FirstItems
 
 
@@ -35,3 +35,21 @@ def test_a_study_keeps_what_rungs_tell_of_their_items() -> None:
         trial.set_user_attr(*attribute(rung, one))
     trial.set_user_attr("sweeper:seconds", 3.0)
     assert noted_items(study.trials[0].user_attrs) == told
+
+
+def test_a_perfect_trial_ranks_first() -> None:
+    costs = (0.2, 0.0, None)
+    seen = [
+        Observation(
+            number,
+            "lora",
+            {},
+            cost,
+            complete=cost is not None,
+            running=False,
+            failed=False,
+            origin="search",
+        )
+        for number, cost in enumerate(costs)
+    ]
+    assert [one.number for one in sorted(seen, key=lambda one: one.rank)] == [1, 0, 2]
