@@ -220,6 +220,7 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
         "quantization": quantization,
         "keeps_quantized_inputs": _old_four_bits(record, quantization) and not checkpointing,
         "upcast_norms": "upcast" in text_of(record, "notes", "trainable_dtype"),
+        "widened_inputs": True,
         "base_dtype": "float32" if "float32" in text_of(record, "base_dtype") else None,
         "adapter_bytes": 4 if trained.startswith(("float32", "adapter")) else None,
         "optimizer": optimizer.replace("adamw", "adamw_hf") if legacy else optimizer,

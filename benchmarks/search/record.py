@@ -34,7 +34,7 @@ from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.untrained import BASE
 from sweeper.tasks.base import Evaluation
-from sweeper.training.loop.extension import Measured
+from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import ITEM_LOSSES, TrialJob
@@ -80,7 +80,7 @@ class RecordedJob(TrialJob):
         evaluation: Evaluation,
         train_loss: float | None,
         epochs: float,
-        measured: Mapping[str, Measured] | None = None,
+        measured: Mapping[str, ItemMeasure] | None = None,
     ) -> RungReport:
         self.curve.items.append(np.asarray(evaluation.losses, dtype=np.float32))
         return super().rung_report(rung, evaluation, train_loss, epochs, measured)

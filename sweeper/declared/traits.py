@@ -172,7 +172,7 @@ def find(name: str) -> Traits | None:
     return found
 
 
-class Contender(NamedTuple):
+class StrategyOnModel(NamedTuple):
     """A strategy, on one of several base models where several compete."""
 
     strategy: str
@@ -182,8 +182,8 @@ class Contender(NamedTuple):
     def of(cls, name: str) -> Self:
         """The contender of that name.
 
-        >>> Contender.of("lora"), Contender.of("lora@packaged:minilm").model
-        (Contender(strategy='lora', model=''), 'packaged:minilm')
+        >>> StrategyOnModel.of("lora"), StrategyOnModel.of("lora@packaged:minilm").model
+        (StrategyOnModel(strategy='lora', model=''), 'packaged:minilm')
         """
         return cls(*name.split("@", 1))
 
@@ -203,9 +203,9 @@ def changes_base(contender: str) -> bool:
     One that is not installed here is taken to change it.
 
     Args:
-        contender: The name of a ``Contender``.
+        contender: The name of a ``StrategyOnModel``.
     """
-    traits = Contender.of(contender).traits
+    traits = StrategyOnModel.of(contender).traits
     return traits is None or traits.gradients_through_base
 
 

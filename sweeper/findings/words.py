@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper import units
-from sweeper.declared.traits import Contender
+from sweeper.declared.traits import StrategyOnModel
 from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
 from sweeper.plans import Reason
 
@@ -20,7 +20,7 @@ def strategy(name: str) -> str:
     >>> strategy("lora"), strategy("my-method"), strategy("full@packaged:minilm")
     ('LoRA', 'my-method', 'full fine-tuning of minilm')
     """
-    one = Contender.of(name)
+    one = StrategyOnModel.of(name)
     told = one.traits.in_a_sentence if one.traits else one.strategy
     return f"{told} of {base_model(one.model)}" if one.model else told
 
@@ -40,7 +40,7 @@ def short(name: str) -> str:
     >>> short("full"), short("qlora"), short("lora@packaged:minilm")
     ('full', 'QLoRA', 'LoRA minilm')
     """
-    one = Contender.of(name)
+    one = StrategyOnModel.of(name)
     told = one.traits.label if one.traits else one.strategy
     return f"{told} {base_model(one.model)}" if one.model else told
 

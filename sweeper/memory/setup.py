@@ -72,6 +72,8 @@ class Setup:
             adapters; since transformers 5 they are stacked into plain parameters, which neither
             bitsandbytes nor PEFT's ``all-linear`` touches.
         keeps_quantized_inputs: 4-bit layers keep their inputs, as bitsandbytes did before 0.43.
+        widened_inputs: Adapters' inputs are float32 under autocast, too: PEFT's default, which
+            this project's trainings switch off.
         rescales_outputs: The targeted layers' outputs are multiplied by trained vectors (IA3,
             LLaMA-Adapter v2), which keeps them.
         releases_gradients: The optimizer steps inside the backward pass, a tensor at a time.
@@ -101,6 +103,7 @@ class Setup:
     upcast_norms: bool = False
     experts_are_linear: bool = False
     keeps_quantized_inputs: bool = False
+    widened_inputs: bool = False
     rescales_outputs: bool = False
     releases_gradients: bool = False
     quantization: Quantization | None = None

@@ -156,9 +156,13 @@ class Recorder:
         """What a frozen layer keeps: nothing, or its input in the 4-bit layer's default dtype."""
         return [Value(x.elements, 4)] if self.keeps_wide_inputs else []
 
+    def _adapter_input(self, x: Value) -> Value:
+        narrow = self.autocast and not self.setup.widened_inputs
+        return x if narrow else self.cast(x, self.setup.trained_bytes)
+
     def _low_rank(self, x: Value, base: Value) -> Value:
         setup = self.setup
-        source = self.cast(x, setup.trained_bytes)
+        source = self._adapter_input(x)
         if setup.lora_dropout:
             source = self.dropout(source)
         low = self.cast(source, 2, holds=[x, base]) if self.autocast else source
@@ -176,7 +180,7 @@ class Recorder:
 
     def _scaled_projections(self, x: Value, base: Value) -> Value:
         """Frozen products keep nothing; each vector keeps what it multiplies."""
-        source = self.cast(x, self.setup.trained_bytes)
+        source = self._adapter_input(x)
         low = self.cast(source, 2, holds=[x, base]) if self.autocast else source
         middle = Value(self.setup.r, low.item)
         self.tape.record([middle], [low])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeper import units
-from sweeper.declared.traits import Contender
+from sweeper.declared.traits import StrategyOnModel
 from sweeper.findings import words
 from sweeper.findings.record import TrialRow
 from sweeper.reporting.document import Report
@@ -70,7 +70,7 @@ def _about(report: Report, row: TrialRow) -> list[str]:
 
 def _base(row: TrialRow) -> list[str]:
     """Which base an adapter belongs to, where a feature made one."""
-    traits = Contender.of(row.strategy).traits
+    traits = StrategyOnModel.of(row.strategy).traits
     if row.base is None or (traits is not None and traits.trains_base):
         return []
     return [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeper.declared.traits import UNKNOWN, Contender, Shape
+from sweeper.declared.traits import UNKNOWN, Shape, StrategyOnModel
 
 #: The sign that stands for a shape in text; the stylesheet has the same.
 GLYPHS: dict[Shape, str] = {
@@ -37,7 +37,7 @@ class Look:
 
 def look(strategy: str) -> Look:
     """The style of a strategy in the whole report, on any base model."""
-    traits = Contender.of(strategy).traits
+    traits = StrategyOnModel.of(strategy).traits
     mark = traits.mark if traits else UNKNOWN
     return Look(
         css=f"s-{mark.shape} c-{mark.color}",

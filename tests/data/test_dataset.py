@@ -108,7 +108,7 @@ def test_every_source_that_is_wrong_is_named_with_its_line(two, tmp_path):
     [
         ("[{path: a, weight: 0}]", "weight = 0", 4),
         ("[{path: a, weight: -1}]", "weight = -1", 4),
-        ("[{path: a, weight: .inf}]", "weight = inf", 4),
+        ("[{path: a, weight: .inf}]", ".inf is not a number", 4),
         ("[{path: a, weight: 1}, {path: b}]", "'b' has no weight", 4),
         ("[{path: a}, {path: x/a.csv}]", "two sources are called 'a'", 4),
         ("[{path: a}]\n  path: b", "path beside sources", 5),

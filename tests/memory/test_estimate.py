@@ -26,7 +26,7 @@ MINILM = model_facts(ModelSpec(id="sentence-transformers/all-MiniLM-L6-v2"))
 QKVO = ("q_proj", "k_proj", "v_proj", "o_proj")
 LONG: dict[str, Any] = {
     "sequence_length": 4096, "gradient_checkpointing": True, "attention": "flash",
-    "target_modules": QKVO,
+    "target_modules": QKVO, "widened_inputs": True,
 }  # fmt: skip
 PURE: dict[str, Any] = {
     "strategy": "full", "precision": "bf16-pure", "optimizer": "adamw_torch",

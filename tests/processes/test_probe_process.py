@@ -152,7 +152,7 @@ def test_a_plan_is_made_anew_with_a_step_of_each_candidate_that_takes_steps(torc
     assert len(probed.facts.hardware.measured) >= len(trained)
     lora = probed.candidate("lora")
     assert lora.duration.seconds > plain.candidate("lora").duration.seconds
-    assert any("probe of lora" in note for note in lora.setup_notes)
+    assert any("probe of lora" in note for note in lora.time_notes)
     asked = len(torch.asked)
     assert with_probes(SPEC, planned()) == probed == planned()
     assert len(torch.asked) == asked

@@ -13,7 +13,7 @@ from sweeper.features.forgetting.options import Options
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
 from sweeper.training.base_model.keeper import BaseKeeper
-from sweeper.training.loop.extension import Measured
+from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.loop.ranks_here import rank_here, ranks_in_all
 from sweeper.training.loop.training_progress import finite
 from sweeper.training.trial.trial_job import TrialJob
@@ -77,11 +77,11 @@ class AgainstForgetting(Remedies):
             copied = frozen_copy(base, config.precision)
         self.use(near=KLToBase(task, self._strategy, weight, copied))
 
-    def measure(self, model: nn.Module, *, at_end: bool) -> Mapping[str, Measured]:
+    def measure(self, model: nn.Module, *, at_end: bool) -> Mapping[str, ItemMeasure]:
         limited = self._job.context.task.spec.features.of(Options).max_points is not None
         if self._base is None or not (at_end or limited):
             return {}
         job, count = self._job, None if at_end else RUNG_TEXTS
         now = self._general.measure(model, job.batching.evaluation_batch, job.mixed, count)
         finite(now.loss, "loss on general text")
-        return {TEXT: Measured.against("lost on general text", "nats/token", now, self._base)}
+        return {TEXT: ItemMeasure.against("lost on general text", "nats/token", now, self._base)}

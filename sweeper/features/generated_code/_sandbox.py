@@ -45,7 +45,7 @@ _one_at_a_time = threading.Lock()  # the epoch of the engine counts for all of i
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProgramLimits:
     """What one program may use.
 
     Args:
@@ -58,7 +58,7 @@ class Limits:
     seconds: float = 300.0
 
 
-def failure(program: str, tests: Sequence[str], limits: Limits | None = None) -> str | None:
+def failure(program: str, tests: Sequence[str], limits: ProgramLimits | None = None) -> str | None:
     """Why a program does not pass its tests; None if it passes.
 
     Args:
@@ -68,7 +68,7 @@ def failure(program: str, tests: Sequence[str], limits: Limits | None = None) ->
     Raises:
         RunError: This machine cannot run the sandbox; nothing was run.
     """
-    bounds = limits or Limits()
+    bounds = limits or ProgramLimits()
     try:
         "".join([program, *tests]).encode()
     except UnicodeEncodeError as error:

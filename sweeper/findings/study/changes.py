@@ -46,7 +46,7 @@ Retention = Literal["kept", "lost", "unresolved"]
 Unit = Literal["points", "nats/token"]
 
 
-class Change(NamedTuple):
+class MeasureChange(NamedTuple):
     """What training changed in one measure of a trial.
 
     Args:
@@ -62,16 +62,16 @@ class Change(NamedTuple):
     unit: str
 
 
-def changes(run: RunFiles, trial: int) -> list[Change]:
+def changes(run: RunFiles, trial: int) -> list[MeasureChange]:
     """What training changed in a trial: scores on other tasks, then its measures."""
     tasks = [task for task in task_changes(run) if task.trial == trial]
-    found = [Change(f"{GENERAL}.{t.task}", t.task, t.lost, t.unit) for t in tasks]
+    found = [MeasureChange(f"{GENERAL}.{t.task}", t.task, t.lost, t.unit) for t in tasks]
     files = run.trial(trial)
     result = files.result if files else None
     if files is not None and result is not None:
         for name, measure in result.measures.items():
             points = measure_points(run, files, name)
-            found.append(Change(name, measure.title, points, measure.unit))
+            found.append(MeasureChange(name, measure.title, points, measure.unit))
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sweeper.declared.traits import Contender
+from sweeper.declared.traits import StrategyOnModel
 from sweeper.plans import Candidate, Plan
 from sweeper.redaction import clean
 from sweeper.trials import TrialConfig
@@ -40,4 +40,4 @@ def pair(strategy: str, model: str) -> str:
     >>> pair("lora", "packaged:minilm")
     'lora@packaged:minilm'
     """
-    return Contender(strategy, clean(model)).name
+    return StrategyOnModel(strategy, clean(model)).name

@@ -34,7 +34,7 @@ class FurtherBatch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Measured:
+class ItemMeasure:
     """A measure of a model, with its items: each of shape ``(items,)``, empty if not known."""
 
     measure: Measure
@@ -43,7 +43,7 @@ class Measured:
     weights: Floats
 
     @classmethod
-    def against(cls, title: str, unit: str, now: Evaluation, base: Evaluation) -> Measured:
+    def against(cls, title: str, unit: str, now: Evaluation, base: Evaluation) -> ItemMeasure:
         """The loss on items, of a model and of its base; on the first ones of those of the base."""
         before = base.losses[: len(now.losses)]
         level = float(np.average(before, weights=now.weights))
@@ -95,7 +95,7 @@ class Extension:
         """The task's loss, and the penalty that is added to it, over the same terms."""
         raise NotImplementedError
 
-    def measure(self, model: nn.Module, *, at_end: bool) -> Mapping[str, Measured]:
+    def measure(self, model: nn.Module, *, at_end: bool) -> Mapping[str, ItemMeasure]:
         """Measures of the model, by name: at a rung, or at the end with the weights of the result.
 
         Raises:

@@ -19,10 +19,10 @@ from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
-from sweeper.training.loop.extension import Extension, Measured
+from sweeper.training.loop.extension import Extension, ItemMeasure
 from sweeper.training.loop.ranks_here import gathered
 from sweeper.training.loop.training_progress import finite
-from sweeper.training.trial.trial_job import Final, Stop, TrialJob
+from sweeper.training.trial.trial_job import Final, StopReason, TrialJob
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class RungWatch(TrainerCallback):
         self._stopping = Stopping.of(
             job.config.parameters, self._budget.stop_overfitting, job.context.objective
         )
-        self._stopped: tuple[int, Stop] | None = None
+        self._stopped: tuple[int, StopReason] | None = None
         self._last_excess: float | None = None
         self.pruned_at: int | None = None
         self.save: Callable[[int], None] | None = None
@@ -123,7 +123,7 @@ class RungWatch(TrainerCallback):
         stop = self._stopping.saw(RungScore(items, train_loss, epochs))
         # Each rank has seen other batches: the first one decides.
         beyond_limit = beyond_noise(measured, self._limits)
-        stop = gathered(Stop("limit", beyond_limit) if beyond_limit else stop)[0]
+        stop = gathered(StopReason("limit", beyond_limit) if beyond_limit else stop)[0]
         reports = [
             self._job.rung_report(rung, evaluation, train_loss, epochs, measured) for rung in rungs
         ]
@@ -159,9 +159,9 @@ class RungWatch(TrainerCallback):
         best = self._best
         return None if best is None or best.rung == self._job.reports[-1].rung else best.weights
 
-    def measure(self, *, at_end: bool = False) -> dict[str, Measured]:
+    def measure(self, *, at_end: bool = False) -> dict[str, ItemMeasure]:
         """The measures of the model as it is now."""
-        taken: dict[str, Measured] = {}
+        taken: dict[str, ItemMeasure] = {}
         for extension in self._extensions:
             taken |= self._timed(partial(extension.measure, self._model, at_end=at_end))
         return taken
@@ -270,7 +270,7 @@ class Rise:
         return cls(mean, mean - _BEYOND * error)
 
 
-def beyond_noise(measured: Mapping[str, Measured], limits: Sequence[Limit]) -> str:
+def beyond_noise(measured: Mapping[str, ItemMeasure], limits: Sequence[Limit]) -> str:
     """The reason to stop a trial with these measures, as text; empty to go on."""
     for limit in limits:
         for name, one in measured.items():
@@ -283,7 +283,7 @@ def beyond_noise(measured: Mapping[str, Measured], limits: Sequence[Limit]) -> s
     return ""
 
 
-def _excess(measured: Measured, limit: Limit) -> Excess:
+def _excess(measured: ItemMeasure, limit: Limit) -> Excess:
     mean = measured.measure.change - limit.most
     if not len(measured.values):
         return Excess(mean, None)
@@ -357,7 +357,7 @@ class Stopping:
             items = ItemLosses(np.array(best["losses"]), np.array(best["weights"]))
             self._best = RungScore(items, best["train_loss"], best["epochs"])
 
-    def saw(self, score: RungScore) -> Stop | None:
+    def saw(self, score: RungScore) -> StopReason | None:
         """The reason to stop at this rung; None to go on."""
         best = self._best
         if best is None or score.items.mean < best.items.mean:
@@ -366,7 +366,7 @@ class Stopping:
             self._waited += 1
         if self.patience is not None and self._waited >= self.patience:
             text = f"{self.objective.title} did not improve in {self._waited} rungs"
-            return Stop("patience", text)
+            return StopReason("patience", text)
         if self.overfitting and best is not None and self._overfits(score, best):
             objective = self.objective
             went = f"{objective.title} {'fell' if objective.higher_is_better else 'rose'}"
@@ -375,7 +375,7 @@ class Stopping:
                 f"it overfits: {went} from {before:.4g} to {now:.4g}, beyond noise, while training "
                 f"loss fell to {score.train_loss:.4g}"
             )
-            return Stop("overfitting", text)
+            return StopReason("overfitting", text)
         return None
 
     def _overfits(self, score: RungScore, best: RungScore) -> bool:

@@ -36,7 +36,7 @@ from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.checkpointing import Saved, usable
 from sweeper.training.loop.device_memory import Batching
-from sweeper.training.loop.extension import Measured
+from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.loop.ranks_here import gathered
 from sweeper.training.loop.training_progress import TrainingProgress
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained
@@ -71,7 +71,7 @@ _PACKAGES = (
 )
 
 
-class Stop(NamedTuple):
+class StopReason(NamedTuple):
     """Why a trial stops before its last rung."""
 
     kind: StopKind
@@ -84,7 +84,7 @@ class Final:
 
     rung: int
     evaluation: Evaluation
-    stopped_by: Stop | None = None
+    stopped_by: StopReason | None = None
     stopped_at: int | None = None
 
 
@@ -120,7 +120,7 @@ class TrialJob:
     attention: str | None = None
     joined: bool | None = None
     prepared: PreparedBase | None = None
-    measured: Mapping[str, Measured] = field(default_factory=dict)
+    measured: Mapping[str, ItemMeasure] = field(default_factory=dict)
     feature_seconds: dict[str, float] = field(default_factory=dict)
     _reported: int = 0
     _started: float = field(default_factory=time.perf_counter)
@@ -214,7 +214,7 @@ class TrialJob:
         evaluation: Evaluation,
         train_loss: float | None,
         epochs: float,
-        measured: Mapping[str, Measured] | None = None,
+        measured: Mapping[str, ItemMeasure] | None = None,
     ) -> RungReport:
         """The report of a rung. Tokens are those of all ranks, which must call this together."""
         progress = self.progress

@@ -14,13 +14,13 @@ import wasmtime
 
 from sweeper.errors import RunError
 from sweeper.features.generated_code import _sandbox as sandbox
-from sweeper.features.generated_code._sandbox import Limits, failure
+from sweeper.features.generated_code._sandbox import ProgramLimits, failure
 
 # Most programs take 0.01 s.
-LIMITS = Limits(instructions=2_000_000_000, memory_mib=256, seconds=120)
+LIMITS = ProgramLimits(instructions=2_000_000_000, memory_mib=256, seconds=120)
 
 
-def run(program: str, *tests: str, limits: Limits = LIMITS) -> str | None:
+def run(program: str, *tests: str, limits: ProgramLimits = LIMITS) -> str | None:
     return failure(program, tests, limits)
 
 
@@ -360,7 +360,7 @@ def test_programs_know_nothing_of_each_other() -> None:
 
 
 def test_time_ends_what_instructions_do_not() -> None:
-    limits = Limits(instructions=10**15, seconds=0.5)
+    limits = ProgramLimits(instructions=10**15, seconds=0.5)
 
     assert "interrupt" in str(run("while True: pass", limits=limits))
     assert run("def f(): return 1", "assert f() == 1") is None  # the next one is not interrupted
@@ -388,7 +388,7 @@ def test_a_signal_ends_a_program() -> None:
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.5)
         with pytest.raises(HeardError):
-            run("while True: pass", limits=Limits(instructions=10**15))
+            run("while True: pass", limits=ProgramLimits(instructions=10**15))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

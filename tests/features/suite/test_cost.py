@@ -88,7 +88,7 @@ def test_a_suite_takes_its_share_of_a_budget() -> None:
     enough = {"aim": {"budget": f"{hours * 0.9:.3f}h"}}
     assert budget(heavy, **enough).trials < budget(QUESTIONS, **enough).trials
     nothing_left = {"aim": {"budget": f"{scoring / 3600:.3f}h"}}
-    notes = budget(heavy, **nothing_left).notes
+    notes = budget(heavy, **nothing_left).limit_notes
     assert any("takes about" in note and "limit" in note for note in notes)
 
 

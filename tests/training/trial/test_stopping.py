@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sweeper.constraints import Limit
-from sweeper.training.loop.extension import Measured
+from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.trial.rungs import ItemLosses, Rise, RungScore, Stopping, beyond_noise
 from sweeper.trials import Measure
 
@@ -60,7 +60,7 @@ def test_the_limit_is_passed_only_beyond_noise() -> None:
     def why(name: str, mean: float, scatter: float) -> str:
         rises = mean + scatter * np.array([-1.0, 1.0] * 10)
         figure = Measure(title="lost", unit="nats/token", value=2.0 + mean, base=2.0)
-        taken = Measured(figure, 2.0 + rises, np.full(20, 2.0), np.ones(20))
+        taken = ItemMeasure(figure, 2.0 + rises, np.full(20, 2.0), np.ones(20))
         return beyond_noise({name: taken}, [limit])
 
     assert why("general.text", 0.05, 0.2) == ""
@@ -69,7 +69,7 @@ def test_the_limit_is_passed_only_beyond_noise() -> None:
     assert why("other", 0.05, 0.01) == ""
     bare = Measure(title="seconds", unit="s", value=3.0)
     empty = np.empty(0)
-    assert beyond_noise({"general": Measured(bare, empty, empty, empty)}, [limit])
+    assert beyond_noise({"general": ItemMeasure(bare, empty, empty, empty)}, [limit])
 
 
 def test_a_rise_is_paired_with_the_first_items_and_weighted_by_tokens() -> None:
