@@ -79,6 +79,7 @@ class PlanKeywords(TypedDict, total=False):
     epochs: float
     max_length: int
     precision: str
+    gpus_per_trial: int
     class_weight: str
     patience: int
     trials: int
