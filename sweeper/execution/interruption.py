@@ -28,18 +28,18 @@ def _taken_by(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
 
 
 @contextmanager
-def leaving_on_signals(said: str = "") -> Iterator[None]:
+def leaving_on_signals(message: str = "") -> Iterator[None]:
     """Let a signal end the process with the documented code.
 
     Args:
-        said: What the user is told then.
+        message: What the user is shown then.
     """
     try:
         with _taken_by(_leave):
             yield
     except SystemExit:
-        if said:
-            print(said, file=sys.stderr, flush=True)
+        if message:
+            print(message, file=sys.stderr, flush=True)
         raise
 
 

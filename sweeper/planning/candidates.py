@@ -129,7 +129,6 @@ def fitted(
     return parameters, fit(
         rated.strategy,
         parameters,
-        rated.strategy.optimizer(base.values),
         base.model,
         facts.hardware,
         spec.training,

@@ -207,11 +207,11 @@ def _nothing_fits(
         if item.reason != NOT_ASKED_FOR:
             key = (item.model, item.reason, item.remedy)
             strategies.setdefault(key, []).append(item.strategy)
-    sentence, told = nearest(facts, rejected)
+    sentence, nearest_reason = nearest(facts, rejected)
     others = [
         Problem(f"{', '.join(names)} cannot be used for {model}: {reason}", "", remedy)
         for (model, reason, remedy), names in strategies.items()
-        if reason != told
+        if reason != nearest_reason
     ]
     unsharded = _unsharded(facts, rejected)
     others += [Problem(reason.why) for reason in unsharded]

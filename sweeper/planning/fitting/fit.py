@@ -53,7 +53,6 @@ class Fit:
 def fit(
     strategy: DeclaredStrategy,
     parameters: Mapping[str, Parameter],
-    optimizer: str,
     model: ModelFacts,
     hardware: HardwareFacts,
     training: TrainingSpec,
@@ -63,7 +62,7 @@ def fit(
 
     Memory must hold a batch of texts at the cap; time goes by their mean length.
     """
-    decided: dict[str, Any] = {"optimizer": optimizer, "padded": True}
+    decided: dict[str, Any] = {"padded": True}
     decided |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
     base = Setup(
         strategy=strategy.name,

@@ -33,9 +33,8 @@ from sweeper.declared.yaml_files import document as installed_file
 from sweeper.declared.yaml_files import strategy_files
 from sweeper.errors import Problem, near_match
 from sweeper.features.loader import yaml_folders
-from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER
+from sweeper.memory.setup import OPTIMIZERS
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
-from sweeper.planning.rulebook.fact import Values
 from sweeper.spec import Scalar
 from sweeper.yaml_models import FileModel, checked, fault, faults
 from sweeper.yamlfile import Document, Path_, read, read_all
@@ -317,13 +316,6 @@ class Quality(FileModel):
     source: Text
 
 
-class OptimizerChoice(FileModel):
-    """An optimizer, as transformers names it, and where it is used."""
-
-    when: Condition
-    use: Text
-
-
 class SmallerOptimizer(FileModel):
     """An optimizer that is used where the usual one needs more memory than there is.
 
@@ -364,9 +356,6 @@ class DeclaredStrategy(FileModel):
     quantization: Text | None = Field(
         None, description="of the frozen base, as memory.Setup names it"
     )
-    optimizers: Annotated[tuple[OptimizerChoice, ...], Strict(strict=False)] = Field(
-        (), description=f"the first whose condition holds is used, else {USUAL_OPTIMIZER}"
-    )
     smaller_optimizers: Annotated[tuple[SmallerOptimizer, ...], Strict(strict=False)] = Field(
         (), description="those with less memory, in the order in which they are tried"
     )
@@ -396,10 +385,6 @@ class DeclaredStrategy(FileModel):
         file = self._file
         parent = file.parent
         return file.layers.get(parameter, max(file.layer, parent.layer if parent else 0))
-
-    def optimizer(self, values: Values) -> str:
-        fitting = (one.use for one in self.optimizers if one.when.holds(values))
-        return next(fitting, USUAL_OPTIMIZER)
 
     @field_validator("name")
     @classmethod

@@ -133,7 +133,6 @@ def test_a_good_file_is_read_whole(tmp_path: Path) -> None:
         ("    log: true", "    log: true\n    choices: [1, 2]", "there is no key 'choices' here"),
         ("    log: true", "    log: true\n    prior: {center: high}", "center = 'high'"),
         ("requires:", "extends: nobody\nrequires:", "extends = 'nobody'"),
-        ("requires:", "optimizers: [{when: {}}]\nrequires:", "use is missing"),
         ("requires:", "order: first\nrequires:", "Input should be a valid integer"),
         ("requires:", "begins_as_base: maybe\nrequires:", "Input should be a valid boolean"),
         ("requires:", "gradient_checkpointing: 1\nrequires:", "Input should be a valid boolean"),
