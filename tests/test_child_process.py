@@ -158,10 +158,11 @@ def test_an_exception_of_the_caller_ends_it(tmp_path: Path) -> None:
         raise Stop
 
     before = threading.active_count()
+    children = set(psutil.Process().children())
     with pytest.raises(Stop):
         in_child("called:works", ModelSpec(id="m"), Record, what="it", hear=stop)
     assert threading.active_count() <= before + 1
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= children
 
 
 def test_nothing_is_told_where_nobody_asked(capfd: pytest.CaptureFixture[str]) -> None:
