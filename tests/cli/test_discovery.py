@@ -69,7 +69,7 @@ def imported(*words: str) -> set[str]:
         (("data", "--help"), set()),
         (("plan", "--help"), {"plan"}),
         (("list", "--help"), {"listing"}),
-        (("data", "check", "--help"), {"data"}),
+        (("data", "check", "--help"), set()),
         (("schema", "sweep"), {"schema"}),
         (("explain", "no-such-run"), {"explain"}),
     ],

@@ -13,19 +13,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
 from pydantic import Field, TypeAdapter
 
 from sweeper import __version__, units, yamlfile
 from sweeper.artifact import replacing, write_text
-from sweeper.data.converting import RowForm, Unfit, trainer_row
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
 from sweeper.data.further_rows import chosen
 from sweeper.data.prepared import unchanged
 from sweeper.data.splits import in_order
+from sweeper.data.tools import as_text, for_template
 from sweeper.data.write_rows import json_lines
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.facts.models.packaged import PREFIX, packaged
@@ -43,6 +43,8 @@ from sweeper.specfile import resolve
 from sweeper.trials import TrialConfig
 from sweeper.yaml_models import FileModel, checked
 
+RowForm = Literal["messages", "prompt-completion", "instruction", "text"]
+"""Forms of rows that other trainers read."""
 ROWS = "data"
 # What is made of the kept weights, not of the configuration.
 WEIGHTS = ("model", "merged", "peft")
@@ -152,17 +154,32 @@ def _with_further(
 def _row(
     example: Example, form: RowForm, labels: Sequence[str], system_prompt: str | None
 ) -> dict[str, object]:
-    """A row, opened by the system prompt if it has no system message of its own."""
+    """A row, opened by the system prompt if it has no system message of its own.
+
+    Its turns stay objects, also those of tool calls, but ``instruction`` rows are text.
+    """
     turns = class_turns(example, labels) if labels else example.messages
     if turns and system_prompt and turns[0].role != "system":
         turns = (Message("system", system_prompt), *turns)
-    try:
-        return trainer_row(replace(example, messages=turns, references=(), tests=()), form)
-    except Unfit as reason:
+    if form == "text":
+        return {"text": example.text}
+    if form == "instruction":
+        return _instruction(example, as_text(turns))
+    messages, tools = for_template(turns)
+    listed = {"tools": tools} if tools else {}
+    if form == "messages":
+        return {"messages": messages, **listed}
+    return {"prompt": messages[:-1], "completion": messages[-1:], **listed}
+
+
+def _instruction(example: Example, turns: Sequence[Message]) -> dict[str, object]:
+    *asked, answer = (turn.content for turn in turns)
+    if len(asked) > 1 + (turns[0].role == "system"):
         raise UsageError(
-            f"row {example.line} has {reason}, and this trainer reads one question a row",
+            f"row {example.line} has several questions, and this trainer reads one question a row",
             fix="Export to 'trl' or 'axolotl', which read conversations.",
-        ) from reason
+        )
+    return {"instruction": "\n\n".join(filter(None, asked)), "output": answer}
 
 
 def must_be_new(folder: Path) -> None:

@@ -16,16 +16,16 @@ from sweeper.errors import ModelError  # noqa: E402
 from sweeper.facts.models.architecture import architecture  # noqa: E402
 from sweeper.facts.models.parameter_counts import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
-from sweeper.memory.estimate import worst_phase  # noqa: E402
-from sweeper.memory.setup import Setup  # noqa: E402
-from sweeper.memory.states import trainable_parameters  # noqa: E402
-from sweeper.training.dryrun.models import config_of  # noqa: E402
-from sweeper.training.dryrun.step import (  # noqa: E402
+from sweeper.features.memory_estimate._dry_run import (  # noqa: E402
     BLOCK_BYTES,
     StorageTracker,
     follow,
     meta,
 )  # fmt: skip
+from sweeper.memory.estimate import worst_phase  # noqa: E402
+from sweeper.memory.setup import Setup  # noqa: E402
+from sweeper.memory.states import trainable_parameters  # noqa: E402
+from sweeper.training.probes.bare_models import config_of  # noqa: E402
 from sweeper.units import GIB  # noqa: E402
 
 pytestmark = pytest.mark.slow

@@ -1,15 +1,12 @@
-"""Rows in another format, for people (``sweeper data convert``) and for other trainers.
-
-What a format cannot hold is refused.
-"""
+"""Rows in another format. What a format cannot hold is refused."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from sweeper.data.column_template import placeholders
 from sweeper.data.detect_columns import NULL_WORDS
@@ -18,12 +15,10 @@ from sweeper.data.formats.base import known_names
 from sweeper.data.formats.text_label import class_name
 from sweeper.data.problems import listing
 from sweeper.data.rows import DataRows, FileRow
-from sweeper.data.tools import as_text, for_template
+from sweeper.data.tools import for_template
 from sweeper.errors import DataError
 
 Row = dict[str, object]
-RowForm = Literal["messages", "prompt-completion", "instruction", "text"]
-"""Forms of rows that other trainers read."""
 
 
 class Unfit(ValueError):
@@ -128,33 +123,6 @@ TARGETS: Mapping[str, Callable[[Example], Row]] = {
     "text-label": _text_label,
     "text": _text,
 }
-
-
-def trainer_row(example: Example, form: RowForm) -> Row:
-    """A row as other trainers read it: turns stay objects, also those of tool calls.
-
-    Args:
-        example: With its class as a turn, if it has one.
-        form: ``messages``: a list of messages. ``prompt-completion``: ``prompt`` and
-            ``completion``, both lists of messages. ``instruction``: ``instruction`` and
-            ``output``. ``text``: ``text``.
-
-    Raises:
-        Unfit: The form cannot hold it.
-    """
-    if form == "text":
-        return _text(example)
-    if form == "instruction":
-        row = _alpaca(replace(example, messages=tuple(as_text(example.messages))))
-        if "history" in row:
-            raise Unfit("several questions")
-        asked = "\n\n".join(str(row[name]) for name in ("system", "instruction") if name in row)
-        return {"instruction": asked, "output": row["output"]}
-    turns, tools = for_template(example.messages)
-    beside = {"tools": tools} if tools else {}
-    if form == "messages":
-        return {"messages": turns, **beside}
-    return {"prompt": turns[:-1], "completion": turns[-1:], **beside}
 
 
 @dataclass(frozen=True)

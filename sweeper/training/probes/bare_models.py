@@ -17,13 +17,10 @@ from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES, TARGETS
 from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
-from sweeper.memory.states import QUANTIZED_BYTES
 from sweeper.strategies.base import Setting, Strategy
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import class_options
-from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classifier import Classifier
-from sweeper.training.dryrun.kernels import FourBitLinear
 
 
 def config_of(model: ModelFacts) -> PretrainedConfig:
@@ -49,14 +46,6 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
             fix="Name a local folder with a config.json, or a model of the catalogue.",
         )
     return CONFIG_MAPPING[str(fields.pop("model_type"))](**fields)
-
-
-def build(config: PretrainedConfig, model: ModelFacts, setup: Setup) -> nn.Module:
-    """The model that a trial of this set-up would train, on the meta device."""
-    base = base_of(config, setup)
-    if setup.quantization in ("nf4", "nf4-dq"):
-        _pack(base, QUANTIZED_BYTES[setup.quantization])
-    return dressed(base, config, model, setup, torch.device("meta"))
 
 
 def dressed(
@@ -91,12 +80,6 @@ def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
             config, dtype=dtype, attn_implementation=attention, **options
         )
     return base.to(dtype).requires_grad_(False)
-
-
-def _pack(base: nn.Module, bytes_per_weight: float) -> None:
-    for name, layer in linear_layers(base).items():
-        if isinstance(layer, nn.Linear):
-            base.set_submodule(name, FourBitLinear(layer, bytes_per_weight))
 
 
 def _adapted(strategy: Strategy, base: nn.Module, model: ModelFacts, setup: Setup) -> nn.Module:

@@ -6,10 +6,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from sweeper.cli.commands import memory_table
-from sweeper.cli.commands.memory import memory
 from sweeper.errors import SweeperError
-from sweeper.memory.requests import DryRun
+from sweeper.features.memory_estimate import _table
+from sweeper.features.memory_estimate._answer import DryRun
+from sweeper.features.memory_estimate.commands import memory
 
 APP = typer.Typer()
 APP.command()(memory)
@@ -83,7 +83,7 @@ def test_the_dry_run_stands_beside_the_formula(monkeypatch: pytest.MonkeyPatch) 
     answer = DryRun(
         peak_gib=14.5, phase="backward pass", seconds=1.5, parts={}, trainable_parameters=1
     )
-    monkeypatch.setattr(memory_table, "dry_run", lambda *_: answer)
+    monkeypatch.setattr(_table, "dry_run", lambda *_: answer)
     text = _run("--model", "7B", "--dry-run")
     assert "Dry run: 14.5 GiB in tensors at the peak (backward pass, 1.5 s)" in text
 

@@ -17,11 +17,12 @@ from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import gpus
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import ModelFacts
+from sweeper.features.memory_estimate._answer import DryRun
+from sweeper.features.memory_estimate._setup_checks import check_targets
 from sweeper.hyperparameters import TARGET_MODULES
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
-from sweeper.memory.requests import DryRun, SetupRequest
+from sweeper.memory.requests import SetupRequest
 from sweeper.memory.setup import Setup
-from sweeper.memory.setup_checks import check_targets
 from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import MemoryEstimate
@@ -158,7 +159,7 @@ def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
     """
     require("A dry run", TRAINING)
     return in_child(
-        "sweeper.training.dryrun.step:answer",
+        "sweeper.features.memory_estimate._dry_run:answer",
         SetupRequest(model=model, setup=setup),
         DryRun,
         what="the dry run",

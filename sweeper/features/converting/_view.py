@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeper.data.converting import Conversion
-from sweeper.data.dividing import Division
 from sweeper.data.problems import listing
+from sweeper.features.converting._formats import Conversion
+from sweeper.features.converting._splits import Division
 from sweeper.units import plural
 from sweeper.views.console import out
 

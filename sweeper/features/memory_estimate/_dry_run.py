@@ -22,12 +22,20 @@ from torch.utils._pytree import tree_iter
 from transformers import Adafactor, PretrainedConfig
 
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.requests import DryRun, SetupRequest
+from sweeper.features.memory_estimate._answer import DryRun
+from sweeper.features.memory_estimate._kernels import (
+    FourBitLinear,
+    InPlace,
+    Kernels,
+    MixedPrecision,
+)
+from sweeper.memory.requests import SetupRequest
 from sweeper.memory.setup import Setup
+from sweeper.memory.states import QUANTIZED_BYTES
 from sweeper.plans import autocast_dtype
+from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classifier import Classifier, pool
-from sweeper.training.dryrun.kernels import InPlace, Kernels, MixedPrecision
-from sweeper.training.dryrun.models import build, config_of
+from sweeper.training.probes.bare_models import base_of, config_of, dressed
 from sweeper.units import GIB
 
 _STEPS = 2
@@ -50,7 +58,7 @@ def follow(model: ModelFacts, setup: Setup, config: PretrainedConfig | None = No
     config = config_of(model) if config is None else config
     with _on_meta(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trained = build(config, model, setup)
+        trained = _build(config, model, setup)
         tracker = _followed(trained, setup, config)
     return DryRun(
         peak_gib=tracker.peak_bytes / GIB,
@@ -59,6 +67,17 @@ def follow(model: ModelFacts, setup: Setup, config: PretrainedConfig | None = No
         trainable_parameters=sum(p.numel() for p in trained.parameters() if p.requires_grad),
         seconds=time.perf_counter() - started,
     )
+
+
+def _build(config: PretrainedConfig, model: ModelFacts, setup: Setup) -> nn.Module:
+    """The model that a trial of this set-up would train, on the meta device."""
+    base = base_of(config, setup)
+    if setup.quantization in ("nf4", "nf4-dq"):
+        for name, layer in linear_layers(base).items():
+            if isinstance(layer, nn.Linear):
+                packed = FourBitLinear(layer, QUANTIZED_BYTES[setup.quantization])
+                base.set_submodule(name, packed)
+    return dressed(base, config, model, setup, torch.device("meta"))
 
 
 @contextmanager

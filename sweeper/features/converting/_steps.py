@@ -1,66 +1,19 @@
-"""The steps of ``sweeper data``: rows from flags, and new files from rows."""
+"""The steps of ``sweeper data split`` and ``data convert``: new files from rows."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from sweeper.artifact import replacing
-from sweeper.cli.options import columns as column_map
-from sweeper.data.converting import TARGETS, Conversion, conversion
-from sweeper.data.dividing import Division, divide
+from sweeper.cli.data_options import must_be_free
 from sweeper.data.examples import SPLITS
 from sweeper.data.problems import WRITTEN
-from sweeper.data.reading.read import read
-from sweeper.data.rows import DataRows, read_rows
-from sweeper.data.write_rows import changes_path, name_in_folder, target, write_rows
-from sweeper.errors import DataError, UsageError, near_match
-from sweeper.spec import TASKS, DataSpec, SplitBy, Task
-from sweeper.views.console import say
-
-
-def rows_of(
-    path: str,
-    task: str | None,
-    data_format: str,
-    columns: list[str] | None,
-    name: str | None = None,
-    *,
-    stored: bool = False,
-) -> DataRows:
-    """The rows that the flags name; with ``stored``, those of a large file stay in it.
-
-    Raises:
-        UsageError: A flag holds a mistake.
-        DataError: The data cannot be read or recognised.
-    """
-    spec = DataSpec(path=path, name=name, format=data_format, columns=column_map(columns or []))
-    rows = read_rows(spec, _task(task), partial(read, stored=stored))
-    for said in rows.cautions if not stored else ():  # which a check shows itself
-        say(f"Check this: {said}")
-    if not any(row.example for row in rows.rows):
-        raise DataError("no row can be trained on", fix="Is this the right file?", where=path)
-    return rows
-
-
-def _task(name: str | None) -> Task | None:
-    for task in TASKS:
-        if task == name:
-            return task
-    if name is not None:
-        raise UsageError(f"{name!r} is not a task", fix=near_match(name, TASKS), where="--task")
-    return None
-
-
-def must_be_new(output: Path, rows: DataRows) -> None:
-    """Check that the new data set can be written before anything is done.
-
-    Raises:
-        UsageError: The place is taken, or no file of that kind can be written.
-    """
-    _must_be_free(output, changes_path(output))
-    if len(rows.forms) == 1:
-        target(output, Path(next(iter(rows.forms))))
+from sweeper.data.rows import DataRows
+from sweeper.data.write_rows import name_in_folder, target, write_rows
+from sweeper.errors import UsageError, near_match
+from sweeper.features.converting._formats import TARGETS, Conversion, conversion
+from sweeper.features.converting._splits import Division, divide
+from sweeper.spec import DataSpec, SplitBy
 
 
 def split_spec(
@@ -100,7 +53,7 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
         UsageError: The folder exists.
         DataError: See ``divide``.
     """
-    _must_be_free(output)
+    must_be_free(output)
     made = divide(data, spec)
     suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
     named = conversion(data, None, suffix)  # with the names of numbered classes
@@ -143,7 +96,7 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> tuple[Conve
         UsageError: The output exists, or is no kind of file that can be written.
         DataError: The format cannot hold all rows.
     """
-    _must_be_free(output)
+    must_be_free(output)
     splits = [split for split in SPLITS if any(row.split == split for row in data.rows)]
     folder = len(splits) > 1
     first = Path(next(iter(data.forms)))
@@ -163,12 +116,3 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> tuple[Conve
             columns = list(dict.fromkeys(name for row in made.rows(split) for name in row))
             write_rows(part / name, made.rows(split), columns)
     return made, [output / name for name in names.values()]
-
-
-def _must_be_free(*paths: Path) -> None:
-    for path in paths:
-        if path.exists():
-            fix = "Delete it, or name another -o."
-            raise UsageError("the output exists", fix=fix, where=str(path))
-        if not path.absolute().parent.is_dir():
-            raise UsageError("there is no such folder", where=str(path.absolute().parent))

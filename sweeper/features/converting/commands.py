@@ -1,4 +1,4 @@
-"""``sweeper data``: writes new data sets from the rows of one."""
+"""``sweeper data split`` and ``data convert``: new data sets from the rows of one."""
 
 from __future__ import annotations
 
@@ -7,30 +7,11 @@ from typing import Annotated
 
 import typer
 
+from sweeper.cli.data_options import DataName, RoleColumns, RowFormat, RowsPath, TaskName
 from sweeper.cli.options import AsJson
 
 ORDER = 160
 commands = typer.Typer(name="data", help="Work with data sets.")
-
-RowsPath = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
-TaskName = Annotated[
-    str | None,
-    typer.Option(
-        "--task",
-        help="classification, instruction, code or domain; by default recognised from the rows.",
-    ),
-]
-RowFormat = Annotated[
-    str, typer.Option("--format", help="Format of the rows, if it is not recognised.")
-]
-RoleColumns = Annotated[
-    list[str] | None,
-    typer.Option("--column", help="role=column, for example text=question.", metavar="ROLE=COLUMN"),
-]
-DataName = Annotated[
-    str | None,
-    typer.Option("--data-name", help="Configuration of a hub data set that has several."),
-]
 
 
 @commands.command("split")
@@ -73,16 +54,17 @@ def split(
     """
     import json
 
-    from sweeper.cli.commands import data_steps
-    from sweeper.views.data_view import show_division
+    from sweeper.cli.data_options import rows_of
+    from sweeper.features.converting import _steps as steps
+    from sweeper.features.converting._view import show_division
 
-    spec = data_steps.split_spec(
+    spec = steps.split_spec(
         path, name, (validation_fraction, test_fraction), seed, by_hash, group_by, by_time
     )
-    rows = data_steps.rows_of(path, task, data_format, columns, name)
-    made = data_steps.write_splits(rows, spec, output)
+    rows = rows_of(path, task, data_format, columns, name)
+    made = steps.write_splits(rows, spec, output)
     if as_json:
-        typer.echo(json.dumps(data_steps.division_summary(made, output), indent=2))
+        typer.echo(json.dumps(steps.division_summary(made, output), indent=2))
     else:
         show_division(made, output)
 
@@ -109,9 +91,10 @@ def convert(
     The kind follows from the name: .jsonl, .json, .csv, .tsv or .parquet. If the format cannot
     hold all rows, nothing is written, and the message counts these rows.
     """
-    from sweeper.cli.commands import data_steps
-    from sweeper.views.data_view import show_conversion
+    from sweeper.cli.data_options import rows_of
+    from sweeper.features.converting import _steps as steps
+    from sweeper.features.converting._view import show_conversion
 
-    target = data_steps.target_format(to)
-    rows = data_steps.rows_of(path, task, data_format, columns, name)
-    show_conversion(*data_steps.write_converted(rows, target, output))
+    target = steps.target_format(to)
+    rows = rows_of(path, task, data_format, columns, name)
+    show_conversion(*steps.write_converted(rows, target, output))

@@ -82,14 +82,13 @@ def memory(
     as_json: Annotated[bool, typer.Option("--json", help="Print the estimate as JSON.")] = False,
 ) -> None:
     """Predict the peak memory of one training set-up, with its parts."""
-    from sweeper.cli.commands import memory_table
     from sweeper.declared.traits import find
-    from sweeper.memory.setup_checks import checked_setup
+    from sweeper.features.memory_estimate import _table
+    from sweeper.features.memory_estimate._setup_checks import checked_setup
 
     traits = find(strategy)
     setup = checked_setup(
-        **(memory_table.default_fields(traits) if traits else {})
-        | ({} if rank is None else {"r": rank}),
+        **(_table.default_fields(traits) if traits else {}) | ({} if rank is None else {"r": rank}),
         strategy=strategy,
         target_modules=target_modules,
         micro_batch=micro_batch,
@@ -104,4 +103,4 @@ def memory(
         gpus=gpus,
         device="cpu" if cpu else "cuda",
     )
-    memory_table.print_setup(model, setup, gpu_memory, gpu, dry_run, probe, as_json)
+    _table.print_setup(model, setup, gpu_memory, gpu, dry_run, probe, as_json)

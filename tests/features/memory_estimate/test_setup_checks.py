@@ -4,8 +4,8 @@ import pytest
 
 from sweeper.errors import UsageError
 from sweeper.facts.models.model import model_facts
+from sweeper.features.memory_estimate._setup_checks import check_targets, checked_setup
 from sweeper.memory.linear_layers import targeted
-from sweeper.memory.setup_checks import check_targets, checked_setup
 from sweeper.spec import ModelSpec
 
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeper.data.converting import TARGETS, conversion
 from sweeper.data.detect_columns import NULL_WORDS
 from sweeper.data.rows import read_rows
 from sweeper.data.write_rows import write_rows
 from sweeper.errors import DataError
+from sweeper.features.converting._formats import TARGETS, conversion
 from sweeper.spec import DataSpec
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1).filter(
