@@ -71,7 +71,7 @@ def imported(*words: str) -> set[str]:
         (("list", "--help"), {"listing"}),
         (("data", "check", "--help"), set()),
         (("schema", "sweep"), {"schema"}),
-        (("explain", "no-such-run"), {"explain"}),
+        (("rules", "no-such-rule"), {"rules"}),
     ],
     ids=" ".join,
 )

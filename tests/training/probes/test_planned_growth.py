@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("torch")
 
 import sweeper
+from sweeper.features.explain._rules import request_of
 from sweeper.memory.estimate import estimate, trial_gib
-from sweeper.planning.rulebook.explanations import request_of
 from sweeper.processes.probe_process import _setups, probe
 
 pytestmark = pytest.mark.slow

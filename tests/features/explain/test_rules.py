@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sweeper.planning.counterfactuals import Counterfactual, counterfactuals
+from sweeper.features.explain._counterfactuals import Counterfactual, counterfactuals
+from sweeper.features.explain._rules import fired_rules, near_misses, request_of
 from sweeper.planning.planner import make_plan
-from sweeper.planning.rulebook.explanations import fired_rules, near_misses, request_of
 
 FAR: dict[str, Any] = {"rows": 6900, "gpu_gib": 180.0, "domain": "far"}
 

@@ -12,10 +12,10 @@ import pytest
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
-from sweeper.cli.commands import doctor
-from sweeper.cli.commands.doctor import can_train
 from sweeper.cli.main import app
 from sweeper.extras import MachineCheck as Check
+from sweeper.features.doctor import commands as doctor
+from sweeper.features.doctor.commands import can_train
 
 SECRET = "hf_" + "s" * 20
 

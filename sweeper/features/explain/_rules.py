@@ -1,7 +1,7 @@
 """The reasons for a plan: rules that fired, rules that nearly fired, and their effects.
 
 Pure functions over the rule book; they return records and print nothing. What would change the
-decision is ``counterfactuals``.
+decision is in ``_counterfactuals``.
 """
 
 from __future__ import annotations

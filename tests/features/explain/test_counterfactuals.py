@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts
-from sweeper.planning.counterfactuals import _KNOBS, Counterfactual, _changes, _Ranking
+from sweeper.features.explain._counterfactuals import _KNOBS, Counterfactual, _changes, _Ranking
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.spec import Spec

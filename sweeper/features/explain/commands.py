@@ -32,9 +32,9 @@ def explain(
     """Show which rules fired, which nearly did, and which facts would change the plan."""
     from sweeper.declared.yaml_files import known_strategies
     from sweeper.errors import RunError, UsageError, near_match
-    from sweeper.planning.counterfactuals import counterfactuals
+    from sweeper.features.explain._counterfactuals import counterfactuals
+    from sweeper.features.explain._rules import fired_rules, near_misses
     from sweeper.planning.rulebook.effects import EVERY
-    from sweeper.planning.rulebook.explanations import fired_rules, near_misses
     from sweeper.planning.rulebook.rules import rule_book
 
     known = [rule.id for rule in rule_book(tuple(folders or ())).rules]
@@ -81,7 +81,7 @@ def explain(
 
 def _request(what: str) -> tuple[Spec, Plan]:
     """The request and the plan behind a run's name, its folder, or a plan file."""
-    from sweeper.planning.rulebook.explanations import request_of
+    from sweeper.features.explain._rules import request_of
     from sweeper.plans import Plan
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve

@@ -1,6 +1,6 @@
 """``sweeper doctor``: what works on this machine, and how to fix what does not.
 
-The training libraries are tried in a process of their own (``sweeper.training.probes.libraries``),
+The training libraries are tried in a process of their own (``sweeper.features.doctor._libraries``),
 since loading them takes seconds and may fail hard; the rest is looked at here. Changes nothing.
 """
 
@@ -65,7 +65,7 @@ def training() -> list[MachineCheck]:
     found: list[MachineCheck] = []
     try:
         in_child(
-            "sweeper.training.probes.libraries:answer",
+            "sweeper.features.doctor._libraries:answer",
             Record(),
             Record,
             what="the process",
