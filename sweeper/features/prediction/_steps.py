@@ -8,8 +8,8 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+from sweeper import child_process
 from sweeper.artifact import Record, write_text
-from sweeper.child_process import in_child
 from sweeper.cli.data_options import must_be_free
 from sweeper.data.formats.base import known_names
 from sweeper.errors import RunError, UsageError
@@ -53,7 +53,7 @@ def predictions(
         kept = " The same command continues where it stopped." if output else ""
         with leaving_on_signals(f"Interrupted.{kept}"), closing(work_progress(quiet=quiet)) as work:
             function = "sweeper.features.prediction._predict:predict"
-            in_child(function, request, Record, what="the prediction", work=work)
+            child_process.in_child(function, request, Record, what="the prediction", work=work)
         lines = in_order(part)
         if output is not None:
             write_text(output, "".join(lines))
