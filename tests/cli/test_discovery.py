@@ -68,10 +68,8 @@ def imported(*words: str) -> set[str]:
         (("plann",), set()),
         (("data", "--help"), set()),
         (("plan", "--help"), {"plan"}),
-        (("list", "--help"), {"listing"}),
         (("data", "check", "--help"), set()),
-        (("schema", "sweep"), {"schema"}),
-        (("rules", "no-such-rule"), {"rules"}),
+        (("show", "no-such-run"), {"show"}),
     ],
     ids=" ".join,
 )

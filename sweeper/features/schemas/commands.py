@@ -18,15 +18,14 @@ def schema(
     import json
 
     from sweeper.errors import UsageError, near_match
+    from sweeper.features.schemas import _schemas
     from sweeper.planning.rulebook.rules import rule_book
-    from sweeper.planning.rulebook.schema import parameters_schema, rules_schema, strategy_schema
-    from sweeper.specfile import json_schema
 
     schemas = {
-        "sweep": json_schema,
-        "rules": lambda: rules_schema(rule_book()),
-        "strategy": strategy_schema,
-        "parameters": parameters_schema,
+        "sweep": _schemas.sweep_schema,
+        "rules": lambda: _schemas.rules_schema(rule_book()),
+        "strategy": _schemas.strategy_schema,
+        "parameters": _schemas.parameters_schema,
     }
     if kind not in schemas:
         raise UsageError(f"there is no schema {kind!r}", fix=near_match(kind, schemas))

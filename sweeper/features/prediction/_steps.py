@@ -1,15 +1,64 @@
-"""The steps of ``sweeper predict``: which weights, which rows, and what is shown."""
+"""The steps of ``sweeper predict``: which weights and rows, and what is shown."""
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
+from sweeper import child_process
+from sweeper.artifact import Record, write_text
+from sweeper.cli.data_options import must_be_free
+from sweeper.data.formats.base import known_names
 from sweeper.errors import RunError, UsageError
+from sweeper.execution.interruption import leaving_on_signals
+from sweeper.features.prediction._request import PredictionRequest
 from sweeper.runfolder import RunFolder
 from sweeper.steps.winner import kept_weights
+from sweeper.views.work_progress import work_progress
 from sweeper.visible import LABEL_CHARACTERS, shortened, visible
+
+
+def predictions(
+    model: str,
+    trial: int | None,
+    output: Path | None,
+    quiet: bool,
+    *,
+    text: str | None,
+    data: str | None,
+    batch_size: int,
+    max_new_tokens: int,
+) -> list[str]:
+    """A line of JSON for each row, in their order; written into the output, if one is named.
+
+    Raises:
+        UsageError: The model or the rows cannot be used, or the output cannot be written.
+    """
+    if output is not None:
+        must_be_free(output)
+    weights = weights_of(model, trial)
+    with tempfile.TemporaryDirectory(prefix="sweeper-predict-") as folder:
+        part = output.with_name(output.name + ".part") if output else Path(folder) / "part.jsonl"
+        request = PredictionRequest(
+            weights=str(weights),
+            data=str(piped(Path(folder))) if data == "-" else data,
+            text=text,
+            part=str(part),
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+        )
+        kept = " The same command continues where it stopped." if output else ""
+        with leaving_on_signals(f"Interrupted.{kept}"), closing(work_progress(quiet=quiet)) as work:
+            function = "sweeper.features.prediction._predict:predict"
+            child_process.in_child(function, request, Record, what="the prediction", work=work)
+        lines = in_order(part)
+        if output is not None:
+            write_text(output, "".join(lines))
+            part.unlink()
+    return lines
 
 
 def weights_of(model: str, trial: int | None) -> Path:
@@ -52,8 +101,6 @@ def piped(folder: Path) -> Path:
 
 
 def _delimited(first: str) -> str:
-    from sweeper.data.formats.base import known_names
-
     for sign, suffix in ((",", ".csv"), ("\t", ".tsv")):
         names = [name.strip(' "\r').lower() for name in first.split(sign)]
         if known_names().intersection(names):

@@ -12,13 +12,13 @@ from typing import Any
 
 from sweeper.child_process import tell_progress
 from sweeper.data.examples import Example
-from sweeper.data.inputs import inputs
 from sweeper.data.reading.read import read
 from sweeper.errors import UsageError
+from sweeper.features.prediction._inputs import inputs
+from sweeper.features.prediction._request import PredictionRequest
 from sweeper.jsontext import object_of
 from sweeper.underway import Underway
 from sweeper.use.model import Model, Prediction, load
-from sweeper.use.request import PredictionRequest
 
 
 def predict(request: PredictionRequest) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sweeper.data.inputs import inputs
 from sweeper.data.table import RowTable
 from sweeper.errors import DataError
+from sweeper.features.prediction._inputs import inputs
 
 CLASSES = {"text": "sentence", "label": "label"}
 ALPACA = {"instruction": "instruction", "input": "input", "output": "output"}

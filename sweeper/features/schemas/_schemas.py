@@ -1,4 +1,4 @@
-"""JSON Schema for rule files, strategy files and shared parameters, made from their models.
+"""JSON Schema for ``sweep.yaml``, rules, strategies and shared parameters, from their models.
 
 Editors complete and check files by them; the loaders check more.
 """
@@ -11,13 +11,33 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from sweeper.declared.traits import TRAIT_KEYS, Traits
-from sweeper.planning.rulebook.conditions import SCHEMA_MARK, condition_schema
+from sweeper.planning.rulebook.conditions import SCHEMA_MARK, operators
 from sweeper.planning.rulebook.effects import EVERY
+from sweeper.planning.rulebook.fact import Fact
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import SHARED, DeclaredParameter, DeclaredStrategy
+from sweeper.spec import Spec
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def sweep_schema() -> dict[str, Any]:
+    """JSON Schema of ``sweep.yaml``, short forms included."""
+    schema = Spec.model_json_schema()
+    properties = schema["properties"]
+    properties["model"] = {"description": "the base model"}
+    for key, name in (("model", "Model"), ("data", "Data"), ("objective", "Objective")):
+        short = {"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{name}Spec"}]}
+        properties[key] = {"description": properties[key]["description"], **short}
+    properties["models"]["items"] = {"anyOf": properties["model"]["anyOf"]}
+    return {
+        **schema,
+        "required": ["task"],
+        "anyOf": [{"required": ["model"]}, {"required": ["models"]}],
+        "$schema": _DRAFT,
+        "title": "sweep.yaml",
+    }
 
 
 def rules_schema(book: RuleBook) -> dict[str, Any]:
@@ -73,3 +93,25 @@ def _changed(parameter: dict[str, Any]) -> dict[str, Any]:
     """A shared parameter with what differs."""
     properties = parameter["properties"] | {SHARED: {"const": True}}
     return parameter | {"properties": properties, "required": [SHARED]}
+
+
+def condition_schema() -> dict[str, Any]:
+    """The JSON Schema of a ``when``, which refers to itself as ``#/$defs/When``."""
+    when = {"$ref": "#/$defs/When"}
+    several = {"type": "array", "items": when, "minItems": 1}
+    facts = {fact.name: _fact_schema(fact) for fact in FACTS.values()}
+    properties = {**facts, "all": several, "any": several, "not": when}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _fact_schema(fact: Fact) -> dict[str, Any]:
+    types = {"flag": "boolean", "number": "number"}
+    one: dict[str, Any] = {"type": types.get(fact.kind, "string")}
+    if fact.words:
+        one["enum"] = [*fact.words]
+    several = {"type": "array", "items": one, "minItems": 1}
+    bounds = {"known": {"type": "boolean"}, "in": several}
+    tests = {operator: bounds.get(operator, one) for operator in operators(fact)}
+    mapping = {"type": "object", "properties": tests, "additionalProperties": False}
+    unit = f" ({fact.unit})" if fact.unit else ""
+    return {"anyOf": [one, several, mapping], "description": f"{fact.description}{unit}"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.cli.commands import predict_steps
+from sweeper.features.prediction import _steps as steps
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_bad_input_is_refused_and_nothing_is_written(sweeper, here, weights):
     for arguments, told in (
         (("weights",), "either one text or --data"),
         (("weights", "kept.jsonl"), "give --data kept.jsonl"),
-        (("weights", "a", "-o", "kept.jsonl"), "the output file exists"),
+        (("weights", "a", "-o", "kept.jsonl"), "the output exists"),
         (("weights", "a", "-o", "no/out.jsonl"), "no such folder"),
         (("weights", "a", "--trial", "1"), "--trial needs a run"),
         (("empty", "a"), "holds no trained model"),
@@ -63,11 +63,11 @@ def test_standard_input_is_read_as_what_it_is(data, name, tmp_path, monkeypatch)
                 return data
 
     monkeypatch.setattr("sys.stdin", Pipe)
-    assert predict_steps.piped(tmp_path).name == name
+    assert steps.piped(tmp_path).name == name
 
 
 def test_a_finished_part_is_put_in_the_order_of_the_rows(tmp_path):
     part = tmp_path / "part"
     rows = [{"of": "x"}, {"row": 10, "text": "b"}, {"row": 2, "text": "a"}]
     part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert [json.loads(line)["row"] for line in predict_steps.in_order(part)] == [2, 10]
+    assert [json.loads(line)["row"] for line in steps.in_order(part)] == [2, 10]

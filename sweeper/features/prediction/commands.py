@@ -44,17 +44,10 @@ def predict(
     """
     import json
     import os.path
-    import tempfile
-    from contextlib import closing
 
-    from sweeper.artifact import Record, write_text
-    from sweeper.child_process import in_child
-    from sweeper.cli.commands import predict_steps
     from sweeper.errors import UsageError
-    from sweeper.execution.interruption import leaving_on_signals
-    from sweeper.use.request import PredictionRequest
+    from sweeper.features.prediction import _steps as steps
     from sweeper.views.console import say
-    from sweeper.views.work_progress import work_progress
 
     if (text is None) == (data is None):
         raise UsageError("give either one text or --data FILE", fix="Use --data - for a pipe.")
@@ -64,36 +57,19 @@ def predict(
             fix=f"For its rows, give --data {text}.",
             where=text,
         )
-    if output is not None and output.exists():
-        raise UsageError(
-            "the output file exists", fix="Delete it, or name another --output.", where=str(output)
-        )
-    if output is not None and not output.absolute().parent.is_dir():
-        raise UsageError("there is no such folder", where=str(output.absolute().parent))
-    weights = predict_steps.weights_of(model, trial)
-    with tempfile.TemporaryDirectory(prefix="sweeper-predict-") as folder:
-        part = Path(folder) / "part.jsonl"
-        if output is not None:
-            part = output.with_name(output.name + ".part")
-        request = PredictionRequest(
-            weights=str(weights),
-            data=str(predict_steps.piped(Path(folder))) if data == "-" else data,
-            text=text,
-            part=str(part),
-            batch_size=batch_size,
-            max_new_tokens=max_new_tokens,
-        )
-        kept = " The same command continues where it stopped." if output is not None else ""
-        with leaving_on_signals(f"Interrupted.{kept}"), closing(work_progress(quiet=quiet)) as work:
-            function = "sweeper.use.predict:predict"
-            in_child(function, request, Record, what="the prediction", work=work)
-        lines = predict_steps.in_order(part)
-        if output is not None:
-            write_text(output, "".join(lines))
-            part.unlink()
+    lines = steps.predictions(
+        model,
+        trial,
+        output,
+        quiet,
+        text=text,
+        data=data,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+    )
     if output is None:
         for line in lines:
-            typer.echo(line if as_json else predict_steps.shown(line), nl=not as_json)
+            typer.echo(line if as_json else steps.shown(line), nl=not as_json)
     elif as_json:
         typer.echo(json.dumps({"output": str(output), "rows": len(lines)}))
     elif not quiet:
