@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sweeper.data.column_template import placeholders
 from sweeper.data.detect_columns import NULL_WORDS
@@ -202,8 +201,11 @@ def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
 def _must_hold(made: Conversion, to: str) -> None:
     unfit: dict[str, Counter[str]] = {name: Counter() for name in TARGETS}
     lines: dict[str, int] = {}
-    usable: Any = [row for row in made.data.rows if row.example is not None]
-    for row in usable:
+    usable = 0
+    for row in made.data.rows:
+        if row.example is None:
+            continue
+        usable += 1
         for name, reasons in unfit.items():
             try:
                 made.row(row, name)
@@ -220,7 +222,7 @@ def _must_hold(made: Conversion, to: str) -> None:
     able = [name for name, reasons in unfit.items() if not reasons]
     instead = f"--to {able[0]} holds all of them" if able else "Write JSONL"
     raise DataError(
-        f"{unfit[to].total():,} of {len(usable):,} rows cannot be written as {to} in a "
+        f"{unfit[to].total():,} of {usable:,} rows cannot be written as {to} in a "
         f"{made.suffix} file",
         why=f"They hold {listing(why, 4)}.",
         fix=f"{instead}; or leave these rows out of the source.",
