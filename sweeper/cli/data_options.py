@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sweeper.cli.options import columns as column_map
-from sweeper.data.reading.read import read
 from sweeper.data.rows import DataRows, read_rows
 from sweeper.data.write_rows import changes_path, target
 from sweeper.errors import DataError, UsageError, near_match
@@ -44,17 +42,20 @@ def rows_of(
     columns: list[str] | None,
     name: str | None = None,
     *,
-    stored: bool = False,
+    quiet: bool = False,
 ) -> DataRows:
-    """The rows that the flags name; with ``stored``, those of a large file stay in it.
+    """The rows that the flags name.
+
+    Args:
+        quiet: Leave out the cautions, which the caller shows.
 
     Raises:
         UsageError: A flag holds a mistake.
         DataError: The data cannot be read or recognised.
     """
     spec = DataSpec(path=path, name=name, format=data_format, columns=column_map(columns or []))
-    rows = read_rows(spec, _task(task), partial(read, stored=stored))
-    for caution in rows.cautions if not stored else ():  # which a check shows itself
+    rows = read_rows(spec, _task(task))
+    for caution in rows.cautions if not quiet else ():
         say(f"Check this: {caution}")
     if not any(row.example for row in rows.rows):
         raise DataError("no row can be trained on", fix="Is this the right file?", where=path)

@@ -174,8 +174,6 @@ class Coordinator:
             self._fail(error)
             raise
         finally:
-            with contextlib.suppress(disk.NoRoom):  # that has ended the run already
-                self.owner.study_file.close()
             self.owner.pool.close()
 
     def _phases(self) -> RunOutcome:
@@ -201,6 +199,8 @@ class Coordinator:
             self.owner.stop_workers()
         with contextlib.suppress(*_LOST_CAUSES):
             self.owner.kill_workers()
+        with contextlib.suppress(*_LOST_CAUSES):
+            self.owner.study_file.close()
         with contextlib.suppress(*_LOST_CAUSES):
             self.owner.give_up()
 

@@ -109,9 +109,7 @@ class Owner:
         self.run = self.state.run
         self.plan = self.state.plan
         name = self.run.path.resolve().name
-        self.study_file = StudyFile(
-            self.run.study, name, self.search.study, lambda text: self.say("warning", text=text)
-        )
+        self.study_file = StudyFile(self.run.study, name, self.search.study, self.warn)
 
     def add(self, todo: Iterable[WorkItem], *, first: bool = False) -> None:
         """Queue those of these items that are not done and have not failed for good.

@@ -160,6 +160,9 @@ def fixed(
         if holds(parameter, chosen):
             chosen[name] = parameters.get(name, parameter.default)
     searched = {name for name, parameter in candidate.parameters.items() if parameter.searched}
-    return {STRATEGY: key} | {
-        f"{key}.{name}": value for name, value in chosen.items() if name in searched
-    }
+    return named(key, {name: value for name, value in chosen.items() if name in searched})
+
+
+def named(key: str, searched: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """A candidate and values of its searched parameters, by the study's names."""
+    return {STRATEGY: key} | {f"{key}.{name}": value for name, value in searched.items()}

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sweeper.data.column_template import placeholders
 from sweeper.data.detect_columns import NULL_WORDS
@@ -57,17 +56,17 @@ _SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt", "tool": "o
 
 def _sharegpt(example: Example) -> Row:
     turns, tools = for_template(_turns(_one_answer(example)))
-    said = []
+    conversation = []
     for turn in turns:
         if calls := turn.get("tool_calls"):
             if turn["content"]:
                 raise Unfit("text together with a tool call")
             value = json.dumps([call["function"] for call in calls], ensure_ascii=False)
-            said.append({"from": "function_call", "value": value})
+            conversation.append({"from": "function_call", "value": value})
         else:
-            said.append({"from": _SPEAKERS[turn["role"]], "value": turn["content"]})
+            conversation.append({"from": _SPEAKERS[turn["role"]], "value": turn["content"]})
     listed = {"tools": json.dumps(tools, ensure_ascii=False)} if tools else {}
-    return {"conversations": said, **listed, **_beside(example)}
+    return {"conversations": conversation, **listed, **_beside(example)}
 
 
 def _pairs(example: Example) -> tuple[str, list[tuple[str, str]]]:
@@ -76,8 +75,8 @@ def _pairs(example: Example) -> tuple[str, list[tuple[str, str]]]:
     if any(turn.more or turn.role == "tool" for turn in turns):
         raise Unfit("tool calls")
     system = turns.pop(0).content if turns[0].role == "system" else ""
-    asked, said = turns[::2], turns[1::2]
-    return system, [(q.content, a.content) for q, a in zip(asked, said, strict=True)]
+    asked, answers = turns[::2], turns[1::2]
+    return system, [(q.content, a.content) for q, a in zip(asked, answers, strict=True)]
 
 
 def _prompt_completion(example: Example) -> Row:
@@ -174,11 +173,11 @@ class Conversion:
     @property
     def left_out(self) -> dict[str, list[int]]:
         """Reason to lines of the rows that are no example, and of those that cannot be read."""
-        found: dict[str, list[int]] = {}
+        lines: dict[str, list[int]] = {}
         for row in self.data.rows:
             if not row.readable or (self.to is not None and row.example is None):
-                found.setdefault(row.reason, []).append(row.line)
-        return found
+                lines.setdefault(row.reason, []).append(row.line)
+        return lines
 
 
 def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
@@ -187,7 +186,7 @@ def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
     Raises:
         DataError: Rows cannot be held; they are counted, with the formats that can.
     """
-    forms = [one for form in data.forms.values() for one in (form, *form.others)]
+    forms = [variant for form in data.forms.values() for variant in (form, *form.others)]
     used = {column for form in forms for column in form.columns.values()}
     used |= {name.partition(".")[0] for column in used for name in placeholders(column)}
     free = [name for name in data.columns if name not in used | {"test_setup_code", "entry_point"}]
@@ -202,8 +201,11 @@ def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
 def _must_hold(made: Conversion, to: str) -> None:
     unfit: dict[str, Counter[str]] = {name: Counter() for name in TARGETS}
     lines: dict[str, int] = {}
-    usable: Any = [row for row in made.data.rows if row.example is not None]
-    for row in usable:
+    usable = 0
+    for row in made.data.rows:
+        if row.example is None:
+            continue
+        usable += 1
         for name, reasons in unfit.items():
             try:
                 made.row(row, name)
@@ -220,7 +222,7 @@ def _must_hold(made: Conversion, to: str) -> None:
     able = [name for name, reasons in unfit.items() if not reasons]
     instead = f"--to {able[0]} holds all of them" if able else "Write JSONL"
     raise DataError(
-        f"{unfit[to].total():,} of {len(usable):,} rows cannot be written as {to} in a "
+        f"{unfit[to].total():,} of {usable:,} rows cannot be written as {to} in a "
         f"{made.suffix} file",
         why=f"They hold {listing(why, 4)}.",
         fix=f"{instead}; or leave these rows out of the source.",

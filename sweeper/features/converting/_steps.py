@@ -62,7 +62,7 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
         for split in SPLITS:
             placed = zip(data.rows, made.splits, strict=True)
             if made.rows[split]:
-                rows = (named.row(row, None) for row, found in placed if found == split)
+                rows = (named.row(row, None) for row, row_split in placed if row_split == split)
                 write_rows(part / f"{split}{suffix}", rows, data.columns)
     return made
 

@@ -117,7 +117,7 @@ def export_configuration(
             write_text(part / ROWS / f"{name}.jsonl", json_lines(rows))
         for name, text in files.items():
             write_text(part / name, text)
-        if settings["chat_template"] and "chat_template" not in {one.setting for one in lost}:
+        if settings["chat_template"] and "chat_template" not in {entry.setting for entry in lost}:
             shutil.copyfile(template, part / _CHAT_TEMPLATE)
         about = _about_rows(plan.facts.data.changes, further)
         card = _card(target, findings, config, facts, command, lost, about)
@@ -206,13 +206,13 @@ def public_name(facts: ModelFacts) -> str:
 
 
 def _target(to: str) -> Target:
-    known = targets()
-    if to not in known:
-        names = [*known, *WEIGHTS]
+    installed = targets()
+    if to not in installed:
+        names = [*installed, *WEIGHTS]
         raise UsageError(
             f"sweeper exports nothing to {to!r}", fix=near_match(to, names), where="--to"
         )
-    return known[to]
+    return installed[to]
 
 
 def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spec: Spec) -> None:
@@ -276,7 +276,7 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
         return "messages" if several and form == "prompt-completion" else form
     if "text" in target.rows:
         return "text"
-    readers = [name for name, one in targets().items() if "text" in one.rows]
+    readers = [name for name, entry in targets().items() if "text" in entry.rows]
     raise UsageError(
         f"{target.title} reads no plain text",
         fix=f"These do: {units.joined(readers)}.",
@@ -292,16 +292,16 @@ def _trained_modules(weights: Path) -> tuple[str, ...] | None:
 
 
 def _about_rows(changes: Sequence[DataChange], further: Sequence[Example]) -> str:
-    said = [f"`{ROWS}/` holds the split of the sweep, so that figures compare."]
+    sentences = [f"`{ROWS}/` holds the split of the sweep, so that figures compare."]
     if changes:
         counts = "; ".join(change.said for change in changes)
-        said.append(
+        sentences.append(
             f"Its rows are those of the files after changes ({counts}); data_changes.jsonl in the "
             "folder of the run lists all of them."
         )
     for source, rows in Counter(row.source for row in further).items():
-        said.append(f"Of the rows of train, {rows:,} are {source}.")
-    return " ".join(said)
+        sentences.append(f"Of the rows of train, {rows:,} are {source}.")
+    return " ".join(sentences)
 
 
 def _card(
@@ -334,7 +334,7 @@ def _card(
                 "",
                 "## What is not supported",
                 "",
-                *([f"- `{one.setting}` = `{json.dumps(one.value)}`: {one.why}" for one in lost]),
+                *(f"- `{e.setting}` = `{json.dumps(e.value)}`: {e.why}" for e in lost),
                 *note,
                 *([] if lost or note else ["Nothing: every setting of the trial is supported."]),
                 "",
@@ -381,19 +381,19 @@ def targets() -> dict[str, Target]:
 
 def _read(path: Path) -> Target:
     problems: list[Problem] = []
-    found = checked(TypeAdapter(Target), yamlfile.read(path), (), problems)
-    if found is None:
+    target = checked(TypeAdapter(Target), yamlfile.read(path), (), problems)
+    if target is None:
         raise RuleError(problems)
-    return found
+    return target
 
 
 def _filled(
     name: str, target: Target, settings: Settings, form: RowForm
 ) -> tuple[dict[str, str], str, tuple[Lost, ...]]:
     """The files of a trainer by name, the command that trains with them, and what they lack."""
-    place = _TARGETS / name
+    templates = _TARGETS / name
     environment = Environment(
-        loader=FileSystemLoader(place),
+        loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -403,7 +403,7 @@ def _filled(
     environment.filters |= {"yaml": yaml_value, "py": repr}
     values = {"sweeper_version": __version__, "form": form, **settings}
     named, files = set[str](), {}
-    for template in sorted(place.glob(f"*{_TEMPLATE}")):
+    for template in sorted(templates.glob(f"*{_TEMPLATE}")):
         named |= meta.find_undeclared_variables(
             environment.parse(template.read_text(encoding="utf-8"))
         )
@@ -432,8 +432,8 @@ def yaml_value(value: object) -> str:
         mantissa, e, exponent = text.partition("e")
         return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else text
     if isinstance(value, list | tuple):
-        return f"[{', '.join(yaml_value(one) for one in value)}]"
+        return f"[{', '.join(yaml_value(item) for item in value)}]"
     if isinstance(value, dict):
-        pairs = (f"{json.dumps(key)}: {yaml_value(one)}" for key, one in value.items())
+        pairs = (f"{json.dumps(key)}: {yaml_value(item)}" for key, item in value.items())
         return f"{{{', '.join(pairs)}}}"
     return json.dumps(value, ensure_ascii=False)

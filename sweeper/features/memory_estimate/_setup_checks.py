@@ -33,10 +33,10 @@ def checked_setup(**fields: Any) -> Setup:
     packed = fields.get("quantization")
     fields["quantization"] = _SYNONYMS.get(str(packed), packed)
     problems = []
-    for name, known in {"strategy": known_strategies(), **_CHOICES}.items():
+    for name, choices in {"strategy": known_strategies(), **_CHOICES}.items():
         value = fields.get(name)
-        if value is not None and value not in known:
-            what, fix = f"{value!r} is not a known {name}", near_match(str(value), known)
+        if value is not None and value not in choices:
+            what, fix = f"{value!r} is not a known {name}", near_match(str(value), choices)
             problems.append(Problem(what, fix=fix, where=_flag(name)))
     for name, least in _LEAST.items():
         if fields.get(name, least) < least:

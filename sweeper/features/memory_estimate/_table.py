@@ -78,56 +78,57 @@ def print_setup(
             f"{model.context_length:,}. A plan would cut texts at the context."
         )
     limit = gpu_memory if gpu_memory is not None else gpus.named(gpu).memory_gib if gpu else None
-    found = estimate(model, setup, limit or 0.0)
+    predicted = estimate(model, setup, limit or 0.0)
     followed = dry_run(model, setup) if dry else None
     probed = probe_process.probe(model, setup, tell=say) if probe else None
-    fits = None if limit is None else found.high_gib <= limit
+    fits = None if limit is None else predicted.high_gib <= limit
     if as_json:
         answer: dict[str, Any] = {"model": model.id, "setup": asdict(setup)}
-        answer |= found.model_dump() | {"limit_gib": limit, "fits": fits}
+        answer |= predicted.model_dump() | {"limit_gib": limit, "fits": fits}
         answer["dry_run"] = followed and followed.model_dump()
-        answer["origins"] = origins(found.parts, setup.device)
+        answer["origins"] = origins(predicted.parts, setup.device)
         answer["not_modelled"] = not_modelled(model, setup)
         answer["probe"] = None if probed is None else probed.model_dump(include=_PROBED)
         typer.echo(json.dumps(answer, indent=2))
         return
-    _show(model, setup, found, limit)
+    _show(model, setup, predicted, limit)
     if followed is not None:
-        out().print(_dry_line(followed, found))
+        out().print(_dry_line(followed, predicted))
     if probed is not None:
-        show_line(probe_process.line(probed, trial_gib(found)))
+        show_line(probe_process.line(probed, trial_gib(predicted)))
 
 
-def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float | None) -> None:
+def _show(model: ModelFacts, setup: Setup, predicted: MemoryEstimate, limit: float | None) -> None:
     table = Table(title=_title(model, setup), title_justify="left")
     table.add_column("part")
     table.add_column("GiB", justify="right")
     table.add_column("from")
-    whence = origins(found.parts, setup.device)
-    for name, size in sorted(found.parts.items(), key=lambda item: -item[1]):
+    whence = origins(predicted.parts, setup.device)
+    for name, size in sorted(predicted.parts.items(), key=lambda item: -item[1]):
         table.add_row(name, f"{size:.2f}", whence[name])
     table.add_section()
-    table.add_row("peak", f"{found.peak_gib:.2f}", style="bold")
+    table.add_row("peak", f"{predicted.peak_gib:.2f}", style="bold")
     out().print(table)
-    out().print(
-        f"9 of 10 such runs should be between {gib(found.low_gib)} and {gib(found.high_gib)}."
-    )
-    out().print("Assumed: " + "; ".join(found.assumptions) + ".")
+    low, high = gib(predicted.low_gib), gib(predicted.high_gib)
+    out().print(f"9 of 10 such runs should be between {low} and {high}.")
+    out().print("Assumed: " + "; ".join(predicted.assumptions) + ".")
     out().print(
         "Not included (these would raise the peak): " + "; ".join(not_modelled(model, setup)) + "."
     )
     if limit is not None:
-        verdict = "fits" if found.high_gib <= limit else "may not fit"
-        if found.peak_gib > limit:
+        verdict = "fits" if predicted.high_gib <= limit else "may not fit"
+        if predicted.peak_gib > limit:
             verdict = "does not fit"
-        out().print(f"It {verdict} {gib(limit)}.{_with_checkpointing(model, setup, limit, found)}")
+        out().print(
+            f"It {verdict} {gib(limit)}.{_with_checkpointing(model, setup, limit, predicted)}"
+        )
 
 
 def _with_checkpointing(
-    model: ModelFacts, setup: Setup, limit: float, found: MemoryEstimate
+    model: ModelFacts, setup: Setup, limit: float, predicted: MemoryEstimate
 ) -> str:
     """What a set-up that does not surely fit would need with checkpointing; nothing otherwise."""
-    if found.high_gib <= limit or setup.gradient_checkpointing:
+    if predicted.high_gib <= limit or setup.gradient_checkpointing:
         return ""
     less = estimate(model, replace(setup, gradient_checkpointing=True), limit)
     return f" With --gradient-checkpointing the peak is {gib(less.peak_gib)}."
@@ -141,12 +142,12 @@ def _title(model: ModelFacts, setup: Setup) -> str:
     )
 
 
-def _dry_line(followed: DryRun, found: MemoryEstimate) -> str:
+def _dry_line(followed: DryRun, predicted: MemoryEstimate) -> str:
     tensors = followed.peak_gib
-    beside = found.peak_gib - tensors_gib(found)
+    difference = predicted.peak_gib - tensors_gib(predicted)
     return (
         f"Dry run: {gib(tensors)} in tensors at the peak ({followed.phase}, "
-        f"{followed.seconds:.1f} s), {gib(tensors + beside)} with "
+        f"{followed.seconds:.1f} s), {gib(tensors + difference)} with "
         "memory outside of tensors."
     )
 
@@ -172,39 +173,39 @@ def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
 
 def origins(parts: Iterable[str], device: str) -> dict[str, str]:
     """The source of the size of each of these parts."""
-    known = _ORIGINS | (_ON_CPU if device == "cpu" else {})
-    return {name: known.get(name, SHAPES) for name in parts}
+    origins_here = _ORIGINS | (_ON_CPU if device == "cpu" else {})
+    return {name: origins_here.get(name, SHAPES) for name in parts}
 
 
 def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
     """Uses of memory in such a run that are not counted."""
-    found = []
+    parts = []
     if setup.device == "cuda":
-        found += [
+        parts += [
             "other programs on the GPU, such as a desktop",
             "memory pools of torch.compile and CUDA graphs",
             "slower attention kernels on cards older than Ampere",
         ]
     else:
-        found.append("the data set, and what the data loader copies of it")
+        parts.append("the data set, and what the data loader copies of it")
     if setup.gpus > 1:
-        found.append("NCCL's buffers")
+        parts.append("NCCL's buffers")
     if not setup.classes:
-        found.append("the KV cache of answers that evaluation generates")
+        parts.append("the KV cache of answers that evaluation generates")
     if model.moe is not None:
-        found.append("routers that send most tokens to few experts; equal shares are assumed")
-        beside = model.moe.shared_intermediate_size or model.layers > model.moe.layers
-        if beside and setup.traits.adds == "low-rank":
-            found.append(
+        parts.append("routers that send most tokens to few experts; equal shares are assumed")
+        shared = model.moe.shared_intermediate_size or model.layers > model.moe.layers
+        if shared and setup.traits.adds == "low-rank":
+            parts.append(
                 "adapters that PEFT puts on stacked experts whose projections are called like "
                 "those of other layers, as in DeepSeek: a copy of all experts of a layer"
             )
     if not model.attention_only:
-        found.append("scans and convolutions of layers without attention")
+        parts.append("scans and convolutions of layers without attention")
     if setup.quantization == "int4":
-        found.append("scratch memory of GPTQ and AWQ kernels, and layers that they leave out")
+        parts.append("scratch memory of GPTQ and AWQ kernels, and layers that they leave out")
     if "paged" in setup.optimizer:
-        found.append("optimizer states that stay on the GPU until it is full")
+        parts.append("optimizer states that stay on the GPU until it is full")
     if setup.gradient_checkpointing:
-        found.append("models that recompute more than one layer at a time")
-    return tuple(found)
+        parts.append("models that recompute more than one layer at a time")
+    return tuple(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sweeper.data.column_template import with_templates
+from sweeper.data.contents import while_memory_lasts
 from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Example
 from sweeper.data.formats.base import formats
@@ -34,7 +35,7 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
     form = _form(table, data_format, columns)
     found: list[Example] = []
     without: list[str] = []
-    for line, fields in table.rows:
+    for line, fields in while_memory_lasts(table.rows, table.name):
         made = example_or_reason(form, line, _with_answer(fields, form), table.label_names)
         if isinstance(made, Example):
             found.append(made)

@@ -51,7 +51,7 @@ def check(
     from sweeper.features.quality._view import show_check, show_example
     from sweeper.units import plural
 
-    rows = rows_of(path, task, data_format, columns, name, stored=True)
+    rows = rows_of(path, task, data_format, columns, name, quiet=True)
     rows = steps.with_limits(rows, max_length, model, against)
     checked = find_faults(rows)
     if html is not None:

@@ -124,7 +124,7 @@ def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
     """Bytes of weights that one pass reads; 4-bit ones are unpacked to memory and read again."""
     stored = sum(base_weights(model, setup).values())
     weights = quantized_parameters(model, setup)
-    unpacked = 2 * setup.compute_bytes * weights
+    unpacked = 2.0 * setup.compute_bytes * weights
     unpacked += _UNPACKING * (0.5 + setup.compute_bytes) * weights
     cast = 0.0
     if autocast_dtype(setup.precision) and setup.base_bytes == 4:
