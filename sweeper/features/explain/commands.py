@@ -94,8 +94,8 @@ def rules(
 
     Every mistake in your own rules is reported with file and line.
     """
-    from sweeper.declared.traits import mark_clashes
     from sweeper.errors import UsageError, near_match
+    from sweeper.features.explain._marks import mark_clashes
     from sweeper.planning.rulebook.rules import Rule, rule_book
 
     book = rule_book(tuple(folders or ()))
