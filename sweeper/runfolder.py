@@ -39,6 +39,10 @@ from sweeper.errors import RunError, near_match, os_problem
 # Who only looks whether a run is held holds it for a moment: that is no reason to be refused.
 _LOCK_TRIES, _LOCK_SECONDS = 4, 0.05
 
+#: In the folder of a trial or of an attempt at it.
+CONFIG, RUNGS, RESULT, WEIGHTS = "config.json", "rungs.jsonl", "result.json", "weights"
+ITEM_LOSSES, ENDED, SCORE = "item_losses.json", "ended.json", "score.json"
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 

@@ -49,11 +49,6 @@ def candidates(space: Space) -> dict[str, StrategySpace]:
     return {candidate_key(space, candidate): candidate for candidate in space.candidates}
 
 
-def one_trial_keys(space: Space) -> tuple[str, ...]:
-    """Keys of the candidates that never have a second trial."""
-    return tuple(key for key, candidate in candidates(space).items() if candidate.one_trial)
-
-
 def proposed(space: Space) -> dict[str, ProposedTrial]:
     """The configurations to try early, by the candidate's key."""
     known = {

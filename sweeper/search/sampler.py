@@ -26,6 +26,7 @@ from sweeper.search.loss_model.axes import (
     Axis,
     ChoiceAxis,
     Point,
+    Range,
     axis_of,
     cumulated,
     drawn,
@@ -333,11 +334,7 @@ class Proposals:
             scanning = self._rate is not None and self.own.trained < RATE_TRIALS
             draw = self._rate_step if scanning and self.own.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
-        believed = [
-            {name: self._believed(name, axis) for name, axis in self.own.axes.items()}
-            for _ in range(EARLY_DRAWS)
-        ]
-        point = model.furthest([self._existing(point) for point in believed])
+        point = model.furthest([self._existing(self._believed()) for _ in range(EARLY_DRAWS)])
         return Promise(point, 0.0, 0.0)
 
     @cached_property
@@ -355,8 +352,7 @@ class Proposals:
         moved = {
             rate.name: rate.value(rate.unit(around.get(rate.name, rate.parameter.default)) + step)
         }
-        rest = {name: self._believed(name, axis) for name, axis in self.own.axes.items()}
-        return self._existing({**rest, **around, **moved})
+        return self._existing({**self._believed(), **around, **moved})
 
     def log_priors(self, points: Sequence[Mapping[str, Scalar]]) -> Vector:
         """Log densities under the priors of rules and earlier studies; shape ``(n,)``."""
@@ -376,11 +372,11 @@ class Proposals:
         return {name: max(NEAR_SPREAD * (high - low), 1e-3) for name, (low, high) in ranges}
 
     def _draw(self) -> Point:
-        chance = self.generator.random()
+        chance, axes = self.generator.random(), self.own.axes.items()
         if chance < ALLOWED_SHARE:
-            point = {name: self._anywhere(axis) for name, axis in self.own.axes.items()}
+            point = {name: axis.draw_any(self.generator) for name, axis in axes}
         elif chance < ALLOWED_SHARE + SEARCHED_SHARE:
-            point = {name: self._within(name, axis) for name, axis in self.own.axes.items()}
+            point = {n: axis.draw_searched(self._range(n), self.generator) for n, axis in axes}
         elif not self.own.incumbents or self.generator.random() < PRIOR_SHARE:
             point = self._believed_point()
         else:
@@ -388,7 +384,7 @@ class Proposals:
         return self._existing(point)
 
     def _believed_point(self) -> Point:
-        point = {name: self._believed(name, axis) for name, axis in self.own.axes.items()}
+        point = self._believed()
         if self.earlier is None or self.generator.random() >= self.earlier.share:
             return point
         for name, value in self.earlier.parameters.items():
@@ -412,20 +408,14 @@ class Proposals:
                 del kept[name]
         return {name: kept[name] for name in self.own.axes if name in kept}
 
-    def _anywhere(self, axis: Axis | ChoiceAxis) -> Scalar:
-        if isinstance(axis, ChoiceAxis):
-            return axis.draw_any(self.generator)
-        return axis.value(float(self.generator.random()))
+    def _believed(self) -> Point:
+        return {
+            name: axis.draw_prior(self._range(name), self.generator)
+            for name, axis in self.own.axes.items()
+        }
 
-    def _within(self, name: str, axis: Axis | ChoiceAxis) -> Scalar:
-        if isinstance(axis, ChoiceAxis):
-            return axis.draw_prior(self.generator)
-        return axis.value(float(self.generator.uniform(*self.own.ranges[name])))
-
-    def _believed(self, name: str, axis: Axis | ChoiceAxis) -> Scalar:
-        if isinstance(axis, ChoiceAxis):
-            return axis.draw_prior(self.generator)
-        return axis.value(axis.draw_prior(self.own.ranges[name], self.generator))
+    def _range(self, name: str) -> Range:
+        return self.own.ranges.get(name, (0.0, 1.0))
 
     @cached_property
     def _by_rank(self) -> list[float]:
@@ -444,10 +434,9 @@ class Proposals:
         return {**around, **fresh}
 
     def _near(self, name: str, axis: Axis | ChoiceAxis, around: Mapping[str, Scalar]) -> Scalar:
-        if name not in around:  # its condition did not hold there
-            return self._believed(name, axis)
-        if isinstance(axis, ChoiceAxis):
-            return axis.draw_prior(self.generator)
+        # Its condition may not hold there.
+        if name not in around or isinstance(axis, ChoiceAxis):
+            return axis.draw_prior(self._range(name), self.generator)
         low, high = self.own.ranges[name]
         center = axis.unit(around[name])
         if self.generator.random() < WIDE_SHARE:

@@ -7,6 +7,7 @@ the next choice is the same.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -191,6 +192,16 @@ class Search:
         seen = list(self._observed.values())
         return seen if self.objective.at_rungs else as_costs(seen)
 
+    def median(self, number: int, rung: int) -> float | None:
+        """The median of what the candidate's other trials reported at a rung, if any did."""
+        own, objective = self._by_loss[number], self.objective
+        others = [one for one in self._by_loss.values() if one.key == own.key and one is not own]
+        costs = [one.reported[rung] for one in others if one.has(rung)]
+        if not costs or not own.has(rung):
+            return None
+        middle = statistics.median(costs)
+        return objective.value(middle) if objective.at_rungs else middle
+
     def _begin(self, trial: Trial) -> None:
         self._trials.append(trial)
         self._reports.append({})
@@ -202,7 +213,7 @@ class Search:
         self._observe(number)
         cost = self._by_loss[number].reported[report.rung]
         self.study._storage.set_trial_intermediate_value(
-            self._frozen(number)._trial_id, report.rung, self.objective.at_rung(cost)
+            self._frozen(number)._trial_id, report.rung, self.objective.study_value(cost)
         )
 
     def _end(self, number: int, result: TrialResult, sampler: BaseSampler | None = None) -> None:
@@ -217,7 +228,7 @@ class Search:
             storage.set_trial_user_attr(trial._trial_id, name, kept)
         if ended.excess is not None:
             storage.set_trial_system_attr(trial._trial_id, CONSTRAINT, ended.excess)
-        value = None if ended.cost is None else self.objective.at_rung(ended.cost)
+        value = None if ended.cost is None else self.objective.study_value(ended.cost)
         if ended.complete:
             value = self.objective.measured(result)
         state, values = TrialState[result.state], None if value is None else [value]

@@ -39,7 +39,7 @@ from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
 from sweeper.plans import Plan
 from sweeper.processes.listeners import Listeners, wanted_listeners
-from sweeper.processes.measured_plan import measured_plan
+from sweeper.processes.probe_process import measured_plan
 from sweeper.processes.report_maker import ReportMaker, lost_charts
 from sweeper.reporting.document import Report
 from sweeper.runfolder import RunFolder

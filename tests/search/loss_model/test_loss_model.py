@@ -86,7 +86,9 @@ def test_what_a_model_is_told_is_bounded_and_at_least_half_its_own() -> None:
 
 def test_a_model_of_many_trials_still_knows_where_the_best_ones_are() -> None:
     rates = [1e-4, 3e-4, 1e-3, 3e-3, 8e-3]
-    predicted = model(600, 600).expected([{"learning_rate": rate} for rate in rates])
+    made = model(600, 600)
+    rows = made._rows.matrix([{"learning_rate": rate} for rate in rates])
+    predicted = made._fitted.predict(rows)[0]
     assert predicted.argmin() == 2
     assert abs(predicted[2] - 0.3) < 0.03
 
