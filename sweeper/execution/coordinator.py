@@ -17,7 +17,7 @@ from sweeper.errors import NoTrialCompleted, SweeperError
 from sweeper.execution import disk
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
 from sweeper.execution.interruption import counted_signals
-from sweeper.execution.job import WorkItem
+from sweeper.execution.job import Briefing, WorkItem
 from sweeper.execution.owner import Owner, Stopped
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.placement import demand_of, machine_of, place
@@ -28,7 +28,6 @@ from sweeper.execution.state import repair, seal, work_items
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
-from sweeper.execution.worker.run_check import Briefing, brief
 from sweeper.extras import install_command, needed_for
 from sweeper.features import parts
 from sweeper.plans import Plan
@@ -97,7 +96,8 @@ def run_sweep(
     state = RunState(run, plan, limits_of(spec))
     total = useful_total(plan, spec.search.trials)
     with counted_signals() as signals:
-        pool, fewer = pool_for(run, spec, plan, brief(run, spec, backend))
+        briefing = Briefing(spec=parts.without_passwords(spec), backend=backend)
+        pool, fewer = pool_for(run, spec, plan, briefing)
         owner = Owner(
             state=state,
             search=Search(

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 from sweeper.artifact import Record
 from sweeper.backend import Decision
 from sweeper.facts.machine.detect_hardware import Device
+from sweeper.spec import Spec
 from sweeper.trials import AttemptEndKind, BaselineResult, RungReport, TrialConfig
 
 JobKind = Literal["trial", "confirm", "baselines", "test"]
@@ -65,6 +66,18 @@ class Job(WorkItem):
     @property
     def folder(self) -> str:
         return f"{self.home}/attempts/{self.attempt}"
+
+
+class Briefing(Record):
+    """The first line for a worker.
+
+    Args:
+        spec: What was asked, without passwords.
+        backend: ``module:function`` of the training backend.
+    """
+
+    spec: Spec
+    backend: str
 
 
 class Do(Record):
