@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from sweeper.data.rows import DataRows
     from sweeper.data.table import Fields
     from sweeper.errors import DataError, Problem
-    from sweeper.execution.job import WorkItem
+    from sweeper.execution.job import Briefing, WorkItem
     from sweeper.execution.pools.pool import Pool
-    from sweeper.execution.worker.run_check import Briefing
     from sweeper.extras import MachineCheck
     from sweeper.facts.record import Facts, ModelFacts, StepExtra
     from sweeper.findings.figures import NotMeasured
