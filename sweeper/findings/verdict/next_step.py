@@ -71,7 +71,7 @@ _TITLES: dict[str, str] = {
 
 def next_step_line(step: NextStep) -> str:
     """The step and its figures, as text."""
-    return f"Next: {_TITLES[step.kind]}. {words.sentence(step.because)}"
+    return f"Next: {_TITLES[step.kind]}. {words.sentence(step.because)}".rstrip()
 
 
 def next_step_lines(step: NextStep | None) -> list[str]:
@@ -194,18 +194,7 @@ def _overfits(findings: Findings) -> NextStep | None:
 
 
 def _use(findings: Findings) -> NextStep:
-    row = _row(findings)
-    number = row.number if row else findings.verdict.recommended_trial
-    against = _against_baseline(findings)
-    finalist = findings.finalist(number)
-    said = f"Trial {number}"
-    if finalist is not None and finalist.test_score is not None:
-        score = words.score_with_interval(finalist.test_score, findings.metric)
-        said += f" has test {findings.metric.title} {score}"
-    if against is not None and against.outcome == "better":
-        said += f"; {_gap(findings, against)}"
-    because, command = f"{said}.", f'sweeper predict {_place(findings)} "a text"'
-    return NextStep(kind="use", because=because, command=command)
+    return NextStep(kind="use", command=f'sweeper predict {_place(findings)} "a text"')
 
 
 _QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (
@@ -228,7 +217,8 @@ def _against_baseline(findings: Findings) -> Comparison | None:
 
 
 def _gap(findings: Findings, against: Comparison) -> str:
-    title = next(one.title for one in findings.baselines if one.name == against.second)
+    baseline = findings.baseline(against.second)
+    title = baseline.title if baseline else against.second
     trial = against.first.replace("-", " ")
     return f"{trial} − {title} = {words.difference(against.difference, findings.metric)}"
 
