@@ -174,8 +174,6 @@ class Coordinator:
             self._fail(error)
             raise
         finally:
-            with contextlib.suppress(disk.NoRoom):  # that has ended the run already
-                self.owner.study_file.close()
             self.owner.pool.close()
 
     def _phases(self) -> RunOutcome:
@@ -201,6 +199,8 @@ class Coordinator:
             self.owner.stop_workers()
         with contextlib.suppress(*_LOST_CAUSES):
             self.owner.kill_workers()
+        with contextlib.suppress(*_LOST_CAUSES):
+            self.owner.study_file.close()
         with contextlib.suppress(*_LOST_CAUSES):
             self.owner.give_up()
 
@@ -288,7 +288,7 @@ class Coordinator:
             owner.add(work_items.confirm(number, seed) for number in chosen for seed in seeds)
             owner.until(lambda: not owner.open)
             seal.open_seal(self.run, self.plan, chosen, owner.state.limits)
-        opened = seal.open_seal(self.run, self.plan, ())
+        opened = seal.read_seal(self.run)
         if opened.complete:
             seal.fill_baselines(self.run, opened)
             self._note_late_trials(opened)
@@ -302,8 +302,8 @@ class Coordinator:
 
     def _features(self) -> None:
         """Run the phases of features."""
-        seal_ = seal.open_seal(self.run, self.plan, ())
-        study = FeatureStudy(self.run, self.spec, self.plan, seal_, self.owner)
+        opened = seal.read_seal(self.run)
+        study = FeatureStudy(self.run, self.spec, self.plan, opened, self.owner)
         for name, phase in parts.AFTER_TEST.all():
             try:
                 phase(study)

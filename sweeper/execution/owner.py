@@ -45,6 +45,7 @@ from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.strikes import Silence, Strikes
 from sweeper.execution.study_file import StudyFile
 from sweeper.redaction import without_secrets
+from sweeper.runfolder import RESULT
 from sweeper.search.loss_model.untrained import of_baseline
 from sweeper.search.search import Search
 from sweeper.trials import (
@@ -108,10 +109,9 @@ class Owner:
     def __post_init__(self) -> None:
         self.run = self.state.run
         self.plan = self.state.plan
+        self.progress.median = self.search.median
         name = self.run.path.resolve().name
-        self.study_file = StudyFile(
-            self.run.study, name, self.search.study, lambda text: self.say("warning", text=text)
-        )
+        self.study_file = StudyFile(self.run.study, name, self.search.study, self.warn)
 
     def add(self, todo: Iterable[WorkItem], *, first: bool = False) -> None:
         """Queue those of these items that are not done and have not failed for good.
@@ -225,10 +225,7 @@ class Owner:
             return
         assert job.config is not None
         number = job.config.number
-        self.state.restart(number)
         self.search.restart(number, job.rungs)
-        for report in job.rungs:
-            self.state.rung(report)
         self._say(
             worker,
             "trial-started",
@@ -285,16 +282,11 @@ class Owner:
         if worker in self._anew and job.config is not None:
             self._anew.discard(worker)
             attempts.begin(self._home(job), job.config)
-            self.state.restart(report.number)
         attempts.add_rung(self._home(job), report)
-        median = None
-        if job.kind == "trial":
-            median = self.state.rung(report)
         self._say(
             worker,
             "rung",
             job,
-            median=median,
             rung=report.rung,
             rungs=job.config.budget.rungs if job.config else None,
             optimizer_steps=report.optimizer_steps,
@@ -336,7 +328,7 @@ class Owner:
             self.progress.enter("search")
             self._done(worker, job)
         else:
-            test, damaged = "its score cannot be read", f"{attempts.RESULT} is damaged"
+            test, damaged = "its score cannot be read", f"{RESULT} is damaged"
             self._take(worker, job, "damaged", test if job.kind == "test" else damaged)
 
     def _worker_gone(self, gone: WorkerGone) -> None:
@@ -459,8 +451,6 @@ class Owner:
         worker: str,
         kind: EventKind,
         job: Job | str | None = None,
-        *,
-        median: float | None = None,
         **fields: object,
     ) -> None:
         if isinstance(job, Job):
@@ -469,11 +459,10 @@ class Owner:
             fields |= {"strategy": job.config.strategy} if job.config else {}
         elif job is not None:
             fields |= {"job": job}
-        event = make_event(kind, worker=worker, **fields)
-        self._publish(event, median)
+        self._publish(make_event(kind, worker=worker, **fields))
 
-    def _publish(self, event: Event, median: float | None = None) -> None:
-        self.progress.hear(event, median)
+    def _publish(self, event: Event) -> None:
+        self.progress.hear(event)
         if event.kind != "progress":
             self._append(event)
         self.on_event(event, self.progress.status())

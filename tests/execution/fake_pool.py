@@ -44,7 +44,7 @@ from sweeper.execution.state import attempts
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Status
 from sweeper.plans import Plan
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import SCORE, RunFolder
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialResult
 
 RUNGS = 8
@@ -304,7 +304,7 @@ def write_score(run: RunFolder, job: Job) -> None:
     score = TestScore(
         name=job.name, trial=job.trial, loss=1.0, metrics={}, items_sha256="", item_scores=(1.0,)
     )
-    attempts.write_score(folder(run, job) / attempts.SCORE, score)
+    attempts.write_score(folder(run, job) / SCORE, score)
 
 
 @dataclass

@@ -133,11 +133,11 @@ def test_rungs_of_a_trial_that_is_tried_again_do_not_count(sweep: Sweep) -> None
     sweep.go(2)
     (sweep.run.trial(1) / "result.json").unlink()
     attempts.note_end(sweep.run.attempt(1, 2), "interrupted", "x")
-    unfinished, search, state = opened(sweep, 2)
+    unfinished, search, _state = opened(sweep, 2)
     assert unfinished == [1]
-    assert search.trial(1).intermediate_values == {}
-    assert search.trial(1).state == TrialState.RUNNING
-    assert {number for losses in state._losses.values() for number in losses} == {0}
+    assert search.seen()[1].reported == {}
+    assert search.study.trials[1].intermediate_values == {}
+    assert search.study.trials[1].state == TrialState.RUNNING
 
 
 def test_lessons_about_memory_outlive_the_command(sweep: Sweep) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.execution.state import attempts
-from sweeper.execution.state.attempts import CONFIG, RESULT, attempt_folder, attempts_of
+from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.facts.record import TrainingSetup
 from sweeper.memory.setup import step_extra
+from sweeper.runfolder import CONFIG, RESULT
 from sweeper.trials import TrialConfig, TrialResult
 
 _BATCHES = ("micro_batch", "gradient_accumulation_steps", "evaluation_batch")

@@ -5,8 +5,6 @@ Read from the run's files when the command starts, kept up to date while it runs
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +15,7 @@ from sweeper.execution.state.status import Best
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists
-from sweeper.trials import RungReport, TrialConfig, TrialResult
+from sweeper.trials import TrialConfig, TrialResult
 
 
 @dataclass
@@ -42,7 +40,6 @@ class RunState:
     out_of_memory: int = 0
     best: Best | None = None
     best_default: Best | None = None
-    _losses: dict[tuple[str, str, int], dict[int, float]] = field(default_factory=dict)
 
     def end(self, number: int, result: TrialResult) -> None:
         self.results[number] = result
@@ -58,23 +55,6 @@ class RunState:
         )
         self.best = self._find_best(self.results)
         self.best_default = self._find_best(self.defaults())
-
-    def rung(self, report: RungReport) -> float | None:
-        """Record a rung; returns the median of the candidate's other trials there, if any."""
-        shown = self.plan.objective.measured(report)
-        shown = report.validation_loss if shown is None else shown
-        if not math.isfinite(shown):
-            return None
-        place = (*self._pair(report.number), report.rung)
-        losses = self._losses.setdefault(place, {})
-        others = [loss for number, loss in losses.items() if number != report.number]
-        losses[report.number] = shown
-        return statistics.median(others) if others else None
-
-    def restart(self, number: int) -> None:
-        """Remove the rungs of an attempt that failed."""
-        for losses in self._losses.values():
-            losses.pop(number, None)
 
     def _pair(self, number: int) -> tuple[str, str]:
         """The candidate of a trial: its strategy and model."""

@@ -16,7 +16,7 @@ from scipy import special
 
 from sweeper import units
 from sweeper.artifact import Record
-from sweeper.constraints import Excess, Limit
+from sweeper.constraints import Limit
 from sweeper.errors import GateFailed, Problem
 from sweeper.evaluation.resampling import CONFIDENCE
 from sweeper.evaluation.significance import (
@@ -138,16 +138,10 @@ def gate(run: RunFiles, trials: Sequence[int], limits: Sequence[Limit]) -> None:
                     fix="See what to do about it in the report.",
                 )
                 for one in found
-                if excess_of(one.points, limit).is_sure
+                if limit.is_surely_broken(one.points.value, one.points.low, 100)
             ]
     if problems:
         raise GateFailed(problems)
-
-
-def excess_of(points: Interval, limit: Limit) -> Excess:
-    """How far a change is beyond a limit, in points."""
-    most = 100 * limit.most
-    return Excess(points.value - most, None if points.low is None else points.low - most)
 
 
 class TaskChange(Record):

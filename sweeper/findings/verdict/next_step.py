@@ -27,7 +27,7 @@ def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep |
     if findings.run.status == "running":
         return None
     own = (step for ask in _QUESTIONS if (step := ask(findings)) is not None)
-    return next(chain(own, advice), None) or _use(findings)
+    return next(chain(own, advice), None) or NextStep(kind="use")
 
 
 def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
@@ -191,10 +191,6 @@ def _overfits(findings: Findings) -> NextStep | None:
         "more rows with --data, and --new (this run is kept, renamed)."
     )
     return NextStep(kind="more-data", because=because)
-
-
-def _use(findings: Findings) -> NextStep:
-    return NextStep(kind="use", command=f'sweeper predict {_place(findings)} "a text"')
 
 
 _QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (

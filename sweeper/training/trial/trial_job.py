@@ -26,6 +26,7 @@ from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.objective_values import ObjectiveScore, first, from_decisions, written
 from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.redaction import without_secrets
+from sweeper.runfolder import ITEM_LOSSES, WEIGHTS
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification
@@ -57,8 +58,6 @@ from sweeper.trials import (
 
 log = logging.getLogger(__name__)
 
-ITEM_LOSSES = "item_losses.json"
-WEIGHTS = "weights"
 _PACKAGES = (
     "torch",
     "transformers",

@@ -25,7 +25,7 @@ from sweeper.execution.job import (
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.worker import session as session_module
 from sweeper.execution.worker.session import UNSOUND, Patience, Session
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import SCORE, RunFolder
 from sweeper.trials import (
     BaselineResult,
     Failure,
@@ -274,7 +274,7 @@ def test_a_score_lies_in_the_attempts_folder(link: FakeLink, run: RunFolder) -> 
     _, ended = done(link, run, a_result, kind="test", name="trial-3", weights="trials/3")
     assert ended.done
     folder = attempts.attempt_folder(run.path / "jobs" / "trial-3", 1)
-    score = attempts.read_score(folder / attempts.SCORE)
+    score = attempts.read_score(folder / SCORE)
     assert score is not None
     assert score.name == "trial-3"
 
