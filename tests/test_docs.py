@@ -1,7 +1,6 @@
 """The documentation names what there is, and the generated pages are current."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
