@@ -30,7 +30,7 @@ def test_every_finding_has_a_section_with_its_lines_and_its_remedy(page):
     assert "--remedy duplicates -o NEW" in sections["duplicates"]
     assert "--all-safe -o NEW" in sections["summary"]
     assert "evaluation-sets: give the evaluation set" in sections["read"]
-    assert page.one("a", href="#summary", _class="skip").text == "Skip to the summary"
+    assert page.one("a", href="#summary", _class="skip").text == "Skip to the content"
 
 
 def test_rows_and_names_are_text_and_nothing_is_fetched(page):
