@@ -119,7 +119,7 @@ def test_a_replacement_that_fails_leaves_the_old_content(tmp_path):
 
 def test_a_copy_that_fails_names_the_file_that_was_meant_and_its_disk(tmp_path):
     new = tmp_path / "new"
-    with pytest.raises(OSError) as caught, replacing(new) as part:  # noqa: PT011
+    with pytest.raises(OSError) as caught, replacing(new) as part:  # noqa: PT011, PT012
         part.mkdir()
         raise OSError(errno.ENOSPC, "full", "source", None, str(part / "a"))
     problem = os_problem(caught.value)
