@@ -1,7 +1,7 @@
 """The paths of one run's files, and its lock.
 
 runs/<name>/
-  sweep.yaml facts.json plan.json     what was asked, known and planned
+  sweep.yaml plan.json                what was asked, and what was known and planned
   data_changes.jsonl                  what features did to rows, a line each
   study.db                            Optuna storage
   status.json events.jsonl worker-<k>.log
@@ -64,7 +64,6 @@ class RunFolder:
     path: Path
 
     spec = _Within("sweep.yaml")
-    facts = _Within("facts.json")
     plan = _Within("plan.json")
     data_changes = _Within("data_changes.jsonl")
     study = _Within("study.db")

@@ -33,16 +33,15 @@ from sweeper.data.faults import DataFault
 from sweeper.data.further_rows import marking_columns
 from sweeper.data.labels import SeenLabels, label_changes, with_label
 from sweeper.data.load import (
+    dataset_of_rows,
     described,
     fingerprint_by,
-    load,
     shares_taken,
     take_examples,
 )
-from sweeper.data.reading.files import SplitFiles, split_files
-from sweeper.data.reading.read import read
-from sweeper.data.reading.spool import is_large, items_of
-from sweeper.data.rows import read_rows
+from sweeper.data.reading.files import split_files
+from sweeper.data.reading.spool import items_of
+from sweeper.data.rows import DataRows, read_rows
 from sweeper.data.splits import Repeated, class_of, class_sizes, repeated_in, subset
 from sweeper.data.table import Stored
 from sweeper.jsontext import value_of
@@ -260,10 +259,6 @@ def write_splits(sorter: Sorter, folder: Path, place: Place) -> Repeated:
 _RECORD = "dataset.json"
 
 
-class _HasMarks(Exception):
-    """A file has columns that mark rows as no originals. They are told apart in memory."""
-
-
 def load_any(spec: DataSpec, task: Task) -> Dataset:
     """The data set of a spec, as ``load`` makes it; that of a large file stays on the disk.
 
@@ -275,17 +270,16 @@ def load_any(spec: DataSpec, task: Task) -> Dataset:
     """
     source = split_files(spec)
     paths = [path for paths in source.files.values() for path in paths]
-    if spec.split_by != "stratified" or not any(map(is_large, paths)):
-        return load(spec, task)
     read_as = f"{version('finetune-sweeper')} {task} {spec.model_dump_json()}"
-    try:
-        folder = made_while_used(
-            home() / "datasets" / _state_of(paths, read_as),
-            lambda folder: _store(folder, source, task, spec),
-        )
-    except _HasMarks:
-        return load(spec, task)
+    folder = home() / "datasets" / _state_of(paths, read_as)
+    if not folder.is_dir():
+        data = read_rows(spec, task, source)
+        marked = marking_columns() & set(data.columns)
+        if not isinstance(data.rows, Stored) or spec.split_by != "stratified" or marked:
+            return dataset_of_rows(data, spec)
+        made_while_used(folder, lambda folder: _store(folder, data, spec))
     record = value_of((folder / _RECORD).read_text(encoding="utf-8"))
+    os.utime(folder)
     values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in record.items()}
     faults = tuple(DataFault(**one) for one in record["faults"])
     return Dataset(**values | {"splits": _splits(folder), "faults": faults})
@@ -303,13 +297,10 @@ def _splits(folder: Path) -> dict[Split, Sequence[Example]]:
 
 
 @many_rows()
-def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None:
+def _store(folder: Path, data: DataRows, spec: DataSpec) -> None:
     """Write the splits of a data set and all that is known of it."""
     name = str(spec.path)
-    classes = task == "classification"
-    data = read_rows(spec, task, partial(read, stored=True), source)
-    if marking_columns() & set(data.columns):
-        raise _HasMarks
+    classes = data.task == "classification"
     seen = {split: SeenLabels() for split in data.official}
     change: Callable[[Split, Example], Example | None] | None = None
     faults: tuple[DataFault, ...] = ()

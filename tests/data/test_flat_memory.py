@@ -2,14 +2,12 @@
 
 import json
 import tracemalloc
-from functools import partial
 
 import pytest
 
 from sweeper.data import detect_columns, load_large
 from sweeper.data.load_large import load_any as load
 from sweeper.data.reading import spool
-from sweeper.data.reading.read import read
 from sweeper.data.rows import read_rows
 from sweeper.features.quality import _passes as checking
 from sweeper.features.quality._check import check
@@ -21,7 +19,7 @@ BYTES_A_ROW = 150
 
 
 def checked(path):
-    rows = read_rows(DataSpec(path=str(path)), "instruction", partial(read, stored=True))
+    rows = read_rows(DataSpec(path=str(path)), "instruction")
     wanted = [kinds()[name] for name in ("unreadable", "empty", "conflicts", "duplicates")]
     assert check(rows, wanted).rows == {"train": int(path.stem)}
 

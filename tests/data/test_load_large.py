@@ -101,7 +101,7 @@ def test_a_second_reader_maps_what_the_first_wrote_until_the_file_changes(tmp_pa
     path = write(tmp_path / "rows.jsonl", answers(100))
     first = load(DataSpec(path=str(path)), "instruction")
     with monkeypatch.context() as patched:
-        patched.setattr(load_large, "read", None)
+        patched.setattr(load_large, "read_rows", None)
         assert load(DataSpec(path=str(path)), "instruction").fingerprint == first.fingerprint
     write(path, answers(101))
     assert load(DataSpec(path=str(path)), "instruction").fingerprint != first.fingerprint

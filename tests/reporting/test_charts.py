@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper import resources
-from sweeper.declared import traits
-from sweeper.declared.traits import COLORS, Shape, mark_clashes, traits_of
+from sweeper.declared.traits import COLORS, Shape, traits_of
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.findings.record import CurvePoint
 from sweeper.reporting.charts import cost, draw, scales, svg
 from sweeper.reporting.charts.scales import dodge, fit, focus
@@ -195,24 +195,9 @@ def test_svg_keeps_marks_and_loses_what_a_page_does_not_need():
 
 
 def test_strategies_look_different_by_shape_and_unknown_ones_are_neutral():
-    assert mark_clashes() == []
+    marks = [traits_of(name).mark for name in known_strategies()]
+    assert len({mark.shape for mark in marks}) == len(marks)
     assert look("someone-elses").css == "s-stroke c-0"
-
-
-def test_strategies_with_the_same_mark_are_named_with_the_free_ones(monkeypatch, sweeper):
-    monkeypatch.setattr(traits, "known_strategies", lambda: ("full", "lora", "mine"))
-    mine = traits_of("lora").mark.model_copy(update={"shape": "circle"})
-    own = traits_of("lora").model_copy(update={"mark": mine})
-    known = traits.traits_of
-    monkeypatch.setattr(traits, "traits_of", lambda name: own if name == "mine" else known(name))
-    shape, line = mark_clashes()
-    assert shape.startswith("the charts of full and mine have the same shape; free shapes: diamond")
-    assert "square" not in shape
-    assert line == (
-        "the charts of lora and mine have the same color and dash; "
-        "colors that are free without a dash: 0, 3, 4, 5, 6"
-    )
-    assert f"warning: {shape}\nwarning: {line}\n" in sweeper("rules", "start-with-lora").err
 
 
 def test_every_shape_has_a_sign_and_every_colour_a_value_in_the_stylesheet():

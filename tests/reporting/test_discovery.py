@@ -44,7 +44,7 @@ def test_every_section_has_the_same_form(module):
     }
     defined = [hook.name for hook in FUNCTIONS if hook.defined_in(module)]
     assert ("compute" in defined) == (parts.FIGURES.defined_in(module) is not None)
-    assert set(defined) & {"blocks", "because"}
+    assert set(defined) & {"blocks", "because", "advise"}
     for name in defined:
         found = list(inspect.signature(getattr(module, name)).parameters)
         assert found == arguments.get(name, ["figures", "findings"]), name

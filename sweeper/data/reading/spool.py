@@ -1,4 +1,4 @@
-"""Rows of large files: read once, and kept on the disk while they are used."""
+"""Rows as they are read: in a list if they are few, else on the disk while they are used."""
 
 from __future__ import annotations
 
@@ -8,42 +8,37 @@ import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from pathlib import Path
+from itertools import chain
 
 from sweeper.cache import home
-from sweeper.data.contents import CHUNK_BYTES, COPIES, ROW_BYTES, Opened, opened, part_of
+from sweeper.data.contents import CHUNK_BYTES, COPIES, ROW_BYTES, Opened
 from sweeper.data.table import Item, Numbered, Stored
 
 LARGE_BYTES = 32 * 2**20
 """From this size on rows stay on the disk. As lists, smaller ones take up to 0.3 GiB, nine times
 their size (``contents.COPIES``)."""
 
-_PACKED = {".parquet": 8, ".xlsx": 8, ".arrow": 1}
-"""How many times its size such a file counts, which cannot be read line by line."""
 
+def collected(rows: Iterable[Numbered]) -> Sequence[Numbered]:
+    """The rows: a tuple, or, of large ones, a file without a name that is gone with its last user.
 
-def is_large(path: Path) -> bool:
-    """Whether the rows of a file are kept on the disk: it has many bytes, or many lines."""
-    path, _ = part_of(path)
-    if path.suffix.lower() in _PACKED:
-        return path.stat().st_size * _PACKED[path.suffix.lower()] >= LARGE_BYTES
+    They are pickled for this process alone: nobody else can open the file.
+    """
+    pickled = (pickle.dumps(row, pickle.HIGHEST_PROTOCOL) for row in rows)
+    first: list[bytes] = []
     size = 0
-    with opened(path) as file:
-        for chunk in iter(partial(file.read, CHUNK_BYTES), b""):
-            size += len(chunk) + chunk.count(b"\n") * ROW_BYTES // COPIES
-            if size >= LARGE_BYTES:
-                return True
-    return False
-
-
-def spooled(rows: Iterable[Numbered]) -> Stored[Numbered]:
-    """The rows in a file without a name, which is gone when nobody uses them any more."""
+    for data in pickled:
+        first.append(data)
+        size += len(data) + ROW_BYTES // COPIES
+        if size >= LARGE_BYTES:
+            break
+    else:
+        return tuple(map(pickle.loads, first))
     home().mkdir(parents=True, exist_ok=True)
     starts = array("Q", [0])
     with tempfile.TemporaryFile(dir=home()) as file:
-        for row in rows:  # pickled for this process alone: nobody else can open the file
-            starts.append(starts[-1] + file.write(pickle.dumps(row, pickle.HIGHEST_PROTOCOL)))
+        for data in chain(first, pickled):
+            starts.append(starts[-1] + file.write(data))
         file.flush()
         return items_of(Opened(os.dup(file.fileno())), starts, pickle.loads)
 

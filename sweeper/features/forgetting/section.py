@@ -108,20 +108,20 @@ def _tasks(report: Report, measured: Figures) -> Iterator[Block]:
         legend=draw.legend(strategies, LegendEntry("base model", "", "○")),
         table=_table(measured),
     )
-    told = [noise_sentence(measured.tasks, trial), limit_sentence(measured, trial)]
+    sentences = [noise_sentence(measured.tasks, trial), limit_sentence(measured, trial)]
     if report.findings.verdict.recommended_trial not in (None, trial):
-        told.append(
+        sentences.append(
             f"The recommended trial {report.findings.verdict.recommended_trial} was not scored."
         )
-    yield Text(tuple(filter(None, told)))
+    yield Text(tuple(filter(None, sentences)))
 
 
 def _finding(measured: Figures, trial: int) -> str:
     tasks = tasks_of(measured, trial)
     gone = [task for task in tasks if task.outcome == "lost"]
     if gone:
-        told = [f"{t.task} {lost(t.lost, t.unit)}" for t in gone]
-        return f"Trial {trial} lost more than noise explains: {units.joined(told)}."
+        losses = [f"{t.task} {lost(t.lost, t.unit)}" for t in gone]
+        return f"Trial {trial} lost more than noise explains: {units.joined(losses)}."
     everything = units.plural(len(tasks), "task")
     unresolved = [task for task in tasks if task.outcome == "unresolved"]
     if not unresolved:
@@ -205,10 +205,10 @@ def _change(trial: TrialForgetting) -> str:
     return f"{amount(abs(value), _UNIT)} nats/token {'gained' if value < 0 else 'lost'}"
 
 
-def _ends(found: Interval, unit: Unit) -> str:
-    if found.low is None or found.high is None:
+def _ends(interval: Interval, unit: Unit) -> str:
+    if interval.low is None or interval.high is None:
         return words.DASH
-    return f"{amount(found.low, unit)} to {amount(found.high, unit)}"
+    return f"{amount(interval.low, unit)} to {amount(interval.high, unit)}"
 
 
 def _trial_table(report: Report, measured: Figures) -> Table:
@@ -283,8 +283,8 @@ def points_lost(measured: Figures, description: str) -> Drawing | None:
     x = _axis(scale, "lost: points, or 0.01 nats/token (lower is better)")
     sheet, rows = draw.Sheet(), []
     for group in groups:
-        for place, task in enumerate(group):
-            offset = (place - (len(group) - 1) / 2) * _LINE
+        for index, task in enumerate(group):
+            offset = (index - (len(group) - 1) / 2) * _LINE
             rows.append(_lost_row(task, offset, scale, measured.recommended_trial))
     y, offset = _bands(type="point", padding=0.5), alt.YOffset("offset:Q", scale=None)
     chart = draw.vertical_rule(sheet, x("x"), 0.0, "no loss", at=-2)

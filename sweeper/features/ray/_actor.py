@@ -76,19 +76,19 @@ class WorkerActor:
                 host=socket.gethostname(), process=os.getpid(), problems=tuple(problems)
             )
         else:
-            told = RemoteBriefing.model_validate_json(self._briefing)
-            briefing = Briefing(spec=told.spec, backend=told.backend)
+            remote = RemoteBriefing.model_validate_json(self._briefing)
+            briefing = Briefing(spec=remote.spec, backend=remote.backend)
             self._pool = LocalPool(self._run, briefing, [{}], first=int(self._name))
             self._pool.start(1)
         return str(ray.get_runtime_context().get_node_id())
 
     def _problems(self) -> list[tuple[str, str, str]]:
         try:
-            told = RemoteBriefing.model_validate_json(self._briefing)
+            briefing = RemoteBriefing.model_validate_json(self._briefing)
         except ValidationError:
             here = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
             return [(here, "The command is of another version.", "")]
-        return missing(self._run, told)
+        return missing(self._run, briefing)
 
     async def poll(self, seconds: float) -> Heard:
         """The worker's messages within that time; returns as soon as there is one."""

@@ -72,8 +72,8 @@ def _left(part: Path) -> Path | None:
     part.mkdir(parents=True, exist_ok=True)
     for folder in (WEIGHTS, UNFINISHED):
         shutil.rmtree(part / folder, ignore_errors=True)
-    found = newest_checkpoint(part)
-    return found and found[0]
+    checkpoint = newest_checkpoint(part)
+    return checkpoint and checkpoint[0]
 
 
 def _joined(dataset: Dataset, request: RefitRequest) -> Dataset:

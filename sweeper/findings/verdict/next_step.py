@@ -27,7 +27,7 @@ def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep |
     if findings.run.status == "running":
         return None
     own = (step for ask in _QUESTIONS if (step := ask(findings)) is not None)
-    return next(chain(own, advice), None) or _use(findings)
+    return next(chain(own, advice), None) or use(findings)
 
 
 def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
@@ -193,7 +193,8 @@ def _overfits(findings: Findings) -> NextStep | None:
     return NextStep(kind="more-data", because=because)
 
 
-def _use(findings: Findings) -> NextStep:
+def use(findings: Findings) -> NextStep:
+    """To use the recommended trial, with its test score."""
     row = _row(findings)
     number = row.number if row else findings.verdict.recommended_trial
     against = _against_baseline(findings)
@@ -204,8 +205,7 @@ def _use(findings: Findings) -> NextStep:
         said += f" has test {findings.metric.title} {score}"
     if against is not None and against.outcome == "better":
         said += f"; {_gap(findings, against)}"
-    because, command = f"{said}.", f'sweeper predict {_place(findings)} "a text"'
-    return NextStep(kind="use", because=because, command=command)
+    return NextStep(kind="use", because=f"{said}.")
 
 
 _QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (

@@ -63,7 +63,7 @@ def limited(found, name):
 
 def test_a_winner_that_nothing_hinders_is_to_be_used(plain):
     step = next_step(plain)
-    assert (step.kind, step.command) == ("use", f'sweeper predict {plain.run.place} "a text"')
+    assert (step.kind, step.command) == ("use", "")
     assert f"Trial {plain.verdict.recommended_trial} has test accuracy" in step.because
     assert "TF-IDF" in step.because
     assert "+10.0" in step.because

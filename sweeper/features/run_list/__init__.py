@@ -1,0 +1,1 @@
+"""Lists the runs in a folder with their progress and verdicts."""
