@@ -21,13 +21,13 @@ from sweeper.data.contents import (
     out_of_memory,
     part_of,
 )
+from sweeper.data.item_files import collected
 from sweeper.data.reading.arrow import read_batches
 from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import json_keys, read_json
 from sweeper.data.reading.notes import FileNotes
-from sweeper.data.reading.spool import collected
 from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 from sweeper.progress import told

@@ -26,7 +26,7 @@ def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep |
     if findings.run.status == "running":
         return None
     own = (step for ask in _QUESTIONS if (step := ask(findings)) is not None)
-    return next(chain(own, advice), None) or use(findings)
+    return next(chain(own, advice), None) or NextStep(kind="use")
 
 
 _TITLES: dict[str, str] = {
@@ -46,7 +46,7 @@ _TITLES: dict[str, str] = {
 
 def next_step_line(step: NextStep) -> str:
     """The step and its figures, as text."""
-    return f"Next: {_TITLES[step.kind]}. {words.sentence(step.because)}"
+    return f"Next: {_TITLES[step.kind]}. {words.sentence(step.because)}".rstrip()
 
 
 def next_step_lines(step: NextStep | None) -> list[str]:
@@ -168,21 +168,6 @@ def _overfits(findings: Findings) -> NextStep | None:
     return NextStep(kind="more-data", because=because)
 
 
-def use(findings: Findings) -> NextStep:
-    """To use the recommended trial, with its test score."""
-    row = _row(findings)
-    number = row.number if row else findings.verdict.recommended_trial
-    against = _against_baseline(findings)
-    finalist = findings.finalist(number)
-    said = f"Trial {number}"
-    if finalist is not None and finalist.test_score is not None:
-        score = words.score_with_interval(finalist.test_score, findings.metric)
-        said += f" has test {findings.metric.title} {score}"
-    if against is not None and against.outcome == "better":
-        said += f"; {_gap(findings, against)}"
-    return NextStep(kind="use", because=f"{said}.")
-
-
 _QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (
     _unfinished,
     _failures,
@@ -203,7 +188,8 @@ def _against_baseline(findings: Findings) -> Comparison | None:
 
 
 def _gap(findings: Findings, against: Comparison) -> str:
-    title = next(one.title for one in findings.baselines if one.name == against.second)
+    baseline = findings.baseline(against.second)
+    title = baseline.title if baseline else against.second
     trial = against.first.replace("-", " ")
     return f"{trial} − {title} = {words.difference(against.difference, findings.metric)}"
 
