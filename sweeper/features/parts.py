@@ -675,6 +675,18 @@ LIMITS: Hook[FindLimits] = Hook("section", "limits")
 ADVISE: Hook[Advise] = Hook("section", "advise")
 
 
+# comparison.py: what becomes of several runs that are named at once.
+
+
+class Compare(Protocol):
+    """Writes a page that compares runs. Returns a line on each two of them."""
+
+    def __call__(self, runs: Sequence[RunFolder], path: Path) -> Sequence[str]: ...
+
+
+COMPARE: Hook[Compare] = Hook("comparison", "compare")
+
+
 # metric.py: a metric that needs more than answers and references.
 
 

@@ -5,19 +5,6 @@ import re
 import pytest
 
 
-def test_several_runs_are_compared_on_a_page(sweeper, make_run, here):
-    for name, trials in (("one", 6), ("other", 9)):
-        make_run(name=name, trials=trials)
-    ran = sweeper("report", "one", "other")
-    assert ran.code == 0
-    told = "one and other cannot be compared: the test rows differ: 120 and 120 items."
-    assert told in ran.out
-    page = (here / "comparison.html").read_text()
-    assert "search.trials" in page
-    assert "runs/one/report.html" not in ran.out
-    assert sweeper("report", "one", "nowhere").code == 2
-
-
 @pytest.mark.usefixtures("without_charts")
 def test_the_output_of_a_report_is_written_and_one_run_is_no_comparison(sweeper, make_run, here):
     run = make_run(name="mine", trials=6)
