@@ -16,6 +16,7 @@ from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.declared_parameters import followed, settled_parameters
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
+from sweeper.planning.ranking import risk_of, setup_loss
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
@@ -202,7 +203,8 @@ def _candidate(
         setup,
         strategy=strategy.name,
         model=base.model.id,
-        score=round(rated.score, 6),
+        quality=rated.quality.plus(setup_loss(setup)),
+        risk=risk_of(found.heaviest),
         reasons=followed(rated.reasons, parameters),
         cautions=followed(rated.cautions, parameters),
         memory=_rounded(found.memory),

@@ -242,9 +242,7 @@ def followed(reasons: Sequence[Reason], parameters: Mapping[str, Parameter]) -> 
     """The reasons or cautions without those that are only about declared parameters."""
     declared = {name for name, parameter in parameters.items() if parameter.shipped}
     return tuple(
-        one
-        for one in reasons
-        if one.weight or one.share or not one.changes or not declared.issuperset(one.changes)
+        one for one in reasons if one.gap or not one.changes or not declared.issuperset(one.changes)
     )
 
 

@@ -309,9 +309,11 @@ class Requirement(FileModel):
     source: Text
 
 
-class Quality(FileModel):
-    """The expected quality of models, in words, with its source."""
+class ExpectedQuality(FileModel):
+    """The expected quality of models, in points and in words, with its source."""
 
+    points: float = 0.0
+    sd: float = Field(3.0, gt=0, description="of the points")
     text: Text
     source: Text
 
@@ -352,7 +354,7 @@ class DeclaredStrategy(FileModel):
         None, description="the strategy whose parameters it has, besides its own"
     )
     requires: Annotated[tuple[Requirement, ...], Strict(strict=False)] = ()
-    quality: Quality = Field(examples=[{"text": "...", "source": "..."}])
+    quality: ExpectedQuality = Field(examples=[{"text": "...", "source": "..."}])
     quantization: Text | None = Field(
         None, description="of the frozen base, as memory.Setup names it"
     )
