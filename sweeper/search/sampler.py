@@ -35,7 +35,7 @@ from sweeper.search.loss_model.axes import (
 )
 from sweeper.search.loss_model.gaussian_process import Vector, one_thread
 from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses, Trials
-from sweeper.search.loss_model.observations import Observation
+from sweeper.search.loss_model.observations import Observation, lowest_final
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
@@ -210,14 +210,10 @@ class _Situation:
 
 def known_of(seen: Sequence[Observation]) -> StudyLosses:
     """Figures over the trials of all candidates: spread and best loss."""
-    complete = [one for one in seen if one.complete and one.cost is not None]
-    done = sorted(one.cost for one in complete if one.cost is not None)
+    done = sorted(one.cost for one in seen if one.complete and one.cost is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
-    best = min(
-        (one.cost for one in complete if one.cost is not None and one.keeps), default=math.inf
-    )
-    return StudyLosses(spread, best)
+    return StudyLosses(spread, lowest_final(seen))
 
 
 def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
