@@ -40,8 +40,9 @@ from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import (
+    BookParameter,
+    BookStrategy,
     ChoiceParameter,
-    DeclaredStrategy,
     NumberParameter,
 )
 from sweeper.plans import DECLARED, Candidate, Parameter, Reason, Rejected
@@ -55,7 +56,6 @@ from sweeper.spec import (
 )
 from sweeper.units import setting
 
-BookParameter = NumberParameter | ChoiceParameter
 #: What a declaration itself asks for, whatever the request says elsewhere.
 _WANTED = dict.fromkeys((name for name in FACTS if name.endswith("_wanted")), True)
 #: Of two ways to say the same, the one that wins where it is declared, as in transformers.
@@ -522,7 +522,7 @@ def declared_warnings(
     return (*reasons, *_rates_of_adam(candidates), *_unused(spec, candidates, rejected))
 
 
-def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
+def _beyond(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
     known = strategy.parameters[name].parameter
     if name in MODULE_PARAMETERS:
         return ""
