@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
-from sweeper.planning.rulebook.strategy_files import DeclaredParameter, DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import BookParameter, BookStrategy
 from sweeper.plans import Parameter, ParameterRange, Prior, Quality, Reason
 from sweeper.spec import Scalar
 
@@ -38,7 +38,7 @@ class RatedStrategy:
         left_out: The rule by which it only competes if the user names it.
     """
 
-    strategy: DeclaredStrategy
+    strategy: BookStrategy
     quality: Quality
     reasons: list[Reason] = field(default_factory=list)
     cautions: list[Reason] = field(default_factory=list)
@@ -100,7 +100,7 @@ def _reason(rule: Note, why: str, **effects: Any) -> Reason:
 
 
 def _rated(
-    strategy: DeclaredStrategy, quality: Quality, rules: tuple[Note, ...], values: Values
+    strategy: BookStrategy, quality: Quality, rules: tuple[Note, ...], values: Values
 ) -> RatedStrategy:
     rated = RatedStrategy(strategy, quality)
     rated.parameters = {
@@ -130,10 +130,10 @@ def _rated(
 
 
 def _following(
-    declared: DeclaredParameter, parameter: Parameter, others: Mapping[str, Parameter]
+    in_book: BookParameter, parameter: Parameter, others: Mapping[str, Parameter]
 ) -> Parameter:
     """The parameter with its default scaled by that of the parameter that it follows."""
-    follows = getattr(declared, "follows", None)
+    follows = getattr(in_book, "follows", None)
     other = others.get(follows.parameter) if follows is not None else None
     if follows is None or other is None or float(other.default) == follows.at:
         return parameter
