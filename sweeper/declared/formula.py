@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
@@ -51,7 +51,8 @@ class Term:
     """One formula, computed for the model, each block, or each linear layer of some kind."""
 
     each: Place | tuple[Role, ...]
-    formula: ast.expr
+    text: str
+    formula: ast.expr = field(compare=False, repr=False)
 
     def value(self, values: Values) -> int:
         """Its value for one layer, block or model.
@@ -153,7 +154,7 @@ def _declared(data: Any, info: ValidationInfo) -> Formula:
             each = _place(str(key))
             sizes = SHAPE if each in ("model", "layer") else (*SHAPE, *LAYER)
             known = None if info.context is None else (*sizes, *info.context)
-            terms.append(Term(each, _parsed(text, known)))
+            terms.append(Term(each, str(text), _parsed(text, known)))
         except PydanticCustomError as error:
             wrong.append(((str(key),), error))
     faults(wrong)
