@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from sweeper.data import checks
-from sweeper.data.contents import many_rows, while_memory_lasts
+from sweeper.data.contents import while_memory_lasts
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
@@ -45,7 +45,6 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     return dataset_of_rows(read_rows(spec, task), spec)
 
 
-@many_rows()
 def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -> Dataset:
     """The data set that these rows are, in three splits.
 
