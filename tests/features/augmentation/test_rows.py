@@ -8,8 +8,8 @@ import pytest
 from sweeper.data import item_files
 from sweeper.data.dataset import dataset_of
 from sweeper.errors import DataError
-from sweeper.execution.worker import run_check
 from sweeper.features import parts
+from sweeper.features.ray import _run_check
 from sweeper.spec import DataSpec, Spec
 from sweeper.units import plural
 
@@ -124,7 +124,7 @@ def test_a_file_that_is_not_there_is_named_with_its_key(path, tmp_path):
 
 
 def test_a_worker_that_cannot_see_the_file_says_so(path, tmp_path):
-    assert not list(run_check._data(spec_of(path)))
-    ((what, _, where),) = run_check._data(spec_of(path, tmp_path / "none.jsonl"))
+    assert not list(_run_check._data(spec_of(path)))
+    ((what, _, where),) = _run_check._data(spec_of(path, tmp_path / "none.jsonl"))
     assert where == "augmentation.path"
     assert str(tmp_path / "none.jsonl") in what
