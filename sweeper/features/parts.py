@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sweeper.execution.job import Briefing, WorkItem
     from sweeper.execution.pools.pool import Pool
     from sweeper.extras import MachineCheck
-    from sweeper.facts.record import Facts, ModelFacts, StepExtra
+    from sweeper.facts.record import Facts, HardwareFacts, ModelFacts, StepExtra
     from sweeper.findings.figures import NotMeasured
     from sweeper.findings.record import Findings, Limitation, NextStep
     from sweeper.findings.study.reading import RunFiles
@@ -271,6 +271,16 @@ class Check(Protocol):
     def __call__(self, spec: Spec, for_run: bool) -> Iterable[Problem]: ...
 
 
+class CheckHardware(Protocol):
+    """The detected hardware, without what does not work on it.
+
+    Args:
+        for_run: Whether it will be trained here, so that a process may load torch.
+    """
+
+    def __call__(self, hardware: HardwareFacts, for_run: bool) -> HardwareFacts: ...
+
+
 class Gather(Protocol):
     """The facts that the feature adds, kept under its name in ``Facts.features``.
 
@@ -313,6 +323,7 @@ class Doctor(Protocol):
 # in _wanted is true where the user declares the parameter that it is a condition of.
 FACTS: Hook[Sequence[Fact]] = Hook("facts", "FACTS")
 CHECK: Hook[Check] = Hook("facts", "check")
+HARDWARE: Hook[CheckHardware] = Hook("facts", "hardware")
 GATHER: Hook[Gather] = Hook("facts", "gather")
 IDENTITY: Hook[Identify] = Hook("facts", "identity")
 WARNINGS: Hook[Warnings] = Hook("facts", "warnings")
@@ -586,7 +597,7 @@ AFTER_TEST: Hook[AfterTest] = Hook("phase", "after_test")
 FINISH: Hook[Finish] = Hook("phase", "finish")
 
 
-# section.py: a question of the report, from the files of a study to its figures and blocks. The
+# section.py: a part of the report, from the files of a study to its figures and blocks. The
 # core's own sections, in sweeper/reporting/sections/, have the same form.
 
 
@@ -597,14 +608,12 @@ class Heading:
     Args:
         place: Sections come in the order of their places. No two have the same.
         id: Of the section on the page, and of its record in ``report.json``.
-        title: What links to it are called.
-        question: What it answers.
+        title: What it is called, in two or three words.
     """
 
     place: int
     id: str
     title: str
-    question: str
 
 
 class Compute(Protocol):
@@ -618,8 +627,20 @@ class Compute(Protocol):
     def __call__(self, run: RunFiles, findings: Findings) -> Record | NotMeasured | None: ...
 
 
+class Finding(Protocol):
+    """What the section found, in one line. An empty one leaves the section out.
+
+    A section that has this hook is folded under the line, which ``report.md`` has as well.
+
+    Args:
+        figures: As for ``blocks``.
+    """
+
+    def __call__(self, figures: Any, report: Report) -> str: ...
+
+
 class Blocks(Protocol):
-    """What the page shows; no blocks leave the section out.
+    """What the page shows.
 
     Args:
         figures: What ``compute`` gave, read back from ``report.json``; None without ``compute``.
@@ -654,15 +675,27 @@ HEADING: Hook[Heading] = Hook("section", "HEADING")
 FIGURES: Hook[type[Record]] = Hook("section", "Figures")
 COMPUTE: Hook[Compute] = Hook("section", "compute")
 BLOCKS: Hook[Blocks] = Hook("section", "blocks")
-# Sentences below the verdict, on the page and in report.md; on the terminal when the run ends; in
-# report.md alone, after those of the verdict; in MODEL_CARD.md.
+FINDING: Hook[Finding] = Hook("section", "finding")
+# Sentences that decide, below the verdict on the page, on the terminal and in report.md; on how
+# sure the verdict is, among its limits; in MODEL_CARD.md.
 BECAUSE: Hook[Sentences] = Hook("section", "because")
-LINES: Hook[Sentences] = Hook("section", "lines")
-SUMMARY: Hook[Sentences] = Hook("section", "summary")
+CONFIDENCE: Hook[Sentences] = Hook("section", "confidence")
 CARD: Hook[Sentences] = Hook("section", "card")
 # Among the limits of the verdict; as the next step.
 LIMITS: Hook[FindLimits] = Hook("section", "limits")
 ADVISE: Hook[Advise] = Hook("section", "advise")
+
+
+# comparison.py: what becomes of several runs that are named at once.
+
+
+class Compare(Protocol):
+    """Writes a page that compares runs. Returns a line on each two of them."""
+
+    def __call__(self, runs: Sequence[RunFolder], path: Path) -> Sequence[str]: ...
+
+
+COMPARE: Hook[Compare] = Hook("comparison", "compare")
 
 
 # metric.py: a metric that needs more than answers and references.

@@ -142,7 +142,7 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
         found.verdict.sentence,
         f"{sentence(found.run.search_ended)}." if found.run.search_ended else "",
         cost_line(found),
-        *ended.report.lines,
+        *ended.report.because,
         *next_step_lines(step),
         f"{sentence(found.run.outlook)}." if found.run.outlook else "",
         f"report: {ended.folder.report_html}",

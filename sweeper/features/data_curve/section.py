@@ -34,7 +34,7 @@ _ROOM = 1.9
 _DEFAULT_DASH = [4, 3]
 
 
-HEADING = Heading(35, "data-need", "Data", "How much data do I need?")
+HEADING = Heading(80, "data-need", "How much data")
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
@@ -54,12 +54,14 @@ def _decision(run: RunFiles) -> str:
     return f"{words.sentence(str(text))}." if text else ""
 
 
-def because(figures: Figures, findings: Findings) -> list[str]:
+def finding(figures: Figures, report: Report) -> str:
     """What twice the rows would bring."""
+    return figures.sentence.partition(". ")[0].removesuffix(".") + "."
+
+
+def card(figures: Figures, findings: Findings) -> list[str]:
+    """The same."""
     return [figures.sentence]
-
-
-lines = card = because
 
 
 def advise(figures: Figures, findings: Findings) -> NextStep | None:
@@ -80,7 +82,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         finding=figures.sentence,
         note=f"{_note(figures)} {figures.decision}".rstrip(),
         panels=drawn(data_chart(figures, figures.sentence)),
-        table=_table(figures),
+        tables=(_table(figures),),
     )
 
 

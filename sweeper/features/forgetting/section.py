@@ -21,7 +21,6 @@ from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.record import Findings
 from sweeper.findings.study.changes import (
-    MeasuredTrials,
     TaskChange,
     Unit,
     amount,
@@ -43,7 +42,6 @@ from sweeper.reporting.blocks import (
     placed,
 )
 from sweeper.reporting.charts import draw
-from sweeper.reporting.charts.cost import cost_panel, measure_cost
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
@@ -58,7 +56,7 @@ _WIDTH = 380
 _BAND, _LINE = 34, 16
 
 
-HEADING = Heading(70, "forgetting", "Forgetting", "What did the model lose?")
+HEADING = Heading(90, "forgetting", "Forgetting")
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
@@ -71,17 +69,19 @@ def because(figures: Figures, findings: Findings) -> list[str]:
     return list(filter(None, [limit_sentence(figures, findings.verdict.best_trial)]))
 
 
-def summary(figures: Figures, findings: Findings) -> list[str]:
-    """What the trial that is shown lost on tasks."""
+def finding(figures: Figures, report: Report) -> str:
+    """What the trial that is shown lost on tasks, or what general text costs."""
     trial = shown_trial(figures)
-    return [_finding(figures, trial)] if trial is not None and figures.tasks else []
+    if trial is not None and figures.tasks:
+        return _finding(figures, trial)
+    return _front_finding(figures)
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """Base against tuned by task; what general text costs each trial."""
+    """Base against tuned by task; what each trial lost on general text."""
     yield from _tasks(report, figures)
     if figures.trials:
-        yield _general_text(report, figures)
+        yield _trial_table(report, figures)
 
 
 def _tasks(report: Report, measured: Figures) -> Iterator[Block]:
@@ -106,9 +106,9 @@ def _tasks(report: Report, measured: Figures) -> Iterator[Block]:
         note=note,
         panels=drawn(pair, points_lost(measured, finding)),
         legend=draw.legend(strategies, LegendEntry("base model", "", "○")),
-        table=_table(measured),
+        tables=(_table(measured),),
     )
-    sentences = [noise_sentence(measured.tasks, trial), limit_sentence(measured, trial)]
+    sentences = [noise_sentence(measured.tasks, trial)]
     if report.findings.verdict.recommended_trial not in (None, trial):
         sentences.append(
             f"The recommended trial {report.findings.verdict.recommended_trial} was not scored."
@@ -160,31 +160,6 @@ def _outcome(task: TaskChange) -> str:
     if not task.more_items:
         return task.outcome
     return f"{task.outcome}; {words.more(task.more_items)} would settle it"
-
-
-def _general_text(report: Report, measured: Figures) -> Figure:
-    finding = _front_finding(measured)
-    limit = measured.limit_points
-    cost = measure_cost(
-        MeasuredTrials(
-            title="lost on general text",
-            unit=_UNIT,
-            limit=None if limit is None else limit / 100,
-            changes={trial.trial: trial.forgetting.value / 100 for trial in measured.trials},
-        ),
-        measured.recommended_trial,
-    )
-    names = list(dict.fromkeys(trial.strategy for trial in measured.trials))
-    return Figure(
-        id="forgetting-front",
-        finding=finding,
-        note="Every completed trial: its loss on the task against what it lost on general "
-        "text, in nats per token. Filled: no other trial is better in both (the stepped "
-        "line). 0.01 nats per token are one per cent of the perplexity.",
-        panels=drawn(cost_panel(report.findings, cost, finding)),
-        legend=draw.legend(names, LegendEntry("no trial is better in both", "", "—")),
-        table=_trial_table(report, measured),
-    )
 
 
 def _front_finding(measured: Figures) -> str:

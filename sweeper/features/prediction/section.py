@@ -6,12 +6,11 @@ import shlex
 
 from sweeper.features.parts import Heading
 from sweeper.findings.record import Findings, NextStep
-from sweeper.findings.verdict.next_step import use
 
-HEADING = Heading(140, "prediction", "Use", "What does the winner say?")
+HEADING = Heading(145, "prediction", "Use")
 
 
 def advise(figures: None, findings: Findings) -> NextStep:
     """The command that asks the winner, after what other sections advise."""
     command = f'sweeper predict {shlex.quote(findings.run.place)} "a text"'
-    return use(findings).model_copy(update={"command": command})
+    return NextStep(kind="use", command=command)

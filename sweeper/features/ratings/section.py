@@ -32,7 +32,7 @@ from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, Text, placed
 from sweeper.reporting.document import Report
 
-HEADING = Heading(77, "preferences", "Preferences", "What do people prefer?")
+HEADING = Heading(98, "preferences", "Preferences")
 
 
 class WinRate(Record):
@@ -173,6 +173,12 @@ def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | No
         if len({*first, *second}) > 1:  # else chance alone would agree, and kappa is undefined
             kappas.append(cohen_kappa_score(first, second))
     return float(np.mean(equal)), float(np.mean(kappas)) if kappas else None
+
+
+def finding(figures: Figures, report: Report) -> str:
+    """The win rate against each other model."""
+    rates = [f"{one.title} {words.in_percent(one.win_rate)}" for one in figures.preferences]
+    return f"{words.sentence(figures.winner)} wins against {units.joined(rates)} of test items."
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:

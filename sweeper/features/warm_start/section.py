@@ -11,9 +11,10 @@ from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategies import best_of, default_of
 from sweeper.plans import ProposedTrial
+from sweeper.reporting.document import Report
 from sweeper.spec import Scalar
 
-HEADING = Heading(72, "warm-start", "Warm starts", "What did earlier studies bring?")
+HEADING = Heading(76, "warm-start", "Warm starts")
 
 
 class WarmStartResult(Record):
@@ -47,9 +48,9 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     return Figures(starts=starts) if starts else None
 
 
-def because(figures: Figures, findings: Findings) -> list[str]:
+def finding(figures: Figures, report: Report) -> str:
     """A sentence for each warm start."""
-    return [_sentence(start, findings.objective) for start in figures.starts]
+    return " ".join(_sentence(one, report.findings.objective) for one in figures.starts)
 
 
 def _entry(run: RunFiles, warm: ProposedTrial) -> WarmStartResult:

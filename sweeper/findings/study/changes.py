@@ -31,6 +31,7 @@ from sweeper.evaluation.significance import (
 from sweeper.evaluation.task_scores import ModelScores, TaskScores, evaluations
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
+from sweeper.findings.record import MeasuredTrials
 from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
@@ -94,18 +95,6 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
         return paired_difference(tuned, base)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-class MeasuredTrials(Record):
-    """One measure over the completed trials that have it.
-
-    ``changes`` are in its unit, by trial. ``limit`` is the most that the user allows.
-    """
-
-    title: str
-    unit: str
-    limit: float | None = None
-    changes: dict[int, float]
 
 
 def measured_trials(run: RunFiles) -> dict[str, MeasuredTrials]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.data import item_files
 from sweeper.data.dataset import dataset_of
-from sweeper.data.reading import spool
 from sweeper.errors import DataError
 from sweeper.features import parts
 from sweeper.features.ray import _run_check
@@ -95,7 +95,7 @@ def test_marked_rows_of_the_data_itself_are_in_train_alone(dataset, path, write)
 
 
 def test_a_large_file_with_marked_rows_is_read_into_memory(dataset, path, monkeypatch):
-    monkeypatch.setattr(spool, "LARGE_BYTES", 0)
+    monkeypatch.setattr(item_files, "LARGE_BYTES", 0)
     assert not isinstance(dataset_of(spec_of(path)).splits["train"], tuple)
     made = made_from(dataset.splits["train"][0])
     with Path(path).open("a") as file:

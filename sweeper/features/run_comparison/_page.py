@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from sweeper import __version__, units
+from sweeper.features.run_comparison._runs import ComparedRun, Pair, differences
 from sweeper.findings import words
-from sweeper.findings.verdict.runs_compared import ComparedRun, Pair, differences
 from sweeper.reporting.blocks import (
     Column,
-    FactList,
-    NamedFact,
     Number,
     Page,
     Section,
@@ -24,16 +22,15 @@ def runs_page(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> Page:
     """All runs, which of them can be compared, and what differs between them."""
     fair = sum(not pair.reasons for pair in found)
     names = units.joined([run.name for run in runs])
-    said = [NamedFact("comparisons", f"{fair} of {len(found)} are fair")]
     return Page(
         title=f"{names}: sweeper comparison",
         name=names,
         verdict="none",
-        head=FactList(tuple(said)),
+        head=(f"{fair} of {len(found)} comparisons are fair",),
         sections=(
-            Section("verdict", "Runs", "What did each run find?", (_runs(runs),)),
-            Section("pairs", "Comparisons", "Which runs can be compared?", (_pairs(found),)),
-            Section("differences", "Differences", "What differs between them?", (_differ(runs),)),
+            Section("verdict", "Runs", (_runs(runs),)),
+            Section("pairs", "Comparisons", (_pairs(found),)),
+            Section("differences", "Differences", (_differ(runs),)),
         ),
         sweeper_version=__version__,
     )
