@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from sweeper.data import checks
+from sweeper.data.contents import while_memory_lasts
 from sweeper.data.corpus import held_out
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
 from sweeper.data.further_rows import with_further_rows
-from sweeper.data.load import Choose, all_rows, fingerprint_of, load
-from sweeper.data.load_large import load_any
+from sweeper.data.load import Choose, all_rows, fingerprint_of
+from sweeper.data.load_large import load
 from sweeper.data.splits import in_order, repeated_in, subset
 from sweeper.errors import DataError, Problem
 from sweeper.spec import DataSpec, Spec, Task
@@ -25,12 +26,15 @@ from sweeper.units import plural
 Load = Callable[[DataSpec, Task, Choose], Dataset]
 
 
-def dataset_of(spec: Spec, load_source: Load | None = None, choose: Choose = all_rows) -> Dataset:
-    """The data set that a spec names, in three splits.
+def _load(spec: DataSpec, task: Task, _choose: Choose) -> Dataset:
+    return load(spec, task)
+
+
+def dataset_of(spec: Spec, load_source: Load = _load, choose: Choose = all_rows) -> Dataset:
+    """The data set that a spec names, in three splits. Several sources are put together in memory.
 
     Args:
-        load_source: Reads and splits one source. By default, rows of a large file stay on the disk
-            where it is the only source: several are put together in memory.
+        load_source: Reads and splits one source.
         choose: Leaves out rows of the splits.
 
     Raises:
@@ -39,20 +43,21 @@ def dataset_of(spec: Spec, load_source: Load | None = None, choose: Choose = all
     """
     if spec.data.sources:
         dataset = _mixed(spec, load_source, choose)
-    elif load_source is None:
-        dataset = load_any(spec.data, spec.task)
     else:
         dataset = load_source(spec.data, spec.task, choose)
     return with_further_rows(dataset, spec)
 
 
-def _mixed(spec: Spec, load_source: Load | None, choose: Choose) -> Dataset:
+def _mixed(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
     sources = spec.data.sources
     parts = [
         replace(
             one,
             splits={
-                split: tuple(replace(row, source=source.title) for row in rows)
+                split: tuple(
+                    replace(row, source=source.title)
+                    for row in while_memory_lasts(rows, str(source.path))
+                )
                 for split, rows in one.splits.items()
             },
         )
@@ -112,7 +117,7 @@ def _unshared(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:
         yield from (row for row in one.splits[split] if row.key not in keys)
 
 
-def _loaded(spec: Spec, load_source: Load | None) -> list[Dataset]:
+def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
     """Every source by itself."""
     loaded: list[Dataset] = []
     problems: list[Problem] = []
@@ -121,9 +126,7 @@ def _loaded(spec: Spec, load_source: Load | None) -> list[Dataset]:
         one: DataSpec = spec.data.model_copy(update={"sources": (), "max_rows": None, **fields})
         where = spec.places.where(("data", "sources", number, "path"))
         try:
-            loaded.append(
-                load_source(one, spec.task, all_rows) if load_source else load(one, spec.task)
-            )
+            loaded.append(load_source(one, spec.task, all_rows))
         except DataError as error:
             problems += [replace(p, where=f"{where} ({p.where})") for p in error.problems]
             continue
