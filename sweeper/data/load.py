@@ -35,16 +35,6 @@ def all_rows(splits: Splits) -> Splits:
     return splits
 
 
-def load(spec: DataSpec, task: Task) -> Dataset:
-    """The data set of a spec, in three splits.
-
-    Raises:
-        DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
-            listed, with file and line.
-    """
-    return dataset_of_rows(read_rows(spec, task), spec)
-
-
 def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -> Dataset:
     """The data set that these rows are, in three splits.
 
