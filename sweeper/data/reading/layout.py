@@ -194,16 +194,12 @@ def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, Named], str]:
 
 def _patterns(given: object) -> dict[str, list[str]]:
     """Split to patterns, in each of the forms that a card may have."""
-    if isinstance(given, str):
-        return {"train": [given]}
     if isinstance(given, dict):
-        return {str(split): _texts(paths) for split, paths in given.items()}
+        given = [{"split": split, "path": paths} for split, paths in given.items()]
     found: dict[str, list[str]] = {}
-    for entry in given if isinstance(given, list) else []:
-        if isinstance(entry, dict):
-            found.setdefault(str(entry.get("split", "train")), []).extend(_texts(entry.get("path")))
-        else:
-            found.setdefault("train", []).append(str(entry))
+    for entry in given if isinstance(given, list) else [given]:
+        named = entry if isinstance(entry, dict) else {"path": entry}
+        found.setdefault(str(named.get("split", "train")), []).extend(_texts(named.get("path")))
     return found
 
 
