@@ -166,9 +166,9 @@ def doctor(
     """Try what sweeper needs on this machine; exit with 2 if nothing can be trained here."""
     if gpu:
         require("sweeper doctor --gpu", RUNS)
-        found = results(quick=quick, tell=lambda result: say(f"{result.name}: {result.state}"))
-        typer.echo(found.to_json() if as_json else markdown(found))
-        raise typer.Exit(1 if found.named("failed") else 0)
+        tried = results(quick=quick, tell=lambda result: say(f"{result.name}: {result.state}"))
+        typer.echo(tried.to_json() if as_json else markdown(tried))
+        raise typer.Exit(1 if tried.named("failed") else 0)
     checks = []
     for check in examine():
         checks.append(check)
