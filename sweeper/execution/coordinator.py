@@ -109,13 +109,13 @@ def run_sweep(
                 limits=state.limits,
             ),
             pool=pool,
-            progress=RunProgress(state, total, spec.search.workers, dict(before or {})),
+            progress=RunProgress(state, total, plan.workers(spec.search), dict(before or {})),
             signals=signals,
             on_event=on_event,
             on_trial_end=on_trial_end,
             on_tick=on_tick,
             deadline=time.monotonic() + (spec.search.timeout_seconds or float("inf")),
-            least_bytes=disk_budget(plan, spec.search.workers).least,
+            least_bytes=disk_budget(plan, plan.workers(spec.search)).least,
         )
         if fewer:
             owner.warn(fewer)
@@ -132,7 +132,7 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
         RunError: It cannot work here.
         NotInstalled: What it needs is missing.
     """
-    executor, asked = spec.search.executor, spec.search.workers
+    executor, asked = spec.search.executor, plan.workers(spec.search)
     if executor == "local":
         environments, note = place(asked, machine_of(plan), demand_of(plan))
         return LocalPool(run, briefing, environments), note
@@ -158,7 +158,7 @@ class Coordinator:
 
     @property
     def _disk(self) -> DiskBudget:
-        return disk_budget(self.plan, self.spec.search.workers)
+        return disk_budget(self.plan, self.plan.workers(self.spec.search))
 
     def run_all(self) -> RunOutcome:
         """Run all phases in order; whatever ends them, no process is left running."""

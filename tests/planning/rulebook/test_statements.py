@@ -275,7 +275,7 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "more-data-rank": ({"rows": 300_000}, {"rows": 4_000}),
     "large-data-rank": ({"rows": 600_000}, {"rows": 4_000}),
     "beyond-lora-capacity": ({"model": "smollm2", "rows": 200_000}, {"rows": 4_000}),
-    "lora-dropout-large-model": ({"model": "70B"}, {"model": "13B"}),
+    "lora-dropout-repeated-rows": ({"rows": 500}, {"rows": 4000}),
     "variants-add-little": ({}, {"model": "smollm2"}),
     "rslora-for-large-ranks": ({"rows": 600_000}, {"rows": 4_000}),
     "experts-and-lora": ({"model_changes": {"moe": MOE}}, {"model_changes": {}}),
