@@ -1,0 +1,92 @@
+"""Values outside of what the rule book has evidence for, each with the evidence and its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sweeper.features.review._case import Case
+from sweeper.features.review._formats import matches
+from sweeper.features.review._record import Finding
+from sweeper.hyperparameters import BATCH, EPOCHS, is_number
+from sweeper.planning.rulebook.rules import rule_book
+from sweeper.plans import Parameter
+from sweeper.units import number, setting
+
+#: Beyond the range by more than this factor, a value is a warning: half a decade.
+_FAR = 3.0
+#: Those that the trainer's own default is judged for, too.
+_JUDGED_DEFAULTS = ("learning_rate",)
+#: From the rule book's names to those of ``Training``.
+_NAMES = {BATCH: "micro_batch", EPOCHS: "num_train_epochs"}
+
+
+def outside(case: Case) -> Iterator[Finding]:
+    """The values of this training outside of the evidence."""
+    training = case.training
+    if training.stage == "preference" or training.method == "other":
+        return
+    for name, (parameter, rule) in _parameters(case).items():
+        neutral = _NAMES.get(name, name)
+        given = case.given(neutral) or (
+            neutral in _JUDGED_DEFAULTS and case.config.format != "peft"
+        )
+        value = case.batch if name == BATCH else getattr(training, neutral, None)
+        if not given or not is_number(value) or (name == BATCH and not _countable(case)):
+            continue
+        if name == "learning_rate" and training.optim and not matches(training.optim, "*adam*"):
+            continue
+        yield from _judged(case, neutral, value, parameter, rule)
+
+
+def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
+    """What the rule book says about each parameter, with the rule that says it."""
+    method = case.training.method
+    declared = rule_book().strategies[method].parameters
+    found = {name: (one.parameter, "") for name, one in declared.items()}
+    if case.rated is not None:
+        rated = case.rated.strategies[method]
+        rules = {name: one.rule for one in rated.reasons for name in one.changes}
+        found |= {name: (one, rules.get(name, "")) for name, one in rated.parameters.items()}
+    return found
+
+
+def _countable(case: Case) -> bool:
+    """Whether the batch is known in examples: its GPUs are stated, and rows are not packed."""
+    stated = case.training.gpus is not None or case.on_gpu
+    return stated and not case.training.packing
+
+
+def _judged(
+    case: Case, neutral: str, value: float, parameter: Parameter, rule: str
+) -> Iterator[Finding]:
+    low, high = _range(parameter)
+    if low is None or high is None or low <= value <= high:
+        return
+    far = value * _FAR < low if value < low else value > high * _FAR
+    name = case.field(neutral) or neutral
+    default = "" if case.given(neutral) else ", the trainer's default,"
+    shown = number(value) if neutral == "learning_rate" else setting(value)
+    covered = f"{setting(low)} to {setting(high)}"
+    whole = "the effective batch" if neutral == "micro_batch" else name
+    change = {} if neutral == "micro_batch" else {neutral: parameter.default}
+    yield case.finding(
+        "outside-evidence",
+        "warning" if far else "note",
+        (neutral, "gradient_accumulation_steps") if neutral == "micro_batch" else (neutral,),
+        f"{whole} = {shown}{default} is {'below' if value < low else 'above'} {covered}",
+        why=parameter.why,
+        source=parameter.source,
+        rule=rule,
+        value=value,
+        low=low,
+        high=high,
+        change=change,
+    )
+
+
+def _range(parameter: Parameter) -> tuple[float | None, float | None]:
+    """What the evidence covers: the range of a searched parameter, what is allowed of others."""
+    if parameter.kind == "categorical":
+        numbers = [float(one) for one in parameter.choices or () if is_number(one)]
+        return (min(numbers), max(numbers)) if numbers else (None, None)
+    return (parameter.low, parameter.high) if parameter.searched else parameter.bounds

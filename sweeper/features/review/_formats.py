@@ -1,0 +1,298 @@
+"""What the fields of each trainer mean: one table in ``_formats/`` each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from sweeper import yamlfile
+from sweeper.errors import Problem, RuleError, UsageError
+from sweeper.features.review._record import Finding, Given, Training
+from sweeper.spec import Scalar
+from sweeper.yaml_models import FileModel, checked
+
+_FOLDER = Path(__file__).parent / "_formats"
+#: A file that sets none of these trains nothing.
+_TRAINS = {"learning_rate", "num_train_epochs", "max_steps", "r", "method"}
+
+
+class Meaning(FileModel):
+    """What one field of a file says.
+
+    Args:
+        to: The field of ``Training``.
+        values: From patterns of values to what they mean; ``none`` for nothing. A value that no
+            pattern matches means itself.
+        adds: Layers that true adds to the target modules.
+    """
+
+    to: str
+    values: Mapping[str, str] = {}
+    adds: list[str] = Field([])
+
+
+_Meanings = str | Meaning | list[Meaning]
+
+
+class Format(FileModel):
+    """The table of one trainer.
+
+    Args:
+        extends: Another table, whose fields and defaults this one adds to.
+        fields: From names, with dots between nested ones, to their meaning.
+        noted: Patterns of fields on which nothing depends that a review says.
+        required: Patterns of which one must match a field of the file.
+        defaults: The trainer's own values where a file has none.
+        lora_if: LoRA is trained if this is set.
+        alpha_times_rank: The default of alpha, as a multiple of the rank.
+        full_bf16: How full fine-tuning holds its weights where the file says bf16.
+        setup: Further fields of the memory formula's set-up.
+        packing_needs: Patterns of attention implementations that keep packed examples apart.
+        packing_masked: Packed examples are always kept apart.
+        evaluates_if_held_out: Nothing is evaluated where no rows are held out, whatever is asked.
+    """
+
+    title: str
+    source: str
+    extends: str = ""
+    fields: Mapping[str, _Meanings]
+    noted: list[str] = Field([])
+    required: list[str] = Field([])
+    defaults: Mapping[str, Any] = {}
+    lora_if: str = ""
+    alpha_times_rank: float | None = None
+    full_bf16: str = "bf16-pure"
+    setup: Mapping[str, Any] = {}
+    packing_needs: str = ""
+    packing_masked: bool = False
+    evaluates_if_held_out: bool = False
+
+    def meanings(self, name: str) -> list[Meaning] | None:
+        """What a field says; empty where nothing depends on it, None where it is unknown."""
+        found = self.fields.get(name)
+        if found is None:
+            found = next((to for key, to in self.fields.items() if matches(name, key)), None)
+        if found is None:
+            return [] if any(matches(name, pattern) for pattern in self.noted) else None
+        listed = found if isinstance(found, list) else [found]
+        return [one if isinstance(one, Meaning) else Meaning(to=one) for one in listed]
+
+    def field_of(self, neutral: str) -> str:
+        """The trainer's first name for a field of ``Training``; empty if it has none."""
+        for name in self.fields:
+            if any(one.to == neutral and not one.adds for one in self.meanings(name) or ()):
+                return name
+        return ""
+
+    def written(self, field: str, neutral: str, value: Scalar) -> Scalar | None:
+        """How the trainer writes a value in one of its fields; None if no value means that."""
+        meaning = next((m for m in self.meanings(field) or () if m.to == neutral), None)
+        if meaning is None or meaning.adds:
+            return None
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        names = [name for name, to in meaning.values.items() if to == text]
+        if plain := next((name for name in names if "*" not in name), None):
+            return {"true": True, "false": False}.get(plain, plain)
+        free = not names and not any(matches(text, name) for name in meaning.values)
+        return value if free else None
+
+
+def matches(text: str, patterns: str) -> bool:
+    """Whether a text matches one of some patterns with ``*``, which have ``|`` between them."""
+    return any(fnmatchcase(text.lower(), one.lower()) for one in patterns.split("|"))
+
+
+@cache
+def formats() -> dict[str, Format]:
+    """Every trainer by its name; the table that others extend is none.
+
+    Raises:
+        RuleError: A table holds mistakes.
+    """
+    problems: list[Problem] = []
+    tables: dict[str, Format] = {}
+    for path in sorted(_FOLDER.glob("*.yaml")):
+        document = yamlfile.read(path)
+        problems += document.problems
+        table = checked(TypeAdapter(Format), document, (), problems)
+        if table is not None:
+            tables[path.stem] = table
+    if problems:
+        raise RuleError(problems)
+    return {
+        name: _extended(table, tables[table.extends]) if table.extends else table
+        for name, table in tables.items()
+        if name not in {one.extends for one in tables.values()}
+    }
+
+
+def _extended(table: Format, base: Format) -> Format:
+    update = {
+        "fields": {**base.fields, **table.fields},
+        "noted": [*base.noted, *table.noted],
+        "defaults": {**base.defaults, **table.defaults},
+        "setup": {**base.setup, **table.setup},
+    }
+    if "full_bf16" not in table.model_fields_set:
+        update["full_bf16"] = base.full_bf16
+    return table.model_copy(update=update)
+
+
+class Configuration(NamedTuple):
+    """One configuration as it was read.
+
+    Args:
+        given: By the fields of ``Training``: what the file says, the last field first.
+        names: The fields of the file, with their lines.
+        unknown: Those that the table does not explain.
+        problems: Values that cannot be what they should be.
+    """
+
+    file: str
+    format: str
+    table: Format
+    training: Training
+    given: Mapping[str, tuple[Given, ...]]
+    names: Mapping[str, int]
+    unknown: tuple[str, ...]
+    problems: tuple[Finding, ...]
+
+
+def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> Configuration:
+    """A configuration by the table that explains the most of its fields.
+
+    Args:
+        values: From the fields of the file, with dots between nested names, to values and lines.
+
+    Raises:
+        UsageError: No trainer that is known has such a file, or it trains nothing.
+    """
+    found: list[Configuration] = []
+    for name, table in formats().items():
+        if table.required and not any(
+            matches(field, pattern) for field in values for pattern in table.required
+        ):
+            continue
+        made = _read(file, name, table, values)
+        if _TRAINS & made.given.keys():
+            found.append(made)
+    if not found:
+        titles = ", ".join(table.title for table in formats().values())
+        raise UsageError(
+            "this is no training configuration that sweeper knows",
+            why=f"These are read: {titles}. A file for generation or a launcher trains nothing.",
+            fix="Give the file that has the learning rate or the adapter.",
+            where=file,
+        )
+    return min(found, key=lambda one: len(one.unknown))
+
+
+def _read(
+    file: str, name: str, table: Format, values: Mapping[str, tuple[object, int]]
+) -> Configuration:
+    raw: dict[str, Any] = {}
+    given: dict[str, tuple[Given, ...]] = {}
+    problems: list[Finding] = []
+    unknown = [field for field in values if table.meanings(field) is None]
+    for field, (value, line) in values.items():
+        for meaning in table.meanings(field) or ():
+            meant = _meant(meaning, value, raw.get(meaning.to))
+            if meant is None:
+                continue
+            kind = TypeAdapter[Any](Training.model_fields[meaning.to].rebuild_annotation())
+            try:
+                raw[meaning.to] = kind.validate_python(meant)
+            except ValidationError as error:
+                told = error.errors(include_url=False)[0]["msg"]
+                problems.append(
+                    Finding(
+                        kind="unreadable-value", level="error", fields=(field,), file=file,
+                        line=line, what=f"{field} = {str(value)[:60]!r} cannot be used: {told}",
+                    )
+                )  # fmt: skip
+                continue
+            here = Given(field, line, value)
+            given[meaning.to] = (here, *given.get(meaning.to, ()))
+    training = Training.model_validate(_settled(table, {**table.defaults, **raw}, given))
+    return Configuration(
+        file, name, table, training, given, {name: line for name, (_, line) in values.items()},
+        tuple(unknown), tuple(problems),
+    )  # fmt: skip
+
+
+def _meant(meaning: Meaning, value: object, before: object) -> object:
+    """What a value says about a field; None for nothing."""
+    if meaning.adds:
+        modules = before if isinstance(before, tuple) else ()
+        return (*modules, *meaning.adds) if value is True else None
+    if isinstance(value, list) and meaning.values:
+        mapped = [_mapped(meaning.values, item) for item in value]
+        kept = [item for item in mapped if item is not None]
+        single = Training.model_fields[meaning.to].annotation is bool
+        meant: object = (kept[0] if kept else None) if single else kept
+    else:
+        meant = _mapped(meaning.values, value)
+    if meaning.to == "target_modules" and isinstance(before, tuple) and isinstance(meant, list):
+        return (*before, *meant)
+    return meant
+
+
+def _mapped(values: Mapping[str, str], value: object) -> object:
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+    found = next((to for pattern, to in values.items() if matches(str(text), pattern)), None)
+    return value if found is None else None if found == "none" else found
+
+
+def _settled(
+    table: Format, raw: dict[str, Any], given: Mapping[str, tuple[Given, ...]]
+) -> dict[str, Any]:
+    """The values with what follows from several of them."""
+    if table.lora_if:
+        raw["method"] = "lora" if table.lora_if in given else "full"
+    if raw.get("method") == "lora" and (
+        raw.get("load_in_4bit") or str(raw.get("quantization")).startswith("nf4")
+    ):
+        raw["method"] = "qlora"
+    if table.alpha_times_rank and "r" in raw:
+        raw.setdefault("lora_alpha", table.alpha_times_rank * raw["r"])
+    if raw.get("steps_per_epoch"):
+        raw["max_steps"] = round(raw["steps_per_epoch"] * (raw.get("num_train_epochs") or 1))
+    if raw.get("model") is None and (folder := raw.get("model_folder")):
+        path = Path(folder).expanduser()
+        raw["model"] = str(path) if _is_model(path) else path.name or None
+    return raw
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        return (path / "config.json").is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def leaves(data: Mapping[Any, Any], lines: Mapping[Any, int]) -> Iterator[tuple[str, object, int]]:
+    """The fields of a nested mapping, each with its value and line; a list is one value.
+
+    A text that only names another field (``${batch_size}``) has that field's value.
+    """
+    for path, value in _leaves(data, ()):
+        text = value if isinstance(value, str) else ""
+        if text.startswith("${") and text.endswith("}"):
+            target: Any = data
+            for part in text[2:-1].split("."):
+                target = target.get(part) if isinstance(target, Mapping) else None
+            value = text if target is None or isinstance(target, Mapping) else target
+        yield ".".join(map(str, path)), value, lines.get(path, 0)
+
+
+def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    if isinstance(value, Mapping) and (value or not path):
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+    else:
+        yield path, value
