@@ -3,7 +3,7 @@
     python -m benchmarks.review FOLDER                 a table: fields understood, findings by kind
     python -m benchmarks.review FOLDER --unknown       every field that no table explains
     python -m benchmarks.review FOLDER --sample        one line a finding, of the judged sample
-    python -m benchmarks.review FOLDER --judged        false alarms, by benchmarks/review/judgements.json
+    python -m benchmarks.review FOLDER --judged        false alarms, by judgements.json
     python -m benchmarks.review FOLDER --write-judgements
                                                        add new findings of the sample, undecided
 
@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from sweeper.errors import UsageError  # noqa: E402
-from sweeper.features.review._record import Finding, Review  # noqa: E402
-from sweeper.features.review._review import reviews  # noqa: E402
+from sweeper.errors import UsageError
+from sweeper.features.review._record import Finding, Review
+from sweeper.features.review._review import reviews
 
 JUDGEMENTS = Path(__file__).parent / "judgements.json"
 #: Files of each format in the sample: those whose paths have the least digests.
@@ -39,7 +39,7 @@ PLACES = {
     "LLaMA-Factory": ("examples/**/*.yaml", "examples/**/*.sh"),
     "trl": ("examples/cli_configs/*.yaml", "docs/source/*.md", "examples/scripts/*.py"),
     "alignment-handbook": ("recipes/**/*.yaml",),
-    "peft": ("examples/**/*.sh", "method_comparison/**/adapter_config.json"),
+    "peft": ("examples/sft/*.sh", "method_comparison/**/adapter_config.json"),
     "torchtune": ("recipes/configs/**/*.yaml",),
     "litgpt": ("config_hub/**/*.yaml",),
 }
@@ -69,15 +69,17 @@ def sample(all_reviewed: list[Reviewed]) -> list[Reviewed]:
     kept: set[str] = set()
     for name in sorted({one.review.format for one in all_reviewed}):
         paths = {one.path for one in all_reviewed if one.review.format == name}
-        kept |= set(sorted(paths, key=lambda path: hashlib.sha256(path.encode()).hexdigest())[:SAMPLED])
+        kept |= set(
+            sorted(paths, key=lambda path: hashlib.sha256(path.encode()).hexdigest())[:SAMPLED]
+        )
     return [one for one in all_reviewed if one.path in kept]
 
 
 def findings(some: list[Reviewed]) -> Iterator[tuple[str, str, Finding]]:
-    """Each finding with its key, which does not depend on wording, and the file's path."""
+    """Each finding with its key and the file's path. The key does not depend on wording."""
     for path, review in some:
         for one in review.findings:
-            yield f"{path} {one.kind} {','.join(one.fields)}", path, one
+            yield f"{path}:{one.line} {one.kind}", path, one
 
 
 def judged() -> dict[str, dict[str, str]]:

@@ -36,6 +36,7 @@ class Case:
         model: None where the file names none, or none that is known.
         facts: None without a model.
         counted: Whether the number of rows is known; else ``TYPICAL_ROWS`` stand for it.
+        unknown_model: Why there is none.
         on_gpu: Whether a GPU is stated or found. Without one nothing is said about fitting.
     """
 
@@ -46,6 +47,7 @@ class Case:
     counted: bool
     on_gpu: bool
     problems: tuple[Finding, ...] = ()
+    unknown_model: str = ""
 
     @property
     def training(self) -> Training:
@@ -223,15 +225,8 @@ def case_of(config: Configuration, flags: Mapping[Path_, Any]) -> Case:
     try:
         model = model_facts(spec.models[0])
     except (ModelError, UsageError) as error:
-        given = config.given.get("model", config.given.get("model_folder", ()))
-        problem = error.problems[0]
-        found = Finding(
-            kind="unknown-model", level="note", fields=tuple(one.field for one in given[:1]),
-            file=config.file, line=given[0].line if given else 0,
-            what=f"nothing is known about the model: {problem.what}",
-            fix="Give --model with a folder, an id that is known, or a size such as 7B.",
-        )  # fmt: skip
-        return Case(config, None, None, None, counted, on_gpu, (*problems, found))
+        told = f"nothing is known about the model ({error.problems[0].what}); --model names another"
+        return Case(config, None, None, None, counted, on_gpu, tuple(problems), told)
     facts = gather(spec, models=(model,))
     problems += [
         Finding(kind="data", level="warning", file=facts.data.path or "", what=text)

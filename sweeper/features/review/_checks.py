@@ -6,12 +6,12 @@ how one trainer behaves asks its table.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sweeper import yamlfile
-from sweeper.errors import near_match
 from sweeper.features.review._case import Case
 from sweeper.features.review._cost import evaluates
 from sweeper.features.review._formats import matches
@@ -24,6 +24,8 @@ _LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules")
 _TEMPLATES = Path(__file__).parent / "_templates.yaml"
 #: A share of the steps above which warmup is most of the training.
 _MOST_WARMUP = 0.5
+#: How alike a field and a known one are where it is likely a slip, as difflib counts.
+_ALIKE = 0.9
 
 
 def _packing(case: Case) -> Iterator[Finding]:
@@ -55,8 +57,9 @@ def _packing(case: Case) -> Iterator[Finding]:
     elif table.packing_needs and not matches(training.attention or "", table.packing_needs):
         yield case.finding(
             "packing-without-masks", "warning", ("packing", "padding_free", "attention"),
-            f"rows are packed, and {training.attention or 'no attention implementation'} "
-            "does not keep them apart",
+            "rows are packed, and "
+            + (f"{training.attention} does" if training.attention else "default attention may")
+            + " not keep them apart",
             why=why, source=source, change={"attention": "flash_attention_2"},
         )  # fmt: skip
 
@@ -366,12 +369,12 @@ def _misspelt(case: Case) -> Iterator[Finding]:
     table = case.config.table
     known = [name for name in (*table.fields, *table.noted) if "*" not in name]
     for name in case.config.unknown:
-        near = near_match(name, [one for one in known if one not in case.config.names])
-        if near.startswith("Did"):
+        others = [one for one in known if one not in case.config.names]
+        for near in difflib.get_close_matches(name, others, 1, _ALIKE):
             yield Finding(
                 kind="unknown-field", level="note", fields=(name,), file=case.config.file,
                 line=case.config.names[name], what=f"{table.title} may not have a field {name!r}",
-                source=table.source, fix=near,
+                source=table.source, fix=f"Did you mean {near}?",
             )  # fmt: skip
 
 

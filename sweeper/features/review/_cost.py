@@ -95,7 +95,8 @@ class Cost:
         return setup
 
     def _targets(self, model: ModelFacts, setup: Setup) -> Finding | None:
-        if isinstance(setup.target_modules, str):
+        roles = self.case.config.table.own_layers or not model.attention_only
+        if roles or isinstance(setup.target_modules, str):
             return None
         try:
             check_targets(model, setup)
@@ -239,7 +240,7 @@ def evaluates(case: Case) -> bool:
 def _not_estimated(case: Case) -> str:
     training = case.training
     if case.model is None:
-        return "no model is known"
+        return case.unknown_model or "the file names no model"
     if training.method == "other":
         return "there is no formula for this way of training"
     if training.stage == "preference":

@@ -12,7 +12,7 @@ from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Parameter
 from sweeper.units import number, setting
 
-#: Beyond the range by more than this factor, a value is a warning: half a decade.
+#: Beyond the range by more than this factor, a learning rate is a warning: half a decade.
 _FAR = 3.0
 #: Those that the trainer's own default is judged for, too.
 _JUDGED_DEFAULTS = ("learning_rate",)
@@ -23,7 +23,7 @@ _NAMES = {BATCH: "micro_batch", EPOCHS: "num_train_epochs"}
 def outside(case: Case) -> Iterator[Finding]:
     """The values of this training outside of the evidence."""
     training = case.training
-    if training.stage == "preference" or training.method == "other":
+    if training.stage != "sft" or training.method == "other":
         return
     for name, (parameter, rule) in _parameters(case).items():
         neutral = _NAMES.get(name, name)
@@ -71,7 +71,7 @@ def _judged(
     change = {} if neutral == "micro_batch" else {neutral: parameter.default}
     yield case.finding(
         "outside-evidence",
-        "warning" if far else "note",
+        "warning" if far and neutral == "learning_rate" else "note",
         (neutral, "gradient_accumulation_steps") if neutral == "micro_batch" else (neutral,),
         f"{whole} = {shown}{default} is {'below' if value < low else 'above'} {covered}",
         why=parameter.why,

@@ -12,13 +12,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from sweeper import yamlfile
 from sweeper.errors import Problem, RuleError, UsageError
-from sweeper.features.review._record import Finding, Given, Training
+from sweeper.features.review._record import LISTS, Finding, Given, Training
 from sweeper.spec import Scalar
 from sweeper.yaml_models import FileModel, checked
 
 _FOLDER = Path(__file__).parent / "_formats"
 #: A file that sets none of these trains nothing.
-_TRAINS = {"learning_rate", "num_train_epochs", "max_steps", "r", "method"}
+_TRAINS = {"learning_rate", "num_train_epochs", "max_steps", "r"}
 
 
 class Meaning(FileModel):
@@ -53,6 +53,7 @@ class Format(FileModel):
         full_bf16: How full fine-tuning holds its weights where the file says bf16.
         setup: Further fields of the memory formula's set-up.
         packing_needs: Patterns of attention implementations that keep packed examples apart.
+        own_layers: Layers have names of the trainer's own, not those of transformers.
         packing_masked: Packed examples are always kept apart.
         evaluates_if_held_out: Nothing is evaluated where no rows are held out, whatever is asked.
     """
@@ -69,6 +70,7 @@ class Format(FileModel):
     full_bf16: str = "bf16-pure"
     setup: Mapping[str, Any] = {}
     packing_needs: str = ""
+    own_layers: bool = False
     packing_masked: bool = False
     evaluates_if_held_out: bool = False
 
@@ -179,7 +181,7 @@ def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> Config
         ):
             continue
         made = _read(file, name, table, values)
-        if _TRAINS & made.given.keys():
+        if _TRAINS & made.given.keys() or name == "peft":
             found.append(made)
     if not found:
         titles = ", ".join(table.title for table in formats().values())
@@ -233,8 +235,8 @@ def _meant(meaning: Meaning, value: object, before: object) -> object:
     if isinstance(value, list) and meaning.values:
         mapped = [_mapped(meaning.values, item) for item in value]
         kept = [item for item in mapped if item is not None]
-        single = Training.model_fields[meaning.to].annotation is bool
-        meant: object = (kept[0] if kept else None) if single else kept
+        several = meaning.to in LISTS
+        meant: object = kept if several else kept[0] if kept else None
     else:
         meant = _mapped(meaning.values, value)
     if meaning.to == "target_modules" and isinstance(before, tuple) and isinstance(meant, list):
@@ -264,8 +266,13 @@ def _settled(
         raw["max_steps"] = round(raw["steps_per_epoch"] * (raw.get("num_train_epochs") or 1))
     if raw.get("model") is None and (folder := raw.get("model_folder")):
         path = Path(folder).expanduser()
-        raw["model"] = str(path) if _is_model(path) else path.name or None
+        raw["model"] = str(path) if _is_model(path) else _name(path)
     return raw
+
+
+def _name(folder: Path) -> str | None:
+    """The model that a folder is named after; Llama's own weights lie in ``original``."""
+    return (folder.parent.name if folder.name == "original" else folder.name) or None
 
 
 def _is_model(path: Path) -> bool:

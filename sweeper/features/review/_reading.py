@@ -25,6 +25,8 @@ _LEAST_FLAGS = 3
 _ASSIGNED = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(\S+)\s*$")
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
 
+_NAMED, _TRAINING = (ast.Name, ast.Attribute), ("Config", "Trainer", "Arguments")
+
 _Values = dict[str, tuple[object, int]]
 
 
@@ -84,7 +86,8 @@ def _commands(text: str) -> Iterator[_Values]:
     """The flags of each command; a command goes on where a line ends with a backslash."""
     variables: dict[str, str] = {}
     values: _Values = {}
-    name = ""
+    name, number = "", 0
+    words: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         if assigned := _ASSIGNED.match(line):
             variables[assigned[1]] = assigned[2].strip("'\"")
@@ -95,17 +98,19 @@ def _commands(text: str) -> Iterator[_Values]:
                 name, equals, value = word[2:].partition("=")
                 name = name.replace("-", "_")
                 values[name] = (_scalar(value) if equals else True, number)
-            elif name:
+            elif not name:
+                words.append(word)
+            else:
                 before, at = values[name]
                 scalar = _scalar(word)
                 rest = [*before, scalar] if isinstance(before, list) else [before, scalar]
                 values[name] = (scalar if before is True else rest, at)
         if not goes_on:
             if values:
-                yield values
-            values, name = {}, ""
+                yield {"command": (" ".join(words), number), **values}
+            values, words, name = {}, [], ""
     if values:
-        yield values
+        yield {"command": (" ".join(words), number), **values}
 
 
 def _words(line: str) -> list[str]:
@@ -131,6 +136,10 @@ def _calls(text: str) -> list[_Values]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     values: _Values = {}
+    names = [ast.unparse(call.func)[:99] for call in calls if isinstance(call.func, _NAMED)]
+    if any("lora" in name.lower() or "get_peft_model" in name for name in names):
+        values["use_peft"] = (True, 1)
+    values["command"] = (" ".join(name for name in names if name.endswith(_TRAINING)), 1)
     for call in calls:
         for keyword in call.keywords:
             value = _literal(keyword.value)

@@ -16,6 +16,10 @@ Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 
+#: Fields that hold several names.
+LISTS = ("target_modules", "modules_to_save", "train_data", "validation_data", "new_tokens")
+
+
 def _texts(value: object) -> object:
     """Names of a list, of a text with commas, or of the mappings of data sets."""
     if isinstance(value, str):
@@ -77,7 +81,7 @@ class Training(Record):
     attention: str | None = None
     fused_loss: bool = False
     sharding: str | bool | list[object] | int | None = None
-    r: _Count | None = None
+    r: int | None = Field(None, ge=0, le=10**6)
     lora_alpha: _Amount | None = None
     lora_dropout: _Amount | None = None
     target_modules: _Names | None = None
