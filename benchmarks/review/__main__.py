@@ -2,7 +2,7 @@
 
     python -m benchmarks.review FOLDER                 a table: fields understood, findings by kind
     python -m benchmarks.review FOLDER --unknown       every field that no table explains
-    python -m benchmarks.review FOLDER --sample        one line a finding, of the judged sample
+    python -m benchmarks.review FOLDER --sample        the findings of the judged sample, to read
     python -m benchmarks.review FOLDER --judged        false alarms, by judgements.json
     python -m benchmarks.review FOLDER --write-judgements
                                                        add new findings of the sample, undecided
@@ -15,23 +15,25 @@ alarms in at most one of ten files of the sample.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from sweeper.errors import UsageError
+from sweeper.features.review._reading import read
 from sweeper.features.review._record import Finding, Review
 from sweeper.features.review._review import reviews
 
 JUDGEMENTS = Path(__file__).parent / "judgements.json"
 #: Files of each format in the sample: those whose paths have the least digests.
-SAMPLED = 16
+SAMPLED = 25
 LEAST_UNDERSTOOD, MOST_FALSE = 0.9, 0.1
 # Where each project keeps examples that train.
 PLACES = {
@@ -52,27 +54,28 @@ class Reviewed(NamedTuple):
     review: Review
 
 
-def reviewed(folder: Path) -> Iterator[Reviewed]:
-    """The review of every example; files that train nothing are left out."""
+def examples(folder: Path) -> dict[str, str]:
+    """The examples that train, by their paths in the folder, with their formats."""
+    found: dict[str, str] = {}
     for name, patterns in PLACES.items():
-        for path in sorted({found for one in patterns for found in (folder / name).glob(one)}):
-            try:
-                made = reviews(path, {})
-            except UsageError:
-                continue
-            relative = path.relative_to(folder).as_posix()
-            yield from (Reviewed(relative, one) for one in made)
+        for path in sorted({path for one in patterns for path in (folder / name).glob(one)}):
+            with suppress(UsageError):
+                found[path.relative_to(folder).as_posix()] = read(path)[0].format
+    return found
 
 
-def sample(all_reviewed: list[Reviewed]) -> list[Reviewed]:
+def sample(paths: Mapping[str, str]) -> list[str]:
     """The files of each format that are judged."""
     kept: set[str] = set()
-    for name in sorted({one.review.format for one in all_reviewed}):
-        paths = {one.path for one in all_reviewed if one.review.format == name}
-        kept |= set(
-            sorted(paths, key=lambda path: hashlib.sha256(path.encode()).hexdigest())[:SAMPLED]
-        )
-    return [one for one in all_reviewed if one.path in kept]
+    for name in set(paths.values()):
+        named = [path for path, kind in paths.items() if kind == name]
+        kept |= set(sorted(named, key=lambda path: sha256(path.encode()).hexdigest())[:SAMPLED])
+    return sorted(kept)
+
+
+def reviewed(folder: Path, paths: Iterable[str]) -> list[Reviewed]:
+    """The reviews of these files."""
+    return [Reviewed(path, one) for path in paths for one in reviews(folder / path, {})]
 
 
 def findings(some: list[Reviewed]) -> Iterator[tuple[str, str, Finding]]:
@@ -98,18 +101,19 @@ def main() -> None:
     parser.add_argument("--judged", action="store_true")
     parser.add_argument("--write-judgements", action="store_true")
     arguments = parser.parse_args()
-    everything = list(reviewed(arguments.folder))
+    paths = examples(arguments.folder)
+    of_all = not (arguments.sample or arguments.judged or arguments.write_judgements)
+    some = reviewed(arguments.folder, paths if of_all else sample(paths))
     if arguments.unknown:
-        unknown(everything)
+        unknown(some)
     elif arguments.sample:
-        for _, path, one in findings(sample(everything)):
-            print(f"{path}:{one.line}\t{one.level}\t{one.kind}\t{','.join(one.fields)}\t{one.what}")
+        readable(arguments.folder, some)
     elif arguments.write_judgements:
-        write_judgements(sample(everything))
+        write_judgements(some)
     elif arguments.judged:
-        false_alarms(sample(everything))
+        false_alarms(some)
     else:
-        table(everything)
+        table(some)
 
 
 def table(everything: list[Reviewed]) -> None:
@@ -129,6 +133,19 @@ def table(everything: list[Reviewed]) -> None:
     print(f"\n{'finding':28}{'level':10}{'count':>6}{'files':>7}")
     for (level, kind), count in kinds.most_common():
         print(f"{kind:28}{level:10}{count:>6}{len(files[level, kind]):>7}")
+
+
+def readable(folder: Path, some: list[Reviewed]) -> None:
+    """The findings of a sample as Markdown: line of the file, reason, source, proposed change."""
+    last = ""
+    for number, (key, path, one) in enumerate(findings(some), 1):
+        if path != last:
+            print(f"\n## {path}\n")
+            last = path
+        lines = (folder / path).read_text(encoding="utf-8").splitlines()
+        text = lines[one.line - 1].strip() if one.line else "(not in the file)"
+        print(f"{number}. `{key}` ({one.level}): {one.what}. Line: `{text[:100]}`.")
+        print(f"   Why: {one.why} Source: {one.source}. Fix: {one.fix}")
 
 
 def unknown(everything: list[Reviewed]) -> None:
