@@ -127,12 +127,12 @@ def table(everything: list[Reviewed]) -> None:
         files = len({one.path for one in some})
         print(f"{name:16}{files:>7}{fields:>8,}{share:>12.1%}{bar}")
     kinds = Counter((one.level, one.kind) for _, _, one in findings(everything))
-    files = {kind: set[str]() for kind in kinds}
+    places = {kind: set[str]() for kind in kinds}
     for _, path, one in findings(everything):
-        files[one.level, one.kind].add(path)
+        places[one.level, one.kind].add(path)
     print(f"\n{'finding':28}{'level':10}{'count':>6}{'files':>7}")
     for (level, kind), count in kinds.most_common():
-        print(f"{kind:28}{level:10}{count:>6}{len(files[level, kind]):>7}")
+        print(f"{kind:28}{level:10}{count:>6}{len(places[level, kind]):>7}")
 
 
 def readable(folder: Path, some: list[Reviewed]) -> None:

@@ -225,7 +225,7 @@ class Cost:
             micro, more = micro * 2, more // 2
             fields = {"micro_batch": micro, "gradient_accumulation_steps": more}
             whole = case.training.global_batch is not None
-            change = {"micro_batch": micro} if whole else dict(fields)
+            change: _Change = {"micro_batch": micro} if whole else dict(fields)
             yield "the same batch in fewer, larger passes", fields, change
 
 

@@ -14,6 +14,8 @@ from sweeper.units import number, setting
 
 #: Beyond the range by more than this factor, a learning rate is a warning: half a decade.
 _FAR = 3.0
+#: A batch within this factor of the range is not worth a note: rules name powers of two.
+_NEAR = 2.0
 #: Those that the trainer's own default is judged for, too.
 _JUDGED_DEFAULTS = ("learning_rate",)
 #: From the rule book's names to those of ``Training``.
@@ -60,7 +62,8 @@ def _judged(
     case: Case, neutral: str, value: float, parameter: Parameter, rule: str
 ) -> Iterator[Finding]:
     low, high = _range(parameter)
-    if low is None or high is None or low <= value <= high:
+    near = _NEAR if neutral == "micro_batch" else 1.0
+    if low is None or high is None or low / near <= value <= high * near:
         return
     far = value * _FAR < low if value < low else value > high * _FAR
     name = case.field(neutral) or neutral

@@ -98,10 +98,11 @@ class Format(FileModel):
             return None
         text = str(value).lower() if isinstance(value, bool) else str(value)
         names = [name for name, to in meaning.values.items() if to == text]
-        if plain := next((name for name in names if "*" not in name), None):
-            return {"true": True, "false": False}.get(plain, plain)
-        free = not names and not any(matches(text, name) for name in meaning.values)
-        return value if free else None
+        itself = not any(matches(text, name) for name in meaning.values)
+        if itself and (isinstance(value, bool) or not names):
+            return value
+        plain = next((name for name in names if "*" not in name), None)
+        return {"true": True, "false": False}.get(plain, plain) if plain else None
 
 
 def matches(text: str, patterns: str) -> bool:

@@ -41,10 +41,10 @@ def changed_text(
             by_hand.append(field)
         else:
             added.append(place)
-    for at, line in sorted(added, key=lambda item: -item[0]):
+    for at, new_line in sorted(added, key=lambda item: -item[0]):
         if at and not lines[at - 1].endswith("\n"):
             lines[at - 1] += "\n"
-        lines.insert(at, line)
+        lines.insert(at, new_line)
     return "".join(lines), tuple(by_hand)
 
 
