@@ -6,19 +6,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from sweeper.errors import ModelError, UsageError
+from sweeper.errors import ModelError
 from sweeper.facts.gather import gather
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.features.review._formats import Configuration, matches
-from sweeper.features.review._record import Finding, Given, Level, Training
+from sweeper.features.review._formats import Configuration
+from sweeper.features.review._record import Finding, Given, Training, found
 from sweeper.planning.candidates import RatedModel, rated_model
 from sweeper.planning.rulebook.rules import rule_book
-from sweeper.spec import HardwareSpec, Scalar, Spec, Task
+from sweeper.spec import Scalar, Spec, Task
 from sweeper.specfile import resolve
 from sweeper.yamlfile import Path_
 
@@ -33,16 +32,14 @@ class Case:
     """A configuration and what is known around it.
 
     Args:
-        model: None where the file names none, or none that is known.
-        facts: None without a model.
+        facts: None where the file names no model, or none that is known.
         counted: Whether the number of rows is known; else ``TYPICAL_ROWS`` stand for it.
         unknown_model: Why there is none.
         on_gpu: Whether a GPU is stated or found. Without one nothing is said about fitting.
     """
 
     config: Configuration
-    spec: Spec | None
-    model: ModelFacts | None
+    spec: Spec
     facts: Facts | None
     counted: bool
     on_gpu: bool
@@ -53,12 +50,16 @@ class Case:
     def training(self) -> Training:
         return self.config.training
 
+    @property
+    def model(self) -> ModelFacts | None:
+        return self.facts.models[0] if self.facts else None
+
     @cached_property
     def rated(self) -> RatedModel | None:
         """The rule book's ranges for this model and these data."""
-        if self.spec is None or self.facts is None or self.model is None:
+        if self.facts is None:
             return None
-        return rated_model(rule_book(self.spec.rules), self.spec, self.facts, self.model)
+        return rated_model(rule_book(self.spec.rules), self.spec, self.facts, self.facts.models[0])
 
     @property
     def gpus(self) -> int:
@@ -84,10 +85,7 @@ class Case:
     @property
     def mean_tokens(self) -> float:
         """Tokens of an example on average, cut at the file's sequence length."""
-        if self.rated is None:
-            return 0.0
-        longest = self.training.sequence_length or self.rated.cap.tokens
-        return min(self.rated.cap.mean, float(longest))
+        return self.rated.cap.mean if self.rated else 0.0
 
     @property
     def longest(self) -> int:
@@ -120,12 +118,6 @@ class Case:
             return min(stated, counted) if self.training.steps_per_epoch else stated
         return counted
 
-    @property
-    def half(self) -> bool:
-        """Whether products are computed in 16 bits."""
-        one = self.training
-        return bool(one.bf16 or one.fp16 or one.pure_bf16) or one.precision not in (None, "fp32")
-
     def given(self, *neutral: str) -> list[Given]:
         """What the file says about these fields of ``Training``."""
         return [self.config.given[name][0] for name in neutral if name in self.config.given]
@@ -146,35 +138,34 @@ class Case:
             named[field] = written
         return named
 
+    @property
+    def evaluates(self) -> bool:
+        """Whether the trainer evaluates while it trains, if there are rows for it."""
+        one, table = self.training, self.config.table
+        on = str(one.eval_strategy or "no").lower() not in ("no", "false", "none")
+        every = bool(one.eval_steps) and "eval_strategy" not in table.defaults
+        return on or every or (one.evals_per_epoch or 0) > 0
+
     def finding(
         self,
         kind: str,
-        level: Level,
         neutral: tuple[str, ...],
-        what: str,
-        *,
         change: Mapping[str, Scalar] | None = None,
         **more: Any,
     ) -> Finding:
-        """A finding about these fields, with the names that the file has for them.
+        """A finding about fields of ``Training``, in the words of ``_findings.yaml``.
 
         Args:
             change: From fields of ``Training`` to values that remove it.
+            more: Fields of the finding, and words for its text.
         """
         given = self.given(*neutral)
         named = self.written(change or {}) or {}
-        if named and not more.get("fix"):
-            more["fix"] = in_words(named)
-        return Finding(
-            kind=kind,
-            level=level,
-            fields=tuple(one.field for one in given),
-            file=self.config.file,
-            line=given[0].line if given else 0,
-            what=what,
-            change=named,
-            **more,
-        )
+        place = {"file": self.config.file, "line": given[0].line if given else 0}
+        fields = {"fields": tuple(one.field for one in given), "change": named, **place}
+        if named:
+            more.setdefault("fix", in_words(named))
+        return found(kind, self.config.table.source, **fields, **more)
 
 
 def in_words(change: Mapping[str, Scalar]) -> str:
@@ -205,51 +196,26 @@ def case_of(config: Configuration, flags: Mapping[Path_, Any]) -> Case:
     Raises:
         SweeperError: A flag is wrong, or the data that it names cannot be used.
     """
-    training, problems = config.training, list(config.problems)
-    flags = dict(flags)
+    training, problems = config.training, config.problems
     task: Task = "domain" if training.stage == "pretraining" else "instruction"
-    flags.setdefault(("task",), task)
-    if _EXAMPLES not in flags and (data := flags.get(_DATA, _local_data(config))):
-        flags[_DATA] = data
+    stated = {_MODEL: training.model, _MAX_LENGTH: training.sequence_length, ("task",): task}
+    flags = {path: value for path, value in stated.items() if value} | dict(flags)
     counted = _DATA in flags or _EXAMPLES in flags
     if not counted:
         flags[_EXAMPLES] = TYPICAL_ROWS
-    if training.sequence_length:
-        flags.setdefault(_MAX_LENGTH, training.sequence_length)
-    if training.model:
-        flags.setdefault(_MODEL, training.model)
-    on_gpu = hardware_facts(_hardware(flags)).device == "cuda"
-    if _MODEL not in flags:
-        return Case(config, None, None, None, counted, on_gpu, tuple(problems))
-    spec = resolve(flags)
+    spec = resolve(flags, needs_model=False)
+    on_gpu = hardware_facts(spec.hardware).device == "cuda"
+    if not spec.models:
+        why = "the file names no model"
+        return Case(config, spec, None, counted, on_gpu, problems, why)
     try:
         model = model_facts(spec.models[0])
-    except (ModelError, UsageError) as error:
-        told = f"nothing is known about the model ({error.problems[0].what}); --model names another"
-        return Case(config, None, None, None, counted, on_gpu, tuple(problems), told)
+    except ModelError as error:
+        why = f"nothing is known about the model ({error.problems[0].what}); --model names another"
+        return Case(config, spec, None, counted, on_gpu, problems, why)
     facts = gather(spec, models=(model,))
-    problems += [
+    warned = (
         Finding(kind="data", level="warning", file=facts.data.path or "", what=text)
         for text in facts.data.warnings
-    ]
-    return Case(config, spec, model, facts, counted, on_gpu, tuple(problems))
-
-
-def _hardware(flags: Mapping[Path_, Any]) -> HardwareSpec:
-    stated = {path[1]: value for path, value in flags.items() if path[0] == "hardware"}
-    return HardwareSpec.model_validate(stated)
-
-
-def _local_data(config: Configuration) -> str | None:
-    """The training data that the file names, where they lie beside it or in the current folder."""
-    names = config.training.train_data or ()
-    if len(names) != 1 or matches(names[0], "/*|~*"):
-        return None
-    for folder in (Path(config.file).parent, Path()):
-        path = folder / names[0]
-        try:
-            if path.suffix in (".jsonl", ".json", ".csv", ".tsv", ".parquet") and path.is_file():
-                return str(path)
-        except (OSError, ValueError):
-            return None
-    return None
+    )
+    return Case(config, spec, facts, counted, on_gpu, (*problems, *warned))

@@ -1,7 +1,7 @@
 """Settings that contradict each other, or do not do what they seem to do.
 
-Each check is a function that yields findings; ``CHECKS`` names all of them. A check that depends on
-how one trainer behaves asks its table.
+Each check is a function that yields findings, whose texts are in ``_findings.yaml``; ``CHECKS``
+names all of them. A check that depends on how one trainer behaves asks its table.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sweeper import yamlfile
+from sweeper.errors import UsageError
 from sweeper.features.review._case import Case
-from sweeper.features.review._cost import evaluates
 from sweeper.features.review._formats import matches
 from sweeper.features.review._record import Finding
+from sweeper.hyperparameters import is_pattern
+from sweeper.memory.setup import Setup
+from sweeper.memory.setup_checks import check_targets
 from sweeper.planning.rulebook.rules import rule_book
 
-_TRANSFORMERS = "transformers documentation, TrainingArguments"
-_PEFT = "PEFT documentation, LoraConfig"
 _LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules")
 _TEMPLATES = Path(__file__).parent / "_templates.yaml"
 #: A share of the steps above which warmup is most of the training.
@@ -29,189 +30,87 @@ _ALIKE = 0.9
 
 
 def _packing(case: Case) -> Iterator[Finding]:
-    training, table = case.training, case.config.table
-    joined = training.packing or training.padding_free
-    if not joined or training.stage != "sft" or table.packing_masked:
+    training, table, kind = case.training, case.config.table, "packing-without-masks"
+    if not (training.packing or training.padding_free):
         return
-    why = (
-        "Packed rows see each other: attention crosses from one to the next, and the model learns "
-        "to answer with another row in view."
-    )
-    source = (
-        "Krell et al. 2021, arXiv:2107.02027, section 3.2 (packing without cross-contamination); "
-        f"{table.source}"
-    )
-    if training.packing_masks is not None:
-        if not training.packing_masks:
-            yield case.finding(
-                "packing-without-masks", "warning", ("packing",),
-                "rows are packed, and attention is not kept within a row",
-                why=why, source=source, change={"packing_masks": True},
-            )  # fmt: skip
+    if training.packing and training.sequence_length is None:
+        yield case.finding("packing-without-length", ("packing",), {"sequence_length": 2048})
+    if training.stage != "sft" or table.packing_masked or training.packing_masks:
+        return
+    if training.packing_masks is False:
+        yield case.finding(kind, ("packing",), {"packing_masks": True}, attention="attention is")
     elif training.packing_strategy == "wrapped":
-        yield case.finding(
-            "packing-without-masks", "warning", ("packing_strategy",),
-            "the strategy 'wrapped' cuts rows anywhere and lets attention cross between them",
-            why=why, source=source, change={"packing_strategy": "bfd"},
-        )  # fmt: skip
+        change = {"packing_strategy": "bfd"}
+        yield case.finding(kind, ("packing_strategy",), change, attention="attention is")
     elif table.packing_needs and not matches(training.attention or "", table.packing_needs):
-        yield case.finding(
-            "packing-without-masks", "warning", ("packing", "padding_free", "attention"),
-            "rows are packed, and "
-            + (f"{training.attention} does" if training.attention else "default attention may")
-            + " not keep them apart",
-            why=why, source=source, change={"attention": "flash_attention_2"},
-        )  # fmt: skip
-
-
-def _unlimited_packing(case: Case) -> Iterator[Finding]:
-    if case.training.packing and case.training.sequence_length is None:
-        yield case.finding(
-            "packing-without-length", "error", ("packing",),
-            "rows are packed, and no sequence length is set to pack them into",
-            source=case.config.table.source, change={"sequence_length": 2048},
-        )  # fmt: skip
+        fields, change = ("packing", "padding_free"), {"attention": "flash_attention_2"}
+        named = f"attention of {training.attention or 'the default kind'} may be"
+        yield case.finding(kind, fields, change, attention=named)
 
 
 def _prompt_loss(case: Case) -> Iterator[Finding]:
-    if not case.training.prompt_loss or case.training.stage != "sft":
-        return
-    rule = next((one for one in rule_book().rules if one.id == "loss-on-outputs"), None)
-    yield case.finding(
-        "loss-on-prompt", "note", ("prompt_loss",),
-        "the loss includes the prompts",
-        why="The model also learns to write prompts. That seldom helps, unless answers are short "
-        "and rows are few.",
-        source=f"{rule.source if rule else ''}; Shi et al. 2024, arXiv:2405.14394, abstract "
-        "(a loss on instructions helps with long instructions, short answers or few rows)",
-        rule="loss-on-outputs" if rule else "",
-        change={"prompt_loss": False},
-    )  # fmt: skip
+    if case.training.prompt_loss and case.training.stage == "sft":
+        yield case.finding("loss-on-prompt", ("prompt_loss",), {"prompt_loss": False})
 
 
 def _warmup(case: Case) -> Iterator[Finding]:
     training, steps = case.training, case.steps
     ratio, count = training.warmup_ratio or 0.0, training.warmup_steps or 0.0
-    if case.given("warmup_ratio") and case.given("warmup_steps") and ratio and count:
-        yield case.finding(
-            "two-warmups", "warning", ("warmup_ratio", "warmup_steps"),
-            "warmup is given both as a share and as a number of steps",
-            why="transformers uses the number, and Axolotl refuses both.",
-            source=f"{_TRANSFORMERS} (warmup_steps)", fix="Remove one of them.",
-        )  # fmt: skip
+    if len(case.given("warmup_ratio", "warmup_steps")) == 2 and ratio and count:
+        yield case.finding("two-warmups", ("warmup_ratio", "warmup_steps"))
     if training.lr_scheduler_type == "constant" and case.given("lr_scheduler_type"):
         if ratio or count:
-            yield case.finding(
-                "warmup-without-effect", "warning",
-                ("lr_scheduler_type", "warmup_ratio", "warmup_steps"),
-                "the schedule 'constant' has no warmup, so the one that is set has no effect",
-                source="transformers, optimization.py (get_scheduler)",
-                change={"lr_scheduler_type": "constant_with_warmup"},
-            )  # fmt: skip
+            fields = ("lr_scheduler_type", "warmup_ratio", "warmup_steps")
+            change = {"lr_scheduler_type": "constant_with_warmup"}
+            yield case.finding("warmup-without-effect", fields, change)
         return
+    # A number of steps below one is a share, as transformers 5 reads it.
     share = count / steps if count >= 1 and steps else 0.0 if count >= 1 else count or ratio
     if share > _MOST_WARMUP:
-        number = f"{count:g} of {steps:,} steps" if count >= 1 else f"{share:.0%} of the steps"
+        whole = count >= 1 and steps
         yield case.finding(
-            "warmup-too-long", "error" if share >= 1 else "warning",
+            "warmup-too-long",
             ("warmup_steps",) if count else ("warmup_ratio",),
-            f"the learning rate warms up for {number}"
-            + (", so that it never gets to its value" if share >= 1 else ""),
-            why="Warmup is meant for the first steps; common recipes use 3-10% of them.",
-            source="common practice (rule constant-with-warmup)", value=count or ratio,
-            high=_MOST_WARMUP * steps if count >= 1 and steps else _MOST_WARMUP,
-            change={"warmup_steps": max(round(0.05 * steps), 1)} if count >= 1 and steps
-            else {"warmup_ratio": 0.05},
-        )  # fmt: skip
+            {"warmup_steps": max(round(0.05 * whole), 1)} if whole else {"warmup_ratio": 0.05},
+            level="error" if share >= 1 else "warning",
+            share=f"{count:g} of {whole:,}" if whole else f"{share:.0%}",
+            never=", so that it never gets to its value" if share >= 1 else "",
+        )
 
 
 def _evaluation(case: Case) -> Iterator[Finding]:
-    training, table, steps = case.training, case.config.table, case.steps
+    training, table, steps, kind = case.training, case.config.table, case.steps, "evaluation-never"
     asked = ("evals_per_epoch", "eval_steps", "eval_strategy")
-    off = str(training.eval_strategy or "no").lower() in ("no", "false", "none")
-    wanted = (training.evals_per_epoch or 0) > 0 or (training.eval_steps or 0) > 0 or not off
     held_out = bool(training.validation_data) or (training.validation_share or 0) > 0
-    if table.evaluates_if_held_out and case.given(*asked) and wanted and not held_out:
-        yield case.finding(
-            "evaluation-never", "warning", asked,
-            "evaluation is asked for, and no rows are held out for it, so that it never happens",
-            why="Nothing shows when the model begins to overfit.", source=table.source,
-            change={"validation_share": 0.05},
-        )  # fmt: skip
-    elif table.evaluates_if_held_out and held_out and not wanted:
-        yield case.finding(
-            "evaluation-never", "warning", ("validation_share", "validation_data"),
-            "rows are held out, and nothing evaluates on them",
-            why="They are lost for training.", source=table.source,
-            change={"evals_per_epoch": 1},
-        )  # fmt: skip
-    elif not table.evaluates_if_held_out and off and case.given("eval_steps"):
-        if "eval_strategy" in table.defaults and training.eval_steps:
-            yield case.finding(
-                "evaluation-never", "warning", ("eval_steps", "eval_strategy"),
-                "evaluation every so many steps is asked for, and the strategy is 'no'",
-                source=f"{_TRANSFORMERS} (eval_strategy)", change={"eval_strategy": "steps"},
-            )  # fmt: skip
+    by_strategy = "eval_strategy" in table.defaults
+    if table.evaluates_if_held_out and case.given(*asked) and case.evaluates and not held_out:
+        reason = "evaluation is asked for, and no rows are held out"
+        yield case.finding(kind, asked, {"validation_share": 0.05}, reason=reason)
+    elif table.evaluates_if_held_out and held_out and not case.evaluates:
+        fields, reason = ("validation_share", "validation_data"), "rows are held out for no purpose"
+        yield case.finding(kind, fields, {"evals_per_epoch": 1}, reason=reason)
+    elif by_strategy and not case.evaluates and training.eval_steps and case.given("eval_steps"):
+        fields, reason = ("eval_steps", "eval_strategy"), "the steps are given, and no strategy"
+        yield case.finding(kind, fields, {"eval_strategy": "steps"}, reason=reason)
     elif case.given("eval_steps") and steps and (training.eval_steps or 0) > max(steps, 1):
-        yield case.finding(
-            "evaluation-never", "warning", ("eval_steps",),
-            f"the first evaluation would come after {training.eval_steps:g} steps, and the "
-            f"training has {steps:,}",
-            why="Nothing shows when the model begins to overfit.", source=table.source,
-            value=training.eval_steps, high=float(steps),
-            change={"eval_steps": max(steps // 4, 1)},
-        )  # fmt: skip
-    never = off and not case.given("evals_per_epoch") and (
-        "eval_strategy" in table.defaults or not case.given("eval_steps")
-    )  # fmt: skip
-    needs = case.given("load_best_model_at_end") and training.load_best_model_at_end
-    if never and (needs or training.early_stopping_patience):
-        yield case.finding(
-            "best-without-evaluation", "error",
-            ("load_best_model_at_end", "early_stopping_patience"),
-            "the best weights are asked for, and nothing is evaluated to find them",
-            source=f"{_TRANSFORMERS} (load_best_model_at_end)",
-            change={"eval_strategy": "steps"},
-        )  # fmt: skip
-
-
-def _best(case: Case) -> Iterator[Finding]:
-    training = case.training
-    if not (training.load_best_model_at_end and evaluates(case)):
-        return
-    evaluated, saved = str(training.eval_strategy), str(training.save_strategy)
-    if "best" in saved or training.eval_strategy is None:
-        return
-    every, each = training.save_steps or 0, training.eval_steps or 0
-    apart = evaluated == "steps" and every > 1 and each > 1 and every % each != 0
-    if evaluated != saved or apart:
-        yield case.finding(
-            "best-not-saved", "error", ("load_best_model_at_end", "save_strategy", "save_steps"),
-            "the best weights are asked for, and weights are saved at other times than evaluated",
-            source=f"{_TRANSFORMERS} (load_best_model_at_end)",
-            fix="Set save_strategy like eval_strategy, and save_steps to a multiple of eval_steps.",
-        )  # fmt: skip
+        reason = f"the training ends after {steps:,} of {training.eval_steps:,g} steps"
+        change = {"eval_steps": max(steps // 4, 1)}
+        yield case.finding(kind, ("eval_steps",), change, reason=reason)
 
 
 def _same_rows(case: Case) -> Iterator[Finding]:
     training = case.training
-    train, held_out = set(training.train_data or ()), set(training.validation_data or ())
+    same = set(training.train_data or ()) & set(training.validation_data or ())
     parts = [
         {_part(item) for item in given.value if isinstance(item, dict)}
         for given in case.given("train_data", "validation_data")
         if isinstance(given.value, list)
     ]
-    same = train & held_out
     if len(parts) == 2:
         same = {path for path, *_ in parts[0] & parts[1]}
     if same and (training.train_split or "train") == (training.eval_split or "train"):
-        yield case.finding(
-            "evaluates-on-train", "warning", ("validation_data", "train_data"),
-            f"the rows of {', '.join(sorted(same))} are trained on and evaluated on",
-            why="The score says how well rows are remembered, not how well the model does.",
-            source="definition: a held-out set shares no rows with training",
-            fix="Evaluate on other rows, or hold out a share of these.",
-        )  # fmt: skip
+        fields, rows = ("validation_data", "train_data"), ", ".join(sorted(same))
+        yield case.finding("evaluates-on-train", fields, rows=rows)
 
 
 def _part(item: Mapping[str, object]) -> tuple[str, ...]:
@@ -225,126 +124,60 @@ def _template(case: Case) -> Iterator[Finding]:
         return
     lines: Mapping[str, str] = yamlfile.read(_TEMPLATES).data
     own = next((name for name, models in lines.items() if matches(model, models)), None)
-    if own is None or matches(template, own):
-        return
-    if any(matches(template, name) for name in lines):
-        yield case.finding(
-            "other-chat-template", "warning", ("chat_template", "model"),
-            f"the template {template} is not that of {model}, which was tuned with another "
-            f"({own.split('|')[0]})",
-            why="The model has learnt the markers of its own template. Others cost quality, and "
-            "whoever uses the model later must know them.",
-            source=_rule_source("use-chat-template"), rule="use-chat-template",
-            fix="Use the template of the base model's tokenizer.",
-        )  # fmt: skip
-
-
-def _rule_source(name: str) -> str:
-    return next((one.source for one in rule_book().rules if one.id == name), "")
+    if own and not matches(template, own) and any(matches(template, name) for name in lines):
+        words = {"template": template, "model": model, "own": own.split("|")[0]}
+        yield case.finding("other-chat-template", ("chat_template", "model"), None, **words)
 
 
 def _rslora(case: Case) -> Iterator[Finding]:
-    training = case.training
-    rank, alpha = training.r, training.lora_alpha
-    if not (training.use_rslora and rank and alpha):
+    rank, alpha = case.training.r, case.training.lora_alpha
+    if not (case.training.use_rslora and rank and alpha):
         return
     most = rule_book().strategies["lora"].parameters["lora_alpha"].parameter.bounds[1]
-    plain = alpha * math.sqrt(rank)
-    if most is not None and plain > most:
-        yield case.finding(
-            "alpha-with-rslora", "warning", ("lora_alpha", "use_rslora", "r"),
-            f"with rsLoRA, alpha {alpha:g} at rank {rank} scales the update like an alpha of "
-            f"{plain:,.0f} without it",
-            why="rsLoRA divides alpha by the square root of the rank, not by the rank.",
-            source="Kalajdzievski 2023, arXiv:2312.03732, section 3", rule="rslora-for-large-ranks",
-            value=alpha, high=round(most / math.sqrt(rank), 1),
-            change={"lora_alpha": max(round(alpha / math.sqrt(rank)), 1)},
-        )  # fmt: skip
+    root = math.sqrt(rank)
+    if most is not None and alpha * root > most:
+        fields, change = ("lora_alpha", "use_rslora", "r"), {"lora_alpha": round(alpha / root) or 1}
+        words = {"alpha": f"{alpha:g}", "rank": rank, "plain": f"{alpha * root:,.0f}"}
+        limit = round(most / root, 1)
+        yield case.finding("alpha-with-rslora", fields, change, value=alpha, high=limit, **words)
 
 
 def _adapter(case: Case) -> Iterator[Finding]:
-    training = case.training
-    lora = [one for name in _LORA_FIELDS for one in case.given(name) if one.value is not None]
-    if training.method == "full" and lora and case.config.format != "peft":
-        yield case.finding(
-            "adapter-not-trained", "warning", _LORA_FIELDS,
-            "LoRA is configured, but no adapter is switched on: all weights are trained",
-            source=case.config.table.source, change={"method": "lora"},
-        )  # fmt: skip
-    quantised = training.load_in_4bit or training.load_in_8bit or training.quantization is not None
-    if training.method == "full" and quantised:
-        yield case.finding(
-            "quantised-and-full", "error", ("load_in_4bit", "load_in_8bit", "quantization"),
-            "the weights are quantised, and no adapter is trained",
-            why="Quantised weights cannot be trained.",
-            source="transformers documentation, bitsandbytes", change={"method": "lora"},
-        )  # fmt: skip
-    if training.load_in_4bit and training.load_in_8bit:
-        yield case.finding(
-            "two-quantisations", "error", ("load_in_8bit", "load_in_4bit"),
-            "weights cannot be loaded in four bits and in eight",
-            source="transformers documentation, BitsAndBytesConfig",
-            change={"load_in_8bit": False},
-        )  # fmt: skip
-    asked = [str(one.value).lower() for one in case.given("method")]
-    if "qlora" in asked and not training.load_in_4bit and training.quantization is None:
-        yield case.finding(
-            "qlora-without-4bit", "error", ("method", "load_in_4bit"),
-            "QLoRA is asked for, and the weights are not loaded in four bits",
-            source=case.config.table.source, change={"load_in_4bit": True},
-        )  # fmt: skip
+    training, bits = case.training, ("load_in_4bit", "load_in_8bit", "quantization")
+    full = training.method == "full" and case.config.format != "peft"
+    if full and any(one.value is not None for one in case.given(*_LORA_FIELDS)):
+        yield case.finding("adapter-not-trained", _LORA_FIELDS, {"method": "lora"})
+    if full and any(getattr(training, name) for name in bits):
+        yield case.finding("quantised-and-full", bits, {"method": "lora"})
+    asked = any(one.value == "qlora" for one in case.given("method"))
+    if asked and not training.load_in_4bit and training.quantization is None:
+        yield case.finding("qlora-without-4bit", ("method", *bits), {"load_in_4bit": True})
 
 
 def _new_tokens(case: Case) -> Iterator[Finding]:
-    training = case.training
+    training, fields = case.training, ("new_tokens", "modules_to_save")
     saved = " ".join(training.modules_to_save or ())
     if training.new_tokens and training.method in ("lora", "qlora") and "embed" not in saved:
-        yield case.finding(
-            "new-tokens-untrained", "warning", ("new_tokens", "modules_to_save"),
-            "tokens are added, and their embeddings are not trained",
-            why="An adapter leaves the embeddings frozen, so that new tokens stay random.",
-            source=f"{_PEFT} (modules_to_save)",
-            fix="Add embed_tokens and lm_head to the modules to save.",
-        )  # fmt: skip
+        yield case.finding("new-tokens-untrained", fields)
 
 
-def _precision(case: Case) -> Iterator[Finding]:
-    training = case.training
-    both = [one.value for one in case.given("bf16", "fp16")]
-    if training.bf16 and training.fp16 and both == [True, True]:
-        yield case.finding(
-            "two-precisions", "error", ("fp16", "bf16"),
-            "bf16 and fp16 are both on", source=f"{_TRANSFORMERS} (bf16, fp16)",
-            change={"fp16": False},
-        )  # fmt: skip
+def _targets(case: Case) -> Iterator[Finding]:
+    names, model = case.training.target_modules or (), case.model
+    known = model is not None and model.attention_only and not case.config.table.own_layers
+    if model is None or not known or any(is_pattern(name) for name in names):
+        return
+    try:
+        check_targets(model, Setup(strategy="lora", target_modules=names))
+    except UsageError as error:
+        missing = "; ".join(problem.what for problem in error.problems)
+        fields, fix = ("target_modules",), error.problems[0].fix
+        yield case.finding("unknown-target", fields, missing=missing, fix=fix)
 
 
 def _without_effect(case: Case) -> Iterator[Finding]:
-    training = case.training
-    limited = case.given("max_steps") and (training.max_steps or 0) > 0
-    if limited and case.given("num_train_epochs"):
-        yield case.finding(
-            "epochs-without-effect", "note", ("num_train_epochs", "max_steps"),
-            f"the training ends after {training.max_steps:,} steps, whatever the number of epochs",
-            source=f"{_TRANSFORMERS} (max_steps)", fix="Remove one of them.",
-        )  # fmt: skip
-    if training.packing and training.group_by_length:
-        yield case.finding(
-            "grouping-without-effect", "note", ("group_by_length", "packing"),
-            "packed rows all have one length, so that grouping by length does nothing",
-            source=f"{_TRANSFORMERS} (group_by_length)", change={"group_by_length": False},
-        )  # fmt: skip
-
-
-def _batch(case: Case) -> Iterator[Finding]:
-    whole, devices = case.training.global_batch, case.training.gpus or 1
-    if whole is not None and whole < case.micro_batch * devices:
-        yield case.finding(
-            "batch-too-small", "error", ("global_batch", "micro_batch", "gpus"),
-            f"a batch of {whole} is less than {case.micro_batch} examples on each of {devices} "
-            "devices",
-            source=case.config.table.source, change={"global_batch": case.micro_batch * devices},
-        )  # fmt: skip
+    steps, fields = case.training.max_steps or 0, ("num_train_epochs", "max_steps")
+    if steps > 0 and len(case.given(*fields)) == 2:
+        yield case.finding("epochs-without-effect", fields, steps=f"{steps:,}")
 
 
 def _context(case: Case) -> Iterator[Finding]:
@@ -354,31 +187,23 @@ def _context(case: Case) -> Iterator[Finding]:
     )
     if model is None or model.weights_note or not length or stretched:
         return
-    if length > model.context_length:
-        yield case.finding(
-            "longer-than-context", "warning", ("sequence_length",),
-            f"sequences have up to {length:,} tokens, and the context of {model.id} has "
-            f"{model.context_length:,}",
-            why="The model has not seen such positions.", source="the model's config.json",
-            value=length, high=float(model.context_length),
-            change={"sequence_length": model.context_length},
-        )  # fmt: skip
+    if length > (most := model.context_length):
+        words = {"length": f"{length:,}", "model": model.id, "context": f"{most:,}"}
+        change, ends = {"sequence_length": most}, {"value": length, "high": float(most)}
+        yield case.finding("longer-than-context", ("sequence_length",), change, **words, **ends)
 
 
 def _misspelt(case: Case) -> Iterator[Finding]:
-    table = case.config.table
-    known = [name for name in (*table.fields, *table.noted) if "*" not in name]
+    table, names = case.config.table, case.config.names
+    known = [name for name in (*table.fields, *table.noted) if name not in names]
     for name in case.config.unknown:
-        others = [one for one in known if one not in case.config.names]
-        for near in difflib.get_close_matches(name, others, 1, _ALIKE):
-            yield Finding(
-                kind="unknown-field", level="note", fields=(name,), file=case.config.file,
-                line=case.config.names[name], what=f"{table.title} may not have a field {name!r}",
-                source=table.source, fix=f"Did you mean {near}?",
-            )  # fmt: skip
+        for near in difflib.get_close_matches(name, known, 1, _ALIKE):
+            found = case.finding("unknown-field", (), title=table.title, name=name)
+            place = {"fields": (name,), "line": names[name], "fix": f"Did you mean {near}?"}
+            yield found.model_copy(update=place)
 
 
 CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
-    _packing, _unlimited_packing, _prompt_loss, _warmup, _evaluation, _best, _same_rows, _template,
-    _rslora, _adapter, _new_tokens, _precision, _without_effect, _batch, _context, _misspelt,
+    _packing, _prompt_loss, _warmup, _evaluation, _same_rows, _template, _rslora, _adapter,
+    _new_tokens, _targets, _without_effect, _context, _misspelt,
 )  # fmt: skip

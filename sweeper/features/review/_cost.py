@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
 from sweeper.features.review._case import Case, in_words
 from sweeper.features.review._formats import matches
 from sweeper.features.review._record import Finding, Gain
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER, Setup
-from sweeper.memory.setup_checks import check_targets
 from sweeper.memory.states import knows_optimizer
 from sweeper.planning.costs.device_speed import machines
 from sweeper.planning.costs.trial_seconds import Course, clock_of
@@ -38,7 +36,6 @@ class Cost:
         self.case = case
         self.assumed: list[str] = []
         self.unknown = _not_estimated(case)
-        self.targets: Finding | None = None
         self.setup: Setup | None = None
         if case.model is not None and not self.unknown:
             self.setup = self._setup(case.model)
@@ -56,12 +53,8 @@ class Cost:
         elif not case.counted and not training.packing:
             self.assumed.append(f"some sequences have all {case.longest:,} tokens")
         modules = training.target_modules or ("q_proj", "v_proj")
-        lone = modules[0] if len(modules) == 1 else None
-        quantization = training.quantization
-        if quantization is None and training.load_in_4bit:
-            quantization = "nf4-dq"
-        elif quantization is None and training.load_in_8bit:
-            quantization = "int8"
+        bits = "nf4-dq" if training.load_in_4bit else "int8" if training.load_in_8bit else None
+        quantization = training.quantization or bits
         fields: dict[str, Any] = {
             "strategy": training.method,
             "micro_batch": case.micro_batch,
@@ -76,39 +69,16 @@ class Cost:
             "loss": "fused" if training.fused_loss else "full",
             "gpus": case.gpus,
             "releases_gradients": training.releases_gradients,
+            "r": training.r or 8,
+            "target_modules": modules[0] if len(modules) == 1 else modules,
+            "use_dora": training.use_dora,
+            "lora_dropout": training.lora_dropout or 0.0,
+            "modules_to_save": training.modules_to_save or (),
+            "evaluation_batch": (training.evaluation_batch or 0) if case.evaluates else 0,
         }
-        if training.method != "full":
-            fields |= {
-                "r": training.r or 8,
-                "target_modules": lone or modules,
-                "use_dora": training.use_dora,
-                "lora_dropout": training.lora_dropout or 0.0,
-                "modules_to_save": training.modules_to_save or (),
-            }
-            if training.weights_dtype == "float32" and quantization is None:
-                fields["base_dtype"] = "float32"
-        if training.evaluation_batch and evaluates(case):
-            fields["evaluation_batch"] = training.evaluation_batch
-        setup = Setup(**(fields | dict(self.case.config.table.setup)))
-        if training.method != "full" and training.target_modules:
-            self.targets = self._targets(model, setup)
-        return setup
-
-    def _targets(self, model: ModelFacts, setup: Setup) -> Finding | None:
-        roles = self.case.config.table.own_layers or not model.attention_only
-        if roles or isinstance(setup.target_modules, str):
-            return None
-        try:
-            check_targets(model, setup)
-        except UsageError as error:
-            return self.case.finding(
-                "unknown-target", "warning", ("target_modules",),
-                "; ".join(problem.what for problem in error.problems),
-                why="PEFT leaves names that match nothing untrained, without a word.",
-                source="PEFT documentation, LoraConfig (target_modules)",
-                fix=error.problems[0].fix,
-            )  # fmt: skip
-        return None
+        if training.weights_dtype == "float32" and quantization is None:
+            fields["base_dtype"] = "float32"
+        return Setup(**(fields | dict(case.config.table.setup)))
 
     def memory(self, setup: Setup | None = None) -> MemoryEstimate | None:
         """The peak of one GPU; None where nothing is estimated."""
@@ -132,41 +102,34 @@ class Cost:
             test_rows=0, item_tokens=max(round(tokens), 1), scoring_tokens=tokens, classes=0,
             longest=case.longest,
         )  # fmt: skip
-        found: list[Duration] = []
-        for machine in machines(facts.hardware):
-            clock = clock_of(case.model, timed, machine)
-            found.append(clock.speed.range(clock.training(course)))
-        middle = sorted(one.seconds for one in found)[len(found) // 2]
-        low, high = min(one.low for one in found), max(one.high for one in found)
+        clocks = [clock_of(case.model, timed, machine) for machine in machines(facts.hardware)]
+        spans = [clock.speed.range(clock.training(course)) for clock in clocks]
+        middle = sorted(one.seconds for one in spans)[len(spans) // 2]
+        low, high = min(one.low for one in spans), max(one.high for one in spans)
         return Duration(seconds=middle, low=low, high=high)
 
     def fit_findings(self) -> Iterator[Finding]:
         """Whether it fits, with the changes after which it does."""
         memory = self.memory()
-        if self.setup is None or memory is None or not self.case.on_gpu:
+        if memory is None or not self.case.on_gpu or memory.high_gib <= memory.limit_gib:
             return
-        if memory.high_gib <= memory.limit_gib:
-            return
-        sure = memory.peak_gib > memory.limit_gib
         change, remaining = self._fitting()
-        ends = f"{gib(memory.low_gib)} to {gib(memory.high_gib)}"
-        after = f" The peak is then at most {gib(remaining.high_gib)}." if remaining else ""
         fix = (
-            in_words(self.case.written(change) or {}) + after
-            if remaining
-            else "No change of this file makes it fit. Take a smaller model or a larger GPU; "
+            "No change of this file makes it fit. Take a smaller model or a larger GPU; "
             "'sweeper plan' compares them."
         )
+        if remaining:
+            after = f"The peak is then at most {gib(remaining.high_gib)}."
+            fix = f"{in_words(self.case.written(change) or {})} {after}"
         yield self.case.finding(
-            "does-not-fit" if sure else "may-not-fit",
-            "error" if sure else "warning",
+            "does-not-fit" if memory.peak_gib > memory.limit_gib else "may-not-fit",
             ("micro_batch", "sequence_length"),
-            f"training needs {ends}, and the GPU has {gib(memory.limit_gib)}",
-            source="sweeper's memory formula (docs/memory.md)",
+            change,
+            ends=f"{gib(memory.low_gib)} to {gib(memory.high_gib)}",
+            limit=gib(memory.limit_gib),
             value=round(memory.peak_gib, 2),
             high=memory.limit_gib,
             fix=fix,
-            change=change if remaining else {},
         )
 
     def _fitting(self) -> tuple[_Change, MemoryEstimate | None]:
@@ -229,48 +192,28 @@ class Cost:
             yield "the same batch in fewer, larger passes", fields, change
 
 
-def evaluates(case: Case) -> bool:
-    """Whether the trainer evaluates while it trains."""
-    training = case.training
-    return str(training.eval_strategy or "no").lower() not in ("no", "false", "none") or bool(
-        case.given("evals_per_epoch", "eval_steps")
-    )
-
-
 def _not_estimated(case: Case) -> str:
-    training = case.training
-    if case.model is None:
-        return case.unknown_model or "the file names no model"
-    if training.method == "other":
-        return "there is no formula for this way of training"
-    if training.stage == "preference":
-        return "there is no formula for training on preferences, with a reference or with rewards"
-    if training.sharding:
-        return "the model is sharded over GPUs"
-    if training.optimizer_variant:
-        return f"there is no formula for {training.optimizer_variant}"
-    if case.config.format == "peft":
-        return "an adapter's file has no batch and no length"
-    return ""
+    """Why there is no estimate; empty if there is one."""
+    one = case.training
+    reasons = (
+        (case.facts is None, case.unknown_model),
+        (one.method == "other", "there is no formula for this way of training"),
+        (one.stage == "preference", "there is no formula for training on preferences or rewards"),
+        (bool(one.sharding), "the model is sharded over GPUs"),
+        (bool(one.optimizer_variant), f"there is no formula for {one.optimizer_variant}"),
+        (case.config.format == "peft", "an adapter's file has no batch and no length"),
+    )
+    return next((why for holds, why in reasons if holds), "")
 
 
 def _precision(case: Case) -> str:
-    training = case.training
-    if training.precision is not None:
-        return training.precision
-    if training.pure_bf16:
-        return "bf16-pure"
-    if training.fp16:
-        return "fp16-mixed"
-    if not training.bf16:
-        return "fp32"
-    if training.method != "full":
-        return "bf16-mixed"
-    half = training.weights_dtype in ("bfloat16", "auto")
-    return "bf16-pure" if half else case.config.table.full_bf16
+    one, table = case.training, case.config.table
+    halved = one.weights_dtype in ("bfloat16", "auto") or table.full_bf16 == "bf16-pure"
+    if one.pure_bf16 or (one.bf16 and one.method == "full" and halved):
+        return one.precision or "bf16-pure"
+    mixed = "fp16-mixed" if one.fp16 else "bf16-mixed" if one.bf16 else "fp32"
+    return one.precision or mixed
 
 
 def _attention(name: str | None) -> str:
-    if name is None or not matches(name, "*flash*|eager"):
-        return "sdpa"
-    return "eager" if name == "eager" else "flash"
+    return "flash" if matches(name or "", "*flash*") else "eager" if name == "eager" else "sdpa"

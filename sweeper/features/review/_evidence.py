@@ -16,8 +16,6 @@ from sweeper.units import number, setting
 _FAR = 3.0
 #: A batch within this factor of the range is not worth a note: rules name powers of two.
 _NEAR = 2.0
-#: Those that the trainer's own default is judged for, too.
-_JUDGED_DEFAULTS = ("learning_rate",)
 #: From the rule book's names to those of ``Training``.
 _NAMES = {BATCH: "micro_batch", EPOCHS: "num_train_epochs"}
 
@@ -29,9 +27,8 @@ def outside(case: Case) -> Iterator[Finding]:
         return
     for name, (parameter, rule) in _parameters(case).items():
         neutral = _NAMES.get(name, name)
-        given = case.given(neutral) or (
-            neutral in _JUDGED_DEFAULTS and case.config.format != "peft"
-        )
+        # The trainer's own rate is judged, too: it is seldom meant for an adapter.
+        given = case.given(neutral) or (name == "learning_rate" and case.config.format != "peft")
         value = case.batch if name == BATCH else getattr(training, neutral, None)
         if not given or not is_number(value) or (name == BATCH and not _countable(case)):
             continue
@@ -66,24 +63,24 @@ def _judged(
     if low is None or high is None or low / near <= value <= high * near:
         return
     far = value * _FAR < low if value < low else value > high * _FAR
+    batch, rate = neutral == "micro_batch", neutral == "learning_rate"
     name = case.field(neutral) or neutral
-    default = "" if case.given(neutral) else ", the trainer's default,"
-    shown = number(value) if neutral == "learning_rate" else setting(value)
-    covered = f"{setting(low)} to {setting(high)}"
-    whole = "the effective batch" if neutral == "micro_batch" else name
-    change = {} if neutral == "micro_batch" else {neutral: parameter.default}
     yield case.finding(
         "outside-evidence",
-        "warning" if far and neutral == "learning_rate" else "note",
-        (neutral, "gradient_accumulation_steps") if neutral == "micro_batch" else (neutral,),
-        f"{whole} = {shown}{default} is {'below' if value < low else 'above'} {covered}",
+        (neutral, "gradient_accumulation_steps") if batch else (neutral,),
+        {} if batch else {neutral: parameter.default},
+        level="warning" if far and rate else "note",
+        name="the effective batch" if batch else name,
+        shown=number(value) if rate else setting(value),
+        default="" if case.given(neutral) else ", the trainer's default,",
+        side="below" if value < low else "above",
+        covered=f"{setting(low)} to {setting(high)}",
         why=parameter.why,
         source=parameter.source,
         rule=rule,
         value=value,
         low=low,
         high=high,
-        change=change,
     )
 
 

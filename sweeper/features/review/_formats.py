@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from pydantic import Field, TypeAdapter, ValidationError
 
 from sweeper import yamlfile
-from sweeper.errors import Problem, RuleError, UsageError
-from sweeper.features.review._record import LISTS, Finding, Given, Training
+from sweeper.errors import UsageError
+from sweeper.features.review._record import LISTS, Finding, Given, Training, found
 from sweeper.spec import Scalar
-from sweeper.yaml_models import FileModel, checked
+from sweeper.yaml_models import FileModel
 
 _FOLDER = Path(__file__).parent / "_formats"
 #: A file that sets none of these trains nothing.
@@ -28,11 +28,13 @@ class Meaning(FileModel):
         to: The field of ``Training``.
         values: From patterns of values to what they mean; ``none`` for nothing. A value that no
             pattern matches means itself.
+        folder: The value is a folder that is named after the model.
         adds: Layers that true adds to the target modules.
     """
 
     to: str
     values: Mapping[str, str] = {}
+    folder: bool = False
     adds: list[str] = Field([])
 
 
@@ -48,8 +50,6 @@ class Format(FileModel):
         noted: Patterns of fields on which nothing depends that a review says.
         required: Patterns of which one must match a field of the file.
         defaults: The trainer's own values where a file has none.
-        lora_if: LoRA is trained if this is set.
-        alpha_times_rank: The default of alpha, as a multiple of the rank.
         full_bf16: How full fine-tuning holds its weights where the file says bf16.
         setup: Further fields of the memory formula's set-up.
         packing_needs: Patterns of attention implementations that keep packed examples apart.
@@ -65,8 +65,6 @@ class Format(FileModel):
     noted: list[str] = Field([])
     required: list[str] = Field([])
     defaults: Mapping[str, Any] = {}
-    lora_if: str = ""
-    alpha_times_rank: float | None = None
     full_bf16: str = "bf16-pure"
     setup: Mapping[str, Any] = {}
     packing_needs: str = ""
@@ -76,12 +74,12 @@ class Format(FileModel):
 
     def meanings(self, name: str) -> list[Meaning] | None:
         """What a field says; empty where nothing depends on it, None where it is unknown."""
-        found = self.fields.get(name)
-        if found is None:
-            found = next((to for key, to in self.fields.items() if matches(name, key)), None)
-        if found is None:
+        entry = self.fields.get(name)
+        if entry is None:
+            entry = next((to for key, to in self.fields.items() if matches(name, key)), None)
+        if entry is None:
             return [] if any(matches(name, pattern) for pattern in self.noted) else None
-        listed = found if isinstance(found, list) else [found]
+        listed = entry if isinstance(entry, list) else [entry]
         return [one if isinstance(one, Meaning) else Meaning(to=one) for one in listed]
 
     def field_of(self, neutral: str) -> str:
@@ -112,21 +110,9 @@ def matches(text: str, patterns: str) -> bool:
 
 @cache
 def formats() -> dict[str, Format]:
-    """Every trainer by its name; the table that others extend is none.
-
-    Raises:
-        RuleError: A table holds mistakes.
-    """
-    problems: list[Problem] = []
-    tables: dict[str, Format] = {}
-    for path in sorted(_FOLDER.glob("*.yaml")):
-        document = yamlfile.read(path)
-        problems += document.problems
-        table = checked(TypeAdapter(Format), document, (), problems)
-        if table is not None:
-            tables[path.stem] = table
-    if problems:
-        raise RuleError(problems)
+    """Every trainer by its name; the table that others extend is none."""
+    kind, paths = TypeAdapter(Format), sorted(_FOLDER.glob("*.yaml"))
+    tables = {path.stem: kind.validate_python(yamlfile.read(path).data) for path in paths}
     return {
         name: _extended(table, tables[table.extends]) if table.extends else table
         for name, table in tables.items()
@@ -141,8 +127,6 @@ def _extended(table: Format, base: Format) -> Format:
         "defaults": {**base.defaults, **table.defaults},
         "setup": {**base.setup, **table.setup},
     }
-    if "full_bf16" not in table.model_fields_set:
-        update["full_bf16"] = base.full_bf16
     return table.model_copy(update=update)
 
 
@@ -175,7 +159,7 @@ def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> Config
     Raises:
         UsageError: No trainer that is known has such a file, or it trains nothing.
     """
-    found: list[Configuration] = []
+    candidates: list[Configuration] = []
     for name, table in formats().items():
         if table.required and not any(
             matches(field, pattern) for field in values for pattern in table.required
@@ -183,16 +167,15 @@ def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> Config
             continue
         made = _read(file, name, table, values)
         if _TRAINS & made.given.keys() or name == "peft":
-            found.append(made)
-    if not found:
+            candidates.append(made)
+    if not candidates:
         titles = ", ".join(table.title for table in formats().values())
         raise UsageError(
             "this is no training configuration that sweeper knows",
-            why=f"These are read: {titles}. A file for generation or a launcher trains nothing.",
-            fix="Give the file that has the learning rate or the adapter.",
+            fix=f"Give the file with the learning rate or adapter, of one of {titles}.",
             where=file,
         )
-    return min(found, key=lambda one: len(one.unknown))
+    return min(candidates, key=lambda one: len(one.unknown))
 
 
 def _read(
@@ -207,29 +190,35 @@ def _read(
             meant = _meant(meaning, value, raw.get(meaning.to))
             if meant is None:
                 continue
-            kind = TypeAdapter[Any](Training.model_fields[meaning.to].rebuild_annotation())
             try:
-                raw[meaning.to] = kind.validate_python(meant)
+                raw[meaning.to] = _kind(meaning.to).validate_python(meant)
             except ValidationError as error:
                 told = error.errors(include_url=False)[0]["msg"]
-                problems.append(
-                    Finding(
-                        kind="unreadable-value", level="error", fields=(field,), file=file,
-                        line=line, what=f"{field} = {str(value)[:60]!r} cannot be used: {told}",
-                    )
-                )  # fmt: skip
+                words = {"name": field, "shown": repr(value)[:60], "reason": told}
+                where = {"fields": (field,), "file": file, "line": line}
+                problems.append(found("unreadable-value", table.source, **words, **where))
                 continue
             here = Given(field, line, value)
             given[meaning.to] = (here, *given.get(meaning.to, ()))
-    training = Training.model_validate(_settled(table, {**table.defaults, **raw}, given))
+    training = Training.model_validate(_settled({**table.defaults, **raw}))
     return Configuration(
         file, name, table, training, given, {name: line for name, (_, line) in values.items()},
         tuple(unknown), tuple(problems),
     )  # fmt: skip
 
 
+@cache
+def _kind(neutral: str) -> TypeAdapter[Any]:
+    return TypeAdapter(Training.model_fields[neutral].rebuild_annotation())
+
+
 def _meant(meaning: Meaning, value: object, before: object) -> object:
     """What a value says about a field; None for nothing."""
+    if isinstance(value, str) and "${" in value:  # known to the trainer alone
+        return None
+    if meaning.folder and isinstance(value, str):
+        *_, folder = ("", *(part for part in Path(value).parts if part != "original"))
+        return folder or None
     if meaning.adds:
         modules = before if isinstance(before, tuple) else ()
         return (*modules, *meaning.adds) if value is True else None
@@ -247,60 +236,24 @@ def _meant(meaning: Meaning, value: object, before: object) -> object:
 
 def _mapped(values: Mapping[str, str], value: object) -> object:
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-    found = next((to for pattern, to in values.items() if matches(str(text), pattern)), None)
-    return value if found is None else None if found == "none" else found
+    meant = next((to for pattern, to in values.items() if matches(str(text), pattern)), None)
+    return value if meant is None else None if meant == "none" else meant
 
 
-def _settled(
-    table: Format, raw: dict[str, Any], given: Mapping[str, tuple[Given, ...]]
-) -> dict[str, Any]:
+def _settled(raw: dict[str, Any]) -> dict[str, Any]:
     """The values with what follows from several of them."""
-    if table.lora_if:
-        raw["method"] = "lora" if table.lora_if in given else "full"
-    if raw.get("method") == "lora" and (
-        raw.get("load_in_4bit") or str(raw.get("quantization")).startswith("nf4")
-    ):
+    four_bits = raw.get("load_in_4bit") or str(raw.get("quantization")).startswith("nf4")
+    if raw.get("method") == "lora" and four_bits:
         raw["method"] = "qlora"
-    if table.alpha_times_rank and "r" in raw:
-        raw.setdefault("lora_alpha", table.alpha_times_rank * raw["r"])
     if raw.get("steps_per_epoch"):
         raw["max_steps"] = round(raw["steps_per_epoch"] * (raw.get("num_train_epochs") or 1))
-    if raw.get("model") is None and (folder := raw.get("model_folder")):
-        path = Path(folder).expanduser()
-        raw["model"] = str(path) if _is_model(path) else _name(path)
     return raw
 
 
-def _name(folder: Path) -> str | None:
-    """The model that a folder is named after; Llama's own weights lie in ``original``."""
-    return (folder.parent.name if folder.name == "original" else folder.name) or None
-
-
-def _is_model(path: Path) -> bool:
-    try:
-        return (path / "config.json").is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def leaves(data: Mapping[Any, Any], lines: Mapping[Any, int]) -> Iterator[tuple[str, object, int]]:
-    """The fields of a nested mapping, each with its value and line; a list is one value.
-
-    A text that only names another field (``${batch_size}``) has that field's value.
-    """
-    for path, value in _leaves(data, ()):
-        text = value if isinstance(value, str) else ""
-        if text.startswith("${") and text.endswith("}"):
-            target: Any = data
-            for part in text[2:-1].split("."):
-                target = target.get(part) if isinstance(target, Mapping) else None
-            value = text if target is None or isinstance(target, Mapping) else target
-        yield ".".join(map(str, path)), value, lines.get(path, 0)
-
-
-def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The values of a nested mapping with their paths; a list is one value."""
     if isinstance(value, Mapping) and (value or not path):
         for key, item in value.items():
-            yield from _leaves(item, (*path, key))
+            yield from leaves(item, (*path, key))
     else:
         yield path, value

@@ -14,38 +14,28 @@ from sweeper.spec import Scalar
 
 def changed_text(
     file: str, text: str, names: Mapping[str, int], change: Mapping[str, Scalar]
-) -> tuple[str, tuple[str, ...]]:
-    """The text with other values, and the fields that must be changed by hand.
+) -> str:
+    """The text with other values; those that cannot be changed line by line stay.
 
-    A field that the file lacks is added below its last line, or below its nearest sibling.
+    A field that the file lacks is added below its last line, or above its siblings.
 
     Args:
         names: From the fields of the file to their lines.
         change: From fields to values.
     """
-    lines = text.splitlines(keepends=True)
-    kind = Path(file).suffix
-    by_hand: list[str] = []
+    lines, kind = text.splitlines(keepends=True), Path(file).suffix
     added: list[tuple[int, str]] = []
     for field, value in change.items():
-        if field in names:
-            line = names[field] - 1
-            new = _replaced(lines[line], field.rpartition(".")[2], value, kind)
-            if new is None:
-                by_hand.append(field)
-            else:
-                lines[line] = new
-            continue
-        place = _addition(lines, field, value, names, kind)
-        if place is None:
-            by_hand.append(field)
-        else:
-            added.append(place)
+        at = names.get(field, 0) - 1
+        if field not in names:
+            added += filter(None, [_addition(lines, field, value, names, kind)])
+        elif at < len(lines) and (new := _replaced(lines[at], field, value, kind)):
+            lines[at] = new
     for at, new_line in sorted(added, key=lambda item: -item[0]):
         if at and not lines[at - 1].endswith("\n"):
             lines[at - 1] += "\n"
         lines.insert(at, new_line)
-    return "".join(lines), tuple(by_hand)
+    return "".join(lines)
 
 
 def diff(file: str, before: str, after: str) -> str:
@@ -55,9 +45,9 @@ def diff(file: str, before: str, after: str) -> str:
     return "".join(difflib.unified_diff(*pair, f"a/{name}", f"b/{name}"))
 
 
-def _replaced(line: str, key: str, value: Scalar, kind: str) -> str | None:
+def _replaced(line: str, field: str, value: Scalar, kind: str) -> str | None:
     """The line with another value; None where its value stands on other lines."""
-    name = re.escape(key)
+    name = re.escape(field.rpartition(".")[2])
     if kind in (".yaml", ".yml"):
         pattern = rf"""(\s*(?:- )?["']?{name}["']?\s*:)([ \t]+[^#\n]*?)([ \t]*(?:#.*)?)$"""
         match = re.match(pattern, line.rstrip("\n"))

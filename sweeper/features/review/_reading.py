@@ -36,41 +36,36 @@ def read(path: Path) -> list[Configuration]:
     Raises:
         UsageError: It cannot be read, or trains nothing that is known.
     """
-    text = _text(path)
-    problems: tuple[Finding, ...] = ()
+    where, refused = str(path), list[Finding]()
     candidates: list[_Values]
     if path.suffix in (".yaml", ".yml", ".json"):
-        document = yamlfile.parse(text, str(path))
+        document = yamlfile.read(path)
         if not isinstance(document.data, dict):
-            raise UsageError("this file does not hold keys and values", where=str(path))
-        candidates = [
-            {name: (value, line) for name, value, line in leaves(document.data, document.lines)}
-        ]
-        problems = tuple(
-            Finding(kind="unreadable-value", level="error", file=str(path), what=str(problem))
-            for problem in document.problems
-        )
+            raise UsageError("this file does not hold keys and values", where=where)
+        found = leaves(document.data)
+        named = {".".join(map(str, at)): (one, document.lines.get(at, 0)) for at, one in found}
+        candidates = [named]
+        words = {"kind": "unreadable-value", "level": "error", "file": where}
+        refused = [Finding.model_validate({**words, "what": str(p)}) for p in document.problems]
     else:
+        text = _text(path)
         calls = _calls(text) if path.suffix == ".py" else []
         candidates = [values for values in (*calls, *_commands(text)) if _trains(values)]
     if not candidates:
         raise UsageError(
-            "no command or call with training settings is in this file",
-            fix="Give a YAML or JSON file, or a script with a command such as 'trl sft --...'.",
-            where=str(path),
+            "no command or call with training settings is in this script",
+            fix="Give the YAML or JSON file, or a script with a command such as 'trl sft --...'.",
+            where=where,
         )
-    found = [configuration(str(path), values) for values in candidates]
-    return [one._replace(problems=(*problems, *one.problems)) for one in found]
+    read_as = [configuration(where, values) for values in candidates]
+    return [one._replace(problems=(*refused, *one.problems)) for one in read_as]
 
 
 def _text(path: Path) -> str:
     try:
-        text = read_text(path)
-    except UnicodeDecodeError as error:
-        raise UsageError("this is not a UTF-8 text file", where=str(path)) from error
-    except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot read this file ({told})", where=str(path)) from error
+        text = read_text(path, "replace")
+    except OSError as error:
+        raise UsageError(f"cannot read this file ({error.strerror})", where=str(path)) from error
     if len(text) > MOST_BYTES:
         raise UsageError(f"larger than {MOST_BYTES >> 20} MiB", where=str(path))
     return text
@@ -86,9 +81,8 @@ def _commands(text: str) -> Iterator[_Values]:
     """The flags of each command; a command goes on where a line ends with a backslash."""
     variables: dict[str, str] = {}
     values: _Values = {}
-    name, number = "", 0
-    words: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    name, words = "", list[str]()
+    for number, line in enumerate((*text.splitlines(), ""), 1):
         if assigned := _ASSIGNED.match(line):
             variables[assigned[1]] = assigned[2].strip("'\"")
         goes_on = line.rstrip().endswith("\\")
@@ -109,8 +103,6 @@ def _commands(text: str) -> Iterator[_Values]:
             if values:
                 yield {"command": (" ".join(words), number), **values}
             values, words, name = {}, [], ""
-    if values:
-        yield {"command": (" ".join(words), number), **values}
 
 
 def _words(line: str) -> list[str]:
@@ -145,12 +137,9 @@ def _calls(text: str) -> list[_Values]:
             value = _literal(keyword.value)
             if keyword.arg is not None and value is not None:
                 values.setdefault(keyword.arg, (value, keyword.value.lineno))
-    known = {
-        name: value
-        for name, value in values.items()
-        if any(table.meanings(name) is not None for table in formats().values())
-    }
-    return [known]
+    tables = formats().values()
+    known = (name for name in values if any(one.meanings(name) is not None for one in tables))
+    return [{name: values[name] for name in known}]
 
 
 def _literal(node: ast.expr) -> Any:

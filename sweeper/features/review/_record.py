@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
+from sweeper import yamlfile
 from sweeper.artifact import Record
 from sweeper.plans import Duration, MemoryEstimate
 from sweeper.spec import Scalar
@@ -16,6 +20,7 @@ Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 
+_KINDS = Path(__file__).parent / "_findings.yaml"
 #: Fields that hold several names.
 LISTS = ("target_modules", "modules_to_save", "train_data", "validation_data", "new_tokens")
 
@@ -44,9 +49,6 @@ class Training(Record):
     """
 
     model: str | None = None
-    model_folder: str | None = None
-    revision: str | None = None
-    trust_remote_code: bool = False
     method: Method = "full"
     stage: Stage = "sft"
     weights_dtype: str | None = None
@@ -99,18 +101,12 @@ class Training(Record):
     packing_masks: bool | None = None
     packing_strategy: str | None = None
     padding_free: bool = False
-    group_by_length: bool = False
     prompt_loss: bool | None = None
     chat_template: str | None = None
     new_tokens: _Names | None = None
-    do_eval: bool | None = None
     eval_strategy: str | bool | None = None
     eval_steps: _Amount | None = None
     evals_per_epoch: _Amount | None = None
-    save_strategy: str | bool | None = None
-    save_steps: _Amount | None = None
-    load_best_model_at_end: bool = False
-    early_stopping_patience: _Amount | None = None
 
 
 class Given(NamedTuple):
@@ -128,7 +124,7 @@ class Finding(Record):
         fields: Of the file; the first one is on ``line``.
         line: 0 where the file says nothing about it.
         value: What the file or the trainer's default says.
-        low: With ``high`` or ``choices``, what the evidence covers.
+        low: With ``high``, what the evidence covers.
         source: Paper, documentation or measurement.
         change: The fields of the file with the values that remove the finding.
     """
@@ -145,9 +141,27 @@ class Finding(Record):
     value: Scalar | None = None
     low: float | None = None
     high: float | None = None
-    choices: tuple[Scalar, ...] | None = None
     fix: str = ""
     change: dict[str, Scalar] = Field(default_factory=dict)
+
+
+@cache
+def _kinds() -> Mapping[str, Mapping[str, str]]:
+    kinds: Mapping[str, Mapping[str, str]] = yamlfile.read(_KINDS).data
+    return kinds
+
+
+def found(kind: str, trainer: str, **more: Any) -> Finding:
+    """A finding in the words of ``_findings.yaml``.
+
+    Args:
+        trainer: The documentation of the trainer.
+        more: Fields of the finding, and words for its text.
+    """
+    words = {"trainer": trainer, **more}
+    texts = {name: text.format_map(words) for name, text in _kinds()[kind].items()}
+    own = {name: value for name, value in more.items() if name in Finding.model_fields}
+    return Finding(kind=kind, **{**texts, **own})
 
 
 class Gain(Record):
@@ -183,7 +197,7 @@ class Review(Record):
     fits: bool | None = None
     steps: int | None = None
     seconds: Duration | None = None
-    cost_usd: tuple[float, float, float] | None = None
+    cost_usd: tuple[float, ...] | None = None
     assumed: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     gains: tuple[Gain, ...] = ()

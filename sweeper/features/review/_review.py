@@ -36,20 +36,20 @@ def _review(config: Configuration, flags: Mapping[Path_, Any]) -> Review:
     case = case_of(config, flags)
     cost = Cost(case)
     memory, seconds = cost.memory(), cost.seconds()
-    if memory is not None and case.on_gpu and memory.peak_gib > memory.limit_gib:
-        seconds = None
-    findings = [*case.problems, *cost.fit_findings(), *([cost.targets] if cost.targets else [])]
+    findings = [*case.problems, *cost.fit_findings()]
     findings += [found for check in CHECKS for found in check(case)]
     findings += outside(case)
     findings.sort(key=lambda one: (LEVELS.index(one.level), one.line))
-    fits = None
-    if memory is not None and case.on_gpu:
-        fits = memory.high_gib <= memory.limit_gib
+    judged = memory if case.on_gpu else None
+    if judged is not None and judged.peak_gib > judged.limit_gib:
+        seconds = None
     assumed = list(cost.assumed)
     if not case.counted:
         assumed.append(f"the evidence is that for {TYPICAL_ROWS:,} rows; --data or --examples say")
     if not case.on_gpu:
         assumed.append("no GPU is stated or found: --gpu or --gpu-memory say whether it fits")
+    text = read_text(Path(config.file), "replace")
+    after = _patch.changed_text(config.file, text, config.names, changes(findings))
     return Review(
         file=config.file,
         format=config.format,
@@ -58,14 +58,14 @@ def _review(config: Configuration, flags: Mapping[Path_, Any]) -> Review:
         unknown=config.unknown,
         training=config.training,
         memory=memory,
-        fits=fits,
+        fits=None if judged is None else judged.high_gib <= judged.limit_gib,
         steps=case.steps,
         seconds=seconds,
         cost_usd=_price(case, seconds),
         assumed=tuple(assumed),
         findings=tuple(findings),
         gains=(*_closer(findings), *sorted(cost.gains(), key=lambda gain: -(gain.saved or 0))),
-        patch=patch_of(config, changes(findings)),
+        patch=_patch.diff(config.file, text, after),
     )
 
 
@@ -78,30 +78,12 @@ def changes(findings: Iterable[Finding]) -> dict[str, Scalar]:
     return made
 
 
-def patch_of(config: Configuration, change: Mapping[str, Scalar]) -> str:
-    """The change as a diff of the file."""
-    before = read_text(Path(config.file))
-    after, _ = _patch.changed_text(config.file, before, config.names, change)
-    return _patch.diff(config.file, before, after)
-
-
-def changed(file: Path, made: Iterable[Review]) -> str:
-    """The text of the file with the changes of all reviews."""
-    text = read_text(file)
-    for config, one in zip(read(file), made, strict=True):
-        text, _ = _patch.changed_text(str(file), text, config.names, changes(one.findings))
-    return text
-
-
-def _price(case: Case, seconds: Duration | None) -> tuple[float, float, float] | None:
+def _price(case: Case, seconds: Duration | None) -> tuple[float, ...] | None:
     price = case.facts.hardware.price_per_gpu_hour if case.facts else None
     if price is None or seconds is None:
         return None
-    rate = price * case.gpus / 3600
-    low, middle, high = (
-        round(one * rate, 4) for one in (seconds.low, seconds.seconds, seconds.high)
-    )
-    return low, middle, high
+    ends = (seconds.low, seconds.seconds, seconds.high)
+    return tuple(round(one * price * case.gpus / 3600, 4) for one in ends)
 
 
 def _closer(findings: Iterable[Finding]) -> Iterable[Gain]:

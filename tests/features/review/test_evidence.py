@@ -62,5 +62,3 @@ def test_faults_of_the_data_are_findings(review):
     Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     made = review(AXOLOTL, data__path="rows.jsonl")
     assert any(one.kind == "data" and "rows.jsonl" in one.file for one in made.findings)
-    beside = AXOLOTL.replace("path: tatsu-lab/alpaca", "path: rows.jsonl")
-    assert review(beside).findings == made.findings
