@@ -80,7 +80,7 @@ docs: $(INSTALLED)  ## Pages that are generated from the rules and the command l
 	$(BIN)/python docs/generate.py
 
 site: $(INSTALLED)  ## The documentation site, in site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	$(BIN)/python -m sphinx -q -W -c docs . site
 
 bench: $(INSTALLED)  ## Benchmarks (minutes); see benchmarks/README.md
 	$(BIN)/python -m benchmarks

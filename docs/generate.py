@@ -59,7 +59,7 @@ def rules_page(book: RuleBook) -> str:
         "| text | meaning |",
         "|---|---|",
         "| {examples}, ... | a fact that the plan fills in from your data, model or machine |",
-        "| lora, full, head, ... | [strategies](strategies.md); the highest score comes first |",
+        "| lora, full, head, ... | [strategies](strategies.md); each with its expected quality |",
         "| the form of a text | its wording and word order, in contrast to its topic |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
         "",

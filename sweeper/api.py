@@ -11,7 +11,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from sweeper import plans
 from sweeper.backend import TRAINING
@@ -21,6 +21,7 @@ from sweeper.findings import record
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec, Task
 from sweeper.specfile import FLAGS, laid_over, resolve, settings
+from sweeper.views.console import ProgressMode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +74,7 @@ class PlanKeywords(TypedDict, total=False):
     objective_direction: str
     strategies: str | Sequence[str]
     budget: str
+    points_per_doubling: float
     tasks_on_one_base: int
     domain_distance: Literal["near", "far"]
     margin: float
@@ -263,7 +265,7 @@ def run(
     new: bool = False,
     probe: bool | None = None,
     fail_under: float | None = None,
-    progress: Literal["auto", "plain", "none"] = "auto",
+    progress: ProgressMode = "auto",
     **keywords: Unpack[RunKeywords],
 ) -> Run:
     """Run or resume a sweep to its end, as ``sweeper run`` does: the same call goes on with it.
@@ -294,7 +296,10 @@ def run(
     from sweeper.views.progress import progress as progress_view
     from sweeper.views.work_progress import work_progress
 
-    steps.check_choices(progress=progress)
+    if progress not in (modes := get_args(ProgressMode)):
+        raise SpecError(
+            f"{progress!r} is not known", fix=near_match(progress, modes), where="progress"
+        )
     named = {} if name is None else {"name": name}
     spec = _request(sweep, {**keywords, **named}, needs_model=False)
     if not spec.models:

@@ -4,8 +4,8 @@ This module alone says how sure a decision must be that a trial is beyond a limi
 
 - What orders trials (``order``) takes the mean: the best so far, the weights that are kept, the
   finalists, the recommendation, the search, what later studies start from.
-- What stops a trial, and the exit code, needs all of the interval (``Excess.is_sure``): a one-sided
-  one of 95% for a trial that runs, the report's two-sided one of 95% for the exit code.
+- What stops a trial, and the exit code, needs all of the interval (``Limit.is_surely_broken``): a
+  one-sided one of 95% for a trial that runs, the report's two-sided one of 95% for the exit code.
 
 Where nothing was measured, no trial is beyond the limit, and the exit code is that of a limit that
 was not met.
@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sweeper.features import parts
+from sweeper.objective import Objective
 from sweeper.spec import Spec
-from sweeper.trials import Measure
+from sweeper.trials import Measure, TrialResult
 
 
 class Limit(NamedTuple):
@@ -43,22 +44,16 @@ class Limit(NamedTuple):
         """Whether a measure of this name is limited."""
         return f"{name}.".startswith(f"{self.measure}.")
 
+    def is_surely_broken(self, change: float, low: float | None, scale: float = 1.0) -> bool:
+        """Whether a measure is beyond the limit and noise.
 
-class Excess(NamedTuple):
-    """How far a measure is beyond its limit; up to 0 it is within.
-
-    Args:
-        low: The low end of the interval; None where the items are not known, so that the mean
-            decides alone.
-    """
-
-    mean: float
-    low: float | None
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether it is beyond the limit and noise, as it must be to stop a trial."""
-        return is_beyond(self.mean if self.low is None else self.low)
+        Args:
+            change: From the base's value.
+            low: The low end of its interval; None where the items are not known, so that the mean
+                decides alone.
+            scale: Units of ``change`` and ``low`` in one unit of the limit.
+        """
+        return (change if low is None else low) > scale * self.most
 
 
 def limits_of(spec: Spec) -> tuple[Limit, ...]:
@@ -83,6 +78,12 @@ def excess(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> float | 
 def is_beyond(excess: float | None) -> bool:
     """Whether a trial is beyond a limit, as far as that was measured."""
     return excess is not None and excess > 0
+
+
+def cost_within(result: TrialResult, objective: Objective, limits: Sequence[Limit]) -> float | None:
+    """The cost of a completed trial within the limits; None of another."""
+    beyond = result.state != "COMPLETE" or is_beyond(excess(result.measures, limits))
+    return None if beyond else objective.cost_of(result)
 
 
 def titles_beyond(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> tuple[str, ...]:

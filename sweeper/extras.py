@@ -7,7 +7,6 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Literal
 
 from sweeper.errors import NotInstalled, Problem
@@ -105,21 +104,6 @@ class MachineCheck:
     detail: str = ""
     fix: str = ""
     needed: bool = False
-
-
-def package_check(name: str, module: str, fix: str) -> MachineCheck:
-    """Whether a package can be loaded; its module has the name of its distribution.
-
-    Args:
-        fix: How to install it, and what it is for.
-    """
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError:
-        return MachineCheck(name, "not installed", fix=fix)
-    except (ImportError, OSError) as error:
-        return MachineCheck(name, "does not work", str(error).splitlines()[0], fix)
-    return MachineCheck(name, "works", f"{module} {metadata.version(module)}")
 
 
 def _problem(what: str, modules: list[str], fix: str, where: str = "") -> Problem:

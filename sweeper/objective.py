@@ -87,13 +87,12 @@ class Objective(Record):
         """The value of a cost: the same formula turns it back."""
         return self.cost(cost)
 
-    def at_rung(self, value: float) -> float:
-        """The cost at a rung: of the objective where it is measured there, else the loss.
+    def study_value(self, cost: float) -> float:
+        """The value that a study keeps of a cost at a rung, where loss and objective may differ.
 
-        A study keeps losses with the sign of its own direction. The same formula gives the value
-        that a study keeps.
+        It keeps losses with the sign of its own direction.
         """
-        return -value if self.higher_is_better and not self.at_rungs else self.cost(value)
+        return -cost if self.higher_is_better and not self.at_rungs else self.value(cost)
 
     def measured(self, one: Compared) -> float | None:
         """The value of a result, a report or a baseline; None if it has none."""

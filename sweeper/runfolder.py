@@ -1,7 +1,7 @@
 """The paths of one run's files, and its lock.
 
 runs/<name>/
-  sweep.yaml facts.json plan.json     what was asked, known and planned
+  sweep.yaml plan.json                what was asked, and what was known and planned
   data_changes.jsonl                  what features did to rows, a line each
   study.db                            Optuna storage
   status.json events.jsonl worker-<k>.log
@@ -16,7 +16,6 @@ runs/<name>/
   test.json                           the one opening of the test split
   features/<name>/                    files of features
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
-  live.html                           the report and the progress, while `sweeper show --live` runs
   listeners/<feature>/                logs of processes that listen to the run, and their files
   report.log                          last words of a process that died while it made the report
 """
@@ -40,6 +39,10 @@ from sweeper.errors import RunError, near_match, os_problem
 # Who only looks whether a run is held holds it for a moment: that is no reason to be refused.
 _LOCK_TRIES, _LOCK_SECONDS = 4, 0.05
 
+#: In the folder of a trial or of an attempt at it.
+CONFIG, RUNGS, RESULT, WEIGHTS = "config.json", "rungs.jsonl", "result.json", "weights"
+ITEM_LOSSES, ENDED, SCORE = "item_losses.json", "ended.json", "score.json"
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -60,7 +63,6 @@ class RunFolder:
     path: Path
 
     spec = _Within("sweep.yaml")
-    facts = _Within("facts.json")
     plan = _Within("plan.json")
     data_changes = _Within("data_changes.jsonl")
     study = _Within("study.db")
@@ -173,8 +175,7 @@ class RunFolder:
                 raise RunError(
                     f"another sweeper command is running this sweep (process {owner})",
                     why="Two commands on one run folder would overwrite each other's files.",
-                    fix=f"Watch it with 'sweeper show {self.quoted} --follow', wait for it, "
-                    "or choose another --name.",
+                    fix="Wait for it, or choose another --name.",
                     where=str(self.path),
                 ) from error
             # Who holds it is for people to read; the lock holds on a full disk as well.

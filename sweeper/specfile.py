@@ -363,21 +363,3 @@ def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
                 return ".".join(map(str, (given.flag, *loc[end:])))
             return FLAGS.get(loc[:end], ".".join(map(str, loc[:end])))
     return document.where(loc)
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of ``sweep.yaml``, short forms included, for editors to complete and check."""
-    schema = Spec.model_json_schema()
-    properties = schema["properties"]
-    properties["model"] = {"description": "the base model"}
-    for key, name in (("model", "Model"), ("data", "Data"), ("objective", "Objective")):
-        short = {"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{name}Spec"}]}
-        properties[key] = {"description": properties[key]["description"], **short}
-    properties["models"]["items"] = {"anyOf": properties["model"]["anyOf"]}
-    return {
-        **schema,
-        "required": ["task"],
-        "anyOf": [{"required": ["model"]}, {"required": ["models"]}],
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "sweep.yaml",
-    }

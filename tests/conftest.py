@@ -164,7 +164,7 @@ LONGEST = (
     "test_study_file",
     "test_refit",
     "test_reload",
-    "test_dryrun",
+    "test_dry_run",
 )
 
 

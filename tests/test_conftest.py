@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from sweeper.cli.commands import doctor
 from sweeper.execution.pools import placement
 from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.features.doctor import commands as doctor
 from sweeper.spec import HardwareSpec
 
 

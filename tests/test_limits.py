@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.constraints import Excess, Limit, excess, is_beyond, limits_of, order, titles_beyond
+from sweeper.constraints import Limit, excess, is_beyond, limits_of, order, titles_beyond
 from sweeper.spec import DataSpec, ModelSpec, Spec
 from sweeper.trials import Measure
 
@@ -43,16 +43,15 @@ def test_trials_within_come_first_and_those_beyond_by_their_excess() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "sure"),
-    [
-        (Excess(1.0, 0.1), True),
-        (Excess(1.0, -0.1), False),
-        (Excess(1.0, None), True),
-        (Excess(-1.0, None), False),
-    ],
+    ("change", "low", "sure"),
+    [(3.0, 2.1, True), (3.0, 1.9, False), (3.0, None, True), (1.0, None, False)],
 )
-def test_what_stops_a_trial_is_beyond_noise_where_noise_is_known(found: Excess, sure: bool) -> None:
-    assert found.is_sure is sure
+def test_what_stops_a_trial_is_beyond_noise_where_noise_is_known(
+    change: float, low: float | None, sure: bool
+) -> None:
+    assert SIZE.is_surely_broken(change, low) is sure
+    in_points = None if low is None else 100 * low
+    assert SIZE.is_surely_broken(100 * change, in_points, 100) is sure
 
 
 def test_a_call_has_the_limits_that_features_make_of_its_request() -> None:

@@ -23,13 +23,13 @@ def test_doctests():
 @pytest.mark.parametrize("one", [LOSS, ACCURACY, ROUGE, Objective(function=True, of="classes")])
 def test_a_value_comes_back_from_its_cost(one):
     assert one.value(one.cost(0.7)) == pytest.approx(0.7)
-    assert one.at_rung(one.at_rung(0.7)) == pytest.approx(0.7)
+    assert one.study_value(one.study_value(0.7)) == pytest.approx(0.7)
     assert one.cost(0.9) < one.cost(0.1) or not one.higher_is_better
 
 
 def test_a_rung_of_a_dear_objective_has_the_loss_in_the_studys_direction():
     assert not ROUGE.at_rungs
-    assert ROUGE.at_rung(2.5) == -2.5
-    assert ACCURACY.at_rung(0.25) == 0.75
+    assert ROUGE.study_value(2.5) == -2.5
+    assert ACCURACY.study_value(0.25) == 0.75
     assert "writing answers is slow" in ROUGE.pruning
     assert "no cost" in ACCURACY.pruning

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jsonschema
 import pytest
 import yaml
 from hypothesis import given
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from sweeper.artifact import MOST
 from sweeper.errors import SpecError, SweeperError
 from sweeper.spec import Spec
-from sweeper.specfile import FLAGS, json_schema, known_strategies, resolve, settings, to_yaml
+from sweeper.specfile import FLAGS, known_strategies, resolve, settings, to_yaml
 
 BASE = {("task",): "classification", ("models", 0, "id"): "packaged:minilm"}
 
@@ -308,34 +307,6 @@ def test_a_mistake_in_a_declared_parameter_is_named_with_its_line(tmp_path):
 def test_a_key_that_is_set_twice_is_refused():
     with pytest.raises(SpecError, match="given twice"):
         settings(["lora.r=8", "lora.r=9"])
-
-
-def test_every_key_of_the_schema_has_a_description():
-    def keys(node, path=()):
-        if isinstance(node, dict):
-            for name, one in node.get("properties", {}).items():
-                yield ".".join((*path, name)), one
-            for name, child in node.items():
-                yield from keys(
-                    child, (*path, name) if name not in ("properties", "$defs") else path
-                )
-        elif isinstance(node, list):
-            for child in node:
-                yield from keys(child, path)
-
-    found = dict(keys(json_schema()))
-    assert len(found) > 80
-    assert [key for key, one in found.items() if not one.get("description")] == []
-    assert "parameters" in found
-
-
-def test_the_schema_takes_every_form_of_a_parameter():
-    check = jsonschema.Draft202012Validator(json_schema())
-    for form in (32, "adafactor", [8, 16], {"low": 1, "high": 2, "log": True}, {"default": 3}):
-        given = {"task": "code", "model": "7B", "parameters": {"lora": {"r": form}}}
-        assert list(check.iter_errors(given)) == []
-    for wrong in ({"lora": {"r": {"min": 1}}}, {"loar": {"r": 8}}, {"lora": {"r": []}}):
-        assert list(check.iter_errors({"task": "code", "model": "7B", "parameters": wrong}))
 
 
 def test_features_with_their_defaults_are_not_written_so_that_a_run_does_not_need_them():

@@ -32,9 +32,9 @@ from typing import Any
 import psutil
 
 from benchmarks import json_lines
-from sweeper.execution.state.attempts import RESULT, attempts_of
+from sweeper.execution.state.attempts import attempts_of
 from sweeper.execution.state.status import Status
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import RESULT, RunFolder
 from sweeper.trials import TestSeal, TrialResult
 
 HERE = Path(__file__).parents[2]

@@ -27,9 +27,9 @@ from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
 from sweeper.facts.models.parameter_counts import count_parameters
 from sweeper.facts.record import ModelFacts
+from sweeper.features.memory_estimate._dry_run import follow
 from sweeper.memory.estimate import worst_phase
 from sweeper.memory.setup import Setup
-from sweeper.training.dryrun.step import follow
 from sweeper.units import GIB
 
 _LAYERS, _CLASSES = 4, 7

@@ -31,13 +31,14 @@ from sweeper.backend import Decision
 from sweeper.execution.next_attempt import configure
 from sweeper.facts.machine.detect_hardware import processor
 from sweeper.plans import Plan
+from sweeper.runfolder import ITEM_LOSSES
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.untrained import BASE
 from sweeper.tasks.base import Evaluation
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
-from sweeper.training.trial.trial_job import ITEM_LOSSES, TrialJob
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, Trial, TrialConfig, TrialResult
 
 # Tasks take turns in blocks, so that all of them can be used early.

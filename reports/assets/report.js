@@ -165,20 +165,6 @@
     });
   }
 
-  // where one is
-  const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
-  const watch = new IntersectionObserver(
-    (entries) => {
-      for (const entry of entries) {
-        if (!entry.isIntersecting) continue;
-        for (const link of links.values()) link.removeAttribute("aria-current");
-        links.get(entry.target.id).setAttribute("aria-current", "true");
-      }
-    },
-    { rootMargin: "-20% 0px -75% 0px" },
-  );
-  for (const section of all("main > section")) watch.observe(section);
-
   const wanted = /^#trial-(\d+)$/.exec(location.hash);
   if (wanted && document.getElementById(location.hash.slice(1))) select(wanted[1], true);
   root.dataset.ready = "";

@@ -8,10 +8,8 @@ that were given, by key.
 from __future__ import annotations
 
 import inspect
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -20,7 +18,7 @@ import typer
 from sweeper.errors import SpecError
 from sweeper.features import parts
 from sweeper.spec import names
-from sweeper.specfile import FLAGGED, FLAGS, SetItem, laid_over, settings
+from sweeper.specfile import FLAGGED, FLAGS, laid_over, settings
 from sweeper.yamlfile import Path_
 
 TrialNumber = Annotated[
@@ -149,32 +147,6 @@ _SET = inspect.Parameter(
     ],
     default=None,
 )
-
-
-def command_of(command: str, flags: Mapping[Path_, Any], file: Path | None) -> str:
-    """The command with those flags, ready to paste.
-
-    >>> command_of("sweeper run", {("task",): "code", ("search", "trials"): 5}, None)
-    'sweeper run --task code --trials 5'
-    """
-    words = [str(file)] if file is not None else []
-    for path, value in flags.items():
-        if isinstance(value, SetItem):
-            words += ["--set", value.item]
-            continue
-        flag = FLAGS[path]
-        if isinstance(value, bool):
-            words.append(flag if value else _negative(flag))
-        elif isinstance(value, Mapping):
-            for role, column in value.items():
-                words += [flag, f"{role}={column}".replace("\n", r"\n")]
-        elif path == ("aim", "strategies"):
-            words += [flag, ",".join(value)]
-        elif isinstance(value, list | tuple):
-            words += [word for item in value for word in (flag, str(item))]
-        else:
-            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
-    return " ".join([command, shlex.join(words)]).rstrip()
 
 
 def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:

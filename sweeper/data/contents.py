@@ -12,10 +12,10 @@ import resource
 import stat
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 import psutil
 
@@ -30,7 +30,12 @@ ROW_BYTES = 700
 """What a row takes besides its text. Measured with three million lines of one character."""
 
 CELL_BYTES = 100
-"""What a cell takes besides its text: its place in a row, and an object."""
+"""What a cell of a workbook takes besides its text: its place in a row, and an object."""
+
+LEAST_FREE_BYTES = 2**27
+"""Memory that is left to other processes while rows are collected."""
+
+_CHECK_EVERY_ROWS = 10_000
 
 CHUNK_BYTES = 2**20
 
@@ -39,6 +44,9 @@ _OBJECTS = 100_000
 
 MOST_LINE_BYTES = 64 * 2**20
 """A longer line is no example: it has 16 million tokens at four characters each."""
+
+
+Item = TypeVar("Item")
 
 
 class Opened:
@@ -124,30 +132,43 @@ def free_bytes() -> int:
 
 
 class MemoryLimit:
-    """Refuses a file whose rows take more memory than is free."""
+    """Refuses a file that must be held as a whole and takes more memory than is free."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._free = free_bytes()
 
-    def check(self, size: int, rows: int = 0, cells: int = 0) -> None:
-        """Check what was read so far: bytes, rows, and the cells of the rows.
+    def check(self, size: int, cells: int = 0) -> None:
+        """Check the bytes that were read so far, and the cells that they make.
 
         Raises:
-            DataError: It takes more memory than was free at the beginning.
+            DataError: They take more memory than was free at the beginning.
         """
-        if COPIES * size + ROW_BYTES * rows + CELL_BYTES * cells > self._free:
-            raise self.exceeded()
+        if COPIES * size + CELL_BYTES * cells > self._free:
+            raise out_of_memory(self._name)
 
-    def exceeded(self) -> DataError:
-        """The error that says that the rows do not fit."""
-        return DataError(
-            f"the rows take more than the {units.gib(self._free / 2**30)} of memory that are free",
-            why=f"A row takes about {COPIES} times its text, and {ROW_BYTES} bytes.",
-            fix="Give fewer rows. `sweeper data check`, `plan` and `run` leave the rows of a large "
-            "file on the disk.",
-            where=self._name,
-        )
+
+def while_memory_lasts(items: Iterable[Item], name: str) -> Iterator[Item]:
+    """The same items, of which the caller keeps each.
+
+    Raises:
+        DataError: Hardly any memory is free.
+    """
+    for number, item in enumerate(items, start=1):
+        if not number % _CHECK_EVERY_ROWS and free_bytes() < LEAST_FREE_BYTES:
+            raise out_of_memory(name)
+        yield item
+
+
+def out_of_memory(name: str) -> DataError:
+    """The error that says that rows do not fit into memory."""
+    return DataError(
+        f"the rows do not fit into memory, of which {units.gib(free_bytes() / 2**30)} are free",
+        why=f"A row takes about {COPIES} times its text, and {ROW_BYTES} bytes.",
+        fix="Give fewer rows. JSON Lines, and `plan`, `run` and `sweeper data check` without "
+        "options that compare all rows, leave a large file on the disk.",
+        where=name,
+    )
 
 
 def line_too_long(name: str, number: int, size: int) -> DataError:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from sweeper.data import checks
-from sweeper.data.contents import many_rows
+from sweeper.data.contents import many_rows, while_memory_lasts
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
@@ -114,9 +114,7 @@ def load_corpus(
     named = DataSpec(path=path, revision=revision, split_seed=spec.split_seed)
     train = SplitFiles({"train": split_files(named).files["train"]})
     kept: list[Example] = []
-    take_examples(
-        read_rows(named, task, source=train), named, lambda _, example: kept.append(example)
-    )
+    take_examples(read_rows(named, task, train), named, lambda _, example: kept.append(example))
     return in_order(kept)
 
 
@@ -150,7 +148,8 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
     column = split_column(spec, data.columns)
     left = LeftOut()
     rows: Counter[Split] = Counter()
-    for row in told(data.rows, f"reading examples of {data.name}", len(data.rows)):
+    told_rows = told(data.rows, f"reading examples of {data.name}", len(data.rows))
+    for row in while_memory_lasts(told_rows, data.name):
         rows[row.split] += 1
         if (example := row.example) is None:
             left.add(row)

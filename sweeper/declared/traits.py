@@ -6,8 +6,7 @@ what it leaves out, except its own names and mark.
 
 from collections.abc import Mapping
 from functools import lru_cache
-from itertools import combinations
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, field_validator, model_validator
 
@@ -129,23 +128,6 @@ def traits_of(name: str) -> Traits:
     if found is None:
         known = known_strategies()
         raise UsageError(f"there is no strategy {name!r}", fix=near_match(name, known))
-    return found
-
-
-def mark_clashes() -> list[str]:
-    """Installed strategies that charts do not tell apart, with the marks that are free."""
-    marks = {name: traits_of(name).mark for name in known_strategies()}
-    lines = {name: (mark.color, *mark.dash) for name, mark in marks.items()}
-    shapes = [one for one in get_args(Shape) if one not in {mark.shape for mark in marks.values()}]
-    colors = [str(color) for color in COLORS if (color, 1, 0) not in lines.values()]
-    found = []
-    for one, other in combinations(marks, 2):
-        same = f"the charts of {one} and {other} have the same"
-        if marks[one].shape == marks[other].shape:
-            found.append(f"{same} shape; free shapes: {', '.join(shapes) or 'none'}")
-        if lines[one] == lines[other]:
-            free = ", ".join(colors) or "none"
-            found.append(f"{same} color and dash; colors that are free without a dash: {free}")
     return found
 
 

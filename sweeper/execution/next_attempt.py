@@ -8,11 +8,12 @@ from pathlib import Path
 from sweeper.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
 from sweeper.execution.job import Job, WorkItem
 from sweeper.execution.state import attempts, work_items
-from sweeper.execution.state.attempts import CONFIG, attempt_folder, attempts_of
+from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER, split_batch
 from sweeper.plans import Plan
+from sweeper.runfolder import CONFIG
 from sweeper.search.optuna_space import rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import RungReport, Trial, TrialBudget, TrialConfig

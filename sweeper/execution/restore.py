@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts, work_items
-from sweeper.execution.state.attempts import CONFIG, RESULT, attempt_folder, attempts_of
+from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.run_state import RunState
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import CONFIG, RESULT, RunFolder
 from sweeper.search.search import Search
 from sweeper.trials import TrialConfig, TrialResult
 
@@ -44,10 +44,7 @@ def restore(state: RunState, search: Search, say: Say) -> list[int]:
             search.restore(config)
             unfinished.append(number)
             continue
-        reports = attempts.read_rungs(run.trial(number))
-        for report in reports:
-            state.rung(report)
-        search.restore(config, reports, result)
+        search.restore(config, attempts.read_rungs(run.trial(number)), result)
         state.results[number] = result
     state.count()
     return unfinished

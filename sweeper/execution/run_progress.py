@@ -7,12 +7,12 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sweeper import units
-from sweeper.constraints import excess, is_beyond
+from sweeper.constraints import cost_within
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import ENDED, Eta, OptionalPhase, Phase, Running, Status
@@ -136,6 +136,7 @@ class RunProgress:
 
     Args:
         phases: Seconds of each phase that this command has done already.
+        median: Of what the other trials of a trial's candidate reported at a rung.
     """
 
     state: RunState
@@ -148,6 +149,7 @@ class RunProgress:
     search_ended: str = ""
     jobs: int = 0
     jobs_done: int = 0
+    median: Callable[[int, int], float | None] = lambda _number, _rung: None
     optional_phases: dict[str, OptionalPhase] = field(default_factory=dict, init=False)
     running: dict[str, Running] = field(default_factory=dict)
     _begun: float = field(default_factory=time.monotonic)
@@ -176,38 +178,22 @@ class RunProgress:
         self.phase, self._entered = phase, clock
         self._phase_jobs = self.jobs - self.jobs_done
 
-    def hear(self, event: Event, median: float | None = None) -> None:
-        """Take an event into account.
-
-        Args:
-            median: For a rung, the median loss of the candidate's other trials there.
-        """
+    def hear(self, event: Event) -> None:
+        """Take an event into account."""
         if event.kind in ("trial-started", "job-started"):
             self._worked = True
-            self.running[event.worker] = Running(
-                worker=event.worker,
-                job=event.job,
-                trial=event.trial,
-                attempt=event.attempt or 1,
-                strategy=event.strategy,
-                parameters=event.parameters,
-                rungs=event.rungs or 0,
-                since=event.at,
-            )
+            whole = {"attempt": event.attempt or 1, "rung": 0, "rungs": event.rungs or 0}
+            fields = event.model_dump(include={"worker", "job", "trial", "strategy", "parameters"})
+            self.running[event.worker] = Running(since=event.at, **whole, **fields)
         elif event.kind in _FREED:
             self.running.pop(event.worker, None)
         elif event.worker in self.running and event.kind == "rung":
-            self._update(
-                event.worker,
-                rung=event.rung,
-                rungs=event.rungs,
-                optimizer_steps=event.optimizer_steps,
-                validation_loss=event.validation_loss,
-                objective=event.objective,
-                strategy=event.strategy,
-                median_here=median,
-                doing="",
-            )
+            names = {"rung", "rungs", "optimizer_steps", "validation_loss", "objective"}
+            median = None
+            if event.trial is not None and event.rung is not None and not event.job:
+                median = self.median(event.trial, event.rung)
+            fields = event.model_dump(include=names)
+            self._update(event.worker, **fields, median_here=median, doing="")
         elif event.worker in self.running and event.kind == "progress":
             self._update(event.worker, doing=event.text, done=event.done, of=event.of)
 
@@ -281,18 +267,13 @@ class RunProgress:
         if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
             return  # nothing is left to search
         seconds = [one.seconds for one in self._trials]
-        final = [self._final(results[number]) for number in sorted(results)]
+        objective, limits = self.plan.objective, self.state.limits
+        final = [cost_within(one, objective, limits) for _, one in sorted(results.items())]
         self._outlook = outlook(final, seconds, self.workers)
 
     @property
     def _trials(self) -> list[Took]:
         return [one for one in self._took.values() if one is not None]
-
-    def _final(self, result: TrialResult) -> float | None:
-        """The final loss of a completed trial within the limits."""
-        beyond = is_beyond(excess(result.measures, self.state.limits))
-        done = not beyond and result.state == "COMPLETE"
-        return self.plan.objective.cost_of(result) if done else None
 
     def _eta(self) -> Eta | None:
         return remaining(

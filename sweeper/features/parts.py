@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from sweeper.data.rows import DataRows
     from sweeper.data.table import Fields
     from sweeper.errors import DataError, Problem
-    from sweeper.execution.job import WorkItem
+    from sweeper.execution.job import Briefing, WorkItem
     from sweeper.execution.pools.pool import Pool
-    from sweeper.execution.worker.run_check import Briefing
     from sweeper.extras import MachineCheck
     from sweeper.facts.record import Facts, ModelFacts, StepExtra
     from sweeper.findings.figures import NotMeasured
@@ -587,7 +586,7 @@ AFTER_TEST: Hook[AfterTest] = Hook("phase", "after_test")
 FINISH: Hook[Finish] = Hook("phase", "finish")
 
 
-# section.py: a question of the report, from the files of a study to its figures and blocks. The
+# section.py: a part of the report, from the files of a study to its figures and blocks. The
 # core's own sections, in sweeper/reporting/sections/, have the same form.
 
 
@@ -598,14 +597,12 @@ class Heading:
     Args:
         place: Sections come in the order of their places. No two have the same.
         id: Of the section on the page, and of its record in ``report.json``.
-        title: What links to it are called.
-        question: What it answers.
+        title: What it is called, in two or three words.
     """
 
     place: int
     id: str
     title: str
-    question: str
 
 
 class Compute(Protocol):
@@ -619,8 +616,20 @@ class Compute(Protocol):
     def __call__(self, run: RunFiles, findings: Findings) -> Record | NotMeasured | None: ...
 
 
+class Finding(Protocol):
+    """What the section found, in one line. An empty one leaves the section out.
+
+    A section that has this hook is folded under the line, which ``report.md`` has as well.
+
+    Args:
+        figures: As for ``blocks``.
+    """
+
+    def __call__(self, figures: Any, report: Report) -> str: ...
+
+
 class Blocks(Protocol):
-    """What the page shows; no blocks leave the section out.
+    """What the page shows.
 
     Args:
         figures: What ``compute`` gave, read back from ``report.json``; None without ``compute``.
@@ -655,15 +664,27 @@ HEADING: Hook[Heading] = Hook("section", "HEADING")
 FIGURES: Hook[type[Record]] = Hook("section", "Figures")
 COMPUTE: Hook[Compute] = Hook("section", "compute")
 BLOCKS: Hook[Blocks] = Hook("section", "blocks")
-# Sentences below the verdict, on the page and in report.md; on the terminal when the run ends; in
-# report.md alone, after those of the verdict; in MODEL_CARD.md.
+FINDING: Hook[Finding] = Hook("section", "finding")
+# Sentences that decide, below the verdict on the page, on the terminal and in report.md; on how
+# sure the verdict is, among its limits; in MODEL_CARD.md.
 BECAUSE: Hook[Sentences] = Hook("section", "because")
-LINES: Hook[Sentences] = Hook("section", "lines")
-SUMMARY: Hook[Sentences] = Hook("section", "summary")
+CONFIDENCE: Hook[Sentences] = Hook("section", "confidence")
 CARD: Hook[Sentences] = Hook("section", "card")
 # Among the limits of the verdict; as the next step.
 LIMITS: Hook[FindLimits] = Hook("section", "limits")
 ADVISE: Hook[Advise] = Hook("section", "advise")
+
+
+# comparison.py: what becomes of several runs that are named at once.
+
+
+class Compare(Protocol):
+    """Writes a page that compares runs. Returns a line on each two of them."""
+
+    def __call__(self, runs: Sequence[RunFolder], path: Path) -> Sequence[str]: ...
+
+
+COMPARE: Hook[Compare] = Hook("comparison", "compare")
 
 
 # metric.py: a metric that needs more than answers and references.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sweeper.findings.record import Findings
+from sweeper.findings.study.changes import measured_trials
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
@@ -51,6 +52,7 @@ def findings_of(run: RunFiles) -> Findings:
         notes=encoding_notes(run),
         strategies=strategy_summaries(run, against_baseline(run, contest)),
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
+        measures=measured_trials(run),
         limits=limits(JudgedStudy(run, summary, contest, decided)),
         reproduction=reproduction(
             run, decided.recommended_trial, complete=summary.status == "complete"

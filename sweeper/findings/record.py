@@ -179,6 +179,18 @@ class TrialRow(Record):
     curve: tuple[CurvePoint, ...] = ()
 
 
+class MeasuredTrials(Record):
+    """One measure over the completed trials that have it.
+
+    ``changes`` are in its unit, by trial. ``limit`` is the most that the user allows.
+    """
+
+    title: str
+    unit: str
+    limit: float | None = None
+    changes: dict[int, float]
+
+
 class Limitation(Record):
     """A reason to trust the verdict less, with its numbers and the action that removes it."""
 
@@ -260,7 +272,7 @@ class NextStep(Record):
         "failures",
         "stop",
     ]
-    because: str = Field(description="the figures that say so, in words")
+    because: str = Field("", description="the figures that say so, in words")
     command: str = ""
 
 
@@ -279,6 +291,9 @@ class Findings(Artifact):
     notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     strategies: tuple[StrategySummary, ...] = ()
     trials: tuple[TrialRow, ...] = ()
+    measures: dict[str, MeasuredTrials] = Field(
+        default_factory=dict, description="what training changed, by measure"
+    )
     limits: tuple[Limitation, ...] = ()
     reproduction: Reproduction
     next_step: NextStep | None = Field(None, description="None during the run")
@@ -296,11 +311,25 @@ class Findings(Artifact):
         found = (model for model in self.tested if model.trial is not None)
         return next((model for model in found if model.trial == number), None)
 
+    def baseline(self, name: str | None) -> BaselineResult | None:
+        """A baseline by its name."""
+        return next((one for one in self.baselines if one.name == name), None)
+
     @property
     def decisive_limit(self) -> Limitation | None:
         """The limit that could change the verdict; of several, the one with most test items."""
         found = [limit for limit in self.limits if limit.could_change_verdict]
         return max(found, key=lambda limit: limit.share or 0.0, default=None)
+
+    @property
+    def last_gain(self) -> int | None:
+        """The last trial that was better than all before it."""
+        best, last = float("inf"), None
+        for trial in sorted(self.best_first(), key=lambda trial: trial.number):
+            value = self.objective.worse(trial.objective or 0.0)
+            if value < best:
+                best, last = value, trial.number
+        return last
 
     def best_first(self) -> list[TrialRow]:
         """The completed trials, the best by the objective first."""

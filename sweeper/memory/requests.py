@@ -12,20 +12,6 @@ class SetupRequest(Record):
     setup: Setup
 
 
-class DryRun(Record):
-    """The peak of all tensors in one step of the real model class, adapter and optimizer.
-
-    Args:
-        parts: GiB by kind at the peak.
-    """
-
-    peak_gib: float
-    phase: str
-    parts: dict[str, float]
-    trainable_parameters: int
-    seconds: float
-
-
 class ProbeRequest(SetupRequest):
     """A set-up to train a few steps of; examples have ``mean_length`` tokens on average."""
 

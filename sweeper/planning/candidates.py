@@ -16,12 +16,13 @@ from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.declared_parameters import followed, settled_parameters
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
+from sweeper.planning.ranking import risk_of, setup_loss
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected, Remedy
 from sweeper.spec import Spec
 
@@ -202,7 +203,8 @@ def _candidate(
         setup,
         strategy=strategy.name,
         model=base.model.id,
-        score=round(rated.score, 6),
+        quality=rated.quality.plus(setup_loss(setup)),
+        risk=risk_of(found.heaviest),
         reasons=followed(rated.reasons, parameters),
         cautions=followed(rated.cautions, parameters),
         memory=_rounded(found.memory),
@@ -237,7 +239,7 @@ def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
 
 
 def _setup_notes(
-    base: RatedModel, strategy: DeclaredStrategy, hardware: HardwareFacts, found: Fit
+    base: RatedModel, strategy: BookStrategy, hardware: HardwareFacts, found: Fit
 ) -> tuple[str, ...]:
     heaviest = found.heaviest
     pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()

@@ -1,7 +1,8 @@
 """Trains a few steps of a set-up in a process with torch, unless they were measured before.
 
 The answers are kept where trials keep theirs, so that plans read them as facts.
-``with_probes`` measures the candidates of a plan and plans again.
+``with_probes`` measures the candidates of a plan and plans again; ``measured_plan`` makes the plan
+of ``sweeper run``, with all measurements of this machine.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from sweeper.artifact import Record
 from sweeper.child_process import in_child
 from sweeper.declared.traits import TARGETED, traits_of
 from sweeper.errors import ChildFailed, NotInstalled, SweeperError, UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import measured
 from sweeper.facts.machine.calibration import versions
-from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.facts.machine.hardware import hardware_facts, needs_calibration
 from sweeper.facts.machine.measured import shape_of, with_measured
 from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, ModelFacts, TrainingSetup
 from sweeper.memory.overheads import KNOWN
@@ -40,6 +42,9 @@ _TIMEOUT_SECONDS = 600
 # Of the device's memory, so that running out of it says something of the set-up: what is left is
 # within the interval that predictions have.
 _FREE = 1 / KNOWN[1]
+_CALIBRATE = "sweeper.training.probes.calibrate:answer"
+# Measuring takes a second or two and loading torch some more.
+_CALIBRATION_SECONDS = 60.0
 _UNCHANGED = "The formula's estimate stands without --probe."
 
 
@@ -227,3 +232,53 @@ def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
     )
     plain: dict[str, Any] = {"evaluation_batch": 0, "extra": NO_EXTRA}
     return replace(setup, padded=True, **plain)
+
+
+def measured_plan(
+    spec: Spec, facts: Facts, *, measure: bool, probe: bool | None, tell: Tell
+) -> Plan:
+    """Plan for this machine.
+
+    Args:
+        facts: With the hardware of this machine.
+        measure: Measure what this machine can do, if nobody has before.
+        probe: Train a few steps of each candidate first; if None, where ``measure`` and trials run
+            on a GPU here.
+    """
+    plan = make_plan(spec, facts)
+    if measure and (known := calibrated(spec, facts, tell)) is not facts:
+        plan = make_plan(spec, known)
+    machine = plan.facts.hardware
+    if probe or (probe is None and measure and machine.detected and machine.device == "cuda"):
+        plan = with_probes(spec, plan, tell)
+    return plan
+
+
+def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
+    """The facts with the processor's speed, measured now if necessary.
+
+    Whatever goes wrong costs the plan's certainty, not the sweep: the plan says that its times
+    are not calibrated.
+    """
+    known = facts.hardware
+    if not needs_calibration(known) or not _measure(known, tell):
+        return facts
+    hardware = with_measured(hardware_facts(spec.hardware), facts.models)
+    return facts.model_copy(update={"hardware": hardware})
+
+
+def _measure(facts: HardwareFacts, tell: Tell) -> bool:
+    tell(f"Measuring {facts.name} once, for the plan's times.")
+    try:
+        in_child(
+            _CALIBRATE,
+            Record(),
+            Record,
+            what="the measurement",
+            seconds=_CALIBRATION_SECONDS,
+            threads=facts.cpu_cores,
+        )
+    except (OSError, SweeperError):
+        tell("It could not be measured; times are estimates.")
+        return False
+    return True

@@ -1,25 +1,29 @@
 """Has a run's report made by a child process, so that whoever runs the sweep never waits for it.
 
-The child is started once and reused. If it dies, which the drawing engine can bring about, a new
-one goes on without charts.
+The child is started once and reused. It reads one line for each report on standard input
+(``gently`` while trials train, else ``now``) and answers each with one line of JSON; findings,
+tables, report and charts are written by then. If it dies, which the drawing engine can bring about,
+a new one goes on without charts.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import selectors
+import queue
 import shlex
 import signal
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
-from typing import IO
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from sweeper.artifact import Record, write_text
-from sweeper.child_process import start_child
+from sweeper.child_process import start_child, tell
 from sweeper.errors import SweeperError
 from sweeper.reporting.document import Report
 from sweeper.runfolder import RunFolder
@@ -31,7 +35,10 @@ SHARE = 0.05
 TIMEOUT_SECONDS = 300.0
 LOG = "report.log"
 _LOG_BYTES = 20_000
-_SERVE = "sweeper.processes.report_process:serve"
+_SERVE = "sweeper.processes.report_maker:serve"
+# Training goes first: a report gets a quarter of a core while every core is busy. A process cannot
+# take this back, so it is done only once trials train beside it.
+NICENESS = 5
 
 
 class ReportRequest(Record):
@@ -191,13 +198,40 @@ class ReportMaker:
 
     def _here(self) -> Report:
         """The report without a child process and without charts."""
-        # Not at the top: the command's own process needs them for this way out alone.
-        from sweeper.reporting.compose import report_of
-        from sweeper.reporting.write import write_report
-
         self.no_charts = self.no_charts or "the drawing process could not be started"
-        report = report_of(self._folder, self.no_charts, texts=self._texts)
-        return write_report(self._folder, report)
+        return _make(self._folder, self.no_charts, texts=self._texts)
+
+
+def _make(folder: RunFolder, no_charts: str, *, texts: bool) -> Report:
+    # Not at the top: the command's own process needs them for one way out alone.
+    from sweeper.reporting.compose import report_of
+    from sweeper.reporting.write import write_report
+
+    return write_report(folder, report_of(folder, no_charts, texts=texts))
+
+
+def _answer(request: ReportRequest) -> ReportAnswer:
+    began = time.monotonic()
+    try:
+        report = _make(RunFolder(Path(request.run)), request.no_charts, texts=request.texts)
+    except Exception as error:  # noqa: BLE001 - a bug in a report must not end the sweep
+        expected = isinstance(error, (SweeperError, OSError))
+        text = str(error) if expected else f"{type(error).__name__}: {error}"
+        return ReportAnswer(seconds=time.monotonic() - began, error=text)
+    notes = (report.no_charts,) if report.no_charts and not request.no_charts else ()
+    seconds = time.monotonic() - began
+    return ReportAnswer(seconds=seconds, charts=not report.no_charts, notes=notes)
+
+
+def serve(request: ReportRequest) -> None:
+    """Make reports until no more are asked for, in the child process."""
+    gentle = False
+    with contextlib.suppress(BrokenPipeError):
+        for line in sys.stdin:
+            if line.strip() == "gently" and not gentle:
+                gentle = True
+                os.nice(NICENESS)
+            tell(**_answer(request).model_dump(mode="json"))
 
 
 def shows_texts(folder: RunFolder) -> bool:
@@ -225,41 +259,44 @@ class _Child:
         self, folder: RunFolder, no_charts: str, clock: Callable[[], float], *, texts: bool
     ):
         self._clock = clock
-        self._pending = b""
         self.busy = self.gone = False
         self.asked_at = clock()
         request = ReportRequest(run=str(folder.path), no_charts=no_charts, texts=texts)
-        with contextlib.ExitStack() as opened:
-            self._errors: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        try:
             # Ctrl-C reaches the command alone.
             self._popen = start_child(_SERVE, request, stderr=self._errors, start_new_session=True)
-            opened.pop_all()
-        assert self._popen.stdin is not None
+        except OSError:
+            self._errors.close()
+            raise
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
         assert self._popen.stdout is not None
-        self._stdin, self._stdout = self._popen.stdin, self._popen.stdout
-        os.set_blocking(self._stdout.fileno(), False)
-        self._ready = selectors.DefaultSelector()
-        self._ready.register(self._stdout, selectors.EVENT_READ)
+        with self._popen.stdout as lines:
+            for line in lines:
+                self._lines.put(line)
+        self._lines.put(b"")
 
     def ask(self, *, gently: bool) -> None:
         """Request one report; ``gently`` lets trials that train go first."""
         self.busy, self.asked_at = True, self._clock()
         with contextlib.suppress(BrokenPipeError):  # its end says more
-            self._stdin.write(b"gently\n" if gently else b"now\n")
-            self._stdin.flush()
+            assert self._popen.stdin is not None
+            self._popen.stdin.write(b"gently\n" if gently else b"now\n")
+            self._popen.stdin.flush()
 
     def answer(self, timeout: float = 0.0) -> ReportAnswer | None:
         """The answer to the request, if it comes in time."""
-        limit = time.monotonic() + timeout
-        while b"\n" not in self._pending:
-            if not self._ready.select(max(0.0, limit - time.monotonic())):
-                return None
-            part = os.read(self._stdout.fileno(), 65536)
-            if not part:
-                self.gone = True
-                return None
-            self._pending += part
-        line, _, self._pending = self._pending.partition(b"\n")
+        try:
+            line = self._lines.get(timeout > 0, timeout)
+        except queue.Empty:
+            return None
+        if not line.endswith(b"\n"):
+            self.gone = True
+            return None
         self.busy = False
         try:
             return ReportAnswer.model_validate_json(line)
@@ -287,9 +324,10 @@ class _Child:
         """End it, and free what it held."""
         self._popen.kill()
         self._popen.wait()
-        self._ready.close()
-        for stream in (self._stdin, self._stdout, self._errors):
+        self._reader.join()
+        for stream in (self._popen.stdin, self._errors):
             with contextlib.suppress(OSError):  # a request that it never read
+                assert stream is not None
                 stream.close()
 
 

@@ -5,11 +5,12 @@ Templates place these; they compute nothing and test no types. Numbers are words
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sweeper.findings.record import Limitation
+from sweeper.findings.verdict.tested import HeadlineFigure
 
 Item = TypeVar("Item")
 
@@ -63,8 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table(Block):
-    """A table. ``sortable`` gives every header a button, ``filters`` a line of controls above;
-    ``folded`` is the line that it opens from."""
+    """A table. ``sortable`` gives every header a button, ``filters`` a line of controls above."""
 
     id: str
     caption: str
@@ -74,7 +74,6 @@ class Table(Block):
     strategies: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     note: str = ""
-    folded: str = ""
 
     @classmethod
     def of(
@@ -111,6 +110,14 @@ def placed(items: Iterable[Item], at: str = "") -> list[tuple[str, Item]]:
 
 
 @dataclass(frozen=True)
+class Folded(Block):
+    """Tables that a line opens."""
+
+    title: str
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True)
 class LegendEntry:
     """A strategy with its look, or another sign that a chart uses."""
 
@@ -136,14 +143,19 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Figure(Block):
-    """A chart: the finding first, then what is drawn, then the same numbers as a table."""
+    """A chart: the finding first, then what is drawn, then the same numbers as tables.
+
+    Args:
+        options: Further panels, of which the reader chooses one: its name, and the panel.
+    """
 
     id: str
     finding: str
     note: str
     panels: tuple[Drawing, ...]
     legend: tuple[LegendEntry, ...] = ()
-    table: Table | None = None
+    tables: tuple[Table, ...] = ()
+    options: tuple[tuple[str, Drawing], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +165,7 @@ class Empty(Block):
     reason: str
     text: str
     command: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,7 +193,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples(Block):
-    """Items with long texts, folded away under ``title``."""
+    """Items with long texts, folded under ``title``."""
 
     title: str
     samples: tuple[Sample, ...]
@@ -214,60 +227,56 @@ class FactList(Block):
 
 @dataclass(frozen=True)
 class VerdictCard(Block):
-    """The answer: headline, sentence, figures, configuration, reasons.
+    """The answer: sentence, forest plot, three figures, next step, limits.
 
-    ``limit`` is the one that could change it.
+    ``lead`` is what the sentence begins with; ``because`` are sentences that decide.
     """
 
-    badge: str
-    headline: str
+    lead: str
     sentence: str
-    figures: tuple[NamedFact, ...]
-    configuration: tuple[NamedFact, ...]
     because: tuple[str, ...]
-    alternative: str = ""
-    limit: str = ""
+    forest: Figure | None
+    figures: tuple[HeadlineFigure, ...]
+    configuration: str
+    step: str
+    command: str
+    limits: str
     css: str = ""
     trial: int | None = None
 
 
 @dataclass(frozen=True)
 class Notes(Block):
-    """Limits, each with its numbers and the action that removes it."""
+    """Limits, each with its numbers and the action that removes it; ``further`` are folded."""
 
     notes: tuple[Limitation, ...]
+    further: tuple[Limitation, ...] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """One question of the reader, with the blocks that answer it."""
+    """One part of the page; with a ``finding`` it is folded under that line."""
 
     id: str
     title: str
-    question: str
     blocks: Sequence[Block]
-
-    @property
-    def quiet(self) -> bool:
-        """Whether the section holds only the reason why it is empty."""
-        return all(isinstance(block, Empty) for block in self.blocks)
+    finding: str = ""
 
 
 @dataclass(frozen=True)
 class Page:
     """A whole report. ``no_charts`` says why it has no charts; it is empty where it has.
 
-    ``kicker`` says what kind of page it is, and ``footer`` stands below it.
+    ``head`` are facts of the run. ``terms`` are explained where they first occur.
     """
 
     title: str
     name: str
     verdict: str
-    head: FactList
+    head: tuple[str, ...]
     sections: tuple[Section, ...]
     sweeper_version: str
-    limits_text: str = ""
+    terms: Mapping[str, str] = field(default_factory=dict)
     banner: str = ""
     no_charts: str = ""
-    kicker: str = "sweeper report"
     footer: str = "Losses are validation losses unless a column says test; lower is better."

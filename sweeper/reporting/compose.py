@@ -14,10 +14,9 @@ from sweeper.features.parts import (
     BECAUSE,
     CARD,
     COMPUTE,
+    CONFIDENCE,
     HEADING,
     LIMITS,
-    LINES,
-    SUMMARY,
 )
 from sweeper.findings.compute import findings_of
 from sweeper.findings.figures import NotMeasured
@@ -28,7 +27,7 @@ from sweeper.reporting.discovery import sections
 from sweeper.reporting.document import Report, failed, shown
 from sweeper.runfolder import RunFolder
 
-_SENTENCES = {"because": BECAUSE, "lines": LINES, "summary": SUMMARY, "card": CARD}
+_SENTENCES = {"because": BECAUSE, "confidence": CONFIDENCE, "card": CARD}
 
 
 def report_of(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> Report:
@@ -46,13 +45,8 @@ def report_of(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> 
     run = read_run(folder, texts=texts)
     findings = findings_of(run)
     answers = [_answer(module, run, findings) for module in sections()]
-    because = (*findings.verdict.because, *(s for one in answers for s in one.sentences["because"]))
-    findings = findings.model_copy(
-        update={
-            "verdict": findings.verdict.model_copy(update={"because": because}),
-            "limits": (*findings.limits, *(limit for one in answers for limit in one.limits)),
-        }
-    )
+    limits = (*findings.limits, *(limit for one in answers for limit in one.limits))
+    findings = findings.model_copy(update={"limits": limits})
     step = next_step(findings, _advice(answers, findings))
     return Report(
         sweeper_version=__version__,
@@ -67,7 +61,7 @@ def report_of(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> 
         no_charts=no_charts,
         **{
             name: tuple(sentence for one in answers for sentence in one.sentences[name])
-            for name in ("lines", "summary", "card")
+            for name in _SENTENCES
         },
     )
 

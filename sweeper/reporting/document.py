@@ -82,8 +82,8 @@ class PlanShown(Record):
 class Report(Artifact):
     """Everything that is in a report.
 
-    ``lines`` are what sections say on the terminal, ``summary`` in ``report.md``, ``card`` in
-    ``MODEL_CARD.md``.
+    Sentences of sections: ``because`` are below the verdict, ``confidence`` among its limits,
+    ``card`` in ``MODEL_CARD.md``.
     """
 
     sweeper_version: str
@@ -95,8 +95,8 @@ class Report(Artifact):
     missing: dict[str, NotMeasured] = Field(
         default_factory=dict, description="why sections have no figures, by id"
     )
-    lines: tuple[str, ...] = ()
-    summary: tuple[str, ...] = ()
+    because: tuple[str, ...] = ()
+    confidence: tuple[str, ...] = ()
     card: tuple[str, ...] = ()
     no_charts: str = Field("", description="why the page has no charts; empty where it has")
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -27,6 +29,7 @@ def render(page: Page) -> str:
         NotDrawn: A chart could not be drawn.
     """
     template = resources.reports() / "templates" / "page.html.j2"
+    page = replace(page, terms=dict(page.terms))
     return one_file(template, stylesheet(), _asset("report.js"), page=page)
 
 
@@ -74,6 +77,7 @@ def _environment(folder: Path) -> Environment:
     )
     environment.filters["drawn"] = drawn
     environment.filters["whole"] = _whole
+    environment.filters["explained"] = _explained
     environment.filters["paired"] = partial(zip, strict=True)
     return environment
 
@@ -87,3 +91,26 @@ def _shown(value: object) -> object:
 def _whole(text: str) -> Markup:
     """Text to copy, which must not be shortened."""
     return escape(visible(text))
+
+
+def _explained(text: str, terms: dict[str, str]) -> Markup:
+    """A text whose terms have their meaning as a tooltip, where they first occur on the page.
+
+    Args:
+        terms: Those that have not occurred yet; it loses those of the text.
+    """
+
+    def explained(found: re.Match[str]) -> str:
+        meaning = terms.pop(found[1], "")
+        name = f"term-{re.sub(r'[^a-z0-9]', '-', found[1].lower())}"
+        return _TERM.format(name, Markup(found[0]), name, meaning) if meaning else found[0]
+
+    written = str(escape(_shown(text)))
+    names = "|".join(map(re.escape, terms)) or "(?!)"
+    return Markup(re.sub(rf"(?<![\w-])({names})s?(?![\w-])", explained, written))
+
+
+_TERM = Markup(
+    '<span class="term"><button type="button" aria-describedby="{}">{}</button>'
+    '<span role="tooltip" id="{}">{}</span></span>'
+)

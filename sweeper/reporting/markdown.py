@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 
-from sweeper import units
+from sweeper.features.parts import HEADING
 from sweeper.findings import words
 from sweeper.findings.record import Limitation
+from sweeper.findings.verdict.scoreboard import scoreboard
+from sweeper.findings.verdict.tested import headline_figures
+from sweeper.reporting.discovery import sections
 from sweeper.reporting.document import Report
-from sweeper.reporting.page import banner
-from sweeper.reporting.parts import decisive_limit
+from sweeper.reporting.page import banner, finding_of
+from sweeper.reporting.parts import limits_line
 from sweeper.visible import visible
 
 LINES = 60
@@ -26,16 +29,15 @@ def markdown(report: Report) -> str:
     run, decided = findings.run, findings.verdict
     marker = re.sub(r"[^A-Za-z0-9._-]", "-", run.name).replace("--", "-")
     lines = [f"<!-- sweeper:{marker} -->", f"## sweeper: {plain(run.name)}", ""]
-    told = banner(report)
-    if told:
-        lines += [f"> {plain(told)}", ""]
+    if notice := banner(report):
+        lines += [f"> {plain(notice)}", ""]
     lines += [f"**{plain(decided.sentence)}**", ""]
-    if limit := decisive_limit(report):
-        lines += [plain(limit), ""]
+    lines += [f"{plain(text)}\n" for text in report.because]
+    lines += [*_scores(report), "", *_figures(report), ""]
     lines += [f"- {plain(reason)}" for reason in decided.because[:_ROWS]]
-    lines += [f"- {plain(sentence)}" for sentence in report.summary]
-    lines += ["", *_strategies(report), "", *_limits(findings.limits)]
-    lines += ["", *_again(report)]
+    found = ((HEADING.required(one).title, finding_of(one, report)) for one in sections())
+    lines += [f"- {title}: {plain(line)}" for title, line in found if line]
+    lines += ["", plain(limits_line(findings)), *_limits(findings.limits), "", *_again(report)]
     return "\n".join(lines[:LINES]) + "\n"
 
 
@@ -44,35 +46,27 @@ def plain(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", visible(" ".join(text.split())))
 
 
-def _strategies(report: Report) -> list[str]:
-    metric = report.findings.objective
-    title = ", ".join(filter(None, (words.on_validation(metric), words.column_unit(metric))))
-    lines = [
-        f"| strategy | best trial | {plain(title)} ({metric.direction}) | time a trial "
-        "| peak memory | completed / pruned / failed |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for summary in report.findings.strategies[:_ROWS]:
-        trial = words.DASH if summary.best_trial is None else str(summary.best_trial)
-        lines.append(
-            f"| {plain(words.strategy(summary.strategy))} | {trial} "
-            f"| {words.score(summary.best_value, metric, summary.best_interval)} "
-            f"| {units.duration(summary.seconds_per_trial)} | {units.gib(summary.peak_memory_gib)} "
-            f"| {summary.complete} / {summary.pruned} / {summary.failed} |"
-        )
+def _scores(report: Report) -> list[str]:
+    """Every model of the scoreboard, the recommended one bold."""
+    board = scoreboard(report.findings)
+    lines = [f"| {plain(board.caption)} | |", "|---|---:|"] if board.models else []
+    for model in board.models[:_ROWS]:
+        bold = "**" if model.role == "recommended" else ""
+        score = words.score_with_interval(model.score, board.metric)
+        lines.append(f"| {bold}{plain(model.title)}{bold} | {score} |")
     return lines
 
 
+def _figures(report: Report) -> list[str]:
+    """What training and use cost."""
+    figures = headline_figures(report.findings)[1:]
+    return [plain("; ".join(f"{one.name}: {one.text} {one.detail}".rstrip() for one in figures))]
+
+
 def _limits(limits: tuple[Limitation, ...]) -> list[str]:
-    if not limits:
-        return []
-    told = [f"- {plain(limit.text)} {plain(limit.action)}" for limit in limits[:_ROWS]]
+    lines = [f"- {plain(limit.text)} {plain(limit.action)}" for limit in limits[:_ROWS]]
     more = len(limits) - _ROWS
-    return [
-        f"{units.plural(len(limits), 'limit applies', 'limits apply')}:",
-        *told,
-        *([f"- and {more} more in report.html"] if more > 0 else []),
-    ]
+    return [*lines, *([f"- and {more} more in report.html"] if more > 0 else [])]
 
 
 def _again(report: Report) -> list[str]:

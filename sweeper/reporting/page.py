@@ -1,58 +1,105 @@
-"""From a document to the page: sections in the order of the reader's questions."""
+"""From a document to the page: four screens, then folded sections."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from types import ModuleType
 
 from sweeper import units
 from sweeper.errors import SweeperError
-from sweeper.features.parts import BLOCKS, FIGURES, HEADING
-from sweeper.reporting.blocks import Block, Empty, FactList, NamedFact, Page, Section
+from sweeper.features.parts import BLOCKS, FIGURES, FINDING, HEADING
+from sweeper.reporting.blocks import Block, Empty, Page, Section, Text
 from sweeper.reporting.discovery import sections as all_sections
 from sweeper.reporting.document import Report, failed
 
 
 def page(report: Report) -> Page:
     """The whole page, in words."""
-    run, limits = report.findings.run, len(report.findings.limits)
-    sections = [shown for module in all_sections() if (shown := _section(module, report))]
+    run = report.findings.run
+    shown = [found for module in all_sections() if (found := _section(module, report))]
     if run.ended and run.failed == run.ended:
         # Nothing else is worth reading first where everything broke.
-        sections.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
+        shown = [_opened(one) if one.id == "failures" else one for one in shown]
+        shown.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
+    if missing := tuple(_missing(report)):
+        names = units.joined([block.title.lower() for block in missing])
+        shown.append(Section("not-measured", "Not measured", missing, f"{names}."))
     return Page(
         title=f"{run.name}: sweeper report",
         name=run.name,
         verdict=report.findings.verdict.kind,
-        head=FactList(_facts(report)),
-        limits_text=units.plural(limits, "limit applies", "limits apply") if limits else "",
+        head=tuple(_facts(report)),
         banner=banner(report),
-        sections=tuple(sections),
+        sections=tuple(shown),
         sweeper_version=report.sweeper_version,
+        terms=_terms(report),
         no_charts=_no_charts(report),
     )
 
 
+def _opened(section: Section) -> Section:
+    return replace(section, finding="", blocks=(Text((section.finding,)), *section.blocks))
+
+
+def _missing(report: Report) -> Iterator[Empty]:
+    """Why sections have no figures, and how to get them."""
+    for module in all_sections():
+        heading = HEADING.required(module)
+        if reason := report.missing.get(heading.id):
+            yield Empty("not-measured", reason.reason, reason.command, heading.title)
+
+
 def _section(module: ModuleType, report: Report) -> Section | None:
     """One section; None where it is left out. One that fails says so, and the others stay."""
-    heading = HEADING.required(module)
-    missing, blocks = report.missing.get(heading.id), tuple[Block, ...]()
+    heading, finding = HEADING.required(module), ""
     try:
-        blocks = () if missing else tuple(_blocks(module, heading.id, report))
+        finding = finding_of(module, report)
+        if FINDING.defined_in(module) and not finding:
+            return None
+        blocks = tuple(_blocks(module, heading.id, report))
     except SweeperError:
         raise
     except Exception as error:  # noqa: BLE001 - a bug in a section must not cost the report
-        missing = failed(error)
-    if missing:
-        blocks = (Empty("not-measured", missing.reason, missing.command),)
-    return Section(heading.id, heading.title, heading.question, blocks) if blocks else None
+        finding, blocks = "", (Empty("failed", failed(error).reason),)
+    return Section(heading.id, heading.title, blocks, finding) if blocks or finding else None
+
+
+def finding_of(module: ModuleType, report: Report) -> str:
+    """The line of a section that is folded; empty for one that is open or has no figures."""
+    hook, kind = FINDING.defined_in(module), FIGURES.defined_in(module)
+    figures = report.figures(HEADING.required(module).id, kind) if kind else None
+    return hook(figures, report) if hook and (figures is not None or not kind) else ""
 
 
 def _blocks(module: ModuleType, name: str, report: Report) -> Iterable[Block]:
     kind, blocks = FIGURES.defined_in(module), BLOCKS.defined_in(module)
     figures = report.figures(name, kind) if kind else None
     return blocks(figures, report) if blocks and (figures is not None or not kind) else ()
+
+
+def _terms(report: Report) -> dict[str, str]:
+    """The terms of the page, each in one sentence."""
+    by_it = report.plan.objective.at_rungs
+    pruned = report.findings.objective.title if by_it else "validation loss"
+    return {
+        "nats/decision": "minus the natural logarithm of the probability of the right class, "
+        "averaged over the items",
+        "nats/token": "minus the natural logarithm of the probability of each token of the "
+        "reference answer, averaged over the tokens",
+        "bits/byte": "minus the binary logarithm of the probability of the reference answer, "
+        "divided by its bytes",
+        "points": "percentage points of a score: from 80% to 82% are 2 points",
+        "rung": f"one of up to {report.plan.budget.rungs} moments of a trial at which its {pruned} "
+        "is compared and a poor trial is stopped",
+        "finalist": "one of the best trials on validation, each strategy's best one first, which "
+        "is trained again with other seeds",
+        "95% CI": "the range that holds the true value in 95 of 100 such studies",
+        "within noise": "the interval of the difference holds 0, or is smaller than the margin",
+        "test split": "rows that are scored once, after the finalists are ranked on validation",
+        "seed": "a repetition of the same training with other random numbers",
+    }
 
 
 def banner(report: Report) -> str:
@@ -79,19 +126,11 @@ def _no_charts(report: Report) -> str:
     )
 
 
-def _facts(report: Report) -> tuple[NamedFact, ...]:
-    run, plan = report.findings.run, report.plan
-    data = plan.data
+def _facts(report: Report) -> Iterator[str]:
+    run, data = report.findings.run, report.plan.data
     classes = f", {units.plural(data.classes, 'class', 'classes')}" if data.classes else ""
-    counts = f"{run.complete} complete, {run.pruned} pruned, {run.failed} failed"
-    facts = [
-        NamedFact("task", run.task, "/findings/run/task"),
-        NamedFact("base model", ", ".join(run.models)),
-        NamedFact("data", f"{data.path or 'not given'}: {data.rows:,} rows{classes}"),
-        NamedFact("trials", f"{run.ended} of {run.trials_asked}: {counts}"),
-        NamedFact("hardware", report.findings.reproduction.hardware),
-    ]
-    if run.started_at:
-        spent = units.duration(run.training_seconds)
-        facts.append(NamedFact("started", f"{run.started} UTC, {spent} of training"))
-    return tuple(facts)
+    yield run.task
+    yield ", ".join(run.models)
+    yield f"{data.path or 'no data'}: {data.rows:,} rows{classes}"
+    yield f"{run.ended} of {units.plural(run.trials_asked, 'trial')}"
+    yield report.findings.reproduction.hardware

@@ -63,13 +63,13 @@ def described(report: Report) -> TrialRow | None:
     return report.findings.trial(report.findings.verdict.best_trial)
 
 
-def decisive_limit(report: Report) -> str:
-    """How many limits apply, and the one that could change the verdict; empty if none could."""
-    limit, count = report.findings.decisive_limit, len(report.findings.limits)
+def limits_line(findings: Findings) -> str:
+    """How many limits apply, and the one that could change the verdict; empty if none does."""
+    limit, count = findings.decisive_limit, len(findings.limits)
+    line = f"{units.plural(count, 'limit applies', 'limits apply')}." if count else ""
     if limit is None:
-        return ""
-    apply = units.plural(count, "limit applies", "limits apply")
-    return f"{apply}. This could change the verdict: {limit.text} {limit.action}"
+        return line
+    return f"{line} This could change the verdict: {limit.text} {limit.action}"
 
 
 def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeper import objective as objectives
-from sweeper.constraints import Limit, excess, is_beyond
+from sweeper.constraints import Limit, cost_within
 from sweeper.plans import RungCount, Space, StrategySpace
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
@@ -84,8 +84,7 @@ class Searched:
 
     def cost(self, one: EndedTrial) -> float:
         """The cost of a completed trial within the limits; infinite of others."""
-        beyond = is_beyond(excess(one.result.measures, self.limits))
-        cost = None if beyond else self.objective.cost_of(one.result)
+        cost = cost_within(one.result, self.objective, self.limits)
         return math.inf if cost is None else cost
 
     @property

@@ -18,6 +18,7 @@ from sweeper.objective import LOSS, Objective
 from sweeper.trials import TrialResult
 
 Costs = NDArray[np.float64]
+NO_ITEMS: Costs = np.empty((0, 0))
 
 # Costs that differ by no more than this share are alike: the seeds of one configuration took times
 # that differed by 16% in the median and by 37% in nine of ten of 30 recorded trials. Memory that a
@@ -87,6 +88,29 @@ class Contender:
     memory_gib: float
     seconds: float
     excess: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        trial: int,
+        results: Sequence[TrialResult],
+        objective: Objective,
+        limits: Sequence[Limit],
+        items: Costs = NO_ITEMS,
+    ) -> Contender:
+        """A finalist with the results of its trainings that completed."""
+        measured = (excess(one.measures, limits) for one in results)
+        beyond = [one for one in measured if one is not None]
+        seconds = [one.training_seconds + one.evaluation_seconds for one in results]
+        return cls(
+            trial=trial,
+            costs=tuple(cost_of(one, objective) for one in results),
+            items=items,
+            # Not the highest: the first training of a CPU's process also grows by oneDNN's kernels.
+            memory_gib=min((one.peak_memory_gib or 0.0 for one in results), default=0.0),
+            seconds=float(np.mean(seconds)) if seconds else 0.0,
+            excess=float(np.mean(beyond)) if beyond else None,
+        )
 
     @property
     def cost(self) -> float:

@@ -18,29 +18,26 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.plans import Space
 from sweeper.search import optuna_space
 from sweeper.search.pruner import SweeperPruner
-from sweeper.search.sampler import SweeperSampler
 
 OURS = "sweeper"
 
 
 def make_sampler(name: str, space: Space, number: int) -> BaseSampler:
-    """The sampler for one trial.
+    """A third-party sampler for one trial.
 
-    A third-party sampler is made anew for each trial, seeded by the study's seed and the trial's
+    It is made anew for each trial, seeded by the study's seed and the trial's
     number: its random state would otherwise start over on each resume and repeat trials.
 
     Raises:
         SpecError: The name means nothing, or the class cannot be made like this.
     """
-    if name == OURS:
-        return SweeperSampler(space)
     seed = (space.seed * 1_000_003 + number) % 2**32
     made = _make(name, "search.sampler", BaseSampler, optuna.samplers, {"seed": seed})
     assert isinstance(made, BaseSampler)
@@ -57,41 +54,38 @@ def check_named(sampler: str, pruner: str, space: Space) -> None:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     problems: list[Problem] = []
-    for check, name in ((_draw_once, sampler), (_prune_once, pruner)):
+    for name, where in ((sampler, "search.sampler"), (pruner, "search.pruner")):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they come again where trials are drawn
-                check(name, space)
+                _try(name, where, space)
         except SpecError as error:
             problems += error.problems
     if problems:
         raise SpecError(problems)
 
 
-def _draw_once(name: str, space: Space) -> None:
-    study = optuna.create_study(sampler=make_sampler(name, space, 0))
-    try:
-        optuna_space.suggest(study.ask(), space)
-    except Exception as error:  # it may be anybody's class
-        why = f"Its error, when asked for one configuration: {_said(error)}"
-        raise SpecError(
-            f"{name} cannot sample from this space", why, where="search.sampler"
-        ) from error
-
-
-def _prune_once(name: str, space: Space) -> None:
-    study = optuna.create_study(sampler=SweeperSampler(space), pruner=make_pruner(name, space))
+def _try(name: str, where: str, space: Space) -> None:
+    sampler: BaseSampler = RandomSampler()
+    pruner: BasePruner | SweeperPruner = optuna.pruners.NopPruner()
+    if where == "search.pruner":
+        pruner = make_pruner(name, space)
+    elif name != OURS:
+        sampler = make_sampler(name, space, 0)
+    if isinstance(pruner, SweeperPruner):
+        return
+    study = optuna.create_study(sampler=sampler, pruner=pruner)
     try:
         trial = study.ask()
         optuna_space.suggest(trial, space)
         trial.report(1.0, 1)
-        study.pruner.prune(study, study.trials[0])
+        pruner.prune(study, study.trials[0])
     except Exception as error:  # it may be anybody's class
         why = f"Its error, when asked about one trial: {_said(error)}"
-        raise SpecError(f"{name} cannot decide on a trial", why, where="search.pruner") from error
+        raise SpecError(f"{name} cannot be used for this space", why, where=where) from error
 
 
-def make_pruner(name: str, space: Space) -> BasePruner:
+def make_pruner(name: str, space: Space) -> BasePruner | SweeperPruner:
     """The pruner of a study.
 
     Raises:

@@ -49,11 +49,6 @@ def candidates(space: Space) -> dict[str, StrategySpace]:
     return {candidate_key(space, candidate): candidate for candidate in space.candidates}
 
 
-def one_trial_keys(space: Space) -> tuple[str, ...]:
-    """Keys of the candidates that never have a second trial."""
-    return tuple(key for key, candidate in candidates(space).items() if candidate.one_trial)
-
-
 def proposed(space: Space) -> dict[str, ProposedTrial]:
     """The configurations to try early, by the candidate's key."""
     known = {
@@ -160,6 +155,9 @@ def fixed(
         if holds(parameter, chosen):
             chosen[name] = parameters.get(name, parameter.default)
     searched = {name for name, parameter in candidate.parameters.items() if parameter.searched}
-    return {STRATEGY: key} | {
-        f"{key}.{name}": value for name, value in chosen.items() if name in searched
-    }
+    return named(key, {name: value for name, value in chosen.items() if name in searched})
+
+
+def named(key: str, searched: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """A candidate and values of its searched parameters, by the study's names."""
+    return {STRATEGY: key} | {f"{key}.{name}": value for name, value in searched.items()}

@@ -1,21 +1,17 @@
 """Decides which running trial stops early, with a reason as text.
 
 Multi-fidelity and asynchronous: it decides when a trial reports, against whatever other trials
-of its start have shown at the same rung, of its strategy where enough have ended. Reads the study;
-knows no storage or files.
+of its start have shown at the same rung, of its strategy where enough have ended.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import optuna
-from optuna.pruners import BasePruner
-from optuna.trial import FrozenTrial
 from scipy import special
 
 from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
@@ -28,15 +24,8 @@ from sweeper.search.loss_model.learning_curves import (
     luck,
     prior_doubt,
 )
-from sweeper.search.loss_model.observations import (
-    START,
-    History,
-    Observation,
-    best_so_far,
-    observation,
-    rung_losses,
-)
-from sweeper.search.optuna_space import STRATEGY, candidates
+from sweeper.search.loss_model.observations import START, Observation, best_so_far, lowest_final
+from sweeper.search.optuna_space import candidates
 from sweeper.spec import Scalar
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is
@@ -75,45 +64,17 @@ class PruningDecision:
 GO_ON = PruningDecision(False)
 
 
-def decide(
-    study: optuna.Study,
-    trial: FrozenTrial,
-    one_trial: Collection[str] = (),
-    objective: Objective = LOSS,
-) -> PruningDecision:
-    """Ask the study's pruner, and give its reason as text.
-
-    Args:
-        study: With its pruner set.
-        trial: The running trial with the losses that it reported, by rung.
-        one_trial: Candidates that have one trial each, by key.
-        objective: What the study's values are.
-    """
-    pruner = study.pruner
-    if isinstance(pruner, SweeperPruner):
-        return pruner.decide(study, trial)
-    # The only rung of a one-trial strategy is its end. Halving pruners would hold its loss against
-    # the first rungs of all trials after it.
-    whole_at_once = trial.params.get(STRATEGY) in one_trial
-    if whole_at_once or not pruner.prune(study, trial):
-        return GO_ON
-    rung = max(trial.intermediate_values)
-    cost = objective.at_rung(trial.intermediate_values[rung])
-    name, shown = type(pruner).__name__, f"{_title(objective)} {_shown(cost, objective)}"
-    return PruningDecision(True, f"{name} stopped it at rung {rung} with {shown}")
-
-
-def _title(objective: Objective) -> str:
+def rung_title(objective: Objective) -> str:
     """What is reported at rungs."""
     return objective.title if objective.at_rungs else LOSS.title
 
 
-def _shown(cost: float, objective: Objective) -> str:
+def shown(cost: float, objective: Objective) -> str:
     """A cost at a rung as the value that people know."""
     return f"{objective.value(cost) if objective.at_rungs else cost:.4g}"
 
 
-class SweeperPruner(BasePruner):
+class SweeperPruner:
     """Stops trials that are not expected to reach the best of their strategy.
 
     Trials are extrapolated as others of their strategy and start went on from the same rung, or
@@ -125,9 +86,7 @@ class SweeperPruner(BasePruner):
     """
 
     def __init__(self, space: Space, first_rung: int | None = None) -> None:
-        self._budget = space.budget
         self._objective = space.objective
-        self._history = History(space.budget, self._objective, by_loss=self._by_loss)
         self._first = space.budget.first_rung if first_rung is None else first_rung
         self._classes = space.facts is not None and space.facts.task == "classification"
         self._guessing_losses: dict[str, float] = {
@@ -139,13 +98,6 @@ class SweeperPruner(BasePruner):
         # What starts from an untrained head, or from class names that the model never wrote, may
         # still fall far. Without facts nobody knows.
         self._falls_far = space.facts is None or space.facts.classes_by == "generate"
-
-    @property
-    def _by_loss(self) -> bool:
-        return not self._objective.at_rungs
-
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        return self.decide(study, trial).prune
 
     def _guessing(self, own: Observation) -> float:
         """The loss of a trial that has only learnt the class weights."""
@@ -160,24 +112,23 @@ class SweeperPruner(BasePruner):
         eighth = math.floor(8 * rung / own.rungs)
         return gains[eighth - 1] if eighth else 0.0
 
-    def decide(self, study: optuna.Study, trial: FrozenTrial) -> PruningDecision:
-        """The decision at the trial's last report."""
-        if not trial.intermediate_values:
-            return GO_ON
-        rung = max(trial.intermediate_values)
-        own = observation(trial, self._budget, self._objective, by_loss=self._by_loss)
+    def decide(self, own: Observation, trials: Sequence[Observation]) -> PruningDecision:
+        """The decision at a trial's last report.
+
+        Args:
+            trials: All trials, this one among them, in costs of what is reported at rungs.
+        """
+        rung = max(own.reported, default=own.rungs)
         if rung >= own.rungs:
             return GO_ON
         searched = rung >= self._first and own.origin == "search"
         guessing = self._guessing(own)
-        losses = rung_losses(trial, self._objective)
-        lowest = min(best_so_far(losses).values(), default=math.inf)
+        lowest = min(best_so_far(own.losses).values(), default=math.inf)
         overfits = self._classes and lowest < guessing < math.inf
-        diverging = _diverging(losses, rung, guessing, searched, overfits)
+        diverging = _diverging(own.losses, rung, guessing, searched, overfits)
         if diverging.prune or not searched or not own.has(rung):
             return diverging  # defaults and the user's own are what others are measured by
-        others = self._history.of(study.get_trials(deepcopy=False))
-        strategy = self._history.beside(own)
+        strategy = [one for one in trials if one.key == own.key and one.number != own.number]
 
         def alike(one: Observation) -> bool:
             same = (self._model[one.key], one.rungs, one.group[1])
@@ -186,9 +137,9 @@ class SweeperPruner(BasePruner):
 
         peers = _last(strategy, alike)
         if sum(one.complete for one in peers) < FEWEST_PEERS:
-            peers = _last(others, alike)
+            peers = _last(trials, alike)
         gain = self._remaining_gain(own, rung)
-        return View(own, rung, strategy, peers, others, gain, self._objective).decide()
+        return View(own, rung, strategy, peers, trials, gain, self._objective).decide()
 
 
 def _defaults(space: Space, name: str) -> dict[str, Scalar]:
@@ -231,18 +182,9 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
     return -sum(n / total * math.log(s / sum(said)) for n, s in zip(rows, said, strict=True))
 
 
-def _best(trials: Sequence[Observation]) -> float | None:
-    """The lowest final loss; one that was bought by breaking the user's limit does not count."""
-    losses = [one.cost for one in trials if one.complete and one.keeps and one.cost is not None]
-    lowest = min(losses, default=None)
-    return lowest if lowest is not None and lowest > 0 else None
-
-
 def _diverging(
-    losses: dict[int, float], rung: int, guessing: float, searched: bool, overfits: bool
+    losses: Mapping[int, float], rung: int, guessing: float, searched: bool, overfits: bool
 ) -> PruningDecision:
-    if rung not in losses:
-        return GO_ON  # another objective was reported without it
     loss = losses[rung]
     lowest = min((value for value in losses.values() if math.isfinite(value)), default=math.inf)
     if not math.isfinite(loss):
@@ -265,7 +207,7 @@ class View:
         strategy: The other trials of its strategy.
         peers: Trials of its model, length and start that have a loss at this rung: those of its
             strategy, or of all strategies where too few of them have ended.
-        others: The other trials of all strategies.
+        others: The trials of all strategies.
         gain: The least share of its loss so far at which a good trial may still end.
         objective: What losses here are costs of.
     """
@@ -285,10 +227,10 @@ class View:
 
     def decide(self) -> PruningDecision:
         """Whether it is expected to end above the best of its strategy, or far above the best."""
-        best, best_of_all = _best(self.strategy), _best(self.others)
-        if best_of_all is None:
+        best, best_of_all = lowest_final(self.strategy), lowest_final(self.others)
+        if not 0 < best_of_all < math.inf:
             return GO_ON
-        by_strategy = best and self._by_peers(best)
+        by_strategy = self._by_peers(best) if 0 < best < math.inf else None
         if self.objective.at_rungs and not self.objective.is_loss:
             return by_strategy or GO_ON  # the record is one of losses
         return by_strategy or self._by_record(best_of_all) or GO_ON
@@ -341,12 +283,12 @@ class View:
 
     def _stopped(self, why: str, best: float) -> PruningDecision:
         where = f"stopped at rung {self.rung} of {self.own.rungs}"
-        shown = f"{_title(self.objective)} {self._told(self.now)}"
+        shown = f"{rung_title(self.objective)} {self._told(self.now)}"
         so_far = f"the best so far is {self._told(best)}"
         return PruningDecision(True, f"{where} with {shown}: {why}; {so_far}")
 
     def _told(self, cost: float) -> str:
-        return _shown(cost, self.objective)
+        return shown(cost, self.objective)
 
     def _peers(self) -> str:
         key, start = self.own.group

@@ -5,9 +5,8 @@ promises most is tried. Configurations are drawn from four sources, as in PriorB
 (arXiv:2306.12370): the rules' prior, the neighbourhood of the best trials, the searched range, and
 the whole allowed range. A model picks among the draws.
 
-An Optuna sampler without state but the losses of untrained models: all else it reads from the
-study, so that any number of workers and resumptions act as one. The choice for a trial follows from
-the seed, the trial's number and the trials before it.
+It has no state but the losses of untrained models. The choice for a trial follows from the seed,
+the trial's number and the trials before it, so that a resumption changes nothing.
 """
 
 from __future__ import annotations
@@ -17,13 +16,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
 
 from sweeper.plans import Parameter, Space
 from sweeper.search import optuna_space
@@ -31,6 +26,7 @@ from sweeper.search.loss_model.axes import (
     Axis,
     ChoiceAxis,
     Point,
+    Range,
     axis_of,
     cumulated,
     drawn,
@@ -39,7 +35,7 @@ from sweeper.search.loss_model.axes import (
 )
 from sweeper.search.loss_model.gaussian_process import Vector, one_thread
 from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses, Trials
-from sweeper.search.loss_model.observations import History, Observation
+from sweeper.search.loss_model.observations import Observation, lowest_final
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
@@ -76,7 +72,7 @@ OTHER_CHOICE = 0.3
 EARLIER_SHARE = 0.5
 
 
-class SweeperSampler(BaseSampler):
+class SweeperSampler:
     """Rules' prior, incumbents' neighbourhood and a model of what was seen, per strategy.
 
     Args:
@@ -86,58 +82,33 @@ class SweeperSampler(BaseSampler):
 
     def __init__(self, space: Space, untrained: Untrained = NOTHING) -> None:
         self._space, self.untrained = space, untrained
-        self.objective = space.objective
-        self._history = History(space.budget, self.objective)
         self._candidates = optuna_space.candidates(space)
-        self._known = optuna_space.distributions(space)
-        self._axes = {key: self._axes_of(key) for key in self._candidates}
+        known = optuna_space.distributions(space)
+        self._axes = {key: self._axes_of(key, known) for key in self._candidates}
         self._trials: dict[str, Trials] = {}
         searchable = [key for key, one in self._candidates.items() if optuna_space.searchable(one)]
         self._searchable = searchable or list(self._candidates)
         self._proposed = optuna_space.proposed(space)
 
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._known
+    def choose(self, number: int, seen: Sequence[Observation]) -> tuple[str, dict[str, Scalar]]:
+        """The candidate of a trial, and values of its searched parameters.
 
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        study = _whole(study)
+        Args:
+            seen: The trials before it.
+        """
         with one_thread():
-            key, point = self._choose(trial, self._others(study, trial))
-        return {optuna_space.STRATEGY: key} | {
-            f"{key}.{name}": value for name, value in point.items()
-        }
+            return self._choose(number, seen)
 
-    def _choose(
-        self, trial: FrozenTrial, seen: Sequence[Observation]
-    ) -> tuple[str, dict[str, Scalar]]:
-        situation = self._situation(seen, self._generator(trial))
+    def _choose(self, number: int, seen: Sequence[Observation]) -> tuple[str, dict[str, Scalar]]:
+        generator = np.random.default_rng([self._space.seed, number])
+        situation = self._situation(seen, generator)
         keys = alive(self._searchable, situation.by_key)
-        scores = {key: one.score for key, one in self._candidates.items()}
-        turn = self._given(trial) or in_turn(keys, situation.by_key, scores)
+        turn = in_turn(keys, situation.by_key)
         if turn is not None:
             return turn, self._point(turn, situation)
         promises = {key: self._promise(key, situation) for key in keys}
         best = max(keys, key=lambda key: promises[key].score)
         return best, self._untried_proposal(best, situation.of(best)) or promises[best].point
-
-    def _given(self, trial: FrozenTrial) -> str | None:
-        fixed = trial.system_attrs.get("fixed_params", {})
-        given = trial.params.get(optuna_space.STRATEGY, fixed.get(optuna_space.STRATEGY))
-        return None if given is None else str(given)
-
-    def _generator(self, trial: FrozenTrial) -> np.random.Generator:
-        return np.random.default_rng([self._space.seed, trial.number])
-
-    def seen(self, study: optuna.Study) -> list[Observation]:
-        """All trials of a study that have a strategy."""
-        return self._history.of(study.get_trials(deepcopy=False))
-
-    def _others(self, study: optuna.Study, trial: FrozenTrial) -> list[Observation]:
-        return [one for one in self.seen(study) if one.number != trial.number]
 
     def _situation(self, seen: Sequence[Observation], generator: np.random.Generator) -> _Situation:
         by_key: dict[str, list[Observation]] = defaultdict(list)
@@ -161,10 +132,12 @@ class SweeperSampler(BaseSampler):
         parameters = self._candidates[key].parameters
         return {name: one.default for name, one in parameters.items() if not one.searched}
 
-    def _axes_of(self, key: str) -> dict[str, Axis | ChoiceAxis]:
+    def _axes_of(
+        self, key: str, known: Mapping[str, BaseDistribution]
+    ) -> dict[str, Axis | ChoiceAxis]:
         parameters = self._candidates[key].parameters
         return {
-            name: axis_of(name, parameter, self._known[f"{key}.{name}"])
+            name: axis_of(name, parameter, known[f"{key}.{name}"])
             for name, parameter in parameters.items()
             if parameter.searched
         }
@@ -213,25 +186,6 @@ class SweeperSampler(BaseSampler):
             [one for other, one in situation.trials.items() if other != key],
         ).best()
 
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        # Asked only where a trial that was interrupted half suggested meets another condition
-        # than was drawn now.
-        if param_name == optuna_space.STRATEGY:
-            study = _whole(study)
-            return self._choose(trial, self._others(study, trial))[0]
-        key, _, name = param_name.rpartition(".")  # a model's name may hold dots
-        axis = self._axes[key][name]
-        generator = self._generator(trial)
-        if isinstance(axis, ChoiceAxis):
-            return axis.draw_prior(generator)
-        return axis.value(axis.draw_prior(axis.practice, generator))
-
 
 @dataclass(frozen=True)
 class _Situation:
@@ -254,22 +208,12 @@ class _Situation:
         return self.by_key.get(key, ())
 
 
-def _whole(study: optuna.Study) -> optuna.Study:
-    # Hyperband shows a sampler one bracket's trials alone.
-    whole: optuna.Study = getattr(study, "_study", study)
-    return whole
-
-
 def known_of(seen: Sequence[Observation]) -> StudyLosses:
     """Figures over the trials of all candidates: spread and best loss."""
-    complete = [one for one in seen if one.complete and one.cost is not None]
-    done = sorted(one.cost for one in complete if one.cost is not None)
+    done = sorted(one.cost for one in seen if one.complete and one.cost is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
-    best = min(
-        (one.cost for one in complete if one.cost is not None and one.keeps), default=math.inf
-    )
-    return StudyLosses(spread, best)
+    return StudyLosses(spread, lowest_final(seen))
 
 
 def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
@@ -288,19 +232,16 @@ def _hopeless(trials: Sequence[Observation]) -> bool:
     return sum(1 for one in trials if one.failed) >= FAILURES_ALLOWED
 
 
-def in_turn(
-    keys: Sequence[str], seen: Mapping[str, Sequence[Observation]], scores: Mapping[str, float]
-) -> str | None:
+def in_turn(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> str | None:
     """The candidate with too few trials; None where no candidate has a turn to come.
 
     Args:
         keys: Candidates that can be searched, in the plan's order.
         seen: The trials of each.
-        scores: The rules' weights, which decide between untried ones.
     """
     by_key = {key: seen.get(key, ()) for key in keys}
     untried = [key for key in keys if not by_key[key]]
-    return max(untried, key=lambda key: scores[key]) if untried else _young(keys, by_key)
+    return untried[0] if untried else _young(keys, by_key)
 
 
 def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> str | None:
@@ -385,11 +326,7 @@ class Proposals:
             scanning = self._rate is not None and self.own.trained < RATE_TRIALS
             draw = self._rate_step if scanning and self.own.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
-        believed = [
-            {name: self._believed(name, axis) for name, axis in self.own.axes.items()}
-            for _ in range(EARLY_DRAWS)
-        ]
-        point = model.furthest([self._existing(point) for point in believed])
+        point = model.furthest([self._existing(self._believed()) for _ in range(EARLY_DRAWS)])
         return Promise(point, 0.0, 0.0)
 
     @cached_property
@@ -407,8 +344,7 @@ class Proposals:
         moved = {
             rate.name: rate.value(rate.unit(around.get(rate.name, rate.parameter.default)) + step)
         }
-        rest = {name: self._believed(name, axis) for name, axis in self.own.axes.items()}
-        return self._existing({**rest, **around, **moved})
+        return self._existing({**self._believed(), **around, **moved})
 
     def log_priors(self, points: Sequence[Mapping[str, Scalar]]) -> Vector:
         """Log densities under the priors of rules and earlier studies; shape ``(n,)``."""
@@ -428,11 +364,11 @@ class Proposals:
         return {name: max(NEAR_SPREAD * (high - low), 1e-3) for name, (low, high) in ranges}
 
     def _draw(self) -> Point:
-        chance = self.generator.random()
+        chance, axes = self.generator.random(), self.own.axes.items()
         if chance < ALLOWED_SHARE:
-            point = {name: self._anywhere(axis) for name, axis in self.own.axes.items()}
+            point = {name: axis.draw_any(self.generator) for name, axis in axes}
         elif chance < ALLOWED_SHARE + SEARCHED_SHARE:
-            point = {name: self._within(name, axis) for name, axis in self.own.axes.items()}
+            point = {n: axis.draw_searched(self._range(n), self.generator) for n, axis in axes}
         elif not self.own.incumbents or self.generator.random() < PRIOR_SHARE:
             point = self._believed_point()
         else:
@@ -440,7 +376,7 @@ class Proposals:
         return self._existing(point)
 
     def _believed_point(self) -> Point:
-        point = {name: self._believed(name, axis) for name, axis in self.own.axes.items()}
+        point = self._believed()
         if self.earlier is None or self.generator.random() >= self.earlier.share:
             return point
         for name, value in self.earlier.parameters.items():
@@ -464,20 +400,14 @@ class Proposals:
                 del kept[name]
         return {name: kept[name] for name in self.own.axes if name in kept}
 
-    def _anywhere(self, axis: Axis | ChoiceAxis) -> Scalar:
-        if isinstance(axis, ChoiceAxis):
-            return axis.draw_any(self.generator)
-        return axis.value(float(self.generator.random()))
+    def _believed(self) -> Point:
+        return {
+            name: axis.draw_prior(self._range(name), self.generator)
+            for name, axis in self.own.axes.items()
+        }
 
-    def _within(self, name: str, axis: Axis | ChoiceAxis) -> Scalar:
-        if isinstance(axis, ChoiceAxis):
-            return axis.draw_prior(self.generator)
-        return axis.value(float(self.generator.uniform(*self.own.ranges[name])))
-
-    def _believed(self, name: str, axis: Axis | ChoiceAxis) -> Scalar:
-        if isinstance(axis, ChoiceAxis):
-            return axis.draw_prior(self.generator)
-        return axis.value(axis.draw_prior(self.own.ranges[name], self.generator))
+    def _range(self, name: str) -> Range:
+        return self.own.ranges.get(name, (0.0, 1.0))
 
     @cached_property
     def _by_rank(self) -> list[float]:
@@ -496,10 +426,9 @@ class Proposals:
         return {**around, **fresh}
 
     def _near(self, name: str, axis: Axis | ChoiceAxis, around: Mapping[str, Scalar]) -> Scalar:
-        if name not in around:  # its condition did not hold there
-            return self._believed(name, axis)
-        if isinstance(axis, ChoiceAxis):
-            return axis.draw_prior(self.generator)
+        # Its condition may not hold there.
+        if name not in around or isinstance(axis, ChoiceAxis):
+            return axis.draw_prior(self._range(name), self.generator)
         low, high = self.own.ranges[name]
         center = axis.unit(around[name])
         if self.generator.random() < WIDE_SHARE:

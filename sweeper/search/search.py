@@ -7,36 +7,38 @@ the next choice is the same.
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeper.constraints import Limit, excess
+from sweeper.constraints import Limit
 from sweeper.objective import Objective
 from sweeper.plans import Plan, Space, StrategySpace
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.observations import (
-    CONSTRAINT,
-    FAILURE,
-    ORIGIN,
-    RUNG_LOSS,
-    SECONDS,
-    VALIDATION_LOSS,
-    Observation,
-    attribute,
-)
+from sweeper.search.loss_model.observations import Observation, as_costs, observation
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.pruner import PruningDecision, decide
+from sweeper.search.pruner import GO_ON, PruningDecision, SweeperPruner, rung_title, shown
 from sweeper.search.sampler import SweeperSampler
 from sweeper.spec import Scalar
-from sweeper.trials import Origin, RungReport, Trial, TrialResult
+from sweeper.trials import RungReport, Trial, TrialResult
+
+# Trial attributes. Plain Optuna code and dashboards show them as they are.
+ORIGIN = "sweeper:origin"
+FAILURE = "sweeper:failure"
+SECONDS = "sweeper:seconds"
+# The validation loss, where the objective is another.
+VALIDATION_LOSS = "sweeper:validation_loss"
+# A system attribute, as Optuna's `set_constraint` writes it. Up to 0 a trial keeps to the limit;
+# `best_trial` and Optuna's samplers see it.
+CONSTRAINT = "constraints:limits"
 
 
 @dataclass
@@ -53,8 +55,8 @@ class Search:
         untrained: Losses that are known before any trial.
 
     Attributes:
-        study: In memory, with values and direction of the objective; may be looked at, and is
-            changed by this object alone.
+        study: What third-party samplers, pruners and dashboards see of the trials: in memory, with
+            values and direction of the objective. Changed by this object alone.
         objective: What the study improves.
         untried: The starts that are still to be tried, in order.
         candidates: By what the study calls them, in the plan's order.
@@ -75,7 +77,12 @@ class Search:
     candidates: Mapping[str, StrategySpace] = field(init=False)
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _ours: SweeperSampler = field(init=False)
+    _pruner: BasePruner | SweeperPruner = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
+    _trials: list[Trial] = field(default_factory=list)
+    _reports: list[dict[int, RungReport]] = field(default_factory=list)
+    _observed: dict[int, Observation] = field(default_factory=dict)
+    _by_loss: dict[int, Observation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -83,13 +90,15 @@ class Search:
         self.candidates = optuna_space.candidates(self.space)
         self._distributions = optuna_space.distributions(self.space)
         self._ours = SweeperSampler(self.space, self.untrained)
-        # Hyperband deals out its brackets by the study's name.
-        name = f"seed {self.space.seed}"
-        pruner = make_pruner(self.pruner, self.space)
+        self._pruner = make_pruner(self.pruner, self.space)
         self.objective = self.space.objective
         higher = self.objective.higher_is_better
-        direction = StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE
-        self.study = optuna.create_study(study_name=name, pruner=pruner, direction=direction)
+        self.study = optuna.create_study(
+            study_name=f"seed {self.space.seed}",  # by which Hyperband deals out its brackets
+            sampler=RandomSampler(),
+            pruner=self._pruner if isinstance(self._pruner, BasePruner) else None,
+            direction=StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE,
+        )
 
     def learn(self, untrained: Untrained) -> None:
         """Add losses of untrained models."""
@@ -103,67 +112,113 @@ class Search:
         Args:
             result: None where it has not ended and is to be tried again.
         """
-        params = self._searched(trial)
+        key = optuna_space.candidate_key(self.space, trial)
+        params = optuna_space.named(key, self._searched(trial))
         known = {name: self._distributions[name] for name in params}
         origin = {ORIGIN: trial.origin}
         running = create_trial(
             state=TrialState.RUNNING, params=params, distributions=known, user_attrs=origin
         )
         self.study.add_trial(running)
+        self._begin(trial)
         for report in reports:
             self._note(trial.number, report)
         began = next((start for start in self.untried if self._began_as(trial, start)), None)
         if began is not None:
             self.untried.remove(began)
-        if result is None:
-            self._samplers[trial.number] = self._sampler(trial.number)
-        else:
+        if result is not None:
             self._end(trial.number, result)
+        elif self.sampler != OURS:
+            self._samplers[trial.number] = make_sampler(self.sampler, self.space, trial.number)
 
     def ask(self) -> Trial:
         """The next trial: an untried start, or what the sampler chooses."""
         start = self.untried.pop(0) if self.untried else None
-        origin: Origin = start.origin if start else "search"
+        number, origin = len(self._trials), start.origin if start else "search"
         fixed, overrides = self._split(start) if start else ({}, {})
-        self.study.enqueue_trial(fixed, user_attrs={ORIGIN: origin})
-        number = len(self.study.get_trials(deepcopy=False)) - 1
-        self.study.sampler = self._samplers[number] = self._sampler(number)
-        trial = self.study.ask()
-        key, parameters = optuna_space.suggest(trial, self.space, overrides)
+        if self.sampler != OURS:
+            self._samplers[number] = make_sampler(self.sampler, self.space, number)
+            self.study.sampler = self._samplers[number]
+        elif start is None:
+            fixed = optuna_space.named(*self._ours.choose(number, self.seen()))
+        self.study.enqueue_trial(fixed)
+        asked = self.study.ask()
+        key, parameters = optuna_space.suggest(asked, self.space, overrides)
         candidate = self.candidates[key]
-        if start is None and trial.params == optuna_space.fixed(key, candidate, {}):
+        if start is None and asked.params == optuna_space.fixed(key, candidate, {}):
             # Too few trials for all defaults: the sampler begins with them, too.
             origin = "default"
-            trial.set_user_attr(ORIGIN, origin)
-        return Trial(
-            number=trial.number,
+        asked.set_user_attr(ORIGIN, origin)
+        trial = Trial(
+            number=number,
             strategy=candidate.strategy,
             model=candidate.model,
             parameters=parameters,
             origin=origin,
         )
+        self._begin(trial)
+        return trial
 
     def report(self, number: int, report: RungReport) -> PruningDecision:
         """Record one rung of a running trial, and decide whether it goes on."""
         self._note(number, report)
-        keys = optuna_space.one_trial_keys(self.space)
-        return decide(self.study, self.trial(number), keys, self.objective)
+        if isinstance(self._pruner, SweeperPruner):
+            return self._pruner.decide(self._by_loss[number], list(self._by_loss.values()))
+        # The only rung of a one-trial strategy is its end. Halving pruners would hold its loss
+        # against the first rungs of all trials after it.
+        own, trial = self._by_loss[number], self._frozen(number)
+        if self.candidates[own.key].one_trial or not self._pruner.prune(self.study, trial):
+            return GO_ON
+        name, title = type(self._pruner).__name__, rung_title(self.objective)
+        value = shown(own.reported[report.rung], self.objective)
+        return PruningDecision(
+            True, f"{name} stopped it at rung {report.rung} with {title} {value}"
+        )
 
     def restart(self, number: int, reports: Sequence[RungReport] = ()) -> None:
         """Begin an interrupted trial again; only these of its rungs count."""
-        trial = self.trial(number)  # in memory, this is the trial itself
-        origin = trial.user_attrs[ORIGIN]
-        trial.intermediate_values, trial.user_attrs = {}, {}
-        self.study._storage.set_trial_user_attr(trial._trial_id, ORIGIN, origin)
+        self._frozen(number).intermediate_values = {}  # in memory, this is the trial itself
+        self._reports[number] = {}
+        self._observe(number)
         for report in reports:
             self._note(number, report)
 
     def tell(self, number: int, result: TrialResult) -> None:
         """End a trial."""
-        self._end(number, result, self._samplers.pop(number))
+        self._end(number, result, self._samplers.pop(number, None))
+
+    def seen(self) -> list[Observation]:
+        """All trials by number, as the sampler sees them."""
+        seen = list(self._observed.values())
+        return seen if self.objective.at_rungs else as_costs(seen)
+
+    def median(self, number: int, rung: int) -> float | None:
+        """The median of what the candidate's other trials reported at a rung, if any did."""
+        own, objective = self._by_loss[number], self.objective
+        others = [one for one in self._by_loss.values() if one.key == own.key and one is not own]
+        costs = [one.reported[rung] for one in others if one.has(rung)]
+        if not costs or not own.has(rung):
+            return None
+        middle = statistics.median(costs)
+        return objective.value(middle) if objective.at_rungs else middle
+
+    def _begin(self, trial: Trial) -> None:
+        self._trials.append(trial)
+        self._reports.append({})
+        self._observe(len(self._trials) - 1)
+
+    def _note(self, number: int, report: RungReport) -> None:
+        """Keep a report."""
+        self._reports[number][report.rung] = report
+        self._observe(number)
+        cost = self._by_loss[number].reported[report.rung]
+        self.study._storage.set_trial_intermediate_value(
+            self._frozen(number)._trial_id, report.rung, self.objective.study_value(cost)
+        )
 
     def _end(self, number: int, result: TrialResult, sampler: BaseSampler | None = None) -> None:
-        storage, trial = self.study._storage, self.trial(number)
+        self._observe(number, result)
+        storage, trial, ended = self.study._storage, self._frozen(number), self._observed[number]
         attributes: dict[str, object] = {SECONDS: result.seconds}
         if result.failure:
             attributes[FAILURE] = result.failure.kind
@@ -171,57 +226,37 @@ class Search:
             attributes[VALIDATION_LOSS] = result.validation_loss
         for name, kept in attributes.items():
             storage.set_trial_user_attr(trial._trial_id, name, kept)
-        if (beyond := excess(result.measures, self.limits)) is not None:
-            storage.set_trial_system_attr(trial._trial_id, CONSTRAINT, beyond)
-        value = self._value(result, trial.intermediate_values)
+        if ended.excess is not None:
+            storage.set_trial_system_attr(trial._trial_id, CONSTRAINT, ended.excess)
+        value = None if ended.cost is None else self.objective.study_value(ended.cost)
+        if ended.complete:
+            value = self.objective.measured(result)
         state, values = TrialState[result.state], None if value is None else [value]
         if sampler is not None:
             sampler.after_trial(self.study, trial, state, values)
         storage.set_trial_state_values(trial._trial_id, state, values)
 
-    def seen(self) -> list[Observation]:
-        """All trials by number, as sampler and pruner see them."""
-        return self._ours.seen(self.study)
+    def _observe(self, number: int, result: TrialResult | None = None) -> None:
+        """Keep a trial as sampler and pruner see it: the pruner in costs of what rungs report."""
+        trial = self._trials[number]
+        key = optuna_space.candidate_key(self.space, trial)
+        searched, reports = self._searched(trial), self._reports[number]
+        one = observation(trial, key, searched, reports, result, self.space, self.limits)
+        self._observed[number] = self._by_loss[number] = one
+        if result is not None and one.complete and not self.objective.at_rungs:
+            self._by_loss[number] = replace(one, cost=result.validation_loss)
 
-    def _note(self, number: int, report: RungReport) -> None:
-        """Keep a report: the objective if it is measured at rungs, else the loss."""
-        storage, trial_id = self.study._storage, self.trial(number)._trial_id
-        by_loss = self.objective.is_loss or not self.objective.at_rungs
-        value, attributes = None if by_loss else report.objective, dict[str, object]()
-        if value is not None:
-            attributes[f"{RUNG_LOSS}{report.rung}"] = report.validation_loss
-        else:
-            value = self.objective.at_rung(report.validation_loss)
-        if report.first_items is not None:
-            attributes |= dict([attribute(report.rung, report.first_items)])
-        storage.set_trial_intermediate_value(trial_id, report.rung, value)
-        for name, kept in attributes.items():
-            storage.set_trial_user_attr(trial_id, name, kept)
-
-    def _value(self, result: TrialResult, reported: Mapping[int, float]) -> float | None:
-        """The end's value in the study: of a pruned trial, that of its last rung."""
-        if result.state == "COMPLETE":
-            return self.objective.measured(result)
-        last = reported[max(reported)] if result.state == "PRUNED" and reported else math.nan
-        return last if math.isfinite(last) else None
-
-    def trial(self, number: int) -> FrozenTrial:
+    def _frozen(self, number: int) -> FrozenTrial:
         """A trial as Optuna has it; it changes as the trial goes on."""
         storage = self.study._storage
         trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         return storage.get_trial(trial_id)
 
-    def _sampler(self, number: int) -> BaseSampler:
-        # Ours is good for all trials.
-        ours = self.sampler == OURS
-        return self._ours if ours else make_sampler(self.sampler, self.space, number)
-
     def _began_as(self, trial: Trial, start: Trial) -> bool:
         fixed, overrides = self._split(start)
-        same = fixed.items() <= self._searched(trial).items()
-        return (
-            same and overrides.items() <= trial.parameters.items() and trial.origin == start.origin
-        )
+        key, values = optuna_space.candidate_key(self.space, trial), trial.parameters
+        same = fixed.items() <= optuna_space.named(key, values).items()
+        return same and overrides.items() <= values.items() and trial.origin == start.origin
 
     def _split(self, start: Trial) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
         """The searched parameters of a start, by the study's names, and values of others."""
@@ -235,14 +270,11 @@ class Search:
         return optuna_space.fixed(key, self.candidates[key], start.parameters), overrides
 
     def _searched(self, trial: Trial) -> dict[str, Scalar]:
+        """The values that the search chose, by plain name."""
         key = optuna_space.candidate_key(self.space, trial)
-        parameters = self.candidates[key].parameters
-        chosen = {
-            f"{key}.{name}": trial.parameters[name]
-            for name, one in parameters.items()
-            if one.searched and name in trial.parameters
-        }
-        return {optuna_space.STRATEGY: key, **chosen}
+        parameters = self.candidates[key].parameters.items()
+        names = [name for name, one in parameters if one.searched and name in trial.parameters]
+        return {name: trial.parameters[name] for name in names}
 
 
 def known_starts(plan: Plan, total: int) -> Iterator[Trial]:

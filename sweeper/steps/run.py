@@ -21,7 +21,6 @@ from sweeper.errors import (
     SpecError,
     SweeperError,
     UsageError,
-    near_match,
 )
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.interruption import leaving_on_signals
@@ -40,7 +39,7 @@ from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
 from sweeper.plans import Plan
 from sweeper.processes.listeners import Listeners, wanted_listeners
-from sweeper.processes.measured_plan import measured_plan
+from sweeper.processes.probe_process import measured_plan
 from sweeper.processes.report_maker import ReportMaker, lost_charts
 from sweeper.reporting.document import Report
 from sweeper.runfolder import RunFolder
@@ -54,7 +53,6 @@ from sweeper.views.progress import ProgressView
 from sweeper.views.work_progress import Hidden, WorkProgress
 
 _CONVERT = "sweeper.training.base_model.weights:convert"
-_CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
 
 
 @dataclass(frozen=True)
@@ -81,25 +79,6 @@ class Ended:
     plan: Plan
     outcome: RunOutcome
     report: Report
-
-
-def check_choices(**values: str) -> None:
-    """Refuse an unknown value of an option.
-
-    Raises:
-        SpecError: With the nearest known word.
-    """
-    problems = [
-        Problem(
-            f"{value!r} is not known",
-            fix=near_match(value, _CHOICES[name]),
-            where="--" + name.replace("_", "-"),
-        )
-        for name, value in values.items()
-        if value not in _CHOICES[name]
-    ]
-    if problems:
-        raise SpecError(problems)
 
 
 def without_model(spec: Spec, with_model: Callable[[str], str]) -> SpecError:
@@ -364,15 +343,12 @@ def _unheard_if_gone(view: ProgressView) -> Callable[[Event, Status], None]:
 
 
 def _frozen(prepared: Prepared) -> Plan:
-    """The run's plan: the one that it began with, or the new one, which is then written."""
+    """The run's plan: the one that it began with, or the new one."""
     folder = prepared.folder
     plan = frozen_plan(folder, prepared.plan)
     write_text(folder.spec, to_yaml(prepared.spec))
-    plan.facts.write(folder.facts)
     if changing(prepared.spec):
         write_text(folder.data_changes, change_list(prepared.changes))
-    if not folder.plan.is_file():
-        plan.write(folder.plan)
     return plan
 
 

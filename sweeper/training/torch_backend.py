@@ -34,7 +34,7 @@ from sweeper.evaluation.written_answers import answer, item_metrics
 from sweeper.facts.record import Split
 from sweeper.metrics.programs import samples
 from sweeper.plans import Candidate, Half, Plan, autocast_dtype, half_of
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import WEIGHTS, RunFolder
 from sweeper.spec import EvaluationSpec, Spec
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Baseline, Evaluation
@@ -46,7 +46,7 @@ from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.measurements import keep
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.train import train_trial
-from sweeper.training.trial.trial_job import WEIGHTS, TrialJob
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import (
     BaselineResult,
     GeneratedAnswers,

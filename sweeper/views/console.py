@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -16,6 +16,9 @@ from sweeper.visible import visible
 # Columns of a page, where there are so many.
 WIDTH = 100
 
+ProgressMode = Literal["auto", "plain", "none"]
+"""``auto`` redraws a terminal or the cell of a notebook, and prints plain lines elsewhere."""
+LogFormat = Literal["text", "jsonl"]
 Tell = Callable[[str], None]
 """Called with a line for the user about a long step or a fallback."""
 

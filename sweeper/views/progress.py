@@ -22,7 +22,7 @@ from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.status import Running, Status
 from sweeper.findings import words
 from sweeper.objective import LOSS, Objective
-from sweeper.views.console import err, is_live
+from sweeper.views.console import LogFormat, ProgressMode, err, is_live
 from sweeper.views.html import pre
 from sweeper.views.work_progress import Hidden, sentence
 from sweeper.visible import visible
@@ -50,8 +50,10 @@ class ProgressView(Protocol):
     def close(self) -> None: ...
 
 
-def progress(mode: str = "auto", log_format: str = "text", *, quiet: bool = False) -> ProgressView:
-    """The view that fits the stream: ``mode`` is auto, plain or none."""
+def progress(
+    mode: ProgressMode = "auto", log_format: LogFormat = "text", *, quiet: bool = False
+) -> ProgressView:
+    """The view that fits the stream."""
     if log_format == "jsonl":
         return JsonProgress()
     if quiet or mode == "none":

@@ -14,7 +14,7 @@ from typing import Protocol
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sweeper.execution.state.events import now
-from sweeper.views.console import err, is_live
+from sweeper.views.console import LogFormat, ProgressMode, err, is_live
 
 LINE_SECONDS = 10.0
 _JSON_SECONDS = 1.0
@@ -30,9 +30,9 @@ class WorkProgress(Protocol):
 
 
 def work_progress(
-    mode: str = "auto", log_format: str = "text", *, quiet: bool = False
+    mode: ProgressMode = "auto", log_format: LogFormat = "text", *, quiet: bool = False
 ) -> WorkProgress:
-    """The view that fits the stream: ``mode`` is auto, plain or none."""
+    """The view that fits the stream."""
     if log_format == "jsonl":
         return Lines(_print_json, _JSON_SECONDS)
     if quiet or mode == "none":

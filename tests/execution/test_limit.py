@@ -10,7 +10,7 @@ from commands import Sweeper, ended_after
 
 from sweeper.execution.state.status import Status
 from sweeper.findings.record import Findings
-from sweeper.search.loss_model.observations import CONSTRAINT
+from sweeper.search.search import CONSTRAINT
 from sweeper.trials import TrialResult
 
 

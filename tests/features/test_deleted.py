@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import curve_backend
@@ -36,18 +37,27 @@ def write_rows(path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def program(package: Path, folder: Path) -> Run:
-    """The command line of a copy of the package, given in a folder."""
+def python(package: Path, folder: Path) -> Run:
+    """Python in a folder, with a copy of the package."""
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         paths = [str(package.parent), str(Path(curve_backend.__file__).parent)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"}
-        command = [sys.executable, "-m", "sweeper", *words]
         return subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, *words],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     return run
+
+
+def program(package: Path, folder: Path) -> Run:
+    """The command line of a copy of the package, given in a folder."""
+    return partial(python(package, folder), "-m", "sweeper")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +125,9 @@ def test_the_core_plans_runs_reports_and_predicts_without(
     assert again.returncode == 0, again.stderr
     assert (made / "report.html").read_bytes() == page
 
-    predicted = run("predict", str(trained), "what do you know about zinc number 5", "--json")
+    ask = "import sys, sweeper; print(sweeper.load_run(sys.argv[1]).winner().predict(sys.argv[2:]))"
+    text = "what do you know about zinc number 5"
+    predicted = python(package, folder)("-c", ask, str(trained), text)
     assert predicted.returncode == 0, predicted.stderr
     assert "metal" in predicted.stdout
 

@@ -8,7 +8,7 @@ from section_figures import figures_of
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Metric
 from sweeper.findings.study.metric import difference_bounds, score_bounds
-from sweeper.reporting.sections import search, strategies
+from sweeper.reporting.sections import cost, strategies
 from sweeper.trials import TestSeal, TrialResult
 
 LEVELS = (0.01, 0.02, 0.2)  # a seed's mean loss: three that are far apart near 0
@@ -45,7 +45,7 @@ def few(make):
 def test_a_loss_is_not_under_zero(few):
     found = compute(few)
     losses = [one.loss for one in found.tested] + [one.validation_loss for one in found.finalists]
-    gains = figures_of(few, search).gains
+    gains = figures_of(few, cost).gains
     losses += [one for gain in gains for one in (gain.default_interval, gain.best_interval)]
     assert all(0 <= loss.low <= loss.value <= loss.high for loss in losses)
     assert any(loss.low == 0 for loss in losses)

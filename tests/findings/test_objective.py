@@ -12,7 +12,7 @@ from sweeper.findings.study.reading import read_run
 from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.reporting.csvfiles import trials_csv
-from sweeper.reporting.sections import search, strategies
+from sweeper.reporting.sections import cost, strategies
 from sweeper.trials import BaselineResult, TrialResult
 
 ACCURACY = Objective(
@@ -57,11 +57,11 @@ def test_trials_are_ordered_by_it_and_keep_their_loss(run):
     strategy = next(one for one in found.strategies if one.strategy == best.strategy)
     assert (strategy.best_trial, strategy.best_value) == (4, best.objective)
     assert strategy.best_interval.low < best.objective <= strategy.best_interval.high <= 1.0
-    figures = figures_of(run, search)
+    figures = figures_of(run, cost)
     gain = next(one for one in figures.gains if one.strategy == best.strategy)
     assert gain.best_value > gain.default_value
     assert gain.gain.value == pytest.approx(gain.best_mean - gain.default_mean)
-    assert figures.last_useful_trial == 4
+    assert found.last_gain == 4
     assert found.verdict.comparisons[0].metric == "accuracy"
 
 

@@ -18,9 +18,11 @@ from pyarrow import parquet
 from sweeper.data import contents
 from sweeper.data.examples import Example, normalised
 from sweeper.data.labels import reconciled
+from sweeper.data.load import load
 from sweeper.data.reading import decoding
 from sweeper.data.reading import read as reading
 from sweeper.data.reading.read import read
+from sweeper.data.rows import read_rows
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
@@ -48,24 +50,25 @@ def test_a_link_to_a_file_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("x.jsonl.gz", gzip.compress(b'{"text": "' + b"a" * 2**20 + b'"}\n' + b"{}\n" * 9)),
         ("x.json", json.dumps({"n": "a" * 2**20}).encode()),
-        ("x.txt", b"a\n" * 20_000),
         ("x.parquet.gz", gzip.compress(b"a" * 2**20)),
     ],
 )
 def test_what_takes_more_than_the_free_memory_is_refused(tmp_path, monkeypatch, name, content):
     monkeypatch.setattr(contents, "free_bytes", lambda: 2**22)
     (tmp_path / name).write_bytes(content)
-    assert "of memory that are free" in refused(tmp_path / name)
+    assert "do not fit into memory" in refused(tmp_path / name)
 
 
-def test_parquet_that_repeats_one_long_value_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(contents, "free_bytes", lambda: 2**28)
-    path = tmp_path / "x.parquet"
-    parquet.write_table(pa.table({"text": ["a" * 100_000] * 1500}), path)
-    assert path.stat().st_size < 1e6
-    assert "of memory that are free" in refused(path)
+def test_rows_that_are_collected_leave_memory_to_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(contents, "free_bytes", lambda: 2**22)
+    monkeypatch.setattr(contents, "_CHECK_EVERY_ROWS", 1000)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"text": "row {n} of many"}}\n' for n in range(1000)))
+    data = read_rows(DataSpec(path=str(path)), "domain")
+    for collect in (lambda: data.usable, lambda: load(DataSpec(path=str(path)), "domain")):
+        with pytest.raises(DataError, match="do not fit into memory"):
+            collect()
 
 
 def test_the_limit_follows_the_free_memory(monkeypatch):
@@ -141,7 +144,7 @@ from sweeper.data.reading.read import read
 from sweeper.errors import DataError
 
 try:
-    table = read(Path(sys.argv[1]), stored=sys.argv[2] == "stored")
+    table = read(Path(sys.argv[1]))
 except DataError as error:
     print("refused", error.problems[0].where)
 else:
@@ -152,47 +155,38 @@ MEMORY_KIB = 400_000
 
 LONG = pa.table({"text": ["a" * 1_000_000] * 500})
 WORST = {
-    # Name and content; what becomes of it in memory, and what if large files stay on the disk.
-    "lines.txt": (b"a\n" * 600_000, "refused", "600000 rows"),
-    "lines.txt.gz": (many(b"a\n", 600_000), "refused", "600000 rows"),
-    "paragraph.txt.gz": (many(b"ab\n", 1_000_000) + gzip.compress(b"\n\nb"), "2 rows", "2 rows"),
-    "long.jsonl.gz": (many(b"a" * 1000, 100_000), "refused", "refused"),
-    "broken.jsonl": (b"x\n" * 600_000, "refused", "refused"),
-    "rows.jsonl.gz": (many(b'{"a":1}\n', 600_000), "refused", "600000 rows"),
-    "deep.jsonl": (b'{"a":' + b"[" * 1_000_000, "refused", "refused"),
-    "lists.json": (b"[" + b"[]," * 300_000 + b"[]]", "refused", "refused"),
-    "text.json.gz": (gzip.compress(b'{"a": "') + many(b"a" * 1000, 100_000), "refused", "refused"),
-    "values.json": (b'{"a": [' + b"[]," * 100_000 + b"[]]}", "100001 rows", "100001 rows"),
-    "quotes.csv": (b"text,label\n" + b'"a\n' * 100_000, "refused", "refused"),
-    "open.csv": (b'text,label\n"a' + b"\n" * 3_000_000, "refused", "refused"),
-    "cells.csv": (b"," * 9_000 + (b"\na" + b"," * 9_000) * 600, "refused", "refused"),
-    "far.xlsx": (sheet_with("A1", "A99999999999"), "refused", "refused"),
-    "wide.xlsx": (sheet_with("A1", "XFD1048576"), "refused", "refused"),
-    "zeros.xlsx": (zipped(" " * 100_000_000), "refused", "refused"),
-    "long.parquet": (parquet_of(LONG), "refused", "refused"),
-    "long.arrow": (stream_of(LONG, compression="zstd"), "refused", "refused"),
+    "lines.txt": (b"a\n" * 600_000, "600000 rows"),
+    "lines.txt.gz": (many(b"a\n", 600_000), "600000 rows"),
+    "paragraph.txt.gz": (many(b"ab\n", 1_000_000) + gzip.compress(b"\n\nb"), "2 rows"),
+    "long.jsonl.gz": (many(b"a" * 1000, 100_000), "refused"),
+    "broken.jsonl": (b"x\n" * 600_000, "refused"),
+    "rows.jsonl.gz": (many(b'{"a":1}\n', 600_000), "600000 rows"),
+    "deep.jsonl": (b'{"a":' + b"[" * 1_000_000, "refused"),
+    "lists.json": (b"[" + b"[]," * 300_000 + b"[]]", "refused"),
+    "text.json.gz": (gzip.compress(b'{"a": "') + many(b"a" * 1000, 100_000), "refused"),
+    "values.json": (b'{"a": [' + b"[]," * 100_000 + b"[]]}", "100001 rows"),
+    "quotes.csv": (b"text,label\n" + b'"a\n' * 100_000, "refused"),
+    "open.csv": (b'text,label\n"a' + b"\n" * 3_000_000, "refused"),
+    "cells.csv": (b"," * 9_000 + (b"\na" + b"," * 9_000) * 600, "600 rows"),
+    "far.xlsx": (sheet_with("A1", "A99999999999"), "refused"),
+    "wide.xlsx": (sheet_with("A1", "XFD1048576"), "refused"),
+    "zeros.xlsx": (zipped(" " * 100_000_000), "refused"),
+    "long.parquet": (parquet_of(LONG), "refused"),
+    "long.arrow": (stream_of(LONG, compression="zstd"), "refused"),
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "how"),
-    [
-        (name, how)
-        for name, (_, *becomes) in WORST.items()
-        for how in ("stored", "in memory")[: len(set(becomes))]
-    ],
-)
-def test_the_worst_file_of_each_reader_is_read_or_refused_in_little_memory(tmp_path, name, how):
-    content, in_memory, stored = WORST[name]
+@pytest.mark.parametrize("name", WORST)
+def test_the_worst_file_of_each_reader_is_read_or_refused_in_little_memory(tmp_path, name):
+    content, outcome = WORST[name]
     (tmp_path / name).write_bytes(content)
     ran = subprocess.run(
-        ["sh", "-c", f'ulimit -v {MEMORY_KIB}; exec "$@"', "sh", sys.executable, "-c", READ, name,
-         how],
+        ["sh", "-c", f'ulimit -v {MEMORY_KIB}; exec "$@"', "sh", sys.executable, "-c", READ, name],
         cwd=tmp_path, capture_output=True, text=True, timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )  # fmt: skip
     assert ran.stderr == ""
-    assert ran.stdout.startswith(stored if how == "stored" else in_memory)
+    assert ran.stdout.startswith(outcome)
 
 
 def test_combining_marks_do_not_hold_up_keys():

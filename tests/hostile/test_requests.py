@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from sweeper.cli.main import main
 from sweeper.errors import Problem, RuleError
+from sweeper.features.schemas._schemas import sweep_schema
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Plan
-from sweeper.specfile import json_schema
 from sweeper.views import plan_view
 
-SCHEMA = json_schema()
+SCHEMA = sweep_schema()
 BASE = {
     "task": "classification",
     "model": "packaged:minilm",

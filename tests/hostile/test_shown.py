@@ -8,10 +8,10 @@ import altair as alt
 import pytest
 
 from sweeper import resources
-from sweeper.cli.commands import predict_steps
 from sweeper.cli.main import main
 from sweeper.errors import DataError
 from sweeper.execution.state.events import Event
+from sweeper.features.prediction import _steps as steps
 from sweeper.reporting.charts import draw
 from sweeper.reporting.csvfiles import harmless
 from sweeper.reporting.html import _environment, _shown
@@ -39,10 +39,8 @@ PLACES = {
     "CSV": lambda text, _: str(harmless(text)),
     "Markdown": lambda text, _: plain(text),
     "terminal": on_terminal,
-    "prediction": lambda text, _: predict_steps.shown(json.dumps({"text": text})),
-    "label": lambda text, _: predict_steps.shown(
-        json.dumps({"label": text, "probabilities": {text: 1.0}})
-    ),
+    "prediction": lambda text, _: steps.shown(json.dumps({"text": text})),
+    "label": lambda text, _: steps.shown(json.dumps({"label": text, "probabilities": {text: 1.0}})),
     "event": lambda text, _: plain_line(Event(at="now", kind="warning", text=text), None),
 }
 

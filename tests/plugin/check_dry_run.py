@@ -3,10 +3,10 @@
 import pytest
 
 from sweeper.facts.models.model import model_facts
+from sweeper.features.memory_estimate._dry_run import follow
 from sweeper.memory.estimate import estimate, tensors_gib
 from sweeper.memory.setup import Setup
 from sweeper.spec import ModelSpec
-from sweeper.training.dryrun.step import follow
 
 
 def test_plan_and_dry_run_of_ia3_agree():

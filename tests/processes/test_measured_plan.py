@@ -12,8 +12,8 @@ from sweeper.facts.machine.calibration import Calibration, versions, write
 from sweeper.facts.machine.detect_hardware import Processor
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts
-from sweeper.processes import measured_plan
-from sweeper.processes.measured_plan import calibrated
+from sweeper.processes import probe_process
+from sweeper.processes.probe_process import calibrated
 from sweeper.spec import AimSpec, ModelSpec, Spec
 
 CPU = HardwareFacts(
@@ -49,11 +49,11 @@ def measure(*_: Any, **__: Any) -> None:
 
 @pytest.mark.usefixtures("quiet_machine")
 def test_a_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measured_plan, "in_child", measure)
+    monkeypatch.setattr(probe_process, "in_child", measure)
     found = calibrated(SIZE, FACTS).hardware
     assert (found.fp32_tflops, found.calibrated) == (0.2, "2026-01-31")
     known = FACTS.model_copy(update={"hardware": found})
-    monkeypatch.setattr(measured_plan, "in_child", None)
+    monkeypatch.setattr(probe_process, "in_child", None)
     assert calibrated(SIZE, known) is known
 
 
@@ -67,7 +67,7 @@ def test_a_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_a_processor_at_hand_is_measured(
     hardware: HardwareFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measured_plan, "in_child", None)
+    monkeypatch.setattr(probe_process, "in_child", None)
     facts = FACTS.model_copy(update={"hardware": hardware})
     assert calibrated(SIZE, facts) is facts
 
@@ -81,6 +81,6 @@ def test_a_failed_measurement_costs_nothing_but_certainty(
     def fail(*_: Any, **__: Any) -> None:
         raise ChildFailed("it ended with 1")
 
-    monkeypatch.setattr(measured_plan, "in_child", fail)
+    monkeypatch.setattr(probe_process, "in_child", fail)
     assert calibrated(SIZE, FACTS, told.append) is FACTS
     assert "could not be measured" in told[-1]

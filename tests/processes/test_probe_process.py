@@ -18,7 +18,7 @@ from sweeper.memory.requests import Probed, ProbeRequest
 from sweeper.memory.setup import Setup
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
-from sweeper.processes import measured_plan, probe_process
+from sweeper.processes import probe_process
 from sweeper.processes.probe_process import line, probe, with_probes
 from sweeper.spec import DataSpec, HardwareSpec, ModelSpec, Spec
 from sweeper.steps import run as run_steps
@@ -215,7 +215,7 @@ def test_a_run_probes_by_itself_on_the_gpu_at_hand(
 
     monkeypatch.setattr(run_steps, "rows_of", lambda *_: None)
     monkeypatch.setattr(run_steps, "gather", lambda *_, **__: facts)
-    monkeypatch.setattr(measured_plan, "with_probes", with_them)
+    monkeypatch.setattr(probe_process, "with_probes", with_them)
     for name in ("must_be_trainable", "missing_weights"):
         monkeypatch.setattr(run_steps, name, lambda model: None)
     given = SPEC.model_copy(update={"data": DataSpec(path="rows.jsonl")})

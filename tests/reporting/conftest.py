@@ -20,7 +20,7 @@ SHAPES = {
     },
     "none-pruned": {"trials": 9, "prune": False},
     "not-finite": {"trials": 12, "ends": {3: "COMPLETE"}, "losses": {3: float("nan")}},
-    "constant": {"trials": 8, "constant": True, "prune": False},
+    "constant": {"trials": 8, "constant": True, "prune": False, "strategies": ("lora",)},
     "running": {
         "trials": 13,
         "asked": 20,
@@ -46,6 +46,13 @@ SHAPES = {
         "task": "instruction",
         "strategies": ("lora", "full"),
         "model": "packaged:smollm2",
+    },
+    "two-hundred": {
+        "trials": 200,
+        "strategies": (*FIRST, "adapter", "prefix"),
+        "ends": {31: "FAIL", 77: "FAIL"},
+        "parts": 0.5,
+        "test_items": 400,
     },
     "hostile": {"hostile": HOSTILE},
     "unseen": {"hostile": "a\u202eb\x1b[31mc\u2066d\u200be\x9bf", "prune": False},

@@ -44,6 +44,20 @@ _FLAGS = (
     "--remote-debugging-pipe",
 )
 _PATIENCE = 300.0
+# Words that a reader sees before unfolding anything; labels inside charts are no words.
+_WORDS = """(() => {
+  let words = 0;
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const holder = texts.currentNode.parentElement;
+    const folded = holder.closest("details:not([open])");
+    const summary = folded && holder.closest("summary");
+    if (holder.closest("svg, script, style, .skip") || !holder.checkVisibility()) continue;
+    if (folded && !(summary && summary.parentElement === folded)) continue;
+    words += (texts.currentNode.textContent.match(/\\S+/g) || []).length;
+  }
+  return words;
+})()"""
 
 
 class Browser:
@@ -182,6 +196,14 @@ class Page:
         if "exceptionDetails" in result:
             raise RuntimeError(json.dumps(result["exceptionDetails"])[:2000])
         return result["result"].get("value")
+
+    def words(self) -> int:
+        """The words that are seen without unfolding anything."""
+        return int(self.run(_WORDS))
+
+    def screens(self) -> float:
+        """The height of the page, in screens of 1280 x 800."""
+        return float(self.run("document.documentElement.scrollHeight")) / 800
 
     def html(self) -> str:
         """The document as it is now."""

@@ -15,13 +15,20 @@ class Element:
     tag: str
     attributes: dict[str, str]
     children: list[Element] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
+    content: list[Element | str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
-        """All text below, in order of elements, spaces joined."""
-        parts = [*self.texts, *(child.text for child in self.children)]
-        return " ".join(" ".join(parts).split())
+        """All text below without tooltips, spaces joined."""
+        return " ".join(self._text.split())
+
+    @property
+    def _text(self) -> str:
+        parts = (part if isinstance(part, str) else part._text for part in self.content)
+        if self.attributes.get("role") == "tooltip":
+            return ""
+        inline = self.attributes.get("class") == "term" or self.tag == "button"
+        return "".join(parts) if inline else f" {''.join(parts)} "
 
     def all(self, tag: str = "", **attributes: str) -> list[Element]:
         """Every element below with that tag and attributes (``data_trial`` for data-trial)."""
@@ -49,19 +56,23 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         element = Element(tag, {name: value or "" for name, value in attrs})
-        self._open[-1].children.append(element)
+        self._add(element)
         if tag not in _VOID:
             self._open.append(element)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._open[-1].children.append(Element(tag, {name: value or "" for name, value in attrs}))
+        self._add(Element(tag, {name: value or "" for name, value in attrs}))
+
+    def _add(self, element: Element) -> None:
+        self._open[-1].children.append(element)
+        self._open[-1].content.append(element)
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open[-1].tag == tag, f"</{tag}> closes <{self._open[-1].tag}>"
         self._open.pop()
 
     def handle_data(self, data: str) -> None:
-        self._open[-1].texts.append(data)
+        self._open[-1].content.append(data)
 
 
 def parse(html: str) -> Element:

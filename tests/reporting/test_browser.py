@@ -5,6 +5,7 @@ import importlib.util
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,10 @@ def show(browser, reports):
         page.close()
 
 
+def unfold(page):
+    page.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+
+
 def selected(page):
     """The trial that is selected, by what the page marks."""
     return page.run("[...new Set([...document.querySelectorAll('.on')].map(e => e.dataset.trial))]")
@@ -50,7 +55,7 @@ def test_without_scripts_the_same_picture(show):
     assert "data-ready" not in without.html()
     figures = re.compile(r"<figure.*?</figure>", re.DOTALL)
     assert figures.findall(without.html()) == figures.findall(with_.html())
-    for chart in ("search-gain", "strategy-cost", "learning-curves"):
+    for chart in ("forest", "cost-quality"):
         drawn = without.picture(f"figure[data-chart={chart}] .panels")
         assert len(set(pixels(drawn))) > 100, f"{chart} is blank"
 
@@ -75,6 +80,7 @@ def test_nothing_on_a_page_is_unseen(show):
 
 def test_a_click_selects_a_trial_everywhere_and_again_clears_it(show):
     page = show("mixed")
+    unfold(page)
     row = "#strategy-table tbody tr[data-trial]"
     trial = page.run(f"document.querySelector('{row}').dataset.trial")
     page.click(f"{row} td:nth-child(3)")
@@ -98,7 +104,7 @@ def test_a_click_selects_a_trial_everywhere_and_again_clears_it(show):
 
 def test_a_mark_can_be_clicked_and_escape_clears(show):
     page = show("mixed")
-    mark = "figure[data-chart='strategy-cost'] svg path[data-trial]"
+    mark = "figure[data-chart='cost-quality'] svg path[data-trial]"
     trial = page.run(f'document.querySelector("{mark}").dataset.trial')
     page.click(mark)
     assert selected(page) == [trial]
@@ -108,6 +114,7 @@ def test_a_mark_can_be_clicked_and_escape_clears(show):
 
 def test_a_row_can_be_chosen_from_the_keyboard(show):
     page = show("mixed")
+    unfold(page)
     page.run("document.querySelector('#trial-5 button').focus()")
     page.press("Enter", 13)
     assert selected(page) == ["5"]
@@ -121,7 +128,7 @@ def test_a_link_to_a_trial_restores_its_selection(show):
 
 def test_the_tooltip_says_what_the_table_says(show):
     page = show("mixed")
-    mark = "figure[data-chart='strategy-cost'] svg path[data-trial]"
+    mark = "figure[data-chart='cost-quality'] svg path[data-trial]"
     page.move(mark)
     text = page.run("document.querySelector('#tip').textContent")
     trial = page.run(f'document.querySelector("{mark}").dataset.trial')
@@ -131,6 +138,7 @@ def test_the_tooltip_says_what_the_table_says(show):
 
 def test_the_trial_table_sorts_with_the_absent_last(show):
     page = show("mixed")
+    unfold(page)
     column = (
         "[...document.querySelectorAll('#trial-table tbody tr')].map(r => r.cells[3].textContent)"
     )
@@ -181,15 +189,48 @@ def brightness(color):
 @pytest.mark.parametrize("shape", ["mixed", "text"])
 def test_the_table_of_strategies_fits_a_window_of_1200(show, shape):
     page = show(shape, width=1200)
+    unfold(page)
     inside = "document.querySelector('#strategy-table').parentElement"
     assert page.run(f"{inside}.scrollWidth") <= page.run(f"{inside}.clientWidth")
 
 
+EXAMPLE = Path(__file__).parents[2] / "reports" / "example.html"
+
+
+@pytest.mark.parametrize("shape", ["example", "two-hundred", "mixed", "text", "running"])
+def test_a_page_has_at_most_600_words_and_four_screens_before_it_is_unfolded(
+    browser, reports, shape
+):
+    page = browser.open(EXAMPLE if shape == "example" else reports[shape].report_html)
+    assert 100 < page.words() <= 600
+    assert page.screens() <= 4
+    page.close()
+
+
 @pytest.mark.parametrize("width", [375, 640])
 @pytest.mark.parametrize("shape", ["mixed", "hostile", "zero"])
-def test_a_narrow_window_scrolls_only_inside_tables_and_charts(show, shape, width):
+def test_a_narrow_window_scrolls_only_inside_tables(show, shape, width):
     page = show(shape, width=width)
+    unfold(page)
     assert page.run("document.documentElement.scrollWidth") == width
+    scrolled = page.run(
+        "[...document.querySelectorAll('body *')].filter(e => e.scrollWidth > e.clientWidth + 1"
+        " && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)"
+        " && !e.matches('.scroll, pre')).map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert scrolled == []
+
+
+def test_a_term_is_explained_for_keyboard_and_touch(show):
+    page = show("mixed", scripts=False)
+    page.call("Page.bringToFront")
+    term = "document.querySelector('.term > button')"
+    page.look()
+    meaning = f"{term}.nextElementSibling.checkVisibility()"
+    assert not page.run(meaning)
+    page.run(f"{term}.focus()")
+    assert page.run(meaning)
+    assert page.run(f"{term}.getAttribute('aria-describedby') === {term}.nextElementSibling.id")
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -197,7 +238,7 @@ def test_a_narrow_window_scrolls_only_inside_tables_and_charts(show, shape, widt
 def test_axe_finds_nothing(show, shape, dark):
     assert AXE is not None, "axe-core-python is a development dependency"
     page = show(shape, dark=dark)
-    page.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    unfold(page)
     axe = (importlib.resources.files("axe_core_python") / "axe.min.js").read_text()
     page.run(f"{axe}; 1")
     found = page.run(
@@ -208,6 +249,7 @@ def test_axe_finds_nothing(show, shape, dark):
 
 def test_marks_do_not_leave_their_chart_and_labels_do_not_overlap(show):
     page = show("mixed")
+    unfold(page)
     overlaps = page.run(
         """[...document.querySelectorAll('svg.chart')].flatMap(svg => {
           const boxes = [...svg.querySelectorAll('text')].map(t => [t, t.getBoundingClientRect()]);
@@ -233,6 +275,7 @@ def test_marks_do_not_leave_their_chart_and_labels_do_not_overlap(show):
 
 def test_paper_is_light_short_and_shows_the_best_twenty(show):
     page = show("mixed", dark=True)
+    unfold(page)
     page.click("#strategy-table tbody tr[data-trial] td:nth-child(3)")
     page.call("Emulation.setEmulatedMedia", media="print")
     assert brightness(page.run("getComputedStyle(document.body).backgroundColor")) == 255

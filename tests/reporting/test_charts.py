@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper import resources
-from sweeper.declared import traits
-from sweeper.declared.traits import COLORS, Shape, mark_clashes, traits_of
+from sweeper.declared.traits import COLORS, Shape, traits_of
+from sweeper.declared.yaml_files import known_strategies
 from sweeper.findings.record import CurvePoint
 from sweeper.reporting.charts import cost, draw, scales, svg
 from sweeper.reporting.charts.scales import dodge, fit, focus
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
-from sweeper.reporting.sections import curves, parameters, search
+from sweeper.reporting.sections import curves, parameters
 
 
 @pytest.mark.parametrize("module", [cost, curves, svg, scales, parameters])
@@ -139,14 +139,15 @@ def test_scores_far_below_the_rest_lie_off_the_low_end():
     assert (scale.low, scale.high) == (-mirrored.high, -mirrored.low)
 
 
-@pytest.mark.parametrize("chart", ["search", "strategies", "hparams", "curves"])
+@pytest.mark.parametrize("chart", ["cost", "trials", "hparams", "curves"])
 def test_a_loss_far_above_the_rest_is_an_arrow_at_the_edge_and_in_the_caption(chart, report):
     found = page(report(trials=16, prune=False, strategies=("lora",), losses={6: 9.0}))
     section = next(section for section in found.sections if section.id == chart)
     figure = next(block for block in section.blocks if block.kind == "figure")
     said = "1 curve leaves the drawn" if chart == "curves" else r"an arrow at its edge: #6 [89]\."
     assert re.search(said, figure.note)
-    spec = json.loads(figure.panels[-1 if chart == "search" else 0].spec)
+    panel = figure.options[0][1] if chart == "cost" else figure.panels[0]
+    spec = json.loads(panel.spec)
     arrows = [layer for layer in layers(spec) if layer["mark"].get("shape") == draw._ARROW]
     rows = [row for layer in arrows for row in spec["datasets"][layer["data"]["name"]]]
     assert [row["trial"] for row in rows] == ["6"]
@@ -157,14 +158,6 @@ def test_a_loss_far_above_the_rest_is_an_arrow_at_the_edge_and_in_the_caption(ch
 def layers(spec):
     """The single charts of a spec."""
     return [one for layer in spec["layer"] for one in layers(layer)] if "layer" in spec else [spec]
-
-
-def test_baselines_whose_lines_nearly_meet_share_a_label():
-    losses = {"TF-IDF": 0.611, "frozen probe": 0.612, "majority class": 0.692}
-    rules = [{"y": loss, "label": title} for title, loss in losses.items()]
-    labels = search.line_labels(rules, fit([0.25, 0.70]))
-    assert [label["label"] for label in labels] == ["majority class", "frozen probe, TF-IDF"]
-    assert [label["y"] for label in labels] == [0.692, 0.612]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -195,24 +188,9 @@ def test_svg_keeps_marks_and_loses_what_a_page_does_not_need():
 
 
 def test_strategies_look_different_by_shape_and_unknown_ones_are_neutral():
-    assert mark_clashes() == []
+    marks = [traits_of(name).mark for name in known_strategies()]
+    assert len({mark.shape for mark in marks}) == len(marks)
     assert look("someone-elses").css == "s-stroke c-0"
-
-
-def test_strategies_with_the_same_mark_are_named_with_the_free_ones(monkeypatch, sweeper):
-    monkeypatch.setattr(traits, "known_strategies", lambda: ("full", "lora", "mine"))
-    mine = traits_of("lora").mark.model_copy(update={"shape": "circle"})
-    own = traits_of("lora").model_copy(update={"mark": mine})
-    known = traits.traits_of
-    monkeypatch.setattr(traits, "traits_of", lambda name: own if name == "mine" else known(name))
-    shape, line = mark_clashes()
-    assert shape.startswith("the charts of full and mine have the same shape; free shapes: diamond")
-    assert "square" not in shape
-    assert line == (
-        "the charts of lora and mine have the same color and dash; "
-        "colors that are free without a dash: 0, 3, 4, 5, 6"
-    )
-    assert f"warning: {shape}\nwarning: {line}\n" in sweeper("rules", "start-with-lora").err
 
 
 def test_every_shape_has_a_sign_and_every_colour_a_value_in_the_stylesheet():

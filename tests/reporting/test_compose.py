@@ -25,7 +25,7 @@ def section(**hooks):
     """A section as a module defines it."""
     parts = {
         "__name__": "own",
-        "HEADING": Heading(7, "own", "Own", "What else?"),
+        "HEADING": Heading(7, "own", "Own"),
         "Figures": Figures,
         "compute": lambda run, findings: Figures(number=len(tables_of(run).trials)),
         "blocks": lambda figures, report: [Text((f"There are {figures.number}.",))],
@@ -46,7 +46,7 @@ def composed(make, monkeypatch):
         assert again == report
         shown = {one.id: one.blocks for one in page(again).sections}
         assert shown["trials"]
-        return report, shown.get("own")
+        return report, shown.get("own", shown.get("not-measured"))
 
     return build
 
@@ -65,12 +65,11 @@ def test_sentences_limits_and_advice_go_where_they_belong(composed):
     limit = Limitation(id="own", text="One thing.", action="Do it.")
     step = NextStep(kind="stop", because="All is well.")
     hooks = {name: lambda f, _, n=name: [f"{n} {f.number}"] for name in
-             ("because", "lines", "summary", "card")}  # fmt: skip
+             ("because", "confidence", "card")}  # fmt: skip
     report, _ = composed({"trials": 20}, **hooks, limits=lambda *_: [limit], advise=lambda *_: step)
     found = report.findings
-    assert found.verdict.because[-1].startswith("because ")
-    assert [one[0].split()[0] for one in (report.lines, report.summary, report.card)] == [
-        "lines", "summary", "card",
+    assert [one[0].split()[0] for one in (report.because, report.confidence, report.card)] == [
+        "because", "confidence", "card",
     ]  # fmt: skip
     assert found.limits[-1] == limit
     assert found.next_step is not None
@@ -81,7 +80,7 @@ def test_a_section_that_fails_costs_its_own_figures(composed, hook):
     report, shown = composed(**{hook: fails})
     assert "own" not in report.sections
     assert "KeyError: 'lost'" in report.missing["own"].reason
-    assert shown == (Empty("not-measured", report.missing["own"].reason),)
+    assert shown == (Empty("not-measured", report.missing["own"].reason, title="Own"),)
 
 
 def test_blocks_that_fail_leave_the_figures_and_say_so(composed):

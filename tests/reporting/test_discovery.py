@@ -16,7 +16,7 @@ from sweeper.reporting.discovery import in_order, sections
 PACKAGE = Path(sweeper.__file__).parent
 FOLDER = PACKAGE / "reporting" / "sections"
 FUNCTIONS = (
-    parts.COMPUTE, parts.BLOCKS, parts.BECAUSE, parts.LINES, parts.SUMMARY, parts.CARD,
+    parts.COMPUTE, parts.FINDING, parts.BLOCKS, parts.BECAUSE, parts.CONFIDENCE, parts.CARD,
     parts.LIMITS, parts.ADVISE,
 )  # fmt: skip
 # Commands and steps of parts that are to be features.
@@ -28,7 +28,7 @@ OF_FEATURES = {
 
 def test_two_sections_in_one_place_or_with_one_id_are_an_error():
     def section(place, name):
-        return SimpleNamespace(__name__=name, HEADING=Heading(place, name, "A", "What?"))
+        return SimpleNamespace(__name__=name, HEADING=Heading(place, name, "A"))
 
     assert [one.__name__ for one in in_order([section(8, "b"), section(7, "a")])] == ["a", "b"]
     for other in (section(7, "b"), section(8, "a")):
@@ -41,10 +41,11 @@ def test_every_section_has_the_same_form(module):
     arguments = {
         "compute": ["run", "findings"],
         "blocks": ["figures", "report"],
+        "finding": ["figures", "report"],
     }
     defined = [hook.name for hook in FUNCTIONS if hook.defined_in(module)]
     assert ("compute" in defined) == (parts.FIGURES.defined_in(module) is not None)
-    assert set(defined) & {"blocks", "because"}
+    assert set(defined) & {"blocks", "finding", "advise"}
     for name in defined:
         found = list(inspect.signature(getattr(module, name)).parameters)
         assert found == arguments.get(name, ["figures", "findings"]), name

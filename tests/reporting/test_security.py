@@ -40,7 +40,7 @@ def test_the_policy_names_the_style_and_the_script_and_allows_nothing_else(pages
     rules = dict(rule.strip().split(" ", 1) for rule in meta.attributes["content"].split(";"))
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
     for tag, rule in (("style", "style-src"), ("script", "script-src")):
-        text = "".join(page.one(tag).texts)
+        text = "".join(page.one(tag).content)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert rules[rule] == f"'sha256-{digest}'"
 

@@ -10,7 +10,7 @@ from spaces import report
 from test_search import run
 
 from sweeper.objective import Objective
-from sweeper.search.loss_model.observations import History, as_costs
+from sweeper.search.loss_model.observations import as_costs
 from sweeper.search.search import Search
 
 ACCURACY = Objective(
@@ -94,8 +94,12 @@ def test_a_pruned_trial_of_a_dear_objective_counts_with_the_cost_at_its_loss() -
     made.tell(number, result("PRUNED", seconds=1.0))
     assert made.seen()[-1].cost == pytest.approx(0.9)  # on the line through the others
     assert made.seen()[-1].curve == pytest.approx({3: 0.9})
-    few = History(make_plan().budget, ROUGE).of(made.study.trials[:1] + made.study.trials[3:])
-    assert few[-1].cost == pytest.approx(0.5)
+    few = search(ROUGE)
+    ended(few, [0.5], [1.0])
+    number = few.ask().number
+    few.report(number, report(3, 3.0))
+    few.tell(number, result("PRUNED", seconds=1.0))
+    assert few.seen()[-1].cost == pytest.approx(0.5)
     assert as_costs([]) == []
 
 

@@ -2,20 +2,22 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
-import optuna
 import pytest
 from curve_backend import make_plan
-from optuna.trial import FrozenTrial, TrialState
+from spaces import ended, report
 
 from sweeper.facts.record import LabelCount
-from sweeper.plans import Parameter
-from sweeper.search.loss_model.observations import ORIGIN, attribute, observation
-from sweeper.search.optuna_space import distributions
-from sweeper.search.pruner import SweeperPruner, decide, guessing_loss
-from sweeper.trials import FirstItems
+from sweeper.plans import Parameter, Plan
+from sweeper.search.loss_model.observations import Observation, observation
+from sweeper.search.pruner import PruningDecision, SweeperPruner, guessing_loss
+from sweeper.search.search import Search
+from sweeper.spec import Scalar
+from sweeper.trials import FirstItems, State, Trial
 
 PLAN = make_plan()
+RUNNING, COMPLETE = None, "COMPLETE"
 
 
 def curve(final: float, rungs: int = 8, start: float = 1.0) -> dict[int, float]:
@@ -24,42 +26,39 @@ def curve(final: float, rungs: int = 8, start: float = 1.0) -> dict[int, float]:
 
 def trial(
     losses: dict[int, float],
-    state: TrialState,
+    state: State | None,
     *,
     start: str = "random",
     strategy: str = "full",
     origin: str = "search",
     items: dict[int, FirstItems] | None = None,
-) -> FrozenTrial:
-    known = distributions(PLAN)
-    parameters = {
-        "strategy": strategy,
-        f"{strategy}.learning_rate": 2e-5,
-        f"{strategy}.head_init": start,
-    }
-    return optuna.trial.create_trial(
-        state=state,
-        value=losses.get(8, min(losses.values())) if state != TrialState.RUNNING else None,
-        params=parameters,
-        distributions={name: known[name] for name in parameters},
-        intermediate_values=losses,
-        user_attrs={ORIGIN: origin} | dict(attribute(k, one) for k, one in (items or {}).items()),
-    )
+    loss: float | None = None,
+    **searched: Scalar,
+) -> Observation:
+    searched |= {"learning_rate": 2e-5, "head_init": start}
+    known = items or {}
+    reports = {k: report(k, value, first_items=known.get(k)) for k, value in losses.items()}
+    final = losses.get(8, min(losses.values())) if loss is None else loss
+    result = None if state is None else ended(state, final)
+    chosen = Trial(strategy=strategy, origin=origin)
+    return observation(chosen, strategy, searched, reports, result, PLAN)
 
 
-def ask(others: list[FrozenTrial], own: FrozenTrial):
-    study = optuna.create_study(pruner=SweeperPruner(PLAN))
-    study.add_trials(others)
-    study.add_trial(own)
-    return decide(study, study.trials[-1])
+def numbered(trials: list[Observation]) -> list[Observation]:
+    return [replace(one, number=number) for number, one in enumerate(trials)]
 
 
-def complete(*finals: float, **fields: str) -> list[FrozenTrial]:
-    return [trial(curve(final), TrialState.COMPLETE, **fields) for final in finals]
+def ask(others: list[Observation], own: Observation, plan: Plan = PLAN) -> PruningDecision:
+    trials = numbered([*others, own])
+    return SweeperPruner(plan).decide(trials[-1], trials)
 
 
-def running(final: float, rungs: int, **fields: str) -> FrozenTrial:
-    return trial(curve(final, rungs), TrialState.RUNNING, **fields)
+def complete(*finals: float, **fields: str) -> list[Observation]:
+    return [trial(curve(final), COMPLETE, **fields) for final in finals]
+
+
+def running(final: float, rungs: int, **fields: str) -> Observation:
+    return trial(curve(final, rungs), RUNNING, **fields)
 
 
 def test_a_trial_not_expected_to_reach_the_best_stops_with_the_reason_in_words() -> None:
@@ -80,7 +79,7 @@ def test_a_trial_that_leads_goes_on() -> None:
 
 def test_the_first_trials_of_a_strategy_and_start_pass_whatever_others_reached() -> None:
     near = {1: 0.50, 2: 0.48}
-    probe = trial(near, TrialState.RUNNING, start="probe")
+    probe = trial(near, RUNNING, start="probe")
     assert not ask(complete(0.30, 0.31, 0.32), probe).prune
     assert not ask(complete(0.3, 0.31, 0.32, strategy="lora"), running(0.7, 2)).prune
 
@@ -88,12 +87,12 @@ def test_the_first_trials_of_a_strategy_and_start_pass_whatever_others_reached()
 def test_a_trial_above_what_good_trials_ever_came_down_from_stops_whatever_its_strategy() -> None:
     far = {1: 0.90, 2: 0.85}
     best = complete(0.30, strategy="lora")
-    decision = ask(best, trial(far, TrialState.RUNNING, start="probe"))
+    decision = ask(best, trial(far, RUNNING, start="probe"))
     assert decision.prune
     assert "as much as good trials of recorded sweeps did from here" in decision.because
     assert "it would end at 0.3655; the best so far is 0.3128" in decision.because
-    assert not ask(best, trial(far, TrialState.RUNNING, start="random")).prune
-    assert not ask(best, trial(far, TrialState.RUNNING, start="probe", origin="user")).prune
+    assert not ask(best, trial(far, RUNNING, start="random")).prune
+    assert not ask(best, trial(far, RUNNING, start="probe", origin="user")).prune
 
 
 def test_few_items_that_scatter_keep_a_trial_that_is_far_above_the_best() -> None:
@@ -101,7 +100,7 @@ def test_few_items_that_scatter_keep_a_trial_that_is_far_above_the_best() -> Non
     even, few = [1.0] * 20, [9.0, 9.0, *[0.05] * 18]
     others = scored(curve(0.30), even)
     for pattern, prunes in ((even, True), (few, False)):
-        one = trial(far, TrialState.RUNNING, start="probe", items=_items(far, pattern))
+        one = trial(far, RUNNING, start="probe", items=_items(far, pattern))
         assert ask([others], one).prune is prunes
 
 
@@ -114,13 +113,13 @@ def test_a_trial_that_doubt_cannot_tell_from_the_best_goes_on() -> None:
     for number, final in enumerate((0.300, 0.301, 0.302, 0.303)):
         losses = curve(final)
         jumps = {k: losses[k] + (-1) ** number * wobble[k - 1] for k in losses}
-        noisy.append(trial(jumps, TrialState.COMPLETE))
+        noisy.append(trial(jumps, COMPLETE))
     assert not ask(noisy, running(0.40, 4)).prune
 
 
-def scored(losses: dict[int, float], pattern: list[float], whole: float = 1.0) -> FrozenTrial:
+def scored(losses: dict[int, float], pattern: list[float], whole: float = 1.0) -> Observation:
     """A trial whose rungs see items of such a pattern, of many; ends are on all of them."""
-    state = TrialState.COMPLETE if 8 in losses else TrialState.RUNNING
+    state = COMPLETE if 8 in losses else RUNNING
     items = _items(losses, pattern)
     if 8 in losses:
         losses = {**losses, 8: losses[8] * whole}
@@ -153,8 +152,8 @@ def test_on_easy_items_a_small_loss_is_no_multiple_of_another() -> None:
     peers = [scored(easy, pattern, whole=20.0) for _ in range(3)]
     assert not ask(peers, scored(own, pattern)).prune
     # Where nobody told of items, it would end at twice what they did.
-    blind = [trial({**easy, 8: 0.2}, TrialState.COMPLETE) for _ in range(3)]
-    decision = ask(blind, trial(own, TrialState.RUNNING))
+    blind = [trial({**easy, 8: 0.2}, COMPLETE) for _ in range(3)]
+    decision = ask(blind, trial(own, RUNNING))
     found = re.search(r"it would end between ([\d.]+) and ([\d.]+)", decision.because)
     assert found is not None
     assert math.sqrt(float(found[1]) * float(found[2])) == pytest.approx(0.4, rel=0.02)
@@ -167,36 +166,24 @@ def test_a_trial_is_judged_by_those_that_train_as_long_as_it_does() -> None:
     epochs = Parameter(kind="categorical", choices=(1.0, 2.0), default=2.0, source="test")
     longer = lora.model_copy(update={"parameters": {**lora.parameters, "num_train_epochs": epochs}})
     plan = plan.model_copy(update={"candidates": (longer,)})
-    known = distributions(plan)
 
-    def of(length: float, losses: dict[int, float], state: TrialState) -> FrozenTrial:
-        parameters = {
-            "strategy": "lora",
-            "lora.num_train_epochs": length,
-            "lora.head_init": "random",
-        }
-        value = min(losses.values()) if state == TrialState.COMPLETE else None
-        return optuna.trial.create_trial(
-            state=state,
-            value=value,
-            params=parameters,
-            distributions={name: known[name] for name in parameters},
-            intermediate_values=losses,
-        )
+    def of(length: float, losses: dict[int, float], state: State | None) -> Observation:
+        rungs = round(8 * length / 2)
+        final = min(losses.values())
+        made = trial(losses, state, strategy="lora", loss=final, num_train_epochs=length)
+        return replace(made, rungs=rungs)
 
-    def asked(own: FrozenTrial, *others: FrozenTrial) -> bool:
-        study = optuna.create_study(pruner=SweeperPruner(plan))
-        study.add_trials([*others, own])
-        return decide(study, study.trials[-1]).prune
+    def asked(own: Observation, *others: Observation) -> bool:
+        return ask([*others], own, plan).prune
 
-    long = [of(2.0, curve(0.3 + k / 100), TrialState.COMPLETE) for k in range(4)]
-    short = [of(1.0, curve(0.3 + k / 100, 4), TrialState.COMPLETE) for k in range(4)]
+    long = [of(2.0, curve(0.3 + k / 100), COMPLETE) for k in range(4)]
+    short = [of(1.0, curve(0.3 + k / 100, 4), COMPLETE) for k in range(4)]
     behind = {1: 0.80, 2: 0.72}
-    assert asked(of(2.0, behind, TrialState.RUNNING), *long)
-    assert not asked(of(1.0, behind, TrialState.RUNNING), *long)
-    assert asked(of(1.0, behind, TrialState.RUNNING), *long, *short)
+    assert asked(of(2.0, behind, RUNNING), *long)
+    assert not asked(of(1.0, behind, RUNNING), *long)
+    assert asked(of(1.0, behind, RUNNING), *long, *short)
     at_its_end = {**behind, 3: 0.72, 4: 0.72}
-    assert not asked(of(1.0, at_its_end, TrialState.RUNNING), *long, *short)
+    assert not asked(of(1.0, at_its_end, RUNNING), *long, *short)
 
 
 def test_two_trials_that_ended_are_no_measure_of_how_another_goes_on() -> None:
@@ -215,14 +202,14 @@ def test_while_few_of_a_strategy_ended_all_of_its_start_are_the_measure() -> Non
 
 
 def test_few_trials_of_all_strategies_are_a_more_doubtful_measure_than_its_own() -> None:
-    def ended(*strategies: str) -> list[FrozenTrial]:
+    def trials(*strategies: str) -> list[Observation]:
         finals = zip((0.30, 0.33, 0.40), strategies, strict=True)
-        return [trial({3: 0.5, 8: one}, TrialState.COMPLETE, strategy=of) for one, of in finals]
+        return [trial({3: 0.5, 8: one}, COMPLETE, strategy=of) for one, of in finals]
 
-    own = trial({3: 0.59}, TrialState.RUNNING)
-    assert ask(ended("full", "full", "full"), own).prune
-    assert not ask(ended("full", "lora", "lora"), own).prune
-    assert ask(ended("full", "lora", "lora"), trial({3: 0.65}, TrialState.RUNNING)).prune
+    own = trial({3: 0.59}, RUNNING)
+    assert ask(trials("full", "full", "full"), own).prune
+    assert not ask(trials("full", "lora", "lora"), own).prune
+    assert ask(trials("full", "lora", "lora"), trial({3: 0.65}, RUNNING)).prune
 
 
 def test_where_early_rungs_foretell_nothing_they_prune_nothing() -> None:
@@ -230,27 +217,26 @@ def test_where_early_rungs_foretell_nothing_they_prune_nothing() -> None:
     finals = [0.50, 0.30, 0.45, 0.32, 0.47, 0.31]
     early = [0.60, 0.70, 0.61, 0.69, 0.62, 0.71]
     others = [
-        trial({1: 1.0, 2: first, **dict.fromkeys(range(3, 9), last)}, TrialState.COMPLETE)
+        trial({1: 1.0, 2: first, **dict.fromkeys(range(3, 9), last)}, COMPLETE)
         for first, last in zip(early, finals, strict=True)
     ]
-    own = trial({1: 1.0, 2: 0.75}, TrialState.RUNNING)
+    own = trial({1: 1.0, 2: 0.75}, RUNNING)
     assert not ask(others, own).prune
 
 
 def test_a_slow_starter_is_kept_where_ends_show_that_slow_ones_catch_up() -> None:
     # The worse at rung 4, the more is gained: all end alike.
     others = [
-        trial({1: 1.5, 2: 1.2, 4: early, 8: 0.30}, TrialState.COMPLETE)
-        for early in (0.5, 0.6, 0.7, 0.8, 0.9)
+        trial({1: 1.5, 2: 1.2, 4: early, 8: 0.30}, COMPLETE) for early in (0.5, 0.6, 0.7, 0.8, 0.9)
     ]
-    assert not ask(others, trial({1: 1.5, 2: 1.2, 4: 1.0}, TrialState.RUNNING)).prune
+    assert not ask(others, trial({1: 1.5, 2: 1.2, 4: 1.0}, RUNNING)).prune
 
 
 def test_a_lucky_rung_before_does_not_save_a_trial_that_is_behind_now() -> None:
     others = complete(0.30, 0.31, 0.32, 0.33, 0.34)
     lucky = {**curve(0.9, 4), 2: 0.62}
-    assert ask(others, trial(lucky, TrialState.RUNNING)).prune
-    assert not ask(others, trial(curve(0.3, 4), TrialState.RUNNING)).prune
+    assert ask(others, trial(lucky, RUNNING)).prune
+    assert not ask(others, trial(curve(0.3, 4), RUNNING)).prune
 
 
 @pytest.mark.parametrize("origin", ["default", "user"])
@@ -267,7 +253,7 @@ def test_defaults_and_own_trials_are_what_others_are_measured_by_and_run_to_thei
 def test_a_diverging_trial_is_cut_at_once_even_if_it_is_alone_and_a_default(
     losses: dict[int, float], word: str
 ) -> None:
-    decision = ask([], trial(losses, TrialState.RUNNING, origin="default"))
+    decision = ask([], trial(losses, RUNNING, origin="default"))
     assert decision.prune
     assert word in decision.because
 
@@ -306,9 +292,7 @@ def test_chance_is_the_loss_of_the_class_frequencies_or_of_any_token() -> None:
 def test_what_is_worse_than_guessing_is_cut(
     losses: dict[int, float], origin: str, prunes: bool
 ) -> None:
-    study = optuna.create_study(pruner=SweeperPruner(with_classes(10, 10, 10, 10)))
-    study.add_trial(trial(losses, TrialState.RUNNING, origin=origin))
-    decision = decide(study, study.trials[-1])
+    decision = ask([], trial(losses, RUNNING, origin=origin), with_classes(10, 10, 10, 10))
     assert decision.prune is prunes
     assert ("worse than guessing (1.386)" in decision.because) is prunes
 
@@ -333,13 +317,11 @@ def test_whoever_learns_to_favour_a_rare_class_is_not_worse_than_guessing(
             for one in plan.candidates
         ]
         plan = plan.model_copy(update={"candidates": tuple(weighing)})
-    study = optuna.create_study(pruner=SweeperPruner(plan))
-    study.add_trial(trial({1: 0.15}, TrialState.RUNNING, origin="default"))
-    assert decide(study, study.trials[-1]).prune is prunes
+    assert ask([], trial({1: 0.15}, RUNNING, origin="default"), plan).prune is prunes
 
 
 def test_overfitting_is_no_divergence() -> None:
-    assert not ask([], trial({1: 0.15, 2: 0.40}, TrialState.RUNNING)).prune
+    assert not ask([], trial({1: 0.15, 2: 0.40}, RUNNING)).prune
 
 
 @pytest.mark.parametrize(("lowest", "prunes"), [(0.545, False), (0.70, True)])
@@ -347,10 +329,8 @@ def test_a_classifier_that_had_learnt_and_overfits_keeps_its_best_rung(
     lowest: float, prunes: bool
 ) -> None:
     """Full fine-tuning on 480 rows of two classes, as seen: 0.66, 0.55, 0.86, 1.77."""
-    study = optuna.create_study(pruner=SweeperPruner(with_classes(10, 10)))
     losses = {1: 0.80, 2: lowest, 4: 0.86, 6: 1.77}
-    study.add_trial(trial(losses, TrialState.RUNNING, origin="default"))
-    decision = decide(study, study.trials[-1])
+    decision = ask([], trial(losses, RUNNING, origin="default"), with_classes(10, 10))
     assert decision.prune is prunes
     assert ("rose from 0.7 to 1.77" in decision.because) is prunes
 
@@ -360,9 +340,8 @@ def test_the_last_rung_never_prunes() -> None:
 
 
 def test_another_pruner_is_asked_in_its_own_way() -> None:
-    study = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=0.5))
-    study.add_trial(running(0.9, 3))
-    decision = decide(study, study.trials[-1])
+    search = Search(PLAN, pruner="optuna:ThresholdPruner(upper=0.5)")
+    decision = search.report(search.ask().number, report(3, 0.9))
     assert decision.prune
     assert decision.because.startswith("ThresholdPruner stopped it at rung 3")
 
@@ -379,6 +358,5 @@ def test_how_easy_the_first_items_are_is_known_from_trials_that_ended_early_too(
 ) -> None:
     first = {8: 0.4}
     items = {k: FirstItems.among([first.get(k, loss)] * 3, 100) for k, loss in losses.items()}
-    ended = trial(losses, TrialState.COMPLETE, items=items)
-    ended.values = [whole]
-    assert observation(ended, PLAN.budget).easier == pytest.approx(expected)
+    ended = trial(losses, COMPLETE, items=items, loss=whole)
+    assert ended.easier == pytest.approx(expected)

@@ -4,46 +4,24 @@ import math
 import statistics
 from collections import Counter
 
-import optuna
 import pytest
 from curve_backend import make_plan
-from optuna.trial import TrialState
+from spaces import ended
 
 from sweeper.plans import Plan
-from sweeper.search import optuna_space
-from sweeper.search.loss_model.observations import FAILURE, ORIGIN
-from sweeper.search.named import make_sampler
-from sweeper.search.search import known_starts
-from sweeper.trials import Trial
-
-
-def fixed(plan: Plan, start: Trial) -> dict[str, object]:
-    key = start.strategy
-    return optuna_space.fixed(key, plan.candidate(key), start.parameters)
+from sweeper.search.search import Search, known_starts
 
 
 def replay(plan: Plan, loss, trials: int = 20, sampler: str = "sweeper"):
-    """Runs a study in memory; ``loss`` maps (strategy, parameters) to a final loss."""
-    study = optuna.create_study()
-    slots = list(known_starts(plan, trials))
-    for number in range(trials):
-        known = slots[number] if number < len(slots) else None
-        study.enqueue_trial(
-            fixed(plan, known) if known else {},
-            user_attrs={ORIGIN: known.origin if known else "search"},
-        )
+    """Runs a search; ``loss`` maps (strategy, parameters) to a final loss."""
+    search = Search(plan, tuple(known_starts(plan, trials)), sampler)
     seen = []
-    for number in range(trials):
-        study.sampler = make_sampler(sampler, plan, number)
-        trial = study.ask()
-        key, parameters = optuna_space.suggest(trial, plan)
-        value = loss(key, parameters)
-        seen.append((key, parameters, value))
-        if math.isfinite(value):
-            study.tell(trial, value)
-        else:
-            trial.set_user_attr(FAILURE, "diverged")
-            study.tell(trial, state=TrialState.FAIL)
+    for _ in range(trials):
+        trial = search.ask()
+        value = loss(trial.strategy, trial.parameters)
+        seen.append((trial.strategy, trial.parameters, value))
+        diverged = not math.isfinite(value)
+        search.tell(trial.number, ended("FAIL") if diverged else ended("COMPLETE", value))
     return seen
 
 
@@ -133,24 +111,6 @@ def test_a_candidate_that_got_no_default_slot_starts_with_its_default() -> None:
     seen = replay(plan, INSIDE, 5)
     first = next(parameters for key, parameters, _ in seen if key == "full")
     assert first == plan.candidate("full").defaults()
-
-
-def test_a_half_suggested_trial_goes_on_with_what_it_has() -> None:
-    plan = make_plan()
-    study = optuna.create_study(sampler=make_sampler("sweeper", plan, 0))
-    trial = study.ask()
-    known = optuna_space.distributions(plan)
-    trial.suggest_categorical("strategy", known["strategy"].choices)
-    for name, value in (("strategy", "lora"), ("lora.head_init", "random")):
-        internal = known[name].to_internal_repr(value)
-        if name not in trial.params:
-            study._storage.set_trial_param(trial._trial_id, name, internal, known[name])
-    again = optuna.Trial(study, trial._trial_id)
-    key, parameters = optuna_space.suggest(again, plan)
-    assert key == trial.params["strategy"]
-    if key == "lora":
-        assert parameters["head_init"] == "random"
-        assert 1e-4 <= parameters["head_learning_rate"] <= 1e-1
 
 
 @pytest.mark.parametrize(

@@ -94,3 +94,14 @@ def test_a_trial_is_held_to_the_limits(limits: tuple, excess: float | None) -> N
     result = ended("COMPLETE", 0.5, measures=beyond(excess))
     search.tell(search.ask().number, result)
     assert search.seen()[0].excess == (excess if limits else None)
+
+
+def test_a_rung_is_held_against_the_median_of_the_candidates_other_trials() -> None:
+    search = Search(SPACE, [LORA, FULL, LORA, LORA])
+    for loss in (1.0, 9.0, 2.0, 0.5):
+        search.report(search.ask().number, report(1, loss))
+    assert [search.median(number, 1) for number in range(4)] == [1.25, None, 0.75, 1.5]
+    assert search.median(3, 2) is None
+    search.restart(2)
+    search.report(2, report(1, math.nan))
+    assert [search.median(number, 1) for number in (2, 3)] == [None, 1.0]

@@ -14,13 +14,14 @@ from sweeper.backend import Decision
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.evaluation.evaluator import Evaluator
 from sweeper.objective import LOSS, Objective
+from sweeper.runfolder import WEIGHTS
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.torch_backend import TorchBackend, answered, scored
 from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.training.trial.train import train_trial
-from sweeper.training.trial.trial_job import WEIGHTS, TrialJob
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import GeneratedAnswers, TestScore, TestSeal
 from sweeper.underway import Underway
 

@@ -79,7 +79,6 @@ def plan(
         folder = RunFolder.named(name)
         with folder.lock():
             write_text(folder.spec, to_yaml(spec))
-            made.facts.write(folder.facts)
             made.write(folder.plan)
     if as_json:
         typer.echo(made.to_json(), nl=False)

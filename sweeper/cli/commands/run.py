@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeper.cli.options import command_of, takes_spec
+from sweeper.cli.options import takes_spec
+from sweeper.views.console import LogFormat, ProgressMode
 from sweeper.yamlfile import Path_
 
 if TYPE_CHECKING:
@@ -54,9 +55,11 @@ def run(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    progress: Annotated[str, typer.Option("--progress", help="auto, plain or none.")] = "auto",
+    progress: Annotated[
+        ProgressMode, typer.Option("--progress", help="auto, plain or none.")
+    ] = "auto",
     log_format: Annotated[
-        str, typer.Option("--log-format", help="text, or jsonl on stderr.")
+        LogFormat, typer.Option("--log-format", help="text, or jsonl on stderr.")
     ] = "text",
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Errors and the last lines only.")
@@ -81,12 +84,11 @@ def run(
         from sweeper.views.progress import progress as make_progress
         from sweeper.views.work_progress import work_progress
 
-        steps.check_choices(progress=progress, log_format=log_format)
         if name is not None:
             flags[("name",)] = name
         spec = resolve(flags, spec_file, needs_model=False)
         if not spec.models:
-            command = command_of("sweeper run", flags, spec_file)
+            command = shlex.join(["sweeper", *sys.argv[1:]])
             raise steps.without_model(spec, lambda model: f"{command} --model {model}")
         prepared = steps.prepare(
             spec,
@@ -140,7 +142,7 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
         found.verdict.sentence,
         f"{sentence(found.run.search_ended)}." if found.run.search_ended else "",
         cost_line(found),
-        *ended.report.lines,
+        *ended.report.because,
         *next_step_lines(step),
         f"{sentence(found.run.outlook)}." if found.run.outlook else "",
         f"report: {ended.folder.report_html}",

@@ -38,7 +38,6 @@ def read_batches(file: BinaryIO, suffix: str, notes: FileNotes) -> Iterator[Numb
         notes.columns |= dict.fromkeys(schema.names)
         number = 0
         for batch in batches:
-            notes.unpacked += batch.nbytes
             for begin in range(0, batch.num_rows, BATCH_ROWS):
                 for row in batch.slice(begin, BATCH_ROWS).to_pylist():
                     number += 1

@@ -1,7 +1,7 @@
 """The text of data files, whatever its encoding.
 
-UTF-8 is the rule and a byte order mark is honoured. Lines that are not UTF-8 are read one by one in
-the likeliest other encoding, and that is said. No character is lost.
+UTF-8 is the rule and a byte order mark is honoured. Lines that are not UTF-8 are read in the
+likeliest other encoding, and a caution names them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sweeper.data.contents import CHUNK_BYTES, MOST_LINE_BYTES, line_too_long, opened
+from sweeper.data.problems import listing
 from sweeper.errors import DataError
 
-_NOT_UTF8 = re.compile(r"[\udc80-\udcff]+")
-"""Bytes that are not UTF-8, as ``surrogateescape`` decodes them."""
+_NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
+"""A byte that is not UTF-8, as ``surrogateescape`` decodes it."""
 
-_UTF8 = re.compile(r"[\x80-\ud7ff\ue000-\U0010ffff]")
-_MANY_IN_A_ROW = re.compile(r"[\udc80-\udcff]{3}")
+_NO_ACCENTS = re.compile(rb"[\x80-\xff]{3}")
 """Accents stand alone or in pairs; letters of other scripts make words."""
 
 _KNOWN_BINARY = {
@@ -37,15 +37,12 @@ _KNOWN_BINARY = {
 }
 
 _LATIN = ("cp1252", "cp1250")
-_LEGACY = (
-    *(*_LATIN, "cp1251", "cp1253", "cp1255", "cp1256", "koi8_r"),
+_OTHERS = (
+    *("cp1251", "cp1253", "cp1255", "cp1256", "koi8_r"),
     *("cp932", "gb18030", "big5", "euc_kr", "euc_jp"),
 )
 """Encodings that files come in besides UTF-8 and UTF-16. cp1252 reads Latin-1, too. Others, such as
 those of DOS and of mainframes, are rarer than wrong guesses of them."""
-
-_LISTED_LINES = 20
-"""Lines that are not UTF-8 that are named; the others are counted."""
 
 _GUESSED_FROM = 2**16
 """Bytes of lines that are not UTF-8 that the encoding is guessed from."""
@@ -63,6 +60,7 @@ class TextFile:
     def __init__(self, path: Path, file: BinaryIO, name: str) -> None:
         self._path, self._file, self._name = path, file, name
         self._other = ""
+        self._mended_lines: dict[int, None] = {}
         head = file.read(_GUESSED_FROM)
         kind = next((kind for magic, kind in _KNOWN_BINARY.items() if head.startswith(magic)), "")
         self._wide = "" if kind else _wide_encoding(head)
@@ -102,15 +100,19 @@ class TextFile:
         """The lines, of which long ones come in several pieces."""
         size = size or CHUNK_BYTES
         self._file.seek(0)
-        self._lines, self._not_utf8, self._first = 1, 0, list[int]()
+        number, self._mended_lines = 1, {}
         errors = "strict" if self._wide else "surrogateescape"
         text = io.TextIOWrapper(self._file, self._wide or "utf-8", errors, newline)
         try:
             first = text.readline(size).removeprefix("\ufeff")
             for piece in chain((first,) if first else (), iter(partial(text.readline, size), "")):
-                yield piece if piece.isascii() else self._mended(piece)
-                self._ended = piece[-1] in "\r\n"
-                self._lines += self._ended
+                if piece.isascii() or self._wide or not _NOT_UTF8.search(piece):
+                    yield piece
+                else:
+                    self._mended_lines[number] = None
+                    self._other = self._other or self._likeliest()
+                    yield _legacy(piece.encode("utf-8", "surrogateescape"), self._other)
+                number += piece[-1] in "\r\n"
         except UnicodeDecodeError as error:
             raise DataError(
                 f"the file starts like UTF-16 but is not ({error.reason} at byte {error.start})",
@@ -120,17 +122,6 @@ class TextFile:
         finally:
             if not self._file.closed:
                 text.detach()  # which would close it
-
-    def _mended(self, piece: str) -> str:
-        if self._wide or not _NOT_UTF8.search(piece):
-            return piece
-        if self._first[-1:] != [self._lines]:
-            self._not_utf8 += 1
-            self._first = [*self._first[:_LISTED_LINES], self._lines]
-        self._other = self._other or self._likeliest()
-        if self._other in _LATIN:  # UTF-8 in the same line stays
-            return _NOT_UTF8.sub(lambda match: _legacy(match[0], self._other), piece)
-        return _legacy(piece, self._other)
 
     def _likeliest(self) -> str:
         """The encoding of the lines that are not UTF-8, by the first of them."""
@@ -151,16 +142,12 @@ class TextFile:
                 f"{self._name} is read as {self._wide}, which its zero bytes suggest; save it as "
                 "UTF-8",
             )
-        if not self._not_utf8:
+        if not self._mended_lines:
             return ()
-        more = self._not_utf8 - _LISTED_LINES
-        where = ", ".join(map(str, self._first[:_LISTED_LINES]))
-        where += f" and {more:,} more" if more > 0 else ""
         return (
-            f"{self._not_utf8:,} of {self._lines - self._ended:,} lines of {self._name} not in "
-            f"UTF-8 (line {where}) but read as {self._other}, the most likely encoding: check the "
-            "accents. If they are wrong, write these lines anew in UTF-8, or convert a file that "
-            "is all in one encoding: iconv -f ENCODING -t utf-8 OLD > NEW",
+            f"lines of {self._name} that are not UTF-8 are read as {self._other}, the most likely "
+            f"encoding (line {listing([*map(str, self._mended_lines)], 3)}): check the accents. If "
+            "they are wrong, convert the file: iconv -f ENCODING -t utf-8 OLD > NEW",
         )
 
 
@@ -182,8 +169,7 @@ def _guess(data: bytes, encodings: Sequence[str]) -> str:
     return guess.encoding if guess else ""
 
 
-def _legacy(text: str, encoding: str) -> str:
-    data = text.encode("utf-8", "surrogateescape")
+def _legacy(data: bytes, encoding: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
@@ -193,12 +179,12 @@ def _legacy(text: str, encoding: str) -> str:
 def _encoding_of(sample: bytes) -> str:
     """The likeliest encoding of bytes that are not UTF-8.
 
-    charset-normalizer tells scripts apart, but takes French for cp1250 as often as for cp1252: both
-    read it as letters. Between the two, the one that gives more letters wins, cp1252 at a tie. Of a
-    few accents it makes any script.
+    charset-normalizer tells scripts apart, but makes any script of a few accents, and takes French
+    for cp1250 as often as for cp1252: of these two, the one that gives more letters wins.
     """
-    if _MANY_IN_A_ROW.search(_UTF8.sub("", sample.decode("utf-8", "surrogateescape"))):
-        guess = _guess(sample, _LEGACY)
-        if guess and guess not in _LATIN:
-            return guess
-    return max(_LATIN, key=lambda one: sum(map(str.isalpha, sample.decode(one, errors="replace"))))
+    guess = _guess(sample, _OTHERS) if _NO_ACCENTS.search(sample) else ""
+    return guess or max(_LATIN, key=lambda name: _letters(sample.decode(name, "replace")))
+
+
+def _letters(text: str) -> int:
+    return sum(map(str.isalpha, text))

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +21,7 @@ from sweeper.data.problems import listing
 from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Numbered
+from sweeper.errors import DataError
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -30,12 +33,6 @@ format recognition asks for, too."""
 
 HEADER_CHARACTERS = 60
 """A longer cell is not a column's name."""
-
-_UNCLOSED = 0.5
-"""What the agreement of a delimiter's rows counts if one of them has a quote that is not closed."""
-
-_MOST_ROW_LINES = 1_000_000
-"""Lines after which a quotation mark is taken for one that is not closed; they take 0.1 GiB."""
 
 LOOKED_AT = 100
 """Lines by which a title is told from a table."""
@@ -71,17 +68,16 @@ def read_delimited(text: TextFile, suffix: str, notes: FileNotes) -> Iterator[Nu
     """Rows of a CSV or TSV file; in the beginning, it is seen how it is laid out.
 
     Raises:
-        DataError: In most rows a quote is never closed, or there are more fields than columns.
+        DataError: A quote is never closed, or most rows have more fields than columns.
     """
     head = text.head(SAMPLE_CHARACTERS, newline="")
-    whole = len(head) < SAMPLE_CHARACTERS
-    dialect = _sniff(head, suffix, whole)
-    seen = FileNotes(notes.name)
-    lines = [*_fields(dialect, _lines(head), seen)]
-    if seen.broken and not whole:  # which may end inside a quoted field
-        lines = [one for one in lines if one[0] < seen.broken[0].line]
+    dialect = _sniff(head, suffix)
+    lines: list[tuple[int, list[str]]] = []
+    with suppress(DataError):  # it may end inside a quoted field
+        lines += _fields(dialect, io.StringIO(head, newline=""), notes.name)
     if not lines:
-        notes.broken += seen.broken
+        lines = [*islice(_fields(dialect, text.lines(newline=""), notes.name), 1)]
+    if not lines:
         return
     titles, table = titles_and_table(lines)
     first_line, first = table[0]
@@ -89,7 +85,7 @@ def read_delimited(text: TextFile, suffix: str, notes: FileNotes) -> Iterator[Nu
     names = unique_names(header or [""] * len(first))
     said = f"names in line {first_line}" if header else "no line with names"
     notes.how.append(f"fields divided by {dialect}, {said}{titles}")
-    for line, fields in _fields(dialect, text.lines(newline=""), notes):
+    for line, fields in _fields(dialect, text.lines(newline=""), notes.name):
         if line < first_line or (line == first_line and header):
             continue
         if fields == header:
@@ -106,11 +102,7 @@ def read_delimited(text: TextFile, suffix: str, notes: FileNotes) -> Iterator[Nu
             yield line, dict(zip(names, fields, strict=False))
 
 
-def _lines(text: str) -> Iterable[str]:
-    return io.StringIO(text, newline="")
-
-
-def _sniff(sample: str, suffix: str, whole: bool) -> Dialect:
+def _sniff(sample: str, suffix: str) -> Dialect:
     """The dialect whose rows agree best on their number of fields.
 
     Only tabs in TSV are tried without quoting: there, a quotation mark is often just a character.
@@ -118,68 +110,46 @@ def _sniff(sample: str, suffix: str, whole: bool) -> Dialect:
     candidates = [Dialect(mark, True) for mark in ("\t,;|" if suffix == ".tsv" else ",;\t|")]
     if suffix == ".tsv":
         candidates.insert(1, Dialect("\t", False))
-    return max(candidates, key=lambda dialect: _consistency(sample, dialect, whole))
+    return max(candidates, key=lambda dialect: _consistency(sample, dialect))
 
 
-def _consistency(sample: str, dialect: Dialect, whole: bool) -> float:
+def _consistency(sample: str, dialect: Dialect) -> float:
     """Share of sample rows with the commonest number of fields; 0 where that number is 1.
 
     Shares at or above ``CONSISTENT`` count as 1, so that the order of candidates decides there.
     """
     counts: Counter[int] = Counter()
-    certainty = 1.0
     try:
-        for fields in dialect.reader(_lines(sample)):
+        for fields in dialect.reader(io.StringIO(sample, newline="")):
             counts[len(fields)] += bool(fields)
     except csv.Error:
-        # Where the sample is not all, it may end inside a quoted field.
-        certainty = _UNCLOSED if whole else 1.0
+        counts[1] += len(sample) < SAMPLE_CHARACTERS  # else it may end inside a quoted field
     if not counts.total():
         return 0.0
     width, rows = counts.most_common(1)[0]
     share = rows / counts.total()
-    return 0.0 if width == 1 else certainty * (1.0 if share >= CONSISTENT else share)
+    return 0.0 if width == 1 else 1.0 if share >= CONSISTENT else share
 
 
-def _fields(
-    dialect: Dialect, lines: Iterable[str], notes: FileNotes
-) -> Iterator[tuple[int, list[str]]]:
+def _fields(dialect: Dialect, lines: Iterable[str], name: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, with the numbers of the lines in which they begin.
 
-    Reading goes on below a line with a quote that cannot be read, which is noted.
+    Raises:
+        DataError: A quotation mark is not closed, or not escaped.
     """
-    source, again = iter(lines), deque[str]()
-    held: list[str] = []  # since the row began
-
-    def row_lines() -> Iterator[str]:
-        while len(held) < _MOST_ROW_LINES:
-            line = again.popleft() if again else next(source, None)
-            if line is None:
-                return
-            held.append(line)
-            yield line
-
-    start = 0
-    while True:
-        try:
-            for fields in dialect.reader(row_lines()):
-                if any(fields):
-                    yield start + 1, fields
-                start += len(held)
-                held.clear()
-            return
-        except csv.Error as error:
-            start += 1
-            notes.leave_out(
-                start,
-                "a quotation mark is not closed, or not escaped",
-                held[0].rstrip("\r\n"),
-                f"the row that starts here cannot be read ({error}): a quotation mark is opened "
-                "and not closed, or unescaped inside a field",
-                'Write a quotation mark inside a quoted field twice (""), or use JSONL.',
-            )
-            again.extendleft(reversed(held[1:]))
-            held.clear()
+    reader, start = dialect.reader(lines), 1
+    try:
+        for fields in reader:
+            if any(fields):
+                yield start, fields
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"the row that starts here cannot be read ({error})",
+            why="A quotation mark is opened and not closed, or unescaped inside a field.",
+            fix='Write a quotation mark inside a quoted field twice (""), or use JSONL.',
+            where=f"{name}:{start}",
+        ) from error
 
 
 def _has_header(lines: list[list[str]]) -> bool:

@@ -30,7 +30,6 @@ class FileNotes:
         label_names: Column to names of its integer classes.
         columns: All columns so far.
         rows: How many rows were read.
-        unpacked: Bytes that they took in memory, where that differs from the bytes of the file.
     """
 
     name: str
@@ -40,7 +39,6 @@ class FileNotes:
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     columns: dict[str, None] = field(default_factory=dict)
     rows: int = 0
-    unpacked: int = 0
 
     def leave_out(self, line: int, reason: str, text: str, what: str = "", fix: str = "") -> None:
         """Note a line without a readable row.

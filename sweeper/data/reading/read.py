@@ -18,15 +18,16 @@ from sweeper.data.contents import (
     line_too_long,
     many_rows,
     opened,
+    out_of_memory,
     part_of,
 )
+from sweeper.data.item_files import collected
 from sweeper.data.reading.arrow import read_batches
 from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import json_keys, read_json
 from sweeper.data.reading.notes import FileNotes
-from sweeper.data.reading.spool import is_large, spooled
 from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 from sweeper.progress import told
@@ -85,8 +86,8 @@ def data_suffix(path: PurePath) -> str | None:
 
 
 @many_rows()
-def read(path: Path, *, stored: bool = False) -> RowTable:
-    """The rows of one file; with ``stored``, those of a large one are kept on the disk.
+def read(path: Path) -> RowTable:
+    """The rows of one file; those of a large one are kept on the disk.
 
     Raises:
         DataError: It is missing, empty, of no known kind, or does not hold what its name says.
@@ -98,7 +99,7 @@ def read(path: Path, *, stored: bool = False) -> RowTable:
             fix=f"Use one of {', '.join(SUFFIXES)}, plain or with .gz.",
             where=str(path),
         )
-    notes, limit = FileNotes(str(path)), MemoryLimit(str(path))
+    notes = FileNotes(str(path))
     path, key = part_of(path)
     try:
         with opened(path) as file:
@@ -112,11 +113,9 @@ def read(path: Path, *, stored: bool = False) -> RowTable:
                 path.stat().st_size,
                 partial(os.lseek, file.fileno(), 0, os.SEEK_CUR),
             )
-            if stored and is_large(path):
-                return notes.table(spooled(rows))
-            return notes.table(tuple(_within(limit, rows, file, notes)))
+            return notes.table(collected(rows))
     except MemoryError as error:  # which is what pyarrow raises, too
-        raise limit.exceeded() from error
+        raise out_of_memory(notes.name) from error
 
 
 def keys_of(path: Path) -> tuple[str, ...]:
@@ -149,13 +148,3 @@ def _rows(
     reader = partial(read_json, key=key) if key else TEXT_READERS[suffix]
     yield from reader(text, suffix, notes)
     notes.cautions += text.cautions
-
-
-def _within(
-    limit: MemoryLimit, rows: Iterator[Numbered], file: BinaryIO, notes: FileNotes
-) -> Iterator[Numbered]:
-    cells = 0
-    for row in rows:
-        cells += len(row[1])
-        limit.check(max(file.tell(), notes.unpacked), notes.rows, cells)
-        yield row

@@ -12,13 +12,20 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from sweeper.artifact import write_text
 from sweeper.errors import UsageError
 from sweeper.execution.state.events import now
+from sweeper.jsontext import object_of
+from sweeper.objective import Objective
+from sweeper.runfolder import CONFIG, ENDED, ITEM_LOSSES, RESULT, RUNGS, WEIGHTS
+from sweeper.textfile import read_text
 from sweeper.trials import (
     MEASURE_ITEMS,
     AttemptEnd,
@@ -30,10 +37,6 @@ from sweeper.trials import (
     TrialResult,
     so_far,
 )
-
-CONFIG, RUNGS, RESULT, WEIGHTS = "config.json", "rungs.jsonl", "result.json", "weights"
-ITEM_LOSSES = "item_losses.json"
-ENDED, SCORE = "ended.json", "score.json"
 
 # Attempts that may end in a crash before the trial itself is held to be the cause.
 CRASHES_ALLOWED = 3
@@ -185,3 +188,41 @@ def read_score(path: Path) -> TestScore | None:
         return TestScore.model_validate_json(path.read_text(encoding="utf-8", errors="replace"))
     except (OSError, ValidationError):
         return None
+
+
+@dataclass(frozen=True)
+class ValidationItems:
+    """Losses and headline scores of the validation items, in item order. Shape (items,).
+
+    ``weights`` are what an item counts in the validation loss: 1, or tokens of its answer, and 0
+    where it was not scored. Where the objective is another, its costs stand for the losses, and
+    all items count alike.
+    """
+
+    losses: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    @property
+    def scored(self) -> ValidationItems:
+        """Those that were scored."""
+        of = self.weights > 0
+        return ValidationItems(self.losses[of], self.scores[of], self.weights[of])
+
+
+def read_items(path: Path, objective: Objective) -> ValidationItems | None:
+    """Losses and scores of single validation items; None where they were not kept."""
+    try:
+        fields = object_of(read_text(path, errors="replace"))
+        losses = np.asarray(fields["losses"], dtype=np.float64)
+        scores = np.asarray(fields["scores"], dtype=np.float64)
+        weights = np.asarray(fields["weights"], dtype=np.float64)
+        if not objective.is_loss:
+            scores = np.asarray(fields["objective"], dtype=np.float64)
+            losses = np.asarray([objective.cost(one) for one in scores.tolist()])
+            weights = (weights > 0).astype(np.float64)
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+    shaped = losses.ndim == 1 and losses.size > 0 and losses.shape == scores.shape == weights.shape
+    usable = shaped and bool(np.isfinite(losses).all() and np.isfinite(weights).all())
+    return ValidationItems(losses, scores, weights) if usable and (weights > 0).any() else None

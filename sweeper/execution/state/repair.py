@@ -14,7 +14,7 @@ from sweeper.artifact import Artifact
 from sweeper.errors import OtherVersion, RunError, UsageError
 from sweeper.execution.state import attempts
 from sweeper.execution.state.attempts import attempts_of
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import RESULT, RunFolder
 from sweeper.trials import BaselineResult, TrialResult
 
 A = TypeVar("A", bound=Artifact)
@@ -43,8 +43,8 @@ def read_frozen(kind: type[A], path: Path) -> A:
 
 def confirmed(home: Path) -> TrialResult | None:
     """The result of a confirmation run, from its attempt's copy where the file is damaged."""
-    known = TrialResult.read_or_none(home / attempts.RESULT)
-    if known is None and (home / attempts.RESULT).exists():
+    known = TrialResult.read_or_none(home / RESULT)
+    if known is None and (home / RESULT).exists():
         whole = [n for n in attempts_of(home) if attempts.whole_result(home, n) is not None]
         known = attempts.promote(home, whole[-1]) if whole else None
     return known

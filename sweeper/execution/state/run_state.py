@@ -5,19 +5,16 @@ Read from the run's files when the command starts, kept up to date while it runs
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sweeper.constraints import Limit, titles_beyond
-from sweeper.execution.state import attempts, work_items
+from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Best
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists
-from sweeper.trials import RungReport, TrialConfig, TrialResult
+from sweeper.trials import TrialConfig, TrialResult
 
 
 @dataclass
@@ -42,7 +39,6 @@ class RunState:
     out_of_memory: int = 0
     best: Best | None = None
     best_default: Best | None = None
-    _losses: dict[tuple[str, str, int], dict[int, float]] = field(default_factory=dict)
 
     def end(self, number: int, result: TrialResult) -> None:
         self.results[number] = result
@@ -58,23 +54,6 @@ class RunState:
         )
         self.best = self._find_best(self.results)
         self.best_default = self._find_best(self.defaults())
-
-    def rung(self, report: RungReport) -> float | None:
-        """Record a rung; returns the median of the candidate's other trials there, if any."""
-        shown = self.plan.objective.measured(report)
-        shown = report.validation_loss if shown is None else shown
-        if not math.isfinite(shown):
-            return None
-        place = (*self._pair(report.number), report.rung)
-        losses = self._losses.setdefault(place, {})
-        others = [loss for number, loss in losses.items() if number != report.number]
-        losses[report.number] = shown
-        return statistics.median(others) if others else None
-
-    def restart(self, number: int) -> None:
-        """Remove the rungs of an attempt that failed."""
-        for losses in self._losses.values():
-            losses.pop(number, None)
 
     def _pair(self, number: int) -> tuple[str, str]:
         """The candidate of a trial: its strategy and model."""
@@ -129,19 +108,3 @@ class RunState:
             attempts.drop_weights(self.run.trial(number))
             self.results[number] = self.results[number].model_copy(update={"weights": None})
         return losers
-
-
-def homes_of_jobs(run: RunFolder) -> dict[str, Path]:
-    """Folders of the work items that are not trials, by title."""
-    seeds = {
-        work_items.confirm(int(path.parents[1].name), int(path.name)).title: path
-        for path in run.trials.glob("*/seeds/*")
-    }
-    seeds |= {
-        work_items.point(
-            int(path.parents[2].name), int(path.parent.name), int(path.name)
-        ).title: path
-        for path in run.trials.glob("*/rows/*/*")
-    }
-    jobs = (path for path in (run.path / "jobs").glob("*") if path.is_dir())
-    return seeds | {work_items.scoring_of(path.name).title: path for path in jobs}

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeper.constraints import Limit, excess
+from sweeper.constraints import Limit
 from sweeper.evaluation.resampling import weighted
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.events import now
 from sweeper.execution.state.repair import baselines, confirmed, read_frozen
 from sweeper.execution.state.run_state import RunState
-from sweeper.jsontext import object_of
 from sweeper.objective import Objective
 from sweeper.plans import Plan
-from sweeper.runfolder import RunFolder
-from sweeper.search.finalists import Contender, Costs, in_order, recommend
+from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
+from sweeper.search.finalists import NO_ITEMS, Contender, Costs, in_order, recommend
 from sweeper.trials import TestSeal
 
 
@@ -30,41 +29,26 @@ def seeds_of(plan: Plan) -> list[int]:
 def contender(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Contender:
     """A finalist with what its own run and its confirmation runs showed on validation."""
     folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
-    results = {folder: one for folder in folders if (one := confirmed(folder)) is not None}
-    objective = plan.objective
-    costs = {folder: objective.cost_of(one) for folder, one in results.items()}
-    complete = {folder: one for folder, one in results.items() if costs[folder] is not None}
-    items = [_item_costs(folder, objective) for folder in complete]
-    same = len({row.shape for row in items}) == 1
-    measured = (excess(one.measures, limits) for one in complete.values())
-    beyond = [one for one in measured if one is not None]
-    seconds = [one.training_seconds + one.evaluation_seconds for one in complete.values()]
-    return Contender(
-        trial=number,
-        costs=tuple(costs[folder] or 0.0 for folder in complete),
-        items=np.stack(items) if same else np.empty((0, 0)),
-        # Not the highest: the first training of a CPU's process also grows by oneDNN's kernels.
-        memory_gib=min((one.peak_memory_gib or 0.0 for one in complete.values()), default=0.0),
-        seconds=float(np.mean(seconds)) if seconds else 0.0,
-        excess=float(np.mean(beyond)) if beyond else None,
-    )
+    found = {folder: one for folder in folders if (one := confirmed(folder)) is not None}
+    complete = {f: one for f, one in found.items() if plan.objective.cost_of(one) is not None}
+    items = [_item_costs(folder, plan.objective) for folder in complete]
+    same = np.stack(items) if len({row.shape for row in items}) == 1 else NO_ITEMS
+    return Contender.of(number, list(complete.values()), plan.objective, limits, same)
 
 
 def _item_costs(folder: Path, objective: Objective) -> Costs:
     """Costs of items, whose mean is that of the trial; NaN for items that were not scored."""
-    path = folder / attempts.ITEM_LOSSES
-    try:
-        kept = object_of(path.read_text(encoding="utf-8"))
-        losses = np.asarray(kept["losses"], dtype=float)
-        weights = np.asarray(kept["weights"], dtype=float)
-        if not objective.is_loss:
-            losses = np.asarray([objective.cost(one) for one in kept["objective"]], dtype=float)
-            weights = (weights > 0).astype(float)
-        items = np.full_like(losses, np.nan)
-        items[weights > 0] = weighted(losses, weights)
-        return items
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    items = attempts.read_items(folder / ITEM_LOSSES, objective)
+    if items is None:
         return np.empty(0)  # not kept, or damaged: its items cannot be paired
+    costs = np.full_like(items.losses, np.nan)
+    costs[items.weights > 0] = weighted(items.losses, items.weights)
+    return costs
+
+
+def read_seal(run: RunFolder) -> TestSeal:
+    """The order and the recommendation that were fixed before."""
+    return read_frozen(TestSeal, run.test_seal)
 
 
 def open_seal(
@@ -76,7 +60,7 @@ def open_seal(
         limits: Those that the recommendation must keep to.
     """
     if run.test_seal.exists():
-        return read_frozen(TestSeal, run.test_seal)
+        return read_seal(run)
     contenders = [contender(run, plan, number, limits) for number in finalists]
     tests = next((s.rows for s in plan.facts.data.splits if s.name == "test"), 0)
     classification, objective = plan.facts.task == "classification", plan.objective
@@ -133,5 +117,5 @@ def drop_seed_weights(run: RunFolder, plan: Plan, seal: TestSeal) -> None:
     """Delete the weights of confirmation runs, which were only needed to be scored."""
     for number in seal.order:
         for seed in seeds_of(plan):
-            if (run.seed(number, seed) / attempts.WEIGHTS).exists():
+            if (run.seed(number, seed) / WEIGHTS).exists():
                 attempts.drop_weights(run.seed(number, seed))

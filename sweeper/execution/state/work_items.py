@@ -8,7 +8,7 @@ from sweeper.artifact import write_text
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, repair
 from sweeper.execution.state.fitted_batches import after_kill
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import CONFIG, RESULT, SCORE, RunFolder
 from sweeper.trials import (
     AttemptEndKind,
     Failure,
@@ -83,14 +83,14 @@ def is_done(run: RunFolder, item: WorkItem) -> bool:
     if item.kind == "test":
         return attempts.read_score(score_file(run, item)) is not None
     home = run.path / item.home
-    return TrialResult.read_or_none(home / attempts.RESULT) is not None
+    return TrialResult.read_or_none(home / RESULT) is not None
 
 
 def take(run: RunFolder, item: WorkItem, attempt: int) -> TrialResult | TestScore | None:
     """Accept the whole result of an attempt as that of its item; None if it has none."""
     home = run.path / item.home
     if item.kind == "test":
-        score = attempts.read_score(attempts.attempt_folder(home, attempt) / attempts.SCORE)
+        score = attempts.read_score(attempts.attempt_folder(home, attempt) / SCORE)
         if score is not None:
             attempts.write_score(score_file(run, item), score)
         return score
@@ -109,8 +109,8 @@ def take_over(run: RunFolder, item: WorkItem) -> None:
     if last is None or is_done(run, item) or take(run, item, last) is not None:
         return
     folder = attempts.attempt_folder(home, last)
-    if (folder / attempts.RESULT).exists() and attempts.read_end(folder) is None:
-        attempts.note_end(folder, "damaged", f"{attempts.RESULT} is damaged")
+    if (folder / RESULT).exists() and attempts.read_end(folder) is None:
+        attempts.note_end(folder, "damaged", f"{RESULT} is damaged")
         attempts.drop_leftovers(folder)
     elif (end := attempts.read_end(folder)) is not None and end.kind == "refused":  # mended since?
         attempts.note_end(folder, "superseded", end.detail, worker=end.worker, instead=True)
@@ -126,7 +126,7 @@ def failure(run: RunFolder, item: WorkItem) -> Failure | None:
     """Why a work item is not tried again, by the ends of its attempts; None if it is."""
     home = run.path / item.home
     last = attempts.attempt_folder(home, max(attempts.attempts_of(home), default=0))
-    end, config = attempts.read_end(last), TrialConfig.read_or_none(last / attempts.CONFIG)
+    end, config = attempts.read_end(last), TrialConfig.read_or_none(last / CONFIG)
     if end is not None and end.kind == "out-of-memory" and config and after_kill(config) is None:
         return Failure(kind="out-of-memory", detail=end.detail)
     if end is not None and end.kind == "refused":

@@ -28,7 +28,7 @@ from sweeper.execution.state.events import now
 from sweeper.execution.worker.link import Link
 from sweeper.plans import Plan
 from sweeper.redaction import without_secrets
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import RESULT, SCORE, RunFolder
 from sweeper.trials import AttemptEndKind, Failure, RungReport, TrialConfig, TrialResult
 
 # How a worker process ends after training raised or hung: a fresh one must go on.
@@ -116,12 +116,12 @@ class Session:
         elif job.kind == "test":
             weights = self._run.path / job.weights if job.weights is not None else None
             score = backend.score_test(job.name, job.config, weights)
-            attempts.write_score(folder / attempts.SCORE, score)
+            attempts.write_score(folder / SCORE, score)
         else:
             result = self._train(backend, job, folder)
             if result.failure is not None and result.failure.kind == "disk-full":
                 return _broke_off(job, "disk-full", result.failure.detail)
-            result.write(folder / attempts.RESULT)
+            result.write(folder / RESULT)
         return JobEnded(name=job.name, done=True)
 
     def _train(self, backend: Backend, job: Job, folder: Path) -> TrialResult:
@@ -132,10 +132,10 @@ class Session:
             nonlocal because
             self._pulse.beat()
             self._link.say(RungSaid(report=rung))
-            verdict = self._link.verdict(self._pulse.beat)
+            answer = self._link.answer(self._pulse.beat)
             self._pulse.beat()
-            because = verdict.because if verdict is not None else ""
-            return verdict.decision if verdict is not None else Decision.STOP
+            because = answer.because if answer is not None else ""
+            return answer.decision if answer is not None else Decision.STOP
 
         def should_stop() -> bool:
             self._pulse.beat()

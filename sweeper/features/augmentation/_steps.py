@@ -11,7 +11,7 @@ import typer
 
 from sweeper import units
 from sweeper.artifact import replacing, write_text
-from sweeper.cli.commands.data_steps import must_be_new, rows_of
+from sweeper.cli.data_options import must_be_new, rows_of
 from sweeper.cli.options import columns as column_map
 from sweeper.data.changes import change_list
 from sweeper.data.examples import Dataset

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweeper.cli.commands.data import RoleColumns, RowFormat, RowsPath, TaskName
+from sweeper.cli.data_options import RoleColumns, RowFormat, RowsPath, TaskName
 
 ORDER = 160
 commands = typer.Typer(name="data")

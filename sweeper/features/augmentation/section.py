@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pydantic import Field
 
 from sweeper.artifact import Record
@@ -12,8 +10,9 @@ from sweeper.features.parts import Heading
 from sweeper.findings.record import Findings
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategies import off_pairs
+from sweeper.reporting.document import Report
 
-HEADING = Heading(52, "augmentation", "Augmented rows", "How many augmented rows were there?")
+HEADING = Heading(74, "augmentation", "Augmented rows")
 
 
 class AugmentedShare(Record):
@@ -43,10 +42,10 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     return Figures(trials=tuple(shares)) if shares else None
 
 
-def because(figures: Figures, findings: Findings) -> Iterator[str]:
+def finding(figures: Figures, report: Report) -> str:
     """The share of augmented rows."""
-    for share in figures.trials:
-        yield (
-            f"{share.augmented_rows:,} of the {share.rows:,} rows that trial {share.trial} trained "
-            "on were augmented ones."
-        )
+    return " ".join(
+        f"{share.augmented_rows:,} of the {share.rows:,} rows that trial {share.trial} trained on "
+        "were augmented ones."
+        for share in figures.trials
+    )

@@ -129,15 +129,15 @@ def fit(
         seeds: Its seed, one training of it at each size; shape (trainings,).
         errors: Its error, 0 or more, lower is better; shape (trainings,).
     """
-    counts, found = np.asarray(rows, dtype=np.float64), np.asarray(errors, dtype=np.float64)
-    fewest, free = float(counts.min()), found.size - 2
+    counts, observed = np.asarray(rows, dtype=np.float64), np.asarray(errors, dtype=np.float64)
+    fewest, free = float(counts.min()), observed.size - 2
     bent = _bent(counts / fewest, _EXPONENTS[:, None])
     # Generalised least squares: in these units all trainings vary alike, and apart.
     alone = np.linalg.inv(np.linalg.cholesky(_covariance(counts, np.asarray(seeds))))
-    one, bent, found = alone.sum(axis=1), bent @ alone.T, alone @ found
-    sure = float(one @ one)
-    middle, center = float(found @ one) / sure, bent @ one / sure
-    x, y = bent - np.outer(center, one), found - middle * one
+    ones, bent, observed = alone.sum(axis=1), bent @ alone.T, alone @ observed
+    sure = float(ones @ ones)
+    middle, center = float(observed @ ones) / sure, bent @ ones / sure
+    x, y = bent - np.outer(center, ones), observed - middle * ones
     squares = (x * x).sum(axis=1)
     slope = x @ y / squares
     left = ((y - slope[:, None] * x) ** 2).sum(axis=1) + 1e-12
@@ -180,7 +180,7 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
             "no score. A data curve needs a loss or such scores."
         )
     rows = run.plan.facts.data.train_rows
-    curves = [found for trial in wanted if (found := _curve(trial, rows, metric)) is not None]
+    curves = [curve for trial in wanted if (curve := _curve(trial, rows, metric)) is not None]
     if not part_sizes(rows):
         return NotMeasured(reason=f"{rows:,} training rows are too few to train on parts of them.")
     if not curves:
@@ -192,7 +192,9 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
             "more rows would bring.",
             command=f"sweeper run {run.folder.quoted}/sweep.yaml --data-curve",
         )
-    items = next((one.items for one in wanted[0].trainings() if one.items is not None), None)
+    items = next(
+        (training.items for training in wanted[0].trainings() if training.items is not None), None
+    )
     return Figures(
         metric=metric,
         rows=rows,
@@ -224,7 +226,7 @@ def _runs(trial: TrialFiles, rows: int) -> Iterator[tuple[int, SeedRun]]:
 
 
 def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
-    runs = sorted(_runs(trial, rows), key=lambda one: (one[0], one[1].seed))
+    runs = sorted(_runs(trial, rows), key=lambda drawing: (drawing[0], drawing[1].seed))
     counts = np.array([count for count, _ in runs], dtype=np.float64)
     seeds = [run.seed for _, run in runs]
     sizes = np.unique(counts)
@@ -239,13 +241,16 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
     means = errors @ (weights / weights.sum())
     trained_on = np.geomspace(counts.min(), rows, _PLACES)
     band = [
-        (place, _interval(np.concatenate([one.at(place) for one in drawn]))) for place in trained_on
+        (row_count, _interval(np.concatenate([drawing.at(row_count) for drawing in drawn])))
+        for row_count in trained_on
     ]
     # Beyond all rows: what more rows change from here. The band's end is thus the sentence's gain.
     now = band[-1][1].value
-    for place in np.geomspace(rows, 2 * rows, _FORECAST_PLACES):
-        gains = np.concatenate([one.at(rows) - one.at(place) for one in drawn]).clip(max=now)
-        band.append((place, _interval(now - gains)))
+    for row_count in np.geomspace(rows, 2 * rows, _FORECAST_PLACES):
+        gains = np.concatenate(
+            [drawing.at(rows) - drawing.at(row_count) for drawing in drawn]
+        ).clip(max=now)
+        band.append((row_count, _interval(now - gains)))
     gain = _interval(gains)
     return DataCurve(
         trial=trial.config.number,
@@ -258,7 +263,7 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
             )
             for size in sizes
         ),
-        band=tuple(_band(round(place), found, metric) for place, found in band),
+        band=tuple(_band(round(row_count), interval, metric) for row_count, interval in band),
         twice=gain,
         seen=gain.low is not None and gain.low > 0,
     )
@@ -267,14 +272,14 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
 def _errors(runs: Sequence[tuple[int, SeedRun]], metric: Metric) -> tuple[Floats, Floats]:
     """Errors of items, shape (trainings, items), and the weights of the items."""
     items = [run.items for _, run in runs]
-    sizes = {one.losses.size if one is not None else 0 for one in items}
+    sizes = {item.losses.size if item is not None else 0 for item in items}
     if len(sizes) > 1 or 0 in sizes:  # some were not kept: means alone
         losses = [[run.result.validation_loss or 0.0] for _, run in runs]
         return np.array(losses), np.ones(1)
-    kept = [one for one in items if one is not None]
+    kept = [item for item in items if item is not None]
     if metric.unit == "points":
-        return np.stack([1 - one.scores for one in kept]), np.ones(kept[0].scores.size)
-    return np.stack([one.losses for one in kept]), kept[0].weights
+        return np.stack([1 - item.scores for item in kept]), np.ones(kept[0].scores.size)
+    return np.stack([item.losses for item in kept]), kept[0].weights
 
 
 def _resampled(weights: Floats, rng: np.random.Generator) -> Iterator[Floats]:
@@ -293,11 +298,11 @@ def _score(error: float, metric: Metric) -> float:
     return 1 - error if metric.unit == "points" else error
 
 
-def _band(rows: int, found: Interval, metric: Metric) -> DataBand:
-    assert found.low is not None
-    assert found.high is not None
-    ends = sorted(_score(max(end, 0.0), metric) for end in (found.low, found.high))
-    return DataBand(rows=rows, value=_score(found.value, metric), low=ends[0], high=ends[1])
+def _band(rows: int, interval: Interval, metric: Metric) -> DataBand:
+    assert interval.low is not None
+    assert interval.high is not None
+    ends = sorted(_score(max(end, 0.0), metric) for end in (interval.low, interval.high))
+    return DataBand(rows=rows, value=_score(interval.value, metric), low=ends[0], high=ends[1])
 
 
 def _sentences(curves: Sequence[DataCurve], rows: int, metric: Metric) -> Iterator[str]:

@@ -34,7 +34,7 @@ _ROOM = 1.9
 _DEFAULT_DASH = [4, 3]
 
 
-HEADING = Heading(35, "data-need", "Data", "How much data do I need?")
+HEADING = Heading(80, "data-need", "How much data")
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
@@ -48,18 +48,20 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
 
 def _decision(run: RunFiles) -> str:
     """Why the phase was made or not, as a sentence; empty where that was not decided."""
-    known = run.status.get("optional_phases")
-    decided = known.get("data_curve") if isinstance(known, dict) else None
+    phases = run.status.get("optional_phases")
+    decided = phases.get("data_curve") if isinstance(phases, dict) else None
     text = decided.get("text") if isinstance(decided, dict) else None
     return f"{words.sentence(str(text))}." if text else ""
 
 
-def because(figures: Figures, findings: Findings) -> list[str]:
+def finding(figures: Figures, report: Report) -> str:
     """What twice the rows would bring."""
+    return figures.sentence.partition(". ")[0].removesuffix(".") + "."
+
+
+def card(figures: Figures, findings: Findings) -> list[str]:
+    """The same."""
     return [figures.sentence]
-
-
-lines = card = because
 
 
 def advise(figures: Figures, findings: Findings) -> NextStep | None:
@@ -80,7 +82,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         finding=figures.sentence,
         note=f"{_note(figures)} {figures.decision}".rstrip(),
         panels=drawn(data_chart(figures, figures.sentence)),
-        table=_table(figures),
+        tables=(_table(figures),),
     )
 
 
@@ -119,9 +121,9 @@ def data_chart(need: Figures, description: str) -> Drawing:
     """Every curve with its band up to twice the rows, and a line at all rows that there are."""
     share = need.metric.unit == "points"
     factor = 100 if share else 1
-    rows = [_rows(need, place, factor) for place in range(len(need.curves))]
-    points = [point for _, found in rows for point in found]
-    band = [point for found, _ in rows for point in found]
+    rows = [_rows(need, index, factor) for index in range(len(need.curves))]
+    points = [point for _, curve in rows for point in curve]
+    band = [point for curve, _ in rows for point in curve]
     scores = [point["y"] for point in [*points, *band]]
     # A wide band must not squeeze what was measured: half of its span at either end is enough.
     room = (max(scores) - min(scores)) / 2
@@ -137,17 +139,17 @@ def data_chart(need: Figures, description: str) -> Drawing:
     sheet = draw.Sheet()
     for point in band:
         point["low"], point["high"] = y_scale.clip(point["low"]), y_scale.clip(point["high"])
-    said = "all rows that there are"
-    chart = draw.vertical_rule(sheet, x, need.rows, said, left=True, strokeDash=[2, 3])
-    for found, _ in rows:
+    label = "all rows that there are"
+    chart = draw.vertical_rule(sheet, x, need.rows, label, left=True, strokeDash=[2, 3])
+    for curve, _ in rows:
         area, low = (
-            sheet.chart(found).mark_area(opacity=0.18),
+            sheet.chart(curve).mark_area(opacity=0.18),
             alt.Y("low:Q", scale=y_scale.altair()),
         )
         chart = chart + area.encode(x=x, y=low, y2="high:Q", color=draw.COLOR)
-        chart = chart + draw.lines(sheet, found, x, y, strokeWidth=2)
+        chart = chart + draw.lines(sheet, curve, x, y, strokeWidth=2)
     chart = chart + draw.marks(sheet, points, x, y, size=46)
-    ends = [found[-1] for found, _ in rows]
+    ends = [curve[-1] for curve, _ in rows]
     chart = chart + draw.end_labels(sheet, ends, x, y_scale, _HEIGHT, dx=8, color=draw.INK)
     title = "Validation score by training rows"
     return sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
@@ -160,11 +162,11 @@ def _axis(need: Figures, scale: Scale) -> Any:
 
 
 def _rows(
-    need: Figures, place: int, factor: float
+    need: Figures, index: int, factor: float
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The places of one curve's band, and its trainings."""
-    curve = need.curves[place]
-    second = place > 0
+    curve = need.curves[index]
+    second = index > 0
     label = f"{words.short(curve.strategy)} #{curve.trial}{', default' if second else ''}"
     sign = draw.row_of(curve.strategy, curve.trial, label=label, dash=[1, 0])
     sign["fill"] = sign["color"]
@@ -172,13 +174,13 @@ def _rows(
         sign |= {"color": draw.MUTED, "fill": draw.PAPER, "dash": _DEFAULT_DASH}
     band = [
         {
-            "x": one.rows,
-            "y": factor * one.value,
-            "low": factor * one.low,
-            "high": factor * one.high,
+            "x": value.rows,
+            "y": factor * value.value,
+            "low": factor * value.low,
+            "high": factor * value.high,
             **sign,
         }
-        for one in curve.band
+        for value in curve.band
     ]
     points = [
         {"x": point.rows, "y": factor * score, **sign}

@@ -13,19 +13,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
 from pydantic import Field, TypeAdapter
 
 from sweeper import __version__, units, yamlfile
 from sweeper.artifact import replacing, write_text
-from sweeper.data.converting import RowForm, Unfit, trainer_row
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
 from sweeper.data.further_rows import chosen
 from sweeper.data.prepared import unchanged
 from sweeper.data.splits import in_order
+from sweeper.data.tools import as_text, for_template
 from sweeper.data.write_rows import json_lines
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.facts.models.packaged import PREFIX, packaged
@@ -43,6 +43,8 @@ from sweeper.specfile import resolve
 from sweeper.trials import TrialConfig
 from sweeper.yaml_models import FileModel, checked
 
+RowForm = Literal["messages", "prompt-completion", "instruction", "text"]
+"""Forms of rows that other trainers read."""
 ROWS = "data"
 # What is made of the kept weights, not of the configuration.
 WEIGHTS = ("model", "merged", "peft")
@@ -115,7 +117,7 @@ def export_configuration(
             write_text(part / ROWS / f"{name}.jsonl", json_lines(rows))
         for name, text in files.items():
             write_text(part / name, text)
-        if settings["chat_template"] and "chat_template" not in {one.setting for one in lost}:
+        if settings["chat_template"] and "chat_template" not in {entry.setting for entry in lost}:
             shutil.copyfile(template, part / _CHAT_TEMPLATE)
         about = _about_rows(plan.facts.data.changes, further)
         card = _card(target, findings, config, facts, command, lost, about)
@@ -152,17 +154,32 @@ def _with_further(
 def _row(
     example: Example, form: RowForm, labels: Sequence[str], system_prompt: str | None
 ) -> dict[str, object]:
-    """A row, opened by the system prompt if it has no system message of its own."""
+    """A row, opened by the system prompt if it has no system message of its own.
+
+    Its turns stay objects, also those of tool calls, but ``instruction`` rows are text.
+    """
     turns = class_turns(example, labels) if labels else example.messages
     if turns and system_prompt and turns[0].role != "system":
         turns = (Message("system", system_prompt), *turns)
-    try:
-        return trainer_row(replace(example, messages=turns, references=(), tests=()), form)
-    except Unfit as reason:
+    if form == "text":
+        return {"text": example.text}
+    if form == "instruction":
+        return _instruction(example, as_text(turns))
+    messages, tools = for_template(turns)
+    listed = {"tools": tools} if tools else {}
+    if form == "messages":
+        return {"messages": messages, **listed}
+    return {"prompt": messages[:-1], "completion": messages[-1:], **listed}
+
+
+def _instruction(example: Example, turns: Sequence[Message]) -> dict[str, object]:
+    *asked, answer = (turn.content for turn in turns)
+    if len(asked) > 1 + (turns[0].role == "system"):
         raise UsageError(
-            f"row {example.line} has {reason}, and this trainer reads one question a row",
+            f"row {example.line} has several questions, and this trainer reads one question a row",
             fix="Export to 'trl' or 'axolotl', which read conversations.",
-        ) from reason
+        )
+    return {"instruction": "\n\n".join(filter(None, asked)), "output": answer}
 
 
 def must_be_new(folder: Path) -> None:
@@ -189,13 +206,13 @@ def public_name(facts: ModelFacts) -> str:
 
 
 def _target(to: str) -> Target:
-    known = targets()
-    if to not in known:
-        names = [*known, *WEIGHTS]
+    installed = targets()
+    if to not in installed:
+        names = [*installed, *WEIGHTS]
         raise UsageError(
             f"sweeper exports nothing to {to!r}", fix=near_match(to, names), where="--to"
         )
-    return known[to]
+    return installed[to]
 
 
 def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spec: Spec) -> None:
@@ -259,7 +276,7 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
         return "messages" if several and form == "prompt-completion" else form
     if "text" in target.rows:
         return "text"
-    readers = [name for name, one in targets().items() if "text" in one.rows]
+    readers = [name for name, entry in targets().items() if "text" in entry.rows]
     raise UsageError(
         f"{target.title} reads no plain text",
         fix=f"These do: {units.joined(readers)}.",
@@ -275,16 +292,16 @@ def _trained_modules(weights: Path) -> tuple[str, ...] | None:
 
 
 def _about_rows(changes: Sequence[DataChange], further: Sequence[Example]) -> str:
-    said = [f"`{ROWS}/` holds the split of the sweep, so that figures compare."]
+    sentences = [f"`{ROWS}/` holds the split of the sweep, so that figures compare."]
     if changes:
         counts = "; ".join(change.said for change in changes)
-        said.append(
+        sentences.append(
             f"Its rows are those of the files after changes ({counts}); data_changes.jsonl in the "
             "folder of the run lists all of them."
         )
     for source, rows in Counter(row.source for row in further).items():
-        said.append(f"Of the rows of train, {rows:,} are {source}.")
-    return " ".join(said)
+        sentences.append(f"Of the rows of train, {rows:,} are {source}.")
+    return " ".join(sentences)
 
 
 def _card(
@@ -317,7 +334,7 @@ def _card(
                 "",
                 "## What is not supported",
                 "",
-                *([f"- `{one.setting}` = `{json.dumps(one.value)}`: {one.why}" for one in lost]),
+                *(f"- `{e.setting}` = `{json.dumps(e.value)}`: {e.why}" for e in lost),
                 *note,
                 *([] if lost or note else ["Nothing: every setting of the trial is supported."]),
                 "",
@@ -364,19 +381,19 @@ def targets() -> dict[str, Target]:
 
 def _read(path: Path) -> Target:
     problems: list[Problem] = []
-    found = checked(TypeAdapter(Target), yamlfile.read(path), (), problems)
-    if found is None:
+    target = checked(TypeAdapter(Target), yamlfile.read(path), (), problems)
+    if target is None:
         raise RuleError(problems)
-    return found
+    return target
 
 
 def _filled(
     name: str, target: Target, settings: Settings, form: RowForm
 ) -> tuple[dict[str, str], str, tuple[Lost, ...]]:
     """The files of a trainer by name, the command that trains with them, and what they lack."""
-    place = _TARGETS / name
+    templates = _TARGETS / name
     environment = Environment(
-        loader=FileSystemLoader(place),
+        loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -386,7 +403,7 @@ def _filled(
     environment.filters |= {"yaml": yaml_value, "py": repr}
     values = {"sweeper_version": __version__, "form": form, **settings}
     named, files = set[str](), {}
-    for template in sorted(place.glob(f"*{_TEMPLATE}")):
+    for template in sorted(templates.glob(f"*{_TEMPLATE}")):
         named |= meta.find_undeclared_variables(
             environment.parse(template.read_text(encoding="utf-8"))
         )
@@ -415,8 +432,8 @@ def yaml_value(value: object) -> str:
         mantissa, e, exponent = text.partition("e")
         return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else text
     if isinstance(value, list | tuple):
-        return f"[{', '.join(yaml_value(one) for one in value)}]"
+        return f"[{', '.join(yaml_value(item) for item in value)}]"
     if isinstance(value, dict):
-        pairs = (f"{json.dumps(key)}: {yaml_value(one)}" for key, one in value.items())
+        pairs = (f"{json.dumps(key)}: {yaml_value(item)}" for key, item in value.items())
         return f"{{{', '.join(pairs)}}}"
     return json.dumps(value, ensure_ascii=False)

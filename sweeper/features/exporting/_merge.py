@@ -46,16 +46,16 @@ def merge(request: MergeRequest) -> MergeRequest:
     before = _logits(trained)
     del trained
     # Not on a GPU: float32 takes twice the memory that a trial with the base in 16 bits had there.
-    found = reload(weights, torch.device("cpu"), to_merge=True)
+    loaded = reload(weights, torch.device("cpu"), to_merge=True)
     dtype = getattr(torch, record.base_dtype)
-    model = found.model
+    model = loaded.model
     if isinstance(model, Classifier):
         model.base = strategy.merge(model.base).to(dtype)
     else:
         model = strategy.merge(model).to(dtype)
     with replacing(Path(request.folder)) as part:
         whole = _whole(record)
-        save_trained(part, model, strategy_named(_WHOLE), whole, found.task)
+        save_trained(part, model, strategy_named(_WHOLE), whole, loaded.task)
         after = _logits(load(part))
         found_same = _compared(torch.cat(before), torch.cat(after))
         chosen = "class" if record.labels else "token"
@@ -101,13 +101,13 @@ def _logits(model: Model) -> list[Tensor]:
     if model.classes:
         return [model.logits([passage]).float().cpu() for passage in passages]
     device = next(model.model.parameters()).device
-    found = []
+    logits = []
     for passage in passages:
         ids = model.tokenizer(passage, add_special_tokens=False)["input_ids"][:_TOKENS]
         batch = torch.tensor([ids], device=device)
         with torch.inference_mode(), autocast(device, autocast_dtype(model.record.precision)):
-            found.append(model.model(input_ids=batch).logits[0].float().cpu())
-    return found
+            logits.append(model.model(input_ids=batch).logits[0].float().cpu())
+    return logits
 
 
 def _card(record: TrainedRecord, merged: MergeRequest, passages: int) -> str:

@@ -51,15 +51,15 @@ def export(
 
     folder = RunFolder.find(run)
     number = best_trial(compute(folder)) if trial is None else trial
-    place = output or folder.path / "exports" / to
+    target = output or folder.path / "exports" / to
     if to in WEIGHTS:
-        made, lines = _weights(folder, number, to, place, quiet=quiet)
+        made, lines = _weights(folder, number, to, target, quiet=quiet)
     else:
-        made, lines = _configuration(folder, number, to, place)
+        made, lines = _configuration(folder, number, to, target)
     if as_json:
-        typer.echo(json.dumps({"folder": str(place), "trial": number, **made}))
+        typer.echo(json.dumps({"folder": str(target), "trial": number, **made}))
         return
-    show_line(f"trial {number} for {to}: {place}")
+    show_line(f"trial {number} for {to}: {target}")
     for line in lines:
         show_line(line)
 
@@ -106,7 +106,11 @@ def push(
     folder = RunFolder.find(run)
     number = best_trial(compute(folder)) if trial is None else trial
     config = as_trained(folder, number)
-    facts = next(one for one in Plan.read(folder.plan).facts.models if one.id == config.model)
+    facts = next(
+        model_facts
+        for model_facts in Plan.read(folder.plan).facts.models
+        if model_facts.id == config.model
+    )
     draft = folder.path / "MODEL_CARD.md"
     described = ""
     if draft.is_file() and trial is None:
@@ -140,19 +144,19 @@ def push(
 Made = tuple[dict[str, Any], list[str]]
 
 
-def _configuration(run: RunFolder, number: int, to: str, place: Path) -> Made:
+def _configuration(run: RunFolder, number: int, to: str, target: Path) -> Made:
     """What was exported for a trainer: as fields, and as lines for a person."""
     from sweeper.features.exporting._configuration import export_configuration
     from sweeper.findings.compute import compute
     from sweeper.steps.winner import as_trained
 
-    made = export_configuration(run, compute(run), as_trained(run, number), to, place)
-    lost = [f"  not supported: {one}" for one in made.lost]
-    fields = {"command": made.command, "not_taken_over": [vars(one) for one in made.lost]}
-    return fields, [*lost, f"train: cd {place} && {made.command}"]
+    made = export_configuration(run, compute(run), as_trained(run, number), to, target)
+    lost = [f"  not supported: {entry}" for entry in made.lost]
+    fields = {"command": made.command, "not_taken_over": [vars(entry) for entry in made.lost]}
+    return fields, [*lost, f"train: cd {target} && {made.command}"]
 
 
-def _weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) -> Made:
+def _weights(run: RunFolder, number: int, to: str, target: Path, *, quiet: bool) -> Made:
     """The kept weights of a trial in a folder of their own: as fields, and as lines."""
     from sweeper.features.exporting._configuration import must_be_new
     from sweeper.features.exporting._kept_files import kept_files
@@ -162,28 +166,30 @@ def _weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) 
     from sweeper.steps.winner import as_trained, kept_weights
 
     weights = kept_weights(run, number)
-    must_be_new(place)
+    must_be_new(target)
     if to == "merged":
         kept_files(weights)
-        return _merged(weights, place, quiet=quiet)
+        return _merged(weights, target, quiet=quiet)
     if to == "model":
-        left_out = copy_model(weights, place)
+        left_out = copy_model(weights, target)
         lines = [f"  not copied: {name}, which sweeper did not write" for name in left_out]
         return {"not_copied": left_out}, lines
     model = as_trained(run, number).model
-    facts = next(one for one in Plan.read(run.plan).facts.models if one.id == model)
-    copy_adapter(weights, place, compute(run), facts)
+    facts = next(
+        model_facts for model_facts in Plan.read(run.plan).facts.models if model_facts.id == model
+    )
+    copy_adapter(weights, target, compute(run), facts)
     return {}, []
 
 
-def _merged(weights: Path, place: Path, *, quiet: bool) -> Made:
+def _merged(weights: Path, target: Path, *, quiet: bool) -> Made:
     from sweeper.child_process import in_child
     from sweeper.execution.interruption import leaving_on_signals
     from sweeper.extras import RUNS, require
     from sweeper.features.exporting._merge_request import MergeRequest
 
     require("sweeper export --to merged", RUNS)
-    request = MergeRequest(weights=str(weights), folder=str(place))
+    request = MergeRequest(weights=str(weights), folder=str(target))
     with leaving_on_signals():
         merge = "sweeper.features.exporting._merge:merge"
         made = in_child(merge, request, MergeRequest, what="merging")

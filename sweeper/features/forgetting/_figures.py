@@ -48,8 +48,8 @@ def forgetting(run: RunFiles, recommended: int | None) -> Figures | NotMeasured:
     Args:
         recommended: The trial that the verdict names, if it names one.
     """
-    found = [_trial(run, trial) for trial in run.trials if trial.completed]
-    trials = tuple(trial for trial in found if trial is not None)
+    changes = [_trial(run, trial) for trial in run.trials if trial.completed]
+    trials = tuple(trial for trial in changes if trial is not None)
     tasks = task_changes(run)
     if not tasks and not trials:
         return _not_measured(run)
@@ -108,9 +108,9 @@ def tasks_of(measured: Figures, trial: int) -> list[TaskChange]:
 
 def figures(measured: Figures, trial: int) -> list[tuple[str, Interval, Unit]]:
     """What one trial lost, by task, and on general text."""
-    found = [(task.task, task.lost, task.unit) for task in tasks_of(measured, trial)]
-    own = [one for one in measured.trials if one.trial == trial]
-    return [*found, *(("general text", one.forgetting, "nats/token") for one in own)]
+    losses = [(task.task, task.lost, task.unit) for task in tasks_of(measured, trial)]
+    own = [item for item in measured.trials if item.trial == trial]
+    return [*losses, *(("general text", item.forgetting, "nats/token") for item in own)]
 
 
 def shown_trial(measured: Figures) -> int | None:
@@ -131,24 +131,26 @@ def limit_sentence(measured: Figures, trial: int | None) -> str:
     limit = measured.limit_points
     if limit is None or trial is None:
         return ""
-    found = figures(measured, trial)
-    if not found:
+    losses = figures(measured, trial)
+    if not losses:
         return f"What trial {trial} lost was not measured, so the limit was not checked."
     named: dict[str, list[str]] = {}
-    for name, one, unit in found:
-        standing = _standing(one, limit)
-        value = f", {lost(one, unit)}" if standing in (_UNKNOWN, _ABOVE) else ""
+    for name, interval, unit in losses:
+        standing = _standing(interval, limit)
+        value = f", {lost(interval, unit)}" if standing in (_UNKNOWN, _ABOVE) else ""
         named.setdefault(standing, []).append(f"{name}{value}")
     order = (_OVER, _UNKNOWN, _WITHIN, _ABOVE, _OPEN)
-    parts = [f"{one} {units.joined(named[one])}" for one in order if one in named]
+    parts = [
+        f"{standing} {units.joined(named[standing])}" for standing in order if standing in named
+    ]
     return f"Limit of {limit_text(limit)}: trial {trial} is {', '.join(parts)}."
 
 
-def _standing(found: Interval, limit: float) -> str:
-    if found.low is not None and found.low > limit:
+def _standing(interval: Interval, limit: float) -> str:
+    if interval.low is not None and interval.low > limit:
         return _OVER
-    if found.high is not None and found.high <= limit:
+    if interval.high is not None and interval.high <= limit:
         return _WITHIN
-    if found.value <= limit:
+    if interval.value <= limit:
         return _OPEN
-    return _UNKNOWN if found.low is None else _ABOVE
+    return _UNKNOWN if interval.low is None else _ABOVE

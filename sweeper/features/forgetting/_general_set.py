@@ -148,8 +148,8 @@ class GeneralSet:
         def waiting() -> None:
             context.underway("waiting for general text that another process writes", 0, 0)
 
-        place = own_text_folder(context.facts, context.folder, sampling)
-        folder = made_once(place, write, lambda found: _kept(found) is not None, waiting)
+        target = own_text_folder(context.facts, context.folder, sampling)
+        folder = made_once(target, write, lambda path: _kept(path) is not None, waiting)
         return _kept(folder) or ()
 
     def task(self, tokens: int) -> General:
@@ -202,8 +202,8 @@ class GeneralSet:
     ) -> Evaluation:
         """Score a model on the held-out texts, or on the first ``count`` of them."""
         task, items = self._held_back
-        told = self._context.underway.steps("scoring general text")
-        return Evaluator(task, items, batch, mixed, told).evaluate(model, count)
+        progress = self._context.underway.steps("scoring general text")
+        return Evaluator(task, items, batch, mixed, progress).evaluate(model, count)
 
     def of_base(self, strategy: Strategy, config: TrialConfig, batch: int) -> Evaluation:
         """The losses of the untrained base, loaded as for this trial, on the held-out texts.
@@ -247,7 +247,7 @@ def _written(
         def told(done: int, _: int) -> None:
             underway(what, start + done, len(prompts))
 
-        said: list[str] = []
+        generated: list[str] = []
         for start in range(0, len(prompts), sampling.batch):
             told(0, 0)
             part = prompts[start : start + sampling.batch]
@@ -262,8 +262,8 @@ def _written(
                 sampling=how,
                 underway=told,
             )
-            said += [texts[0] for texts in answers]
-        return said
+            generated += [texts[0] for texts in answers]
+        return generated
 
     def whole(text: str) -> bool:
         """Whether a text is neither empty nor cut, since a cut text would teach to stop early."""
@@ -275,8 +275,8 @@ def _written(
         first = [stops[0] if begin is None else begin]
         texts = say([first] * sampling.texts, "writing general text")
         return [[text] for text in dict.fromkeys(filter(None, texts))]
-    said = say([chat.opening()] * sampling.texts, "writing general questions")
-    questions = [text for text in dict.fromkeys(said) if whole(text)]
+    generated = say([chat.opening()] * sampling.texts, "writing general questions")
+    questions = [text for text in dict.fromkeys(generated) if whole(text)]
     prompts = [chat.prompt([Message("user", question)]) for question in questions]
     answers = say(prompts, "answering general questions")
     return [[q, a] for q, a in zip(questions, answers, strict=True) if whole(a)]

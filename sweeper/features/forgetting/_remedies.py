@@ -108,7 +108,7 @@ class Replay:
         order = self._permuted()
         ends = list(accumulate(len(feature["input_ids"]) for feature in order))
         point = float(torch.rand((), generator=self._generator)) * ends[-1]
-        met = next(place for place, end in enumerate(ends) if point < end)
+        met = next(index for index, end in enumerate(ends) if point < end)
         before = ends[met] - len(order[met]["input_ids"])
         return order[met:] + order[:met], point - before
 

@@ -58,11 +58,11 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     )
     if not (course.further_tokens > 0 or replays):
         return None
-    known = record_of(facts.features, "forgetting", ForgettingFacts) or ForgettingFacts()
+    record = record_of(facts.features, "forgetting", ForgettingFacts) or ForgettingFacts()
     models = {model.id: model for model in facts.models}
     seconds = 0.0
     for name, cost in {cost.candidate.model: cost for cost in study.costs}.items():
-        if name not in known.written:
+        if name not in record.written:
             texts = _OWN.texts * (1 + models[name].chat_template)
             clock = clock_of_base(cost.candidate, facts, course)
             seconds += clock.generating(texts, _OWN.tokens, _OWN.batch)

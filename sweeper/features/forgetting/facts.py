@@ -75,11 +75,11 @@ def gather(
     sha256 = None
     if for_run and dataset is not None and spec.features.of(Options).general is not None:
         sha256 = general_text(spec, dataset).fingerprint
-    found = ForgettingFacts(sha256=sha256, written=written)
-    return found if found != ForgettingFacts() else None
+    record = ForgettingFacts(sha256=sha256, written=written)
+    return record if record != ForgettingFacts() else None
 
 
 def identity(spec: Spec, facts: Facts) -> str | None:
     """The digest of the user's general texts."""
-    known = record_of(facts.features, "forgetting", ForgettingFacts)
-    return known.sha256 if known else None
+    record = record_of(facts.features, "forgetting", ForgettingFacts)
+    return record.sha256 if record else None

@@ -21,7 +21,6 @@ from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.record import Findings
 from sweeper.findings.study.changes import (
-    MeasuredTrials,
     TaskChange,
     Unit,
     amount,
@@ -43,7 +42,6 @@ from sweeper.reporting.blocks import (
     placed,
 )
 from sweeper.reporting.charts import draw
-from sweeper.reporting.charts.cost import cost_panel, measure_cost
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
@@ -58,7 +56,7 @@ _WIDTH = 380
 _BAND, _LINE = 34, 16
 
 
-HEADING = Heading(70, "forgetting", "Forgetting", "What did the model lose?")
+HEADING = Heading(90, "forgetting", "Forgetting")
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
@@ -71,17 +69,19 @@ def because(figures: Figures, findings: Findings) -> list[str]:
     return list(filter(None, [limit_sentence(figures, findings.verdict.best_trial)]))
 
 
-def summary(figures: Figures, findings: Findings) -> list[str]:
-    """What the trial that is shown lost on tasks."""
+def finding(figures: Figures, report: Report) -> str:
+    """What the trial that is shown lost on tasks, or what general text costs."""
     trial = shown_trial(figures)
-    return [_finding(figures, trial)] if trial is not None and figures.tasks else []
+    if trial is not None and figures.tasks:
+        return _finding(figures, trial)
+    return _front_finding(figures)
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """Base against tuned by task; what general text costs each trial."""
+    """Base against tuned by task; what each trial lost on general text."""
     yield from _tasks(report, figures)
     if figures.trials:
-        yield _general_text(report, figures)
+        yield _trial_table(report, figures)
 
 
 def _tasks(report: Report, measured: Figures) -> Iterator[Block]:
@@ -106,22 +106,22 @@ def _tasks(report: Report, measured: Figures) -> Iterator[Block]:
         note=note,
         panels=drawn(pair, points_lost(measured, finding)),
         legend=draw.legend(strategies, LegendEntry("base model", "", "○")),
-        table=_table(measured),
+        tables=(_table(measured),),
     )
-    told = [noise_sentence(measured.tasks, trial), limit_sentence(measured, trial)]
+    sentences = [noise_sentence(measured.tasks, trial)]
     if report.findings.verdict.recommended_trial not in (None, trial):
-        told.append(
+        sentences.append(
             f"The recommended trial {report.findings.verdict.recommended_trial} was not scored."
         )
-    yield Text(tuple(filter(None, told)))
+    yield Text(tuple(filter(None, sentences)))
 
 
 def _finding(measured: Figures, trial: int) -> str:
     tasks = tasks_of(measured, trial)
     gone = [task for task in tasks if task.outcome == "lost"]
     if gone:
-        told = [f"{t.task} {lost(t.lost, t.unit)}" for t in gone]
-        return f"Trial {trial} lost more than noise explains: {units.joined(told)}."
+        losses = [f"{t.task} {lost(t.lost, t.unit)}" for t in gone]
+        return f"Trial {trial} lost more than noise explains: {units.joined(losses)}."
     everything = units.plural(len(tasks), "task")
     unresolved = [task for task in tasks if task.outcome == "unresolved"]
     if not unresolved:
@@ -162,31 +162,6 @@ def _outcome(task: TaskChange) -> str:
     return f"{task.outcome}; {words.more(task.more_items)} would settle it"
 
 
-def _general_text(report: Report, measured: Figures) -> Figure:
-    finding = _front_finding(measured)
-    limit = measured.limit_points
-    cost = measure_cost(
-        MeasuredTrials(
-            title="lost on general text",
-            unit=_UNIT,
-            limit=None if limit is None else limit / 100,
-            changes={trial.trial: trial.forgetting.value / 100 for trial in measured.trials},
-        ),
-        measured.recommended_trial,
-    )
-    names = list(dict.fromkeys(trial.strategy for trial in measured.trials))
-    return Figure(
-        id="forgetting-front",
-        finding=finding,
-        note="Every completed trial: its loss on the task against what it lost on general "
-        "text, in nats per token. Filled: no other trial is better in both (the stepped "
-        "line). 0.01 nats per token are one per cent of the perplexity.",
-        panels=drawn(cost_panel(report.findings, cost, finding)),
-        legend=draw.legend(names, LegendEntry("no trial is better in both", "", "—")),
-        table=_trial_table(report, measured),
-    )
-
-
 def _front_finding(measured: Figures) -> str:
     by_number = {trial.trial: trial for trial in measured.trials}
     front = [by_number[number] for number in measured.front]
@@ -205,10 +180,10 @@ def _change(trial: TrialForgetting) -> str:
     return f"{amount(abs(value), _UNIT)} nats/token {'gained' if value < 0 else 'lost'}"
 
 
-def _ends(found: Interval, unit: Unit) -> str:
-    if found.low is None or found.high is None:
+def _ends(interval: Interval, unit: Unit) -> str:
+    if interval.low is None or interval.high is None:
         return words.DASH
-    return f"{amount(found.low, unit)} to {amount(found.high, unit)}"
+    return f"{amount(interval.low, unit)} to {amount(interval.high, unit)}"
 
 
 def _trial_table(report: Report, measured: Figures) -> Table:
@@ -283,8 +258,8 @@ def points_lost(measured: Figures, description: str) -> Drawing | None:
     x = _axis(scale, "lost: points, or 0.01 nats/token (lower is better)")
     sheet, rows = draw.Sheet(), []
     for group in groups:
-        for place, task in enumerate(group):
-            offset = (place - (len(group) - 1) / 2) * _LINE
+        for index, task in enumerate(group):
+            offset = (index - (len(group) - 1) / 2) * _LINE
             rows.append(_lost_row(task, offset, scale, measured.recommended_trial))
     y, offset = _bands(type="point", padding=0.5), alt.YOffset("offset:Q", scale=None)
     chart = draw.vertical_rule(sheet, x("x"), 0.0, "no loss", at=-2)

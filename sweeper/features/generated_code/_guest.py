@@ -196,8 +196,8 @@ def _import_everything() -> None:
     for name in names:
         with contextlib.suppress(Exception):
             path = getattr(importlib.import_module(name), "__path__", ())
-            found = [module.name for module in pkgutil.iter_modules(path)]
-            names += [f"{name}.{inner}" for inner in found if inner not in _LEFT_OUT]
+            modules = [module.name for module in pkgutil.iter_modules(path)]
+            names += [f"{name}.{inner}" for inner in modules if inner not in _LEFT_OUT]
 
 
 if sys.platform == "wasi":

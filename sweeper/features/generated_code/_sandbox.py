@@ -157,15 +157,15 @@ def _folder() -> Path:
 def _build(engine: wasmtime.Engine, folder: Path) -> None:
     """Compile CPython with the guest in it. It takes 30 s of one core (measured)."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        place = Path(name)
-        (place / "world.wit").write_text(_WORLD)
-        shutil.copy(_GUEST, place / "guest.py")
+        work = Path(name)
+        (work / "world.wit").write_text(_WORLD)
+        shutil.copy(_GUEST, work / "guest.py")
         done = subprocess.run(
             [
                 *(sys.executable, "-c", _BUILD, "-d", "world.wit", "-w", "sandbox"),
                 *("componentize", "guest", "-o", "python.wasm"),
             ],
-            cwd=place,
+            cwd=work,
             capture_output=True,
             text=True,
             errors="replace",
@@ -174,7 +174,7 @@ def _build(engine: wasmtime.Engine, folder: Path) -> None:
         if done.returncode:
             message = done.stderr.strip().partition("\n\n")[0].rpartition("\n")[2]
             _refuse(f"componentize-py failed: {message}")
-        python = component.Component.from_file(engine, str(place / "python.wasm"))
+        python = component.Component.from_file(engine, str(work / "python.wasm"))
     (folder / _COMPILED).write_bytes(python.serialize())
 
 

@@ -120,22 +120,22 @@ class FirstStages:
             TrainingDiverged: The loss is not finite.
         """
         waiting = "waiting for a base that another process trains"
-        place = home() / FOLDER / self._digest(stage)
-        present = _record_of(place) is not None
+        target = home() / FOLDER / self._digest(stage)
+        present = _record_of(target) is not None
         if not present:
             self._bases.make_room()
         folder = made_once(
-            place,
+            target,
             lambda empty: self._run(stage, empty),
-            lambda found: _record_of(found) is not None,
+            lambda made: _record_of(made) is not None,
             lambda: self._context.underway(waiting, 0, 0),
         )
         if not present:
             release_memory()  # the model that read, which its Trainer holds in a circle
         record = _record_of(folder) or {}
         ran_here = not present and record["process"] == os.getpid()
-        known = {name: record[name] for name in StageRecord.model_fields if name in record}
-        return MadeBase(folder, StageRecord(**known), record["seconds"] if ran_here else 0.0)
+        fields = {name: record[name] for name in StageRecord.model_fields if name in record}
+        return MadeBase(folder, StageRecord(**fields), record["seconds"] if ran_here else 0.0)
 
     @cached_property
     def corpus(self) -> CorpusText:
@@ -180,9 +180,9 @@ class FirstStages:
         start = time.perf_counter()
         base = load_base(context.folder, "CAUSAL_LM", torch.float32, context.device)
         mixed = autocast_dtype(stage.precision)
-        told = context.underway.steps("scoring the corpus")
+        scoring = context.underway.steps("scoring the corpus")
         items, batch = TokenizedSplit(task, documents[:held]), context.evaluation_batch
-        evaluator = Evaluator(task, items, batch, mixed, told)
+        evaluator = Evaluator(task, items, batch, mixed, scoring)
         before = evaluator.evaluate(base).loss if held else None
         blocks = task.blocks(documents[held:])
         base, progress = _read(stage, task, blocks, base, folder, context.underway)

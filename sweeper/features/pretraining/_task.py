@@ -64,7 +64,7 @@ def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:
     """
     pieces = [list(piece) for document in documents for piece in pieces_of(document, length)]
     blocks = shared_blocks(list(map(len, pieces)), length)
-    return [packed([pieces[place] for place in block]) for block in blocks]
+    return [packed([pieces[index] for index in block]) for block in blocks]
 
 
 def collate_packed(features: Sequence[Feature], padding: int) -> Batch:

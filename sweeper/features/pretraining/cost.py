@@ -57,7 +57,9 @@ _LEFT_OUT = (
 def _narrowed(parameters: Mapping[str, Parameter], ways: Sequence[str]) -> dict[str, Parameter]:
     """The parameters with only these first stages; without any if only ``none`` is left."""
     if list(ways) == [NO_FIRST_STAGE]:
-        return {name: one for name, one in parameters.items() if not name.startswith(FIRST_STAGE)}
+        return {
+            name: value for name, value in parameters.items() if not name.startswith(FIRST_STAGE)
+        }
     old = parameters[FIRST_STAGE]
     choices = [way for way in old.choices or () if way in ways]
     if choices == [NO_FIRST_STAGE]:  # the rules' way does not fit, and another one does
@@ -134,7 +136,7 @@ def _variants(parameters: Mapping[str, Parameter], ways: Sequence[str]) -> int:
 def _bases(candidate: Candidate) -> tuple[str, ...]:
     """Every base that a trial may ask for, by what distinguishes its first stage."""
     parameters = candidate.parameters.items()
-    stages = {name: one for name, one in parameters if name.startswith(FIRST_STAGE)}
+    stages = {name: setting for name, setting in parameters if name.startswith(FIRST_STAGE)}
     chosen = (
         dict(zip(stages, values, strict=True))
         for values in itertools.product(*map(_values, stages.values()))

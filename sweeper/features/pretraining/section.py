@@ -11,8 +11,9 @@ from sweeper.features.pretraining._facts import NAME, StageRecord
 from sweeper.findings import words
 from sweeper.findings.record import Findings
 from sweeper.findings.study.reading import RunFiles
+from sweeper.reporting.document import Report
 
-HEADING = Heading(61, "pretraining", "Continued pretraining", "What did reading the corpus bring?")
+HEADING = Heading(92, "pretraining", "Continued pretraining")
 
 
 class FirstStageFigures(StageRecord):
@@ -42,11 +43,12 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     return Figures(stages=tuple(stages.values())) if stages else None
 
 
-def because(figures: Figures, findings: Findings) -> Iterator[str]:
+def finding(figures: Figures, report: Report) -> str:
     """What each first stage read, and the loss on documents that it did not read."""
-    for stage in figures.stages:
-        trials = units.joined([f"trial {number}" for number in stage.trials])
-        yield f"Continued pretraining before {trials}: {_read(stage)}."
+    return " ".join(
+        f"Before {units.joined([f'trial {number}' for number in stage.trials])}: {_read(stage)}."
+        for stage in figures.stages
+    )
 
 
 def card(figures: Figures, findings: Findings) -> Iterator[str]:

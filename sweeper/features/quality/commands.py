@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from sweeper.cli.commands.data import DataName, RoleColumns, RowFormat, RowsPath, TaskName
+from sweeper.cli.data_options import DataName, RoleColumns, RowFormat, RowsPath, TaskName
 from sweeper.cli.options import AsJson
 
-commands = typer.Typer(name="data")
+commands = typer.Typer(name="data", help="Work with data sets.")
 
 _Cap = Annotated[
     int | None, typer.Option("--max-length", min=1, help="Most tokens of one example.")
@@ -44,14 +44,14 @@ def check(
     """List the faults of a data set, their consequences, and the command that fixes them."""
     import json
 
-    from sweeper.cli.commands.data_steps import rows_of
+    from sweeper.cli.data_options import rows_of
     from sweeper.errors import GateFailed
     from sweeper.features.quality import _steps as steps
     from sweeper.features.quality._check import check as find_faults
     from sweeper.features.quality._view import show_check, show_example
     from sweeper.units import plural
 
-    rows = rows_of(path, task, data_format, columns, name, stored=True)
+    rows = rows_of(path, task, data_format, columns, name, quiet=True)
     rows = steps.with_limits(rows, max_length, model, against)
     checked = find_faults(rows)
     if html is not None:
@@ -111,7 +111,7 @@ def fix(
     """
     import json
 
-    from sweeper.cli.commands.data_steps import must_be_new, rows_of
+    from sweeper.cli.data_options import must_be_new, rows_of
     from sweeper.features.quality import _steps as steps
     from sweeper.features.quality._fix import fix as mended
     from sweeper.features.quality._view import show_changes

@@ -78,7 +78,7 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
             where=str(run.path),
         )
     problems: list[Problem] = []
-    found: dict[str, tuple[Path, Ratings]] = {}
+    read: dict[str, tuple[Path, Ratings]] = {}
     for path in files:
         try:
             ratings = Ratings.read(path)
@@ -94,26 +94,26 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
             continue
         if problem := _problem(ratings, key, path):
             problems.append(problem)
-        elif ratings.rater in found:
+        elif ratings.rater in read:
             problems.append(
                 Problem(
                     f"there are two files of the rater {ratings.rater!r}",
-                    why=f"The other one is {found[ratings.rater][0]}.",
+                    why=f"The other one is {read[ratings.rater][0]}.",
                     fix="Name one of them. Two people with one name rate again under two names.",
                     where=str(path),
                 )
             )
         else:
-            found[ratings.rater] = path, ratings
+            read[ratings.rater] = path, ratings
     if problems:
         raise UsageError(problems)
-    kept = AllRatings(raters=tuple(ratings for _, ratings in found.values()))
+    kept = AllRatings(raters=tuple(ratings for _, ratings in read.values()))
     kept.write(ratings_file(run))
     return kept
 
 
 def _problem(ratings: Ratings, key: HumanPage, path: Path) -> Problem | None:
-    where, known = str(path), {pair.id for pair in key.pairs}
+    where, ids = str(path), {pair.id for pair in key.pairs}
     if ratings.page != key.page:
         return Problem(
             "these ratings are of another page",
@@ -121,16 +121,16 @@ def _problem(ratings: Ratings, key: HumanPage, path: Path) -> Problem | None:
             fix="Name the run that the page was made from.",
             where=where,
         )
-    if ratings.checksum != ratings.expected_checksum() or set(ratings.ratings) - known:
+    if ratings.checksum != ratings.expected_checksum() or set(ratings.ratings) - ids:
         return Problem(
             "these ratings were changed after the page had exported them",
             why="Their checksum does not match.",
             fix="Ask the rater for the file as it was downloaded.",
             where=where,
         )
-    if missing := len(known - set(ratings.ratings)):
+    if missing := len(ids - set(ratings.ratings)):
         return Problem(
-            f"these ratings are unfinished: {len(known) - missing} of {len(known)} pairs",
+            f"these ratings are unfinished: {len(ids) - missing} of {len(ids)} pairs",
             fix="The rater can load this file on the page and continue.",
             where=where,
         )

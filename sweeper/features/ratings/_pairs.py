@@ -88,21 +88,23 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     """
     scored, models = entries(run), compared_models(run)
     wrote = {model.name: scored[model.name][0].generated for model in models}
-    said = {name: written.said for name, written in wrote.items() if written and written.said}
+    answered = {name: written.said for name, written in wrote.items() if written and written.said}
     winner = next((model.name for model in models if model.role == "winner"), "")
-    if winner not in said or len(said) < 2:
-        raise _nothing_to_rate(run, winner, len(said))
+    if winner not in answered or len(answered) < 2:
+        raise _nothing_to_rate(run, winner, len(answered))
     texts = kept_texts(run)
-    items = sorted(set(texts).intersection(*said.values()))[:MOST_ITEMS]
-    all_pairs = [(item, name) for name in said if name != winner for item in items]
-    same = [(item, name) for item, name in all_pairs if said[name][item] == said[winner][item]]
+    items = sorted(set(texts).intersection(*answered.values()))[:MOST_ITEMS]
+    all_pairs = [(item, name) for name in answered if name != winner for item in items]
+    same = [
+        (item, name) for item, name in all_pairs if answered[name][item] == answered[winner][item]
+    ]
     shown = [pair for pair in all_pairs if pair not in same]
-    answers = [[item, name, said[name][item]] for name in sorted(said) for item in items]
-    told = json.dumps([winner, answers, [texts[item].asked for item in items]])
-    page = hashlib.sha256(told.encode()).hexdigest()[:16]
+    answers = [[item, name, answered[name][item]] for name in sorted(answered) for item in items]
+    content = json.dumps([winner, answers, [texts[item].asked for item in items]])
+    page = hashlib.sha256(content.encode()).hexdigest()[:16]
     # The winner is on the left in half of each comparison, so that a liking for a side cancels.
     chance = random.Random(page)
-    sides = {name: chance.randrange(2) for name in said}
+    sides = {name: chance.randrange(2) for name in answered}
     pairs, fields = [], {}
     chance.shuffle(shown)
     for number, (item, name) in enumerate(shown):
@@ -113,8 +115,8 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
         fields[pair.id] = {
             "asked": texts[item].asked,
             "reference": texts[item].reference,
-            "left": said[left][item],
-            "right": said[right][item],
+            "left": answered[left][item],
+            "right": answered[right][item],
         }
     return HumanPage(page=page, winner=winner, pairs=tuple(pairs), same=tuple(same)), fields
 

@@ -69,14 +69,14 @@ def ratings(
     with folder.lock():
         keep_ratings(folder, files)
         with ReportMaker(folder, texts=shows_texts(folder)) as maker:
-            found = maker.finish().figures(HEADING.id, Figures)
-    assert found is not None
+            figures = maker.finish().figures(HEADING.id, Figures)
+    assert figures is not None
     rates = [
-        f"against {one.title}: win rate {words.in_percent(one.win_rate)}, {one.outcome}"
-        for one in found.preferences
+        f"against {rated.title}: win rate {words.in_percent(rated.win_rate)}, {rated.outcome}"
+        for rated in figures.preferences
     ]
-    lines = [*preference_sentences(found), *rates, f"report: {folder.report_html}"]
-    _show(found.model_dump(mode="json"), lines, as_json=as_json)
+    lines = [*preference_sentences(figures), *rates, f"report: {folder.report_html}"]
+    _show(figures.model_dump(mode="json"), lines, as_json=as_json)
 
 
 def _show(fields: dict[str, Any], lines: list[str], *, as_json: bool) -> None:

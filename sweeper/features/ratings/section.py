@@ -32,7 +32,7 @@ from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, Text, placed
 from sweeper.reporting.document import Report
 
-HEADING = Heading(77, "preferences", "Preferences", "What do people prefer?")
+HEADING = Heading(98, "preferences", "Preferences")
 
 
 class WinRate(Record):
@@ -82,25 +82,27 @@ def _not_rated(run: RunFiles) -> NotMeasured:
 def _preferences(run: RunFiles) -> Figures | None:
     """What the raters prefer; None where there are no ratings."""
     page = HumanPage.read_or_none(key_file(run.folder))
-    found = AllRatings.read_or_none(ratings_file(run.folder))
-    if page is None or found is None or not found.raters:
+    ratings = AllRatings.read_or_none(ratings_file(run.folder))
+    if page is None or ratings is None or not ratings.raters:
         return None
     ids = {pair.id for pair in page.pairs}
-    if any(set(one.ratings) != ids for one in found.raters):
+    if any(set(rater.ratings) != ids for rater in ratings.raters):
         return None  # of another page
     names = dict.fromkeys(
         [*(p.left if p.right == page.winner else p.right for p in page.pairs)]
         + [name for _, name in page.same]
     )
     items = {pair.item for pair in page.pairs} | {item for item, _ in page.same}
-    agreement, kappa = _agreement(page, found.raters)
-    sides = [choice for one in found.raters for choice in one.ratings.values() if choice != "tie"]
+    agreement, kappa = _agreement(page, ratings.raters)
+    sides = [
+        choice for rater in ratings.raters for choice in rater.ratings.values() if choice != "tie"
+    ]
     left = sides.count("left")
     return Figures(
         winner=model_title(run, page.winner),
-        raters=len(found.raters),
+        raters=len(ratings.raters),
         items=len(items),
-        preferences=tuple(_preference(run, page, found.raters, n, len(names)) for n in names),
+        preferences=tuple(_preference(run, page, ratings.raters, n, len(names)) for n in names),
         agreement=agreement,
         kappa=kappa,
         left_share=wilson(left, len(sides)) if sides else None,
@@ -117,7 +119,7 @@ def _preference(
         if name not in (pair.left, pair.right):
             continue
         own = "left" if pair.left == page.winner else "right"
-        chosen = [one.ratings[pair.id] for one in raters]
+        chosen = [rater.ratings[pair.id] for rater in raters]
         won, tied = chosen.count(own), chosen.count("tie")  # type: ignore[arg-type]
         points.append((won + tied / 2) / len(chosen))
         for kind, more in (("won", won), ("tied", tied), ("lost", len(chosen) - won - tied)):
@@ -159,7 +161,7 @@ def wilson(successes: float, of: int, level: float = 0.05) -> Interval:
 
 def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | None, float | None]:
     """Share of equal ratings and Cohen's kappa, both as means over pairs of raters."""
-    rows = [[one.ratings[pair.id] for pair in page.pairs] for one in raters]
+    rows = [[rater.ratings[pair.id] for pair in page.pairs] for rater in raters]
     if len(rows) < 2 or not rows[0]:
         return None, None
     # Imported where it is needed: it takes a second, and few reports have ratings.
@@ -173,17 +175,27 @@ def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | No
     return float(np.mean(equal)), float(np.mean(kappas)) if kappas else None
 
 
+def finding(figures: Figures, report: Report) -> str:
+    """The win rate against each other model."""
+    rates = [f"{one.title} {words.in_percent(one.win_rate)}" for one in figures.preferences]
+    return f"{words.sentence(figures.winner)} wins against {units.joined(rates)} of test items."
+
+
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """The winner's win rates, how far raters agree, and whether a side was liked better."""
     yield Text(preference_sentences(figures))
     columns: list[Column[WinRate]] = [
-        Column("against", lambda one: one.title),
-        Number("win rate (95% CI)", lambda one: words.in_percent(one.win_rate), "/win_rate/value"),
-        Number("won", lambda one: str(one.won), "/won"),
-        Number("no difference", lambda one: str(one.tied), "/tied"),
-        Number("lost", lambda one: str(one.lost), "/lost"),
-        Number("same answer", lambda one: str(one.same), "/same", "items"),
-        Column("", lambda one: one.outcome, "/outcome"),
+        Column("against", lambda preference: preference.title),
+        Number(
+            "win rate (95% CI)",
+            lambda preference: words.in_percent(preference.win_rate),
+            "/win_rate/value",
+        ),
+        Number("won", lambda preference: str(preference.won), "/won"),
+        Number("no difference", lambda preference: str(preference.tied), "/tied"),
+        Number("lost", lambda preference: str(preference.lost), "/lost"),
+        Number("same answer", lambda preference: str(preference.same), "/same", "items"),
+        Column("", lambda preference: preference.outcome, "/outcome"),
     ]
     yield Table.of(
         "preference-table",
@@ -196,23 +208,25 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     )
 
 
-def preference_sentences(found: Figures) -> tuple[str, ...]:
+def preference_sentences(figures: Figures) -> tuple[str, ...]:
     """How many people rated, how far they agree, and whether a side was liked better."""
     sentences = [
-        f"{units.plural(found.raters, 'rater')} compared answers of {found.winner}, the winner, "
-        f"with those of other models on {units.plural(found.items, 'test item')}, without knowing "
-        "which was which."
+        f"{units.plural(figures.raters, 'rater')} compared answers of {figures.winner}, the "
+        f"winner, with those of other models on {units.plural(figures.items, 'test item')}, "
+        "without knowing which was which."
     ]
-    if found.agreement is not None:
+    if figures.agreement is not None:
         kappa = (
-            "" if found.kappa is None else f" (Cohen's kappa {words.minus(f'{found.kappa:.2f}')})"
+            ""
+            if figures.kappa is None
+            else f" (Cohen's kappa {words.minus(f'{figures.kappa:.2f}')})"
         )
-        sentences.append(f"Two raters agree on {100 * found.agreement:.0f}% of pairs{kappa}.")
-    if found.left_share is not None:
+        sentences.append(f"Two raters agree on {100 * figures.agreement:.0f}% of pairs{kappa}.")
+    if figures.left_share is not None:
         sentences.append(
-            f"The left answer was chosen in {words.in_percent(found.left_share)} of choices."
+            f"The left answer was chosen in {words.in_percent(figures.left_share)} of choices."
         )
-        low, high = found.left_share.low or 0.0, found.left_share.high or 1.0
+        low, high = figures.left_share.low or 0.0, figures.left_share.high or 1.0
         if not low <= 0.5 <= high:
             sentences.append(
                 "So the side mattered. Each model stood on the left in half of its pairs, so that "

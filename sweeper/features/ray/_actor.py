@@ -19,10 +19,10 @@ import ray
 from pydantic import ValidationError
 
 import sweeper
-from sweeper.execution.job import Hello, line_of, read_order
+from sweeper.execution.job import Briefing, Hello, line_of, read_order
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.pool import WorkerGone
-from sweeper.execution.worker.run_check import Briefing, missing
+from sweeper.features.ray._run_check import RemoteBriefing, missing
 from sweeper.runfolder import RunFolder
 
 # How often a worker is looked at that keeps its pipe open and says nothing.
@@ -76,18 +76,19 @@ class WorkerActor:
                 host=socket.gethostname(), process=os.getpid(), problems=tuple(problems)
             )
         else:
-            told = Briefing.model_validate_json(self._briefing)
-            self._pool = LocalPool(self._run, told, [{}], first=int(self._name))
+            remote = RemoteBriefing.model_validate_json(self._briefing)
+            briefing = Briefing(spec=remote.spec, backend=remote.backend)
+            self._pool = LocalPool(self._run, briefing, [{}], first=int(self._name))
             self._pool.start(1)
         return str(ray.get_runtime_context().get_node_id())
 
     def _problems(self) -> list[tuple[str, str, str]]:
         try:
-            told = Briefing.model_validate_json(self._briefing)
+            briefing = RemoteBriefing.model_validate_json(self._briefing)
         except ValidationError:
             here = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
             return [(here, "The command is of another version.", "")]
-        return missing(self._run, told)
+        return missing(self._run, briefing)
 
     async def poll(self, seconds: float) -> Heard:
         """The worker's messages within that time; returns as soon as there is one."""

@@ -76,16 +76,16 @@ def request_for(plan: Plan, workers: int, nodes: Sequence[Mapping[str, float]]) 
     hardware = plan.facts.hardware
     if hardware.gpus == 0:
         training = [node for node in nodes if node.get("CPU", 0.0) >= 1]
-        beside = _beside(workers, len(training), machine.memory_gib, demand)
+        on_one_node = _beside(workers, len(training), machine.memory_gib, demand)
         memory = int(demand.peak_gib * 2**30)
-        return Request(_cpus(machine.cores, training, beside), 0, memory)
+        return Request(_cpus(machine.cores, training, on_one_node), 0, memory)
     training = [node for node in nodes if node.get("GPU", 0.0) >= demand.gpus]
     on_node = [int(node["GPU"]) for node in training]
     on_node = on_node or [max(1, hardware.gpus // hardware.nodes)]
     memory = int(_weights_gib(plan) * 2**30)
     if demand.gpus > 1:
-        beside = max(1, max(on_node) // demand.gpus)
-        return Request(_cpus(machine.cores, training, beside), demand.gpus, memory)
+        on_one_node = max(1, max(on_node) // demand.gpus)
+        return Request(_cpus(machine.cores, training, on_one_node), demand.gpus, memory)
     sharing = _beside(workers, sum(on_node), machine.memory_gib, demand)
     cpus = _cpus(machine.cores, training, max(on_node) * sharing)
     return Request(cpus, 1 / sharing, memory)
@@ -97,10 +97,10 @@ def _beside(workers: int, places: int, memory_gib: float, demand: Demand) -> int
     return max(1, min(fit, math.ceil(workers / max(1, places))))
 
 
-def _cpus(cores: int, nodes: Sequence[Mapping[str, float]], beside: int) -> int:
+def _cpus(cores: int, nodes: Sequence[Mapping[str, float]], on_one_node: int) -> int:
     """Cores for each of so many workers on a node; a cluster may offer fewer than there are."""
     offered = min((int(node.get("CPU", 0.0)) for node in nodes), default=cores)
-    return max(1, min(cores, offered) // beside)
+    return max(1, min(cores, offered) // on_one_node)
 
 
 def _weights_gib(plan: Plan) -> float:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
+from importlib import metadata
 
-from sweeper.extras import MachineCheck, install_command, package_check
+from sweeper.extras import MachineCheck, install_command
 
 
 def doctor() -> Iterator[MachineCheck]:
     """Whether the package can be loaded."""
-    yield package_check("Ray", "ray", f"{install_command('ray')}, for --executor ray.")
+    fix = f"{install_command('ray')}, for --executor ray."
+    try:
+        importlib.import_module("ray")
+    except ModuleNotFoundError:
+        yield MachineCheck("Ray", "not installed", fix=fix)
+    except (ImportError, OSError) as error:
+        yield MachineCheck("Ray", "does not work", str(error).splitlines()[0], fix)
+    else:
+        yield MachineCheck("Ray", "works", f"ray {metadata.version('ray')}")

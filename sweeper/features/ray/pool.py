@@ -19,15 +19,15 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from sweeper.child_process import quiet_threads
 from sweeper.errors import RunError
-from sweeper.execution.job import Hello, Order, line_of, read_message
+from sweeper.execution.job import Briefing, Hello, Order, line_of, read_message
 from sweeper.execution.pools.local_pool import last_lines, log_of
 from sweeper.execution.pools.pool import Said, WorkerGone
-from sweeper.execution.worker.run_check import Briefing
 from sweeper.extras import install_command
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.features.ray import _cluster
 from sweeper.features.ray._actor import WorkerActor
 from sweeper.features.ray._request import Request, request_for
+from sweeper.features.ray._run_check import RemoteBriefing, remote
 from sweeper.features.ray.options import Options
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
@@ -58,7 +58,11 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
     _cluster.join(spec.features.of(Options).address)
     asked, resources = spec.search.workers, [node.resources for node in _cluster.nodes()]
     hardware = plan.facts.hardware
-    if hardware.detected and hardware.device == "cpu" and any(one.get("GPU") for one in resources):
+    if (
+        hardware.detected
+        and hardware.device == "cpu"
+        and any(resource.get("GPU") for resource in resources)
+    ):
         raise RunError(
             "the plan is for this machine's CPU, but nodes of the cluster have GPUs",
             fix="State what they have: --gpu NAME or --gpu-memory GIB.",
@@ -66,7 +70,7 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
         )
     request = request_for(plan, asked, resources)
     carried = _cluster.carried(request, "a worker")
-    pool = RayPool(run, briefing, asked, request, _cluster.own_node(), ours=ours)
+    pool = RayPool(run, remote(run, briefing), asked, request, _cluster.own_node(), ours=ours)
     if carried >= asked or _cluster.has_autoscaler():
         return pool, ""
     return pool, (
@@ -106,7 +110,7 @@ class RayPool:
     """
 
     run: RunFolder
-    briefing: Briefing
+    briefing: RemoteBriefing
     size: int
     request: Request
     node: str = ""
@@ -229,10 +233,10 @@ class RayPool:
             return
         others = (node for node in _cluster.nodes() if node.name not in self._refused)
         if self.workers or any(self.request.fitting(node.resources) for node in others):
-            told = "; ".join(what for what, _, _ in hello.problems)
-            self._notices.append(f"{hello.host} gets no work: {told}")
+            problem_text = "; ".join(what for what, _, _ in hello.problems)
+            self._notices.append(f"{hello.host} gets no work: {problem_text}")
             return
-        problems = [problem for said in self._refused.values() for problem in said.problems]
+        problems = [problem for hello_of in self._refused.values() for problem in hello_of.problems]
         every = tuple(dict.fromkeys(problems))
         yield Said(actor.name, hello.model_copy(update={"problems": every}))
 
@@ -261,8 +265,8 @@ class RayPool:
             actor.handle.kill.remote()
 
     def notices(self) -> list[str]:
-        told, self._notices = self._notices, []
-        return [*told, *self._waiting()]
+        notices, self._notices = self._notices, []
+        return [*notices, *self._waiting()]
 
     def _waiting(self) -> Iterator[str]:
         pending = [actor for actor in self._actors.values() if not actor.node]
@@ -278,10 +282,10 @@ class RayPool:
         # What a cluster of fixed size does not carry was said at the start.
         if self.workers and not _cluster.has_autoscaler():
             return
-        place = " on one node" if self.request.together else ""
+        where = " on one node" if self.request.together else ""
         yield (
             f"waiting for the Ray cluster: it has no room for {len(pending)} of {self.size} "
-            f"workers, each of which asks for {self.request}{place}"
+            f"workers, each of which asks for {self.request}{where}"
         )
 
     def log(self, worker: str) -> str:

@@ -20,13 +20,13 @@ from sweeper.errors import SweeperError
 from sweeper.features.refit._request import REFIT_RECORD, RefitRequest
 from sweeper.objective import LOSS
 from sweeper.plans import Plan
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
 from sweeper.specfile import resolve
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.training.base_model.frozen_features import FrozenFeatures
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
-from sweeper.training.trial.trial_job import ITEM_LOSSES, WEIGHTS, TrialJob
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import MEASURE_ITEMS
 
 
@@ -72,8 +72,8 @@ def _left(part: Path) -> Path | None:
     part.mkdir(parents=True, exist_ok=True)
     for folder in (WEIGHTS, UNFINISHED):
         shutil.rmtree(part / folder, ignore_errors=True)
-    found = newest_checkpoint(part)
-    return found and found[0]
+    checkpoint = newest_checkpoint(part)
+    return checkpoint and checkpoint[0]
 
 
 def _joined(dataset: Dataset, request: RefitRequest) -> Dataset:

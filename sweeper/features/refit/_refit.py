@@ -31,13 +31,13 @@ def requests(
     number = best_trial(findings) if trial is None else trial
     again = as_trained(run, number)
     splits: tuple[Split, ...] = ("train", "validation", *(("test",) if all_rows else ()))
-    place = output or run.path / ("refit-all" if all_rows else "refit")
+    folder = output or run.path / ("refit-all" if all_rows else "refit")
     return [
         RefitRequest(
             run=str(run.path),
             config=again.model_copy(update={"seed": seed}),
             splits=splits,
-            folder=str(place / str(seed)),
+            folder=str(folder / str(seed)),
             card=card(findings, number, again, splits),
         )
         for seed in range(again.seed, again.seed + seeds)
@@ -53,9 +53,9 @@ def unfinished(requests: Sequence[RefitRequest]) -> Iterator[RefitRequest]:
     done = []
     for request in requests:
         folder = Path(request.folder)
-        found = RefitRequest.read_or_none(folder / REFIT_RECORD)
+        earlier = RefitRequest.read_or_none(folder / REFIT_RECORD)
         wanted = request.config, request.splits
-        done.append(found is not None and (found.config, found.splits) == wanted)
+        done.append(earlier is not None and (earlier.config, earlier.splits) == wanted)
         if folder.exists() and not done[-1]:
             raise UsageError(
                 "the folder exists, and it is not of this refit",

@@ -48,8 +48,8 @@ def refit(
     from sweeper.views.work_progress import work_progress
 
     folder = RunFolder.find(run)
-    said = "Interrupted. The same command continues with what is not finished."
-    with folder.lock(), leaving_on_signals(said), closing(work_progress(quiet=quiet)) as work:
+    message = "Interrupted. The same command continues with what is not finished."
+    with folder.lock(), leaving_on_signals(message), closing(work_progress(quiet=quiet)) as work:
         requests = steps.requests(folder, trial, seeds, output, all_rows=all_rows)
         for request in steps.unfinished(requests):
             log = Path(request.folder + ".log")

@@ -103,8 +103,10 @@ def subjects(request: EvaluationRequest) -> Iterator[Subject]:
     for trial in request.trials:
         record = record_of(Path(trial.weights))
         yield from base(trial.model, record.base_dtype)
-        spec, known = specs[trial.model], facts[trial.model]
-        yield Subject(spec, known, weights_folder(spec, known), record.base_dtype, trial)
+        spec, model_record = specs[trial.model], facts[trial.model]
+        yield Subject(
+            spec, model_record, weights_folder(spec, model_record), record.base_dtype, trial
+        )
 
 
 def _load(subject: Subject, device: torch.device) -> nn.Module:
@@ -203,8 +205,8 @@ class _Evaluation:
         """Score every model on every task that it has not been scored on."""
         if not self._request.models:
             sizes = tuple(task.size() for task in self._tasks)
-            found = SuiteFacts(tasks=sizes, measured_with="lm-eval")
-            write_text(checked_file(self._kept), found.model_dump_json())
+            sizes_of_tasks = SuiteFacts(tasks=sizes, measured_with="lm-eval")
+            write_text(checked_file(self._kept), sizes_of_tasks.model_dump_json())
         for subject in subjects(self._request):
             missing = self._missing(subject)
             if not missing:
@@ -225,20 +227,20 @@ class _Evaluation:
 
     def _missing(self, subject: Subject) -> list[SuiteTask]:
         """Tasks without scores; scores of the same base from another run are reused."""
-        place, *elsewhere = subject.places(self._kept)
-        own = ModelScores.read_or_none(place) or subject.empty()
-        known = [one for one in map(ModelScores.read_or_none, elsewhere) if one is not None]
+        path, *elsewhere = subject.places(self._kept)
+        own = ModelScores.read_or_none(path) or subject.empty()
+        others = [other for other in map(ModelScores.read_or_none, elsewhere) if other is not None]
         missing = []
         for task in self._tasks:
             if own.task(task.name, task.digest) is not None:
                 continue
-            every = (t for scores in known for t in scores.tasks)
-            found = next((t for t in every if t.digest == task.digest), None)
-            if found is None:
+            every = (t for scores in others for t in scores.tasks)
+            score = next((t for t in every if t.digest == task.digest), None)
+            if score is None:
                 missing.append(task)
             else:
-                own = own.adding(found.model_copy(update={"task": task.name}))
-                own.write(place)
+                own = own.adding(score.model_copy(update={"task": task.name}))
+                own.write(path)
         return missing
 
     def _keep(self, subject: Subject, scores: TaskScores) -> None:
@@ -257,8 +259,8 @@ class _Evaluation:
         # as part of the text.
         model.add_bos_token = False if task.reads_text else None
         model.progress.begin(f"{task.name} of {subject}", task.items, task.requests)
-        found = score(model, task)
-        return found.model_copy(update={"seconds": time.perf_counter() - started})
+        scores = score(model, task)
+        return scores.model_copy(update={"seconds": time.perf_counter() - started})
 
 
 def evaluate(request: EvaluationRequest) -> None:

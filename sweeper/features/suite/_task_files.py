@@ -42,23 +42,25 @@ def suite_facts(path: Path) -> SuiteFacts:
     chosen = _task_files([path] if path.is_file() else sorted(path.rglob("*.yaml")))
     if not chosen:
         raise SpecError("there are no task files here", fix=GUIDE, where=str(path))
-    known = chosen
+    available = chosen
     if path.is_file() and any(members(config) for _, config in chosen.values()):
         # lm-eval finds the members of a group in its folder, too.
-        known = {**_task_files(sorted(path.parent.rglob("*.yaml"))), **chosen}
+        available = {**_task_files(sorted(path.parent.rglob("*.yaml"))), **chosen}
     inner = {name_of(m) for _, config in chosen.values() for m in members(config)}
-    tasks = [t for name in chosen if name not in inner for t in _tasks(name, known, frozenset())]
+    tasks = [
+        t for name in chosen if name not in inner for t in _tasks(name, available, frozenset())
+    ]
     return SuiteFacts(tasks=tuple(tasks), measured_with="task files")
 
 
 def _task_files(paths: Sequence[Path]) -> dict[str, tuple[Path, Config]]:
     """Tasks and groups by name, each with its file's folder."""
-    found: dict[str, tuple[Path, Config]] = {}
+    files: dict[str, tuple[Path, Config]] = {}
     for path in paths:
         config = task_file(path)
         if "task" in config or "group" in config:
-            found.setdefault(name_of(config), (path.parent, config))
-    return found
+            files.setdefault(name_of(config), (path.parent, config))
+    return files
 
 
 def task_file(path: Path, seen: frozenset[Path] = frozenset()) -> Config:
@@ -86,16 +88,16 @@ def members(config: Config) -> list[Any]:
 
 
 def _tasks(
-    member: Any, known: Mapping[str, tuple[Path, Config]], above: frozenset[str]
+    member: Any, available: Mapping[str, tuple[Path, Config]], above: frozenset[str]
 ) -> Iterator[SuiteTaskFacts]:
     """The tasks below a name or a group's member."""
     name, given = name_of(member), member if isinstance(member, dict) else {}
-    folder, config = known.get(name, (Path(), {}))
+    folder, config = available.get(name, (Path(), {}))
     config = {**config, **given}
     inner = members(config)
     if inner and name not in above:
-        for one in inner:
-            yield from _tasks(one, known, above | {name})
+        for member_name in inner:
+            yield from _tasks(member_name, available, above | {name})
     elif {"dataset_path", "custom_dataset"} & config.keys():
         yield _task(name, config, folder)
     else:

@@ -108,7 +108,7 @@ class SuiteTask:
 
     def size(self) -> SuiteTaskFacts:
         """The estimated tokens of its requests, since there is no tokenizer."""
-        passes = {_pass(one) for task in self.tasks.values() for one in task.instances}
+        passes = {_pass(instance) for task in self.tasks.values() for instance in task.instances}
         size = sum(len(prompt.encode()) + len(output.encode()) for prompt, output in passes)
         return SuiteTaskFacts(
             name=self.name,
@@ -154,10 +154,18 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
     places = {name: entry.yaml_path for name, entry in index.task_index.items()}
 
     def file_of(*names: str) -> str:
-        return str(next((place for name in names if (place := places.get(name))), path))
+        return str(
+            next((path_of_name for name in names if (path_of_name := places.get(name))), path)
+        )
 
     return [
-        _prepared(child, {one: (task, file_of(one, child, name)) for one, task in tasks.items()})
+        _prepared(
+            child,
+            {
+                task_name: (task, file_of(task_name, child, name))
+                for task_name, task in tasks.items()
+            },
+        )
         for name in names
         for child, tasks in _loaded(name, index, folder, cache, apart=path.is_file())
     ]
@@ -167,25 +175,25 @@ def _files(path: Path) -> dict[Path, Config]:
     """Every task or group file of the suite, as plain data."""
     if not path.exists():
         raise UsageError("there is no such suite", fix=GUIDE, where=str(path))
-    found: dict[Path, Config] = {}
+    files: dict[Path, Config] = {}
     problems: list[Problem] = []
     for file in [path] if path.is_file() else sorted(path.rglob("*.yaml")):
         try:
             task_file(file)  # refuses YAML that multiplies or never ends, also in what it includes
             content = load_yaml(file, resolve_func=False)
         except UsageError as error:
-            problems += [replace(one, fix=GUIDE) for one in error.problems]
+            problems += [replace(problem, fix=GUIDE) for problem in error.problems]
             continue
         except (yaml.YAMLError, ValueError, OSError) as error:
             problems.append(Problem("this is not a task file", str(error), GUIDE, str(file)))
             continue
         if "task" in content or "group" in content:
-            found[file] = content
+            files[file] = content
     if problems:
         raise SpecError(problems)
-    if not found:
+    if not files:
         raise SpecError("there are no task files here", fix=GUIDE, where=str(path))
-    return found
+    return files
 
 
 def _index(path: Path, files: Mapping[Path, Config], *, with_defaults: bool) -> TaskManager:
@@ -296,12 +304,12 @@ def _loaded(
         return [(child, {child: task}) for child, task in loaded["tasks"].items()]
     if not apart:
         return [(name, loaded["tasks"])]
-    found = []
+    entries = []
     for child in loaded["group_map"][name]:
         group = loaded["groups"].get(child)
         tasks = group.get_all_tasks() if group else [loaded["tasks"][child]]
-        found.append((child, {task.task_name: task for task in tasks}))
-    return found
+        entries.append((child, {task.task_name: task for task in tasks}))
+    return entries
 
 
 def _keep_data_here(entry: Entry, cache: Path) -> None:
@@ -327,7 +335,7 @@ def _absolute(files: Any, folder: Path) -> Any:
     return files if "://" in str(files) else str(folder / str(files))
 
 
-def _prepared(name: str, found: Mapping[str, tuple[Task, str]]) -> SuiteTask:
+def _prepared(name: str, loaded: Mapping[str, tuple[Task, str]]) -> SuiteTask:
     """A task or group with its items, after every request has been built once.
 
     ``found`` maps names to lm-eval's task objects, each with its file.
@@ -335,35 +343,35 @@ def _prepared(name: str, found: Mapping[str, tuple[Task, str]]) -> SuiteTask:
     rows: dict[str, list[int]] = {}
     content: list[Any] = [harness()]
     total, chat = 0, False
-    for one, (task, where) in found.items():
+    for task_name, (task, where) in loaded.items():
         options = task.config.metadata or {}
         limit = options.get("limit")
         if limit is not None and (not isinstance(limit, int) or limit < 1):
             fix = "Write a number of items, as in 'metadata: {limit: 100}'."
-            raise SpecError(f"limit = {limit!r} of {one} is not valid", fix=fix, where=where)
+            raise SpecError(f"limit = {limit!r} of {task_name} is not valid", fix=fix, where=where)
         if task.config.num_fewshot is None:
             task.set_config(key="num_fewshot", value=0)
         docs = list(task.eval_docs)
-        rows[one], different = _chosen(docs, limit)
+        rows[task_name], different = _chosen(docs, limit)
         total, chat = total + different, chat or bool(options.get("apply_chat_template"))
-        bound_patterns(one, task, where)
-        if problems := _mistakes(one, task, docs, rows[one], where):
+        bound_patterns(task_name, task, where)
+        if problems := _mistakes(task_name, task, docs, rows[task_name], where):
             raise DataError(problems[:_MOST_PROBLEMS])
         task.set_fewshot_seed(0)
         try:
-            task.build_all_requests(samples=rows[one])
+            task.build_all_requests(samples=rows[task_name])
         except Exception as error:  # a sampler may raise anything
             raise DataError(
-                f"the requests of {one} cannot be built",
+                f"the requests of {task_name} cannot be built",
                 why=f"{type(error).__name__}: {error}",
                 where=where,
             ) from error
         keys = ("output_type", "metric_list", "filter_list", "process_results", "repeats")
-        content += [one, chat, [task.config[key] for key in keys]]
+        content += [task_name, chat, [task.config[key] for key in keys]]
         content += [instance.args for instance in task.instances]
-        content += [task.doc_to_target(docs[row]) for row in rows[one]]
+        content += [task.doc_to_target(docs[row]) for row in rows[task_name]]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=_source).encode())
-    tasks = {one: task for one, (task, _) in found.items()}
+    tasks = {task_name: task for task_name, (task, _) in loaded.items()}
     return SuiteTask(name, tasks, rows, total, chat, digest.hexdigest()[:16])
 
 
@@ -429,9 +437,9 @@ def score(model: HFLM, task: SuiteTask) -> TaskScores:
     Raises:
         UsageError: The task has no figure of single items that is better when higher.
     """
-    for one in task.tasks.values():
-        one.set_fewshot_seed(0)  # the same solved examples for every model
-    found = evaluate(
+    for member in task.tasks.values():
+        member.set_fewshot_seed(0)  # the same solved examples for every model
+    results = evaluate(
         lm=model,
         task_dict={"tasks": dict(task.tasks), "groups": {}},
         samples=dict(task.rows),
@@ -444,8 +452,8 @@ def score(model: HFLM, task: SuiteTask) -> TaskScores:
     samples: list[Mapping[str, Any]] = []
     for name in sorted(task.tasks):
         # Some tasks read the same output in several ways: the first is the strict one.
-        first = found["samples"][name][0]["filter"]
-        samples += [sample for sample in found["samples"][name] if sample["filter"] == first]
+        first = results["samples"][name][0]["filter"]
+        samples += [sample for sample in results["samples"][name] if sample["filter"] == first]
     unit: Unit = "points"
     weights: tuple[float, ...] = ()
     if task.reads_text:
@@ -472,7 +480,9 @@ def score(model: HFLM, task: SuiteTask) -> TaskScores:
 
 
 def _metric(task: SuiteTask, samples: Sequence[Mapping[str, Any]]) -> str:
-    lower = {m for one in task.tasks.values() for m, up in one.higher_is_better().items() if not up}
+    lower = {
+        m for member in task.tasks.values() for m, up in member.higher_is_better().items() if not up
+    }
     metric: str
     for metric in (*_METRICS, *samples[0]["metrics"]):
         if metric not in lower and all(_is_share(sample.get(metric)) for sample in samples):
@@ -544,13 +554,13 @@ def bound_patterns(name: str, task: Any, where: str) -> None:
         try:
             for make in ensemble.filters:
                 make()
-            patterns = [p for one in options for p in _compiled(one)]
+            patterns = [p for option in options for p in _compiled(option)]
         except (re.error, RecursionError, OverflowError, TypeError, ValueError) as error:
             raise SpecError(f"{what} is not valid", why=str(error), where=where) from error
         ensemble.apply = _bounded(ensemble.apply, what, patterns, where)
     what = f"the metrics of {name}"
     try:
-        patterns = [p for one in task.config.metric_list or () for p in _compiled(one)]
+        patterns = [p for option in task.config.metric_list or () for p in _compiled(option)]
     except (re.error, RecursionError, OverflowError, TypeError) as error:
         raise SpecError(f"{what} are not valid", why=str(error), where=where) from error
     task.process_results = _bounded(task.process_results, what, patterns, where)

@@ -90,7 +90,7 @@ def evaluate_suite(
     if maker.no_charts:
         say(f"warning: {lost_charts(folder, maker.no_charts)}")
     files = read_run(folder)
-    changes = [one for one in task_changes(files) if one.trial in numbers]
+    changes = [change for change in task_changes(files) if change.trial in numbers]
     _show(folder, changes, numbers, as_json=as_json)
     if flags:
         gate(files, numbers, limits_of(resolve(flags, folder.spec)))
@@ -106,13 +106,13 @@ def _show(
     from sweeper.views.console import show_line
 
     paths = sorted(evaluations(folder).glob("base-*.json"))
-    bases = [one for one in map(ModelScores.read_or_none, paths) if one is not None]
+    bases = [item for item in map(ModelScores.read_or_none, paths) if item is not None]
     if as_json:
         shown = {
             "run": folder.path.name,
             "trials": numbers,
             "base": [b.model_dump(mode="json", exclude={"schema_version"}) for b in bases],
-            "tasks": [one.model_dump(mode="json") for one in changes],
+            "tasks": [item.model_dump(mode="json") for item in changes],
         }
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
         return

@@ -47,7 +47,7 @@ class Tracker(ABC):
         return ""
 
     @abstractmethod
-    def start(self, known: str) -> str:
+    def start(self, run_id: str) -> str:
         """Begin the sweep, or go on with it.
 
         Args:
@@ -58,7 +58,7 @@ class Tracker(ABC):
         """
 
     @abstractmethod
-    def trial_started(self, config: TrialConfig, known: str) -> str:
+    def trial_started(self, config: TrialConfig, trial_id: str) -> str:
         """Begin a trial with its parameters, or open it again.
 
         Args:
@@ -94,12 +94,12 @@ class Tracker(ABC):
 def tracker_class(name: str) -> type[Tracker]:
     """The tracker that the module of this name defines; loads its client library."""
     module = importlib.import_module(f"{__package__}._{name}")
-    found = [
+    classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Tracker) and value is not Tracker
     ]
-    return found[0]
+    return classes[0]
 
 
 def parameters(config: TrialConfig) -> dict[str, Scalar]:
@@ -125,10 +125,13 @@ def rung_figures(report: RungReport) -> dict[str, float]:
 
 def _measures(measures: Mapping[str, Measure]) -> dict[str, float | None]:
     """Measures by name, and what training changed in them as ``NAME/change``."""
-    found: dict[str, float | None] = {}
-    for name, one in measures.items():
-        found |= {name: one.value, f"{name}/change": None if one.base is None else one.change}
-    return found
+    values: dict[str, float | None] = {}
+    for name, measure in measures.items():
+        values |= {
+            name: measure.value,
+            f"{name}/change": None if measure.base is None else measure.change,
+        }
+    return values
 
 
 def final_figures(result: TrialResult) -> dict[str, float]:

@@ -50,10 +50,10 @@ class Follower:
     def __init__(self, run: RunFolder, tracker: Tracker) -> None:
         self._run, self._tracker = run, tracker
         self._path = tracker.folder / f"{tracker.name}.json"
-        known = TrackingState.read_or_none(self._path)
-        if known is None or known.where != tracker.where:
-            known = TrackingState(where=tracker.where)
-        self._state = known
+        state = TrackingState.read_or_none(self._path)
+        if state is None or state.where != tracker.where:
+            state = TrackingState(where=tracker.where)
+        self._state = state
         self._started = False
         self._open: set[int] = set()
         self._changed: set[int] = set()
@@ -141,9 +141,11 @@ class Follower:
         if losses:
             figures["best_validation_loss"] = min(losses)
         try:
-            found = object_of(read_text(self._run.findings))
-            verdict, metric = found["verdict"], found["metric"]["name"]
-            scores = {one["trial"]: one["test_score"] for one in found["finalists"]}
+            findings = object_of(read_text(self._run.findings))
+            verdict, metric = findings["verdict"], findings["metric"]["name"]
+            scores = {
+                finalist["trial"]: finalist["test_score"] for finalist in findings["finalists"]
+            }
         except (OSError, ValueError, KeyError, TypeError):
             return figures, ""
         if (best := verdict.get("recommended_trial")) is not None:

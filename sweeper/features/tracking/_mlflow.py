@@ -55,30 +55,32 @@ class Mlflow(Tracker):
     def where(self) -> str:
         return without_secrets(mlflow.get_tracking_uri())
 
-    def start(self, known: str) -> str:
+    def start(self, run_id: str) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-        found = self._client.get_experiment_by_name(name)
+        experiment = self._client.get_experiment_by_name(name)
         self._experiment = (
-            found.experiment_id if found is not None else self._client.create_experiment(name)
+            experiment.experiment_id
+            if experiment is not None
+            else self._client.create_experiment(name)
         )
         facts = self.plan.facts
         self._sweep = self._begun(
-            known,
+            run_id,
             self.title,
             {
                 "task": facts.task,
                 "models": ", ".join(model_name(model.id) for model in facts.models),
                 "strategies": ", ".join(
-                    dict.fromkeys(one.strategy for one in self.plan.candidates)
+                    dict.fromkeys(candidate.strategy for candidate in self.plan.candidates)
                 ),
                 "seed": self.plan.seed,
             },
         )
         return self._sweep
 
-    def trial_started(self, config: TrialConfig, known: str) -> str:
+    def trial_started(self, config: TrialConfig, trial_id: str) -> str:
         tags = {"mlflow.parentRunId": self._sweep, "origin": config.origin}
-        return self._begun(known, f"trial {config.number}", parameters(config), tags)
+        return self._begun(trial_id, f"trial {config.number}", parameters(config), tags)
 
     def rung(self, run: str, report: RungReport) -> None:
         self._log(run, rung_figures(report), report.optimizer_steps)
@@ -101,20 +103,20 @@ class Mlflow(Tracker):
 
     def _begun(
         self,
-        known: str,
+        run_id: str,
         name: str,
         given: Mapping[str, Scalar],
         tags: Mapping[str, str] | None = None,
     ) -> str:
         """A run of the service with its parameters, which a second call may state once more."""
-        if known:
-            self._client.update_run(known, status="RUNNING")
+        if run_id:
+            self._client.update_run(run_id, status="RUNNING")
         else:
             made = self._client.create_run(self._experiment, run_name=name, tags=dict(tags or {}))
-            known = made.info.run_id
+            run_id = made.info.run_id
         stated = [Param(key, str(value)) for key, value in given.items()]
-        self._client.log_batch(known, params=stated)
-        return known
+        self._client.log_batch(run_id, params=stated)
+        return run_id
 
     def _log(
         self,

@@ -27,11 +27,11 @@ class Tensorboard(Tracker):
         super().__init__(run, plan)
         self._writers: dict[str, SummaryWriter] = {}
 
-    def start(self, known: str) -> str:
-        return known or "sweep"
+    def start(self, run_id: str) -> str:
+        return run_id or "sweep"
 
-    def trial_started(self, config: TrialConfig, known: str) -> str:
-        run = known or f"trial-{config.number}"
+    def trial_started(self, config: TrialConfig, trial_id: str) -> str:
+        run = trial_id or f"trial-{config.number}"
         self._writers[run] = self._writer(run)
         return run
 
@@ -64,8 +64,8 @@ class Tensorboard(Tracker):
 
     def _writer(self, name: str) -> SummaryWriter:
         # The name has whole seconds without it, and a second file of that name replaces the first.
-        place = self.folder / "tensorboard" / name
-        return SummaryWriter(logdir=str(place), filename_suffix=f".{time.time_ns()}")
+        folder = self.folder / "tensorboard" / name
+        return SummaryWriter(logdir=str(folder), filename_suffix=f".{time.time_ns()}")
 
     def _scalars(self, writer: SummaryWriter, figures: Mapping[str, float], step: int) -> None:
         for key, value in figures.items():

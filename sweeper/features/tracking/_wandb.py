@@ -38,12 +38,12 @@ class Wandb(Tracker):
         names = ("WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT")
         return without_secrets(" ".join(os.environ.get(name, "") for name in names).strip())
 
-    def start(self, known: str) -> str:
-        self._group = known or uuid.uuid4().hex[:8]
+    def start(self, run_id: str) -> str:
+        self._group = run_id or uuid.uuid4().hex[:8]
         return self._group
 
-    def trial_started(self, config: TrialConfig, known: str) -> str:
-        run = known or f"{self._group}-{config.number}"
+    def trial_started(self, config: TrialConfig, trial_id: str) -> str:
+        run = trial_id or f"{self._group}-{config.number}"
         opened = self._init(run, f"trial {config.number}", "trial", parameters(config))
         opened.define_metric(_STEP)
         opened.define_metric("*", step_metric=_STEP)

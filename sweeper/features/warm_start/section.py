@@ -11,9 +11,10 @@ from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategies import best_of, default_of
 from sweeper.plans import ProposedTrial
+from sweeper.reporting.document import Report
 from sweeper.spec import Scalar
 
-HEADING = Heading(72, "warm-start", "Warm starts", "What did earlier studies bring?")
+HEADING = Heading(76, "warm-start", "Warm starts")
 
 
 class WarmStartResult(Record):
@@ -42,14 +43,14 @@ class Figures(Record):
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """The results of the plan's warm starts."""
-    own = (one for one in run.plan.proposed if one.feature == "warm_start")
-    starts = tuple(_entry(run, one) for one in own)
+    own = (start for start in run.plan.proposed if start.feature == "warm_start")
+    starts = tuple(_entry(run, start) for start in own)
     return Figures(starts=starts) if starts else None
 
 
-def because(figures: Figures, findings: Findings) -> list[str]:
+def finding(figures: Figures, report: Report) -> str:
     """A sentence for each warm start."""
-    return [_sentence(one, findings.objective) for one in figures.starts]
+    return " ".join(_sentence(one, report.findings.objective) for one in figures.starts)
 
 
 def _entry(run: RunFiles, warm: ProposedTrial) -> WarmStartResult:
@@ -76,21 +77,21 @@ def _tried(run: RunFiles, strategy: str, warm: ProposedTrial) -> TrialFiles | No
     return next((trial for trial in own if wanted <= trial.config.parameters.items()), None)
 
 
-def _sentence(found: WarmStartResult, metric: Metric) -> str:
+def _sentence(start: WarmStartResult, metric: Metric) -> str:
     """One warm start and its result, as a sentence."""
     unit = f" {words.column_unit(metric)}".rstrip()
     opening = (
-        f"Warm start of {words.strategy(found.strategy)} from {found.study}, "
-        f"{words.share(found.similarity)} alike"
+        f"Warm start of {words.strategy(start.strategy)} from {start.study}, "
+        f"{words.share(start.similarity)} alike"
     )
-    if found.trial is None:
+    if start.trial is None:
         return f"{opening}: not tried yet."
-    if found.loss is None:
-        return f"{opening}: trial {found.trial} tried it and was not completed."
-    reached, best = (words.score(one, metric) for one in (found.loss, found.best_loss))
+    if start.loss is None:
+        return f"{opening}: trial {start.trial} tried it and was not completed."
+    reached, best = (words.score(loss, metric) for loss in (start.loss, start.best_loss))
     default = ""
-    if found.default_loss is not None:
-        default = f", its default {words.score(found.default_loss, metric)}"
+    if start.default_loss is not None:
+        default = f", its default {words.score(start.default_loss, metric)}"
     return (
-        f"{opening}: trial {found.trial} reached {reached}{unit}{default}, the best of all {best}."
+        f"{opening}: trial {start.trial} reached {reached}{unit}{default}, the best of all {best}."
     )

@@ -85,11 +85,11 @@ def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
         OSError: The folder for caches cannot be written.
     """
     limits = limits_of(spec)
-    trials = [one for folder in sorted(run.trials.glob("*")) if (one := _ended(folder))]
-    kept = [one for one in trials if not is_beyond(excess(one[1].measures, limits))]
+    trials = [trial for folder in sorted(run.trials.glob("*")) if (trial := _ended(folder))]
+    kept = [trial for trial in trials if not is_beyond(excess(trial[1].measures, limits))]
     bests = [_best(plan, candidate, kept) for candidate in plan.candidates]
-    found = tuple(best for best in bests if best is not None)
-    if not found:
+    trials_kept = tuple(best for best in bests if best is not None)
+    if not trials_kept:
         return
     facts = plan.facts
     record = Remembered(
@@ -101,7 +101,7 @@ def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
         classes=len(facts.data.labels),
         mean_tokens=facts.data.lengths.mean if facts.data.lengths else None,
         objective=_named(plan.objective),
-        bests=found,
+        bests=trials_kept,
     )
     identity = plan.identity.model_dump_json() if plan.identity else ""
     name = hashlib.sha256(f"{run.path.name} {identity}".encode()).hexdigest()[:24]
@@ -132,10 +132,10 @@ def _best(
     if not own:
         return None
     measured = plan.objective
-    config, result = min(own, key=lambda one: (cost_of(one[1], measured), one[0].number))
-    defaults = [cost_of(known, measured) for one, known in own if one.origin == "default"]
+    config, result = min(own, key=lambda item: (cost_of(item[1], measured), item[0].number))
+    defaults = [cost_of(result_of, measured) for item, result_of in own if item.origin == "default"]
     facts = next(model for model in plan.facts.models if model.id == candidate.model)
-    searched = {name for name, one in candidate.parameters.items() if one.searched}
+    searched = {name for name, item in candidate.parameters.items() if item.searched}
     return RememberedBest(
         strategy=candidate.strategy,
         model=_model(facts),
@@ -159,8 +159,8 @@ def propose(spec: Spec, plan: Plan, tell: Callable[[str], None]) -> Iterator[Pro
     """For each candidate the best of the most similar earlier study, if any is similar."""
     if not spec.features.of(Options).enabled:
         return
-    known = _studies(home() / FOLDER)
-    studies = [one for one in known if one.objective == _named(plan.objective)]
+    remembered = _studies(home() / FOLDER)
+    studies = [study for study in remembered if study.objective == _named(plan.objective)]
     proposed = [
         trial
         for candidate in plan.candidates
@@ -195,9 +195,11 @@ def _warm_start(
     ]
     if not rated:
         return None
-    like, study, best = max(rated, key=lambda one: one[0])  # the newest of those that are alike
-    known = candidate.parameters
-    fits = {n: v for n, v in best.parameters.items() if n in known and _allows(known[n], v)}
+    like, study, best = max(rated, key=lambda entry: entry[0])  # the newest of those that are alike
+    parameters = candidate.parameters
+    fits = {
+        n: v for n, v in best.parameters.items() if n in parameters and _allows(parameters[n], v)
+    }
     if like < LEAST or not fits:
         return None
     warm = WarmStart(

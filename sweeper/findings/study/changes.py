@@ -16,7 +16,7 @@ from scipy import special
 
 from sweeper import units
 from sweeper.artifact import Record
-from sweeper.constraints import Excess, Limit
+from sweeper.constraints import Limit
 from sweeper.errors import GateFailed, Problem
 from sweeper.evaluation.resampling import CONFIDENCE
 from sweeper.evaluation.significance import (
@@ -31,6 +31,7 @@ from sweeper.evaluation.significance import (
 from sweeper.evaluation.task_scores import ModelScores, TaskScores, evaluations
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
+from sweeper.findings.record import MeasuredTrials
 from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
@@ -96,18 +97,6 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
         return None
 
 
-class MeasuredTrials(Record):
-    """One measure over the completed trials that have it.
-
-    ``changes`` are in its unit, by trial. ``limit`` is the most that the user allows.
-    """
-
-    title: str
-    unit: str
-    limit: float | None = None
-    changes: dict[int, float]
-
-
 def measured_trials(run: RunFiles) -> dict[str, MeasuredTrials]:
     """The measures that have a value of the base, by name."""
     found: dict[str, tuple[Measure, dict[int, float]]] = {}
@@ -149,16 +138,10 @@ def gate(run: RunFiles, trials: Sequence[int], limits: Sequence[Limit]) -> None:
                     fix="See what to do about it in the report.",
                 )
                 for one in found
-                if excess_of(one.points, limit).is_sure
+                if limit.is_surely_broken(one.points.value, one.points.low, 100)
             ]
     if problems:
         raise GateFailed(problems)
-
-
-def excess_of(points: Interval, limit: Limit) -> Excess:
-    """How far a change is beyond a limit, in points."""
-    most = 100 * limit.most
-    return Excess(points.value - most, None if points.low is None else points.low - most)
 
 
 class TaskChange(Record):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from statistics import median
 
-from sweeper.constraints import order
 from sweeper.evaluation.significance import mean_interval, t_interval
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Finalist, SeedScore
@@ -21,6 +19,7 @@ from sweeper.findings.study.metric import (
 )
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
 from sweeper.findings.study.trial_rows import finite, known, trial_seconds
+from sweeper.search.finalists import Contender, in_order
 
 
 def finalists(run: RunFiles) -> tuple[Finalist, ...]:
@@ -36,10 +35,14 @@ def finalists(run: RunFiles) -> tuple[Finalist, ...]:
 def _order(run: RunFiles) -> list[TrialFiles]:
     """As the seal fixed it; before that, the confirmed trials as it will."""
     if run.seal:
-        found = [run.trial(number) for number in run.seal.order]
-        return [trial for trial in found if trial is not None and trial.completed]
-    confirmed = (trial for trial in run.completed if trial.seeds)
-    return sorted(confirmed, key=lambda t: (order(_mean_cost(t), run.excess(t)), t.config.number))
+        numbers = list(run.seal.order)
+    else:
+        objective, confirmed = run.plan.objective, [one for one in run.completed if one.seeds]
+        results = {t.config.number: [r.result for r in t.trainings()] for t in confirmed}
+        made = [Contender.of(n, own, objective, run.limits) for n, own in results.items()]
+        numbers = [one.trial for one in in_order(made)]
+    found = [run.trial(number) for number in numbers]
+    return [trial for trial in found if trial is not None and trial.completed]
 
 
 def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) -> Finalist:
@@ -82,9 +85,3 @@ def _objective(trial: TrialFiles, trainings: list[SeedRun]) -> Interval | None:
     mean, low, high = t_interval(values)
     bounds = SHARE if trial.objective.best == 1.0 else UNBOUNDED
     return bounded(Interval(value=mean, low=low, high=high, n=len(values)), bounds)
-
-
-def _mean_cost(trial: TrialFiles) -> float:
-    costs = [trial.objective.cost_of(run.result) for run in trial.trainings()]
-    losses = [cost for cost in costs if cost is not None]
-    return math.fsum(losses) / len(losses)

@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sweeper.constraints import Limit, excess, is_beyond, limits_of, order
 from sweeper.data.examples import SPLITS
 from sweeper.errors import SweeperError
+from sweeper.execution.state import attempts
+from sweeper.execution.state.attempts import ValidationItems
 from sweeper.execution.state.second_command import statuses
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.jsontext import object_of
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import CONFIG, ENDED, RESULT, RUNGS, WEIGHTS, RunFolder
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
 from sweeper.textfile import read_text
@@ -37,19 +36,6 @@ from sweeper.trials import (
     TrialConfig,
     TrialResult,
 )
-
-
-@dataclass(frozen=True)
-class ValidationItems:
-    """Losses and headline scores of the scored validation items, in item order. Shape (items,).
-
-    ``weights`` are what an item counts in the validation loss: 1, or tokens of its answer. Where
-    the objective is another, its costs stand for the losses, and all items count alike.
-    """
-
-    losses: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    weights: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -222,18 +208,18 @@ def _trial(
     pair: Callable[[TrialConfig], TrialConfig],
     objective: Objective,
 ) -> TrialFiles | None:
-    config = TrialConfig.read_or_none(folder / "config.json")
+    config = TrialConfig.read_or_none(folder / CONFIG)
     if config is None:
         return None
     config = pair(config)
-    result_path = folder / "result.json"
+    result_path = folder / RESULT
     result = TrialResult.read_or_none(result_path)
     attempts = [int(path.name) for path in _numbered(folder / "attempts")]
     return TrialFiles(
         config=config,
-        rungs=_rungs(folder / "rungs.jsonl"),
+        rungs=_rungs(folder / RUNGS),
         result=result,
-        items=read_items(folder, result, objective),
+        items=_items(folder, result, objective),
         objective=objective,
         attempts=max([config.attempt, *attempts]),
         seeds=tuple(_seed_runs(folder / "seeds", objective)),
@@ -242,46 +228,30 @@ def _trial(
             for part in _numbered(folder / "rows")
             for run in _seed_runs(part, objective)
         ),
-        weights=folder / "weights" if (folder / "weights").is_dir() else None,
-        unreadable="result.json" if result is None and result_path.is_file() else "",
+        weights=folder / WEIGHTS if (folder / WEIGHTS).is_dir() else None,
+        unreadable=RESULT if result is None and result_path.is_file() else "",
         ended=tuple(
             (number, end)
             for number in attempts
-            if (end := AttemptEnd.read_or_none(folder / "attempts" / str(number) / "ended.json"))
+            if (end := AttemptEnd.read_or_none(folder / "attempts" / str(number) / ENDED))
         ),
     )
 
 
 def _seed_runs(folder: Path, objective: Objective) -> Iterator[SeedRun]:
     for path in _numbered(folder):
-        result = TrialResult.read_or_none(path / "result.json")
+        result = TrialResult.read_or_none(path / RESULT)
         if result is not None:
-            yield SeedRun(int(path.name), result, read_items(path, result, objective))
+            yield SeedRun(int(path.name), result, _items(path, result, objective))
 
 
-def read_items(
-    folder: Path, result: TrialResult | None, objective: Objective = LOSS
+def _items(
+    folder: Path, result: TrialResult | None, objective: Objective
 ) -> ValidationItems | None:
-    """Losses and scores of single validation items, or None where they were not kept."""
     if result is None or result.item_losses is None:
         return None
-    fields = _mapping(_text(folder / result.item_losses))
-    try:
-        losses = np.asarray(fields["losses"], dtype=np.float64)
-        scores = np.asarray(fields["scores"], dtype=np.float64)
-        weights = np.asarray(fields["weights"], dtype=np.float64)
-        if not objective.is_loss:
-            scores = np.asarray(fields["objective"], dtype=np.float64)
-            losses = np.asarray([objective.cost(one) for one in scores.tolist()])
-            weights = (weights > 0).astype(np.float64)
-    except (KeyError, TypeError, ValueError):
-        return None
-    shaped = losses.ndim == 1 and losses.size > 0 and losses.shape == scores.shape == weights.shape
-    usable = shaped and bool(np.isfinite(losses).all() and np.isfinite(weights).all())
-    scored = weights > 0
-    if not usable or not scored.any():
-        return None
-    return ValidationItems(losses[scored], scores[scored], weights[scored])
+    items = attempts.read_items(folder / result.item_losses, objective)
+    return None if items is None else items.scored
 
 
 def _rungs(path: Path) -> tuple[RungReport, ...]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 
 from sweeper import units
-from sweeper.execution.state.status import Status
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import Findings, NextStep, TrialRow
@@ -27,31 +26,7 @@ def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep |
     if findings.run.status == "running":
         return None
     own = (step for ask in _QUESTIONS if (step := ask(findings)) is not None)
-    return next(chain(own, advice), None) or _use(findings)
-
-
-def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
-    """The next step of findings of before the command was killed or the folder was moved.
-
-    Args:
-        place: The run's folder, as a command names it now.
-        status: That of a run that has ended, maybe with another number of trials.
-    """
-    known, step = findings.run.status, findings.next_step
-    now = {
-        "place": place,
-        "status": status.phase if known == "running" else known,
-        "trials_asked": status.trials,
-        "complete": status.complete,
-        "pruned": status.pruned,
-        "failed": status.failed,
-    }
-    advice = []
-    if step is not None and known == "complete":
-        command = step.command.replace(shlex.quote(findings.run.place), shlex.quote(place))
-        advice = [step.model_copy(update={"command": command})]
-    run = findings.run.model_copy(update=now)
-    return next_step(findings.model_copy(update={"run": run}), advice)
+    return next(chain(own, advice), None) or NextStep(kind="use")
 
 
 _TITLES: dict[str, str] = {
@@ -71,7 +46,7 @@ _TITLES: dict[str, str] = {
 
 def next_step_line(step: NextStep) -> str:
     """The step and its figures, as text."""
-    return f"Next: {_TITLES[step.kind]}. {words.sentence(step.because)}"
+    return f"Next: {_TITLES[step.kind]}. {words.sentence(step.because)}".rstrip()
 
 
 def next_step_lines(step: NextStep | None) -> list[str]:
@@ -193,21 +168,6 @@ def _overfits(findings: Findings) -> NextStep | None:
     return NextStep(kind="more-data", because=because)
 
 
-def _use(findings: Findings) -> NextStep:
-    row = _row(findings)
-    number = row.number if row else findings.verdict.recommended_trial
-    against = _against_baseline(findings)
-    finalist = findings.finalist(number)
-    said = f"Trial {number}"
-    if finalist is not None and finalist.test_score is not None:
-        score = words.score_with_interval(finalist.test_score, findings.metric)
-        said += f" has test {findings.metric.title} {score}"
-    if against is not None and against.outcome == "better":
-        said += f"; {_gap(findings, against)}"
-    because, command = f"{said}.", f'sweeper predict {_place(findings)} "a text"'
-    return NextStep(kind="use", because=because, command=command)
-
-
 _QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (
     _unfinished,
     _failures,
@@ -228,7 +188,8 @@ def _against_baseline(findings: Findings) -> Comparison | None:
 
 
 def _gap(findings: Findings, against: Comparison) -> str:
-    title = next(one.title for one in findings.baselines if one.name == against.second)
+    baseline = findings.baseline(against.second)
+    title = baseline.title if baseline else against.second
     trial = against.first.replace("-", " ")
     return f"{trial} − {title} = {words.difference(against.difference, findings.metric)}"
 

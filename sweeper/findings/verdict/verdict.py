@@ -129,31 +129,26 @@ def _cost(finalist: Finalist) -> tuple[float, float]:
 
 
 def _pays(run: RunFiles, contest: Contest) -> str:
-    """By how much the trial beats the best baseline, where it beats all of them.
+    """By how much the trial beats the nearest baseline, where it beats all of them.
 
     Where the headline metric leaves a baseline open, the loss decides, and that baseline is named.
     """
-    best, *others = contest.compared
+    count = len(contest.compared)
     by_loss = _decided_in_loss(contest)
-    baseline = by_loss or best
-    against = contest.against(baseline.name)
-    in_loss = contest.against(baseline.name, in_loss=True)
-    assert against is not None
-    gap = words.difference(against.difference, contest.metric)
-    all_of_them = f", and better than all {len(others) + 1} baselines" if others else ""
+    in_loss = contest.against(by_loss.name, in_loss=True) if by_loss else None
+    nearest, against = _nearest(contest)
     if by_loss is None or in_loss is None:
-        nearest, smallest = _nearest(contest)
-        if nearest != best:
-            least = words.difference(smallest.difference, contest.metric)
-            all_of_them += f"; the nearest is {nearest.title}: {least}"
-        return (
-            f" Fine-tuning pays on the test split: {gap} against {best.title}, the best baseline"
-            f"{all_of_them}."
-        )
+        gap = words.difference(against.difference, contest.metric)
+        of = f", the nearest of {count} baselines" if count > 1 else ", the only baseline"
+        return f" Fine-tuning pays on the test split: {gap} against {nearest.title}{of}."
+    headline = contest.against(by_loss.name)
+    assert headline is not None
+    gap = words.difference(headline.difference, contest.metric)
     lower = words.difference(in_loss.difference, loss_metric(run.plan.facts))
+    all_of_them = f", and better than all {count} baselines" if count > 1 else ""
     return (
-        f" Fine-tuning pays in loss: on the test split {lower} against {baseline.title}"
-        f"{all_of_them}; in {contest.metric.title} {gap} is {_outcome(run, against)}."
+        f" Fine-tuning pays in loss: on the test split {lower} against {by_loss.title}"
+        f"{all_of_them}; in {contest.metric.title} {gap} is {_outcome(run, headline)}."
     )
 
 

@@ -54,11 +54,12 @@ class Speed:
         return replace(self, flops=self.flops * share, stream=self.stream * share)
 
 
-# Fitted to tokens a second of 101 published runs: 75 of fms-acceleration on an A100 80GB (7B to
-# 8x7B, micro-batches of 4 to 32 at 4,096 tokens) and 26 of PEFT's method comparison on an L40S
-# (3B, four texts of 210 tokens). Shares of the data sheet's figures, and seconds.
-_GPU_FLOPS, _GPU_BANDWIDTH, _GPU_LAYER = 0.7, 0.5, 0.0007
-# Nine of ten of those runs took between 0.76 and 1.35 times the middle.
+# Fitted to 113 published runs of transformers and PEFT without torch.compile: 95 of
+# fms-acceleration on an A100 80GB (7B to 8x7B, micro-batches of 4 to 32, 434 to 4,096 tokens), 12
+# of PEFT's method comparison on an L40S (3B, four texts of 210 tokens), and what 4-bit weights add
+# to 6 of litgpt on an A100 40GB. Shares of the data sheet's figures, and seconds.
+_GPU_FLOPS, _GPU_BANDWIDTH, _GPU_LAYER = 0.69, 0.44, 0.0003
+# Nine of ten of those runs took between 0.85 and 1.35 times what these figures give.
 _GPU_SPREAD = (0.7, 1.5)
 #: Data sheets of cards without bfloat16, or not in the table.
 _DEFAULT_TFLOPS, _DEFAULT_BANDWIDTH = 100.0, 900.0

@@ -175,8 +175,8 @@ def _comparisons(
     for operator, bound in tests.items():
         at = (*path, operator)
         bounds = bound if operator == "in" and isinstance(bound, list) else [bound]
-        if operator not in _operators(fact):
-            fix = near_match(str(operator), _operators(fact))
+        if operator not in operators(fact):
+            fix = near_match(str(operator), operators(fact))
             found.append((at, fault(f"there is no key {operator!r} here", "", fix)))
         elif operator == "in" and (bounds is not bound or not bounds):
             found.append((at, fault(f"in = {bound!r}", "It must be a list.", "Write [a, b].")))
@@ -188,7 +188,8 @@ def _comparisons(
             yield FactComparison(fact.name, operator, tuple(bounds) if operator == "in" else bound)
 
 
-def _operators(fact: Fact) -> list[str]:
+def operators(fact: Fact) -> list[str]:
+    """The comparisons that a condition can make with a fact."""
     own = {"number": [*_COMPARISONS], "words": ["contains"]}
     return ["equals", "in", "known", *own.get(fact.kind, [])]
 
@@ -207,29 +208,7 @@ def _can_be(fact: Fact, operator: str, bound: Any) -> bool:
     return isinstance(bound, str) and (not fact.words or bound in fact.words)
 
 
-def condition_schema() -> dict[str, Any]:
-    """The JSON Schema of a ``when``, which refers to itself as ``#/$defs/When``."""
-    when = {"$ref": "#/$defs/When"}
-    several = {"type": "array", "items": when, "minItems": 1}
-    facts = {fact.name: _fact_schema(fact) for fact in FACTS.values()}
-    properties = {**facts, "all": several, "any": several, "not": when}
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-def _fact_schema(fact: Fact) -> dict[str, Any]:
-    types = {"flag": "boolean", "number": "number"}
-    one: dict[str, Any] = {"type": types.get(fact.kind, "string")}
-    if fact.words:
-        one["enum"] = [*fact.words]
-    several = {"type": "array", "items": one, "minItems": 1}
-    bounds = {"known": {"type": "boolean"}, "in": several}
-    tests = {operator: bounds.get(operator, one) for operator in _operators(fact)}
-    mapping = {"type": "object", "properties": tests, "additionalProperties": False}
-    unit = f" ({fact.unit})" if fact.unit else ""
-    return {"anyOf": [one, several, mapping], "description": f"{fact.description}{unit}"}
-
-
-# The type of a field that holds a condition. ``schema`` puts ``condition_schema`` in its place.
+# The type of a field that holds a condition, and its title in a JSON Schema.
 SCHEMA_MARK = "condition of facts"
 Condition = Annotated[
     FactComparison | Group,

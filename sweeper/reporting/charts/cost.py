@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.front import front_of
-from sweeper.findings.record import Findings, TrialRow
-from sweeper.findings.study.changes import MeasuredTrials
+from sweeper.findings.record import Findings, MeasuredTrials, TrialRow
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.palette import look
 
-_WIDTH = 450
+_WIDTH = 620
+# Baselines that cost less than this share of the cheapest trial stand at the edge.
+_CHEAP = 0.25
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One horizontal axis: its title, and a trial's value on it.
-
-    ``marked`` is a trial to be named in the drawing: the recommended one.
-    """
+    """One horizontal axis: its title, and a trial's value on it; ``baselines`` by their names."""
 
     title: str
     name: str
     values: dict[int, float]
+    baselines: dict[str, float] = field(default_factory=dict)
     limit: float | None = None
     limit_label: str = ""
     log: bool = True
-    marked: int | None = None
 
 
-def measure_cost(measured: MeasuredTrials, marked: int | None) -> Cost:
+def measure_cost(measured: MeasuredTrials) -> Cost:
     """What training changed in a measure, as a cost."""
     limit = measured.limit
     return Cost(
         title=f"{measured.title} ({measured.unit}, lower is better)",
-        name="measure",
+        name=measured.title,
         values=measured.changes,
         limit=limit,
         limit_label="" if limit is None else f"limit {limit:g}",
         log=False,
-        marked=marked,
     )
 
 
@@ -53,11 +50,13 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     trials = [t for t in findings.trials if t.objective is not None and t.number in cost.values]
     if not trials:
         return None
-    x_scale = fit(_places(cost, trials), log=cost.log, pad=0.12)
-    y_scale = cost_scale(findings)
+    edge = _CHEAP * min(cost.values[trial.number] for trial in trials)
+    untrained = _baselines(findings, cost, edge)
+    places = [*_places(cost, trials), *(row["x"] for row in untrained)]
+    x_scale, y_scale = fit(places, log=cost.log, pad=0.08), cost_scale(findings)
     worse = findings.objective.worse
     front = front_of([(cost.values[t.number], worse(t.objective or 0.0), t.number) for t in trials])
-    x = x_scale.x(5, title=cost.title, grid=False)
+    x = x_scale.x(7, title=cost.title, grid=False)
     y = y_scale.y(title=draw.value_title(findings))
     best = {s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None}
     rows = [_row(t, cost, t.number in front, best, y_scale) for t in trials]
@@ -68,16 +67,33 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     chart = chart + draw.whiskers(sheet, best_rows, x, y_scale)
     seen = draw.inside(rows, y_scale)
     chart = chart + draw.marks(sheet, [r for r in seen if r["best"]], x, y, 110)
-    chart = chart + draw.marks(sheet, [r for r in seen if not r["best"]], x, y, 30)
+    chart = chart + draw.marks(sheet, [*(r for r in seen if not r["best"]), *untrained], x, y, 30)
     chart = chart + draw.arrows(sheet, rows, x, y, y_scale)
+    chosen = findings.verdict.recommended_trial
+    named = [row | {"label": "recommended"} for row in seen if row["trial"] == str(chosen)]
+    if findings.verdict.kind not in ("recommend", "tie") or findings.verdict.recommended_baseline:
+        named = []
+    text = {"align": "left", "dx": 7, "color": draw.MUTED}
+    named += untrained
+    chart = chart + draw.end_labels(sheet, named, x, y_scale, draw.HEIGHT, up=9, **text)
     if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
         chart = chart + draw.vertical_rule(
             sheet, x, cost.limit, cost.limit_label, left=True, strokeDash=[4, 3]
         )
-    if any(row["trial"] == str(cost.marked) for row in rows):
-        chart = chart + _mark(sheet, [r for r in rows if r["trial"] == str(cost.marked)], x, y)
     title = f"{words.sentence(words.on_validation(findings.objective))} against {cost.name}"
-    return sheet.draw(chart, (_WIDTH, draw.HEIGHT), title, description)
+    return sheet.draw(chart, (_WIDTH, draw.HEIGHT), title, description, wide=True)
+
+
+def _baselines(findings: Findings, cost: Cost, edge: float) -> list[dict[str, Any]]:
+    """Baselines that have this cost and lie on the axis."""
+    scale, sign = cost_scale(findings), {"shape": "circle", "fill": draw.PAPER}
+    return [
+        draw.row_of("", None, x=max(edge, x), y=one.objective, label=one.title, **sign)
+        for one in findings.baselines
+        if (x := cost.baselines.get(one.name)) is not None
+        and one.objective is not None
+        and not scale.off(one.objective)
+    ]
 
 
 def _places(cost: Cost, trials: list[TrialRow]) -> list[float]:
@@ -89,15 +105,22 @@ def _places(cost: Cost, trials: list[TrialRow]) -> list[float]:
 
 
 def cost_scale(findings: Findings) -> Scale:
-    """The vertical axis that all cost panels share."""
-    higher = findings.objective.higher_is_better
-    return focus(_all_values(findings), higher_is_better=higher)
-
-
-def _all_values(findings: Findings) -> list[float]:
-    values = [t.objective for t in findings.trials if t.objective is not None]
+    """The vertical axis of all cost panels: most trials, the best of strategies, baselines."""
+    near = trial_scale(findings)
     intervals = [s.best_interval for s in findings.strategies if s.best_interval is not None]
-    return [*values, *(end for interval in intervals for end in interval.ends)]
+    ends = [end for interval in intervals for end in interval.ends]
+    untrained = [b.objective for b in findings.baselines if b.objective is not None]
+    inside = [value for value in _values(findings) if not near.off(value)]
+    return replace(fit([*inside, *ends, *untrained]), off_low=near.off_low)
+
+
+def trial_scale(findings: Findings) -> Scale:
+    """A vertical axis for most trials."""
+    return focus(_values(findings), higher_is_better=findings.objective.higher_is_better)
+
+
+def _values(findings: Findings) -> list[float]:
+    return [t.objective for t in findings.trials if t.objective is not None]
 
 
 def _row(
@@ -122,13 +145,4 @@ def _front(sheet: draw.Sheet, rows: list[dict[str, Any]], front: list[int], x: A
         sheet.chart(steps)
         .mark_line(interpolate="step-after", strokeWidth=1, color=draw.MUTED)
         .encode(x=x, y=y)
-    )
-
-
-def _mark(sheet: draw.Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
-    named = [{"x": row["x"], "y": row["y"], "label": "recommended"} for row in rows]
-    return (
-        sheet.chart(named)
-        .mark_text(align="left", dx=9, dy=-9, color=draw.MUTED)
-        .encode(x=x, y=y, text="label:N")
     )

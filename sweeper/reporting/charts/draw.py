@@ -142,8 +142,8 @@ def drawn(drawing: Drawing) -> Markup:
 def row_of(strategy: str, trial: int | None, /, **fields: Any) -> dict[str, Any]:
     """A row about one trial, in the look of its strategy."""
     style = look(strategy)
-    told = {"color": style.color, "shape": style.shape, "dash": list(style.dash)}
-    return {**told, "trial": "" if trial is None else str(trial), **fields}
+    mark = {"color": style.color, "shape": style.shape, "dash": list(style.dash)}
+    return {**mark, "trial": "" if trial is None else str(trial), **fields}
 
 
 def clipped_ends(interval: Interval, scale: Scale) -> dict[str, float]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -38,6 +38,7 @@ from sweeper.findings.study.strategies import (
     same_but_for,
     strategies_of,
 )
+from sweeper.hyperparameters import is_number
 from sweeper.plans import Candidate, Parameter
 from sweeper.spec import Scalar
 
@@ -226,11 +227,6 @@ def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
     else:
         place = (float(best) - low) / (high - low)
     return "low" if place < NEAR_BOUND else "high" if place > 1 - NEAR_BOUND else None
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a parameter's value lies on an axis (True and False do not)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def importances(

@@ -8,12 +8,12 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.record import TestedModel, TrialRow
 from sweeper.metrics.base import metrics
-from sweeper.reporting.blocks import Block, Column, Number, Table, placed
+from sweeper.reporting.blocks import Column, Number, Table, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import interval_text, memory_name, number_text, percent
 
 
-def tested_blocks(report: Report) -> Iterator[Block]:
+def tested_tables(report: Report) -> Iterator[Table]:
     """All models that were scored on the test split; none before that."""
     if report.findings.tested:
         yield _tested(report)

@@ -19,7 +19,7 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.parts import percent
 from sweeper.visible import LABEL_CHARACTERS, shortened
 
-HEADING = Heading(80, "by-class", "Classes", "Which classes are confused?")
+HEADING = Heading(100, "by-class", "Classes")
 
 # More classes than this make a matrix that nobody reads; the confusions are listed then.
 MATRIX = 15
@@ -89,6 +89,16 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     return Figures(name=name, title=model_title(run, name), classes=rows, confusion=pairs)
 
 
+def finding(figures: Figures, report: Report) -> str:
+    """The most common confusion."""
+    wrong = [one for one in figures.confusion if one[0] != one[1]]
+    if not wrong:
+        return "No class was taken for another one on the test split."
+    true, said, count = min(wrong, key=lambda one: (-one[2], one))
+    names, items = figures.classes, figures.classes[true].items
+    return f"{names[true].label} is taken for {names[said].label} in {count} of {items:,} items."
+
+
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """Figures of each class, and which classes are confused."""
     yield _classes(figures)
@@ -120,20 +130,22 @@ def _classes(found: Figures) -> Table:
 
 
 def _matrix(found: Figures) -> Table:
-    """Test items by true class (rows) and predicted class (columns)."""
+    """Test items by true class (rows) and predicted class (columns), without empty classes."""
     counts = {(true, said): count for true, said, count in found.confusion}
+    rows = [n for n, row in enumerate(found.classes) if row.items]
+    said = [(n, row.label) for n, row in enumerate(found.classes) if row.items or row.chosen]
 
     def items(said: int, true: int) -> str:
-        return str(counts.get((true, said), 0))
+        return str(counts.get((true, said), ""))
 
     columns: list[Column[int]] = [Column("true class", lambda true: found.classes[true].label)]
-    columns += [Number(row.label, partial(items, said)) for said, row in enumerate(found.classes)]
+    columns += [Number(label, partial(items, n)) for n, label in said]
     return Table.of(
         "confusion",
         f"Confusion matrix on the test split: {found.title}; rows are true classes, "
         "columns what was predicted, in test items",
         columns,
-        placed(range(len(found.classes))),
+        placed(rows),
     )
 
 

@@ -1,311 +1,375 @@
-"""What the run cost compared with what was planned, as a section and as one line for a terminal."""
+"""Quality against cost of every trial and baseline, and each default against the best found."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
+import altair as alt
 from pydantic import Field
 
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.record import Findings
+from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
+from sweeper.findings.record import Findings, NextStep
+from sweeper.findings.study.item_scores import interval
+from sweeper.findings.study.paired_trials import ComparedPairs, paired_scores
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import is_full, known, result_seconds, trial_seconds
-from sweeper.hyperparameters import BATCH, TARGET_MODULES
-from sweeper.memory.estimate import trial_gib
-from sweeper.plans import Candidate, Duration
-from sweeper.reporting.blocks import Block, Column, Empty, Number, Table, Text, placed
+from sweeper.findings.study.strategies import (
+    best_of,
+    default_against_best,
+    default_of,
+    strategies_of,
+    value_interval,
+)
+from sweeper.findings.verdict.next_step import twice_the_trials
+from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, placed
+from sweeper.reporting.charts import draw
+from sweeper.reporting.charts.cost import Cost, cost_panel, cost_scale, measure_cost
+from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import time_name
-from sweeper.reporting.sections._plan import PHASES
-from sweeper.spec import Scalar
+from sweeper.reporting.parts import (
+    drawn,
+    interval_text,
+    memory_name,
+    nothing_to_compare,
+    number_text,
+    off_scale,
+    strategy_cell,
+    time_name,
+    trial_number,
+)
+from sweeper.trials import BaselineResult
 
-_TITLES = PHASES | {"search": "of it, start, baselines and search", "money": "money"}
-# Below this share other programs change no figure that is shown.
-_DISTURBED = 0.05
+_SLOPE_WIDTH = 230
+# A search whose best trial came in the last quarter of its trials had not settled. Common practice.
+_LATE_SHARE = 0.75
+
+HEADING = Heading(20, "cost", "Cost against quality")
 
 
-HEADING = Heading(105, "cost", "Cost", "What did it cost, compared with the plan?")
+class SearchGain(Record):
+    """A strategy's default against the best that the search found, by the objective.
 
-
-_OWN = ("download", "conversion")
-"""Phases that the command does itself, so that workers' time does not hold them."""
-
-
-class PredictedFigure(Record):
-    """A figure of the plan beside what was measured.
-
-    ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``search`` goes
-    from the start to the last trial, baselines among it; ``download`` and ``conversion`` are phases
-    that the command does itself; phases of features have their names; ``trial`` is a full trial,
-    the median of ``trials`` of them; ``memory`` the highest peak that a trial measured of itself;
-    ``money`` is that of the devices while the sweep held them.
+    ``default_value`` and ``best_value`` are of the one training that the search saw, the means over
+    all trainings of these trials: ``gain`` is the difference of the means.
     """
 
-    what: str
-    title: str = ""
-    strategy: str = ""
-    unit: Literal["s", "GiB", "USD"]
-    predicted: float
-    low: float
-    high: float
-    actual: float
-    trials: int
-    beside: str = Field(
-        "", description="what the plan's figure of memory has besides: the process, the driver"
-    )
-    disturbed: float = Field(
-        0.0, ge=0, lt=1, description="share of the time in which other programs had the processor"
-    )
-
-    @property
-    def factor(self) -> float | None:
-        """Measured over predicted, as on an idle machine; None where nothing was predicted."""
-        own = self.actual * (1 - self.disturbed)
-        return own / self.predicted if self.predicted > 0 else None
+    strategy: str
+    default_trial: int | None
+    default_value: float | None
+    best_trial: int | None
+    best_value: float | None
+    default_interval: Interval | None = None
+    best_interval: Interval | None = None
+    default_mean: float | None = None
+    best_mean: float | None = None
+    default_seeds: int | None = None
+    best_seeds: int | None = None
+    gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
+    outcome: Outcome | None = Field(None, description="of the best against the default")
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
+    comparisons: int = Field(1, description="Holm's correction is taken over strategies")
 
 
 class Figures(Record):
-    """The figures of the plan that were measured too."""
+    """Every strategy's gain, in the plan's order."""
 
-    predictions: tuple[PredictedFigure, ...]
-
-
-def lines(figures: Figures, findings: Findings) -> list[str]:
-    """The sweep's time and the highest peak of a default."""
-    line = predicted_line(figures.predictions)
-    return [line] if line else []
-
-
-def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """Time of phases and trials, memory and money."""
-    run = report.findings.run
-    if figures.predictions:
-        yield _table(figures.predictions, report.plan.device)
-    if run.seconds is not None:
-        name = "GPU time" if time_name(report).startswith("GPU") else "training time"
-        told = f"The trials used {units.duration(run.seconds)} of {name}"
-        more = units.duration(run.confirmation_seconds) if run.confirmation_seconds else ""
-        yield Text((f"{told}{f', confirmation {more} more' if more else ''}.",))
-    elif not figures.predictions:
-        yield Empty("not-measured", "No trial of this run has ended.")
-
-
-def _table(found: Sequence[PredictedFigure], device: str) -> Table:
-    caption = "Time, memory and money: planned and measured"
-    disturbed = max(one.disturbed for one in found)
-    if disturbed >= _DISTURBED:
-        caption += (
-            f". Other programs had the processor for up to {words.share(disturbed)} of the time, "
-            "which the last column leaves out"
-        )
-    columns: list[Column[PredictedFigure]] = [
-        Column("what", lambda p: _what(p, device)),
-        Number("planned", lambda p: _planned(p, _amount(p, p.predicted), "not planned")),
-        Number("range", lambda p: _planned(p, _range(p), words.DASH)),
-        Number("measured", lambda p: _amount(p, p.actual)),
-        Number("of trials", lambda p: str(p.trials), "/trials"),
-        Number("measured ÷ planned", lambda p: units.number(p.factor, 2)),
-    ]
-    return Table.of("predicted", caption, columns, placed(found, "/sections/cost/predictions"))
-
-
-def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
-    return otherwise if prediction.factor is None else figure
-
-
-def _what(prediction: PredictedFigure, device: str) -> str:
-    if title := prediction.title or _TITLES.get(prediction.what):
-        return title
-    if not prediction.strategy:
-        return f"the {prediction.what.replace('_', ' ')}"
-    name = words.short(prediction.strategy)
-    if prediction.what == "trial":
-        return f"a full trial of {name}"
-    kind = "peak memory of" if device == "cuda" else "memory added by"
-    beside = f", without {prediction.beside}" if prediction.beside else ""
-    return f"{kind} the default of {name}{beside}"
-
-
-def _amount(prediction: PredictedFigure, value: float) -> str:
-    if prediction.unit == "s":
-        return units.duration(value)
-    return units.gib(value) if prediction.unit == "GiB" else f"{value:.3g} {prediction.unit}"
-
-
-def _range(prediction: PredictedFigure) -> str:
-    if prediction.unit == "s":
-        return units.span(prediction.low, prediction.high)
-    low, high = units.number(prediction.low), units.number(prediction.high)
-    return f"{low} to {high} {prediction.unit}"
-
-
-def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
-    """The sweep's time and the highest peak of a default, each with its estimate; empty before
-    the end."""
-    sweep = next((p for p in predictions if p.what == "sweep"), None)
-    if sweep is None:
-        return ""
-    line = f"took {_time(sweep)}"
-    if sweep.disturbed >= _DISTURBED:
-        line += (
-            f"; for {words.share(sweep.disturbed)} of the time, other programs had the processor"
-        )
-    for later in (p for p in predictions if p.unit == "s" and not p.predicted):
-        name = later.what.replace("_", " ")
-        line += f"; the {name}, which was not planned, took {units.duration(later.actual)} more"
-    peaks = [p for p in predictions if p.what == "memory"]
-    if peaks:
-        highest = max(peaks, key=lambda p: p.actual)
-        line += (
-            f"; peak of the default of {words.short(highest.strategy)} "
-            f"{units.gib(highest.actual)}, planned {units.gib(highest.predicted)}"
-        )
-        line += f", both without {highest.beside}" if highest.beside else ""
-    return line
-
-
-def _time(prediction: PredictedFigure) -> str:
-    planned = units.duration(prediction.predicted)
-    whole = units.span(prediction.low, prediction.high)
-    return f"{units.duration(prediction.actual)}, planned {planned} ({whole})"
+    gains: tuple[SearchGain, ...]
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
-    """Every figure of the plan that this run has measured too."""
-    found = [*_sweep(run)]
-    for candidate in run.plan.candidates:
-        trials = [
-            trial
-            for trial in run.trials
-            if (trial.config.strategy, trial.config.model) == (candidate.strategy, candidate.model)
-        ]
-        full = [trial for trial in trials if is_full(trial, run.plan.budget.rungs)]
-        found += [*_seconds(candidate, full), *_memory(candidate, trials)]
-    return Figures(predictions=tuple(found))
+    """Default against best of each strategy."""
+    pairs = default_against_best(run)
+    return Figures(gains=tuple(_gain(run, strategy, pairs) for strategy in strategies_of(run)))
 
 
-def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
-    """The sweep and its phases, without phases that were not planned; then the money."""
-    budget, seconds = run.plan.budget, _number(run.status.get("seconds"))
-    if run.status.get("phase") != "complete" or seconds is None:
-        return
-    took, features, planned = _took(run), budget.features, budget.phases
-    within = {name: cost for name, cost in features.items() if cost.in_search}
-    waited = math.fsum(result.waited_seconds for result in run.results)
-    whole = math.fsum(map(result_seconds, run.results))
-    share = min(waited / whole, 0.99) if whole > 0 else 0.0
-
-    def figure(what: str, phase: Duration, actual: float, unit: Any = "s") -> PredictedFigure:
-        return PredictedFigure(
-            what=what,
-            title=f"of the search, {within[what].title}" if what in within else "",
-            unit=unit,
-            predicted=phase.seconds,
-            low=phase.low,
-            high=phase.high,
-            actual=actual,
-            trials=len([trial for trial in run.trials if trial.result]),
-            disturbed=0.0 if what in _OWN else share,
-        )
-
-    # The first trials run beside the baselines, and wait for what features do in the search.
-    begun = [planned[name] for name in ("baselines", "search", *within) if name in planned]
-    phases = planned | {"search": Duration.sum(begun)}
-    phases = {name: p for name, p in phases.items() if name in took and name != "baselines"}
-    own = math.fsum(took[name] for name in phases if name in _OWN)
-    later = {name: s for name, s in took.items() if name not in (*planned, *_OWN)}
-    # The sweep is compared without phases that were only planned or only made.
-    made = [p for name, p in planned.items() if name in took or name not in features]
-    yield figure("sweep", Duration.sum(made), seconds + own - math.fsum(later.values()))
-    for name, phase in phases.items():
-        if phase.seconds > 0:
-            yield figure(name, phase, took[name])
-    for name, actual in later.items():
-        yield figure(name, Duration(seconds=0.0, low=0.0, high=0.0), actual)
-    low, usd, high = budget.cost_low_usd, budget.cost_usd, budget.cost_high_usd
-    if usd is not None and low is not None and high is not None:
-        held = math.fsum(p.seconds for name, p in planned.items() if name not in _OWN)
-        yield figure(
-            "money", Duration(seconds=usd, low=low, high=high), usd * seconds / held, "USD"
-        )
-
-
-def _took(run: RunFiles) -> dict[str, float]:
-    """Seconds of the phases, as far as known."""
-    kept = run.status.get("phases")
-    found = kept.items() if isinstance(kept, dict) else ()
-    took = {str(name): s for name, value in found if (s := _number(value)) is not None}
-    if "search" in took:  # the first trials run beside the baselines
-        took["search"] += took.get("baselines", 0.0)
-    for trial in run.trials:
-        for name, seconds in (trial.result.feature_seconds if trial.result else {}).items():
-            took[name] = took.get(name, 0.0) + seconds
-    return took
-
-
-def _number(value: object) -> float | None:
-    """Of a file that may be damaged: a number above 0, or None."""
-    return float(value) if isinstance(value, int | float) and value > 0 else None
-
-
-def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:
-    """Full trials; those of the default's batch and modules where there are any."""
-    default = _timed(candidate.defaults())
-    alike = [trial for trial in full if _timed(trial.config.parameters) == default]
-    chosen = alike or full
-    timed = [(trial, s) for trial in chosen if (s := trial_seconds(trial)) is not None and s > 0]
-    if not timed:
-        return
-    waited = [t.result.waited_seconds / s if t.result else 0.0 for t, s in timed]
-    planned = candidate.duration
-    yield PredictedFigure(
-        what="trial",
-        strategy=candidate.strategy,
-        unit="s",
-        predicted=planned.seconds,
-        low=planned.low,
-        high=planned.high,
-        actual=statistics.median(s for _, s in timed),
-        trials=len(timed),
-        disturbed=min(statistics.median(waited), 0.99),
+def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
+    best, default = best_of(run, strategy), default_of(run, strategy)
+    default_done = default if default is not None and default.completed else None
+    gain = SearchGain(
+        strategy=strategy,
+        default_trial=default.config.number if default else None,
+        default_value=default_done.value if default_done else None,
+        best_trial=best.config.number if best else None,
+        best_value=best.value if best else None,
+        default_interval=value_interval(default_done) if default_done else None,
+        best_interval=value_interval(best) if best else None,
     )
+    if default_done is None or best is None:
+        return gain
+    compared = _compared(default_done, best, pairs, run.margin)
+    return gain.model_copy(update=compared)
 
 
-def _timed(parameters: Mapping[str, Scalar]) -> tuple[Scalar | None, ...]:
-    """The parameters on which the time of a trial depends most."""
-    return tuple(parameters.get(name) for name in (BATCH, TARGET_MODULES))
+def _compared(
+    default: TrialFiles, best: TrialFiles, pairs: ComparedPairs, smallest: float
+) -> dict[str, object]:
+    """The figures of the comparison; none if the two were not compared."""
+    comparison, scores = pairs.of(default, best), paired_scores(default, best)
+    if comparison is None or scores is None:
+        return {}
+    return {
+        "default_mean": default.objective.value(scores[0].mean),
+        "best_mean": default.objective.value(scores[1].mean),
+        "default_seeds": scores[0].seeds,
+        "best_seeds": scores[1].seeds,
+        "gain": interval(comparison.estimate),
+        "outcome": comparison.turned().outcome(smallest),
+        "lacking": comparison.lacking,
+        "comparisons": comparison.comparisons,
+    }
 
 
-def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[PredictedFigure]:
-    """The default's peak, as a trial measures it: allocated on a GPU, a process's growth on a CPU.
+def advise(figures: Figures, findings: Findings) -> NextStep | None:
+    """More trials, if the search gained beyond noise and was still gaining when it ended."""
+    run, last = findings.run, findings.last_gain
+    row = findings.trial(findings.verdict.recommended_trial)
+    gain = next((g for g in figures.gains if row and g.strategy == row.strategy), None)
+    if run.search_ended or last is None or last + 1 <= _LATE_SHARE * run.ended:
+        return None
+    if gain is None or gain.gain is None or gain.outcome != "better":
+        return None
+    metric = findings.objective
+    gained = f"{words.amount(gain.gain, metric)} {metric.unit}".rstrip()
+    verb = "raised" if metric.higher_is_better else "lowered"
+    because = (
+        f"The search gained {gained} over the default, and trial {last}, one of the last of "
+        f"{run.ended}, still {verb} the best {words.bare(metric)}."
+    )
+    return twice_the_trials(findings, because)
 
-    The plan's estimate is of the default; other ranks, modules and batches need other amounts.
-    """
-    peaks = [
-        peak
-        for trial in trials
-        if trial.config.origin == "default"
-        and trial.result
-        and (peak := known(trial.result.peak_memory_gib)) is not None
+
+def blocks(figures: Figures, report: Report) -> Iterator[Block]:
+    """Every trial by its costs; default against best, beside it."""
+    yield nothing_to_compare(report) or _figure(figures, report)
+
+
+def _figure(figures: Figures, report: Report) -> Figure:
+    findings = report.findings
+    finding, trials = search_sentence(figures, findings), findings.best_first()
+    memory, limit = memory_name(report), report.plan.memory_limit_gib
+    costs = [
+        Cost(
+            title=f"{time_name(report)} a trial",
+            name="time",
+            values={t.number: t.seconds / 60 for t in trials if t.seconds},
+            baselines={b.name: b.seconds / 60 for b in findings.baselines if b.seconds > 0},
+        ),
+        Cost(
+            title=f"peak {memory} (GiB)",
+            name="memory",
+            values={t.number: t.peak_memory_gib for t in trials if t.peak_memory_gib},
+            limit=limit,
+            limit_label=f"{memory}: {units.gib(limit)}",
+        ),
+        *map(measure_cost, findings.measures.values()),
     ]
-    if not peaks:
-        return
-    planned = candidate.memory
-    beside, on_cpu = planned.peak_gib - trial_gib(planned), "process" in planned.parts
-    yield PredictedFigure(
-        what="memory",
-        strategy=candidate.strategy,
-        unit="GiB",
-        predicted=planned.peak_gib - beside,
-        low=max(0.0, planned.low_gib - beside),
-        high=planned.high_gib - beside,
-        actual=max(peaks),
-        beside=f"{units.gib(beside)} for {'the process' if on_cpu else 'driver and reserve'}",
-        trials=len(peaks),
+    drawn_costs = [(cost.name, cost_panel(findings, cost, finding)) for cost in costs]
+    scale = cost_scale(findings)
+    beyond = [
+        f"{b.title} {words.score(b.objective, findings.objective)}"
+        for b in findings.baselines
+        if b.objective is not None and scale.off(b.objective)
+    ]
+    note = "Large: best of a strategy. Stepped line: no trial is both cheaper and better."
+    note += f" Off the chart: {units.joined(beyond)}." if beyond else ""
+    return Figure(
+        id="cost-quality",
+        finding=finding,
+        note=note + off_scale(findings, trials, scale),
+        options=tuple((name, panel) for name, panel in drawn_costs if panel is not None),
+        panels=drawn(slope(figures, findings, finding)),
+        legend=draw.legend([s.strategy for s in findings.strategies if s.best_trial is not None]),
+        tables=(_gains(figures, findings), *([_baselines(report)] if findings.baselines else ())),
     )
+
+
+def search_sentence(figures: Figures, findings: Findings) -> str:
+    """The gain of the search over the defaults, with its interval."""
+    best = min(
+        (g for g in figures.gains if g.best_value is not None),
+        key=lambda g: findings.objective.worse(g.best_value or 0.0),
+        default=None,
+    )
+    if best is None:
+        return "No trial completed."
+    name = words.sentence(words.strategy(best.strategy))
+    if best.gain is None or best.outcome is None:
+        if best.best_trial == best.default_trial:
+            score = words.on_validation(findings.objective)
+            return f"{name} has the best {score}, and none of its trials beat its default."
+        return f"{name}: there is no completed default to compare the best trial with."
+    metric = findings.objective
+    gap = words.difference(best.gain, metric)
+    pairing = words.minus_of("default", "best found", metric)
+    if best.outcome == "better":
+        word = metric.direction.split()[0]
+        return f"{name}: {pairing} = {gap}, a {word} {words.bare(metric)} than the default's."
+    told = _outcome(best, findings.margin_points)
+    ending = "" if best.lacking else " The default would have been enough."
+    return f"{name}: {pairing} = {gap}: {told}.{ending}"
+
+
+def _gains(figures: Figures, findings: Findings) -> Table:
+    metric = findings.objective
+    unit = words.column_unit(metric)
+    again = any(max(g.default_seeds or 1, g.best_seeds or 1) > 1 for g in figures.gains)
+    columns: list[Column[SearchGain]] = [
+        Column("strategy", lambda g: strategy_cell(g.strategy), "/strategy"),
+        Number(
+            "default",
+            lambda g: words.score(g.default_value, metric, g.default_interval),
+            "/default_value",
+            unit,
+        ),
+        Number(
+            "best found",
+            lambda g: words.score(g.best_value, metric, g.best_interval),
+            "/best_value",
+            unit,
+        ),
+        Number("best trial", lambda g: trial_number(g.best_trial), "/best_trial"),
+    ]
+    if again:
+        columns += [
+            Number(
+                "default, mean over seeds",
+                lambda g: _mean(g.default_mean, g.default_seeds, g.gain, metric),
+                "/default_mean",
+                unit,
+            ),
+            Number(
+                "best, mean over seeds",
+                lambda g: _mean(g.best_mean, g.best_seeds, g.gain, metric),
+                "/best_mean",
+                unit,
+            ),
+        ]
+    columns += [
+        Number(
+            f"{words.minus_of('default', 'best', metric)}{', means' if again else ''}",
+            lambda g: words.amount(g.gain, metric) if g.gain else words.DASH,
+            "/gain/value",
+            metric.unit,
+        ),
+        Number("95% CI", lambda g: interval_text(g.gain, metric), "", metric.unit),
+        Column("best against default", lambda g: _outcome(g, findings.margin_points), "/outcome"),
+    ]
+    note = "The columns default and best found show one training each, that of the search. If "
+    note += "either was trained again, the difference is that of the means over all seeds of both."
+    return Table.of(
+        "gains",
+        f"Default against best found, {words.on_validation(metric)} ({metric.direction})",
+        columns,
+        placed(figures.gains, "/sections/cost/gains"),
+        trial=lambda g: g.best_trial,
+        note=note if again else "",
+    )
+
+
+def _outcome(gain: SearchGain, margin_points: float) -> str:
+    if gain.outcome and gain.gain:
+        smallest = margin_points / 100
+        return words.outcome(gain.outcome, gain.gain, gain.comparisons, smallest, gain.lacking)
+    same = gain.best_trial is not None and gain.best_trial == gain.default_trial
+    return "the default is the best" if same else words.DASH
+
+
+def _mean(mean: float | None, seeds: int | None, gain: Interval | None, metric: Metric) -> str:
+    """A mean in the digits of the difference, so that the columns add up: ``0.099 (3 seeds)``."""
+    if mean is None or seeds is None:
+        return words.DASH
+    return f"{words.score(mean, metric, gain)} ({units.plural(seeds, 'seed')})"
+
+
+def _baselines(report: Report) -> Table:
+    findings = report.findings
+    metric = findings.metric
+    columns: list[Column[BaselineResult]] = [
+        Column("baseline", lambda b: b.title, "/title"),
+        Number(
+            "validation loss",
+            lambda b: words.loss(b.validation_loss),
+            "/validation_loss",
+            findings.loss_unit,
+        ),
+    ]
+    if metric.name != "loss":
+        title = f"validation {metric.title}"
+        columns.append(Number(title, lambda b: words.score(b.metrics.get(metric.name), metric)))
+    columns += [
+        Number(
+            f"test {metric.title}",
+            lambda b: words.score(_test_figure(b, metric), metric),
+            unit=words.column_unit(metric),
+        ),
+        Number("time", lambda b: number_text(b.seconds), "/seconds", "s"),
+        Column("note", lambda b: b.note or words.DASH, "/note"),
+    ]
+    caption = "Baselines: models to beat, without fine-tuning"
+    return Table.of(
+        "baselines", caption, columns, placed(findings.baselines, "/findings/baselines")
+    )
+
+
+def _test_figure(baseline: BaselineResult, metric: Metric) -> float | None:
+    loss = baseline.test_loss if metric.name == "loss" else None
+    return baseline.test_metrics.get(metric.name, loss)
+
+
+def slope(figures: Figures, findings: Findings, description: str) -> Drawing | None:
+    """Default to best, one line a strategy, with the 95% intervals of the items."""
+    gains = [gain for gain in figures.gains if gain.best_value is not None]
+    if not gains:
+        return None
+    ends = [end for gain in gains for end in _ends(gain)]
+    scale = fit([value for _, interval, _ in ends for value in interval.ends])
+    sheet = draw.Sheet()
+    rows, marks, labels = _slope_rows(gains, scale)
+    x = alt.X(
+        "x:Q",
+        scale=alt.Scale(domain=[-0.25, 1.75], nice=False),
+        axis=alt.Axis(
+            values=[0, 1],
+            labelExpr="datum.value < 0.5 ? 'default' : 'best found'",
+            grid=False,
+            title=None,
+            ticks=False,
+        ),
+    )
+    y = scale.y(title=draw.value_title(findings))
+    chart = (
+        draw.lines(sheet, rows, x, y, "strategy", strokeWidth=1.75)
+        + draw.whiskers(sheet, marks, x, scale)
+        + draw.dots(sheet, marks, x, y, 64)
+        + draw.end_labels(sheet, labels, x, scale, draw.HEIGHT, color=draw.INK)
+    )
+    title = "Default against best found, by strategy"
+    return sheet.draw(chart, (_SLOPE_WIDTH, draw.HEIGHT), title, description)
+
+
+def _ends(gain: SearchGain) -> list[tuple[float, Interval, int | None]]:
+    """(0 or 1, value, trial) of the default and of the best."""
+    default, best = gain.default_interval, gain.best_interval
+    found = [(0.0, default, gain.default_trial), (1.0, best, gain.best_trial)]
+    return [(x, interval, trial) for x, interval, trial in found if interval is not None]
+
+
+def _slope_rows(
+    gains: list[SearchGain], scale: Scale
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    lines, marks, labels = [], [], []
+    for index, gain in enumerate(gains):
+        # Side by side, so that whiskers of several strategies do not lie on one another.
+        shift = (index - (len(gains) - 1) / 2) * min(0.08, 0.32 / len(gains))
+        for x, found, trial in _ends(gain):
+            at = {"x": x + shift, "y": found.value, **draw.clipped_ends(found, scale)}
+            mark = draw.row_of(gain.strategy, trial, strategy=gain.strategy, **at)
+            marks.append(mark)
+            lines.append({**mark, "trial": str(gain.best_trial)})
+        label = f"{words.short(gain.strategy)} #{gain.best_trial}"
+        labels.append({"x": 1.27, "y": gain.best_value, "label": label})
+    return lines, marks, labels

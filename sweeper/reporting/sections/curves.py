@@ -32,7 +32,7 @@ from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.parts import drawn, no_trials, strategy_cell
+from sweeper.reporting.parts import drawn, strategy_cell
 
 # So many trials that stopped are named; the table of trials has all.
 _NAMED = 6
@@ -45,7 +45,7 @@ _PRUNED = [3, 3]
 _TRAINING = [1, 2]
 
 
-HEADING = Heading(40, "curves", "Curves", "Did training behave?")
+HEADING = Heading(60, "curves", "Curves")
 
 
 class Figures(Record):
@@ -77,12 +77,21 @@ def _saved(trial: TrialFiles) -> float:
     return max(0.0, used * left) if math.isfinite(used) else 0.0
 
 
+def finding(figures: Figures, report: Report) -> str:
+    """Whether the best trials overfitted, and what pruning saved."""
+    if not any(t.curve for t in report.findings.trials):
+        return ""
+    run = report.findings.run
+    saved = figures.saved_seconds
+    spared = f", which saved {units.duration(saved)}" if saved is not None else ""
+    return f"{_finding(report)} {units.plural(run.pruned, 'trial')} pruned{spared}."
+
+
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """Learning curves with the pruned and the failed ones."""
     findings = report.findings
-    finding = _finding(report)
-    panels = drawn(curves(findings, finding))
-    if panels:
+    caption = _finding(report)
+    if panels := drawn(curves(findings, caption)):
         names = dict.fromkeys(t.strategy for t in findings.trials if t.curve)
         ends = (
             LegendEntry("pruned", "", "┆"),
@@ -91,14 +100,12 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         )
         yield Figure(
             id="learning-curves",
-            finding=finding,
+            finding=caption,
             note=_note(report, figures.rung_items),
             panels=panels,
             legend=draw.legend(list(names), *ends),
-            table=_table(report),
+            tables=(_table(report),),
         )
-    else:
-        yield no_trials(report)
     if told := (*_pruning(figures, report), *_stopped(report)):
         yield Text(told)
 
@@ -107,24 +114,34 @@ def _finding(report: Report) -> str:
     findings = report.findings
     best = {s.best_trial for s in findings.strategies if s.best_trial is not None}
     rows = [t for t in findings.trials if t.number in best and t.curve]
-    rising = [t for t in rows if _overfits(t)]
+    noise = _noise(findings)
+    rising = [t for t in rows if _rise(t) > noise]
     diverged = [t for t in findings.trials if t.failure and t.failure.kind == "diverged"]
     if rising:
         told = units.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
-        return f"Validation loss rose again before the end: {told}."
+        return f"Validation loss rose again, beyond noise: {told}."
     if diverged and rows:
         return (
             f"{units.plural(len(diverged), 'trial')} diverged; the best of each strategy did not."
         )
     if rows:
-        return "The best trial of each strategy had its lowest validation loss at its last rung."
+        return "No best trial's validation loss rose again beyond noise."
     if findings.run.ended and findings.run.failed == findings.run.ended:
         return "No trial completed: these are the curves until each of them failed."
     return "No trial has completed yet. The chart shows the curves so far."
 
 
-def _overfits(trial: TrialRow) -> bool:
-    return trial.best_rung is not None and trial.best_rung < trial.curve[-1].rung
+def _noise(findings: Findings) -> float:
+    """Twice the standard deviation between seeds of a finalist; infinite where it is not known."""
+    losses = [[seed.validation_loss for seed in one.seeds] for one in findings.finalists]
+    variances = [statistics.variance(some) for some in losses if len(some) > 1]
+    return 2 * math.sqrt(statistics.fmean(variances)) if variances else math.inf
+
+
+def _rise(trial: TrialRow) -> float:
+    """The last loss minus the lowest one."""
+    losses = [p.validation_loss for p in trial.curve if p.validation_loss is not None]
+    return losses[-1] - min(losses) if losses else 0.0
 
 
 def _note(report: Report, items: int | None) -> str:

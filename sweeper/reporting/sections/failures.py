@@ -9,11 +9,11 @@ from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.record import TrialRow
-from sweeper.reporting.blocks import Block, Column, Empty, Number, Table, Text, placed
+from sweeper.reporting.blocks import Block, Column, Number, Table, placed
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import no_trials, strategy_cell
+from sweeper.reporting.parts import strategy_cell
 
-HEADING = Heading(100, "failures", "Failures", "What failed?")
+HEADING = Heading(120, "failures", "Failures")
 
 # What usually helps, by kind of failure.
 _REMEDIES = {
@@ -27,24 +27,21 @@ _REMEDIES = {
 }
 
 
+def finding(figures: None, report: Report) -> str:
+    """The most common failure, and what usually helps."""
+    failed = [trial for trial in report.findings.trials if trial.state == "FAIL"]
+    counts = Counter(map(_kind, failed))
+    if not counts:
+        return ""
+    kind, count = min(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    text = f"{count} of {units.plural(len(failed), 'failure')}: {words.failure(kind)}."
+    return f"{text} What usually helps: {_REMEDIES[kind]}." if kind in _REMEDIES else text
+
+
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Failures by class, with memory needed and available, and the last line of the error."""
-    placed_trials = placed(report.findings.trials, "/findings/trials")
-    failed = [(at, trial) for at, trial in placed_trials if trial.state == "FAIL"]
-    if failed:
-        yield Text((_most_common(failed),))
-        yield _failures(failed)
-    elif report.findings.trials:
-        yield Empty("none-failed", "No trial failed.")
-    else:
-        yield no_trials(report)
-
-
-def _most_common(failed: list[tuple[str, TrialRow]]) -> str:
-    counts = Counter(_kind(trial) for _, trial in failed)
-    kind, count = min(counts.items(), key=lambda entry: (-entry[1], entry[0]))
-    told = f"{count} of {units.plural(len(failed), 'failure')}: {words.failure(kind)}."
-    return f"{told} What usually helps: {_REMEDIES[kind]}." if kind in _REMEDIES else told
+    trials = placed(report.findings.trials, "/findings/trials")
+    yield _failures([(at, trial) for at, trial in trials if trial.state == "FAIL"])
 
 
 def _kind(trial: TrialRow) -> str:

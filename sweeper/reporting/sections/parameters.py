@@ -29,7 +29,7 @@ from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.parts import drawn, no_trials, off_scale, strategy_cell
+from sweeper.reporting.parts import drawn, off_scale, strategy_cell
 from sweeper.reporting.sections._parameters import (
     TRIALS_FOR_IMPORTANCE,
     Figures,
@@ -37,7 +37,6 @@ from sweeper.reporting.sections._parameters import (
     effect_findings,
     parameter_findings,
 )
-from sweeper.reporting.sections._plan import declared_table
 
 # How many parameters of a strategy are drawn.
 _PANELS = 3
@@ -48,7 +47,10 @@ _HEIGHT = 150
 WINDOW = 5
 
 
-HEADING = Heading(50, "hparams", "Hyperparameters", "Which learning rate and rank?")
+# Fewer completed trials of a strategy show no pattern in a chart.
+FEWEST_TRIALS = 8
+
+HEADING = Heading(70, "hparams", "Hyperparameters")
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
@@ -57,27 +59,6 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
         parameters=parameter_findings(run, default_against_best(run)),
         effects=effect_findings(run),
     )
-
-
-def because(figures: Figures, findings: Findings) -> Iterator[str]:
-    """Did it pay? Each comparison of a trial with the effect of a parameter and one without."""
-    metric = findings.objective
-    for effect in figures.effects:
-        outcome = "not compared"
-        if effect.outcome is not None and effect.gain is not None:
-            smallest = findings.margin_points / 100
-            outcome = words.outcome(
-                effect.outcome, effect.gain, effect.comparisons, smallest, effect.lacking
-            )
-        pair = "otherwise the same" if effect.same_configuration else "the best of each"
-        if effect.lacking == "seeds":
-            pair += "; the interval covers the choice of items only"
-        yield (
-            f"{effect.parameter}, {words.strategy(effect.strategy)}: {metric.title} "
-            f"{words.minus_of('without', 'with', metric)} = "
-            f"{words.difference(effect.gain, metric)}: {outcome} with it "
-            f"(trial {effect.without_trial} against trial {effect.with_trial}, {pair})."
-        )
 
 
 def limits(figures: Figures, findings: Findings) -> Iterator[Limitation]:
@@ -98,22 +79,66 @@ def limits(figures: Figures, findings: Findings) -> Iterator[Limitation]:
         )
 
 
+def finding(figures: Figures, report: Report) -> str:
+    """The answer for the strategy with most trials; nothing from few trials."""
+    answers = [*_drawn_strategies(figures)]
+    if not answers:
+        many = any(p.trials >= FEWEST_TRIALS for p in figures.parameters)
+        nothing = "No searched parameter varied." if many else ""
+        return " ".join(_effects(figures, report.findings)) or nothing
+    main = max(answers, key=lambda strategy: _trials(figures, strategy))
+    return _answer(_main(_chosen(figures.parameters, main)))
+
+
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     """A figure for each strategy, then a table of all parameters that were searched."""
     parameters = figures.parameters
-    if not parameters:
-        yield no_trials(report)
-    else:
-        for strategy in dict.fromkeys(p.strategy for p in parameters):
-            figure = _figure(report.findings, parameters, strategy)
-            if figure is not None:
-                yield figure
-        yield _table(parameters)
-        if not any(p.importance for p in parameters):
-            told = f"Importances need {TRIALS_FOR_IMPORTANCE} completed trials of one "
-            yield Text((f"{told}strategy; with fewer they are noise.",))
-    if report.findings.trials:  # else the plan is shown whole
-        yield from declared_table(report)
+    for strategy in _drawn_strategies(figures):
+        figure = _figure(report.findings, parameters, strategy)
+        if figure is not None:
+            yield figure
+    yield _table(parameters)
+    sentences = [*_effects(figures, report.findings)]
+    if not any(p.importance for p in parameters):
+        message = f"Importances need {TRIALS_FOR_IMPORTANCE} completed trials of one strategy; "
+        sentences.append(f"{message}with fewer they are noise.")
+    yield Text(tuple(sentences))
+
+
+def _trials(figures: Figures, strategy: str) -> int:
+    return max(p.trials for p in figures.parameters if p.strategy == strategy)
+
+
+def _drawn_strategies(figures: Figures) -> Iterator[str]:
+    """The strategies with enough trials for charts, and a parameter that varied."""
+    for strategy in dict.fromkeys(p.strategy for p in figures.parameters if p.varied):
+        if _trials(figures, strategy) >= FEWEST_TRIALS:
+            yield strategy
+
+
+def _main(chosen: list[ParameterFinding]) -> ParameterFinding:
+    return next((p for p in chosen if p.within_noise_low is not None), chosen[0])
+
+
+def _effects(figures: Figures, findings: Findings) -> Iterator[str]:
+    """Did it pay? Each comparison of a trial with the effect of a parameter and one without."""
+    metric = findings.objective
+    for effect in figures.effects:
+        outcome = "not compared"
+        if effect.outcome is not None and effect.gain is not None:
+            smallest = findings.margin_points / 100
+            outcome = words.outcome(
+                effect.outcome, effect.gain, effect.comparisons, smallest, effect.lacking
+            )
+        pair = "otherwise the same" if effect.same_configuration else "the best of each"
+        if effect.lacking == "seeds":
+            pair += "; the interval covers the choice of items only"
+        yield (
+            f"{effect.parameter}, {words.strategy(effect.strategy)}: {metric.title} "
+            f"{words.minus_of('without', 'with', metric)} = "
+            f"{words.difference(effect.gain, metric)}: {outcome} with it "
+            f"(trial {effect.without_trial} against trial {effect.with_trial}, {pair})."
+        )
 
 
 def _figure(
@@ -129,7 +154,7 @@ def _figure(
     panels = drawn(*found, importance_panel(own, "Importance of each parameter."))
     if not panels:
         return None
-    main = next((p for p in chosen if p.within_noise_low is not None), chosen[0])
+    main = _main(chosen)
     note = "Large: the best trial."
     if main.within_noise_low is not None:
         note += " Shaded: values whose trials cannot be told apart from it on the same items."

@@ -1,7 +1,8 @@
-"""How do I repeat it?"""
+"""How do I use it, and how do I repeat it?"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from sweeper import units
@@ -12,13 +13,25 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.parts import described, mix_lines
 from sweeper.reporting.sections._plan import plan_table
 
-HEADING = Heading(110, "repro", "Reproduce", "How do I repeat it?")
+HEADING = Heading(140, "repro", "Use and repeat")
+
+
+def finding(figures: None, report: Report) -> str:
+    """The command."""
+    return report.findings.reproduction.command
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Command, spec, versions, hardware, seeds, data and revisions."""
-    found = report.findings.reproduction
-    yield Code("Command", found.command)
+    found, row = report.findings.reproduction, described(report)
+    if row is not None and row.weights:
+        title = "Use this model in Python, in the folder where sweeper ran (docs/use-the-winner.md)"
+        weights = json.dumps(f"{report.findings.run.place}/{row.weights}")
+        code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
+        yield Code(title, f'{code}print(model.predict(["a text"])[0])')
+    if found.train_command:
+        yield Code("This configuration, for sweep.yaml", found.train_command, folded=True)
+    yield Code("Repeat it", found.command)
     yield FactList(_facts(report))
     if found.spec_yaml:
         yield Code("sweep.yaml", found.spec_yaml, folded=True)
@@ -34,7 +47,7 @@ def _facts(report: Report) -> tuple[NamedFact, ...]:
     ]
     splits = ", ".join(f"{count:,} {name}" for name, count in found.split_rows.items())
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
-    budget = report.plan.budget
+    budget, run = report.plan.budget, report.findings.run
     return (
         NamedFact("base model", "; ".join(models)),
         NamedFact(
@@ -52,6 +65,10 @@ def _facts(report: Report) -> tuple[NamedFact, ...]:
             f"{budget.trials} trials of {words.value(budget.epochs)} epochs "
             f"({units.count(budget.full_tokens)} tokens), {budget.rungs} rungs, pruning from rung "
             f"{budget.first_rung} (of diverging trials at any rung)",
+        ),
+        NamedFact(
+            "started",
+            f"{run.started or words.DASH} UTC, {units.duration(run.training_seconds)} of training",
         ),
         NamedFact("versions", versions or words.DASH),
         NamedFact("sweeper", report.sweeper_version, "/sweeper_version"),

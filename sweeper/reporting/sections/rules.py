@@ -9,17 +9,11 @@ from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.plans import DECLARED, Reason
-from sweeper.reporting.blocks import (
-    Block,
-    Column,
-    Empty,
-    Table,
-    Text,
-    placed,
-)
+from sweeper.reporting.blocks import Block, Column, Table, placed
 from sweeper.reporting.document import PlanShown, Report
+from sweeper.reporting.sections._plan import declared_table
 
-HEADING = Heading(120, "rules", "Rules", "Why these choices?")
+HEADING = Heading(150, "rules", "Reasons of the plan")
 
 
 @dataclass(frozen=True)
@@ -39,21 +33,24 @@ class _AppliedRule:
         return f"{words.short(self.strategy)}: {effect}" if self.strategy and effect else effect
 
 
+def finding(figures: None, report: Report) -> str:
+    """How many rules there are."""
+    rules = len(_applied_rules(report.plan))
+    return f"{units.plural(rules, 'rule')} shaped this plan." if rules else ""
+
+
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Every rule that shaped the plan, with its effect, reason and source."""
-    rules = _applied_rules(report.plan)
-    if not rules:
-        yield Empty("no-rules", "No rule of the rule book applied to this plan.")
-        return
-    count = f"{units.plural(len(rules), 'rule')} shaped this plan."
-    yield Text((count, _HOW))
     columns: list[Column[_AppliedRule]] = [
         Column("rule", lambda rule: rule.reason.rule, "/rule"),
         Column("what it says and why", lambda rule: rule.said),
         Column("what it set", lambda rule: rule.effect or words.DASH),
         Column("source", lambda rule: rule.reason.source, "/source"),
     ]
-    yield Table.of("rule-table", "Rules of this plan", columns, rules)
+    rules = _applied_rules(report.plan)
+    yield Table.of("rule-table", "Rules of this plan", columns, rules, note=_HOW)
+    if report.findings.trials:  # else the plan is shown whole
+        yield from declared_table(report)
 
 
 _HOW = (

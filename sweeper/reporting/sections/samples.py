@@ -22,13 +22,14 @@ from sweeper.findings.verdict.suspected_labels import suspected
 from sweeper.redaction import clean
 from sweeper.reporting.blocks import (
     Block,
+    Cell,
     Column,
+    Folded,
     NamedFact,
     Number,
     Sample,
     Samples,
     Table,
-    Text,
     placed,
 )
 from sweeper.reporting.document import Report
@@ -36,17 +37,19 @@ from sweeper.trials import ItemText, TestScore
 from sweeper.visible import LABEL_CHARACTERS, shortened
 
 _TITLES = {
-    "improved": "Most improved: the loss fell most from the base to the winner",
-    "worsened": "Most worsened: the loss rose most from the base to the winner",
-    "random": "A random sample of the test rows",
-    "suspect": "Probable label errors: every training of the winner is sure of another class",
-    "confident": "Most confident errors of the winner",
+    "improved": "most improved",
+    "worsened": "most worsened",
+    "random": "random",
+    "suspect": "probable label error",
+    "confident": "confident error",
 }
-# Characters of an input in a table; a class is told apart by less text than an answer.
-_IN_TABLE = 400
+# Characters of a text in the open part; the folded one has up to the second number.
+_SHORT, _IN_TABLE = 130, 400
+# Items of each kind in the open part.
+_OPEN = {"improved": 3, "worsened": 3, "random": 2}
 
 
-HEADING = Heading(75, "samples", "Samples", "What do outputs look like?")
+HEADING = Heading(30, "samples", "Outputs")
 
 
 # Items of one kind: what a reader looks through. Suspects are work to be done, so there are more.
@@ -197,38 +200,59 @@ class _Shown:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """Inputs and answers side by side."""
-    yield Text(_said(report, figures))
-    for place, group in enumerate(figures.groups):
-        if figures.written:
-            items = tuple(_sample(figures, item) for item in group.items)
-            yield Samples(_title(group), items)
-        else:
-            yield _table(figures, group, f"/sections/samples/groups/{place}")
+    """A few inputs and answers side by side, and the rest folded."""
+    yield _open(figures, report)
+    for group in figures.groups if figures.written else ():
+        yield Samples(_title(group), tuple(_sample(figures, item) for item in group.items))
+    if not figures.written:
+        pointer = "/sections/samples/groups"
+        groups = enumerate(figures.groups)
+        tables = (_table(figures, group, f"{pointer}/{place}") for place, group in groups)
+        yield Folded("More rows", tuple(tables))
 
 
-def _said(report: Report, found: Figures) -> tuple[str, ...]:
-    models = [f"{model.role}: {model.title}" for model in found.models]
-    told = ["This part contains rows of the test split.", f"Compared are {units.joined(models)}."]
-    if found.written:
-        told.append(
-            f"Items are ordered by the loss of the reference answer ({report.findings.loss_unit}), "
-            "not by how answers read; answers were written greedily by one training of each model."
-        )
-        return tuple(told)
-    told.append("A percentage is the probability of the predicted class.")
+def _open(found: Figures, report: Report) -> Table:
+    """Base beside winner; the winner is called recommended only where it is."""
+    decided = report.findings.verdict
+    chosen = decided.kind in ("recommend", "tie") and not decided.recommended_baseline
+    most = _OPEN if {group.kind for group in found.groups} & _OPEN.keys() else {"confident": 6}
+    items = [
+        (group.kind, item)
+        for group in found.groups
+        for item in group.items[: most.get(group.kind, 0)]
+    ]
+    if found.written:  # texts are long: one of each kind
+        items = [*{kind: (kind, item) for kind, item in reversed(items)}.values()][::-1]
+    cut = 2 * _SHORT if found.written else _SHORT
+    columns: list[Column[tuple[GroupKind, ShownItem]]] = [
+        Column("", lambda row: _TITLES[row[0]]),
+        Column("input", lambda row: Cell(shortened(row[1].asked, cut), css="quoted")),
+        Column("reference", lambda row: Cell(shortened(row[1].reference, cut), css="quoted")),
+    ]
+    for place, model in enumerate(found.models):
+        if model.role in ("base", "winner"):
+            role = "base" if model.role == "base" else "recommended" if chosen else "best so far"
+            columns.append(Column(f"{role}: {model.title}", partial(_answered, place, cut)))
     suspects = next((group.of for group in found.groups if group.kind == "suspect"), 0)
+    note = "Rows of the test split, by how much the loss of the reference changed."
     if suspects:
-        told.append(
-            f"{units.plural(suspects, 'test row')} may have a wrong class (see probable label "
-            "errors). Read such rows before you trust a difference between models: a wrong class "
-            "makes a right answer an error."
+        note += (
+            f" {units.plural(suspects, 'test row')} may have a wrong class; a wrong class makes a "
+            "right answer an error."
         )
-    return tuple(told)
+    return Table.of("samples-open", "Outputs on test items", columns, placed(items), note=note)
+
+
+def _answered(place: int, cut: int, row: tuple[GroupKind, ShownItem]) -> Cell:
+    """An answer; whether it is the reference is a sign as well as a colour."""
+    answer, reference = _answer(place, row[1]), row[1].reference
+    said = row[1].answers[place]
+    right = said is not None and said.text == reference
+    return Cell(shortened(f"{'✓ ' if right else ''}{answer}", cut), css="quoted")
 
 
 def _title(group: OutputGroup) -> str:
-    return f"{_TITLES[group.kind]} ({len(group.items)} of {group.of:,})"
+    return f"{words.sentence(_TITLES[group.kind])} ({len(group.items)} of {group.of:,})"
 
 
 def _sample(found: Figures, item: ShownItem) -> Sample:
@@ -255,13 +279,8 @@ def _table(found: Figures, group: OutputGroup, pointer: str) -> Table:
         Column(f"{model.role}: {model.title}", partial(_answer, place))
         for place, model in enumerate(found.models)
     ]
-    return Table.of(
-        f"samples-{group.kind}",
-        _TITLES[group.kind],
-        columns,
-        placed(group.items, f"{pointer}/items"),
-        folded=_title(group),
-    )
+    items = placed(group.items, f"{pointer}/items")
+    return Table.of(f"samples-{group.kind}", _title(group), columns, items)
 
 
 def _answer(place: int, item: ShownItem) -> str:

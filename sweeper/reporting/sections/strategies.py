@@ -1,4 +1,4 @@
-"""Full or LoRA (or other)? Quality against cost."""
+"""Full or LoRA (or other)? Quality and cost of each strategy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
-from pydantic import Field
-
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.declared.traits import find
@@ -16,8 +14,7 @@ from sweeper.evaluation.significance import FEWEST_SEEDS, Scores, lacking, ratio
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.record import Findings, StrategySummary
-from sweeper.findings.study.changes import MeasuredTrials, measured_trials
+from sweeper.findings.record import Findings, MeasuredTrials, StrategySummary
 from sweeper.findings.study.item_scores import (
     interval,
     test_scores,
@@ -29,33 +26,19 @@ from sweeper.findings.study.item_scores import (
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategies import best_of
-from sweeper.reporting.blocks import (
-    Block,
-    Column,
-    Figure,
-    LegendEntry,
-    Number,
-    Table,
-    placed,
-)
-from sweeper.reporting.charts.cost import Cost, cost_panel, cost_scale, measure_cost
-from sweeper.reporting.charts.draw import legend
+from sweeper.reporting.blocks import Block, Column, Number, Table, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import (
-    drawn,
     interval_text,
-    memory_name,
     minutes,
-    nothing_to_compare,
     number_text,
-    off_scale,
     strategy_cell,
     time_name,
     trial_number,
 )
 from sweeper.reporting.sections._plan import rejected_table
 
-HEADING = Heading(30, "strategies", "Strategies", "Full or LoRA (or other)?")
+HEADING = Heading(50, "strategies", "Strategies")
 
 
 class QualityShare(Record):
@@ -70,15 +53,14 @@ class QualityShare(Record):
 
 
 class Figures(Record):
-    """One strategy's share of another's quality; what training changed, by measure."""
+    """One strategy's share of another's quality."""
 
     quality_share: QualityShare | None = None
-    measures: dict[str, MeasuredTrials] = Field(default_factory=dict)
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
-    """The share of the quality, and costs that not every study has."""
-    return Figures(quality_share=_quality_share(run), measures=measured_trials(run))
+    """The share of the quality."""
+    return Figures(quality_share=_quality_share(run))
 
 
 def _quality_share(run: RunFiles) -> QualityShare | None:
@@ -146,51 +128,20 @@ def _share_bounds(metric: Metric, whole: Scores, floor: Scores | None) -> Bounds
     return (-math.inf, floor.mean / step) if step > 0 else UNBOUNDED
 
 
-def summary(figures: Figures, findings: Findings) -> list[str]:
-    """The share of the quality, where it was measured."""
-    return [share_sentence(figures.quality_share, findings)] if figures.quality_share else []
+def finding(figures: Figures, report: Report) -> str:
+    """The share of the quality, or the strategy that leads."""
+    if len(report.findings.best_first()) < 2:
+        return ""
+    if figures.quality_share:
+        return share_sentence(figures.quality_share, report.findings)
+    return _leader(report)
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """Table and cost charts."""
-    yield nothing_to_compare(report) or _figure(figures, report)
-    if report.findings.run.ended:
-        yield _table(figures, report)
-        if report.plan.rejected:
-            yield rejected_table(report)
-
-
-def _figure(figures: Figures, report: Report) -> Figure:
-    findings = report.findings
-    share = figures.quality_share
-    finding = share_sentence(share, findings) if share else _leader(report)
-    trials = findings.best_first()
-    time = Cost(
-        title=f"{time_name(report)} a trial",
-        name="time",
-        values={t.number: t.seconds / 60 for t in trials if t.seconds},
-    )
-    memory = Cost(
-        title=f"peak {memory_name(report)} (GiB)",
-        name="memory",
-        values={t.number: t.peak_memory_gib for t in trials if t.peak_memory_gib},
-        limit=report.plan.memory_limit_gib,
-        limit_label=f"{memory_name(report)}: {units.gib(report.plan.memory_limit_gib)}",
-    )
-    marked = findings.verdict.recommended_trial
-    measured = [measure_cost(one, marked) for one in figures.measures.values()]
-    names = [s.strategy for s in findings.strategies if s.best_trial is not None]
-    note = "Large: the best of each strategy with its 95% interval over items. Filled, on the "
-    note += "stepped line: no other trial is both cheaper to train and better. Hollow: some other "
-    note += "trial is."
-    unequal = _unequal(report)
-    return Figure(
-        id="strategy-cost",
-        finding=finding,
-        note=f"{note} {unequal}".strip() + off_scale(findings, trials, cost_scale(findings)),
-        panels=drawn(*(cost_panel(findings, cost, finding) for cost in (time, memory, *measured))),
-        legend=legend(names, LegendEntry("no trial is better in both", "", "—")),
-    )
+    """The table, and what the plan left out."""
+    yield _table(report)
+    if report.plan.rejected:
+        yield rejected_table(report)
 
 
 _SHARE = Metric(name="share", title="share", higher_is_better=True, unit="points")
@@ -234,7 +185,7 @@ def _unequal(report: Report) -> str:
     return f"Strategies had unequal numbers of trials: {units.joined(told)}."
 
 
-def _table(figures: Figures, report: Report) -> Table:
+def _table(report: Report) -> Table:
     findings = report.findings
     metric, compared = findings.metric, findings.objective
     unit = words.column_unit(compared)
@@ -271,7 +222,8 @@ def _table(figures: Figures, report: Report) -> Table:
         Number("completed / pruned / failed", lambda s: f"{s.complete} / {s.pruned} / {s.failed}"),
     ]
     columns += [
-        Number(one.title, partial(_change, one), unit=one.unit) for one in figures.measures.values()
+        Number(one.title, partial(_change, one), unit=one.unit)
+        for one in findings.measures.values()
     ]
     return Table.of(
         "strategy-table",
@@ -279,6 +231,7 @@ def _table(figures: Figures, report: Report) -> Table:
         columns,
         placed(findings.strategies, "/findings/strategies"),
         trial=lambda s: s.best_trial,
+        note=_unequal(report),
     )
 
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import altair as alt
+
 from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
-from sweeper.findings.record import TrialRow
+from sweeper.findings.record import Findings, TrialRow
 from sweeper.reporting.blocks import (
     Block,
     Cell,
     Column,
+    Drawing,
+    Figure,
     Number,
     Table,
+    Text,
     placed,
 )
+from sweeper.reporting.charts import draw
+from sweeper.reporting.charts.cost import trial_scale
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import (
     minutes,
-    no_trials,
     number_text,
+    off_scale,
     parameters_text,
     searched,
     strategy_cell,
@@ -38,12 +45,71 @@ _WORDS = {
 }
 
 
-HEADING = Heading(90, "trials", "Trials", "What ran?")
+_WIDTH, _HEIGHT = 880, 200
+# Above this many trials, marks are smaller and let each other show through.
+_CROWD = 120
+
+HEADING = Heading(110, "trials", "Trials")
+
+
+def finding(figures: None, report: Report) -> str:
+    """How many trials ended how, and when the best so far last improved."""
+    run, last = report.findings.run, report.findings.last_gain
+    if not report.findings.trials:
+        return ""
+    text = f"{run.complete} complete, {run.pruned} pruned, {run.failed} failed"
+    return f"{text}; the last gain came with trial {last}." if last is not None else f"{text}."
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
-    """The table of all trials, best first."""
-    yield _table(report) if report.findings.trials else no_trials(report)
+    """The best so far by trial, and the table of all trials, best first."""
+    if (panel := progress(report.findings)) is not None:
+        scale = trial_scale(report.findings)
+        yield Figure(
+            id="progress",
+            finding=f"{panel.title}.",
+            note="Every completed trial; steps: the best so far."
+            + off_scale(report.findings, report.findings.trials, scale),
+            panels=(panel,),
+            legend=draw.legend([*dict.fromkeys(t.strategy for t in report.findings.best_first())]),
+        )
+    if outlook := report.findings.run.outlook:
+        yield Text((f"{words.sentence(outlook)}.",))
+    yield _table(report)
+
+
+def progress(findings: Findings) -> Drawing | None:
+    """Every completed trial, and the best so far as steps."""
+    done, metric = findings.best_first(), findings.objective
+    if len(done) < 2:
+        return None
+    scale, last = trial_scale(findings), max(t.number for t in findings.trials)
+    x = alt.X(
+        "x:Q",
+        scale=alt.Scale(domain=[-0.6, last + 0.6], nice=False),
+        axis=alt.Axis(title="trial", grid=False, format="d", tickMinStep=1),
+    )
+    y = scale.y(4, title=draw.value_title(findings))
+    points = [
+        draw.row_of(t.strategy, t.number, x=t.number, y=t.objective)
+        for t in sorted(done, key=lambda trial: trial.strategy)
+    ]
+    sheet = draw.Sheet()
+    best = "max(y)" if metric.higher_is_better else "min(y)"
+    steps = sheet.chart([*draw.clipped(points, scale), {"x": last}])
+    chart = (
+        steps.mark_line(interpolate="step-after", strokeWidth=1.5, color=draw.INK)
+        .transform_window(best=best, frame=[None, 0], sort=[alt.SortField("x")])
+        .transform_calculate(y="datum.best")
+        .encode(x=x, y=y)
+    )
+    size, opacity = (36, 1.0) if len(points) <= _CROWD else (18, 0.6)
+    chart = chart + draw.dots(sheet, draw.inside(points, scale), x, y, size, opacity)
+    chart = chart + draw.arrows(sheet, points, x, y, scale)
+    if findings.last_gain is not None:
+        chart = chart + draw.vertical_rule(sheet, x, findings.last_gain, "last gain", strokeWidth=1)
+    title = f"Best {words.on_validation(metric)} so far, by trial"
+    return sheet.draw(chart, (_WIDTH, _HEIGHT), title, title, wide=True)
 
 
 def _table(report: Report) -> Table:

@@ -1,215 +1,77 @@
-"""What do I train? The card, and what it was compared with."""
+"""What do I train? The answer, all models on the test split, three numbers, the next step."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
-from sweeper import units
 from sweeper.evaluation.significance import FEWEST_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
-from sweeper.findings.record import Finalist, TrialRow
 from sweeper.findings.verdict.next_step import next_step_line
+from sweeper.findings.verdict.scoreboard import scoreboard
+from sweeper.findings.verdict.tested import headline_figures
 from sweeper.reporting.blocks import (
     Block,
-    Bullets,
     Cell,
-    Code,
     Column,
-    NamedFact,
+    Figure,
     Number,
     Table,
-    Text,
     VerdictCard,
     placed,
 )
+from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.parts import decisive_limit, described, memory_name
+from sweeper.reporting.parts import described, drawn, limits_line, parameters_text, searched
 from sweeper.reporting.sections._plan import plan_blocks
-from sweeper.reporting.sections._tested import tested_blocks
-from sweeper.trials import BaselineResult
+from sweeper.reporting.sections._tested import tested_tables
 
-BADGES = {
-    "recommend": "recommended",
-    "tie": "tie: no clear winner",
-    "insufficient": "provisional",
-    "none": "no verdict",
-}
-
-
-HEADING = Heading(10, "verdict", "Verdict", "What do I train?")
+HEADING = Heading(10, "verdict", "What to train")
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """The answer first."""
-    yield _card(report)
-    yield from _next_step(report)
-    yield _words(report)
-    if report.findings.verdict.comparisons:
-        yield _comparisons(report)
-    yield from tested_blocks(report)
+    decided, step = report.findings.verdict, report.findings.next_step
     row = described(report)
-    if row is not None and row.weights:
-        title = "Use this model in Python, in the folder where sweeper ran (docs/use-the-winner.md)"
-        weights = json.dumps(f"{report.findings.run.place}/{row.weights}")
-        code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
-        yield Code(title, f'{code}print(model.predict(["a text"])[0])')
-    if report.findings.reproduction.train_command:
-        title = "This configuration, for sweep.yaml"
-        yield Code(title, report.findings.reproduction.train_command, folded=True)
+    lead, _, rest = decided.sentence.partition(": ")
+    yield VerdictCard(
+        lead=lead,
+        sentence=words.sentence(rest),
+        because=report.because,
+        forest=_forest(report),
+        figures=tuple(headline_figures(report.findings)),
+        configuration=parameters_text(
+            {
+                name: value
+                for name, value in (row.parameters if row else {}).items()
+                if name in searched(report, row.strategy if row else "")
+            }
+        ),
+        step=next_step_line(step) if step else "",
+        command=step.command if step else "",
+        limits=limits_line(report.findings),
+        css=look(row.strategy).css if row and not decided.recommended_baseline else "",
+        trial=row.number if row else None,
+    )
     if report.findings.run.ended == 0:
         yield from plan_blocks(report)
 
 
-def _words(report: Report) -> Bullets:
-    """The terms that the tables and sections below use, each in one sentence."""
-    unit, compared = report.findings.loss_unit, report.findings.objective
-    other = (
-        f"Objective: {compared.title}, by which trials are compared on validation; "
-        f"{compared.direction}.",
-    )
-    pruned = compared.title if report.plan.objective.at_rungs else "validation loss"
-    meant = {
-        "nats/decision": "minus the natural logarithm of the probability of the right class, "
-        "averaged over the items",
-        "nats/token": "minus the natural logarithm of the probability of each token of the "
-        "reference answer, averaged over the tokens",
-        "bits/byte": "minus the binary logarithm of the probability of the reference answer, "
-        "divided by its bytes",
-    }
-    return Bullets(
-        (
-            f"Validation loss, in {unit}: {meant.get(unit, 'a likelihood')}. Lower is better.",
-            *(other if compared.name != "loss" else ()),
-            "Points: percentage points of a score. From 80% to 82% are 2 points.",
-            f"Rung: one of up to {report.plan.budget.rungs} moments of a trial at which its "
-            f"{pruned} is compared and a poor trial is stopped.",
-            "Finalists: the best trials, each strategy's best one first, "
-            f"{report.plan.budget.confirmed}.",
-            "Seal: the test split is sealed until the finalists are ranked on validation, and is "
-            "then scored once.",
-        ),
-        "Words",
-    )
-
-
-def _next_step(report: Report) -> Iterator[Block]:
-    step, outlook = report.findings.next_step, report.findings.run.outlook
-    if step is not None:
-        further = (f"{words.sentence(outlook)}.",) if outlook else ()
-        yield Text((next_step_line(step), *further))
-        if step.command:
-            yield Code("The command for it", step.command)
-
-
-def _card(report: Report) -> VerdictCard:
-    findings = report.findings
-    decided = findings.verdict
-    finalist = findings.finalist(decided.recommended_trial)
-    row = described(report)
-    strategy = row.strategy if row else ""
-    figures = _trial_figures(report, finalist, row) if row else ()
-    if (baseline := _baseline(report)) is not None:
-        figures = _baseline_figures(report, baseline)
-    return VerdictCard(
-        badge=BADGES[decided.kind],
-        headline=_headline(report, row),
-        sentence=decided.sentence,
-        figures=figures,
-        configuration=tuple(
-            NamedFact(name, words.value(value))
-            for name, value in (row.parameters if row else {}).items()
-        ),
-        because=decided.because,
-        alternative=_alternative(report, finalist, row),
-        limit=decisive_limit(report),
-        css=look(strategy).css if strategy and not decided.recommended_baseline else "",
-        trial=row.number if row else None,
-    )
-
-
-def _headline(report: Report, row: TrialRow | None) -> str:
-    decided, run = report.findings.verdict, report.findings.run
-    if decided.kind == "none" or row is None:
-        return "No verdict yet" if run.status == "running" or run.ended == 0 else "No verdict"
-    name = f"{words.strategy(row.strategy)}, trial {row.number}"
-    if decided.kind == "insufficient":
-        return f"Best so far: {name}"
-    baseline = _baseline(report)
-    if baseline is None:
-        return f"Train {name}"
-    title = words.sentence(baseline.title)  # the sentence below says how it came
-    if decided.fine_tuning_needed is False:
-        return f"{title}: as good as fine-tuning"
-    return f"{title}: nothing is shown to beat it"
-
-
-def _baseline(report: Report) -> BaselineResult | None:
-    """The baseline that is recommended instead of a trial."""
-    wanted = report.findings.verdict.recommended_baseline
-    return next((b for b in report.findings.baselines if b.name == wanted), None)
-
-
-def _baseline_figures(report: Report, baseline: BaselineResult) -> tuple[NamedFact, ...]:
-    decided, metric = report.findings.verdict, report.findings.metric
-    score = words.score_with_interval(decided.baseline_score, metric)
-    items = decided.test_items
+def _forest(report: Report) -> Figure | None:
+    board = scoreboard(report.findings)
+    tables = [*([_comparisons(report)] if report.findings.verdict.comparisons else ())]
+    tables += tested_tables(report)
+    note = "Large: recommended. Hollow: baseline."
+    if any(model.tied for model in board.models):
+        note += " Bracket: cannot be told apart from the chosen trial."
+    panels = drawn(forest(board, report.findings.verdict.sentence))
     return (
-        NamedFact(f"test {metric.title}", score, "/findings/verdict/baseline_score/value"),
-        NamedFact("test items", f"{items:,}" if items else words.DASH),
-        NamedFact("time", units.duration(baseline.seconds)),
+        Figure("forest", f"{board.caption}.", note, panels, tables=tuple(tables))
+        if panels
+        else None
     )
-
-
-def _trial_figures(
-    report: Report, finalist: Finalist | None, row: TrialRow
-) -> tuple[NamedFact, ...]:
-    findings = report.findings
-    found: list[NamedFact] = []
-    at = f"/findings/finalists/{findings.finalists.index(finalist)}" if finalist else ""
-    if finalist and finalist.test_score:
-        score = words.score_with_interval(finalist.test_score, findings.metric)
-        title = f"test {findings.metric.title}"
-        found.append(NamedFact(title, score, f"{at}/test_score/value"))
-        items = findings.verdict.test_items
-        found.append(NamedFact("test items", f"{items:,}" if items else words.DASH))
-        found.append(NamedFact("seeds", str(len(finalist.seeds))))
-    else:
-        place = f"/findings/trials/{findings.trials.index(row)}"
-        metric = findings.objective
-        value = f"{words.score(row.objective, metric)} {words.column_unit(metric)}".rstrip()
-        title = f"{words.on_validation(metric)}, {metric.direction}"
-        found.append(NamedFact(title, value, f"{place}/objective"))
-    found.append(NamedFact(f"peak {memory_name(report)}", units.gib(row.peak_memory_gib)))
-    found.append(NamedFact("time a training", units.duration(row.seconds)))
-    if row.weights_bytes is not None:
-        found.append(
-            NamedFact(
-                "on disk, with its base", units.size(row.weights_bytes + (row.base_bytes or 0))
-            )
-        )
-    tested = findings.tested_trial(row.number)
-    if tested is not None and tested.seconds_per_thousand is not None:
-        what = "answers" if tested.generated is not None else "items"
-        found.append(
-            NamedFact(f"use, per 1,000 {what}", units.duration(tested.seconds_per_thousand))
-        )
-    return tuple(found)
-
-
-def _alternative(report: Report, finalist: Finalist | None, row: TrialRow | None) -> str:
-    """The trial to train nevertheless, where a baseline is recommended."""
-    if _baseline(report) is None or row is None:
-        return ""
-    told = f"If you want to fine-tune anyway: trial {row.number} ({words.short(row.strategy)})"
-    if finalist is None or finalist.test_score is None:
-        return f"{told}."
-    score = words.score_with_interval(finalist.test_score, report.findings.metric)
-    cost = f"{units.gib(row.peak_memory_gib)}, {units.duration(row.seconds)}"
-    return f"{told}, test {report.findings.metric.title} {score}; {cost}."
 
 
 def _comparisons(report: Report) -> Table:

@@ -137,9 +137,17 @@ class Axis:
         units = self.units(numbers(values))
         return -np.log(math.pi * spread * (1 + ((units - center) / spread) ** 2))
 
-    def draw_prior(self, within: Range, generator: np.random.Generator) -> float:
+    def draw_any(self, generator: np.random.Generator) -> Scalar:
+        """A draw from all allowed values alike."""
+        return self.value(float(generator.random()))
+
+    def draw_searched(self, within: Range, generator: np.random.Generator) -> Scalar:
+        """A draw from all values of a range alike."""
+        return self.value(float(generator.uniform(*within)))
+
+    def draw_prior(self, within: Range, generator: np.random.Generator) -> Scalar:
         """A draw from the prior, cut to a range."""
-        return truncated(self.prior, within, generator)
+        return self.value(truncated(self.prior, within, generator))
 
 
 def numbers(values: Sequence[Scalar | None]) -> Vector:
@@ -193,9 +201,11 @@ class ChoiceAxis:
     def _cumulated(self) -> list[float]:
         return cumulated(list(self.weights.values()))
 
-    def draw_prior(self, generator: np.random.Generator) -> Scalar:
-        """A draw from the prior."""
+    def draw_prior(self, within: Range, generator: np.random.Generator) -> Scalar:
+        """A draw from the prior, which has no range."""
         return list(self.weights)[drawn(self._cumulated, generator)]
+
+    draw_searched = draw_prior
 
     def draw_any(self, generator: np.random.Generator) -> Scalar:
         """A draw from all allowed choices alike."""

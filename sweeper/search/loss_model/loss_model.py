@@ -309,10 +309,6 @@ class LossModel:
         chosen = int(next(fresh, best_first[0]))
         return Promise(draws[chosen], float(gains[chosen]), self.own.log_seconds)
 
-    def expected(self, points: Sequence[Point]) -> Vector:
-        """The loss that each configuration is expected to end with; shape ``(n,)``."""
-        return self._fitted.predict(self._rows.matrix(points))[0]
-
     def _log_gains(self, fitted: GaussianProcess, rows: Matrix) -> Vector:
         measured = [one for one in self.own.few if one.excess is not None]
         kept = [one for one in measured if one.keeps] if measured else self.own.few

@@ -1,41 +1,21 @@
-"""The trials so far, in the form that sampler and pruner use.
-
-A study keeps values of its objective, in its own direction. Here all of them are costs, of which
-the lowest is best.
-"""
+"""The trials so far, as sampler and pruner see them: in costs, of which the lowest is best."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
-
-from sweeper.constraints import is_beyond, order
-from sweeper.objective import LOSS, Objective
-from sweeper.plans import RungCount
-from sweeper.search.optuna_space import STRATEGY, rungs_of
+from sweeper.constraints import Limit, excess, is_beyond, order
+from sweeper.objective import Objective
+from sweeper.plans import Space
+from sweeper.search.optuna_space import rungs_of
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems
+from sweeper.trials import FirstItems, RungReport, Trial, TrialResult
 
 START = "head_init"
-
-# Trial attributes. Plain Optuna code and dashboards show them as they are.
-ORIGIN = "sweeper:origin"
-FAILURE = "sweeper:failure"
-SECONDS = "sweeper:seconds"
-# The validation loss, where the objective is another.
-VALIDATION_LOSS = "sweeper:validation_loss"
-# Likewise at each rung, where the objective is measured there too.
-RUNG_LOSS = "sweeper:validation_loss:"
-# A system attribute, as Optuna's `set_constraint` writes it. Up to 0 a trial keeps to the limit;
-# `best_trial` and Optuna's samplers see it.
-CONSTRAINT = "constraints:limits"
-_ITEMS = "sweeper:items:"
 
 # Failures that say something about the configuration; the others are the machine's.
 _TELLING = frozenset({"diverged", "out-of-memory"})
@@ -55,6 +35,7 @@ class Observation:
         origin: ``default``, ``user``, ``search`` or ``untrained``.
         curve: Lowest finite cost so far, by rung.
         reported: The costs as they were reported, by rung.
+        losses: The validation losses that were reported with them.
         seconds: What it took, 0 where that is not known.
         excess: How far it is over the user's limit, up to 0 where it keeps to it; None where
             there is no limit or nothing was measured.
@@ -72,6 +53,7 @@ class Observation:
     origin: str
     curve: dict[int, float] = field(default_factory=dict)
     reported: dict[int, float] = field(default_factory=dict)
+    losses: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
     excess: float | None = None
     items: dict[int, FirstItems] = field(default_factory=dict)
@@ -85,6 +67,11 @@ class Observation:
     def keeps(self) -> bool:
         """Whether it is within the limit, as far as known."""
         return not is_beyond(self.excess)
+
+    @property
+    def final(self) -> float | None:
+        """The final cost of a completed trial within the limit; None of another."""
+        return self.cost if self.complete and self.keeps else None
 
     @cached_property
     def group(self) -> tuple[str, Scalar | None]:
@@ -121,100 +108,59 @@ class Observation:
         return True, -max(self.curve, default=0), cost, 0.0
 
 
-@dataclass
-class History:
-    """Observations of a study that grows. A trial that has not changed is not read again.
-
-    Args:
-        full: The study's full budget.
-        objective: What the study's values are.
-        by_loss: Whether to see validation losses in place of the objective's costs.
-    """
-
-    full: RungCount
-    objective: Objective = LOSS
-    by_loss: bool = False
-    _trials: Sequence[FrozenTrial] = ()
-    _open: Sequence[int] = ()
-    _seen: dict[int, Observation] = field(default_factory=dict)
-    _by_key: dict[str, dict[int, Observation]] = field(default_factory=dict)
-
-    def of(self, trials: Sequence[FrozenTrial]) -> list[Observation]:
-        """All trials of the study that have a strategy, in the order in which they got it.
-
-        Args:
-            trials: From number 0 on. Storages replace a trial that changes by another object, and
-                change none that has ended.
-        """
-        if self._is_other(trials):
-            self._trials, self._open, self._seen, self._by_key = (), (), {}, {}
-        known = len(self._trials)
-        changed = [number for number in self._open if trials[number] is not self._trials[number]]
-        for number in (*changed, *range(known, len(trials))):
-            if STRATEGY in trials[number].params:
-                one = observation(trials[number], self.full, self.objective, self.by_loss)
-                self._seen[number] = self._by_key.setdefault(one.key, {})[number] = one
-        still = (*self._open, *range(known, len(trials)))
-        self._open = [number for number in still if not trials[number].state.is_finished()]
-        self._trials = trials
-        seen = list(self._seen.values())
-        return seen if self.by_loss or self.objective.at_rungs else as_costs(seen)
-
-    def _is_other(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether these trials belong to another study than the last ones."""
-        if len(trials) < len(self._trials):
-            return True
-        ended = (number for number in range(len(self._trials)) if number not in self._open)
-        first = next(ended, None)
-        return first is not None and trials[first] is not self._trials[first]
-
-    def beside(self, own: Observation) -> list[Observation]:
-        """The other trials of a candidate, of those that were given last."""
-        known = self._by_key.get(own.key, {}).items()
-        return [one for number, one in known if number != own.number]
-
-
 def observation(
-    trial: FrozenTrial, full: RungCount, objective: Objective = LOSS, by_loss: bool = False
+    trial: Trial,
+    key: str,
+    searched: dict[str, Scalar],
+    reports: Mapping[int, RungReport],
+    result: TrialResult | None,
+    space: Space,
+    limits: Sequence[Limit] = (),
 ) -> Observation:
     """One trial as an observation.
 
     Args:
-        full: The study's full budget.
-        objective: What the study's values are.
-        by_loss: Whether to see validation losses in place of the objective's costs.
+        key: Its candidate.
+        searched: The parameters that the search chose, by plain name.
+        reports: By rung.
+        result: None while it runs.
+        space: Objective and full budget.
+        limits: Those that trials are held to.
     """
-    key = str(trial.params[STRATEGY])
-    prefix = f"{key}."
-    complete = trial.state == TrialState.COMPLETE
-    ended = complete or trial.state == TrialState.PRUNED
-    reported = {rung: objective.at_rung(v) for rung, v in trial.intermediate_values.items()}
-    cost = trial.value if ended and trial.values else None
-    if cost is not None:
-        cost = objective.cost(cost) if complete else objective.at_rung(cost)
-    if by_loss and complete:
-        cost = trial.user_attrs.get(VALIDATION_LOSS)
-    parameters = {
-        name.removeprefix(prefix): value
-        for name, value in trial.params.items()
-        if name.startswith(prefix)
-    }
+    objective, state = space.objective, result.state if result else None
+    reported = {rung: _cost(report, objective) for rung, report in reports.items()}
+    cost, beyond = None, None
+    if result is not None and state == "COMPLETE":
+        cost = objective.cost_of(result)
+    elif state == "PRUNED" and reported and math.isfinite(last := reported[max(reported)]):
+        cost = last
+    if result is not None and state != "FAIL":
+        beyond = excess(result.measures, limits)
+    failure = result.failure if result else None
     return Observation(
         number=trial.number,
         key=key,
-        parameters=parameters,
+        parameters=searched,
         cost=cost,
-        complete=complete,
-        running=trial.state == TrialState.RUNNING,
-        failed=trial.state == TrialState.FAIL and trial.user_attrs.get(FAILURE) in _TELLING,
-        origin=str(trial.user_attrs.get(ORIGIN, "search")),
+        complete=state == "COMPLETE",
+        running=result is None,
+        failed=state == "FAIL" and failure is not None and failure.kind in _TELLING,
+        origin=trial.origin,
         curve=best_so_far(reported),
         reported=reported,
-        items=noted_items(trial.user_attrs),
-        seconds=float(trial.user_attrs.get(SECONDS, 0.0)),
-        excess=_finite(trial.system_attrs.get(CONSTRAINT)) if ended else None,
-        rungs=rungs_of(parameters, full),
+        losses={rung: report.validation_loss for rung, report in reports.items()},
+        items={rung: one.first_items for rung, one in reports.items() if one.first_items},
+        seconds=result.seconds if result else 0.0,
+        # A limit of infinity is none.
+        excess=beyond if beyond is not None and math.isfinite(beyond) else None,
+        rungs=rungs_of(searched, space.budget),
     )
+
+
+def _cost(report: RungReport, objective: Objective) -> float:
+    """The cost at a rung: of the objective if it is measured there, else the loss."""
+    measured = objective.measured(report) if objective.at_rungs else None
+    return report.validation_loss if measured is None else objective.cost(measured)
 
 
 # A straight line through fewer completed trials says nothing.
@@ -257,20 +203,9 @@ def as_costs(seen: Sequence[Observation]) -> list[Observation]:
     ]
 
 
-def rung_losses(trial: FrozenTrial, objective: Objective) -> dict[int, float]:
-    """The validation losses that a trial reported, whatever its objective is."""
-    if objective.is_loss or not objective.at_rungs:
-        return {rung: objective.at_rung(v) for rung, v in trial.intermediate_values.items()}
-    return {
-        int(name.removeprefix(RUNG_LOSS)): float(loss)
-        for name, loss in trial.user_attrs.items()
-        if name.startswith(RUNG_LOSS)
-    }
-
-
-def _finite(excess: float | None) -> float | None:
-    # A limit of infinity is none.
-    return excess if excess is not None and math.isfinite(excess) else None
+def lowest_final(trials: Iterable[Observation]) -> float:
+    """The lowest final cost: one that was bought by breaking the user's limit does not count."""
+    return min((one.final for one in trials if one.final is not None), default=math.inf)
 
 
 def best_so_far(losses: dict[int, float]) -> dict[int, float]:
@@ -283,20 +218,3 @@ def best_so_far(losses: dict[int, float]) -> dict[int, float]:
         if math.isfinite(lowest):
             curve[rung] = lowest
     return curve
-
-
-def attribute(rung: int, items: FirstItems) -> tuple[str, dict[str, Any]]:
-    """The trial attribute that keeps a rung's items."""
-    return f"{_ITEMS}{rung}", items.model_dump(mode="json")
-
-
-def noted_items(attributes: Mapping[str, Any]) -> dict[int, FirstItems]:
-    """The items in a trial's attributes, by rung."""
-    # Read at every look at the study, so what was written from the same type is not checked again.
-    return {
-        int(name.removeprefix(_ITEMS)): FirstItems.model_construct(
-            **{**kept, "each": tuple(kept["each"])}
-        )
-        for name, kept in attributes.items()
-        if name.startswith(_ITEMS)
-    }

@@ -31,10 +31,10 @@ from sweeper.strategies.loading import keep_trainable
 from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.base_model.keeper import checkpoint
-from sweeper.training.dryrun.models import base_of, config_of, dressed
 from sweeper.training.loop.device_memory import PeakMemory, bytes_of, is_out_of_memory
 from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, arguments
+from sweeper.training.probes.bare_models import base_of, config_of, dressed
 from sweeper.units import GIB
 
 # The first step fills caches and makes the optimizer's states; the peak is in the second.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sweeper.backend import Decision
-from sweeper.constraints import Excess, Limit, excess, limits_of, order
+from sweeper.constraints import Limit, excess, limits_of, order
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
@@ -197,7 +197,7 @@ class RungWatch(TrainerCallback):
     def _telling(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
         """The first ``count`` items, whose loss tells which weights are best; costs of the
         objective where it is known."""
-        if (known := self._job.at_rung(evaluation, count)) is not None:
+        if (known := self._job.objective_at_rung(evaluation, count)) is not None:
             costs = known.costs(self._job.context.objective)
             return ItemLosses(costs, np.ones_like(costs))
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
@@ -274,8 +274,8 @@ def beyond_noise(measured: Mapping[str, ItemMeasure], limits: Sequence[Limit]) -
     """The reason to stop a trial with these measures, as text; empty to go on."""
     for limit in limits:
         for name, one in measured.items():
-            if limit.holds_for(name) and _excess(one, limit).is_sure:
-                figure = one.measure
+            figure = one.measure
+            if limit.holds_for(name) and limit.is_surely_broken(figure.change, _low(one)):
                 return (
                     f"{figure.title}: {figure.change:.3f} {figure.unit}, beyond the limit of "
                     f"{limit.most:g}"
@@ -283,13 +283,12 @@ def beyond_noise(measured: Mapping[str, ItemMeasure], limits: Sequence[Limit]) -
     return ""
 
 
-def _excess(measured: ItemMeasure, limit: Limit) -> Excess:
-    mean = measured.measure.change - limit.most
+def _low(measured: ItemMeasure) -> float | None:
+    """The low end of a measure's change; None where its items are not known."""
     if not len(measured.values):
-        return Excess(mean, None)
+        return None
     before = ItemLosses(measured.base_values, measured.weights)
-    rise = Rise.of(ItemLosses(measured.values, measured.weights), before)
-    return Excess(mean, rise.low - limit.most)
+    return Rise.of(ItemLosses(measured.values, measured.weights), before).low
 
 
 @dataclass(frozen=True)

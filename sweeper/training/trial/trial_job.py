@@ -26,6 +26,7 @@ from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.objective_values import ObjectiveScore, first, from_decisions, written
 from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.redaction import without_secrets
+from sweeper.runfolder import ITEM_LOSSES, WEIGHTS
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification
@@ -57,8 +58,6 @@ from sweeper.trials import (
 
 log = logging.getLogger(__name__)
 
-ITEM_LOSSES = "item_losses.json"
-WEIGHTS = "weights"
 _PACKAGES = (
     "torch",
     "transformers",
@@ -223,7 +222,7 @@ class TrialJob:
             attempt=self.config.attempt,
             rung=rung,
             validation_loss=evaluation.loss,
-            objective=known.value if (known := self.at_rung(evaluation)) else None,
+            objective=known.value if (known := self.objective_at_rung(evaluation)) else None,
             items=int(evaluation.scored.sum()),
             first_items=self._first(evaluation),
             train_loss=train_loss,
@@ -238,7 +237,9 @@ class TrialJob:
         self.reports = [*(earlier for earlier in self.reports if earlier.rung < rung), report]
         return report
 
-    def at_rung(self, evaluation: Evaluation, count: int | None = None) -> ObjectiveScore | None:
+    def objective_at_rung(
+        self, evaluation: Evaluation, count: int | None = None
+    ) -> ObjectiveScore | None:
         """The objective where it comes with the loss, of the first ``count`` items (all if None);
         None where it is the loss or is measured at the end."""
         objective, context = self.context.objective, self.context
@@ -281,7 +282,7 @@ class TrialJob:
         whole = len(self.context.items("validation").examples)
         if count >= whole:
             return None
-        if (known := self.at_rung(evaluation, count)) is not None:
+        if (known := self.objective_at_rung(evaluation, count)) is not None:
             return FirstItems.among(known.costs(self.context.objective).tolist(), whole)
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
         return FirstItems.among(losses.tolist(), whole, weights.tolist())

@@ -8,7 +8,7 @@ from curve_backend import make_plan
 
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import SCORE, RunFolder
 from sweeper.trials import (
     AttemptEndKind,
     Failure,
@@ -208,7 +208,7 @@ def test_a_score_that_was_left_in_its_attempt_is_taken(tmp_path: Path) -> None:
     attempts.new_attempt(run.path / item.home)
     folder = attempt_folder(run.path / item.home, 1)
     score = TestScore(name="trial-3", metrics={}, items_sha256="", item_scores=(1.0,))
-    attempts.write_score(folder / attempts.SCORE, score)
+    attempts.write_score(folder / SCORE, score)
     work_items.take_over(run, item)
     assert attempts.read_score(work_items.score_file(run, item)) == score
     assert attempts.read_end(folder) is None

@@ -7,9 +7,9 @@ from configs import config_of
 from curve_backend import make_plan
 
 from sweeper.constraints import Limit
-from sweeper.execution.state.run_state import RunState, homes_of_jobs
+from sweeper.execution.state.run_state import RunState
 from sweeper.runfolder import RunFolder
-from sweeper.trials import Failure, Measure, RungReport, TrialResult
+from sweeper.trials import Failure, Measure, TrialResult
 
 KEYS = ("lora", "lora", "full", "lora", "head")
 
@@ -27,35 +27,10 @@ def state(tmp_path: Path) -> RunState:
     return made
 
 
-def report(number: int, rung: int, loss: float, attempt: int = 1) -> RungReport:
-    return RungReport(
-        number=number, attempt=attempt, rung=rung, validation_loss=loss, items=1,
-        optimizer_steps=1, epochs=1, tokens=1, training_seconds=1, evaluation_seconds=1,
-    )  # fmt: skip
-
-
 def result(number: int, loss: float | None = None, **fields: object) -> TrialResult:
     state = "FAIL" if "failure" in fields else "COMPLETE" if loss is not None else "PRUNED"
     known = {"number": number, "attempt": 1, "seed": 0, "state": state, "validation_loss": loss}
     return TrialResult.model_validate({**known, **fields})
-
-
-def test_a_rung_is_held_against_the_median_of_the_strategys_other_trials(state: RunState) -> None:
-    assert state.rung(report(0, 1, 1.0)) is None
-    assert state.rung(report(2, 1, 9.0)) is None  # another strategy
-    assert state.rung(report(1, 1, 2.0)) == 1.0
-    assert state.rung(report(3, 1, 0.5)) == 1.5
-    assert state.rung(report(3, 2, 0.5)) is None
-
-
-def test_an_attempt_that_broke_off_takes_its_rungs_with_it_and_no_others(state: RunState) -> None:
-    state.rung(report(0, 1, 1.0))
-    state.rung(report(1, 1, 1.0))  # the same loss, as two trials may have
-    state.restart(1)
-    state.restart(1)
-    assert state.rung(report(3, 1, 5.0)) == 1.0
-    state.rung(report(1, 1, float("nan")))
-    assert state.rung(report(2, 1, 5.0)) is None
 
 
 def test_what_all_results_come_to_is_counted(state: RunState) -> None:
@@ -98,13 +73,3 @@ def test_weights_are_kept_for_defaults_bests_and_finalists(state: RunState) -> N
     assert state.results[3].weights is None
     assert TrialResult.read(state.run.trial(3) / "result.json").weights is None
     assert state.drop_other_weights(1) == []
-
-
-def test_the_homes_of_all_that_has_attempts_are_found_by_their_titles(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    run.seed(3, 7).mkdir(parents=True)
-    (tmp_path / "jobs" / "trial-3").mkdir(parents=True)
-    assert homes_of_jobs(run) == {
-        "trial 3 with seed 7": run.seed(3, 7),
-        "the score of trial-3": tmp_path / "jobs" / "trial-3",
-    }

@@ -29,7 +29,7 @@ def test_items_without_weight_are_not_among_those_of_a_contender(tmp_path: Path)
     run, plan = RunFolder(tmp_path), make_plan()
     for folder in (run.trial(0), *(run.seed(0, seed) for seed in seeds_of(plan))):
         folder.mkdir(parents=True)
-        kept = {"losses": [0.2, 0.0, 0.6], "weights": [3.0, 0.0, 1.0]}
+        kept = {"losses": [0.2, 0.0, 0.6], "scores": [1.0, 0.0, 1.0], "weights": [3.0, 0.0, 1.0]}
         (folder / attempts.ITEM_LOSSES).write_text(json.dumps(kept))
         TrialResult(
             number=0, attempt=1, seed=0, state="COMPLETE", validation_loss=0.3,

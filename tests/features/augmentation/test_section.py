@@ -53,9 +53,9 @@ def augmented(make):
 def test_the_share_of_augmented_rows_is_that_of_the_compared_trial(augmented):
     (share,) = figures_of(augmented, section).trials
     assert (share.trial, share.augmented_rows, share.rows) == (0, 40, 160)
-    because = report_of(augmented).findings.verdict.because
-    place = next(n for n, text in enumerate(because) if text.startswith("augmented_rows"))
-    assert because[place + 1].startswith("40 of the 160 rows that trial 0 trained on")
+    report = report_of(augmented)
+    line = section.finding(report.figures("augmentation", section.Figures), report)
+    assert line.startswith("40 of the 160 rows that trial 0 trained on")
 
 
 def test_without_augmented_rows_nothing_is_said(make):

@@ -141,6 +141,20 @@ def test_no_command_copies_what_a_link_points_to(finished, questions, secret, en
     assert not [path for path in run.path.glob("exports/**/*") if path.is_file()]
 
 
+def test_a_secret_in_a_tokenizer_does_not_leave_the_run(finished, questions, ended):
+    run = finished(questions, "--task", "instruction")
+    weights = write(run.trial(0) / "weights")
+    token = "sk_" + "live_" + "a1B2c3D4" * 3
+    (weights / "tokenizer.json").write_text(json.dumps({"vocab": [token]}))
+    for command in COMMANDS[:3] + COMMANDS[4:]:
+        code, said = ended(*command, *(("--license", "mit") if command[0] == "push" else ()))
+        assert code == 2, command
+        assert "tokenizer.json" in said
+        assert "Stripe Access Key" in said
+        assert token not in said
+    assert not [path for path in run.path.glob("exports/**/*") if path.is_file()]
+
+
 def test_a_linked_model_card_is_not_pushed(finished, questions, secret, ended):
     run = finished(questions, "--task", "instruction")
     write(run.trial(0) / "weights")

@@ -156,10 +156,10 @@ def test_a_limit_speaks_in_the_verdict(make):
     limited(run, 2)
     chosen = compute(run).verdict.recommended_trial
     put(run, (scores([1.0] * 150 + [0.0] * 50),), (scores([1.0] * 100 + [0.0] * 100),), chosen)
-    found = report_of(run).findings
+    found = report_of(run)
     assert figures_of(run, section).limit_points == 2
     limit = "Limit of 2 points of a score, 0.02 nats/token of a text"
-    assert f"{limit}: trial {chosen} is above it beyond noise on mmlu." in found.verdict.because
+    assert f"{limit}: trial {chosen} is above it beyond noise on mmlu." in found.because
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -174,7 +174,7 @@ def test_without_a_recommendation_one_trial_is_named_used_and_held_to_the_limit(
     assert [trial.number for trial in found.best_first()] == [1, 0]
     assert "Best so far: trial 0 " in found.verdict.sentence
     assert best_trial(found) == found.verdict.best_trial == 0
-    assert any(": trial 0 is within it on" in text for text in found.verdict.because)
+    assert any(": trial 0 is within it on" in text for text in report.because)
     gate(read_run(run), [best_trial(found)], LIMIT)
     shown = figures_of(run, parameters).parameters
     assert {one.best_trial for one in shown if one.strategy == "lora"} == {0}
@@ -185,7 +185,7 @@ def test_without_losses_of_items_the_gate_compares_the_mean(make):
     limited(run, 2)
     watched(run, 0, 3.50, items=False)
     report = report_of(run)
-    because = report.findings.verdict.because
+    because = report.because
     assert any("trial 0 is above it, with unknown noise, on" in one for one in because)
     with pytest.raises(GateFailed, match="so that the mean is compared"):
         gate(read_run(run), [0], LIMIT)
@@ -201,9 +201,7 @@ def test_a_loss_above_the_limit_that_noise_can_explain_is_said_with_its_interval
         (scores([1.0, 0.0] * 90 + [0.0, 1.0, 0.0, 0.0] * 5),),
         chosen,
     )
-    (told,) = (
-        text for text in report_of(run).findings.verdict.because if text.startswith("Limit of")
-    )
+    (told,) = report_of(run).because
     assert (
         f"trial {chosen} is above it within noise, which the gate lets pass, on mmlu, 2.5 points ("
         in told

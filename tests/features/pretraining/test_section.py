@@ -51,8 +51,10 @@ def staged(make_run: Callable[..., RunFolder]) -> RunFolder:
 def test_each_first_stage_is_told_once_with_its_trials(staged: RunFolder) -> None:
     (stage,) = figures_of(staged, section).stages
     assert (stage.trials, stage.tokens, stage.base) == ((0, 1), 160_000, "bases/ab12")
-    (said,) = [text for text in report_of(staged).findings.verdict.because if "160,000" in text]
-    assert "from 2.90 to 2.70" in said
+    report = report_of(staged)
+    line = section.finding(report.figures("pretraining", section.Figures), report)
+    assert line.count("160,000") == 1
+    assert "from 2.90 to 2.70" in line
 
 
 def test_without_a_first_stage_nothing_is_said(make_run: Callable[..., Any]) -> None:

@@ -212,6 +212,7 @@ def private(to, rng):
         "SSN 078-05-1120",
         "use ghp_" + "a1B2" * 9,
         "log in at https://ann:hunter22@db.host.org/x",
+        "pay with sk_" + "live_" + "a1B2c3D4" * 3,
     )
     for n, row in enumerate(to.pick(rng, COUNT)):
         row[to.text] += f" {kinds[n % len(kinds)]}"

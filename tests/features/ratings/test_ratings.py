@@ -169,5 +169,5 @@ def test_the_command_writes_the_page_and_reads_ratings_back(sweeper, rated):
     assert ran.code == 0, ran.err
     assert "win rate 75% (" in ran.out
     assert "Two raters agree on 50% of pairs" in ran.out
-    assert "What do people prefer?" in run.report_html.read_text()
+    assert "How often people prefer" in run.report_html.read_text()
     assert sweeper("evaluate", "ratings", "text").code == 2

@@ -1,6 +1,5 @@
 """A refit trains on the rows that were held out, and leaves a model that answers."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from sweeper.features.refit._request import RefitRequest
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import to_yaml
 from sweeper.training.trial import train
-from sweeper.use.request import PredictionRequest
+from sweeper.use.model import load as load_model
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def asked(backend, config, tmp_path):
     return make
 
 
-def test_a_refit_and_its_predictions_run_in_processes_of_their_own(asked, tmp_path):
+def test_a_refit_runs_in_a_process_of_its_own_and_leaves_a_model_that_predicts(asked):
     request = asked()
     left = Path(request.folder + ".part")
     (left / "weights").mkdir(parents=True)
@@ -60,16 +59,8 @@ def test_a_refit_and_its_predictions_run_in_processes_of_their_own(asked, tmp_pa
     assert not left.exists()
     assert RefitRequest.read(folder / "refit.json") == request
     assert (folder / "weights" / "README.md").read_text().endswith("## More rows\n")
-    asks = PredictionRequest(
-        weights=str(folder / "weights"),
-        text="the gold",
-        part=str(tmp_path / "part"),
-        batch_size=1,
-        max_new_tokens=1,
-    )
-    in_child("sweeper.use.predict:predict", asks, Record, what="it")
-    said = json.loads((tmp_path / "part").read_text().splitlines()[1])
-    assert set(said["probabilities"]) == {"fruit", "metal", "river"}
+    (prediction,) = load_model(folder / "weights", "cpu").predict(["the gold"])
+    assert set(prediction.probabilities) == {"fruit", "metal", "river"}
 
 
 def test_a_refit_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_weights(

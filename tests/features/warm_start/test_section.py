@@ -5,7 +5,6 @@ from section_figures import figures_of
 
 from sweeper.features.warm_start import section
 from sweeper.features.warm_start.section import Figures, WarmStartResult
-from sweeper.findings.compute import compute
 from sweeper.plans import Plan, ProposedTrial
 from sweeper.reporting.compose import report_of
 from sweeper.trials import TrialConfig
@@ -28,8 +27,7 @@ def test_the_trial_that_tried_it_is_found_by_its_parameters(make_run) -> None:
     hinted(run, learning_rate=lora.parameters["learning_rate"])
     (found,) = figures_of(run, section).starts
     assert (found.trial, found.study, found.earlier_loss) == (lora.number, "earlier", 0.7)
-    because = report_of(run).findings.verdict.because
-    assert any(text.startswith("Warm start of LoRA from earlier") for text in because)
+    assert "warm-start" in report_of(run).sections
 
 
 def test_without_a_warm_start_nothing_is_said(make_run) -> None:
@@ -48,8 +46,7 @@ def test_without_a_warm_start_nothing_is_said(make_run) -> None:
     ],
 )
 def test_it_is_told_how_far_it_came(make_run, changes, ends: str) -> None:
-    findings = compute(make_run(trials=2))
+    report = report_of(make_run(trials=2))
     known = {"strategy": "lora", "study": "earlier", "similarity": 0.5, "parameters": {}}
     found = WarmStartResult.model_validate({**known, "earlier_loss": 0.7, **changes})
-    (sentence,) = section.because(Figures(starts=(found,)), findings)
-    assert sentence.endswith(ends)
+    assert section.finding(Figures(starts=(found,)), report).endswith(ends)

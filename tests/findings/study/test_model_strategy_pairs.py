@@ -5,7 +5,7 @@ from section_figures import figures_of
 from sweeper.findings.compute import compute
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.plans import Plan
-from sweeper.reporting.sections import search
+from sweeper.reporting.sections import cost
 from sweeper.trials import TrialConfig
 
 OTHER = "org/other-model"
@@ -38,7 +38,7 @@ def test_a_strategy_is_counted_for_each_base_model_apart(make) -> None:
     assert sum(one.complete for one in findings.strategies) == before.run.complete
     for row in findings.trials:
         assert row.strategy.endswith(f"@{OTHER}") is bool(row.number % 2)
-    for gain in figures_of(run, search).gains:
+    for gain in figures_of(run, cost).gains:
         models = {t.model for t in findings.trials if t.number in (gain.best_trial,)}
         assert models <= {gain.strategy.partition("@")[2]}
     assert " of " in findings.verdict.sentence

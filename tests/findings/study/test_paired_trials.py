@@ -12,7 +12,7 @@ from sweeper.findings.figures import Interval
 from sweeper.findings.study.paired_trials import compare_pairs
 from sweeper.findings.study.reading import read_run
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.sections import parameters, search
+from sweeper.reporting.sections import cost, parameters
 from sweeper.trials import TrialConfig, TrialResult
 
 # A default against a better trial on 20 items: t over them holds 0, their bootstrap does not.
@@ -68,7 +68,7 @@ def rate_of_lora(run):
 
 
 def test_search_and_parameters_say_the_same_of_the_same_two_trials(run):
-    gain = next(one for one in figures_of(run, search).gains if one.strategy == "lora")
+    gain = next(one for one in figures_of(run, cost).gains if one.strategy == "lora")
     rate = rate_of_lora(run)
     assert gain.outcome == "better"
     assert (rate.best, rate.within_noise_low, rate.within_noise_trials) == (0.02, None, 1)
@@ -79,7 +79,7 @@ def test_what_the_correction_takes_back_is_tied_everywhere_and_says_so(run):
     set_losses(run, 1, *2 * [[0.5] * 20])  # full's default and its best: the study's other gain
     set_losses(run, 3, *2 * [[0.4 if item % 2 else 0.57 for item in range(20)]])
     zero, _, two, _ = read_run(run).trials
-    gain = next(one for one in figures_of(run, search).gains if one.strategy == "lora")
+    gain = next(one for one in figures_of(run, cost).gains if one.strategy == "lora")
     rate = rate_of_lora(run)
     assert compare_pairs([(zero, two)]).of(zero, two).clear
     assert gain.gain.low > 0

@@ -8,7 +8,7 @@ import pytest
 from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.strategies import value_interval
-from sweeper.findings.verdict.tested import cost_line
+from sweeper.findings.verdict.tested import cost_line, headline_figures
 from sweeper.trials import EncodingNote, TestSeal, TrialResult
 
 
@@ -49,8 +49,12 @@ def test_both_costs_are_told_with_the_pace_that_was_measured_on_the_test_split(
     assert next(m for m in findings.tested if m.trial == number).seconds_per_thousand == pace
     line = cost_line(findings)
     assert line.startswith(f"Trial {number} costs ")
-    weights = "2.4 MB of weights beside 90.9 MB of the base, 22.7M parameters"
-    assert f"to train; its use takes {weights}, {told}." in line
+    weights = "2.4 MB of weights beside 90.9 MB of the base"
+    assert f"to train; its use takes {told}, {weights}." in line
+    score, train, use = headline_figures(findings)
+    assert score.text in findings.verdict.sentence
+    assert (use.text, use.detail) == (told, weights)
+    assert train.text in line
 
 
 def test_a_run_of_an_earlier_sweeper_has_no_cost_of_use(make):

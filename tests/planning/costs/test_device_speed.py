@@ -70,6 +70,47 @@ def test_a_gpu_is_as_fast_as_published_within_a_third(
     assert found == pytest.approx(tokens_per_second, rel=0.33)
 
 
+# litgpt on an A100 40GB, micro-batch 1: 3.68 against 2.36 minutes per 1,000 (7B).
+def test_four_bits_take_as_much_longer_as_published_within_a_fifth() -> None:
+    lora = Setup(strategy="lora", precision="bf16-pure", sequence_length=1304, r=8)
+    qlora = replace(lora, strategy="qlora", quantization="nf4")
+    a100_40gb = _gpu(312, 1555)
+    model = model_facts(ModelSpec(id="meta-llama/Llama-2-7b-hf"))
+    longer = seconds_per_step(model, qlora, a100_40gb) - seconds_per_step(model, lora, a100_40gb)
+    assert longer == pytest.approx(0.0792, rel=0.2)
+
+
+@pytest.mark.parametrize("model", [LLAMA32, LLAMA3], ids=lambda model: model.id)
+@pytest.mark.parametrize("batch", [1, 4, 32])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("precision", ["bf16-mixed", "fp16-mixed", "bf16-pure"])
+def test_qlora_is_never_faster_than_lora_at_the_same_micro_batch(
+    model: ModelFacts, batch: int, checkpointing: bool, precision: Any
+) -> None:
+    lora = Setup(
+        strategy="lora", micro_batch=batch, gradient_checkpointing=checkpointing,
+        precision=precision,
+    )  # fmt: skip
+    qlora = replace(lora, strategy="qlora", quantization="nf4-dq", upcast_norms=True)
+    for card in (A100, L40S):
+        assert seconds_per_step(model, qlora, card) > seconds_per_step(model, lora, card)
+
+
+# llm-foundry's benchmarks: 7B, 2,048 tokens, eight cards that share one model.
+@pytest.mark.parametrize(
+    ("card", "tokens_per_second"), [(_gpu(989, 3352), 10_643), (A100, 4_600)], ids=["H100", "A100"]
+)
+def test_full_fine_tuning_of_7b_is_inside_the_interval(
+    card: HardwareFacts, tokens_per_second: float
+) -> None:
+    setup = Setup(
+        strategy="full", micro_batch=6, sequence_length=2048, attention="flash", loss="fused"
+    )
+    seconds = seconds_per_step(MISTRAL, setup, card)
+    interval = speed_of(card, setup).range(seconds)
+    assert interval.low < setup.tokens / tokens_per_second < interval.high
+
+
 # CPU seconds of one step in float32 on one core, measured by this project.
 @pytest.mark.parametrize(
     ("facts", "strategy", "batch", "length", "seconds"),

@@ -1,143 +1,93 @@
-from __future__ import annotations
-
-import json
+"""Did the search beat the default? The gains, and when more trials are advised."""
 
 import pytest
 from section_figures import figures_of
 
 from sweeper.findings.compute import compute
+from sweeper.findings.figures import Interval
+from sweeper.findings.record import Findings
 from sweeper.reporting.sections import cost
-from sweeper.reporting.sections.cost import PredictedFigure, predicted_line
-from sweeper.runfolder import RunFolder
+from sweeper.reporting.sections.cost import Figures, SearchGain
 
 
-def of_kind(run, what):
-    return {p.strategy: p for p in figures_of(run, cost).predictions if p.what == what}
+def test_a_gain_that_is_within_noise_is_called_so(make):
+    figures = figures_of(make(trials=6, prune=False, losses={0: 0.2402, 3: 0.2401}), cost)
+    gain = next(g for g in figures.gains if g.strategy == "lora")
+    assert gain.outcome in ("within noise", "equivalent")
+    assert gain.gain.low <= 0 <= gain.gain.high
 
 
-def test_trials_and_peaks_stand_beside_the_plans_figures(make):
-    run = make()
-    folder = run if isinstance(run, RunFolder) else RunFolder(run)
-    plan = json.loads(folder.plan.read_text())
-    planned = {c["strategy"]: c["duration"]["seconds"] for c in plan["candidates"]}
-    trials, peaks = of_kind(folder, "trial"), of_kind(folder, "memory")
-    assert trials
-    for strategy, prediction in trials.items():
-        assert prediction.predicted == planned[strategy]
-        assert prediction.actual > 0
-        assert prediction.factor == pytest.approx(prediction.actual / planned[strategy])
-    for prediction in peaks.values():
-        assert prediction.predicted > 0
-        assert prediction.low <= prediction.predicted <= prediction.high
-
-
-def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
-    sweep = PredictedFigure(
-        what="sweep", unit="s", predicted=300, low=150, high=600, actual=360, trials=20
+def test_a_clear_gain_is_positive_and_better(make):
+    figures = figures_of(
+        make(trials=6, prune=False, losses={0: 0.9, 3: 0.2}, validation_items=400, seeds=2),
+        cost,
     )
-    peak = PredictedFigure(
-        what="memory", strategy="full", unit="GiB", predicted=0.5, low=0.4, high=0.7,
-        actual=0.6, trials=8,
-    )  # fmt: skip
-    line = predicted_line([sweep, peak])
-    assert line == (
-        "took 6 min, planned 5 min (2-10 min); peak of the default of full 0.60 GiB, planned "
-        "0.50 GiB"
+    gain = next(g for g in figures.gains if g.strategy == "lora")
+    assert gain.gain.value > 0.5
+    assert (gain.outcome, gain.lacking) == ("better", None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "lacks"),
+    [({"validation_items": 400, "seeds": 1}, "seeds"), ({"validation_items": 19}, "items")],
+)
+def test_few_items_or_one_seed_show_no_gain_and_no_default_that_is_enough(make, shape, lacks):
+    run = make(trials=6, prune=False, losses={0: 0.9, 3: 0.2}, **shape)
+    figures = figures_of(run, cost)
+    gain = next(g for g in figures.gains if g.strategy == "lora")
+    assert gain.gain.low > 0.1
+    assert (gain.outcome, gain.lacking) == ("within noise", lacks)
+    assert "enough" not in cost.search_sentence(figures, compute(run))
+
+
+def test_no_gain_where_the_default_is_the_best(make):
+    figures = figures_of(make(trials=6, prune=False, losses={0: 0.1, 3: 0.5}), cost)
+    gain = next(g for g in figures.gains if g.strategy == "lora")
+    assert gain.best_trial == gain.default_trial == 0
+    assert gain.gain is None
+
+
+def test_the_means_that_a_gain_compares_add_up(make):
+    figures = figures_of(make(trials=9, prune=False, finalists=3), cost)
+    compared = [gain for gain in figures.gains if gain.gain]
+    assert max(gain.best_seeds for gain in compared) == 3
+    for gain in compared:
+        assert gain.default_mean - gain.best_mean == pytest.approx(gain.gain.value)
+
+
+def test_last_useful_trial_is_the_last_that_lowered_the_best(make):
+    losses = {0: 0.5, 1: 0.3, 2: 0.4, 3: 0.2, 4: 0.25, 5: 0.6}
+    run = make(trials=6, prune=False, losses=losses)
+    assert compute(run).last_gain == 3
+
+
+@pytest.mark.parametrize(
+    ("last", "outcome", "ended", "advised"),
+    [
+        (18, "better", "", True),
+        (9, "better", "", False),
+        (18, "within noise", "", False),
+        (18, "better", "it settled", False),
+    ],
+)
+def test_a_search_that_still_gained_takes_more_trials_unless_it_is_noise(
+    make, monkeypatch, last, outcome, ended, advised
+):
+    found = compute(make(trials=20))
+    summary = found.run.model_copy(update={"search_ended": ended})
+    row = found.trial(found.verdict.recommended_trial)
+    gain = SearchGain(
+        strategy=row.strategy,
+        default_trial=0,
+        default_value=0.5,
+        best_trial=row.number,
+        best_value=0.4,
+        gain=Interval(value=0.1, low=0.05, high=0.15),
+        outcome=outcome,
     )
-    later = sweep.model_copy(
-        update={"what": "data_curve", "predicted": 0.0, "low": 0.0, "high": 0.0, "actual": 90.0}
-    )
-    told = predicted_line([sweep, later])
-    assert told.endswith("(2-10 min); the data curve, which was not planned, took 90 s more")
-    assert predicted_line([peak]) == ""
-    beside = peak.model_copy(update={"beside": "0.50 GiB for the process"})
-    told = predicted_line([sweep, beside])
-    assert told == f"{line}, both without 0.50 GiB for the process"
-    busy = sweep.model_copy(update={"disturbed": 0.25})
-    assert busy.factor == pytest.approx(0.9)
-    assert predicted_line([busy]).endswith(
-        "; for 25% of the time, other programs had the processor"
-    )
-
-
-def test_a_sweep_took_what_its_planned_phases_took(make):
-    run = make()
-    plan, status = (json.loads(path.read_text()) for path in (run.plan, run.status))
-    budget = plan["budget"]
-    text = {"seconds": 60.0, "low": 30.0, "high": 90.0}
-    curve = {"seconds": 50.0, "low": 20.0, "high": 80.0}  # which was not made
-    budget["phases"] = {
-        "texts": text,
-        "search": {"seconds": 130.0, "low": 70.0, "high": 340.0},
-        "data_curve": curve,
-        "suite": text,
-    }
-    budget["features"] = {
-        "data_curve": {"title": "data curve", "seconds": 50.0},
-        "suite": {"title": "suite", "seconds": 60.0},
-        "texts": {"title": "texts", "seconds": 60.0, "in_search": True},
-    }
-    run.plan.write_text(json.dumps(plan))
-    took = {"suite": 70.0, "conversion": 20.0, "download": "?"}  # the conversion was not planned
-    run.status.write_text(
-        json.dumps({**status, "phase": "complete", "seconds": 200.0} | {"phases": took})
-    )
-    first = run.trial(0) / "result.json"  # the base wrote while it waited, so that it is no setup
-    first.write_text(
-        json.dumps(json.loads(first.read_text()) | {"feature_seconds": {"texts": 12.0}})
-    )
-    found = [p for p in figures_of(run, cost).predictions if p.unit == "s" and not p.strategy]
-    assert {p.what: p.actual for p in found} == {"sweep": 200.0, "suite": 70.0, "texts": 12.0}
-    assert (found[0].predicted, found[0].low, found[0].high) == (250.0, 130.0, 520.0)
-
-
-def test_every_phase_and_money_stand_beside_the_plan(make):
-    run = make()
-    plan, status = (json.loads(path.read_text()) for path in (run.plan, run.status))
-    planned = {"seconds": 100.0, "low": 50.0, "high": 200.0}
-    part = {"seconds": 40.0, "low": 20.0, "high": 80.0}
-    small = {"seconds": 10.0, "low": 5.0, "high": 20.0}
-    plan["budget"] |= {
-        "phases": {"baselines": small, "search": part, "confirmation": part, "test": small},
-        "sweep": planned, "gpu_hours": 2.0, "cost_low_usd": 2.0, "cost_usd": 4.0,
-        "cost_high_usd": 8.0,
-    }  # fmt: skip
-    run.plan.write_text(json.dumps(plan))
-    took = {"baselines": 15.0, "search": 45.0, "confirmation": 20.0, "test": 10.0}
-    run.status.write_text(
-        json.dumps({**status, "phase": "complete", "seconds": 90.0} | {"phases": took})
-    )
-    for place in run.path.glob("trials/*/**/result.json"):
-        result = json.loads(place.read_text())
-        spent = sum(result[f"{of}_seconds"] for of in ("training", "evaluation", "setup"))
-        place.write_text(json.dumps(result | {"waited_seconds": spent / 10}))
-    found = {p.what: p for p in figures_of(run, cost).predictions if not p.strategy}
-    assert {name: p.actual for name, p in found.items()} == pytest.approx(
-        {"sweep": 90, "search": 60, "confirmation": 20, "test": 10, "money": 3.6}
-    )
-    assert found["search"].predicted == 50
-    assert (found["sweep"].predicted, found["money"].predicted) == (100.0, 4.0)
-    assert found["sweep"].disturbed == pytest.approx(0.1)
-    assert found["sweep"].factor == pytest.approx(0.81)
-
-
-def test_only_trials_of_a_full_budget_are_set_beside_the_plan(make):
-    run = make()
-    folder = run if isinstance(run, RunFolder) else RunFolder(run)
-    before = of_kind(folder, "trial")["lora"].trials
-    shorter = folder.trial(0)  # the default of LoRA, as if it had overfitted
-    lines = (shorter / "rungs.jsonl").read_text().splitlines(keepends=True)
-    (shorter / "rungs.jsonl").write_text("".join(lines[:-1]))
-    after = of_kind(folder, "trial")["lora"]
-    assert after.trials == before - 1
-
-
-def test_only_the_default_is_set_beside_the_planned_memory_of_the_default(make):
-    run = make()
-    searched = run.trial(3) / "result.json"  # of another rank than the default of LoRA, trial 0
-    result = json.loads(searched.read_text())
-    searched.write_text(json.dumps(result | {"peak_memory_gib": 99.0}))
-    findings = compute(run)
-    assert of_kind(run, "memory")["lora"].actual < 99.0
-    lora = next(one for one in findings.strategies if one.strategy == "lora")
-    assert lora.peak_memory_gib == 99.0
+    monkeypatch.setattr(Findings, "last_gain", last)
+    step = cost.advise(Figures(gains=(gain,)), found.model_copy(update={"run": summary}))
+    assert (step is not None) == advised
+    if step is not None:
+        assert step.kind == "more-trials"
+        assert "trial 18, one of the last of 20" in step.because

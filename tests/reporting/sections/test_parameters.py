@@ -126,7 +126,8 @@ def test_a_parameter_that_pays_is_called_better_than_without_its_effect(lit):
     assert found.same_configuration
     assert found.gain.value == pytest.approx(0.7, abs=0.1)
     assert (found.outcome, found.lacking, found.comparisons) == ("better", None, 1)
-    said = next(text for text in report_of(run).findings.verdict.because if "lamp" in text)
+    found = report_of(run)
+    said = parameters.finding(found.figures("hparams", parameters.Figures), found)
     assert "trial 1 against trial 0" in said
 
 

@@ -3,9 +3,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import optuna
 import pytest
-from spaces import LIMIT, RATE, SPACE, beyond, report
+from spaces import LIMIT, RATE, SPACE, beyond, ended, report
 
 from sweeper.plans import Parameter
 from sweeper.search import optuna_space
@@ -27,9 +26,10 @@ from sweeper.search.loss_model.loss_model import (
     log_within_limit,
     thinned,
 )
-from sweeper.search.loss_model.observations import CONSTRAINT, Observation, observation
+from sweeper.search.loss_model.observations import Observation, observation
 from sweeper.search.pruner import View
 from sweeper.search.sampler import known_of
+from sweeper.trials import Trial
 
 RATE_AXES = {
     "learning_rate": axis_of(
@@ -86,7 +86,9 @@ def test_what_a_model_is_told_is_bounded_and_at_least_half_its_own() -> None:
 
 def test_a_model_of_many_trials_still_knows_where_the_best_ones_are() -> None:
     rates = [1e-4, 3e-4, 1e-3, 3e-3, 8e-3]
-    predicted = model(600, 600).expected([{"learning_rate": rate} for rate in rates])
+    made = model(600, 600)
+    rows = made._rows.matrix([{"learning_rate": rate} for rate in rates])
+    predicted = made._fitted.predict(rows)[0]
     assert predicted.argmin() == 2
     assert abs(predicted[2] - 0.3) < 0.03
 
@@ -185,14 +187,11 @@ def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_st
 
 
 def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
-    trial = optuna.trial.create_trial(
-        params={"strategy": "lora"},
-        distributions={"strategy": optuna.distributions.CategoricalDistribution(["lora"])},
-        value=0.5,
-        system_attrs={CONSTRAINT: -math.inf},
-    )
-    assert observation(trial, RungCount()).excess is None
-    assert observation(trial, RungCount()).keeps
+    result = ended("COMPLETE", 0.5, measures=beyond(0.1))
+    limits = [LIMIT._replace(most=math.inf)]
+    trial = observation(Trial(strategy="lora"), "lora", {}, {}, result, SPACE, limits)
+    assert trial.excess is None
+    assert trial.keeps
 
 
 def test_without_a_limit_nothing_is_weighed() -> None:

@@ -1,7 +1,7 @@
 """Planned beside measured memory: a few real steps of the packaged encoder, each in a process.
 
-The whole matrix of strategies and tasks is in ``benchmarks/memory``. ``test_dryrun.py`` compares
-the plan with tensors for each strategy.
+The whole matrix of strategies and tasks is in ``benchmarks/memory``. ``test_dry_run.py``
+compares the plan with tensors for each strategy.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("torch")
 
 import sweeper
+from sweeper.features.explain._rules import request_of
 from sweeper.memory.estimate import estimate, trial_gib
-from sweeper.planning.rulebook.explanations import request_of
 from sweeper.processes.probe_process import _setups, probe
 
 pytestmark = pytest.mark.slow

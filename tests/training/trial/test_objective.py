@@ -12,12 +12,13 @@ import torch
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.objective import Objective
+from sweeper.runfolder import ITEM_LOSSES
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.torch_backend import answered, scored
 from sweeper.training.trial.train import train_trial
-from sweeper.training.trial.trial_job import ITEM_LOSSES, TrialJob
+from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import TrialResult
 
 MACRO_F1 = Objective(

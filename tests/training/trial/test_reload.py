@@ -14,8 +14,6 @@ from transformers import AutoModelForSequenceClassification
 
 import sweeper
 from sweeper.errors import UsageError
-from sweeper.use.predict import predict
-from sweeper.use.request import PredictionRequest
 
 TASKS = ("classification", "by name", "instruction", "code", "domain")
 # Run in a process of its own: loads every folder and keeps the logits for the same batch. Usual
@@ -136,25 +134,6 @@ def test_too_little_memory_halves_the_batch(saved, monkeypatch):
     monkeypatch.setattr(model, "_classify", small)
     assert len(model.predict(["gold"] * 5, batch_size=8)) == 5
     assert sizes == [5, 4, 2, 2, 1]
-
-
-def test_an_unfinished_output_goes_on_and_is_not_taken_for_other_rows(saved, tmp_path):
-    folder, _ = saved("classification", "lora")
-    data, part = tmp_path / "rows.jsonl", tmp_path / "part"
-    data.write_text("".join(json.dumps({"text": f"gold {n}"}) + "\n" for n in range(5)))
-    request = PredictionRequest(
-        weights=str(folder), data=str(data), part=str(part), batch_size=2, max_new_tokens=1
-    )
-    predict(request)
-    whole = part.read_text().splitlines(keepends=True)
-    part.write_text("".join(whole[:3]) + whole[3][:9])
-    predict(request)
-    assert part.read_text().splitlines(keepends=True)[:3] == whole[:3]
-    rows = [json.loads(line) for line in part.read_text().splitlines()[1:]]
-    assert sorted(row["row"] for row in rows) == [1, 2, 3, 4, 5]
-    data.write_text(json.dumps({"text": "other"}) + "\n")
-    with pytest.raises(UsageError, match="other rows"):
-        predict(request)
 
 
 def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path, monkeypatch):

@@ -1,0 +1,96 @@
+"""The flags that name the rows of ``sweeper data``, and these rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeper.cli.options import columns as column_map
+from sweeper.data.rows import DataRows, read_rows
+from sweeper.data.write_rows import changes_path, target
+from sweeper.errors import DataError, UsageError, near_match
+from sweeper.spec import TASKS, DataSpec, Task
+from sweeper.views.console import say
+
+RowsPath = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        help="classification, instruction, code or domain; by default recognised from the rows.",
+    ),
+]
+RowFormat = Annotated[
+    str, typer.Option("--format", help="Format of the rows, if it is not recognised.")
+]
+RoleColumns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="role=column, for example text=question.", metavar="ROLE=COLUMN"),
+]
+DataName = Annotated[
+    str | None,
+    typer.Option("--data-name", help="Configuration of a hub data set that has several."),
+]
+
+
+def rows_of(
+    path: str,
+    task: str | None,
+    data_format: str,
+    columns: list[str] | None,
+    name: str | None = None,
+    *,
+    quiet: bool = False,
+) -> DataRows:
+    """The rows that the flags name.
+
+    Args:
+        quiet: Leave out the cautions, which the caller shows.
+
+    Raises:
+        UsageError: A flag holds a mistake.
+        DataError: The data cannot be read or recognised.
+    """
+    spec = DataSpec(path=path, name=name, format=data_format, columns=column_map(columns or []))
+    rows = read_rows(spec, _task(task))
+    for caution in rows.cautions if not quiet else ():
+        say(f"Check this: {caution}")
+    if not any(row.example for row in rows.rows):
+        raise DataError("no row can be trained on", fix="Is this the right file?", where=path)
+    return rows
+
+
+def _task(name: str | None) -> Task | None:
+    for task in TASKS:
+        if task == name:
+            return task
+    if name is not None:
+        raise UsageError(f"{name!r} is not a task", fix=near_match(name, TASKS), where="--task")
+    return None
+
+
+def must_be_new(output: Path, rows: DataRows) -> None:
+    """Check that the new data set can be written before anything is done.
+
+    Raises:
+        UsageError: The place is taken, or no file of that kind can be written.
+    """
+    must_be_free(output, changes_path(output))
+    if len(rows.forms) == 1:
+        target(output, Path(next(iter(rows.forms))))
+
+
+def must_be_free(*paths: Path) -> None:
+    """Check that files or folders can be made.
+
+    Raises:
+        UsageError: One of them exists, or the folder that it would lie in does not.
+    """
+    for path in paths:
+        if path.exists():
+            fix = "Delete it, or name another -o."
+            raise UsageError("the output exists", fix=fix, where=str(path))
+        if not path.absolute().parent.is_dir():
+            raise UsageError("there is no such folder", where=str(path.absolute().parent))

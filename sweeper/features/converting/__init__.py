@@ -1,0 +1,1 @@
+"""Writes a data set anew: in another format, or divided into a file for each split."""

@@ -1,0 +1,230 @@
+"""Rows in another format. What a format cannot hold is refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from sweeper.data.column_template import placeholders
+from sweeper.data.detect_columns import NULL_WORDS
+from sweeper.data.examples import Example, Message
+from sweeper.data.formats.base import known_names
+from sweeper.data.formats.text_label import class_name
+from sweeper.data.problems import listing
+from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.tools import for_template
+from sweeper.errors import DataError
+
+Row = dict[str, object]
+
+
+class Unfit(ValueError):
+    """An example that a format cannot hold, with the reason as text."""
+
+
+def _turns(example: Example) -> list[Message]:
+    if example.messages:
+        return list(example.messages)
+    if example.label is None:
+        raise Unfit("a plain text has no answer")
+    return [Message("user", example.text), Message("assistant", example.label)]
+
+
+def _beside(example: Example) -> Row:
+    return {"test_list": list(example.tests)} if example.tests else {}
+
+
+def _one_answer(example: Example) -> Example:
+    if len(example.references) > 1:
+        raise Unfit("several accepted answers")
+    return example
+
+
+def _messages(example: Example) -> Row:
+    turns, tools = for_template(_turns(_one_answer(example)))
+    for turn in turns:
+        for call in turn.get("tool_calls", ()):
+            function = call["function"]
+            function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
+    return {"messages": turns, **({"tools": tools} if tools else {}), **_beside(example)}
+
+
+_SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
+
+
+def _sharegpt(example: Example) -> Row:
+    turns, tools = for_template(_turns(_one_answer(example)))
+    conversation = []
+    for turn in turns:
+        if calls := turn.get("tool_calls"):
+            if turn["content"]:
+                raise Unfit("text together with a tool call")
+            value = json.dumps([call["function"] for call in calls], ensure_ascii=False)
+            conversation.append({"from": "function_call", "value": value})
+        else:
+            conversation.append({"from": _SPEAKERS[turn["role"]], "value": turn["content"]})
+    listed = {"tools": json.dumps(tools, ensure_ascii=False)} if tools else {}
+    return {"conversations": conversation, **listed, **_beside(example)}
+
+
+def _pairs(example: Example) -> tuple[str, list[tuple[str, str]]]:
+    """The system prompt, and every question with its answer."""
+    turns = _turns(example)
+    if any(turn.more or turn.role == "tool" for turn in turns):
+        raise Unfit("tool calls")
+    system = turns.pop(0).content if turns[0].role == "system" else ""
+    asked, answers = turns[::2], turns[1::2]
+    return system, [(q.content, a.content) for q, a in zip(asked, answers, strict=True)]
+
+
+def _prompt_completion(example: Example) -> Row:
+    system, pairs = _pairs(example)
+    if len(pairs) > 1:
+        raise Unfit("several turns")
+    ((prompt, answer),) = pairs
+    several = len(example.references) > 1
+    completion: object = list(example.references) if several else answer
+    named = {"system": system} if system else {}
+    return {**named, "prompt": prompt, "completion": completion, **_beside(example)}
+
+
+def _alpaca(example: Example) -> Row:
+    system, pairs = _pairs(_one_answer(example))
+    (question, answer), earlier = pairs[-1], [list(pair) for pair in pairs[:-1]]
+    row: Row = {"instruction": question, "input": "", "output": answer}
+    more = {"system": system, "history": earlier, **_beside(example)}
+    return row | {name: value for name, value in more.items() if value}
+
+
+def _text_label(example: Example) -> Row:
+    if example.label is not None:
+        return {"text": example.text, "label": example.label}
+    system, pairs = _pairs(_one_answer(example))
+    if system or len(pairs) > 1 or example.tests:
+        raise Unfit("more than one text and one answer")
+    ((text, label),) = pairs
+    return {"text": text, "label": label}
+
+
+def _text(example: Example) -> Row:
+    if example.messages or example.label is not None:
+        raise Unfit("a question with an answer, which a plain text would join")
+    return {"text": example.text}
+
+
+TARGETS: Mapping[str, Callable[[Example], Row]] = {
+    "messages": _messages,
+    "prompt-completion": _prompt_completion,
+    "alpaca": _alpaca,
+    "sharegpt": _sharegpt,
+    "text-label": _text_label,
+    "text": _text,
+}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Rows to write, read anew at each pass.
+
+    Args:
+        data: The rows as they are.
+        to: The format; None to write the same cells in another kind of file.
+        suffix: Of the file.
+        carried: Columns that no role uses and that are written beside.
+        left: Columns that would be mistaken for a part of the new format.
+    """
+
+    data: DataRows
+    to: str | None
+    suffix: str
+    carried: tuple[str, ...]
+    left: tuple[str, ...]
+
+    def rows(self, split: str) -> Iterator[Row]:
+        """The rows of one split, as they are written."""
+        for row in self.data.rows:
+            if row.split == split and row.readable and (self.to is None or row.example):
+                yield self.row(row, self.to)
+
+    def row(self, row: FileRow, to: str | None) -> Row:
+        """One row.
+
+        Raises:
+            Unfit: The format, or this kind of file, cannot hold it.
+        """
+        if to is None or row.example is None:
+            names = self.data.label_names
+            return {
+                name: class_name(cell, names[name]) if name in names and cell is not None else cell
+                for name, cell in row.fields.items()
+            }
+        made = TARGETS[to](row.example)
+        if self.suffix == ".parquet" and isinstance(made.get("tools"), list):
+            made["tools"] = json.dumps(made["tools"], ensure_ascii=False)
+        if self.suffix in (".csv", ".tsv"):
+            if isinstance(made.get("completion"), list):
+                raise Unfit("several accepted answers, which a cell cannot hold")
+            if any(isinstance(cell, str) and cell.strip() in NULL_WORDS for cell in made.values()):
+                raise Unfit("a word such as NA, which a cell cannot tell from nothing")
+        return made | {name: row.fields[name] for name in self.carried if name in row.fields}
+
+    @property
+    def left_out(self) -> dict[str, list[int]]:
+        """Reason to lines of the rows that are no example, and of those that cannot be read."""
+        lines: dict[str, list[int]] = {}
+        for row in self.data.rows:
+            if not row.readable or (self.to is not None and row.example is None):
+                lines.setdefault(row.reason, []).append(row.line)
+        return lines
+
+
+def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
+    """The conversion of a data set, after a look at every row.
+
+    Raises:
+        DataError: Rows cannot be held; they are counted, with the formats that can.
+    """
+    forms = [variant for form in data.forms.values() for variant in (form, *form.others)]
+    used = {column for form in forms for column in form.columns.values()}
+    used |= {name.partition(".")[0] for column in used for name in placeholders(column)}
+    free = [name for name in data.columns if name not in used | {"test_setup_code", "entry_point"}]
+    carried = tuple(name for name in free if name.lower() not in known_names() - {"id"})
+    left = tuple(name for name in free if name not in carried) if to else ()
+    made = Conversion(data, to, suffix, carried, left)
+    if to is not None:
+        _must_hold(made, to)
+    return made
+
+
+def _must_hold(made: Conversion, to: str) -> None:
+    unfit: dict[str, Counter[str]] = {name: Counter() for name in TARGETS}
+    lines: dict[str, int] = {}
+    usable = 0
+    for row in made.data.rows:
+        if row.example is None:
+            continue
+        usable += 1
+        for name, reasons in unfit.items():
+            try:
+                made.row(row, name)
+            except Unfit as reason:
+                reasons[str(reason)] += 1
+                if name == to:
+                    lines.setdefault(str(reason), row.line)
+    if not unfit[to]:
+        return
+    why = [
+        f"{reason} ({rows:,} rows, first line {lines[reason]})"
+        for reason, rows in unfit[to].items()
+    ]
+    able = [name for name, reasons in unfit.items() if not reasons]
+    instead = f"--to {able[0]} holds all of them" if able else "Write JSONL"
+    raise DataError(
+        f"{unfit[to].total():,} of {usable:,} rows cannot be written as {to} in a "
+        f"{made.suffix} file",
+        why=f"They hold {listing(why, 4)}.",
+        fix=f"{instead}; or leave these rows out of the source.",
+        where=made.data.name,
+    )

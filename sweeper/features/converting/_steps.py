@@ -1,0 +1,118 @@
+"""The steps of ``sweeper data split`` and ``data convert``: new files from rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeper.artifact import replacing
+from sweeper.cli.data_options import must_be_free
+from sweeper.data.examples import SPLITS
+from sweeper.data.problems import WRITTEN
+from sweeper.data.rows import DataRows
+from sweeper.data.write_rows import name_in_folder, target, write_rows
+from sweeper.errors import UsageError, near_match
+from sweeper.features.converting._formats import TARGETS, Conversion, conversion
+from sweeper.features.converting._splits import Division, divide
+from sweeper.spec import DataSpec, SplitBy
+
+
+def split_spec(
+    path: str,
+    name: str | None,
+    fractions: tuple[float, float],
+    seed: int,
+    by_hash: bool,
+    group_by: str | None,
+    by_time: str | None,
+) -> DataSpec:
+    """The spec of a division within each class, by hash, by a column, or by time.
+
+    Raises:
+        UsageError: Several of the last three are asked for.
+    """
+    ways = {"--by-hash": by_hash, "--group-by": group_by, "--by-time": by_time}
+    given = [flag for flag, value in ways.items() if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} were given", fix="Give one of them.")
+    split_by: dict[str, SplitBy] = {"--by-hash": "hash", "--group-by": "group", "--by-time": "time"}
+    return DataSpec.model_construct(
+        path=path,
+        name=name,
+        validation_fraction=fractions[0],
+        test_fraction=fractions[1],
+        split_seed=seed,
+        split_by=split_by[given[0]] if given else "stratified",
+        split_column=group_by or by_time,
+    )
+
+
+def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
+    """Divide the rows, and write a file for each split into a new folder.
+
+    Raises:
+        UsageError: The folder exists.
+        DataError: See ``divide``.
+    """
+    must_be_free(output)
+    made = divide(data, spec)
+    suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
+    named = conversion(data, None, suffix)  # with the names of numbered classes
+    with replacing(output) as part:
+        part.mkdir()
+        for split in SPLITS:
+            placed = zip(data.rows, made.splits, strict=True)
+            if made.rows[split]:
+                rows = (named.row(row, None) for row, row_split in placed if row_split == split)
+                write_rows(part / f"{split}{suffix}", rows, data.columns)
+    return made
+
+
+def division_summary(made: Division, output: Path) -> dict[str, object]:
+    """What was written, for JSON."""
+    return {
+        "output": str(output),
+        "rows": made.rows,
+        "official": sorted(made.official),
+        "labels": {split: dict(counts) for split, counts in made.labels.items()},
+        "unreadable": list(made.unreadable),
+    }
+
+
+def target_format(to: str | None) -> str | None:
+    """The format that a flag names.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    if to is not None and to not in TARGETS:
+        raise UsageError(f"{to!r} is not a format", fix=near_match(to, TARGETS), where="--to")
+    return to
+
+
+def write_converted(data: DataRows, to: str | None, output: Path) -> tuple[Conversion, list[Path]]:
+    """Write the rows in another format: a file, or one for each split in a new folder.
+
+    Raises:
+        UsageError: The output exists, or is no kind of file that can be written.
+        DataError: The format cannot hold all rows.
+    """
+    must_be_free(output)
+    splits = [split for split in SPLITS if any(row.split == split for row in data.rows)]
+    folder = len(splits) > 1
+    first = Path(next(iter(data.forms)))
+    if folder and output.suffix.lower() in WRITTEN:
+        raise UsageError(
+            f"the data have {len(splits)} splits, which one file would join",
+            fix=f"Name a folder: -o {output.with_suffix('')}.",
+            where="-o",
+        )
+    suffix = Path(name_in_folder(first)).suffix if folder else target(output, first)
+    made = conversion(data, to, suffix)
+    names = {split: f"{split}{suffix}" if folder else "" for split in splits}
+    with replacing(output) as part:
+        if folder:
+            part.mkdir()
+        for split, name in names.items():
+            columns = list(dict.fromkeys(name for row in made.rows(split) for name in row))
+            write_rows(part / name, made.rows(split), columns)
+    return made, [output / name for name in names.values()]

@@ -1,0 +1,170 @@
+"""``sweeper doctor``: what works on this machine, and how to fix what does not.
+
+The training libraries are tried in a process of their own (``sweeper.features.doctor._libraries``),
+since loading them takes seconds and may fail hard; the rest is looked at here. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeper import cache
+from sweeper.artifact import Record
+from sweeper.child_process import in_child
+from sweeper.errors import ChildFailed
+from sweeper.extras import RUNS, TRAINING, MachineCheck, missing
+from sweeper.facts.machine.detect_hardware import processor
+from sweeper.features import parts
+from sweeper.views.console import show_line
+
+ORDER = 110
+commands = typer.Typer()
+
+# Loading torch, transformers, peft and bitsandbytes takes seconds; from a cold disk, a minute.
+TRAINING_SECONDS = 180.0
+HUB_SECONDS = 3.0
+_REINSTALL = (
+    "Install them again: pip install --force-reinstall torch transformers peft bitsandbytes"
+)
+# Less than this holds no base model at all: MiniLM, the smallest known, has 22.7 million weights
+# of four bytes, and one adapter beside it.
+_LEAST_DISK_GIB = 0.5
+# A worker that trained held 0.94 to 1.16 GiB (measured, resident).
+_LEAST_MEMORY_GIB = 1.0
+
+
+def examine() -> Iterator[MachineCheck]:
+    """Every check, each as soon as it is known."""
+    yield from training()
+    yield search_and_reports()
+    for _, doctor in parts.DOCTOR.all():
+        yield from doctor()
+    yield hub_access()
+    yield disk(Path("runs"), "disk for runs")
+    yield disk(cache.home(), "disk for caches")
+    yield memory()
+
+
+def can_train(checks: list[MachineCheck]) -> bool:
+    """Whether training works; other parts may fail."""
+    return all(check.state == "works" for check in checks if check.needed)
+
+
+def training() -> list[MachineCheck]:
+    """The checks of the training libraries; those before a crash are kept."""
+    found: list[MachineCheck] = []
+    try:
+        in_child(
+            "sweeper.features.doctor._libraries:answer",
+            Record(),
+            Record,
+            what="the process",
+            seconds=TRAINING_SECONDS,
+            hear=lambda check: found.append(MachineCheck(**check)),
+        )
+    except ChildFailed as error:
+        failed = MachineCheck(
+            "training libraries",
+            "does not work",
+            error.problems[0].what,
+            _REINSTALL,
+            needed=True,
+        )
+        found.append(failed)
+    return found
+
+
+def search_and_reports() -> MachineCheck:
+    """Whether a sweep can be searched and reported; nothing is loaded."""
+    name = "search, reports"
+    for problem in missing("A sweep", [m for m in RUNS if m not in TRAINING]):
+        return MachineCheck(name, "not installed", problem.what, problem.fix, needed=True)
+    return MachineCheck(name, "works", needed=True)
+
+
+def hub_access() -> MachineCheck:
+    """Whether models can be downloaded, and whether a token is set; it is never shown."""
+    from huggingface_hub import constants, get_token
+
+    token = "a token is there" if get_token() else "no token is set, so gated models cannot be read"
+    if constants.HF_HUB_OFFLINE:
+        return MachineCheck("hub", "off", f"HF_HUB_OFFLINE is set; {token}")
+    # An address that names no model costs the hub next to nothing; any answer shows it is there.
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=HUB_SECONDS).close()
+    except urllib.error.HTTPError:
+        pass
+    except (OSError, ValueError) as error:
+        return MachineCheck(
+            "hub",
+            "does not work",
+            f"{constants.ENDPOINT} cannot be reached ({error}); {token}",
+            "Models on this machine still work, and so do folders and packaged:NAME. Set "
+            "HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 to stop trying.",
+        )
+    return MachineCheck("hub", "works", f"{constants.ENDPOINT} answers; {token}")
+
+
+def disk(folder: Path, name: str) -> MachineCheck:
+    """Whether a folder can be written and holds a smallest model."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not os.access(there, os.W_OK):
+        return MachineCheck(
+            name, "does not work", f"{there} cannot be written", _elsewhere(name), True
+        )
+    free = shutil.disk_usage(there).free / 2**30
+    detail = f"{free:.1f} GiB free in {there}"
+    if free < _LEAST_DISK_GIB:
+        return MachineCheck(name, "does not work", detail, _elsewhere(name), needed=True)
+    return MachineCheck(name, "works", detail, needed=True)
+
+
+def _elsewhere(name: str) -> str:
+    variable = "Set SWEEPER_HOME and HF_HOME to a folder" if "caches" in name else "Start it"
+    return f"{variable} where there is room and you may write."
+
+
+def memory() -> MachineCheck:
+    """Main memory, with the limit of a container."""
+    has = processor().memory_gib
+    detail = f"{has:.1f} GiB"
+    if has < _LEAST_MEMORY_GIB:
+        fix = "A worker with the smallest model takes about as much: use a larger machine."
+        return MachineCheck("memory", "does not work", detail, fix, needed=True)
+    return MachineCheck("memory", "works", detail, needed=True)
+
+
+@commands.command("doctor")
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Try what sweeper needs on this machine; exit with 2 if nothing can be trained here."""
+    checks = []
+    for check in examine():
+        checks.append(check)
+        if not as_json:
+            line = f"{check.name:18} {check.state:14} {check.detail}".rstrip()
+            show_line(line)
+            if check.fix:
+                show_line(f"{'':18} {check.fix}")
+    able = can_train(checks)
+    if as_json:
+        found = {"can_train": able, "checks": [asdict(check) for check in checks]}
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        show_line("Training works here." if able else "Nothing can be trained here.")
+    if not able:
+        raise typer.Exit(2)

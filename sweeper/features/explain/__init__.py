@@ -1,0 +1,1 @@
+"""Shows why a plan says what it says, and what would change it."""

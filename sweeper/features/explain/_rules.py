@@ -1,0 +1,143 @@
+"""The reasons for a plan: rules that fired, rules that nearly fired, and their effects.
+
+Pure functions over the rule book; they return records and print nothing. What would change the
+decision is in ``_counterfactuals``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from sweeper.facts.record import Facts
+from sweeper.planning.rulebook.conditions import Condition, FactComparison, Group, comparisons
+from sweeper.planning.rulebook.effects import fill
+from sweeper.planning.rulebook.fact import Value, Values
+from sweeper.planning.rulebook.fact_table import FACTS, fact_values
+from sweeper.planning.rulebook.rules import Note, Rule, rule_book
+from sweeper.plans import Plan
+from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
+
+# A number is near a bound within this factor of it, or within this share of one.
+NEAR_FACTOR = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedRule:
+    """A rule or note that fired for a model, or that one comparison keeps from firing.
+
+    Args:
+        effects: What it does and says, one line each. Of a near miss with N for the fact that
+            would have to change.
+        strategies: Those that it changes something about; ``*`` for every one.
+        missing: What must hold: the comparison that fails, or the opposite of one that must not.
+            Empty for a rule that fired.
+        fact: The name of the fact in it.
+        value: The fact as it is; None where it is not known.
+    """
+
+    rule: str
+    title: str
+    model: str
+    condition: str
+    effects: tuple[str, ...]
+    strategies: tuple[str, ...]
+    why: str
+    source: str
+    missing: str = ""
+    fact: str = ""
+    value: Value = None
+
+
+def request_of(plan: Plan) -> Spec:
+    """The request that a plan's facts imply, for a plan without its sweep.yaml."""
+    facts = plan.facts
+    return Spec(
+        task=facts.task,
+        models=tuple(
+            ModelSpec(
+                id=model.id, revision=model.revision, trust_remote_code=model.trust_remote_code
+            )
+            for model in facts.models
+        ),
+        data=DataSpec(path=facts.data.path),
+        aim=facts.aim,
+        search=SearchSpec(trials=plan.budget.trials, seed=plan.seed),
+        trials=plan.own_trials,
+        parameters=plan.declared,
+    )
+
+
+def fired_rules(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
+    """Every rule that fired, model by model, in the order in which rules are applied."""
+    rules = _rules(spec, facts)
+    return tuple(_explained(*one) for one in rules if one[2].when.holds(one[1]))
+
+
+def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
+    """Rules that one comparison keeps from firing, the nearest first.
+
+    Counts numbers within a factor of four of their bound, and facts that the user can set.
+    Facts that the user cannot change (the task, the model's kind) do not count.
+    """
+    found: list[tuple[float, ExplainedRule]] = []
+    for model, values, rule in _rules(spec, facts):
+        if rule.when.holds(values):
+            continue
+        for test in comparisons(rule.when):
+            distance = _distance(test, values)
+            if distance is not None and _with(rule.when, test, values):
+                missing = test.shown(holds=not test.holds(values))
+                near = _explained(model, {**values, test.fact: "N"}, rule)
+                value = values[test.fact]
+                found.append(
+                    (distance, replace(near, missing=missing, fact=test.fact, value=value))
+                )
+                break
+    return tuple(miss for _, miss in sorted(found, key=lambda pair: pair[0]))
+
+
+def _explained(model: str, values: Values, rule: Note) -> ExplainedRule:
+    title, why, strategies = "", "", frozenset(rule.caution)
+    if isinstance(rule, Rule):
+        title, why, strategies = rule.title, rule.why, strategies | rule.effects.strategies
+    return ExplainedRule(
+        rule=rule.id,
+        title=title,
+        model=model,
+        condition=str(rule.when),
+        effects=rule.lines(values),
+        strategies=tuple(sorted(strategies)),
+        why=fill(why, values),
+        source=rule.source,
+    )
+
+
+def _distance(test: FactComparison, values: Values) -> float | None:
+    """Number of doublings between a fact and its bound; None if the fact is not near it."""
+    value = values[test.fact]
+    far = math.log2(NEAR_FACTOR)
+    if value is not None and test.operator in ("min", "max", "above", "below"):
+        number, bound = float(value), float(test.bound)  # type: ignore[arg-type]
+        if number <= 0 or bound <= 0:
+            return None
+        doublings = abs(math.log2(number / bound))
+        return doublings if doublings <= far else None
+    return far if FACTS[test.fact].chosen else None
+
+
+def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Note]]:
+    for model in facts.models:
+        values = fact_values(spec, facts, model)
+        for rule in rule_book(spec.rules).rules:
+            yield model.id, values, rule
+
+
+def _with(condition: Condition, flipped: FactComparison, values: Values) -> bool | None:
+    """The condition's value with the result of one comparison reversed."""
+    if isinstance(condition, FactComparison):
+        result = condition.holds(values)
+        return not result if condition is flipped else result
+    results = tuple(_with(part, flipped, values) for part in condition.parts)
+    return Group(condition.kind, condition.parts).join(results)

@@ -1,0 +1,226 @@
+"""``sweeper explain``: the reasons for a plan, and ``sweeper rules``: the rule book."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweeper.cli.options import AsJson
+from sweeper.visible import visible
+
+if TYPE_CHECKING:
+    from sweeper.planning.rulebook.rules import Note
+    from sweeper.plans import Parameter, Plan
+    from sweeper.spec import Spec
+
+ORDER = 90
+commands = typer.Typer()
+
+
+@commands.command("explain")
+def explain(
+    what: Annotated[str, typer.Argument(help="A plan.json, a run, or the id of a rule.")],
+    strategy: Annotated[str | None, typer.Option("--strategy", help="Only this strategy.")] = None,
+    folders: Annotated[
+        list[str] | None,
+        typer.Option("--rules", help="A folder of your own rules that the plan was made with."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which rules fired, which nearly did, and which facts would change the plan."""
+    from sweeper.declared.yaml_files import known_strategies
+    from sweeper.errors import RunError, UsageError, near_match
+    from sweeper.features.explain._counterfactuals import counterfactuals
+    from sweeper.features.explain._rules import fired_rules, near_misses
+    from sweeper.planning.rulebook.effects import EVERY
+    from sweeper.planning.rulebook.rules import rule_book
+
+    known = [rule.id for rule in rule_book(tuple(folders or ())).rules]
+    if what in known:
+        rules(what, folders, facts=False, as_json=as_json)
+        return
+    if strategy not in (None, *known_strategies()):
+        fix = near_match(str(strategy), known_strategies())
+        raise UsageError(f"there is no strategy {strategy!r}", fix=fix, where="--strategy")
+    try:
+        spec, plan = _request(what)
+    except RunError as error:
+        near = near_match(what, known)
+        if not near.startswith("Did"):
+            raise
+        raise UsageError(f"there is no run and no rule {what!r} here", fix=near) from error
+    if folders:
+        spec = spec.model_copy(update={"rules": tuple(folders)})
+    facts = plan.facts
+    parts: dict[str, Any] = {
+        "fired": [dataclasses.asdict(rule) for rule in fired_rules(spec, facts)],
+        "near_misses": [dataclasses.asdict(miss) for miss in near_misses(spec, facts)],
+        "counterfactuals": [
+            dataclasses.asdict(item)
+            for item in counterfactuals(spec, facts)
+            if strategy in (None, item.strategy)
+        ],
+    }
+    if strategy is not None:
+        parts["fired"] = [r for r in parts["fired"] if {strategy, EVERY} & {*r["strategies"]}]
+    if as_json:
+        parts["declared"] = [
+            {"strategy": one.strategy, "parameter": name, **_declared(parameter)}
+            for one in plan.candidates
+            for name, parameter in one.parameters.items()
+            if parameter.shipped and strategy in (None, one.strategy)
+        ]
+        typer.echo(json.dumps(parts, indent=2, ensure_ascii=False))
+    else:
+        _print(parts, plan)
+
+
+@commands.command("rules")
+def rules(
+    rule: Annotated[str | None, typer.Argument(help="Show everything about this rule.")] = None,
+    folders: Annotated[
+        list[str] | None, typer.Option("--rules", help="A folder of your own rules.")
+    ] = None,
+    facts: Annotated[
+        bool, typer.Option("--facts", help="List the facts that conditions can use.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the rules that plans are made from, each with its reason and source.
+
+    Every mistake in your own rules is reported with file and line.
+    """
+    from sweeper.errors import UsageError, near_match
+    from sweeper.features.explain._marks import mark_clashes
+    from sweeper.planning.rulebook.rules import Rule, rule_book
+
+    book = rule_book(tuple(folders or ()))
+    for clash in mark_clashes():
+        typer.echo(visible(f"warning: {clash}"), err=True)
+    by_id = {known.id: known for known in book.rules}
+    if facts:
+        _print_facts(as_json)
+        return
+    if rule is not None and rule not in by_id:
+        raise UsageError(f"there is no rule {rule!r}", fix=near_match(rule, by_id))
+    chosen = [by_id[rule]] if rule is not None else list(book.rules)
+    if as_json:
+        rows = [_rule_row(item) for item in chosen]
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif rule is not None:
+        for key, value in _rule_row(by_id[rule]).items():
+            lines = value if isinstance(value, list) else [value]
+            typer.echo(visible(f"{key:<8}" + "\n        ".join(str(line) for line in lines)))
+    else:
+        for item in chosen:
+            title = item.title if isinstance(item, Rule) else item.lines({})[0]
+            typer.echo(visible(f"{item.id:<34} {title}"))
+        typer.echo(f"{len(chosen)} rules and notes; 'sweeper rules ID' shows one in full")
+
+
+def _request(what: str) -> tuple[Spec, Plan]:
+    """The request and the plan behind a run's name, its folder, or a plan file."""
+    from sweeper.features.explain._rules import request_of
+    from sweeper.plans import Plan
+    from sweeper.runfolder import RunFolder
+    from sweeper.specfile import resolve
+
+    path = Path(what)
+    if path.is_file():
+        plan = Plan.read(path)
+        return request_of(plan), plan
+    run = RunFolder.find(what)
+    return resolve({}, run.spec), Plan.read(run.plan)
+
+
+def _declared(parameter: Parameter) -> dict[str, Any]:
+    names = {"low", "high", "log", "step", "choices", "default", "source", "shipped"}
+    return parameter.model_dump(mode="json", include=names, exclude_none=True)
+
+
+def _print(parts: dict[str, Any], plan: Plan) -> None:
+    from rich.console import Group
+    from rich.text import Text
+
+    from sweeper.planning.rulebook.fact_table import FACTS
+    from sweeper.views.console import sections, show_page, table
+    from sweeper.views.plan_view import declared_lines, objective_line
+
+    changes = [
+        f"{item['strategy']} {item['outcome']} where {item['fact']} = {item['needed']:,.10g} "
+        f"(now {FACTS[item['fact']].shown(item['actual'])})"
+        for item in parts["counterfactuals"]
+    ] or [
+        "No other strategy would rank first: other numbers of examples, memory and model sizes "
+        "were tried."
+    ]
+    epochs = f"{plan.budget.epochs:g} in a full trial of this plan, in place of the rules' defaults"
+    objective = [] if plan.objective.is_loss else [objective_line(plan.objective)]
+    fired = []
+    for one in parts["fired"]:
+        why = f"{one['why']} ({one['source']})".strip()
+        fired.append((one["rule"], "\n".join([f"where {one['condition']}", *one["effects"], why])))
+    nearly = []
+    for miss in parts["near_misses"]:
+        value = miss["value"]
+        told = value is None or isinstance(value, bool)  # by the condition
+        now = "" if told else f" (now {FACTS[miss['fact']].shown(value)})"
+        lines = [f"fires if {miss['missing']}{now}", *miss["effects"][:3]]
+        nearly.append((miss["rule"], "\n".join(lines)))
+    show_page(
+        Group(
+            sections(
+                [
+                    (
+                        "Decision",
+                        [" > ".join(f"{c.strategy} {c.quality}" for c in plan.candidates)],
+                    ),
+                    ("Epochs", [epochs]),
+                    ("Declared", declared_lines(plan)),
+                    ("Objective", objective),
+                    ("Changes", changes),
+                ]
+            ),
+            Text("\nRules that fired (unknown: neither given nor measured)", style="bold"),
+            table(("rule", "condition, effects and reason"), fired),
+            Text("\nRules that nearly fired", style="bold"),
+            table(("rule", "condition and effects"), nearly),
+        )
+    )
+
+
+def _rule_row(rule: Note) -> dict[str, object]:
+    from sweeper.planning.rulebook.conditions import comparisons
+    from sweeper.planning.rulebook.fact_table import FACTS
+    from sweeper.planning.rulebook.rules import Rule
+
+    named = {test.fact for test in comparisons(rule.when)}
+    told = {"title": rule.title, "why": rule.why} if isinstance(rule, Rule) else {}
+    return {
+        "id": rule.id,
+        **told,
+        "when": str(rule.when),
+        "then": list(rule.lines({})),
+        "source": rule.source,
+        "where": rule.where,
+        "facts": [f"{name}: {FACTS[name].description}" for name in FACTS if name in named],
+    }
+
+
+def _print_facts(as_json: bool) -> None:
+    from sweeper.planning.rulebook.fact_table import FACTS
+
+    rows = [
+        {"name": fact.name, "kind": fact.kind, "unit": fact.unit, "description": fact.description}
+        for fact in FACTS.values()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        unit = f" in {row['unit']}" if row["unit"] else ""
+        typer.echo(f"{row['name']:<32} {row['kind']}{unit}: {row['description']}")

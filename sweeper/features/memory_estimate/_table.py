@@ -1,0 +1,211 @@
+"""What ``sweeper memory`` prints: a table of parts, or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from sweeper.child_process import in_child
+from sweeper.declared.traits import TARGETED, Traits
+from sweeper.errors import UsageError
+from sweeper.extras import TRAINING, require
+from sweeper.facts.machine import gpus
+from sweeper.facts.models.model import model_facts
+from sweeper.facts.record import ModelFacts
+from sweeper.features.memory_estimate._answer import DryRun
+from sweeper.features.memory_estimate._setup_checks import check_targets
+from sweeper.hyperparameters import TARGET_MODULES
+from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
+from sweeper.memory.requests import SetupRequest
+from sweeper.memory.setup import Setup
+from sweeper.planning.costs.setups import setup_fields
+from sweeper.planning.rulebook.rules import rule_book
+from sweeper.plans import MemoryEstimate
+from sweeper.processes import probe_process
+from sweeper.spec import ModelSpec
+from sweeper.units import count, gib
+from sweeper.views.console import out, say, show_line
+
+# A dry run takes seconds; a model with hundreds of layers may take a minute.
+_TIMEOUT_SECONDS = 600
+#: What of a probe goes into JSON.
+_PROBED = {"peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"}
+SHAPES = "derived from shapes"
+#: Parts that do not follow from shapes and operations.
+_ORIGINS = {
+    "library workspace": "measured: 16 MiB between steps, fms-acceleration on an A100",
+    "allocator slack": "fitted on 82 runs, fms-acceleration on cards of 80 GiB",
+    "device context": "assumed: 0.5 GiB on cards since Ampere",
+    "process": "measured: Python, torch, transformers and peft in main memory",
+    "measured here": "measured here",
+}
+_ON_CPU = {"allocator slack": "fitted on 37 trials of the packaged models, benchmarks/memory"}
+
+
+def default_fields(traits: Traits) -> dict[str, Any]:
+    """The fields that the number of trained parameters depends on, by the strategy's defaults.
+
+    Target modules are not among them: they have a flag of their own.
+    """
+    declared = rule_book().strategies[traits.name].parameters
+    names = sorted(traits.parameters() & declared.keys() - {TARGET_MODULES})
+    return setup_fields(traits, {name: declared[name].default for name in names})
+
+
+def print_setup(
+    model_id: str | None,
+    setup: Setup,
+    gpu_memory: float | None,
+    gpu: str | None,
+    dry: bool,
+    probe: bool,
+    as_json: bool,
+) -> None:
+    """Print the estimate of one set-up, with the dry run and the probe if requested."""
+    if model_id is None:
+        raise UsageError("no model is named", fix="Give --model ID.")
+    model = model_facts(ModelSpec(id=model_id))
+    if setup.traits.adds in TARGETED:
+        check_targets(model, setup)
+    if setup.sequence_length > model.context_length and model.source != "size":
+        say(
+            f"warning: {setup.sequence_length:,} tokens exceed the model's context of "
+            f"{model.context_length:,}. A plan would cut texts at the context."
+        )
+    limit = gpu_memory if gpu_memory is not None else gpus.named(gpu).memory_gib if gpu else None
+    predicted = estimate(model, setup, limit or 0.0)
+    followed = dry_run(model, setup) if dry else None
+    probed = probe_process.probe(model, setup, tell=say) if probe else None
+    fits = None if limit is None else predicted.high_gib <= limit
+    if as_json:
+        answer: dict[str, Any] = {"model": model.id, "setup": asdict(setup)}
+        answer |= predicted.model_dump() | {"limit_gib": limit, "fits": fits}
+        answer["dry_run"] = followed and followed.model_dump()
+        answer["origins"] = origins(predicted.parts, setup.device)
+        answer["not_modelled"] = not_modelled(model, setup)
+        answer["probe"] = None if probed is None else probed.model_dump(include=_PROBED)
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    _show(model, setup, predicted, limit)
+    if followed is not None:
+        out().print(_dry_line(followed, predicted))
+    if probed is not None:
+        show_line(probe_process.line(probed, trial_gib(predicted)))
+
+
+def _show(model: ModelFacts, setup: Setup, predicted: MemoryEstimate, limit: float | None) -> None:
+    table = Table(title=_title(model, setup), title_justify="left")
+    table.add_column("part")
+    table.add_column("GiB", justify="right")
+    table.add_column("from")
+    whence = origins(predicted.parts, setup.device)
+    for name, size in sorted(predicted.parts.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{size:.2f}", whence[name])
+    table.add_section()
+    table.add_row("peak", f"{predicted.peak_gib:.2f}", style="bold")
+    out().print(table)
+    low, high = gib(predicted.low_gib), gib(predicted.high_gib)
+    out().print(f"9 of 10 such runs should be between {low} and {high}.")
+    out().print("Assumed: " + "; ".join(predicted.assumptions) + ".")
+    out().print(
+        "Not included (these would raise the peak): " + "; ".join(not_modelled(model, setup)) + "."
+    )
+    if limit is not None:
+        verdict = "fits" if predicted.high_gib <= limit else "may not fit"
+        if predicted.peak_gib > limit:
+            verdict = "does not fit"
+        out().print(
+            f"It {verdict} {gib(limit)}.{_with_checkpointing(model, setup, limit, predicted)}"
+        )
+
+
+def _with_checkpointing(
+    model: ModelFacts, setup: Setup, limit: float, predicted: MemoryEstimate
+) -> str:
+    """What a set-up that does not surely fit would need with checkpointing; nothing otherwise."""
+    if predicted.high_gib <= limit or setup.gradient_checkpointing:
+        return ""
+    less = estimate(model, replace(setup, gradient_checkpointing=True), limit)
+    return f" With --gradient-checkpointing the peak is {gib(less.peak_gib)}."
+
+
+def _title(model: ModelFacts, setup: Setup) -> str:
+    return (
+        f"{setup.strategy} of {model.id} ({count(model.parameters)} parameters), "
+        f"{setup.precision}, {setup.micro_batch} x {setup.sequence_length} tokens"
+        f"{', checkpointing' if setup.gradient_checkpointing else ''}"
+    )
+
+
+def _dry_line(followed: DryRun, predicted: MemoryEstimate) -> str:
+    tensors = followed.peak_gib
+    difference = predicted.peak_gib - tensors_gib(predicted)
+    return (
+        f"Dry run: {gib(tensors)} in tensors at the peak ({followed.phase}, "
+        f"{followed.seconds:.1f} s), {gib(tensors + difference)} with "
+        "memory outside of tensors."
+    )
+
+
+def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
+    """Follow one step of the real model class, adapter and optimizer.
+
+    Raises:
+        SweeperError: The model class cannot be followed, or what it trains with is missing.
+    """
+    require("A dry run", TRAINING)
+    return in_child(
+        "sweeper.features.memory_estimate._dry_run:answer",
+        SetupRequest(model=model, setup=setup),
+        DryRun,
+        what="the dry run",
+        fix="The formula's estimate stands without --dry-run.",
+        where="--dry-run",
+        seconds=_TIMEOUT_SECONDS,
+        threads=1,
+    )
+
+
+def origins(parts: Iterable[str], device: str) -> dict[str, str]:
+    """The source of the size of each of these parts."""
+    origins_here = _ORIGINS | (_ON_CPU if device == "cpu" else {})
+    return {name: origins_here.get(name, SHAPES) for name in parts}
+
+
+def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
+    """Uses of memory in such a run that are not counted."""
+    parts = []
+    if setup.device == "cuda":
+        parts += [
+            "other programs on the GPU, such as a desktop",
+            "memory pools of torch.compile and CUDA graphs",
+            "slower attention kernels on cards older than Ampere",
+        ]
+    else:
+        parts.append("the data set, and what the data loader copies of it")
+    if setup.gpus > 1:
+        parts.append("NCCL's buffers")
+    if not setup.classes:
+        parts.append("the KV cache of answers that evaluation generates")
+    if model.moe is not None:
+        parts.append("routers that send most tokens to few experts; equal shares are assumed")
+        shared = model.moe.shared_intermediate_size or model.layers > model.moe.layers
+        if shared and setup.traits.adds == "low-rank":
+            parts.append(
+                "adapters that PEFT puts on stacked experts whose projections are called like "
+                "those of other layers, as in DeepSeek: a copy of all experts of a layer"
+            )
+    if not model.attention_only:
+        parts.append("scans and convolutions of layers without attention")
+    if setup.quantization == "int4":
+        parts.append("scratch memory of GPTQ and AWQ kernels, and layers that they leave out")
+    if "paged" in setup.optimizer:
+        parts.append("optimizer states that stay on the GPU until it is full")
+    if setup.gradient_checkpointing:
+        parts.append("models that recompute more than one layer at a time")
+    return tuple(parts)

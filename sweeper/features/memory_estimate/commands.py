@@ -1,0 +1,106 @@
+"""``sweeper memory``: the peak memory of one training set-up."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+ORDER = 100
+commands = typer.Typer()
+
+
+@commands.command("memory")
+def memory(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Hub id, folder, packaged:minilm, packaged:smollm2 or a size such as 7B.",
+        ),
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="full, lora, qlora, prefix, ptuning, adapter or head.")
+    ] = "lora",
+    rank: Annotated[
+        int | None,
+        typer.Option("--rank", "-r", help="LoRA rank; the strategy's default, if not given."),
+    ] = None,
+    target_modules: Annotated[
+        str, typer.Option(help="all-linear, or names with commas: q_proj,v_proj.")
+    ] = "all-linear",
+    micro_batch: Annotated[int, typer.Option(help="Examples at a time.")] = 1,
+    sequence_length: Annotated[int, typer.Option(help="Tokens after padding or packing.")] = 1024,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option(help="Recompute activations in the backward pass.")
+    ] = False,
+    optimizer: Annotated[
+        str, typer.Option(help="As TrainingArguments.optim spells it.")
+    ] = "adamw_torch_fused",
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16-mixed, fp16-mixed or bf16-pure.")
+    ] = "bf16-mixed",
+    quantization: Annotated[
+        str | None, typer.Option(help="nf4, nf4-dq, int8, gptq or awq; qlora means nf4-dq.")
+    ] = None,
+    attention: Annotated[str, typer.Option(help="eager, sdpa or flash.")] = "sdpa",
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="How the loss is computed: full (as transformers does), kernel (a kernel that "
+            "overwrites the logits with their gradients), chunked, fused (as Liger does) or "
+            "by-rows (as sweeper's trials do)."
+        ),
+    ] = "full",
+    classes: Annotated[int, typer.Option(help="Classes of a head; 0 for a model that writes.")] = 0,
+    gpus: Annotated[
+        int, typer.Option(help="GPUs that train one model together, each with all of it (DDP).")
+    ] = 1,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(help="Memory of the device in GiB, to say whether the set-up fits."),
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Name of the GPU, instead of --gpu-memory.")
+    ] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            help="Also run two steps of the real model's code on torch's meta device, which holds "
+            "no weights (takes seconds)."
+        ),
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Also train a few steps on this machine, with random weights. The result is kept "
+            "for later calls.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the estimate as JSON.")] = False,
+) -> None:
+    """Predict the peak memory of one training set-up, with its parts."""
+    from sweeper.declared.traits import find
+    from sweeper.features.memory_estimate import _table
+    from sweeper.features.memory_estimate._setup_checks import checked_setup
+
+    traits = find(strategy)
+    setup = checked_setup(
+        **(_table.default_fields(traits) if traits else {}) | ({} if rank is None else {"r": rank}),
+        strategy=strategy,
+        target_modules=target_modules,
+        micro_batch=micro_batch,
+        sequence_length=sequence_length,
+        gradient_checkpointing=gradient_checkpointing,
+        optimizer=optimizer,
+        precision=precision,
+        quantization=quantization or (traits.quantization if traits else None),
+        attention=attention,
+        loss=loss,
+        classes=classes,
+        gpus=gpus,
+        device="cpu" if cpu else "cuda",
+    )
+    _table.print_setup(model, setup, gpu_memory, gpu, dry_run, probe, as_json)

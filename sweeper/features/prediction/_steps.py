@@ -1,0 +1,124 @@
+"""The steps of ``sweeper predict``: which weights and rows, and what is shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from sweeper import child_process
+from sweeper.artifact import Record, write_text
+from sweeper.cli.data_options import must_be_free
+from sweeper.data.formats.base import known_names
+from sweeper.errors import RunError, UsageError
+from sweeper.execution.interruption import leaving_on_signals
+from sweeper.features.prediction._request import PredictionRequest
+from sweeper.runfolder import RunFolder
+from sweeper.steps.winner import kept_weights
+from sweeper.views.work_progress import work_progress
+from sweeper.visible import LABEL_CHARACTERS, shortened, visible
+
+
+def predictions(
+    model: str,
+    trial: int | None,
+    output: Path | None,
+    quiet: bool,
+    *,
+    text: str | None,
+    data: str | None,
+    batch_size: int,
+    max_new_tokens: int,
+) -> list[str]:
+    """A line of JSON for each row, in their order; written into the output, if one is named.
+
+    Raises:
+        UsageError: The model or the rows cannot be used, or the output cannot be written.
+    """
+    if output is not None:
+        must_be_free(output)
+    weights = weights_of(model, trial)
+    with tempfile.TemporaryDirectory(prefix="sweeper-predict-") as folder:
+        part = output.with_name(output.name + ".part") if output else Path(folder) / "part.jsonl"
+        request = PredictionRequest(
+            weights=str(weights),
+            data=str(piped(Path(folder))) if data == "-" else data,
+            text=text,
+            part=str(part),
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+        )
+        kept = " The same command continues where it stopped." if output else ""
+        with leaving_on_signals(f"Interrupted.{kept}"), closing(work_progress(quiet=quiet)) as work:
+            function = "sweeper.features.prediction._predict:predict"
+            child_process.in_child(function, request, Record, what="the prediction", work=work)
+        lines = in_order(part)
+        if output is not None:
+            write_text(output, "".join(lines))
+            part.unlink()
+    return lines
+
+
+def weights_of(model: str, trial: int | None) -> Path:
+    """The folder of weights that a run or a path names.
+
+    Raises:
+        UsageError: There is no such run, trial or folder, or the trial kept no weights.
+    """
+    for folder in (Path(model), Path(model) / "weights"):
+        if (folder / "sweeper.json").is_file():
+            if trial is not None:
+                raise UsageError("--trial needs a run, and this is one model", where=str(folder))
+            return folder
+    try:
+        run = RunFolder.find(model)
+    except RunError as error:
+        if not Path(model).is_dir():
+            raise
+        raise UsageError(
+            "this folder holds no trained model",
+            why="It has neither sweeper.json nor, as a run has, plan.json.",
+            fix="Name a run, or the folder weights/ of one of its trials.",
+            where=model,
+        ) from error
+    return kept_weights(run, trial)
+
+
+def piped(folder: Path) -> Path:
+    """Standard input as a file, named by its format."""
+    data = sys.stdin.buffer.read()
+    start = data.lstrip()[:1]
+    suffix = {b"{": ".jsonl", b"[": ".json"}.get(start, ".txt")
+    if data[:4] == b"PAR1":
+        suffix = ".parquet"
+    elif suffix == ".txt":
+        suffix = _delimited(data.partition(b"\n")[0].decode("utf-8", "replace"))
+    path = folder / f"stdin{suffix}"
+    path.write_bytes(data)
+    return path
+
+
+def _delimited(first: str) -> str:
+    for sign, suffix in ((",", ".csv"), ("\t", ".tsv")):
+        names = [name.strip(' "\r').lower() for name in first.split(sign)]
+        if known_names().intersection(names):
+            return suffix
+    return ".txt"
+
+
+def in_order(part: Path) -> list[str]:
+    """The lines of a finished part in the order of the rows."""
+    lines = part.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
+    return sorted(lines, key=lambda line: int(json.loads(line)["row"]))
+
+
+def shown(line: str) -> str:
+    """A prediction as text: the three most likely classes, or the written text."""
+    fields = json.loads(line)
+    if "label" not in fields:
+        return visible(str(fields["text"]))
+    likely = list(fields["probabilities"].items())[:3]
+    names = (visible(shortened(name, LABEL_CHARACTERS)) for name, _ in likely)
+    return "  ".join(f"{name} {share:.1%}" for name, (_, share) in zip(names, likely, strict=True))

@@ -1,0 +1,113 @@
+"""What another machine needs before a worker starts there: run folder, data, base model, version.
+
+The command leaves a mark in the run's folder and tells each actor of it, so that no result is
+written where nobody reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import sweeper
+from sweeper.artifact import write_text
+from sweeper.backend import TRAINING
+from sweeper.data.reading.hub import hub_files, is_hub_data
+from sweeper.errors import SweeperError
+from sweeper.execution.job import Briefing
+from sweeper.facts.models.model import model_folder
+from sweeper.features import loader, parts
+from sweeper.plans import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.spec import DataSpec, Spec
+
+_MARK = ".mark"
+_PACKAGED = "packaged:"
+
+
+class RemoteBriefing(Briefing):
+    """A briefing with what the worker's machine is checked by.
+
+    Args:
+        mark: What lies in the run's folder.
+        directory: Where the command was given: paths in the spec may be relative to it.
+    """
+
+    mark: str
+    directory: str
+    version: str
+
+
+def remote(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
+    """Write a mark into the run's folder, and add it to the briefing."""
+    mark = uuid.uuid4().hex
+    write_text(run.path / _MARK, mark)
+    here, version = str(Path.cwd()), sweeper.__version__
+    return RemoteBriefing.taken_from(briefing, mark=mark, directory=here, version=version)
+
+
+def missing(run: RunFolder, told: RemoteBriefing) -> list[tuple[str, str, str]]:
+    """Everything that this machine lacks, as what, why and where."""
+    if Path(told.directory).is_dir():
+        os.chdir(told.directory)
+    problems = [*_version(told), *_folder(run, told)]
+    if problems:
+        return problems
+    models = _models(Plan.read(run.plan), told.spec) if told.backend == TRAINING else ()
+    return [*_data(told.spec), *models]
+
+
+def _version(told: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
+    if told.version != sweeper.__version__:
+        here = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
+        yield here, f"The command is sweeper {told.version}.", ""
+
+
+def _folder(run: RunFolder, told: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
+    mark = run.path / _MARK
+    why = "Workers read the plan from it and write results and weights into it."
+    if not run.plan.exists():
+        yield f"the run's folder cannot be seen from {socket.gethostname()}", why, str(run.path)
+    elif not mark.is_file() or mark.read_text(encoding="utf-8") != told.mark:
+        what = "this folder is a copy of the run's folder, or of an earlier call's"
+        yield what, why, str(run.path)
+
+
+def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
+    data = spec.data
+    named = {"data": data.path, "validation": data.validation, "test": data.test}
+    named |= {f"source {source.title}": source.path for source in data.sources}
+    named |= {one.option: one.path for one in parts.named_data(spec.features)}
+    adding = {feature.name for feature in loader.having("rows")}
+    for (_, feature, key), flag in parts.flags().items():
+        if flag.is_path and feature in adding:
+            named[f"{feature}.{key}"] = getattr(getattr(spec.features, feature), key)
+    for name, path in named.items():
+        if path is None or Path(path).exists():
+            continue
+        given = data if name == "data" else DataSpec(path=path)
+        if is_hub_data(given):
+            try:
+                hub_files(given)  # fetches what is not on this machine yet
+            except SweeperError as error:
+                yield str(error), "Each worker reads the data itself.", name
+        else:
+            what = f"{path} cannot be seen from {socket.gethostname()}"
+            yield what, "Each worker reads the data itself.", name
+
+
+def _models(plan: Plan, spec: Spec) -> Iterator[tuple[str, str, str]]:
+    used = {candidate.model for candidate in plan.candidates}
+    for model, facts in zip(spec.models, plan.facts.models, strict=True):
+        if facts.id not in used or model.id.startswith(_PACKAGED):
+            continue
+        try:
+            folder = model_folder(model.id, facts.revision or model.revision)
+        except SweeperError:
+            folder = None
+        if folder is None:
+            what = f"the base model {model.id} is not on {socket.gethostname()}"
+            yield what, "Each worker loads it itself.", "model"

@@ -1,0 +1,218 @@
+"""``sweeper show``: progress and results of a run; ``sweeper list``: all runs of a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper.cli.options import AsJson, RunName
+from sweeper.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from sweeper.execution.state.status import Status
+
+ORDER = 150
+commands = typer.Typer()
+
+_LIVE_SECONDS = 5
+
+
+@commands.command("show")
+def show(
+    run: RunName,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the run until it ends.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Open a page that refreshes until the run ends.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print status and verdict as JSON.")
+    ] = False,
+) -> None:
+    """Show one run: progress while it runs, the verdict when it is done."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from sweeper.execution.state.status import ENDED
+    from sweeper.views import progress
+    from sweeper.views.console import is_live, out, show_line
+
+    folder = RunFolder.find(run)
+    console = out()
+    if as_json:
+        typer.echo(_as_json(folder))
+        return
+    if not folder.status.is_file():
+        show_line(f"planned, not started\nStart it with: sweeper run {folder.spec}")
+        return
+    if live:
+        _live(folder)
+    elif follow and is_live():
+        with Live(console=console, auto_refresh=False) as drawn:
+            while (status := _now(folder)).phase not in ENDED:
+                lines = progress.view(status, console.width)
+                drawn.update(Group(*(Text(line) for line in lines)), refresh=True)
+                time.sleep(0.5)
+    elif follow:
+        _follow_plainly(folder)
+    status = _now(folder)
+    for line in progress.view(status, console.width):
+        show_line(line)
+    for text in filter(None, status.message.split("\n")):
+        show_line(f"warning: {text}")
+    if status.failed_because:
+        show_line(f"error: {status.failed_because}")
+    if status.phase == "interrupted" and not status.ended_at:
+        show_line(
+            f"No command is running this sweep; the last one was seen at {status.updated_at}."
+        )
+    _verdict(folder, status)
+
+
+@commands.command("list")
+def list_runs(
+    root: Annotated[Path, typer.Option("--runs", help="The folder that holds runs.")] = Path(
+        "runs"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """List the runs here, with progress and verdict."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sweeper.errors import RunError
+    from sweeper.execution.state.second_command import statuses
+    from sweeper.features.run_status._listing import listed
+    from sweeper.views.console import out, say
+
+    runs = []
+    for plan in sorted(root.glob("*/plan.json")):
+        try:
+            runs.append(RunFolder.find(plan.parent))
+        except RunError as error:
+            say(f"Left out: {error}")
+    known = statuses(runs)
+    rows = [listed(run, known.get(run.path)) for run in runs]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        out().print(f"No runs in {root}. Start one with 'sweeper run'.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in rows[0]:
+        table.add_column(heading, no_wrap=heading not in ("score", "verdict"), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row.values()))
+    out().print(table)
+
+
+def _now(folder: RunFolder) -> Status:
+    from sweeper.execution.state.second_command import statuses
+    from sweeper.execution.state.status import Status
+
+    return statuses([folder]).get(folder.path) or Status.read(folder.status)  # says what is damaged
+
+
+def _live(folder: RunFolder) -> None:
+    """Write ``live.html`` again and again until the run has ended, or until Ctrl-C.
+
+    A file that reloads itself: no server listens for anybody.
+    """
+    import webbrowser
+
+    from sweeper.artifact import write_text
+    from sweeper.execution.state.status import ENDED
+    from sweeper.features.run_status._live_page import live_page
+    from sweeper.views import progress
+    from sweeper.views.console import show_line
+
+    path, opened, goes_on, status = folder.path / "live.html", False, True, _now(folder)
+    while goes_on:
+        try:
+            if opened:
+                time.sleep(_LIVE_SECONDS)
+            status = _now(folder)
+            goes_on = status.phase not in ENDED
+        except KeyboardInterrupt:
+            goes_on = False
+        report = folder.report_html.read_text("utf-8") if folder.report_html.is_file() else ""
+        again = _LIVE_SECONDS if goes_on else None
+        lines = progress.view(status, 100)
+        write_text(path, live_page(report, lines, again), synced=False)
+        if not opened:
+            show_line(f"live page: {path}")
+            opened = webbrowser.open(path.resolve().as_uri()) or True
+
+
+def _follow_plainly(folder: RunFolder) -> None:
+    """Copy the run's events to stdout as plain lines until the run has ended."""
+    from pydantic import ValidationError
+
+    from sweeper.execution.state.events import Event
+    from sweeper.execution.state.status import ENDED
+    from sweeper.views.progress import plain_line
+
+    begun = ""
+    with folder.events.open(encoding="utf-8", errors="replace") as events:
+        while True:
+            status = _now(folder)
+            goes_on = status.phase not in ENDED
+            for text in events:
+                begun += text
+                if not begun.endswith("\n"):
+                    break  # the rest of the line is still to be written
+                line, begun = begun, ""
+                with contextlib.suppress(ValidationError):  # of a file that was damaged
+                    event = Event.model_validate_json(line)
+                    if event.kind != "rung":
+                        typer.echo(plain_line(event, status))
+            if not goes_on:
+                return
+            time.sleep(0.5)
+
+
+def _verdict(folder: RunFolder, status: Status) -> None:
+    from sweeper.execution.state.status import ENDED
+    from sweeper.features.run_status._next_step import step_now
+    from sweeper.findings.record import Findings
+    from sweeper.findings.verdict.next_step import next_step_lines
+    from sweeper.findings.verdict.tested import cost_line
+    from sweeper.views.console import show_line
+
+    findings, lines = Findings.read_or_none(folder.findings), []
+    if findings is not None:
+        lines += [findings.verdict.sentence, cost_line(findings)]
+    elif folder.findings.is_file():
+        text = f"findings.json is damaged or of another version: sweeper report {folder.quoted}"
+        lines.append(text)
+    if status.phase in ENDED and findings is not None:
+        lines += next_step_lines(step_now(findings, folder.place, status))
+    elif status.phase in ENDED and status.phase != "complete":
+        lines.append(f"Resume with: sweeper run {folder.quoted}/sweep.yaml")
+    if folder.report_html.is_file():
+        lines.append(f"report: {folder.report_html}")
+    for line in filter(None, lines):
+        show_line(line)
+
+
+def _as_json(folder: RunFolder) -> str:
+    from sweeper.findings.record import Findings
+
+    status = _now(folder) if folder.status.is_file() else None
+    findings = Findings.read_or_none(folder.findings)
+    return json.dumps(
+        {
+            "name": folder.path.name,
+            "status": status.model_dump(mode="json") if status else None,
+            "verdict": findings.verdict.model_dump(mode="json") if findings else None,
+        },
+        indent=2,
+    )

@@ -1,0 +1,117 @@
+"""JSON Schema for ``sweep.yaml``, rules, strategies and shared parameters, from their models.
+
+Editors complete and check files by them; the loaders check more.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from sweeper.declared.traits import TRAIT_KEYS, Traits
+from sweeper.planning.rulebook.conditions import SCHEMA_MARK, operators
+from sweeper.planning.rulebook.effects import EVERY
+from sweeper.planning.rulebook.fact import Fact
+from sweeper.planning.rulebook.fact_table import FACTS
+from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
+from sweeper.planning.rulebook.strategy_files import SHARED, BookParameter, BookStrategy
+from sweeper.spec import Spec
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def sweep_schema() -> dict[str, Any]:
+    """JSON Schema of ``sweep.yaml``, short forms included."""
+    schema = Spec.model_json_schema()
+    properties = schema["properties"]
+    properties["model"] = {"description": "the base model"}
+    for key, name in (("model", "Model"), ("data", "Data"), ("objective", "Objective")):
+        short = {"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{name}Spec"}]}
+        properties[key] = {"description": properties[key]["description"], **short}
+    properties["models"]["items"] = {"anyOf": properties["model"]["anyOf"]}
+    return {
+        **schema,
+        "required": ["task"],
+        "anyOf": [{"required": ["model"]}, {"required": ["models"]}],
+        "$schema": _DRAFT,
+        "title": "sweep.yaml",
+    }
+
+
+def rules_schema(book: RuleBook) -> dict[str, Any]:
+    """The schema of a file of rules, for the strategies and parameters that a rule book knows."""
+    schema = _schema(tuple[Rule | Note, ...], "Rules of sweeper")
+    keys = {
+        f"{of}.{name}"
+        for strategy in book.strategies.values()
+        for name in strategy.parameters
+        for of in (EVERY, strategy.name)
+    }
+    numbers = [name for name, fact in FACTS.items() if fact.kind == "number"]
+    names = {"StrategyName": [*book.strategies], "ParameterName": sorted(keys)}
+    for name, known in (names | {"NumberFact": numbers}).items():
+        schema["$defs"][name]["enum"] = known
+    for name in ("Effects", "Change"):
+        schema["$defs"][name]["minProperties"] = 1
+    return schema
+
+
+def strategy_schema() -> dict[str, Any]:
+    """The schema of a strategy file."""
+    schema = _schema(BookStrategy, "A strategy of sweeper")
+    parameters = schema["properties"]["parameters"]
+    changed = [_changed(schema["$defs"][name]) for name in ("NumberParameter", "ChoiceParameter")]
+    whole = parameters["additionalProperties"]
+    parameters["additionalProperties"] = {"anyOf": [{"const": SHARED}, whole, *changed]}
+    traits = Traits.model_json_schema()
+    schema["properties"] |= {key: traits["properties"][key] for key in TRAIT_KEYS}
+    schema["$defs"] |= traits["$defs"]
+    schema["required"].remove("parameters")  # it may have those of another strategy alone
+    return schema
+
+
+def parameters_schema() -> dict[str, Any]:
+    """The schema of a file of shared parameters."""
+    return _schema(dict[str, BookParameter], "Shared parameters of sweeper")
+
+
+def _schema(kind: Any, title: str) -> dict[str, Any]:
+    schema = TypeAdapter(kind).json_schema()
+    schema = json.loads(json.dumps(schema), object_hook=_referred)
+    schema.setdefault("$defs", {})["When"] = condition_schema()
+    return {"$schema": _DRAFT, **schema, "title": title}
+
+
+def _referred(schema: dict[str, Any]) -> dict[str, Any]:
+    """A condition as a reference to its schema."""
+    return {"$ref": "#/$defs/When"} if schema.get("title") == SCHEMA_MARK else schema
+
+
+def _changed(parameter: dict[str, Any]) -> dict[str, Any]:
+    """A shared parameter with what differs."""
+    properties = parameter["properties"] | {SHARED: {"const": True}}
+    return parameter | {"properties": properties, "required": [SHARED]}
+
+
+def condition_schema() -> dict[str, Any]:
+    """The JSON Schema of a ``when``, which refers to itself as ``#/$defs/When``."""
+    when = {"$ref": "#/$defs/When"}
+    several = {"type": "array", "items": when, "minItems": 1}
+    facts = {fact.name: _fact_schema(fact) for fact in FACTS.values()}
+    properties = {**facts, "all": several, "any": several, "not": when}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _fact_schema(fact: Fact) -> dict[str, Any]:
+    types = {"flag": "boolean", "number": "number"}
+    one: dict[str, Any] = {"type": types.get(fact.kind, "string")}
+    if fact.words:
+        one["enum"] = [*fact.words]
+    several = {"type": "array", "items": one, "minItems": 1}
+    bounds = {"known": {"type": "boolean"}, "in": several}
+    tests = {operator: bounds.get(operator, one) for operator in operators(fact)}
+    mapping = {"type": "object", "properties": tests, "additionalProperties": False}
+    unit = f" ({fact.unit})" if fact.unit else ""
+    return {"anyOf": [one, several, mapping], "description": f"{fact.description}{unit}"}

@@ -1,0 +1,104 @@
+"""All models of a study on one split, the best first: what every forest plot and table shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.findings.figures import Interval, Metric
+from sweeper.findings.record import Findings
+
+Role = Literal["recommended", "finalist", "default", "baseline", "trial"]
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """One model with its score.
+
+    Args:
+        strategy: Empty for a baseline.
+        tied: Whether it cannot be told apart from the chosen model.
+    """
+
+    title: str
+    score: Interval
+    role: Role
+    strategy: str = ""
+    trial: int | None = None
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class Scoreboard:
+    """The scored models of one split. ``caption`` says which scores, and of how many items."""
+
+    metric: Metric
+    caption: str
+    models: tuple[ScoredModel, ...]
+
+
+def scoreboard(findings: Findings) -> Scoreboard:
+    """The models on the test split; before it was opened, the best trials on validation."""
+    models = _tested(findings)
+    metric = findings.metric if models else findings.objective
+    models = models or _validated(findings)
+    models.sort(key=lambda model: metric.worse(model.score.value))
+    return Scoreboard(metric, _caption(findings), tuple(models))
+
+
+def _caption(findings: Findings) -> str:
+    if not findings.tested:
+        metric = findings.objective
+        return f"{words.sentence(words.on_validation(metric))} so far ({metric.direction})"
+    metric, decided = findings.metric, findings.verdict
+    items = units.plural(decided.test_items or 0, "test item")
+    seeds = units.plural(decided.seeds or 1, "seed")
+    return f"Test {metric.title} with 95% CI ({metric.direction}): {items}, {seeds} a finalist"
+
+
+def _tested(findings: Findings) -> list[ScoredModel]:
+    decided = findings.verdict
+    wanted = decided.recommended_baseline or f"trial-{decided.recommended_trial}"
+    if decided.kind not in ("recommend", "tie"):
+        wanted = ""
+    near = [c for c in decided.comparisons if c.outcome in ("within noise", "equivalent")]
+    tied = {name for c in near for name in (c.first, c.second)}
+    models = []
+    for model in findings.tested:
+        row, role = findings.trial(model.trial), "baseline" if model.trial is None else "trial"
+        if row is not None and row.origin == "default":
+            role = "default"
+        if findings.finalist(model.trial):
+            role = "finalist"
+        models.append(
+            ScoredModel(
+                title=model.title,
+                score=model.score,
+                role="recommended" if model.name == wanted else role,  # type: ignore[arg-type]
+                strategy=row.strategy if row else "",
+                trial=model.trial,
+                tied=model.name in tied,
+            )
+        )
+    return models
+
+
+def _validated(findings: Findings) -> list[ScoredModel]:
+    best = [
+        ScoredModel(
+            title=f"trial {one.best_trial} ({words.short(one.strategy)})",
+            score=one.best_interval or Interval(value=one.best_value),
+            role="trial",
+            strategy=one.strategy,
+            trial=one.best_trial,
+        )
+        for one in findings.strategies
+        if one.best_value is not None
+    ]
+    return best + [
+        ScoredModel(title=one.title, score=Interval(value=one.objective), role="baseline")
+        for one in findings.baselines
+        if one.objective is not None and best
+    ]

@@ -1,0 +1,76 @@
+"""The forest plot: every model's score with its interval, and which cannot be told apart."""
+
+from __future__ import annotations
+
+import altair as alt
+
+from sweeper.findings import words
+from sweeper.findings.verdict.scoreboard import Scoreboard, ScoredModel
+from sweeper.reporting.blocks import Drawing
+from sweeper.reporting.charts import draw
+from sweeper.reporting.charts.scales import fit
+from sweeper.reporting.palette import look
+
+_WIDTH, _ROW = 420, 23
+# Models; the table below the plot has all of them.
+MOST = 12
+
+
+def forest(board: Scoreboard, description: str) -> Drawing | None:
+    """One row a model: its title, point and interval, and the figures.
+
+    The recommended model is large and bold, baselines are hollow. A bracket joins those that
+    cannot be told apart from the chosen one.
+    """
+    models = board.models[:MOST]
+    if not models:
+        return None
+    factor = 100 if board.metric.unit == "points" else 1
+    scale = fit([factor * end for model in models for end in model.score.ends], log=False)
+    sheet = draw.Sheet()
+    rows = [
+        draw.row_of(
+            model.strategy or "baseline",
+            model.trial,
+            place=place,
+            title=model.title,
+            x=factor * model.score.value,
+            low=factor * model.score.ends[0],
+            high=factor * model.score.ends[1],
+            **({} if model.strategy else {"shape": "circle"}),
+            fill=draw.PAPER if model.role == "baseline" else look(model.strategy).color,
+            size=150 if model.role == "recommended" else 55,
+            weight="bold" if model.role == "recommended" else "normal",
+            said=figures_text(model, board),
+        )
+        for place, model in enumerate(models)
+    ]
+    height = _ROW * len(rows)
+    places = alt.Scale(domain=[-0.5, len(rows) - 0.5], range=[0, height])
+    y = alt.Y("place:Q", scale=places, axis=None)
+    unit = "%" if factor == 100 else board.metric.unit
+    x = alt.X(
+        "x:Q",
+        scale=scale.altair(),
+        axis=scale.axis(6, title=f"{board.metric.title}, {unit}".rstrip(", "), orient="bottom"),
+    )
+    ends = {"x": alt.X("low:Q", scale=scale.altair()), "x2": "high:Q", "color": draw.COLOR}
+    rules = sheet.chart(rows).mark_rule(strokeWidth=2)
+    chart = rules.encode(y=y, description="trial:N", **ends)
+    chart = chart + draw.marks(sheet, rows, x, y, alt.Size("size:Q", scale=None))
+    for weight in ("bold", "normal"):
+        some = sheet.chart([row for row in rows if row["weight"] == weight])
+        style = {"fontWeight": weight, "fontSize": 12, "color": draw.INK}
+        for field, align, pixel in (("title", "right", -12), ("said", "left", _WIDTH + 22)):
+            label = some.mark_text(align=align, **style)
+            chart = chart + label.encode(x=alt.value(pixel), y=y, text=f"{field}:N")
+    # Of neighbours, these join up to one bracket.
+    tied = [{"y": n - 0.5, "y2": n + 0.5} for n, model in enumerate(models) if model.tied]
+    bracket = sheet.chart(tied).mark_rule(strokeWidth=3, color=draw.MUTED)
+    bracket = bracket.encode(x=alt.value(_WIDTH + 12), y=alt.Y("y:Q", scale=places), y2="y2:Q")
+    return sheet.draw(chart + bracket, (_WIDTH, height), board.caption, description, wide=True)
+
+
+def figures_text(model: ScoredModel, board: Scoreboard) -> str:
+    """A score with the ends of its interval: ``89.6% (86.3 to 92.9)``."""
+    return words.score_with_interval(model.score, board.metric).replace("95% CI ", "")

@@ -1,0 +1,116 @@
+"""The model of a set-up without weights: real class, real adapter, on the meta device."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from sweeper.errors import ModelError
+from sweeper.facts.models import catalogue, names
+from sweeper.facts.models.packaged import PREFIX, packaged
+from sweeper.facts.record import ModelFacts
+from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES, TARGETS
+from sweeper.memory.linear_layers import targeted
+from sweeper.memory.setup import Setup
+from sweeper.strategies.base import Setting, Strategy
+from sweeper.strategies.base import strategy as strategy_named
+from sweeper.strategies.loading import class_options
+from sweeper.tasks.classifier import Classifier
+
+
+def config_of(model: ModelFacts) -> PretrainedConfig:
+    """The configuration behind facts: of the model's folder, or of the catalogue.
+
+    Raises:
+        ModelError: There is neither.
+    """
+    if model.folder is not None:
+        trusted = model.trust_remote_code
+        return AutoConfig.from_pretrained(
+            model.folder, trust_remote_code=trusted, local_files_only=True
+        )
+    named = packaged(model.id).catalogue if model.id.startswith(PREFIX) else model.id
+    meant = names.meant(named)
+    fields = dict(meant.entry.config) if meant else None
+    if model.source == "size":
+        fields = dict(catalogue.typical(model.parameters)[1])
+    if fields is None:
+        raise ModelError(
+            f"there is no configuration of {model.id} here",
+            why="A dry run builds the real model class.",
+            fix="Name a local folder with a config.json, or a model of the catalogue.",
+        )
+    return CONFIG_MAPPING[str(fields.pop("model_type"))](**fields)
+
+
+def dressed(
+    base: nn.Module, config: PretrainedConfig, model: ModelFacts, setup: Setup, device: torch.device
+) -> nn.Module:
+    """The base with the strategy's weights and, for classes, a head, in training mode."""
+    strategy = strategy_named(setup.strategy)
+    with torch.device(device), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = _adapted(strategy, base, model, setup)
+        if setup.classes:
+            width = int(config.get_text_config().hidden_size)
+            adapted = Classifier(adapted, model.pooling or "cls", width, setup.classes)
+    return adapted.to(device).train()
+
+
+def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
+    """The base of a set-up on the meta device: in its dtype, frozen, not quantised."""
+    dtype = torch.float32 if setup.base_bytes == 4 else torch.bfloat16
+    config.use_cache = setup.traits.adds == "prefix"
+    text = config.get_text_config()
+    experts = ("num_experts", "num_local_experts", "n_routed_experts")
+    if any(hasattr(text, name) for name in experts):
+        config._experts_implementation = "grouped_mm"
+    auto: Any = AutoModel if setup.classes else AutoModelForCausalLM
+    kind = auto._model_mapping.get(type(config), None)
+    fused = setup.attention != "eager" and getattr(kind, "_supports_sdpa", False)
+    attention = "sdpa" if fused else "eager"
+    options = class_options(kind) if isinstance(kind, type) else {}
+    with torch.device("meta"):
+        base: nn.Module = auto.from_config(
+            config, dtype=dtype, attn_implementation=attention, **options
+        )
+    return base.to(dtype).requires_grad_(False)
+
+
+def _adapted(strategy: Strategy, base: nn.Module, model: ModelFacts, setup: Setup) -> nn.Module:
+    setting = Setting(
+        task_type="FEATURE_EXTRACTION" if setup.classes else "CAUSAL_LM",
+        precision=setup.precision,
+        gradient_checkpointing=setup.gradient_checkpointing,
+    )
+    return strategy.apply(base, _parameters(model, setup), setting)
+
+
+_CHOICES = {layers: choice for choice, layers in TARGETS.items()}
+
+
+def _parameters(model: ModelFacts, setup: Setup) -> dict[str, Any]:
+    targets = setup.target_modules
+    if not isinstance(targets, str):
+        # A choice is handed on as it is: several of BERT's layers are called dense.
+        found = ",".join(sorted({linear.name for linear in targeted(model, targets)}))
+        targets = _CHOICES.get(targets, found)
+    return {
+        "r": setup.r,
+        "lora_alpha": 2 * setup.r,
+        "lora_dropout": setup.lora_dropout,
+        "target_modules": targets,
+        MODULES_TO_SAVE: ",".join(setup.modules_to_save) or NO_MODULES,
+        "use_dora": setup.use_dora,
+        "num_virtual_tokens": setup.num_virtual_tokens,
+        "prefix_projection": setup.prefix_projection,
+        "encoder_hidden_size": setup.encoder_hidden_size or 0,
+        "reduction_factor": setup.reduction_factor,
+        "placement": setup.placement,
+        **dict(setup.parameters),
+    }

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from sweeper.errors import SweeperError
+from sweeper.features.memory_estimate import _table
+from sweeper.features.memory_estimate._answer import DryRun
+from sweeper.features.memory_estimate.commands import memory
+
+APP = typer.Typer()
+APP.command()(memory)
+
+
+def _run(*args: str) -> str:
+    result = CliRunner().invoke(APP, args, catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_a_table_of_parts_with_the_verdict() -> None:
+    text = _run("--model", "7B", "--strategy", "qlora", "--gpu-memory", "24")
+    assert "base weights in nf4-dq" in text
+    assert "peak" in text
+    assert "It fits 24.0 GiB." in text
+    large = ("--model", "7B", "--strategy", "qlora", "--sequence-length", "4096")
+    found = json.loads(_run(*large, "--gradient-checkpointing", "--gpu-memory", "16", "--json"))
+    told = " ".join(_run(*large, "--gpu-memory", "16").split())
+    less = f"With --gradient-checkpointing the peak is {found['peak_gib']:.1f} GiB."
+    assert f"It does not fit 16.0 GiB. {less}" in told
+    told = _run(*large, "--gradient-checkpointing", "--gpu-memory", "3")
+    assert told.rstrip().endswith("It does not fit 3.0 GiB."), "it has it already"
+
+
+def test_json_holds_peak_interval_parts_and_setup() -> None:
+    found = json.loads(_run("--model", "7B", "--rank", "8", "--gpu", "RTX 4090", "--json"))
+    assert found["setup"]["r"] == 8
+    assert found["low_gib"] < found["peak_gib"] < found["high_gib"]
+    assert sum(found["parts"].values()) == pytest.approx(found["peak_gib"])
+    assert found["limit_gib"] == pytest.approx(24, abs=0.5)
+    assert found["dry_run"] is None
+
+
+def test_a_strategy_has_the_defaults_of_its_file() -> None:
+    set_up = json.loads(_run("--model", "7B", "--strategy", "adapter", "--json"))["setup"]
+    assert (set_up["placement"], set_up["reduction_factor"]) == ("pfeiffer", 16)
+
+
+def test_more_tokens_than_the_context_are_warned_of() -> None:
+    for tokens, warns in ((512, False), (513, True)):
+        given = ("--model", "packaged:minilm", "--sequence-length", str(tokens))
+        said = " ".join(CliRunner().invoke(APP, given).stderr.split())
+        assert ("exceed the model's context of 512." in said) == warns
+
+
+def test_every_part_says_where_it_comes_from_and_what_is_not_counted() -> None:
+    found = json.loads(_run("--model", "7B", "--quantization", "gptq", "--json"))
+    assert found["origins"].keys() == found["parts"].keys()
+    assert found["origins"]["activations"] == "derived from shapes"
+    assert found["origins"]["allocator slack"].startswith("fitted on 82 runs")
+    assert any("GPTQ" in text for text in found["not_modelled"])
+    assert any("GPTQ" in text for text in found["assumptions"])
+    text = _run("--model", "mistralai/Mixtral-8x7B-v0.1", "--gpus", "2")
+    assert "Not included (these would raise the peak): " in text
+    assert "NCCL's buffers" in text
+    assert "routers" in text
+
+
+def test_each_of_several_gpus_holds_the_model_and_buckets_of_gradients() -> None:
+    one, eight = (
+        json.loads(_run("--model", "7B", "--strategy", "full", "--gpus", gpus, "--json"))["parts"]
+        for gpus in ("1", "8")
+    )
+    assert eight["weights"] == one["weights"]
+    assert eight["gradient buckets"] == eight["gradients"]
+    assert "gradient buckets" not in one
+
+
+def test_the_dry_run_stands_beside_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = DryRun(
+        peak_gib=14.5, phase="backward pass", seconds=1.5, parts={}, trainable_parameters=1
+    )
+    monkeypatch.setattr(_table, "dry_run", lambda *_: answer)
+    text = _run("--model", "7B", "--dry-run")
+    assert "Dry run: 14.5 GiB in tensors at the peak (backward pass, 1.5 s)" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "no model is named"),
+        (("--model", "7B", "--strategy", "lroa"), "Did you mean 'lora'?"),
+        (("--model", "7B", "--gpu", "RTX 9999x"), "not in the table"),
+        (("--model", "7B", "--target-modules", "qproj"), "no linear layer named 'qproj'"),
+    ],
+)
+def test_mistakes_are_usage_errors(args: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SweeperError) as caught:
+        _run(*args)
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 2
