@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sweeper import yamlfile
-from sweeper.errors import UsageError
 from sweeper.features.review._case import Case
 from sweeper.features.review._formats import matches
 from sweeper.features.review._record import Finding
 from sweeper.hyperparameters import is_pattern
-from sweeper.memory.setup import Setup
-from sweeper.memory.setup_checks import check_targets
+from sweeper.memory.linear_layers import targeted
 from sweeper.planning.rulebook.rules import rule_book
 
 _LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules")
@@ -163,15 +161,12 @@ def _new_tokens(case: Case) -> Iterator[Finding]:
 
 def _targets(case: Case) -> Iterator[Finding]:
     names, model = case.training.target_modules or (), case.model
-    known = model is not None and model.attention_only and not case.config.table.own_layers
-    if model is None or not known or any(is_pattern(name) for name in names):
+    if model is None or not model.attention_only or case.config.table.own_layers:
         return
-    try:
-        check_targets(model, Setup(strategy="lora", target_modules=names))
-    except UsageError as error:
-        missing = "; ".join(problem.what for problem in error.problems)
-        fields, fix = ("target_modules",), error.problems[0].fix
-        yield case.finding("unknown-target", fields, missing=missing, fix=fix)
+    absent = [one for one in names if not is_pattern(one) and not targeted(model, (one,))]
+    if absent:
+        words = {"model": model.id, "names": ", ".join(absent)}
+        yield case.finding("unknown-target", ("target_modules",), None, **words)
 
 
 def _without_effect(case: Case) -> Iterator[Finding]:
