@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from sweeper.cache import home, made_while_used
 from sweeper.data import checks
-from sweeper.data.contents import many_rows, part_of
+from sweeper.data.contents import part_of
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
 from sweeper.data.further_rows import marking_columns
@@ -166,7 +166,6 @@ def _splits(folder: Path) -> dict[Split, Sequence[Example]]:
     return {split: stored_examples(folder, split) for split in SPLITS}
 
 
-@many_rows()
 def _store(folder: Path, data: DataRows, spec: DataSpec) -> None:
     """Write the splits of a data set and all that is known of it."""
     name = str(spec.path)

@@ -16,7 +16,6 @@ from sweeper.data.contents import (
     MOST_LINE_BYTES,
     MemoryLimit,
     line_too_long,
-    many_rows,
     opened,
     out_of_memory,
     part_of,
@@ -85,7 +84,6 @@ def data_suffix(path: PurePath) -> str | None:
     return suffix if suffix in SUFFIXES else None
 
 
-@many_rows()
 def read(path: Path) -> RowTable:
     """The rows of one file; those of a large one are kept on the disk.
 

@@ -212,7 +212,11 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"lengths": {"p50": 150, "p99": 1500, "longest": 1600}},
         {"lengths": {"p50": 900, "p99": 1500, "longest": 1600}},
     ),
-    "rows-are-joined": ({"gpu_gib": None}, {"gpu_gib": 80.0}),
+    "rows-are-joined": ({"hardware": {"joins_rows": True}}, {"hardware": {}}),
+    "four-bits-fail": (
+        {"features": {"doctor": {"failed": {"4-bit": "no kernel"}}}},
+        {"features": {"doctor": {"failed": {"joined rows": "no kernel"}}}},
+    ),
     "flash-attention": ({"hardware": {"flash_attention": 2}}, {"hardware": {}}),
     "flash-attention-3": (
         {"hardware": {"flash_attention": 3}},
