@@ -15,7 +15,7 @@ commands = typer.Typer()
 
 
 @commands.command("review")
-@takes_spec()
+@takes_spec(sections=("task", "models", "data", "hardware"))
 def review(
     flags: dict[Path_, Any],
     file: Annotated[
