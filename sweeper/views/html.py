@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from html import escape
 from io import StringIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
+from rich.text import Text
 
-from sweeper.findings import words
 from sweeper.findings.record import Findings
-from sweeper.views.console import WIDTH, table, text
+from sweeper.views.console import WIDTH, text
+from sweeper.views.verdict_view import verdict_lines
 from sweeper.visible import visible
 
 
@@ -21,23 +22,9 @@ def html_of(page: RenderableType) -> str:
     return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
-def findings_page(findings: Findings) -> Group:
-    """The verdict, and the finalists with their figures."""
-    metric, compared = findings.metric, findings.objective
-    title = ", ".join(filter(None, (words.on_validation(compared), words.column_unit(compared))))
-    headings = ["", "trial", "strategy", title, f"test {metric.title}"]
-    rows = [
-        [
-            str(one.order),
-            f"#{one.trial}",
-            words.short(one.strategy),
-            words.score((value := one.objective or one.validation_loss).value, compared, value),
-            words.score_with_interval(one.test_score, metric),
-        ]
-        for one in sorted(findings.finalists, key=lambda finalist: finalist.order)
-    ]
-    verdict = text(findings.verdict.sentence)
-    return Group(verdict, table(headings, rows)) if rows else Group(verdict)
+def findings_page(findings: Findings) -> Text:
+    """The verdict as a terminal shows it."""
+    return text("\n".join(verdict_lines(findings, findings.next_step)))
 
 
 def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) -> str:

@@ -141,19 +141,19 @@ def _follow_plainly(folder: RunFolder) -> None:
 def _verdict(folder: RunFolder, status: Status) -> None:
     from sweeper.execution.state.status import ENDED
     from sweeper.findings.record import Findings
-    from sweeper.findings.verdict.next_step import next_step_lines, step_now
-    from sweeper.findings.verdict.tested import cost_line
+    from sweeper.findings.verdict.next_step import step_now
     from sweeper.views.console import show_line
+    from sweeper.views.verdict_view import verdict_lines
 
     findings, lines = Findings.read_or_none(folder.findings), []
     if findings is not None:
-        lines += [findings.verdict.sentence, cost_line(findings)]
+        ended = status.phase in ENDED
+        step = step_now(findings, folder.place, status) if ended else None
+        lines += verdict_lines(findings, step)
     elif folder.findings.is_file():
         text = f"findings.json is damaged or of another version: sweeper report {folder.quoted}"
         lines.append(text)
-    if status.phase in ENDED and findings is not None:
-        lines += next_step_lines(step_now(findings, folder.place, status))
-    elif status.phase in ENDED and status.phase != "complete":
+    if findings is None and status.phase in ENDED and status.phase != "complete":
         lines.append(f"Resume with: sweeper run {folder.quoted}/sweep.yaml")
     if folder.report_html.is_file():
         lines.append(f"report: {folder.report_html}")

@@ -11,10 +11,10 @@ from sweeper.cli.options import AsJson
 
 if TYPE_CHECKING:
     from sweeper.execution.state.status import Status
-    from sweeper.findings.record import Findings
     from sweeper.runfolder import RunFolder
 
 ORDER = 140
+_PROCESS = " besides the process"
 commands = typer.Typer()
 
 
@@ -34,7 +34,7 @@ def list_runs(
     from sweeper.errors import RunError
     from sweeper.execution.state.second_command import statuses
     from sweeper.runfolder import RunFolder
-    from sweeper.views.console import out, say
+    from sweeper.views.console import out, say, show_page
 
     runs = []
     for plan in sorted(root.glob("*/plan.json")):
@@ -50,20 +50,24 @@ def list_runs(
     if not rows:
         out().print(f"No runs in {root}. Start one with 'sweeper run'.")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in rows[0]:
-        table.add_column(heading, no_wrap=heading not in ("score", "verdict"), overflow="fold")
+        table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row.values()))
-    out().print(table)
+        short = row | {"verdict": row["verdict"].partition(": ")[0]}
+        cells = (cell.replace("95% CI ", "").replace(_PROCESS, "") for cell in short.values())
+        table.add_row(*map(escape, cells))
+    show_page(table)
 
 
 def _row(run: RunFolder, status: Status | None) -> dict[str, str]:
     from sweeper.errors import UsageError
     from sweeper.execution.state.status import ENDED
     from sweeper.findings.record import Findings
+    from sweeper.findings.verdict.tested import headline_figures
 
-    row = {"name": run.path.name, "status": "planned", "trials": "0", "score": "", "verdict": ""}
+    row = {"name": run.path.name, "status": "planned", "trials": "0"}
+    row |= dict.fromkeys(("verdict", "score", "cost"), "")
     if status is not None:
         row["status"] = status.phase if status.phase in ENDED else "running"
         row["trials"] = f"{status.done}/{status.trials}"
@@ -79,17 +83,10 @@ def _row(run: RunFolder, status: Status | None) -> dict[str, str]:
     if row["status"] == "complete":
         failed = f", {told.failed} failed" if told.failed else ""
         row["status"] += f"{failed}{'' if findings.baselines else ', no baselines'}"
-    return row | {"score": _score(findings), "verdict": findings.verdict.sentence}
-
-
-def _score(findings: Findings) -> str:
-    """The headline figure on the test split of what is recommended, with its interval."""
-    from sweeper.findings import words
-
-    told, metric = findings.verdict, findings.metric
-    wanted = told.recommended_baseline or f"trial-{told.recommended_trial}"
-    model = next((one for one in findings.tested if one.name == wanted), None)
-    if model is None:
-        return ""
-    whose = f" ({model.title})" if told.recommended_baseline else ""
-    return f"test {metric.title} {words.score_with_interval(model.score, metric)}{whose}"
+    score, *costs = headline_figures(findings)[:2] or [None]
+    tested = score is not None and score.name.startswith("test ")
+    return row | {
+        "verdict": findings.verdict.sentence,
+        "score": f"{score.text} ({score.detail})" if score and tested else "",
+        "cost": str(costs[0]) if costs else "",
+    }

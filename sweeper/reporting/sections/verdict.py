@@ -9,7 +9,7 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.verdict.next_step import next_step_line
-from sweeper.findings.verdict.scoreboard import scoreboard
+from sweeper.findings.verdict.scoreboard import scoreboard, trial_title
 from sweeper.findings.verdict.tested import headline_figures
 from sweeper.reporting.blocks import (
     Block,
@@ -139,11 +139,7 @@ def _p_value(comparison: Comparison) -> str:
 
 def model_title(report: Report, name: str) -> str:
     """A compared model in words: a trial with its strategy, or a baseline's title."""
-    for baseline in report.findings.baselines:
-        if baseline.name == name:
-            return baseline.title
-    for trial in report.findings.trials:
-        if f"trial-{trial.number}" == name:
-            default = ", default" if trial.origin == "default" else ""
-            return f"trial {trial.number} ({words.short(trial.strategy)}{default})"
-    return name
+    findings = report.findings
+    row = next((one for one in findings.trials if f"trial-{one.number}" == name), None)
+    baseline = findings.baseline(name)
+    return trial_title(row) if row else baseline.title if baseline else name
