@@ -7,11 +7,8 @@ from html import escape
 from io import StringIO
 
 from rich.console import Console, RenderableType
-from rich.text import Text
 
-from sweeper.findings.record import Findings
-from sweeper.views.console import WIDTH, text
-from sweeper.views.verdict_view import verdict_lines
+from sweeper.views.console import WIDTH
 from sweeper.visible import visible
 
 
@@ -20,11 +17,6 @@ def html_of(page: RenderableType) -> str:
     console = Console(file=StringIO(), record=True, width=WIDTH, force_jupyter=False)
     console.print(page)
     return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
-
-
-def findings_page(findings: Findings) -> Text:
-    """The verdict as a terminal shows it."""
-    return text("\n".join(verdict_lines(findings, findings.next_step)))
 
 
 def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) -> str:

@@ -10,6 +10,7 @@ from sweeper.findings.record import Findings, NextStep
 from sweeper.findings.verdict.next_step import next_step_lines
 from sweeper.findings.verdict.scoreboard import Scoreboard, scoreboard
 from sweeper.findings.verdict.tested import cost_line
+from sweeper.views.console import draws
 
 _MODELS = 8
 _TITLE, _BAR = 32, 36
@@ -34,7 +35,7 @@ def bars(board: Scoreboard) -> Iterator[str]:
         return
     ends = [end for model in models for end in model.score.ends]
     low, span = min(ends), max(ends) - min(ends) or 1.0
-    line, points = ("─", "◆●○") if _draws(sys.stdout.encoding) else ("-", "*oo")
+    line, points = ("─", "◆●○") if draws(sys.stdout.encoding) else ("-", "*oo")
 
     def column(value: float) -> int:
         return round((value - low) / span * (_BAR - 1))
@@ -50,11 +51,3 @@ def bars(board: Scoreboard) -> Iterator[str]:
         yield f"  {words.fitted(model.title, _TITLE):{_TITLE}} {''.join(signs)} {tied} {score}"
     if any(model.tied for model in models):
         yield "  = cannot be told apart from the chosen trial"
-
-
-def _draws(encoding: str | None) -> bool:
-    try:
-        "─◆".encode(encoding or "ascii")
-    except (LookupError, UnicodeEncodeError):
-        return False
-    return True

@@ -103,7 +103,9 @@ def run(
         if dry_run:
             plan_view.show(prepared.plan)
             return
-        view = make_progress(progress, log_format, quiet=quiet)
+        view = make_progress(
+            progress, log_format, quiet=quiet, plan=prepared.plan, run=prepared.folder
+        )
         ended = steps.sweep(prepared, new=new, backend=backend, view=view, tell=say)
         conclude(ended, as_json=as_json, fail_under=fail_under)
 

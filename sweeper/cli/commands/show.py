@@ -117,7 +117,7 @@ def _follow_plainly(folder: RunFolder) -> None:
 
     from sweeper.execution.state.events import Event
     from sweeper.execution.state.status import ENDED
-    from sweeper.views.progress import plain_line
+    from sweeper.views.progress import UNTOLD, plain_line
 
     begun = ""
     with folder.events.open(encoding="utf-8", errors="replace") as events:
@@ -131,7 +131,7 @@ def _follow_plainly(folder: RunFolder) -> None:
                 line, begun = begun, ""
                 with contextlib.suppress(ValidationError):  # of a file that was damaged
                     event = Event.model_validate_json(line)
-                    if event.kind != "rung":
+                    if event.kind not in UNTOLD:
                         typer.echo(plain_line(event, status))
             if not goes_on:
                 return
