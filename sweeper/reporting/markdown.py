@@ -34,7 +34,6 @@ def markdown(report: Report) -> str:
     lines += [f"**{plain(decided.sentence)}**", ""]
     lines += [f"{plain(text)}\n" for text in report.because]
     lines += [*_scores(report), "", *_figures(report), ""]
-    lines += [f"- {plain(reason)}" for reason in decided.because[:_ROWS]]
     found = {HEADING.required(one).title: finding_of(one, report) for one in sections()}
     again = findings.reproduction.command
     lines += [
