@@ -25,6 +25,7 @@ from sweeper import resources
 from sweeper.cli.main import app
 from sweeper.data.formats.base import formats
 from sweeper.declared.yaml_files import strategy_files
+from sweeper.features.doctor._results import Results
 from sweeper.features.exporting._configuration import targets
 from sweeper.features.loader import yaml_folders
 from sweeper.features.quality._kinds.base import kinds
@@ -59,7 +60,7 @@ def rules_page(book: RuleBook) -> str:
         "| text | meaning |",
         "|---|---|",
         "| {examples}, ... | a fact that the plan fills in from your data, model or machine |",
-        "| lora, full, head, ... | [strategies](strategies.md); the highest score comes first |",
+        "| lora, full, head, ... | [strategies](strategies.md); each with its expected quality |",
         "| the form of a text | its wording and word order, in contrast to its topic |",
         "| own measurement, not kept | measured by this project; the files were not kept |",
         "",
@@ -323,6 +324,24 @@ def export_page() -> str:
     return f"{before}<!-- targets{mark}\n" + "\n".join([*lines, "", ""]) + after
 
 
+def platforms_page(results: Path = DOCS / "tried_on") -> str:
+    """The page on platforms, with the table of GPUs on which the checks ran between its marks."""
+    page = (DOCS / "platforms.md").read_text(encoding="utf-8")
+    before, rest = page.split("<!-- tried on", 1)
+    mark, after = rest.split("\n", 1)
+    after = after[after.index("<!-- end of tried on") :]
+    lines = ["", "| device | driver, torch | works | fails |", "|---|---|---|---|"]
+    for path in sorted(results.glob("*.json")):
+        found = Results.read(path)
+        versions = ", ".join(found.versions.get(name, "none") for name in ("driver", "torch"))
+        works = f"{len(found.named('ok'))} checks of {len(found.results)}"
+        device = f"{found.device.get('name')}, {found.device.get('gib')} GiB"
+        lines.append(f"| {device} | {versions} | {works} | {', '.join(found.named('failed'))} |")
+    if len(lines) == 3:
+        lines = ["", "Nobody has sent results yet."]
+    return f"{before}<!-- tried on{mark}\n" + "\n".join([*lines, "", ""]) + after
+
+
 def main() -> int:
     """Write the pages, or say which are out of date."""
     pages = {
@@ -332,6 +351,7 @@ def main() -> int:
         "data.md": data_page(),
         "data-quality.md": data_quality_page(),
         "export.md": export_page(),
+        "platforms.md": platforms_page(),
         "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
     }
     stale = []

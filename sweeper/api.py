@@ -74,6 +74,7 @@ class PlanKeywords(TypedDict, total=False):
     objective_direction: str
     strategies: str | Sequence[str]
     budget: str
+    points_per_doubling: float
     tasks_on_one_base: int
     domain_distance: Literal["near", "far"]
     margin: float

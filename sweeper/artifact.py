@@ -192,5 +192,6 @@ def replacing(path: Path) -> Iterator[Path]:
         elif not direct:
             part.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename = str(error.filename or path).replace(str(part), str(path))
+            named = str(error.filename2 or error.filename or path)
+            error.filename, error.filename2 = named.replace(str(part), str(path)), None
         raise

@@ -22,8 +22,10 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -165,12 +167,23 @@ def os_problem(error: OSError, where: str = "") -> Problem:
     Args:
         where: File or folder, where the error names none.
     """
-    place = error.filename2 or error.filename or where
+    path = error.filename2 or error.filename
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) and isinstance(path, str)
     return Problem(
         error.strerror or str(error) or type(error).__name__,
+        why=_disk_of(str(path)) if full else "",
         fix=_FIXES.get(error.errno or 0, ""),
-        where=place.decode(errors="replace") if isinstance(place, bytes) else str(place),
+        where=path.decode(errors="replace") if isinstance(path, bytes) else str(path or where),
     )
+
+
+def _disk_of(path: str) -> str:
+    """The disk on which a file is or would be, and the space left there."""
+    disk = Path(path).absolute()
+    while not disk.is_mount():
+        disk = disk.parent
+    free = os.statvfs(disk)
+    return f"The disk at {disk} has {free.f_bavail * free.f_frsize >> 10:,} KiB free."
 
 
 def near_match(word: str, known: Iterable[str]) -> str:

@@ -35,6 +35,8 @@ def half_of(precision: str) -> Half:
     return autocast_dtype(precision) or "bfloat16"
 
 
+# Two candidates are about as good if neither is better with a higher probability than 1 minus this.
+_TOSS_UP = 0.3
 #: Stands for a rule in warnings about parameters that the user declared.
 DECLARED = "parameters"
 
@@ -56,6 +58,46 @@ class ParameterRange(Record):
         return f"{between}, default {default}"
 
 
+class Quality(Record):
+    """A strategy's expected quality as a normal distribution.
+
+    In points (hundredths of the task's score) against LoRA on the same model, both tuned.
+    """
+
+    mean: float
+    sd: float
+
+    @classmethod
+    def pooled(cls, estimates: Iterable[Self]) -> Self:
+        """Several estimates of one quality, weighted by their precision.
+
+        >>> Quality.pooled([Quality(mean=0.0, sd=1.0), Quality(mean=1.0, sd=1.0)])
+        Quality(mean=0.5, sd=0.7071)
+        """
+        found = list(estimates)
+        precision = math.fsum(one.sd**-2 for one in found)
+        mean = math.fsum(one.mean * one.sd**-2 for one in found) / precision
+        return cls(mean=round(mean, 4), sd=round(precision**-0.5, 4))
+
+    def plus(self, other: Self) -> Self:
+        """The sum with an independent effect."""
+        return type(self)(
+            mean=round(self.mean + other.mean, 4), sd=round(math.hypot(self.sd, other.sd), 4)
+        )
+
+    def probability_above(self, other: Self) -> float:
+        """The probability that this quality is the higher one.
+
+        >>> Quality(mean=0.2, sd=0.3).probability_above(Quality(mean=0.0, sd=0.0))
+        0.75
+        """
+        sd = math.hypot(self.sd, other.sd) or 1e-9
+        return round(0.5 * (1 + math.erf((self.mean - other.mean) / sd / math.sqrt(2))), 2)
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.1f} ± {self.sd:.1f}"
+
+
 class Reason(Record):
     """A rule that fired, and its effects. ``source`` is a paper, a table or a measurement."""
 
@@ -63,10 +105,7 @@ class Reason(Record):
     title: str = Field("", description="empty for a note")
     why: str
     source: str
-    weight: float = Field(0.0, description="what it adds to the score")
-    share: float | None = Field(
-        None, description="the least share of full fine-tuning's quality that it expects"
-    )
+    gap: Quality | None = Field(None, description="the quality that it expects of the strategy")
     changes: dict[str, ParameterRange] = Field(
         default_factory=dict, description="what it gives parameters, by their name"
     )
@@ -200,7 +239,6 @@ class StrategySpace(Record):
     strategy: str
     model: str = Field("", description="tells two candidates of one strategy apart")
     parameters: dict[str, Parameter]
-    score: float = Field(0.0, description="the rules' weights, added up; orders the defaults")
     begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
     one_trial: bool = Field(False, description="a second trial could not differ from the first")
 
@@ -231,7 +269,9 @@ class Candidate(StrategySpace, TrainingSetup):
     fits: bool = True
     reasons: tuple[Reason, ...]
     cautions: tuple[Reason, ...] = ()
+    quality: Quality = Quality(mean=0.0, sd=0.0)
     memory: MemoryEstimate
+    risk: float = Field(0.0, description="probability that it does not fit")
     least_gib: float | None = Field(
         None, description="device memory with which its whole range fits"
     )
@@ -382,17 +422,23 @@ class Answer(Record):
     rules: tuple[str, ...] = ()
 
 
-class Threshold(Record):
-    """The nearest value of a fact with which discrete choices of the first candidate change.
+class Comparison(Record):
+    """The recommended candidate against the next one.
 
-    ``now`` and ``then`` are their defaults by name, as planned and beyond the threshold.
+    Args:
+        probability: That the recommended one has the higher quality.
+        points: By which its quality is expected to be higher.
     """
 
-    fact: str
-    actual: int
-    needed: int
-    now: dict[str, Scalar]
-    then: dict[str, Scalar]
+    strategy: str
+    model: str
+    probability: float
+    points: float
+
+    @property
+    def toss_up(self) -> bool:
+        """Whether the two are about as good."""
+        return _TOSS_UP <= self.probability <= 1 - _TOSS_UP
 
 
 class ModelOption(Record):
@@ -485,13 +531,14 @@ class Plan(Space, Artifact):
     warnings: tuple[Reason, ...] = ()
     advice: tuple[Reason, ...] = Field((), description="what to do besides training")
     answers: tuple[Answer, ...] = ()
-    threshold: Threshold | None = Field(
-        None, description="where the recommended strategy's choices change next"
-    )
+    runner_up: Comparison | None = Field(None, description="None with one candidate")
     declared: Declared = Field(
         default_factory=dict, description="parameters that the user declared"
     )
     budget: Budget
+    search_gain: Quality = Field(
+        Quality(mean=0.0, sd=0.0), description="of the best trial over one default"
+    )
     identity: Identity | None = Field(None, description="None for a plan that cannot be run")
 
     def candidate(self, strategy: str, model: str | None = None) -> Candidate:

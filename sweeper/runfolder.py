@@ -16,7 +16,6 @@ runs/<name>/
   test.json                           the one opening of the test split
   features/<name>/                    files of features
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
-  live.html                           the report and the progress, while `sweeper show --live` runs
   listeners/<feature>/                logs of processes that listen to the run, and their files
   report.log                          last words of a process that died while it made the report
 """
@@ -176,8 +175,7 @@ class RunFolder:
                 raise RunError(
                     f"another sweeper command is running this sweep (process {owner})",
                     why="Two commands on one run folder would overwrite each other's files.",
-                    fix=f"Watch it with 'sweeper show {self.quoted} --follow', wait for it, "
-                    "or choose another --name.",
+                    fix="Wait for it, or choose another --name.",
                     where=str(self.path),
                 ) from error
             # Who holds it is for people to read; the lock holds on a full disk as well.

@@ -6,6 +6,7 @@ Each row keeps the title of its source.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -85,7 +86,7 @@ def _mixed(spec: Spec, load_source: Load | None, choose: Choose) -> Dataset:
         action = "Remove these rows from one of the sources."
         faults.append(DataFault(kind="leakage", rows=dropped, text=text, action=action))
         said.append(text)
-    repeated = repeated_in(splits)
+    counts = sum((one.counts for one in parts), Counter[str]())
     hashed = {split for one in parts for split in SPLITS if one.origins[split] == "hash"}
     return replace(
         parts[0],
@@ -95,12 +96,7 @@ def _mixed(spec: Spec, load_source: Load | None, choose: Choose) -> Dataset:
         origins={split: "hash" if split in hashed else "official" for split in SPLITS},
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
         fingerprint=fingerprint_of(splits),
-        duplicates=repeated.duplicates,
-        empties=sum(one.empties for one in parts),
-        skipped=sum(one.skipped for one in parts),
-        leaked=repeated.leaked,
-        conflicting=repeated.conflicting,
-        encoding_problems=sum(one.encoding_problems for one in parts),
+        counts=Counter({**counts, **repeated_in(splits).counts}),
         faults=tuple(faults),
         warnings=tuple(said),
         weights={s.title: s.weight for s in sources if s.weight is not None},

@@ -9,29 +9,25 @@ number in front of its content.
 from __future__ import annotations
 
 import hashlib
-import json
-import mmap
 import os
 import shutil
-from array import array
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import fields
-from functools import partial
-from heapq import nsmallest
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from importlib.metadata import version
-from itertools import accumulate
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from sweeper.cache import home, made_while_used
 from sweeper.data import checks
-from sweeper.data.contents import Opened, many_rows, part_of
-from sweeper.data.examples import SPLITS, Dataset, Example, Message, Split, digest
+from sweeper.data.contents import part_of
+from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
 from sweeper.data.further_rows import marking_columns
-from sweeper.data.labels import SeenLabels, label_changes, with_label
+from sweeper.data.item_files import BUFFER_BYTES, stored_items, writing
+from sweeper.data.labels import LabelChanges, SeenLabels, label_changes, with_label
 from sweeper.data.load import (
     dataset_of_rows,
     described,
@@ -40,223 +36,99 @@ from sweeper.data.load import (
     take_examples,
 )
 from sweeper.data.reading.files import split_files
-from sweeper.data.reading.spool import items_of
 from sweeper.data.rows import DataRows, read_rows
-from sweeper.data.splits import Repeated, class_of, class_sizes, repeated_in, subset
+from sweeper.data.splits import Repeated, class_of, placement, repeated_in, subset
 from sweeper.data.table import Stored
-from sweeper.jsontext import value_of
 from sweeper.progress import told
 from sweeper.spec import DataSpec, Task
 
 _PARTS = 256
 """At most 256: 40 MB of rows each in a file of 10 GB."""
 
-_BUFFER = 2**16
-"""Bytes of each file that are written together."""
-
 _KEY = 32
 """Characters of a key and of a content hash."""
 
-
-class StoredRow:
-    """The line of one example; what is in front of its content is read without parsing it."""
-
-    __slots__ = ("line",)
-
-    def __init__(self, line: bytes) -> None:
-        self.line = line
-
-    @classmethod
-    def of(cls, split: Split, example: Example) -> StoredRow:
-        values = [getattr(example, name) for name in _FIELDS]
-        values[_TURNS] = [(turn.role, turn.content, turn.more) for turn in example.messages]
-        head = f"{example.key}{example.content_hash()}{SPLITS.index(split)}{example.line:012}"
-        return cls(f"{head}{_ENCODER.encode(values)}\n".encode())
-
-    @property
-    def key(self) -> str:
-        return self.line[:_KEY].decode()
-
-    @property
-    def content_hash(self) -> bytes:
-        return self.line[_KEY : 2 * _KEY]
-
-    @property
-    def split(self) -> Split:
-        return SPLITS[self.line[2 * _KEY] - ord("0")]
-
-    def example(self) -> Example:
-        values: list[Any] = value_of(self.line[2 * _KEY + 13 :].decode())
-        values[_TURNS] = [Message(*turn) for turn in values[_TURNS]]
-        as_tuples: Any = (tuple(one) if isinstance(one, list) else one for one in values)
-        return Example(*as_tuples)
+_HEAD = 2 * _KEY + 13
+_EXAMPLE = TypeAdapter(Example)
+_DATASET = TypeAdapter(Dataset)
+_RECORD = "dataset.json"
 
 
-_FIELDS = tuple(one.name for one in fields(Example))
-_TURNS = _FIELDS.index("messages")
-_ENCODER = json.JSONEncoder(check_circular=False)
+def _line(split: Split, example: Example) -> bytes:
+    """The line of one example; lines sort by key, content hash, split and line number."""
+    head = f"{example.key}{example.content_hash()}{SPLITS.index(split)}{example.line:012}"
+    return b"%s%s\n" % (head.encode(), _EXAMPLE.dump_json(example))
 
 
-class Sorter(ExitStack):
-    """Rows in the order of their keys, in files that are removed when the work is done."""
+def _example(line: bytes | memoryview) -> Example:
+    return _EXAMPLE.validate_json(bytes(line[_HEAD:]))
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
+
+def _hash(line: bytes | memoryview) -> str:
+    return bytes(line[_KEY : 2 * _KEY]).decode()
+
+
+def _split(line: bytes) -> Split:
+    return SPLITS[line[2 * _KEY] - ord("0")]
+
+
+class _SortedRows:
+    """The lines of examples in files, each of which is sorted when it is read.
+
+    Args:
+        folder: For the files; made here.
+        classes: Rows have labels, and each class is divided by itself.
+    """
+
+    def __init__(self, folder: Path, classes: bool) -> None:
         folder.mkdir()
-        self._folder = folder
-        self._added = 0
-        self.callback(shutil.rmtree, folder)
-        self._files = [
-            self.enter_context((folder / f"{part:02x}").open("wb", _BUFFER))
-            for part in range(_PARTS)
-        ]
+        self._classes = classes
+        self._rows = 0
+        self._paths = [folder / f"{part:02x}" for part in range(_PARTS)]
+        self._files = [path.open("wb", BUFFER_BYTES) for path in self._paths]
+        self.changes: LabelChanges = {}
 
     def add(self, split: Split, example: Example) -> None:
-        self._added += 1
-        self._files[int(example.key[:2], 16) * _PARTS // 256].write(
-            StoredRow.of(split, example).line
-        )
+        self._rows += 1
+        self._files[int(example.key[:2], 16) * _PARTS // 256].write(_line(split, example))
 
     def __len__(self) -> int:
-        return self._added
+        return self._rows
 
-    def sort(self, change: Callable[[Split, Example], Example | None] | None = None) -> None:
-        """End adding; ``change`` gives what becomes of an example, None where it is left out."""
-        for written in self._files:
-            written.close()
-        if change is None:
-            return
-        for part in told(range(_PARTS), "reconciling labels", _PARTS):
-            rows = ((row.split, row.example()) for row in map(StoredRow, self._lines(part)))
-            changed = [(split, change(split, example)) for split, example in rows]
-            lines = [StoredRow.of(split, new).line for split, new in changed if new]
-            self._path(part).write_bytes(b"".join(lines))
+    def close(self) -> None:
+        """End adding."""
+        for file in self._files:
+            file.close()
 
-    def groups(self) -> Iterator[list[StoredRow]]:
-        """The rows of each input, in order."""
-        for part in range(_PARTS):
-            group: list[StoredRow] = []
-            key = b""
-            for line in sorted(self._lines(part)):
-                if not line.startswith(key) and group:
-                    yield group
-                    group = []
-                if not group:
-                    key = line[:_KEY]
-                group.append(StoredRow(line))
-            if group:
-                yield group
+    def groups(self, what: str) -> Iterator[tuple[str, str, list[bytes]]]:
+        """Key, class and lines of each input, in order; the class is that of its rows of train."""
+        for path in told(self._paths, what, len(self._paths)):
+            lines = path.read_bytes().splitlines(keepends=True)
+            if self.changes:
+                lines = [new for line in lines if (new := self._changed(line))]
+            for key, group in groupby(sorted(lines), key=lambda line: line[:_KEY]):
+                rows = list(group)
+                labels = [_example(r).label for r in rows if self._classes and _split(r) == "train"]
+                yield key.decode(), class_of(labels) if labels else "", rows
 
-    def _path(self, part: int) -> Path:
-        return self._folder / f"{part:02x}"
-
-    def _lines(self, part: int) -> list[bytes]:
-        with self._path(part).open("rb") as file:
-            return list(file)
+    def _changed(self, line: bytes) -> bytes | None:
+        new = with_label(self.changes, _split(line), _example(line))
+        return _line(_split(line), new) if new else None
 
 
-class SplitWriter(ExitStack):
-    """Writes the rows of the splits, each into a file of its own, with the places of the rows."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._files = {}
-        for split in SPLITS:
-            file = self.enter_context((folder / f"{split}.rows").open("wb", _BUFFER))
-            starts = array("Q", [0])
-            self.callback((folder / f"{split}.places").write_bytes, starts)
-            self._files[split] = file, starts
-
-    def add(self, split: Split, row: StoredRow) -> None:
-        """Write a row behind those of its split."""
-        file, starts = self._files[split]
-        starts.append(starts[-1] + file.write(row.line))
-
-
-def stored_rows(folder: Path, split: Split) -> Stored[StoredRow]:
-    """The rows of a split, each read when it is asked for."""
-    opened = Opened(os.open(folder / f"{split}.rows", os.O_RDONLY | os.O_CLOEXEC))
-    with (folder / f"{split}.places").open("rb") as file:
-        starts = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)).cast("Q")
-    return items_of(opened, starts, lambda line: StoredRow(bytes(line)))
+@contextmanager
+def _written(folder: Path) -> Iterator[Callable[[Split, bytes], None]]:
+    """Writes the line of an example behind those of its split."""
+    with ExitStack() as opened:
+        files = {split: opened.enter_context(writing(folder / split)) for split in SPLITS}
+        yield lambda split, line: files[split](line)
 
 
 def stored_examples(folder: Path, split: Split) -> Stored[Example]:
     """The examples of a split, each read when it is asked for."""
-    rows = stored_rows(folder, split)
-
-    def stream() -> Iterator[Example]:
-        passed = told(rows, f"going through the rows of {split}", len(rows))
-        return (row.example() for row in passed)
-
-    return Stored(len(rows), lambda place: rows[place].example(), stream)
-
-
-Place = Callable[[StoredRow], Split]
-"""Gives the split of a row."""
-
-
-def places(
-    sorter: Sorter, shares: Callable[[int], Mapping[Split, float]], seed: int, classes: bool
-) -> Place:
-    """Where ``carve`` puts each row, by hashes of eight bytes.
-
-    Args:
-        shares: Gives the share of each split that is taken out of so many rows of train.
-        classes: Rows have labels, and each class is divided by itself.
-    """
-
-    def placed(row: StoredRow) -> int:
-        return int(digest(f"{seed}:{row.key}")[:16], 16)
-
-    hashes: dict[str, array[int]] = defaultdict(lambda: array("Q"))
-    labels: dict[str, str] = {}
-    rows = 0
-    for group in told(sorter.groups(), "dividing into splits", len(sorter)):
-        members = [row for row in group if row.split == "train"]
-        if not members:
-            continue
-        rows += len(members)
-        name = class_of(row.example().label for row in members) if classes else ""
-        hashes[name].append(placed(members[0]))
-        if classes and len(members) > 1:
-            labels[members[0].key] = name
-    taken = shares(rows)
-    limits: dict[str, list[tuple[int, Split]]] = {}
-    for name, found in hashes.items():
-        sizes = class_sizes(len(found), taken)
-        ends = list(accumulate(sizes[split] for split in taken))
-        smallest = nsmallest(ends[-1] if ends else 0, found)
-        limits[name] = [
-            (smallest[end - 1], split)
-            for end, split in zip(ends, taken, strict=True)
-            if sizes[split]
-        ]
-
-    def place(row: StoredRow) -> Split:
-        if row.split != "train":
-            return row.split
-        name = labels.get(row.key) or row.example().label or "" if classes else ""
-        mine = placed(row)
-        return next((split for limit, split in limits[name] if mine <= limit), "train")
-
-    return place
-
-
-def write_splits(sorter: Sorter, folder: Path, place: Place) -> Repeated:
-    """Write every row into its split."""
-    found = Repeated()
-    with SplitWriter(folder) as writer:
-        for group in told(sorter.groups(), "writing splits", len(sorter)):
-            splits = [place(row) for row in group]
-            for split, row in zip(splits, group, strict=True):
-                writer.add(split, row)
-            hashes, answers = (r.content_hash for r in group), (r.example().answer for r in group)
-            found.add(splits, hashes, answers)
-    return found
-
-
-_RECORD = "dataset.json"
+    rows = stored_items(folder / split, _example)
+    what = f"going through the rows of {split}"
+    return Stored(len(rows), rows.__getitem__, lambda: iter(told(rows, what, len(rows))))
 
 
 def load_any(spec: DataSpec, task: Task) -> Dataset:
@@ -278,11 +150,9 @@ def load_any(spec: DataSpec, task: Task) -> Dataset:
         if not isinstance(data.rows, Stored) or spec.split_by != "stratified" or marked:
             return dataset_of_rows(data, spec)
         made_while_used(folder, lambda folder: _store(folder, data, spec))
-    record = value_of((folder / _RECORD).read_text(encoding="utf-8"))
+    dataset = _DATASET.validate_json((folder / _RECORD).read_bytes())
     os.utime(folder)
-    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in record.items()}
-    faults = tuple(DataFault(**one) for one in record["faults"])
-    return Dataset(**values | {"splits": _splits(folder), "faults": faults})
+    return replace(dataset, splits=_splits(folder))
 
 
 def _state_of(paths: Sequence[Path], read_as: str) -> str:
@@ -296,50 +166,54 @@ def _splits(folder: Path) -> dict[Split, Sequence[Example]]:
     return {split: stored_examples(folder, split) for split in SPLITS}
 
 
-@many_rows()
 def _store(folder: Path, data: DataRows, spec: DataSpec) -> None:
     """Write the splits of a data set and all that is known of it."""
     name = str(spec.path)
-    classes = data.task == "classification"
     seen = {split: SeenLabels() for split in data.official}
-    change: Callable[[Split, Example], Example | None] | None = None
-    faults: tuple[DataFault, ...] = ()
-    with Sorter(folder / "sorting") as sorter:
+    with closing(_SortedRows(folder / "sorting", data.task == "classification")) as rows:
 
         def take(split: Split, example: Example) -> None:
             seen[split].add(example)
-            sorter.add(split, example)
+            rows.add(split, example)
 
         left_out = take_examples(data, spec, take)
-        if classes and len(sorter):
-            changes, faults = label_changes(seen, spec)
-            change = partial(with_label, changes) if changes else None
-        sorter.sort(change)
-        shares_of = partial(shares_taken, set(data.official), spec=spec, name=name)
-        place = places(sorter, shares_of, spec.split_seed, classes)
-        repeated = write_splits(sorter, folder, place)
+    faults: tuple[DataFault, ...] = ()
+    if data.task == "classification" and len(rows):
+        rows.changes, faults = label_changes(seen, spec)
+    counted = seen["train"].rows.items()
+    trained = sum(n for label, n in counted if rows.changes.get(("train", label), "") is not None)
+    taken = shares_taken(set(data.official), trained, spec, name)
+    inputs = (
+        (key, group_class)
+        for key, group_class, lines in rows.groups("dividing into splits")
+        if any(_split(line) == "train" for line in lines)
+    )
+    place = placement(inputs, taken, spec.split_seed)
+    repeated = Repeated()
+    with _written(folder) as write:
+        for key, group_class, lines in rows.groups("writing splits"):
+            own = [_split(line) for line in lines]
+            carved = place(key, group_class) if "train" in own else "train"
+            final = [carved if split == "train" else split for split in own]
+            for split, line in zip(final, lines, strict=True):
+                write(split, line)
+            repeated.add(final, map(_hash, lines), (_example(line).answer for line in lines))
+    shutil.rmtree(folder / "sorting")
     splits = _splits(folder)
     if not all(splits.values()):
         checks.check_sizes({split: list(rows) for split, rows in splits.items()}, name)
-    if classes:
+    if data.task == "classification":
         checks.check_seen(splits, name)
     if spec.max_rows is not None:
         chosen = subset(splits, max(spec.max_rows, len(SPLITS)))
         checks.check_subset(chosen, splits, spec.max_rows)
         checks.check_seen(chosen, name)
         repeated = repeated_in(chosen)
-        with SplitWriter(folder) as writer:
-            for split, rows in chosen.items():
-                for example in rows:
-                    writer.add(split, StoredRow.of(split, example))
+        with _written(folder) as write:
+            for split, examples in chosen.items():
+                for example in examples:
+                    write(split, _line(split, example))
         splits = _splits(folder)
-    fingerprint = fingerprint_by(
-        {
-            split: (row.content_hash.decode() for row in stored_rows(folder, split))
-            for split in SPLITS
-        }
-    )
-    dataset = described(data, left_out, splits, fingerprint, repeated, faults, spec)
-    record = {one.name: getattr(dataset, one.name) for one in fields(dataset)}
-    text = json.dumps({**record, "splits": {}, "faults": [f.model_dump() for f in dataset.faults]})
-    (folder / _RECORD).write_text(text, encoding="utf-8")
+    hashes = {split: stored_items(folder / split, _hash) for split in SPLITS}
+    dataset = described(data, left_out, splits, fingerprint_by(hashes), repeated, faults, spec)
+    (folder / _RECORD).write_bytes(_DATASET.dump_json(replace(dataset, splits={})))

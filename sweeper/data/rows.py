@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from sweeper.data.column_template import placeholders, text_by, with_templates
-from sweeper.data.contents import many_rows, while_memory_lasts
+from sweeper.data.contents import while_memory_lasts
 from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats, text_of
@@ -156,7 +156,6 @@ def example_or_reason(
         return str(reason)
 
 
-@many_rows()
 def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = None) -> DataRows:
     """All rows of the files of a spec; without a task, for the first that they can be read for.
 

@@ -11,10 +11,13 @@ validation).
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from heapq import nsmallest
+from itertools import accumulate
 from typing import TypeVar
 
 from sweeper.data.examples import Example, Split, digest
@@ -33,18 +36,38 @@ def carve(
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         groups[example.key].append(example)
-    classes: dict[str, list[str]] = defaultdict(list)
-    for key, members in groups.items():
-        classes[class_of(example.label for example in members)].append(key)
+    classes = {key: class_of(row.label for row in members) for key, members in groups.items()}
+    place = placement(classes.items(), fractions, seed)
     parts: dict[Split, list[Example]] = {split: [] for split in ("train", *fractions)}
-    for keys in classes.values():
-        keys.sort(key=lambda key: digest(f"{seed}:{key}"))
-        start = 0
-        for split, size in class_sizes(len(keys), fractions).items():
-            for key in keys[start : start + size]:
-                parts[split] += groups[key]
-            start += size
+    for key, members in groups.items():
+        parts[place(key, classes[key])] += members
     return parts
+
+
+def placement(
+    inputs: Iterable[tuple[str, str]], fractions: Mapping[Split, float], seed: int
+) -> Callable[[str, str], Split]:
+    """The split of each input by its key and class, from the keys and classes of all inputs."""
+
+    def drawn(key: str) -> int:
+        return int(digest(f"{seed}:{key}")[:16], 16)
+
+    numbers: dict[str, array[int]] = defaultdict(lambda: array("Q"))
+    for key, name in inputs:
+        numbers[name].append(drawn(key))
+    limits: dict[str, list[tuple[int, Split]]] = {}
+    for name, of_class in numbers.items():
+        sizes = class_sizes(len(of_class), fractions)
+        ends = list(accumulate(sizes[split] for split in fractions))
+        smallest = nsmallest(ends[-1] if ends else 0, of_class)
+        limits[name] = [
+            (smallest[end - 1], split)
+            for end, split in zip(ends, fractions, strict=True)
+            if sizes[split]
+        ]
+    return lambda key, name: next(
+        (split for limit, split in limits[name] if drawn(key) <= limit), "train"
+    )
 
 
 def class_of(labels: Iterable[str | None]) -> str:
@@ -92,18 +115,11 @@ def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) ->
 
 @dataclass
 class Repeated:
-    """How many rows of the splits repeat others.
+    """How many rows of the splits repeat others: see ``Dataset.counts``."""
 
-    Args:
-        duplicates: Rows that repeat an earlier row of their split exactly.
-        leaked: Validation and test rows whose input is in train.
-        conflicting: Rows whose input occurs with another answer, too.
-        in_test: The rows of the test split among them, by the same names.
-    """
-
-    duplicates: int = 0
-    leaked: int = 0
-    conflicting: int = 0
+    counts: Counter[str] = field(
+        default_factory=lambda: Counter(duplicates=0, leakage=0, conflicts=0)
+    )
     in_test: Counter[str] = field(default_factory=Counter)
 
     def add(self, splits: Sequence[Split], contents: Iterable[object], said: Iterable[str]) -> None:
@@ -112,14 +128,14 @@ class Repeated:
             hashes = list(contents)
             held = sum(split != "train" for split in splits)
             tested = [one for split, one in zip(splits, hashes, strict=True) if split == "test"]
-            self.duplicates += rows - len(set(zip(splits, hashes, strict=True)))
+            self.counts["duplicates"] += rows - len(set(zip(splits, hashes, strict=True)))
             self.in_test["duplicates"] += len(tested) - len(set(tested))
             if held < rows:
-                self.leaked += held
-                self.in_test["leaked"] += len(tested)
+                self.counts["leakage"] += held
+                self.in_test["leakage"] += len(tested)
             if len(set(said)) > 1:
-                self.conflicting += rows
-                self.in_test["conflicting"] += len(tested)
+                self.counts["conflicts"] += rows
+                self.in_test["conflicts"] += len(tested)
 
 
 def repeated_in(splits: Mapping[Split, Sequence[Example]]) -> Repeated:

@@ -1,6 +1,6 @@
 """The items of one split, tokenised once for every trial, in padded batches of like lengths.
 
-Those of a large split lie in files that processes map.
+Those of a large split lie in files.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import Any, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sweeper.cache import home, made_while_used
 from sweeper.data.examples import Example
+from sweeper.data.item_files import stored_items, writing
 from sweeper.data.table import Stored
 from sweeper.errors import DataError, Problem
 from sweeper.jsontext import value_of
@@ -27,8 +28,7 @@ from sweeper.tasks.base import FATES, Batch, Feature, Task
 from sweeper.underway import Steps, nothing
 
 _FATES = "fates"
-_LISTS, _NUMBERS = "lists", "numbers"
-_SUMMARY = "features.json"
+_ITEMS, _ABOUT = "items", "about"
 _TOKENISED_TOGETHER = 512
 _ROW = "row"
 MAPPED_FROM = 10_000
@@ -60,89 +60,26 @@ def fingerprint(task: Task, examples: Iterable[Example]) -> str | None:
     return found.hexdigest()
 
 
-def write_features(folder: Path, blocks: Iterable[Sequence[Feature]]) -> None:
-    """Write features block by block: the values of a list one after the other, with their ends."""
-    kinds: dict[str, str] = {}
-    ends: dict[str, int] = {}
-    with ExitStack() as opened:
-
-        def append(name: str, values: Any) -> None:
-            if name not in files:
-                files[name] = opened.enter_context((folder / name).open("wb"))
-            values.tofile(files[name])
-
-        files: dict[str, Any] = {}
-        for block in blocks:
-            for name in block[0].keys() - {_FATES}:
-                column = [feature[name] for feature in block]
-                if isinstance(column[0], int):
-                    kinds[name] = _NUMBERS
-                    append(name, np.array(column, dtype=np.int64))
-                    continue
-                kinds[name] = _LISTS
-                append(name, np.array([one for row in column for one in row], dtype=np.int32))
-                sizes = np.array([ends.get(name, 0), *map(len, column)], dtype=np.int64)
-                until = np.cumsum(sizes)
-                append(f"{name}.ends", until if name not in ends else until[1:])
-                ends[name] = int(until[-1])
-            marks = [
-                sum(1 << FATES.index(fate) for fate in feature.get(_FATES, ())) for feature in block
-            ]
-            append(_FATES, np.array(marks, dtype=np.uint8))
-    (folder / _SUMMARY).write_text(json.dumps(kinds), encoding="utf-8")
+def _write(folder: Path, blocks: Iterable[Sequence[Feature]]) -> None:
+    """Write features, and beside them what is asked of all of them."""
+    about = array("q")
+    with writing(folder / _ITEMS) as write:
+        for feature in chain.from_iterable(blocks):
+            tokens = {name: values for name, values in feature.items() if name != _FATES}
+            write(json.dumps(tokens, separators=(",", ":")).encode())
+            about.extend(_about(feature))
+    (folder / _ABOUT).write_bytes(about)
 
 
-class StoredFeatures(Sequence[Feature]):
-    """Features that ``write_features`` wrote, mapped into memory and read when asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        kinds = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
-        self._numbers = {
-            n: _mapped(folder / n, np.int64) for n, k in kinds.items() if k == _NUMBERS
-        }
-        self._lists = {
-            name: (_mapped(folder / name, np.int32), _mapped(folder / f"{name}.ends", np.int64))
-            for name, kind in kinds.items()
-            if kind == _LISTS
-        }
-        self._fates = _mapped(folder / _FATES, np.uint8)
-
-    def __len__(self) -> int:
-        return len(self._fates)
-
-    @overload
-    def __getitem__(self, place: int) -> Feature: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Feature]: ...
-    def __getitem__(self, place: int | slice) -> Feature | list[Feature]:
-        places = range(len(self))[place]
-        if not isinstance(places, int):
-            return [self[one] for one in places]
-        feature: Feature = {
-            name: values[ends[places] : ends[places + 1]].tolist()
-            for name, (values, ends) in self._lists.items()
-        }
-        feature |= {name: int(values[places]) for name, values in self._numbers.items()}
-        fates = self._told(int(self._fates[places]))
-        return feature | {_FATES: fates} if fates else feature
-
-    def fates(self) -> Stored[Feature]:
-        """Of every item, what became of it; no tokens are read."""
-        return Stored(len(self), lambda place: {_FATES: self._told(int(self._fates[place]))})
-
-    def lengths(self) -> array[int]:
-        return array("q", np.diff(self._lists["input_ids"][1]).tobytes())
-
-    def numbers(self, name: str) -> list[int]:
-        return list(map(int, self._numbers[name]))
-
-    @staticmethod
-    def _told(marks: int) -> tuple[str, ...]:
-        return tuple(fate for bit, fate in enumerate(FATES) if marks >> bit & 1)
+def _about(feature: Feature) -> tuple[int, int, int]:
+    """Tokens of an item, the place of its example, and its fates as bits."""
+    marks = sum(1 << FATES.index(fate) for fate in feature.get(_FATES, ()))
+    return len(feature["input_ids"]), feature.get(_ROW, 0), marks
 
 
-def _mapped(path: Path, kind: Any) -> Any:
-    return np.memmap(path, dtype=kind, mode="r") if path.stat().st_size else np.zeros(0, kind)
+def _read(item: memoryview) -> Feature:
+    feature: Feature = value_of(bytes(item))
+    return feature
 
 
 Positioned = tuple[list[int], Batch]
@@ -177,30 +114,39 @@ class TokenizedSplit:
     def examples(self) -> Sequence[Example]:
         if not self._divided:
             return self._examples
-        found = self.features
-        if isinstance(found, StoredFeatures):
-            rows = found.numbers(_ROW)
-        else:
-            rows = [feature[_ROW] for feature in found]
-        return Stored(len(rows), lambda place: self._examples[rows[place]])
+        rows = self._about[:, 1]
+        return Stored(len(rows), lambda place: self._examples[int(rows[place])])
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        """The folder with the features, which is made once; None where they are few."""
+        large = len(self._examples) >= MAPPED_FROM
+        name = fingerprint(self._task, self._told()) if large else None
+        if name is None:
+            return None
+        return made_while_used(
+            home() / "tokens" / f"{name}{'-divided' if self._divided else ''}",
+            lambda folder: _write(folder, self._blocks()),
+            while_waiting=lambda: self._underway(0, len(self._examples)),
+        )
 
     @cached_property
     def features(self) -> Sequence[Feature]:
-        """Each item tokenised; of many items, mapped from a file that is made once.
+        """Each item tokenised; of many items, read from a file when asked for.
 
         Raises:
             DataError: Some cannot be; all of them are named.
         """
-        large = len(self._examples) >= MAPPED_FROM
-        name = fingerprint(self._task, self._told()) if large else None
-        if name is None:
-            return [feature for block in self._blocks() for feature in block]
-        folder = made_while_used(
-            home() / "tokens" / f"{name}{'-divided' if self._divided else ''}",
-            lambda folder: write_features(folder, self._blocks()),
-            while_waiting=lambda: self._underway(0, len(self._examples)),
-        )
-        return StoredFeatures(folder)
+        if self._folder:
+            return stored_items(self._folder / _ITEMS, _read)
+        return [feature for block in self._blocks() for feature in block]
+
+    @cached_property
+    def _about(self) -> NDArray[np.int64]:
+        """``(items, 3)``, see ``_about``."""
+        if self._folder:
+            return np.fromfile(self._folder / _ABOUT, dtype=np.int64).reshape(-1, 3)
+        return np.array([_about(feature) for feature in self.features], np.int64).reshape(-1, 3)
 
     def _told(self) -> Iterator[Example]:
         for place, example in enumerate(self._examples):
@@ -227,14 +173,15 @@ class TokenizedSplit:
     @cached_property
     def fates(self) -> Sequence[Feature]:
         """Features of which only the fates are looked at."""
-        found = self.features
-        return found.fates() if isinstance(found, StoredFeatures) else found
+        marks = self._about[:, 2]
+        return Stored(
+            len(marks),
+            lambda place: {_FATES: [f for bit, f in enumerate(FATES) if marks[place] >> bit & 1]},
+        )
 
     @cached_property
     def lengths(self) -> Sequence[int]:
-        if isinstance(self.features, StoredFeatures):
-            return self.features.lengths()
-        return [len(feature["input_ids"]) for feature in self.features]
+        return array("q", self._about[:, 0].tobytes())
 
     def batches(self, count: int, size: int) -> Iterator[Positioned]:
         """The first ``count`` items, longest first, as (positions, padded batch) on the CPU."""

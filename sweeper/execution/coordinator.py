@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sweeper.backend import TRAINING
@@ -17,7 +17,7 @@ from sweeper.errors import NoTrialCompleted, SweeperError
 from sweeper.execution import disk
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
 from sweeper.execution.interruption import counted_signals
-from sweeper.execution.job import WorkItem
+from sweeper.execution.job import Briefing, WorkItem
 from sweeper.execution.owner import Owner, Stopped
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.placement import demand_of, machine_of, place
@@ -26,9 +26,8 @@ from sweeper.execution.restore import restore
 from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state import repair, seal, work_items
 from sweeper.execution.state.events import Event
-from sweeper.execution.state.run_state import RunState, homes_of_jobs
+from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
-from sweeper.execution.worker.run_check import Briefing, brief
 from sweeper.extras import install_command, needed_for
 from sweeper.features import parts
 from sweeper.plans import Plan
@@ -97,7 +96,8 @@ def run_sweep(
     state = RunState(run, plan, limits_of(spec))
     total = useful_total(plan, spec.search.trials)
     with counted_signals() as signals:
-        pool, fewer = pool_for(run, spec, plan, brief(run, spec, backend))
+        briefing = Briefing(spec=parts.without_passwords(spec), backend=backend)
+        pool, fewer = pool_for(run, spec, plan, briefing)
         owner = Owner(
             state=state,
             search=Search(
@@ -142,12 +142,13 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
 
 @dataclass
 class Coordinator:
-    """One call of ``run_sweep``: the phases."""
+    """One call of ``run_sweep``: the phases. Those of features see it as their ``parts.Study``."""
 
     run: RunFolder
     spec: Spec
     plan: Plan
     owner: Owner
+    seal: TestSeal = field(init=False)
     _decided: int = -1
 
     @property
@@ -200,8 +201,6 @@ class Coordinator:
         with contextlib.suppress(*_LOST_CAUSES):
             self.owner.kill_workers()
         with contextlib.suppress(*_LOST_CAUSES):
-            self.owner.study_file.close()
-        with contextlib.suppress(*_LOST_CAUSES):
             self.owner.give_up()
 
     def _prepare(self) -> None:
@@ -211,11 +210,6 @@ class Coordinator:
                 owner.learn(known)
         repaired: list[str] = []
         unfinished = restore(owner.state, owner.search, repaired.append)
-        owner.study_file.write()
-        for number in owner.state.configs:
-            owner.fitted.read(work_items.trial(number).title, self.run.trial(number))
-        for name, home in homes_of_jobs(self.run).items():
-            owner.fitted.read(name, home)
         owner.progress.total = max(self.total, len(owner.state.configs))
         owner.state.drop_other_weights(self.plan.budget.finalists)
         owner.add(work_items.trial(number) for number in unfinished)
@@ -301,11 +295,10 @@ class Coordinator:
 
     def _features(self) -> None:
         """Run the phases of features."""
-        opened = seal.read_seal(self.run)
-        study = FeatureStudy(self.run, self.spec, self.plan, opened, self.owner)
+        self.seal = seal.read_seal(self.run)
         for name, phase in parts.AFTER_TEST.all():
             try:
-                phase(study)
+                phase(self)
             except (SweeperError, Stopped, OSError):
                 raise
             except Exception as error:  # noqa: BLE001 - a bug in a feature costs its own figure
@@ -317,23 +310,6 @@ class Coordinator:
                 f"the test split was scored once, at {opened.opened_at}: later trials are compared "
                 "on validation only"
             )
-
-    def _end(self, kind: OutcomeKind, phase: Phase) -> RunOutcome:
-        self.owner.stop_workers()
-        self.owner.study_file.close()
-        status = self.owner.end(kind, phase)
-        return RunOutcome(kind, status, self.owner.signals.number)
-
-
-@dataclass
-class FeatureStudy:
-    """A run as the phases of features see it: ``parts.Study``."""
-
-    run: RunFolder
-    spec: Spec
-    plan: Plan
-    seal: TestSeal
-    owner: Owner
 
     @property
     def configs(self) -> Mapping[int, TrialConfig]:
@@ -363,3 +339,8 @@ class FeatureStudy:
         if decided.made or self.plan.budget.limit_seconds is not None:
             self.owner.say("optional-phase", text=decided.text)
         return decided.made
+
+    def _end(self, kind: OutcomeKind, phase: Phase) -> RunOutcome:
+        self.owner.stop_workers()
+        status = self.owner.end(kind, phase)
+        return RunOutcome(kind, status, self.owner.signals.number)

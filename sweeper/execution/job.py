@@ -1,7 +1,7 @@
 """The protocol of command and worker: orders one way, messages the other.
 
 Each is one line of JSON on a pipe; its ``kind`` says which. A worker does one job at a time: ``Do``
-starts it, ``RungVerdict`` answers each of its rungs, and a ``JobEnded`` is its last word about it.
+starts it, ``RungAnswer`` answers each of its rungs, and a ``JobEnded`` is its last word about it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 from sweeper.artifact import Record
 from sweeper.backend import Decision
 from sweeper.facts.machine.detect_hardware import Device
+from sweeper.spec import Spec
 from sweeper.trials import AttemptEndKind, BaselineResult, RungReport, TrialConfig
 
 JobKind = Literal["trial", "confirm", "baselines", "test"]
@@ -67,6 +68,18 @@ class Job(WorkItem):
         return f"{self.home}/attempts/{self.attempt}"
 
 
+class Briefing(Record):
+    """The first line for a worker.
+
+    Args:
+        spec: What was asked, without passwords.
+        backend: ``module:function`` of the training backend.
+    """
+
+    spec: Spec
+    backend: str
+
+
 class Do(Record):
     """Start this job."""
 
@@ -74,10 +87,10 @@ class Do(Record):
     job: Job
 
 
-class RungVerdict(Record):
+class RungAnswer(Record):
     """The answer to one rung."""
 
-    kind: Literal["verdict"] = "verdict"
+    kind: Literal["answer"] = "answer"
     decision: Decision
     because: str = ""
 
@@ -94,7 +107,7 @@ class Close(Record):
     kind: Literal["close"] = "close"
 
 
-Order = Do | RungVerdict | Stop | Close
+Order = Do | RungAnswer | Stop | Close
 
 
 class Hello(Record):
@@ -126,7 +139,7 @@ class Beat(Record):
 
 
 class RungSaid(Record):
-    """A trial reports a rung, and waits for a ``RungVerdict``."""
+    """A trial reports a rung, and waits for a ``RungAnswer``."""
 
     kind: Literal["rung"] = "rung"
     report: RungReport

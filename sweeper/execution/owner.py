@@ -27,8 +27,8 @@ from sweeper.execution.job import (
     Message,
     ProgressSaid,
     Ready,
+    RungAnswer,
     RungSaid,
-    RungVerdict,
     Stop,
     WorkItem,
 )
@@ -43,7 +43,6 @@ from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.strikes import Silence, Strikes
-from sweeper.execution.study_file import StudyFile
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RESULT
 from sweeper.search.loss_model.untrained import of_baseline
@@ -60,8 +59,8 @@ from sweeper.trials import (
 # what they do, the report the other half.
 STOP_SECONDS = 5.0
 _TICK_SECONDS = 0.2
-# How often status.json and study.db are written. Whoever reads status.json, on another machine too,
-# sees by it that the command lives.
+# How often status.json is written. Whoever reads it, on another machine too, sees by it that the
+# command lives.
 STATUS_SECONDS = 1.0
 
 
@@ -92,7 +91,6 @@ class Owner:
     deadline: float = float("inf")
     least_bytes: int = disk.RESERVE_BYTES
     may_ask: Callable[[], bool] = lambda: False
-    fitted: FittedBatches = field(default_factory=FittedBatches)
     silence: Silence = field(default_factory=Silence)
     _todo: deque[WorkItem] = field(default_factory=deque)
     _heard: deque[Said | WorkerGone] = field(default_factory=deque)
@@ -110,8 +108,7 @@ class Owner:
         self.run = self.state.run
         self.plan = self.state.plan
         self.progress.median = self.search.median
-        name = self.run.path.resolve().name
-        self.study_file = StudyFile(self.run.study, name, self.search.study, self.warn)
+        self.fitted = FittedBatches(self.run)
 
     def add(self, todo: Iterable[WorkItem], *, first: bool = False) -> None:
         """Queue those of these items that are not done and have not failed for good.
@@ -122,7 +119,6 @@ class Owner:
         """
         for item in todo:
             work_items.take_over(self.run, item)
-            self.fitted.read(item.title, self.run.path / item.home)
             over = (
                 work_items.is_done(self.run, item) or work_items.failure(self.run, item) is not None
             )
@@ -183,11 +179,8 @@ class Owner:
         self.on_tick()
         if time.monotonic() - self._wrote > STATUS_SECONDS:
             self.write_status()
-            if not self._stopping:
-                if disk.free_bytes(self.run.path) < disk.RESERVE_BYTES:
-                    raise disk.NoRoom("too little is free")
-                jobs = [job for job in self._busy.values() if job.kind == "trial"]
-                self.study_file.write({job.trial for job in jobs if job.trial is not None})
+            if not self._stopping and disk.free_bytes(self.run.path) < disk.RESERVE_BYTES:
+                raise disk.NoRoom("too little is free")
 
     # Handing out
 
@@ -242,7 +235,7 @@ class Owner:
                 fix = "Share it between the machines under the same path, or install it on each."
                 raise RunError([Problem(what, why, fix, at) for what, why, at in message.problems])
         elif isinstance(message, Ready):
-            if message.device and (problem := mismatch(self.plan, message.device)):
+            if message.device and (problem := mismatch(self.plan.facts.hardware, message.device)):
                 raise RunError([problem])
             self._say(worker, "worker-started")
             self._idle[worker] = None
@@ -271,7 +264,7 @@ class Owner:
             pruning = self.search.report(report.number, report)
             if pruning.prune:
                 decision, because = Decision.PRUNE, pruning.because
-        self.pool.send(worker, RungVerdict(decision=decision, because=because))
+        self.pool.send(worker, RungAnswer(decision=decision, because=because))
 
     def _rung(self, worker: str, report: RungReport) -> None:
         """Record a rung that was answered."""
@@ -283,17 +276,10 @@ class Owner:
             self._anew.discard(worker)
             attempts.begin(self._home(job), job.config)
         attempts.add_rung(self._home(job), report)
-        self._say(
-            worker,
-            "rung",
-            job,
-            rung=report.rung,
-            rungs=job.config.budget.rungs if job.config else None,
-            optimizer_steps=report.optimizer_steps,
-            validation_loss=report.validation_loss,
-            objective=report.objective,
-            seconds=report.seconds,
-        )
+        names = {"rung", "optimizer_steps", "validation_loss", "objective"}
+        figures = report.model_dump(include=names) | {"seconds": report.seconds}
+        rungs = job.config.budget.rungs if job.config else None
+        self._say(worker, "rung", job, rungs=rungs, **figures)
 
     def _baseline(self, worker: str, known: BaselineResult) -> None:
         self.learn(known)
@@ -301,15 +287,9 @@ class Owner:
         if BaselineResult.read_or_none(path) is not None:
             return  # one that is there may hold test figures too
         known.write(path)
-        self._say(
-            worker,
-            "baseline",
-            job=known.name,
-            validation_loss=known.validation_loss,
-            objective=known.objective,
-            seconds=known.seconds,
-            text=known.title,
-        )
+        figures = known.model_dump(include={"validation_loss", "objective", "seconds"})
+        event = make_event("baseline", worker=worker, job=known.name, text=known.title, **figures)
+        self._publish(event)
 
     def learn(self, known: BaselineResult) -> None:
         self.search.learn(of_baseline(self.plan, known))
@@ -360,7 +340,6 @@ class Owner:
         if isinstance(result, TrialResult):
             for number in attempts_of(home):
                 drop_checkpoints(attempt_folder(home, number))
-            self.fitted.read(job.title, home)
             if job.kind == "trial":
                 return self._trial_ended(worker, job, result)
         return self._done(worker, job)
@@ -391,13 +370,12 @@ class Owner:
 
     def _broke_off(self, worker: str, job: Job, kind: AttemptEndKind, detail: str) -> None:
         """Record why an attempt has no result, and retry or give up."""
-        folder, home = self._folder(job), self._home(job)
+        folder = self._folder(job)
         end = attempts.note_end(folder, kind, detail, worker=worker, instead=kind == "damaged")
         attempts.drop_leftovers(folder)
         if end.kind != "interrupted":
             drop_checkpoints(folder)
         failure = work_items.failure(self.run, job)
-        self.fitted.read(job.title, home)
         if failure is None:
             self._todo.appendleft(job)
             put_back: EventKind = "trial-put-back" if job.kind == "trial" else "job-put-back"
@@ -446,19 +424,11 @@ class Owner:
         self.say("phase", state=phase)
         self.write_status()
 
-    def _say(
-        self,
-        worker: str,
-        kind: EventKind,
-        job: Job | str | None = None,
-        **fields: object,
-    ) -> None:
-        if isinstance(job, Job):
+    def _say(self, worker: str, kind: EventKind, job: Job | None = None, **fields: object) -> None:
+        if job is not None:
             fields |= {"trial": job.trial, "attempt": job.attempt}
             fields |= {"job": "" if job.kind == "trial" else job.name}
             fields |= {"strategy": job.config.strategy} if job.config else {}
-        elif job is not None:
-            fields |= {"job": job}
         self._publish(make_event(kind, worker=worker, **fields))
 
     def _publish(self, event: Event) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,12 +16,13 @@ from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.declared_parameters import followed, settled_parameters
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
+from sweeper.planning.ranking import risk_of, setup_loss
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected, Remedy
 from sweeper.spec import Spec
 
@@ -38,6 +39,7 @@ PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
     "lost in rounding (bfloat16 has 8 significant bits)"
 )
+_NARROWED = " Higher values do not fit this device."
 # Numbers that memory grows with and that the search may widen.
 GROWING = ("r", "num_virtual_tokens")
 
@@ -126,14 +128,16 @@ def fitted(
         remedies = (Remedy(kind="length", text="shorter texts (--max-length)"),)
         return _rejected(base, name, why, "", "the model's context", remedies=remedies)
     parameters = held_to(parameters, "num_virtual_tokens", room)
-    return parameters, fit(
-        rated.strategy,
-        parameters,
-        base.model,
-        facts.hardware,
-        spec.training,
-        course_of(spec, facts, base.model, epochs),
-    )
+    course = course_of(spec, facts, base.model, epochs)
+    # A narrower range comes before a set-up that costs quality, and before refusing.
+    tried = []
+    for narrower in _narrowed(parameters):
+        found = fit(rated.strategy, narrower, base.model, facts.hardware, spec.training, course)
+        tried.append((narrower, found))
+        if found.fits and not setup_loss(found.setup).mean:
+            break
+    fitting = [one for one in tried if one[1].fits]
+    return max(fitting, key=lambda one: setup_loss(one[1].setup).mean, default=tried[-1])
 
 
 def held_to(parameters: Mapping[str, Parameter], name: str, most: float) -> dict[str, Parameter]:
@@ -149,6 +153,19 @@ def held_to(parameters: Mapping[str, Parameter], name: str, most: float) -> dict
         "default": round(default) if old.kind == "int" else default,
     }
     return {**parameters, name: old.model_copy(update=update)}
+
+
+def _narrowed(parameters: dict[str, Parameter]) -> Iterator[dict[str, Parameter]]:
+    """The parameters as they are, then with less and less of what memory grows with."""
+    yield parameters
+    for name in GROWING:
+        while (old := parameters.get(name)) and not old.shipped and old.high and old.low:
+            if (most := max(old.high // 2, old.low)) == old.high:
+                break
+            why = f"{old.why.removesuffix(_NARROWED)}{_NARROWED}"
+            narrow = old.model_copy(update={"why": why})
+            parameters = held_to(parameters | {name: narrow}, name, most)
+            yield parameters
 
 
 def widened_within(
@@ -202,7 +219,8 @@ def _candidate(
         setup,
         strategy=strategy.name,
         model=base.model.id,
-        score=round(rated.score, 6),
+        quality=rated.quality.plus(setup_loss(setup)),
+        risk=risk_of(found.heaviest),
         reasons=followed(rated.reasons, parameters),
         cautions=followed(rated.cautions, parameters),
         memory=_rounded(found.memory),
@@ -237,7 +255,7 @@ def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
 
 
 def _setup_notes(
-    base: RatedModel, strategy: DeclaredStrategy, hardware: HardwareFacts, found: Fit
+    base: RatedModel, strategy: BookStrategy, hardware: HardwareFacts, found: Fit
 ) -> tuple[str, ...]:
     heaviest = found.heaviest
     pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()

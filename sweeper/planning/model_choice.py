@@ -15,7 +15,7 @@ from pydantic import Field, Strict
 from sweeper import units
 from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.planning.planner import plan_with, with_threshold
+from sweeper.planning.planner import plan_with
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import Text
 from sweeper.plans import ModelChoice, ModelOption, Plan, Reason
@@ -110,9 +110,7 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
         larger=_beside(chosen, options, larger=True),
         measures={one.name: f"{one.what} ({one.source})" for one in _measures(facts.task)},
     )
-    request = asked[choice.model]
-    plan = chosen.plan.model_copy(update={"model_choice": choice})
-    return request, with_threshold(book, request, plan)
+    return asked[choice.model], chosen.plan.model_copy(update={"model_choice": choice})
 
 
 def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Option:

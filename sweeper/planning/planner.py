@@ -12,8 +12,9 @@ from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
+from sweeper.objective import Objective
 from sweeper.planning.budget.budget import make_budget
-from sweeper.planning.budget.candidate_costs import course_of, priced
+from sweeper.planning.budget.candidate_costs import Priced, course_of, priced
 from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.planning.budget.trial_budget import at_least
 from sweeper.planning.candidates import (
@@ -26,16 +27,15 @@ from sweeper.planning.declared_parameters import (
     check_declared,
     declared_epochs,
     declared_warnings,
-    settled_parameters,
 )
 from sweeper.planning.fitting.remedies import nearest
 from sweeper.planning.identity import identity
 from sweeper.planning.own_trials import checked_own_trials
+from sweeper.planning.ranking import compared, search_gain, worth
 from sweeper.planning.rulebook.apply_rules import fired, notes
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
-from sweeper.planning.thresholds import choice_threshold
 from sweeper.planning.user_questions import answers
-from sweeper.plans import Candidate, NoPlan, Parameter, Plan, Reason, Rejected
+from sweeper.plans import Candidate, NoPlan, Plan, Reason, Rejected
 from sweeper.spec import Spec
 
 
@@ -47,44 +47,30 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
         SpecError: A budget or an own configuration makes no sense in this plan.
         RuleError: A rule or strategy file holds mistakes.
     """
-    book = rule_book(spec.rules)
-    return with_threshold(book, spec, plan_with(book, spec, facts))
-
-
-def with_threshold(book: RuleBook, spec: Spec, plan: Plan) -> Plan:
-    """The plan with the number of examples at which its first candidate's choices change."""
-    lead = plan.candidates[0]
-    number = next(n for n, model in enumerate(plan.facts.models) if model.id == lead.model)
-
-    def parameters(facts: Facts) -> dict[str, Parameter]:
-        bases = [rated_model(book, spec, facts, facts.models[n]) for n in sorted({0, number})]
-        rated = bases[-1].strategies[lead.strategy]
-        return settled_parameters(spec, rated, epochs_of(spec, facts, bases[0]), bases[-1].values)
-
-    found = choice_threshold(plan.facts, spec, parameters)
-    return plan.model_copy(update={"threshold": found})
+    return plan_with(rule_book(spec.rules), spec, facts)
 
 
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
-    """The plan of a given rule book, without the threshold."""
+    """The plan of a given rule book."""
     objective = objective_of(spec)
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
     check_declared(book, spec, facts, {base.model.id: base.values for base in bases})
     epochs = epochs_of(spec, facts, bases[0])
-    candidates, rejected = _ranked(book, spec, facts, bases, epochs)
+    costs, rejected = _ranked(book, spec, facts, bases, epochs, objective)
+    candidates = [cost.candidate for cost in costs]
     own_trials = checked_own_trials(book, spec, candidates, rejected, epochs)
     lead = candidates[0]
     base = next(base for base in bases if base.model.id == lead.model)
     rules = fired(book, base.values)
     full_tokens = round(epochs * base.cap.items(facts.data.train_rows) * base.cap.mean)
     course = course_of(spec, facts, base.model, epochs, objective)
-    costs = [priced(candidate, facts, course) for candidate in candidates]
-    candidates = [cost.candidate for cost in costs]
+    budget = make_budget(spec, facts, costs, course, full_tokens, objective)
     return Plan(
         facts=facts,
         objective=objective,
         recommended=lead.strategy,
         candidates=tuple(candidates),
+        runner_up=compared(candidates),
         rejected=tuple(rejected),
         warnings=(
             *notes(rules, base.values, "warning"),
@@ -97,7 +83,8 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         answers=answers(rules, base.values, candidates, rejected),
         own_trials=own_trials,
         declared=spec.parameters,
-        budget=make_budget(spec, facts, costs, course, full_tokens, objective),
+        budget=budget,
+        search_gain=search_gain(budget.trials, new_head=bool(base.values["new_head"])),
         seed=spec.search.seed,
         identity=identity(spec, facts, objective),
     )
@@ -112,12 +99,20 @@ def ranked_candidates(
         NothingFits: No strategy can be used.
     """
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
-    return _ranked(book, spec, facts, bases, epochs_of(spec, facts, bases[0]))
+    epochs = epochs_of(spec, facts, bases[0])
+    costs, rejected = _ranked(book, spec, facts, bases, epochs, objective_of(spec))
+    return [cost.candidate for cost in costs], rejected
 
 
 def _ranked(
-    book: RuleBook, spec: Spec, facts: Facts, bases: Sequence[RatedModel], epochs: float
-) -> tuple[list[Candidate], list[Rejected]]:
+    book: RuleBook,
+    spec: Spec,
+    facts: Facts,
+    bases: Sequence[RatedModel],
+    epochs: float,
+    objective: Objective,
+) -> tuple[list[Priced], list[Rejected]]:
+    """The candidates by what they are worth, with what their trials take."""
     rejected: list[Rejected] = []
     # If nothing else fits, a strategy that rules leave out is better than no plan.
     for leave_out in (True, False):
@@ -126,16 +121,25 @@ def _ranked(
             for base in bases
             for rated in base.strategies.values()
         ]
-        candidates = [one for one in made if isinstance(one, Candidate)]
+        courses = {
+            base.model.id: course_of(spec, facts, base.model, epochs, objective) for base in bases
+        }
+        costs = [priced(c, facts, courses[c.model]) for c in made if isinstance(c, Candidate)]
         rejected = [one for one in made if isinstance(one, Rejected)]
-        if candidates:
-            candidates.sort(key=lambda c: (-c.score, book.strategies[c.strategy].order))
-            return candidates, rejected
+        if costs:
+            price = spec.aim.points_per_doubling
+            costs.sort(
+                key=lambda cost: (
+                    -worth(cost.candidate, price),
+                    book.strategies[cost.candidate.strategy].order,
+                )
+            )
+            return costs, rejected
     raise _nothing_fits(book, facts, bases, rejected)
 
 
 def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
-    """One full budget for the whole study: the user's, else that of the best-scored strategy.
+    """One full budget for the whole study: the user's, else that of the best strategy.
 
     With few rows it is as long as the least number of optimizer steps takes.
     """
@@ -144,7 +148,7 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
     if (declared := declared_epochs(spec)) is not None:
         return declared
     rows = base.cap.items(facts.data.train_rows)
-    for name in sorted(base.strategies, key=lambda name: -base.strategies.score(name)):
+    for name in sorted(base.strategies, key=lambda name: -base.strategies.quality(name).mean):
         rated = base.strategies[name]
         parameter = rated.parameters.get("num_train_epochs")
         if parameter is not None and rated.refused is None:

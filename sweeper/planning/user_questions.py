@@ -48,7 +48,7 @@ def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected])
     asked.sort(key=lambda one: one.trains_base)
     found = {c.strategy: c for c in reversed(candidates)}
     parts = [
-        f"{one.name}: {_cost(found[one.name])}, score {found[one.name].score:+.3g}."
+        f"{one.name}: {_cost(found[one.name])}, quality {found[one.name].quality}."
         for one in asked
         if one.name in found
     ]

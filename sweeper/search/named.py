@@ -54,35 +54,27 @@ def check_named(sampler: str, pruner: str, space: Space) -> None:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     problems: list[Problem] = []
-    for check, name in ((_draw_once, sampler), (_prune_once, pruner)):
+    for name, where in ((sampler, "search.sampler"), (pruner, "search.pruner")):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they come again where trials are drawn
-                check(name, space)
+                _try(name, where, space)
         except SpecError as error:
             problems += error.problems
     if problems:
         raise SpecError(problems)
 
 
-def _draw_once(name: str, space: Space) -> None:
-    if name == OURS:
-        return
-    study = optuna.create_study(sampler=make_sampler(name, space, 0))
-    try:
-        optuna_space.suggest(study.ask(), space)
-    except Exception as error:  # it may be anybody's class
-        why = f"Its error, when asked for one configuration: {_said(error)}"
-        raise SpecError(
-            f"{name} cannot sample from this space", why, where="search.sampler"
-        ) from error
-
-
-def _prune_once(name: str, space: Space) -> None:
-    pruner = make_pruner(name, space)
+def _try(name: str, where: str, space: Space) -> None:
+    sampler: BaseSampler = RandomSampler()
+    pruner: BasePruner | SweeperPruner = optuna.pruners.NopPruner()
+    if where == "search.pruner":
+        pruner = make_pruner(name, space)
+    elif name != OURS:
+        sampler = make_sampler(name, space, 0)
     if isinstance(pruner, SweeperPruner):
         return
-    study = optuna.create_study(sampler=RandomSampler(), pruner=pruner)
+    study = optuna.create_study(sampler=sampler, pruner=pruner)
     try:
         trial = study.ask()
         optuna_space.suggest(trial, space)
@@ -90,7 +82,7 @@ def _prune_once(name: str, space: Space) -> None:
         pruner.prune(study, study.trials[0])
     except Exception as error:  # it may be anybody's class
         why = f"Its error, when asked about one trial: {_said(error)}"
-        raise SpecError(f"{name} cannot decide on a trial", why, where="search.pruner") from error
+        raise SpecError(f"{name} cannot be used for this space", why, where=where) from error
 
 
 def make_pruner(name: str, space: Space) -> BasePruner | SweeperPruner:

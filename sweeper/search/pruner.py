@@ -24,7 +24,7 @@ from sweeper.search.loss_model.learning_curves import (
     luck,
     prior_doubt,
 )
-from sweeper.search.loss_model.observations import START, Observation, best_so_far
+from sweeper.search.loss_model.observations import START, Observation, best_so_far, lowest_final
 from sweeper.search.optuna_space import candidates
 from sweeper.spec import Scalar
 
@@ -182,13 +182,6 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
     return -sum(n / total * math.log(s / sum(said)) for n, s in zip(rows, said, strict=True))
 
 
-def _best(trials: Sequence[Observation]) -> float | None:
-    """The lowest final loss; one that was bought by breaking the user's limit does not count."""
-    losses = [one.cost for one in trials if one.complete and one.keeps and one.cost is not None]
-    lowest = min(losses, default=None)
-    return lowest if lowest is not None and lowest > 0 else None
-
-
 def _diverging(
     losses: Mapping[int, float], rung: int, guessing: float, searched: bool, overfits: bool
 ) -> PruningDecision:
@@ -234,10 +227,10 @@ class View:
 
     def decide(self) -> PruningDecision:
         """Whether it is expected to end above the best of its strategy, or far above the best."""
-        best, best_of_all = _best(self.strategy), _best(self.others)
-        if best_of_all is None:
+        best, best_of_all = lowest_final(self.strategy), lowest_final(self.others)
+        if not 0 < best_of_all < math.inf:
             return GO_ON
-        by_strategy = best and self._by_peers(best)
+        by_strategy = self._by_peers(best) if 0 < best < math.inf else None
         if self.objective.at_rungs and not self.objective.is_loss:
             return by_strategy or GO_ON  # the record is one of losses
         return by_strategy or self._by_record(best_of_all) or GO_ON

@@ -35,7 +35,7 @@ from sweeper.search.loss_model.axes import (
 )
 from sweeper.search.loss_model.gaussian_process import Vector, one_thread
 from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses, Trials
-from sweeper.search.loss_model.observations import Observation
+from sweeper.search.loss_model.observations import Observation, lowest_final
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
@@ -103,8 +103,7 @@ class SweeperSampler:
         generator = np.random.default_rng([self._space.seed, number])
         situation = self._situation(seen, generator)
         keys = alive(self._searchable, situation.by_key)
-        scores = {key: one.score for key, one in self._candidates.items()}
-        turn = in_turn(keys, situation.by_key, scores)
+        turn = in_turn(keys, situation.by_key)
         if turn is not None:
             return turn, self._point(turn, situation)
         promises = {key: self._promise(key, situation) for key in keys}
@@ -211,14 +210,10 @@ class _Situation:
 
 def known_of(seen: Sequence[Observation]) -> StudyLosses:
     """Figures over the trials of all candidates: spread and best loss."""
-    complete = [one for one in seen if one.complete and one.cost is not None]
-    done = sorted(one.cost for one in complete if one.cost is not None)
+    done = sorted(one.cost for one in seen if one.complete and one.cost is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
-    best = min(
-        (one.cost for one in complete if one.cost is not None and one.keeps), default=math.inf
-    )
-    return StudyLosses(spread, best)
+    return StudyLosses(spread, lowest_final(seen))
 
 
 def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
@@ -237,19 +232,16 @@ def _hopeless(trials: Sequence[Observation]) -> bool:
     return sum(1 for one in trials if one.failed) >= FAILURES_ALLOWED
 
 
-def in_turn(
-    keys: Sequence[str], seen: Mapping[str, Sequence[Observation]], scores: Mapping[str, float]
-) -> str | None:
+def in_turn(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> str | None:
     """The candidate with too few trials; None where no candidate has a turn to come.
 
     Args:
         keys: Candidates that can be searched, in the plan's order.
         seen: The trials of each.
-        scores: The rules' weights, which decide between untried ones.
     """
     by_key = {key: seen.get(key, ()) for key in keys}
     untried = [key for key in keys if not by_key[key]]
-    return max(untried, key=lambda key: scores[key]) if untried else _young(keys, by_key)
+    return untried[0] if untried else _young(keys, by_key)
 
 
 def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> str | None:

@@ -122,8 +122,8 @@ def _target(search: Search, target: float | None) -> str:
     if target is None:
         return ""
     for one in search.seen():
-        if one.complete and one.keeps and one.cost is not None and one.cost <= target:
-            reached = f"trial {one.number} reached a validation loss of {one.cost:.4g}"
+        if one.final is not None and one.final <= target:
+            reached = f"trial {one.number} reached a validation loss of {one.final:.4g}"
             return f"{reached}, and {target:g} was the target"
     return ""
 
@@ -143,4 +143,4 @@ def gains_too_little(search: Search) -> str:
     seen = [one for one in search.seen() if not one.running]
     if not {one.key for one in seen}.issuperset(search.candidates):
         return ""
-    return settled([one.cost if one.complete and one.keeps else None for one in seen])
+    return settled([one.final for one in seen])

@@ -16,7 +16,7 @@ def best_trial(findings: Findings, fix: str = "") -> int:
     """The recommended trial, or the one that the verdict names as the best so far.
 
     Args:
-        fix: What to do where there is none; to see the state of the trials by default.
+        fix: What to do where there is none; to list its trials by default.
 
     Raises:
         UsageError: No trial has completed.
@@ -24,7 +24,7 @@ def best_trial(findings: Findings, fix: str = "") -> int:
     number = findings.verdict.best_trial
     if number is None:
         place = findings.run.place
-        fix = fix or f"See 'sweeper show {shlex.quote(place)}' for the state of its trials."
+        fix = fix or f"'sweeper report {shlex.quote(place)}' lists its trials."
         raise UsageError("this run has no completed trial", fix=fix, where=place)
     return number
 
@@ -35,14 +35,14 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
     Raises:
         UsageError: No trial has completed, or that one kept no weights.
     """
-    fix = f"See 'sweeper show {run.quoted}'. To go on with it: sweeper run {run.quoted}/sweep.yaml"
+    fix = f"To go on with it: sweeper run {run.quoted}/sweep.yaml"
     number = best_trial(compute(run), fix) if trial is None else trial
     weights = run.trial(number) / "weights"
     if not (weights / "sweeper.json").is_file():
         raise UsageError(
             f"trial {number} has no weights",
             why="Only the best completed trials keep them.",
-            fix=f"See 'sweeper show {run.quoted}' for the trials that completed.",
+            fix=f"'sweeper report {run.quoted}' lists the trials that completed.",
             where=str(weights),
         )
     return weights
@@ -62,7 +62,7 @@ def as_trained(run: RunFolder, number: int) -> TrialConfig:
     if config is None or result is None or result.state != "COMPLETE":
         raise UsageError(
             f"trial {number} has not completed",
-            fix=f"See 'sweeper show {run.quoted}' for the trials that completed.",
+            fix=f"'sweeper report {run.quoted}' lists the trials that completed.",
             where=str(run.path),
         )
     budget = config.budget

@@ -19,7 +19,7 @@ from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
-from sweeper.plans import Candidate, ModelChoice, Parameter, Plan
+from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
 from sweeper.views.console import WIDTH, Section, sections, show_page, table
 from sweeper.visible import visible
 
@@ -115,11 +115,14 @@ def start(plan: Plan) -> str:
     """The recommended strategy, and what it costs."""
     lead, budget = plan.candidates[0], plan.budget
     memory = f"{units.number(lead.memory.peak_gib)} of {units.gib(lead.memory.limit_gib)}"
-    return (
-        f"{lead.strategy} on {lead.model}: {memory}, {_span(lead)} a trial, about "
-        f"{units.duration(budget.sweep.seconds)} for a sweep of "
-        f"{units.plural(budget.trials, 'trial')}."
-    )
+    search = "One run, nothing is searched"
+    if budget.trials > 1:
+        search = (
+            f"A search of {budget.trials} trials takes about "
+            f"{units.duration(budget.sweep.seconds)} and is expected to gain "
+            f"{plan.search_gain} points"
+        )
+    return f"{lead.strategy} on {lead.model}: {memory}, {_span(lead)} a run. {search}."
 
 
 def _span(candidate: Candidate) -> str:
@@ -130,12 +133,11 @@ def _head(plan: Plan, *, verbose: bool) -> list[Section]:
     """What to start with, and the facts that the plan rests on."""
     facts, machine = plan.facts, plan.facts.hardware
     broken = by_kind(facts.data.faults).get("unreadable", ())
-    quality = plan.candidates[0].expected_quality
     many = f"{machine.gpus} x " if machine.gpus > 1 else ""
     known = "detected" if machine.detected else "stated"
     return [
         ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_BROKEN]]),
-        ("Start with", [start(plan), f"{words.sentence(quality)}."]),
+        ("Start with", [start(plan)]),
         ("Model", [_model(model) for model in facts.models]),
         ("Data", [_data(facts, verbose=verbose)]),
         ("Example", example_lines(facts.data, facts.models[0], verbose=verbose)),
@@ -292,27 +294,31 @@ def setup_line(candidate: Candidate) -> str:
 def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
     """Headings, and the cells of each candidate; the recommended strategy has a star."""
     several = len(plan.facts.models) > 1
-    heads = ["strategy", "score", "GiB", "fits from", "a trial", "trained"]
+    heads = ["strategy", "quality", "GiB", "fits from", "a trial"]
+    price = plan.facts.hardware.price_per_gpu_hour
     rows = []
     for candidate in plan.candidates:
         mark = " *" if candidate is plan.candidates[0] else ""
         least = candidate.least_gib
         row = [
             f"{candidate.strategy}{mark}",
-            f"{candidate.score:+.4g}",
+            str(candidate.quality),
             units.number(candidate.memory.peak_gib),
             "–" if least is None else f"{units.number(least)} GiB",
             _span(candidate),
-            units.count(candidate.trainable_parameters),
         ]
+        if price is not None:
+            row.append(f"{candidate.duration.seconds / 3600 * candidate.gpus * price:.2f}")
         rows.append([candidate.model, *row] if several else row)
-    return (["model"] if several else []) + heads, rows
+    money = [] if price is None else ["USD"]
+    return (["model"] if several else []) + heads + money, rows
 
 
 _LEGEND = (
-    "*: recommended. Score: the sum of the weights of rules. GiB: predicted peak of the default. "
-    "Fits from: memory that the whole search range needs at micro-batch 1, the smallest. Trained: "
-    "parameters. Batch = micro-batch x accumulation x GPUs."
+    "*: recommended. Quality: expected points against LoRA, with their standard deviation. "
+    "GiB: predicted peak of the default. "
+    "Fits from: memory that the whole search range needs at micro-batch 1, the smallest. "
+    "Batch = micro-batch x accumulation x GPUs."
 )
 
 
@@ -328,8 +334,9 @@ def _body(plan: Plan, *, verbose: bool) -> list[Section]:
     set_ups: dict[str, list[str]] = {}
     for candidate in plan.candidates if verbose else (lead,):
         set_ups.setdefault(setup_line(candidate), []).append(candidate.strategy)
-    weighed = sorted((r for r in lead.reasons if r.weight > 0), key=lambda one: -one.weight)
-    why = [f"{one.why} [{one.rule}]" for one in weighed]
+    gaps = [one for one in _compared_reasons(plan) if one.gap]
+    rules = "".join(f" [{one.rule}]" for one in gaps)
+    why = [comparison_line(plan) + rules, *(one.why for one in gaps if verbose)]
     return [
         ("", [_LEGEND] if verbose else []),
         ("Search", [f"{lead.strategy}: {', '.join(ranges)}."] if ranges else []),
@@ -338,27 +345,35 @@ def _body(plan: Plan, *, verbose: bool) -> list[Section]:
             [f"{', '.join(dict.fromkeys(names))}: {line}." for line, names in set_ups.items()],
         ),
         ("GPUs", [_gpus(plan)]),
-        ("Threshold", [threshold_line(plan)]),
         ("Declared", declared_lines(plan)),
         ("Objective", [] if plan.objective.is_loss else [objective_line(plan.objective)]),
-        ("Why", why if verbose else why[:1]),
+        ("Why", why if plan.runner_up is not None else []),
         ("Watch out", _watch_out(plan, verbose=verbose)),
         ("Left out", _left_out(plan, verbose=verbose)),
         ("Time", _time(plan, verbose=verbose)),
     ]
 
 
-def threshold_line(plan: Plan) -> str:
-    """Where the discrete choices of the first candidate change next."""
-    found = plan.threshold
-    if found is None:
+def _compared_reasons(plan: Plan) -> Iterator[Reason]:
+    """The reasons of the recommended candidate and of its runner-up."""
+    yield from plan.candidates[0].reasons
+    if (other := plan.runner_up) is not None:
+        yield from plan.candidate(other.strategy, other.model).reasons
+
+
+def comparison_line(plan: Plan) -> str:
+    """The recommended candidate against the next one; empty where there is none."""
+    if (found := plan.runner_up) is None:
         return ""
-    texts = [
-        f"{_SHORT.get(name, name)} {words.value(value)}"
-        + (f" instead of {words.value(found.now[name])}" if name in found.now else "")
-        for name, value in found.then.items()
-    ]
-    return f"{found.fact} = {found.needed:,} (now {found.actual:,}): {', '.join(texts)}."
+    lead, other = plan.candidates[0], plan.candidate(found.strategy, found.model)
+    name = other.strategy if other.model == lead.model else f"{other.strategy} on {other.model}"
+    chance = f"{found.probability:.0%}, {found.points:+.1f} points expected"
+    better = f"a toss-up: {lead.strategy} is better with" if found.toss_up else "better with"
+    return (
+        f"{lead.strategy} over {name}: {better} {chance}; {_span(lead)} instead of {_span(other)} "
+        f"a trial, {units.number(lead.memory.peak_gib)} instead of "
+        f"{units.gib(other.memory.peak_gib)}."
+    )
 
 
 def _gpus(plan: Plan) -> str:

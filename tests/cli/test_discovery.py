@@ -69,7 +69,7 @@ def imported(*words: str) -> set[str]:
         (("data", "--help"), set()),
         (("plan", "--help"), {"plan"}),
         (("data", "check", "--help"), set()),
-        (("show", "no-such-run"), {"show"}),
+        (("report", "no-such-run"), {"report"}),
     ],
     ids=" ".join,
 )

@@ -5,9 +5,8 @@ import tracemalloc
 
 import pytest
 
-from sweeper.data import detect_columns, load_large
+from sweeper.data import detect_columns, item_files, load_large
 from sweeper.data.load_large import load_any as load
-from sweeper.data.reading import spool
 from sweeper.data.rows import read_rows
 from sweeper.features.quality import _passes as checking
 from sweeper.features.quality._check import check
@@ -32,8 +31,8 @@ def loaded(path):
 @pytest.mark.parametrize("work", [checked, loaded])
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".json"])
 def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work, suffix):
-    monkeypatch.setattr(spool, "LARGE_BYTES", 0)
-    monkeypatch.setattr(spool, "CHUNK_BYTES", 4096)
+    monkeypatch.setattr(item_files, "LARGE_BYTES", 0)
+    monkeypatch.setattr(item_files, "CHUNK_BYTES", 4096)
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
     monkeypatch.setattr(checking, "READ_ROWS", 30)
     monkeypatch.setattr(detect_columns, "SAMPLE_ROWS", 50)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import curve_backend
-import optuna
 import psutil
 import pytest
+from configs import trials_of
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.cli import main as command_line
@@ -128,8 +128,7 @@ class Commands:
         return path.read_text().splitlines() if path.exists() else []
 
     def trials(self) -> list[FrozenTrial]:
-        url = f"sqlite:///{self.run.study}"
-        return optuna.load_study(study_name=self.folder.name, storage=url).get_trials()
+        return trials_of(self.run)
 
     def states(self) -> list[TrialState]:
         return [trial.state for trial in self.trials()]

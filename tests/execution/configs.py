@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.constraints import limits_of
 from sweeper.execution.next_attempt import configure
+from sweeper.execution.state.attempts import read_rungs
 from sweeper.plans import Candidate, Plan
-from sweeper.trials import Origin, Trial, TrialConfig
+from sweeper.runfolder import CONFIG, RESULT, RunFolder
+from sweeper.search.search import Search
+from sweeper.specfile import resolve
+from sweeper.trials import Origin, Trial, TrialConfig, TrialResult
 
 
 def config_of(
@@ -24,3 +31,17 @@ def config_of(
         origin=origin,
     )  # fmt: skip
     return configure(plan, trial, attempt)
+
+
+def trials_of(run: RunFolder) -> list[FrozenTrial]:
+    """The study as the run's files have it; a trial that has not ended waits."""
+    limits = limits_of(resolve({}, run.spec)) if run.spec.exists() else ()
+    search = Search(Plan.read(run.plan), limits=limits)
+    number = 0
+    while (config := TrialConfig.read_or_none(run.trial(number) / CONFIG)) is not None:
+        result = TrialResult.read_or_none(run.trial(number) / RESULT)
+        search.restore(config, read_rungs(run.trial(number)), result)
+        if result is None:
+            search.study.get_trials(deepcopy=False)[number].state = TrialState.WAITING
+        number += 1
+    return search.study.trials

@@ -107,7 +107,6 @@ def candidate(strategy: str, parameters: dict[str, Parameter]) -> Candidate:
     return Candidate(
         strategy=strategy,
         model="tiny",
-        score=1.0,
         reasons=(),
         memory=MemoryEstimate(peak_gib=1, low_gib=0.5, high_gib=2, limit_gib=8, parts={}),
         duration=seconds(),

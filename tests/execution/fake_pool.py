@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import optuna
 import pytest
+from configs import trials_of
 from curve_backend import loss_at, make_plan, make_spec
 from optuna.trial import FrozenTrial
 
@@ -31,8 +31,8 @@ from sweeper.execution.job import (
     Message,
     Order,
     Ready,
+    RungAnswer,
     RungSaid,
-    RungVerdict,
     Stop,
     line_of,
     read_message,
@@ -181,7 +181,7 @@ def does_well(run: RunFolder, job: Job) -> Part:
             if isinstance(answer, Stop):
                 yield JobEnded(name=job.name, done=False, end="interrupted", detail="told to")
                 return
-            assert isinstance(answer, RungVerdict)
+            assert isinstance(answer, RungAnswer)
             if answer.decision is Decision.PRUNE:
                 result_of(job, "PRUNED", report.rung).write(folder(run, job) / attempts.RESULT)
                 break
@@ -336,8 +336,8 @@ class Sweep:
 
     @property
     def stored(self) -> list[FrozenTrial]:
-        """Trials in ``study.db``."""
-        return optuna.load_study(study_name="run", storage=f"sqlite:///{self.run.study}").trials
+        """Trials of the study, as the run's files have them."""
+        return trials_of(self.run)
 
     def said(self, kind: str) -> list[str]:
         return [event.text for event in self.events if event.kind == kind]

@@ -46,7 +46,7 @@ def saves(folder: Path, rung: int) -> None:
 
 
 def begin(state: RunState, item: work_items.WorkItem = TRIAL) -> Job:
-    return next_attempt(state, FittedBatches(), item)
+    return next_attempt(state, FittedBatches(state.run), item)
 
 
 def breaks_off(
@@ -137,7 +137,8 @@ def test_a_checkpoint_whose_configuration_is_lost_is_not_continued(
 def test_batches_that_fitted_are_used(state: RunState) -> None:
     config = begin(state).config
     assert config is not None
-    fitted = FittedBatches({"trial 0": [Lesson(setup_of(config), 2, 16)]})
+    lesson = Lesson(setup_of(config), 0, 2, 16)
+    fitted = FittedBatches(state.run, {state.run.attempt(0, 1): lesson})
     smaller = next_attempt(state, fitted, work_items.trial(1)).config
     assert smaller is not None
     assert (smaller.micro_batch, smaller.evaluation_batch) == (2, 16)

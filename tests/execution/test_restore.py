@@ -43,26 +43,24 @@ def configs(sweep: Sweep, trials: int) -> list[TrialConfig]:
     return [TrialConfig.read(sweep.run.trial(number) / "config.json") for number in range(trials)]
 
 
-def test_a_lost_study_is_written_anew_from_the_files(sweep: Sweep) -> None:
+def test_a_run_that_is_complete_has_nothing_to_train(sweep: Sweep) -> None:
     sweep.pool.parts = {"trial-1": dies()}
     sweep.go(4)
     before = shown(sweep)
-    sweep.run.study.unlink()
     assert again(sweep, 4) == []
     assert shown(sweep) == before
     assert [trial.state.name for trial in sweep.stored].count("FAIL") == 1
 
 
-def test_a_whole_result_that_the_study_does_not_know_is_told_at_the_next_start(
+def test_a_whole_result_that_nobody_took_is_told_at_the_next_start(
     sweep: Sweep,
 ) -> None:
     sweep.go(2)
     # As a command leaves it that is killed once its worker has ended the third trial.
     _, search, state = opened(sweep, 3)
     state.configs[2] = configure(state.plan, search.ask())
-    job = next_attempt(state, FittedBatches(), work_items.trial(2))
+    job = next_attempt(state, FittedBatches(state.run), work_items.trial(2))
     write_result(sweep.run, job)
-    assert len(sweep.stored) == 2
     assert again(sweep, 3) == []
     assert sweep.stored[2].value == sweep.result(2).validation_loss
     assert (sweep.run.trial(2) / "weights").is_dir() == bool(sweep.result(2).weights)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -114,6 +115,19 @@ def test_a_replacement_that_fails_leaves_the_old_content(tmp_path):
         with pytest.raises(type(kind)):
             fail(path, kind)
         assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+def test_a_copy_that_fails_names_the_file_that_was_meant_and_its_disk(tmp_path):
+    new = tmp_path / "new"
+    with pytest.raises(OSError) as caught, replacing(new) as part:  # noqa: PT011, PT012
+        part.mkdir()
+        raise OSError(errno.ENOSPC, "full", "source", None, str(part / "a"))
+    problem = os_problem(caught.value)
+    assert problem.where == str(new / "a")
+    disk = Path(re.search(r" (/\S*) ", problem.why)[1])
+    assert disk.is_mount()
+    assert disk.stat().st_dev == tmp_path.stat().st_dev
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_cause_of_a_refusal_decides_its_remedy():

@@ -8,6 +8,7 @@ import pytest
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.planning.planner import make_plan
+from sweeper.planning.ranking import worth
 from sweeper.plans import NoPlan, Plan
 from sweeper.spec import Spec
 
@@ -42,8 +43,8 @@ def test_every_strategy_competes_or_is_left_out_with_a_reason(scene: Any, facts:
     assert all(item.reason and item.source for item in plan.rejected)
     assert not [item for item in plan.rejected if "{" in item.reason]
     assert plan.recommended == plan.candidates[0].strategy
-    scores = [c.score for c in plan.candidates]
-    assert scores == sorted(scores, reverse=True)
+    worths = [worth(c, plan.facts.aim.points_per_doubling) for c in plan.candidates]
+    assert worths == sorted(worths, reverse=True)
 
 
 @pytest.mark.parametrize("facts", SCENES)
@@ -57,10 +58,31 @@ def test_all_four_questions_are_answered_with_numbers(scene: Any, facts: Any) ->
     assert not [text for text in answers.values() if "{" in text]
 
 
-def test_lora_comes_first_unless_weights_say_otherwise(scene: Any) -> None:
+def test_lora_comes_first_unless_quality_says_otherwise(scene: Any) -> None:
     assert make_plan(*scene()).recommended == "lora"
     rich = {"rows": 12_000, "gpu_gib": 180.0, "domain": "far"}
     assert make_plan(*scene(**rich)).recommended == "full"
+
+
+def test_full_fine_tuning_of_an_encoder_comes_first_and_is_a_toss_up(scene: Any) -> None:
+    plan = make_plan(*scene(rows=4_000, **MINI))
+    assert plan.recommended == "full"
+    assert plan.runner_up is not None
+    assert (plan.runner_up.strategy, plan.runner_up.probability) == ("lora", 0.72)
+    assert not plan.runner_up.toss_up
+
+
+def test_a_set_up_that_just_fits_does_not_come_first(scene: Any) -> None:
+    barely = make_plan(*scene(model="7B", gpu_gib=17.0))
+    assert barely.candidate("lora").micro_batch == 1
+    assert barely.recommended == "qlora"
+    assert make_plan(*scene(model="7B", gpu_gib=24.0)).recommended == "lora"
+
+
+def test_the_user_says_what_time_is_worth(scene: Any) -> None:
+    few = {"task": "classification", "labels": 2, "gpu_gib": 24.0, "rows": 50_000}
+    assert make_plan(*scene(**few)).recommended != "head"
+    assert make_plan(*scene(**few, aim={"points_per_doubling": 5.0})).recommended == "head"
 
 
 def test_the_demo_is_lora_head_and_full_on_a_cpu(scene: Any) -> None:
@@ -129,8 +151,13 @@ def test_a_candidate_still_fits_on_the_least_memory_and_on_no_less(scene: Any, m
         assert least is not None
         aim = {"strategies": (candidate.strategy,)}
         assert make_plan(*scene(model=model, gpu_gib=least, aim=aim)).recommended
-        with pytest.raises(NothingFits):
-            make_plan(*scene(model=model, gpu_gib=round(least - 0.1, 1), aim=aim))
+        less = {"model": model, "gpu_gib": round(least - 0.1, 1), "aim": aim}
+        if "r" not in candidate.parameters:
+            with pytest.raises(NothingFits):
+                make_plan(*scene(**less))
+        else:
+            narrower = make_plan(*scene(**less)).candidates[0].parameters["r"].high
+            assert (narrower or 0) < (candidate.parameters["r"].high or 0)
 
 
 def _warned(plan: Plan | NoPlan) -> int:

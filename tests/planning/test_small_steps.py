@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from sweeper.errors import NothingFits
 from sweeper.facts.models.catalogue import entries
@@ -16,13 +13,13 @@ from sweeper.facts.models.model import catalogue_facts
 from sweeper.hyperparameters import BATCH, EPOCHS, TARGET_MODULES
 from sweeper.planning.budget.trial_budget import LEAST_STEPS, MOST_EPOCHS
 from sweeper.planning.candidates import rated_model
-from sweeper.planning.planner import make_plan, plan_with, ranked_candidates
+from sweeper.planning.planner import make_plan, ranked_candidates
 from sweeper.planning.rulebook.conditions import comparisons
 from sweeper.planning.rulebook.rules import rule_book
-from sweeper.planning.thresholds import DISCRETE
 from sweeper.plans import Candidate, Parameter, Rejected
 
 BOOK = rule_book()
+DISCRETE = (BATCH, EPOCHS, "r", TARGET_MODULES)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 # Every number of examples at which a rule changes its mind, and one fewer.
 BOUNDS = {
@@ -97,35 +94,6 @@ def test_one_more_example_changes_one_choice_at_most(scene: Any, task: str, mode
                 and before[strategy][name].default != after[strategy][name].default
             ]
             assert len(changed) <= 1, (bound, strategy, changed)
-
-
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    task=st.sampled_from(["classification", "instruction", "code"]),
-    model=st.sampled_from(["smollm2", "7B", "70B"]),
-    rows=st.integers(20, 300_000),
-)
-def test_a_plan_names_the_nearest_threshold_of_its_choices(
-    scene: Any, task: str, model: str, rows: int
-) -> None:
-    def choices(examples: int) -> dict[str, Any]:
-        plan = plan_with(BOOK, *scene(task, model, examples))
-        defaults = plan.candidate(named).defaults()
-        return {name: defaults[name] for name in DISCRETE if name in defaults}
-
-    plan = make_plan(*scene(task, model, rows))
-    named, found = plan.recommended, plan.threshold
-    assert found is not None
-    step = 1 if found.needed > rows else -1
-    here, there = choices(rows), choices(found.needed)
-    assert {name: here[name] for name in found.then} == found.now
-    assert here | found.then == there != here
-    assert choices(found.needed - step) == here
-    # Nothing changes on the other side before that, as a ratio.
-    mirrored = rows * rows / found.needed
-    assert choices(max(math.ceil(mirrored) if step > 0 else math.floor(mirrored), 1)) == here
 
 
 def test_rates_follow_the_batch(scene: Any) -> None:

@@ -23,6 +23,7 @@ from sweeper.plans import (
     Parameter,
     ParameterRange,
     Plan,
+    Quality,
     Reason,
     Rejected,
     Remedy,
@@ -218,14 +219,13 @@ def _candidate(shape: Shape, name: str) -> Candidate:
     return Candidate(
         strategy=name,
         model=shape.model + shape.hostile,
-        score=2.0,
         reasons=(
             Reason(
                 rule=f"prefer-{name}",
                 title=f"Prefer {name}" + shape.hostile,
                 why="It is cheap.",
                 source="a paper",
-                weight=2.0,
+                gap=Quality(mean=2.0, sd=1.0),
             ),
             Reason(
                 rule=f"{name}-rate",

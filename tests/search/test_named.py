@@ -98,14 +98,14 @@ def test_a_module_is_found_where_the_command_was_started(here: Path) -> None:
 
 
 def test_what_can_be_made_and_cannot_be_used_is_refused_too(here: Path) -> None:
-    with pytest.raises(SpecError, match="BruteForceSampler cannot sample from this space"):
+    with pytest.raises(SpecError, match="BruteForceSampler cannot be used for this"):
         check_named("optuna:BruteForceSampler", "sweeper", PLAN)
     (here / "pruner_of_mine.py").write_text(
         "from optuna.pruners import BasePruner\n"
         "class Lost(BasePruner):\n"
         "    def prune(self, study, trial):\n        raise LookupError('no way')\n"
     )
-    with pytest.raises(SpecError, match=r"pruner_of_mine:Lost cannot decide on[\s\S]*no way"):
+    with pytest.raises(SpecError, match=r"pruner_of_mine:Lost cannot be used[\s\S]*no way"):
         check_named("sweeper", "pruner_of_mine:Lost", PLAN)
 
 

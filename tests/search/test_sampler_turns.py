@@ -5,8 +5,6 @@ from dataclasses import replace
 from sweeper.search import sampler
 from sweeper.search.loss_model.observations import Observation
 
-SCORES = {"a": 1.0, "b": 2.0}
-
 
 def trials(
     key: str, *losses: float | None, seconds: float = 0.0, origin: str = "search"
@@ -27,13 +25,13 @@ def alive(keys: list[str], seen: list[Observation]) -> list[str]:
     return sampler.alive(keys, by_key(seen))
 
 
-def in_turn(keys: list[str], seen: list[Observation], scores: dict[str, float]) -> str | None:
-    return sampler.in_turn(keys, by_key(seen), scores)
+def in_turn(keys: list[str], seen: list[Observation]) -> str | None:
+    return sampler.in_turn(keys, by_key(seen))
 
 
 def test_what_was_never_tried_comes_first_as_the_rules_rank_it() -> None:
-    assert in_turn(["a", "b"], [], SCORES) == "b"
-    assert in_turn(["a", "b"], trials("b", 0.3), SCORES) == "a"
+    assert in_turn(["b", "a"], []) == "b"
+    assert in_turn(["b", "a"], trials("b", 0.3)) == "a"
 
 
 def test_a_candidate_that_only_failed_is_left_out_unless_nothing_else_is_there() -> None:
@@ -48,7 +46,7 @@ def test_no_candidate_is_judged_by_its_default_alone() -> None:
     turns = []
     seen = list(defaults)
     for _ in range(12):
-        turn = in_turn(["a", "b"], seen, SCORES) or "b"  # all promises speak for b
+        turn = in_turn(["a", "b"], seen) or "b"  # all promises speak for b
         turns.append(turn)
         seen += trials(turn, 0.5)
     assert turns == ["b", "b", "b", "a", "b", "b", "b", "a", "b", "b", "b", "b"]
@@ -59,7 +57,7 @@ def test_many_candidates_that_are_young_take_turns_and_no_more_than_their_share(
     seen = [one for key in keys for one in trials(key, 0.5, origin="default")]
     turns = []
     for _ in range(20):
-        turn = in_turn(keys, seen, dict.fromkeys(keys, 1.0)) or "d"
+        turn = in_turn(keys, seen) or "d"
         turns.append(turn)
         seen += trials(turn, 0.5)
     assert turns[:8] == ["d", "d", "d", "d", "d", "a", "b", "c"]
@@ -69,5 +67,5 @@ def test_many_candidates_that_are_young_take_turns_and_no_more_than_their_share(
 def test_a_candidate_whose_trial_still_runs_is_not_given_another_one() -> None:
     running = [replace(one, running=True) for one in trials("a", 0.0)]
     seen = trials("a", 0.9, origin="default") + trials("b", *[0.2] * 4)
-    assert in_turn(["a", "b"], seen, SCORES) == "a"
-    assert in_turn(["a", "b"], seen + running, SCORES) is None
+    assert in_turn(["a", "b"], seen) == "a"
+    assert in_turn(["a", "b"], seen + running) is None

@@ -73,7 +73,7 @@ def test_a_run_is_resumed_from_another_folder_with_the_paths_of_its_file(
     rule = {
         "id": "own",
         "title": "Own",
-        "then": {"prefer": {"full": 0.1}},
+        "then": {"gap": {"full": {"points": 0.1, "sd": 1.0}}},
         "why": "Own.",
         "source": "own",
     }
@@ -94,6 +94,7 @@ def test_a_run_is_resumed_from_another_folder_with_the_paths_of_its_file(
     )
     plan = run_steps._frozen(run_steps.prepare(spec, check_model=False))
     file = began / "runs" / "mine" / "sweep.yaml"
+    plan.write(file.with_name("plan.json"))
     text = file.read_text()
     monkeypatch.chdir(other)
     again = resolve({}, file)

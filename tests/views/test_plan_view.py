@@ -24,7 +24,9 @@ def test_a_plan_shows_what_decides_first_then_facts_space_cost_and_what_was_left
         "24.0 GiB (stated)",
         "lora *",
         "learning rate 1e-4..5e-4",
-        "[start-with-lora]",
+        "lora over qlora: better with 73%, +0.2 points expected",
+        "[quantisation-costs-quality]",
+        "is expected to gain +1.7 ± 1.5 points",
         "batch 16 = 16 x 1",
     ):
         assert part in ran.out
@@ -49,11 +51,11 @@ MANY = ("--suite", "suite.yaml", "--max-forgetting", "2", "--budget", "8gpuh", "
 @pytest.mark.parametrize(
     ("asked", "most"),
     [
-        ((*SIZE, "--gpu-memory", "24"), 27),
+        ((*SIZE, "--gpu-memory", "24"), 25),
         (("plan", "--task", "classification", "--model", "packaged:minilm", "--examples", "50"),
-         27),
+         25),
         (("plan", "--task", "code", "--examples", "200000", "--model", "8B", "--gpu-memory", "24"),
-         27),
+         25),
         (("plan", "--task", "instruction", "--examples", "50", "--model", "8B", "--gpus", "8",
           "--gpu-memory", "80", *MANY), 40),
     ],
@@ -96,7 +98,7 @@ def test_verbose_keeps_every_paragraph(sweeper):
     short, whole = (sweeper(*SIZE, "--gpu-memory", "24", *more).out for more in ((), ("-v",)))
     assert "--verbose shows more" in short
     assert "--verbose shows more" not in whole
-    assert "[lora-medium-data]" in whole
+    assert "[metrics-classification]" in whole
 
 
 def test_cautions_that_matter_are_never_hidden(sweeper):

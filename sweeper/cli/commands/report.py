@@ -55,7 +55,8 @@ def report(
         fix = "A comparison needs different runs. Name another one, or this one once."
         raise UsageError(f"{folder.path.name} is given {len(runs)} times", fix=fix)
     if others:
-        path = _compare([folder, *others], output or Path("comparison.html"))
+        path = output or Path("comparison.html")
+        _compare([folder, *others], path)
         if open_it:
             webbrowser.open(path.resolve().as_uri())
         return
@@ -74,18 +75,19 @@ def report(
         webbrowser.open(path.resolve().as_uri())
 
 
-def _compare(folders: list[RunFolder], path: Path) -> Path:
-    """Write the page of several runs, and print what can be compared."""
-    from sweeper.artifact import write_text
-    from sweeper.findings.verdict.runs_compared import ComparedRun, pairs
-    from sweeper.reporting.html import render
-    from sweeper.reporting.runs_page import pair_sentence, runs_page
+def _compare(folders: list[RunFolder], path: Path) -> None:
+    """Have a feature write the page of several runs, and print what can be compared.
+
+    Raises:
+        UsageError: No installed feature compares runs.
+    """
+    from sweeper.errors import UsageError
+    from sweeper.features.parts import COMPARE
     from sweeper.views.console import show_line
 
-    runs = [ComparedRun(folder) for folder in folders]
-    found = pairs(runs)
-    write_text(path, render(runs_page(runs, found)))
-    for pair in found:
-        show_line(pair_sentence(pair, found))
+    _, compare = next(COMPARE.all(), ("", None))
+    if compare is None:
+        raise UsageError("no installed feature compares runs", fix="Name one run.")
+    for line in compare(folders, path):
+        show_line(line)
     show_line(f"comparison: {path}")
-    return path

@@ -166,9 +166,10 @@ def _tests(row: RawRow) -> tuple[str, ...]:
     if (value := row.value("tests")) is None:
         return ()
     value = parsed(value)
+    value = without_surrogates(value) if isinstance(value, str) else value
     if isinstance(value, list):
-        setup = text_of(row.fields.get("test_setup_code"))
-        tests = [text_of(test) for test in value]
+        setup = without_surrogates(text_of(row.fields.get("test_setup_code")))
+        tests = [without_surrogates(text_of(test)) for test in value]
         return tuple(f"{setup}\n{test}" if setup else test for test in tests)
     if isinstance(value, str) and (entry := row.fields.get("entry_point")):
         return (f"{value}\ncheck({entry})\n",)

@@ -16,18 +16,17 @@ from sweeper.data.contents import (
     MOST_LINE_BYTES,
     MemoryLimit,
     line_too_long,
-    many_rows,
     opened,
     out_of_memory,
     part_of,
 )
+from sweeper.data.item_files import collected
 from sweeper.data.reading.arrow import read_batches
 from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import json_keys, read_json
 from sweeper.data.reading.notes import FileNotes
-from sweeper.data.reading.spool import collected
 from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 from sweeper.progress import told
@@ -85,7 +84,6 @@ def data_suffix(path: PurePath) -> str | None:
     return suffix if suffix in SUFFIXES else None
 
 
-@many_rows()
 def read(path: Path) -> RowTable:
     """The rows of one file; those of a large one are kept on the disk.
 

@@ -17,9 +17,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sweeper.child_process import GPU_SETTINGS, GPU_SHARE
-from sweeper.execution.job import Message, Order, line_of, read_message
+from sweeper.execution.job import Briefing, Message, Order, line_of, read_message
 from sweeper.execution.pools.pool import Said, WorkerGone
-from sweeper.execution.worker.run_check import Briefing
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 

@@ -5,29 +5,33 @@ A lesson follows from the files of an attempt, so that it outlives the command.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.execution.state import attempts
-from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.facts.record import TrainingSetup
 from sweeper.memory.setup import step_extra
-from sweeper.runfolder import CONFIG, RESULT
+from sweeper.runfolder import CONFIG, ENDED, RESULT, RunFolder
 from sweeper.trials import TrialConfig, TrialResult
 
 _BATCHES = ("micro_batch", "gradient_accumulation_steps", "evaluation_batch")
+
+
+# The folders of trials and jobs, which hold those of their attempts.
+_HOMES = ("trials/*", "trials/*/seeds/*", "trials/*/rows/*/*", "jobs/*")
 
 
 @dataclass(frozen=True)
 class Lesson:
     """The batches with which a set-up fitted, or is to be tried, after it ran out of memory.
 
-    None: nothing was learned about this batch. ``killed``: no error said so; the system killed the
-    worker.
+    ``trial`` taught it. None: nothing was learned about this batch. ``killed``: no error said so;
+    the system killed the worker.
     """
 
     setup: tuple[Hashable, ...]
+    trial: int
     micro: int | None
     evaluation: int | None
     killed: bool = False
@@ -47,7 +51,7 @@ def after_result(config: TrialConfig, result: TrialResult) -> Lesson | None:
     evaluation = _smaller(result.evaluation_batch, config.evaluation_batch)
     if micro is None and evaluation is None:
         return None
-    return Lesson(setup_of(config), micro, evaluation)
+    return Lesson(setup_of(config), config.number, micro, evaluation)
 
 
 def _smaller(fitted: int | None, tried: int) -> int | None:
@@ -64,46 +68,39 @@ def after_kill(config: TrialConfig) -> Lesson | None:
     micro, evaluation = (
         max(1, size // 2) for size in (config.micro_batch, config.evaluation_batch)
     )
-    return Lesson(setup_of(config), micro, evaluation, killed=True)
+    return Lesson(setup_of(config), config.number, micro, evaluation, killed=True)
 
 
-def lessons_of(home: Path) -> Iterator[Lesson]:
-    """The lessons of the attempts of one trial or job."""
-    for number in attempts_of(home):
-        folder = attempt_folder(home, number)
-        config = TrialConfig.read_or_none(folder / CONFIG)
-        end = attempts.read_end(folder)
-        result = TrialResult.read_or_none(folder / RESULT) if end is None else None
-        learned = None
-        if config is not None and end is not None and end.kind == "out-of-memory":
-            learned = after_kill(config)
-        elif config is not None and result is not None:
-            learned = after_result(config, result)
-        if learned is not None:
-            yield learned
+def lesson_of(attempt: Path) -> Lesson | None:
+    """The lesson of an attempt that has ended."""
+    config, end = TrialConfig.read_or_none(attempt / CONFIG), attempts.read_end(attempt)
+    if config is None:
+        return None
+    if end is not None:
+        return after_kill(config) if end.kind == "out-of-memory" else None
+    result = TrialResult.read_or_none(attempt / RESULT)
+    return None if result is None else after_result(config, result)
 
 
 @dataclass
 class FittedBatches:
-    """All lessons of a run, by the name of the trial or job that taught them."""
+    """The lessons of a run. Each attempt is read once, when it has ended."""
 
-    _known: dict[str, list[Lesson]] = field(default_factory=dict)
+    run: RunFolder
+    _read: dict[Path, Lesson | None] = field(default_factory=dict)
 
-    def read(self, name: str, home: Path) -> None:
-        """Read the lessons of a trial's or job's attempts from its files."""
-        if learned := list(lessons_of(home)):
-            self._known[name] = learned
+    def _lessons(self) -> list[Lesson]:
+        for home in _HOMES:
+            for folder in self.run.path.glob(f"{home}/attempts/*"):
+                ended = (folder / ENDED).exists() or (folder / RESULT).exists()
+                if ended and folder not in self._read:
+                    self._read[folder] = lesson_of(folder)
+        return [one for one in self._read.values() if one is not None]
 
     def apply(self, config: TrialConfig) -> TrialConfig:
         """The configuration with batches that fitted; the effective batch is unchanged."""
         setup = setup_of(config)
-        known = [
-            (name, one)
-            for name, learned in self._known.items()
-            for one in learned
-            if one.setup == setup
-        ]
-        lessons = [one for _, one in known]
+        lessons = [one for one in self._lessons() if one.setup == setup]
         micro = min([config.micro_batch, *(one.micro for one in lessons if one.micro)])
         evaluation = min(
             [config.evaluation_batch, *(one.evaluation for one in lessons if one.evaluation)]
@@ -125,14 +122,16 @@ class FittedBatches:
                 "micro_batch": micro,
                 "gradient_accumulation_steps": share // micro,
                 "evaluation_batch": evaluation,
-                "memory_note": f"{' and '.join(changed)}: {_why(dict(known))}",
+                "memory_note": f"{' and '.join(changed)}: {_why(lessons)}",
             }
         )
 
 
-def _why(teachers: dict[str, Lesson]) -> str:
-    killed = [name for name, one in teachers.items() if one.killed]
-    noticed = [name for name, one in teachers.items() if not one.killed]
+def _why(lessons: Sequence[Lesson]) -> str:
+    killed, noticed = (
+        [f"trial {number}" for number in sorted({one.trial for one in lessons if one.killed is by})]
+        for by in (True, False)
+    )
     said = [f"memory ran out in {', '.join(noticed)}"] if noticed else []
     if killed:
         said.append(f"the system killed {', '.join(killed)} because memory ran out")

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sweeper.constraints import Limit, titles_beyond
-from sweeper.execution.state import attempts, work_items
+from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Best
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
@@ -109,19 +108,3 @@ class RunState:
             attempts.drop_weights(self.run.trial(number))
             self.results[number] = self.results[number].model_copy(update={"weights": None})
         return losers
-
-
-def homes_of_jobs(run: RunFolder) -> dict[str, Path]:
-    """Folders of the work items that are not trials, by title."""
-    seeds = {
-        work_items.confirm(int(path.parents[1].name), int(path.name)).title: path
-        for path in run.trials.glob("*/seeds/*")
-    }
-    seeds |= {
-        work_items.point(
-            int(path.parents[2].name), int(path.parent.name), int(path.name)
-        ).title: path
-        for path in run.trials.glob("*/rows/*/*")
-    }
-    jobs = (path for path in (run.path / "jobs").glob("*") if path.is_dir())
-    return seeds | {work_items.scoring_of(path.name).title: path for path in jobs}

@@ -59,8 +59,7 @@ def refuse_second(run: RunFolder) -> None:
     raise RunError(
         f"a sweeper command on {status.host} is running this sweep (process {status.process})",
         why="Two commands on one run folder would overwrite each other's files.",
-        fix=f"Watch it with 'sweeper show {run.quoted} --follow', stop it there, or choose "
-        "another --name.",
+        fix="Stop it there, or choose another --name.",
         where=str(run.path),
     )
 

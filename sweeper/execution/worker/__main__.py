@@ -20,9 +20,8 @@ from typing import BinaryIO, cast
 from sweeper.backend import TRAINING, MakeBackend
 from sweeper.child_process import die_with
 from sweeper.errors import RunError, near_match
-from sweeper.execution.job import Hello, Ready
+from sweeper.execution.job import Briefing, Hello, Ready
 from sweeper.execution.worker.link import Link
-from sweeper.execution.worker.run_check import Briefing, missing
 from sweeper.execution.worker.session import UNSOUND, Session
 from sweeper.extras import install_command, needed_for
 from sweeper.facts.machine.detect_hardware import Device
@@ -55,10 +54,7 @@ def work(run: RunFolder, told: Briefing, link: Link, worker: str) -> int:
     Returns:
         The exit status.
     """
-    problems = missing(run, told)
-    link.say(Hello(host=socket.gethostname(), process=os.getpid(), problems=tuple(problems)))
-    if problems:
-        return 0
+    link.say(Hello(host=socket.gethostname(), process=os.getpid()))
     plan = Plan.read(run.plan)
     session = Session(run, plan, link, worker)
     backend = load_backend(told.backend)(run, plan, told.spec, session.tell)

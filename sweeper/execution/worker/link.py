@@ -19,7 +19,7 @@ from sweeper.execution.job import (
     Do,
     Job,
     Message,
-    RungVerdict,
+    RungAnswer,
     Stop,
     line_of,
     read_order,
@@ -27,7 +27,7 @@ from sweeper.execution.job import (
 
 # Twelve beats before a worker is taken for dead, whatever limit was set for that (strikes.py).
 BEAT_SECONDS = min(10.0, float(os.environ.get("SWEEPER_SILENT_SECONDS", "120")) / 12)
-# How often whoever waits for a verdict shows that it does.
+# How often whoever waits for an answer shows that it does.
 _WAIT_SECONDS = 1.0
 
 
@@ -38,7 +38,7 @@ class Link:
         self._incoming, self._outgoing = incoming, outgoing
         self._lock = threading.Lock()
         self._jobs: queue.Queue[Job | None] = queue.Queue()
-        self._verdicts: queue.Queue[RungVerdict] = queue.Queue()
+        self._answers: queue.Queue[RungAnswer] = queue.Queue()
         self._stop = threading.Event()
 
     def listen(self) -> None:
@@ -61,7 +61,7 @@ class Link:
         """Wait for the next job; None if there is none left."""
         return None if self.stopping() else self._jobs.get()
 
-    def verdict(self, meanwhile: Callable[[], None]) -> RungVerdict | None:
+    def answer(self, meanwhile: Callable[[], None]) -> RungAnswer | None:
         """Wait for the answer to a rung; None if the command is gone or wants an end first.
 
         Args:
@@ -69,7 +69,7 @@ class Link:
         """
         while not self.stopping():
             try:
-                return self._verdicts.get(timeout=_WAIT_SECONDS)
+                return self._answers.get(timeout=_WAIT_SECONDS)
             except queue.Empty:
                 meanwhile()
         return None
@@ -105,8 +105,8 @@ class Link:
             return
         if isinstance(order, Do):
             self._jobs.put(order.job)
-        elif isinstance(order, RungVerdict):
-            self._verdicts.put(order)
+        elif isinstance(order, RungAnswer):
+            self._answers.put(order)
         elif isinstance(order, Stop):
             self._stopped()
         elif isinstance(order, Close):

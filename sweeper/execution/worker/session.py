@@ -132,10 +132,10 @@ class Session:
             nonlocal because
             self._pulse.beat()
             self._link.say(RungSaid(report=rung))
-            verdict = self._link.verdict(self._pulse.beat)
+            answer = self._link.answer(self._pulse.beat)
             self._pulse.beat()
-            because = verdict.because if verdict is not None else ""
-            return verdict.decision if verdict is not None else Decision.STOP
+            because = answer.because if answer is not None else ""
+            return answer.decision if answer is not None else Decision.STOP
 
         def should_stop() -> bool:
             self._pulse.beat()

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Literal
 
+from sweeper.errors import NothingFits
+from sweeper.facts.dataset.stated import planned_splits
 from sweeper.facts.record import Facts
-from sweeper.planning.candidates import RatedModel, fitted, rated_model
 from sweeper.planning.fitting.remedies import scaled
-from sweeper.planning.planner import epochs_of
-from sweeper.planning.rulebook.apply_rules import RatedStrategy
+from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
-from sweeper.planning.thresholds import nearest, with_examples
-from sweeper.plans import Rejected
 from sweeper.spec import Spec
 
 Outcome = Literal["ranks first", "fits"]
+# A change is looked for in steps of a half doubling, up to so many doublings or halvings away.
+DOUBLINGS = 8
+_STEP = math.sqrt(2)
 # Sizes that are tried between one and its tenfold.
 _SIZES = 200
 
@@ -70,7 +71,7 @@ def _changes(
 
     for wish in wishes:
         granted = partial(grants, wish)
-        found = nearest(actual, knob.least, knob.place, knob.value, granted)
+        found = _nearest(actual, knob.least, knob.place, knob.value, granted)
         if found is not None:
             yield Counterfactual(*wish, knob.fact, actual, knob.value(found))
 
@@ -95,6 +96,28 @@ class _Knob:
     least: float
 
 
+def _with_examples(spec: Spec, facts: Facts, rows: float) -> Facts:
+    """Facts of so many examples, split as they would be; official splits stay as they are."""
+    data, examples = facts.data, round(rows)
+    apart = {s.name: s.rows for s in data.splits if s.origin == "official" and s.name != "train"}
+    sizes = {one.name: one.rows for one in planned_splits(examples, spec.data)} | apart
+    taken = sum(rows for name, rows in sizes.items() if name not in (*apart, "train"))
+    sizes["train"] = max(examples - taken, 1)
+    splits = tuple(one.model_copy(update={"rows": sizes[one.name]}) for one in data.splits)
+    share = examples / data.examples
+    labels = tuple(
+        label.model_copy(update={"rows": max(round(label.rows * share), 1)})
+        for label in data.labels
+    )
+    update = {
+        "train_rows": sizes["train"],
+        "rows": examples + sum(apart.values()),
+        "splits": splits,
+        "labels": labels,
+    }
+    return facts.model_copy(update={"data": data.model_copy(update=update)})
+
+
 def _with_memory(spec: Spec, facts: Facts, gib: float) -> Facts:
     hardware = facts.hardware.model_copy(update={"memory_gib": gib})
     return facts.model_copy(update={"hardware": hardware})
@@ -107,7 +130,7 @@ def _with_size(spec: Spec, facts: Facts, billion: float) -> Facts:
 
 
 _KNOBS = (
-    _Knob("examples", lambda f: f.data.examples, with_examples, math.ceil, float, 1),
+    _Knob("examples", lambda f: f.data.examples, _with_examples, math.ceil, float, 1),
     _Knob(
         "memory_gib",
         lambda f: f.hardware.memory_gib,
@@ -128,56 +151,79 @@ _KNOBS = (
 
 
 class _Ranking:
-    """The order of the strategies with some facts; each is fitted only when it is asked for."""
+    """The plan's order of the strategies with some facts."""
 
     def __init__(self, spec: Spec, facts: Facts, book: RuleBook) -> None:
-        self._spec, self._facts = spec, facts
-        bases = [rated_model(book, spec, facts, model) for model in facts.models]
-        self._epochs = epochs_of(spec, facts, bases[0])
-        self._ends: dict[tuple[str, str, bool], str] = {}
-        pairs = [(base, rated) for base in bases for rated in base.strategies.values()]
-        # As ``planner`` sorts them.
-        pairs.sort(key=lambda pair: (-round(pair[1].score, 6), pair[1].strategy.order))
-        self._pairs = pairs
-        self._leave_out = True
-        # What rules leave out competes only if nothing else fits.
-        self._leave_out = self.first is not None
-
-    @property
-    def first(self) -> str | None:
-        """The first strategy that is a candidate."""
-        return next(self._strategies("fits"), None)
+        try:
+            candidates, rejected = ranked_candidates(book, spec, facts)
+        except NothingFits:
+            candidates, rejected = [], []
+        self._fitting = list(dict.fromkeys(one.strategy for one in candidates))
+        self._large = {one.strategy for one in rejected if one.needs_gib is not None}
 
     def grants(self, strategy: str, outcome: Outcome) -> bool:
-        if outcome == "ranks first":
-            return self.first == strategy
-        own = (pair for pair in self._pairs if pair[1].strategy.name == strategy)
-        return any(self._end(*pair) == "fits" for pair in own)
+        names = self._fitting[:1] if outcome == "ranks first" else self._fitting
+        return strategy in names
 
     def wishes(self) -> list[tuple[str, Outcome]]:
         """What could be wished for: another strategy ranks first, or a large one fits."""
-        if self.first is None:
+        if not self._fitting:
             return []
-        fitting = set(self._strategies("fits"))
-        large = sorted(set(self._strategies("too large")) - fitting)
         wishes: list[tuple[str, Outcome]] = [
-            (name, "ranks first") for name in sorted(fitting - {self.first})
+            (name, "ranks first") for name in sorted(self._fitting[1:])
         ]
-        for name in large:
+        for name in sorted(self._large.difference(self._fitting)):
             wishes += [(name, "fits"), (name, "ranks first")]
         return wishes
 
-    def _strategies(self, end: str) -> Iterator[str]:
-        return (one.strategy.name for base, one in self._pairs if self._end(base, one) == end)
 
-    def _end(self, base: RatedModel, rated: RatedStrategy) -> str:
-        """``fits`` for a candidate, ``too large``, or ``no candidate``."""
-        leave_out = self._leave_out
-        key = (base.model.id, rated.strategy.name, leave_out)
-        if key not in self._ends:
-            made = fitted(self._spec, self._facts, base, rated, self._epochs, leave_out=leave_out)
-            fits = "no candidate"
-            if not isinstance(made, Rejected):
-                fits = "fits" if made[1].fits else "too large"
-            self._ends[key] = fits
-        return self._ends[key]
+def _nearest(
+    actual: float,
+    least: float,
+    place: Callable[[float], int],
+    value: Callable[[int], float],
+    granted: Callable[[int], bool],
+) -> int | None:
+    """The place of the nearest value, up or down and as a ratio, at which something holds.
+
+    Args:
+        actual: The value at which it does not hold.
+        least: The smallest value to try.
+        place: The number of the first value that is not below the given one.
+        value: The value of that number.
+        granted: Whether it holds at a place.
+    """
+    here = place(actual)
+    last = {1: here - (value(here) > actual), -1: here}
+    up, down = (_outwards(actual, least, step, place) for step in (_STEP, 1 / _STEP))
+    for pair in zip(up, down, strict=True):
+        found = []
+        for way, tried in zip(last, pair, strict=True):
+            if tried is None or tried == last[way]:
+                continue
+            if granted(tried):
+                found.append(_bisected(last[way], tried, granted))
+            last[way] = tried
+        if found:
+            return min(found, key=lambda one: abs(math.log(value(one) / actual)))
+    return None
+
+
+def _outwards(
+    actual: float, least: float, step: float, place: Callable[[float], int]
+) -> Iterator[int | None]:
+    """Places in steps away from the actual value; None below the least."""
+    for number in range(1, 2 * DOUBLINGS + 1):
+        value = actual * step**number
+        yield place(value) if value >= least else None
+
+
+def _bisected(without: int, there: int, granted: Callable[[int], bool]) -> int:
+    """The place nearest to ``without`` at which it still holds."""
+    while abs(there - without) > 1:
+        middle = (there + without) // 2
+        if granted(middle):
+            there = middle
+        else:
+            without = middle
+    return there

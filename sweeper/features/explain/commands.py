@@ -148,7 +148,7 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
 
     from sweeper.planning.rulebook.fact_table import FACTS
     from sweeper.views.console import sections, show_page, table
-    from sweeper.views.plan_view import declared_lines, objective_line, threshold_line
+    from sweeper.views.plan_view import declared_lines, objective_line
 
     changes = [
         f"{item['strategy']} {item['outcome']} where {item['fact']} = {item['needed']:,.10g} "
@@ -177,12 +177,12 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
                 [
                     (
                         "Decision",
-                        [" > ".join(f"{c.strategy} {c.score:+.3g}" for c in plan.candidates)],
+                        [" > ".join(f"{c.strategy} {c.quality}" for c in plan.candidates)],
                     ),
                     ("Epochs", [epochs]),
                     ("Declared", declared_lines(plan)),
                     ("Objective", objective),
-                    ("Changes", [threshold_line(plan), *changes]),
+                    ("Changes", changes),
                 ]
             ),
             Text("\nRules that fired (unknown: neither given nor measured)", style="bold"),

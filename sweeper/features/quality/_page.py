@@ -12,8 +12,6 @@ from sweeper.reporting.blocks import (
     Bullets,
     Code,
     Column,
-    FactList,
-    NamedFact,
     Number,
     Page,
     Section,
@@ -31,31 +29,31 @@ def data_page(checked: Checked) -> str:
             title=f"{Path(checked.name).name}: sweeper data check",
             name=Path(checked.name).name,
             verdict=checked.findings[0].severity if checked.findings else "clean",
-            head=FactList(tuple(_facts(checked))),
+            head=tuple(_facts(checked)),
             sections=tuple(_sections(checked)),
             sweeper_version=sweeper.__version__,
-            kicker="sweeper data check",
             footer=f"Data: {checked.name}.",
         )
     )
 
 
-def _facts(checked: Checked) -> Iterator[NamedFact]:
+def _facts(checked: Checked) -> Iterator[str]:
     rows = ", ".join(f"{split} {count:,}" for split, count in checked.rows.items())
-    yield NamedFact("rows", f"{sum(checked.rows.values()):,} ({rows})")
-    yield NamedFact("format", checked.format)
-    yield NamedFact("read for", checked.task)
+    yield f"{sum(checked.rows.values()):,} rows ({rows})"
+    yield f"format {checked.format}"
+    yield f"read for {checked.task}"
 
 
 def _sections(checked: Checked) -> Iterator[Section]:
-    yield Section("summary", "Summary", "What is wrong with the data?", tuple(_summary(checked)))
-    for one in checked.findings:
-        yield Section(one.kind, one.kind, f"{one.kind} ({one.severity})", tuple(_finding(one)))
+    yield Section("summary", "What is wrong with the data", tuple(_summary(checked)))
+    for fault in checked.findings:
+        line = f"{fault.severity}, rows that {fault.title}: {fault.count:,} ({_share(fault)})"
+        yield Section(fault.kind, fault.kind, tuple(_details(fault)), line)
     read = [Bullets((*checked.evidence, *checked.cautions), "How the data were read")]
     left = tuple(f"{kind}: {why}" for kind, why in checked.not_looked_for.items())
     if left:
         read.append(Bullets(left, "What was not looked for"))
-    yield Section("read", "Reading", "What is this based on?", tuple(read))
+    yield Section("read", "What this is based on", tuple(read))
 
 
 def _summary(checked: Checked) -> Iterator[Block]:
@@ -75,8 +73,8 @@ def _summary(checked: Checked) -> Iterator[Block]:
         yield Code("Apply all safe remedies", checked.mend_all)
 
 
-def _finding(one: Finding) -> Iterator[Block]:
-    yield Text((f"Rows that {one.title}: {one.count:,} ({_share(one)}).", one.consequence))
+def _details(one: Finding) -> Iterator[Block]:
+    yield Text((one.consequence,))
     columns: list[Column[ExampleOfFault]] = [
         Column("line", lambda e: f"{Path(e.path).name}:{e.line}"),
         Column("what is wrong there", lambda e: e.said),

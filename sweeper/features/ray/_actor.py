@@ -19,10 +19,10 @@ import ray
 from pydantic import ValidationError
 
 import sweeper
-from sweeper.execution.job import Hello, line_of, read_order
+from sweeper.execution.job import Briefing, Hello, line_of, read_order
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.pool import WorkerGone
-from sweeper.execution.worker.run_check import Briefing, missing
+from sweeper.features.ray._run_check import RemoteBriefing, missing
 from sweeper.runfolder import RunFolder
 
 # How often a worker is looked at that keeps its pipe open and says nothing.
@@ -76,14 +76,15 @@ class WorkerActor:
                 host=socket.gethostname(), process=os.getpid(), problems=tuple(problems)
             )
         else:
-            briefing = Briefing.model_validate_json(self._briefing)
+            remote = RemoteBriefing.model_validate_json(self._briefing)
+            briefing = Briefing(spec=remote.spec, backend=remote.backend)
             self._pool = LocalPool(self._run, briefing, [{}], first=int(self._name))
             self._pool.start(1)
         return str(ray.get_runtime_context().get_node_id())
 
     def _problems(self) -> list[tuple[str, str, str]]:
         try:
-            briefing = Briefing.model_validate_json(self._briefing)
+            briefing = RemoteBriefing.model_validate_json(self._briefing)
         except ValidationError:
             here = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
             return [(here, "The command is of another version.", "")]

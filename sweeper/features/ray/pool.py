@@ -19,15 +19,15 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from sweeper.child_process import quiet_threads
 from sweeper.errors import RunError
-from sweeper.execution.job import Hello, Order, line_of, read_message
+from sweeper.execution.job import Briefing, Hello, Order, line_of, read_message
 from sweeper.execution.pools.local_pool import last_lines, log_of
 from sweeper.execution.pools.pool import Said, WorkerGone
-from sweeper.execution.worker.run_check import Briefing
 from sweeper.extras import install_command
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.features.ray import _cluster
 from sweeper.features.ray._actor import WorkerActor
 from sweeper.features.ray._request import Request, request_for
+from sweeper.features.ray._run_check import RemoteBriefing, remote
 from sweeper.features.ray.options import Options
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
@@ -70,7 +70,7 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
         )
     request = request_for(plan, asked, resources)
     carried = _cluster.carried(request, "a worker")
-    pool = RayPool(run, briefing, asked, request, _cluster.own_node(), ours=ours)
+    pool = RayPool(run, remote(run, briefing), asked, request, _cluster.own_node(), ours=ours)
     if carried >= asked or _cluster.has_autoscaler():
         return pool, ""
     return pool, (
@@ -110,7 +110,7 @@ class RayPool:
     """
 
     run: RunFolder
-    briefing: Briefing
+    briefing: RemoteBriefing
     size: int
     request: Request
     node: str = ""

@@ -1,1 +1,1 @@
-"""Copies the study of a run to another Optuna storage when the run ends: ``--storage``."""
+"""The study of a run as Optuna has it: ``study.db``, and a copy elsewhere (``--storage``)."""

@@ -144,7 +144,7 @@ def _trial(run: RunFolder, number: int) -> TrialToScore:
         raise UsageError(
             f"trial {number} has no weights",
             why="Only completed trials keep them.",
-            fix=f"See 'sweeper show {run.quoted}' for the trials that completed.",
+            fix=f"'sweeper report {run.quoted}' lists the trials that completed.",
             where=str(weights),
         )
     if not writes_text(run, number):

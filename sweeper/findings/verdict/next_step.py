@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 
 from sweeper import units
-from sweeper.execution.state.status import Status
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import Findings, NextStep, TrialRow
@@ -28,30 +27,6 @@ def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep |
         return None
     own = (step for ask in _QUESTIONS if (step := ask(findings)) is not None)
     return next(chain(own, advice), None) or NextStep(kind="use")
-
-
-def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
-    """The next step of findings of before the command was killed or the folder was moved.
-
-    Args:
-        place: The run's folder, as a command names it now.
-        status: That of a run that has ended, maybe with another number of trials.
-    """
-    known, step = findings.run.status, findings.next_step
-    now = {
-        "place": place,
-        "status": status.phase if known == "running" else known,
-        "trials_asked": status.trials,
-        "complete": status.complete,
-        "pruned": status.pruned,
-        "failed": status.failed,
-    }
-    advice = []
-    if step is not None and known == "complete":
-        command = step.command.replace(shlex.quote(findings.run.place), shlex.quote(place))
-        advice = [step.model_copy(update={"command": command})]
-    run = findings.run.model_copy(update=now)
-    return next_step(findings.model_copy(update={"run": run}), advice)
 
 
 _TITLES: dict[str, str] = {

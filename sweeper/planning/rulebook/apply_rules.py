@@ -1,4 +1,4 @@
-"""The score, reasons and parameters of each strategy after the rules, for one model."""
+"""The expected quality, reasons and parameters of each strategy after the rules, for one model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Literal
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
-from sweeper.planning.rulebook.strategy_files import DeclaredParameter, DeclaredStrategy
-from sweeper.plans import Parameter, ParameterRange, Prior, Reason
+from sweeper.planning.rulebook.strategy_files import BookParameter, BookStrategy
+from sweeper.plans import Parameter, ParameterRange, Prior, Quality, Reason
 from sweeper.spec import Scalar
 
 # Where no density is published, the default holds this much of the choices' weight, and numbers
@@ -38,8 +38,8 @@ class RatedStrategy:
         left_out: The rule by which it only competes if the user names it.
     """
 
-    strategy: DeclaredStrategy
-    score: float = 0.0
+    strategy: BookStrategy
+    quality: Quality
     reasons: list[Reason] = field(default_factory=list)
     cautions: list[Reason] = field(default_factory=list)
     parameters: dict[str, Parameter] = field(default_factory=dict)
@@ -55,7 +55,7 @@ def fired(book: RuleBook, values: Values) -> tuple[Note, ...]:
 class RatedStrategies(Mapping[str, RatedStrategy]):
     """Every strategy after the rules, for the facts of one model.
 
-    A strategy is rated when it is first asked for; scores are known without that.
+    A strategy is rated when it is first asked for; its quality is known without that.
     """
 
     def __init__(self, book: RuleBook, values: Values) -> None:
@@ -66,7 +66,7 @@ class RatedStrategies(Mapping[str, RatedStrategy]):
     def __getitem__(self, name: str) -> RatedStrategy:
         if name not in self._rated:
             strategy = self._book.strategies[name]
-            self._rated[name] = _rated(strategy, self.score(name), self._fired, self._values)
+            self._rated[name] = _rated(strategy, self.quality(name), self._fired, self._values)
         return self._rated[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -75,10 +75,15 @@ class RatedStrategies(Mapping[str, RatedStrategy]):
     def __len__(self) -> int:
         return len(self._book.strategies)
 
-    def score(self, name: str) -> float:
-        """The sum of what the rules add to a strategy's score and take from it."""
-        rules = (rule for rule in self._fired if isinstance(rule, Rule))
-        return sum((rule.effects.weights.get(name, 0.0) for rule in rules), 0.0)
+    def quality(self, name: str) -> Quality:
+        """The estimates of a strategy's file and of the rules as one."""
+        broad = self._book.strategies[name].quality
+        estimates = [Quality(mean=broad.points, sd=broad.sd)]
+        for rule in self._fired:
+            if isinstance(rule, Rule) and name in rule.effects.gap:
+                estimate = rule.effects.gap[name].quality(self._values)
+                estimates += [] if estimate is None else [estimate]
+        return Quality.pooled(estimates)
 
 
 def notes(
@@ -95,9 +100,9 @@ def _reason(rule: Note, why: str, **effects: Any) -> Reason:
 
 
 def _rated(
-    strategy: DeclaredStrategy, score: float, rules: tuple[Note, ...], values: Values
+    strategy: BookStrategy, quality: Quality, rules: tuple[Note, ...], values: Values
 ) -> RatedStrategy:
-    rated = RatedStrategy(strategy, score)
+    rated = RatedStrategy(strategy, quality)
     rated.parameters = {
         name: declared.parameter
         for name, declared in strategy.parameters.items()
@@ -125,10 +130,10 @@ def _rated(
 
 
 def _following(
-    declared: DeclaredParameter, parameter: Parameter, others: Mapping[str, Parameter]
+    in_book: BookParameter, parameter: Parameter, others: Mapping[str, Parameter]
 ) -> Parameter:
     """The parameter with its default scaled by that of the parameter that it follows."""
-    follows = getattr(declared, "follows", None)
+    follows = getattr(in_book, "follows", None)
     other = others.get(follows.parameter) if follows is not None else None
     if follows is None or other is None or float(other.default) == follows.at:
         return parameter
@@ -178,7 +183,7 @@ def _apply(
     if effects.strategies.isdisjoint((name, EVERY)):
         return
     changes: dict[str, ParameterRange] = {}
-    weight, share = effects.weights.get(name, 0.0), effects.shares.get(name)
+    gap = effects.gap[name].quality(values) if name in effects.gap else None
     if effects.exclude == EVERY or name in effects.exclude:
         # what the model cannot do at all says more than what one strategy lacks for it
         rated.refused = (fill(rule.why, values), rule.id, rule.source)
@@ -200,9 +205,9 @@ def _apply(
         if name in rule.caution:
             settings[change.parameter].clear()  # its own caution speaks of what it overrules
         settings[change.parameter].append((rule, new))
-    if weight or share or changes:
+    if gap or changes:
         why = fill(rule.why, values)
-        rated.reasons.append(_reason(rule, why, weight=weight, share=share, changes=changes))
+        rated.reasons.append(_reason(rule, why, gap=gap, changes=changes))
 
 
 def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:

@@ -1,5 +1,6 @@
 """The ``then`` of a rule: its effects on a plan, with every name and bound checked."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -22,9 +23,9 @@ from sweeper.errors import near_match
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.strategy_files import (
+    BookStrategy,
     ChoiceParameter,
     Choices,
-    DeclaredStrategy,
     NumberParameter,
     Prior,
     Range,
@@ -34,6 +35,7 @@ from sweeper.planning.rulebook.strategy_files import (
     outside,
     within,
 )
+from sweeper.plans import Quality
 from sweeper.spec import Scalar
 from sweeper.units import joined, setting
 from sweeper.yaml_models import FileModel, fault, faults
@@ -58,11 +60,11 @@ class Known(NamedTuple):
         layer: The place of the rule's folder: 0 is what ships.
     """
 
-    strategies: Mapping[str, DeclaredStrategy | None]
+    strategies: Mapping[str, BookStrategy | None]
     layer: int
     where: str
 
-    def declared(self, strategy: str) -> list[DeclaredStrategy] | None:
+    def declared(self, strategy: str) -> list[BookStrategy] | None:
         """The strategies that ``strategy`` or ``*`` means; None where a file of theirs is wrong."""
         names = self.strategies if strategy == EVERY else (strategy,)
         found = [self.strategies[name] for name in names]
@@ -95,8 +97,66 @@ StrategyName = TypeAliasType("StrategyName", Annotated[str, AfterValidator(_stra
 ParameterName = TypeAliasType("ParameterName", str)
 NumberFact = TypeAliasType("NumberFact", Annotated[str, AfterValidator(_number_fact)])
 Filled = Annotated[Text, AfterValidator(_filled)]
-Weights = dict[StrategyName, Annotated[float, Field(gt=0, le=MOST)]]
 Strategies = Annotated[tuple[StrategyName, ...], Strict(strict=False)]
+
+
+class Curve(FileModel):
+    """A number that follows a fact: lines between points, over the fact's logarithm.
+
+    Values above 0 are interpolated by their logarithms. Beyond the ends the value stays.
+    """
+
+    fact: NumberFact
+    at: dict[Annotated[float, Field(gt=0)], float] = Field(
+        min_length=1, examples=[{1000: 4, 10000: 3}], description="from values of the fact"
+    )
+
+    def value(self, values: Values) -> float | None:
+        """The number for the facts; None where the fact is not known."""
+        known = values[self.fact]
+        if not isinstance(known, int | float):
+            return None
+        points = sorted(self.at.items())
+        fact = min(max(float(known), points[0][0]), points[-1][0])
+        after = next(number for number, point in enumerate(points) if fact <= point[0])
+        if fact == points[after][0]:
+            return points[after][1]
+        (low, start), (high, end) = points[after - 1 : after + 1]
+        share = math.log(fact / low) / math.log(high / low)
+        if min(start, end) > 0:
+            return float(start * (end / start) ** share)
+        return start + share * (end - start)
+
+
+class Gap(FileModel):
+    """The quality that is expected of a strategy, in points against LoRA on the same model."""
+
+    points: float | None = None
+    points_from: Curve | None = Field(
+        None, examples=[{"fact": "examples", "at": {1000: 0, 100000: 1}}]
+    )
+    sd: float = Field(gt=0, le=MOST)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.points is None) == (self.points_from is None):
+            raise fault("a gap needs either points or points_from")
+        return self
+
+    def quality(self, values: Values) -> Quality | None:
+        """The estimate for the facts; None where its fact is not known."""
+        mean = self.points_from.value(values) if self.points_from else self.points
+        return None if mean is None else Quality(mean=round(mean, 4), sd=self.sd)
+
+    def __str__(self) -> str:
+        if self.points_from is None:
+            return f"{self.points:+g} ± {self.sd:g} points"
+        ends = " to ".join(f"{self.points_from.at[key]:+g}" for key in _ends(self.points_from.at))
+        return f"{ends} ± {self.sd:g} points by {self.points_from.fact}"
+
+
+def _ends(at: Mapping[float, float]) -> tuple[float, float]:
+    return min(at), max(at)
 
 
 class DefaultFrom(FileModel):
@@ -210,12 +270,8 @@ def _named(changes: Any) -> Any:
 class Effects(FileModel):
     """Everything that a rule does where it fires."""
 
-    prefer: Weights = Field({}, description="added to the scores of strategies")
-    avoid: Weights = Field({}, description="taken from the scores of strategies")
-    shares: dict[StrategyName, Annotated[float, Field(gt=0, le=1)]] = Field(
-        {},
-        alias="share_of_full",
-        description="the least share of full fine-tuning's quality that is expected of strategies",
+    gap: dict[StrategyName, Gap] = Field(
+        {}, description="the quality that is expected of strategies"
     )
     exclude: Strategies | Literal["*"] = Field(
         (), description="strategies that cannot work here; * for all of them"
@@ -228,30 +284,19 @@ class Effects(FileModel):
     )
 
     @cached_property
-    def weights(self) -> Mapping[str, float]:
-        """What is added to the scores of strategies; negative for ``avoid``."""
-        weights = dict(self.prefer)
-        for name, weight in self.avoid.items():
-            weights[name] = weights.get(name, 0.0) - weight
-        return weights
-
-    @cached_property
     def changes(self) -> tuple[Change, ...]:
         return tuple(self.parameters.values())
 
     @cached_property
     def strategies(self) -> frozenset[str]:
         """The strategies that it changes something about; with ``*`` perhaps all."""
-        named = (self.weights, self.shares, self.exclude, self.leave_out)
+        named = (self.gap, self.exclude, self.leave_out)
         changed = (change.strategy for change in self.changes)
         return frozenset(changed).union(*named)
 
     def lines(self) -> list[str]:
         """One line an effect."""
-        lines = [f"score of {name} {weight:+g}" for name, weight in self.weights.items()]
-        lines += [
-            f"{name}: at least {share:.0%} of full's quality" for name, share in self.shares.items()
-        ]
+        lines = [f"quality of {name}: {gap}" for name, gap in self.gap.items()]
         lines += [f"excluded: {joined(self.exclude)}"] if self.exclude else []
         lines += [f"left out unless named: {joined(self.leave_out)}"] if self.leave_out else []
         return [*lines, *(f"{change.target}: {change}" for change in self.changes)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -67,6 +67,11 @@ class Observation:
     def keeps(self) -> bool:
         """Whether it is within the limit, as far as known."""
         return not is_beyond(self.excess)
+
+    @property
+    def final(self) -> float | None:
+        """The final cost of a completed trial within the limit; None of another."""
+        return self.cost if self.complete and self.keeps else None
 
     @cached_property
     def group(self) -> tuple[str, Scalar | None]:
@@ -196,6 +201,11 @@ def as_costs(seen: Sequence[Observation]) -> list[Observation]:
         )
         for one in seen
     ]
+
+
+def lowest_final(trials: Iterable[Observation]) -> float:
+    """The lowest final cost: one that was bought by breaking the user's limit does not count."""
+    return min((one.final for one in trials if one.final is not None), default=math.inf)
 
 
 def best_so_far(losses: dict[int, float]) -> dict[int, float]:

@@ -197,7 +197,7 @@ class RungWatch(TrainerCallback):
     def _telling(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
         """The first ``count`` items, whose loss tells which weights are best; costs of the
         objective where it is known."""
-        if (known := self._job.at_rung(evaluation, count)) is not None:
+        if (known := self._job.objective_at_rung(evaluation, count)) is not None:
             costs = known.costs(self._job.context.objective)
             return ItemLosses(costs, np.ones_like(costs))
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]

@@ -222,7 +222,7 @@ class TrialJob:
             attempt=self.config.attempt,
             rung=rung,
             validation_loss=evaluation.loss,
-            objective=known.value if (known := self.at_rung(evaluation)) else None,
+            objective=known.value if (known := self.objective_at_rung(evaluation)) else None,
             items=int(evaluation.scored.sum()),
             first_items=self._first(evaluation),
             train_loss=train_loss,
@@ -237,7 +237,9 @@ class TrialJob:
         self.reports = [*(earlier for earlier in self.reports if earlier.rung < rung), report]
         return report
 
-    def at_rung(self, evaluation: Evaluation, count: int | None = None) -> ObjectiveScore | None:
+    def objective_at_rung(
+        self, evaluation: Evaluation, count: int | None = None
+    ) -> ObjectiveScore | None:
         """The objective where it comes with the loss, of the first ``count`` items (all if None);
         None where it is the loss or is measured at the end."""
         objective, context = self.context.objective, self.context
@@ -280,7 +282,7 @@ class TrialJob:
         whole = len(self.context.items("validation").examples)
         if count >= whole:
             return None
-        if (known := self.at_rung(evaluation, count)) is not None:
+        if (known := self.objective_at_rung(evaluation, count)) is not None:
             return FirstItems.among(known.costs(self.context.objective).tolist(), whole)
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
         return FirstItems.among(losses.tolist(), whole, weights.tolist())

@@ -15,16 +15,15 @@ import psutil
 import pytest
 from curve_backend import make_plan, make_spec
 
-from sweeper.execution.job import Close, Do, Hello, Job, JobEnded, Message, Ready, Stop
+from sweeper.execution.job import Briefing, Close, Do, Hello, Job, JobEnded, Message, Ready, Stop
 from sweeper.execution.pools.local_pool import LocalPool, OomKills, Process, last_lines, log_of
 from sweeper.execution.pools.pool import Said, WorkerGone
-from sweeper.execution.worker.run_check import Briefing, brief
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
 
 
 def a_briefing(run: RunFolder) -> Briefing:
-    return brief(run, make_spec(1), "curve_backend:make")
+    return Briefing(spec=make_spec(1), backend="curve_backend:make")
 
 
 @pytest.fixture

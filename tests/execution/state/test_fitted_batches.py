@@ -7,7 +7,8 @@ from configs import config_of
 from curve_backend import make_plan
 
 from sweeper.execution.state import attempts
-from sweeper.execution.state.fitted_batches import FittedBatches, after_kill, lessons_of
+from sweeper.execution.state.fitted_batches import FittedBatches, after_kill
+from sweeper.runfolder import RunFolder
 from sweeper.trials import AttemptEndKind, TrialConfig, TrialResult
 
 
@@ -18,24 +19,24 @@ def a_config(**fields: object) -> TrialConfig:
     return made.model_copy(update={"micro_batch": 8, "gradient_accumulation_steps": 2, **fields})
 
 
-def tried(home: Path, *, end: AttemptEndKind | None = None, **fitted: int) -> Path:
+def tried(
+    run: RunFolder, number: int = 0, *, end: AttemptEndKind | None = None, **fitted: int
+) -> FittedBatches:
     """A trial of one attempt, which ended so, or with a result of these batches."""
-    attempt = attempts.new_attempt(home)
-    config = a_config(attempt=attempt)
+    home = run.trial(number)
+    config = a_config(attempt=attempts.new_attempt(home), number=number)
     attempts.begin(home, config)
-    folder = attempts.attempt_folder(home, attempt)
+    folder = attempts.attempt_folder(home, config.attempt)
     if end is not None:
         attempts.note_end(folder, end, "why")
-    result = {"number": 0, "attempt": attempt, "seed": 0, "state": "COMPLETE", **fitted}
+    result = {"number": number, "attempt": 1, "seed": 0, "state": "COMPLETE", **fitted}
     TrialResult.model_validate(result | {"validation_loss": 0.5}).write(folder / "result.json")
-    return home
+    return FittedBatches(run)
 
 
-def taught_by(*homes: Path) -> FittedBatches:
-    fitted = FittedBatches()
-    for number, home in enumerate(homes):
-        fitted.read(f"trial {number}", home)
-    return fitted
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +50,14 @@ def taught_by(*homes: Path) -> FittedBatches:
     ],
 )
 def test_the_next_attempt_at_a_set_up_starts_where_an_earlier_one_fitted(
-    tmp_path: Path,
+    run: RunFolder,
     fitted: dict[str, int],
     micro: int,
     accumulation: int,
     evaluation: int,
     note: str,
 ) -> None:
-    config = taught_by(tried(tmp_path, **fitted)).apply(a_config())
+    config = tried(run, **fitted).apply(a_config())
     assert config.micro_batch == micro
     assert config.gradient_accumulation_steps == accumulation
     assert config.evaluation_batch == evaluation
@@ -64,8 +65,8 @@ def test_the_next_attempt_at_a_set_up_starts_where_an_earlier_one_fitted(
     assert bool(config.memory_note) == bool(note)
 
 
-def test_evaluation_that_ran_out_says_nothing_about_the_micro_batch(tmp_path: Path) -> None:
-    home = tmp_path / "small"
+def test_evaluation_that_ran_out_says_nothing_about_the_micro_batch(run: RunFolder) -> None:
+    home = run.seed(0, 1)
     attempts.begin(home, a_config(attempt=attempts.new_attempt(home), micro_batch=4))
     result = TrialResult(
         number=0,
@@ -77,23 +78,22 @@ def test_evaluation_that_ran_out_says_nothing_about_the_micro_batch(tmp_path: Pa
         evaluation_batch=8,
     )
     result.write(attempts.attempt_folder(home, 1) / "result.json")
-    config = taught_by(home).apply(a_config())
+    config = FittedBatches(run).apply(a_config())
     assert (config.micro_batch, config.evaluation_batch) == (8, 8)
 
 
-def test_another_set_up_learns_nothing_from_it(tmp_path: Path) -> None:
-    fitted = taught_by(tried(tmp_path, micro_batch=1))
+def test_another_set_up_learns_nothing_from_it(run: RunFolder) -> None:
+    fitted = tried(run, micro_batch=1)
     other = a_config(parameters={**a_config().parameters, "r": 128})
     assert fitted.apply(other) == other
 
 
-def test_the_smallest_batches_count_and_all_teachers_are_named(tmp_path: Path) -> None:
-    homes = [
-        tried(tmp_path / "0", micro_batch=4, evaluation_batch=16),
-        tried(tmp_path / "1", end="out-of-memory"),
-        tried(tmp_path / "2", micro_batch=2),
-    ]
-    config = taught_by(*homes).apply(a_config())
+def test_the_smallest_batches_count_and_all_teachers_are_named(run: RunFolder) -> None:
+    fitted = tried(run, 0, micro_batch=4, evaluation_batch=16)
+    assert fitted.apply(a_config()).memory_note.endswith("memory ran out in trial 0")
+    tried(run, 1, end="out-of-memory")
+    tried(run, 2, micro_batch=2)
+    config = fitted.apply(a_config())
     assert (config.micro_batch, config.evaluation_batch) == (2, 16)
     assert config.memory_note == (
         "micro-batch 2 instead of 8 and evaluation batch 16 instead of 32: memory ran out in "
@@ -101,18 +101,20 @@ def test_the_smallest_batches_count_and_all_teachers_are_named(tmp_path: Path) -
     )
 
 
-def test_a_trial_is_named_once_however_often_it_is_read(tmp_path: Path) -> None:
-    fitted = taught_by(tried(tmp_path, micro_batch=4))
-    fitted.read("trial 0", tmp_path)
-    assert fitted.apply(a_config()).memory_note.endswith("memory ran out in trial 0")
+def test_an_attempt_counts_once_it_has_ended(run: RunFolder) -> None:
+    home, fitted = run.trial(0), FittedBatches(run)
+    attempts.begin(home, a_config(attempt=attempts.new_attempt(home), number=0))
+    assert fitted.apply(a_config()).micro_batch == 8
+    attempts.note_end(attempts.attempt_folder(home, 1), "out-of-memory", "why")
+    assert fitted.apply(a_config()).micro_batch == 4
 
 
-def test_attempts_that_ended_otherwise_teach_nothing(tmp_path: Path) -> None:
+def test_attempts_that_ended_otherwise_teach_nothing(run: RunFolder) -> None:
     ends: tuple[AttemptEndKind, ...] = ("crash", "hang", "interrupted", "damaged", "error")
     for number, end in enumerate(ends):
-        assert list(lessons_of(tried(tmp_path / str(number), end=end, micro_batch=1))) == []
-    (tmp_path / "attempts" / "1").mkdir(parents=True)  # killed before anything was written
-    assert list(lessons_of(tmp_path)) == []
+        assert tried(run, number, end=end, micro_batch=1).apply(a_config()) == a_config()
+    (run.trial(9) / "attempts" / "1").mkdir(parents=True)  # killed before anything was written
+    assert FittedBatches(run).apply(a_config()) == a_config()
 
 
 def test_the_next_try_takes_half_of_both_batches_until_there_is_nothing_to_halve() -> None:

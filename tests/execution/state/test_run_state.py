@@ -7,7 +7,7 @@ from configs import config_of
 from curve_backend import make_plan
 
 from sweeper.constraints import Limit
-from sweeper.execution.state.run_state import RunState, homes_of_jobs
+from sweeper.execution.state.run_state import RunState
 from sweeper.runfolder import RunFolder
 from sweeper.trials import Failure, Measure, TrialResult
 
@@ -73,13 +73,3 @@ def test_weights_are_kept_for_defaults_bests_and_finalists(state: RunState) -> N
     assert state.results[3].weights is None
     assert TrialResult.read(state.run.trial(3) / "result.json").weights is None
     assert state.drop_other_weights(1) == []
-
-
-def test_the_homes_of_all_that_has_attempts_are_found_by_their_titles(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    run.seed(3, 7).mkdir(parents=True)
-    (tmp_path / "jobs" / "trial-3").mkdir(parents=True)
-    assert homes_of_jobs(run) == {
-        "trial 3 with seed 7": run.seed(3, 7),
-        "the score of trial-3": tmp_path / "jobs" / "trial-3",
-    }

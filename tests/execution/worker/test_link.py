@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from sweeper.backend import Decision
-from sweeper.execution.job import Close, Do, Job, Message, Order, Ready, RungVerdict, Stop, line_of
+from sweeper.execution.job import Close, Do, Job, Message, Order, Ready, RungAnswer, Stop, line_of
 from sweeper.execution.worker import link as link_module
 from sweeper.execution.worker.link import Link
 
@@ -72,10 +72,10 @@ def command() -> Iterator[Command]:
 def test_orders_arrive_whole_however_they_are_cut(command: Command) -> None:
     command.send(Do(job=JOB), pieces=7)
     assert command.link.job() == JOB
-    command.send(RungVerdict(decision=Decision.PRUNE, because="worse"), pieces=3)
-    verdict = command.link.verdict(lambda: None)
-    assert verdict is not None
-    assert (verdict.decision, verdict.because) == (Decision.PRUNE, "worse")
+    command.send(RungAnswer(decision=Decision.PRUNE, because="worse"), pieces=3)
+    answer = command.link.answer(lambda: None)
+    assert answer is not None
+    assert (answer.decision, answer.because) == (Decision.PRUNE, "worse")
 
 
 def test_two_orders_in_one_piece_are_two(command: Command) -> None:
@@ -97,7 +97,7 @@ def test_a_stop_a_vanished_command_and_term_end_the_job_and_the_wait(
     command: Command, how: str
 ) -> None:
     found: queue.Queue[object] = queue.Queue()
-    threading.Thread(target=lambda: found.put(command.link.verdict(lambda: None))).start()
+    threading.Thread(target=lambda: found.put(command.link.answer(lambda: None))).start()
     if how == "stop":
         command.send(Stop())
     elif how == "gone":
@@ -120,10 +120,10 @@ def test_who_waits_for_a_verdict_shows_that_it_does(
     monkeypatch.setattr(link_module, "_WAIT_SECONDS", 0.01)
     waited = threading.Event()
     answer = threading.Timer(
-        0.0, lambda: waited.wait(300) and command.send(RungVerdict(decision="continue"))
+        0.0, lambda: waited.wait(300) and command.send(RungAnswer(decision="continue"))
     )
     answer.start()
-    assert command.link.verdict(waited.set) is not None
+    assert command.link.answer(waited.set) is not None
     answer.join()
 
 

@@ -19,8 +19,8 @@ from sweeper.execution.job import (
     JobEnded,
     Message,
     ProgressSaid,
+    RungAnswer,
     RungSaid,
-    RungVerdict,
 )
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.worker import session as session_module
@@ -43,7 +43,7 @@ class FakeLink:
     """Hears all at once, and answers rungs from a list."""
 
     said: list[Message] = field(default_factory=list)
-    verdicts: list[RungVerdict | None] = field(default_factory=list)
+    answers: list[RungAnswer | None] = field(default_factory=list)
     stop: bool = False
     on_say: Callable[[Message], None] = lambda _message: None
 
@@ -51,9 +51,9 @@ class FakeLink:
         self.said.append(message)
         self.on_say(message)
 
-    def verdict(self, meanwhile: Callable[[], None]) -> RungVerdict | None:
+    def answer(self, meanwhile: Callable[[], None]) -> RungAnswer | None:
         meanwhile()
-        return self.verdicts.pop(0) if self.verdicts else RungVerdict(decision=Decision.CONTINUE)
+        return self.answers.pop(0) if self.answers else RungAnswer(decision=Decision.CONTINUE)
 
     def stopping(self) -> bool:
         return self.stop
@@ -152,7 +152,7 @@ def test_a_pruned_trial_keeps_the_commands_reason(link: FakeLink, run: RunFolder
         assert report(a_rung(1)) is Decision.PRUNE
         return a_result(state="PRUNED", validation_loss=None, pruned_at_rung=1)
 
-    link.verdicts = [RungVerdict(decision=Decision.PRUNE, because="worse than the median")]
+    link.answers = [RungAnswer(decision=Decision.PRUNE, because="worse than the median")]
     done(link, run, trains)
     result = kept(run)
     assert result is not None
@@ -170,7 +170,7 @@ def test_a_stop_ends_the_job_as_interrupted_and_the_process_well(
             assert should_stop()
         raise Interrupted
 
-    link.verdicts, link.stop = [None], True
+    link.answers, link.stop = [None], True
     goes_on, ended = done(link, run, trains)
     assert goes_on
     assert (ended.done, ended.end) == (False, "interrupted")

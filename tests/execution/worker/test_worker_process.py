@@ -13,9 +13,8 @@ import pytest
 from curve_backend import make_plan, make_spec
 
 from sweeper.errors import NotInstalled, RunError
-from sweeper.execution.job import Close, Do, Job, line_of
+from sweeper.execution.job import Briefing, Close, Do, Job, line_of
 from sweeper.execution.worker.__main__ import load_backend
-from sweeper.execution.worker.run_check import brief
 from sweeper.runfolder import RunFolder
 
 # A backend that leaves word of what its process has loaded by the end of its first job.
@@ -42,7 +41,7 @@ def run(tmp_path: Path) -> RunFolder:
     return made
 
 
-def start(run: RunFolder, backend: str, **briefing: str) -> subprocess.Popen[bytes]:
+def start(run: RunFolder, backend: str) -> subprocess.Popen[bytes]:
     program = [sys.executable, "-m", "sweeper.execution.worker", "--run", str(run.path)]
     popen = subprocess.Popen(
         [*program, "--parent", str(os.getpid())],
@@ -50,7 +49,7 @@ def start(run: RunFolder, backend: str, **briefing: str) -> subprocess.Popen[byt
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    told = brief(run, make_spec(1), backend).model_copy(update=briefing)
+    told = Briefing(spec=make_spec(1), backend=backend)
     assert popen.stdin is not None
     popen.stdin.write(told.model_dump_json().encode() + b"\n")
     popen.stdin.flush()
@@ -96,16 +95,6 @@ def test_a_worker_ends_well_when_its_command_is_gone_or_somebody_ends_it(
         assert popen.wait(300) == 0
     popen.communicate(timeout=300)
     assert popen.returncode == 0
-
-
-def test_a_worker_that_cannot_see_the_run_says_what_and_ends(run: RunFolder) -> None:
-    popen = start(run, "curve_backend:make", mark="of another folder", version="0.0.1")
-    hello = said(popen)
-    popen.communicate(timeout=300)
-    assert popen.returncode == 0
-    problems = [what for what, _why, _where in hello["problems"]]  # type: ignore[union-attr]
-    assert "has sweeper" in problems[0]
-    assert "this folder is a copy of the run's folder" in problems[1]
 
 
 def test_a_backend_that_is_not_there_is_named() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.data import item_files
 from sweeper.data.dataset import dataset_of
-from sweeper.data.reading import spool
 from sweeper.errors import DataError
-from sweeper.execution.worker import run_check
 from sweeper.features import parts
+from sweeper.features.ray import _run_check
 from sweeper.spec import DataSpec, Spec
 from sweeper.units import plural
 
@@ -95,7 +95,7 @@ def test_marked_rows_of_the_data_itself_are_in_train_alone(dataset, path, write)
 
 
 def test_a_large_file_with_marked_rows_is_read_into_memory(dataset, path, monkeypatch):
-    monkeypatch.setattr(spool, "LARGE_BYTES", 0)
+    monkeypatch.setattr(item_files, "LARGE_BYTES", 0)
     assert not isinstance(dataset_of(spec_of(path)).splits["train"], tuple)
     made = made_from(dataset.splits["train"][0])
     with Path(path).open("a") as file:
@@ -124,7 +124,7 @@ def test_a_file_that_is_not_there_is_named_with_its_key(path, tmp_path):
 
 
 def test_a_worker_that_cannot_see_the_file_says_so(path, tmp_path):
-    assert not list(run_check._data(spec_of(path)))
-    ((what, _, where),) = run_check._data(spec_of(path, tmp_path / "none.jsonl"))
+    assert not list(_run_check._data(spec_of(path)))
+    ((what, _, where),) = _run_check._data(spec_of(path, tmp_path / "none.jsonl"))
     assert where == "augmentation.path"
     assert str(tmp_path / "none.jsonl") in what

@@ -26,7 +26,7 @@ def test_explain_takes_the_rules_that_a_plan_was_made_with(sweeper, here):
     (here / "mine").mkdir()
     (here / "mine" / "a.yaml").write_text(
         "- id: house-style\n  title: Ours\n  when: {examples: {min: 1}}\n"
-        "  then: {prefer: {full: 50}}\n  why: We always do.\n  source: house rule\n"
+        "  then: {gap: {full: {points: 50, sd: 0.1}}}\n  why: We always do.\n  source: house rule\n"
     )
     plan = ("plan", "--task", "instruction", "--examples", "2000", "--gpu-memory", "200")
     made = sweeper(*plan, "--model", "1B", "--rules", "mine", "--json")

@@ -7,7 +7,7 @@ import re
 def test_the_rule_book_is_listed_and_one_rule_is_shown_whole(sweeper):
     listed = sweeper("rules").out
     assert "start-with-lora" in listed
-    shown = sweeper("rules", "start-with-lora").out
+    shown = sweeper("rules", "lora-close-to-full").out
     for key in ("when", "then", "why", "source"):
         assert f"\n{key}" in shown
     assert re.search(r"\nwhere .*\.yaml:\d+\n", shown)
@@ -30,7 +30,7 @@ def test_ones_own_rule_overrides_and_its_mistakes_are_shown_with_their_line(swee
     folder.mkdir()
     (folder / "a.yaml").write_text(
         "- id: start-with-lora\n  title: Start with full\n  when: {examples: {min: 1}}\n"
-        "  then: {prefer: {full: 50}}\n  why: We always do.\n  source: house rule\n"
+        "  then: {gap: {full: {points: 50, sd: 0.1}}}\n  why: We always do.\n  source: house rule\n"
     )
     plan = ("plan", "--task", "classification", "--examples", "2000", "--gpu-memory", "200")
     ran = sweeper(*plan, "--model", "1B", "--rules", "mine", "--json")

@@ -24,13 +24,13 @@ def page(tmp_path):
 def test_every_finding_has_a_section_with_its_lines_and_its_remedy(page):
     sections = {one.attributes["id"]: one.text for one in page.all("section")}
     assert list(sections) == [*("summary", "empty", "duplicates", "markup", "white-space", "read")]
-    assert "Rows that repeat an earlier row of the same split: 1 (3.0%)." in sections["duplicates"]
+    assert "rows that repeat an earlier row of the same split: 1 (3.0%)" in sections["duplicates"]
     assert "as line 4" in sections["duplicates"]
     assert "<b>rows.jsonl: 32" in sections["duplicates"]
     assert "--remedy duplicates -o NEW" in sections["duplicates"]
     assert "--all-safe -o NEW" in sections["summary"]
     assert "evaluation-sets: give the evaluation set" in sections["read"]
-    assert page.one("a", href="#summary", _class="skip").text == "Skip to the summary"
+    assert page.one("a", href="#summary", _class="skip").text == "Skip to the content"
 
 
 def test_rows_and_names_are_text_and_nothing_is_fetched(page):

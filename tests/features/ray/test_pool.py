@@ -21,10 +21,9 @@ from commands import PATHS, Commands
 from curve_backend import make_plan, make_spec, on_gpus
 
 from sweeper.errors import RunError
-from sweeper.execution.job import Close, Hello, Ready, line_of
+from sweeper.execution.job import Briefing, Close, Hello, Ready, line_of
 from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.state.attempts import attempt_folder, attempts_of, read_end
-from sweeper.execution.worker.run_check import brief
 from sweeper.features.ray._request import Request
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
@@ -97,7 +96,7 @@ def asked(tmp_path: Path, nodes: TwoNodes) -> Iterator[Callable[..., RayPool]]:
         run = RunFolder(tmp_path)
         plan.write(run.plan)
         spec = make_spec(workers=workers, features={"ray": {"address": nodes.address}})
-        pool, _ = connect(run, spec, plan, brief(run, spec, "curve_backend:make"))
+        pool, _ = connect(run, spec, plan, Briefing(spec=spec, backend="curve_backend:make"))
         made.append(pool)
         return pool
 
@@ -370,7 +369,7 @@ def test_a_plan_for_a_cpu_is_refused_on_a_cluster_with_gpus(
     monkeypatch.setattr(_cluster, "nodes", lambda: [Node("a", "a", {"CPU": 8.0, "GPU": 1.0})])
     run, spec = RunFolder(tmp_path), make_spec()
     with pytest.raises(RunError) as refused:
-        connect(run, spec, make_plan(), brief(run, spec, "curve_backend:make"))
+        connect(run, spec, make_plan(), Briefing(spec=spec, backend="curve_backend:make"))
     assert refused.value.problems[0].where == "--executor ray"
     assert "--gpu" in refused.value.problems[0].fix
 

@@ -68,7 +68,7 @@ def test_every_file_of_shared_parameters_fits_the_schema(path: Any) -> None:
         {"id": "Not An Id"},
         {"when": {"exampels": {"min": 1}}},
         {"when": {"task": "cod"}},
-        {"then": {"prefer": {"lroa": 1}}},
+        {"then": {"gap": {"lroa": {"points": 1, "sd": 1}}}},
         {"then": {"leave_out": ["lroa"]}},
         {"then": {"parameters": {"lora.rank": {"default": 1}}}},
         {"then": {"parameters": {"lora.r": {"*target": "lora.r"}}}},
@@ -78,7 +78,8 @@ def test_every_file_of_shared_parameters_fits_the_schema(path: Any) -> None:
     ],
 )
 def test_an_editor_sees_the_mistake(rules: Any, change: dict[str, Any]) -> None:
-    rule = {"id": "a", "title": "A", "then": {"prefer": {"lora": 1}}, "why": "b", "source": "c"}
+    gap = {"gap": {"lora": {"points": 1, "sd": 1}}}
+    rule = {"id": "a", "title": "A", "then": gap, "why": "b", "source": "c"}
     rules.validate([rule, {"id": "b", "advice": "x", "source": "c"}])
     with pytest.raises(jsonschema.ValidationError):
         rules.validate([rule | change])

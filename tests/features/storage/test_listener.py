@@ -11,7 +11,7 @@ from commands import Sweeper, check_whole, ended_after
 from optuna.trial import TrialState
 
 from sweeper.errors import NotInstalled, RunError, SpecError
-from sweeper.features.storage.listener import Copy, listen, wanted
+from sweeper.features.storage.listener import copy, wanted
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 
@@ -52,10 +52,7 @@ def rows(study: optuna.Study) -> list[tuple[object, ...]]:
 
 def test_the_copy_is_the_study(tmp_path: Path, url: str) -> None:
     run = make_run(tmp_path / "runs" / "a", [0.5, 0.25])
-    listener = listen("storage", run, given(url))
-    listener.catch_up()
-    assert not (tmp_path / "shared.db").exists()
-    listener.end("complete")
+    copy(run, url)
     copied = optuna.load_study(study_name="a", storage=url)
     assert rows(copied) == rows(optuna.load_study(study_name="a", storage=f"sqlite:///{run.study}"))
     assert len(copied.trials) == 4
@@ -64,9 +61,9 @@ def test_the_copy_is_the_study(tmp_path: Path, url: str) -> None:
 
 def test_a_later_call_replaces_its_own_copy_and_leaves_others(tmp_path: Path, url: str) -> None:
     run = make_run(tmp_path / "runs" / "a", [0.5])
-    Copy(run, url).end("interrupted")
-    Copy(make_run(tmp_path / "runs" / "b", [0.75]), url).end("complete")
-    Copy(make_run(tmp_path / "runs" / "a", [0.5, 0.25]), url).end("complete")
+    copy(run, url)
+    copy(make_run(tmp_path / "runs" / "b", [0.75]), url)
+    copy(make_run(tmp_path / "runs" / "a", [0.5, 0.25]), url)
     assert [trial.value for trial in optuna.load_study(study_name="a", storage=url).trials[:2]] == [
         0.5,
         0.25,
@@ -75,19 +72,14 @@ def test_a_later_call_replaces_its_own_copy_and_leaves_others(tmp_path: Path, ur
 
 
 def test_another_study_of_that_name_is_left_alone(tmp_path: Path, url: str) -> None:
-    Copy(make_run(tmp_path / "here" / "a", [0.5]), url).end("complete")
+    copy(make_run(tmp_path / "here" / "a", [0.5]), url)
     with pytest.raises(RunError, match="another study named 'a'"):
-        Copy(make_run(tmp_path / "there" / "a", [0.25]), url).end("complete")
+        copy(make_run(tmp_path / "there" / "a", [0.25]), url)
     assert optuna.load_study(study_name="a", storage=url).best_value == 0.5
     own = make_run(tmp_path / "runs" / "c", [0.5])
     with pytest.raises(RunError):
-        Copy(own, f"sqlite:///{own.study}").end("complete")
+        copy(own, f"sqlite:///{own.study}")
     assert len(optuna.load_study(study_name="c", storage=f"sqlite:///{own.study}").trials) == 3
-
-
-def test_no_url_is_no_listener() -> None:
-    assert wanted(given(None)) == {}
-    assert list(wanted(given("sqlite:///x.db"))) == ["storage"]
 
 
 @pytest.mark.parametrize("url", ["nonsense", "journal:study.log", "oracel://ann:p4ss@h/d"])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper.execution.worker.run_check import brief
+from sweeper.features import parts
 from sweeper.features.storage.options import Options
-from sweeper.runfolder import RunFolder
 from sweeper.specfile import FLAGS, resolve, to_yaml
 
 PATH = ("features", "storage", "url")
@@ -21,4 +20,4 @@ def test_the_password_is_neither_written_nor_sent_to_workers(tmp_path: Path) -> 
     file.write_text(to_yaml(spec))
     assert "p4ss" not in file.read_text()
     assert resolve({}, file).features.of(Options).url == "postgresql+psycopg://ann@db/x"
-    assert "p4ss" not in brief(RunFolder(tmp_path), spec, "none:none").model_dump_json()
+    assert "p4ss" not in parts.without_passwords(spec).model_dump_json()

@@ -22,8 +22,8 @@ from sweeper.findings.study.changes import gate, task_changes
 from sweeper.findings.study.reading import read_run
 from sweeper.plans import Duration, PhaseCost, Plan
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.sections import cost
-from sweeper.reporting.sections.cost import predicted_line
+from sweeper.reporting.sections import spending
+from sweeper.reporting.sections.spending import took_sentence
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
 from sweeper.steps import run as run_steps
@@ -259,12 +259,12 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     status = Status.read(run.status)
     assert status.phases["suite"] > 0
     times = {
-        p.what: p for p in figures_of(run, cost).predictions if p.unit == "s" and not p.strategy
+        p.what: p for p in figures_of(run, spending).predictions if p.unit == "s" and not p.strategy
     }
     assert times["suite"].actual == status.phases["suite"]
     assert times["suite"].predicted == 60
     assert times["sweep"].actual == 100 + status.phases["suite"]
-    assert predicted_line(tuple(times.values())).endswith(", planned 5 min (2-8 min)")
+    assert took_sentence(tuple(times.values())).endswith(", planned 5 min (2-8 min).")
     files = read_run(run)
     assert {task.trial for task in task_changes(files)} == {order[0]}
     limits = [Limit("general", 0.01, "forgetting", 2, "")]

@@ -1,13 +1,11 @@
 """Each case of "what next", on findings that were made for it."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.record import Limitation, NextStep
-from sweeper.findings.verdict.next_step import next_step, next_step_line, step_now
+from sweeper.findings.verdict.next_step import next_step, next_step_line
 
 ENDED = {"status": "complete", "complete": 20, "pruned": 0, "failed": 0, "trials_asked": 20}
 
@@ -144,15 +142,3 @@ def test_advice_counts_where_nothing_hinders_and_the_first_of_it(plain):
     assert next_step(plain, advice) == advice[0]
     assert next_step(with_run(plain, status="interrupted", complete=7), advice).kind == "resume"
     assert next_step(with_run(plain, status="running"), advice) is None
-
-
-def test_a_step_is_of_the_folder_as_it_is_named_now_and_of_a_run_that_was_killed(plain):
-    advised = NextStep(kind="stop", because="No.", command=f"sweeper data {plain.run.place}/x")
-    kept = plain.model_copy(update={"next_step": advised})
-    status = SimpleNamespace(phase="complete", trials=20, complete=20, pruned=0, failed=0)
-    assert step_now(kept, "moved", status).command == "sweeper data moved/x"
-    killed = with_run(plain, status="running", complete=7)
-    status = SimpleNamespace(phase="interrupted", trials=40, complete=8, pruned=0, failed=0)
-    step = step_now(killed, "moved", status)
-    assert (step.kind, step.command) == ("resume", "sweeper run moved/sweep.yaml")
-    assert step.because.startswith("8 of 40 trials")

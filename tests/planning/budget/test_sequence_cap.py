@@ -119,7 +119,7 @@ def test_assumed_lengths_are_used_wherever_measured_ones_are() -> None:
     assert lengths.mean < lengths.p99 == plan.candidates[0].sequence_length
     assert plan.recommended == "full"
     full = plan.candidates[0]
-    assert "beyond-lora-capacity" in {reason.rule for reason in full.reasons}
+    assert "beyond-lora-capacity" in {reason.rule for reason in plan.candidate("lora").cautions}
     assert any("assumed" in note for note in full.setup_notes)
 
 

@@ -10,7 +10,7 @@ from sweeper.planning.planner import make_plan
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
-from sweeper.plans import Parameter
+from sweeper.plans import Parameter, Quality
 
 
 def book_with(tmp_path: Path, *changes: str) -> RuleBook:
@@ -73,15 +73,34 @@ def test_a_star_excludes_every_strategy(tmp_path: Path, scene: Any) -> None:
     assert {one.refused for one in found.values()} == {("It is so.", "none", "me")}
 
 
-def test_scores_are_the_sums_of_the_weights_in_the_reasons(scene: Any) -> None:
+def test_the_quality_of_a_strategy_pools_its_file_and_the_gaps_in_its_reasons(scene: Any) -> None:
     spec, gathered = scene()
-    found = RatedStrategies(rule_book(), fact_values(spec, gathered, gathered.models[0]))
-    scores = {name: found.score(name) for name in found}
-    assert len(set(scores.values())) > 2
+    book = rule_book()
+    found = RatedStrategies(book, fact_values(spec, gathered, gathered.models[0]))
     for name, rated_strategy in found.items():
-        assert rated_strategy.score == scores[name]
-        weights = sum(reason.weight for reason in rated_strategy.reasons)
-        assert weights == pytest.approx(scores[name])
+        broad = book.strategies[name].quality
+        gaps = [reason.gap for reason in rated_strategy.reasons if reason.gap]
+        estimates = [Quality(mean=broad.points, sd=broad.sd), *gaps]
+        assert rated_strategy.quality == found.quality(name) == Quality.pooled(estimates)
+        assert all(rated_strategy.quality.sd <= one.sd for one in estimates)
+    assert found["qlora"].quality == Quality(mean=-0.1588, sd=0.2572)
+
+
+def test_what_was_measured_well_counts_more_and_nothing_twice() -> None:
+    exact, vague = Quality(mean=1.0, sd=0.1), Quality(mean=-1.0, sd=1.0)
+    assert Quality.pooled([exact, vague]).mean == pytest.approx(0.98, abs=0.01)
+    assert Quality.pooled([exact, exact]).mean == exact.mean
+
+
+def test_a_gap_follows_a_fact_without_steps(tmp_path: Path, scene: Any) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "- id: mine\n  title: Mine\n  then: {gap: {full: {points_from: {fact: examples, "
+        "at: {1000: 0, 100000: 2}}, sd: 0.001}}}\n  why: Because.\n  source: me\n",
+        encoding="utf-8",
+    )
+    book = rule_book((str(tmp_path),))
+    means = [rated(book, scene, "full", rows=n).quality.mean for n in (500, 10_000, 10**6)]
+    assert means == pytest.approx([0, 1, 2], abs=0.01)
 
 
 def test_a_later_rule_wins_and_the_disagreement_is_shown(tmp_path: Path, scene: Any) -> None:
@@ -258,7 +277,7 @@ def test_rules_that_ship_change_what_it_includes_and_does_not_state(
     found = rated(own_strategy(tmp_path), scene, rows=400)
     batch = found.parameters["per_device_train_batch_size"]
     assert (batch.choices, batch.default) == ((4, 8, 16), 8)
-    assert found.score == rated(rule_book(), scene, rows=400).score
+    assert found.quality.mean == rated(rule_book(), scene, rows=400).quality.mean
 
 
 def test_a_users_own_rule_changes_what_their_strategy_file_states(

@@ -17,7 +17,7 @@ RULE = """\
   title: Mine
   when: {examples: {min: 10}}
   then:
-    prefer: {lora: 2}
+    gap: {lora: {points: 2, sd: 1}}
     parameters:
       lora.r: {range: [4, 8], default: 4}
   why: Because.
@@ -118,13 +118,13 @@ def test_every_problem_is_reported_at_once_with_file_and_line(tmp_path: Path) ->
   title: Bad
   when: {exampels: {min: 10}}
   then:
-    prefer: {lroa: 2, full: -1}
+    gap: {lroa: {points: 2, sd: 1}, full: {points: 1, sd: -1}}
     parameters:
       lora.rank: {default: 4}
       lora.r: {range: [8, 4]}
       full.learning_rate: {default: 7}
       lora.target_modules: {choices: [qx]}
-    preefr: {lora: 1}
+    gpa: {lora: 1}
   warning: "There are {exampels} rows."
   answer: {what: now}
   why: Because.
@@ -139,12 +139,12 @@ def test_every_problem_is_reported_at_once_with_file_and_line(tmp_path: Path) ->
     for words in (
         "Did you mean 'examples'?",
         "Did you mean 'lora'?",
-        "full = -1",
+        "sd = -1",
         "lora has no parameter 'rank'",
         "low <= high must hold, but got [8, 4]",
         "learning_rate is allowed from 1e-06 to 0.003",
         "target_modules is never 'qx'",
-        "Did you mean 'prefer'?",
+        "Did you mean 'gap'?",
         "Did you mean 'source'?",
         "source is missing",
         "there is no key 'what' here",
@@ -162,7 +162,10 @@ def test_every_problem_is_reported_at_once_with_file_and_line(tmp_path: Path) ->
         ("id: my-rule\n", "not a list of rules"),
         ("- just words\n", "is not a mapping"),
         (RULE.replace("{examples: {min: 10}}", "!!python/name:os.system"), "is not allowed"),
-        (RULE.replace("prefer: {lora: 2}", "prefer: {lora: true}"), "valid number"),
+        (
+            RULE.replace("gap: {lora: {points: 2, sd: 1}}", "gap: {lora: {points: true, sd: 1}}"),
+            "valid number",
+        ),
         (RULE.replace("lora.r", "r"), "does not name a strategy's parameter"),
         (RULE.replace("range: [4, 8], default: 4", ""), "no change is given"),
         (RULE.replace("default: 4", "default: 32"), "must be within the range 4 to 8"),

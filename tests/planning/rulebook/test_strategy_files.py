@@ -13,7 +13,7 @@ from sweeper import resources
 from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem
 from sweeper.planning.rulebook.rules import rule_book
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
+from sweeper.planning.rulebook.strategy_files import BookStrategy, load_strategies
 
 GOOD = """\
 strategy: mine
@@ -62,7 +62,7 @@ NAMES = known_strategies()
 PATHS = sorted((resources.search_spaces() / "strategies").glob("**/*.yaml"))
 
 
-def load(tmp_path: Path, text: str) -> tuple[DeclaredStrategy | None, list[Problem]]:
+def load(tmp_path: Path, text: str) -> tuple[BookStrategy | None, list[Problem]]:
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     problems: list[Problem] = []
     return load_strategies((tmp_path,), problems).get("mine"), problems

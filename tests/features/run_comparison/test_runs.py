@@ -5,9 +5,14 @@ from itertools import combinations
 
 import pytest
 
-from sweeper.findings.verdict.runs_compared import ComparedRun, differences, pairs
+from sweeper.features.run_comparison._runs import ComparedRun, differences, pairs
 
 TEXT = {"task": "instruction", "strategies": ("lora",)}
+
+
+@pytest.fixture
+def make(make_run):
+    return make_run
 
 
 @pytest.fixture
@@ -54,7 +59,10 @@ def test_winners_on_the_same_rows_are_compared_item_by_item(runs):
 )
 def test_an_unfair_comparison_says_why_and_gives_no_difference(runs, make, second, digests, why):
     if second.get("seal") is False:
-        one, other = runs({"trials": 6}, digests="a")[0], ComparedRun(make(name="early", **second))
+        one, other = (
+            runs({"trials": 6}, digests="a")[0],
+            ComparedRun(make(name="early", **second)),
+        )
     else:
         one, other = runs({"trials": 6}, second, digests=digests)
     (pair,) = pairs([one, other])

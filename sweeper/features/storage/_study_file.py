@@ -1,9 +1,4 @@
-"""Keeps ``study.db``, the run's study as an Optuna storage in SQLite, in step with the search.
-
-Dashboards and plain Optuna read it while the run goes on. The search lives in memory, and the run's
-files are what counts: nothing is read from here. Each call of the command writes the study anew,
-and so is a file that cannot be written.
-"""
+"""Keeps ``study.db``, an Optuna storage in SQLite, in step with a study in memory."""
 
 from __future__ import annotations
 
@@ -12,8 +7,7 @@ import copy
 import logging
 import math
 import sqlite3
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,69 +17,55 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.execution.disk import NoRoom, no_room
+from sweeper.errors import RunError
 
 # Readers and the writer never wait for each other, but a backup may lock the file. Optuna tries
 # five times to create a trial: that is up to five seconds at once.
 _LOCKED_SECONDS = 1.0
-_PAUSE_SECONDS = 15.0
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-# A new trial takes 20 ms and a rung 4 ms, but a file that is written anew some 7 s for 500 trials:
-# that is done in parts, so that no worker waits for its verdict.
-_PART_SECONDS = 0.5
 
 
 class StudyFile:
-    """A study in a SQLite file, written by the thread that owns the search.
+    """A study in a SQLite file, which is written anew by each process, and where writing fails.
 
     Args:
         name: The study's name in the file.
-        study: The search's own study, in memory.
-        warn: Takes a line for the user, as often as it is true.
+        study: The study, in memory.
     """
 
-    def __init__(self, path: Path, name: str, study: Study, warn: Callable[[str], None]) -> None:
-        self._path, self._name, self._study, self._warn = path, name, study, warn
+    def __init__(self, path: Path, name: str, study: Study) -> None:
+        self._path, self._name, self._study = path, name, study
         self._storage: RDBStorage | None = None
         self._written: list[FrozenTrial] = []
-        self._pause_end = -math.inf
 
-    def write(self, running: Collection[int] = (), seconds: float = _PART_SECONDS) -> None:
-        """Bring the file up to the study. If that fails, a later call does.
+    def write(self, running: Collection[int | None] = ()) -> None:
+        """Bring the file up to the study.
 
         Args:
             running: Trials that a worker has now; others that have not ended wait for one.
-            seconds: After so many, the rest is left to a later call.
 
         Raises:
-            NoRoom: The disk is full.
+            RunError: It cannot be written now. A damaged file is deleted.
         """
-        if time.monotonic() < self._pause_end:
-            return
         try:
-            self._bring_up(self._storage or self._open(), running, time.monotonic() + seconds)
+            self._bring_up(self._storage or self._open(), running)
         except Exception as error:  # a damaged file may raise anything
-            self._disconnect()
+            self.close()
             cause = _original(error)
-            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-            if no_room(error):
-                raise NoRoom(reason) from error
-            self._pause_end = time.monotonic() + _PAUSE_SECONDS
             if getattr(cause, "sqlite_errorcode", 0) & 0xFF not in _LOCKED:  # the rest says why
                 for end in ("", "-wal", "-shm"):
                     with contextlib.suppress(OSError):
                         Path(f"{self._path}{end}").unlink()
-            self._warn(f"{self._path.name} could not be written ({reason}) and is tried again")
+            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+            raise RunError(f"{self._path.name} could not be written ({reason})") from error
 
     def close(self) -> None:
-        """Write the rest, and close the file: no worker has a trial any more.
-
-        Raises:
-            NoRoom: The disk is full.
-        """
-        self._pause_end = -math.inf
-        self.write(seconds=math.inf)
-        self._disconnect()
+        """Release the file."""
+        if self._storage is not None:
+            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
+                self._storage.remove_session()
+            self._storage.engine.dispose()
+            self._storage = None
 
     def _open(self) -> RDBStorage:
         """Open the file, with an empty study.
@@ -112,7 +92,7 @@ class StudyFile:
         self._storage, self._written = storage, []
         return storage
 
-    def _bring_up(self, storage: RDBStorage, running: Collection[int], end: float) -> None:
+    def _bring_up(self, storage: RDBStorage, running: Collection[int | None]) -> None:
         for number, trial in enumerate(self._study.get_trials(deepcopy=False)):
             before = self._written[number] if number < len(self._written) else None
             if before is not None and before.state.is_finished():
@@ -129,15 +109,6 @@ class StudyFile:
                 new._trial_id = before._trial_id
                 _update(storage, new, before)
                 self._written[number] = new
-            if time.monotonic() > end:
-                return
-
-    def _disconnect(self) -> None:
-        if self._storage is not None:
-            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
-                self._storage.remove_session()
-            self._storage.engine.dispose()
-            self._storage = None
 
 
 def _update(storage: RDBStorage, trial: FrozenTrial, before: FrozenTrial) -> None:

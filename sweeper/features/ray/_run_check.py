@@ -1,6 +1,6 @@
-"""What a worker needs before it gets work: run folder, data, base model, version.
+"""What another machine needs before a worker starts there: run folder, data, base model, version.
 
-The command leaves a mark in the run's folder and tells each worker of it, so that no result is
+The command leaves a mark in the run's folder and tells each actor of it, so that no result is
 written where nobody reads it.
 """
 
@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sweeper
-from sweeper.artifact import Record, write_text
+from sweeper.artifact import write_text
 from sweeper.backend import TRAINING
 from sweeper.data.reading.hub import hub_files, is_hub_data
 from sweeper.errors import SweeperError
+from sweeper.execution.job import Briefing
 from sweeper.facts.models.model import model_folder
 from sweeper.features import loader, parts
 from sweeper.plans import Plan
@@ -27,37 +28,28 @@ _MARK = ".mark"
 _PACKAGED = "packaged:"
 
 
-class Briefing(Record):
-    """The first order of a worker: what it has to check.
+class RemoteBriefing(Briefing):
+    """A briefing with what the worker's machine is checked by.
 
     Args:
-        spec: What was asked, without passwords.
-        backend: ``module:function`` of the training backend.
         mark: What lies in the run's folder.
         directory: Where the command was given: paths in the spec may be relative to it.
     """
 
-    spec: Spec
-    backend: str
     mark: str
     directory: str
     version: str
 
 
-def brief(run: RunFolder, spec: Spec, backend: str) -> Briefing:
-    """Write a mark into the run's folder, and make the briefing of workers."""
+def remote(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
+    """Write a mark into the run's folder, and add it to the briefing."""
     mark = uuid.uuid4().hex
     write_text(run.path / _MARK, mark)
-    return Briefing(
-        spec=parts.without_passwords(spec),
-        backend=backend,
-        mark=mark,
-        directory=str(Path.cwd()),
-        version=sweeper.__version__,
-    )
+    here, version = str(Path.cwd()), sweeper.__version__
+    return RemoteBriefing.taken_from(briefing, mark=mark, directory=here, version=version)
 
 
-def missing(run: RunFolder, told: Briefing) -> list[tuple[str, str, str]]:
+def missing(run: RunFolder, told: RemoteBriefing) -> list[tuple[str, str, str]]:
     """Everything that this machine lacks, as what, why and where."""
     if Path(told.directory).is_dir():
         os.chdir(told.directory)
@@ -68,13 +60,13 @@ def missing(run: RunFolder, told: Briefing) -> list[tuple[str, str, str]]:
     return [*_data(told.spec), *models]
 
 
-def _version(told: Briefing) -> Iterator[tuple[str, str, str]]:
+def _version(told: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
     if told.version != sweeper.__version__:
         here = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
         yield here, f"The command is sweeper {told.version}.", ""
 
 
-def _folder(run: RunFolder, told: Briefing) -> Iterator[tuple[str, str, str]]:
+def _folder(run: RunFolder, told: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
     mark = run.path / _MARK
     why = "Workers read the plan from it and write results and weights into it."
     if not run.plan.exists():

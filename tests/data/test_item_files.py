@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from sweeper.data import item_files
 from sweeper.data.contents import MOST_LINE_BYTES
-from sweeper.data.reading import arrow, decoding, jsonrows, spool
+from sweeper.data.reading import arrow, decoding, jsonrows
 from sweeper.data.reading.read import read
 from sweeper.data.table import Stored
 from sweeper.errors import DataError
@@ -23,12 +24,12 @@ CONTENT = (
 
 @pytest.fixture(autouse=True)
 def _everything_is_large(monkeypatch):
-    monkeypatch.setattr(spool, "LARGE_BYTES", 0)
+    monkeypatch.setattr(item_files, "LARGE_BYTES", 0)
 
 
 def in_memory(path):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(spool, "LARGE_BYTES", 2**40)
+        patched.setattr(item_files, "LARGE_BYTES", 2**40)
         return read(path)
 
 

@@ -11,24 +11,20 @@ from pathlib import Path
 
 import optuna
 import pytest
-from commands import Commands, check_whole
-from curve_backend import make_plan
+from commands import Sweeper, check_whole, ended_after
+from curve_backend import make_plan, make_spec
 from fake_pool import Sweep as FakeSweep
 from fake_pool import dies, make_sweep
 from optuna.trial import FrozenTrial, TrialState
 from spaces import LIMIT, beyond, ended, report
 
-from sweeper.execution import study_file as module
-from sweeper.execution.disk import NoRoom
+from sweeper.errors import RunError
 from sweeper.execution.state import attempts
-from sweeper.execution.study_file import StudyFile
+from sweeper.features.storage import _study_file as module
+from sweeper.features.storage._study_file import StudyFile
+from sweeper.features.storage.listener import listen
 from sweeper.search.search import Search, known_starts
 from sweeper.trials import TrialConfig
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
 
 
 @pytest.fixture
@@ -38,14 +34,14 @@ def search() -> Search:
 
 
 @pytest.fixture
-def file(tmp_path: Path, search: Search, said: list[str]) -> StudyFile:
-    return StudyFile(tmp_path / "study.db", "s", search.study, said.append)
+def file(tmp_path: Path, search: Search) -> StudyFile:
+    return StudyFile(tmp_path / "study.db", "s", search.study)
 
 
 @pytest.fixture
-def another(tmp_path: Path, said: list[str]) -> Callable[[Search], StudyFile]:
+def another(tmp_path: Path) -> Callable[[Search], StudyFile]:
     """The file as the next call of the command has it."""
-    return lambda search: StudyFile(tmp_path / "study.db", "s", search.study, said.append)
+    return lambda search: StudyFile(tmp_path / "study.db", "s", search.study)
 
 
 def seen(path: Path, name: str = "s") -> list[FrozenTrial]:
@@ -56,7 +52,7 @@ def seen(path: Path, name: str = "s") -> list[FrozenTrial]:
 
 
 def test_plain_optuna_finds_the_whole_study(
-    file: StudyFile, search: Search, tmp_path: Path, said: list[str]
+    file: StudyFile, search: Search, tmp_path: Path
 ) -> None:
     for loss, excess in ((0.4, 0.1), (0.5, -0.1), (0.6, -0.1)):
         number = search.ask().number
@@ -79,7 +75,6 @@ def test_plain_optuna_finds_the_whole_study(
     assert study.trials[4].user_attrs["sweeper:failure"] == "diverged"
     assert study.best_trial.number == 1  # trial 0 has the lowest loss and breaks the limit
     assert study.directions == search.study.directions
-    assert said == []
 
 
 def test_a_reader_does_not_wait_for_the_writer(
@@ -105,7 +100,7 @@ def test_rungs_of_an_attempt_that_broke_off_become_no_numbers(
     file.write({number})
     search.report(number, report(2, 1.5))
     search.tell(number, ended("COMPLETE", 1.5))
-    file.close()
+    file.write()
     values = seen(tmp_path)[0].intermediate_values
     assert (values[1], values[2]) == (2.0, 1.5)
     assert math.isnan(values[3])
@@ -123,20 +118,8 @@ def test_a_trial_without_a_worker_waits(
     again.write({1})
     states = [TrialState.WAITING, TrialState.RUNNING, TrialState.WAITING]
     assert [trial.state for trial in seen(tmp_path)] == states
-    again.close()
+    again.write()
     assert [trial.state for trial in seen(tmp_path)] == [TrialState.WAITING] * 3
-
-
-def test_much_is_written_in_parts_and_the_rest_at_the_end(
-    file: StudyFile, search: Search, tmp_path: Path
-) -> None:
-    for loss in (0.5, 0.4, 0.3, 0.2):
-        search.tell(search.ask().number, ended("COMPLETE", loss))
-    for count in (1, 2):
-        file.write(seconds=0.0)
-        assert len(seen(tmp_path)) == count
-    file.close()
-    assert [trial.value for trial in seen(tmp_path)] == [0.5, 0.4, 0.3, 0.2]
 
 
 def test_each_call_writes_the_study_anew_and_leaves_those_of_others(
@@ -168,68 +151,40 @@ def locked(path: Path) -> sqlite3.Connection:
 
 
 def test_a_locked_file_is_written_later(
-    file: StudyFile,
-    search: Search,
-    said: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    file: StudyFile, search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LOCKED_SECONDS", 0.01)
-    monkeypatch.setattr(module, "_PAUSE_SECONDS", 2.0)
     monkeypatch.setattr(optuna.storages._rdb.storage.time, "sleep", lambda _: None)
-    clock = iter(range(1000))
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock) * 0.5)
     file.write()
     search.ask()
     search.ask()
     with contextlib.closing(locked(tmp_path)):
-        for _ in range(9):
+        with pytest.raises(RunError, match="is locked"):
             file.write({0, 1})
-        assert 1 <= len(said) < 9  # it is not tried each time
-        assert "is locked" in said[0]
         assert seen(tmp_path) == []
-    for _ in range(9):
-        file.write({0, 1})
+    file.write({0, 1})
     assert [trial.state.name for trial in seen(tmp_path)] == ["RUNNING"] * 2
 
 
-def fails(error: Exception) -> Callable[..., None]:
-    def fail(*_args: object) -> None:
-        raise error
-
-    return fail
-
-
-def test_a_full_disk_is_no_room(
+def test_a_file_that_cannot_be_written_is_made_anew(
     file: StudyFile, search: Search, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file.write()
     search.ask()
-    full = sqlite3.OperationalError("database or disk is full")
+
+    def fail(*_args: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
     with monkeypatch.context() as patch:
-        patch.setattr(optuna.storages.RDBStorage, "create_new_trial", fails(full))
-        with pytest.raises(NoRoom, match="disk is full"):
+        patch.setattr(optuna.storages.RDBStorage, "create_new_trial", fail)
+        with pytest.raises(RunError, match="disk is full"):
             file.write()
-        with pytest.raises(NoRoom):
-            file.close()
-    file.close()
+    assert not (tmp_path / "study.db").exists()
+    file.write()
     assert len(seen(tmp_path)) == 1
 
 
-def test_a_file_that_cannot_be_written_at_all_is_a_warning(
-    file: StudyFile, search: Search, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    search.ask()
-    odd = sqlite3.OperationalError("locking protocol")  # of a network's file system
-    monkeypatch.setattr(optuna.storages.RDBStorage, "create_new_trial", fails(odd))
-    for _ in range(3):
-        file.write()
-    file.close()
-    assert len(said) == 2  # in a pause it is not tried, and at the end it is
-    assert "study.db could not be written (locking protocol)" in said[0]
-
-
-# A damaged file, under a whole run.
+# A damaged file.
 
 
 @pytest.fixture
@@ -283,33 +238,11 @@ def changed(*statements: str) -> Callable[[Path], None]:
 orphaned = changed("delete from trials where number = 1")
 
 
-@pytest.mark.parametrize("damage", [garbage, truncated, holed, emptied, lost, orphaned])
-def test_the_file_is_made_anew_from_the_folder(
-    sweep: FakeSweep, damage: Callable[[Path], None]
-) -> None:
-    sweep.go(3)
-    file = sweep.run.study
-
-    def shown() -> list[tuple[object, ...]]:
-        return [
-            (t.state, t.value, t.params, t.intermediate_values) for t in seen(file.parent, "run")
-        ]
-
-    before = shown()
-    damage(file)
-    sweep.pool.jobs.clear()
-    assert sweep.go(3).kind == "complete"
-    assert sweep.pool.jobs == []
-    assert shown() == before
-    if damage in (emptied, lost):  # that is no damage
-        assert sweep.said("warning") == []
-    else:
-        (warning,) = sweep.said("warning")
-        assert warning.startswith("study.db could not be written (")
-    assert sweep.go(4).status.done == 4
-
-
-UNREADABLE = {
+DAMAGED = {
+    "garbage": garbage,
+    "truncated": truncated,
+    "with a hole": holed,
+    "with an orphan": orphaned,
     "header only": cut_in_the_header,
     "pipe": a_pipe,
     "of a later Optuna": changed("update alembic_version set version_num = 'v99.0.0'"),
@@ -317,12 +250,31 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
 def test_whatever_lies_in_the_place_of_the_file_is_replaced(
     file: StudyFile,
     search: Search,
     another: Callable[[Search], StudyFile],
-    said: list[str],
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+) -> None:
+    search.ask()
+    search.ask()
+    file.write()
+    file.close()
+    damage(tmp_path / "study.db")
+    again = another(search)
+    with pytest.raises(RunError, match="could not be written"):
+        again.write()
+    again.write()
+    assert len(seen(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("damage", [emptied, lost])
+def test_a_file_that_is_gone_is_made_again(
+    file: StudyFile,
+    search: Search,
+    another: Callable[[Search], StudyFile],
     tmp_path: Path,
     damage: Callable[[Path], None],
 ) -> None:
@@ -330,17 +282,18 @@ def test_whatever_lies_in_the_place_of_the_file_is_replaced(
     file.write()
     file.close()
     damage(tmp_path / "study.db")
-    again = another(search)
-    again.write()
-    assert len(said) == 1
-    again.close()
+    another(search).write()
     assert len(seen(tmp_path)) == 1
-    assert len(said) == 1
+
+
+# A whole run.
 
 
 def test_it_holds_what_the_folder_does(sweep: FakeSweep) -> None:
     sweep.pool.parts = {"trial-2": dies(2), "trial-1/1": dies(3)}
     sweep.go(4)
+    spec = make_spec(4)
+    listen("storage", sweep.run, spec).end("complete")
     trials = seen(sweep.run.path, "run")
     assert len(trials) == 4
     for trial in trials:
@@ -358,18 +311,39 @@ def test_it_holds_what_the_folder_does(sweep: FakeSweep) -> None:
     assert trials[2].state == TrialState.FAIL
 
 
+def test_it_follows_a_run(sweep: FakeSweep) -> None:
+    sweep.pool.parts = {"trial-1/1": dies(3, lost=True)}
+    states: list[list[str]] = []
+    writer = []
+
+    def look() -> None:
+        if not writer:
+            writer.append(listen("storage", sweep.run, make_spec(2)))
+        writer[0].catch_up()
+        states.append([trial.state.name for trial in seen(sweep.run.path, "run")])
+
+    sweep.pool.on_poll = look
+    sweep.go(2)
+    writer[0].end("complete")
+    assert ["COMPLETE", "RUNNING"] in states
+    assert [trial.state.name for trial in seen(sweep.run.path, "run")] == ["COMPLETE"] * 2
+
+
 # A whole command.
 
 
-def test_trials_go_on_while_the_file_is_locked(commands: Commands) -> None:
-    popen = commands.start(5, 1, CURVE_QUICK="1", CURVE_STEP_SECONDS="0.01")
-    commands.wait_for(lambda: commands.lines("trained.log"))
-    lock = sqlite3.connect(commands.run.study, timeout=300)
-    lock.execute("BEGIN IMMEDIATE")
-    commands.wait_for(lambda: "is locked" in commands.run.events.read_text())
-    commands.wait_for(lambda: len(commands.lines("trained.log")) == 5)
-    lock.rollback()
-    lock.close()
-    _, errors = popen.communicate(timeout=300)
-    assert popen.returncode == 0, errors
-    check_whole(commands, 5)
+def test_trials_go_on_while_the_file_is_locked(tmp_path: Path) -> None:
+    made = Sweeper(tmp_path / "runs" / "run")
+    with ended_after(made):
+        popen = made.start(5, 1, CURVE_QUICK="1", CURVE_STEP_SECONDS="0.01")
+        made.wait_for(lambda: made.lines("trained.log"))
+        lock = sqlite3.connect(made.run.study, timeout=300)
+        lock.execute("BEGIN IMMEDIATE")
+        made.wait_for(lambda: len(made.lines("trained.log")) == 5)
+        lock.rollback()
+        lock.close()
+        _, errors = popen.communicate(timeout=300)
+        assert popen.returncode == 0, errors
+        check_whole(made, 5)
+    mine = [(trial.state, trial.value) for trial in made.trials()]
+    assert [(trial.state, trial.value) for trial in seen(made.folder, "run")] == mine

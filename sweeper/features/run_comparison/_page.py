@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from sweeper import __version__, units
+from sweeper.features.run_comparison._runs import ComparedRun, Pair, board, differences
 from sweeper.findings import words
-from sweeper.findings.verdict.runs_compared import ComparedRun, Pair, board, differences
 from sweeper.reporting.blocks import (
     Column,
     Figure,

@@ -1,14 +1,17 @@
-"""Rows as they are read: in a list if they are few, else on the disk while they are used."""
+"""Files of items, which are read when they are asked for."""
 
 from __future__ import annotations
 
+import mmap
 import os
 import pickle
 import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 
 from sweeper.cache import home
 from sweeper.data.contents import CHUNK_BYTES, COPIES, ROW_BYTES, Opened
@@ -17,6 +20,9 @@ from sweeper.data.table import Item, Numbered, Stored
 LARGE_BYTES = 32 * 2**20
 """From this size on rows stay on the disk. As lists, smaller ones take up to 0.3 GiB, nine times
 their size (``contents.COPIES``)."""
+
+BUFFER_BYTES = 2**16
+"""Bytes of each file that are written together."""
 
 
 def collected(rows: Iterable[Numbered]) -> Sequence[Numbered]:
@@ -41,6 +47,23 @@ def collected(rows: Iterable[Numbered]) -> Sequence[Numbered]:
             starts.append(starts[-1] + file.write(data))
         file.flush()
         return items_of(Opened(os.dup(file.fileno())), starts, pickle.loads)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Writes items one after the other, and beside them where each one begins."""
+    starts = array("Q", [0])
+    with path.open("wb", BUFFER_BYTES) as file:
+        yield lambda item: starts.append(starts[-1] + file.write(item))
+    path.with_suffix(".starts").write_bytes(starts)
+
+
+def stored_items(path: Path, make: Callable[[memoryview], Item]) -> Stored[Item]:
+    """The items that ``writing`` wrote."""
+    opened = Opened(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    with path.with_suffix(".starts").open("rb") as file:
+        starts = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)).cast("Q")
+    return items_of(opened, starts, make)
 
 
 def items_of(

@@ -1,14 +1,16 @@
-"""``sweeper show``: progress and results of a run; ``--follow`` keeps updating."""
+"""``sweeper show``: progress and results of a run; ``sweeper list``: all runs of a folder."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.cli.options import RunName
+from sweeper.cli.options import AsJson, RunName
 from sweeper.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -74,6 +76,36 @@ def show(
     _verdict(folder, status)
 
 
+@commands.command("list")
+def list_runs(
+    root: Annotated[Path, typer.Option("--runs", help="The folder that holds runs.")] = Path(
+        "runs"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """List the runs here, with progress and verdict."""
+    from sweeper.errors import RunError
+    from sweeper.execution.state.second_command import statuses
+    from sweeper.features.run_status._listing import cells, listed
+    from sweeper.views.console import out, say, show_page, table
+
+    runs = []
+    for plan in sorted(root.glob("*/plan.json")):
+        try:
+            runs.append(RunFolder.find(plan.parent))
+        except RunError as error:
+            say(f"Left out: {error}")
+    known = statuses(runs)
+    rows = [listed(run, known.get(run.path)) for run in runs]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        out().print(f"No runs in {root}. Start one with 'sweeper run'.")
+        return
+    show_page(table([*rows[0]], map(cells, rows)))
+
+
 def _now(folder: RunFolder) -> Status:
     from sweeper.execution.state.second_command import statuses
     from sweeper.execution.state.status import Status
@@ -90,7 +122,8 @@ def _live(folder: RunFolder) -> None:
 
     from sweeper.artifact import write_text
     from sweeper.execution.state.status import ENDED
-    from sweeper.views import html, progress
+    from sweeper.features.run_status._live_page import live_page
+    from sweeper.views import progress
     from sweeper.views.console import show_line
 
     path, opened, goes_on, status = folder.path / "live.html", False, True, _now(folder)
@@ -105,7 +138,7 @@ def _live(folder: RunFolder) -> None:
         report = folder.report_html.read_text("utf-8") if folder.report_html.is_file() else ""
         again = _LIVE_SECONDS if goes_on else None
         lines = progress.view(status, 100)
-        write_text(path, html.live_page(report, lines, again), synced=False)
+        write_text(path, live_page(report, lines, again), synced=False)
         if not opened:
             show_line(f"live page: {path}")
             opened = webbrowser.open(path.resolve().as_uri()) or True
@@ -140,8 +173,8 @@ def _follow_plainly(folder: RunFolder) -> None:
 
 def _verdict(folder: RunFolder, status: Status) -> None:
     from sweeper.execution.state.status import ENDED
+    from sweeper.features.run_status._next_step import step_now
     from sweeper.findings.record import Findings
-    from sweeper.findings.verdict.next_step import step_now
     from sweeper.views.console import show_line
     from sweeper.views.verdict_view import verdict_lines
 
@@ -162,8 +195,6 @@ def _verdict(folder: RunFolder, status: Status) -> None:
 
 
 def _as_json(folder: RunFolder) -> str:
-    import json
-
     from sweeper.findings.record import Findings
 
     status = _now(folder) if folder.status.is_file() else None

@@ -1,0 +1,1 @@
+"""Compares the winners of several runs on one page."""

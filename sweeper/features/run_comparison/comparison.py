@@ -1,0 +1,20 @@
+"""The page of several runs, and a line for each two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweeper.artifact import write_text
+from sweeper.features.run_comparison._page import pair_sentence, runs_page
+from sweeper.features.run_comparison._runs import ComparedRun, pairs
+from sweeper.reporting.html import render
+from sweeper.runfolder import RunFolder
+
+
+def compare(runs: Sequence[RunFolder], path: Path) -> list[str]:
+    """Write the page, and give a sentence on each two runs."""
+    compared = [ComparedRun(run) for run in runs]
+    every_two = pairs(compared)
+    write_text(path, render(runs_page(compared, every_two)))
+    return [pair_sentence(pair, every_two) for pair in every_two]

@@ -1,1 +1,0 @@
-"""Lists the runs in a folder with their progress and verdicts."""

@@ -1,0 +1,48 @@
+"""The line of a run in ``sweeper list``."""
+
+from __future__ import annotations
+
+from sweeper.errors import UsageError
+from sweeper.execution.state.status import ENDED, Status
+from sweeper.findings.record import Findings
+from sweeper.findings.verdict.tested import headline_figures
+from sweeper.runfolder import RunFolder
+
+
+def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
+    """One run: its name, status, trials, verdict, score and cost to train."""
+    row = {"name": run.path.name, "status": "planned", "trials": "0"}
+    row |= dict.fromkeys(("verdict", "score", "cost"), "")
+    if status is not None:
+        row["status"] = status.phase if status.phase in ENDED else "running"
+        row["trials"] = f"{status.done}/{status.trials}"
+    if not run.findings.is_file():  # before its first report
+        return row
+    try:
+        findings = Findings.read(run.findings)
+    except UsageError:  # one damaged run hides no other
+        return row | {"status": "unreadable", "verdict": f"sweeper report {run.quoted}"}
+    run_figures = findings.run
+    if status is None:
+        row |= {
+            "status": run_figures.status,
+            "trials": f"{run_figures.ended}/{run_figures.trials_asked}",
+        }
+    if row["status"] == "complete":
+        failed = f", {run_figures.failed} failed" if run_figures.failed else ""
+        row["status"] += f"{failed}{'' if findings.baselines else ', no baselines'}"
+    score, *costs = headline_figures(findings)[:2] or [None]
+    tested = score is not None and score.name.startswith("test ")
+    return row | {
+        "verdict": findings.verdict.sentence,
+        "score": f"{score.text} ({score.detail})" if score and tested else "",
+        "cost": str(costs[0]) if costs else "",
+    }
+
+
+def cells(row: dict[str, str]) -> list[str]:
+    """A line of the table: the beginning of the verdict, and no more than 100 columns."""
+    short = row | {"verdict": row["verdict"].partition(": ")[0]}
+    return [
+        text.replace("95% CI ", "").removesuffix(" besides the process") for text in short.values()
+    ]

@@ -1,0 +1,23 @@
+"""The page of ``sweeper show --live``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sweeper.views.html import pre
+
+
+def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) -> str:
+    """The report with the progress of its run on top.
+
+    Args:
+        report: ``report.html`` as it is now; empty where there is none yet.
+        refresh_seconds: The browser loads the page again after so long; None when it has ended.
+    """
+    page = report or '<!doctype html>\n<html lang="en"><head>\n<meta charset="utf-8">\n' + (
+        "<title>sweeper</title></head>\n<body>\n</body></html>\n"
+    )
+    charset, body = '<meta charset="utf-8">\n', "<body>\n"
+    again = f'<meta http-equiv="refresh" content="{refresh_seconds}">\n' if refresh_seconds else ""
+    page = page.replace(charset, charset + again, 1)
+    return page.replace(body, f'{body}<div class="page" role="status">{pre(lines)}</div>\n', 1)

@@ -1,0 +1,33 @@
+"""The next step of a run whose findings are older than its status."""
+
+from __future__ import annotations
+
+import shlex
+
+from sweeper.execution.state.status import Status
+from sweeper.findings.record import Findings, NextStep
+from sweeper.findings.verdict.next_step import next_step
+
+
+def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
+    """The next step of findings of before the command was killed or the folder was moved.
+
+    Args:
+        place: The run's folder, as a command names it now.
+        status: That of a run that has ended, maybe with another number of trials.
+    """
+    known, step = findings.run.status, findings.next_step
+    now = {
+        "place": place,
+        "status": status.phase if known == "running" else known,
+        "trials_asked": status.trials,
+        "complete": status.complete,
+        "pruned": status.pruned,
+        "failed": status.failed,
+    }
+    advice = []
+    if step is not None and known == "complete":
+        command = step.command.replace(shlex.quote(findings.run.place), shlex.quote(place))
+        advice = [step.model_copy(update={"command": command})]
+    run = findings.run.model_copy(update=now)
+    return next_step(findings.model_copy(update={"run": run}), advice)
