@@ -216,8 +216,7 @@ class Coordinator:
         owner.add(work_items.trial(number) for number in unfinished)
         done = len(owner.state.results)
         need = self._disk.sentence(self.run.path)
-        told = f"{done} of {self.total} trials have ended; {need}"
-        owner.say("run-started", text=f"{told}. {_figures(self.plan)}")
+        owner.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
         for text in repaired:
             owner.warn(text)
         for proposed in self.plan.proposed:
@@ -400,23 +399,3 @@ def _result(run: RunFolder, number: int, say: Callable[[str], None]) -> TrialRes
     if known is not None and damaged:
         say(f"trial {number}: {RESULT} was damaged and has been restored from its attempt's copy")
     return known
-
-
-def _figures(plan: Plan) -> str:
-    """The line that explains the figures of the following lines."""
-    if plan.facts.task == "classification":
-        unit = "nats per decision (minus the logarithm of the right class's probability)"
-    elif len(plan.facts.models) == 1:
-        unit = "nats per token (minus the logarithm of a token's probability)"
-    else:
-        unit = "bits per byte (minus the binary logarithm of an answer's probability, by its bytes)"
-    objective, by, compared = plan.objective, "", "loss"
-    if not objective.is_loss:
-        by = f"Trials are compared by {objective.title}; {objective.direction}. "
-        compared = objective.title if objective.at_rungs else "loss"
-    return (
-        f"{by}val is the validation loss in {unit}; lower is better. A rung is "
-        f"1/{plan.budget.rungs} of a full trial, at whose end its {compared} is compared. "
-        "Finalists are the best trials, each strategy's best one first, "
-        f"{plan.budget.confirmed}."
-    )
