@@ -31,12 +31,12 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     if row["status"] == "complete":
         failed = f", {run_figures.failed} failed" if run_figures.failed else ""
         row["status"] += f"{failed}{'' if findings.baselines else ', no baselines'}"
-    score, *costs = headline_figures(findings)[:2] or [None]
-    tested = score is not None and score.name.startswith("test ")
+    figures = headline_figures(findings)[:2]
+    score = figures[0] if figures and findings.tested else None
     return row | {
         "verdict": findings.verdict.sentence,
-        "score": f"{score.text} ({score.detail})" if score and tested else "",
-        "cost": str(costs[0]) if costs else "",
+        "score": f"{score.text} ({score.detail})" if score else "",
+        "cost": str(figures[1]) if len(figures) > 1 else "",
     }
 
 

@@ -73,7 +73,7 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     named = [row | {"label": "recommended"} for row in seen if row["trial"] == str(chosen)]
     if findings.verdict.kind not in ("recommend", "tie") or findings.verdict.recommended_baseline:
         named = []
-    text = {"align": "left", "dx": 7, "color": draw.MUTED}
+    text: dict[str, Any] = {"align": "left", "dx": 7, "color": draw.MUTED}
     chart = chart + draw.end_labels(sheet, untrained, x, y_scale, draw.HEIGHT, up=9, **text)
     # Nothing better is cheaper than a trial of the front, so that there is room on its left.
     text = {"align": "right", "dx": -10, "color": draw.INK}
