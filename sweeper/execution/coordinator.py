@@ -109,13 +109,13 @@ def run_sweep(
                 limits=state.limits,
             ),
             pool=pool,
-            progress=RunProgress(state, total, spec.search.workers, dict(before or {})),
+            progress=RunProgress(state, total, plan.workers(spec.search), dict(before or {})),
             signals=signals,
             on_event=on_event,
             on_trial_end=on_trial_end,
             on_tick=on_tick,
             deadline=time.monotonic() + (spec.search.timeout_seconds or float("inf")),
-            least_bytes=disk_budget(plan, spec.search.workers).least,
+            least_bytes=disk_budget(plan, plan.workers(spec.search)).least,
         )
         if fewer:
             owner.warn(fewer)
@@ -132,7 +132,7 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
         RunError: It cannot work here.
         NotInstalled: What it needs is missing.
     """
-    executor, asked = spec.search.executor, spec.search.workers
+    executor, asked = spec.search.executor, plan.workers(spec.search)
     if executor == "local":
         environments, note = place(asked, machine_of(plan), demand_of(plan))
         return LocalPool(run, briefing, environments), note
@@ -158,7 +158,7 @@ class Coordinator:
 
     @property
     def _disk(self) -> DiskBudget:
-        return disk_budget(self.plan, self.spec.search.workers)
+        return disk_budget(self.plan, self.plan.workers(self.spec.search))
 
     def run_all(self) -> RunOutcome:
         """Run all phases in order; whatever ends them, no process is left running."""
@@ -216,8 +216,7 @@ class Coordinator:
         owner.add(work_items.trial(number) for number in unfinished)
         done = len(owner.state.results)
         need = self._disk.sentence(self.run.path)
-        told = f"{done} of {self.total} trials have ended; {need}"
-        owner.say("run-started", text=f"{told}. {_figures(self.plan)}")
+        owner.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
         for text in repaired:
             owner.warn(text)
         for proposed in self.plan.proposed:
@@ -400,23 +399,3 @@ def _result(run: RunFolder, number: int, say: Callable[[str], None]) -> TrialRes
     if known is not None and damaged:
         say(f"trial {number}: {RESULT} was damaged and has been restored from its attempt's copy")
     return known
-
-
-def _figures(plan: Plan) -> str:
-    """The line that explains the figures of the following lines."""
-    if plan.facts.task == "classification":
-        unit = "nats per decision (minus the logarithm of the right class's probability)"
-    elif len(plan.facts.models) == 1:
-        unit = "nats per token (minus the logarithm of a token's probability)"
-    else:
-        unit = "bits per byte (minus the binary logarithm of an answer's probability, by its bytes)"
-    objective, by, compared = plan.objective, "", "loss"
-    if not objective.is_loss:
-        by = f"Trials are compared by {objective.title}; {objective.direction}. "
-        compared = objective.title if objective.at_rungs else "loss"
-    return (
-        f"{by}val is the validation loss in {unit}; lower is better. A rung is "
-        f"1/{plan.budget.rungs} of a full trial, at whose end its {compared} is compared. "
-        "Finalists are the best trials, each strategy's best one first, "
-        f"{plan.budget.confirmed}."
-    )
