@@ -115,7 +115,7 @@ class Bench:
                 )
                 made = LlamaForCausalLM(config)
                 made.save_pretrained(folder)
-                _tokenizer().save_pretrained(folder)
+                byte_tokenizer().save_pretrained(folder)
         return folder
 
     def trained(self, strategy: str, precision: Precision, attention: str = "sdpa") -> nn.Module:
@@ -142,7 +142,8 @@ class Bench:
         return rows
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with a token for each byte."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     plain = Tokenizer(models.BPE({letter: place for place, letter in enumerate(letters)}, []))
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
