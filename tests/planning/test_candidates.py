@@ -2,11 +2,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from sweeper.errors import NothingFits
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
 from sweeper.planning.planner import make_plan
+from sweeper.spec import ParameterSpec
 
 PROMPTS = {"aim": {"strategies": ("ptuning", "lora")}}
+LONGER = {"mean": 300.0, "p50": 280, "p90": 500, "p99": 1000, "longest": 1000}
 LONG = {"mean": 480.0, "p50": 480, "p90": 500, "p99": 500, "longest": 500}
 
 
@@ -27,14 +32,14 @@ def test_the_rank_may_only_widen_to_what_the_device_holds(scene: Any) -> None:
         precision=lora.precision,
         optimizer=lora.optimizer,
         evaluation_batch=lora.evaluation_batch,
-        lora_dropout=0.05,
+        lora_dropout=0.0,
         loss="by-rows",
     )
     assert estimate(facts.models[0], setup, 18.0).high_gib <= 18.0
 
 
 def test_lora_keeps_its_master_weights_where_states_of_eight_bits_fit(scene: Any) -> None:
-    lora = make_plan(*scene(gpu_gib=18.0)).candidate("lora")
+    lora = make_plan(*scene(gpu_gib=16.0)).candidate("lora")
     assert (lora.precision, lora.optimizer) == ("bf16-mixed", "adamw_bnb_8bit")
     assert make_plan(*scene(gpu_gib=80.0)).candidate("lora").optimizer == "adamw_torch_fused"
 
@@ -60,3 +65,20 @@ def test_prompts_without_room_in_the_context_are_refused_with_the_reason(scene: 
     refused = next(item for item in made.rejected if item.strategy == "ptuning")
     assert "leave room for 0 virtual ones" in refused.reason
     assert "--max-length" in refused.remedy
+
+
+@pytest.mark.parametrize(("model", "gib", "most"), [("7B", 6.0, 32), ("13B", 10.0, 32)])
+def test_a_range_narrows_before_a_strategy_is_refused(
+    scene: Any, model: str, gib: float, most: int
+) -> None:
+    plan = make_plan(*scene(model=model, gpu_gib=gib, lengths=LONGER))
+    rank = plan.candidate("qlora").parameters["r"]
+    assert rank.high is not None
+    assert 8 <= float(rank.default) <= rank.high <= most
+    assert rank.allowed_high == rank.high
+    assert "do not fit" in rank.why
+    declared = {"qlora": {"r": ParameterSpec(choices=(64,))}}
+    with pytest.raises(NothingFits):  # what the user declared is not changed
+        make_plan(
+            *scene(model=model, gpu_gib=gib, lengths=LONGER, request={"parameters": declared})
+        )
