@@ -15,7 +15,6 @@ from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.tested import tested_models
 from sweeper.findings.verdict.verdict import verdict
-from sweeper.findings.words import sentence
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
 
@@ -36,9 +35,6 @@ def findings_of(run: RunFiles) -> Findings:
     summary, contest = run_summary(run), hold_contest(run)
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     decided = verdict(run, summary, contest)
-    if summary.search_ended:
-        because = (*decided.because, sentence(f"{summary.search_ended}."))
-        decided = decided.model_copy(update={"because": because})
     return Findings(
         run=summary,
         metric=contest.metric,

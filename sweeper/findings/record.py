@@ -83,7 +83,6 @@ class Verdict(Record):
 
     kind: VerdictKind
     sentence: str
-    because: tuple[str, ...] = ()
     recommended_trial: int | None = None
     best_trial: int | None = Field(None, description="the recommended one, or the best so far")
     best_baseline: str | None = Field(
@@ -96,6 +95,9 @@ class Verdict(Record):
         None, description="of the recommended baseline, else of the best one, on the test"
     )
     comparisons: tuple[Comparison, ...] = ()
+    in_loss: tuple[Comparison, ...] = Field(
+        (), description="likewise in test loss, where the metric is another"
+    )
     worsened: tuple[Comparison, ...] = Field(
         (),
         description="metrics in which the winner is worse than a model that it beats in loss",

@@ -54,6 +54,15 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def fitted(text: str, room: int) -> str:
+    """A text cut to the available width.
+
+    >>> fitted("all-linear", 6), fitted("r", 6)
+    ('all-l…', 'r')
+    """
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
 def effects(reason: Reason) -> str:
     """What a rule gave a strategy: an expected quality, ranges of parameters."""
     if reason.disagrees_with:

@@ -324,22 +324,13 @@ def _strip(
         .encode(x=x, y=y)
     )
     room = max(4, 48 // len(values))
-    names = [{"x": i, "label": shortened(words.value(v), room)} for i, v in enumerate(values)]
+    names = [{"x": i, "label": words.fitted(words.value(v), room)} for i, v in enumerate(values)]
     label = (
         sheet.chart(names)
         .mark_text(baseline="top", color=draw.MUTED)
         .encode(x=x, y=alt.value(_HEIGHT + 7), text="label:N")
     )
     return bar + _points(sheet, rows, x, y, scale) + label
-
-
-def shortened(text: str, room: int) -> str:
-    """A text cut to the available width.
-
-    >>> shortened("all-linear", 6), shortened("r", 6)
-    ('all-l…', 'r')
-    """
-    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def _strip_order(value: object) -> tuple[int, float, str]:
@@ -377,7 +368,7 @@ def importance_panel(findings: list[ParameterFinding], description: str) -> Draw
     style, sheet = look(findings[0].strategy), draw.Sheet()
     rows: list[dict[str, Any]] = [
         {
-            "label": shortened(name, 36),
+            "label": words.fitted(name, 36),
             "y": index,
             "zero": 0.0,
             "value": share.value,

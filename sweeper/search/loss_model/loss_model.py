@@ -25,7 +25,6 @@ from sweeper.search.loss_model.gaussian_process import (
     GaussianProcess,
     Matrix,
     Vector,
-    Whose,
     clipped,
 )
 from sweeper.search.loss_model.observations import START, Observation
@@ -334,27 +333,27 @@ class LossModel:
         own, others = self._told
         lowest = abs(float(own.losses.min()))
         noise, spread = NOISE_SHARE * lowest, max(self.known.spread, LEAST_SPREAD * lowest)
-        told = self._losses_at([one.parameters for one in own.trials], own.losses)
+        rows = [self._rows.matrix([one.parameters for one in own.trials])]
+        losses, whose = [own.losses], [np.zeros(len(own.losses), dtype=np.int64)]
         for which, (other, theirs) in enumerate(zip(self._telling, others, strict=True)):
-            told = told.and_also(self._from(other, which, theirs))
-        fitted = GaussianProcess.fit(told.points, told.losses, noise, spread, told.whose)
+            points = [one.parameters for one in theirs.trials]
+            rows.append(self._rows.seen_from_here(other.axes, points, which))
+            losses.append(theirs.losses)
+            whose.append(np.full(len(points), which + 1))
+
+        def fit() -> GaussianProcess:
+            costs, owners = np.concatenate(losses), np.concatenate(whose)
+            return GaussianProcess.fit(np.vstack(rows), costs, noise, spread, owners)
+
+        fitted = fit()
         running = [one.parameters for one in self.own.few if one.running and one.parameters]
         if not running:
             return fitted
         # What runs now is believed to end as predicted, so that others differ from it.
-        believed = fitted.predict(self._rows.matrix(running))[0]
-        told = told.and_also(self._losses_at(running, believed))
-        return GaussianProcess.fit(told.points, told.losses, noise, spread, told.whose)
-
-    def _losses_at(self, points: Sequence[Point], losses: Vector) -> _Points:
-        return _Points(self._rows.matrix(points), losses, np.zeros(len(losses), dtype=np.int64))
-
-    def _from(self, other: Trials, which: int, told: Told) -> _Points:
-        return _Points(
-            self._rows.seen_from_here(other.axes, [one.parameters for one in told.trials], which),
-            told.losses,
-            np.full(len(told.trials), which + 1, dtype=np.int64),
-        )
+        rows.append(self._rows.matrix(running))
+        losses.append(fitted.predict(rows[-1])[0])
+        whose.append(np.zeros(len(running), dtype=np.int64))
+        return fit()
 
     def furthest(self, draws: Sequence[Point]) -> Point:
         """The draw farthest from all trials, while there are too few trials for a model."""
@@ -362,22 +361,6 @@ class LossModel:
         rows = self._rows.matrix(draws)
         distances = np.sqrt(((rows[:, None, :] - tried[None, :, :]) ** 2).sum(axis=2))
         return draws[int(distances.min(axis=1).argmax())]
-
-
-@dataclass(frozen=True)
-class _Points:
-    """Losses with their configurations and candidates."""
-
-    points: Matrix
-    losses: Vector
-    whose: Whose
-
-    def and_also(self, more: _Points) -> _Points:
-        return _Points(
-            np.vstack([self.points, more.points]),
-            np.concatenate([self.losses, more.losses]),
-            np.concatenate([self.whose, more.whose]),
-        )
 
 
 def log_within_limit(points: Matrix, excess: Vector, rows: Matrix) -> Vector:
