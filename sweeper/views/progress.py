@@ -221,8 +221,7 @@ def _interval(run: RunFolder, best: Best) -> str:
     for one in findings.strategies if findings else ():
         if one.best_trial == best.trial and one.best_interval is not None and findings:
             low, high = one.best_interval.ends
-            score = words.score_with_interval(one.best_interval, findings.objective)
-            return score.partition(" (")[2].rstrip(")") if low < high else ""
+            return words.ends(one.best_interval, findings.objective) if low < high else ""
     return ""
 
 
