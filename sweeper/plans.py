@@ -422,7 +422,7 @@ class Answer(Record):
     rules: tuple[str, ...] = ()
 
 
-class Comparison(Record):
+class RunnerUp(Record):
     """The recommended candidate against the next one.
 
     Args:
@@ -531,7 +531,7 @@ class Plan(Space, Artifact):
     warnings: tuple[Reason, ...] = ()
     advice: tuple[Reason, ...] = Field((), description="what to do besides training")
     answers: tuple[Answer, ...] = ()
-    runner_up: Comparison | None = Field(None, description="None with one candidate")
+    runner_up: RunnerUp | None = Field(None, description="None with one candidate")
     declared: Declared = Field(
         default_factory=dict, description="parameters that the user declared"
     )

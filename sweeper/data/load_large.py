@@ -144,7 +144,7 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     source = split_files(spec)
     paths = [path for paths in source.files.values() for path in paths]
     read_as = f"{version('finetune-sweeper')} {task} {spec.model_dump_json()}"
-    folder = home() / "datasets" / _state_of(paths, read_as)
+    folder = home() / "examples" / _state_of(paths, read_as)
     if not folder.is_dir():
         data = read_rows(spec, task, source)
         marked = marking_columns() & set(data.columns)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sweeper.findings.record import Limitation
-from sweeper.findings.verdict.tested import HeadlineFigure
+from sweeper.findings.verdict.headline import HeadlineFigure
 
 Item = TypeVar("Item")
 
@@ -236,11 +236,11 @@ class VerdictCard(Block):
     sentence: str
     because: tuple[str, ...]
     forest: Figure | None
-    figures: tuple[HeadlineFigure, ...]
-    configuration: str
-    step: str
-    command: str
-    limits: str
+    figures: tuple[HeadlineFigure, ...] = ()
+    configuration: str = ""
+    step: str = ""
+    command: str = ""
+    limits: str = ""
     css: str = ""
     trial: int | None = None
 

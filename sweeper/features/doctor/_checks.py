@@ -302,12 +302,13 @@ def merging(bench: Bench) -> Figures:
     def difference(changed: Tensor, other: Tensor) -> float:
         return float((changed - other).norm() / other.norm())
 
+    after_reload, after_merge = difference(again, wanted), difference(merged, plain)
     figures: Figures = {
-        "reloaded_difference": difference(again, wanted),
-        "merged_difference": difference(merged, plain),
+        "reloaded_difference": after_reload,
+        "merged_difference": after_merge,
         "nf4_difference": difference(wanted, plain),
     }
-    if max(difference(again, wanted), difference(merged, plain)) > 1e-3:
+    if max(after_reload, after_merge) > 1e-3:
         raise Failed("a reloaded or merged adapter gives other logits", **figures)
     return figures
 
@@ -481,21 +482,19 @@ def sweep(bench: Bench) -> Figures:
     if status:
         ending = log.read_text(errors="replace").strip().splitlines()[-1:]
         raise Failed(f"the sweep ended with {status}: {' '.join(ending)}", killed_workers=killed)
-    plan, trials = (
-        Plan.read(run.plan),
-        [TrialResult.read(run.trial(n) / "result.json") for n in range(2)],
-    )
-    planned, last = plan.candidates[0], trials[-1]
-    seconds = last.training_seconds + last.evaluation_seconds
+    planned = Plan.read(run.plan).candidates[0]
+    trials = [TrialResult.read(run.trial(n) / "result.json") for n in range(2)]
+    trial = trials[-1]
+    seconds = trial.training_seconds + trial.evaluation_seconds
     figures: Figures = {
         "killed_workers": killed,
         "attempts": max(result.attempt for result in trials),
         "lost_trials": sum(result.state == "FAIL" for result in trials),
         "planned_seconds": planned.duration.seconds,
         "seconds": seconds,
-        "tokens_per_second": last.tokens / last.training_seconds,
+        "tokens_per_second": trial.tokens / trial.training_seconds,
         "predicted_gib": trial_gib(planned.memory),
-        "allocated_gib": last.peak_memory_gib or 0.0,
+        "allocated_gib": trial.peak_memory_gib or 0.0,
     }
     if figures["lost_trials"] or not killed:
         raise Failed("a trial was lost, or no worker could be killed", **figures)

@@ -200,7 +200,7 @@ def test_a_sweep_in_which_nothing_can_be_learned_is_shorter_than_its_range(scene
     planned, low, unlearned = spent()
     assert unlearned < low < planned
     # Defaults end at the third rung, as three of four epochs are left; the others at the second.
-    assert 2 / 8 < unlearned / planned < 3 / 8
+    assert 2 / 8 < unlearned / planned < 0.4
     # With one epoch no trial overfits. Only searched ones end early, and they are no finalists.
     planned, _, unlearned = spent(
         training={"epochs": 1}, search={"trials": 2, "confirmation_seeds": 9}
