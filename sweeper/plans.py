@@ -555,8 +555,8 @@ class Plan(Space, Artifact):
     def of_base(self, model: str) -> Candidate:
         """The candidate as which a model's untrained base is loaded: quantised only where nothing
         else fits."""
-        candidates = (one for one in self.candidates if one.model == model)
-        return min(candidates, key=lambda one: (not one.fits, one.quantization is not None))
+        candidates = (each for each in self.candidates if each.model == model)
+        return min(candidates, key=lambda each: (not each.fits, each.quantization is not None))
 
     def workers(self, search: SearchSpec) -> int:
         """The workers of a run: as many as the user says, or as the plan has trials at once."""
