@@ -25,6 +25,7 @@ from sweeper import resources
 from sweeper.cli.main import app
 from sweeper.data.formats.base import formats
 from sweeper.declared.yaml_files import strategy_files
+from sweeper.features.doctor._results import Results
 from sweeper.features.exporting._configuration import targets
 from sweeper.features.loader import yaml_folders
 from sweeper.features.quality._kinds.base import kinds
@@ -211,7 +212,8 @@ def commands_page() -> str:
     for name, command in commands.items():
         if command is None or command.hidden:
             continue
-        own = [p for p in command.params if name not in ("plan", "run") or p.name not in shared]
+        elsewhere = [p for p in command.params if p.name in shared and p.rich_help_panel]
+        own = [p for p in command.params if p not in elsewhere]
         lines += ["", f"## sweeper {name}", "", (command.help or "").strip(), ""]
         group = name.split()[0]
         common = _common(groups[group])
@@ -222,11 +224,11 @@ def commands_page() -> str:
             lines += [*TABLE, *(row for row in rows if row not in common)]
             also = [row.split(" | ")[0].strip("| ") for row in rows if row in common]
             lines += ["", f"And {', '.join(also)}, [see above](#sweeper-{group})."] if also else []
-        if name in ("plan", "run"):
-            lines += [
-                "",
-                "And all [options that describe a sweep](#options-that-describe-a-sweep).",
-            ]
+        if elsewhere:
+            panels = list(dict.fromkeys(p.rich_help_panel for p in elsewhere))
+            some = "" if len(elsewhere) == len(shared) else f" under {', '.join(panels)}"
+            link = "[options that describe a sweep](#options-that-describe-a-sweep)"
+            lines += ["", f"And all {link}{some}."]
     return "\n".join(lines) + "\n"
 
 
@@ -323,6 +325,24 @@ def export_page() -> str:
     return f"{before}<!-- targets{mark}\n" + "\n".join([*lines, "", ""]) + after
 
 
+def platforms_page(results: Path = DOCS / "tried_on") -> str:
+    """The page on platforms, with the table of GPUs on which the checks ran between its marks."""
+    page = (DOCS / "platforms.md").read_text(encoding="utf-8")
+    before, rest = page.split("<!-- tried on", 1)
+    mark, after = rest.split("\n", 1)
+    after = after[after.index("<!-- end of tried on") :]
+    lines = ["", "| device | driver, torch | works | fails |", "|---|---|---|---|"]
+    for path in sorted(results.glob("*.json")):
+        found = Results.read(path)
+        versions = ", ".join(found.versions.get(name, "none") for name in ("driver", "torch"))
+        works = f"{len(found.named('ok'))} checks of {len(found.results)}"
+        device = f"{found.device.get('name')}, {found.device.get('gib')} GiB"
+        lines.append(f"| {device} | {versions} | {works} | {', '.join(found.named('failed'))} |")
+    if len(lines) == 3:
+        lines = ["", "Nobody has sent results yet."]
+    return f"{before}<!-- tried on{mark}\n" + "\n".join([*lines, "", ""]) + after
+
+
 def main() -> int:
     """Write the pages, or say which are out of date."""
     pages = {
@@ -332,6 +352,7 @@ def main() -> int:
         "data.md": data_page(),
         "data-quality.md": data_quality_page(),
         "export.md": export_page(),
+        "platforms.md": platforms_page(),
         "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
     }
     stale = []

@@ -139,9 +139,11 @@ class NotebookFindings(record.Findings):
         return [("run", self.run.name), ("verdict", self.verdict.sentence)]
 
     def _repr_html_(self) -> str:
-        from sweeper.views.html import findings_page, html_of
+        from sweeper.views.console import text
+        from sweeper.views.html import html_of
+        from sweeper.views.verdict_view import verdict_lines
 
-        return html_of(findings_page(self))
+        return html_of(text("\n".join(verdict_lines(self, self.next_step))))
 
 
 class Run:
@@ -315,7 +317,7 @@ def run(
         tell=tell,
         work=work_progress(progress),
     )
-    view = progress_view(progress)
+    view = progress_view(progress, plan=prepared.plan, run=prepared.folder)
     steps.check_fail_under(prepared.plan, fail_under)
     ended = steps.sweep(prepared, new=new, backend=_BACKEND, view=view, tell=tell)
     if (number := ended.outcome.signal) is not None:

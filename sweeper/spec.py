@@ -335,8 +335,8 @@ class SearchSpec(_Keys):
     """total number of trials, over all calls of the command"""
     timeout_seconds: Annotated[_Timeout | None, Flag("--timeout")] = None
     """end the search after this time"""
-    workers: Annotated[PositiveInt, Flag("--workers", plan=True)] = 1
-    """number of worker processes"""
+    workers: Annotated[PositiveInt | None, Flag("--workers", plan=True)] = None
+    """number of worker processes; by default one, or one for each GPU (or group of GPUs a trial)"""
     executor: Annotated[_Executor, Flag("--executor")] = "local"
     """where trials train: local, or a feature that starts workers elsewhere"""
     seed: Annotated[Seed, Flag("--seed", plan=True)] = 0

@@ -1,5 +1,6 @@
 """The documentation names what there is, and the generated pages are current."""
 
+import ast
 import json
 import re
 import shlex
@@ -178,6 +179,19 @@ def _anchors(page):
     """The fragments that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", one).lower().replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("name", ["security.md", "surviving.md"])
+def test_every_promise_of_a_page_names_tests_that_exist(name):
+    rows = (DOCS / name).read_text().partition("\n## Tests\n")[2].splitlines()
+    named = {row: re.findall(r"`([\w/]+\.py)::(test_\w+)`", row) for row in rows[5:]}
+    assert len(named) > 20
+    for row, tests in named.items():
+        assert tests, row
+        assert row.count("::") == len(tests), row
+        for file, test in tests:
+            tree = ast.parse((ROOT / "tests" / file).read_text())
+            assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def test_every_module_that_a_page_names_exists():

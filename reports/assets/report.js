@@ -31,15 +31,56 @@
       if (button) button.setAttribute("aria-pressed", String(on));
     }
   };
+  // what a trial is, below the chart in which it was chosen: parameters, curve, way to its outputs
+  const picked = document.createElement("div");
+  picked.className = "picked";
+  picked.setAttribute("role", "status");
+  const chart = one('figure[data-chart="cost-quality"]');
+  if (chart) chart.after(picked);
+  const make = (tag, text, namespace) => {
+    const element = namespace
+      ? document.createElementNS(namespace, tag)
+      : document.createElement(tag);
+    if (text) element.textContent = text;
+    return element;
+  };
+  const pick = (trial) => {
+    picked.replaceChildren();
+    if (trial === null) return;
+    const facts = make("dl");
+    for (const [head, text] of described(trial)) {
+      const fact = make("div");
+      fact.append(make("dt", head), make("dd", text));
+      facts.append(fact);
+    }
+    picked.append(facts);
+    const lines = all(`[data-chart="learning-curves"] svg [data-trial="${trial}"]`);
+    if (lines.length) {
+      const svg = make("svg", "", "http://www.w3.org/2000/svg");
+      svg.setAttribute("class", "chart");
+      svg.setAttribute("role", "img");
+      svg.setAttribute("aria-label", `validation loss of trial ${trial}`);
+      svg.append(...lines.map((line) => line.cloneNode(true)));
+      picked.append(svg);
+      const box = svg.getBBox();
+      svg.setAttribute("viewBox", `${box.x - 8} ${box.y - 8} ${box.width + 16} ${box.height + 16}`);
+    }
+    if (all("#samples-open th").some((head) => `${head.textContent} `.includes(`trial ${trial} `))) {
+      const link = make("a", "its outputs");
+      link.href = "#samples";
+      picked.append(link);
+    }
+  };
   const select = (trial, scroll) => {
     if (selected !== null) mark(selected, false);
     selected = trial === selected ? null : trial;
     root.classList.toggle("selecting", selected !== null);
+    pick(selected);
     if (selected === null) return address("");
     mark(selected, true);
     address(`#trial-${selected}`);
     const row = document.getElementById(`trial-${selected}`);
-    if (scroll && row) row.scrollIntoView({ block: "nearest" });
+    if (scroll && row && row.checkVisibility()) row.scrollIntoView({ block: "nearest" });
   };
   document.addEventListener("click", (event) => {
     if (event.target.closest("summary, a, th button, .code button, input, select, label")) return;
@@ -67,15 +108,17 @@
     return null;
   };
   const heads = all("#trial-table thead th").map((head) => head.dataset.title);
-  const describe = (trial) => {
+  const described = (trial) => {
     const row = document.getElementById(`trial-${trial}`);
-    if (!row) return `trial ${trial}`;
+    if (!row) return [["trial", trial]];
     return [...row.cells]
       .map((cell, i) => [heads[i], cell.textContent.trim()])
-      .filter(([, text]) => text && text !== missing)
+      .filter(([, text]) => text && text !== missing);
+  };
+  const describe = (trial) =>
+    described(trial)
       .map(([head, text]) => `${head}: ${text}`)
       .join("\n");
-  };
   let shown = null;
   const hide = () => {
     tip.hidden = true;

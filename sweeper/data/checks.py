@@ -135,12 +135,12 @@ def _left_out(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Iterator[Dat
             action=_REPAIRS[one.kind],
             where=f"{one.path}:{one.lines[0]}",
         )
-    if dataset.encoding_problems:
+    if garbled := dataset.counts["garbled"]:
         yield DataFault(
             kind="garbled",
-            rows=dataset.encoding_problems,
-            share=min(dataset.encoding_problems / dataset.rows, 1),
-            text=f"{plural(dataset.encoding_problems, 'row')} with lost or garbled characters "
+            rows=garbled,
+            share=min(garbled / dataset.rows, 1),
+            text=f"{plural(garbled, 'row')} with lost or garbled characters "
             "(written in one encoding, read in another)",
             action="Write the file anew from its source, as UTF-8.",
         )
@@ -156,29 +156,22 @@ def _tested_share(dataset: Dataset, split: Split, rows: int) -> float:
 def _repeated(dataset: Dataset, repeated: Repeated, spec: DataSpec) -> Iterator[DataFault]:
     tested = len(dataset.splits["test"])
     texts = {
-        "duplicates": (
-            repeated.duplicates,
-            "repeat another row exactly; where sweeper divides the rows, equal ones go into the "
-            "same split",
-        ),
-        "conflicting": (repeated.conflicting, "have an input that occurs with another answer"),
-        "leaked": (
-            repeated.leaked,
-            "of the official validation or test split are in train, too: scores will look better "
-            "than they are",
-        ),
+        "duplicates": "repeat another row exactly; where sweeper divides the rows, equal ones go "
+        "into the same split",
+        "conflicts": "have an input that occurs with another answer",
+        "leakage": "of the official validation or test split are in train, too: scores will look "
+        "better than they are",
     }
-    kinds = {"duplicates": "duplicates", "conflicting": "conflicts", "leaked": "leakage"}
-    if not dataset.labels and repeated.conflicting > REFERENCES * dataset.rows:
-        del texts["conflicting"]  # answers of one input are references
-    for name, (rows, text) in texts.items():
-        if rows:
+    if not dataset.labels and repeated.counts["conflicts"] > REFERENCES * dataset.rows:
+        del texts["conflicts"]  # answers of one input are references
+    for kind, text in texts.items():
+        if rows := repeated.counts[kind]:
             yield DataFault(
-                kind=kinds[name],
+                kind=kind,
                 rows=rows,
-                share=repeated.in_test[name] / tested,
+                share=repeated.in_test[kind] / tested,
                 text=f"{plural(rows, 'row')} {text}",
-                action=remedy(spec, kinds[name]),
+                action=remedy(spec, kind),
             )
 
 

@@ -5,7 +5,6 @@ Only regular files are read: a pipe may never answer, and a device may never end
 
 from __future__ import annotations
 
-import gc
 import gzip
 import os
 import resource
@@ -39,9 +38,6 @@ _CHECK_EVERY_ROWS = 10_000
 
 CHUNK_BYTES = 2**20
 
-_OBJECTS = 100_000
-"""Objects that the garbage collector waits for: those of some thousand rows."""
-
 MOST_LINE_BYTES = 64 * 2**20
 """A longer line is no example: it has 16 million tokens at four characters each."""
 
@@ -59,20 +55,6 @@ class Opened:
     def read(self, start: int, end: int) -> bytes:
         """The bytes from ``start`` up to ``end``."""
         return os.pread(self._handle, end - start, start)
-
-
-@contextmanager
-def many_rows() -> Iterator[None]:
-    """Let the garbage collector look more seldom, which rows, without circles, do not need.
-
-    It takes a fifth of the time of a check of large files.
-    """
-    usual = gc.get_threshold()
-    gc.set_threshold(_OBJECTS, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
 
 
 def part_of(path: Path) -> tuple[Path, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -95,12 +96,10 @@ class Dataset:
         origins: Whether the source had the split or a hash of the content made it.
         labels: Class names, sorted; empty where the task has none.
         fingerprint: SHA-256 over the content of all rows in split order, further ones included.
-        duplicates: Rows that repeat an earlier row of their split exactly.
-        empties: Rows without input or answer; they were left out.
-        skipped: Rows that do not have the form of the others; they were left out.
-        leaked: Validation and test rows whose input is also in train.
-        conflicting: Rows whose input occurs with another answer, too.
-        encoding_problems: Rows with characters that were lost or garbled.
+        counts: Rows by kind of fault: ``empty``, ``form`` and ``unreadable`` were left out;
+            ``duplicates`` repeat an earlier row of their split exactly; ``leakage`` are validation
+            and test rows whose input is also in train; ``conflicts`` have an input that occurs with
+            another answer, too; ``garbled`` have lost or garbled characters.
         faults: All of this, and what was done to labels.
         warnings: Faults and cautions in words.
         weights: Of the sources by title; empty where every row is seen equally often.
@@ -116,12 +115,7 @@ class Dataset:
     origins: dict[Split, Origin]
     labels: tuple[str, ...]
     fingerprint: str
-    duplicates: int = 0
-    empties: int = 0
-    skipped: int = 0
-    leaked: int = 0
-    conflicting: int = 0
-    encoding_problems: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     faults: tuple[DataFault, ...] = ()
     warnings: tuple[str, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)

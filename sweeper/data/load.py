@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from sweeper.data import checks
-from sweeper.data.contents import many_rows, while_memory_lasts
+from sweeper.data.contents import while_memory_lasts
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
@@ -16,7 +16,8 @@ from sweeper.data.formats.base import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.labels import reconciled
 from sweeper.data.problems import listing
-from sweeper.data.reading.files import SplitFiles, split_files
+from sweeper.data.reading.files import split_files
+from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.rows import DataRows, FileRow, read_rows
 from sweeper.data.splits import Repeated, asked, carve, in_order, repeated_in, shares, subset
 from sweeper.errors import DataError, near_match
@@ -35,17 +36,6 @@ def all_rows(splits: Splits) -> Splits:
     return splits
 
 
-def load(spec: DataSpec, task: Task) -> Dataset:
-    """The data set of a spec, in three splits.
-
-    Raises:
-        DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
-            listed, with file and line.
-    """
-    return dataset_of_rows(read_rows(spec, task), spec)
-
-
-@many_rows()
 def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -> Dataset:
     """The data set that these rows are, in three splits.
 
@@ -133,10 +123,12 @@ class LeftOut:
         group = checks.LeftOutRows(row.split, reason, kind, row.path)
         self.rows.setdefault((row.split, reason, kind), group).lines.append(row.line)
 
-    def count(self, *, empty: bool) -> int:
-        """How many rows are empty, or do not have the form of the others."""
-        groups = self.rows.values()
-        return sum(len(one.lines) for one in groups if (one.kind == "empty") == empty)
+    @property
+    def counts(self) -> Counter[str]:
+        found = Counter(garbled=self.garbled)
+        for group in self.rows.values():
+            found[group.kind] += len(group.lines)
+        return found
 
 
 def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
@@ -272,12 +264,7 @@ def described(
         origins={split: "hash" if split in carved else "official" for split in SPLITS},
         labels=tuple(sorted({e.label for e in labelled if e.label})),
         fingerprint=fingerprint,
-        duplicates=repeated.duplicates,
-        empties=left_out.count(empty=True),
-        skipped=left_out.count(empty=False),
-        leaked=repeated.leaked,
-        conflicting=repeated.conflicting,
-        encoding_problems=left_out.garbled,
+        counts=left_out.counts + repeated.counts,
     )
     faults = (*label_faults, *checks.faults(dataset, left_out.rows.values(), repeated, spec))
     said = (*data.cautions, *(fault.sentence for fault in faults), *checks.warnings(dataset))

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Self
 
 from sweeper.data.column_template import placeholders, text_by, with_templates
-from sweeper.data.contents import many_rows, while_memory_lasts
+from sweeper.data.contents import while_memory_lasts
 from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats, text_of
 from sweeper.data.formats.text_label import CLASS_CHARACTERS
 from sweeper.data.further_rows import marked
 from sweeper.data.problems import flags_of, listing
-from sweeper.data.reading.files import SplitFiles, split_files
+from sweeper.data.reading.files import split_files
+from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
 from sweeper.errors import DataError
@@ -156,7 +157,6 @@ def example_or_reason(
         return str(reason)
 
 
-@many_rows()
 def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = None) -> DataRows:
     """All rows of the files of a spec; without a task, for the first that they can be read for.
 

@@ -115,18 +115,11 @@ def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) ->
 
 @dataclass
 class Repeated:
-    """How many rows of the splits repeat others.
+    """How many rows of the splits repeat others: see ``Dataset.counts``."""
 
-    Args:
-        duplicates: Rows that repeat an earlier row of their split exactly.
-        leaked: Validation and test rows whose input is in train.
-        conflicting: Rows whose input occurs with another answer, too.
-        in_test: The rows of the test split among them, by the same names.
-    """
-
-    duplicates: int = 0
-    leaked: int = 0
-    conflicting: int = 0
+    counts: Counter[str] = field(
+        default_factory=lambda: Counter(duplicates=0, leakage=0, conflicts=0)
+    )
     in_test: Counter[str] = field(default_factory=Counter)
 
     def add(self, splits: Sequence[Split], contents: Iterable[object], said: Iterable[str]) -> None:
@@ -135,14 +128,14 @@ class Repeated:
             hashes = list(contents)
             held = sum(split != "train" for split in splits)
             tested = [one for split, one in zip(splits, hashes, strict=True) if split == "test"]
-            self.duplicates += rows - len(set(zip(splits, hashes, strict=True)))
+            self.counts["duplicates"] += rows - len(set(zip(splits, hashes, strict=True)))
             self.in_test["duplicates"] += len(tested) - len(set(tested))
             if held < rows:
-                self.leaked += held
-                self.in_test["leaked"] += len(tested)
+                self.counts["leakage"] += held
+                self.in_test["leakage"] += len(tested)
             if len(set(said)) > 1:
-                self.conflicting += rows
-                self.in_test["conflicting"] += len(tested)
+                self.counts["conflicts"] += rows
+                self.in_test["conflicts"] += len(tested)
 
 
 def repeated_in(splits: Mapping[Split, Sequence[Example]]) -> Repeated:

@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
 
 from sweeper.artifact import replacing
 from sweeper.data.problems import WRITTEN
@@ -22,44 +21,33 @@ def json_lines(rows: Iterable[Mapping[str, object]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
 
-def written(rows: Sequence[Fields], suffix: str) -> bytes:
-    """The rows as the content of a file with this suffix."""
-    if suffix == ".parquet":
-        return _parquet(rows)
-    if suffix in (".csv", ".tsv"):
-        file = io.StringIO(newline="")
-        _delimited(file, rows, dict.fromkeys(name for row in rows for name in row), suffix)
-        text = file.getvalue()
-    elif suffix == ".json":
-        text = json.dumps(rows, ensure_ascii=False, default=str, indent=1) + "\n"
-    else:
-        text = json_lines(rows)
-    # Half of a surrogate pair, which JSON can hold, becomes its escape again.
-    return text.encode("utf-8", errors="backslashreplace")
-
-
-def write_rows(path: Path, rows: Iterable[Fields], columns: Sequence[str]) -> None:
+def write_rows(path: Path, rows: Iterable[Fields], columns: Iterable[str] | None = None) -> None:
     """Write rows one by one; JSON and Parquet files, which have an end, in one piece.
 
-    ``columns`` are all names, for files with a line of names.
+    Half of a surrogate pair, which JSON can hold, becomes its escape again.
+
+    Args:
+        columns: All names, for files with a line of names; those of all rows if None.
     """
     suffix = path.suffix.lower()
+    if columns is None:
+        rows = list(rows)
+        columns = dict.fromkeys(name for row in rows for name in row)
     with replacing(path) as part:
-        if suffix in (".parquet", ".json"):
-            part.write_bytes(written(list(rows), suffix))
+        if suffix == ".parquet":
+            part.write_bytes(_parquet(list(rows)))
             return
         with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            if suffix == ".jsonl":
-                file.writelines(json_lines([row]) for row in rows)
+            if suffix == ".json":
+                json.dump(list(rows), file, ensure_ascii=False, default=str, indent=1)
+                file.write("\n")
+            elif suffix in (".csv", ".tsv"):
+                mark = "," if suffix == ".csv" else "\t"
+                writer = csv.DictWriter(file, list(columns), delimiter=mark, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows({name: _cell(cell) for name, cell in row.items()} for row in rows)
             else:
-                _delimited(file, rows, columns, suffix)
-
-
-def _delimited(file: TextIO, rows: Iterable[Fields], columns: Iterable[str], suffix: str) -> None:
-    mark = "," if suffix == ".csv" else "\t"
-    writer = csv.DictWriter(file, list(columns), delimiter=mark, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(cell) for name, cell in row.items()} for row in rows)
+                file.writelines(json_lines([row]) for row in rows)
 
 
 def _cell(cell: object) -> object:

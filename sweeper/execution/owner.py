@@ -235,7 +235,7 @@ class Owner:
                 fix = "Share it between the machines under the same path, or install it on each."
                 raise RunError([Problem(what, why, fix, at) for what, why, at in message.problems])
         elif isinstance(message, Ready):
-            if message.device and (problem := mismatch(self.plan, message.device)):
+            if message.device and (problem := mismatch(self.plan.facts.hardware, message.device)):
                 raise RunError([problem])
             self._say(worker, "worker-started")
             self._idle[worker] = None

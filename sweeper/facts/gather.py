@@ -69,7 +69,7 @@ def gather(
     """
     if models is None:
         models = tuple(model_facts(model) for model in spec.models)
-    hardware = with_measured(hardware_facts(spec.hardware), models)
+    hardware = with_measured(hardware_facts(spec.hardware, for_run=for_run), models)
     rows = rows or rows_of(spec)
     if rows is not None:
         data = _read_facts(rows, spec, models[0], measure_domain=measure_domain)

@@ -363,6 +363,9 @@ class HardwareFacts(Record):
     flash_attention: Literal[2, 3] | None = Field(
         None, description="version that is installed and runs on these GPUs"
     )
+    joins_rows: bool = Field(
+        False, description="a kernel for rows of several lengths is installed and runs there"
+    )
     cards: tuple[CardFacts, ...] = ()
     measured: tuple[Measured, ...] = ()
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sweeper.execution.job import Briefing, WorkItem
     from sweeper.execution.pools.pool import Pool
     from sweeper.extras import MachineCheck
-    from sweeper.facts.record import Facts, ModelFacts, StepExtra
+    from sweeper.facts.record import Facts, HardwareFacts, ModelFacts, StepExtra
     from sweeper.findings.figures import NotMeasured
     from sweeper.findings.record import Findings, Limitation, NextStep
     from sweeper.findings.study.reading import RunFiles
@@ -271,6 +271,16 @@ class Check(Protocol):
     def __call__(self, spec: Spec, for_run: bool) -> Iterable[Problem]: ...
 
 
+class CheckHardware(Protocol):
+    """The detected hardware, without what does not work on it.
+
+    Args:
+        for_run: Whether it will be trained here, so that a process may load torch.
+    """
+
+    def __call__(self, hardware: HardwareFacts, for_run: bool) -> HardwareFacts: ...
+
+
 class Gather(Protocol):
     """The facts that the feature adds, kept under its name in ``Facts.features``.
 
@@ -313,6 +323,7 @@ class Doctor(Protocol):
 # in _wanted is true where the user declares the parameter that it is a condition of.
 FACTS: Hook[Sequence[Fact]] = Hook("facts", "FACTS")
 CHECK: Hook[Check] = Hook("facts", "check")
+HARDWARE: Hook[CheckHardware] = Hook("facts", "hardware")
 GATHER: Hook[Gather] = Hook("facts", "gather")
 IDENTITY: Hook[Identify] = Hook("facts", "identity")
 WARNINGS: Hook[Warnings] = Hook("facts", "warnings")

@@ -9,13 +9,12 @@ from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.strategies import strategy_summaries
 from sweeper.findings.study.trial_rows import finite, known, trial_row
-from sweeper.findings.verdict.comparisons import against_baseline, hold_contest
+from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.limitations import JudgedStudy, limits
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.tested import tested_models
 from sweeper.findings.verdict.verdict import verdict
-from sweeper.findings.words import sentence
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
 
@@ -36,9 +35,6 @@ def findings_of(run: RunFiles) -> Findings:
     summary, contest = run_summary(run), hold_contest(run)
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     decided = verdict(run, summary, contest)
-    if summary.search_ended:
-        because = (*decided.because, sentence(f"{summary.search_ended}."))
-        decided = decided.model_copy(update={"because": because})
     return Findings(
         run=summary,
         metric=contest.metric,
@@ -50,7 +46,7 @@ def findings_of(run: RunFiles) -> Findings:
         finalists=finalists(run),
         tested=tested_models(run),
         notes=encoding_notes(run),
-        strategies=strategy_summaries(run, against_baseline(run, contest)),
+        strategies=strategy_summaries(run),
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
         measures=measured_trials(run),
         limits=limits(JudgedStudy(run, summary, contest, decided)),

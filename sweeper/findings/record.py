@@ -83,7 +83,6 @@ class Verdict(Record):
 
     kind: VerdictKind
     sentence: str
-    because: tuple[str, ...] = ()
     recommended_trial: int | None = None
     best_trial: int | None = Field(None, description="the recommended one, or the best so far")
     best_baseline: str | None = Field(
@@ -96,6 +95,9 @@ class Verdict(Record):
         None, description="of the recommended baseline, else of the best one, on the test"
     )
     comparisons: tuple[Comparison, ...] = ()
+    in_loss: tuple[Comparison, ...] = Field(
+        (), description="likewise in test loss, where the metric is another"
+    )
     worsened: tuple[Comparison, ...] = Field(
         (),
         description="metrics in which the winner is worse than a model that it beats in loss",
@@ -117,9 +119,6 @@ class StrategySummary(Record):
     best_interval: Interval | None = None
     best_metrics: dict[str, float] = Field(default_factory=dict)
     test_score: Interval | None = None
-    against_baseline: Comparison | None = Field(
-        None, description="its best scored trial against the best baseline, on the test split"
-    )
     seconds_per_trial: float | None = Field(
         None, description="median of its full trials; of all that completed where none was full"
     )

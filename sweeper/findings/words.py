@@ -54,14 +54,22 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def fitted(text: str, room: int) -> str:
+    """A text cut to the available width.
+
+    >>> fitted("all-linear", 6), fitted("r", 6)
+    ('all-l…', 'r')
+    """
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
 def effects(reason: Reason) -> str:
-    """What a rule gave a strategy: a weight, an expected share, ranges of parameters."""
+    """What a rule gave a strategy: an expected quality, ranges of parameters."""
     if reason.disagrees_with:
         return f"disagrees with {reason.disagrees_with}"
     if not reason.applied:
         return f"not applied to {units.joined([*reason.changes])}"
-    texts = [f"{reason.weight:+g}"] if reason.weight else []
-    texts += [f"at least {reason.share:.0%} of full's quality"] if reason.share else []
+    texts = [f"quality {reason.gap}"] if reason.gap else []
     return "; ".join([*texts, *(f"{name} {to}" for name, to in reason.changes.items())])
 
 

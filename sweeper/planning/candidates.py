@@ -22,7 +22,7 @@ from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected, Remedy
 from sweeper.spec import Spec
 
@@ -269,7 +269,7 @@ def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
 
 
 def _setup_notes(
-    base: RatedModel, strategy: DeclaredStrategy, hardware: HardwareFacts, found: Fit
+    base: RatedModel, strategy: BookStrategy, hardware: HardwareFacts, found: Fit
 ) -> tuple[str, ...]:
     heaviest = found.heaviest
     pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()

@@ -40,8 +40,9 @@ from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import (
+    BookParameter,
+    BookStrategy,
     ChoiceParameter,
-    DeclaredStrategy,
     NumberParameter,
 )
 from sweeper.plans import DECLARED, Candidate, Parameter, Reason, Rejected
@@ -55,7 +56,6 @@ from sweeper.spec import (
 )
 from sweeper.units import setting
 
-_Declared = NumberParameter | ChoiceParameter
 #: What a declaration itself asks for, whatever the request says elsewhere.
 _WANTED = dict.fromkeys((name for name in FACTS if name.endswith("_wanted")), True)
 #: Of two ways to say the same, the one that wins where it is declared, as in transformers.
@@ -131,38 +131,38 @@ def with_declared(
         spec: Checked by ``check_declared``.
     """
     found = dict(parameters)
-    for name, (one, path) in spec.declared(rated.strategy.name).items():
-        declared = rated.strategy.parameters.get(name)
-        if declared is None or declared.fitted or not _exists(declared, values):
+    for name, (declared, path) in spec.declared(rated.strategy.name).items():
+        in_book = rated.strategy.parameters.get(name)
+        if in_book is None or in_book.fitted or not _exists(in_book, values):
             continue
-        shipped = rated.parameters.get(name, declared.parameter)
+        shipped = rated.parameters.get(name, in_book.parameter)
         # A study's full budget narrows epochs to choices; what is declared replaces those.
-        old = declared.parameter if name == EPOCHS else found.get(name, declared.parameter)
+        old = in_book.parameter if name == EPOCHS else found.get(name, in_book.parameter)
         told = str(shipped.range) if name in rated.parameters else "not used"
-        found[name] = _laid_over(old, shipped, one, spec.places.where(path), told)
+        found[name] = _laid_over(old, shipped, declared, spec.places.where(path), told)
         found.pop(_INSTEAD_OF.get(name, ""), None)
     return found
 
 
-def _exists(declared: _Declared, values: Values) -> bool:
-    return bool(declared.when.holds(MappingProxyType({**values, **_WANTED})))
+def _exists(in_book: BookParameter, values: Values) -> bool:
+    return bool(in_book.when.holds(MappingProxyType({**values, **_WANTED})))
 
 
 def _laid_over(
-    old: Parameter, shipped: Parameter, one: ParameterSpec, where: str, told: str
+    old: Parameter, shipped: Parameter, declared: ParameterSpec, where: str, told: str
 ) -> Parameter:
     update: dict[str, object] = {"prior": None, "searched": True}
-    if one.choices is not None:
-        choices = tuple(as_kind(old, choice) for choice in one.choices)
-        update |= _fixed(old, choices[0]) if len(choices) == 1 else _chosen(old, choices, one)
+    if declared.choices is not None:
+        choices = tuple(as_kind(old, choice) for choice in declared.choices)
+        update |= _fixed(old, choices[0]) if len(choices) == 1 else _chosen(old, choices, declared)
     elif old.kind == "categorical":  # a default alone
-        default = as_kind(old, one.default)  # type: ignore[arg-type]
+        default = as_kind(old, declared.default)  # type: ignore[arg-type]
         choices = unlike((*(old.choices or ()), default))
         allowed = unlike((*(old.allowed_choices or ()), default))
         update |= {"choices": choices, "allowed_choices": allowed, "default": default}
         update["searched"] = old.searched
     else:
-        update |= _ranged(old, one)
+        update |= _ranged(old, declared)
     why = f"Declared by the user. The rule book: {told} ({shipped.source})."
     update |= {"source": where, "shipped": told, "why": why}
     new = old.model_copy(update=update)
@@ -185,8 +185,12 @@ def _fixed(old: Parameter, value: Scalar) -> dict[str, object]:
     return update | dict.fromkeys(("low", "high", "allowed_low", "allowed_high"), float(value))
 
 
-def _chosen(old: Parameter, choices: tuple[Scalar, ...], one: ParameterSpec) -> dict[str, object]:
-    default = as_kind(old, one.default) if one.default is not None else _nearest(old, choices)
+def _chosen(
+    old: Parameter, choices: tuple[Scalar, ...], declared: ParameterSpec
+) -> dict[str, object]:
+    default = (
+        as_kind(old, declared.default) if declared.default is not None else _nearest(old, choices)
+    )
     empty = dict.fromkeys(("low", "high", "allowed_low", "allowed_high"))
     kind = {"kind": "categorical", "log": False, "choices": choices, "allowed_choices": choices}
     return {**empty, **kind, "default": default}
@@ -203,25 +207,25 @@ def _nearest(old: Parameter, choices: tuple[Scalar, ...]) -> Scalar:
     return min(choices, key=lambda value: abs(float(value) - float(old.default)))
 
 
-def _ranged(old: Parameter, one: ParameterSpec) -> dict[str, object]:
-    log = old.log if one.log is None else one.log
-    low = float(old.low or 0.0) if one.low is None else one.low
-    high = float(old.high or 0.0) if one.high is None else one.high
-    if one.step is not None:
-        high = low + math.floor((high - low) / one.step * (1 + 1e-12)) * one.step
-    default = float(old.default) if one.default is None else float(one.default)
-    if (one.low, one.high, one.log, one.step) == (None, None, None, None):
+def _ranged(old: Parameter, declared: ParameterSpec) -> dict[str, object]:
+    log = old.log if declared.log is None else declared.log
+    low = float(old.low or 0.0) if declared.low is None else declared.low
+    high = float(old.high or 0.0) if declared.high is None else declared.high
+    if declared.step is not None:
+        high = low + math.floor((high - low) / declared.step * (1 + 1e-12)) * declared.step
+    default = float(old.default) if declared.default is None else float(declared.default)
+    if (declared.low, declared.high, declared.log, declared.step) == (None, None, None, None):
         ends = {"low": min(low, default), "high": max(high, default)}
         return {**ends, "default": as_kind(old, default), "searched": old.searched}
     # A search that starts at an edge looks on one side only.
-    if not low <= default <= high or (one.default is None and default in (low, high)):
+    if not low <= default <= high or (declared.default is None and default in (low, high)):
         default = math.sqrt(low * high) if log else (low + high) / 2
-    if one.step is not None:
-        default = low + round((default - low) / one.step) * one.step
+    if declared.step is not None:
+        default = low + round((default - low) / declared.step) * declared.step
     ends = {"low": low, "high": high, "allowed_low": low, "allowed_high": high}
     rounded = round(default) if old.kind == "int" else float(f"{default:.6g}")
     searched = low < high
-    return {**ends, "log": log, "step": one.step, "default": rounded, "searched": searched}
+    return {**ends, "log": log, "step": declared.step, "default": rounded, "searched": searched}
 
 
 def as_kind(parameter: Parameter, value: Scalar) -> Scalar:
@@ -282,7 +286,7 @@ def _troubles(
     values: Mapping[str, Values],
     key: str,
     name: str,
-    one: ParameterSpec,
+    declared: ParameterSpec,
 ) -> Iterator[Problem]:
     path = ("parameters", key, name)
     where = spec.places.where(path)
@@ -304,22 +308,22 @@ def _troubles(
         yield Problem(f"{who} {name} in this study", why, "Remove it.", where)
         return
     for strategy in here:
-        declared = strategy.parameters[name]
-        for choice in one.choices or ():
-            yield from value_problems(declared, name, choice, where)
+        in_book = strategy.parameters[name]
+        for choice in declared.choices or ():
+            yield from value_problems(in_book, name, choice, where)
         for end in ("low", "high", "default"):
-            value = getattr(one, end)
+            value = getattr(declared, end)
             if value is not None:
                 place = spec.places.where((*path, end))
-                yield from value_problems(declared, name, value, place)
-        yield from _range_problems(declared, name, one, where)
+                yield from value_problems(in_book, name, value, place)
+        yield from _range_problems(in_book, name, declared, where)
     if name == EPOCHS:
-        yield from _too_many_epochs(spec, one, where)
+        yield from _too_many_epochs(spec, declared, where)
     for model in facts.models:
         for strategy in here:
-            yield from _of_model(strategy.traits, model, name, one, values[model.id], where)
+            yield from _of_model(strategy.traits, model, name, declared, values[model.id], where)
     if name == OPTIMIZER:
-        yield from _missing_optimizers(one, facts, where)
+        yield from _missing_optimizers(declared, facts, where)
 
 
 def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
@@ -333,22 +337,24 @@ def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
     return Problem(f"{who} parameter {name!r}", "", fix, where)
 
 
-def value_problems(declared: _Declared, name: str, value: Scalar, where: str) -> Iterator[Problem]:
+def value_problems(
+    in_book: BookParameter, name: str, value: Scalar, where: str
+) -> Iterator[Problem]:
     """The problems of a single value of a parameter, independent of its range in a plan."""
     what = f"{name} = {value!r}"
-    low, high = declared.possible or (None, None)
-    whole = declared.kind == "int"
-    if isinstance(declared, ChoiceParameter):
-        allowed = declared.allowed_choices or declared.choices
+    low, high = in_book.possible or (None, None)
+    whole = in_book.kind == "int"
+    if isinstance(in_book, ChoiceParameter):
+        allowed = in_book.allowed_choices or in_book.choices
         free = name in MODULE_PARAMETERS and isinstance(value, str)
         if free or any(same(choice, value) for choice in allowed):
             return
-        if declared.possible is None:
+        if in_book.possible is None:
             fix = near_match(str(value), [str(choice) for choice in allowed])
             yield Problem(f"{what} is not known", "", fix, where)
             return
         whole = all(isinstance(choice, int) for choice in allowed)
-    log = isinstance(declared, NumberParameter) and declared.log
+    log = isinstance(in_book, NumberParameter) and in_book.log
     kind = f"{'a whole number' if whole else 'a number'}{' above 0' if log else ''}"
     if (
         not is_number(value)
@@ -363,41 +369,55 @@ def value_problems(declared: _Declared, name: str, value: Scalar, where: str) ->
 
 
 def _range_problems(
-    declared: _Declared, name: str, one: ParameterSpec, where: str
+    in_book: BookParameter, name: str, declared: ParameterSpec, where: str
 ) -> Iterator[Problem]:
-    if one.choices is not None:
+    if declared.choices is not None:
         return
-    ranged = (one.low, one.high, one.log, one.step) != (None, None, None, None)
-    if isinstance(declared, ChoiceParameter):
+    ranged = (declared.low, declared.high, declared.log, declared.step) != (None, None, None, None)
+    if isinstance(in_book, ChoiceParameter):
         if ranged:
-            known = ", ".join(str(c) for c in declared.allowed_choices or declared.choices)
+            known = ", ".join(str(c) for c in in_book.allowed_choices or in_book.choices)
             yield Problem(f"{name} has choices, not a range", "", f"Write [{known}].", where)
         return
-    parameter = declared.parameter
-    low = parameter.low if one.low is None else one.low
-    high = parameter.high if one.high is None else one.high
+    parameter = in_book.parameter
+    low = parameter.low if declared.low is None else declared.low
+    high = parameter.high if declared.high is None else declared.high
     assert low is not None  # a number has a range
     assert high is not None
     if low > high:
-        missing = "high" if one.high is None else "low"
+        missing = "high" if declared.high is None else "low"
         what = f"{name} from {setting(low)} to {setting(high)}"
         why = f"Without {missing} it is the rule book's, {parameter.range}."
         yield Problem(what, why, f"Give {missing} as well.", where)
-    if one.step is not None and parameter.kind == "int" and one.step != int(one.step):
-        yield Problem(f"step = {one.step:g}", "It must be a whole number.", "", where)
-    if (parameter.log if one.log is None else one.log) and (one.step is not None or low <= 0):
-        what = f"{name} from {low:g}" + (f" in steps of {one.step:g}" if one.step else "")
+    if (
+        declared.step is not None
+        and parameter.kind == "int"
+        and declared.step != int(declared.step)
+    ):
+        yield Problem(f"step = {declared.step:g}", "It must be a whole number.", "", where)
+    if (parameter.log if declared.log is None else declared.log) and (
+        declared.step is not None or low <= 0
+    ):
+        what = f"{name} from {low:g}" + (f" in steps of {declared.step:g}" if declared.step else "")
         why = f"The range of {name} is logarithmic."
         yield Problem(what, why, "Write log: false for a linear one.", where)
     floor, ceiling = _ends(parameter)
-    if not ranged and is_number(one.default) and not floor <= float(one.default or 0) <= ceiling:
-        what = f"default = {one.default!r} lies outside of {setting(floor)} to {setting(ceiling)}"
+    if (
+        not ranged
+        and is_number(declared.default)
+        and not floor <= float(declared.default or 0) <= ceiling
+    ):
+        what = (
+            f"default = {declared.default!r} lies outside of {setting(floor)} to {setting(ceiling)}"
+        )
         yield Problem(what, "", "Give low and high as well.", where)
 
 
-def _too_many_epochs(spec: Spec, one: ParameterSpec, where: str) -> Iterator[Problem]:
+def _too_many_epochs(spec: Spec, declared: ParameterSpec, where: str) -> Iterator[Problem]:
     full, most = spec.training.epochs, declared_epochs(spec)
-    values = [v for v in (*(one.choices or ()), one.high, one.default) if is_number(v)]
+    values = [
+        v for v in (*(declared.choices or ()), declared.high, declared.default) if is_number(v)
+    ]
     if full is not None and most is not None and any(float(v or 0) > full for v in values):
         what = f"{EPOCHS} up to {max(float(v or 0) for v in values):g}"
         why = f"All trials of a study share one full budget, and training.epochs is {full:g}."
@@ -405,10 +425,15 @@ def _too_many_epochs(spec: Spec, one: ParameterSpec, where: str) -> Iterator[Pro
 
 
 def _of_model(
-    traits: Traits, model: ModelFacts, name: str, one: ParameterSpec, values: Values, where: str
+    traits: Traits,
+    model: ModelFacts,
+    name: str,
+    declared: ParameterSpec,
+    values: Values,
+    where: str,
 ) -> Iterator[Problem]:
     """Modules that the model does not have."""
-    choices = [str(c) for c in (*(one.choices or ()), one.default) if c is not None]
+    choices = [str(c) for c in (*(declared.choices or ()), declared.default) if c is not None]
     if name == TARGET_MODULES:
         for choice in choices:
             if is_pattern(choice) and (wrong := _no_pattern(choice)):
@@ -444,9 +469,9 @@ def _no_pattern(choice: str) -> str:
     return ""
 
 
-def _missing_optimizers(one: ParameterSpec, facts: Facts, where: str) -> Iterator[Problem]:
+def _missing_optimizers(declared: ParameterSpec, facts: Facts, where: str) -> Iterator[Problem]:
     machine = facts.hardware
-    for choice in [str(c) for c in (*(one.choices or ()), one.default) if c is not None]:
+    for choice in [str(c) for c in (*(declared.choices or ()), declared.default) if c is not None]:
         package = _package(choice)
         if "paged" in choice and machine.device == "cpu":
             why = "Paged states need the unified memory of an NVIDIA GPU."
@@ -485,11 +510,11 @@ def declared_warnings(
     """Ranges beyond the rule book's, and declarations that no candidate takes."""
     found: dict[str, list[str]] = {}
     for candidate in candidates:
-        declared = book.strategies[candidate.strategy]
+        strategy = book.strategies[candidate.strategy]
         for name, parameter in candidate.parameters.items():
             if not parameter.shipped:
                 continue
-            if text := _beyond(declared, name, parameter) or _diverging(declared, name, parameter):
+            if text := _beyond(strategy, name, parameter) or _diverging(strategy, name, parameter):
                 found.setdefault(text, []).append(candidate.strategy)
     reasons = [
         Reason(
@@ -503,7 +528,7 @@ def declared_warnings(
     return (*reasons, *_rates_of_adam(candidates), *_unused(spec, candidates, rejected))
 
 
-def _diverging(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
+def _diverging(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
     known = strategy.parameters[name].parameter
     values = (*(parameter.choices or ()), parameter.high or 0, parameter.default)
     highest = max((float(value) for value in values if is_number(value)), default=0.0)
@@ -516,7 +541,7 @@ def _diverging(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> s
     )
 
 
-def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
+def _beyond(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
     known = strategy.parameters[name].parameter
     if name in MODULE_PARAMETERS:
         return ""

@@ -236,11 +236,11 @@ class VerdictCard(Block):
     sentence: str
     because: tuple[str, ...]
     forest: Figure | None
-    figures: tuple[HeadlineFigure, ...]
-    configuration: str
-    step: str
-    command: str
-    limits: str
+    figures: tuple[HeadlineFigure, ...] = ()
+    configuration: str = ""
+    step: str = ""
+    command: str = ""
+    limits: str = ""
     css: str = ""
     trial: int | None = None
 

@@ -38,6 +38,12 @@ def stylesheet() -> str:
     return _asset("report.css")
 
 
+def light_colors() -> dict[str, str]:
+    """The colours of the light theme, by the names of their variables."""
+    theme = stylesheet().partition("}")[0]
+    return dict(re.findall(r"--([\w-]+):\s*(#[0-9a-f]{6})", theme))
+
+
 def _asset(name: str) -> str:
     return (resources.reports() / "assets" / name).read_text(encoding="utf-8")
 

@@ -6,6 +6,7 @@ from sweeper import units
 from sweeper.declared.traits import StrategyOnModel
 from sweeper.findings import words
 from sweeper.findings.record import TrialRow
+from sweeper.findings.verdict.tested import figure_lines
 from sweeper.reporting.document import Report
 from sweeper.reporting.markdown import plain
 from sweeper.reporting.parts import described, mix_lines, parameters_text
@@ -82,12 +83,7 @@ def _base(row: TrialRow) -> list[str]:
 def _results(report: Report, row: TrialRow) -> list[str]:
     findings = report.findings
     lines = ["## Results", "", f"- {plain(findings.verdict.sentence)}"]
-    finalist = findings.finalist(row.number)
-    if finalist and finalist.test_score:
-        score = words.score_with_interval(finalist.test_score, findings.metric)
-        lines.append(f"- Test {findings.metric.title}: {score}")
-    told = words.validation_figure(row.objective, findings.objective)
-    lines.append(f"- {told} ({findings.objective.direction})")
+    lines += figure_lines(findings, row.number)
     if findings.objective.name != "loss":
         lines.append(f"- Validation loss: {words.loss(row.validation_loss)} {findings.loss_unit}")
     return lines + [f"- {plain(sentence)}" for sentence in report.card]

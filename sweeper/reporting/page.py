@@ -34,7 +34,7 @@ def page(report: Report) -> Page:
         banner=banner(report),
         sections=tuple(shown),
         sweeper_version=report.sweeper_version,
-        terms=_terms(report),
+        terms=TERMS,
         no_charts=_no_charts(report),
     )
 
@@ -79,27 +79,24 @@ def _blocks(module: ModuleType, name: str, report: Report) -> Iterable[Block]:
     return blocks(figures, report) if blocks and (figures is not None or not kind) else ()
 
 
-def _terms(report: Report) -> dict[str, str]:
-    """The terms of the page, each in one sentence."""
-    by_it = report.plan.objective.at_rungs
-    pruned = report.findings.objective.title if by_it else "validation loss"
-    return {
-        "nats/decision": "minus the natural logarithm of the probability of the right class, "
-        "averaged over the items",
-        "nats/token": "minus the natural logarithm of the probability of each token of the "
-        "reference answer, averaged over the tokens",
-        "bits/byte": "minus the binary logarithm of the probability of the reference answer, "
-        "divided by its bytes",
-        "points": "percentage points of a score: from 80% to 82% are 2 points",
-        "rung": f"one of up to {report.plan.budget.rungs} moments of a trial at which its {pruned} "
-        "is compared and a poor trial is stopped",
-        "finalist": "one of the best trials on validation, each strategy's best one first, which "
-        "is trained again with other seeds",
-        "95% CI": "the range that holds the true value in 95 of 100 such studies",
-        "within noise": "the interval of the difference holds 0, or is smaller than the margin",
-        "test split": "rows that are scored once, after the finalists are ranked on validation",
-        "seed": "a repetition of the same training with other random numbers",
-    }
+TERMS = {
+    "nats/decision": "minus the natural logarithm of the probability of the right class, "
+    "averaged over the items",
+    "nats/token": "minus the natural logarithm of the probability of each token of the "
+    "reference answer, averaged over the tokens",
+    "bits/byte": "minus the binary logarithm of the probability of the reference answer, "
+    "divided by its bytes",
+    "points": "percentage points of a score: from 80% to 82% are 2 points",
+    "rung": "a moment of a trial at which it is compared with others, and stopped if it is poor",
+    "finalist": "one of the best trials on validation, each strategy's best one first, which "
+    "is trained again with other seeds",
+    "95% CI": "the range that holds the true value in 95 of 100 such studies",
+    "within noise": "the interval of the difference holds 0, or the difference is smaller than "
+    "the margin",
+    "test split": "rows that are scored once, after the finalists are ranked on validation",
+    "seed": "a repetition of the same training with other random numbers",
+}
+"""The terms of a page, each in one sentence."""
 
 
 def banner(report: Report) -> str:

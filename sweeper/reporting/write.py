@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from sweeper.artifact import write_text
+from contextlib import suppress
+
+from sweeper.artifact import replacing, write_text
+from sweeper.findings.verdict.scoreboard import scoreboard
 from sweeper.redaction import clean, cleaned
 from sweeper.reporting.charts.draw import NotDrawn
+from sweeper.reporting.charts.forest import forest, pictures
 from sweeper.reporting.csvfiles import curves_csv, trials_csv
 from sweeper.reporting.document import Report
-from sweeper.reporting.html import render
+from sweeper.reporting.html import light_colors, render
 from sweeper.reporting.markdown import markdown
 from sweeper.reporting.modelcard import model_card
 from sweeper.reporting.page import page
@@ -33,8 +37,22 @@ def write_report(run: RunFolder, report: Report) -> Report:
     # Drawing may end the process; what needs no charts is written by then.
     report, text = _drawn(report)
     report.write(run.report)
+    _write_forest(run, report)
     write_text(run.report_html, text)
     return report
+
+
+def _write_forest(run: RunFolder, report: Report) -> None:
+    """``forest.svg`` and ``forest.png``, the plot of the verdict for slides and pull requests."""
+    lead = report.findings.verdict.sentence.partition(": ")[0]
+    plot = forest(scoreboard(report.findings), lead)
+    if plot is None or report.no_charts:
+        return
+    with suppress(NotDrawn):
+        picture, pixels = pictures(plot, lead, light_colors())
+        write_text(run.path / "forest.svg", picture)
+        with replacing(run.path / "forest.png") as part:
+            part.write_bytes(pixels)
 
 
 def _drawn(report: Report) -> tuple[Report, str]:

@@ -96,6 +96,15 @@ def say_nothing(_text: str) -> None:
     """Print nothing."""
 
 
+def draws(encoding: str | None) -> bool:
+    """Whether a stream of this encoding can show bars and sparklines."""
+    try:
+        "─●█".encode(encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
+
+
 def is_live(mode: str = "auto") -> bool:
     """Whether stderr may be redrawn: only on a real terminal that is not dumb."""
     if mode != "auto":

@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
 from typing import Protocol
 
 from rich.console import Group
@@ -19,10 +21,13 @@ from rich.text import Text
 
 from sweeper import units
 from sweeper.execution.state.events import Event, now
-from sweeper.execution.state.status import Running, Status
+from sweeper.execution.state.status import Best, Running, Status
 from sweeper.findings import words
+from sweeper.findings.record import Findings
 from sweeper.objective import LOSS, Objective
-from sweeper.views.console import LogFormat, ProgressMode, err, is_live
+from sweeper.plans import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.views.console import LogFormat, ProgressMode, draws, err, is_live
 from sweeper.views.html import pre
 from sweeper.views.work_progress import Hidden, sentence
 from sweeper.visible import visible
@@ -31,6 +36,10 @@ HEARTBEAT_SECONDS = 60.0
 LINES = 12
 # Every update is a message to the browser, which may be far away.
 _NOTEBOOK_SECONDS = 0.5
+
+# Events that no line is printed for.
+UNTOLD = ("rung", "progress", "trial-started", "job-started", "worker-started", "worker-ended")
+_LEVELS = "▁▂▃▄▅▆▇█"
 
 # What a reader wants to see of a configuration, shortest name first.
 _SHORT = {
@@ -51,16 +60,26 @@ class ProgressView(Protocol):
 
 
 def progress(
-    mode: ProgressMode = "auto", log_format: LogFormat = "text", *, quiet: bool = False
+    mode: ProgressMode = "auto",
+    log_format: LogFormat = "text",
+    *,
+    quiet: bool = False,
+    plan: Plan | None = None,
+    run: RunFolder | None = None,
 ) -> ProgressView:
-    """The view that fits the stream."""
+    """The view that fits the stream.
+
+    Args:
+        plan: The run's plan, whose line and total are shown from the beginning.
+        run: Its folder, whose findings have the interval of the best trial.
+    """
     if log_format == "jsonl":
         return JsonProgress()
     if quiet or mode == "none":
         return Hidden()
     if mode == "auto" and err().is_jupyter:
-        return NotebookProgress()
-    return LiveProgress() if is_live(mode) else PlainProgress()
+        return NotebookProgress(Screen(plan, run))
+    return LiveProgress(Screen(plan, run)) if is_live(mode) else PlainProgress(plan)
 
 
 class JsonProgress:
@@ -74,9 +93,13 @@ class JsonProgress:
 
 
 class PlainProgress:
-    """One line a change of state and a heartbeat; no carriage return, no escape sequence."""
+    """One line a trial or phase and a heartbeat; no carriage return, no escape sequence."""
 
-    def __init__(self, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(
+        self, plan: Plan | None = None, heartbeat_seconds: float = HEARTBEAT_SECONDS
+    ) -> None:
+        if plan is not None:
+            print(visible(f"{now()} {plan_line(plan)}"), file=sys.stderr, flush=True)
         self._seconds = heartbeat_seconds
         self._status: Status | None = None
         self._changed, self._closed = threading.Event(), threading.Event()
@@ -85,7 +108,7 @@ class PlainProgress:
 
     def __call__(self, event: Event, status: Status) -> None:
         self._status = status
-        if event.kind not in ("rung", "progress"):
+        if event.kind not in UNTOLD:
             self._changed.set()
             print(plain_line(event, status), file=sys.stderr, flush=True)
 
@@ -144,11 +167,70 @@ def _doing(running: Running) -> str:
     return sentence(running.doing, running.done, running.of)
 
 
+@dataclass
+class Screen:
+    """What the live views show besides the status: plan, curves so far, interval of the best.
+
+    Args:
+        curves: Losses at the rungs of trials, by trial.
+        interval: Of the best trial, over validation items.
+    """
+
+    plan: Plan | None = None
+    run: RunFolder | None = None
+    curves: dict[int, list[float]] = field(default_factory=dict)
+    interval: str = ""
+
+    def hear(self, event: Event, status: Status) -> None:
+        """Take an event into account."""
+        value = event.validation_loss if event.objective is None else event.objective
+        if event.kind == "rung" and event.trial is not None and not event.job and value is not None:
+            self.curves.setdefault(event.trial, []).append(value)
+        if event.kind == "trial-started" and event.trial is not None:
+            self.curves.pop(event.trial, None)  # another attempt begins anew
+        if event.kind == "trial-ended" and status.best is not None and self.run is not None:
+            self.interval = _interval(self.run, status.best)
+
+    def sparkline(self, trial: int | None) -> str:
+        """A trial's curve, one sign a rung, on the scale of all curves; empty without one."""
+        own = self.curves.get(-1 if trial is None else trial, [])
+        known = [value for curve in self.curves.values() for value in curve if isfinite(value)]
+        # While rich draws, sys.stderr is a proxy without an encoding.
+        if not own or not known or not draws(getattr(sys.__stderr__, "encoding", None)):
+            return ""
+        low, span = min(known), max(known) - min(known) or 1.0
+        top = len(_LEVELS) - 1
+        return "".join(
+            _LEVELS[round(top * (value - low) / span)] if isfinite(value) else "×" for value in own
+        )
+
+
+def plan_line(plan: Plan) -> str:
+    """What the run is going to do, and how long that takes."""
+    strategies = units.joined(list(dict.fromkeys(c.strategy for c in plan.candidates)))
+    sweep = plan.budget.sweep
+    return (
+        f"plan  {units.plural(plan.budget.trials, 'trial')} of {strategies}, about "
+        f"{units.duration(sweep.seconds)} ({units.span(sweep.low, sweep.high)})"
+    )
+
+
+def _interval(run: RunFolder, best: Best) -> str:
+    """The ends of the best trial's interval, if the last findings have it."""
+    findings = Findings.read_or_none(run.findings)
+    for one in findings.strategies if findings else ():
+        if one.best_trial == best.trial and one.best_interval is not None and findings:
+            low, high = one.best_interval.ends
+            score = words.score_with_interval(one.best_interval, findings.objective)
+            return score.partition(" (")[2].rstrip(")") if low < high else ""
+    return ""
+
+
 class LiveProgress:
     """At most twelve lines, redrawn at most four times a second; ended trials scroll away."""
 
-    def __init__(self) -> None:
-        self._console = err()
+    def __init__(self, screen: Screen) -> None:
+        self._console, self._screen = err(), screen
         self._live = Live(
             console=self._console, refresh_per_second=4, transient=True, auto_refresh=False
         )
@@ -156,13 +238,14 @@ class LiveProgress:
         self._drawn = 0.0
 
     def __call__(self, event: Event, status: Status) -> None:
-        if event.kind not in ("rung", "progress", "trial-started", "job-started"):
-            line = ended_line(event, status.objective)
+        self._screen.hear(event, status)
+        if event.kind not in UNTOLD:
+            line = ended_line(event, status.objective, self._screen)
             self._console.print(Text(line), soft_wrap=True)
         if time.monotonic() - self._drawn >= 0.25:
             self._drawn = time.monotonic()
-            width = self._console.width
-            self._live.update(Group(*(Text(line) for line in view(status, width))), refresh=True)
+            lines = view(status, self._console.width, self._screen)
+            self._live.update(Group(*map(Text, lines)), refresh=True)
 
     def close(self) -> None:
         self._live.stop()
@@ -174,60 +257,66 @@ class NotebookProgress:
     IPython redraws them: rich would need ipywidgets, which not every notebook has.
     """
 
-    def __init__(self) -> None:
-        self._display = importlib.import_module("IPython.display")
+    def __init__(self, screen: Screen) -> None:
+        self._display, self._screen = importlib.import_module("IPython.display"), screen
         self._handle = self._display.display(self._display.HTML(""), display_id=True)
         self._ended: deque[str] = deque(maxlen=LINES)
         self._drawn = 0.0
         self._status: Status | None = None
 
     def __call__(self, event: Event, status: Status) -> None:
-        if event.kind not in ("rung", "progress", "trial-started", "job-started"):
-            self._ended.append(ended_line(event, status.objective))
+        self._screen.hear(event, status)
+        if event.kind not in UNTOLD:
+            self._ended.append(ended_line(event, status.objective, self._screen))
         self._status = status
         if time.monotonic() - self._drawn >= _NOTEBOOK_SECONDS:
             self._draw()
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        lines = [*self._ended, *([] if self._status is None else view(self._status, 100))]
-        self._handle.update(self._display.HTML(pre(lines)))
+        now = [] if self._status is None else view(self._status, 100, self._screen)
+        self._handle.update(self._display.HTML(pre([*self._ended, *now])))
 
     def close(self) -> None:
         self._draw()
 
 
-def ended_line(event: Event, objective: Objective = LOSS) -> str:
+def ended_line(event: Event, objective: Objective = LOSS, screen: Screen | None = None) -> str:
     """The line that stays on the screen after a trial or job has ended."""
-    name = (
-        f"#{event.trial}" if event.trial is not None and not event.job else event.job or event.kind
-    )
+    own = event.trial is not None and not event.job
+    name = f"#{event.trial}" if own else event.job or event.kind
     value = (
         f" val {units.number(event.validation_loss)}" if event.validation_loss is not None else ""
     )
     if event.objective is not None:
         value += f" {objective.title} {units.number(event.objective)}"
     took = f" in {units.duration(event.seconds)}" if event.seconds else ""
+    curve = screen.sparkline(event.trial) if screen and own else ""
     what = _parameters(event.strategy, event.parameters)
-    parts = [name, what, event.state.lower() + value + took, event.text]
-    return "  ".join(filter(None, parts))
+    return "  ".join(
+        filter(None, [name, what, event.state.lower() + value + took, curve, event.text])
+    )
 
 
-def view(status: Status, width: int) -> list[str]:
+def view(status: Status, width: int, screen: Screen | None = None) -> list[str]:
     """The lines of the live view, for a terminal of that width.
 
     Under 80 columns the bar goes, then the median; a number is never cut.
     """
-    lines = [_headline(status, width)]
-    room = LINES - 2 - (status.outlook is not None)
-    lines += [_running_line(one, width, status.objective) for one in status.running[:room]]
+    screen = screen or Screen()
+    lines = [plan_line(screen.plan)] if screen.plan else []
+    lines.append(_headline(status, width, screen))
+    room = LINES - 1 - len(lines) - (status.outlook is not None)
+    shown = [_running_cells(one, width, status.objective, screen) for one in status.running[:room]]
+    lines += _aligned(shown)
     if status.best is not None:
         best, title = status.best, status.objective.title
         default = f", best default {units.number(status.default.value)}" if status.default else ""
         name = "val" if status.objective.is_loss else title
+        interval = f"{screen.interval}; " if screen.interval else ""
         lines.append(
             f"best #{best.trial} {_parameters(best.strategy, best.parameters)}  "
-            f"{name} {units.number(best.value)} ({status.objective.direction}){default}"
+            f"{name} {units.number(best.value)} ({interval}{status.objective.direction}){default}"
             f"{''.join(f', over the limit on {title}' for title in best.over_limits)}"
         )
     if status.outlook is not None:
@@ -235,7 +324,14 @@ def view(status: Status, width: int) -> list[str]:
     return lines
 
 
-def _headline(status: Status, width: int) -> str:
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table's rows, its columns below one another."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    texts = (zip(row, widths, strict=True) for row in rows)
+    return ["  ".join(f"{cell:{w}}" for cell, w in row if w).rstrip() for row in texts]
+
+
+def _headline(status: Status, width: int, screen: Screen) -> str:
     bar = ""
     if width >= 80:
         full = round(10 * status.done / max(status.trials, 1))
@@ -244,32 +340,44 @@ def _headline(status: Status, width: int) -> str:
     counts = [f"{status.complete} ok", f"{status.pruned} pruned"]
     counts += [f"{status.out_of_memory} OOM"] if status.out_of_memory else []
     counts += [f"{failed} failed"] if failed else []
-    eta = units.span(status.eta.low, status.eta.high) if status.eta else "estimating"
-    if status.phase != "search":
-        jobs = f" {status.jobs_done}/{status.jobs} jobs" if status.jobs else ""
-        left = f"  ETA {eta}" if status.eta else ""
-        done = f"{status.done}/{status.trials}"
-        return f"{status.phase}{jobs}  sweep {done}  {' '.join(counts)}{left}"
-    return f"sweep {status.done}/{status.trials}{bar}  {' '.join(counts)}  ETA {eta}"
+    eta = units.span(status.eta.low, status.eta.high) if status.eta else _planned(status, screen)
+    done, left = f"{status.done}/{status.trials}", f"  ETA {eta}"
+    if status.phase == "search":
+        return f"sweep {done}{bar}  {' '.join(counts)}{left}"
+    jobs = f" {status.jobs_done}/{status.jobs} jobs" if status.jobs else ""
+    left = left if status.eta or status.phase == "baselines" else ""
+    return f"{status.phase}{jobs}  sweep {done}  {' '.join(counts)}{left}"
 
 
-def _running_line(running: Running, width: int, objective: Objective) -> str:
-    name = f"#{running.trial}" if running.trial is not None and not running.job else running.job
-    parts = [f"{name} {_parameters(running.strategy, running.parameters)}".rstrip()]
-    if running.rungs:
-        parts.append(f"{running.rung}/{running.rungs}")
+def _planned(status: Status, screen: Screen) -> str:
+    """The time left by the plan, before trials tell it."""
+    if screen.plan is None:
+        return "estimating"
+    sweep = screen.plan.budget.sweep
+    low, high = (max(0.0, end - status.seconds) for end in (sweep.low, sweep.high))
+    return f"{units.span(low, high)} by the plan"
+
+
+def _running_cells(
+    running: Running, width: int, objective: Objective, screen: Screen
+) -> tuple[str, ...]:
+    own = running.trial is not None and not running.job
+    name = f"#{running.trial}" if own else running.job
+    value = here = ""
     if running.validation_loss is not None:
-        median = running.median_here
-        here = (
-            f" (median here {units.number(median)})" if median is not None and width >= 80 else ""
-        )
-        shown = f"val {units.number(running.validation_loss)}"
+        value = f"val {units.number(running.validation_loss)}"
         if running.objective is not None:
-            shown += f" {objective.title} {units.number(running.objective)}"
-        parts.append(f"{shown}{here}")
-    if doing := _doing(running):
-        parts.append(doing)
-    return "  ".join(parts)
+            value += f" {objective.title} {units.number(running.objective)}"
+        if running.median_here is not None and width >= 80:
+            here = f"(median here {units.number(running.median_here)})"
+    return (
+        f"{name} {_parameters(running.strategy, running.parameters)}".rstrip(),
+        f"{running.rung}/{running.rungs}" if running.rungs else "",
+        screen.sparkline(running.trial) if own else "",
+        value,
+        here,
+        _doing(running),
+    )
 
 
 def _parameters(strategy: str, parameters: Mapping[str, object]) -> str:

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Dataset, Message
-from sweeper.data.load import load, load_corpus
+from sweeper.data.load import load_corpus
+from sweeper.data.load_large import load
 from sweeper.data.reading.read import SUFFIXES
 from sweeper.data.rows import read_rows
 from sweeper.errors import DataError, NotInstalled
@@ -73,7 +74,7 @@ def test_official_splits_are_kept_and_leaks_counted(tmp_path):
     dataset = loaded(tmp_path)
     assert [len(dataset.splits[split]) for split in SPLITS] == [60, 17, 15]
     assert set(dataset.origins.values()) == {"official"}
-    assert dataset.leaked == 2
+    assert dataset.counts["leakage"] == 2
     assert any("scores will look better" in warning for warning in dataset.warnings)
     assert "official splits: train.jsonl, dev.jsonl, test.jsonl" in dataset.evidence
 
@@ -162,8 +163,8 @@ def test_duplicates_conflicts_and_empties_are_counted_and_kept_together(tmp_path
     ]
     rows += [{"text": "no label", "label": None}]
     dataset = loaded(write(tmp_path / "rows.jsonl", rows))
-    counted = dataset.duplicates, dataset.conflicting, dataset.empties, dataset.rows
-    assert counted == (1, 3, 2, 102)
+    assert dataset.counts == {"duplicates": 1, "conflicts": 3, "empty": 2}
+    assert dataset.rows == 102
     places = {
         split
         for split in SPLITS
@@ -182,7 +183,7 @@ def test_rows_of_another_form_are_left_out_and_listed_unless_most_are(tmp_path):
     rows[10]["messages"] = [*turns, turns[1]]
     rows[11]["messages"] = [turns[0], {"role": "tool", "content": "x"}, turns[1]]
     dataset = loaded(write(tmp_path / "rows.jsonl", rows), "instruction")
-    assert (dataset.rows, dataset.skipped) == (58, 2)
+    assert (dataset.rows, dataset.counts["form"]) == (58, 2)
     said = " ".join(dataset.warnings)
     assert "a turn of assistant where one of user should come (line 11)" in said
     assert "a turn of tool where one of assistant should come (line 12)" in said
@@ -210,7 +211,7 @@ def test_garbled_text_is_counted_and_half_characters_are_replaced(tmp_path):
     rows = [*questions(40), {"text": "cafÃ©", "label": "class 0"}]
     rows += [{"text": "half \ud83d", "label": "class 1"}]
     dataset = loaded(write(tmp_path / "rows.jsonl", rows))
-    assert dataset.encoding_problems == 2
+    assert dataset.counts["garbled"] == 2
     assert any(example.text == "half �" for example in everything(dataset))
 
 
@@ -357,7 +358,7 @@ def test_a_file_of_several_formats_is_read_row_by_row(tmp_path):
     ]
     dataset = loaded(write(tmp_path / "rows.jsonl", rows), "instruction")
     assert {example.answer for example in everything(dataset)} == {"c", "o", "a"}
-    assert (dataset.rows, dataset.empties, dataset.skipped) == (60, 0, 0)
+    assert (dataset.rows, dataset.counts["empty"], dataset.counts["form"]) == (60, 0, 0)
     said = " ".join(dataset.warnings)
     assert (
         "20 of 60 rows of train have another format, instruction (`instruction`, `output`)" in said
@@ -377,7 +378,7 @@ def test_two_spellings_of_one_format_are_both_read(tmp_path):
     path = write(tmp_path / "rows.jsonl", rows)
     dataset = loaded(path, "instruction")
     assert {example.answer[0] for example in everything(dataset)} == set("abco")
-    assert (dataset.rows, dataset.skipped) == (80, 0)
+    assert (dataset.rows, dataset.counts["form"]) == (80, 0)
     cautions = " ".join(read_rows(DataSpec(path=str(path)), None).cautions)
     assert "20 of 80 rows of train have another format, prompt-completion" in cautions
 
@@ -563,7 +564,7 @@ def test_any_json_rows_load_or_are_refused(tmp_path, rows, task):
 def test_real_data_sets_load_as_they_are(shared_data, folder, task, sizes, spec):
     dataset = loaded(shared_data / folder, task, **spec)
     assert tuple(len(dataset.splits[split]) for split in SPLITS) == sizes
-    assert dataset.skipped == dataset.empties == 0
+    assert dataset.counts["form"] == dataset.counts["empty"] == 0
 
 
 def _sizes(dataset):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS
-from sweeper.data.load import load
+from sweeper.data.load_large import load
 from sweeper.data.reading.read import read
 from sweeper.data.rows import read_rows
 from sweeper.spec import DataSpec
@@ -66,7 +66,7 @@ def test_every_row_of_a_whole_file_is_read_as_it_was_meant(tmp_path, name):
     (tmp_path / name).write_bytes(CLASSIFICATION[name])
     dataset = load(DataSpec(path=str(tmp_path / name)), "classification")
     assert {(one.text, one.label) for one in everything(dataset)} == set(ROWS)
-    assert (dataset.empties, dataset.skipped) == (0, 0)
+    assert dataset.counts == {}
 
 
 @pytest.mark.parametrize("word", ["NA", "null", "None", "n/a", "-", " NaN "])
@@ -76,7 +76,7 @@ def test_a_word_for_nothing_is_an_empty_cell(tmp_path, word, column):
     rows[7][column] = word
     (tmp_path / "rows.csv").write_text(cells(rows))
     dataset = load(DataSpec(path=str(tmp_path / "rows.csv")), "classification")
-    assert (dataset.rows, dataset.empties) == (59, 1)
+    assert (dataset.rows, dataset.counts["empty"]) == (59, 1)
     assert any("left out: no text or no answer (line 9)" in said for said in dataset.warnings)
 
 
@@ -96,7 +96,7 @@ def test_a_spreadsheet_with_words_for_nothing_and_repeated_names(tmp_path):
     book.active.append(("a text", "NA", "other", 1))
     book.save(tmp_path / "rows.xlsx")
     dataset = load(DataSpec(path=str(tmp_path / "rows.xlsx")), "classification")
-    assert (dataset.rows, dataset.empties, len(dataset.labels)) == (60, 1, 3)
+    assert (dataset.rows, dataset.counts["empty"], len(dataset.labels)) == (60, 1, 3)
     assert "not used: `label_3`, `column_4`" in dataset.evidence
 
 
@@ -106,14 +106,14 @@ def test_json_says_nothing_with_null_so_that_its_words_are_meant(tmp_path):
     rows[6]["text"] = None
     (tmp_path / "rows.jsonl").write_text(lines(rows))
     dataset = load(DataSpec(path=str(tmp_path / "rows.jsonl")), "classification")
-    assert (dataset.rows, dataset.empties) == (59, 1)
+    assert (dataset.rows, dataset.counts["empty"]) == (59, 1)
 
 
 def test_repeated_headers_and_long_rows_are_left_out_and_listed(tmp_path):
     text = cells([*ROWS[:20], ("text", "label"), *ROWS[20:], ("a", "b", "c")])
     (tmp_path / "rows.csv").write_text(text)
     dataset = load(DataSpec(path=str(tmp_path / "rows.csv")), "classification")
-    assert (dataset.rows, dataset.skipped) == (60, 2)
+    assert (dataset.rows, dataset.counts["unreadable"]) == (60, 2)
     said = " ".join(dataset.warnings)
     assert "the line with names, repeated (line 22)" in said
     assert "more fields than there are columns (line 63)" in said

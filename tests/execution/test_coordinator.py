@@ -5,17 +5,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from curve_backend import make_plan, make_spec
 
 from sweeper.errors import NoTrialCompleted
-from sweeper.execution.coordinator import RunOutcome, _figures, run_sweep
+from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Status
 from sweeper.execution.worker.session import _last_line
-from sweeper.objective import LOSS, Objective
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TestSeal, TrialConfig, TrialResult
 
@@ -236,23 +234,3 @@ def test_a_default_that_the_sampler_begins_with_is_one_and_is_not_trained_again(
     sweep(run, 9)
     assert sorted(defaults()) == ["full", "head", "lora"]
     assert_whole(9)
-
-
-@pytest.mark.parametrize(
-    ("task", "models", "unit"),
-    [
-        ("classification", 2, "nats per decision"),
-        ("code", 1, "nats per token"),
-        ("code", 2, "bits per byte"),
-    ],
-)
-def test_the_first_line_of_a_run_says_what_its_figures_are(task, models, unit):
-    facts = SimpleNamespace(task=task, models=("m",) * models)
-    budget = make_plan(3).budget.model_copy(update={"confirmation_seeds": 1})
-    plan = SimpleNamespace(facts=facts, budget=budget, objective=LOSS)
-    assert f"in {unit} (" in _figures(plan)
-    assert _figures(plan).endswith(f"{budget.confirmed}.")
-    assert "A rung is 1/8 of a full trial" in _figures(plan)
-    plan.objective = Objective(title="macro-F1", of="classes", higher_is_better=True)
-    assert _figures(plan).startswith("Trials are compared by macro-F1; higher is better. val is ")
-    assert "at whose end its macro-F1 is compared" in _figures(plan)

@@ -119,6 +119,7 @@ def make_scene(
     hardware: dict[str, Any] | None = None,
     request: dict[str, Any] | None = None,
     model_changes: dict[str, Any] | None = None,
+    features: dict[str, Any] | None = None,
 ) -> tuple[Spec, Facts]:
     """A request with its facts. ``rows`` are all examples; ``gpu_gib`` None means a CPU."""
     models = model if isinstance(model, list) else [model_facts(model, **(model_changes or {}))]
@@ -177,6 +178,7 @@ def make_scene(
         data=DataFacts(**(fields | (data or {}))),
         hardware=HardwareFacts(**(machine | (hardware or {}))),
         aim=aim_spec,
+        features=features or {},
     )
     return whole_spec, facts
 

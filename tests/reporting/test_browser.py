@@ -108,8 +108,12 @@ def test_a_mark_can_be_clicked_and_escape_clears(show):
     trial = page.run(f'document.querySelector("{mark}").dataset.trial')
     page.click(mark)
     assert selected(page) == [trial]
+    shown = "document.querySelector('.picked')"
+    assert page.run(f"{shown}.textContent").startswith(f"trial{trial}strategy")
+    assert page.run(f"{shown}.querySelectorAll('svg path').length") >= 1
     page.press("Escape", 27)
     assert selected(page) == []
+    assert page.run(f"{shown}.childElementCount") == 0
 
 
 def test_a_row_can_be_chosen_from_the_keyboard(show):

@@ -109,8 +109,18 @@ def test_a_scale_holds_its_values_and_has_ticks_inside(values, log):
     assert scale.low < scale.high
     assert all(scale.low <= value <= scale.high for value in values)
     axis = scale.axis().to_dict(validate=False)
-    assert axis.get("tickCount") == 6 or 2 <= len(axis["values"]) <= 6
-    assert all(scale.low <= tick <= scale.high for tick in axis.get("values", ()))
+    assert 1 <= len(axis["values"]) <= 7
+    near = pytest.approx
+    for tick in axis["values"]:
+        assert scale.low <= tick <= scale.high or tick in (near(scale.low), near(scale.high))
+
+
+@given(st.floats(0.01, 1e4), st.floats(1e-4, 10.0), st.sampled_from([True, False]))
+def test_no_label_of_a_tick_is_repeated(low, span, log):
+    axis = fit([low, low * (1 + span)], log).axis().to_dict(validate=False)
+    digits = int(re.fullmatch(r"\.(\d+)~r", axis["format"])[1])
+    labels = [f"{tick:.{digits - 1}e}" for tick in axis["values"]]
+    assert len(set(labels)) == len(labels) >= 2
 
 
 def test_two_of_twenty_far_off_leave_the_rest_most_of_the_height():

@@ -6,17 +6,26 @@ import time
 import types
 
 import pytest
+from make_plan import Shape
+from make_plan import make_plan as planned
 
+from sweeper import units
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Best, Eta, Running, Status
+from sweeper.findings.record import Findings
+from sweeper.objective import LOSS
+from sweeper.reporting.compose import report_of
+from sweeper.reporting.write import write_report
 from sweeper.search.study_end import Outlook
 from sweeper.views import progress as progress_module
 from sweeper.views.progress import (
     Hidden,
     JsonProgress,
     PlainProgress,
+    Screen,
     ended_line,
     plain_line,
+    plan_line,
     progress,
     view,
 )
@@ -64,12 +73,76 @@ def test_a_plain_line_says_what_happened(happened, line):
 def test_a_wide_terminal_sees_everything_and_a_narrow_one_the_numbers():
     head, running, best = view(STATUS, 100)
     assert head == "sweep 8/20 ####------  4 ok 1 pruned 2 OOM 1 failed  ETA 60 s to 3 min"
-    assert running == "#8 lora r=8 lr=2e-4 epochs=1  2/8  val 0.500 (median here 0.400)"
+    assert running == "#8 lora r=8 lr=2e-4 epochs=1  2/8  val 0.500  (median here 0.400)"
     assert best.startswith("best #3 lora r=8 lr=2e-4 epochs=1  val 0.250 (lower is better)")
     assert best.endswith("default 0.300")
     head, running, _ = view(STATUS, 60)
     assert head == "sweep 8/20  4 ok 1 pruned 2 OOM 1 failed  ETA 60 s to 3 min"
     assert running == "#8 lora r=8 lr=2e-4 epochs=1  2/8  val 0.500"
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """What a live view of 16 planned trials shows on a UTF-8 terminal."""
+    monkeypatch.setattr(progress_module, "draws", lambda _: True)
+    return Screen(plan=planned(Shape(trials=3)))
+
+
+def test_the_plan_and_the_time_left_are_there_at_second_0(screen, capsys):
+    sweep = screen.plan.budget.sweep
+    for phase in ("baselines", "search"):
+        begun = Status(phase=phase, trials=3, started_at=AT, updated_at=AT)
+        first, head = view(begun, 100, screen)
+        assert first == plan_line(screen.plan)
+        assert units.span(sweep.low, sweep.high) in first
+        assert head.endswith(f"ETA {units.span(sweep.low, sweep.high)} by the plan")
+    assert units.span(60, 180) in view(STATUS, 100, screen)[1]
+    PlainProgress(screen.plan).close()
+    assert capsys.readouterr().err.rstrip().endswith(first)
+
+
+def test_a_curve_is_a_sparkline_on_the_scale_of_all(screen):
+    for number, losses in ((8, (0.9, 0.5)), (3, (0.7, 0.1, float("nan")))):
+        for loss in losses:
+            screen.hear(event("rung", trial=number, validation_loss=loss), STATUS)
+    assert screen.sparkline(8) == "█▅"
+    assert screen.sparkline(3) == "▆▁×"
+    assert screen.sparkline(99) == ""
+    assert "█▅" in next(line for line in view(STATUS, 100, screen) if line.startswith("#8"))
+    ended = event("trial-ended", trial=3, strategy="lora", state="COMPLETE")
+    assert "▆▁×" in ended_line(ended, LOSS, screen)
+    screen.hear(event("trial-started", trial=8), STATUS)
+    assert screen.sparkline(8) == ""
+
+
+def test_columns_of_running_trials_stand_below_one_another(screen):
+    other = STATUS.running[0].model_copy(update={"trial": 12, "strategy": "full", "rung": 7})
+    two = STATUS.model_copy(update={"running": (*STATUS.running, other)})
+    rows = [line for line in view(two, 100, screen) if line.startswith("#")]
+    assert len({row.index("/8") for row in rows}) == len({row.index("val") for row in rows}) == 1
+
+
+def test_the_best_has_its_interval_once_findings_have_it(screen, make_run):
+    run = make_run(name="mine", trials=6)
+    write_report(run, report_of(run, "none"))
+    found = Findings.read(run.findings)
+    one = found.strategies[0]
+    best = BEST.model_copy(update={"trial": one.best_trial})
+    status = STATUS.model_copy(update={"best": best})
+    screen.run = run
+    screen.hear(event("trial-ended", trial=one.best_trial, state="COMPLETE"), status)
+    line = next(line for line in view(status, 120, screen) if line.startswith("best"))
+    assert f"95% CI {one.best_interval.low:.1f}"[:9] in line
+
+
+def test_a_trial_is_one_line_where_nothing_is_redrawn(capsys):
+    plain = PlainProgress()
+    for kind, more in (
+        ("trial-started", {}), ("rung", {"rung": 1}), ("trial-ended", {"state": "COMPLETE"}),
+    ):  # fmt: skip
+        plain(event(kind, trial=3, **more), STATUS)
+    plain.close()
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_many_workers_take_no_more_than_twelve_lines():

@@ -47,7 +47,7 @@ def report(
     from sweeper.views.console import say, show_line
 
     require("sweeper report", REPORTS)
-    from sweeper.findings.verdict.next_step import next_step_lines  # which needs numpy
+    from sweeper.views.verdict_view import verdict_lines  # which needs numpy
 
     found = {folder.path.resolve(): folder for folder in map(RunFolder.find, runs)}
     folder, *others = found.values()
@@ -61,12 +61,12 @@ def report(
             webbrowser.open(path.resolve().as_uri())
         return
     with ReportMaker(folder, texts=shows_texts(folder) and not no_texts) as maker:
-        findings = maker.finish().findings
+        report = maker.finish()
     path = output or folder.report_html
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder.report_html, output)
-    for line in (findings.verdict.sentence, *next_step_lines(findings.next_step)):
+    for line in verdict_lines(report.findings, report.findings.next_step, report.because):
         show_line(line)
     show_line(f"report: {path}")
     if maker.no_charts:

@@ -103,7 +103,9 @@ def run(
         if dry_run:
             plan_view.show(prepared.plan)
             return
-        view = make_progress(progress, log_format, quiet=quiet)
+        view = make_progress(
+            progress, log_format, quiet=quiet, plan=prepared.plan, run=prepared.folder
+        )
         ended = steps.sweep(prepared, new=new, backend=backend, view=view, tell=say)
         conclude(ended, as_json=as_json, fail_under=fail_under)
 
@@ -128,23 +130,17 @@ def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
 
 
 def _print_result(ended: Ended, *, as_json: bool) -> None:
-    from sweeper.findings.verdict.next_step import next_step_lines
-    from sweeper.findings.verdict.tested import cost_line
     from sweeper.findings.words import sentence
     from sweeper.views.console import show_line
+    from sweeper.views.verdict_view import verdict_lines
 
     if as_json:
         typer.echo(ended.report.findings.to_json(), nl=False)
         return
     found, done = ended.report.findings, ended.outcome.signal is None
-    step = found.next_step if done else None
     lines = [
-        found.verdict.sentence,
+        *verdict_lines(found, found.next_step if done else None, ended.report.because),
         f"{sentence(found.run.search_ended)}." if found.run.search_ended else "",
-        cost_line(found),
-        *ended.report.because,
-        *next_step_lines(step),
-        f"{sentence(found.run.outlook)}." if found.run.outlook else "",
         f"report: {ended.folder.report_html}",
     ]
     for line in filter(None, lines):

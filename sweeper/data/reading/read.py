@@ -16,7 +16,6 @@ from sweeper.data.contents import (
     MOST_LINE_BYTES,
     MemoryLimit,
     line_too_long,
-    many_rows,
     opened,
     out_of_memory,
     part_of,
@@ -30,6 +29,7 @@ from sweeper.data.reading.jsonrows import json_keys, read_json
 from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
+from sweeper.extras import install_command, needed_for
 from sweeper.progress import told
 
 
@@ -85,7 +85,6 @@ def data_suffix(path: PurePath) -> str | None:
     return suffix if suffix in SUFFIXES else None
 
 
-@many_rows()
 def read(path: Path) -> RowTable:
     """The rows of one file; those of a large one are kept on the disk.
 
@@ -142,7 +141,9 @@ def _rows(
                 limit.check(unpacked.tell() + unpacked.write(chunk))
             file = unpacked
             file.seek(0)
-        yield from BINARY_READERS[suffix](file, suffix, notes)
+        fix = f"{install_command('data')}, or export the data as JSONL."
+        with needed_for(f"A file in {suffix}", fix, notes.name):
+            yield from BINARY_READERS[suffix](file, suffix, notes)
         return
     text = TextFile(path, file, notes.name)
     reader = partial(read_json, key=key) if key else TEXT_READERS[suffix]

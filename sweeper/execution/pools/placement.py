@@ -17,6 +17,7 @@ from sweeper.facts.machine.detect_hardware import (
     detected_gpus,
     processor,
 )
+from sweeper.facts.record import HardwareFacts
 from sweeper.plans import Plan
 
 # A card is the plan's if it has this share of its memory: data sheets round.
@@ -126,9 +127,8 @@ def machine_of(plan: Plan) -> Machine:
     return Machine(_visible(plan), limit, plan.facts.hardware.cpu_cores or processor().cores)
 
 
-def mismatch(plan: Plan, device: Device) -> Problem | None:
-    """Why a plan is not for the device of a worker; None if it is."""
-    hardware = plan.facts.hardware
+def mismatch(hardware: HardwareFacts, device: Device) -> Problem | None:
+    """Why a plan for some hardware is not for the device of a worker; None if it is."""
     planned = f"The plan is for {hardware.name}, {hardware.memory_gib:.1f} GiB."
     again = "Plan for this device: give the same command with --new."
     if hardware.device == "cpu" and device.kind == "cuda":

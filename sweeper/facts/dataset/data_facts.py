@@ -54,11 +54,11 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
             _in_turns(dataset) if written else dataset, measure, spec, model.context_length
         ),
         labels=_labels(dataset),
-        duplicate_rows=dataset.duplicates,
-        empty_rows=dataset.empties,
-        leaked_rows=dataset.leaked,
-        conflicting_rows=dataset.conflicting,
-        encoding_problems=dataset.encoding_problems,
+        duplicate_rows=dataset.counts["duplicates"],
+        empty_rows=dataset.counts["empty"],
+        leaked_rows=dataset.counts["leakage"],
+        conflicting_rows=dataset.counts["conflicts"],
+        encoding_problems=dataset.counts["garbled"],
         pretemplated=dataset.templated,
         domain=domain_facts(sample_of(dataset), measure, spec.aim),
         example=shown_example(

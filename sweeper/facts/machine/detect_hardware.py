@@ -178,6 +178,15 @@ def flash_attention(capability: float) -> Literal[2, 3] | None:
     return 2 if capability >= 8.0 and find_spec("flash_attn") else None
 
 
+def joins_rows(capability: float) -> bool:
+    """Whether attention over rows of several lengths has a kernel there: torch's own, or one of
+    FlashAttention."""
+    torch = find_spec("torch")
+    folders = (torch and torch.submodule_search_locations) or ()
+    own = any(Path(folder, "nn/attention/varlen.py").is_file() for folder in folders)
+    return flash_attention(capability) is not None or (own and capability >= BF16_CAPABILITY)
+
+
 def processor() -> Processor:
     """Processor and memory, with the limits of a container taken into account."""
     described = _cpuinfo()

@@ -10,16 +10,21 @@ from sweeper.facts.machine.detect_hardware import (
     DetectedGpu,
     detected_gpus,
     flash_attention,
+    joins_rows,
     processor,
 )
 from sweeper.facts.machine.gpus import Gpu
 from sweeper.facts.machine.measured import TIMES_OF
 from sweeper.facts.record import CardFacts, HardwareFacts
+from sweeper.features import parts
 from sweeper.spec import HardwareSpec
 
 
-def hardware_facts(spec: HardwareSpec) -> HardwareFacts:
+def hardware_facts(spec: HardwareSpec, *, for_run: bool = False) -> HardwareFacts:
     """The machine of a spec. What is stated wins over what is detected.
+
+    Args:
+        for_run: Whether it will be trained here, so that features may try what works.
 
     Raises:
         UsageError: A GPU is unknown or ambiguous, or GPUs are asked for where there are none.
@@ -33,7 +38,10 @@ def hardware_facts(spec: HardwareSpec) -> HardwareFacts:
         facts = _stated(spec, gpu, name, spec.gpu_memory_gib)
         return facts.model_copy(update={"cards": _speeds(cards)})
     if found := detected_gpus():
-        return _detected(spec, found)
+        facts = _detected(spec, found)
+        for _, without_faults in parts.HARDWARE.all():
+            facts = without_faults(facts, for_run)
+        return facts
     if spec.gpus is not None or spec.nodes > 1:
         raise UsageError(
             "GPUs are requested, but this machine has none",
@@ -75,6 +83,7 @@ def _detected(spec: HardwareSpec, found: tuple[DetectedGpu, ...]) -> HardwareFac
         alike = _speeds(cards)
         name = f"{name}{TIMES_OF}{_named(cards)})"
     cpu, bf16 = processor(), all(gpu.bf16 for gpu in found)
+    capability = min(gpu.capability for gpu in found)
     facts = _stated(spec, gpu, name, device.memory_gib)
     return facts.model_copy(
         update={
@@ -85,7 +94,8 @@ def _detected(spec: HardwareSpec, found: tuple[DetectedGpu, ...]) -> HardwareFac
             "bf16_tflops": gpu.bf16_tflops if bf16 else None,
             "cpu_cores": cpu.cores,
             "ram_gib": cpu.memory_gib,
-            "flash_attention": flash_attention(min(gpu.capability for gpu in found)),
+            "flash_attention": flash_attention(capability),
+            "joins_rows": joins_rows(capability),
         }
     )
 

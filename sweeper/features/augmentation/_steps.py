@@ -10,14 +10,14 @@ from pathlib import Path
 import typer
 
 from sweeper import units
-from sweeper.artifact import replacing, write_text
+from sweeper.artifact import write_text
 from sweeper.cli.data_options import must_be_new, rows_of
 from sweeper.cli.options import columns as column_map
 from sweeper.data.changes import change_list
 from sweeper.data.examples import Dataset
 from sweeper.data.load import dataset_of_rows
 from sweeper.data.similar import why_not
-from sweeper.data.write_rows import changes_path, target, written
+from sweeper.data.write_rows import changes_path, target, write_rows
 from sweeper.errors import DataError, NotInstalled, UsageError, near_match
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
@@ -55,13 +55,13 @@ def prices(text: str) -> Prices:
 
 def training_rows(
     output: Path, path: str, task: str | None, data_format: str, columns: list[str] | None
-) -> tuple[str, Dataset]:
-    """The suffix of the new file, and the data set, split as a run splits it."""
+) -> Dataset:
+    """The data set, split as a run splits it, if the new file can be written."""
     if missing := why_not():
         raise NotInstalled("near duplicates cannot be looked for", why=missing)
     data = rows_of(path, task, data_format, columns)
     must_be_new(output, data)
-    suffix = target(output, output)
+    target(output, output)
     spec = DataSpec(path=path, format=data_format, columns=column_map(columns or []))
     dataset = dataset_of_rows(data, spec)
     if dataset.labels:
@@ -73,7 +73,7 @@ def training_rows(
             fix="Convert them to messages first.",
             where=path,
         )
-    return suffix, dataset
+    return dataset
 
 
 def writer(
@@ -120,7 +120,7 @@ def _cost(money: Prices, read: int, wrote: int) -> str:
     return f", at a cost of {(read * money[0] + wrote * money[1]) / 1e6:.4g}" if money else ""
 
 
-def write(found: Augmented, output: Path, suffix: str) -> None:
+def write(found: Augmented, output: Path) -> None:
     """Write the new rows and the list of what became of each.
 
     Raises:
@@ -133,8 +133,7 @@ def write(found: Augmented, output: Path, suffix: str) -> None:
             why="; ".join(f"{count:,}: {why}" for why, count in reasons),
             fix=f"The replies are in {replies_path(output)}. Try another model or method.",
         )
-    with replacing(output) as part:
-        part.write_bytes(written(found.rows, suffix))
+    write_rows(output, found.rows)
     write_text(changes_path(output), change_list(found.changes))
 
 

@@ -78,7 +78,7 @@ def augment(
     from sweeper.views.work_progress import work_progress
 
     how, money = steps.method_named(method), steps.prices(price)
-    suffix, dataset = steps.training_rows(output, path, task, data_format, columns)
+    dataset = steps.training_rows(output, path, task, data_format, columns)
     writer = steps.writer(endpoint, model, concurrency, per_minute, timeout)
     train = dataset.splits["train"]
     jobs = METHODS[how].jobs(train, rows or len(train), per_row)
@@ -89,5 +89,5 @@ def augment(
     finally:
         progress.close()
         replies.close()
-    steps.write(found, output, suffix)
+    steps.write(found, output)
     steps.show(found, output, money)

@@ -22,10 +22,11 @@ from sweeper import cache
 from sweeper.artifact import Record
 from sweeper.child_process import in_child
 from sweeper.errors import ChildFailed
-from sweeper.extras import RUNS, TRAINING, MachineCheck, missing
+from sweeper.extras import RUNS, TRAINING, MachineCheck, missing, require
 from sweeper.facts.machine.detect_hardware import processor
 from sweeper.features import parts
-from sweeper.views.console import show_line
+from sweeper.features.doctor._results import markdown, results
+from sweeper.views.console import say, show_line
 
 ORDER = 110
 commands = typer.Typer()
@@ -149,9 +150,22 @@ def memory() -> MachineCheck:
 
 @commands.command("doctor")
 def doctor(
+    gpu: Annotated[
+        bool,
+        typer.Option(
+            "--gpu",
+            help="Train small models with random weights on this machine's device for minutes, and "
+            "print what works as Markdown. Exit with 1 if a check failed.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
     """Try what sweeper needs on this machine; exit with 2 if nothing can be trained here."""
+    if gpu:
+        require("sweeper doctor --gpu", RUNS)
+        found = results(tell=lambda result: say(f"{result.name}: {result.state}"))
+        typer.echo(found.to_json() if as_json else markdown(found))
+        raise typer.Exit(1 if found.named("failed") else 0)
     checks = []
     for check in examine():
         checks.append(check)
@@ -162,8 +176,8 @@ def doctor(
                 show_line(f"{'':18} {check.fix}")
     able = can_train(checks)
     if as_json:
-        found = {"can_train": able, "checks": [asdict(check) for check in checks]}
-        typer.echo(json.dumps(found, indent=2))
+        answer = {"can_train": able, "checks": [asdict(check) for check in checks]}
+        typer.echo(json.dumps(answer, indent=2))
     else:
         show_line("Training works here." if able else "Nothing can be trained here.")
     if not able:

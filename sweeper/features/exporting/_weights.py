@@ -17,6 +17,7 @@ from sweeper.features.exporting._kept_files import kept_files
 from sweeper.findings.record import Findings
 from sweeper.jsontext import object_of
 from sweeper.redaction import clean
+from sweeper.textfile import read_text
 
 _ADAPTER, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # PEFT's own classes give the trial's answers for these alone.
@@ -33,6 +34,8 @@ _TOKENIZER = (
 def copy_model(weights: Path, folder: Path) -> tuple[str, ...]:
     """Copy a trained model: a whole one as transformers reads it, or an adapter.
 
+    An adapter that PEFT loads by the path of its base on this machine gets the base's name.
+
     Returns:
         The files that were left out, since sweeper did not write them.
 
@@ -45,6 +48,11 @@ def copy_model(weights: Path, folder: Path) -> tuple[str, ...]:
     must_be_new(folder)
     with replacing(folder) as part:
         _copy(weights, kept.names, part)
+        if _ADAPTER in kept.names:
+            config = object_of(read_text(part / _ADAPTER))
+            if Path(str(config["base_model_name_or_path"])).is_absolute():
+                config["base_model_name_or_path"] = kept.record["base_model"]
+            write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
     return kept.others
 
 
@@ -81,7 +89,7 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
             n for n in kept.names if any(fnmatchcase(n, pattern) for pattern in _TOKENIZER)
         ]
         _copy(weights, tokenizer, part)
-        config = object_of((adapter / _ADAPTER).read_text(encoding="utf-8"))
+        config = object_of(read_text(adapter / _ADAPTER))
         config |= {"base_model_name_or_path": base, "revision": facts.revision}
         write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
         card = _card(strategy, base, str(record["base_dtype"]), facts)

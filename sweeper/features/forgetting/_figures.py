@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from sweeper import units
@@ -11,6 +13,7 @@ from sweeper.features.forgetting.options import Options
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.front import front_of
+from sweeper.findings.record import Verdict
 from sweeper.findings.study.changes import (
     TaskChange,
     Unit,
@@ -19,6 +22,8 @@ from sweeper.findings.study.changes import (
     task_changes,
 )
 from sweeper.findings.study.reading import RunFiles, TrialFiles
+
+_TEXT_UNIT: Unit = "nats/token"
 
 
 class TrialForgetting(Record):
@@ -33,30 +38,27 @@ class TrialForgetting(Record):
 
 
 class Figures(Record):
-    """What was lost, by task and by trial. ``front``: no other trial is better in both losses."""
+    """What was lost on general text. ``front``: no other trial is better in both losses."""
 
     limit_points: float | None = None
+    limit_sentence: str = Field("", description="the best trial against the limit")
     recommended_trial: int | None = None
-    tasks: tuple[TaskChange, ...] = ()
     trials: tuple[TrialForgetting, ...] = ()
     front: tuple[int, ...] = ()
 
 
-def forgetting(run: RunFiles, recommended: int | None) -> Figures | NotMeasured:
-    """All figures of a run about forgetting.
-
-    Args:
-        recommended: The trial that the verdict names, if it names one.
-    """
+def forgetting(run: RunFiles, verdict: Verdict) -> Figures | NotMeasured:
+    """All figures of a run about forgetting."""
     changes = [_trial(run, trial) for trial in run.trials if trial.completed]
     trials = tuple(trial for trial in changes if trial is not None)
     tasks = task_changes(run)
     if not tasks and not trials:
         return _not_measured(run)
+    limit = run.spec.features.of(Options).max_points if run.spec else None
     return Figures(
-        limit_points=run.spec.features.of(Options).max_points if run.spec else None,
-        recommended_trial=recommended,
-        tasks=tasks,
+        limit_points=limit,
+        limit_sentence=limit_sentence(limit, verdict.best_trial, tasks, trials),
+        recommended_trial=verdict.recommended_trial,
         trials=trials,
         front=tuple(front_of((t.forgetting.value, t.task_loss, t.trial) for t in trials)),
     )
@@ -101,37 +103,23 @@ def limit_text(points: float) -> str:
     return f"{words.points(points)} of a score, {points / 100:g} nats/token of a text"
 
 
-def tasks_of(measured: Figures, trial: int) -> list[TaskChange]:
-    """The tasks that a trial was scored on."""
-    return [task for task in measured.tasks if task.trial == trial]
-
-
-def figures(measured: Figures, trial: int) -> list[tuple[str, Interval, Unit]]:
-    """What one trial lost, by task, and on general text."""
-    losses = [(task.task, task.lost, task.unit) for task in tasks_of(measured, trial)]
-    own = [item for item in measured.trials if item.trial == trial]
-    return [*losses, *(("general text", item.forgetting, "nats/token") for item in own)]
-
-
-def shown_trial(measured: Figures) -> int | None:
-    """The trial to show: the recommended one, else the first that was scored on tasks."""
-    scored = [task.trial for task in measured.tasks]
-    if measured.recommended_trial in scored or not scored:
-        return measured.recommended_trial
-    return scored[0]
-
-
 _OVER, _UNKNOWN = "above it beyond noise on", "above it, with unknown noise, on"
 _WITHIN, _OPEN = "within it on", "not settled on"
 _ABOVE = "above it within noise, which the gate lets pass, on"
 
 
-def limit_sentence(measured: Figures, trial: int | None) -> str:
+def limit_sentence(
+    limit: float | None,
+    trial: int | None,
+    tasks: Sequence[TaskChange],
+    trials: Sequence[TrialForgetting],
+) -> str:
     """A trial against the user's limit; empty without a limit."""
-    limit = measured.limit_points
     if limit is None or trial is None:
         return ""
-    losses = figures(measured, trial)
+    losses = [(task.task, task.lost, task.unit) for task in tasks if task.trial == trial]
+    own = [item for item in trials if item.trial == trial]
+    losses += [("general text", item.forgetting, _TEXT_UNIT) for item in own]
     if not losses:
         return f"What trial {trial} lost was not measured, so the limit was not checked."
     named: dict[str, list[str]] = {}

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from sweeper.data.contents import many_rows
 from sweeper.data.examples import SPLITS, Example, Split
 from sweeper.data.rows import FileRow
 from sweeper.data.table import Stored
@@ -73,7 +72,6 @@ class Found:
         self.first = sorted(self.first + first, key=lambda one: one[0].line)[:SHOWN_EXAMPLES]
 
 
-@many_rows()
 def find_all(
     data: CheckedRows, wanted: Sequence[Kind]
 ) -> tuple[dict[str, Found], dict[Split, int]]:

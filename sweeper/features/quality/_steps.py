@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sweeper.artifact import replacing, write_text
 from sweeper.data.changes import change_list, counted
 from sweeper.data.rows import DataRows
-from sweeper.data.write_rows import changes_path, name_in_folder, target, written
+from sweeper.data.write_rows import changes_path, name_in_folder, write_rows
 from sweeper.errors import UsageError
 from sweeper.facts.dataset.lengths import ruler
 from sweeper.facts.models.model import model_facts
@@ -50,36 +49,19 @@ def _cap(tokens: int, model: str | None, rows: DataRows) -> TokenCap:
     return TokenCap(tokens, measure.count, measure.how)
 
 
-def remedies(given: list[str], all_safe: bool) -> list[Kind]:
-    """The remedies that the flags name.
+def asked_remedies(given: list[str], all_safe: bool) -> list[Kind]:
+    """The remedies that ``--remedy`` names.
 
     Raises:
-        UsageError: There are none, or one of them does not exist.
+        UsageError: There are none, and not all safe ones are asked for, or one does not exist.
     """
-    wanted = named([name for item in given for name in names(item)], "--remedy")
-    for kind in wanted:
-        if not kind.mends:
-            raise UsageError(f"no remedy fixes {kind.name}", why=kind.consequence, where="--remedy")
-    if all_safe:
-        wanted = [kind for kind in kinds().values() if kind.safe or kind in wanted]
-    if not wanted:
+    if not given and not all_safe:
         raise UsageError(
             "no remedy was named",
             fix="Give --all-safe, or --remedy with some of "
             f"{', '.join(name for name, kind in kinds().items() if kind.mends)}.",
         )
-    return wanted
-
-
-def must_be_looked_for(wanted: Sequence[Kind], rows: CheckedRows) -> None:
-    """Check that the named faults can be looked for.
-
-    Raises:
-        UsageError: One of them cannot.
-    """
-    for kind in wanted:
-        if why := kind.missing(rows):
-            raise UsageError(f"{kind.name} cannot be checked", fix=why, where="--remedy")
+    return named([name for item in given for name in names(item)], "--remedy")
 
 
 def write(fixed: Fixed, output: Path) -> None:
@@ -87,15 +69,13 @@ def write(fixed: Fixed, output: Path) -> None:
     files: dict[str, list[dict[str, object]]] = {path: [] for path in fixed.data.forms}
     for row in fixed.data.rows:
         files[row.path].append(dict(row.fields))
-    with replacing(output) as part:
-        if len(files) == 1:
-            (path, rows), *_ = files.items()
-            part.write_bytes(written(rows, target(output, Path(path))))
-        else:
+    if len(files) == 1:
+        write_rows(output, next(iter(files.values())))
+    else:
+        with replacing(output) as part:
             part.mkdir()
             for path, rows in files.items():
-                new = part / name_in_folder(Path(path))
-                new.write_bytes(written(rows, new.suffix.lower()))
+                write_rows(part / name_in_folder(Path(path)), rows)
     write_text(changes_path(output), change_list(fixed.changes))
 
 

@@ -114,13 +114,14 @@ def fix(
     from sweeper.cli.data_options import must_be_new, rows_of
     from sweeper.features.quality import _steps as steps
     from sweeper.features.quality._fix import fix as mended
+    from sweeper.features.quality._kinds.base import remedies
     from sweeper.features.quality._view import show_changes
     from sweeper.views.console import say
 
-    kinds = steps.remedies(remedy or [], all_safe)
+    asked = steps.asked_remedies(remedy or [], all_safe)
     rows = rows_of(path, task, data_format, columns, name)
     rows = steps.with_limits(rows, max_length, model, against)
-    steps.must_be_looked_for(kinds, rows)
+    kinds = remedies(asked, all_safe, rows, "--remedy")
     written = output if not dry_run else None
     if written is not None:
         must_be_new(written, rows)

@@ -8,11 +8,10 @@ from sweeper.data.changes import ListedChange
 from sweeper.data.examples import Dataset
 from sweeper.data.faults import DataFault
 from sweeper.data.rows import DataRows
-from sweeper.errors import UsageError
 from sweeper.features.quality import _check
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._fix import fix
-from sweeper.features.quality._kinds.base import Kind, kinds, named
+from sweeper.features.quality._kinds.base import Kind, named, remedies
 from sweeper.features.quality._ranking import beyond_best
 from sweeper.features.quality.options import Options
 from sweeper.spec import Spec
@@ -37,12 +36,9 @@ def faults(spec: Spec, dataset: Dataset) -> Iterable[DataFault]:
 
 def _wanted(spec: Spec, data: DataRows, *, by_model: bool) -> list[Kind]:
     """The remedies that a spec asks for, of those that a model decides about or of the others."""
-    options, rows = spec.features.of(Options), CheckedRows.of(data)
-    where = spec.places.where(("features", "quality", "remedies"))
+    options, where = (
+        spec.features.of(Options),
+        spec.places.where(("features", "quality", "remedies")),
+    )
     asked = [one for one in named(options.remedies, where) if one.uses_model == by_model]
-    for kind in asked:
-        why = kind.missing(rows) if kind.mends else kind.consequence
-        if why:
-            raise UsageError(f"{kind.name} cannot be mended as rows are read", why, where=where)
-    safe = options.all_safe and not by_model
-    return [one for one in kinds().values() if one in asked or (safe and one.safe)]
+    return remedies(asked, options.all_safe and not by_model, CheckedRows.of(data), where)

@@ -2,37 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from sweeper import __version__, units
-from sweeper.features.run_comparison._runs import ComparedRun, Pair, differences
+from sweeper.features.run_comparison._runs import ComparedRun, Pair, board, differences
 from sweeper.findings import words
 from sweeper.reporting.blocks import (
     Column,
+    Figure,
     Number,
     Page,
     Section,
     Table,
+    VerdictCard,
     placed,
 )
+from sweeper.reporting.charts.forest import forest
+from sweeper.reporting.page import TERMS
+
+# Comparisons on the first screen; the table has all of them.
+_PAIRS = 5
 
 
 def runs_page(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> Page:
-    """All runs, which of them can be compared, and what differs between them."""
-    fair = sum(not pair.reasons for pair in found)
+    """All runs on one plot, which of them can be compared, and what differs between them."""
     names = units.joined([run.name for run in runs])
+    differing = differences(runs)
+    fair = [pair for pair in found if not pair.reasons]
+    comparisons = f"{len(fair)} of {len(found)} are fair."
     return Page(
         title=f"{names}: sweeper comparison",
         name=names,
         verdict="none",
-        head=(f"{fair} of {len(found)} comparisons are fair",),
+        head=(f"{units.plural(len(runs), 'run')}", f"comparisons: {comparisons.rstrip('.')}"),
         sections=(
-            Section("verdict", "Runs", (_runs(runs),)),
-            Section("pairs", "Comparisons", (_pairs(found),)),
-            Section("differences", "Differences", (_differ(runs),)),
+            Section("verdict", "Which run", (_card(runs, found),)),
+            Section("pairs", "Comparisons", (_pairs(found),), comparisons),
+            Section(
+                "differences",
+                "Differences",
+                (_differ(runs, differing),),
+                f"{units.plural(len(differing), 'setting')} and facts differ.",
+            ),
         ),
         sweeper_version=__version__,
+        terms=TERMS,
+    )
+
+
+def _card(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> VerdictCard:
+    """The first screen of a report, for several runs."""
+    first = next((pair for pair in found if not pair.reasons), found[0])
+    models = board(runs, found)
+    plot = forest(models, models.caption)
+    note = "Hollow: baseline. Bracket: a winner that cannot be told apart from another one."
+    caption = f"{models.caption}."
+    figure = Figure("forest", caption, note, (plot,), tables=(_runs(runs),)) if plot else None
+    lead, _, rest = pair_sentence(first, found).partition(": ")
+    return VerdictCard(
+        lead=lead.removesuffix("."),
+        sentence=words.sentence(rest),
+        because=tuple(pair_sentence(pair, found) for pair in found if pair is not first)[:_PAIRS],
+        forest=figure,
     )
 
 
@@ -95,9 +127,7 @@ def _pairs(found: Sequence[Pair]) -> Table:
     )
 
 
-def _differ(runs: Sequence[ComparedRun]) -> Table:
-    found = differences(runs)
-
+def _differ(runs: Sequence[ComparedRun], found: Mapping[str, tuple[str, ...]]) -> Table:
     def value(place: int, name: str) -> str:
         return found[name][place] or words.DASH
 

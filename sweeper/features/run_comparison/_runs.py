@@ -33,6 +33,7 @@ from sweeper.findings.study.metric import difference_bounds, score_bounds
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.comparisons import Contest, hold_contest
 from sweeper.findings.verdict.reproduction import reproduction
+from sweeper.findings.verdict.scoreboard import Scoreboard, ScoredModel
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
@@ -119,6 +120,25 @@ class Pair:
     difference: Interval | None = None
     outcome: Outcome | None = None
     lacking: Lacking | None = None
+
+
+def board(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> Scoreboard:
+    """The winner and the best baseline of each run, where the metric is that of the first run."""
+    metric, models = runs[0].metric, []
+    near = [pair for pair in found if pair.outcome in ("within noise", "equivalent")]
+    tied = {run.name for pair in near for run in (pair.first, pair.second)}
+    for run in runs:
+        if (run.metric.name, run.metric.unit) != (metric.name, metric.unit):
+            continue
+        if run.contest.chosen and (score := run.score()):
+            strategy, title = run.contest.chosen.strategy, f"{run.name}: {run.winner}"
+            of_run = ScoredModel(title, score, "trial", strategy, tied=run.name in tied)
+            models.append(of_run)
+        if run.baseline and (score := run.score(run.baseline.name)):
+            models.append(ScoredModel(f"{run.name}: {run.baseline.title}", score, "baseline"))
+    models.sort(key=lambda model: metric.worse(model.score.value))
+    caption = f"Test {metric.title} with 95% CI ({metric.direction}), each on its own test split"
+    return Scoreboard(metric, caption, tuple(models))
 
 
 def differences(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from sweeper.errors import UsageError
 from sweeper.execution.state.status import ENDED, Status
-from sweeper.findings import words
 from sweeper.findings.record import Findings
+from sweeper.findings.verdict.tested import headline_figures
 from sweeper.runfolder import RunFolder
 
 
 def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
-    """One run: its name, status, trials, score and verdict."""
-    row = {"name": run.path.name, "status": "planned", "trials": "0", "score": "", "verdict": ""}
+    """One run: its name, status, trials, verdict, score and cost to train."""
+    row = {"name": run.path.name, "status": "planned", "trials": "0"}
+    row |= dict.fromkeys(("verdict", "score", "cost"), "")
     if status is not None:
         row["status"] = status.phase if status.phase in ENDED else "running"
         row["trials"] = f"{status.done}/{status.trials}"
@@ -30,15 +31,17 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     if row["status"] == "complete":
         failed = f", {run_figures.failed} failed" if run_figures.failed else ""
         row["status"] += f"{failed}{'' if findings.baselines else ', no baselines'}"
-    return row | {"score": _score(findings), "verdict": findings.verdict.sentence}
+    row["verdict"] = findings.verdict.sentence
+    if figures := headline_figures(findings):
+        score, cost = figures[:2]
+        tested = score.name.startswith("test ")
+        row |= {"score": f"{score.text} ({score.detail})" if tested else "", "cost": str(cost)}
+    return row
 
 
-def _score(findings: Findings) -> str:
-    """The headline figure on the test split of what is recommended, with its interval."""
-    verdict, metric = findings.verdict, findings.metric
-    wanted = verdict.recommended_baseline or f"trial-{verdict.recommended_trial}"
-    model = next((one for one in findings.tested if one.name == wanted), None)
-    if model is None:
-        return ""
-    whose = f" ({model.title})" if verdict.recommended_baseline else ""
-    return f"test {metric.title} {words.score_with_interval(model.score, metric)}{whose}"
+def cells(row: dict[str, str]) -> list[str]:
+    """A line of the table: the beginning of the verdict, and no more than 100 columns."""
+    short = row | {"verdict": row["verdict"].partition(": ")[0]}
+    return [
+        text.replace("95% CI ", "").removesuffix(" besides the process") for text in short.values()
+    ]

@@ -84,13 +84,10 @@ def list_runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs here, with progress and verdict."""
-    from rich.markup import escape
-    from rich.table import Table
-
     from sweeper.errors import RunError
     from sweeper.execution.state.second_command import statuses
-    from sweeper.features.run_status._listing import listed
-    from sweeper.views.console import out, say
+    from sweeper.features.run_status._listing import cells, listed
+    from sweeper.views.console import out, say, show_page, table
 
     runs = []
     for plan in sorted(root.glob("*/plan.json")):
@@ -106,12 +103,7 @@ def list_runs(
     if not rows:
         out().print(f"No runs in {root}. Start one with 'sweeper run'.")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in rows[0]:
-        table.add_column(heading, no_wrap=heading not in ("score", "verdict"), overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row.values()))
-    out().print(table)
+    show_page(table([*rows[0]], map(cells, rows)))
 
 
 def _now(folder: RunFolder) -> Status:
@@ -158,7 +150,7 @@ def _follow_plainly(folder: RunFolder) -> None:
 
     from sweeper.execution.state.events import Event
     from sweeper.execution.state.status import ENDED
-    from sweeper.views.progress import plain_line
+    from sweeper.views.progress import UNTOLD, plain_line
 
     begun = ""
     with folder.events.open(encoding="utf-8", errors="replace") as events:
@@ -172,7 +164,7 @@ def _follow_plainly(folder: RunFolder) -> None:
                 line, begun = begun, ""
                 with contextlib.suppress(ValidationError):  # of a file that was damaged
                     event = Event.model_validate_json(line)
-                    if event.kind != "rung":
+                    if event.kind not in UNTOLD:
                         typer.echo(plain_line(event, status))
             if not goes_on:
                 return
@@ -183,19 +175,18 @@ def _verdict(folder: RunFolder, status: Status) -> None:
     from sweeper.execution.state.status import ENDED
     from sweeper.features.run_status._next_step import step_now
     from sweeper.findings.record import Findings
-    from sweeper.findings.verdict.next_step import next_step_lines
-    from sweeper.findings.verdict.tested import cost_line
     from sweeper.views.console import show_line
+    from sweeper.views.verdict_view import verdict_lines
 
     findings, lines = Findings.read_or_none(folder.findings), []
     if findings is not None:
-        lines += [findings.verdict.sentence, cost_line(findings)]
+        ended = status.phase in ENDED
+        step = step_now(findings, folder.place, status) if ended else None
+        lines += verdict_lines(findings, step)
     elif folder.findings.is_file():
         text = f"findings.json is damaged or of another version: sweeper report {folder.quoted}"
         lines.append(text)
-    if status.phase in ENDED and findings is not None:
-        lines += next_step_lines(step_now(findings, folder.place, status))
-    elif status.phase in ENDED and status.phase != "complete":
+    if findings is None and status.phase in ENDED and status.phase != "complete":
         lines.append(f"Resume with: sweeper run {folder.quoted}/sweep.yaml")
     if folder.report_html.is_file():
         lines.append(f"report: {folder.report_html}")

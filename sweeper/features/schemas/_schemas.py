@@ -16,7 +16,7 @@ from sweeper.planning.rulebook.effects import EVERY
 from sweeper.planning.rulebook.fact import Fact
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
-from sweeper.planning.rulebook.strategy_files import SHARED, DeclaredParameter, DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import SHARED, BookParameter, BookStrategy
 from sweeper.spec import Spec
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -60,7 +60,7 @@ def rules_schema(book: RuleBook) -> dict[str, Any]:
 
 def strategy_schema() -> dict[str, Any]:
     """The schema of a strategy file."""
-    schema = _schema(DeclaredStrategy, "A strategy of sweeper")
+    schema = _schema(BookStrategy, "A strategy of sweeper")
     parameters = schema["properties"]["parameters"]
     changed = [_changed(schema["$defs"][name]) for name in ("NumberParameter", "ChoiceParameter")]
     whole = parameters["additionalProperties"]
@@ -74,7 +74,7 @@ def strategy_schema() -> dict[str, Any]:
 
 def parameters_schema() -> dict[str, Any]:
     """The schema of a file of shared parameters."""
-    return _schema(dict[str, DeclaredParameter], "Shared parameters of sweeper")
+    return _schema(dict[str, BookParameter], "Shared parameters of sweeper")
 
 
 def _schema(kind: Any, title: str) -> dict[str, Any]:

@@ -259,6 +259,13 @@ def figure(task: TaskChange, score: Interval) -> str:
     return words.loss(score.value, score)
 
 
+def ends(interval: Interval, unit: Unit) -> str:
+    """The ends of an interval, as ``amount`` shows them."""
+    if interval.low is None or interval.high is None:
+        return words.DASH
+    return f"{amount(interval.low, unit)} to {amount(interval.high, unit)}"
+
+
 def amount(points: float, unit: str) -> str:
     """The loss as a number: points of a score, or nats per token of a text.
 

@@ -8,9 +8,9 @@ from typing import Literal
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.record import Findings
+from sweeper.findings.record import Findings, TrialRow
 
-Role = Literal["recommended", "finalist", "default", "baseline", "trial"]
+Role = Literal["recommended", "trial", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -61,22 +61,18 @@ def _caption(findings: Findings) -> str:
 def _tested(findings: Findings) -> list[ScoredModel]:
     decided = findings.verdict
     wanted = decided.recommended_baseline or f"trial-{decided.recommended_trial}"
-    if decided.kind not in ("recommend", "tie"):
-        wanted = ""
+    decides = decided.kind in ("recommend", "tie")
     near = [c for c in decided.comparisons if c.outcome in ("within noise", "equivalent")]
     tied = {name for c in near for name in (c.first, c.second)}
     models = []
     for model in findings.tested:
-        row, role = findings.trial(model.trial), "baseline" if model.trial is None else "trial"
-        if row is not None and row.origin == "default":
-            role = "default"
-        if findings.finalist(model.trial):
-            role = "finalist"
+        row = findings.trial(model.trial)
+        role: Role = "trial" if row else "baseline"
         models.append(
             ScoredModel(
-                title=model.title,
+                title=trial_title(row) if row else model.title,
                 score=model.score,
-                role="recommended" if model.name == wanted else role,  # type: ignore[arg-type]
+                role="recommended" if decides and model.name == wanted else role,
                 strategy=row.strategy if row else "",
                 trial=model.trial,
                 tied=model.name in tied,
@@ -85,17 +81,23 @@ def _tested(findings: Findings) -> list[ScoredModel]:
     return models
 
 
+def trial_title(row: TrialRow) -> str:
+    """A trial by its number and strategy; a default is called so."""
+    default = ", default" if row.origin == "default" else ""
+    return f"trial {row.number} ({words.short(row.strategy)}{default})"
+
+
 def _validated(findings: Findings) -> list[ScoredModel]:
     best = [
         ScoredModel(
-            title=f"trial {one.best_trial} ({words.short(one.strategy)})",
+            title=trial_title(row),
             score=one.best_interval or Interval(value=one.best_value),
             role="trial",
             strategy=one.strategy,
             trial=one.best_trial,
         )
         for one in findings.strategies
-        if one.best_value is not None
+        if one.best_value is not None and (row := findings.trial(one.best_trial))
     ]
     return best + [
         ScoredModel(title=one.title, score=Interval(value=one.objective), role="baseline")

@@ -82,8 +82,7 @@ def cost_line(findings: Findings) -> str:
     if row is None or row.weights_bytes is None:
         return ""
     train, use = _training(findings, row), _use(findings, row)
-    spent, needed = (", ".join(filter(None, (one.text, one.detail))) for one in (train, use))
-    return f"Trial {row.number} costs {spent} to train; its use takes {needed}."
+    return f"Trial {row.number} costs {train} to train; its use takes {use}."
 
 
 class HeadlineFigure(NamedTuple):
@@ -93,6 +92,9 @@ class HeadlineFigure(NamedTuple):
     text: str
     detail: str = ""
     pointer: str = ""
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, (self.text, self.detail)))
 
 
 def headline_figures(findings: Findings) -> list[HeadlineFigure]:

@@ -19,14 +19,13 @@ from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.item_scores import (
     interval,
-    model_title,
     scored_items,
     test_scores,
     trial_name,
 )
 from sweeper.findings.study.metric import loss_metric, objective_metric, score_bounds
-from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.verdict.comparisons import Contest, validation_figure
+from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.verdict.comparisons import Contest
 from sweeper.findings.verdict.worsened import worsened, worsened_sentence
 from sweeper.search.finalists import cheapest
 from sweeper.trials import BaselineResult
@@ -55,6 +54,7 @@ def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
         "sentence": found.sentence + worsened_sentence(run, fallen),
         "best_baseline": contest.baseline.name if contest.baseline else None,
         "comparisons": contest.comparisons,
+        "in_loss": contest.in_loss,
         "worsened": fallen,
         "test_items": int(scored_items(run).sum()) if run.seal and run.seal.scores else None,
         "seeds": contest.seeds or (len(contest.chosen.seeds) if contest.chosen else None),
@@ -82,10 +82,6 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     return Verdict(
         kind=kind,
         sentence=sentence,
-        because=(
-            *_because(run, contest, chosen),
-            *(_cheaper_still(run, contest, cheaper, chosen) if cheaper else ()),
-        ),
         recommended_trial=chosen.trial,
         best_trial=chosen.trial,
         recommended_baseline=cheaper.name if cheaper else None,
@@ -179,37 +175,6 @@ def _outcome(run: RunFiles, comparison: Comparison) -> str:
     )
 
 
-def _cheaper_still(
-    run: RunFiles, contest: Contest, baseline: BaselineResult, chosen: Finalist
-) -> list[str]:
-    """Baselines that cost less than the one that is named and do no worse against the trial.
-
-    The baseline is chosen on validation, like the trial: the test split only reports.
-    """
-    cheaper = [
-        f"{other.title} ({units.duration(other.seconds)})"
-        for other in run.baselines
-        if other.seconds < baseline.seconds
-        and (against := contest.against(other.name)) is not None
-        and against.outcome != "better"
-        and not _leads(against, contest)
-    ]
-    if not cheaper:
-        return []
-    return [
-        f"Even cheaper to train and not shown to be worse than trial {chosen.trial} on the test "
-        f"split: {units.joined(cheaper)}. On validation, which decides, {baseline.title} is better."
-    ]
-
-
-def _leads(against: Comparison, contest: Contest) -> bool:
-    """Whether the trial is ahead by the interval alone, without correction or margin."""
-    gap = against.difference
-    if contest.metric.higher_is_better:
-        return gap.low is not None and gap.low > 0
-    return gap.high is not None and gap.high < 0
-
-
 def _baseline_sentence(
     run: RunFiles, contest: Contest, baseline: BaselineResult, against: Comparison, chosen: Finalist
 ) -> str:
@@ -222,44 +187,6 @@ def _baseline_sentence(
         f"{baseline.title}, which takes {units.duration(baseline.seconds)} to fit and score. "
         f"On the test split {gap}: {_outcome(run, against)}."
     )
-
-
-def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
-    """The chosen trial against the runner-up, its default, and the baselines that decide."""
-    rival = trial_name(contest.rival.trial) if contest.rival else None
-    roles = {rival: "the runner-up", contest.default: "its default"}
-    deciding = (contest.unbeaten, _decided_in_loss(contest))
-    roles |= {one.name: "another baseline" for one in deciding if one is not None}
-    if contest.baseline is not None:
-        roles[contest.baseline.name] = "the best baseline on validation"
-    lines = []
-    for name, role in roles.items():
-        comparison = contest.against(name)
-        if comparison is None:
-            continue
-        line = (
-            f"Test {contest.metric.title} against {role}: "
-            f"trial {chosen.trial} − {model_title(run, comparison.second)} = "
-            f"{words.difference(comparison.difference, contest.metric)}: "
-            f"{_outcome(run, comparison)}"
-        )
-        if comparison.more_items:
-            line += f"; {words.more(comparison.more_items, 'test item')} would settle it"
-        lines.append(line + ".")
-    for in_loss in contest.in_loss:
-        if in_loss.second not in roles:
-            continue
-        gap = words.difference(in_loss.difference, loss_metric(run.plan.facts))
-        title, outcome = model_title(run, in_loss.second), _outcome(run, in_loss)
-        lines.append(f"In test loss: trial {chosen.trial} − {title} = {gap}: {outcome}.")
-    own = run.trial(chosen.trial)
-    searched = any(trial.config.origin == "search" for trial in run.completed)
-    first = run.completed[0].config.number == chosen.trial
-    if own is not None and own.config.origin == "default" and searched and first:
-        lines.append(
-            f"Trial {chosen.trial} is the default itself: the search found nothing better."
-        )
-    return lines
 
 
 def _finalist_names(run: RunFiles) -> set[str]:
@@ -298,34 +225,9 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
     return Verdict(
         kind="insufficient",
         sentence=sentence,
-        because=tuple(_so_far(run, contest, best)),
         recommended_trial=contest.chosen.trial if contest.chosen else None,
         best_trial=chosen,
     )
-
-
-def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str]:
-    """The best trial beside the best baseline, on validation."""
-    lines = []
-    baseline = contest.baseline
-    if baseline is not None:
-        value = validation_figure(baseline, contest.metric)
-        best = best_trial.result
-        loss = None if contest.metric.name != "loss" or best is None else best.validation_loss
-        own = best.metrics.get(contest.metric.name, loss) if best else None
-        lines.append(
-            f"On validation, {baseline.title} has {contest.metric.title} "
-            f"{words.score(value, contest.metric)}, trial {best_trial.config.number} "
-            f"{words.score(own, contest.metric)}."
-        )
-    if contest.chosen:
-        if contest.chosen.trial != best_trial.config.number:
-            lines.append(
-                f"The next lines are about trial {contest.chosen.trial}, the finalist that would "
-                "be recommended so far."
-            )
-        lines += _because(run, contest, contest.chosen)
-    return lines
 
 
 def _nothing(run: RunFiles, summary: RunSummary) -> str:

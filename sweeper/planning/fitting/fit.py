@@ -19,7 +19,7 @@ from sweeper.planning.costs.corrections import ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import speed_of
 from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.costs.trial_seconds import Course, formula_duration
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.spec import Scalar, TrainingSpec
 
@@ -51,7 +51,7 @@ class Fit:
 
 
 def fit(
-    strategy: DeclaredStrategy,
+    strategy: BookStrategy,
     parameters: Mapping[str, Parameter],
     model: ModelFacts,
     hardware: HardwareFacts,
@@ -217,7 +217,7 @@ def precisions(
 
 def _shapes(
     base: Setup,
-    strategy: DeclaredStrategy,
+    strategy: BookStrategy,
     model: ModelFacts,
     training: TrainingSpec,
     hardware: HardwareFacts,

@@ -15,7 +15,7 @@ from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
 from sweeper.planning.fitting.fit import Fit
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Rejected, Remedy
 
 SHORTEST = 64
@@ -25,7 +25,7 @@ _NAMED = 3
 
 
 def too_large(
-    strategy: DeclaredStrategy, model: ModelFacts, found: Fit, hardware: HardwareFacts
+    strategy: BookStrategy, model: ModelFacts, found: Fit, hardware: HardwareFacts
 ) -> Rejected:
     """A strategy whose smallest set-up does not fit."""
     setup, need = found.setup, found.heaviest.high_gib

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Parameter, ParameterRange, Prior, Quality, Reason
 from sweeper.spec import Scalar
 
@@ -36,7 +36,7 @@ class RatedStrategy:
         left_out: The rule by which it only competes if the user names it.
     """
 
-    strategy: DeclaredStrategy
+    strategy: BookStrategy
     quality: Quality
     reasons: list[Reason] = field(default_factory=list)
     cautions: list[Reason] = field(default_factory=list)
@@ -98,7 +98,7 @@ def _reason(rule: Note, why: str, **effects: Any) -> Reason:
 
 
 def _rated(
-    strategy: DeclaredStrategy, quality: Quality, rules: tuple[Note, ...], values: Values
+    strategy: BookStrategy, quality: Quality, rules: tuple[Note, ...], values: Values
 ) -> RatedStrategy:
     rated = RatedStrategy(strategy, quality)
     rated.parameters = {

@@ -23,9 +23,9 @@ from sweeper.errors import near_match
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.strategy_files import (
+    BookStrategy,
     ChoiceParameter,
     Choices,
-    DeclaredStrategy,
     NumberParameter,
     Prior,
     Range,
@@ -60,11 +60,11 @@ class Known(NamedTuple):
         layer: The place of the rule's folder: 0 is what ships.
     """
 
-    strategies: Mapping[str, DeclaredStrategy | None]
+    strategies: Mapping[str, BookStrategy | None]
     layer: int
     where: str
 
-    def declared(self, strategy: str) -> list[DeclaredStrategy] | None:
+    def declared(self, strategy: str) -> list[BookStrategy] | None:
         """The strategies that ``strategy`` or ``*`` means; None where a file of theirs is wrong."""
         names = self.strategies if strategy == EVERY else (strategy,)
         found = [self.strategies[name] for name in names]

@@ -334,6 +334,12 @@ def flash_attention(scene: Scene) -> Value:
     return scene.facts.hardware.flash_attention or 0
 
 
+@flag()
+def joins_rows(scene: Scene) -> Value:
+    """Whether rows can be joined without padding: on a CPU, and on GPUs with a kernel for it."""
+    return scene.facts.hardware.device == "cpu" or scene.facts.hardware.joins_rows
+
+
 @number("bytes")
 def memory_bytes_per_parameter(scene: Scene) -> Value:
     """Memory of one device over parameters of the model."""

@@ -28,7 +28,7 @@ from sweeper.planning.rulebook.effects import (
     fill,
 )
 from sweeper.planning.rulebook.fact import Values
-from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, Text, load_strategies
+from sweeper.planning.rulebook.strategy_files import BookStrategy, Text, load_strategies
 from sweeper.yaml_models import FileModel, checked
 from sweeper.yamlfile import Document, read_all
 
@@ -90,7 +90,7 @@ class RuleBook(NamedTuple):
     """All rules and notes in the order they are applied, and all strategies by name."""
 
     rules: tuple[Note, ...]
-    strategies: Mapping[str, DeclaredStrategy]
+    strategies: Mapping[str, BookStrategy]
 
     def rule(self, name: str) -> Note:
         """The rule or note of that id.
@@ -160,7 +160,7 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
 def _rules_in(
     files: list[Path],
     layer: int,
-    strategies: Mapping[str, DeclaredStrategy | None],
+    strategies: Mapping[str, BookStrategy | None],
     problems: list[Problem],
 ) -> list[Note]:
     """The rules of one layer, in the order of file names. The same id twice is a problem."""
@@ -183,7 +183,7 @@ def _rule_files(folder: Path) -> list[Path]:
 def _rules_of(
     document: Document,
     layer: int,
-    strategies: Mapping[str, DeclaredStrategy | None],
+    strategies: Mapping[str, BookStrategy | None],
     problems: list[Problem],
 ) -> Iterator[Note]:
     if not isinstance(document.data, list):

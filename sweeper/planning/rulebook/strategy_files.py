@@ -169,8 +169,8 @@ class ChoiceParameter(_Parameter):
         return self
 
 
-DeclaredParameter = Annotated[NumberParameter | ChoiceParameter, Field(discriminator="kind")]
-PARAMETER: TypeAdapter[NumberParameter | ChoiceParameter] = TypeAdapter(DeclaredParameter)
+BookParameter = Annotated[NumberParameter | ChoiceParameter, Field(discriminator="kind")]
+PARAMETER: TypeAdapter[NumberParameter | ChoiceParameter] = TypeAdapter(BookParameter)
 
 
 def within(values: tuple[object, ...], bounds: tuple[float, float]) -> bool:
@@ -326,7 +326,7 @@ class SmallerOptimizer(FileModel):
         return name
 
 
-class DeclaredStrategy(FileModel):
+class BookStrategy(FileModel):
     """One strategy as its file declares it, before any rule."""
 
     name: Text = Field(alias="strategy")
@@ -350,7 +350,7 @@ class DeclaredStrategy(FileModel):
         (), description="those with less memory, in the order in which they are tried"
     )
     gradient_checkpointing: bool = Field(True, description="whether the method works with it")
-    parameters: dict[str, DeclaredParameter]
+    parameters: dict[str, BookParameter]
     _file: StrategyFile = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:
@@ -388,12 +388,10 @@ class DeclaredStrategy(FileModel):
 
     @field_validator("parameters")
     @classmethod
-    def _conditions_can_hold(
-        cls, parameters: dict[str, DeclaredParameter]
-    ) -> dict[str, DeclaredParameter]:
+    def _conditions_can_hold(cls, parameters: dict[str, BookParameter]) -> dict[str, BookParameter]:
         """A conditional parameter's parent is declared before it and can take those values."""
         found: list[tuple[Path_, PydanticCustomError]] = []
-        before: dict[str, DeclaredParameter] = {}
+        before: dict[str, BookParameter] = {}
         for name, declared in parameters.items():
             condition, parents = declared.condition, dict(before)
             before[name] = declared
@@ -412,12 +410,12 @@ class DeclaredStrategy(FileModel):
         return parameters
 
 
-STRATEGY: TypeAdapter[DeclaredStrategy] = TypeAdapter(DeclaredStrategy)
+STRATEGY: TypeAdapter[BookStrategy] = TypeAdapter(BookStrategy)
 
 
 def load_strategies(
     folders: tuple[Path, ...], problems: list[Problem], beside: tuple[Path, ...] = ()
-) -> dict[str, DeclaredStrategy | None]:
+) -> dict[str, BookStrategy | None]:
     """Every strategy file in these folders; a later folder's file replaces an earlier one's.
 
     ``beside`` are single files of installed packages, which count as the first folder.
@@ -445,7 +443,7 @@ def load_strategies(
             else:
                 what = "this file does not describe a strategy"
                 problems.append(Problem(what, where=document.name))
-    found: dict[str, DeclaredStrategy | None] = {}
+    found: dict[str, BookStrategy | None] = {}
     # those that extend no other first, so that they are whole where another extends them
     for file in sorted(files.values(), key=lambda file: "extends" in file.document.data):
         _include(file, files, shared, problems)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import altair as alt
 import vl_convert
@@ -58,6 +58,7 @@ _THEME = {
 _ARROW = "M0,-1L0.9,0.1L0.3,0.1L0.3,1L-0.3,1L-0.3,0.1L-0.9,0.1Z"
 _DOWN = "M0,1L0.9,-0.1L0.3,-0.1L0.3,-1L-0.3,-1L-0.3,-0.1L-0.9,-0.1Z"
 
+T = TypeVar("T")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -82,7 +83,7 @@ class Sheet:
 
     def spec(self, chart: Any) -> dict[str, Any]:
         # Tests check the specs against the schema; to do so here would take longer than drawing.
-        spec: dict[str, Any] = _drawable(chart.configure(**_THEME).to_dict(validate=False))
+        spec: dict[str, Any] = drawable(chart.configure(**_THEME).to_dict(validate=False))
         return {**spec, "datasets": self._rows}
 
     def draw(
@@ -103,7 +104,7 @@ def _label(value: Any) -> Any:
     return shortened(visible(value), LABEL_CHARACTERS) if isinstance(value, str) else value
 
 
-def _drawable(value: Any) -> Any:
+def drawable(value: Any) -> Any:
     """A spec whose texts are visible: some characters end the engine, and the process with it.
 
     Vega puts titles into expressions, which read a backslash or a quote as their own.
@@ -111,8 +112,8 @@ def _drawable(value: Any) -> Any:
     if isinstance(value, str):
         return visible(value).replace("\\", "\N{SET MINUS}").replace('"', "\N{DOUBLE PRIME}")
     if isinstance(value, Mapping):
-        return {key: _drawable(item) for key, item in value.items()}
-    return [*map(_drawable, value)] if isinstance(value, list | tuple) else value
+        return {key: drawable(item) for key, item in value.items()}
+    return [*map(drawable, value)] if isinstance(value, list | tuple) else value
 
 
 class NotDrawn(Exception):
@@ -120,7 +121,22 @@ class NotDrawn(Exception):
 
 
 def drawn(drawing: Drawing) -> Markup:
-    """The SVG of one drawing.
+    """The SVG of one drawing, for a page.
+
+    Raises:
+        NotDrawn: The engine raised.
+    """
+    return clean_svg(svg(drawing.spec), drawing.title, drawing.description)
+
+
+@lru_cache(maxsize=64)
+def svg(spec: str) -> str:
+    """Vega's drawing. A report is rewritten after every trial, and not every chart changes."""
+    return by_engine(vl_convert.vegalite_to_svg, spec)
+
+
+def by_engine(convert: Callable[..., T], text: str, **options: Any) -> T:
+    """What the drawing engine makes of a text.
 
     The engine (V8) ends the whole process where it cannot reserve address space, so whoever must
     not end calls this in a child process.
@@ -129,14 +145,13 @@ def drawn(drawing: Drawing) -> Markup:
         NotDrawn: The engine raised.
     """
     try:
-        text = _svg(drawing.spec)
+        return convert(text, **options)
     except BaseException as error:
         # A panic of the engine's Rust code is no Exception and has no class to import.
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         line = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise NotDrawn(line[:300]) from error
-    return clean_svg(text, drawing.title, drawing.description)
 
 
 def row_of(strategy: str, trial: int | None, /, **fields: Any) -> dict[str, Any]:
@@ -239,12 +254,6 @@ def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
         .mark_point(filled=True, shape=shape, size=60, opacity=1)
         .encode(x=x, y=y, color=COLOR, description="trial:N")
     )
-
-
-@lru_cache(maxsize=64)
-def _svg(spec: str) -> str:
-    """Vega's drawing. A report is rewritten after every trial, and not every chart changes."""
-    return str(vl_convert.vegalite_to_svg(spec))
 
 
 def legend(strategies: Sequence[str], *more: LegendEntry) -> tuple[LegendEntry, ...]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import altair as alt
+import vl_convert
 
 from sweeper.findings import words
 from sweeper.findings.verdict.scoreboard import Scoreboard, ScoredModel
@@ -69,6 +73,23 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
     bracket = sheet.chart(tied).mark_rule(strokeWidth=3, color=draw.MUTED)
     bracket = bracket.encode(x=alt.value(_WIDTH + 12), y=alt.Y("y:Q", scale=places), y2="y2:Q")
     return sheet.draw(chart + bracket, (_WIDTH, height), board.caption, description, wide=True)
+
+
+def pictures(plot: Drawing, title: str, colors: dict[str, str]) -> tuple[str, bytes]:
+    """The plot by itself, as SVG and PNG, with its title and on white.
+
+    Args:
+        colors: Values of the stylesheet's variables.
+
+    Raises:
+        NotDrawn: The engine raised.
+    """
+    spec = json.loads(re.sub(r"var\(--([\w-]+)\)", lambda found: colors[found[1]], plot.spec))
+    title = draw.drawable(title)
+    spec["title"] = {"text": title, "subtitle": plot.title, "anchor": "start", "offset": 12}
+    spec["config"]["background"] = colors["paper"]
+    picture = draw.svg(json.dumps(spec))
+    return picture, draw.by_engine(vl_convert.svg_to_png, picture, scale=2)
 
 
 def figures_text(model: ScoredModel, board: Scoreboard) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import quantiles
 from typing import Any
 
@@ -65,10 +66,13 @@ class Scale:
         Vega's own log axis draws a line at every multiple, and lets labels run into each other.
         """
         inside = self._of_decades(most) if self.log else []
-        ticks: dict[str, Any] = {"values": inside}
-        if len(inside) < 2:
-            ticks = {"tickCount": most, "labelSeparation": 8}
-        return alt.Axis(**ticks, **{"format": ".3~r", **style})
+        if len(inside) < 3:
+            inside = _steps(self.low, self.high, most)
+        # As many digits as tell neighbours apart.
+        gap = min((b - a for a, b in pairwise(inside)), default=0.0)
+        size = max(map(abs, inside), default=0.0)
+        digits = max(3, math.floor(math.log10(size / gap)) + 2) if gap and size else 3
+        return alt.Axis(values=inside, labelSeparation=8, **{"format": f".{digits}~r", **style})
 
     def _of_decades(self, most: int) -> list[float]:
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
@@ -79,6 +83,19 @@ class Scale:
             if len(inside) <= most:
                 break
         return inside[:: max(1, math.ceil(len(inside) / most))]
+
+
+def _steps(low: float, high: float, most: int) -> list[float]:
+    """At most so many round values in a range, at equal distances.
+
+    >>> _steps(0.2504, 0.2518, 5)
+    [0.2505, 0.251, 0.2515]
+    """
+    rough = (high - low) / most
+    decade = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * decade for factor in (1, 2, 5, 10) if factor * decade >= rough)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
 def fit(values: Sequence[float], log: bool | None = None, pad: float = _PAD) -> Scale:

@@ -58,7 +58,8 @@ def finding(figures: None, report: Report) -> str:
     if not report.findings.trials:
         return ""
     text = f"{run.complete} complete, {run.pruned} pruned, {run.failed} failed"
-    return f"{text}; the last gain came with trial {last}." if last is not None else f"{text}."
+    text += f"; the last gain came with trial {last}" if last is not None else ""
+    return f"{text}; {run.search_ended}." if run.search_ended else f"{text}."
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:

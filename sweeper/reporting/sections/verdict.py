@@ -9,7 +9,7 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.verdict.next_step import next_step_line
-from sweeper.findings.verdict.scoreboard import scoreboard
+from sweeper.findings.verdict.scoreboard import scoreboard, trial_title
 from sweeper.findings.verdict.tested import headline_figures
 from sweeper.reporting.blocks import (
     Block,
@@ -75,16 +75,21 @@ def _forest(report: Report) -> Figure | None:
 
 
 def _comparisons(report: Report) -> Table:
-    findings = report.findings
-    metric, smallest = findings.metric, findings.margin_points / 100
-    first = model_title(report, findings.verdict.comparisons[0].first)
+    findings, decided = report.findings, report.findings.verdict
+    smallest = findings.margin_points / 100
+    loss = Metric(name="loss", title="loss", higher_is_better=False, unit=findings.loss_unit)
+    first = model_title(report, decided.comparisons[0].first)
     margin = words.points(findings.margin_points)
-    if metric.unit != "points":
-        margin = f"{words.value(smallest)} {metric.unit}"
+    if findings.metric.unit != "points":
+        margin = f"{words.value(smallest)} {findings.metric.unit}"
+
+    def metric(comparison: Comparison) -> Metric:
+        return loss if comparison.metric == "loss" else findings.metric
+
     columns: list[Column[Comparison]] = [
         Column("B", lambda c: model_title(report, c.second)),
-        Number("A − B", lambda c: _gap(c, metric)[0], "/difference/value", metric.unit),
-        Number("95% CI", lambda c: _gap(c, metric)[1], "", metric.unit),
+        Column("in", lambda c: metric(c).title),
+        Number("A − B (95% CI)", lambda c: words.difference(c.difference, metric(c))),
         Column("A against B", lambda c: _outcome(c, smallest), "/outcome"),
         Number("p, Holm", _p_value, "/adjusted_p"),
         Number(
@@ -93,15 +98,17 @@ def _comparisons(report: Report) -> Table:
             "/more_items",
         ),
     ]
+    rows = placed(decided.comparisons, "/findings/verdict/comparisons")
+    rows += placed(decided.in_loss, "/findings/verdict/in_loss")
     return Table.of(
         "comparisons",
         f"On the sealed test split, item by item: A is {first}",
         columns,
-        placed(findings.verdict.comparisons, "/findings/verdict/comparisons"),
+        rows,
         note="Better: the interval excludes 0, also after Holm's correction, and the difference "
         f"is at least {margin}. Equivalent: the whole interval is within that margin. Within "
         f"noise: none of these, fewer than {FEWEST_ITEMS} items, or no model with several seeds. "
-        f"{_width(findings.verdict.comparisons)}",
+        f"{_width(decided.comparisons)}",
     )
 
 
@@ -113,12 +120,6 @@ def _width(comparisons: tuple[Comparison, ...]) -> str:
         return f"{told}; of seeds nothing is known here."
     ends = " to ".join(dict.fromkeys(words.share(end(shares)) for end in (min, max)))
     return f"{told}; here seeds make up {ends} of its variance."
-
-
-def _gap(comparison: Comparison, metric: Metric) -> tuple[str, str]:
-    """The difference, and the ends of its interval."""
-    value, _, ends = words.difference(comparison.difference, metric).partition(" (CI ")
-    return value.removesuffix(metric.unit).strip(), ends.removesuffix(")") or words.DASH
 
 
 def _outcome(comparison: Comparison, smallest: float) -> Cell:
@@ -139,11 +140,7 @@ def _p_value(comparison: Comparison) -> str:
 
 def model_title(report: Report, name: str) -> str:
     """A compared model in words: a trial with its strategy, or a baseline's title."""
-    for baseline in report.findings.baselines:
-        if baseline.name == name:
-            return baseline.title
-    for trial in report.findings.trials:
-        if f"trial-{trial.number}" == name:
-            default = ", default" if trial.origin == "default" else ""
-            return f"trial {trial.number} ({words.short(trial.strategy)}{default})"
-    return name
+    findings = report.findings
+    row = next((one for one in findings.trials if f"trial-{one.number}" == name), None)
+    baseline = findings.baseline(name)
+    return trial_title(row) if row else baseline.title if baseline else name

@@ -142,8 +142,8 @@ def _inputs(ids: Tensor, mask: Tensor, shown: CachedPrefix | None) -> dict[str, 
 def _shared(
     model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, shown: CachedPrefix | None
 ) -> Tensor:
-    last = torch.zeros_like(mask, dtype=torch.bool)
-    last[torch.arange(len(mask)), mask.sum(1) - 1] = True
+    rows = torch.arange(len(mask), device=mask.device)
+    last = rows * mask.shape[1] + mask.sum(1) - 1
     prompt = logits_at(model, {**_inputs(ids, mask, shown), "use_cache": True}, last)
     logits = prompt.logits.float().unsqueeze(1)
     if len(tree.tokens):

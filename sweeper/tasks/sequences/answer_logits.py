@@ -29,13 +29,14 @@ def answer_losses(model: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -
     Returns:
         ``(answer tokens,)`` nats in float32, row by row.
     """
-    layer, wanted = _output_layer(model), _predicting(labels)
+    layer = _output_layer(model)
     if layer is None or not _in_parts(layer):
         rows, targets = answer_rows(model, inputs, labels)
         return cross_entropy(rows.float(), targets, reduction="none")
     seen: list[Tensor] = []
-    logits = logits_at(model, {"use_cache": False, **inputs}, wanted, seen).logits
-    (states,), targets = seen, labels[:, 1:][wanted[:, :-1]]
+    places, targets = _predicting(labels)
+    logits = logits_at(model, {"use_cache": False, **inputs}, places, seen).logits
+    (states,) = seen
     if layer not in _PLAIN and len(states):
         with torch.no_grad():
             _PLAIN[layer] = torch.equal(layer(states[:1]), logits)
@@ -99,16 +100,19 @@ def answer_rows(
     Returns:
         ``(answer tokens, vocabulary)`` in the model's dtype and ``(answer tokens,)``, row by row.
     """
-    wanted = _predicting(labels)
-    rows = logits_at(model, {"use_cache": False, **inputs}, wanted).logits
-    return rows, labels[:, 1:][wanted[:, :-1]]
+    places, targets = _predicting(labels)
+    return logits_at(model, {"use_cache": False, **inputs}, places).logits, targets
 
 
-def _predicting(labels: Tensor) -> Tensor:
-    """True at the tokens whose successor is an answer token; the shape of ``labels``."""
-    wanted = torch.zeros_like(labels, dtype=torch.bool)
-    wanted[:, :-1] = labels[:, 1:].ne(-100)
-    return wanted
+def _predicting(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The places of tokens whose successor is an answer token, and these successors.
+
+    Once for a batch, since the host waits for the GPU to know how many there are.
+    """
+    wanted = labels.ne(-100)
+    wanted[:, 0] = False
+    successors = wanted.flatten().nonzero().squeeze(1)
+    return successors - 1, labels.flatten().index_select(0, successors)
 
 
 def divergence(base: Tensor, tuned: Tensor) -> Tensor:
@@ -129,27 +133,29 @@ def divergence(base: Tensor, tuned: Tensor) -> Tensor:
 
 
 def logits_at(
-    model: nn.Module, inputs: Mapping[str, Any], wanted: Tensor, seen: list[Tensor] | None = None
+    model: nn.Module, inputs: Mapping[str, Any], places: Tensor, seen: list[Tensor] | None = None
 ) -> Any:
     """The model's output with logits of chosen positions only.
 
     Args:
-        wanted: ``(batch, tokens)``, True at the tokens whose successor is to be predicted.
-        seen: Gets the states at these tokens, ``(wanted, width)``. There are logits of the first
+        places: ``(places,)`` of the tokens whose successor is to be predicted, among the tokens of
+            all rows.
+        seen: Gets the states at these tokens, ``(places, width)``. There are logits of the first
             one alone then.
 
     Returns:
-        What the model gives, its ``logits`` of shape ``(wanted, vocabulary)``, row by row.
+        What the model gives, its ``logits`` of shape ``(places, vocabulary)``.
     """
-    with _only(model, wanted, seen):
+    tokens = inputs["input_ids"].shape[1]
+    with _only(model, places, tokens, seen):
         output = model(**inputs)
     logits = output.logits
     if seen:
         output.logits = logits.flatten(0, -2)
         return output
     # An output layer that is not called as a module has seen everything.
-    if logits.dim() == 3 and logits.shape[:2] != (1, int(wanted.sum())):
-        logits = _selected(logits, wanted)
+    if logits.dim() == 3 and logits.shape[:2] != (1, len(places)):
+        logits = _selected(logits, places, tokens)
     output.logits = logits.reshape(-1, logits.shape[-1])
     return output
 
@@ -169,13 +175,15 @@ def by_row(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return sums / counts.clamp_min(1), counts
 
 
-def _selected(states: Tensor, wanted: Tensor) -> Tensor:
-    """``(1, selected, width)`` from ``(batch, tokens or more, width)``, aligned at the end."""
-    return states[:, -wanted.shape[1] :][wanted].unsqueeze(0)
+def _selected(states: Tensor, places: Tensor, tokens: int) -> Tensor:
+    """``(1, places, width)`` from ``(batch, tokens or more, width)``, aligned at the end."""
+    return states[:, -tokens:].flatten(0, 1).index_select(0, places).unsqueeze(0)
 
 
 @contextmanager
-def _only(model: nn.Module, wanted: Tensor, seen: list[Tensor] | None) -> Iterator[None]:
+def _only(
+    model: nn.Module, places: Tensor, tokens: int, seen: list[Tensor] | None
+) -> Iterator[None]:
     """Give the output layer only selected states, inside any wrapper of the model."""
     layer = _output_layer(model)
     if layer is None:
@@ -183,7 +191,7 @@ def _only(model: nn.Module, wanted: Tensor, seen: list[Tensor] | None) -> Iterat
         return
 
     def select(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        states = _selected(arguments[0], wanted)
+        states = _selected(arguments[0], places, tokens)
         if seen is not None:
             seen.append(states[0])
             states = states[:, :1]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
 from itertools import pairwise
 from typing import Any
 from warnings import catch_warnings
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
@@ -17,8 +19,18 @@ from transformers import (
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # before torch 2.10
+    varlen_attn = None
+
 BY_TEXT = "sdpa_by_text"
-"""The attention of joined texts where no kernel for several lengths is installed."""
+"""The attention of joined texts without flash-attn."""
+_KERNEL: Callable[..., Tensor] | None = (
+    varlen_attn if varlen_attn and "enable_gqa" in signature(varlen_attn).parameters else None
+)
+"""Torch's own FlashAttention for texts of several lengths."""
+_AMPERE, _WIDEST_HEAD = (8, 0), 256
 INPUTS = (
     *("input_ids", "attention_mask", "position_ids"),
     *("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"),
@@ -83,25 +95,75 @@ def _by_text(
     cu_seq_lens_q: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """SDPA, once for each of the joined texts: none of them needs a mask.
+    """Attention within each of the joined texts: by one kernel, or by SDPA once for each text.
+
+    None of them needs a mask.
 
     Args:
         query: ``(batch, heads, tokens, width)``; ``key`` and ``value`` likewise.
         attention_mask: ``(batch, 1, tokens, tokens)``; None where all is causal.
         cu_seq_lens_q: Where texts end, from 0; None in a padded batch.
+        options: ``scaling``, ``dropout`` and ``max_length_q`` among others.
     """
     if cu_seq_lens_q is None:
         usual: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, **options
         )
         return usual
+    if attention_mask is None and not options.get("dropout") and has_kernel(query):
+        return _in_one(query, key, value, cu_seq_lens_q, **options), None
     parts = []
-    for start, end in pairwise(cu_seq_lens_q.tolist()):
+    if cu_seq_lens_q not in _ENDS:
+        _ENDS[cu_seq_lens_q] = cu_seq_lens_q.tolist()
+    for start, end in pairwise(_ENDS[cu_seq_lens_q]):
         of_text = [states[:, :, start:end] for states in (query, key, value)]
         mask = None if attention_mask is None else attention_mask[..., start:end, start:end]
         parts.append(sdpa_attention_forward(module, *of_text, mask, **options)[0])
     return torch.cat(parts, 1), None
 
 
+# The ends of the texts of a batch, read once and not in each layer.
+_ENDS: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+
+def has_kernel(query: Tensor) -> bool:
+    """Whether torch's kernel for texts of several lengths takes such states."""
+    return (
+        _KERNEL is not None
+        and query.device.type == "cuda"
+        and query.dtype != torch.float32
+        and query.shape[-1] <= _WIDEST_HEAD
+        and torch.cuda.get_device_capability(query.device) >= _AMPERE
+    )
+
+
+def _in_one(query: Tensor, key: Tensor, value: Tensor, ends: Tensor, **options: Any) -> Tensor:
+    """``(1, tokens, heads, width)``; the states of all texts lie one after the other."""
+    assert _KERNEL is not None
+    states = [part[0].transpose(0, 1) for part in (query, key, value)]
+    longest = int(options["max_length_q"])
+    found = _KERNEL(
+        *states,
+        *(ends, ends, longest, longest),
+        scale=options.get("scaling"),
+        window_size=(-1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return found.unsqueeze(0)
+
+
+def _mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
+    """SDPA's mask, without a look at padding in training, where it is on the right.
+
+    No text sees what is right of it, and the host would wait for the GPU to look.
+    """
+    causal = options.get("allow_is_causal_skip") and options["q_length"] == options["kv_length"]
+    trains = causal and torch.is_grad_enabled()
+    found: Tensor | None = sdpa_mask(
+        *arguments, attention_mask=None if trains else attention_mask, **options
+    )
+    return found
+
+
 AttentionInterface.register(BY_TEXT, _by_text)
-AttentionMaskInterface.register(BY_TEXT, sdpa_mask)
+AttentionMaskInterface.register(BY_TEXT, _mask)

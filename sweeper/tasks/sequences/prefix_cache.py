@@ -32,7 +32,7 @@ class CachedPrefix:
         self._cache = DynamicCache(config=self._model.config)
         self.length = len(ids)
         read = torch.tensor([ids], device=next(model.parameters()).device)
-        none = torch.zeros_like(read, dtype=torch.bool)
+        none = read.new_zeros(0)
         inputs = {"input_ids": read, "use_cache": True, "cache": self._cache}
         with torch.no_grad():
             logits_at(model, inputs, none)

@@ -138,7 +138,8 @@ def remember(folder: Path) -> str:
 def local_base(name: str, state: str) -> Path:
     """The folder of a local base: where it was on this machine, else in the working directory."""
     with contextlib.suppress(OSError, ValueError):
-        return Path(read_text(home() / _LOCAL / state))
+        if (folder := Path(read_text(home() / _LOCAL / state))).is_dir():
+            return folder
     return Path(name)
 
 

@@ -99,7 +99,7 @@ def _measure(
 ) -> dict[str, Any]:
     trained = random_model(config, model, setup, device)
     peak, loaded = PeakMemory(device), bytes_of(trained)
-    optimizer = _optimizer(trained, setup, device)
+    optimizer = optimizer_of(trained, setup, device)
     words = int(config.get_text_config().vocab_size)
     with quick_steps(trained):
         for _ in range(_PEAK_STEPS):
@@ -114,7 +114,7 @@ def _measure(
     return {"peak_gib": highest, "reserved_gib": reserved, "seconds_per_step": taken}
 
 
-def _optimizer(trained: nn.Module, setup: Setup, device: torch.device) -> torch.optim.Optimizer:
+def optimizer_of(trained: nn.Module, setup: Setup, device: torch.device) -> torch.optim.Optimizer:
     """The one that a trial of this set-up would have."""
     weights = [weight for weight in trained.parameters() if weight.requires_grad]
     with tempfile.TemporaryDirectory() as folder:

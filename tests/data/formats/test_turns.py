@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sweeper.data.load import load
+from sweeper.data.load_large import load
 from sweeper.data.tools import for_template
 from sweeper.spec import DataSpec
 
@@ -53,7 +53,7 @@ def test_tool_calls_are_kept(tmp_path, turns, tools):
     rows = [{"conversations": turns(n), "tools": tools} for n in range(30)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     dataset = load(DataSpec(path=str(path)), "instruction")
-    assert (dataset.rows, dataset.skipped) == (30, 0)
+    assert (dataset.rows, dataset.counts["form"]) == (30, 0)
     said, given = for_template(dataset.splits["train"][0].messages)
     assert given == [OPENAI]
     assert [turn["role"] for turn in said] == ["user", "assistant", "tool", "assistant"]
@@ -75,5 +75,5 @@ def test_a_call_that_cannot_be_read_is_counted_and_listed(tmp_path):
     rows[4] = {"conversations": sharegpt(4, "weather(Paris)")}
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     dataset = load(DataSpec(path=str(path)), "instruction")
-    assert (dataset.rows, dataset.skipped) == (29, 1)
+    assert (dataset.rows, dataset.counts["form"]) == (29, 1)
     assert any("a tool call without a name" in one and "line 5" in one for one in dataset.warnings)

@@ -154,5 +154,5 @@ CARD = Device(kind="cuda", name="A100", torch="2.13.0+cu130", total_gib=80.0, ca
 def test_a_worker_on_another_device_than_the_plans_is_a_problem(
     planned: dict[str, object], device: Device, matches: bool
 ) -> None:
-    found = mismatch(on(make_plan(), **planned), device)
+    found = mismatch(on(make_plan(), **planned).facts.hardware, device)
     assert (found is None) is matches

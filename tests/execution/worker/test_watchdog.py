@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
 from configs import config_of
 from curve_backend import make_plan
 
@@ -54,6 +55,33 @@ def test_a_process_that_was_stopped_for_long_is_not_taken_for_one_that_hangs() -
     ):
         time.sleep(0.5)
     assert said == []
+
+
+class Moments(threading.Event):
+    """Looks of a watchdog: at each, the clock has gone on, and there may have been a beat."""
+
+    def __init__(self, pulse: Pulse, beats: list[bool]) -> None:
+        super().__init__()
+        self.now, self._pulse, self._beats = 0.0, pulse, beats
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.now += timeout
+        if self._beats.pop(0):
+            self._pulse.beat()
+        return not self._beats
+
+
+@pytest.mark.parametrize(("waits", "hangs"), [(9, False), (12, True)])
+def test_a_step_may_take_ten_times_as_long_as_the_slowest_so_far(waits: int, hangs: bool) -> None:
+    pulse, said = Pulse(), []
+    # The slowest step takes a second, in ten looks. Later ones come a second apart.
+    beats = [True, *[False] * 9, True, *[False] * waits, True]
+    moments = Moments(pulse, beats)
+    dog = Watchdog(pulse, Patience(1.0, 1.0), said.append, clock=lambda: moments.now)
+    dog._ended = moments
+    dog._watch()
+    assert bool(said) is hangs
 
 
 def test_patience_follows_the_prediction_above_a_floor() -> None:

@@ -62,12 +62,19 @@ def test_what_peft_would_answer_otherwise_is_refused(weights, tiny_facts, tmp_pa
 
 
 def test_a_model_is_copied_whole_and_never_over_another(weights, tmp_path):
-    folder = weights()
+    folder = weights(base_model="base")
     copy_model(folder, tmp_path / "out")
     names = {path.name for path in folder.iterdir()}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     with pytest.raises(UsageError, match="the folder exists"):
         copy_model(folder, tmp_path / "out")
+
+
+def test_the_path_of_a_base_does_not_leave_the_machine(weights, tmp_path):
+    copy_model(weights(base_model="base", base_state="0f"), tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config == {"peft_type": "LORA", "r": 8, "base_model_name_or_path": "base"}
+    assert [f for f in (tmp_path / "out").iterdir() if b"/home" in f.read_bytes()] == []
 
 
 def test_a_model_whose_base_lies_in_the_run_is_refused(weights, tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 from section_figures import figures_of
 
@@ -10,7 +9,6 @@ from sweeper.constraints import Limit
 from sweeper.errors import GateFailed
 from sweeper.evaluation.task_scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.features.forgetting import section
-from sweeper.features.forgetting._figures import Figures
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.study.changes import gate, measured_trials
@@ -63,66 +61,6 @@ def test_without_scores_it_is_said_how_to_measure_or_why_that_cannot_be(make):
     written = figures_of(make(trials=2, task="instruction", name="written"), section)
     assert "was not scored" in written.reason
     assert (found.command, written.command) == ("", "")
-
-
-def test_a_clear_loss_is_lost_and_positive(make):
-    run = make(trials=2)
-    base = [1.0] * 150 + [0.0] * 50
-    tuned = [1.0] * 100 + [0.0] * 100
-    put(run, (scores(base),), (scores(tuned),))
-    found = figures_of(run, section)
-    assert isinstance(found, Figures)
-    (task,) = found.tasks
-    assert task.outcome == "lost"
-    assert task.lost.value == pytest.approx(25)
-    assert 15 < task.lost.low < 25 < task.lost.high < 35
-    assert (task.base.value, task.tuned.value) == (0.75, 0.5)
-    assert task.more_items is None
-
-
-def test_few_items_leave_it_open_and_say_what_they_would_show(make):
-    run = make(trials=2)
-    put(run, (scores([1, 0] * 20),), (scores([1, 0] * 17 + [0, 1, 0, 0, 1, 1]),))
-    (task,) = figures_of(run, section).tasks
-    assert task.outcome == "unresolved"
-    assert task.detectable_points > task.lost.value
-    assert task.more_items > 0
-
-
-def test_164_unpaired_items_show_about_fifteen_points(make):
-    run = make(trials=2)
-    rng = np.random.default_rng(1)
-    base, tuned = (rng.permutation([1, 0] * 82).tolist() for _ in range(2))
-    put(run, (scores(base),), (scores(tuned),))
-    (task,) = figures_of(run, section).tasks
-    assert task.detectable_points == pytest.approx(15.5, abs=1.5)
-
-
-def test_the_loss_on_text_counts_by_tokens_and_in_hundredths_of_a_nat(make):
-    run = make(trials=2)
-    weights = (1.0, 3.0) * 30
-    base = scores([2.0, 3.0] * 30, "text", "nats/token", weights=weights)
-    tuned = scores([2.0, 3.2] * 30, "text", "nats/token", weights=weights)
-    put(run, (base,), (tuned,))
-    (task,) = figures_of(run, section).tasks
-    assert task.base.value == pytest.approx(2.75)
-    assert task.lost.value == pytest.approx(15.0)
-    assert task.outcome == "lost"
-
-
-@pytest.mark.parametrize(
-    "changed", [{"digest": "other"}, {"keys": tuple(f"j{n}" for n in range(40))}]
-)
-def test_scores_of_other_items_are_never_paired(make, changed):
-    run = make(trials=2)
-    put(run, (scores([1, 0] * 20),), (scores([1, 0] * 20, **changed),))
-    assert isinstance(figures_of(run, section), NotMeasured)
-
-
-def test_a_base_in_another_dtype_is_not_the_base(make):
-    run = make(trials=2)
-    put(run, (scores([1, 0] * 20),), (scores([1, 0] * 20),), dtype="bfloat16")
-    assert isinstance(figures_of(run, section), NotMeasured)
 
 
 def watched(run, number, after, items=True):
@@ -206,12 +144,3 @@ def test_a_loss_above_the_limit_that_noise_can_explain_is_said_with_its_interval
         f"trial {chosen} is above it within noise, which the gate lets pass, on mmlu, 2.5 points ("
         in told
     )
-
-
-def test_damaged_scores_are_as_good_as_none(make):
-    run = make(trials=2)
-    folder = run.path / "evaluations"
-    folder.mkdir()
-    (folder / "trial-0.json").write_text("{")
-    (folder / "base-k.json").write_text("[]")
-    assert isinstance(figures_of(run, section), NotMeasured)

@@ -11,7 +11,9 @@ from section_figures import figures_of
 from sweeper.features.pretraining import section
 from sweeper.features.pretraining._facts import NAME, StageRecord
 from sweeper.findings.compute import compute
+from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.trial_rows import result_seconds
+from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.csvfiles import trials_csv
 from sweeper.reporting.modelcard import model_card
@@ -83,4 +85,4 @@ def test_the_model_card_names_the_base_of_the_adapter(staged: RunFolder) -> None
 def test_the_twin_without_a_first_stage_is_not_called_the_default(staged: RunFolder) -> None:
     findings = compute(staged)
     assert findings.verdict.best_trial == 0
-    assert not any("against its default" in line for line in findings.verdict.because)
+    assert hold_contest(read_run(staged)).default is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sweeper.data.changes import applied
 from sweeper.data.rows import read_rows
-from sweeper.data.write_rows import written
+from sweeper.data.write_rows import write_rows
 from sweeper.errors import DataError
 from sweeper.features.quality._check import check
 from sweeper.features.quality._checked_rows import CheckedRows
@@ -112,7 +112,7 @@ def test_any_file_is_fixed_once_and_no_row_goes_unlisted(tmp_path, lines, names)
     assert fix(fixed.data, wanted).changes == ()
     # The same holds for the file that is written: line numbers aside, it holds the same rows.
     new = tmp_path / "new.jsonl"
-    new.write_bytes(written([row.fields for row in fixed.data.rows], ".jsonl"))
+    write_rows(new, [row.fields for row in fixed.data.rows])
     if not any(row.example for row in fixed.data.rows):
         return
     try:
@@ -200,7 +200,7 @@ def test_rows_are_written_so_that_they_are_read_again(tmp_path, suffix):
     rows = [{"text": f'a "quoted",\tand\ncut {n}', "label": "ab"[n % 2]} for n in range(30)]
     rows[3]["text"] = "half \ud83d of a pair" if "json" in suffix else "é"
     path = tmp_path / f"rows{suffix}"
-    path.write_bytes(written(rows, suffix))
+    write_rows(path, rows)
     assert [row.fields for row in read_rows(DataSpec(path=str(path)), None).rows] == rows
 
 

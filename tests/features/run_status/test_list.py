@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from sweeper import units
 from sweeper.execution.state.status import Status
 from sweeper.findings.record import Findings
 
@@ -30,15 +31,18 @@ def test_each_run_has_a_line_and_a_damaged_one_hides_no_other(sweeper, make_run)
     assert rows["done"]["status"] == "complete"
     assert rows["done"]["trials"] == "6/6"
     assert rows["done"]["verdict"]
-    score = r"test accuracy \d+\.\d% \(95% CI \d+\.\d to \d+\.\d\)"
+    score = r"\d+\.\d% \(95% CI \d+\.\d to \d+\.\d\)"
     assert re.fullmatch(score, rows["done"]["score"])
+    assert re.match(r"\d+ s, \d\.\d+ GiB", rows["done"]["cost"])
     assert rows["planned"] == {
-        "name": "planned", "status": "planned", "trials": "0", "score": "", "verdict": "",
+        "name": "planned", "status": "planned", "trials": "0", "verdict": "", "score": "",
+        "cost": "",
     }  # fmt: skip
     assert rows["broken"]["status"] == "unreadable"
     assert rows["broken"]["verdict"] == "sweeper report runs/broken"
     shown = sweeper("list").out
-    assert [line.split()[0] for line in shown.splitlines()[:2]] == ["name", "broken"]
+    assert [line.split()[0] for line in shown.splitlines()] == ["name", *rows]
+    assert max(map(len, shown.splitlines())) <= 100
     assert sweeper("report", "broken").code == 0
     assert "unreadable" not in sweeper("list").out
 
@@ -56,15 +60,17 @@ def test_what_failed_of_a_run_that_ended_is_told(sweeper, make_run):
     assert f"warning: {warning}" in sweeper("show", "none").out
 
 
-def test_the_score_of_a_baseline_names_it(sweeper, make_run):
+def test_the_score_and_the_cost_of_a_recommended_baseline_are_its_own(sweeper, make_run):
     run = make_run(name="done", trials=6)
     assert sweeper("report", "done").code == 0
     found = Findings.read(run.findings)
-    chosen = {"recommended_baseline": found.tested[-1].name}
-    told = found.verdict.model_copy(update=chosen)
-    found.model_copy(update={"verdict": told}).write(run.findings)
-    shown = json.loads(sweeper("list", "--json").out)[0]["score"]
-    assert re.fullmatch(rf"test accuracy .*\) \({re.escape(found.tested[-1].title)}\)", shown)
+    model = found.tested[-1]
+    chosen = {"recommended_baseline": model.name, "baseline_score": model.score}
+    verdict = found.verdict.model_copy(update=chosen)
+    found.model_copy(update={"verdict": verdict}).write(run.findings)
+    row = json.loads(sweeper("list", "--json").out)[0]
+    assert row["score"].startswith(f"{100 * model.score.value:.1f}%")
+    assert row["cost"] == units.duration(found.baseline(model.name).seconds)
 
 
 @pytest.mark.parametrize("phase", ["interrupted", "timeout", "failed", "confirmation"])
@@ -77,7 +83,8 @@ def test_a_run_that_did_not_complete_is_told_alike_everywhere(sweeper, make_run,
     state = "interrupted" if phase == "confirmation" else phase
     assert json.loads(sweeper("list", "--json").out)[0]["status"] == state
     assert shown[0].split()[0] == state
-    step = reported[1:3]
+    start = next(n for n, line in enumerate(reported) if line.startswith("Next: "))
+    step = reported[start : start + 2]
     assert step[0].startswith("Next: resume this sweep. 5 of 5 trials have ended, and the finalis")
     assert step[1] == "  sweeper run runs/mine/sweep.yaml"
     assert step == [line for line in shown if line in step]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import PATHS, Sweeper, ended_after
 
+from sweeper.features.warm_start import section
 from sweeper.features.warm_start.section import Figures
 from sweeper.findings.record import Findings
 from sweeper.plans import Plan
@@ -68,7 +69,7 @@ def test_a_second_study_tries_what_the_first_found_and_reports_it(folder: Path) 
         assert one.earlier_loss == best[one.strategy].best_value
         config = json.loads((second.run.trial(one.trial) / "config.json").read_text())
         assert one.parameters.items() <= config["parameters"].items()
-    assert any("Warm start of LoRA from first" in text for text in report.findings.verdict.because)
+    assert "Warm start of LoRA from first" in section.finding(figures, report)
 
 
 def test_without_the_flag_nothing_is_taken(folder: Path) -> None:

@@ -111,7 +111,9 @@ def test_an_interval_without_0_is_never_followed_by_a_bare_within_noise(make):
         run = make(
             name=f"run{seed}", trials=12, prune=False, seed=seed, validation_items=22, test_items=22
         )
-        told += report_of(run).findings.verdict.because
+        report = report_of(run)
+        figures = report.figures("cost", cost.Figures)
+        told += [report.findings.verdict.sentence, cost.search_sentence(figures, report.findings)]
     assert any("within noise" in text for text in told)
     assert [text for text in told if is_bare(text)] == []
     assert is_bare("A − B = −0.078 (CI −0.157 to −0.009): within noise.")

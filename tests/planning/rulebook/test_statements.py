@@ -212,7 +212,11 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"lengths": {"p50": 150, "p99": 1500, "longest": 1600}},
         {"lengths": {"p50": 900, "p99": 1500, "longest": 1600}},
     ),
-    "rows-are-joined": ({"gpu_gib": None}, {"gpu_gib": 80.0}),
+    "rows-are-joined": ({"hardware": {"joins_rows": True}}, {"hardware": {}}),
+    "four-bits-fail": (
+        {"features": {"doctor": {"failed": {"4-bit": "no kernel"}}}},
+        {"features": {"doctor": {"failed": {"joined rows": "no kernel"}}}},
+    ),
     "flash-attention": ({"hardware": {"flash_attention": 2}}, {"hardware": {}}),
     "flash-attention-3": (
         {"hardware": {"flash_attention": 3}},
@@ -280,7 +284,7 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "more-data-rank": ({"rows": 600_000}, {"rows": 4_000}),
     "more-code-rank": ({"task": "code", "rows": 1_200_000}, {"rows": 4_000}),
     "beyond-lora-capacity": ({"model": "smollm2", "rows": 200_000}, {"rows": 4_000}),
-    "lora-dropout-large-model": ({"model": "70B"}, {"model": "13B"}),
+    "lora-dropout-repeated-rows": ({"rows": 500}, {"rows": 4000}),
     "variants-add-little": ({}, {"model": "smollm2"}),
     "rslora-for-large-ranks": ({"rows": 600_000}, {"rows": 4_000}),
     "experts-and-lora": ({"model_changes": {"moe": MOE}}, {"model_changes": {}}),

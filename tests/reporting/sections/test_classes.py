@@ -47,3 +47,21 @@ def test_many_classes_are_shown_by_their_commonest_confusions(report):
     page = html(document.model_copy(update={"sections": sections}))
     assert "Most common confusions" in page
     assert "The 20 of 40 classes" in page
+
+
+def test_a_matrix_has_no_zeros_and_no_empty_classes(report):
+    document = report(trials=4)
+    counts = ((5, 5, 4), (3, 3, 2), (0, 0, 0))  # items, taken for it, right
+    rows = tuple(
+        ClassRow(label=f"c{n}", rows=9, items=items, chosen=chosen, right=right,
+                 precision=None, recall=None, f1=None)
+        for n, (items, chosen, right) in enumerate(counts)
+    )  # fmt: skip
+    confusion = ((0, 0, 5), (1, 1, 3))
+    found = Figures(name="trial-1", title="trial 1", classes=rows, confusion=confusion)
+    _, matrix = classes.blocks(found, document)
+    assert [column.title for column in matrix.columns] == ["true class", "c0", "c1"]
+    assert [[cell.text for cell in row.cells] for row in matrix.rows] == [
+        ["c0", "5", ""],
+        ["c1", "", "3"],
+    ]

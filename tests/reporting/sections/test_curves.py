@@ -13,3 +13,18 @@ def test_pruning_spared_what_the_rest_of_the_budget_would_have_taken(make):
     assert figures.saved_seconds == pytest.approx(45.0)
     assert figures.median_prune_step == 120
     assert figures.rung_items == 60
+
+
+@pytest.mark.parametrize(("rise", "said"), [(0.5, True), (0.0001, False)])
+def test_a_loss_rose_again_only_if_it_rose_by_more_than_seeds_differ(report, rise, said):
+    made = report(trials=6, prune=False)
+    best = made.findings.strategies[0].best_trial
+    trials = []
+    for row in made.findings.trials:
+        *_, last = row.curve
+        higher = last.model_copy(update={"validation_loss": last.validation_loss + rise})
+        risen = (*row.curve, higher) if row.number == best else row.curve
+        trials.append(row.model_copy(update={"curve": risen}))
+    findings = made.findings.model_copy(update={"trials": tuple(trials)})
+    line = curves.finding(curves.Figures(), made.model_copy(update={"findings": findings}))
+    assert (f"trial {best} after rung" in line) is said

@@ -153,3 +153,11 @@ def test_without_an_off_value_or_a_trial_at_it_nothing_is_compared(lit, make):
     assert effects_of(lit({0: 0.2, 1: 0.9}, lamp=never_off)) == ()
     assert effects_of(lit({0: 0.2, 1: 0.9}, other={"lamp": "bright"})) == ()
     assert effects_of(make(trials=3)) == ()
+
+
+@pytest.mark.parametrize(("trials", "charts"), [(7, 0), (8, 1)])
+def test_a_hyperparameter_has_a_chart_from_eight_trials_of_a_strategy(report, trials, charts):
+    made = report(trials=trials, prune=False, strategies=("lora",))
+    figures = made.figures("hparams", parameters.Figures)
+    assert bool(parameters.finding(figures, made)) is bool(charts)
+    assert sum(block.kind == "figure" for block in parameters.blocks(figures, made)) == charts

@@ -6,6 +6,8 @@ import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -17,6 +19,7 @@ from transformers import (
 )
 
 from sweeper.tasks.base import padded
+from sweeper.tasks.sequences import joined as sequences
 from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined, reads_apart
 
@@ -104,6 +107,91 @@ def test_losses_and_gradients_are_those_of_the_padded_batch(config: Any, trained
     torch.testing.assert_close(theirs, losses, rtol=1e-5, atol=1e-5)
     largest = max(float(gradient.abs().max()) for gradient in gradients)
     torch.testing.assert_close(others, gradients, rtol=1e-5, atol=1e-5 * largest)
+
+
+def kernel(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    ends: Tensor,
+    key_ends: Tensor,
+    longest: int,
+    longest_key: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> Tensor:
+    """What torch's kernel for several lengths computes, by its documentation; states are
+    ``(tokens, heads, width)``."""
+    assert window_size == (-1, 0)
+    assert enable_gqa == (key.shape[1] < query.shape[1])
+    lengths = ends.diff().tolist()
+    assert (longest, longest_key, key_ends is ends) == (max(lengths), max(lengths), True)
+    parts = zip(*(states.split(lengths) for states in (query, key, value)), strict=True)
+    found = [
+        scaled_dot_product_attention(
+            *(states.transpose(0, 1) for states in part),
+            is_causal=True,
+            scale=scale,
+            enable_gqa=enable_gqa,
+        ).transpose(0, 1)
+        for part in parts
+    ]
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(**SIZE),
+        LlamaConfig(**(SIZE | {"num_key_value_heads": 4})),
+        MistralConfig(**SIZE, sliding_window=6),
+        GPT2,
+    ],
+    ids=["grouped heads", "llama", "a window shorter than the texts", "learned positions"],
+)
+def test_the_kernel_for_several_lengths_gives_the_losses_and_gradients_of_padded_texts(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, calls = model_of(config), []
+
+    def counted(*arguments: Any, **options: Any) -> Tensor:
+        calls.append(options)
+        return kernel(*arguments, **options)
+
+    monkeypatch.setattr(sequences, "has_kernel", lambda _query: True)
+    monkeypatch.setattr(sequences, "_KERNEL", counted)
+    found = []
+    for inputs, labels in batches():
+        losses = answer_losses(model, inputs, labels)
+        found.append((losses.detach(), torch.autograd.grad(losses.sum(), [*model.parameters()])))
+    # A window shorter than the texts needs a mask, which the kernel does not take.
+    assert len(calls) == (0 if isinstance(config, MistralConfig) else 2)
+    (losses, gradients), (theirs, others) = found
+    torch.testing.assert_close(theirs, losses, rtol=1e-5, atol=1e-5)
+    largest = max(float(gradient.abs().max()) for gradient in gradients)
+    torch.testing.assert_close(others, gradients, rtol=1e-5, atol=1e-5 * largest)
+
+
+def test_torch_describes_the_kernel_as_it_is_called() -> None:
+    assert sequences._KERNEL is not None
+    with FakeTensorMode():
+        states = [torch.empty(1, heads, 12, 16, dtype=torch.bfloat16) for heads in (4, 2, 2)]
+        ends = torch.empty(3, dtype=torch.int32)
+        found = sequences._in_one(*states, ends, scaling=0.25, max_length_q=7)
+    assert (found.shape, found.dtype) == ((1, 12, 4, 16), torch.bfloat16)
+    assert not sequences.has_kernel(torch.empty(1, 4, 12, 16, dtype=torch.bfloat16))
+
+
+def test_where_texts_end_is_read_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, read = model_of(LlamaConfig(**SIZE)), []
+    original = Tensor.tolist
+    monkeypatch.setattr(Tensor, "tolist", lambda self: read.append(self) or original(self))
+    batch = joined(features())
+    read.clear()
+    model(**{name: batch[name] for name in INPUTS})
+    assert len(read) == 1
 
 
 def test_a_text_that_was_cut_before_its_answer_takes_nothing_from_the_text_before_it() -> None:

@@ -1,13 +1,17 @@
 """Saved weights give the same answers, and say how to be used."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+import sweeper
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator
 from sweeper.tasks.classifier import Classifier
+from sweeper.training.base_model.bases import base_state, local_base
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.trial import artifacts
 from sweeper.training.trial.artifacts import TrainedRecord, load_trained, record_of
@@ -70,6 +74,31 @@ def test_weights_on_a_base_that_others_have_name_no_path_of_this_machine(
     if strategy == "lora":
         config = json.loads(texts[job.folder / "weights" / "adapter" / "adapter_config.json"])
         assert config["base_model_name_or_path"] == model
+
+
+def test_weights_on_a_local_base_have_its_name_and_hash(
+    make_job, make_shared, model_folders, tmp_path, tmp_path_factory, monkeypatch
+):
+    shared = make_shared()
+    local = {"source": "local", "id": str(model_folders["bert"])}
+    shared.context.facts = shared.context.facts.model_copy(update=local)
+    job = make_job(shared, strategy="lora", keep_weights=True)
+    train_trial(job)
+    weights = job.folder / "weights"
+    here = str(tmp_path_factory.getbasetemp()).encode()
+    assert [path.name for path in weights.rglob("*.*") if here in path.read_bytes()] == []
+    record = record_of(weights)
+    assert record.base_model == model_folders["bert"].name
+    assert record.base_state == base_state(model_folders["bert"])
+    assert local_base(record.base_model, record.base_state) == model_folders["bert"]
+    # On another machine, or after the base was moved.
+    monkeypatch.chdir(shutil.copytree(model_folders["bert"], tmp_path / record.base_model).parent)
+    for other in (tmp_path / "none", tmp_path / "moved"):
+        monkeypatch.setenv("SWEEPER_HOME", str(other))
+        assert local_base(record.base_model, record.base_state) == Path(record.base_model)
+        (tmp_path / "moved" / "local-bases").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "moved" / "local-bases" / record.base_state).write_text("/not/there")
+    assert isinstance(sweeper.load(weights, "cpu").model, Classifier)
 
 
 def test_the_card_beside_weights_tells_neither_host_nor_home(monkeypatch, make_shared):

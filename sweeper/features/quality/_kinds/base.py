@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -33,8 +32,8 @@ class Fault:
     mends: bool = True
 
 
-class Kind(ABC):
-    """One kind of fault: how it is found, and how it is mended.
+class Kind:
+    """One kind of fault: how it is found, by ``find`` or ``wrong``, and how it is mended.
 
     Attributes:
         name: For flags.
@@ -51,6 +50,7 @@ class Kind(ABC):
         in_plan: Quick to look for, so that ``sweeper plan`` and ``run`` warn of it, too.
         compares: What it must see of a large data set at once: one row, all rows with the same
             input, all labels, or all rows, of which it gets a sample.
+        mended_text: The remedy for each text of a row; None where it is another one.
     """
 
     name: str
@@ -65,14 +65,30 @@ class Kind(ABC):
     instead_of: str = ""
     in_plan: bool = False
     compares: Compared = "everything"
+    mended_text: Callable[[str], str] | None = None
 
     def missing(self, data: CheckedRows) -> str:
         """Why this kind cannot be checked; empty if it can."""
         return ""
 
-    @abstractmethod
     def find(self, data: CheckedRows) -> list[Fault]:
         """The rows that have the fault."""
+        found = []
+        for place, row in enumerate(data.rows):
+            if (said := self.wrong(data, row)) is not None:
+                found.append(Fault(place, said, self.mendable(row)))
+        return found
+
+    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+        """What is wrong with a row, in words that may be empty; None if nothing is.
+
+        For kinds that look at each row alone.
+        """
+        return None
+
+    def mendable(self, row: FileRow) -> bool:
+        """Whether the remedy changes this row, which has the fault."""
+        return True
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """From places of rows to what becomes of them: see ``mended``."""
@@ -80,7 +96,19 @@ class Kind(ABC):
 
     def mended(self, data: CheckedRows, row: FileRow) -> FileRow | None:
         """What becomes of a row with the fault: another row, or None where it is left out."""
-        return None
+        return data.with_texts(row, self.mended_text) if self.mended_text else None
+
+
+def remedies(asked: list[Kind], all_safe: bool, data: CheckedRows, where: str) -> list[Kind]:
+    """The remedies that are asked for, in their order.
+
+    Raises:
+        UsageError: One of them has no remedy, or cannot be looked for in these rows.
+    """
+    for kind in asked:
+        if why := kind.missing(data) if kind.mends else kind.consequence:
+            raise UsageError(f"{kind.name} cannot be mended in these rows", why, where=where)
+    return [kind for kind in kinds().values() if kind in asked or (all_safe and kind.safe)]
 
 
 @cache

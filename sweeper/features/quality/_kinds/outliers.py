@@ -11,6 +11,7 @@ from statistics import median
 
 from sweeper.data.examples import normalised
 from sweeper.data.long_rows import long_row
+from sweeper.data.rows import FileRow
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, Kind
 
@@ -218,16 +219,13 @@ class Refusals(Kind):
     in_plan = True
     compares = "nothing"
 
-    def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows whose written answer begins like a refusal or speaks as a language model.
+    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+        """Where an answer begins like a refusal or speaks as a language model.
 
         An assistant that has tools says which of them it lacks, on purpose.
         """
-        return [
-            Fault(place)
-            for place, row, example in data.usable
-            if _REFUSAL.search(row.written) and not any(turn.more for turn in example.messages)
-        ]
+        has_tools = row.example and any(turn.more for turn in row.example.messages)
+        return "" if _REFUSAL.search(row.written) and not has_tools else None
 
 
 LEAST_WORDS = 4

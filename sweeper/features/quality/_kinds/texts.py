@@ -11,7 +11,7 @@ from sweeper.data.private import private_in, redacted
 from sweeper.data.problems import listing
 from sweeper.data.rows import FileRow
 from sweeper.features.quality._checked_rows import CheckedRows
-from sweeper.features.quality._kinds.base import Fault, Kind
+from sweeper.features.quality._kinds.base import Kind
 
 _RUN = re.compile(r"[\x80-\uffff]{2,}")
 
@@ -27,21 +27,23 @@ class Garbled(Kind):
     safe = True
     compares = "nothing"
 
-    def find(self, data: CheckedRows) -> list[Fault]:
-        found = []
-        for place, row, _ in data.usable:
-            texts = (row.input, row.written, row.label)
-            if any(map(is_garbled, texts)):
-                whole = "\n".join(texts)
-                lost = restored(whole) == whole
-                found.append(Fault(place, "characters are lost" if lost else "", mends=not lost))
-        return found
+    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+        if not is_garbled(_texts(row)):
+            return None
+        return "" if self.mendable(row) else "characters are lost"
+
+    def mendable(self, row: FileRow) -> bool:
+        return restored(_texts(row)) != _texts(row)
 
     def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         new = data.with_texts(row, restored)
         if row.label and restored(row.label) != row.label:
             new = data.with_label(new, restored(row.label))
         return new
+
+
+def _texts(row: FileRow) -> str:
+    return f"{row.input}\n{row.written}\n{row.label}"
 
 
 def restored(text: str) -> str:
@@ -74,12 +76,8 @@ class WhiteSpace(Kind):
     safe = True
     compares = "nothing"
 
-    def find(self, data: CheckedRows) -> list[Fault]:
-        return [
-            Fault(place)
-            for place, row, _ in data.usable
-            if self.mended(data, row).fields != row.fields
-        ]
+    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+        return "" if row.example and self.mended(data, row).fields != row.fields else None
 
     def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         form = data.forms[row.path].of(row.fields)
@@ -118,24 +116,18 @@ class Templated(Kind):
     in_plan = True
     compares = "nothing"
 
-    def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows with markers, unless all of the data is one templated text a row."""
-        return [
-            Fault(place)
-            for place, row, example in data.usable
-            if not example.templated and (is_templated(row.input) or is_templated(row.written))
-        ]
+    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+        """Unless all of the data is one templated text a row."""
+        templated = row.example is None or row.example.templated
+        return "" if not templated and is_templated(_texts(row)) else None
 
-    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
-        return data.with_texts(row, _without)
-
-
-def _without(text: str) -> str:
-    """
-    >>> _without("[INST] Hello. [/INST]")
-    'Hello.'
-    """
-    return _MARKER.sub("", text).strip() if _MARKER.search(text) else text
+    @staticmethod
+    def mended_text(text: str) -> str:
+        """
+        >>> Templated.mended_text("[INST] Hello. [/INST]")
+        'Hello.'
+        """
+        return _MARKER.sub("", text).strip() if _MARKER.search(text) else text
 
 
 _ATTRIBUTES = r"(?:\s+[\w:-]+\s*=[^<>]*|\s*/)?"
@@ -163,29 +155,24 @@ class Markup(Kind):
     def missing(self, data: CheckedRows) -> str:
         return "code may hold HTML" if data.task == "code" else ""
 
-    def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows with markup that neither speak of it nor hold code."""
-        found = []
-        for place, row, _ in data.usable:
-            text = f"{row.input}\n{row.written}"
-            if _without_markup(text) != text and not _ABOUT_MARKUP.search(text):
-                parts = dict.fromkeys([*_TAG.findall(text), *_ENTITY.findall(text)])
-                found.append(Fault(place, listing([*parts], 3)))
-        return found
+    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+        """Unless the row speaks of markup or holds code."""
+        text = f"{row.input}\n{row.written}"
+        parts = dict.fromkeys([*_TAG.findall(text), *_ENTITY.findall(text)])
+        if self.mended_text(text) == text or _ABOUT_MARKUP.search(text):
+            return None
+        return listing([*parts], 3)
 
-    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
-        return data.with_texts(row, _without_markup)
-
-
-def _without_markup(text: str) -> str:
-    """
-    >>> _without_markup("<p>Fish &amp; <b>chips</b></p>")
-    'Fish & chips'
-    """
-    if not _TAG.search(text) and not _ENTITY.search(text):
-        return text
-    plain = _TAG.sub("", _BREAK.sub("\n", text))
-    return _ENTITY.sub(lambda match: html.unescape(match[0]), plain).strip()
+    @staticmethod
+    def mended_text(text: str) -> str:
+        """
+        >>> Markup.mended_text("<p>Fish &amp; <b>chips</b></p>")
+        'Fish & chips'
+        """
+        if not _TAG.search(text) and not _ENTITY.search(text):
+            return text
+        plain = _TAG.sub("", _BREAK.sub("\n", text))
+        return _ENTITY.sub(lambda match: html.unescape(match[0]), plain).strip()
 
 
 class Private(Kind):
@@ -199,14 +186,7 @@ class Private(Kind):
     severity = "serious"
     in_plan = True
     compares = "nothing"
+    mended_text = staticmethod(redacted)
 
-    def find(self, data: CheckedRows) -> list[Fault]:
-        found = []
-        for place, row, _ in data.usable:
-            text = f"{row.input}\n{row.written}"
-            if names := private_in(text):
-                found.append(Fault(place, ", ".join(names)))
-        return found
-
-    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
-        return data.with_texts(row, redacted)
+    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+        return ", ".join(private_in(f"{row.input}\n{row.written}")) or None

@@ -28,13 +28,11 @@ class LastTurn(Kind):
     remedy = "cuts off what follows the last answer"
     compares = "nothing"
 
-    def find(self, data: CheckedRows) -> list[Fault]:
-        return [
-            Fault(place, f"the last turn is of {role_of(turns[-1])}")
-            for place, row, _ in data.usable
-            for turns in _turns(data, row).values()
-            if role_of(turns[-1]) != "assistant"
-        ]
+    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+        for turns in _turns(data, row).values() if row.example else ():
+            if (role := role_of(turns[-1])) != "assistant":
+                return f"the last turn is of {role}"
+        return None
 
     def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         fields = dict(row.fields)

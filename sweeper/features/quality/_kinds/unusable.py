@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper.data.detect_columns import Form
 from sweeper.data.rows import FileRow
 from sweeper.features.quality._checked_rows import CheckedRows
-from sweeper.features.quality._kinds.base import Fault, Kind
+from sweeper.features.quality._kinds.base import Kind
 
 
 class Unreadable(Kind):
@@ -19,8 +19,8 @@ class Unreadable(Kind):
     safe = True
     compares = "nothing"
 
-    def find(self, data: CheckedRows) -> list[Fault]:
-        return [Fault(n, row.reason) for n, row in enumerate(data.rows) if not row.readable]
+    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+        return None if row.readable else row.reason
 
 
 class OtherForm(Kind):
@@ -33,12 +33,8 @@ class OtherForm(Kind):
     remedy = "leaves them out"
     compares = "nothing"
 
-    def find(self, data: CheckedRows) -> list[Fault]:
-        return [
-            Fault(place, row.reason)
-            for place, row in enumerate(data.rows)
-            if row.readable and row.example is None and not row.empty
-        ]
+    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+        return row.reason if row.readable and not (row.example or row.empty) else None
 
 
 class EmptyRows(Kind):
@@ -52,12 +48,8 @@ class EmptyRows(Kind):
     safe = True
     compares = "nothing"
 
-    def find(self, data: CheckedRows) -> list[Fault]:
-        return [
-            Fault(place, _empty_cells(data.forms.get(row.path), row))
-            for place, row in enumerate(data.rows)
-            if row.empty
-        ]
+    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+        return _empty_cells(data.forms.get(row.path), row) if row.empty else None
 
 
 def _empty_cells(form: Form | None, row: FileRow) -> str:

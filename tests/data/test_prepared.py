@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import SPLITS
+from sweeper.data.prepared import dataset_of
 from sweeper.errors import DataError, SpecError
 from sweeper.spec import DataSpec, SourceSpec, Spec
 from sweeper.specfile import resolve
@@ -62,7 +62,7 @@ def test_an_input_that_one_source_holds_out_is_not_trained_on_by_another(two, tm
         write(folder / f"{split}.jsonl", questions(f"{split} of three", 10))
     dataset = mixed(first, SourceSpec(path=str(folder)))
     assert sum(e.source == "third" for e in dataset.splits["train"]) == 40
-    assert dataset.leaked == 0
+    assert dataset.counts["leakage"] == 0
     assert any(f"{len(held)} rows of train left out" in said for said in dataset.warnings)
 
 

@@ -1,0 +1,565 @@
+"""Checks of training on this machine's device, each with a small model of random weights.
+
+A check takes a ``Bench`` and returns its figures. It raises ``Failed`` or any other exception where
+something does not work, and ``NotRun`` where it lacks something. ``CHECKS`` has them in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import torch.distributed as dist
+from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from sweeper.child_process import tell_event
+from sweeper.evaluation.evaluator import autocast
+from sweeper.execution.pools.placement import mismatch
+from sweeper.facts.machine.detect_hardware import detected_gpus
+from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.facts.models.model import model_facts
+from sweeper.features.doctor._results import BEGUN, Answer, Request, Result
+from sweeper.memory.estimate import estimate, trial_gib
+from sweeper.memory.setup import Quantization, Setup
+from sweeper.planning.costs.device_speed import speed_of, step_seconds
+from sweeper.plans import Plan, Precision, autocast_dtype
+from sweeper.redaction import clean
+from sweeper.runfolder import RunFolder
+from sweeper.spec import HardwareSpec, ModelSpec, Scalar
+from sweeper.strategies.base import Setting
+from sweeper.strategies.base import strategy as strategy_named
+from sweeper.strategies.loading import quiet_library
+from sweeper.tasks.sequences.answer_logits import answer_losses
+from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined
+from sweeper.training.base_model.keeper import load_base
+from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
+from sweeper.training.probes.device import training_device
+from sweeper.training.probes.training_step import optimizer_of, probe, stay_within_memory
+from sweeper.trials import TrialResult
+from sweeper.units import GIB
+
+PARAMETERS: dict[str, Scalar] = {
+    "r": 8,
+    "lora_alpha": 16,
+    "lora_dropout": 0.0,
+    "target_modules": "all-linear",
+    "learning_rate": 1e-3,
+}
+_VOCABULARY = 512
+# Largest relative differences of loss and gradient. Measured on a CPU: at most a fifth of these; a
+# text that also sees the one before it changes the gradient by more than half.
+_MOST = {"float32": (1e-4, 1e-3), "half": (0.01, 0.1)}
+# Models whose step is measured, the largest one that fits a device first.
+_SIZES = ("8B", "1B", "0.5B", "135M")
+_SHARE = 0.8
+_SWEEP_SECONDS = 900.0
+
+
+class NotRun(Exception):
+    """The check needs what this machine lacks."""
+
+
+class Failed(Exception):
+    """What was computed is wrong. ``figures`` says by how much."""
+
+    def __init__(self, what: str, **figures: float | int | str) -> None:
+        super().__init__(what)
+        self.figures = figures
+
+
+Figures = dict[str, float | int | str]
+Learnt = tuple[float, Tensor]
+"""A loss and its gradient."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What checks work with.
+
+    Args:
+        folder: Takes files, a model among them.
+    """
+
+    device: torch.device
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        """The folder of a small Llama that reads bytes, with random weights."""
+        folder = self.folder / "model"
+        if not (folder / "config.json").exists():
+            torch.manual_seed(0)
+            wide = 512 if self.device.type == "cuda" else 64
+            shape = {"hidden_size": wide, "intermediate_size": 2 * wide, "num_hidden_layers": 2}
+            heads = {"num_attention_heads": 4, "max_position_embeddings": 2048}
+            with quiet_library():
+                config = LlamaConfig(
+                    vocab_size=_VOCABULARY, initializer_range=0.1, **shape, **heads
+                )
+                made = LlamaForCausalLM(config)
+                made.save_pretrained(folder)
+                byte_tokenizer().save_pretrained(folder)
+        return folder
+
+    def trained(self, strategy: str, precision: Precision, attention: str = "sdpa") -> nn.Module:
+        """The model as a trial trains it; the adapters' weights are drawn, too."""
+        method = strategy_named(strategy)
+        dtype = method.base_dtype(precision)
+        packed = method.quantization_config(PARAMETERS, dtype=dtype)
+        base: Any = load_base(self.model, "CAUSAL_LM", dtype, self.device, packed)
+        base.set_attn_implementation(attention)
+        torch.manual_seed(0)
+        model = method.apply(base, PARAMETERS, Setting("CAUSAL_LM", precision))
+        if strategy != "full":
+            randomise(model)
+        return model.train()
+
+    def rows(self, count: int = 6) -> list[dict[str, Any]]:
+        """Rows of unequal length; the first third of each is its prompt."""
+        draw = torch.Generator().manual_seed(1)
+        rows = []
+        for number in range(count):
+            ids = torch.randint(3, _VOCABULARY, (24 + 17 * number,), generator=draw).tolist()
+            prompt = len(ids) // 3
+            rows.append({"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]})
+        return rows
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with a token for each byte."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    plain = Tokenizer(models.BPE({letter: place for place, letter in enumerate(letters)}, []))
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>")
+
+
+def randomise(model: nn.Module) -> None:
+    """Move the trained weights, the same way in each precision: adapters begin at zero."""
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                moved = 0.02 * torch.randn(weight.shape, generator=draw)
+                weight += moved.to(weight.device, weight.dtype)
+
+
+def padded(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch with a row for each text."""
+    sequence = nn.utils.rnn.pad_sequence
+    ids = [torch.tensor(row["input_ids"]) for row in rows]
+    labels = [torch.tensor(row["labels"]) for row in rows]
+    mask = sequence([torch.ones_like(row) for row in ids], batch_first=True)
+    return {
+        "input_ids": sequence(ids, batch_first=True),
+        "attention_mask": mask,
+        "labels": sequence(labels, batch_first=True, padding_value=-100),
+    }
+
+
+def loss_of(model: nn.Module, batch: dict[str, Any], precision: Precision) -> Tensor:
+    """The mean loss of the answer tokens, computed as a trial computes it."""
+    device = next(model.parameters()).device
+    moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    inputs = {name: moved[name] for name in INPUTS if name in moved}
+    with autocast(device, autocast_dtype(precision)):
+        return answer_losses(model, inputs, moved["labels"]).mean()
+
+
+def learnt(model: nn.Module, batch: dict[str, Any], precision: Precision) -> Learnt:
+    """The loss and its gradient; in float16 the loss is scaled for the gradient."""
+    scale = 1024.0 if precision == "fp16-mixed" else 1.0
+    loss = loss_of(model, batch, precision)
+    (loss * scale).backward()
+    parts = [w.grad.flatten().float() for w in model.parameters() if w.grad is not None]
+    return float(loss), torch.cat(parts).cpu() / scale
+
+
+def alike(found: Learnt, wanted: Learnt, kind: str) -> Figures:
+    """The relative differences of loss and gradient.
+
+    Raises:
+        Failed: One is too large.
+    """
+    norm = wanted[1].norm()
+    figures: Figures = {
+        "loss": found[0],
+        "gradient_norm": float(found[1].norm()),
+        "loss_difference": abs(found[0] - wanted[0]) / abs(wanted[0]),
+        "gradient_difference": float((found[1] - wanted[1]).norm() / norm),
+    }
+    for name, most in zip(("loss_difference", "gradient_difference"), _MOST[kind], strict=True):
+        if not float(figures[name]) <= most:
+            raise Failed(f"{name} is above {most:g}", **figures)
+    return figures
+
+
+def device(bench: Bench) -> Figures:
+    """Driver, torch and plan mean the same device."""
+    here, hardware = training_device(), hardware_facts(HardwareSpec())
+    figures: Figures = {"name": here.name, "gib": round(here.total_gib, 1)}
+    if here.kind == "cuda":
+        figures |= {"capability": here.capability, "gpus": torch.cuda.device_count()}
+    if (problem := mismatch(hardware, here)) is not None:
+        raise Failed(problem.what, **figures)
+    if here.kind == "cuda" and len(detected_gpus()) != torch.cuda.device_count():
+        raise Failed(f"the plan counts {len(detected_gpus())} GPUs", **figures)
+    return figures
+
+
+def precision(bench: Bench, name: Precision) -> Figures:
+    """Loss and gradient of LoRA and of full fine-tuning are near those in float32."""
+    if name != "fp16-mixed" and half_precision(bench.device) == "fp16-mixed":
+        raise NotRun("this GPU has no bfloat16")
+    figures: Figures = {}
+    for strategy in ("lora", "full"):
+        found, wanted = (
+            learnt(bench.trained(strategy, kind), padded(bench.rows()), kind)
+            for kind in (name, "fp32")
+        )
+        differences = alike(found, wanted, "half")
+        figures |= {f"{strategy}_{key}": value for key, value in differences.items()}
+    return figures
+
+
+def joined_rows(bench: Bench, attention: str) -> Figures:
+    """Rows that are joined without padding have the loss and the gradient of padded ones."""
+    kinds: list[Precision] = ["fp32", half_precision(bench.device)]
+    if attention != BY_TEXT:
+        package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
+        if not find_spec(package[attention]):
+            raise NotRun(f"{package[attention]} is not installed")
+        kinds = kinds[1:]  # its kernels take 16 bits alone
+    figures: Figures = {}
+    for kind in kinds:
+        wanted = learnt(bench.trained("lora", kind), padded(bench.rows()), kind)
+        batch = joined(bench.rows())
+        found = learnt(bench.trained("lora", kind, attention), batch, kind)
+        differences = alike(found, wanted, "float32" if kind == "fp32" else "half")
+        figures |= {f"{kind}_{key}": value for key, value in differences.items()}
+    return figures
+
+
+def half_precision(device: torch.device) -> Precision:
+    """The mixed precision of this device."""
+    old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8
+    return "fp16-mixed" if old else "bf16-mixed"
+
+
+def four_bits(bench: Bench) -> Figures:
+    """NF4 comes back near what it was, and a QLoRA step has a gradient."""
+    values = torch.randn(256, 256, generator=torch.Generator().manual_seed(3)).to(bench.device)
+    packed, state = quantize_4bit(values, quant_type="nf4", compress_statistics=True)
+    error = float((dequantize_4bit(packed, state) - values).norm() / values.norm())
+    kind = half_precision(bench.device)
+    loss, gradient = learnt(bench.trained("qlora", kind), padded(bench.rows()), kind)
+    norm = float(gradient.norm())
+    figures: Figures = {"relative_error": error, "loss": loss, "gradient_norm": norm}
+    # Of normal weights in blocks of 64: 0.09 to 0.10 (measured on a CPU).
+    if not (error < 0.15 and 0 < norm < float("inf")):
+        raise Failed("NF4 or its gradient is wrong", **figures)
+    return figures
+
+
+def merging(bench: Bench) -> Figures:
+    """A QLoRA adapter that is saved and loaded gives the same logits, and so does a merged one."""
+    method, kind = strategy_named("qlora"), half_precision(bench.device)
+    batch = {name: part.to(bench.device) for name, part in padded(bench.rows()).items()}
+    labels = batch.pop("labels") != -100
+
+    def logits(model: nn.Module, precision: Precision = "fp32") -> Tensor:
+        with torch.no_grad(), autocast(bench.device, autocast_dtype(precision)):
+            found: Tensor = model.eval()(**batch).logits.float()[labels]
+        return found
+
+    model = bench.trained("qlora", kind)
+    wanted, folder = logits(model, kind), bench.folder / "adapter"
+    method.save(model, folder)
+    dtype = method.base_dtype(kind)
+    packed = method.quantization_config(PARAMETERS, dtype=dtype)
+    load = partial(load_base, bench.model, "CAUSAL_LM")
+    again = logits(method.load(load(dtype, bench.device, packed), folder), kind)
+    plain = logits(method.load(load(torch.float32, bench.device), folder))
+    merged = logits(method.merge(method.load(load(torch.float32, bench.device), folder)))
+
+    def difference(one: Tensor, other: Tensor) -> float:
+        return float((one - other).norm() / other.norm())
+
+    after_reload, after_merge = difference(again, wanted), difference(merged, plain)
+    figures: Figures = {
+        "reloaded_difference": after_reload,
+        "merged_difference": after_merge,
+        "nf4_difference": difference(wanted, plain),
+    }
+    if max(after_reload, after_merge) > 1e-3:
+        raise Failed("a reloaded or merged adapter gives other logits", **figures)
+    return figures
+
+
+def optimizer(bench: Bench, name: str) -> Figures:
+    """Three steps lower the loss, and a step after saving and loading is the same."""
+    kind, batch = half_precision(bench.device), padded(bench.rows())
+    kind = "fp32" if kind == "fp16-mixed" else kind
+
+    def begin() -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = bench.trained("full", kind)
+        setup = Setup(strategy="full", optimizer=name)
+        return model, optimizer_of(model, setup, bench.device)
+
+    def step(model: nn.Module, steps: torch.optim.Optimizer) -> float:
+        loss = loss_of(model, batch, kind)
+        loss.backward()
+        for group in steps.param_groups:
+            group["lr"] = 1e-3
+        steps.step()
+        steps.zero_grad()
+        return float(loss)
+
+    model, steps = begin()
+    first, _ = step(model, steps), step(model, steps)
+    file = bench.folder / "optimizer.pt"
+    torch.save({"model": model.state_dict(), "steps": steps.state_dict()}, file)
+    step(model, steps)
+    other, again = begin()
+    kept = torch.load(file, weights_only=True, map_location=bench.device)
+    other.load_state_dict(kept["model"])
+    again.load_state_dict(kept["steps"])
+    step(other, again)
+    last, resumed = (float(loss_of(one, batch, kind)) for one in (model, other))
+    figures: Figures = {"first_loss": first, "last_loss": last, "resumed_loss": resumed}
+    if not last < first or abs(resumed - last) > 1e-3 * (first - last) + 1e-5:
+        raise Failed("the loss does not fall, or differs after a reload", **figures)
+    return figures
+
+
+def training_step(bench: Bench, strategy: str) -> Figures:
+    """Memory and time of real steps are as predicted, with the largest model that fits."""
+    kind = half_precision(bench.device)
+    limit = _SHARE * training_device().free_gib
+    cuda = bench.device.type == "cuda"
+    four: Quantization | None = "nf4-dq" if strategy == "qlora" else None
+    setup = Setup(
+        strategy=strategy, quantization=four, micro_batch=4, precision=kind,
+        sequence_length=512 if cuda else 64, device="cuda" if cuda else "cpu",
+    )  # fmt: skip
+    for name in _SIZES if cuda else (str(bench.model),):
+        model = model_facts(ModelSpec(id=name))
+        planned = estimate(model, setup, limit)
+        if planned.high_gib <= limit:
+            break
+    else:
+        raise NotRun("no model fits the free memory")
+    found = probe(model, setup, setup.sequence_length)
+    if found.peak_gib is None or found.seconds_per_step is None:
+        raise Failed("memory ran out", parameters=model.parameters, predicted_gib=planned.peak_gib)
+    speed = speed_of(hardware_facts(HardwareSpec()), setup)
+    figures: Figures = {
+        "parameters": model.parameters,
+        "predicted_gib": trial_gib(planned),
+        "allocated_gib": found.peak_gib,
+        "tokens_per_second": setup.tokens / found.seconds_per_step,
+        "planned_tokens_per_second": setup.tokens / step_seconds(model, setup, speed),
+    }
+    if cuda:
+        free, total = torch.cuda.mem_get_info()
+        outside = total - free - torch.cuda.memory_reserved()
+        figures |= {"reserved_gib": found.reserved_gib or 0.0, "outside_torch_gib": outside / GIB}
+    if found.peak_gib > trial_gib(planned) * planned.high_gib / planned.peak_gib:
+        raise Failed("more memory than predicted", **figures)
+    return figures
+
+
+def out_of_memory(bench: Bench) -> Figures:
+    """Memory that runs out is recognised, and a smaller batch goes on."""
+    stay_within_memory()
+    each = 2 * int(training_device().total_gib * GIB)
+    tried: list[int] = []
+
+    def attempt(batching: Batching) -> float:
+        tried.append(batching.micro_batch)
+        if batching.micro_batch > 1:
+            torch.empty(batching.micro_batch * each, dtype=torch.uint8, device=bench.device)
+        kind = half_precision(bench.device)
+        return learnt(bench.trained("lora", kind), padded(bench.rows(1)), kind)[0]
+
+    loss = in_batches_that_fit(Batching(4, 1, 1), attempt, lambda: False)
+    if tried != [4, 2, 1]:
+        raise Failed(f"micro-batches of {tried} were tried")
+    return {"attempts": len(tried), "loss": loss}
+
+
+def ranks(bench: Bench) -> Figures:
+    """Two processes add up numbers, and train by DDP as one process does."""
+    if bench.device.type == "cuda" and torch.cuda.device_count() < 2:
+        raise NotRun("there is one GPU")
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        bench.model  # noqa: B018 - written before two processes read it
+        torch.multiprocessing.spawn(_rank, (bench, folder), nprocs=2)
+        told = torch.load(Path(folder) / "0", weights_only=True)
+    wanted = learnt(bench.trained("lora", "fp32"), padded(_halves(bench)), "fp32")
+    figures = alike((told["loss"], told["gradient"]), wanted, "float32")
+    if told["sum"] != 3.0:
+        raise Failed("all-reduce of 1 and 2 is wrong", sum=told["sum"], **figures)
+    return figures
+
+
+def _halves(bench: Bench) -> list[dict[str, Any]]:
+    """Two rows of the same length, so that the mean of two means is the mean."""
+    row = bench.rows(1)[0]
+    return [row, {**row, "input_ids": row["input_ids"][::-1], "labels": row["labels"]}]
+
+
+def _rank(rank: int, bench: Bench, folder: str) -> None:
+    device = torch.device("cuda", rank) if bench.device.type == "cuda" else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend, place = ("nccl" if device.type == "cuda" else "gloo"), f"file://{folder}/group"
+    dist.init_process_group(backend, init_method=place, rank=rank, world_size=2)
+    number = torch.tensor(float(rank + 1), device=device)
+    dist.all_reduce(number)
+    model = nn.parallel.DistributedDataParallel(
+        Bench(device, bench.folder).trained("lora", "fp32"),
+        device_ids=[device] if device.type == "cuda" else None,
+    )
+    loss, gradient = learnt(model, padded(_halves(bench)[rank : rank + 1]), "fp32")
+    mean = torch.tensor(loss, device=device)
+    dist.all_reduce(mean)
+    if rank == 0:
+        told = {"sum": float(number), "loss": float(mean) / 2, "gradient": gradient}
+        torch.save(told, Path(folder) / "0")
+    dist.barrier()
+    os._exit(0)  # taking the group apart would wait for a rank that has ended
+
+
+def sweep(bench: Bench) -> Figures:
+    """A sweep whose worker is killed trains all of its trials, as fast as planned."""
+    folder = Path(tempfile.mkdtemp(dir=bench.folder))
+    rows = [{"instruction": f"say {n % 7}", "output": f"{n % 7} " * 8} for n in range(96)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "rows.jsonl").write_text(text, encoding="utf-8")
+    words = (
+        f"run --new --name killed --model {bench.model} --data rows.jsonl --task instruction "
+        "--strategies lora --trials 2 --finalists 1 --confirmation-seeds 1 --epochs 2 "
+        "--generate-items 0 --progress none --workers 1"
+    )
+    run, log = RunFolder(folder / "runs" / "killed"), folder / "log"
+    killed, end = 0, time.monotonic() + _SWEEP_SECONDS
+    environment = {**os.environ, "SWEEPER_HOME": str(folder / "home")}
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "sweeper", *words.split()]
+        started = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            while started.poll() is None and time.monotonic() < end:
+                if not killed and run.attempt(0, 1).is_dir():
+                    for worker in _workers(started.pid):
+                        os.kill(worker, signal.SIGKILL)
+                        killed += 1
+                time.sleep(0.05)
+        finally:
+            started.kill()
+    status = started.wait()
+    if status:
+        last = log.read_text(errors="replace").strip().splitlines()[-1:]
+        raise Failed(f"the sweep ended with {status}: {' '.join(last)}", killed_workers=killed)
+    planned = Plan.read(run.plan).candidates[0]
+    found = [TrialResult.read(run.trial(n) / "result.json") for n in range(2)]
+    trial = found[-1]
+    seconds = trial.training_seconds + trial.evaluation_seconds
+    figures: Figures = {
+        "killed_workers": killed,
+        "attempts": max(result.attempt for result in found),
+        "lost_trials": sum(result.state == "FAIL" for result in found),
+        "planned_seconds": planned.duration.seconds,
+        "seconds": seconds,
+        "tokens_per_second": trial.tokens / trial.training_seconds,
+        "predicted_gib": trial_gib(planned.memory),
+        "allocated_gib": trial.peak_memory_gib or 0.0,
+    }
+    if figures["lost_trials"] or not killed:
+        raise Failed("a trial was lost, or no worker could be killed", **figures)
+    return figures
+
+
+def _workers(command: int) -> list[int]:
+    children = psutil.Process(command).children(recursive=True)
+    return [one.pid for one in children if "sweeper.execution.worker" in " ".join(one.cmdline())]
+
+
+Check = Callable[[Bench], Figures]
+_OPTIMIZERS = (
+    "adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit", "adamw_torch_8bit", "adamw_torch_4bit",
+    "paged_adamw_32bit", "paged_adamw_8bit", "adafactor", "sgd", "lion_32bit", "lion_8bit",
+)  # fmt: skip
+# Those that decide how trials train, at the first use of a device.
+QUICK: dict[str, Check] = {
+    "device": device,
+    **{name: partial(precision, name=name) for name in ("bf16-mixed", "fp16-mixed")},
+    "joined rows": partial(joined_rows, attention=BY_TEXT),
+    **{
+        name: partial(joined_rows, attention=name)
+        for name in ("flash_attention_2", "flash_attention_3")
+    },
+    "4-bit": four_bits,
+}
+CHECKS: dict[str, Check] = {
+    **QUICK,
+    "bf16-pure": partial(precision, name="bf16-pure"),
+    "merge and reload": merging,
+    **{f"optimizer {name}": partial(optimizer, name=name) for name in _OPTIMIZERS},
+    **{f"step {name}": partial(training_step, strategy=name) for name in ("lora", "qlora", "full")},
+    "out of memory": out_of_memory,
+    "two ranks": ranks,
+    "killed worker": sweep,
+}
+
+
+def result(name: str, bench: Bench) -> Result:
+    """Run one check."""
+    began = time.perf_counter()
+    state, detail, figures = "ok", "", Figures()
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            figures = CHECKS[name](bench)
+    except (NotRun, ImportError) as error:
+        state, detail = "not run", str(error)
+    except Exception as error:  # noqa: BLE001 - whatever does not work is a result
+        state, figures = "failed", getattr(error, "figures", {})
+        detail = f"{type(error).__name__}: {error}"
+    seconds = round(time.perf_counter() - began, 2)
+    detail = clean(detail.replace(str(bench.folder), "")).split("\n")[0][:300]
+    return Result(name=name, state=state, detail=detail, figures=figures, seconds=seconds)
+
+
+def answer(request: Request) -> Answer:
+    """Run the checks that are left, up to one that may have broken this process's GPU."""
+    cuda = torch.cuda.is_available()
+    bench = Bench(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
+    names = [name for name in (QUICK if request.quick else CHECKS) if name not in request.done]
+    for name in names:
+        if request.only and name not in request.only:
+            continue
+        tell_event(**{BEGUN: name})
+        found = result(name, bench)
+        tell_event(**found.model_dump())
+        if found.state == "failed" and cuda:
+            return Answer(complete=False)
+    return Answer(complete=True)

@@ -1,0 +1,154 @@
+"""The results of checks of training on this machine's device: how they are asked for, kept, shown.
+
+No torch: the checks (``_checks``) run in processes of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
+from sweeper.cache import home
+from sweeper.child_process import in_child
+from sweeper.errors import ChildFailed
+from sweeper.redaction import clean
+
+FUNCTION = "sweeper.features.doctor._checks:answer"
+BEGUN = "begun"
+# Each process loads torch anew; one that takes longer than this hangs.
+SECONDS, QUICK_SECONDS = 1800.0, 120.0
+_DRIVER = Path("/proc/driver/nvidia/version")
+_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "flash-attn", "liger-kernel")
+State = Literal["ok", "failed", "not run"]
+
+
+class Request(Record):
+    """The checks to run.
+
+    Args:
+        folder: For their files.
+        quick: Only the checks that decide how trials train.
+        done: Names of checks that have a result.
+        only: Names of the checks to run; all of them if empty.
+    """
+
+    folder: str
+    quick: bool = False
+    done: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+
+class Answer(Record):
+    """Whether every check of the request has a result now."""
+
+    complete: bool
+
+
+class Result(Record):
+    """The result of one check.
+
+    Args:
+        detail: Why it failed or was not run.
+        figures: What it measured, with units in the names.
+    """
+
+    name: str
+    state: State
+    detail: str = ""
+    figures: dict[str, float | int | str] = Field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Results(Artifact):
+    """All results of one device, without names of hosts and paths."""
+
+    versions: dict[str, str]
+    results: tuple[Result, ...]
+
+    def named(self, state: State) -> tuple[str, ...]:
+        """The names of the checks that ended so."""
+        return tuple(result.name for result in self.results if result.state == state)
+
+    @property
+    def device(self) -> dict[str, float | int | str]:
+        """The device's figures; empty where the first check failed."""
+        return next((one.figures for one in self.results if one.name == "device"), {})
+
+
+def results(
+    *,
+    quick: bool = False,
+    only: tuple[str, ...] = (),
+    tell: Callable[[Result], None] = lambda _result: None,
+) -> Results:
+    """Run the checks. A process that breaks costs the check that it ran."""
+    found: list[Result] = []
+    begun = ""
+
+    def hear(event: dict[str, Any]) -> None:
+        nonlocal begun
+        begun = event.get(BEGUN, "")
+        if not begun:
+            found.append(Result.model_validate(event))
+            tell(found[-1])
+
+    with tempfile.TemporaryDirectory(prefix="sweeper-gpu-") as folder:
+        complete = False
+        while not complete:
+            begun, done = "", tuple(result.name for result in found)
+            request = Request(folder=folder, quick=quick, only=only, done=done)
+            seconds = QUICK_SECONDS if quick else SECONDS
+            try:
+                answer = in_child(
+                    FUNCTION, request, Answer, what="the process", seconds=seconds, hear=hear
+                )
+                complete = answer.complete
+            except ChildFailed as error:
+                complete = not begun  # no check would get further
+                what = clean(error.problems[0].what)
+                hear(Result(name=begun or "process", state="failed", detail=what).model_dump())
+    return Results(versions=versions(), results=tuple(found))
+
+
+def versions() -> dict[str, str]:
+    """The driver and the packages that decide what works."""
+    found = {}
+    if _DRIVER.is_file():
+        words = _DRIVER.read_text(encoding="utf-8", errors="replace").split("\n")[0].split()
+        found["driver"] = next((word for word in words if word.replace(".", "").isdigit()), "")
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def kept(device: str) -> Path:
+    """The file with the quick results of a device with the installed versions."""
+    key = hashlib.sha256(f"{device}|{versions()}".encode()).hexdigest()[:16]
+    return home() / "device-checks" / f"{key}.json"
+
+
+def markdown(found: Results) -> str:
+    """The results as one block of Markdown."""
+    device = ", ".join(f"{key} {value}" for key, value in found.device.items())
+    packages = ", ".join(f"{name} {value}" for name, value in found.versions.items())
+    lines = [f"**{device or 'no device'}**; {packages}", "", "| check | state | figures |"]
+    lines.append("|---|---|---|")
+    for result in found.results:
+        figures = ", ".join(f"{name} {_shown(value)}" for name, value in result.figures.items())
+        said = "; ".join(filter(None, (result.detail, figures))).replace("|", "\\|")
+        lines.append(f"| {result.name} | {result.state} | {said} |")
+    return "\n".join(lines)
+
+
+def _shown(value: float | int | str) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,77 @@
+"""What fails on this machine's GPU: tried once, before the first trial, so that none is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from sweeper.artifact import Record
+from sweeper.data.examples import Dataset
+from sweeper.facts.machine.measured import TIMES_OF
+from sweeper.facts.record import Facts, HardwareFacts
+from sweeper.features.doctor._results import QUICK_SECONDS, Results, kept, results
+from sweeper.features.parts import record_of
+from sweeper.planning.rulebook.fact import Scene, Value, flag
+from sweeper.spec import Spec
+from sweeper.views.console import say
+
+
+class DoctorFacts(Record):
+    """The quick checks that failed on this GPU, with what happened."""
+
+    failed: dict[str, str]
+
+
+@flag()
+def four_bits_fail(scene: Scene) -> Value:
+    """Whether 4-bit weights failed when they were tried on the GPU."""
+    known = record_of(scene.facts.features, "doctor", DoctorFacts)
+    return known is not None and "4-bit" in known.failed
+
+
+FACTS = (four_bits_fail,)
+
+
+def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
+    """The GPU without the precisions and kernels that fail on it."""
+    failed = _failed(hardware, for_run)
+    version = hardware.flash_attention
+    if f"flash_attention_{version}" in failed:
+        version = None
+    joins = version is not None or (hardware.joins_rows and "joined rows" not in failed)
+    changed: dict[str, Any] = {"flash_attention": version, "joins_rows": joins}
+    if "bf16-mixed" in failed:
+        changed |= {"bf16": False, "bf16_tflops": None}
+    if "fp16-mixed" in failed:
+        changed["fp16_tflops"] = None
+    return hardware.model_copy(update=changed) if failed else hardware
+
+
+def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> DoctorFacts | None:
+    """The checks that failed."""
+    failed = _failed(facts.hardware, False)
+    return DoctorFacts(failed=failed) if failed else None
+
+
+def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
+    """What trials do without."""
+    known = record_of(facts.features, "doctor", DoctorFacts)
+    for name, detail in known.failed.items() if known else ():
+        yield f"{name} fails on this GPU, so trials do without it ({detail}): sweeper doctor --gpu"
+
+
+def _failed(hardware: HardwareFacts, for_run: bool) -> dict[str, str]:
+    """The failed checks of this GPU by name, from an earlier run or tried now."""
+    if hardware.device != "cuda" or not hardware.detected:
+        return {}
+    name = hardware.name.partition(TIMES_OF)[0]
+    found = Results.read_or_none(kept(name))
+    if found is None and for_run:
+        say(f"Trying what works on {name}, once: at most {QUICK_SECONDS:g} s.")
+        found = results(quick=True)
+        if found.named("ok"):  # else torch sees no GPU, which the run reports
+            with suppress(OSError):  # it is tried again with the next run
+                found.write(kept(name))
+    failed = found.results if found else ()
+    return {one.name: one.detail for one in failed if one.state == "failed"}

@@ -1,0 +1,257 @@
+"""What can the model still do? Scores of the base and of finalists on tasks of the suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import altair as alt
+
+from sweeper import units
+from sweeper.artifact import Record
+from sweeper.features.parts import Heading
+from sweeper.findings import words
+from sweeper.findings.record import Findings
+from sweeper.findings.study.changes import (
+    TaskChange,
+    amount,
+    ends,
+    figure,
+    lost,
+    noise_sentence,
+    scored_on,
+    task_changes,
+)
+from sweeper.findings.study.reading import RunFiles
+from sweeper.reporting.blocks import (
+    Block,
+    Column,
+    Drawing,
+    Figure,
+    LegendEntry,
+    Number,
+    Table,
+    Text,
+    placed,
+)
+from sweeper.reporting.charts import draw
+from sweeper.reporting.charts.scales import Scale, fit
+from sweeper.reporting.document import Report
+from sweeper.reporting.palette import look
+from sweeper.reporting.parts import drawn
+from sweeper.trials import GENERAL
+
+_WIDTH = 380
+# Height of one task with one mark; every further mark needs its own line.
+_BAND, _LINE = 34, 16
+
+
+HEADING = Heading(91, "suite", "Other tasks")
+
+
+class Figures(Record):
+    """What training changed on each task, in points; ``limit_points`` is the most allowed."""
+
+    tasks: tuple[TaskChange, ...]
+    limit_points: float | None = None
+    recommended_trial: int | None = None
+
+    def of(self, trial: int) -> list[TaskChange]:
+        """The tasks that a trial was scored on."""
+        return [task for task in self.tasks if task.trial == trial]
+
+    @property
+    def shown_trial(self) -> int:
+        """The recommended trial, else the first that was scored."""
+        scored = [task.trial for task in self.tasks]
+        wanted = self.recommended_trial
+        return wanted if wanted is not None and wanted in scored else scored[0]
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures | None:
+    """The tasks of every trial that was scored on some."""
+    tasks = task_changes(run)
+    limits = (100 * limit.most for limit in run.limits if limit.holds_for(GENERAL))
+    if not tasks:
+        return None
+    return Figures(
+        tasks=tasks,
+        limit_points=next(limits, None),
+        recommended_trial=findings.verdict.recommended_trial,
+    )
+
+
+def finding(figures: Figures, report: Report) -> str:
+    """What the trial that is shown lost."""
+    return _finding(figures, figures.shown_trial)
+
+
+def blocks(figures: Figures, report: Report) -> Iterator[Block]:
+    """Base against tuned, and what each trial lost."""
+    trial = figures.shown_trial
+    finding = _finding(figures, trial)
+    strategies = list(dict.fromkeys(task.strategy for task in figures.tasks))
+    pair = dumbbell(figures.of(trial), finding)
+    note = f"Left: scores of the base and of trial {trial}. Right: the" if pair else "The"
+    note += (
+        " loss of every scored trial, with 95% intervals over items of one training each; the "
+        "recommended trial is filled. The unit is points (hundredths of the items) where answers "
+        "are right or wrong, and nats per token on text (0.01 is about 1% more perplexity)."
+    )
+    subset = [task.task for task in figures.of(trial) if task.items < task.total_items]
+    if subset:
+        note += f" Scored on a part of the items: {units.joined(subset)}."
+    yield Figure(
+        id="tasks",
+        finding=finding,
+        note=note,
+        panels=drawn(pair, points_lost(figures, finding)),
+        legend=draw.legend(strategies, LegendEntry("base model", "", "○")),
+        tables=(_table(figures),),
+    )
+    sentences = [noise_sentence(figures.tasks, trial)]
+    if report.findings.verdict.recommended_trial not in (None, trial):
+        sentences.append(
+            f"The recommended trial {report.findings.verdict.recommended_trial} was not scored."
+        )
+    yield Text(tuple(filter(None, sentences)))
+
+
+def _finding(figures: Figures, trial: int) -> str:
+    tasks = figures.of(trial)
+    gone = [task for task in tasks if task.outcome == "lost"]
+    if gone:
+        losses = [f"{t.task} {lost(t.lost, t.unit)}" for t in gone]
+        return f"Trial {trial} lost more than noise explains: {units.joined(losses)}."
+    everything = units.plural(len(tasks), "task")
+    unresolved = [task for task in tasks if task.outcome == "unresolved"]
+    if not unresolved:
+        return f"Trial {trial} kept what the base model could do on {everything}."
+    if len(unresolved) == len(tasks):
+        return f"Within noise: whether trial {trial} lost anything on {everything} is open."
+    named = units.joined([task.task for task in unresolved])
+    return f"No loss of trial {trial} beyond noise; left open by these items: {named}."
+
+
+def _table(figures: Figures) -> Table:
+    columns: list[Column[TaskChange]] = [
+        Column("trial", lambda t: f"#{t.trial} {words.short(t.strategy)}"),
+        Column("task", lambda t: f"{t.task}, {scored_on(t)}"),
+        Column("scored by", lambda t: f"{t.metric}, {t.harness}"),
+        Number("shots", lambda t: words.DASH if t.shots is None else str(t.shots)),
+        Number("items", lambda t: str(t.items), "/items"),
+        Number("base", lambda t: figure(t, t.base)),
+        Number("tuned", lambda t: figure(t, t.tuned)),
+        Number("lost", lambda t: amount(t.lost.value, t.unit)),
+        Number("95% CI", lambda t: ends(t.lost, t.unit)),
+        Number("detectable", lambda t: amount(t.detectable_points, t.unit)),
+        Column("unit of these", lambda t: t.unit),
+        Column("against the margin", _outcome),
+    ]
+    return Table.of(
+        "task-table",
+        "Base against tuned on the same items; a negative loss is a gain",
+        columns,
+        placed(figures.tasks, "/sections/suite/tasks"),
+        trial=lambda t: t.trial,
+    )
+
+
+def _outcome(task: TaskChange) -> str:
+    if not task.more_items:
+        return task.outcome
+    return f"{task.outcome}; {words.more(task.more_items)} would settle it"
+
+
+def dumbbell(tasks: Sequence[TaskChange], description: str) -> Drawing | None:
+    """Base (hollow) and tuned (filled) on each task that is right or wrong, joined by a line."""
+    scored = [task for task in tasks if task.unit == "points"]
+    if not scored:
+        return None
+    ends = [100 * end.value for task in scored for end in (task.base, task.tuned)]
+    scale = fit(ends, log=False, pad=0.15)
+    x = _axis(scale, "score, % (higher is better)")
+    sheet, rows = draw.Sheet(), []
+    for task in scored:
+        scores = {"base": 100 * task.base.value, "tuned": 100 * task.tuned.value}
+        fill = look(task.strategy).color
+        rows.append(draw.row_of(task.strategy, task.trial, task=task.task, fill=fill, **scores))
+    y = _bands(padding=0.4)
+    joined = (
+        sheet.chart(rows)
+        .mark_rule(strokeWidth=1.5)
+        .encode(x=x("base"), x2="tuned:Q", y=y, color=draw.COLOR, description="trial:N")
+    )
+    base = (
+        sheet.chart(rows)
+        .mark_point(
+            size=90, opacity=1, shape="circle", fill=draw.PAPER, stroke=draw.INK, strokeWidth=1.5
+        )
+        .encode(x=x("base"), y=y, description="trial:N")
+    )
+    tuned = draw.marks(sheet, rows, x("tuned"), y, 90)
+    size = _WIDTH, _BAND * len(scored) + 10
+    return sheet.draw(joined + base + tuned, size, "Base and tuned score by task", description)
+
+
+def points_lost(figures: Figures, description: str) -> Drawing | None:
+    """What every trial that was scored lost, with 95% intervals, zero and the limit."""
+    if not figures.tasks:
+        return None
+    names = list(dict.fromkeys(task.task for task in figures.tasks))
+    groups = [[t for t in figures.tasks if t.task == name] for name in names]
+    limit = figures.limit_points
+    reach = [0.0] + ([limit] if limit is not None else [])
+    for task in figures.tasks:
+        reach += task.lost.ends
+    scale = fit(reach, log=False)
+    most = max(len(group) for group in groups)
+    height = len(names) * (_BAND + _LINE * (most - 1)) + 10
+    x = _axis(scale, "lost: points, or 0.01 nats/token (lower is better)")
+    sheet, rows = draw.Sheet(), []
+    for group in groups:
+        for index, task in enumerate(group):
+            offset = (index - (len(group) - 1) / 2) * _LINE
+            rows.append(_lost_row(task, offset, scale, figures.recommended_trial))
+    y, offset = _bands(type="point", padding=0.5), alt.YOffset("offset:Q", scale=None)
+    chart = draw.vertical_rule(sheet, x("x"), 0.0, "no loss", at=-2)
+    if limit is not None:
+        chart = chart + draw.vertical_rule(
+            sheet, x("x"), limit, f"limit {limit:g}", at=8, strokeDash=[4, 3]
+        )
+    ends = {"x": x("low"), "x2": "high:Q", "color": draw.COLOR, "description": "trial:N"}
+    intervals = sheet.chart(rows).mark_rule(strokeWidth=1.5)
+    size = alt.Size("size:Q", scale=None)
+    chart = chart + intervals.encode(y=y, yOffset=offset, **ends)
+    chart = chart + draw.marks(sheet, rows, x("lost"), y, size, yOffset=offset)
+    return sheet.draw(chart, (_WIDTH, height), "What was lost, by task", description)
+
+
+def _lost_row(
+    task: TaskChange, offset: float, scale: Scale, recommended: int | None
+) -> dict[str, Any]:
+    marked = task.trial == recommended
+    return draw.row_of(
+        task.strategy,
+        task.trial,
+        task=task.task,
+        offset=offset,
+        lost=task.lost.value,
+        fill=look(task.strategy).color if marked else draw.PAPER,
+        size=110 if marked else 50,
+        **draw.clipped_ends(task.lost, scale),
+    )
+
+
+def _axis(scale: Scale, title: str) -> Any:
+    def x(field: str) -> Any:
+        axis = scale.axis(5, title=title, grid=True)
+        return alt.X(f"{field}:Q", scale=scale.altair(), axis=axis)
+
+    return x
+
+
+def _bands(**scale: Any) -> Any:
+    axis = alt.Axis(title=None, domain=False, ticks=False, labelLimit=130, labelColor=draw.INK)
+    # The first row's names decide the order, whatever the alphabet says.
+    return alt.Y("task:N", sort=None, scale=alt.Scale(**scale), axis=axis)

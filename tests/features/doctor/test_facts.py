@@ -1,0 +1,132 @@
+"""The first use of a GPU: what fails there is left out of the plan, and tried once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from scenes import make_scene
+
+from sweeper.facts.gather import gather
+from sweeper.facts.machine import detect_hardware, hardware
+from sweeper.facts.machine.detect_hardware import DetectedGpu
+from sweeper.features.doctor import _results, facts
+from sweeper.features.doctor._results import Result, Results
+from sweeper.planning.planner import make_plan
+from sweeper.plans import Plan
+from sweeper.spec import DataSpec
+
+CARD = DetectedGpu("NVIDIA Unknown 9000", 40.0, bf16=True, capability=8.0, handle="GPU-1")
+Try = Callable[..., Plan]
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch, sweeper_home: Any, tmp_path: Any) -> list[bool]:
+    """What was tried on the card of this machine, in whose checks nothing fails yet."""
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
+    monkeypatch.setattr(hardware, "detected_gpus", lambda: (CARD,))
+    monkeypatch.setattr(detect_hardware, "find_spec", lambda name: name == "flash_attn")
+    monkeypatch.setattr(hardware, "joins_rows", lambda _capability: True)
+    return []
+
+
+@pytest.fixture
+def plan(tried: list[bool], monkeypatch: pytest.MonkeyPatch) -> Try:
+    """The plan of a run, or one without a run, where these checks fail."""
+
+    def made(*failed: str, for_run: bool = True) -> Plan:
+        states = [Result(name="device", state="ok")]
+        states += [Result(name=name, state="failed", detail="no kernel") for name in failed]
+
+        def results(*, quick: bool) -> Results:
+            tried.append(quick)
+            return Results(versions={}, results=tuple(states))
+
+        monkeypatch.setattr(facts, "results", results)
+        spec, stated = make_scene()
+        spec = spec.model_copy(update={"data": DataSpec(examples=4000)})
+        found = gather(spec, models=stated.models, for_run=for_run)
+        return make_plan(spec, found)
+
+    return made
+
+
+def lora(plan: Plan) -> dict[str, Any]:
+    candidate = next(one for one in plan.candidates if one.strategy == "lora")
+    values = candidate.defaults()
+    shown = ("padding_free", "attn_implementation")
+    return {"precision": candidate.precision} | {name: values.get(name) for name in shown}
+
+
+@pytest.mark.parametrize(
+    ("failed", "changed"),
+    [
+        ((), {}),
+        (("joined rows",), {}),  # FlashAttention joins rows, too
+        (("flash_attention_2",), {"attn_implementation": None}),
+        (
+            ("flash_attention_2", "joined rows"),
+            {"attn_implementation": None, "padding_free": None},
+        ),
+        (("bf16-mixed",), {"precision": "fp32"}),
+    ],
+)
+def test_what_fails_is_not_planned(
+    plan: Try, failed: tuple[str, ...], changed: dict[str, Any]
+) -> None:
+    usual = {
+        "precision": "bf16-mixed", "padding_free": True, "attn_implementation": "flash_attention_2"
+    }  # fmt: skip
+    made = plan(*failed)
+    assert lora(made) == usual | changed
+    said = [text for text in made.facts.data.warnings if "no kernel" in text]
+    assert [text.split()[0] for text in said] == [name.split()[0] for name in failed]
+
+
+def test_qlora_is_left_out_where_four_bits_fail(plan: Try) -> None:
+    assert "qlora" in {one.strategy for one in plan().candidates}
+
+
+def test_qlora_is_excluded_where_four_bits_fail(plan: Try) -> None:
+    assert "qlora" not in {one.strategy for one in plan("4-bit").candidates}
+
+
+def test_a_card_is_tried_once_for_each_driver_and_before_runs_alone(
+    plan: Try, tried: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan("bf16-mixed", for_run=False)
+    assert tried == []
+    plan("bf16-mixed")
+    plan()
+    assert lora(plan(for_run=False))["precision"] == "fp32"
+    assert tried == [True]
+    monkeypatch.setattr(_results, "versions", lambda: {"driver": "600.1"})
+    assert lora(plan())["precision"] == "bf16-mixed"
+    assert tried == [True, True]
+
+
+def test_what_could_not_be_tried_is_tried_again(
+    plan: Try, tried: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Results(versions={}, results=(Result(name="process", state="failed"),))
+    plan_of = plan
+
+    def results(*, quick: bool) -> Results:
+        tried.append(quick)
+        return broken
+
+    spec, stated = make_scene()
+    spec = spec.model_copy(update={"data": DataSpec(examples=4000)})
+    monkeypatch.setattr(facts, "results", results)
+    gather(spec, models=stated.models, for_run=True)
+    assert lora(plan_of())["precision"] == "bf16-mixed"
+    assert tried == [True, True]
+
+
+def test_a_cpu_and_a_stated_gpu_are_not_tried(
+    plan: Try, tried: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "detected_gpus", lambda: ())
+    plan()
+    assert tried == []

@@ -1,0 +1,208 @@
+"""Checks of training on a device, here on the CPU, and what they say where something is wrong."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from sweeper.cli.main import app
+from sweeper.features.doctor import _checks, _results
+from sweeper.features.doctor import commands as doctor
+from sweeper.features.doctor._checks import CHECKS, Bench, answer, learnt, result
+from sweeper.features.doctor._results import Request, Result, Results, markdown, results
+from sweeper.tasks.sequences.joined import joined
+
+ABSENT = {"flash_attention_2", "flash_attention_3"}
+LONG = {"two ranks", "killed worker"}
+TORCHAO = {"optimizer adamw_torch_8bit", "optimizer adamw_torch_4bit"}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(torch.device("cpu"), tmp_path_factory.mktemp("bench"))
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS.keys() - ABSENT - LONG - TORCHAO))
+def test_each_check_works_on_a_cpu(
+    name: str, bench: Bench, monkeypatch: pytest.MonkeyPatch, real_machine: None
+) -> None:
+    monkeypatch.setattr(_checks, "stay_within_memory", lambda: None)  # it would hold for all tests
+    found = result(name, bench)
+    assert (found.state, found.detail) == ("ok", "")
+    assert found.figures
+
+
+@pytest.mark.parametrize("name", sorted(ABSENT | TORCHAO))
+def test_what_lacks_a_package_is_not_run(name: str, bench: Bench) -> None:
+    found = result(name, bench)
+    assert found.state == "not run"
+    assert found.detail
+
+
+def test_a_text_that_sees_the_one_before_it_is_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaking(rows: Any) -> Any:
+        return {name: joined(rows)[name] for name in ("input_ids", "labels", "attention_mask")}
+
+    monkeypatch.setattr(_checks, "joined", leaking)
+    found = result("joined rows", bench)
+    assert found.state == "failed"
+    assert found.figures["gradient_difference"] > 0.5
+
+
+def test_a_precision_that_computes_something_else_is_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def off(model: Any, batch: Any, precision: Any) -> Any:
+        loss, gradient = learnt(model, batch, precision)
+        return loss, gradient * (1.2 if precision == "bf16-mixed" else 1)
+
+    monkeypatch.setattr(_checks, "learnt", off)
+    assert result("bf16-mixed", bench).state == "failed"
+    assert result("fp16-mixed", bench).state == "ok"
+    monkeypatch.setattr(_checks, "learnt", lambda *_: (float("nan"), torch.ones(3)))
+    assert result("fp16-mixed", bench).state == "failed"
+
+
+def test_an_optimizer_that_does_nothing_or_forgets_its_state_is_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
+    assert result("optimizer sgd", bench).state == "failed"
+    monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", lambda self, _state: None)
+    assert result("optimizer adamw_torch", bench).state == "failed"
+
+
+def test_wrong_four_bits_and_a_wrong_merge_are_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_checks, "dequantize_4bit", lambda packed, state: torch.zeros(256, 256))
+    assert result("4-bit", bench).state == "failed"
+    from sweeper.strategies.lora import LoRA
+
+    monkeypatch.setattr(LoRA, "merge", lambda self, adapted: adapted.unload())
+    found = result("merge and reload", bench)
+    assert found.state == "failed"
+    assert found.figures["merged_difference"] > 0.01
+    assert found.figures["reloaded_difference"] == 0
+
+
+def test_a_step_that_takes_more_memory_than_predicted_is_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_checks, "trial_gib", lambda _estimate: 1e-6)
+    assert result("step lora", bench).state == "failed"
+
+
+def test_memory_that_runs_out_with_an_unknown_text_is_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_checks, "stay_within_memory", lambda: None)
+    monkeypatch.setattr("sweeper.training.loop.device_memory._TEXTS", ("another text",))
+    assert result("out of memory", bench).state == "failed"
+
+
+def test_an_error_is_named_without_paths_and_the_next_check_is_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(bench: Bench) -> Any:
+        raise RuntimeError(f"no kernel in {bench.folder}/x, {sys.prefix} or {Path.home()}\nmore")
+
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(_checks, "QUICK", {"breaks": breaks, "4-bit": CHECKS["4-bit"]})
+    monkeypatch.setattr(_checks, "CHECKS", _checks.QUICK)
+    monkeypatch.setattr(_checks, "tell_event", lambda **event: told.append(event))
+    assert answer(Request(folder=str(bench.folder), quick=True)).complete
+    assert [event.get("state", event.get("begun")) for event in told] == [
+        "breaks", "failed", "4-bit", "ok",
+    ]  # fmt: skip
+    for secret in (socket.gethostname(), str(bench.folder), str(Path.home()), sys.prefix, "more"):
+        assert secret not in told[1]["detail"]
+    # An error of a GPU may hold for all that its process does afterwards.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    told.clear()
+    assert not answer(Request(folder=str(bench.folder), quick=True)).complete
+    assert [event.get("state", event.get("begun")) for event in told] == ["breaks", "failed"]
+
+
+@pytest.fixture
+def dying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks of which two end their process."""
+    monkeypatch.setattr(_results, "FUNCTION", "dying_checks:answer")
+    folders = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
+
+
+def test_a_check_that_ends_its_process_costs_no_other_check(dying: None) -> None:
+    heard: list[Result] = []
+    found = results(tell=heard.append)
+    assert [(one.name, one.state) for one in found.results] == [
+        ("exits", "failed"),
+        ("works", "ok"),
+        ("is killed", "failed"),
+        ("last", "ok"),
+    ]
+    assert list(found.results) == heard
+    assert "ended with 1" in found.results[0].detail
+    assert "SIGKILL" in found.results[2].detail
+
+
+def test_a_process_that_cannot_start_ends_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_results, "FUNCTION", "no_such_module:answer")
+    (failed,) = results().results
+    assert (failed.name, failed.state) == ("process", "failed")
+
+
+def test_the_command_prints_json_or_markdown_and_exits_by_what_failed(dying: None) -> None:
+    done = CliRunner().invoke(app, ["doctor", "--gpu", "--json"])
+    assert done.exit_code == 1
+    found = Results.from_json(done.stdout)
+    assert found.named("failed") == ("exits", "is killed")
+    page = markdown(found)
+    rows = [line.split(" | ")[:2] for line in page.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [[f"| {one.name}", one.state] for one in found.results]
+    shown = CliRunner().invoke(app, ["doctor", "--gpu"])
+    assert (shown.exit_code, shown.stdout.strip()) == (1, page)
+
+
+def test_the_command_succeeds_where_nothing_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Result(name="device", state="ok", figures={"name": "A card", "gib": 8.0})
+    made = Results(versions={"torch": "2"}, results=(one, Result(name="x", state="not run")))
+    monkeypatch.setattr(doctor, "results", lambda tell: made)
+    done = CliRunner().invoke(app, ["doctor", "--gpu", "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["results"][0]["figures"] == {"name": "A card", "gib": 8.0}
+
+
+@pytest.mark.slow
+def test_two_ranks_and_a_killed_worker_in_a_process(real_machine: None) -> None:
+    found = results(only=tuple(LONG))
+    assert found.named("ok") == ("two ranks", "killed worker")
+    _, killed = found.results
+    assert (killed.figures["lost_trials"], killed.figures["attempts"]) == (0, 2)
+
+
+def test_the_table_of_devices_is_made_of_result_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    monkeypatch.syspath_prepend(str(docs))
+    generate = importlib.import_module("generate")
+    assert generate.platforms_page(tmp_path) == (docs / "platforms.md").read_text()
+    figures: dict[str, float | int | str] = {"name": "A card", "gib": 8.0}
+    first = Result(name="device", state="ok", figures=figures)
+    second = Result(name="4-bit", state="failed")
+    made = Results(versions={"torch": "2.13", "driver": "580"}, results=(first, second))
+    made.write(tmp_path / "a.json")
+    page = generate.platforms_page(tmp_path)
+    assert "| A card, 8.0 GiB | 580, 2.13 | 1 checks of 2 | 4-bit |" in page.splitlines()
