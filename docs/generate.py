@@ -212,7 +212,8 @@ def commands_page() -> str:
     for name, command in commands.items():
         if command is None or command.hidden:
             continue
-        own = [p for p in command.params if name not in ("plan", "run") or p.name not in shared]
+        elsewhere = [p for p in command.params if p.name in shared and p.rich_help_panel]
+        own = [p for p in command.params if p not in elsewhere]
         lines += ["", f"## sweeper {name}", "", (command.help or "").strip(), ""]
         group = name.split()[0]
         common = _common(groups[group])
@@ -223,11 +224,11 @@ def commands_page() -> str:
             lines += [*TABLE, *(row for row in rows if row not in common)]
             also = [row.split(" | ")[0].strip("| ") for row in rows if row in common]
             lines += ["", f"And {', '.join(also)}, [see above](#sweeper-{group})."] if also else []
-        if name in ("plan", "run"):
-            lines += [
-                "",
-                "And all [options that describe a sweep](#options-that-describe-a-sweep).",
-            ]
+        if elsewhere:
+            panels = list(dict.fromkeys(p.rich_help_panel for p in elsewhere))
+            some = "" if len(elsewhere) == len(shared) else f" under {', '.join(panels)}"
+            link = "[options that describe a sweep](#options-that-describe-a-sweep)"
+            lines += ["", f"And all {link}{some}."]
     return "\n".join(lines) + "\n"
 
 

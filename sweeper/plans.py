@@ -14,7 +14,7 @@ from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts, TrainingSetup
 from sweeper.facts.record import Precision as Precision
 from sweeper.objective import LOSS, Objective
-from sweeper.spec import Declared, OwnTrial, Scalar
+from sweeper.spec import Declared, OwnTrial, Scalar, SearchSpec
 from sweeper.units import joined, setting
 
 Half = Literal["bfloat16", "float16"]
@@ -551,6 +551,16 @@ class Plan(Space, Artifact):
             if candidate.strategy == strategy and model in (None, candidate.model):
                 return candidate
         raise KeyError(strategy)
+
+    def of_base(self, model: str) -> Candidate:
+        """The candidate as which a model's untrained base is loaded: quantised only where nothing
+        else fits."""
+        candidates = (one for one in self.candidates if one.model == model)
+        return min(candidates, key=lambda one: (not one.fits, one.quantization is not None))
+
+    def workers(self, search: SearchSpec) -> int:
+        """The workers of a run: as many as the user says, or as the plan has trials at once."""
+        return search.workers or self.budget.trials_at_once
 
     def full_trials(self, candidate: Candidate) -> int | None:
         """Trials of a candidate that the user's budget pays for; None without a budget.

@@ -268,7 +268,7 @@ class AimSpec(_Keys):
     """strategies to consider; by default all that rules do not leave out"""
     budget: Annotated[str | None, Flag("--budget", plan=True)] = Field(None, max_length=20)
     """limit for all phases together: 8gpuh, 30usd or 2h"""
-    points_per_doubling: Annotated[Amount, Flag("--points-per-doubling", plan=True)] = 0.25
+    points_per_doubling: Annotated[Amount, Flag("--points-per-doubling", plan=True)] = 0.35
     """points of quality that a trial of twice the time must bring"""
     tasks_on_one_base: Annotated[PositiveInt, Flag("--tasks-on-one-base", plan=True)] = 1
     """number of tasks that will share the base model, by swapping adapters"""
@@ -333,8 +333,8 @@ class SearchSpec(_Keys):
     """total number of trials, over all calls of the command"""
     timeout_seconds: Annotated[_Timeout | None, Flag("--timeout")] = None
     """end the search after this time"""
-    workers: Annotated[PositiveInt, Flag("--workers", plan=True)] = 1
-    """number of worker processes"""
+    workers: Annotated[PositiveInt | None, Flag("--workers", plan=True)] = None
+    """number of worker processes; by default one, or one for each GPU (or group of GPUs a trial)"""
     executor: Annotated[_Executor, Flag("--executor")] = "local"
     """where trials train: local, or a feature that starts workers elsewhere"""
     seed: Annotated[Seed, Flag("--seed", plan=True)] = 0

@@ -8,7 +8,7 @@ that were given, by key.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -149,12 +149,20 @@ _SET = inspect.Parameter(
 )
 
 
-def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_spec(
+    *, run: bool = False, sections: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add every flag of the spec to a command; it receives those that were set as ``flags``.
 
     The command's own parameters come first in its help.
+
+    Args:
+        sections: Keys of ``sweep.yaml`` whose flags are enough; all flags and ``--set`` if empty.
     """
-    return _taking(spec_flags(run=run), _SET)
+    flags = spec_flags(run=run)
+    if not sections:
+        return _taking(flags, _SET)
+    return _taking(tuple(flag for flag in flags if flag.path[0] in sections))
 
 
 def takes_limits() -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -202,35 +202,25 @@ def _tested_share(seen: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
 def _check(rows: Counter[str], name: str) -> None:
     """Check that there are several classes, and not too many, for so many rows of each."""
     is_label = "Is this column a label? If it is free text, use the task instruction."
+    common = [label for label, count in rows.items() if count > 1]
     if len(rows) == 1:
-        raise DataError(
-            f"all rows have the same label, {next(iter(rows))!r} ({plural(rows.total(), 'row')})",
-            why="A classification needs at least two classes.",
-            fix="Is this the right column? Name another one: data.columns: {label: COLUMN}.",
-            where=name,
-        )
-    if len(rows) > rows.total() / 2:
-        raise DataError(
-            f"{len(rows)} different labels in {rows.total()} rows",
-            why="A class needs at least two rows, and most need many more.",
-            fix=is_label,
-            where=name,
-        )
-    if len(rows) > MOST_CLASSES:
-        raise DataError(
-            f"{len(rows):,} different labels",
-            why=f"Plans, tables and the model's last layer are made for {MOST_CLASSES:,} at most.",
-            fix=is_label,
-            where=name,
-        )
-    if sum(count > 1 for count in rows.values()) < 2:
-        raise DataError(
-            f"only {next(label for label, count in rows.items() if count > 1)!r} of {len(rows)} "
-            "labels occurs in more than one row",
-            why="One row cannot be in both train and validation.",
-            fix="Add rows with the other labels, or merge these.",
-            where=name,
-        )
+        what = f"all rows have the same label, {next(iter(rows))!r} ({plural(rows.total(), 'row')})"
+        why = "A classification needs at least two classes."
+        fix = "Is this the right column? Name another one: data.columns: {label: COLUMN}."
+    elif len(rows) > rows.total() / 2:
+        what = f"{len(rows)} different labels in {rows.total()} rows"
+        why, fix = "A class needs at least two rows, and most need many more.", is_label
+    elif len(rows) > MOST_CLASSES:
+        what = f"{len(rows):,} different labels"
+        why = f"Plans, tables and the model's last layer are made for {MOST_CLASSES:,} at most."
+        fix = is_label
+    elif len(common) < 2:
+        what = f"only {common[0]!r} of {len(rows)} labels occurs in more than one row"
+        why = "One row cannot be in both train and validation."
+        fix = "Add rows with the other labels, or merge these."
+    else:
+        return
+    raise DataError(what, why=why, fix=fix, where=name)
 
 
 def _unseen(

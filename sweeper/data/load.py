@@ -16,7 +16,8 @@ from sweeper.data.formats.base import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.labels import reconciled
 from sweeper.data.problems import listing
-from sweeper.data.reading.files import SplitFiles, split_files
+from sweeper.data.reading.files import split_files
+from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.rows import DataRows, FileRow, read_rows
 from sweeper.data.splits import Repeated, asked, carve, in_order, repeated_in, shares, subset
 from sweeper.errors import DataError, near_match
@@ -33,16 +34,6 @@ Choose = Callable[[Splits], Splits]
 def all_rows(splits: Splits) -> Splits:
     """The splits as they are."""
     return splits
-
-
-def load(spec: DataSpec, task: Task) -> Dataset:
-    """The data set of a spec, in three splits.
-
-    Raises:
-        DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
-            listed, with file and line.
-    """
-    return dataset_of_rows(read_rows(spec, task), spec)
 
 
 def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -> Dataset:

@@ -131,19 +131,20 @@ def stored_examples(folder: Path, split: Split) -> Stored[Example]:
     return Stored(len(rows), rows.__getitem__, lambda: iter(told(rows, what, len(rows))))
 
 
-def load_any(spec: DataSpec, task: Task) -> Dataset:
-    """The data set of a spec, as ``load`` makes it; that of a large file stays on the disk.
+def load(spec: DataSpec, task: Task) -> Dataset:
+    """The data set of a spec, in three splits; that of a large file stays on the disk.
 
     Rows are read into memory where near duplicates, groups or times divide them, and where some
     are marked as no originals.
 
     Raises:
-        DataError: The data cannot be read, recognised or learnt from.
+        DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
+            listed, with file and line.
     """
     source = split_files(spec)
     paths = [path for paths in source.files.values() for path in paths]
     read_as = f"{version('finetune-sweeper')} {task} {spec.model_dump_json()}"
-    folder = home() / "datasets" / _state_of(paths, read_as)
+    folder = home() / "examples" / _state_of(paths, read_as)
     if not folder.is_dir():
         data = read_rows(spec, task, source)
         marked = marking_columns() & set(data.columns)

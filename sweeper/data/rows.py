@@ -17,7 +17,8 @@ from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats, text_
 from sweeper.data.formats.text_label import CLASS_CHARACTERS
 from sweeper.data.further_rows import marked
 from sweeper.data.problems import flags_of, listing
-from sweeper.data.reading.files import SplitFiles, split_files
+from sweeper.data.reading.files import split_files
+from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
 from sweeper.errors import DataError

@@ -1,1 +1,4 @@
-"""Reads strategy files without torch and without the rule book."""
+"""What strategy files declare: traits and numbers of parameters.
+
+No torch, no rule book. What users declare is laid over by ``planning.declared_parameters``.
+"""

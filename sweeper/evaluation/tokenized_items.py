@@ -125,7 +125,7 @@ class TokenizedSplit:
         if name is None:
             return None
         return made_while_used(
-            home() / "tokens" / f"{name}{'-divided' if self._divided else ''}",
+            home() / "items" / f"{name}{'-divided' if self._divided else ''}",
             lambda folder: _write(folder, self._blocks()),
             while_waiting=lambda: self._underway(0, len(self._examples)),
         )

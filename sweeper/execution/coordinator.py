@@ -18,20 +18,21 @@ from sweeper.execution import disk
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
 from sweeper.execution.interruption import counted_signals
 from sweeper.execution.job import Briefing, WorkItem
+from sweeper.execution.next_attempt import configure
 from sweeper.execution.owner import Owner, Stopped
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.placement import demand_of, machine_of, place
 from sweeper.execution.pools.pool import Pool
-from sweeper.execution.restore import restore
 from sweeper.execution.run_progress import RunProgress
-from sweeper.execution.state import repair, seal, work_items
+from sweeper.execution.state import attempts, repair, seal, work_items
+from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
 from sweeper.extras import install_command, needed_for
 from sweeper.features import parts
 from sweeper.plans import Plan
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import CONFIG, RESULT, RunFolder
 from sweeper.search import study_end
 from sweeper.search.search import Search, known_starts, useful_total
 from sweeper.spec import Spec
@@ -108,13 +109,13 @@ def run_sweep(
                 limits=state.limits,
             ),
             pool=pool,
-            progress=RunProgress(state, total, spec.search.workers, dict(before or {})),
+            progress=RunProgress(state, total, plan.workers(spec.search), dict(before or {})),
             signals=signals,
             on_event=on_event,
             on_trial_end=on_trial_end,
             on_tick=on_tick,
             deadline=time.monotonic() + (spec.search.timeout_seconds or float("inf")),
-            least_bytes=disk_budget(plan, spec.search.workers).least,
+            least_bytes=disk_budget(plan, plan.workers(spec.search)).least,
         )
         if fewer:
             owner.warn(fewer)
@@ -131,7 +132,7 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
         RunError: It cannot work here.
         NotInstalled: What it needs is missing.
     """
-    executor, asked = spec.search.executor, spec.search.workers
+    executor, asked = spec.search.executor, plan.workers(spec.search)
     if executor == "local":
         environments, note = place(asked, machine_of(plan), demand_of(plan))
         return LocalPool(run, briefing, environments), note
@@ -157,7 +158,7 @@ class Coordinator:
 
     @property
     def _disk(self) -> DiskBudget:
-        return disk_budget(self.plan, self.spec.search.workers)
+        return disk_budget(self.plan, self.plan.workers(self.spec.search))
 
     def run_all(self) -> RunOutcome:
         """Run all phases in order; whatever ends them, no process is left running."""
@@ -344,3 +345,57 @@ class Coordinator:
         self.owner.stop_workers()
         status = self.owner.end(kind, phase)
         return RunOutcome(kind, status, self.owner.signals.number)
+
+
+def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list[int]:
+    """Restore all trials of earlier calls from the run's files.
+
+    A result or configuration that is damaged is taken from its attempt's copy. A trial without any
+    configuration is asked for again, which gives the same one, and trained from its beginning.
+
+    Returns:
+        The trials that were begun and have not ended, by number.
+    """
+    run, plan = state.run, state.plan
+    unfinished: list[int] = []
+    numbers = (int(path.name) for path in run.trials.glob("*") if path.name.isdecimal())
+    for number in range(1 + max(numbers, default=-1)):
+        config = _config(run, number)
+        if config is None:
+            if (run.trial(number) / CONFIG).exists():
+                say(f"trial {number}: {CONFIG} was damaged, and the trial is trained again")
+            for path in run.trial(number).glob(f"**/{RESULT}"):
+                path.unlink()  # of an unknown configuration
+            state.configs[number] = configure(plan, search.ask())
+            unfinished.append(number)
+            continue
+        state.configs[number] = config
+        result = _result(run, number, say)
+        if result is None:
+            search.restore(config)
+            unfinished.append(number)
+            continue
+        search.restore(config, attempts.read_rungs(run.trial(number)), result)
+        state.results[number] = result
+    state.count()
+    return unfinished
+
+
+def _config(run: RunFolder, number: int) -> TrialConfig | None:
+    home = run.trial(number)
+    known = TrialConfig.read_or_none(home / CONFIG)
+    for attempt in reversed(attempts_of(home)):
+        known = known or TrialConfig.read_or_none(attempt_folder(home, attempt) / CONFIG)
+    if known is not None and TrialConfig.read_or_none(home / CONFIG) is None:
+        known.write(home / CONFIG)
+    return known
+
+
+def _result(run: RunFolder, number: int, say: Callable[[str], None]) -> TrialResult | None:
+    path = run.trial(number) / RESULT
+    damaged = path.exists() and TrialResult.read_or_none(path) is None
+    work_items.take_over(run, work_items.trial(number))
+    known = TrialResult.read_or_none(path)
+    if known is not None and damaged:
+        say(f"trial {number}: {RESULT} was damaged and has been restored from its attempt's copy")
+    return known

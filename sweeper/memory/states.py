@@ -159,21 +159,15 @@ def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int
     }
     total = 0
     for term in formula.terms:
-        if term.each == "model":
-            total += formula.product(term, values)
-        elif term.each == "layer":
-            total += model.layers * formula.product(term, values)
-        else:
-            chosen = targets
-            if term.each != "target_layer":
-                chosen = targeted(model, term.each, setup.experts_are_linear)
-            total += sum(
-                linear.count
-                * formula.product(
-                    term, {**values, "inputs": linear.inputs, "outputs": linear.outputs}
-                )
-                for linear in chosen
-            )
+        if term.each in ("model", "layer"):
+            total += term.value(values) * (model.layers if term.each == "layer" else 1)
+            continue
+        chosen = targets
+        if term.each != "target_layer":
+            chosen = targeted(model, term.each, setup.experts_are_linear)
+        for linear in chosen:
+            sizes = {"inputs": linear.inputs, "outputs": linear.outputs}
+            total += linear.count * term.value(values | sizes)
     return total
 
 

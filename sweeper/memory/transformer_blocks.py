@@ -113,7 +113,7 @@ class Recorder:
         self._rescaled_inputs = nowhere
         for term in setup.traits.trained.terms if adds == "scaling" else ():
             each = setup.target_modules if term.each == "target_layer" else term.each
-            if "inputs" in term.factors:
+            if "inputs" in term.names:
                 self._rescaled_inputs |= self._roles(each)
             else:
                 self._rescaled |= self._roles(each)

@@ -39,6 +39,8 @@ PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
     "lost in rounding (bfloat16 has 8 significant bits)"
 )
+# A range is narrowed where that makes trials faster by more than this factor.
+_SLOWER = 1.1
 _NARROWED = " Higher values do not fit this device."
 # Numbers that memory grows with and that the search may widen.
 GROWING = ("r", "num_virtual_tokens")
@@ -129,15 +131,26 @@ def fitted(
         return _rejected(base, name, why, "", "the model's context", remedies=remedies)
     parameters = held_to(parameters, "num_virtual_tokens", room)
     course = course_of(spec, facts, base.model, epochs)
-    # A narrower range comes before a set-up that costs quality, and before refusing.
+    # A narrower range comes before a set-up that costs quality or much time, and before refusing.
     tried = []
     for narrower in _narrowed(parameters):
         found = fit(rated.strategy, narrower, base.model, facts.hardware, spec.training, course)
         tried.append((narrower, found))
-        if found.fits and not setup_loss(found.setup).mean:
+        accumulates = found.setup.gradient_accumulation_steps > 1
+        if found.fits and not accumulates and not setup_loss(found.setup).mean:
             break
     fitting = [one for one in tried if one[1].fits]
-    return max(fitting, key=lambda one: setup_loss(one[1].setup).mean, default=tried[-1])
+    if not fitting:
+        return tried[-1]
+    whole = [one for one in fitting if _defaults(one[0]) == _defaults(parameters)] or fitting
+    least = max(setup_loss(one[1].setup).mean for one in whole)
+    good = [one for one in whole if setup_loss(one[1].setup).mean == least]
+    fastest = min(one[1].duration.seconds for one in good)
+    return next(one for one in good if one[1].duration.seconds <= _SLOWER * fastest)
+
+
+def _defaults(parameters: Mapping[str, Parameter]) -> list[object]:
+    return [parameters[name].default for name in GROWING if name in parameters]
 
 
 def held_to(parameters: Mapping[str, Parameter], name: str, most: float) -> dict[str, Parameter]:

@@ -60,6 +60,12 @@ from sweeper.units import setting
 _WANTED = dict.fromkeys((name for name in FACTS if name.endswith("_wanted")), True)
 #: Of two ways to say the same, the one that wins where it is declared, as in transformers.
 _INSTEAD_OF = {"warmup_steps": "warmup_ratio"}
+# In the sweeps, losses rise steeply from half a decade above the best rate; the default may be off
+# by as much.
+_DIVERGES = 10.0
+_DIVERGES_SOURCE = (
+    "Tinker sweeps on Tulu 3, https://github.com/thinking-machines-lab/tinker-cookbook"
+)
 #: Packages that optimizers need, by what is in their names, besides torch and transformers.
 _PACKAGES = {"adamw_torch_8bit": "torchao", "adamw_torch_4bit": "torchao"}
 
@@ -506,7 +512,9 @@ def declared_warnings(
     for candidate in candidates:
         strategy = book.strategies[candidate.strategy]
         for name, parameter in candidate.parameters.items():
-            if parameter.shipped and (text := _beyond(strategy, name, parameter)):
+            if not parameter.shipped:
+                continue
+            if text := _beyond(strategy, name, parameter) or _diverging(strategy, name, parameter):
                 found.setdefault(text, []).append(candidate.strategy)
     reasons = [
         Reason(
@@ -518,6 +526,19 @@ def declared_warnings(
         for text, strategies in found.items()
     ]
     return (*reasons, *_rates_of_adam(candidates), *_unused(spec, candidates, rejected))
+
+
+def _diverging(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
+    known = strategy.parameters[name].parameter
+    values = (*(parameter.choices or ()), parameter.high or 0, parameter.default)
+    highest = max((float(value) for value in values if is_number(value)), default=0.0)
+    if name != "learning_rate" or highest <= _DIVERGES * float(known.default):
+        return ""
+    return (
+        f"{name} {setting(highest)} ({parameter.source}) is more than {_DIVERGES:g} times "
+        f"{setting(known.default)}, the default of the strategy: such runs often diverge, the more "
+        f"so with a high rank ({_DIVERGES_SOURCE})"
+    )
 
 
 def _beyond(strategy: BookStrategy, name: str, parameter: Parameter) -> str:

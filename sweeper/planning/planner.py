@@ -173,7 +173,7 @@ def _cut(cap: Cap) -> tuple[Reason, ...]:
 
 
 def _crowded(spec: Spec, facts: Facts) -> tuple[Reason, ...]:
-    workers, cores = spec.search.workers, facts.hardware.cpu_cores
+    workers, cores = spec.search.workers or 1, facts.hardware.cpu_cores
     on_cpus = facts.hardware.gpus == 0 and spec.search.executor == "local"
     if not on_cpus or cores is None or workers <= cores:
         return ()

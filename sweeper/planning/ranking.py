@@ -8,8 +8,8 @@ from sweeper.memory.setup import Setup
 from sweeper.plans import Candidate, Comparison, MemoryEstimate, Quality
 
 # A trial of this length costs as much as the first doubling beyond it. Shorter trials cost hardly
-# anything: a search of twenty such trials takes three hours. A choice of this project.
-SECONDS = 600.0
+# anything: a search of twenty such trials takes a night. A choice of this project.
+SECONDS = 1800.0
 # Zamirai et al. 2020, arXiv:2010.06192, abstract: with nearest rounding, training purely in
 # bfloat16 was up to 7 points worse than with 32-bit weights, over seven applications.
 _PURE_BF16 = Quality(mean=-0.5, sd=0.7)
@@ -21,7 +21,7 @@ _ADAFACTOR = Quality(mean=-0.3, sd=0.5)
 _GAINS = {1: 0.0, 5: 0.9, 10: 1.4, 20: 1.7}
 _GAIN_SD = 1.5
 # Of the loss on texts, a default costs 0.19% on average over 60 published sweeps
-# (benchmarks/advice), and a percent is at most about 0.3 points.
+# (benchmarks/advice), and a percent is 0.03 to 0.3 points.
 _TEXT_SHARE = 0.1
 # Standard deviations from the middle of a normal distribution to an end of its 90% interval.
 _TO_END = 1.645

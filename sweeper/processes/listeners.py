@@ -214,7 +214,7 @@ def follow(make: Callable[[], parts.Listener], ending: _Ending) -> int:
         make: Makes the listener; tried again if it fails.
     """
     listener: parts.Listener | None = None
-    wait, told = POLL_SECONDS, False
+    wait, warned = POLL_SECONDS, False
     while True:
         last = ending.came.is_set()
         if last and not ending.state:
@@ -229,8 +229,8 @@ def follow(make: Callable[[], parts.Listener], ending: _Ending) -> int:
             wait = POLL_SECONDS
         except Exception as error:  # noqa: BLE001 - a client raises whatever it likes
             traceback.print_exc()
-            if last or not told:
-                told = True
+            if last or not warned:
+                warned = True
                 tell_event(text=_line(error))
             if last:
                 return 1
@@ -240,8 +240,8 @@ def follow(make: Callable[[], parts.Listener], ending: _Ending) -> int:
 
 def _line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = f"{type(error).__name__}: {lines[0]}".rstrip(".") if lines else type(error).__name__
-    return shorten(without_secrets(said), 160, placeholder=" ...")
+    text = f"{type(error).__name__}: {lines[0]}".rstrip(".") if lines else type(error).__name__
+    return shorten(without_secrets(text), 160, placeholder=" ...")
 
 
 @contextlib.contextmanager

@@ -83,8 +83,8 @@ class SweeperSampler:
     def __init__(self, space: Space, untrained: Untrained = NOTHING) -> None:
         self._space, self.untrained = space, untrained
         self._candidates = optuna_space.candidates(space)
-        known = optuna_space.distributions(space)
-        self._axes = {key: self._axes_of(key, known) for key in self._candidates}
+        distributions = optuna_space.distributions(space)
+        self._axes = {key: self._axes_of(key, distributions) for key in self._candidates}
         self._trials: dict[str, Trials] = {}
         searchable = [key for key, one in self._candidates.items() if optuna_space.searchable(one)]
         self._searchable = searchable or list(self._candidates)
@@ -133,11 +133,11 @@ class SweeperSampler:
         return {name: one.default for name, one in parameters.items() if not one.searched}
 
     def _axes_of(
-        self, key: str, known: Mapping[str, BaseDistribution]
+        self, key: str, distributions: Mapping[str, BaseDistribution]
     ) -> dict[str, Axis | ChoiceAxis]:
         parameters = self._candidates[key].parameters
         return {
-            name: axis_of(name, parameter, known[f"{key}.{name}"])
+            name: axis_of(name, parameter, distributions[f"{key}.{name}"])
             for name, parameter in parameters.items()
             if parameter.searched
         }

@@ -177,7 +177,7 @@ class Search:
 
     def restart(self, number: int, reports: Sequence[RungReport] = ()) -> None:
         """Begin an interrupted trial again; only these of its rungs count."""
-        self._frozen(number).intermediate_values = {}  # in memory, this is the trial itself
+        self._frozen(number).intermediate_values = {}
         self._reports[number] = {}
         self._observe(number)
         for report in reports:
@@ -212,42 +212,38 @@ class Search:
         self._reports[number][report.rung] = report
         self._observe(number)
         cost = self._by_loss[number].reported[report.rung]
-        self.study._storage.set_trial_intermediate_value(
-            self._frozen(number)._trial_id, report.rung, self.objective.study_value(cost)
-        )
+        self._frozen(number).intermediate_values[report.rung] = self.objective.study_value(cost)
 
     def _end(self, number: int, result: TrialResult, sampler: BaseSampler | None = None) -> None:
         self._observe(number, result)
-        storage, trial, ended = self.study._storage, self._frozen(number), self._observed[number]
-        attributes: dict[str, object] = {SECONDS: result.seconds}
+        trial, ended = self._frozen(number), self._observed[number]
+        trial.user_attrs[SECONDS] = result.seconds
         if result.failure:
-            attributes[FAILURE] = result.failure.kind
+            trial.user_attrs[FAILURE] = result.failure.kind
         if not self.objective.is_loss and result.validation_loss is not None:
-            attributes[VALIDATION_LOSS] = result.validation_loss
-        for name, kept in attributes.items():
-            storage.set_trial_user_attr(trial._trial_id, name, kept)
+            trial.user_attrs[VALIDATION_LOSS] = result.validation_loss
         if ended.excess is not None:
-            storage.set_trial_system_attr(trial._trial_id, CONSTRAINT, ended.excess)
+            trial.system_attrs[CONSTRAINT] = ended.excess
         value = None if ended.cost is None else self.objective.study_value(ended.cost)
         if ended.complete:
             value = self.objective.measured(result)
         state, values = TrialState[result.state], None if value is None else [value]
         if sampler is not None:
             sampler.after_trial(self.study, trial, state, values)
-        storage.set_trial_state_values(trial._trial_id, state, values)
+        self.study._storage.set_trial_state_values(trial._trial_id, state, values)
 
     def _observe(self, number: int, result: TrialResult | None = None) -> None:
         """Keep a trial as sampler and pruner see it: the pruner in costs of what rungs report."""
         trial = self._trials[number]
         key = optuna_space.candidate_key(self.space, trial)
         searched, reports = self._searched(trial), self._reports[number]
-        one = observation(trial, key, searched, reports, result, self.space, self.limits)
-        self._observed[number] = self._by_loss[number] = one
-        if result is not None and one.complete and not self.objective.at_rungs:
-            self._by_loss[number] = replace(one, cost=result.validation_loss)
+        view = observation(trial, key, searched, reports, result, self.space, self.limits)
+        self._observed[number] = self._by_loss[number] = view
+        if result is not None and view.complete and not self.objective.at_rungs:
+            self._by_loss[number] = replace(view, cost=result.validation_loss)
 
     def _frozen(self, number: int) -> FrozenTrial:
-        """A trial as Optuna has it; it changes as the trial goes on."""
+        """A trial as Optuna has it: in memory, it is the trial itself."""
         storage = self.study._storage
         trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         return storage.get_trial(trial_id)

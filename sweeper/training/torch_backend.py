@@ -62,7 +62,9 @@ from sweeper.visible import TEXT_CHARACTERS, shortened
 
 # Prompts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with
 # 1,000 tokens each stay under 5 GiB.
-_BATCH = 8
+_BATCH, _LARGEST_BATCH = 8, 64
+# The keys and values of all texts, in 16 bits, may take this share of a GPU's free memory.
+_CACHE_SHARE = 0.25
 # Items that are answered unless the user says otherwise: on a CPU, where each token of an answer is
 # a pass of its own through all weights, no more than a comparison of answers needs.
 _ITEMS = {"cpu": 20, "cuda": 256}
@@ -133,9 +135,7 @@ class TorchBackend:
         # The plan has the model's path as it was typed, the spec as it is found from here.
         models = zip(self._spec.models, self._plan.facts.models, strict=True)
         named, facts = next((named, facts) for named, facts in models if facts.id == model)
-        of_model = (c for c in self._plan.candidates if c.model == model)
-        # The base is loaded as one of them loads it: quantised only where nothing else fits.
-        candidate = min(of_model, key=lambda c: (not c.fits, c.quantization is not None))
+        candidate = self._plan.of_base(model)
         dtype, quantization_config = _base_form(candidate, self._device)
         context = ModelContext(
             named,
@@ -331,6 +331,15 @@ def _item_text(example: Example) -> ItemText:
     )
 
 
+def answers_at_once(context: ModelContext, device: torch.device) -> int:
+    """Texts that are written side by side: on a GPU, as many as its free memory has room for."""
+    if device.type != "cuda":
+        return _BATCH
+    facts, tokens = context.facts, 2 * context.task.sequence_length
+    each = 2 * 2 * facts.layers * facts.key_value_heads * facts.head_dim * tokens
+    return max(_BATCH, min(_LARGEST_BATCH, int(_CACHE_SHARE * torch.cuda.mem_get_info()[0] / each)))
+
+
 def answered(
     score: TestScore,
     shared: SharedModel,
@@ -367,8 +376,8 @@ def answered(
     if not isinstance(task, Instruction) or not items:
         return score
     start = time.perf_counter()
-    told = shared.context.underway
-    ask = partial(answer, task, model, items, prompt=prompt, batch_size=_BATCH, underway=told)
+    told, at_once = shared.context.underway, answers_at_once(shared.context, device)
+    ask = partial(answer, task, model, items, prompt=prompt, batch_size=at_once, underway=told)
     with torch.no_grad(), autocast(device, mixed):
         said = ask(run_code=programs > 0)
         metrics, greedy = said.metrics, time.perf_counter() - start

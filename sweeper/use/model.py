@@ -82,14 +82,14 @@ class Model:
         empty = [number for number, text in enumerate(texts, start=1) if not text.strip()]
         if empty:
             raise UsageError(f"text {empty[0]} is empty", fix="Leave it out.")
-        found: list[Prediction | None] = [None] * len(texts)
+        predictions: list[Prediction | None] = [None] * len(texts)
         examples = [self.example(text) for text in texts]
-        for places, said in self.batches(
+        for places, batch in self.batches(
             examples, batch_size=batch_size, max_new_tokens=max_new_tokens
         ):
-            for place, prediction in zip(places, said, strict=True):
-                found[place] = prediction
-        return cast(list[Prediction], found)
+            for place, prediction in zip(places, batch, strict=True):
+                predictions[place] = prediction
+        return cast(list[Prediction], predictions)
 
     def example(self, text: str) -> Example:
         """A text as the task reads it."""
@@ -128,7 +128,7 @@ class Model:
             places = order[start : start + batch_size]
             chosen = [rows[place] for place in places]
             try:
-                said = (
+                predictions = (
                     self._classify(chosen) if self.classes else self._write(chosen, max_new_tokens)
                 )
             except torch.OutOfMemoryError as error:
@@ -140,7 +140,7 @@ class Model:
                 batch_size = max(1, batch_size // 2)
                 torch.cuda.empty_cache()
                 continue
-            yield places, said
+            yield places, predictions
             start += len(places)
 
     def logits(self, texts: Sequence[str]) -> Tensor:
@@ -210,7 +210,7 @@ def load(path: str | Path, device: str | None = None) -> Model:
         UsageError: The folder is damaged, or its base model is gone or another one.
     """
     folder = Path(path).expanduser()
-    if any((one / "plan.json").is_file() for one in (folder, Path("runs", path))):
+    if any((place / "plan.json").is_file() for place in (folder, Path("runs", path))):
         fix = f"Load its recommended trial: sweeper.load_run({str(path)!r}).winner()"
         raise UsageError(f"{path} is a run, and holds several models", fix=fix)
     if not (folder / "sweeper.json").is_file() and (folder / "weights").is_dir():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -60,3 +61,13 @@ def test_a_list_may_be_repeated_or_have_commas() -> None:
     path = ("aim", "strategies")
     for words in (["--strategies", "lora,full"], ["--strategies", "lora", "--strategies", "full"]):
         assert given(*words) == {path: ["lora", "full"]}
+
+
+def test_a_command_may_take_the_flags_of_some_sections():
+    @takes_spec(sections=("data", "hardware"))
+    def command(flags: dict, own: int = 1) -> None: ...
+
+    parameters = inspect.signature(command).parameters
+    expected = {flag.name for flag in spec_flags(run=False) if flag.path[0] in ("data", "hardware")}
+    assert {"data", "gpu_memory", "price"} < expected
+    assert set(parameters) == {"own", *expected}

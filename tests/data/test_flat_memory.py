@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from sweeper.data import detect_columns, item_files, load_large
-from sweeper.data.load_large import load_any as load
+from sweeper.data.load_large import load
 from sweeper.data.rows import read_rows
 from sweeper.features.quality import _passes as checking
 from sweeper.features.quality._check import check

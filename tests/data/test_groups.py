@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.data.groups import Member, by_hash, by_time, time_of
-from sweeper.data.load import load
+from sweeper.data.load_large import load
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 

@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.data import item_files, load_large
 from sweeper.data.examples import SPLITS
-from sweeper.data.load_large import load_any as load
+from sweeper.data.load_large import load
 from sweeper.data.table import Stored
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec

@@ -7,30 +7,13 @@ from sweeper.data.examples import Dataset, Example, digest
 from sweeper.evaluation import baselines as module
 from sweeper.evaluation.baselines import FrozenProbe, Majority, Tfidf
 from sweeper.evaluation.linear_probe import fit_path
-from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.classification import Classification
+from tests.tasks.task_fixtures import TINY_FACTS
 
 numbers = Classification.targets
 
-FACTS = ModelFacts(
-    id="tiny",
-    source="local",
-    model_type="bert",
-    kind="encoder",
-    parameters=1,
-    parameters_exact=False,
-    layers=1,
-    hidden_size=2,
-    attention_heads=1,
-    key_value_heads=1,
-    head_dim=2,
-    intermediate_size=2,
-    vocabulary_size=2,
-    context_length=8,
-    tied_embeddings=False,
-    gated_mlp=False,
-)
+FACTS = TINY_FACTS.model_copy(update={"model_type": "bert", "kind": "encoder", "hidden_size": 2})
 
 
 class NoTokenizer:

@@ -80,7 +80,7 @@ def test_examples_that_cannot_be_written_are_named_and_leave_nothing(
     with pytest.raises(DataError) as refused:
         _ = TokenizedSplit(context.task, examples).features
     assert len(refused.value.problems) == -(-len(examples) // 7)
-    assert not (sweeper_home / "tokens" / name).exists()
+    assert not (sweeper_home / "items" / name).exists()
 
 
 def test_what_nobody_used_for_a_month_makes_room(tmp_path):

@@ -10,9 +10,9 @@ from curve_backend import make_plan, make_spec
 from fake_pool import Sweep, dies, does_well, folder, make_sweep, write_result
 from optuna.trial import TrialState
 
+from sweeper.execution.coordinator import restore
 from sweeper.execution.job import Job
 from sweeper.execution.next_attempt import configure, next_attempt
-from sweeper.execution.restore import restore
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState

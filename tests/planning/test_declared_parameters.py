@@ -40,7 +40,7 @@ def test_a_range_is_the_range_and_the_allowed_one(scene: Any) -> None:
     assert rate.log
     assert rate.source == "sweep.yaml:12 parameters.lora.learning_rate"
     assert rate.default == 3e-4
-    assert rate.shipped == "1e-4 to 5e-4, default 3e-4"
+    assert rate.shipped == "1e-4 to 1e-3, default 3e-4"
     # a quarter of the range, as without a declaration
     assert rate.prior is not None
     assert rate.prior.spread == pytest.approx(5 / 4)

@@ -29,8 +29,8 @@ def test_full_that_does_not_fit_is_said_so_in_numbers(scene: Any) -> None:
 
 def test_the_rate_is_given_with_default_and_range(scene: Any) -> None:
     text = answer(scene, "learning-rate", gpu_gib=180.0).answer
-    assert "lora: begin at 3e-4, search 1e-4 to 5e-4." in text
-    assert "full: begin at 2e-5, search 1e-5 to 5e-5." in text
+    assert "lora: begin at 3e-4, search 1e-4 to 1e-3." in text
+    assert "full: begin at 1.1e-5, search 5" in text
 
 
 def test_a_new_head_has_its_own_rate(scene: Any) -> None:

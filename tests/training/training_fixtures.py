@@ -295,7 +295,6 @@ def backend(make_shared, topics, tmp_path, kind):
     candidate = Candidate(
         strategy="lora",
         model=model,
-        score=1,
         reasons=(),
         memory=MEMORY,
         duration=TIME,

@@ -12,7 +12,6 @@ from sweeper.data.contents import CHUNK_BYTES
 from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Numbered
 from sweeper.errors import DataError
-from sweeper.extras import install_command, needed_for
 from sweeper.jsontext import value_of
 
 BATCH_ROWS = 1024
@@ -26,12 +25,10 @@ def read_batches(file: BinaryIO, suffix: str, notes: FileNotes) -> Iterator[Numb
 
     Raises:
         DataError: It is not whole.
-        NotInstalled: pyarrow is missing.
     """
-    kind = suffix.removeprefix(".").capitalize()
-    with needed_for(kind, f"{install_command('data')}, or export the data as JSONL.", notes.name):
-        # Here, since pyarrow takes a tenth of a second that no other format needs.
-        from pyarrow import ArrowException
+    # Here, since pyarrow takes a tenth of a second that no other format needs.
+    from pyarrow import ArrowException
+
     try:
         schema, batches = (_parquet if suffix == ".parquet" else _arrow)(file)
         notes.label_names |= _class_names(schema.metadata or {})
@@ -47,7 +44,7 @@ def read_batches(file: BinaryIO, suffix: str, notes: FileNotes) -> Iterator[Numb
     except (ArrowException, OSError, ValueError, NotImplementedError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"this is not a whole {kind} file ({reason})",
+            f"this is not a whole {suffix[1:].capitalize()} file ({reason})",
             fix="Download or export it again.",
             where=notes.name,
         ) from error

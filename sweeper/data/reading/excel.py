@@ -15,7 +15,6 @@ from sweeper.data.reading.delimited import LOOKED_AT, titles_and_table, unique_n
 from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Numbered
 from sweeper.errors import DataError
-from sweeper.extras import install_command, needed_for
 
 _PLACE = re.compile(
     rb"<(?:\w{1,20}:)?(?:c|row)\s[^<>]{0,99}?\br\s*=\s*[\"']([A-Za-z]{0,9})([0-9]{1,30})[\"']"
@@ -30,11 +29,9 @@ def read_excel(file: BinaryIO, _suffix: str, notes: FileNotes) -> Iterator[Numbe
 
     Raises:
         DataError: It is not a whole workbook, or takes too much memory.
-        NotInstalled: python-calamine is missing.
     """
-    fix = f"{install_command('data')}, or save the sheet as CSV (UTF-8)."
-    with needed_for("An Excel file", fix, notes.name):
-        from python_calamine import CalamineError, load_workbook
+    from python_calamine import CalamineError, load_workbook
+
     try:
         _check_extent(file, MemoryLimit(notes.name))
         file.seek(0)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.data.examples import SPLIT_NAMES, SPLITS, Split
 from sweeper.data.problems import listing
 from sweeper.data.reading.hub import hub_files, is_hub_data
-from sweeper.data.reading.layout import layout, must_be_one
+from sweeper.data.reading.layout import SplitFiles, layout, must_be_one
 from sweeper.data.reading.read import keys_of
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec
@@ -21,14 +20,6 @@ _DEPTH = 3
 
 MOST_FILES = 10_000
 """More files are no data set in one place, but somebody's home."""
-
-
-@dataclass(frozen=True)
-class SplitFiles:
-    """The files of every split that the source has, and in words how they were chosen."""
-
-    files: dict[Split, tuple[Path, ...]]
-    said: tuple[str, ...] = ()
 
 
 def split_files(spec: DataSpec) -> SplitFiles:
@@ -55,29 +46,26 @@ def split_files(spec: DataSpec) -> SplitFiles:
 def _of_source(spec: DataSpec) -> SplitFiles:
     path = Path(str(spec.path))
     if is_hub_data(spec):
-        folder, found = hub_files(spec)
-    else:
-        _require(path)
-        if spec.revision is not None:
+        return hub_files(spec)
+    _require(path)
+    if spec.revision is not None:
+        raise DataError(
+            "a revision names a commit of the hub, but this is on this machine",
+            fix="Leave it out.",
+            where=str(path),
+        )
+    if not path.is_dir():
+        if spec.name or spec.split:
             raise DataError(
-                "a revision names a commit of the hub, but this is on this machine",
-                fix="Leave it out.",
+                "a single file has neither configurations nor splits",
+                fix="Leave out data.name and data.split (--data-name, --data-split), or name a "
+                "folder.",
                 where=str(path),
             )
-        if not path.is_dir():
-            if spec.name or spec.split:
-                raise DataError(
-                    "a single file has neither configurations nor splits",
-                    fix="Leave out data.name and data.split (--data-name, --data-split), or name a "
-                    "folder.",
-                    where=str(path),
-                )
-            return _of_file(path)
-        folder, card = path, path / "README.md"
-        text = read_text(card) if card.is_file() else ""
-        found = layout(_names(path), str(path), text, spec.name, spec.split or "")
-    files = {split: tuple(folder / one for one in names) for split, names in found.splits.items()}
-    return SplitFiles(files, found.said)
+        return _of_file(path)
+    card = path / "README.md"
+    text = read_text(card) if card.is_file() else ""
+    return layout(path, _names(path), str(path), text, spec.name, spec.split or "")
 
 
 def _of_file(path: Path) -> SplitFiles:

@@ -8,9 +8,10 @@ for a commit is kept, so that later calls and workers ask nobody.
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from huggingface_hub import constants
 
 from sweeper.artifact import Record, write_text
 from sweeper.cache import home
-from sweeper.data.reading.layout import Layout, layout
+from sweeper.data.reading.layout import SplitFiles, layout
 from sweeper.data.reading.read import data_suffix
 from sweeper.errors import DataError, Problem, near_match
 from sweeper.features.parts import Options, named_data
@@ -88,10 +89,9 @@ def _pinned(source: _Source, tell: Tell) -> _Source:
     return source
 
 
-def hub_files(spec: DataSpec) -> tuple[Path, Layout]:
-    """The folder of the snapshot, and the files of each split in it."""
-    found = _listing(spec)
-    return _fetched(spec, found, lambda _done, _of: None)
+def hub_files(spec: DataSpec) -> SplitFiles:
+    """The files of each split, on this machine."""
+    return _fetched(spec, _listing(spec), lambda _done, _of: None)
 
 
 def _listing(spec: _AnySource) -> _Listing:
@@ -174,25 +174,24 @@ def _no_files(repository: str, names: tuple[str, ...]) -> Problem:
     )
 
 
-def _fetched(spec: _AnySource, found: _Listing, tell: Tell) -> tuple[Path, Layout]:
+def _fetched(spec: _AnySource, found: _Listing, tell: Tell) -> SplitFiles:
     repository = str(spec.path)
     name = f"datasets--{repository.replace('/', '--')}"
     folder = Path(constants.HF_HUB_CACHE, name, "snapshots", found.commit)
-    if _CARD in found.names:
-        _download(repository, found.commit, folder, (_CARD,), tell)
-    card = read_text(folder / _CARD) if _CARD in found.names else ""
-    chosen = layout(found.names, repository, card, spec.name, spec.split or "")
-    files = tuple(file for files in chosen.splits.values() for file in files)
-    _download(repository, found.commit, folder, files, tell)
+    card = folder / _CARD if _CARD in found.names else None
+    _download(repository, found.commit, folder, [card] if card else [], tell)
+    text = read_text(card) if card else ""
+    chosen = layout(folder, found.names, repository, text, spec.name, spec.split or "")
+    _download(repository, found.commit, folder, [*chain(*chosen.files.values())], tell)
     said = (f"commit {found.commit[:12]} of the hub's data set {repository}", *chosen.said)
-    return folder, Layout(chosen.splits, said)
+    return SplitFiles(chosen.files, said)
 
 
 def _download(
-    repository: str, commit: str, folder: Path, names: tuple[str, ...], tell: Tell
+    repository: str, commit: str, folder: Path, paths: Sequence[Path], tell: Tell
 ) -> None:
     """Bring files into the cache; a file that is there is whole."""
-    lacking = [name for name in names if not (folder / name).is_file()]
+    lacking = [path for path in paths if not path.is_file()]
     if not lacking:
         return
     if off := switched_off(repository):
@@ -205,10 +204,10 @@ def _download(
             repository,
             repo_type="dataset",
             revision=commit,
-            allow_patterns=[glob.escape(name) for name in lacking],
+            allow_patterns=[glob.escape(str(path.relative_to(folder))) for path in lacking],
             tqdm_class=bar(tell),
         )
     except Exception as error:  # also those of the client's network library
         raise DataError([refusal(error, repository, commit, "data set")]) from error
-    if still := [name for name in lacking if not (folder / name).is_file()]:
+    if still := [path.name for path in lacking if not path.is_file()]:
         raise DataError(f"the hub did not send {still[0]}", fix="Try again.", where=repository)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -37,20 +37,26 @@ Named = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Files of each split, and in words what was chosen; ``train`` is always among them."""
+class SplitFiles:
+    """The files of every split that the source has, and in words how they were chosen."""
 
-    splits: dict[Split, tuple[str, ...]]
+    files: dict[Split, tuple[Path, ...]]
     said: tuple[str, ...] = ()
 
 
 def layout(
-    names: Iterable[str], where: str, card: str = "", config: str | None = None, train: str = ""
-) -> Layout:
+    folder: Path,
+    names: Iterable[str],
+    where: str,
+    card: str = "",
+    config: str | None = None,
+    train: str = "",
+) -> SplitFiles:
     """The files of every split.
 
     Args:
-        names: Paths inside the folder or repository, with ``/``.
+        folder: Where the files lie.
+        names: Paths inside it, with ``/``.
         where: What it is called in errors.
         config: The configuration to read, where it has several.
         train: The source's name of the split to train on; ``train`` if empty.
@@ -80,7 +86,8 @@ def layout(
         said.append(f"not read: {listing(left)}; data.split names the split to train on")
     if any("/partial-" in name for name in used):
         said.append("the hub has converted only the beginning of this data set")
-    return Layout(splits, tuple(said))
+    found = {split: tuple(folder / name for name in parts) for split, parts in splits.items()}
+    return SplitFiles(found, tuple(said))
 
 
 def must_be_one(names: Sequence[str], split: str, where: str) -> None:
@@ -194,16 +201,12 @@ def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, Named], str]:
 
 def _patterns(given: object) -> dict[str, list[str]]:
     """Split to patterns, in each of the forms that a card may have."""
-    if isinstance(given, str):
-        return {"train": [given]}
     if isinstance(given, dict):
-        return {str(split): _texts(paths) for split, paths in given.items()}
+        given = [{"split": split, "path": paths} for split, paths in given.items()]
     found: dict[str, list[str]] = {}
-    for entry in given if isinstance(given, list) else []:
-        if isinstance(entry, dict):
-            found.setdefault(str(entry.get("split", "train")), []).extend(_texts(entry.get("path")))
-        else:
-            found.setdefault("train", []).append(str(entry))
+    for entry in given if isinstance(given, list) else [given]:
+        named = entry if isinstance(entry, dict) else {"path": entry}
+        found.setdefault(str(named.get("split", "train")), []).extend(_texts(named.get("path")))
     return found
 
 

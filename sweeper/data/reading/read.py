@@ -29,6 +29,7 @@ from sweeper.data.reading.jsonrows import json_keys, read_json
 from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
+from sweeper.extras import install_command, needed_for
 from sweeper.progress import told
 
 
@@ -140,7 +141,9 @@ def _rows(
                 limit.check(unpacked.tell() + unpacked.write(chunk))
             file = unpacked
             file.seek(0)
-        yield from BINARY_READERS[suffix](file, suffix, notes)
+        fix = f"{install_command('data')}, or export the data as JSONL."
+        with needed_for(f"A file in {suffix}", fix, notes.name):
+            yield from BINARY_READERS[suffix](file, suffix, notes)
         return
     text = TextFile(path, file, notes.name)
     reader = partial(read_json, key=key) if key else TEXT_READERS[suffix]

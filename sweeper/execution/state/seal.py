@@ -29,8 +29,8 @@ def seeds_of(plan: Plan) -> list[int]:
 def contender(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Contender:
     """A finalist with what its own run and its confirmation runs showed on validation."""
     folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
-    found = {folder: one for folder in folders if (one := confirmed(folder)) is not None}
-    complete = {f: one for f, one in found.items() if plan.objective.cost_of(one) is not None}
+    results = {folder: one for folder in folders if (one := confirmed(folder)) is not None}
+    complete = {f: one for f, one in results.items() if plan.objective.cost_of(one) is not None}
     items = [_item_costs(folder, plan.objective) for folder in complete]
     same = np.stack(items) if len({row.shape for row in items}) == 1 else NO_ITEMS
     return Contender.of(number, list(complete.values()), plan.objective, limits, same)

@@ -37,7 +37,7 @@ from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.features.doctor._results import BEGUN, Answer, Request, Result
 from sweeper.memory.estimate import estimate, trial_gib
-from sweeper.memory.setup import Setup
+from sweeper.memory.setup import Quantization, Setup
 from sweeper.planning.costs.device_speed import speed_of, step_seconds
 from sweeper.plans import Plan, Precision, autocast_dtype
 from sweeper.redaction import clean
@@ -115,7 +115,7 @@ class Bench:
                 )
                 made = LlamaForCausalLM(config)
                 made.save_pretrained(folder)
-                _tokenizer().save_pretrained(folder)
+                byte_tokenizer().save_pretrained(folder)
         return folder
 
     def trained(self, strategy: str, precision: Precision, attention: str = "sdpa") -> nn.Module:
@@ -142,7 +142,8 @@ class Bench:
         return rows
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with a token for each byte."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     plain = Tokenizer(models.BPE({letter: place for place, letter in enumerate(letters)}, []))
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -301,12 +302,13 @@ def merging(bench: Bench) -> Figures:
     def difference(one: Tensor, other: Tensor) -> float:
         return float((one - other).norm() / other.norm())
 
+    after_reload, after_merge = difference(again, wanted), difference(merged, plain)
     figures: Figures = {
-        "reloaded_difference": difference(again, wanted),
-        "merged_difference": difference(merged, plain),
+        "reloaded_difference": after_reload,
+        "merged_difference": after_merge,
         "nf4_difference": difference(wanted, plain),
     }
-    if figures["reloaded_difference"] > 1e-3 or figures["merged_difference"] > 1e-3:
+    if max(after_reload, after_merge) > 1e-3:
         raise Failed("a reloaded or merged adapter gives other logits", **figures)
     return figures
 
@@ -352,7 +354,7 @@ def training_step(bench: Bench, strategy: str) -> Figures:
     kind = half_precision(bench.device)
     limit = _SHARE * training_device().free_gib
     cuda = bench.device.type == "cuda"
-    four = "nf4-dq" if strategy == "qlora" else None
+    four: Quantization | None = "nf4-dq" if strategy == "qlora" else None
     setup = Setup(
         strategy=strategy, quantization=four, micro_batch=4, precision=kind,
         sequence_length=512 if cuda else 64, device="cuda" if cuda else "cpu",
@@ -478,21 +480,19 @@ def sweep(bench: Bench) -> Figures:
     if status:
         last = log.read_text(errors="replace").strip().splitlines()[-1:]
         raise Failed(f"the sweep ended with {status}: {' '.join(last)}", killed_workers=killed)
-    plan, found = (
-        Plan.read(run.plan),
-        [TrialResult.read(run.trial(n) / "result.json") for n in range(2)],
-    )
-    planned, last = plan.candidates[0], found[-1]
-    seconds = last.training_seconds + last.evaluation_seconds
+    planned = Plan.read(run.plan).candidates[0]
+    found = [TrialResult.read(run.trial(n) / "result.json") for n in range(2)]
+    trial = found[-1]
+    seconds = trial.training_seconds + trial.evaluation_seconds
     figures: Figures = {
         "killed_workers": killed,
         "attempts": max(result.attempt for result in found),
         "lost_trials": sum(result.state == "FAIL" for result in found),
         "planned_seconds": planned.duration.seconds,
         "seconds": seconds,
-        "tokens_per_second": last.tokens / last.training_seconds,
+        "tokens_per_second": trial.tokens / trial.training_seconds,
         "predicted_gib": trial_gib(planned.memory),
-        "allocated_gib": last.peak_memory_gib or 0.0,
+        "allocated_gib": trial.peak_memory_gib or 0.0,
     }
     if figures["lost_trials"] or not killed:
         raise Failed("a trial was lost, or no worker could be killed", **figures)

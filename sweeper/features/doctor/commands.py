@@ -176,8 +176,8 @@ def doctor(
                 show_line(f"{'':18} {check.fix}")
     able = can_train(checks)
     if as_json:
-        found = {"can_train": able, "checks": [asdict(check) for check in checks]}
-        typer.echo(json.dumps(found, indent=2))
+        answer = {"can_train": able, "checks": [asdict(check) for check in checks]}
+        typer.echo(json.dumps(answer, indent=2))
     else:
         show_line("Training works here." if able else "Nothing can be trained here.")
     if not able:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from sweeper.memory.setup import Attention, Loss
+from sweeper.plans import Precision
+
 ORDER = 100
 commands = typer.Typer()
+
+Packing = Literal["nf4", "nf4-dq", "int8", "gptq", "awq"]
 
 
 @commands.command("memory")
@@ -24,13 +29,17 @@ def memory(
     ] = "lora",
     rank: Annotated[
         int | None,
-        typer.Option("--rank", "-r", help="LoRA rank; the strategy's default, if not given."),
+        typer.Option(
+            "--rank", "-r", min=1, help="LoRA rank; the strategy's default, if not given."
+        ),
     ] = None,
     target_modules: Annotated[
         str, typer.Option(help="all-linear, or names with commas: q_proj,v_proj.")
     ] = "all-linear",
-    micro_batch: Annotated[int, typer.Option(help="Examples at a time.")] = 1,
-    sequence_length: Annotated[int, typer.Option(help="Tokens after padding or packing.")] = 1024,
+    micro_batch: Annotated[int, typer.Option(min=1, help="Examples at a time.")] = 1,
+    sequence_length: Annotated[
+        int, typer.Option(min=1, help="Tokens after padding or packing.")
+    ] = 1024,
     gradient_checkpointing: Annotated[
         bool, typer.Option(help="Recompute activations in the backward pass.")
     ] = False,
@@ -38,23 +47,26 @@ def memory(
         str, typer.Option(help="As TrainingArguments.optim spells it.")
     ] = "adamw_torch_fused",
     precision: Annotated[
-        str, typer.Option(help="fp32, bf16-mixed, fp16-mixed or bf16-pure.")
+        Precision, typer.Option(help="fp32, bf16-mixed, fp16-mixed or bf16-pure.")
     ] = "bf16-mixed",
     quantization: Annotated[
-        str | None, typer.Option(help="nf4, nf4-dq, int8, gptq or awq; qlora means nf4-dq.")
+        Packing | None, typer.Option(help="nf4, nf4-dq, int8, gptq or awq; qlora means nf4-dq.")
     ] = None,
-    attention: Annotated[str, typer.Option(help="eager, sdpa or flash.")] = "sdpa",
+    attention: Annotated[Attention, typer.Option(help="eager, sdpa or flash.")] = "sdpa",
     loss: Annotated[
-        str,
+        Loss,
         typer.Option(
             help="How the loss is computed: full (as transformers does), kernel (a kernel that "
             "overwrites the logits with their gradients), chunked, fused (as Liger does) or "
             "by-rows (as sweeper's trials do)."
         ),
     ] = "full",
-    classes: Annotated[int, typer.Option(help="Classes of a head; 0 for a model that writes.")] = 0,
+    classes: Annotated[
+        int, typer.Option(min=0, help="Classes of a head; 0 for a model that writes.")
+    ] = 0,
     gpus: Annotated[
-        int, typer.Option(help="GPUs that train one model together, each with all of it (DDP).")
+        int,
+        typer.Option(min=1, help="GPUs that train one model together, each with all of it (DDP)."),
     ] = 1,
     gpu_memory: Annotated[
         float | None,

@@ -33,22 +33,22 @@ def predict(request: PredictionRequest) -> None:
     head = {"of": _digest(request, model, examples)}
     done = _done(part, head)
     missing = [place for place in range(len(examples)) if place not in done]
-    told = Underway(tell_progress).steps("predicting")
+    progress = Underway(tell_progress).steps("predicting")
     ready = len(examples) - len(missing)
     with part.open("a", encoding="utf-8") as file:
         if file.tell() == 0:
             file.write(json.dumps(head) + "\n")
-        told(ready, len(examples))
-        for places, said in model.batches(
+        progress(ready, len(examples))
+        for places, predictions in model.batches(
             [examples[place] for place in missing],
             batch_size=request.batch_size,
             max_new_tokens=request.max_new_tokens,
         ):
-            rows = zip(places, said, strict=True)
-            file.writelines(_line(missing[place], one) for place, one in rows)
+            rows = zip(places, predictions, strict=True)
+            file.writelines(_line(missing[place], prediction) for place, prediction in rows)
             file.flush()
             ready += len(places)
-            told(ready, len(examples))
+            progress(ready, len(examples))
 
 
 def _examples(model: Model, request: PredictionRequest) -> list[Example]:
@@ -75,11 +75,11 @@ def _done(part: Path, head: dict[str, str]) -> set[int]:
         return set()
     whole = [line for line in part.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"]
     try:
-        found = [object_of(line) for line in whole]
-        done = {int(line["row"]) - 1 for line in found[1:]}
+        lines = [object_of(line) for line in whole]
+        done = {int(line["row"]) - 1 for line in lines[1:]}
     except (ValueError, KeyError, TypeError):
-        found, done = [{}], set()
-    if found and found[0] != head:
+        lines, done = [{}], set()
+    if lines and lines[0] != head:
         raise UsageError(
             "the unfinished output is of another model, other rows or other settings",
             fix="Delete it, or name another --output.",
@@ -89,10 +89,10 @@ def _done(part: Path, head: dict[str, str]) -> set[int]:
     return done
 
 
-def _line(place: int, said: Prediction) -> str:
+def _line(place: int, prediction: Prediction) -> str:
     fields: dict[str, Any] = {"row": place + 1}
-    if said.label is not None:
-        fields |= {"label": said.label, "probabilities": said.probabilities}
+    if prediction.label is not None:
+        fields |= {"label": prediction.label, "probabilities": prediction.probabilities}
     else:
-        fields |= {"text": said.text}
+        fields |= {"text": prediction.text}
     return json.dumps(fields, ensure_ascii=False) + "\n"

@@ -49,29 +49,29 @@ def remote(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
     return RemoteBriefing.taken_from(briefing, mark=mark, directory=here, version=version)
 
 
-def missing(run: RunFolder, told: RemoteBriefing) -> list[tuple[str, str, str]]:
+def missing(run: RunFolder, briefing: RemoteBriefing) -> list[tuple[str, str, str]]:
     """Everything that this machine lacks, as what, why and where."""
-    if Path(told.directory).is_dir():
-        os.chdir(told.directory)
-    problems = [*_version(told), *_folder(run, told)]
+    if Path(briefing.directory).is_dir():
+        os.chdir(briefing.directory)
+    problems = [*_version(briefing), *_folder(run, briefing)]
     if problems:
         return problems
-    models = _models(Plan.read(run.plan), told.spec) if told.backend == TRAINING else ()
-    return [*_data(told.spec), *models]
+    models = _models(Plan.read(run.plan), briefing.spec) if briefing.backend == TRAINING else ()
+    return [*_data(briefing.spec), *models]
 
 
-def _version(told: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
-    if told.version != sweeper.__version__:
+def _version(briefing: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
+    if briefing.version != sweeper.__version__:
         here = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
-        yield here, f"The command is sweeper {told.version}.", ""
+        yield here, f"The command is sweeper {briefing.version}.", ""
 
 
-def _folder(run: RunFolder, told: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
+def _folder(run: RunFolder, briefing: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
     mark = run.path / _MARK
     why = "Workers read the plan from it and write results and weights into it."
     if not run.plan.exists():
         yield f"the run's folder cannot be seen from {socket.gethostname()}", why, str(run.path)
-    elif not mark.is_file() or mark.read_text(encoding="utf-8") != told.mark:
+    elif not mark.is_file() or mark.read_text(encoding="utf-8") != briefing.mark:
         what = "this folder is a copy of the run's folder, or of an earlier call's"
         yield what, why, str(run.path)
 

@@ -56,7 +56,7 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
     """
     ours = not ray.is_initialized()
     _cluster.join(spec.features.of(Options).address)
-    asked, resources = spec.search.workers, [node.resources for node in _cluster.nodes()]
+    asked, resources = plan.workers(spec.search), [node.resources for node in _cluster.nodes()]
     hardware = plan.facts.hardware
     if (
         hardware.detected

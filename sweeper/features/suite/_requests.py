@@ -7,6 +7,8 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pydantic import Field
+
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import ModelFacts
@@ -34,6 +36,7 @@ class EvaluationRequest(Artifact):
         models: Base models as they are found from here; ``facts`` are those of the plan, in order.
         trials: Trained models to score; each one's base is scored in the same dtype before it.
         bases: Ids of base models to score also where no trial asks for it.
+        quantized: By model, the strategy whose quantisation its base is loaded in.
         run_generated_code: Whether the user allowed running code that a model wrote.
     """
 
@@ -44,6 +47,7 @@ class EvaluationRequest(Artifact):
     trials: tuple[TrialToScore, ...] = ()
     bases: tuple[str, ...] = ()
     precision: Precision = "fp32"
+    quantized: dict[str, str] = Field(default_factory=dict)
     run_generated_code: bool = False
 
 
@@ -52,9 +56,13 @@ def checked_file(folder: Path) -> Path:
     return folder / "suite.json"
 
 
-def model_key(facts: ModelFacts, folder: Path, dtype: str) -> str:
-    """One base model in one dtype: its revision, or size and age of its files if it has none."""
-    content = [facts.id, facts.revision or weights_state(folder), dtype]
+def model_key(facts: ModelFacts, folder: Path, form: str) -> str:
+    """One base model in one dtype: its revision, or size and age of its files if it has none.
+
+    Args:
+        form: The dtype, and the strategy whose quantisation it has.
+    """
+    content = [facts.id, facts.revision or weights_state(folder), form]
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -44,6 +44,7 @@ from sweeper.features.suite._tasks import SuiteTask, load_suite, score
 from sweeper.metrics.programs import PERMISSION
 from sweeper.plans import half_of
 from sweeper.spec import ModelSpec
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import record_of
@@ -56,13 +57,17 @@ _MOST_TOKENS = 2048
 
 @dataclass(frozen=True)
 class Subject:
-    """One model to score: a base, or a trial's. ``folder`` is of the base model."""
+    """One model to score: a base, or a trial's. ``folder`` is of the base model.
+
+    ``quantized`` is the strategy whose quantisation a base has; empty for none.
+    """
 
     spec: ModelSpec
     facts: ModelFacts
     folder: Path
     dtype: str
     trial: TrialToScore | None = None
+    quantized: str = ""
 
     @property
     def name(self) -> str:
@@ -81,7 +86,7 @@ class Subject:
         """Where its scores are kept; a base's also where other runs find them."""
         if self.trial is not None:
             return [trial_file(kept, self.trial.number)]
-        key = model_key(self.facts, self.folder, self.dtype)
+        key = model_key(self.facts, self.folder, f"{self.dtype} {self.quantized}".rstrip())
         return [base_file(folder, key) for folder in (kept, home() / FOLDER)]
 
 
@@ -95,7 +100,8 @@ def subjects(request: EvaluationRequest) -> Iterator[Subject]:
         if (model, dtype) not in seen:
             seen.add((model, dtype))
             folder = weights_folder(specs[model], facts[model])
-            yield Subject(specs[model], facts[model], folder, dtype)
+            quantized = request.quantized.get(model, "")
+            yield Subject(specs[model], facts[model], folder, dtype, quantized=quantized)
 
     for model in request.bases:
         half = half_of(request.precision)
@@ -113,8 +119,11 @@ def _load(subject: Subject, device: torch.device) -> nn.Module:
     if subject.trial is not None:
         return reload(Path(subject.trial.weights), device).model
     dtype = getattr(torch, subject.dtype)
+    quantized = None
+    if subject.quantized:
+        quantized = strategy_named(subject.quantized).quantization_config({}, dtype=dtype)
     trust, name = subject.spec.trust_remote_code, subject.facts.id
-    return load_base(subject.folder, "CAUSAL_LM", dtype, device, trust_remote_code=trust, name=name)
+    return load_base(subject.folder, "CAUSAL_LM", dtype, device, quantized, trust, name)
 
 
 class _Progress(CacheHook):

@@ -23,7 +23,7 @@ from sweeper.features.suite._requests import (
     TrialToScore,
     checked_file,
 )
-from sweeper.plans import Plan
+from sweeper.plans import Candidate, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.trials import TrialConfig
@@ -133,8 +133,17 @@ def request_for(
         trials=tuple(chosen),
         bases=() if chosen else (first.model,),
         precision=first.precision,
+        quantized={model: one.strategy for model in kinds if (one := _quantized(plan, model))},
         run_generated_code=permitted,
     )
+
+
+def _quantized(plan: Plan, model: str) -> Candidate | None:
+    """The candidate as which a base is loaded, if it fits the device in no other form."""
+    if all(candidate.model != model for candidate in plan.candidates):
+        return None
+    found = plan.of_base(model)
+    return found if found.quantization is not None else None
 
 
 def _trial(run: RunFolder, number: int) -> TrialToScore:

@@ -41,8 +41,8 @@ def _order(run: RunFiles) -> list[TrialFiles]:
         results = {t.config.number: [r.result for r in t.trainings()] for t in confirmed}
         made = [Contender.of(n, own, objective, run.limits) for n, own in results.items()]
         numbers = [one.trial for one in in_order(made)]
-    found = [run.trial(number) for number in numbers]
-    return [trial for trial in found if trial is not None and trial.completed]
+    trials = [run.trial(number) for number in numbers]
+    return [trial for trial in trials if trial is not None and trial.completed]
 
 
 def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) -> Finalist:

@@ -211,12 +211,12 @@ def _features(spec: Spec, phases: StudyPhases) -> dict[str, PhaseCost]:
 
 
 def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
-    """Trials side by side: one for each group of GPUs, or the workers asked for on one device."""
+    """Trials side by side: the workers asked for, or one for each group of GPUs."""
     gpus = facts.hardware.gpus
     if gpus <= 1:
-        return min(spec.search.workers, spec.search.trials)
-    widest = max(candidate.gpus for candidate in candidates)
-    return max(1, min(gpus // widest, spec.search.trials))
+        return min(spec.search.workers or 1, spec.search.trials)
+    groups = gpus // max(candidate.gpus for candidate in candidates)
+    return max(1, min(spec.search.workers or groups, groups, spec.search.trials))
 
 
 def _affordable(

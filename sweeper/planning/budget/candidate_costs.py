@@ -129,7 +129,7 @@ def _processes(spec: Spec, facts: Facts) -> int:
     """Workers of this machine that have cores of their own."""
     if facts.hardware.device != "cpu" or spec.search.executor != "local":
         return 1
-    return min(spec.search.workers, spec.search.trials, facts.hardware.cpu_cores or 1)
+    return min(spec.search.workers or 1, spec.search.trials, facts.hardware.cpu_cores or 1)
 
 
 def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:

@@ -144,11 +144,10 @@ def lengths(epochs: float) -> tuple[float, ...]:
 def at_least(epochs: float, batch: int, train_rows: int) -> float:
     """The epochs, or as many more as the least optimizer steps take.
 
-    >>> at_least(3.0, 16, 1400), at_least(4.0, 8, 35), at_least(4.0, 8, 140)
-    (3.0, 20.0, 6.0)
+    >>> at_least(3.0, 16, 1400), at_least(4.0, 8, 35), at_least(4.0, 8, 100)
+    (3.0, 20.0, 8.0)
     """
-    needed = math.ceil(LEAST_STEPS * batch / train_rows)
-    return max(epochs, float(min(needed, MOST_EPOCHS)))
+    return max(epochs, min(LEAST_STEPS * batch / train_rows, float(MOST_EPOCHS)))
 
 
 def with_epochs(

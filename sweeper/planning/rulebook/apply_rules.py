@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
-from sweeper.planning.rulebook.strategy_files import BookParameter, BookStrategy
+from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Parameter, ParameterRange, Prior, Quality, Reason
 from sweeper.spec import Scalar
 
@@ -22,8 +22,6 @@ SPREADS_IN_RANGE = 4.0
 
 # Least factor between a default and the bounds of a logarithmic range.
 DEFAULT_ROOM = 1.5
-# How far from an edge a default stays that follows another parameter, as a factor.
-MARGIN = 1.1
 
 # What rules made of each parameter of one strategy, in the order they are applied.
 _Settings = dict[str, list[tuple[Rule, Parameter]]]
@@ -120,33 +118,13 @@ def _rated(
             _apply(rule, rated, values, settings, held_back)
     rated.cautions += _kept(rated, held_back)
     for name, parameter in rated.parameters.items():
-        placed = _inside(_following(strategy.parameters[name], parameter, rated.parameters))
+        placed = _inside(parameter)
         rated.parameters[name] = placed.model_copy(update={"prior": prior_of(placed)})
     rated.cautions += _disagreements(settings, rated.parameters)
     if len(rated.cautions) > 1:
         order = {rule.id: place for place, rule in enumerate(rules)}
         rated.cautions.sort(key=lambda caution: order[caution.rule])
     return rated
-
-
-def _following(
-    in_book: BookParameter, parameter: Parameter, others: Mapping[str, Parameter]
-) -> Parameter:
-    """The parameter with its default scaled by that of the parameter that it follows."""
-    follows = getattr(in_book, "follows", None)
-    other = others.get(follows.parameter) if follows is not None else None
-    if follows is None or other is None or float(other.default) == follows.at:
-        return parameter
-    factor = (float(other.default) / follows.at) ** follows.power
-    low, high = _number(parameter.low), _number(parameter.high)
-    moved = min(max(float(parameter.default) * factor, low * MARGIN), high / MARGIN)
-    default = float(f"{moved:.2g}")
-    why = (
-        f"{parameter.why} The default is multiplied by {default / float(parameter.default):.2g}, "
-        f"since the default of {follows.parameter} is {other.default}, not {follows.at:g} "
-        f"({follows.source})."
-    )
-    return parameter.model_copy(update={"default": default, "why": why})
 
 
 def _inside(parameter: Parameter) -> Parameter:
@@ -211,24 +189,22 @@ def _apply(
 
 
 def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
-    """The change with a default that was computed from a fact.
-
-    A range that does not contain it is moved there and keeps its width.
-    """
-    if change.default_from is None:
-        return change
-    value, times = values[change.default_from.fact], change.default_from.times
-    if not isinstance(value, int | float):
-        return change
-    default = float(f"{value * times:.3g}")
-    low, high = _number(parameter.low), _number(parameter.high)
-    update: dict[str, object] = {"default": default}
-    if not low <= default <= high:
-        half = math.sqrt(high / low) if parameter.log else (high - low) / 2
-        ends = (
-            (default / half, default * half) if parameter.log else (default - half, default + half)
-        )
-        update["span"] = ends
+    """The change with the numbers that follow facts."""
+    curves = (change.low_from, change.high_from, change.default_from)
+    low, high, default = (None if curve is None else curve.value(values) for curve in curves)
+    if parameter.kind == "categorical":
+        if default is None:
+            return change
+        number = math.floor(default + 1e-9)
+        choices = tuple(dict.fromkeys((max(number // 2, 1), number, 2 * number)))
+        return change.model_copy(update={"default": number, "choices": choices})
+    span = change.span or (_number(parameter.low), _number(parameter.high))
+    low, high = span[0] if low is None else low, span[1] if high is None else high
+    update: dict[str, object] = {"span": (min(low, high), max(low, high))}
+    if default is not None:
+        room = DEFAULT_ROOM if parameter.log else 1.0
+        update["default"] = default
+        update["span"] = (min(low, default / room), max(high, default * room))
     return change.model_copy(update=update)
 
 
@@ -281,7 +257,8 @@ def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Param
     if change.searched is not None:
         update["searched"] = change.searched
     if change.choices is not None:
-        update["choices"] = change.choices
+        allowed = dict.fromkeys((*(parameter.allowed_choices or ()), *change.choices))
+        update |= {"choices": change.choices, "allowed_choices": tuple(allowed)}
     if parameter.kind != "categorical":
         low, high = _range(parameter, change)
         update |= {"low": low, "high": high}
@@ -311,7 +288,8 @@ def _default(parameter: Parameter, change: Change, update: dict[str, object]) ->
     number = min(max(number, low), high)
     if change.default is None and parameter.searched and number in (low, high):
         number = _within(parameter.model_copy(update={"low": low, "high": high}), number)
-    return round(number) if parameter.kind == "int" else float(f"{number:.3g}")
+    digits = 3 if parameter.log else 5
+    return round(number) if parameter.kind == "int" else float(f"{number:.{digits}g}")
 
 
 def _within(parameter: Parameter, value: float) -> float:

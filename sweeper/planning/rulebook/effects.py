@@ -127,6 +127,13 @@ class Curve(FileModel):
             return float(start * (end / start) ** share)
         return start + share * (end - start)
 
+    def __str__(self) -> str:
+        """The values at both ends of the fact."""
+        first, last = (
+            f"{setting(self.at[end])} at {end:g}" for end in (min(self.at), max(self.at))
+        )
+        return f"{joined(list(dict.fromkeys((first, last))), 'and')} {self.fact}"
+
 
 class Gap(FileModel):
     """The quality that is expected of a strategy, in points against LoRA on the same model."""
@@ -151,19 +158,7 @@ class Gap(FileModel):
     def __str__(self) -> str:
         if self.points_from is None:
             return f"{self.points:+g} ± {self.sd:g} points"
-        ends = " to ".join(f"{self.points_from.at[key]:+g}" for key in _ends(self.points_from.at))
-        return f"{ends} ± {self.sd:g} points by {self.points_from.fact}"
-
-
-def _ends(at: Mapping[float, float]) -> tuple[float, float]:
-    return min(at), max(at)
-
-
-class DefaultFrom(FileModel):
-    """A default that is a fact times a factor."""
-
-    fact: NumberFact
-    times: float
+        return f"{self.points_from} ± {self.sd:g} points"
 
 
 class Change(FileModel):
@@ -172,12 +167,14 @@ class Change(FileModel):
     target: SkipJsonSchema[str] = Field("", alias="*target")
     span: Range | None = Field(None, alias="range", description="replaces the best-practice range")
     default: Scalar | None = None
-    default_from: DefaultFrom | None = Field(
+    default_from: Curve | None = Field(
         None,
-        examples=[{"fact": "examples", "times": 0.1}],
-        description="their product becomes the default, and a range that does not hold it moves "
-        "there at its old width",
+        examples=[{"fact": "examples", "at": {1000: 4, 10000: 3}}],
+        description="the default follows a fact; a range reaches beyond it on both sides, and "
+        "choices are its half, itself and its double",
     )
+    low_from: Curve | None = Field(None, examples=[{"fact": "examples", "at": {1000: 2}}])
+    high_from: Curve | None = Field(None, examples=[{"fact": "examples", "at": {1000: 5}}])
     choices: Choices | None = None
     prior: Prior | None = None
     searched: bool | None = None
@@ -197,8 +194,8 @@ class Change(FileModel):
         parts += [joined([setting(one) for one in self.choices], "or")] if self.choices else []
         if self.default is not None:
             parts.append(f"default {setting(self.default)}")
-        if self.default_from is not None:
-            parts.append(f"default {self.default_from.times:g} x {self.default_from.fact}")
+        curves = {"from": self.low_from, "to": self.high_from, "default": self.default_from}
+        parts += [f"{word} {curve}" for word, curve in curves.items() if curve is not None]
         if self.searched is not None:
             parts.append("searched" if self.searched else "not searched")
         return ", ".join(parts)
@@ -238,11 +235,15 @@ class Change(FileModel):
                 for value in values:
                     if value not in allowed:
                         yield (key,), fault(f"{name} is never {value!r}", "", near(value, allowed))
-            if self.span:
+            if self.span or self.low_from or self.high_from:
                 yield (), fault(f"{name} has choices, not a range", "", "Use choices.")
             return
         allowed_range = target.allowed or target.range
         why = f"{name} is allowed from {allowed_range[0]:g} to {allowed_range[1]:g}."
+        for key in ("default_from", "low_from", "high_from"):
+            curve = getattr(self, key)
+            if curve is not None and not within(tuple(curve.at.values()), allowed_range):
+                yield (key,), fault(f"{key} leaves the allowed range", why)
         if self.span and not within(self.span, allowed_range):
             yield ("range",), fault(f"range = {listed(self.span)}", why)
         if self.default is not None:

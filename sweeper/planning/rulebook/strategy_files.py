@@ -75,15 +75,6 @@ Prior = Annotated[
 ]
 
 
-class Follows(FileModel):
-    """A default that grows with another parameter's: at ``at`` it is the declared one."""
-
-    parameter: Text
-    at: float = Field(gt=0)
-    power: float
-    source: Text
-
-
 class _Parameter(FileModel):
     default: Scalar
     prior: Prior | None = None
@@ -127,9 +118,6 @@ class NumberParameter(_Parameter):
     range: Range
     allowed: Range | None = None
     log: bool = False
-    follows: Follows | None = Field(
-        None, description="the default is multiplied by (parameter / at) ** power"
-    )
 
     def _space(self) -> dict[str, object]:
         low, high = self.allowed or self.range

@@ -251,7 +251,8 @@ class Rows:
 
     def matrix(self, points: Sequence[Mapping[str, Scalar]]) -> Matrix:
         """Its own configurations; shape ``(n, columns)``."""
-        return self._matrix(points, [0.0] * self.others)
+        values = {name: [point.get(name) for point in points] for name in self.axes}
+        return self._encoded(values, len(points), [0.0] * self.others)
 
     def seen_from_here(
         self, axes: Axes, points: Sequence[Mapping[str, Scalar]], which: int
@@ -265,10 +266,6 @@ class Rows:
         """
         apart = [CANDIDATE_DISTANCE * (number == which) for number in range(self.others)]
         return self._encoded(self._translated(axes, points), len(points), apart)
-
-    def _matrix(self, points: Sequence[Mapping[str, Scalar]], apart: list[float]) -> Matrix:
-        values = {name: [point.get(name) for point in points] for name in self.axes}
-        return self._encoded(values, len(points), apart)
 
     def _encoded(self, values: Mapping[str, Values], count: int, apart: list[float]) -> Matrix:
         columns = [

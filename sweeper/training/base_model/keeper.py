@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
@@ -14,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from sweeper.errors import ModelError
 from sweeper.strategies.base import TaskType
 from sweeper.strategies.loading import class_options, keep_trainable, quiet_library
-from sweeper.training.loop.device_memory import loading_a_model
+from sweeper.training.loop.device_memory import bytes_of, loading_a_model
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,8 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # One tensor in this many is compared with its checksum each time the base comes back; which ones
 # moves on, so that all of them are looked at within this many trials.
 _CHECK_ONE_IN = 8
+# A base waits in main memory if it takes no more than this share of what is available.
+_SHARE = 0.25
 
 
 def load_base(
@@ -124,7 +127,7 @@ class _Held:
 class BaseKeeper:
     """Keeps one base model (in each dtype that was asked for) and restores it between trials.
 
-    On a GPU only one variant is held at a time; on a CPU all that were used.
+    A GPU holds one variant at a time. The others wait in main memory, as far as there is room.
 
     Args:
         folder: Config and safetensors weights.
@@ -146,6 +149,7 @@ class BaseKeeper:
         self._trust = trust_remote_code
         self._name = name
         self._held: dict[str, _Held] = {}
+        self._there = ""
         self._returns = 0
 
     def lend(
@@ -158,8 +162,7 @@ class BaseKeeper:
         """
         key = _key(dtype, quantization_config)
         if key not in self._held:
-            if self._device.type == "cuda":
-                self.forget()
+            self._park()
             model = load_base(
                 self._folder,
                 self._task_type,
@@ -170,8 +173,13 @@ class BaseKeeper:
                 self._name,
             )
             sums = {name: checksum(weight) for name, weight in _weights(model).items()}
-            self._held[key] = _Held(model, sums)
+            self._held[key], self._there = _Held(model, sums), key
         held = self._held[key]
+        if key != self._there:
+            self._park()
+            with loading_a_model():
+                held.model.to(self._device)
+            self._there = key
         if will_change and held.pristine is None:
             weights = _weights(held.model).items()
             held.pristine = {name: w.detach().to("cpu", copy=True) for name, w in weights}
@@ -192,9 +200,23 @@ class BaseKeeper:
             log.warning("the base model's weights were changed by a trial; they are loaded again")
             self.forget()
 
+    def _park(self) -> None:
+        """Free the GPU: its variant waits in main memory, if there is room for it."""
+        held = self._held.get(self._there)
+        if held is None or self._device.type != "cuda":
+            return
+        room = _SHARE * psutil.virtual_memory().available
+        if getattr(held.model, "is_quantized", False) or bytes_of(held.model) > room:
+            del self._held[self._there]
+        else:
+            held.model.to("cpu")
+        self._there = ""
+        torch.cuda.empty_cache()
+
     def forget(self) -> None:
         """Release all memory. The next ``lend`` loads again."""
         self._held.clear()
+        self._there = ""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -1,11 +1,12 @@
 """Which files of a folder belong to which split, as `datasets` and people name them."""
 
 import json
+from pathlib import Path
 
 import datasets
 import pytest
 
-from sweeper.data.load import load
+from sweeper.data.load_large import load
 from sweeper.data.reading.layout import layout
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
@@ -25,13 +26,13 @@ ROWS = [{"text": f"text number {n}", "label": n % 2} for n in range(40)]
     ],
 )
 def test_splits_by_names(names, splits):
-    found = layout(names, "folder").splits
+    found = layout(Path(), names, "folder").files
     assert {split: len(files) for split, files in found.items()} == splits
 
 
 def test_files_that_could_be_the_same_split_are_not_joined():
     with pytest.raises(DataError, match="no file for training"):
-        layout(["train_a.csv", "train_b.csv"], "folder")
+        layout(Path(), ["train_a.csv", "train_b.csv"], "folder")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_files_that_could_be_the_same_split_are_not_joined():
 def test_two_files_for_one_split_are_not_joined(names):
     folder = "data/" if "/" in names[0] else ""
     with pytest.raises(DataError) as error:
-        layout([f"{folder}train.csv", *names], "folder")
+        layout(Path(), [f"{folder}train.csv", *names], "folder")
     (problem,) = error.value.problems
     assert problem.where == "folder"
     for name in names:
@@ -58,7 +59,7 @@ def test_two_files_for_one_split_are_not_joined(names):
 @pytest.mark.parametrize("names", [["rows.csv", "rows.jsonl"], ["rows.csv", "rows.csv.gz"]])
 def test_two_files_of_one_name_are_not_joined(names):
     with pytest.raises(DataError, match=", ".join(names)):
-        layout(names, "folder")
+        layout(Path(), names, "folder")
 
 
 def test_two_keys_for_one_split_are_not_joined(tmp_path):
@@ -70,9 +71,9 @@ def test_two_keys_for_one_split_are_not_joined(tmp_path):
 
 def test_a_split_with_an_ending_comes_with_those_of_the_same_ending():
     names = ["test.csv", "test_sft.csv", "train.csv", "train_sft.csv"]
-    assert layout(names, "folder", train="train_sft").splits == {
-        "train": ("train_sft.csv",),
-        "test": ("test_sft.csv",),
+    assert layout(Path(), names, "folder", train="train_sft").files == {
+        "train": (Path("train_sft.csv"),),
+        "test": (Path("test_sft.csv"),),
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.data import item_files
-from sweeper.data.dataset import dataset_of
+from sweeper.data.prepared import dataset_of
 from sweeper.errors import DataError
 from sweeper.features import parts
 from sweeper.features.ray import _run_check

@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 import wasmtime
 
+from sweeper.cache import made_once
 from sweeper.errors import RunError
 from sweeper.features.generated_code import _sandbox as sandbox
 from sweeper.features.generated_code._sandbox import ProgramLimits, failure
@@ -437,6 +439,21 @@ def test_a_truncated_interpreter_is_not_used(compiled: tuple[wasmtime.Engine, Pa
     for size in (path.stat().st_size // 2, 100, 0):
         os.truncate(path, size)
         assert sandbox._read(engine, path) is None
+
+
+def test_interpreters_of_other_versions_are_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def small(command: list[str], cwd: Path, **_: object) -> subprocess.CompletedProcess[str]:
+        (cwd / "python.wasm").write_bytes(wasmtime.wat2wasm("(component)"))
+        return subprocess.CompletedProcess(command, 0)
+
+    engine, *_ = sandbox._load()
+    monkeypatch.setattr(subprocess, "run", small)
+    for name in ("old", "new"):
+        made_once(tmp_path / name, partial(sandbox._build, engine))
+        assert sandbox._read(engine, tmp_path / name / "python.cwasm") is not None
+    assert [folder.name for folder in tmp_path.glob("*/") if folder.is_dir()] == ["new"]
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(

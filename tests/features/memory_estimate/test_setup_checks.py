@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sweeper.errors import UsageError
@@ -9,16 +11,24 @@ from sweeper.memory.linear_layers import targeted
 from sweeper.spec import ModelSpec
 
 
-def test_all_mistakes_are_listed_with_near_matches() -> None:
+def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
-        checked_setup(strategy="lroa", optimizer="adamw", micro_batch=0, r=-1, classes=-2)
-    text = str(caught.value)
-    assert "--strategy: 'lroa'" in text
-    assert "Did you mean 'lora'?" in text
-    assert "--optimizer" in text
-    assert "--micro-batch: micro_batch is 0" in text
-    assert "--rank: r is -1" in text
-    assert "--classes" in text
+        checked_setup(strategy="lroa", optimizer="adamw_torc")
+    assert [problem.where for problem in caught.value.problems] == ["--strategy", "--optimizer"]
+    assert "'lora'" in caught.value.problems[0].fix
+    assert "'adamw_torch'" in caught.value.problems[1].fix
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--micro-batch", "0"), ("--rank", "0"), ("--classes", "-1"), ("--quantization", "int3")],
+)
+def test_numbers_and_choices_are_checked_by_the_command_line(
+    sweeper: Any, words: tuple[str, str]
+) -> None:
+    ran = sweeper("memory", "--model", "7B", *words)
+    assert ran.code == 2
+    assert words[0] in ran.err
 
 
 def test_target_modules_are_split_at_commas() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.data.corpus import WINDOW
-from sweeper.data.load import load
+from sweeper.data.load_large import load
 from sweeper.features.pretraining._corpus import CorpusText, corpus_text
 from sweeper.features.pretraining.options import Options
 from sweeper.spec import DataSpec

@@ -9,7 +9,7 @@ from sweeper.artifact import Record
 from sweeper.checkpoints import seal
 from sweeper.child_process import in_child
 from sweeper.data.examples import SPLITS
-from sweeper.data.load import load
+from sweeper.data.load_large import load
 from sweeper.errors import DataError
 from sweeper.features.refit._process import _joined, _strength, refit
 from sweeper.features.refit._refit import TRAIN

@@ -8,6 +8,8 @@ import torch
 
 lm_eval = pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[suite]'")
 
+from bitsandbytes.nn import Linear4bit  # noqa: E402
+from scenes import make_scene  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
 from sweeper.errors import UsageError  # noqa: E402
@@ -19,9 +21,11 @@ from sweeper.features.suite._requests import (  # noqa: E402
     TrialToScore,
     checked_file,
 )
-from sweeper.features.suite._score_models import _Evaluation  # noqa: E402
+from sweeper.features.suite._score_models import _Evaluation, subjects  # noqa: E402
+from sweeper.features.suite._scoring import _quantized  # noqa: E402
 from sweeper.features.suite._task_files import suite_facts  # noqa: E402
 from sweeper.metrics.programs import PERMISSION  # noqa: E402
+from sweeper.planning.planner import make_plan  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402
 from sweeper.strategies.base import Setting  # noqa: E402
 from sweeper.strategies.base import strategy as strategy_named  # noqa: E402
@@ -288,3 +292,25 @@ def test_outputs_must_fit_the_model(request_for, tmp_path, suite):
     path.write_text(path.read_text().replace("max_gen_toks: 4", "max_gen_toks: 4000"))
     with pytest.raises(UsageError, match="4000 new tokens"):
         _Evaluation(request_for(task="writing"), tmp_path).run()
+
+
+def test_a_base_that_fits_in_four_bits_alone_is_scored_in_four_bits(
+    request_for, model_folders, tmp_path
+):
+    model = str(model_folders["llama"])
+    plain, packed = (
+        next(subjects(request_for(task="reading", precision="bf16-mixed", quantized=quantized)))
+        for quantized in ({}, {model: "qlora"})
+    )
+    loaded = _score_models._load(packed, torch.device("cpu"))
+    assert sum(isinstance(module, Linear4bit) for module in loaded.modules()) == 2 * 7
+    assert plain.dtype == packed.dtype == "bfloat16"
+    assert plain.places(tmp_path) != packed.places(tmp_path)  # scores are not taken for each other
+
+
+@pytest.mark.parametrize(("model", "strategy"), [("7B", None), ("70B", "qlora")])
+def test_a_request_says_which_base_fits_in_four_bits_alone(model, strategy):
+    plan = make_plan(*make_scene(model=model, gpu_gib=80.0))
+    found = _quantized(plan, model)
+    assert (found.strategy if found else None) == strategy
+    assert _quantized(plan, "another") is None

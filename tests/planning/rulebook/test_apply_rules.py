@@ -38,15 +38,15 @@ def rate(book: RuleBook, scene: Any, **facts: Any) -> tuple[Any, ...]:
     [
         ("{lora.learning_rate: {range: [2.0e-4, 6.0e-4]}}", (2e-4, 6e-4, 3e-4)),
         ("{lora.learning_rate: {range: [3.0e-4, 6.0e-4]}}", (3e-4, 6e-4, 4.24e-4)),
-        ("{lora.learning_rate: {default: 2.0e-4}}", (1e-4, 5e-4, 2e-4)),
-        ("{'*.learning_rate': {default: 2.0e-4}}", (1e-4, 5e-4, 2e-4)),
+        ("{lora.learning_rate: {default: 2.0e-4}}", (1e-4, 1e-3, 2e-4)),
+        ("{'*.learning_rate': {default: 2.0e-4}}", (1e-4, 1e-3, 2e-4)),
         (
-            "{lora.learning_rate: {default_from: {fact: examples, times: 4.0e-7}}}",
-            (7.16e-4, 3.58e-3, 1.6e-3),
+            "{lora.learning_rate: {default_from: {fact: examples, at: {1: 1.0e-5, 4000: 1.6e-3}}}}",
+            (1e-4, 2.4e-3, 1.6e-3),
         ),
         (
-            "{lora.learning_rate: {default_from: {fact: classes, times: 1.0}}}",
-            (1e-4, 5e-4, 3e-4),
+            "{lora.learning_rate: {default_from: {fact: classes, at: {2: 1.0e-3}}}}",
+            (1e-4, 1e-3, 3e-4),
         ),
     ],
 )
@@ -83,7 +83,7 @@ def test_the_quality_of_a_strategy_pools_its_file_and_the_gaps_in_its_reasons(sc
         estimates = [Quality(mean=broad.points, sd=broad.sd), *gaps]
         assert rated_strategy.quality == found.quality(name) == Quality.pooled(estimates)
         assert all(rated_strategy.quality.sd <= one.sd for one in estimates)
-    assert found["qlora"].quality == Quality(mean=-0.1588, sd=0.2572)
+    assert found["qlora"].quality == Quality(mean=-0.108, sd=0.24)
 
 
 def test_what_was_measured_well_counts_more_and_nothing_twice() -> None:
@@ -132,7 +132,7 @@ def test_a_rule_can_set_choices_a_prior_and_whether_to_search(tmp_path: Path, sc
 
 
 def test_without_a_published_density_the_default_is_the_mode(scene: Any) -> None:
-    found = rated(rule_book(), scene).parameters
+    found = rated(rule_book(), scene, "qlora").parameters
     prior = found["learning_rate"].prior
     assert prior is not None
     assert prior.center == found["learning_rate"].default
@@ -159,12 +159,10 @@ def test_the_epochs_of_the_study_are_every_candidates(scene: Any) -> None:
         assert not epochs.searched
 
 
-def test_small_models_with_few_steps_leave_the_best_practice_range(scene: Any) -> None:
+def test_small_models_leave_the_best_practice_range(scene: Any) -> None:
     facts = {"task": "classification", "model": "minilm", "labels": 2, "gpu_gib": None}
-    low, high, _ = rate(rule_book(), scene, rows=1500, **facts)
-    assert (low, high) == (4e-4, 4e-3)
-    low, high, _ = rate(rule_book(), scene, rows=15000, **facts)
-    assert high < 4e-3
+    low, high, default = rate(rule_book(), scene, rows=1500, **facts)
+    assert (low, high, default) == pytest.approx((3.63e-4, 3.63e-3, 9.08e-4), rel=0.02)
 
 
 def test_prompt_methods_get_rates_far_above_loras(scene: Any) -> None:
@@ -173,7 +171,7 @@ def test_prompt_methods_get_rates_far_above_loras(scene: Any) -> None:
     lora = rated(rule_book(), scene, "lora", **named).parameters["learning_rate"]
     full = rated(rule_book(), scene, "full", **named).parameters["learning_rate"]
     assert float(prefix.default) >= 10 * float(lora.default)
-    assert 10 * float(full.default) <= float(lora.default) <= 20 * float(full.default)
+    assert 10 * float(full.default) <= float(lora.default) <= 30 * float(full.default)
 
 
 def test_a_disagreement_that_a_later_rule_settles_is_not_told(tmp_path: Path, scene: Any) -> None:
@@ -183,7 +181,7 @@ def test_a_disagreement_that_a_later_rule_settles_is_not_told(tmp_path: Path, sc
         "{lora.r: {range: [4, 60], default: 40}}",
         "{lora.r: {range: [12, 16], default: 12}}",
     )
-    assert not [c for c in rated(book, scene).cautions if c.disagrees_with]
+    assert not [c for c in rated(book, scene).cautions if c.disagrees_with and "r" in c.changes]
 
 
 def test_of_several_overruled_rules_the_plan_tells_what_it_follows(
@@ -196,7 +194,7 @@ def test_of_several_overruled_rules_the_plan_tells_what_it_follows(
         "{lora.r: {range: [20, 50], default: 30}}",
     )
     found = rated(book, scene)
-    (caution,) = [c for c in found.cautions if c.disagrees_with]
+    (caution,) = [c for c in found.cautions if c.disagrees_with and "r" in c.changes]
     assert caution.rule == "mine-2"
     assert caution.disagrees_with == "mine-1"
     assert caution.changes == {"r": found.parameters["r"].range}
@@ -276,7 +274,7 @@ def test_rules_that_ship_change_what_it_includes_and_does_not_state(
 ) -> None:
     found = rated(own_strategy(tmp_path), scene, rows=400)
     batch = found.parameters["per_device_train_batch_size"]
-    assert (batch.choices, batch.default) == ((4, 8, 16), 8)
+    assert (batch.choices, batch.default) == ((8, 16, 32), 16)
     assert found.quality.mean == rated(rule_book(), scene, rows=400).quality.mean
 
 

@@ -172,7 +172,7 @@ def test_every_problem_is_reported_at_once_with_file_and_line(tmp_path: Path) ->
         (RULE.replace("default: 4", "defalt: 4"), "Did you mean 'default'?"),
         (RULE.replace("range: [4, 8], default: 4", "scale: 2"), "there is no key 'scale' here"),
         (
-            RULE.replace("default: 4", "default_from: {fact: task, times: 2}"),
+            RULE.replace("default: 4", "default_from: {fact: task, at: {1: 4}}"),
             "'task' is not a fact with a number",
         ),
         (RULE.replace("- id", "- - id"), "is not YAML"),

@@ -24,11 +24,8 @@ chart: {color: 1, shape: circle}
 gradients_through_base: true
 adds: low-rank
 trained_parameters:
-  let:
-    width: {divide: [hidden_size, reduction]}
-  sum:
-    - {each: target_layer, product: [width, inputs]}
-    - {each: [query, value], product: [2, outputs], when: {head_init: probe}}
+  target_layer: (hidden_size // reduction) * inputs
+  query, value: 2 * outputs if head_init == "probe" else 0
 quality: {text: good, source: me}
 requires:
   - when: {model_kind: decoder}
@@ -143,14 +140,16 @@ def test_a_good_file_is_read_whole(tmp_path: Path) -> None:
         ("color: 1", "color: 7", "numbered 0 (neutral) to 6"),
         ("shape: circle", "shape: cricle", "Did you mean 'circle'?"),
         (", shape: circle", "", "shape is missing"),
-        ("trained_parameters:\n  let:", "trained_parameters: some\nunused:\n  let:", "'base'"),
-        ("[width, inputs]", "[widht, inputs]", "Did you mean 'width'?"),
-        ("[width, inputs]", "[1.5, inputs]", "unknown factor 1.5"),
-        ("each: target_layer", "each: target_layers", "Did you mean 'target_layer'?"),
-        ("[query, value]", "[query, valeu]", "Did you mean 'value'?"),
-        ("when: {head_init", "when: {head_inti", "no parameter 'head_inti'"),
-        ("{divide: [hidden_size, reduction]}", "hidden_size / 8", "Write {divide: [a, b]}"),
-        ("{divide: [hidden_size, reduction]}", "{divide: [hidden_size, r]}", "unknown factor 'r'"),
+        ("trained_parameters:\n", "trained_parameters: some\nunused:\n", "'base'"),
+        ("// reduction", "// redaction", "Did you mean 'reduction'?"),
+        ("* inputs", "* 1.5", "is not a formula"),
+        ("* inputs", "** inputs", "is not a formula"),
+        ("* inputs", "* len(inputs)", "is not a formula"),
+        ("* inputs", "* (inputs", "is not a formula"),
+        ("  target_layer:", "  target_layers:", "Did you mean 'target_layer'?"),
+        ("  target_layer:", "  layer:", "unknown name 'inputs'"),
+        ("query, value:", "query, valeu:", "Did you mean 'value'?"),
+        ("if head_init", "if head_inti", "Did you mean 'head_init'?"),
     ],
 )
 def test_a_mistake_in_a_strategy_file_is_named_with_its_line(

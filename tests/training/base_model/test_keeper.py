@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sweeper.training.base_model import keeper as keeper_module
 from sweeper.training.base_model.keeper import BaseKeeper, checksum, load_base
 
 
@@ -97,3 +98,50 @@ def test_a_checksum_differs_after_any_update(dtype):
     assert checksum(tensor.clone()) == before
     tensor[17] += 1
     assert checksum(tensor) != before
+
+
+@pytest.fixture
+def moves(monkeypatch):
+    """What is loaded, and where models are moved, by a keeper that takes the CPU for a GPU."""
+    found = []
+    move = torch.nn.Module.to
+
+    def load(folder, task_type, dtype, device, *others):
+        found.append(str(dtype))
+        return load_base(folder, task_type, dtype, torch.device("cpu"), *others)
+
+    def to(self, *places, **options):
+        if str(places[0]) in ("cuda", "cpu") and found and not options:
+            found.append(str(places[0]))
+        return move(self, "cpu")
+
+    monkeypatch.setattr(keeper_module, "load_base", load)
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    return found
+
+
+@pytest.fixture
+def on_gpu(model_folders):
+    return BaseKeeper(model_folders["bert"], "FEATURE_EXTRACTION", torch.device("cuda"))
+
+
+def lend_in_turn(keeper):
+    for _ in range(2):
+        for dtype in (torch.bfloat16, torch.float32):
+            keeper.give_back(keeper.lend(dtype))
+
+
+def test_alternating_trials_on_a_gpu_load_each_base_once(on_gpu, moves, monkeypatch):
+    lend_in_turn(on_gpu)
+    loads = [what for what in moves if what.startswith("torch.")]
+    assert loads == ["torch.bfloat16", "torch.float32"]
+    # One leaves the GPU before the other comes to it.
+    assert moves[-4:] == ["cpu", "cuda", "cpu", "cuda"]
+
+
+def test_a_base_without_room_in_main_memory_is_loaded_again(on_gpu, moves, monkeypatch):
+    monkeypatch.setattr(keeper_module, "_SHARE", 0.0)
+    lend_in_turn(on_gpu)
+    assert [what for what in moves if what.startswith("torch.")] == [
+        "torch.bfloat16", "torch.float32", "torch.bfloat16", "torch.float32",
+    ]  # fmt: skip

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import SPLITS
+from sweeper.data.prepared import dataset_of
 from sweeper.errors import DataError, SpecError
 from sweeper.spec import DataSpec, SourceSpec, Spec
 from sweeper.specfile import resolve

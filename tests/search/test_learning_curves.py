@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.search.loss_model.learning_curves import (
+from sweeper.search.loss_model.observations import Observation, best_so_far
+from sweeper.search.pruner import (
     ends,
     forecast,
     luck,
     prior_doubt,
 )
-from sweeper.search.loss_model.observations import Observation, best_so_far
 from sweeper.trials import MOST_ITEMS, FirstItems
 
 

@@ -1,0 +1,1 @@
+"""How ``sweeper review`` does on the example configurations of other projects."""

@@ -1,0 +1,1 @@
+"""Reviews the configuration of another trainer: memory, time, evidence, contradictions, a patch."""

@@ -1,0 +1,221 @@
+"""One configuration with the facts that sweeper has about its model, data and machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sweeper.errors import ModelError
+from sweeper.facts.gather import gather
+from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.facts.models.model import model_facts
+from sweeper.facts.record import Facts, ModelFacts
+from sweeper.features.review._formats import Configuration
+from sweeper.features.review._record import Finding, Given, Training, found
+from sweeper.planning.candidates import RatedModel, rated_model
+from sweeper.planning.rulebook.rules import rule_book
+from sweeper.spec import Scalar, Spec, Task
+from sweeper.specfile import resolve
+from sweeper.yamlfile import Path_
+
+#: Rows that the evidence is looked up for where none are known.
+TYPICAL_ROWS = 10_000
+_MODEL: Path_ = ("models", 0, "id")
+_DATA, _EXAMPLES, _MAX_LENGTH = ("data", "path"), ("data", "examples"), ("training", "max_length")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A configuration and what is known around it.
+
+    Args:
+        facts: None where the file names no model, or none that is known.
+        counted: Whether the number of rows is known; else ``TYPICAL_ROWS`` stand for it.
+        unknown_model: Why there is none.
+        on_gpu: Whether a GPU is stated or found. Without one nothing is said about fitting.
+    """
+
+    config: Configuration
+    spec: Spec
+    facts: Facts | None
+    counted: bool
+    on_gpu: bool
+    problems: tuple[Finding, ...] = ()
+    unknown_model: str = ""
+
+    @property
+    def training(self) -> Training:
+        return self.config.training
+
+    @property
+    def model(self) -> ModelFacts | None:
+        return self.facts.models[0] if self.facts else None
+
+    @cached_property
+    def rated(self) -> RatedModel | None:
+        """The rule book's ranges for this model and these data."""
+        if self.facts is None:
+            return None
+        return rated_model(rule_book(self.spec.rules), self.spec, self.facts, self.facts.models[0])
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that train the model together, as far as is known."""
+        stated = (self.training.gpus or 1) * (self.training.nodes or 1)
+        return max(stated, self.facts.hardware.gpus if self.facts and self.on_gpu else 1)
+
+    @property
+    def micro_batch(self) -> int:
+        return self.training.micro_batch or 1
+
+    @property
+    def accumulation(self) -> int:
+        if (whole := self.training.global_batch) is not None:
+            return max(whole // (self.micro_batch * self.gpus), 1)
+        return self.training.gradient_accumulation_steps or 1
+
+    @property
+    def batch(self) -> int:
+        """Examples, or packed sequences, of one optimizer step."""
+        return self.micro_batch * self.accumulation * self.gpus
+
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens of an example on average, cut at the file's sequence length."""
+        return self.rated.cap.mean if self.rated else 0.0
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest example that the device sees."""
+        if self.rated is None or self.training.sequence_length is not None:
+            return self.training.sequence_length or 1
+        return self.rated.cap.tokens
+
+    @property
+    def rows(self) -> int | None:
+        """Examples, or packed sequences, of one epoch; None where the rows are not known."""
+        if self.facts is None or not self.counted:
+            return None
+        rows = min(self.facts.data.rows, self.training.max_rows or self.facts.data.rows)
+        share = self.training.validation_share or 0
+        rows = max(round(rows * (1 - share)) if share < 1 else rows - round(share), 1)
+        if self.training.packing:
+            rows = max(math.ceil(rows * self.mean_tokens / self.longest), 1)
+        return rows
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps of the whole training; None where they are not known."""
+        stated = self.training.max_steps
+        if self.rows is None:
+            return stated if stated and stated > 0 else None
+        epochs = self.training.num_train_epochs or 1
+        counted = max(math.ceil(epochs * self.rows / self.batch), 1)
+        if stated and stated > 0:
+            return min(stated, counted) if self.training.steps_per_epoch else stated
+        return counted
+
+    def given(self, *neutral: str) -> list[Given]:
+        """What the file says about these fields of ``Training``."""
+        return [self.config.given[name][0] for name in neutral if name in self.config.given]
+
+    def field(self, neutral: str) -> str:
+        """What the file, or else the trainer, calls a field of ``Training``."""
+        given = self.given(neutral)
+        return given[0].field if given else self.config.table.field_of(neutral)
+
+    def written(self, change: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
+        """A change of fields of ``Training`` in the trainer's words; None if it lacks some."""
+        named: dict[str, Scalar] = {}
+        for neutral, value in change.items():
+            field = self.field(neutral)
+            written = self.config.table.written(field, neutral, value)
+            if written is None:
+                return None
+            named[field] = written
+        return named
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the trainer evaluates while it trains, if there are rows for it."""
+        one, table = self.training, self.config.table
+        on = str(one.eval_strategy or "no").lower() not in ("no", "false", "none")
+        every = bool(one.eval_steps) and "eval_strategy" not in table.defaults
+        return on or every or (one.evals_per_epoch or 0) > 0
+
+    def finding(
+        self,
+        kind: str,
+        neutral: tuple[str, ...],
+        change: Mapping[str, Scalar] | None = None,
+        **more: Any,
+    ) -> Finding:
+        """A finding about fields of ``Training``, in the words of ``_findings.yaml``.
+
+        Args:
+            change: From fields of ``Training`` to values that remove it.
+            more: Fields of the finding, and words for its text.
+        """
+        given = self.given(*neutral)
+        named = self.written(change or {}) or {}
+        place = {"file": self.config.file, "line": given[0].line if given else 0}
+        fields = {"fields": tuple(one.field for one in given), "change": named, **place}
+        if named:
+            more.setdefault("fix", in_words(named))
+        return found(kind, self.config.table.source, **fields, **more)
+
+
+def in_words(change: Mapping[str, Scalar]) -> str:
+    """What to set, as a sentence.
+
+    >>> in_words({"bf16": True, "lora_r": 16})
+    'Set bf16: true, lora_r: 16.'
+    """
+    return f"Set {', '.join(f'{name}: {as_written(value)}' for name, value in change.items())}."
+
+
+def as_written(value: Scalar) -> str:
+    """A value as YAML 1.1 and JSON have it, without quotes.
+
+    >>> as_written(3e-05), as_written(True)
+    ('3.0e-05', 'true')
+    """
+    text = str(value).lower() if isinstance(value, bool) else f"{value}"
+    return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
+
+
+def case_of(config: Configuration, flags: Mapping[Path_, Any]) -> Case:
+    """A configuration with its model, the data and the machine that the flags name.
+
+    Args:
+        flags: Those of ``sweeper plan``. What they say wins over what the file says.
+
+    Raises:
+        SweeperError: A flag is wrong, or the data that it names cannot be used.
+    """
+    training, problems = config.training, config.problems
+    task: Task = "domain" if training.stage == "pretraining" else "instruction"
+    stated = {_MODEL: training.model, _MAX_LENGTH: training.sequence_length, ("task",): task}
+    flags = {path: value for path, value in stated.items() if value} | dict(flags)
+    counted = _DATA in flags or _EXAMPLES in flags
+    if not counted:
+        flags[_EXAMPLES] = TYPICAL_ROWS
+    spec = resolve(flags, needs_model=False)
+    on_gpu = hardware_facts(spec.hardware).device == "cuda"
+    if not spec.models:
+        why = "the file names no model"
+        return Case(config, spec, None, counted, on_gpu, problems, why)
+    try:
+        model = model_facts(spec.models[0])
+    except ModelError as error:
+        why = f"nothing is known about the model ({error.problems[0].what}); --model names another"
+        return Case(config, spec, None, counted, on_gpu, problems, why)
+    facts = gather(spec, models=(model,))
+    warned = (
+        Finding(kind="data", level="warning", file=facts.data.path or "", what=text)
+        for text in facts.data.warnings
+    )
+    return Case(config, spec, facts, counted, on_gpu, (*problems, *warned))

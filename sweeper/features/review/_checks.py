@@ -1,0 +1,204 @@
+"""Settings that contradict each other, or do not do what they seem to do.
+
+Each check is a function that yields findings, whose texts are in ``_findings.yaml``; ``CHECKS``
+names all of them. A check that depends on how one trainer behaves asks its table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from sweeper import yamlfile
+from sweeper.features.review._case import Case
+from sweeper.features.review._formats import matches
+from sweeper.features.review._record import Finding
+from sweeper.hyperparameters import is_pattern
+from sweeper.memory.linear_layers import targeted
+from sweeper.planning.rulebook.rules import rule_book
+
+_LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules")
+_TEMPLATES = Path(__file__).parent / "_templates.yaml"
+#: A share of the steps above which warmup is most of the training.
+_MOST_WARMUP = 0.5
+#: How alike a field and a known one are where it is likely a slip, as difflib counts.
+_ALIKE = 0.9
+
+
+def _packing(case: Case) -> Iterator[Finding]:
+    training, table, kind = case.training, case.config.table, "packing-without-masks"
+    if not (training.packing or training.padding_free):
+        return
+    if training.packing and training.sequence_length is None:
+        yield case.finding("packing-without-length", ("packing",), {"sequence_length": 2048})
+    if training.stage != "sft" or table.packing_masked or training.packing_masks:
+        return
+    if training.packing_masks is False:
+        yield case.finding(kind, ("packing",), {"packing_masks": True}, attention="attention is")
+    elif training.packing_strategy == "wrapped":
+        change = {"packing_strategy": "bfd"}
+        yield case.finding(kind, ("packing_strategy",), change, attention="attention is")
+    elif table.packing_needs and not matches(training.attention or "", table.packing_needs):
+        fields, change = ("packing", "padding_free"), {"attention": "flash_attention_2"}
+        named = f"attention of {training.attention or 'the default kind'} may be"
+        yield case.finding(kind, fields, change, attention=named)
+
+
+def _prompt_loss(case: Case) -> Iterator[Finding]:
+    if case.training.prompt_loss and case.training.stage == "sft":
+        yield case.finding("loss-on-prompt", ("prompt_loss",), {"prompt_loss": False})
+
+
+def _warmup(case: Case) -> Iterator[Finding]:
+    training, steps = case.training, case.steps
+    ratio, count = training.warmup_ratio or 0.0, training.warmup_steps or 0.0
+    if len(case.given("warmup_ratio", "warmup_steps")) == 2 and ratio and count:
+        yield case.finding("two-warmups", ("warmup_ratio", "warmup_steps"))
+    if training.lr_scheduler_type == "constant" and case.given("lr_scheduler_type"):
+        if ratio or count:
+            fields = ("lr_scheduler_type", "warmup_ratio", "warmup_steps")
+            change = {"lr_scheduler_type": "constant_with_warmup"}
+            yield case.finding("warmup-without-effect", fields, change)
+        return
+    # A number of steps below one is a share, as transformers 5 reads it.
+    share = count / steps if count >= 1 and steps else 0.0 if count >= 1 else count or ratio
+    if share > _MOST_WARMUP:
+        whole = count >= 1 and steps
+        yield case.finding(
+            "warmup-too-long",
+            ("warmup_steps",) if count else ("warmup_ratio",),
+            {"warmup_steps": max(round(0.05 * whole), 1)} if whole else {"warmup_ratio": 0.05},
+            level="error" if share >= 1 else "warning",
+            share=f"{count:g} of {whole:,}" if whole else f"{share:.0%}",
+            never=", so that it never gets to its value" if share >= 1 else "",
+        )
+
+
+def _evaluation(case: Case) -> Iterator[Finding]:
+    training, table, steps, kind = case.training, case.config.table, case.steps, "evaluation-never"
+    asked = ("evals_per_epoch", "eval_steps", "eval_strategy")
+    held_out = bool(training.validation_data) or (training.validation_share or 0) > 0
+    by_strategy = "eval_strategy" in table.defaults
+    if table.evaluates_if_held_out and case.given(*asked) and case.evaluates and not held_out:
+        reason = "evaluation is asked for, and no rows are held out"
+        yield case.finding(kind, asked, {"validation_share": 0.05}, reason=reason)
+    elif table.evaluates_if_held_out and held_out and not case.evaluates:
+        fields, reason = ("validation_share", "validation_data"), "rows are held out for no purpose"
+        yield case.finding(kind, fields, {"evals_per_epoch": 1}, reason=reason)
+    elif by_strategy and not case.evaluates and training.eval_steps and case.given("eval_steps"):
+        fields, reason = ("eval_steps", "eval_strategy"), "the steps are given, and no strategy"
+        yield case.finding(kind, fields, {"eval_strategy": "steps"}, reason=reason)
+    elif case.given("eval_steps") and steps and (training.eval_steps or 0) > max(steps, 1):
+        reason = f"the training ends after {steps:,} of {training.eval_steps:,g} steps"
+        change = {"eval_steps": max(steps // 4, 1)}
+        yield case.finding(kind, ("eval_steps",), change, reason=reason)
+
+
+def _same_rows(case: Case) -> Iterator[Finding]:
+    training = case.training
+    same = set(training.train_data or ()) & set(training.validation_data or ())
+    parts = [
+        {_part(item) for item in given.value if isinstance(item, dict)}
+        for given in case.given("train_data", "validation_data")
+        if isinstance(given.value, list)
+    ]
+    if len(parts) == 2:
+        same = {path for path, *_ in parts[0] & parts[1]}
+    if same and (training.train_split or "train") == (training.eval_split or "train"):
+        fields, rows = ("validation_data", "train_data"), ", ".join(sorted(same))
+        yield case.finding("evaluates-on-train", fields, rows=rows)
+
+
+def _part(item: Mapping[str, object]) -> tuple[str, ...]:
+    keys = ("path", "name", "split", "data_files", "shards")
+    return tuple(str(item.get(key, "")) for key in keys)
+
+
+def _template(case: Case) -> Iterator[Finding]:
+    template, model = case.training.chat_template, case.training.model
+    if template is None or model is None or case.training.stage == "pretraining":
+        return
+    lines: Mapping[str, str] = yamlfile.read(_TEMPLATES).data
+    own = next((name for name, models in lines.items() if matches(model, models)), None)
+    if own and not matches(template, own) and any(matches(template, name) for name in lines):
+        words = {"template": template, "model": model, "own": own.split("|")[0]}
+        yield case.finding("other-chat-template", ("chat_template", "model"), None, **words)
+
+
+def _rslora(case: Case) -> Iterator[Finding]:
+    rank, alpha = case.training.r, case.training.lora_alpha
+    if not (case.training.use_rslora and rank and alpha):
+        return
+    most = rule_book().strategies["lora"].parameters["lora_alpha"].parameter.bounds[1]
+    root = math.sqrt(rank)
+    if most is not None and alpha * root > most:
+        fields, change = ("lora_alpha", "use_rslora", "r"), {"lora_alpha": round(alpha / root) or 1}
+        words = {"alpha": f"{alpha:g}", "rank": rank, "plain": f"{alpha * root:,.0f}"}
+        limit = round(most / root, 1)
+        yield case.finding("alpha-with-rslora", fields, change, value=alpha, high=limit, **words)
+
+
+def _adapter(case: Case) -> Iterator[Finding]:
+    training, bits = case.training, ("load_in_4bit", "load_in_8bit", "quantization")
+    full = training.method == "full" and case.config.format != "peft"
+    if full and any(one.value is not None for one in case.given(*_LORA_FIELDS)):
+        yield case.finding("adapter-not-trained", _LORA_FIELDS, {"method": "lora"})
+    if full and any(getattr(training, name) for name in bits):
+        yield case.finding("quantised-and-full", bits, {"method": "lora"})
+    asked = any(one.value == "qlora" for one in case.given("method"))
+    if asked and not training.load_in_4bit and training.quantization is None:
+        yield case.finding("qlora-without-4bit", ("method", *bits), {"load_in_4bit": True})
+
+
+def _new_tokens(case: Case) -> Iterator[Finding]:
+    training, fields = case.training, ("new_tokens", "modules_to_save")
+    saved = " ".join(training.modules_to_save or ())
+    if training.new_tokens and training.method in ("lora", "qlora") and "embed" not in saved:
+        yield case.finding("new-tokens-untrained", fields)
+
+
+def _targets(case: Case) -> Iterator[Finding]:
+    names, model = case.training.target_modules or (), case.model
+    if model is None or not model.attention_only or case.config.table.own_layers:
+        return
+    absent = [one for one in names if not is_pattern(one) and not targeted(model, (one,))]
+    if absent:
+        words = {"model": model.id, "names": ", ".join(absent)}
+        yield case.finding("unknown-target", ("target_modules",), None, **words)
+
+
+def _without_effect(case: Case) -> Iterator[Finding]:
+    steps, fields = case.training.max_steps or 0, ("num_train_epochs", "max_steps")
+    if steps > 0 and len(case.given(*fields)) == 2:
+        yield case.finding("epochs-without-effect", fields, steps=f"{steps:,}")
+
+
+def _context(case: Case) -> Iterator[Finding]:
+    length, model = case.training.sequence_length, case.model
+    stretched = any(
+        matches(name, "*rope*|overrides_of_model_config*") for name in case.config.names
+    )
+    if model is None or model.weights_note or not length or stretched:
+        return
+    if length > (most := model.context_length):
+        words = {"length": f"{length:,}", "model": model.id, "context": f"{most:,}"}
+        change, ends = {"sequence_length": most}, {"value": length, "high": float(most)}
+        yield case.finding("longer-than-context", ("sequence_length",), change, **words, **ends)
+
+
+def _misspelt(case: Case) -> Iterator[Finding]:
+    table, names = case.config.table, case.config.names
+    known = [name for name in (*table.fields, *table.noted) if name not in names]
+    for name in case.config.unknown:
+        for near in difflib.get_close_matches(name, known, 1, _ALIKE):
+            found = case.finding("unknown-field", (), title=table.title, name=name)
+            place = {"fields": (name,), "line": names[name], "fix": f"Did you mean {near}?"}
+            yield found.model_copy(update=place)
+
+
+CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
+    _packing, _prompt_loss, _warmup, _evaluation, _same_rows, _template, _rslora, _adapter,
+    _new_tokens, _targets, _without_effect, _context, _misspelt,
+)  # fmt: skip

@@ -1,0 +1,219 @@
+"""Memory and time of a configuration, what would make it fit, and what would make it faster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from sweeper.facts.record import ModelFacts
+from sweeper.features.review._case import Case, in_words
+from sweeper.features.review._formats import matches
+from sweeper.features.review._record import Finding, Gain
+from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER, Setup
+from sweeper.memory.states import knows_optimizer
+from sweeper.planning.costs.device_speed import machines
+from sweeper.planning.costs.trial_seconds import Course, clock_of
+from sweeper.plans import Duration, MemoryEstimate
+from sweeper.spec import Scalar
+from sweeper.units import gib
+
+#: Shares of the time below which a change is not worth a line.
+_LEAST_GAIN = 0.1
+_Change = dict[str, Scalar]
+
+
+class Cost:
+    """Memory and time of one configuration.
+
+    Args:
+        unknown: Why nothing is estimated; empty if something is.
+        assumed: What the estimate takes for granted.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.assumed: list[str] = []
+        self.unknown = _not_estimated(case)
+        self.setup: Setup | None = None
+        if case.model is not None and not self.unknown:
+            self.setup = self._setup(case.model)
+        if self.unknown:
+            self.assumed.append(f"memory and time are not estimated: {self.unknown}")
+
+    def _setup(self, model: ModelFacts) -> Setup:
+        case, training = self.case, self.case.training
+        optimizer = training.optim or USUAL_OPTIMIZER
+        if optimizer not in OPTIMIZERS and not knows_optimizer(optimizer):
+            self.assumed.append(f"{optimizer} keeps as much as AdamW")
+            optimizer = USUAL_OPTIMIZER
+        if training.sequence_length is None:
+            self.assumed.append(f"no sequence is longer than {case.longest:,} tokens")
+        elif not case.counted and not training.packing:
+            self.assumed.append(f"some sequences have all {case.longest:,} tokens")
+        modules = training.target_modules or ("q_proj", "v_proj")
+        bits = "nf4-dq" if training.load_in_4bit else "int8" if training.load_in_8bit else None
+        quantization = training.quantization or bits
+        fields: dict[str, Any] = {
+            "strategy": training.method,
+            "micro_batch": case.micro_batch,
+            "sequence_length": min(case.longest, model.context_length),
+            "padded": not training.packing and not training.padding_free,
+            "gradient_accumulation_steps": case.accumulation,
+            "gradient_checkpointing": training.gradient_checkpointing,
+            "precision": _precision(case),
+            "quantization": quantization,
+            "optimizer": optimizer,
+            "attention": _attention(training.attention),
+            "loss": "fused" if training.fused_loss else "full",
+            "gpus": case.gpus,
+            "releases_gradients": training.releases_gradients,
+            "r": training.r or 8,
+            "target_modules": modules[0] if len(modules) == 1 else modules,
+            "use_dora": training.use_dora,
+            "lora_dropout": training.lora_dropout or 0.0,
+            "modules_to_save": training.modules_to_save or (),
+            "evaluation_batch": (training.evaluation_batch or 0) if case.evaluates else 0,
+        }
+        if training.weights_dtype == "float32" and quantization is None:
+            fields["base_dtype"] = "float32"
+        return Setup(**(fields | dict(case.config.table.setup)))
+
+    def memory(self, setup: Setup | None = None) -> MemoryEstimate | None:
+        """The peak of one GPU; None where nothing is estimated."""
+        setup = setup or self.setup
+        if setup is None or self.case.model is None or self.case.facts is None:
+            return None
+        limit = self.case.facts.hardware.memory_gib if self.case.on_gpu else 0.0
+        return estimate(self.case.model, setup, limit)
+
+    def seconds(self, setup: Setup | None = None) -> Duration | None:
+        """The time of all steps; None where rows or speed are not known."""
+        case, setup = self.case, setup or self.setup
+        steps, facts = case.steps, case.facts
+        if setup is None or facts is None or case.model is None or not steps or not case.on_gpu:
+            return None
+        tokens = float(case.longest) if case.training.packing else case.mean_tokens
+        timed = replace(setup, sequence_length=max(round(tokens), 1), evaluation_batch=0)
+        batch = timed.micro_batch * timed.gradient_accumulation_steps * timed.gpus
+        course = Course(
+            train_rows=steps * batch, epochs=1.0, rungs=1, rung_items=0, validation_rows=0,
+            test_rows=0, item_tokens=max(round(tokens), 1), scoring_tokens=tokens, classes=0,
+            longest=case.longest,
+        )  # fmt: skip
+        clocks = [clock_of(case.model, timed, machine) for machine in machines(facts.hardware)]
+        spans = [clock.speed.range(clock.training(course)) for clock in clocks]
+        middle = sorted(one.seconds for one in spans)[len(spans) // 2]
+        low, high = min(one.low for one in spans), max(one.high for one in spans)
+        return Duration(seconds=middle, low=low, high=high)
+
+    def fit_findings(self) -> Iterator[Finding]:
+        """Whether it fits, with the changes after which it does."""
+        memory = self.memory()
+        if memory is None or not self.case.on_gpu or memory.high_gib <= memory.limit_gib:
+            return
+        change, remaining = self._fitting()
+        fix = (
+            "No change of this file makes it fit. Take a smaller model or a larger GPU; "
+            "'sweeper plan' compares them."
+        )
+        if remaining:
+            after = f"The peak is then at most {gib(remaining.high_gib)}."
+            fix = f"{in_words(self.case.written(change) or {})} {after}"
+        yield self.case.finding(
+            "does-not-fit" if memory.peak_gib > memory.limit_gib else "may-not-fit",
+            ("micro_batch", "sequence_length"),
+            change,
+            ends=f"{gib(memory.low_gib)} to {gib(memory.high_gib)}",
+            limit=gib(memory.limit_gib),
+            value=round(memory.peak_gib, 2),
+            high=memory.limit_gib,
+            fix=fix,
+        )
+
+    def _fitting(self) -> tuple[_Change, MemoryEstimate | None]:
+        """The first changes, added up, after which it surely fits."""
+        case, change = self.case, _Change()
+        setup = self.setup
+        for fields, update in self._remedies():
+            if setup is None or not case.written(update):
+                continue
+            setup, change = replace(setup, **fields), change | update
+            memory = self.memory(setup)
+            if memory is not None and memory.high_gib <= memory.limit_gib:
+                return change, memory
+        return {}, None
+
+    def _remedies(self) -> Iterator[tuple[dict[str, Any], _Change]]:
+        case, training = self.case, self.case.training
+        if not training.gradient_checkpointing:
+            yield {"gradient_checkpointing": True}, {"gradient_checkpointing": True}
+        micro = case.micro_batch
+        while micro > 1:
+            micro = next(size for size in range(micro // 2, 0, -1) if case.micro_batch % size == 0)
+            more = case.accumulation * (case.micro_batch // micro)
+            fields = {"micro_batch": micro, "gradient_accumulation_steps": more}
+            whole = training.global_batch is not None
+            yield fields, {"micro_batch": micro} if whole else dict(fields)
+        if training.method == "full" and training.optim and "8bit" not in training.optim:
+            yield {"optimizer": "adamw_bnb_8bit"}, {"optim": "adamw_bnb_8bit"}
+        if training.method == "lora" and training.quantization is None:
+            update: _Change = {"load_in_4bit": True}
+            if case.config.format == "axolotl":
+                update = {"method": "qlora", **update}
+            yield {"strategy": "qlora", "quantization": "nf4-dq"}, update
+
+    def gains(self) -> Iterator[Gain]:
+        """Changes of the set-up that save time and fit."""
+        before = self.seconds()
+        if self.setup is None or before is None:
+            return
+        for what, fields, change in self._faster():
+            setup = replace(self.setup, **fields)
+            memory, after = self.memory(setup), self.seconds(setup)
+            if memory is None or after is None or memory.high_gib > memory.limit_gib:
+                continue
+            saved = 1 - after.seconds / before.seconds
+            if saved >= _LEAST_GAIN and (named := self.case.written(change)):
+                yield Gain(what=what, saved=round(saved, 3), change=named)
+
+    def _faster(self) -> Iterator[tuple[str, dict[str, Any], _Change]]:
+        case = self.case
+        if case.training.gradient_checkpointing:
+            fields: dict[str, Any] = {"gradient_checkpointing": False}
+            yield "no activations are recomputed, and it still fits", fields, dict(fields)
+        micro, more = case.micro_batch, case.accumulation
+        while more % 2 == 0:
+            micro, more = micro * 2, more // 2
+            fields = {"micro_batch": micro, "gradient_accumulation_steps": more}
+            whole = case.training.global_batch is not None
+            change: _Change = {"micro_batch": micro} if whole else dict(fields)
+            yield "the same batch in fewer, larger passes", fields, change
+
+
+def _not_estimated(case: Case) -> str:
+    """Why there is no estimate; empty if there is one."""
+    one = case.training
+    reasons = (
+        (case.facts is None, case.unknown_model),
+        (one.method == "other", "there is no formula for this way of training"),
+        (one.stage == "preference", "there is no formula for training on preferences or rewards"),
+        (bool(one.sharding), "the model is sharded over GPUs"),
+        (bool(one.optimizer_variant), f"there is no formula for {one.optimizer_variant}"),
+        (case.config.format == "peft", "an adapter's file has no batch and no length"),
+    )
+    return next((why for holds, why in reasons if holds), "")
+
+
+def _precision(case: Case) -> str:
+    one, table = case.training, case.config.table
+    halved = one.weights_dtype in ("bfloat16", "auto") or table.full_bf16 == "bf16-pure"
+    if one.pure_bf16 or (one.bf16 and one.method == "full" and halved):
+        return one.precision or "bf16-pure"
+    mixed = "fp16-mixed" if one.fp16 else "bf16-mixed" if one.bf16 else "fp32"
+    return one.precision or mixed
+
+
+def _attention(name: str | None) -> str:
+    return "flash" if matches(name or "", "*flash*") else "eager" if name == "eager" else "sdpa"

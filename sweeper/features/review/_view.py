@@ -1,0 +1,62 @@
+"""What ``sweeper review`` prints."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.text import Text
+
+from sweeper.features.review._case import in_words
+from sweeper.features.review._record import Finding, Review
+from sweeper.units import duration, gib, span
+from sweeper.views.console import sections, show_page
+
+
+def show(review: Review) -> None:
+    """Print a review: figures, findings, gains, the patch."""
+    parts = [
+        ("File", [f"{review.file}: {review.format}, {_fields(review)}"]),
+        ("Memory", [_memory(review)]),
+        ("Time", [_time(review)]),
+        ("Assumed", list(review.assumed)),
+        *((one.level.capitalize(), [_text(one)]) for one in review.findings),
+        ("Gains", [_gain(one.what, one.saved, in_words(one.change)) for one in review.gains]),
+    ]
+    blocks = [sections(parts)]
+    show_page(Group(*blocks, Text(f"\n{review.patch}") if review.patch else Text()))
+
+
+def _fields(review: Review) -> str:
+    told = f"{review.understood} of {review.fields} fields understood"
+    return f"{told}, not {', '.join(review.unknown)}" if review.unknown else told
+
+
+def _memory(review: Review) -> str:
+    if review.memory is None:
+        return ""
+    ends = f"{gib(review.memory.low_gib)} to {gib(review.memory.high_gib)} on each GPU"
+    if review.fits is None:
+        return ends
+    return f"{ends}: {'fits' if review.fits else 'may not fit'} {gib(review.memory.limit_gib)}"
+
+
+def _time(review: Review) -> str:
+    if review.seconds is None:
+        return f"{review.steps:,} steps" if review.steps else ""
+    took = review.seconds
+    text = f"{duration(took.seconds)} ({span(took.low, took.high)}) for {review.steps:,} steps"
+    if review.cost_usd is not None:
+        low, middle, high = review.cost_usd
+        text += f", {middle:,.2f} USD ({low:,.2f} to {high:,.2f})"
+    return text
+
+
+def _text(one: Finding) -> str:
+    where = f"{one.file}:{one.line} " if one.line else ""
+    source = f"Source: {one.source}." if one.source else ""
+    return " ".join(
+        part for part in (f"{where}[{one.kind}] {one.what}.", one.why, one.fix, source) if part
+    )
+
+
+def _gain(what: str, saved: float | None, change: str) -> str:
+    return f"{change} {what}" + ("" if saved is None else f": {saved:.0%} less time")

@@ -1,0 +1,53 @@
+"""``sweeper review``: the configuration of another trainer, before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sweeper.cli.options import AsJson, takes_spec
+from sweeper.yamlfile import Path_
+
+ORDER = 95
+commands = typer.Typer()
+
+
+@commands.command("review")
+@takes_spec(sections=("task", "models", "data", "hardware"))
+def review(
+    flags: dict[Path_, Any],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A trainer's configuration, or a script with a training command."),
+    ],
+    fail_on: Annotated[
+        str, typer.Option(help="Exit with 5 if there is such a finding: error, warning or never.")
+    ] = "error",
+    as_json: AsJson = False,
+) -> None:
+    """Say what is wrong with a training configuration before it runs.
+
+    Memory, time and price on your GPU, faults of the data, settings that contradict each other,
+    values outside of the evidence with its source, and a patch. Nothing is loaded or trained.
+    """
+    import json
+
+    from sweeper.errors import GateFailed, UsageError, near_match
+    from sweeper.features.review._review import reviews
+    from sweeper.features.review._view import show
+
+    levels = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+    if fail_on not in levels:
+        fix = near_match(fail_on, levels)
+        raise UsageError(f"--fail-on takes no {fail_on!r}", fix=fix, where="--fail-on")
+    made = reviews(file, flags)
+    if as_json:
+        typer.echo(json.dumps([one.model_dump(mode="json") for one in made], indent=2))
+    else:
+        for one in made:
+            show(one)
+    count = sum(one.level in levels[fail_on] for some in made for one in some.findings)
+    if count:
+        raise GateFailed(f"{count} findings at --fail-on {fail_on}", where=str(file))
