@@ -177,14 +177,6 @@ def _leader(report: Report) -> str:
     )
 
 
-def _unequal(report: Report) -> str:
-    counts = {s.strategy: s.complete + s.pruned + s.failed for s in report.findings.strategies}
-    if len(set(counts.values())) < 2:
-        return ""
-    told = [f"{words.short(name)} {count}" for name, count in counts.items()]
-    return f"Strategies had unequal numbers of trials: {units.joined(told)}."
-
-
 def _table(report: Report) -> Table:
     findings = report.findings
     metric, compared = findings.metric, findings.objective
@@ -228,7 +220,6 @@ def _table(report: Report) -> Table:
         columns,
         placed(findings.strategies, "/findings/strategies"),
         trial=lambda s: s.best_trial,
-        note=_unequal(report),
     )
 
 

@@ -141,6 +141,6 @@ def _p_value(comparison: Comparison) -> str:
 def model_title(report: Report, name: str) -> str:
     """A compared model in words: a trial with its strategy, or a baseline's title."""
     findings = report.findings
-    row = next((one for one in findings.trials if f"trial-{one.number}" == name), None)
+    row = next((trial for trial in findings.trials if f"trial-{trial.number}" == name), None)
     baseline = findings.baseline(name)
     return trial_title(row) if row else baseline.title if baseline else name

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from sweeper.findings.verdict.headline import cost_line, headline_figures
 
 from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.strategies import value_interval
+from sweeper.findings.verdict.headline import cost_line, headline_figures
 from sweeper.trials import EncodingNote, TestSeal, TrialResult
 
 
