@@ -9,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import make_run as maker
 import pytest
 
 from sweeper.artifact import replacing, write_text
 from sweeper.cli import main as program
 from sweeper.errors import RunError, os_problem
+from sweeper.reporting.compose import report_of
+from sweeper.reporting.write import write_report
 
 ROWS = [{"text": f"hällo wörld {n} ☃" * 3, "label": "äb"[n % 2]} for n in range(100)]
 SPEC = "task: classification\nmodel: packaged:minilm\ndata: {examples: 100}\n"
@@ -100,6 +103,39 @@ def test_a_full_disk_leaves_nothing_and_names_the_file(call, arguments, tmp_path
     assert done.returncode == 2
     assert done.stderr.startswith("error: new"), done.stderr
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", [["report", "x"], ["export", "x", "--to", "model"]])
+def test_a_full_disk_keeps_earlier_results(call, command, tmp_path):
+    """A disk of two megabytes, filled to the last byte, if this machine lets us mount one."""
+    run = maker.make_run(tmp_path / "runs", maker.Shape(name="x"), trials=1, prune=False, seeds=1)
+    weights = run.trial(0) / "weights"
+    weights.mkdir(exist_ok=True)
+    for name in ("model.safetensors", "tokenizer.json"):
+        (weights / name).write_text("{}" * 9000)
+    record = {"files": ["model.safetensors", "tokenizer.json"], "base_model": "x"}
+    (weights / "sweeper.json").write_text(json.dumps(record))
+    write_report(run, report_of(run, "not here"))
+    script = """
+    set -e; mkdir disk; mount -t tmpfs -o size=2m tmpfs disk; cp -a runs disk; cd disk
+    dd if=/dev/zero of=filler 2>/dev/null || true; find runs -type f -exec md5sum {} + > ../before
+    code=0; "$@" || code=$?; find runs -type f -exec md5sum {} + > ../after; exit $code
+    """
+    shell = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run(
+        [*shell, "mount -t tmpfs tmpfs ."], capture_output=True, cwd=tmp_path
+    ).returncode:
+        pytest.skip("this user cannot mount a disk")
+    done = subprocess.run(
+        [*shell, script, "sh", sys.executable, "-m", "sweeper", *command],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert re.match(
+        r"error: runs/x/[^.].*: No space left on device\n  The disk at .*/disk has 0 KiB",
+        done.stderr,
+    )
+    assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text() != ""
 
 
 def fail(path, kind):
