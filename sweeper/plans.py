@@ -371,9 +371,6 @@ class Budget(RungCount):
     limit_seconds: float | None = Field(
         None, description="the user's budget as seconds with all devices busy"
     )
-    unlearned_seconds: float | None = Field(
-        None, description="of them all where nothing can be learned, so that trials end early"
-    )
     finalists: int
     confirmation_seeds: int
     gpu_hours: float | None = None
@@ -561,14 +558,3 @@ class Plan(Space, Artifact):
     def workers(self, search: SearchSpec) -> int:
         """The workers of a run: as many as the user says, or as the plan has trials at once."""
         return search.workers or self.budget.trials_at_once
-
-    def full_trials(self, candidate: Candidate) -> int | None:
-        """Trials of a candidate that the user's budget pays for; None without a budget.
-
-        They are not pruned, and nothing else is paid for.
-        """
-        if self.budget.limit_seconds is None:
-            return None
-        groups = max(self.facts.hardware.gpus // candidate.gpus, 1)
-        each = max(candidate.duration.seconds, 1e-9)
-        return math.floor(self.budget.limit_seconds * groups / each)

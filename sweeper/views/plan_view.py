@@ -450,24 +450,11 @@ def _time(plan: Plan, *, verbose: bool) -> list[str]:
     if budget.gpu_hours is not None:
         hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
         ends = units.span(budget.sweep.low, budget.sweep.high)
-        early = budget.unlearned_seconds
-        least = early is not None and early < budget.sweep.low
-        hours += (
-            f"; about {units.duration(early)} if no trial learns, since all stop early"
-            if least
-            else ""
-        )
         whole = f" Together about {units.duration(budget.sweep.seconds)} ({ends}){hours}."
     texts.append(f"{words.sentence(others)}.{whole}")
     texts += [f"{words.sentence(note)}." for note in plan.candidates[0].stage_notes]
     if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
         texts.append(f"Money: {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD.")
-    bought = [
-        f"{units.plural(number, 'full trial')} of {one.strategy}"
-        for one in plan.candidates
-        if (number := plan.full_trials(one))  # notes say what to cut where none can be paid for
-    ]
-    texts += [f"The budget is enough for {' or '.join(bought)}."] if bought else []
     texts += budget.limit_notes
     more = [
         f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "
