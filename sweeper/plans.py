@@ -425,12 +425,15 @@ class Comparison(Record):
     Args:
         probability: That the recommended one has the higher quality.
         points: By which its quality is expected to be higher.
+        turns_at: The points per doubling of the time at which the other one comes first; None if
+            the recommended one is both better and faster.
     """
 
     strategy: str
     model: str
     probability: float
     points: float
+    turns_at: float | None = None
 
     @property
     def toss_up(self) -> bool:

@@ -367,12 +367,16 @@ def comparison_line(plan: Plan) -> str:
         return ""
     lead, other = plan.candidates[0], plan.candidate(found.strategy, found.model)
     name = other.strategy if other.model == lead.model else f"{other.strategy} on {other.model}"
+    price = plan.facts.aim.points_per_doubling
+    turns = ""
+    if found.turns_at is not None:
+        turns = f" {name} comes first at {found.turns_at:g} points per doubling (now {price:g})."
     chance = f"{found.probability:.0%}, {found.points:+.1f} points expected"
     better = f"a toss-up: {lead.strategy} is better with" if found.toss_up else "better with"
     return (
         f"{lead.strategy} over {name}: {better} {chance}; {_span(lead)} instead of {_span(other)} "
         f"a trial, {units.number(lead.memory.peak_gib)} instead of "
-        f"{units.gib(other.memory.peak_gib)}."
+        f"{units.gib(other.memory.peak_gib)}.{turns}"
     )
 
 

@@ -164,11 +164,14 @@ def make_budget(
         cost_low_usd=_usd(held.low * devices, price),
         cost_high_usd=_usd(held.high * devices, price),
         timing=timing(facts.hardware, costs),
-        limit_notes=(*_without_price(limit, facts.hardware), *trial_notes),
+        limit_notes=(
+            *_without_price(limit, facts.hardware),
+            *trial_notes,
+            *_too_long(sweep, limit, facts, costs[0]),
+        ),
         notes=(
             *_scored_rungs(course),
             *([_OVERFITS] if stops and course.epochs > 1 else []),
-            *_too_long(sweep, limit),
             *download_notes(facts),
             *(note for cost in features.values() for note in cost.notes),
         ),
@@ -289,13 +292,19 @@ def _offered(
     return cost.model_copy(update={"planned": planned, "notes": (*cost.notes, note)})
 
 
-def _too_long(sweep: Duration, limit: UserBudget | None) -> tuple[str, ...]:
+def _too_long(
+    sweep: Duration, limit: UserBudget | None, facts: Facts, lead: Priced
+) -> tuple[str, ...]:
     """How to shorten a study of more than a day for which the user set no budget."""
     if limit is not None or sweep.seconds < _LONG_SECONDS:
         return ()
+    examples = facts.data.examples
+    rows = round(examples * _LONG_SECONDS / sweep.seconds)
     return (
-        "To shorten the sweep: --budget 24h says how many trials that pays for; trials are shorter "
-        "with a smaller model, fewer rows (--max-rows) or fewer epochs (--epochs).",
+        f"The sweep takes more than a day. A search on {rows:,} of {examples:,} rows (--max-rows "
+        f"{rows}) takes about one, and its verdict is about that part; train its winner once on "
+        f"all rows, in about {units.duration(lead.default)}. Or give --budget 24h, a smaller model "
+        "or fewer epochs (--epochs).",
     )
 
 

@@ -109,7 +109,7 @@ def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
 
 def test_a_sweep_of_more_than_a_day_says_how_to_shorten_it(scene: Any) -> None:
     def shortens(**given: Any) -> bool:
-        return any("To shorten the sweep" in n for n in make_plan(*scene(**given)).budget.notes)
+        return any("--max-rows" in n for n in make_plan(*scene(**given)).budget.limit_notes)
 
     assert not shortens()
     assert shortens(rows=1_000_000)
