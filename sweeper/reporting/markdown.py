@@ -10,8 +10,8 @@ import re
 from sweeper.features.parts import HEADING
 from sweeper.findings import words
 from sweeper.findings.record import Limitation
+from sweeper.findings.verdict.headline import headline_figures
 from sweeper.findings.verdict.scoreboard import scoreboard
-from sweeper.findings.verdict.tested import headline_figures
 from sweeper.reporting.discovery import sections
 from sweeper.reporting.document import Report
 from sweeper.reporting.page import banner, finding_of

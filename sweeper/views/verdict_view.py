@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from sweeper.findings import words
 from sweeper.findings.record import Findings, NextStep
+from sweeper.findings.verdict.headline import cost_line
 from sweeper.findings.verdict.next_step import next_step_lines
 from sweeper.findings.verdict.scoreboard import Scoreboard, scoreboard
-from sweeper.findings.verdict.tested import cost_line
 from sweeper.views.console import draws
 
 _MODELS = 8

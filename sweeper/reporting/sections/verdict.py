@@ -8,9 +8,9 @@ from sweeper.evaluation.significance import FEWEST_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
+from sweeper.findings.verdict.headline import headline_figures
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.findings.verdict.scoreboard import scoreboard, trial_title
-from sweeper.findings.verdict.tested import headline_figures
 from sweeper.reporting.blocks import (
     Block,
     Cell,
