@@ -145,7 +145,7 @@ def switches(asked: Asked) -> list[dict[str, Any]]:
         for strategy, title, switched in SWITCHES:
             rounds = range(asked.rounds)
             laps = [lap("sweeper", data, strategy, asked.model, switched) for _ in rounds]
-            done = [one for one in laps if "error" not in one]
+            done = [each for each in laps if "error" not in each]
             if done:
                 names = ("peak_gib", "train_loss", "attention")
                 figures = {"rate": median(rates(done, kind))} | {

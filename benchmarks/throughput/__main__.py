@@ -48,7 +48,7 @@ def lap(
 
 def rates(laps: list[Lap], seconds: str) -> list[float]:
     """Tokens a second of each lap; NaN where it failed."""
-    return [math.nan if "error" in one else one["tokens"] / one[seconds] for one in laps]
+    return [math.nan if "error" in each else each["tokens"] / each[seconds] for each in laps]
 
 
 def race(data: Path, strategy: str, model: str, rounds: int) -> dict[str, list[Lap]]:

@@ -219,9 +219,8 @@ def _interval(run: RunFolder, best: Best) -> str:
     """The ends of the best trial's interval, if the last findings have it."""
     findings = Findings.read_or_none(run.findings)
     for strategy in findings.strategies if findings else ():
-        if strategy.best_trial == best.trial and strategy.best_interval is not None and findings:
-            score = words.score_with_interval(strategy.best_interval, findings.objective)
-            return score.partition(" (")[2].rstrip(")")
+        if strategy.best_trial == best.trial and findings:
+            return words.ends(strategy.best_interval, findings.objective)
     return ""
 
 

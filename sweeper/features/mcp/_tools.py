@@ -138,9 +138,9 @@ def run(
             break
         time.sleep(0.2)
     code = process.poll() or 0
-    told = "" if code == 0 else log.read_text(encoding="utf-8")[-_MOST_CHARACTERS:]
+    messages = "" if code == 0 else log.read_text(encoding="utf-8")[-_MOST_CHARACTERS:]
     answer = {"run": name, "folder": str(runs / name), "log": str(log)}
-    return Answer(ok=code == 0, exit_code=code, answer=answer, messages=told)
+    return Answer(ok=code == 0, exit_code=code, answer=answer, messages=messages)
 
 
 def status(run: _Run) -> Answer:
@@ -160,10 +160,10 @@ def verdict(run: _Run) -> Answer:
     the test split yourself.
     """
     made = _ask(["show", "--json"], {}, run)
-    found = (made.answer or {}).get("verdict")
-    if made.ok and found is None:
+    answer = (made.answer or {}).get("verdict")
+    if made.ok and answer is None:
         return Answer(ok=False, exit_code=4, messages="There is no verdict yet; ask for status.")
-    return made.model_copy(update={"answer": found})
+    return made.model_copy(update={"answer": answer})
 
 
 def predict(
@@ -217,21 +217,26 @@ def _short(plan: dict[str, Any]) -> dict[str, Any]:
     """What an agent needs of a plan, whose whole JSON fills its context."""
     candidates = [
         {
-            **{key: one[key] for key in ("strategy", "model", "micro_batch", "expected_quality")},
-            "memory_gib": [one["memory"][end] for end in ("low_gib", "high_gib", "limit_gib")],
-            "trial_seconds": one["duration"],
-            "defaults": {name: value["default"] for name, value in one["parameters"].items()},
+            **{
+                key: candidate[key]
+                for key in ("strategy", "model", "micro_batch", "expected_quality")
+            },
+            "memory_gib": [
+                candidate["memory"][end] for end in ("low_gib", "high_gib", "limit_gib")
+            ],
+            "trial_seconds": candidate["duration"],
+            "defaults": {name: value["default"] for name, value in candidate["parameters"].items()},
             "ranges": {
                 name: [value["low"], value["high"]]
-                for name, value in one["parameters"].items()
+                for name, value in candidate["parameters"].items()
                 if value["searched"] and value["low"] is not None
             },
         }
-        for one in plan["candidates"]
+        for candidate in plan["candidates"]
     ]
-    texts = {key: [one["why"] for one in plan[key]] for key in ("warnings", "advice")}
+    texts = {key: [note["why"] for note in plan[key]] for key in ("warnings", "advice")}
     rejected = [
-        {key: one[key] for key in ("strategy", "model", "reason")} for one in plan["rejected"]
+        {key: entry[key] for key in ("strategy", "model", "reason")} for entry in plan["rejected"]
     ]
     budget = {key: plan.get("budget", {}).get(key) for key in ("trials", "sweep", "cost_usd")}
     kept = {"recommended": plan["recommended"], "candidates": candidates, "rejected": rejected}

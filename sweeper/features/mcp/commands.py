@@ -39,10 +39,10 @@ def skill(
     source = Path(__file__).parent / "_skill"
     text = (source / "SKILL.md").read_text(encoding="utf-8")
     lines = (source / "AGENTS.md").read_text(encoding="utf-8")
-    place, agents = folder / "skills" / "sweeper" / "SKILL.md", folder / "AGENTS.md"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_text(place, text)
-    show_line(f"Written: {place}")
+    skill_file, agents = folder / "skills" / "sweeper" / "SKILL.md", folder / "AGENTS.md"
+    skill_file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(skill_file, text)
+    show_line(f"Written: {skill_file}")
     if agents.exists():
         show_line(f"{agents} is there. Add to it:\n\n{lines}")
         return

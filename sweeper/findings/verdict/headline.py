@@ -1,4 +1,4 @@
-"""The three numbers of a verdict, from findings alone: score, cost to train, cost to use."""
+"""The figures of the model that a verdict is about: its scores, and what it costs."""
 
 from __future__ import annotations
 
@@ -56,16 +56,18 @@ def headline_figures(findings: Findings) -> list[HeadlineFigure]:
         at = f"/findings/finalists/{findings.finalists.index(finalist)}/test_score/value"
         score = _score(f"test {findings.metric.title}", finalist.test_score, findings, at)
     else:
-        name, _, text = words.validation_figure(row.objective, findings.objective).partition(": ")
+        metric = findings.objective
+        name = words.sentence(words.on_validation(metric))
+        text = f"{words.score(row.objective, metric)} {words.column_unit(metric)}".rstrip()
         at = f"/findings/trials/{findings.trials.index(row)}/objective"
-        score = HeadlineFigure(name, text, findings.objective.direction, at)
+        score = HeadlineFigure(name, text, metric.direction, at)
     use = _use(findings, row)
     return [score, _training(findings, row), *([use] if use.text else [])]
 
 
 def _score(name: str, score: Interval | None, findings: Findings, at: str) -> HeadlineFigure:
-    text, _, ends = words.score_with_interval(score, findings.metric).partition(" (")
-    return HeadlineFigure(name, text, ends.rstrip(")"), at)
+    text = words.score(score.value if score else None, findings.metric, score)
+    return HeadlineFigure(name, text, words.ends(score, findings.metric), at)
 
 
 def _training(findings: Findings, row: TrialRow) -> HeadlineFigure:
