@@ -1,6 +1,6 @@
 """What works on this machine's GPU, and whether plans hold there.
 
-    python -m benchmarks.gpu --out FOLDER [--reduced]
+    python -m benchmarks.gpu --out FOLDER [--model 1B] [--reduced]
 
 Five questions, each answered by commands that a user would run:
 
@@ -29,14 +29,21 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+from transformers import AutoModelForCausalLM
+
 from benchmarks import json_lines
 from benchmarks.memory.trials import Work, measured
 from benchmarks.throughput import texts
-from benchmarks.throughput.__main__ import lap
-from benchmarks.throughput.contenders import COMPLETE_LOGITS
+from benchmarks.throughput.__main__ import lap, rates
+from benchmarks.throughput.contenders import COMPLETE_LOGITS, NAMES
 from sweeper.declared.yaml_files import known_strategies
+from sweeper.facts.models.catalogue import parse_size
+from sweeper.facts.models.model import model_facts
+from sweeper.features.doctor._checks import byte_tokenizer
+from sweeper.spec import ModelSpec
+from sweeper.training.probes.bare_models import config_of
 
-MODEL = "packaged:smollm2"
 # Rows of instructions, and rounds of each contender.
 WHOLE, REDUCED = (2000, 3), (24, 1)
 # Seconds after which a step is called hung.
@@ -61,15 +68,26 @@ class Asked:
 
     Args:
         out: Folder for the answers.
+        model: What is trained.
         rows: Rows to train on.
         rounds: Rounds of the comparison of throughput.
         cpu: Whether seconds are those of the processor.
     """
 
     out: Path
+    model: str
     rows: int
     rounds: int
     cpu: bool
+
+
+def random_weights(size: str, folder: Path) -> Path:
+    """A model of a typical shape of that size with random weights, which reads bytes."""
+    if not (folder / "config.json").is_file():
+        config = config_of(model_facts(ModelSpec(id=size)))
+        AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+        byte_tokenizer().save_pretrained(folder)
+    return folder
 
 
 def sweeper(*words: str, folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
@@ -90,7 +108,7 @@ def doctor(asked: Asked) -> str:
 
 def strategies(asked: Asked) -> list[dict[str, Any]]:
     """Memory and time of one trial of each strategy, planned and measured."""
-    work = Work("functions", MODEL, "instruction", "functions.jsonl", asked.rows)
+    work = Work("functions", asked.model, "instruction", "functions.jsonl", asked.rows)
     found = []
     with tempfile.TemporaryDirectory() as home:
         for strategy in known_strategies():
@@ -105,14 +123,15 @@ def strategies(asked: Asked) -> list[dict[str, Any]]:
 def throughput(asked: Asked) -> dict[str, dict[str, float]]:
     """Tokens a second of each contender, by strategy: the median of the rounds."""
     command = [sys.executable, "-m", "benchmarks.throughput", "--lengths", "real"]
+    command += ["--model", asked.model]
     told = asked.out / "laps.json"
     options = ["--rows", str(asked.rows), "--rounds", str(asked.rounds), "--json", str(told)]
-    subprocess.run([*command, *options, *(["--cpu"] if asked.cpu else [])], check=True)
+    subprocess.run([*command, *options, *(["--cpu"] if asked.cpu else [])], check=False)
     kind = "cpu_seconds" if asked.cpu else "seconds"
+    if not told.is_file():
+        return {}
     return {
-        title: {
-            name: median(lap["tokens"] / lap[kind] for lap in laps) for name, laps in race.items()
-        }
+        title: {name: median(rates(laps, kind)) for name, laps in race.items()}
         for title, race in json.loads(told.read_text(encoding="utf-8")).items()
     }
 
@@ -124,23 +143,25 @@ def switches(asked: Asked) -> list[dict[str, Any]]:
         folder = Path(place)
         data = texts.write(texts.real(asked.rows, folder), folder / "data")
         for strategy, title, switched in SWITCHES:
-            try:
-                rounds = range(asked.rounds)
-                laps = [lap("sweeper", data, strategy, MODEL, switched) for _ in rounds]
-            except SystemExit as error:
-                found.append({"strategy": strategy, "title": title, "error": str(error)})
-                continue
-            rate = median(one["tokens"] / one[kind] for one in laps)
-            first = {name: laps[0][name] for name in ("peak_gib", "train_loss", "attention")}
-            found.append({"strategy": strategy, "title": title, "rate": rate, **first})
+            rounds = range(asked.rounds)
+            laps = [lap("sweeper", data, strategy, asked.model, switched) for _ in rounds]
+            done = [each for each in laps if "error" not in each]
+            if done:
+                names = ("peak_gib", "train_loss", "attention")
+                figures = {"rate": median(rates(done, kind))} | {
+                    name: done[0][name] for name in names
+                }
+            else:
+                figures = laps[0]
+            found.append({"strategy": strategy, "title": title, **figures})
             print(json.dumps(found[-1]), flush=True)
     return found
 
 
-def sharing(asked: Asked) -> dict[str, float]:
+def sharing(asked: Asked) -> dict[str, Any]:
     """Seconds of a sweep of a few trials, with one worker and with two on the same device."""
     trials = 2 if asked.cpu else 4
-    found: dict[str, float] = {"trials": trials}
+    found: dict[str, Any] = {"trials": trials}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         texts.real(asked.rows, folder)
@@ -148,14 +169,14 @@ def sharing(asked: Asked) -> dict[str, float]:
         for count, workers in ((1, "1"), (trials, "1"), (trials, "2")):
             start = time.monotonic()
             done = sweeper(
-                "run", "--new", "--model", MODEL, "--task", "instruction",
+                "run", "--new", "--model", asked.model, "--task", "instruction",
                 "--data", "functions.jsonl", "--strategies", "lora", "--trials", str(count),
                 "--epochs", "1",
                 "--finalists", "1", "--confirmation-seeds", "1", "--generate-items", "0",
                 "--progress", "none", "--workers", workers, folder=folder, home=folder / "home",
             )  # fmt: skip
             if done.returncode:
-                raise SystemExit(f"the sweep failed:\n{(done.stdout + done.stderr)[-3000:]}")
+                return {"error": f"the sweep failed:\n{(done.stdout + done.stderr)[-3000:]}"}
             found[workers] = time.monotonic() - start
     return found
 
@@ -180,17 +201,20 @@ def page(answers: dict[str, Any]) -> str:
         for one in answers["switches"]
     ]
     shared = answers["sharing"]
+    beside = shared.get("error") or (
+        f"{shared['trials']} trials of LoRA took {shared['1']:.0f} s with one worker, "
+        f"{shared['2']:.0f} s with two."
+    )
     return "\n".join(
         [
             "```", answers["doctor"].rstrip(), "```", "",
             "| strategy | GiB: measured, planned | seconds: measured, planned |", "|---|---|---|",
             *trials, "",
-            f"| tokens a second | {' | '.join(next(iter(answers['throughput'].values())))} |",
+            f"| tokens a second | {' | '.join(NAMES)} |",
             "|---|---:|---:|---:|", *speeds, "",
             "| strategy | changed | tokens a second | GiB | training loss | attention |",
             "|---|---|---:|---:|---:|---|", *changed, "",
-            f"{shared['trials']} trials of LoRA took {shared['1']:.0f} s with one worker, "
-            f"{shared['2']:.0f} s with two.", "",
+            beside, "",
         ]
     )  # fmt: skip
 
@@ -210,11 +234,19 @@ def main() -> None:
     """Ask all questions that have no answer yet, then write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--model",
+        default="packaged:smollm2",
+        help="also a size, such as 1B or 8B, for random weights in a typical shape",
+    )
     parser.add_argument("--reduced", action="store_true", help="little data, for a CPU")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     rows, rounds = REDUCED if chosen.reduced else WHOLE
-    asked = Asked(chosen.out.resolve(), rows, rounds, cpu=chosen.reduced)
+    model = chosen.model
+    if parse_size(model) is not None:
+        model = str(random_weights(model, chosen.out.resolve() / "model"))
+    asked = Asked(chosen.out.resolve(), model, rows, rounds, cpu=chosen.reduced)
     questions: tuple[Callable[[Asked], Any], ...] = (
         doctor,
         strategies,

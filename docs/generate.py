@@ -333,11 +333,11 @@ def platforms_page(results: Path = DOCS / "tried_on") -> str:
     after = after[after.index("<!-- end of tried on") :]
     lines = ["", "| device | driver, torch | works | fails |", "|---|---|---|---|"]
     for path in sorted(results.glob("*.json")):
-        found = Results.read(path)
-        versions = ", ".join(found.versions.get(name, "none") for name in ("driver", "torch"))
-        works = f"{len(found.named('ok'))} checks of {len(found.results)}"
-        device = f"{found.device.get('name')}, {found.device.get('gib')} GiB"
-        lines.append(f"| {device} | {versions} | {works} | {', '.join(found.named('failed'))} |")
+        checks = Results.read(path)
+        versions = ", ".join(checks.versions.get(name, "none") for name in ("driver", "torch"))
+        works = f"{len(checks.named('ok'))} checks of {len(checks.results)}"
+        device = f"{checks.device.get('name')}, {checks.device.get('gib')} GiB"
+        lines.append(f"| {device} | {versions} | {works} | {', '.join(checks.named('failed'))} |")
     if len(lines) == 3:
         lines = ["", "Nobody has sent results yet."]
     return f"{before}<!-- tried on{mark}\n" + "\n".join([*lines, "", ""]) + after

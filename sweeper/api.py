@@ -64,6 +64,7 @@ class PlanKeywords(TypedDict, total=False):
     format: str
     column: Mapping[str, str]
     examples: int
+    assume_length: int
     max_rows: int
     gpu: str
     gpu_memory: float

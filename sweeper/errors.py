@@ -136,6 +136,10 @@ class NothingFits(SweeperError):
     plan = ""
 
 
+class TooLong(NothingFits):
+    """No trial ends within the budget, or in a reasonable time."""
+
+
 class NoTrialCompleted(SweeperError):
     """The sweep ended without a single completed trial."""
 

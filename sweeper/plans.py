@@ -422,7 +422,7 @@ class Answer(Record):
     rules: tuple[str, ...] = ()
 
 
-class Comparison(Record):
+class RunnerUp(Record):
     """The recommended candidate against the next one.
 
     Args:
@@ -531,7 +531,7 @@ class Plan(Space, Artifact):
     warnings: tuple[Reason, ...] = ()
     advice: tuple[Reason, ...] = Field((), description="what to do besides training")
     answers: tuple[Answer, ...] = ()
-    runner_up: Comparison | None = Field(None, description="None with one candidate")
+    runner_up: RunnerUp | None = Field(None, description="None with one candidate")
     declared: Declared = Field(
         default_factory=dict, description="parameters that the user declared"
     )
@@ -555,8 +555,8 @@ class Plan(Space, Artifact):
     def of_base(self, model: str) -> Candidate:
         """The candidate as which a model's untrained base is loaded: quantised only where nothing
         else fits."""
-        candidates = (one for one in self.candidates if one.model == model)
-        return min(candidates, key=lambda one: (not one.fits, one.quantization is not None))
+        candidates = (each for each in self.candidates if each.model == model)
+        return min(candidates, key=lambda each: (not each.fits, each.quantization is not None))
 
     def workers(self, search: SearchSpec) -> int:
         """The workers of a run: as many as the user says, or as the plan has trials at once."""

@@ -193,6 +193,8 @@ class DataSpec(_Keys):
     such as '{code} {input}'"""
     examples: Annotated[PositiveInt | None, Flag("--examples", plan=True)] = None
     """number of examples, for a plan without data"""
+    assumed_length: Annotated[PositiveInt | None, Flag("--assume-length", plan=True)] = None
+    """mean tokens of an example, for a plan without data"""
     max_rows: Annotated[PositiveInt | None, Flag("--max-rows", plan=True)] = None
     """read at most this many rows"""
     validation_fraction: Fraction = 0.15

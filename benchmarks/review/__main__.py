@@ -56,12 +56,14 @@ class Reviewed(NamedTuple):
 
 def examples(folder: Path) -> dict[str, str]:
     """The examples that train, by their paths in the folder, with their formats."""
-    found: dict[str, str] = {}
+    formats: dict[str, str] = {}
     for name, patterns in PLACES.items():
-        for path in sorted({path for one in patterns for path in (folder / name).glob(one)}):
+        for path in sorted(
+            {path for pattern in patterns for path in (folder / name).glob(pattern)}
+        ):
             with suppress(UsageError):
-                found[path.relative_to(folder).as_posix()] = read(path)[0].format
-    return found
+                formats[path.relative_to(folder).as_posix()] = read(path)[0].format
+    return formats
 
 
 def sample(paths: Mapping[str, str]) -> list[str]:
@@ -75,22 +77,22 @@ def sample(paths: Mapping[str, str]) -> list[str]:
 
 def reviewed(folder: Path, paths: Iterable[str]) -> list[Reviewed]:
     """The reviews of these files."""
-    return [Reviewed(path, one) for path in paths for one in reviews(folder / path, {})]
+    return [Reviewed(path, review) for path in paths for review in reviews(folder / path, {})]
 
 
 def findings(some: list[Reviewed]) -> Iterator[tuple[str, str, Finding]]:
     """Each finding with its key and the file's path. The key does not depend on wording."""
     for path, review in some:
-        for one in review.findings:
-            yield f"{path}:{one.line} {one.kind}", path, one
+        for finding in review.findings:
+            yield f"{path}:{finding.line} {finding.kind}", path, finding
 
 
 def judged() -> dict[str, dict[str, str]]:
     """From the keys of findings to verdicts (true, false or undecided), with reasons."""
     if not JUDGEMENTS.is_file():
         return {}
-    found: dict[str, dict[str, str]] = json.loads(JUDGEMENTS.read_text(encoding="utf-8"))
-    return found
+    verdicts: dict[str, dict[str, str]] = json.loads(JUDGEMENTS.read_text(encoding="utf-8"))
+    return verdicts
 
 
 def main() -> None:
@@ -119,17 +121,17 @@ def main() -> None:
 def table(everything: list[Reviewed]) -> None:
     """Fields understood by format, and findings by kind."""
     print(f"{'format':16}{'files':>7}{'fields':>8}{'understood':>12}")
-    for name in sorted({one.review.format for one in everything}):
-        some = [one for one in everything if one.review.format == name]
-        fields = sum(one.review.fields for one in some)
-        share = sum(one.review.understood for one in some) / fields
+    for name in sorted({item.review.format for item in everything}):
+        some = [item for item in everything if item.review.format == name]
+        fields = sum(item.review.fields for item in some)
+        share = sum(item.review.understood for item in some) / fields
         bar = "" if share >= LEAST_UNDERSTOOD else f"  below {LEAST_UNDERSTOOD:.0%}"
-        files = len({one.path for one in some})
+        files = len({item.path for item in some})
         print(f"{name:16}{files:>7}{fields:>8,}{share:>12.1%}{bar}")
-    kinds = Counter((one.level, one.kind) for _, _, one in findings(everything))
+    kinds = Counter((finding.level, finding.kind) for _, _, finding in findings(everything))
     places = {kind: set[str]() for kind in kinds}
-    for _, path, one in findings(everything):
-        places[one.level, one.kind].add(path)
+    for _, path, finding in findings(everything):
+        places[finding.level, finding.kind].add(path)
     print(f"\n{'finding':28}{'level':10}{'count':>6}{'files':>7}")
     for (level, kind), count in kinds.most_common():
         print(f"{kind:28}{level:10}{count:>6}{len(places[level, kind]):>7}")
@@ -138,19 +140,19 @@ def table(everything: list[Reviewed]) -> None:
 def readable(folder: Path, some: list[Reviewed]) -> None:
     """The findings of a sample as Markdown: line of the file, reason, source, proposed change."""
     last = ""
-    for number, (key, path, one) in enumerate(findings(some), 1):
+    for number, (key, path, finding) in enumerate(findings(some), 1):
         if path != last:
             print(f"\n## {path}\n")
             last = path
         lines = (folder / path).read_text(encoding="utf-8").splitlines()
-        text = lines[one.line - 1].strip() if one.line else "(not in the file)"
-        print(f"{number}. `{key}` ({one.level}): {one.what}. Line: `{text[:100]}`.")
-        print(f"   Why: {one.why} Source: {one.source}. Fix: {one.fix}")
+        text = lines[finding.line - 1].strip() if finding.line else "(not in the file)"
+        print(f"{number}. `{key}` ({finding.level}): {finding.what}. Line: `{text[:100]}`.")
+        print(f"   Why: {finding.why} Source: {finding.source}. Fix: {finding.fix}")
 
 
 def unknown(everything: list[Reviewed]) -> None:
     """Every field that no table explains, with how often it stands in a file."""
-    for name in sorted({one.review.format for one in everything}):
+    for name in sorted({item.review.format for item in everything}):
         counts = Counter(
             field for _, review in everything if review.format == name for field in review.unknown
         )
@@ -160,9 +162,9 @@ def unknown(everything: list[Reviewed]) -> None:
 def write_judgements(some: list[Reviewed]) -> None:
     """Keep verdicts of findings that are still there, and add the others as undecided."""
     before, after = judged(), dict[str, dict[str, Any]]()
-    for key, _, one in findings(some):
+    for key, _, finding in findings(some):
         verdict = before.get(key, {"verdict": "undecided", "reason": ""})
-        after[key] = {**verdict, "what": one.what}
+        after[key] = {**verdict, "what": finding.what}
     JUDGEMENTS.write_text(json.dumps(after, indent=1) + "\n", encoding="utf-8")
     print(f"{len(after)} findings, {sum(v['verdict'] == 'undecided' for v in after.values())} new")
 
@@ -177,7 +179,7 @@ def false_alarms(some: list[Reviewed]) -> None:
         counts[verdict] += 1
         if verdict == "false":
             false.add(path)
-    files = len({one.path for one in some})
+    files = len({item.path for item in some})
     print(f"{files} files, {counts.total()} findings: " + str(dict(counts)))
     share = len(false) / files if files else 0.0
     print(f"files with a false alarm: {len(false)} ({share:.1%}; at most {MOST_FALSE:.0%})")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,14 +30,25 @@ Lap = dict[str, Any]
 def lap(
     name: str, data: Path, strategy: str, model: str, switched: dict[str, Any] | None = None
 ) -> Lap:
-    """One contender in its own process; ``switched`` replaces values of sweeper's plan."""
+    """One contender in its own process, on one GPU; ``error`` alone where it failed.
+
+    Args:
+        switched: Replaces values of sweeper's plan.
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    around = os.environ | {"CUDA_VISIBLE_DEVICES": first}
     command = [sys.executable, "-m", "benchmarks.throughput.contenders"]
     words = [name, str(data), strategy, model, json.dumps(switched or {})]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *words], capture_output=True, text=True, env=around)
     if done.returncode:
-        raise SystemExit(f"{name} failed on {strategy}:\n{done.stderr[-3000:]}")
+        return {"error": f"{name} failed on {strategy}:\n{done.stderr[-3000:]}"}
     found: Lap = json.loads(done.stdout.strip().splitlines()[-1])
     return found
+
+
+def rates(laps: list[Lap], seconds: str) -> list[float]:
+    """Tokens a second of each lap; NaN where it failed."""
+    return [math.nan if "error" in each else each["tokens"] / each[seconds] for each in laps]
 
 
 def race(data: Path, strategy: str, model: str, rounds: int) -> dict[str, list[Lap]]:
@@ -49,7 +62,7 @@ def race(data: Path, strategy: str, model: str, rounds: int) -> dict[str, list[L
 
 def row(title: str, laps: dict[str, list[Lap]], seconds: str) -> list[str]:
     """Rates by one kind of seconds, ratios within rounds, and peaks."""
-    rate = {name: [one["tokens"] / one[seconds] for one in laps[name]] for name in NAMES}
+    rate = {name: rates(laps[name], seconds) for name in NAMES}
     ratios = {
         name: median(
             ours / theirs for ours, theirs in zip(rate["sweeper"], rate[name], strict=True)
@@ -60,8 +73,8 @@ def row(title: str, laps: dict[str, list[Lap]], seconds: str) -> list[str]:
         title,
         *(f"{median(rate[name]):,.0f}" for name in NAMES),
         *(f"{ratios[name]:.2f}" for name in NAMES[1:]),
-        *(f"{median(one['peak_gib'] for one in laps[name]):.2f}" for name in NAMES),
-        " / ".join(f"{laps[name][0]['train_loss']:.3f}" for name in NAMES),
+        *(f"{median(one.get('peak_gib', math.nan) for one in laps[name]):.2f}" for name in NAMES),
+        " / ".join(f"{laps[name][0].get('train_loss', math.nan):.3f}" for name in NAMES),
     ]
 
 

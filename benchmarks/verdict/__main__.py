@@ -51,7 +51,6 @@ def false_alarms(found: Sequence[Claims]) -> dict[str, Rate]:
         "default": [one.improves for one in found],
         "baseline": [is_better(one.baseline) for one in found],
         "pays": [one.pays for one in found],
-        "strategy": [one.strategy for one in found],
         "finalist": [one.ahead for one in found],
     }
     return {name: Rate(sum(made), len(made)) for name, made in claims.items()}

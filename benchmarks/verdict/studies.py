@@ -22,7 +22,7 @@ from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.figures import Comparison
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.findings.verdict.comparisons import against_baseline, hold_contest
+from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.verdict import verdict
 from sweeper.plans import Plan
@@ -155,7 +155,6 @@ class Claims:
         improves: Whether it is called better than its default, in the headline metric or in loss.
         baseline: The recommended trial against the baseline.
         pays: Whether the verdict says that fine-tuning pays.
-        strategy: Whether any strategy is called better than the baseline.
         ahead: Whether the recommended trial is called better than another finalist.
     """
 
@@ -164,7 +163,6 @@ class Claims:
     improves: bool
     baseline: Comparison | None
     pays: bool
-    strategy: bool
     ahead: bool
 
 
@@ -182,7 +180,6 @@ def study(world: World, seed: int) -> Claims:
         improves=any(is_better(contest.against(contest.default, in_loss=w)) for w in (False, True)),
         baseline=contest.against(BASELINE),
         pays=said.fine_tuning_needed is True,
-        strategy=any(map(is_better, against_baseline(run, contest).values())),
         ahead=any(is_better(one) for one in said.comparisons if one.second in rivals),
     )
 

@@ -627,7 +627,7 @@ class Compute(Protocol):
     def __call__(self, run: RunFiles, findings: Findings) -> Record | NotMeasured | None: ...
 
 
-class Finding(Protocol):
+class StateFinding(Protocol):
     """What the section found, in one line. An empty one leaves the section out.
 
     A section that has this hook is folded under the line, which ``report.md`` has as well.
@@ -675,7 +675,7 @@ HEADING: Hook[Heading] = Hook("section", "HEADING")
 FIGURES: Hook[type[Record]] = Hook("section", "Figures")
 COMPUTE: Hook[Compute] = Hook("section", "compute")
 BLOCKS: Hook[Blocks] = Hook("section", "blocks")
-FINDING: Hook[Finding] = Hook("section", "finding")
+FINDING: Hook[StateFinding] = Hook("section", "finding")
 # Sentences that decide, below the verdict on the page, on the terminal and in report.md; on how
 # sure the verdict is, among its limits; in MODEL_CARD.md.
 BECAUSE: Hook[Sentences] = Hook("section", "because")

@@ -9,7 +9,7 @@ from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.strategies import strategy_summaries
 from sweeper.findings.study.trial_rows import finite, known, trial_row
-from sweeper.findings.verdict.comparisons import against_baseline, hold_contest
+from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.limitations import JudgedStudy, limits
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
@@ -46,7 +46,7 @@ def findings_of(run: RunFiles) -> Findings:
         finalists=finalists(run),
         tested=tested_models(run),
         notes=encoding_notes(run),
-        strategies=strategy_summaries(run, against_baseline(run, contest)),
+        strategies=strategy_summaries(run),
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
         measures=measured_trials(run),
         limits=limits(JudgedStudy(run, summary, contest, decided)),

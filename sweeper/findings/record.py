@@ -119,9 +119,6 @@ class StrategySummary(Record):
     best_interval: Interval | None = None
     best_metrics: dict[str, float] = Field(default_factory=dict)
     test_score: Interval | None = None
-    against_baseline: Comparison | None = Field(
-        None, description="its best scored trial against the best baseline, on the test split"
-    )
     seconds_per_trial: float | None = Field(
         None, description="median of its full trials; of all that completed where none was full"
     )

@@ -119,15 +119,18 @@ def in_percent(interval: Interval) -> str:
 
 def score_with_interval(interval: Interval | None, metric: Metric) -> str:
     """A score with its 95% interval: ``94.1% (95% CI 90.2 to 97.0)``."""
-    if interval is None:
-        return DASH
-    text = score(interval.value, metric, interval)
-    if interval.low is None or interval.high is None:
-        return text
+    text = score(interval.value if interval else None, metric, interval)
+    both = ends(interval, metric)
+    return f"{text} ({both})" if both else text
+
+
+def ends(interval: Interval | None, metric: Metric) -> str:
+    """A score's 95% interval: ``95% CI 90.2 to 97.0``; empty if it is not known."""
+    if interval is None or interval.low is None or interval.high is None:
+        return ""
     if metric.unit == "points":
-        return f"{text} (95% CI {100 * interval.low:.1f} to {100 * interval.high:.1f})"
-    low, high = _plain(interval.low, interval), _plain(interval.high, interval)
-    return f"{text} (95% CI {low} to {high})"
+        return f"95% CI {100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    return f"95% CI {_plain(interval.low, interval)} to {_plain(interval.high, interval)}"
 
 
 def difference(interval: Interval | None, metric: Metric) -> str:

@@ -172,11 +172,12 @@ def _narrowed(parameters: dict[str, Parameter]) -> Iterator[dict[str, Parameter]
     """The parameters as they are, then with less and less of what memory grows with."""
     yield parameters
     for name in GROWING:
-        while (old := parameters.get(name)) and not old.shipped and old.high and old.low:
-            if (most := max(old.high // 2, old.low)) == old.high:
-                break
-            why = f"{old.why.removesuffix(_NARROWED)}{_NARROWED}"
-            narrow = old.model_copy(update={"why": why})
+        whole = parameters.get(name)
+        if whole is None or whole.shipped or whole.high is None or whole.low is None:
+            continue
+        narrow, most = whole.model_copy(update={"why": whole.why + _NARROWED}), whole.high
+        while most > whole.low:
+            most = max(most // 2, whole.low)
             parameters = held_to(parameters | {name: narrow}, name, most)
             yield parameters
 

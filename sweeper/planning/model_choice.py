@@ -18,7 +18,7 @@ from sweeper.facts.record import Facts, ModelFacts
 from sweeper.planning.planner import plan_with
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import Text
-from sweeper.plans import ModelChoice, ModelOption, Plan, Reason
+from sweeper.plans import Duration, ModelChoice, ModelOption, Plan, Reason
 from sweeper.resources import search_spaces
 from sweeper.spec import ModelSpec, Spec, Task
 from sweeper.yaml_models import FileModel
@@ -42,6 +42,7 @@ class _Kind(_Reason):
 
 class _Hours(_Reason):
     most: float = Field(gt=0)
+    most_on_cpus: float = Field(gt=0)
 
 
 class _Measure(FileModel):
@@ -126,18 +127,23 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Opt
         option = option.model_copy(update={"reason": error.problems[0].what})
         refused = error if isinstance(error, SpecError) else None
         return _Option(option, refused=refused)
-    lead, sweep = plan.candidates[0], plan.budget.sweep
+    lead, trials = plan.candidates[0], plan.budget.trials
+    # As if only the recommended strategy were searched: others do not make a model dear.
+    one = lead.duration
+    sweep = Duration(seconds=trials * one.seconds, low=trials * one.low, high=trials * one.high)
     option = option.model_copy(
         update={
             "strategies": tuple(dict.fromkeys(one.strategy for one in plan.candidates)),
             "memory": lead.memory,
             "sweep": sweep,
-            "trials": plan.budget.trials,
+            "trials": trials,
         }
     )
     lengths = facts.data.lengths
     whole = lengths is None or lengths.p99 <= model.context_length
-    in_time = sweep.seconds <= comparison().hours.most * 3600
+    hours = comparison().hours
+    most = hours.most if facts.hardware.gpus else hours.most_on_cpus
+    in_time = sweep.seconds <= most * 3600
     if spec.aim.budget is not None:
         in_time = plan.budget.trials >= spec.search.trials
     return _Option(option, plan, whole, in_time)
@@ -181,6 +187,9 @@ def _measures(task: Task) -> list[_Measure]:
 def _reasons(chosen: _Option, task: Task) -> tuple[Reason, ...]:
     file, kind = comparison(), _kind(task)
     found = []
+    plan = chosen.plan
+    cpu = plan is not None and not plan.facts.hardware.gpus
+    hours = file.hours.most_on_cpus if cpu else file.hours.most
     if chosen.option.kind == kind.kind:
         title = f"{kind.kind.capitalize()}s for {task}"
         found.append(Reason(rule="model-kind", title=title, why=kind.why, source=kind.source))
@@ -189,7 +198,7 @@ def _reasons(chosen: _Option, task: Task) -> tuple[Reason, ...]:
             Reason(
                 rule="largest-in-time",
                 title="The largest model whose sweep is in time",
-                why=f"{file.larger.why} Sweeps of more than {file.hours.most:g} hours are not "
+                why=f"{file.larger.why} Sweeps of more than {hours:g} hours are not "
                 "recommended unless a budget allows for them.",
                 source=f"{file.larger.source}; {file.hours.source}",
             )

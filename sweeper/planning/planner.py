@@ -5,10 +5,12 @@ Reads no files but the rule book.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from sweeper import units
 from sweeper.data.long_rows import IN_WORDS
-from sweeper.errors import NothingFits, Problem
+from sweeper.errors import NothingFits, Problem, TooLong
 from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
@@ -38,6 +40,13 @@ from sweeper.planning.user_questions import answers
 from sweeper.plans import Candidate, NoPlan, Plan, Reason, Rejected
 from sweeper.spec import Spec
 
+_DAY_SECONDS = 24 * 3600.0
+# A run of more than this is refused, unless a budget pays for it: a choice of this project.
+_MOST_SECONDS = 3 * _DAY_SECONDS
+# A budget shortens trials to no less: an eighth, where a trial is first compared, is then a
+# thirtieth of the rows.
+_LEAST_EPOCHS = 0.25
+
 
 def make_plan(spec: Spec, facts: Facts) -> Plan:
     """Which strategies compete, over which space, at what cost, and why.
@@ -51,15 +60,35 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
 
 
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
-    """The plan of a given rule book."""
+    """The plan of a given rule book; the budget may shorten its trials."""
     objective = objective_of(spec)
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
     check_declared(book, spec, facts, {base.model.id: base.values for base in bases})
-    epochs = epochs_of(spec, facts, bases[0])
+    whole = epochs = epochs_of(spec, facts, bases[0])
+    while True:
+        try:
+            return _plan(book, spec, facts, bases, objective, epochs, whole)
+        except TooLong:
+            set_by_user = spec.training.epochs is not None or declared_epochs(spec) is not None
+            if spec.aim.budget is None or set_by_user or epochs / 2 < _LEAST_EPOCHS:
+                raise
+            epochs /= 2
+
+
+def _plan(
+    book: RuleBook,
+    spec: Spec,
+    facts: Facts,
+    bases: Sequence[RatedModel],
+    objective: Objective,
+    epochs: float,
+    whole: float,
+) -> Plan:
     costs, rejected = _ranked(book, spec, facts, bases, epochs, objective)
     candidates = [cost.candidate for cost in costs]
     own_trials = checked_own_trials(book, spec, candidates, rejected, epochs)
     lead = candidates[0]
+    _in_time(spec, facts, lead)
     base = next(base for base in bases if base.model.id == lead.model)
     rules = fired(book, base.values)
     full_tokens = round(epochs * base.cap.items(facts.data.train_rows) * base.cap.mean)
@@ -77,6 +106,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
             *_cut(base.cap),
             *_crowded(spec, facts),
             *_unsharded(facts, rejected),
+            *_shortened(epochs, whole),
             *declared_warnings(book, spec, candidates, rejected),
         ),
         advice=notes(rules, base.values, "advice"),
@@ -156,6 +186,40 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
             least = int(batch.default) if batch is not None else 1
             return at_least(float(parameter.default), least, rows)
     return 1.0
+
+
+def _in_time(spec: Spec, facts: Facts, lead: Candidate) -> None:
+    """Refuse a plan whose first trial takes days, unless a budget pays for it.
+
+    Raises:
+        TooLong: With what would be reasonable instead.
+    """
+    seconds, model = lead.duration.seconds, next(m for m in facts.models if m.id == lead.model)
+    if spec.aim.budget is not None or seconds <= _MOST_SECONDS:
+        return
+    share = _DAY_SECONDS / seconds
+    parameters = units.count(round(model.parameters * share))
+    where = "a GPU" if facts.hardware.gpus == 0 else "a faster GPU"
+    raise TooLong(
+        f"one run of {lead.strategy} on {lead.model} takes {units.duration(seconds)} on "
+        f"{facts.hardware.name}: a model of about {parameters} parameters, {where}, or "
+        f"{max(round(facts.data.examples * share), 1):,} rows (--max-rows) would take a day",
+        fix=f"To plan it nevertheless, give a budget: --budget {math.ceil(seconds / 1800)}h.",
+    )
+
+
+def _shortened(epochs: float, whole: float) -> tuple[Reason, ...]:
+    if epochs == whole:
+        return ()
+    return (
+        Reason(
+            rule="budget",
+            title="Shorter trials",
+            why=f"The budget pays for no trial of {whole:.3g} epochs, so that trials have "
+            f"{epochs:.3g}. With less than one, a trial sees a part of the rows.",
+            source="the request (--budget)",
+        ),
+    )
 
 
 def _cut(cap: Cap) -> tuple[Reason, ...]:

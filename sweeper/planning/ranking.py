@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper.memory.setup import Setup
-from sweeper.plans import Candidate, Comparison, MemoryEstimate, Quality
+from sweeper.plans import Candidate, MemoryEstimate, Quality, RunnerUp
 
 # A trial of this length costs as much as the first doubling beyond it. Shorter trials cost hardly
 # anything: a search of twenty such trials takes a night. A choice of this project.
@@ -73,12 +73,12 @@ def search_gain(trials: int, *, new_head: bool) -> Quality:
     return Quality(mean=round(scale * mean, 2), sd=round(scale * sd, 2))
 
 
-def compared(candidates: list[Candidate]) -> Comparison | None:
+def compared(candidates: list[Candidate]) -> RunnerUp | None:
     """The first candidate against the second; None with one."""
     if len(candidates) < 2:
         return None
     lead, other = candidates[:2]
-    return Comparison(
+    return RunnerUp(
         strategy=other.strategy,
         model=other.model,
         probability=lead.quality.probability_above(other.quality),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sweeper.findings.record import Limitation
-from sweeper.findings.verdict.tested import HeadlineFigure
+from sweeper.findings.verdict.headline import HeadlineFigure
 
 Item = TypeVar("Item")
 
@@ -268,6 +268,7 @@ class Page:
     """A whole report. ``no_charts`` says why it has no charts; it is empty where it has.
 
     ``head`` are facts of the run. ``terms`` are explained where they first occur.
+    ``footer`` stands below the page.
     """
 
     title: str
@@ -279,4 +280,4 @@ class Page:
     terms: Mapping[str, str] = field(default_factory=dict)
     banner: str = ""
     no_charts: str = ""
-    footer: str = "Losses are validation losses unless a column says test; lower is better."
+    footer: str = ""

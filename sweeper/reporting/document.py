@@ -18,7 +18,6 @@ from sweeper.findings.record import Findings
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import (
-    Answer,
     Budget,
     Duration,
     MemoryEstimate,
@@ -73,7 +72,6 @@ class PlanShown(Record):
     data: PlannedData
     strategies: tuple[PlannedStrategy, ...]
     rejected: tuple[Rejected, ...]
-    answers: tuple[Answer, ...]
     warnings: tuple[Reason, ...]
     budget: Budget
     objective: Objective = LOSS

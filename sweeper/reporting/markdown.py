@@ -10,8 +10,8 @@ import re
 from sweeper.features.parts import HEADING
 from sweeper.findings import words
 from sweeper.findings.record import Limitation
+from sweeper.findings.verdict.headline import headline_figures
 from sweeper.findings.verdict.scoreboard import scoreboard
-from sweeper.findings.verdict.tested import headline_figures
 from sweeper.reporting.discovery import sections
 from sweeper.reporting.document import Report
 from sweeper.reporting.page import banner, finding_of
@@ -34,10 +34,10 @@ def markdown(report: Report) -> str:
     lines += [f"**{plain(decided.sentence)}**", ""]
     lines += [f"{plain(text)}\n" for text in report.because]
     lines += [*_scores(report), "", *_figures(report), ""]
-    found = {HEADING.required(one).title: finding_of(one, report) for one in sections()}
+    lines_of = {HEADING.required(part).title: finding_of(part, report) for part in sections()}
     again = findings.reproduction.command
     lines += [
-        f"- {title}: {plain(line)}" for title, line in found.items() if line not in ("", again)
+        f"- {title}: {plain(line)}" for title, line in lines_of.items() if line not in ("", again)
     ]
     lines += ["", plain(limits_line(findings)), *_limits(findings.limits), "", *_again(report)]
     return "\n".join(lines[:LINES]) + "\n"
@@ -62,7 +62,7 @@ def _scores(report: Report) -> list[str]:
 def _figures(report: Report) -> list[str]:
     """What training and use cost."""
     figures = headline_figures(report.findings)[1:]
-    return [plain("; ".join(f"{one.name}: {one}" for one in figures))]
+    return [plain("; ".join(f"{figure.name}: {figure}" for figure in figures))]
 
 
 def _limits(limits: tuple[Limitation, ...]) -> list[str]:

@@ -6,7 +6,7 @@ from sweeper import units
 from sweeper.declared.traits import StrategyOnModel
 from sweeper.findings import words
 from sweeper.findings.record import TrialRow
-from sweeper.findings.verdict.tested import figure_lines
+from sweeper.findings.verdict.headline import figure_lines
 from sweeper.reporting.document import Report
 from sweeper.reporting.markdown import plain
 from sweeper.reporting.parts import described, mix_lines, parameters_text

@@ -340,7 +340,7 @@ class View:
         if reach <= best:
             return None
         how = "if it improves as much as good trials of recorded sweeps did from here"
-        return self._stopped(f"{how}, it would end at {self._told(reach)}", best)
+        return self._stopped(f"{how}, it would end at {self._shown(reach)}", best)
 
     def _by_peers(self, best: float) -> PruningDecision | None:
         easier = self._easier(self.peers)
@@ -359,7 +359,7 @@ class View:
         low, high = (math.exp(seen.log_end + side * reach) for side in (-1, 1))
         better = sum(1 for peer in self.peers if peer.reported[self.rung] < self.now)
         text = f"worse than {better} of {len(self.peers)} {self._peers()}"
-        ends_at = f"it would end between {self._told(low)} and {self._told(high)}"
+        ends_at = f"it would end between {self._shown(low)} and {self._shown(high)}"
         return self._stopped(f"{text}, {ends_at}", best)
 
     def _confidence(self, ended: int) -> float:
@@ -380,11 +380,11 @@ class View:
 
     def _stopped(self, why: str, best: float) -> PruningDecision:
         where = f"stopped at rung {self.rung} of {self.own.rungs}"
-        shown = f"{rung_title(self.objective)} {self._told(self.now)}"
-        so_far = f"the best so far is {self._told(best)}"
+        shown = f"{rung_title(self.objective)} {self._shown(self.now)}"
+        so_far = f"the best so far is {self._shown(best)}"
         return PruningDecision(True, f"{where} with {shown}: {why}; {so_far}")
 
-    def _told(self, cost: float) -> str:
+    def _shown(self, cost: float) -> str:
         return shown(cost, self.objective)
 
     def _peers(self) -> str:

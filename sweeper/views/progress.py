@@ -194,11 +194,11 @@ class Screen:
     def sparkline(self, trial: int | None) -> str:
         """A trial's curve, one sign a rung, on the scale of all curves; empty without one."""
         own = self.curves.get(-1 if trial is None else trial, [])
-        known = [value for curve in self.curves.values() for value in curve if isfinite(value)]
+        values = [value for curve in self.curves.values() for value in curve if isfinite(value)]
         # While rich draws, sys.stderr is a proxy without an encoding.
-        if not own or not known or not draws(getattr(sys.__stderr__, "encoding", None)):
+        if not own or not values or not draws(getattr(sys.__stderr__, "encoding", None)):
             return ""
-        low, span = min(known), max(known) - min(known) or 1.0
+        low, span = min(values), max(values) - min(values) or 1.0
         top = len(_LEVELS) - 1
         return "".join(
             _LEVELS[round(top * (value - low) / span)] if isfinite(value) else "×" for value in own
@@ -218,11 +218,9 @@ def plan_line(plan: Plan) -> str:
 def _interval(run: RunFolder, best: Best) -> str:
     """The ends of the best trial's interval, if the last findings have it."""
     findings = Findings.read_or_none(run.findings)
-    for one in findings.strategies if findings else ():
-        if one.best_trial == best.trial and one.best_interval is not None and findings:
-            low, high = one.best_interval.ends
-            score = words.score_with_interval(one.best_interval, findings.objective)
-            return score.partition(" (")[2].rstrip(")") if low < high else ""
+    for strategy in findings.strategies if findings else ():
+        if strategy.best_trial == best.trial and findings:
+            return words.ends(strategy.best_interval, findings.objective)
     return ""
 
 
@@ -307,7 +305,7 @@ def view(status: Status, width: int, screen: Screen | None = None) -> list[str]:
     lines = [plan_line(screen.plan)] if screen.plan else []
     lines.append(_headline(status, width, screen))
     room = LINES - 1 - len(lines) - (status.outlook is not None)
-    shown = [_running_cells(one, width, status.objective, screen) for one in status.running[:room]]
+    shown = [_running_cells(job, width, status.objective, screen) for job in status.running[:room]]
     lines += _aligned(shown)
     if status.best is not None:
         best, title = status.best, status.objective.title

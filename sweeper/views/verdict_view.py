@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from sweeper.findings import words
 from sweeper.findings.record import Findings, NextStep
+from sweeper.findings.verdict.headline import cost_line
 from sweeper.findings.verdict.next_step import next_step_lines
 from sweeper.findings.verdict.scoreboard import Scoreboard, scoreboard
-from sweeper.findings.verdict.tested import cost_line
 from sweeper.views.console import draws
 
 _MODELS = 8
@@ -44,8 +44,8 @@ def bars(board: Scoreboard) -> Iterator[str]:
     for model in models:
         first, last = map(column, model.score.ends)
         signs = [" "] * first + [line] * (last - first + 1) + [" "] * (_BAR - 1 - last)
-        place = {"recommended": 0, "baseline": 2}.get(model.role, 1)
-        signs[column(model.score.value)] = points[place]
+        point = points[{"recommended": 0, "baseline": 2}.get(model.role, 1)]
+        signs[column(model.score.value)] = point
         score = words.score_with_interval(model.score, board.metric).replace("95% CI ", "")
         tied = "=" if model.tied else " "
         yield f"  {words.fitted(model.title, _TITLE):{_TITLE}} {''.join(signs)} {tied} {score}"

@@ -5,14 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Cells as a kernel runs them: in one namespace, the last expression of each is shown.
-PROGRAM = """
-import ast, json, random, sys
-from pathlib import Path
+ENCODER = """
+import json, random
 
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
@@ -32,11 +31,16 @@ with open("rows.jsonl", "w") as file:
         chosen = [chance.choice(["the", "old", "new"]) for _ in range(6)]
         text = " ".join([*chosen, chance.choice(topics[topic])])
         print(json.dumps({"text": text, "label": topic}), file=file)
+"""
+# Cells as a kernel runs them: in one namespace, the last expression of each is shown.
+CELLS = """
+import ast, json, sys
+from pathlib import Path
 
 cells = [c for c in json.loads(Path(sys.argv[1]).read_text())["cells"] if c["cell_type"] == "code"]
 sources = ["".join(cell["source"]) for cell in cells]
 settings = {t.id for s in ast.parse(sources[0]).body for t in s.targets}
-space = {"MODEL": "tiny", "DATA": "rows.jsonl", "TRIALS": 2}
+space = json.loads(sys.argv[2])
 assert settings == space.keys()
 shown = []
 for source in sources[1:]:
@@ -47,6 +51,8 @@ for source in sources[1:]:
         value = eval(compile(ast.Expression(last.value), "cell", "eval"), space)
         page = getattr(value, "_repr_html_", lambda: None)()
         shown.append(page or repr(value))
+"""
+SWEEP = """
 run = space["run"]
 states = list(run.trials["state"])
 said = space["winner"].predict(["the old apple"])[0]
@@ -54,15 +60,39 @@ print(json.dumps({"shown": shown, "states": states, "sums": sum(said.probabiliti
 """
 
 
-@pytest.mark.slow
-def test_the_notebook_runs_to_its_end_and_trains(tmp_path):
+DECODER = """
+import json, torch
+from pathlib import Path
+from sweeper.features.doctor._checks import Bench
+
+Bench(torch.device("cpu"), Path.cwd()).model
+with open("rows.jsonl", "w") as file:
+    for number in range(60):
+        row = {"instruction": f"say {number % 5}", "output": f"{number % 5} " * 4}
+        print(json.dumps(row), file=file)
+"""
+GPU = """
+runs = [space["one"], space["every"]]
+print(json.dumps({"checks": space["checks"], "states": [list(r.trials["state"]) for r in runs]}))
+"""
+
+
+def run_cells(folder: Path, notebook: str, program: str, settings: dict[str, Any]) -> Any:
+    """What a program that runs a notebook's cells prints last."""
     quick = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, str(ROOT / "examples" / notebook)]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(ROOT / "examples" / "sweep.ipynb")],
-        cwd=tmp_path, env={**os.environ, **quick}, capture_output=True, text=True, check=False,
+        [*command, json.dumps(settings)],
+        cwd=folder, env={**os.environ, **quick}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_to_its_end_and_trains(tmp_path):
+    settings = {"MODEL": "tiny", "DATA": "rows.jsonl", "TRIALS": 2}
+    found = run_cells(tmp_path, "sweep.ipynb", ENCODER + CELLS + SWEEP, settings)
     assert len(found["states"]) == 2
     assert "COMPLETE" in found["states"]
     assert found["sums"] == pytest.approx(1.0)
@@ -72,3 +102,15 @@ def test_the_notebook_runs_to_its_end_and_trains(tmp_path):
     assert "parameter.learning_rate" in trials
     assert "validation_loss" not in curves
     assert (tmp_path / "runs" / "modules" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_notebook_of_a_gpu_checks_the_device_and_trains(tmp_path):
+    doctor = ["doctor", "--gpu", "--json", "--quick"]
+    settings = {"MODEL": "model", "DATA": "rows.jsonl", "TRIALS": 2, "DOCTOR": doctor}
+    found = run_cells(tmp_path, "gpu.ipynb", DECODER + CELLS + GPU, settings)
+    states = {check["name"]: check["state"] for check in found["checks"]}
+    assert states["joined rows"] == states["4-bit"] == "ok"
+    assert "failed" not in states.values()
+    assert [states.count("FAIL") for states in found["states"]] == [0, 0]
+    assert [len(states) for states in found["states"]] == [2, 2]

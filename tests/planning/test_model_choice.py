@@ -99,3 +99,17 @@ def test_declared_modules_leave_out_the_models_that_lack_them():
     assert declared("q_proj, v_proj")[1].model_choice.model.startswith("Qwen/")
     with pytest.raises(SpecError, match="nowhere"):
         declared("nowhere")
+
+
+def test_a_model_is_priced_by_its_recommended_strategy():
+    made = plan("instruction", rows=10_000, gib=80.0)[1]
+    chosen = next(one for one in made.model_choice.options if one.model == made.model_choice.model)
+    lead = made.candidates[0]
+    assert chosen.sweep.seconds == pytest.approx(made.budget.trials * lead.duration.seconds)
+    slowest = max(one.duration.seconds for one in made.candidates)
+    assert slowest > 1.2 * lead.duration.seconds
+
+
+def test_a_base_model_is_not_offered_to_follow_instructions_where_its_tuned_one_is():
+    assert "meta-llama/Llama-3.3-70B-Instruct" in comparison().models
+    assert "meta-llama/Llama-3.1-70B" not in comparison().models

@@ -48,7 +48,11 @@ def test_many_limits_that_could_change_the_verdict_are_all_shown(report):
 
 def test_faults_of_the_data_are_among_the_limits(report):
     fault = LIMIT.model_copy(update={"could_change_verdict": False})
-    assert "80 test rows are copies." in seen(changed(report(trials=12), limits=(fault,)), "limits")
+    others = [fault.model_copy(update={"id": f"x{n}", "rows": None, "text": f"Other {n}."})
+              for n in range(9)]  # fmt: skip
+    shown = seen(changed(report(trials=12), limits=(*others, fault)), "limits")
+    assert "80 test rows are copies." in shown
+    assert "Other 8." not in shown
 
 
 def test_forgetting_beyond_the_limit_is_said_with_the_verdict(make):

@@ -50,3 +50,29 @@ class FakeCard(TorchDispatchMode):
                 f"GPU 0 has a total capacity of {self.limit} bytes"
             )
         return result
+
+
+class BrokenCard(TorchDispatchMode):
+    """Raises what CUDA does from a kernel's error on: each later call fails, too.
+
+    Args:
+        calls: Operations before the error.
+    """
+
+    TEXT = "CUDA error: an illegal memory access was encountered"
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        self.calls -= 1
+        if self.calls < 0:
+            raise torch.AcceleratorError(self.TEXT)
+        return function(*args, **(kwargs or {}))

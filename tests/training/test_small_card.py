@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
-from fake_card import FakeCard
+from fake_card import BrokenCard, FakeCard
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from sweeper.backend import Decision
@@ -90,3 +90,12 @@ def test_memory_that_runs_out_while_loading_is_no_reason_for_smaller_batches(
     with FakeCard(limit), pytest.raises(TooLarge) as raised:
         list(four_bits.baselines())
     assert raised.value.loading
+
+
+def test_an_error_that_stays_ends_the_attempt_as_what_it_is(four_bits, make_config, tmp_path):
+    folder, model = tmp_path / "attempt", four_bits._plan.candidates[0].model
+    folder.mkdir()
+    config = make_config(model=model, **FOUR_BITS)
+    with BrokenCard(5000), pytest.raises(RuntimeError, match=BrokenCard.TEXT):
+        four_bits.train(config, folder, lambda _: Decision.CONTINUE, lambda: False)
+    assert not (folder / "result.json").exists()

@@ -45,7 +45,7 @@ def test_strategies_that_nobody_asked_for_are_left_to_verbose(sweeper):
 
 
 SUITE = "group: g\ntask:\n  - task: gsm8k\n  - task: mmlu\n"
-MANY = ("--suite", "suite.yaml", "--max-forgetting", "2", "--budget", "8gpuh", "--price", "2")
+MANY = ("--suite", "suite.yaml", "--max-forgetting", "2", "--budget", "400gpuh", "--price", "2")
 
 
 @pytest.mark.parametrize(
@@ -285,8 +285,8 @@ def test_classes_of_the_same_size_have_one_number(sweeper, here):
 def test_a_budget_below_one_trial_says_what_to_cut_and_counts_no_trials(sweeper):
     ran = sweeper("plan", "--task", "instruction", "--examples", "2000", "--model", "7B",
                   "--gpu-memory", "24", "--budget", "0.01gpuh")  # fmt: skip
-    assert "no room for a trial" in " ".join(ran.out.split())
-    assert "0 full trials" not in ran.out
+    assert ran.code == 3
+    assert "no room for a trial" in " ".join(ran.err.split())
 
 
 def test_a_broken_line_is_named_first_with_its_file(sweeper, here):

@@ -137,10 +137,10 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
     if as_json:
         typer.echo(ended.report.findings.to_json(), nl=False)
         return
-    found, done = ended.report.findings, ended.outcome.signal is None
+    findings, done = ended.report.findings, ended.outcome.signal is None
     lines = [
-        *verdict_lines(found, found.next_step if done else None, ended.report.because),
-        f"{sentence(found.run.search_ended)}." if found.run.search_ended else "",
+        *verdict_lines(findings, findings.next_step if done else None, ended.report.because),
+        f"{sentence(findings.run.search_ended)}." if findings.run.search_ended else "",
         f"report: {ended.folder.report_html}",
     ]
     for line in filter(None, lines):

@@ -35,7 +35,7 @@ def stated_facts(spec: Spec) -> DataFacts:
         rows=rows,
         train_rows=splits[0].rows,
         splits=splits,
-        lengths=assumed_lengths(spec.task, spec.training.max_length),
+        lengths=assumed_lengths(spec.task, spec.data.assumed_length),
         domain=domain,
     )
 
@@ -55,14 +55,16 @@ def _assumed() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
-def assumed_lengths(task: Task, max_length: int | None) -> LengthFacts:
-    """Lengths where no data are at hand, from ``search_spaces/lengths.yaml``.
+def assumed_lengths(task: Task, mean: int | None) -> LengthFacts:
+    """Lengths where no data are at hand: those of ``search_spaces/lengths.yaml``.
 
-    A cap that was asked for is the 99th percentile.
+    Args:
+        mean: Tokens of an example that the user states; the others grow or shrink with it.
     """
     fields = dict(_assumed()[task])
     source = str(fields.pop("source"))
-    share = (max_length or fields["p99"]) / fields["p99"]
+    share = (mean or fields["mean"]) / fields["mean"]
+    source = source if mean is None else f"a mean of {mean} tokens, as stated"
     scaled = {
         name: value * share if name.endswith("mean") else max(round(value * share), 1)
         for name, value in fields.items()

@@ -37,7 +37,7 @@ from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.features.doctor._results import BEGUN, Answer, Request, Result
 from sweeper.memory.estimate import estimate, trial_gib
-from sweeper.memory.setup import Quantization, Setup
+from sweeper.memory.setup import Setup
 from sweeper.planning.costs.device_speed import speed_of, step_seconds
 from sweeper.plans import Plan, Precision, autocast_dtype
 from sweeper.redaction import clean
@@ -115,7 +115,7 @@ class Bench:
                 )
                 made = LlamaForCausalLM(config)
                 made.save_pretrained(folder)
-                _tokenizer().save_pretrained(folder)
+                byte_tokenizer().save_pretrained(folder)
         return folder
 
     def trained(self, strategy: str, precision: Precision, attention: str = "sdpa") -> nn.Module:
@@ -142,9 +142,10 @@ class Bench:
         return rows
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with a token for each byte."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    plain = Tokenizer(models.BPE({letter: place for place, letter in enumerate(letters)}, []))
+    plain = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>")
@@ -191,7 +192,7 @@ def learnt(model: nn.Module, batch: dict[str, Any], precision: Precision) -> Lea
     return float(loss), torch.cat(parts).cpu() / scale
 
 
-def alike(found: Learnt, wanted: Learnt, kind: str) -> Figures:
+def alike(computed: Learnt, wanted: Learnt, kind: str) -> Figures:
     """The relative differences of loss and gradient.
 
     Raises:
@@ -199,10 +200,10 @@ def alike(found: Learnt, wanted: Learnt, kind: str) -> Figures:
     """
     norm = wanted[1].norm()
     figures: Figures = {
-        "loss": found[0],
-        "gradient_norm": float(found[1].norm()),
-        "loss_difference": abs(found[0] - wanted[0]) / abs(wanted[0]),
-        "gradient_difference": float((found[1] - wanted[1]).norm() / norm),
+        "loss": computed[0],
+        "gradient_norm": float(computed[1].norm()),
+        "loss_difference": abs(computed[0] - wanted[0]) / abs(wanted[0]),
+        "gradient_difference": float((computed[1] - wanted[1]).norm() / norm),
     }
     for name, most in zip(("loss_difference", "gradient_difference"), _MOST[kind], strict=True):
         if not float(figures[name]) <= most:
@@ -229,11 +230,11 @@ def precision(bench: Bench, name: Precision) -> Figures:
         raise NotRun("this GPU has no bfloat16")
     figures: Figures = {}
     for strategy in ("lora", "full"):
-        found, wanted = (
+        computed, wanted = (
             learnt(bench.trained(strategy, kind), padded(bench.rows()), kind)
             for kind in (name, "fp32")
         )
-        differences = alike(found, wanted, "half")
+        differences = alike(computed, wanted, "half")
         figures |= {f"{strategy}_{key}": value for key, value in differences.items()}
     return figures
 
@@ -250,8 +251,8 @@ def joined_rows(bench: Bench, attention: str) -> Figures:
     for kind in kinds:
         wanted = learnt(bench.trained("lora", kind), padded(bench.rows()), kind)
         batch = joined(bench.rows())
-        found = learnt(bench.trained("lora", kind, attention), batch, kind)
-        differences = alike(found, wanted, "float32" if kind == "fp32" else "half")
+        computed = learnt(bench.trained("lora", kind, attention), batch, kind)
+        differences = alike(computed, wanted, "float32" if kind == "fp32" else "half")
         figures |= {f"{kind}_{key}": value for key, value in differences.items()}
     return figures
 
@@ -285,8 +286,8 @@ def merging(bench: Bench) -> Figures:
 
     def logits(model: nn.Module, precision: Precision = "fp32") -> Tensor:
         with torch.no_grad(), autocast(bench.device, autocast_dtype(precision)):
-            found: Tensor = model.eval()(**batch).logits.float()[labels]
-        return found
+            answers: Tensor = model.eval()(**batch).logits.float()[labels]
+        return answers
 
     model = bench.trained("qlora", kind)
     wanted, folder = logits(model, kind), bench.folder / "adapter"
@@ -298,8 +299,8 @@ def merging(bench: Bench) -> Figures:
     plain = logits(method.load(load(torch.float32, bench.device), folder))
     merged = logits(method.merge(method.load(load(torch.float32, bench.device), folder)))
 
-    def difference(one: Tensor, other: Tensor) -> float:
-        return float((one - other).norm() / other.norm())
+    def difference(changed: Tensor, other: Tensor) -> float:
+        return float((changed - other).norm() / other.norm())
 
     after_reload, after_merge = difference(again, wanted), difference(merged, plain)
     figures: Figures = {
@@ -337,11 +338,11 @@ def optimizer(bench: Bench, name: str) -> Figures:
     torch.save({"model": model.state_dict(), "steps": steps.state_dict()}, file)
     step(model, steps)
     other, again = begin()
-    kept = torch.load(file, weights_only=True, map_location=bench.device)
-    other.load_state_dict(kept["model"])
-    again.load_state_dict(kept["steps"])
+    saved = torch.load(file, weights_only=True, map_location=bench.device)
+    other.load_state_dict(saved["model"])
+    again.load_state_dict(saved["steps"])
     step(other, again)
-    last, resumed = (float(loss_of(one, batch, kind)) for one in (model, other))
+    last, resumed = (float(loss_of(each, batch, kind)) for each in (model, other))
     figures: Figures = {"first_loss": first, "last_loss": last, "resumed_loss": resumed}
     if not last < first or abs(resumed - last) > 1e-3 * (first - last) + 1e-5:
         raise Failed("the loss does not fall, or differs after a reload", **figures)
@@ -353,10 +354,9 @@ def training_step(bench: Bench, strategy: str) -> Figures:
     kind = half_precision(bench.device)
     limit = _SHARE * training_device().free_gib
     cuda = bench.device.type == "cuda"
-    four: Quantization | None = "nf4-dq" if strategy == "qlora" else None
     setup = Setup(
-        strategy=strategy, quantization=four, micro_batch=4, precision=kind,
-        sequence_length=512 if cuda else 64, device="cuda" if cuda else "cpu",
+        strategy=strategy, quantization="nf4-dq" if strategy == "qlora" else None, micro_batch=4,
+        precision=kind, sequence_length=512 if cuda else 64, device="cuda" if cuda else "cpu",
     )  # fmt: skip
     for name in _SIZES if cuda else (str(bench.model),):
         model = model_facts(ModelSpec(id=name))
@@ -365,22 +365,25 @@ def training_step(bench: Bench, strategy: str) -> Figures:
             break
     else:
         raise NotRun("no model fits the free memory")
-    found = probe(model, setup, setup.sequence_length)
-    if found.peak_gib is None or found.seconds_per_step is None:
+    measured = probe(model, setup, setup.sequence_length)
+    if measured.peak_gib is None or measured.seconds_per_step is None:
         raise Failed("memory ran out", parameters=model.parameters, predicted_gib=planned.peak_gib)
     speed = speed_of(hardware_facts(HardwareSpec()), setup)
     figures: Figures = {
         "parameters": model.parameters,
         "predicted_gib": trial_gib(planned),
-        "allocated_gib": found.peak_gib,
-        "tokens_per_second": setup.tokens / found.seconds_per_step,
+        "allocated_gib": measured.peak_gib,
+        "tokens_per_second": setup.tokens / measured.seconds_per_step,
         "planned_tokens_per_second": setup.tokens / step_seconds(model, setup, speed),
     }
     if cuda:
         free, total = torch.cuda.mem_get_info()
         outside = total - free - torch.cuda.memory_reserved()
-        figures |= {"reserved_gib": found.reserved_gib or 0.0, "outside_torch_gib": outside / GIB}
-    if found.peak_gib > trial_gib(planned) * planned.high_gib / planned.peak_gib:
+        figures |= {
+            "reserved_gib": measured.reserved_gib or 0.0,
+            "outside_torch_gib": outside / GIB,
+        }
+    if measured.peak_gib > trial_gib(planned) * planned.high_gib / planned.peak_gib:
         raise Failed("more memory than predicted", **figures)
     return figures
 
@@ -411,11 +414,11 @@ def ranks(bench: Bench) -> Figures:
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         bench.model  # noqa: B018 - written before two processes read it
         torch.multiprocessing.spawn(_rank, (bench, folder), nprocs=2)
-        told = torch.load(Path(folder) / "0", weights_only=True)
+        first = torch.load(Path(folder) / "0", weights_only=True)
     wanted = learnt(bench.trained("lora", "fp32"), padded(_halves(bench)), "fp32")
-    figures = alike((told["loss"], told["gradient"]), wanted, "float32")
-    if told["sum"] != 3.0:
-        raise Failed("all-reduce of 1 and 2 is wrong", sum=told["sum"], **figures)
+    figures = alike((first["loss"], first["gradient"]), wanted, "float32")
+    if first["sum"] != 3.0:
+        raise Failed("all-reduce of 1 and 2 is wrong", sum=first["sum"], **figures)
     return figures
 
 
@@ -429,8 +432,8 @@ def _rank(rank: int, bench: Bench, folder: str) -> None:
     device = torch.device("cuda", rank) if bench.device.type == "cuda" else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    backend, place = ("nccl" if device.type == "cuda" else "gloo"), f"file://{folder}/group"
-    dist.init_process_group(backend, init_method=place, rank=rank, world_size=2)
+    backend, address = ("nccl" if device.type == "cuda" else "gloo"), f"file://{folder}/group"
+    dist.init_process_group(backend, init_method=address, rank=rank, world_size=2)
     number = torch.tensor(float(rank + 1), device=device)
     dist.all_reduce(number)
     model = nn.parallel.DistributedDataParallel(
@@ -441,8 +444,8 @@ def _rank(rank: int, bench: Bench, folder: str) -> None:
     mean = torch.tensor(loss, device=device)
     dist.all_reduce(mean)
     if rank == 0:
-        told = {"sum": float(number), "loss": float(mean) / 2, "gradient": gradient}
-        torch.save(told, Path(folder) / "0")
+        results = {"sum": float(number), "loss": float(mean) / 2, "gradient": gradient}
+        torch.save(results, Path(folder) / "0")
     dist.barrier()
     os._exit(0)  # taking the group apart would wait for a rank that has ended
 
@@ -477,16 +480,16 @@ def sweep(bench: Bench) -> Figures:
             started.kill()
     status = started.wait()
     if status:
-        last = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise Failed(f"the sweep ended with {status}: {' '.join(last)}", killed_workers=killed)
+        ending = log.read_text(errors="replace").strip().splitlines()[-1:]
+        raise Failed(f"the sweep ended with {status}: {' '.join(ending)}", killed_workers=killed)
     planned = Plan.read(run.plan).candidates[0]
-    found = [TrialResult.read(run.trial(n) / "result.json") for n in range(2)]
-    trial = found[-1]
+    trials = [TrialResult.read(run.trial(n) / "result.json") for n in range(2)]
+    trial = trials[-1]
     seconds = trial.training_seconds + trial.evaluation_seconds
     figures: Figures = {
         "killed_workers": killed,
-        "attempts": max(result.attempt for result in found),
-        "lost_trials": sum(result.state == "FAIL" for result in found),
+        "attempts": max(result.attempt for result in trials),
+        "lost_trials": sum(result.state == "FAIL" for result in trials),
         "planned_seconds": planned.duration.seconds,
         "seconds": seconds,
         "tokens_per_second": trial.tokens / trial.training_seconds,
@@ -500,7 +503,8 @@ def sweep(bench: Bench) -> Figures:
 
 def _workers(command: int) -> list[int]:
     children = psutil.Process(command).children(recursive=True)
-    return [one.pid for one in children if "sweeper.execution.worker" in " ".join(one.cmdline())]
+    worker = "sweeper.execution.worker"
+    return [child.pid for child in children if worker in " ".join(child.cmdline())]
 
 
 Check = Callable[[Bench], Figures]
@@ -557,8 +561,8 @@ def answer(request: Request) -> Answer:
         if request.only and name not in request.only:
             continue
         tell_event(**{BEGUN: name})
-        found = result(name, bench)
-        tell_event(**found.model_dump())
-        if found.state == "failed" and cuda:
+        checked = result(name, bench)
+        tell_event(**checked.model_dump())
+        if checked.state == "failed" and cuda:
             return Answer(complete=False)
     return Answer(complete=True)

@@ -79,7 +79,7 @@ class Results(Artifact):
     @property
     def device(self) -> dict[str, float | int | str]:
         """The device's figures; empty where the first check failed."""
-        return next((one.figures for one in self.results if one.name == "device"), {})
+        return next((check.figures for check in self.results if check.name == "device"), {})
 
 
 def results(
@@ -89,20 +89,20 @@ def results(
     tell: Callable[[Result], None] = lambda _result: None,
 ) -> Results:
     """Run the checks. A process that breaks costs the check that it ran."""
-    found: list[Result] = []
+    finished: list[Result] = []
     begun = ""
 
     def hear(event: dict[str, Any]) -> None:
         nonlocal begun
         begun = event.get(BEGUN, "")
         if not begun:
-            found.append(Result.model_validate(event))
-            tell(found[-1])
+            finished.append(Result.model_validate(event))
+            tell(finished[-1])
 
     with tempfile.TemporaryDirectory(prefix="sweeper-gpu-") as folder:
         complete = False
         while not complete:
-            begun, done = "", tuple(result.name for result in found)
+            begun, done = "", tuple(result.name for result in finished)
             request = Request(folder=folder, quick=quick, only=only, done=done)
             seconds = QUICK_SECONDS if quick else SECONDS
             try:
@@ -114,39 +114,39 @@ def results(
                 complete = not begun  # no check would get further
                 what = clean(error.problems[0].what)
                 hear(Result(name=begun or "process", state="failed", detail=what).model_dump())
-    return Results(versions=versions(), results=tuple(found))
+    return Results(versions=versions(), results=tuple(finished))
 
 
 def versions() -> dict[str, str]:
     """The driver and the packages that decide what works."""
-    found = {}
+    installed = {}
     if _DRIVER.is_file():
         words = _DRIVER.read_text(encoding="utf-8", errors="replace").split("\n")[0].split()
-        found["driver"] = next((word for word in words if word.replace(".", "").isdigit()), "")
+        installed["driver"] = next((word for word in words if word.replace(".", "").isdigit()), "")
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
-def kept(device: str) -> Path:
+def quick_results_file(device: str) -> Path:
     """The file with the quick results of a device with the installed versions."""
     key = hashlib.sha256(f"{device}|{versions()}".encode()).hexdigest()[:16]
     return home() / "device-checks" / f"{key}.json"
 
 
-def markdown(found: Results) -> str:
+def markdown(checked: Results) -> str:
     """The results as one block of Markdown."""
-    device = ", ".join(f"{key} {value}" for key, value in found.device.items())
-    packages = ", ".join(f"{name} {value}" for name, value in found.versions.items())
+    device = ", ".join(f"{key} {value}" for key, value in checked.device.items())
+    packages = ", ".join(f"{name} {value}" for name, value in checked.versions.items())
     lines = [f"**{device or 'no device'}**; {packages}", "", "| check | state | figures |"]
     lines.append("|---|---|---|")
-    for result in found.results:
+    for result in checked.results:
         figures = ", ".join(f"{name} {_shown(value)}" for name, value in result.figures.items())
-        said = "; ".join(filter(None, (result.detail, figures))).replace("|", "\\|")
-        lines.append(f"| {result.name} | {result.state} | {said} |")
+        text = "; ".join(filter(None, (result.detail, figures))).replace("|", "\\|")
+        lines.append(f"| {result.name} | {result.state} | {text} |")
     return "\n".join(lines)
 
 

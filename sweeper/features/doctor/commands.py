@@ -158,14 +158,17 @@ def doctor(
             "print what works as Markdown. Exit with 1 if a check failed.",
         ),
     ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="With --gpu: only what the first run on a GPU checks.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
     """Try what sweeper needs on this machine; exit with 2 if nothing can be trained here."""
     if gpu:
         require("sweeper doctor --gpu", RUNS)
-        found = results(tell=lambda result: say(f"{result.name}: {result.state}"))
-        typer.echo(found.to_json() if as_json else markdown(found))
-        raise typer.Exit(1 if found.named("failed") else 0)
+        tried = results(quick=quick, tell=lambda result: say(f"{result.name}: {result.state}"))
+        typer.echo(tried.to_json() if as_json else markdown(tried))
+        raise typer.Exit(1 if tried.named("failed") else 0)
     checks = []
     for check in examine():
         checks.append(check)

@@ -10,7 +10,7 @@ from sweeper.artifact import Record
 from sweeper.data.examples import Dataset
 from sweeper.facts.machine.measured import TIMES_OF
 from sweeper.facts.record import Facts, HardwareFacts
-from sweeper.features.doctor._results import QUICK_SECONDS, Results, kept, results
+from sweeper.features.doctor._results import QUICK_SECONDS, Results, quick_results_file, results
 from sweeper.features.parts import record_of
 from sweeper.planning.rulebook.fact import Scene, Value, flag
 from sweeper.spec import Spec
@@ -26,8 +26,8 @@ class DoctorFacts(Record):
 @flag()
 def four_bits_fail(scene: Scene) -> Value:
     """Whether 4-bit weights failed when they were tried on the GPU."""
-    known = record_of(scene.facts.features, "doctor", DoctorFacts)
-    return known is not None and "4-bit" in known.failed
+    record = record_of(scene.facts.features, "doctor", DoctorFacts)
+    return record is not None and "4-bit" in record.failed
 
 
 FACTS = (four_bits_fail,)
@@ -56,8 +56,8 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
 
 def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
     """What trials do without."""
-    known = record_of(facts.features, "doctor", DoctorFacts)
-    for name, detail in known.failed.items() if known else ():
+    record = record_of(facts.features, "doctor", DoctorFacts)
+    for name, detail in record.failed.items() if record else ():
         yield f"{name} fails on this GPU, so trials do without it ({detail}): sweeper doctor --gpu"
 
 
@@ -66,12 +66,12 @@ def _failed(hardware: HardwareFacts, for_run: bool) -> dict[str, str]:
     if hardware.device != "cuda" or not hardware.detected:
         return {}
     name = hardware.name.partition(TIMES_OF)[0]
-    found = Results.read_or_none(kept(name))
-    if found is None and for_run:
+    tried = Results.read_or_none(quick_results_file(name))
+    if tried is None and for_run:
         say(f"Trying what works on {name}, once: at most {QUICK_SECONDS:g} s.")
-        found = results(quick=True)
-        if found.named("ok"):  # else torch sees no GPU, which the run reports
+        tried = results(quick=True)
+        if tried.named("ok"):  # else torch sees no GPU, which the run reports
             with suppress(OSError):  # it is tried again with the next run
-                found.write(kept(name))
-    failed = found.results if found else ()
-    return {one.name: one.detail for one in failed if one.state == "failed"}
+                tried.write(quick_results_file(name))
+    failed = tried.results if tried else ()
+    return {check.name: check.detail for check in failed if check.state == "failed"}

@@ -33,7 +33,7 @@ from sweeper.facts.record import DataChange, ModelFacts
 from sweeper.features.exporting._kept_files import RECORD, kept_files
 from sweeper.features.exporting._settings import Settings, settings_of, with_effect
 from sweeper.findings.record import Findings
-from sweeper.findings.verdict.tested import figure_lines
+from sweeper.findings.verdict.headline import figure_lines
 from sweeper.jsontext import object_of
 from sweeper.plans import Plan
 from sweeper.redaction import clean

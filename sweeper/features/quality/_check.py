@@ -33,7 +33,7 @@ class ExampleOfFault:
 
 
 @dataclass(frozen=True)
-class Finding:
+class FaultFinding:
     """One kind of fault in a data set.
 
     Args:
@@ -83,12 +83,12 @@ class Checked:
     format: str
     evidence: tuple[str, ...]
     cautions: tuple[str, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[FaultFinding, ...]
     not_looked_for: dict[str, str]
     mend_all: str
 
     @property
-    def serious(self) -> tuple[Finding, ...]:
+    def serious(self) -> tuple[FaultFinding, ...]:
         """The findings that make scores or a model untrustworthy."""
         return tuple(one for one in self.findings if one.severity == "serious")
 
@@ -125,7 +125,7 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     )
 
 
-def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
+def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> FaultFinding:
     examples = []
     for row, said in found.first:
         cells = str(dict(row.fields)) if row.fields else row.raw
@@ -134,7 +134,7 @@ def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
         examples.append(ExampleOfFault(row.path, row.line, redacted(said), cut))
     mendable = found.mendable if kind.mends else 0
     command = fix_command(data.name, "--remedy", kind.name, *data.flags) if mendable else ""
-    return Finding(
+    return FaultFinding(
         kind=kind.name,
         title=kind.title,
         count=found.rows,
@@ -180,7 +180,7 @@ def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFaul
     )
 
 
-def _repair(one: Finding) -> str:
+def _repair(one: FaultFinding) -> str:
     """What removes the fault."""
     if not one.command:
         return "Correct these rows in the file."

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import sweeper
-from sweeper.features.quality._check import Checked, ExampleOfFault, Finding
+from sweeper.features.quality._check import Checked, ExampleOfFault, FaultFinding
 from sweeper.reporting.blocks import (
     Block,
     Bullets,
@@ -60,7 +60,7 @@ def _summary(checked: Checked) -> Iterator[Block]:
     if not checked.findings:
         yield Text(("No fault was found.",))
         return
-    columns: list[Column[Finding]] = [
+    columns: list[Column[FaultFinding]] = [
         Column("kind", lambda one: one.kind),
         Column("severity", lambda one: one.severity),
         Number("rows", lambda one: f"{one.count:,}"),
@@ -73,7 +73,7 @@ def _summary(checked: Checked) -> Iterator[Block]:
         yield Code("Apply all safe remedies", checked.mend_all)
 
 
-def _details(one: Finding) -> Iterator[Block]:
+def _details(one: FaultFinding) -> Iterator[Block]:
     yield Text((one.consequence,))
     columns: list[Column[ExampleOfFault]] = [
         Column("line", lambda e: f"{Path(e.path).name}:{e.line}"),
@@ -104,5 +104,5 @@ def ranges(lines: Sequence[int]) -> str:
     )
 
 
-def _share(one: Finding) -> str:
+def _share(one: FaultFinding) -> str:
     return f"{one.share:.1%}"

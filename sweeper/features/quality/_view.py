@@ -9,7 +9,7 @@ from sweeper.data.private import redacted
 from sweeper.data.rows import DataRows
 from sweeper.data.tools import spelled
 from sweeper.data.write_rows import changes_path
-from sweeper.features.quality._check import Checked, Finding
+from sweeper.features.quality._check import Checked, FaultFinding
 from sweeper.features.quality._fix import Fixed
 from sweeper.units import plural
 from sweeper.views.console import out
@@ -50,7 +50,7 @@ def show_example(data: DataRows) -> None:
         _line(f"  {turn.role}: {f'«{said}»' if turn.role == 'assistant' else said}")
 
 
-def _show(finding: Finding, *, several: bool) -> None:
+def _show(finding: FaultFinding, *, several: bool) -> None:
     _line(f"\n{finding.severity}: {finding.kind}")
     seen = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
     rows = f"{finding.count:,}{seen} ({finding.share:.1%})"

@@ -11,7 +11,7 @@ from sweeper.errors import UsageError
 from sweeper.features.refit._request import REFIT_RECORD, RefitRequest
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
-from sweeper.findings.verdict.tested import figure_lines
+from sweeper.findings.verdict.headline import figure_lines
 from sweeper.runfolder import RunFolder
 from sweeper.steps.winner import as_trained, best_trial
 from sweeper.trials import TrialConfig

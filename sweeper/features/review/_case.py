@@ -14,7 +14,7 @@ from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features.review._formats import Configuration
-from sweeper.features.review._record import Finding, Given, Training, found
+from sweeper.features.review._record import Finding, Given, Training, worded
 from sweeper.planning.candidates import RatedModel, rated_model
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.spec import Scalar, Spec, Task
@@ -141,10 +141,10 @@ class Case:
     @property
     def evaluates(self) -> bool:
         """Whether the trainer evaluates while it trains, if there are rows for it."""
-        one, table = self.training, self.config.table
-        on = str(one.eval_strategy or "no").lower() not in ("no", "false", "none")
-        every = bool(one.eval_steps) and "eval_strategy" not in table.defaults
-        return on or every or (one.evals_per_epoch or 0) > 0
+        training, table = self.training, self.config.table
+        on = str(training.eval_strategy or "no").lower() not in ("no", "false", "none")
+        every = bool(training.eval_steps) and "eval_strategy" not in table.defaults
+        return on or every or (training.evals_per_epoch or 0) > 0
 
     def finding(
         self,
@@ -161,11 +161,11 @@ class Case:
         """
         given = self.given(*neutral)
         named = self.written(change or {}) or {}
-        place = {"file": self.config.file, "line": given[0].line if given else 0}
-        fields = {"fields": tuple(one.field for one in given), "change": named, **place}
+        where = {"file": self.config.file, "line": given[0].line if given else 0}
+        fields = {"fields": tuple(item.field for item in given), "change": named, **where}
         if named:
             more.setdefault("fix", in_words(named))
-        return found(kind, self.config.table.source, **fields, **more)
+        return worded(kind, self.config.table.source, **fields, **more)
 
 
 def in_words(change: Mapping[str, Scalar]) -> str:

@@ -143,11 +143,11 @@ def _rslora(case: Case) -> Iterator[Finding]:
 def _adapter(case: Case) -> Iterator[Finding]:
     training, bits = case.training, ("load_in_4bit", "load_in_8bit", "quantization")
     full = training.method == "full" and case.config.format != "peft"
-    if full and any(one.value is not None for one in case.given(*_LORA_FIELDS)):
+    if full and any(item.value is not None for item in case.given(*_LORA_FIELDS)):
         yield case.finding("adapter-not-trained", _LORA_FIELDS, {"method": "lora"})
     if full and any(getattr(training, name) for name in bits):
         yield case.finding("quantised-and-full", bits, {"method": "lora"})
-    asked = any(one.value == "qlora" for one in case.given("method"))
+    asked = any(item.value == "qlora" for item in case.given("method"))
     if asked and not training.load_in_4bit and training.quantization is None:
         yield case.finding("qlora-without-4bit", ("method", *bits), {"load_in_4bit": True})
 
@@ -163,7 +163,7 @@ def _targets(case: Case) -> Iterator[Finding]:
     names, model = case.training.target_modules or (), case.model
     if model is None or not model.attention_only or case.config.table.own_layers:
         return
-    absent = [one for one in names if not is_pattern(one) and not targeted(model, (one,))]
+    absent = [name for name in names if not is_pattern(name) and not targeted(model, (name,))]
     if absent:
         words = {"model": model.id, "names": ", ".join(absent)}
         yield case.finding("unknown-target", ("target_modules",), None, **words)
@@ -190,12 +190,12 @@ def _context(case: Case) -> Iterator[Finding]:
 
 def _misspelt(case: Case) -> Iterator[Finding]:
     table, names = case.config.table, case.config.names
-    known = [name for name in (*table.fields, *table.noted) if name not in names]
+    fields = [name for name in (*table.fields, *table.noted) if name not in names]
     for name in case.config.unknown:
-        for near in difflib.get_close_matches(name, known, 1, _ALIKE):
-            found = case.finding("unknown-field", (), title=table.title, name=name)
-            place = {"fields": (name,), "line": names[name], "fix": f"Did you mean {near}?"}
-            yield found.model_copy(update=place)
+        for near in difflib.get_close_matches(name, fields, 1, _ALIKE):
+            finding = case.finding("unknown-field", (), title=table.title, name=name)
+            details = {"fields": (name,), "line": names[name], "fix": f"Did you mean {near}?"}
+            yield finding.model_copy(update=details)
 
 
 CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (

@@ -104,8 +104,8 @@ class Cost:
         )  # fmt: skip
         clocks = [clock_of(case.model, timed, machine) for machine in machines(facts.hardware)]
         spans = [clock.speed.range(clock.training(course)) for clock in clocks]
-        middle = sorted(one.seconds for one in spans)[len(spans) // 2]
-        low, high = min(one.low for one in spans), max(one.high for one in spans)
+        middle = sorted(span.seconds for span in spans)[len(spans) // 2]
+        low, high = min(span.low for span in spans), max(span.high for span in spans)
         return Duration(seconds=middle, low=low, high=high)
 
     def fit_findings(self) -> Iterator[Finding]:
@@ -194,25 +194,25 @@ class Cost:
 
 def _not_estimated(case: Case) -> str:
     """Why there is no estimate; empty if there is one."""
-    one = case.training
+    training = case.training
     reasons = (
         (case.facts is None, case.unknown_model),
-        (one.method == "other", "there is no formula for this way of training"),
-        (one.stage == "preference", "there is no formula for training on preferences or rewards"),
-        (bool(one.sharding), "the model is sharded over GPUs"),
-        (bool(one.optimizer_variant), f"there is no formula for {one.optimizer_variant}"),
+        (training.method == "other", "there is no formula for this way of training"),
+        (training.stage == "preference", "there is no formula for preferences or rewards"),
+        (bool(training.sharding), "the model is sharded over GPUs"),
+        (bool(training.optimizer_variant), f"there is no formula for {training.optimizer_variant}"),
         (case.config.format == "peft", "an adapter's file has no batch and no length"),
     )
     return next((why for holds, why in reasons if holds), "")
 
 
 def _precision(case: Case) -> str:
-    one, table = case.training, case.config.table
-    halved = one.weights_dtype in ("bfloat16", "auto") or table.full_bf16 == "bf16-pure"
-    if one.pure_bf16 or (one.bf16 and one.method == "full" and halved):
-        return one.precision or "bf16-pure"
-    mixed = "fp16-mixed" if one.fp16 else "bf16-mixed" if one.bf16 else "fp32"
-    return one.precision or mixed
+    training, table = case.training, case.config.table
+    halved = training.weights_dtype in ("bfloat16", "auto") or table.full_bf16 == "bf16-pure"
+    if training.pure_bf16 or (training.bf16 and training.method == "full" and halved):
+        return training.precision or "bf16-pure"
+    mixed = "fp16-mixed" if training.fp16 else "bf16-mixed" if training.bf16 else "fp32"
+    return training.precision or mixed
 
 
 def _attention(name: str | None) -> str:

@@ -41,12 +41,12 @@ def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
     """What the rule book says about each parameter, with the rule that says it."""
     method = case.training.method
     declared = rule_book().strategies[method].parameters
-    found = {name: (one.parameter, "") for name, one in declared.items()}
+    ranges = {name: (entry.parameter, "") for name, entry in declared.items()}
     if case.rated is not None:
         rated = case.rated.strategies[method]
-        rules = {name: one.rule for one in rated.reasons for name in one.changes}
-        found |= {name: (one, rules.get(name, "")) for name, one in rated.parameters.items()}
-    return found
+        rules = {name: reason.rule for reason in rated.reasons for name in reason.changes}
+        ranges |= {name: (p, rules.get(name, "")) for name, p in rated.parameters.items()}
+    return ranges
 
 
 def _countable(case: Case) -> bool:
@@ -87,6 +87,6 @@ def _judged(
 def _range(parameter: Parameter) -> tuple[float | None, float | None]:
     """What the evidence covers: the range of a searched parameter, what is allowed of others."""
     if parameter.kind == "categorical":
-        numbers = [float(one) for one in parameter.choices or () if is_number(one)]
+        numbers = [float(choice) for choice in parameter.choices or () if is_number(choice)]
         return (min(numbers), max(numbers)) if numbers else (None, None)
     return (parameter.low, parameter.high) if parameter.searched else parameter.bounds

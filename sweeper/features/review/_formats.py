@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from sweeper import yamlfile
 from sweeper.errors import UsageError
-from sweeper.features.review._record import LISTS, Finding, Given, Training, found
+from sweeper.features.review._record import LISTS, Finding, Given, Training, worded
 from sweeper.spec import Scalar
 from sweeper.yaml_models import FileModel
 
@@ -29,13 +29,13 @@ class Meaning(FileModel):
         values: From patterns of values to what they mean; ``none`` for nothing. A value that no
             pattern matches means itself.
         folder: The value is a folder that is named after the model.
-        adds: Layers that true adds to the target modules.
+        layers: Layers that true adds to the target modules.
     """
 
     to: str
     values: Mapping[str, str] = {}
     folder: bool = False
-    adds: list[str] = Field([])
+    layers: list[str] = Field([])
 
 
 _Meanings = str | Meaning | list[Meaning]
@@ -80,19 +80,19 @@ class Format(FileModel):
         if entry is None:
             return [] if any(matches(name, pattern) for pattern in self.noted) else None
         listed = entry if isinstance(entry, list) else [entry]
-        return [one if isinstance(one, Meaning) else Meaning(to=one) for one in listed]
+        return [item if isinstance(item, Meaning) else Meaning(to=item) for item in listed]
 
     def field_of(self, neutral: str) -> str:
         """The trainer's first name for a field of ``Training``; empty if it has none."""
         for name in self.fields:
-            if any(one.to == neutral and not one.adds for one in self.meanings(name) or ()):
+            if any(m.to == neutral and not m.layers for m in self.meanings(name) or ()):
                 return name
         return ""
 
     def written(self, field: str, neutral: str, value: Scalar) -> Scalar | None:
         """How the trainer writes a value in one of its fields; None if no value means that."""
         meaning = next((m for m in self.meanings(field) or () if m.to == neutral), None)
-        if meaning is None or meaning.adds:
+        if meaning is None or meaning.layers:
             return None
         text = str(value).lower() if isinstance(value, bool) else str(value)
         names = [name for name, to in meaning.values.items() if to == text]
@@ -105,7 +105,7 @@ class Format(FileModel):
 
 def matches(text: str, patterns: str) -> bool:
     """Whether a text matches one of some patterns with ``*``, which have ``|`` between them."""
-    return any(fnmatchcase(text.lower(), one.lower()) for one in patterns.split("|"))
+    return any(fnmatchcase(text.lower(), pattern.lower()) for pattern in patterns.split("|"))
 
 
 @cache
@@ -116,7 +116,7 @@ def formats() -> dict[str, Format]:
     return {
         name: _extended(table, tables[table.extends]) if table.extends else table
         for name, table in tables.items()
-        if name not in {one.extends for one in tables.values()}
+        if name not in {extension.extends for extension in tables.values()}
     }
 
 
@@ -175,7 +175,7 @@ def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> Config
             fix=f"Give the file with the learning rate or adapter, of one of {titles}.",
             where=file,
         )
-    return min(candidates, key=lambda one: len(one.unknown))
+    return min(candidates, key=lambda candidate: len(candidate.unknown))
 
 
 def _read(
@@ -193,10 +193,10 @@ def _read(
             try:
                 raw[meaning.to] = _kind(meaning.to).validate_python(meant)
             except ValidationError as error:
-                told = error.errors(include_url=False)[0]["msg"]
-                words = {"name": field, "shown": repr(value)[:60], "reason": told}
+                message = error.errors(include_url=False)[0]["msg"]
+                words = {"name": field, "shown": repr(value)[:60], "reason": message}
                 where = {"fields": (field,), "file": file, "line": line}
-                problems.append(found("unreadable-value", table.source, **words, **where))
+                problems.append(worded("unreadable-value", table.source, **words, **where))
                 continue
             here = Given(field, line, value)
             given[meaning.to] = (here, *given.get(meaning.to, ()))
@@ -219,9 +219,9 @@ def _meant(meaning: Meaning, value: object, before: object) -> object:
     if meaning.folder and isinstance(value, str):
         *_, folder = ("", *(part for part in Path(value).parts if part != "original"))
         return folder or None
-    if meaning.adds:
+    if meaning.layers:
         modules = before if isinstance(before, tuple) else ()
-        return (*modules, *meaning.adds) if value is True else None
+        return (*modules, *meaning.layers) if value is True else None
     if isinstance(value, list) and meaning.values:
         mapped = [_mapped(meaning.values, item) for item in value]
         kept = [item for item in mapped if item is not None]

@@ -61,8 +61,8 @@ def _replaced(line: str, field: str, value: Scalar, kind: str) -> str | None:
     else:
         dashed = name.replace("_", "[-_]")
         pattern, new = rf"(--{dashed}[ =])([^\s\\]+)", as_written(value)
-    found, count = re.subn(pattern, lambda match: f"{match[1]}{new}", line, count=1)
-    return found if count else None
+    changed, count = re.subn(pattern, lambda match: f"{match[1]}{new}", line, count=1)
+    return changed if count else None
 
 
 def _addition(

@@ -42,8 +42,8 @@ def read(path: Path) -> list[Configuration]:
         document = yamlfile.read(path)
         if not isinstance(document.data, dict):
             raise UsageError("this file does not hold keys and values", where=where)
-        found = leaves(document.data)
-        named = {".".join(map(str, at)): (one, document.lines.get(at, 0)) for at, one in found}
+        values = leaves(document.data)
+        named = {".".join(map(str, at)): (value, document.lines.get(at, 0)) for at, value in values}
         candidates = [named]
         words = {"kind": "unreadable-value", "level": "error", "file": where}
         refused = [Finding.model_validate({**words, "what": str(p)}) for p in document.problems]
@@ -58,7 +58,7 @@ def read(path: Path) -> list[Configuration]:
             where=where,
         )
     read_as = [configuration(where, values) for values in candidates]
-    return [one._replace(problems=(*refused, *one.problems)) for one in read_as]
+    return [config._replace(problems=(*refused, *config.problems)) for config in read_as]
 
 
 def _text(path: Path) -> str:
@@ -138,8 +138,8 @@ def _calls(text: str) -> list[_Values]:
             if keyword.arg is not None and value is not None:
                 values.setdefault(keyword.arg, (value, keyword.value.lineno))
     tables = formats().values()
-    known = (name for name in values if any(one.meanings(name) is not None for one in tables))
-    return [{name: values[name] for name in known}]
+    fields = (name for name in values if any(table.meanings(name) is not None for table in tables))
+    return [{name: values[name] for name in fields}]
 
 
 def _literal(node: ast.expr) -> Any:

@@ -151,7 +151,7 @@ def _kinds() -> Mapping[str, Mapping[str, str]]:
     return kinds
 
 
-def found(kind: str, trainer: str, **more: Any) -> Finding:
+def worded(kind: str, trainer: str, **more: Any) -> Finding:
     """A finding in the words of ``_findings.yaml``.
 
     Args:

@@ -37,9 +37,9 @@ def _review(config: Configuration, flags: Mapping[Path_, Any]) -> Review:
     cost = Cost(case)
     memory, seconds = cost.memory(), cost.seconds()
     findings = [*case.problems, *cost.fit_findings()]
-    findings += [found for check in CHECKS for found in check(case)]
+    findings += [finding for check in CHECKS for finding in check(case)]
     findings += outside(case)
-    findings.sort(key=lambda one: (LEVELS.index(one.level), one.line))
+    findings.sort(key=lambda finding: (LEVELS.index(finding.level), finding.line))
     judged = memory if case.on_gpu else None
     if judged is not None and judged.peak_gib > judged.limit_gib:
         seconds = None
@@ -72,9 +72,9 @@ def _review(config: Configuration, flags: Mapping[Path_, Any]) -> Review:
 def changes(findings: Iterable[Finding]) -> dict[str, Scalar]:
     """What errors and warnings would change; the most severe finding decides about a field."""
     made: dict[str, Scalar] = {}
-    for one in findings:
-        if one.level != "note":
-            made = {**one.change, **made}
+    for finding in findings:
+        if finding.level != "note":
+            made = {**finding.change, **made}
     return made
 
 
@@ -83,11 +83,11 @@ def _price(case: Case, seconds: Duration | None) -> tuple[float, ...] | None:
     if price is None or seconds is None:
         return None
     ends = (seconds.low, seconds.seconds, seconds.high)
-    return tuple(round(one * price * case.gpus / 3600, 4) for one in ends)
+    return tuple(round(seconds_ * price * case.gpus / 3600, 4) for seconds_ in ends)
 
 
 def _closer(findings: Iterable[Finding]) -> Iterable[Gain]:
     """Values far from the evidence, which cost more quality than any time can buy back."""
-    for one in findings:
-        if one.kind == "outside-evidence" and one.level == "warning" and one.change:
-            yield Gain(what=f"{one.what}; {one.why}", change=one.change)
+    for finding in findings:
+        if finding.kind == "outside-evidence" and finding.level == "warning" and finding.change:
+            yield Gain(what=f"{finding.what}; {finding.why}", change=finding.change)

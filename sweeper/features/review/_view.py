@@ -18,16 +18,16 @@ def show(review: Review) -> None:
         ("Memory", [_memory(review)]),
         ("Time", [_time(review)]),
         ("Assumed", list(review.assumed)),
-        *((one.level.capitalize(), [_text(one)]) for one in review.findings),
-        ("Gains", [_gain(one.what, one.saved, in_words(one.change)) for one in review.gains]),
+        *((finding.level.capitalize(), [_text(finding)]) for finding in review.findings),
+        ("Gains", [_gain(gain.what, gain.saved, in_words(gain.change)) for gain in review.gains]),
     ]
     blocks = [sections(parts)]
     show_page(Group(*blocks, Text(f"\n{review.patch}") if review.patch else Text()))
 
 
 def _fields(review: Review) -> str:
-    told = f"{review.understood} of {review.fields} fields understood"
-    return f"{told}, not {', '.join(review.unknown)}" if review.unknown else told
+    understood = f"{review.understood} of {review.fields} fields understood"
+    return f"{understood}, not {', '.join(review.unknown)}" if review.unknown else understood
 
 
 def _memory(review: Review) -> str:
@@ -50,12 +50,11 @@ def _time(review: Review) -> str:
     return text
 
 
-def _text(one: Finding) -> str:
-    where = f"{one.file}:{one.line} " if one.line else ""
-    source = f"Source: {one.source}." if one.source else ""
-    return " ".join(
-        part for part in (f"{where}[{one.kind}] {one.what}.", one.why, one.fix, source) if part
-    )
+def _text(finding: Finding) -> str:
+    where = f"{finding.file}:{finding.line} " if finding.line else ""
+    source = f"Source: {finding.source}." if finding.source else ""
+    what = f"{where}[{finding.kind}] {finding.what}."
+    return " ".join(filter(None, (what, finding.why, finding.fix, source)))
 
 
 def _gain(what: str, saved: float | None, change: str) -> str:

@@ -44,10 +44,10 @@ def review(
         raise UsageError(f"--fail-on takes no {fail_on!r}", fix=fix, where="--fail-on")
     made = reviews(file, flags)
     if as_json:
-        typer.echo(json.dumps([one.model_dump(mode="json") for one in made], indent=2))
+        typer.echo(json.dumps([item.model_dump(mode="json") for item in made], indent=2))
     else:
-        for one in made:
-            show(one)
-    count = sum(one.level in levels[fail_on] for some in made for one in some.findings)
+        for item in made:
+            show(item)
+    count = sum(finding.level in levels[fail_on] for some in made for finding in some.findings)
     if count:
         raise GateFailed(f"{count} findings at --fail-on {fail_on}", where=str(file))

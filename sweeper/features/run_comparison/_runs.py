@@ -122,10 +122,10 @@ class Pair:
     lacking: Lacking | None = None
 
 
-def board(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> Scoreboard:
+def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
     """The winner and the best baseline of each run, where the metric is that of the first run."""
     metric, models = runs[0].metric, []
-    near = [pair for pair in found if pair.outcome in ("within noise", "equivalent")]
+    near = [pair for pair in every_two if pair.outcome in ("within noise", "equivalent")]
     tied = {run.name for pair in near for run in (pair.first, pair.second)}
     for run in runs:
         if (run.metric.name, run.metric.unit) != (metric.name, metric.unit):

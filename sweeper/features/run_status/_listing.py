@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper.errors import UsageError
 from sweeper.execution.state.status import ENDED, Status
 from sweeper.findings.record import Findings
-from sweeper.findings.verdict.tested import headline_figures
+from sweeper.findings.verdict.headline import headline_figures
 from sweeper.runfolder import RunFolder
 
 
@@ -31,13 +31,12 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     if row["status"] == "complete":
         failed = f", {run_figures.failed} failed" if run_figures.failed else ""
         row["status"] += f"{failed}{'' if findings.baselines else ', no baselines'}"
-    figures = headline_figures(findings)[:2]
-    score = figures[0] if figures and findings.tested else None
-    return row | {
-        "verdict": findings.verdict.sentence,
-        "score": f"{score.text} ({score.detail})" if score else "",
-        "cost": str(figures[1]) if len(figures) > 1 else "",
-    }
+    row["verdict"] = findings.verdict.sentence
+    if figures := headline_figures(findings):
+        score, cost = figures[:2]
+        tested = score.name.startswith("test ")
+        row |= {"score": f"{score.text} ({score.detail})" if tested else "", "cost": str(cost)}
+    return row
 
 
 def cells(row: dict[str, str]) -> list[str]:

@@ -133,7 +133,11 @@ def request_for(
         trials=tuple(chosen),
         bases=() if chosen else (first.model,),
         precision=first.precision,
-        quantized={model: one.strategy for model in kinds if (one := _quantized(plan, model))},
+        quantized={
+            model: candidate.strategy
+            for model in kinds
+            if (candidate := _quantized(plan, model)) is not None
+        },
         run_generated_code=permitted,
     )
 
@@ -142,8 +146,8 @@ def _quantized(plan: Plan, model: str) -> Candidate | None:
     """The candidate as which a base is loaded, if it fits the device in no other form."""
     if all(candidate.model != model for candidate in plan.candidates):
         return None
-    found = plan.of_base(model)
-    return found if found.quantization is not None else None
+    candidate = plan.of_base(model)
+    return candidate if candidate.quantization is not None else None
 
 
 def _trial(run: RunFolder, number: int) -> TrialToScore:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping
 from functools import lru_cache
 
 from sweeper.evaluation.significance import mean_interval
-from sweeper.findings.figures import Comparison, Interval
+from sweeper.findings.figures import Interval
 from sweeper.findings.record import StrategySummary
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.item_scores import validation_losses
@@ -127,14 +126,8 @@ def default_against_best(run: RunFiles) -> ComparedPairs:
     return compare_pairs(gain_pairs(run))
 
 
-def strategy_summaries(
-    run: RunFiles, against_baseline: Mapping[str, Comparison]
-) -> tuple[StrategySummary, ...]:
-    """One line for each strategy, in the plan's order.
-
-    Args:
-        against_baseline: Each strategy's comparison with the best baseline, if there is one.
-    """
+def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
+    """One line for each strategy, in the plan's order."""
     tested: dict[str, Interval | None] = {}
     for finalist in finalists(run):
         tested.setdefault(finalist.strategy, finalist.test_score)
@@ -158,7 +151,6 @@ def strategy_summaries(
             best_interval=value_interval(best) if best else None,
             best_metrics=finite(best.result.metrics) if best and best.result else {},
             test_score=tested.get(strategy),
-            against_baseline=against_baseline.get(strategy),
             seconds_per_trial=statistics.median(whole) if whole else None,
             peak_memory_gib=max(peaks, default=None),
             trainable_share=_trainable_share(best),

@@ -273,21 +273,3 @@ def _seed_share(estimate: Estimate) -> float | None:
         return None
     whole = estimate.seed_error**2 + estimate.item_error**2
     return estimate.seed_error**2 / whole if 0 < whole < float("inf") else None
-
-
-def against_baseline(run: RunFiles, contest: Contest) -> dict[str, Comparison]:
-    """Each strategy's best scored trial against the best baseline, where it could be compared.
-
-    Of the chosen finalist it is the verdict's own comparison.
-    """
-    if contest.baseline is None:
-        return {}
-    scores, metric = test_scores(run).by_name, contest.metric
-    strategies = {trial_name(one.config.number): one.config.strategy for one in run.completed}
-    compared = _pairs(scores, [*strategies], [contest.baseline.name], metric, run.margin)
-    # The best come first, and the last one that is put into a dict stays.
-    found = {strategies[one.first]: one for one in reversed(compared.values())}
-    own = contest.against(contest.baseline.name)
-    if own is not None and found[strategies[own.first]].first == own.first:
-        found[strategies[own.first]] = own
-    return found

@@ -91,13 +91,13 @@ def _validated(findings: Findings) -> list[ScoredModel]:
     best = [
         ScoredModel(
             title=trial_title(row),
-            score=one.best_interval or Interval(value=one.best_value),
+            score=strategy.best_interval or Interval(value=strategy.best_value),
             role="trial",
-            strategy=one.strategy,
-            trial=one.best_trial,
+            strategy=strategy.strategy,
+            trial=strategy.best_trial,
         )
-        for one in findings.strategies
-        if one.best_value is not None and (row := findings.trial(one.best_trial))
+        for strategy in findings.strategies
+        if strategy.best_value is not None and (row := findings.trial(strategy.best_trial))
     ]
     return best + [
         ScoredModel(title=one.title, score=Interval(value=one.objective), role="baseline")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from sweeper import units
-from sweeper.errors import SpecError
+from sweeper.errors import SpecError, TooLong
 from sweeper.facts.record import Facts, HardwareFacts
 from sweeper.features import parts
 from sweeper.hyperparameters import EPOCHS
@@ -40,6 +41,8 @@ _RUNGS_TO_OVERFIT = 3
 # search. What costs as much as seven full trials then needs a search of 50 trials or more.
 _OPTIONAL_SHARE = 0.15
 
+# Trials with which a search is worth its name; then confirmation comes before further trials.
+_ENOUGH = 8
 # Common practice: a sweep that takes longer than a day is shortened rather than waited for.
 _LONG_SECONDS = 24 * 3600.0
 
@@ -145,18 +148,13 @@ def make_budget(
     side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
     study = StudyPhases(facts, costs, course, spec.search, side_by_side)
     study = study.of_trials(spec.search.trials)
-    trials, trial_notes = _affordable(spec, study, share, seconds)
-    study = study.of_trials(trials)
-    searching, confirmation = study.searching(trials, share), study.confirmation()
-    core = {
-        "baselines": study.baselines(),
-        "search": study.stages(trials) + searching,
-        "confirmation": confirmation,
-        "test": study.test(),
-    }
+    study, trials, trial_notes = _affordable(spec, study, share, limit, seconds)
+    core = _core(study, trials, share)
     features: dict[str, PhaseCost] = {}
     for name, cost in _features(spec, study).items():
-        features[name] = _offered(cost, core, features, seconds) if cost.optional else cost
+        # Within the budget at the upper end of both.
+        left = None if seconds is None else seconds / study.duration(1.0, cost.uncertainty).high
+        features[name] = _offered(cost, core, features, left) if cost.optional else cost
     planned = {name: cost for name, cost in features.items() if cost.planned}
     timed = {n: study.duration(cost.seconds, cost.uncertainty) for n, cost in planned.items()}
     earlier = {name: timed[name] for name, cost in planned.items() if cost.in_search}
@@ -164,7 +162,8 @@ def make_budget(
     phases = {**before_workers(facts), **work}
     held, sweep = Duration.sum(work.values()), Duration.sum(phases.values())
     ends = _earliest_ends(candidates, course, first, stops)
-    saved = searching + confirmation - study.unlearned(trials, *ends)
+    searched = study.searching(trials, share) + study.confirmation()
+    saved = searched - study.unlearned(trials, *ends)
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
     devices = groups * sum(c.gpus for c in candidates) / len(candidates)
     price = facts.hardware.price_per_gpu_hour
@@ -183,8 +182,8 @@ def make_budget(
         features=features,
         sweep=sweep,
         unlearned_seconds=max(sweep.seconds - saved, 0.0),
-        finalists=spec.search.finalists,
-        confirmation_seeds=spec.search.confirmation_seeds,
+        finalists=study.search.finalists,
+        confirmation_seeds=study.search.confirmation_seeds,
         gpu_hours=round(held.seconds * devices / 3600, 4),
         cost_usd=_usd(held.seconds * devices, price),
         cost_low_usd=_usd(held.low * devices, price),
@@ -219,32 +218,66 @@ def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
     return max(1, min(spec.search.workers or groups, groups, spec.search.trials))
 
 
+def _core(study: StudyPhases, trials: int, share: float) -> dict[str, float]:
+    """Seconds of the core's phases."""
+    return {
+        "baselines": study.baselines(),
+        "search": study.stages(trials) + study.searching(trials, share),
+        "confirmation": study.confirmation(),
+        "test": study.test(),
+    }
+
+
 def _affordable(
-    spec: Spec, study: StudyPhases, share: float, limit_seconds: float | None
-) -> tuple[int, tuple[str, ...]]:
-    """How many of the requested trials fit into the budget, after confirmation and features."""
-    wanted = spec.search.trials
-    if limit_seconds is None:
-        return wanted, ()
-    after = {"confirmation": study.confirmation()}
-    asked = [cost for cost in _features(spec, study).values() if not cost.optional]
-    after |= {f"the {cost.title}": cost.seconds for cost in asked}
-    trial = max(share * sum(cost.searched for cost in study.costs) / len(study.costs), 1e-9)
-    seconds = limit_seconds - study.stages(wanted) - sum(after.values())
-    buys = math.floor(seconds * study.side_by_side / trial)
-    if buys >= wanted:
-        return wanted, ()
-    if buys >= 1:
-        return buys, (f"The budget buys about {buys} of the {wanted} requested trials.",)
-    cheapest = min(study.costs, key=lambda cost: cost.searched)
-    after = {f"a trial of {cheapest.candidate.strategy}": cheapest.searched} | after
-    takes = "; ".join(f"{name} takes about {units.duration(one)}" for name, one in after.items())
-    cheaper = " ".join(cost.cheaper or f"Leave {cost.flag} out." for cost in asked if cost.flag)
-    return 1, (
-        f"The budget has no room for a trial: {takes}. Raise it, confirm less (--finalists 1 "
-        "--confirmation-seeds 1), or choose a smaller model, fewer rows (--max-rows) or fewer "
-        f"epochs (--epochs). {cheaper}".rstrip(),
+    spec: Spec, study: StudyPhases, share: float, limit: UserBudget | None, seconds: float | None
+) -> tuple[StudyPhases, int, tuple[str, ...]]:
+    """The largest study whose upper end lies within the budget, and its trials.
+
+    Confirmation comes before further trials once there are enough for a search.
+
+    Raises:
+        TooLong: The budget does not even pay for one trial.
+    """
+    wanted, asked = spec.search.trials, spec.search.confirmation_seeds
+    if wanted == 1 and "confirmation_seeds" not in spec.search.model_fields_set:
+        study = study.confirming(1, 1)  # one good run
+    if seconds is None:
+        return study, wanted, ()
+    clock = limit is not None and limit.unit == "h"
+    outside = sum(one.high for one in before_workers(study.facts).values()) if clock else 0.0
+
+    def upper(study: StudyPhases, trials: int) -> float:
+        core = study.duration(math.fsum(_core(study, trials, share).values())).high
+        costs = (cost for cost in _features(spec, study).values() if not cost.optional)
+        features = (study.duration(cost.seconds, cost.uncertainty).high for cost in costs)
+        return outside + core + math.fsum(features)
+
+    best, most = study, 0
+    for finalists, seeds in ((spec.search.finalists, asked), (1, asked), (1, 1)):
+        smaller = study.confirming(finalists, seeds)
+        numbers = range(1, wanted + 1)
+        trials = bisect.bisect_right(numbers, seconds, key=lambda n: upper(smaller.of_trials(n), n))
+        if trials > most:
+            best, most = smaller, trials
+        if most >= min(_ENOUGH, wanted):
+            break
+    if not most:
+        least = upper(study.confirming(1, 1).of_trials(1), 1)
+        raise TooLong(
+            f"the budget has no room for a trial: one of {study.costs[0].candidate.strategy} with "
+            f"start, baselines and test split takes up to {units.duration(least)}",
+            fix="Raise it, or choose a smaller model, fewer rows (--max-rows), fewer epochs "
+            "(--epochs) or a GPU whose speed is known (--gpu).",
+        )
+    best = best.of_trials(most)
+    confirmed = (best.search.finalists, best.search.confirmation_seeds)
+    if most == wanted and confirmed == (min(spec.search.finalists, most), asked):
+        return best, most, ()
+    note = (
+        f"The budget buys {units.plural(most, 'trial')} of the {wanted} requested, and "
+        f"{units.plural(confirmed[0], 'finalist')} with {units.plural(confirmed[1], 'seed')}."
     )
+    return best, most, (note,)
 
 
 def _offered(

@@ -50,7 +50,7 @@ _STEPS = 20
 def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
     """The user's cap, else the length that 99% of the examples fit into, within the context."""
     context, wanted = model.context_length, spec.training.max_length
-    lengths = facts.data.lengths or assumed_lengths(facts.task, wanted)
+    lengths = facts.data.lengths or assumed_lengths(facts.task, spec.data.assumed_length)
     tokens = cap_of(lengths, wanted, context)
     if wanted is not None:
         why = "as asked for"

@@ -65,6 +65,11 @@ class StudyPhases:
         finalists = min(self.search.finalists, trials)
         return replace(self, search=self.search.model_copy(update={"finalists": finalists}))
 
+    def confirming(self, finalists: int, seeds: int) -> StudyPhases:
+        """The phases with so many finalists and seeds."""
+        update = {"finalists": finalists, "confirmation_seeds": seeds}
+        return replace(self, search=self.search.model_copy(update=update))
+
     def duration(self, seconds: float, uncertainty: float = 1.0) -> Duration:
         """Seconds with the study's interval: the widest of any trial, and that of its counts.
 

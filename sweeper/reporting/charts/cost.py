@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from sweeper.findings import words
@@ -73,11 +74,10 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     named = [row | {"label": "recommended"} for row in seen if row["trial"] == str(chosen)]
     if findings.verdict.kind not in ("recommend", "tie") or findings.verdict.recommended_baseline:
         named = []
-    text: dict[str, Any] = {"align": "left", "dx": 7, "color": draw.MUTED}
-    chart = chart + draw.end_labels(sheet, untrained, x, y_scale, draw.HEIGHT, up=9, **text)
+    label = partial(draw.end_labels, sheet, x=x, scale=y_scale, height=draw.HEIGHT)
+    chart = chart + label(rows=untrained, up=9, align="left", dx=7, color=draw.MUTED)
     # Nothing better is cheaper than a trial of the front, so that there is room on its left.
-    text = {"align": "right", "dx": -10, "color": draw.INK}
-    chart = chart + draw.end_labels(sheet, named, x, y_scale, draw.HEIGHT, **text)
+    chart = chart + label(rows=named, align="right", dx=-10, color=draw.INK)
     if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
         chart = chart + draw.vertical_rule(
             sheet, x, cost.limit, cost.limit_label, left=True, strokeDash=[4, 3]

@@ -84,7 +84,7 @@ def pictures(plot: Drawing, title: str, colors: dict[str, str]) -> tuple[str, by
     Raises:
         NotDrawn: The engine raised.
     """
-    spec = json.loads(re.sub(r"var\(--([\w-]+)\)", lambda found: colors[found[1]], plot.spec))
+    spec = json.loads(re.sub(r"var\(--([\w-]+)\)", lambda name: colors[name[1]], plot.spec))
     title = draw.drawable(title)
     spec["title"] = {"text": title, "subtitle": plot.title, "anchor": "start", "offset": 12}
     spec["config"]["background"] = colors["paper"]

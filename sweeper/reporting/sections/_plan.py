@@ -7,49 +7,19 @@ from collections.abc import Iterator
 from sweeper import units
 from sweeper.findings import words
 from sweeper.hyperparameters import KEY_PARAMETERS
-from sweeper.plans import Budget, Parameter
-from sweeper.reporting.blocks import Block, Bullets, Code, Column, Number, Table, placed
+from sweeper.plans import Parameter
+from sweeper.reporting.blocks import Block, Code, Column, Number, Table, placed
 from sweeper.reporting.document import PlannedStrategy, Report
 from sweeper.reporting.parts import strategy_cell
-
-# The sweep and its phases, in the words of tables.
-PHASES = {
-    "sweep": "the sweep, elapsed time",
-    "download": "of it, downloading models",
-    "conversion": "of it, converting models",
-    "baselines": "of it, start and baselines",
-    "search": "of it, search",
-    "confirmation": "of it, confirmation",
-    "test": "of it, test split",
-}
 
 
 def plan_blocks(report: Report) -> Iterator[Block]:
     """The blocks of a run without trials: its plan, and how to start it."""
     yield Code("Start it, or continue it", report.findings.reproduction.command)
     yield plan_table(report)
-    yield timing_bullets(report.plan.budget)
     yield from declared_table(report)
     if report.plan.rejected:
         yield rejected_table(report)
-    if report.plan.answers:
-        items = tuple(f"{answer.question} {answer.answer}" for answer in report.plan.answers)
-        yield Bullets(items, "What the plan answers")
-
-
-def timing_bullets(budget: Budget) -> Bullets:
-    """Time and money of the sweep, and the sources of the estimates."""
-    items = [f"The whole sweep: {units.span(budget.sweep.low, budget.sweep.high)}."]
-    items += [
-        f"{PHASES[name].capitalize()}: {units.span(phase.low, phase.high)}."
-        for name, phase in budget.phases.items()
-        if name in PHASES
-    ]
-    if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
-        cost = f"{budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD"
-        items.append(f"It should cost {cost}.")
-    items += [f"The times are estimated from: {text}." for text in budget.timing]
-    return Bullets(tuple(items), "Time and money (estimates)")
 
 
 def plan_table(report: Report) -> Table:

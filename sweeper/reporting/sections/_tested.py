@@ -17,8 +17,6 @@ def tested_tables(report: Report) -> Iterator[Table]:
     """All models that were scored on the test split; none before that."""
     if report.findings.tested:
         yield _tested(report)
-        if (costs := _costs(report)).rows:
-            yield costs
 
 
 def _tested(report: Report) -> Table:
@@ -58,6 +56,7 @@ def _tested(report: Report) -> Table:
             for n in _written(models)
             if n != metric.name
         ),
+        *_costs(report),
     ]
     return Table.of(
         "tested",
@@ -69,47 +68,23 @@ def _tested(report: Report) -> Table:
     )
 
 
-def _costs(report: Report) -> Table:
-    """What each tested trial cost to train, and what it costs to use."""
-    tested = {model.trial: model for model in report.findings.tested if model.trial is not None}
-    places = {
-        row.number: (at, row) for at, row in placed(report.findings.trials, "/findings/trials")
-    }
-    found = [places[number] for number in tested if number in places]
-    found = [(at, row) for at, row in found if row.weights_bytes is not None]
-    planned = {(one.model, one.strategy): one.precision for one in report.plan.strategies}
-    writes = any(tested[row.number].generated is not None for _, row in found)
-    columns: list[Column[TrialRow]] = [
-        Column("model", lambda t: tested[t.number].title),
-        Column("computes in", lambda t: planned.get((t.model, t.strategy), words.DASH)),
-        Number("one training", lambda t: units.duration(t.seconds), "/seconds"),
-        Number(f"peak {memory_name(report)}", lambda t: units.gib(t.peak_memory_gib)),
-        Number("weights on disk", lambda t: units.size(t.weights_bytes)),
-        Number(
-            "their base on disk", lambda t: units.size(t.base_bytes) if t.base_bytes else "none"
-        ),
-        Number(
-            "parameters",
-            lambda t: units.count(t.total_parameters) if t.total_parameters else words.DASH,
-        ),
-        Number(
-            f"per 1,000 {'answers' if writes else 'items'}",
-            lambda t: number_text(tested[t.number].seconds_per_thousand),
-            unit="s",
-        ),
+def _costs(report: Report) -> list[Column[TestedModel]]:
+    """What a model cost to train, and what it costs to use."""
+
+    def of_trial(text: Callable[[TrialRow], str]) -> Callable[[TestedModel], str]:
+        def cell(model: TestedModel) -> str:
+            row = report.findings.trial(model.trial)
+            return text(row) if row else words.DASH
+
+        return cell
+
+    return [
+        Number("one training", of_trial(lambda t: units.duration(t.seconds))),
+        Number(f"peak {memory_name(report)}", of_trial(lambda t: units.gib(t.peak_memory_gib))),
+        Number("weights on disk", of_trial(lambda t: units.size(t.weights_bytes))),
+        Number("their base", of_trial(lambda t: units.size(t.base_bytes))),
+        Number("use", lambda m: number_text(m.seconds_per_thousand), unit="s per 1,000"),
     ]
-    return Table.of(
-        "costs",
-        "Cost of training and of use",
-        columns,
-        found,
-        trial=lambda t: t.number,
-        note="Training: time and memory of the trial. Use: files with the tokenizer, and seconds "
-        + ("of greedy answers" if writes else "of scoring")
-        + " on the test split, on the machine of the sweep and in its batches. A linear head on a "
-        "frozen model reads features in fp32 on a CPU, which takes longer than bf16 if the CPU "
-        "computes in bf16 (docs/devices.md).",
-    )
 
 
 def _written(models: tuple[TestedModel, ...]) -> list[str]:

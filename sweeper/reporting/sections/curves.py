@@ -34,9 +34,6 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.reporting.parts import drawn, strategy_cell
 
-# So many trials that stopped are named; the table of trials has all.
-_NAMED = 6
-
 # Above this many curves, the best and a sample of each strategy are drawn.
 MOST_CURVES = 600
 _WIDTH = 880
@@ -106,8 +103,8 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
             legend=draw.legend(list(names), *ends),
             tables=(_table(report),),
         )
-    if told := (*_pruning(figures, report), *_stopped(report)):
-        yield Text(told)
+    if sentences := _pruning(figures, report):
+        yield Text(sentences)
 
 
 def _finding(report: Report) -> str:
@@ -170,15 +167,11 @@ def _off_range(report: Report) -> str:
     if scale is None:
         return ""
     losses = [[p.validation_loss for p in t.curve if p.validation_loss is not None] for t in shown]
-    cut = sum(any(loss > scale.high for loss in found) for found in losses)
-    train = [p.train_loss for t in shown for p in t.curve if p.train_loss is not None]
-    text = ""
-    if cut:
-        text += f" {units.plural(cut, 'curve leaves', 'curves leave')} the drawn range at its top;"
-        text += " an arrow marks those that end there."
-    if any(not scale.low <= loss <= scale.high for loss in train):
-        text += " Training losses outside the range of the validation losses are not drawn."
-    return text
+    cut = sum(any(loss > scale.high for loss in curve) for curve in losses)
+    leave = units.plural(cut, "curve leaves", "curves leave")
+    return (
+        f" {leave} the drawn range at its top; an arrow marks those that end there." if cut else ""
+    )
 
 
 def _table(report: Report) -> Table:
@@ -224,19 +217,6 @@ def _pruning(figures: Figures, report: Report) -> tuple[str, ...]:
     if figures.saved_seconds is not None:
         told.append(f"which saved {units.duration(figures.saved_seconds)} of training")
     return (", ".join(told) + ".", "Pruned trials have no final score.")
-
-
-def _stopped(report: Report) -> tuple[str, ...]:
-    """Trials that a guard of their own ended; why stands in the table of trials."""
-    stopped = [t for t in report.findings.trials if t.stopped_at_rung is not None]
-    if not stopped:
-        return ()
-    named = units.joined([f"#{t.number} at rung {t.stopped_at_rung}" for t in stopped[:_NAMED]])
-    rest = f", and {len(stopped) - _NAMED} more" if len(stopped) > _NAMED else ""
-    return (
-        f"{units.plural(len(stopped), 'trial')} stopped before the end of the budget and kept "
-        f"the best weights until then: {named}{rest}.",
-    )
 
 
 def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:

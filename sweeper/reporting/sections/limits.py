@@ -7,19 +7,20 @@ from collections.abc import Iterator
 from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
+from sweeper.findings.record import Limitation
 from sweeper.reporting.blocks import Block, Bullets, Empty, Notes
 from sweeper.reporting.document import Report
 
-# Limits that are shown at once; the one that could change the verdict is always among them.
-_SHOWN = 4
+# Limits that are open in any case, as are those that could change the verdict or lie in the data.
+_SHOWN = 2
 
 HEADING = Heading(40, "limits", "How sure")
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """The limits of the verdict with their remedies, then seeds, rows and predictions."""
-    limits = sorted(report.findings.limits, key=lambda limit: not limit.could_change_verdict)
-    shown = max(_SHOWN, sum(limit.could_change_verdict for limit in limits))
+    limits = sorted(report.findings.limits, key=_rank)
+    shown = max(_SHOWN, sum(_rank(limit) < 2 for limit in limits))
     if limits:
         yield Notes(tuple(limits[:shown]), tuple(limits[shown:]))
     else:
@@ -27,6 +28,11 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
     changes = [f"Rows changed before training: {change}." for change in report.plan.data.changes]
     if lines := (*_seeds(report), *changes, *report.confidence):
         yield Bullets(lines)
+
+
+def _rank(limit: Limitation) -> int:
+    """First what could change the verdict, then faults of the data, which have rows."""
+    return 0 if limit.could_change_verdict else 1 if limit.rows is not None else 2
 
 
 def _seeds(report: Report) -> Iterator[str]:

@@ -150,8 +150,7 @@ def _figure(
     values = [t.objective for t in trials if t.objective is not None]
     scale = focus(values, higher_is_better=findings.objective.higher_is_better)
     found = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
-    own = [p for p in parameters if p.strategy == strategy]
-    panels = drawn(*found, importance_panel(own, "Importance of each parameter."))
+    panels = drawn(*found)
     if not panels:
         return None
     main = _main(chosen)
@@ -357,38 +356,3 @@ def _median(sheet: draw.Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> An
         .transform_calculate(y="datum.middle")
         .encode(x=x, y=y)
     )
-
-
-def importance_panel(findings: list[ParameterFinding], description: str) -> Drawing | None:
-    """How much each parameter of one strategy matters, and the range if trials are left out."""
-    known = [(f.parameter, f.importance) for f in findings if f.importance is not None]
-    if not known:
-        return None
-    known.sort(key=lambda entry: (-entry[1].value, entry[0]))
-    style, sheet = look(findings[0].strategy), draw.Sheet()
-    rows: list[dict[str, Any]] = [
-        {
-            "label": words.fitted(name, 36),
-            "y": index,
-            "zero": 0.0,
-            "value": share.value,
-            "low": share.ends[0],
-            "high": share.ends[1],
-        }
-        for index, (name, share) in enumerate(known)
-    ]
-    most = max(row["high"] for row in rows) or 1.0
-    x = alt.Scale(domain=[0, most], nice=False)
-    y = alt.Y("y:Q", scale=alt.Scale(domain=[len(rows) - 0.6, -0.7], nice=False), axis=None)
-    title = alt.Axis(title="importance (share)", format=".1~f", tickCount=4)
-    value = alt.X("value:Q", scale=x, axis=title)
-    bars = sheet.chart(rows).mark_bar(height=7, color=style.color, opacity=0.55)
-    whiskers = sheet.chart(rows).mark_rule(strokeWidth=1.25, color=draw.INK)
-    labels = sheet.chart(rows).mark_text(align="left", dy=-11, baseline="middle", color=draw.INK)
-    chart = (
-        bars.encode(x=value, x2="zero:Q", y=y)
-        + whiskers.encode(x=alt.X("low:Q", scale=x), x2="high:Q", y=y)
-        + labels.encode(x=alt.X("zero:Q", scale=x), y=y, text="label:N")
-    )
-    name = f"{words.short(findings[0].strategy)}: importance of parameters"
-    return sheet.draw(chart, (_WIDTH, max(60, 30 * len(rows))), name, description)

@@ -221,11 +221,12 @@ def _open(found: Figures, report: Report) -> Table:
         for group in found.groups
         for item in group.items[: most.get(group.kind, 0)]
     ]
+    firsts = [*{kind: (kind, item) for kind, item in reversed(items)}.values()]
     if found.written:  # texts are long: one of each kind
-        items = [*{kind: (kind, item) for kind, item in reversed(items)}.values()][::-1]
+        items = [row for row in items if row in firsts]
     cut = 2 * _SHORT if found.written else _SHORT
     columns: list[Column[tuple[GroupKind, ShownItem]]] = [
-        Column("", lambda row: _TITLES[row[0]]),
+        Column("", lambda row: _TITLES[row[0]] if row in firsts else ""),
         Column("input", lambda row: Cell(shortened(row[1].asked, cut), css="quoted")),
         Column("reference", lambda row: Cell(shortened(row[1].reference, cut), css="quoted")),
     ]
@@ -234,12 +235,9 @@ def _open(found: Figures, report: Report) -> Table:
             role = "base" if model.role == "base" else "recommended" if chosen else "best so far"
             columns.append(Column(f"{role}: {model.title}", partial(_answered, place, cut)))
     suspects = next((group.of for group in found.groups if group.kind == "suspect"), 0)
-    note = "Rows of the test split, by how much the loss of the reference changed."
+    note = ""
     if suspects:
-        note += (
-            f" {units.plural(suspects, 'test row')} may have a wrong class; a wrong class makes a "
-            "right answer an error."
-        )
+        note = f"{units.plural(suspects, 'test row')} may have a wrong class."
     return Table.of("samples-open", "Outputs on test items", columns, placed(items), note=note)
 
 

@@ -22,10 +22,17 @@ from sweeper.plans import Candidate, Duration
 from sweeper.reporting.blocks import Block, Column, Number, Table, Text, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import time_name
-from sweeper.reporting.sections._plan import PHASES
 from sweeper.spec import Scalar
 
-_TITLES = PHASES | {"search": "of it, start, baselines and search", "money": "money"}
+_TITLES = {
+    "sweep": "the sweep, elapsed time",
+    "download": "of it, downloading models",
+    "conversion": "of it, converting models",
+    "search": "of it, start, baselines and search",
+    "confirmation": "of it, confirmation",
+    "test": "of it, test split",
+    "money": "money",
+}
 # Below this share other programs change no figure that is shown.
 _DISTURBED = 0.05
 

@@ -177,14 +177,6 @@ def _leader(report: Report) -> str:
     )
 
 
-def _unequal(report: Report) -> str:
-    counts = {s.strategy: s.complete + s.pruned + s.failed for s in report.findings.strategies}
-    if len(set(counts.values())) < 2:
-        return ""
-    told = [f"{words.short(name)} {count}" for name, count in counts.items()]
-    return f"Strategies had unequal numbers of trials: {units.joined(told)}."
-
-
 def _table(report: Report) -> Table:
     findings = report.findings
     metric, compared = findings.metric, findings.objective
@@ -212,9 +204,6 @@ def _table(report: Report) -> Table:
             unit=words.column_unit(metric),
         )
     )
-    if baseline := _baseline(report):
-        title, smallest = f"test: minus {baseline}", findings.margin_points / 100
-        columns.append(Number(title, lambda s: _against(s, metric, smallest), unit=metric.unit))
     columns += [
         Number(f"{time_name(report)} a trial", lambda s: minutes(s.seconds_per_trial)),
         Number("peak memory", lambda s: number_text(s.peak_memory_gib), "/peak_memory_gib", "GiB"),
@@ -231,7 +220,6 @@ def _table(report: Report) -> Table:
         columns,
         placed(findings.strategies, "/findings/strategies"),
         trial=lambda s: s.best_trial,
-        note=_unequal(report),
     )
 
 
@@ -244,25 +232,3 @@ def _change(measured: MeasuredTrials, summary: StrategySummary) -> str:
     """Of a strategy's best trial."""
     change = measured.changes.get(-1 if summary.best_trial is None else summary.best_trial)
     return words.DASH if change is None else words.minus(f"{change:.3f}")
-
-
-def _baseline(report: Report) -> str:
-    """The baseline that strategies were compared with; empty if none was."""
-    names = {s.against_baseline.second for s in report.findings.strategies if s.against_baseline}
-    return next((b.title for b in report.findings.baselines if b.name in names), "")
-
-
-def _against(summary: StrategySummary, metric: Metric, smallest: float) -> str:
-    comparison = summary.against_baseline
-    if comparison is None:
-        return words.DASH
-    number = comparison.first.removeprefix("trial-")
-    gap = words.difference(comparison.difference, metric).replace(f" {metric.unit}", "")
-    told = words.outcome(
-        comparison.outcome,
-        comparison.difference,
-        comparison.comparisons,
-        smallest,
-        comparison.lacking,
-    )
-    return f"#{number}: {gap}, {told}"

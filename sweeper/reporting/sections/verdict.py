@@ -8,9 +8,9 @@ from sweeper.evaluation.significance import FEWEST_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
+from sweeper.findings.verdict.headline import headline_figures
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.findings.verdict.scoreboard import scoreboard, trial_title
-from sweeper.findings.verdict.tested import headline_figures
 from sweeper.reporting.blocks import (
     Block,
     Cell,
@@ -141,6 +141,6 @@ def _p_value(comparison: Comparison) -> str:
 def model_title(report: Report, name: str) -> str:
     """A compared model in words: a trial with its strategy, or a baseline's title."""
     findings = report.findings
-    row = next((one for one in findings.trials if f"trial-{one.number}" == name), None)
+    row = next((trial for trial in findings.trials if f"trial-{trial.number}" == name), None)
     baseline = findings.baseline(name)
     return trial_title(row) if row else baseline.title if baseline else name

@@ -57,24 +57,24 @@ DOUBT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Told:
+class ModelInput:
     """Trials and their losses, as input of a loss model."""
 
     trials: Sequence[Observation]
     losses: Vector
 
-    def thinned(self, most: int) -> Told:
+    def thinned(self, most: int) -> ModelInput:
         """At most this many of them."""
         if len(self.trials) <= most:
             return self
         if most not in self._thinned:
             places = telling_places(self.trials, most)
-            told = Told([self.trials[place] for place in places], self.losses[places])
-            self._thinned[most] = told
+            trials = [self.trials[place] for place in places]
+            self._thinned[most] = ModelInput(trials, self.losses[places])
         return self._thinned[most]
 
     @cached_property
-    def _thinned(self) -> dict[int, Told]:
+    def _thinned(self) -> dict[int, ModelInput]:
         return {}
 
 
@@ -97,7 +97,9 @@ class Trials:
         rates = (
             name for name, axis in self.axes.items() if isinstance(axis, Axis) and axis.is_log_float
         )
-        return bool(self.beside.trials) and any(isinstance(axes.get(one), Axis) for one in rates)
+        return bool(self.shared_input.trials) and any(
+            isinstance(axes.get(one), Axis) for one in rates
+        )
 
     @cached_property
     def ranges(self) -> dict[str, Range]:
@@ -135,15 +137,15 @@ class Trials:
         return thinned(self.seen, MOST_TOLD)
 
     @cached_property
-    def own(self) -> Told:
+    def own_input(self) -> ModelInput:
         """The input of its own model."""
-        return self._told([one for one in self.few if one.cost is not None or one.failed])
+        return self._input_of([one for one in self.few if one.cost is not None or one.failed])
 
     @cached_property
-    def beside(self) -> Told:
+    def shared_input(self) -> ModelInput:
         """The input of other candidates' models."""
         ended = [one for one in self.few if one.cost is not None]
-        return self._told([one for one in ended if one.origin != UNTRAINED])
+        return self._input_of([one for one in ended if one.origin != UNTRAINED])
 
     @cached_property
     def rows(self) -> Matrix:
@@ -165,11 +167,11 @@ class Trials:
         ]
         return float(np.log(full).mean()) if full else 0.0
 
-    def _told(self, ended: Sequence[Observation]) -> Told:
+    def _input_of(self, ended: Sequence[Observation]) -> ModelInput:
         # A failed trial is as bad as the worst that ended.
         worst = max((one.cost for one in ended if one.cost is not None), default=1.0)
         filled = np.asarray([worst if one.cost is None else one.cost for one in ended])
-        return Told(ended, clipped(filled) if ended else filled)
+        return ModelInput(ended, clipped(filled) if ended else filled)
 
 
 def searched_range(axis: Axis, seen: Sequence[Observation]) -> Range:
@@ -282,11 +284,13 @@ class LossModel:
         return min(MOST_TOLD, max(LEAST_TOLD, TOLD_BY_ALL // (1 + len(self.others))))
 
     @cached_property
-    def _told(self) -> tuple[Told, list[Told]]:
+    def _inputs(self) -> tuple[ModelInput, list[ModelInput]]:
         """Its input: its own trials, at least half of all, and those of other candidates."""
         most = self._most
-        others = [other.beside for other in self._telling]
-        own = self.own.own.thinned(max(most // 2, most - sum(len(one.trials) for one in others)))
+        others = [other.shared_input for other in self._telling]
+        own = self.own.own_input.thinned(
+            max(most // 2, most - sum(len(one.trials) for one in others))
+        )
         room, few_first = most - len(own.trials), sorted(others, key=lambda one: len(one.trials))
         limit = 0
         for before, one in enumerate(few_first):  # who has few leaves room to the rest
@@ -323,14 +327,14 @@ class LossModel:
     def _log_within_limit(self, measured: Sequence[Observation], rows: Matrix) -> Vector:
         if all(one.keeps for one in measured):
             return np.zeros(len(rows))
-        told = thinned(measured, self._most)
-        points = self._rows.matrix([one.parameters for one in told])
-        excess = np.asarray([one.excess or 0.0 for one in told])
+        trials = thinned(measured, self._most)
+        points = self._rows.matrix([one.parameters for one in trials])
+        excess = np.asarray([one.excess or 0.0 for one in trials])
         return log_within_limit(points, excess, rows)
 
     @cached_property
     def _fitted(self) -> GaussianProcess:
-        own, others = self._told
+        own, others = self._inputs
         lowest = abs(float(own.losses.min()))
         noise, spread = NOISE_SHARE * lowest, max(self.known.spread, LEAST_SPREAD * lowest)
         rows = [self._rows.matrix([one.parameters for one in own.trials])]

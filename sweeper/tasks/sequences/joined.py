@@ -142,14 +142,14 @@ def _in_one(query: Tensor, key: Tensor, value: Tensor, ends: Tensor, **options: 
     assert _KERNEL is not None
     states = [part[0].transpose(0, 1) for part in (query, key, value)]
     longest = int(options["max_length_q"])
-    found = _KERNEL(
+    joined_states = _KERNEL(
         *states,
         *(ends, ends, longest, longest),
         scale=options.get("scaling"),
         window_size=(-1, 0),
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return found.unsqueeze(0)
+    return joined_states.unsqueeze(0)
 
 
 def _mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
@@ -159,10 +159,10 @@ def _mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any)
     """
     causal = options.get("allow_is_causal_skip") and options["q_length"] == options["kv_length"]
     trains = causal and torch.is_grad_enabled()
-    found: Tensor | None = sdpa_mask(
+    mask: Tensor | None = sdpa_mask(
         *arguments, attention_mask=None if trains else attention_mask, **options
     )
-    return found
+    return mask
 
 
 AttentionInterface.register(BY_TEXT, _by_text)

@@ -17,6 +17,7 @@ from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES, TARGETS
 from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
+from sweeper.plans import half_of
 from sweeper.strategies.base import Setting, Strategy
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import class_options
@@ -64,7 +65,8 @@ def dressed(
 
 def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     """The base of a set-up on the meta device: in its dtype, frozen, not quantised."""
-    dtype = torch.float32 if setup.base_bytes == 4 else torch.bfloat16
+    half = getattr(torch, half_of(setup.precision))
+    dtype = torch.float32 if setup.base_bytes == 4 else half
     config.use_cache = setup.traits.adds == "prefix"
     text = config.get_text_config()
     experts = ("num_experts", "num_local_experts", "n_routed_experts")

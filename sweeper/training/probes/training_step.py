@@ -229,7 +229,7 @@ def _quantised(base: nn.Module, device: torch.device, *, twice: bool) -> None:
     packed = {}
     for name, layer in linear_layers(base).items():
         if isinstance(layer, nn.Linear):
-            packed[name] = _four_bits(layer, device, twice)
+            packed[name] = _four_bits(layer, layer.weight.dtype, device, twice)
             base.set_submodule(name, nn.Identity())
     _filled(base, device)
     for name, four in packed.items():
@@ -238,17 +238,19 @@ def _quantised(base: nn.Module, device: torch.device, *, twice: bool) -> None:
     vars(base)["is_loaded_in_4bit"] = True  # PEFT asks for it
 
 
-def _four_bits(layer: nn.Linear, device: torch.device, twice: bool) -> Linear4bit:
+def _four_bits(
+    layer: nn.Linear, dtype: torch.dtype, device: torch.device, twice: bool
+) -> Linear4bit:
     inputs, outputs = layer.in_features, layer.out_features
     four = Linear4bit(
-        inputs, outputs, bias=layer.bias is not None, compute_dtype=torch.bfloat16, device="meta"
+        inputs, outputs, bias=layer.bias is not None, compute_dtype=dtype, device="meta"
     )
-    values = torch.randn(outputs, inputs, dtype=torch.bfloat16, device=device) * _SPREAD
+    values = torch.randn(outputs, inputs, dtype=dtype, device=device) * _SPREAD
     weight = Params4bit(
         values, requires_grad=False, compress_statistics=twice, quant_type="nf4", module=four
     )
     four.weight = weight.to(device)
     if layer.bias is not None:
-        zeros = torch.zeros(outputs, dtype=torch.bfloat16, device=device)
+        zeros = torch.zeros(outputs, dtype=dtype, device=device)
         four.bias = nn.Parameter(zeros, requires_grad=False)
     return four

@@ -178,8 +178,10 @@ def test_the_command_prints_json_or_markdown_and_exits_by_what_failed(dying: Non
 def test_the_command_succeeds_where_nothing_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     one = Result(name="device", state="ok", figures={"name": "A card", "gib": 8.0})
     made = Results(versions={"torch": "2"}, results=(one, Result(name="x", state="not run")))
-    monkeypatch.setattr(doctor, "results", lambda tell: made)
-    done = CliRunner().invoke(app, ["doctor", "--gpu", "--json"])
+    asked: list[bool] = []
+    monkeypatch.setattr(doctor, "results", lambda quick, tell: asked.append(quick) or made)
+    done = CliRunner().invoke(app, ["doctor", "--gpu", "--quick", "--json"])
+    assert asked == [True]
     assert done.exit_code == 0
     assert json.loads(done.stdout)["results"][0]["figures"] == {"name": "A card", "gib": 8.0}
 

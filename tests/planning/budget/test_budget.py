@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from sweeper.errors import SpecError
+from sweeper.errors import NothingFits, SpecError
 from sweeper.planning.budget.budget import first_rung, parse_budget, searched_share
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.planner import make_plan
@@ -64,23 +65,37 @@ def test_all_phases_have_the_interval_of_a_trial_and_of_counts(scene: Any) -> No
 
 def test_a_budget_limits_the_trials_and_says_so(scene: Any) -> None:
     rich = make_plan(*scene(aim={"budget": "1000gpuh"})).budget
-    assert rich.trials == 20
-    assert not any("buys about" in note for note in rich.limit_notes)
+    assert (rich.trials, rich.limit_notes) == (20, ())
     hours = rich.gpu_hours or 0.0
-    poor = make_plan(*scene(aim={"budget": f"{hours * 0.4:.3f}gpuh"})).budget
-    assert 1 <= poor.trials < 20
-    assert any("buys about" in note for note in poor.limit_notes)
-    tiny = make_plan(*scene(aim={"budget": "0.001gpuh"})).budget
-    assert tiny.trials == 1
-    assert any("no room for a trial" in note for note in tiny.limit_notes)
+    poor = make_plan(*scene(aim={"budget": f"{hours * 0.9:.3f}gpuh"})).budget
+    assert 8 <= poor.trials < 20
+    assert poor.limit_notes
+    with pytest.raises(NothingFits):
+        make_plan(*scene(aim={"budget": "0.001gpuh"}))
 
 
-def test_a_budget_for_less_than_the_confirmation_says_what_would_help(scene: Any) -> None:
-    whole = make_plan(*scene()).budget
-    hours = whole.phases["confirmation"].seconds / 3600
-    some = make_plan(*scene(aim={"budget": f"{hours:.4f}h"})).budget
-    assert some.trials == 1
-    assert any("--confirmation-seeds 1" in note for note in some.limit_notes)
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
+@pytest.mark.parametrize("unit", ["h", "gpuh", "usd"])
+def test_the_upper_end_of_a_plan_lies_within_its_budget(
+    scene: Any, share: float, unit: str
+) -> None:
+    facts: dict[str, Any] = {"price": 2.0, "rows": 2_000}
+    whole = make_plan(*scene(**facts)).budget.sweep.seconds / 3600
+    amount = share * whole * (2.0 if unit == "usd" else 1.0)
+    try:
+        plan = make_plan(*scene(aim={"budget": f"{amount:.4f}{unit}"}, **facts))
+    except NothingFits:
+        assert share <= 0.2
+        return
+    budget = plan.budget
+    assert budget.sweep.high <= share * whole * 3600 * 1.001
+    if unit == "usd":
+        assert budget.cost_high_usd is not None
+        assert budget.cost_high_usd <= amount * 1.01
+    shorter = "budget" in {reason.rule for reason in plan.warnings}
+    assert shorter is (budget.epochs < make_plan(*scene(**facts)).budget.epochs)
+    # Confirmation is given up before a search of eight trials is.
+    assert budget.trials >= 8 or budget.confirmation_seeds == 1 or budget.finalists == 1
 
 
 def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
@@ -206,3 +221,16 @@ def test_a_sweep_in_which_nothing_can_be_learned_is_shorter_than_its_range(scene
         training={"epochs": 1}, search={"trials": 2, "confirmation_seeds": 9}
     )
     assert unlearned > 0.9 * planned
+
+
+def test_a_run_of_weeks_is_refused_and_what_takes_a_day_is_named_first(scene: Any) -> None:
+    slow: dict[str, Any] = {"model": "7B", "gpu_gib": None, "hardware": {"memory_gib": 64.0}}
+    with pytest.raises(NothingFits) as caught:
+        make_plan(*scene(rows=100_000, **slow))
+    assert caught.value.exit_code == 3
+    first = caught.value.problems[0].what
+    rows = int(re.search(r"([\d,]+) rows", first)[1].replace(",", ""))  # type: ignore[index]
+    reasonable = make_plan(*scene(rows=rows, **slow))
+    assert reasonable.candidates[0].duration.seconds < 3 * 24 * 3600
+    budget = re.search(r"--budget \w+", caught.value.problems[0].fix)[0].split()[1]  # type: ignore[index]
+    assert make_plan(*scene(rows=100_000, aim={"budget": budget}, **slow)).recommended

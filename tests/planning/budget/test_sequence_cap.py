@@ -123,10 +123,23 @@ def test_assumed_lengths_are_used_wherever_measured_ones_are() -> None:
     assert any("assumed" in note for note in full.setup_notes)
 
 
-def test_assumed_lengths_grow_with_the_cap_that_is_asked_for() -> None:
-    usual, long = (assumed_lengths("code", cap) for cap in (None, 2048))
+def test_a_cap_only_caps_and_lengths_are_stated_apart() -> None:
+    usual, long = (assumed_lengths("code", mean) for mean in (None, 900))
+    assert (usual.mean, long.mean) == (225, 900)
     assert long.p99 == long.longest == 2048
-    assert long.mean / usual.mean == long.p99 / usual.p99
+    asked: dict[Any, Any] = {
+        ("task",): "instruction",
+        ("models", 0, "id"): "1B",
+        ("data", "examples"): 1_000,
+        ("hardware", "gpu_memory_gib"): 80.0,
+    }
+    capped, stated = {("training", "max_length"): 2048}, {("data", "assumed_length"): 900}
+    plans = [
+        make_plan(spec := resolve(asked | more), gather(spec)) for more in ({}, capped, stated)
+    ]
+    means = [plan.facts.data.lengths.mean for plan in plans if plan.facts.data.lengths]
+    assert means == [225, 225, 900]
+    assert plans[1].candidates[0].sequence_length == 2048
 
 
 def test_texts_of_a_corpus_are_divided_and_all_their_tokens_are_planned(scene: Any) -> None:

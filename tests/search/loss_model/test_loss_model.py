@@ -71,7 +71,7 @@ def test_few_trials_are_all_told_and_of_many_the_best_the_last_and_an_even_rest(
 
 def test_what_a_model_is_told_is_bounded_and_at_least_half_its_own() -> None:
     def told(made: LossModel) -> list[int]:
-        own, others = made._told
+        own, others = made._inputs
         return [len(own.trials), *(len(one.trials) for one in others)]
 
     assert told(model(40, 60)) == [40, 60]

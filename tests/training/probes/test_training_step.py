@@ -22,6 +22,7 @@ from sweeper.memory.estimate import estimate, trial_gib  # noqa: E402
 from sweeper.memory.requests import Probed, ProbeRequest  # noqa: E402
 from sweeper.memory.setup import Setup  # noqa: E402
 from sweeper.memory.states import trainable_parameters  # noqa: E402
+from sweeper.plans import Precision, half_of  # noqa: E402
 from sweeper.training.probes import training_step as probing  # noqa: E402
 from sweeper.training.probes.training_step import probe, random_model  # noqa: E402
 
@@ -59,6 +60,22 @@ def facts(config: PretrainedConfig) -> ModelFacts:
     fields = {name: getattr(shape, name) for name in names}
     count = count_parameters(shape)
     return ModelFacts(id="x", source="local", parameters=count, parameters_exact=True, **fields)
+
+
+@pytest.mark.parametrize("precision", ["fp16-mixed", "bf16-mixed"])
+@pytest.mark.parametrize("strategy", ["lora", "qlora"])
+def test_a_probe_holds_the_base_as_a_trial_of_that_precision_does(
+    strategy: str, precision: Precision
+) -> None:
+    half = getattr(torch, half_of(precision))
+    packed = "nf4-dq" if strategy == "qlora" else None
+    setup = replace(SPOKEN, strategy=strategy, precision=precision, quantization=packed)
+    cpu = torch.device("cpu")
+    model = random_model(copy.deepcopy(LLAMA), facts(LLAMA), setup, cpu)
+    frozen = {w.dtype for w in model.parameters() if not w.requires_grad}
+    assert frozen - {torch.uint8} == {half}
+    layers = [one for one in model.modules() if isinstance(one, Linear4bit)]
+    assert {layer.compute_dtype for layer in layers} == ({half} if packed else set())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,243 @@
+"""The tools that an agent may call. Each is a command of sweeper, in a process of its own.
+
+A command gets no terminal, so that nothing asks a question, and its values cannot become flags.
+Docstrings and descriptions are what an agent reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Record
+
+_SECONDS = 900
+#: A run that is refused ends within this time; later it has begun.
+_START_SECONDS = 60
+_MOST_CHARACTERS = 4_000
+
+Task = Literal["classification", "instruction", "code", "domain"]
+_Task = Annotated[Task, Field(description="what the model shall learn")]
+_Model = Annotated[
+    str | None, Field(description="hub id, local folder, packaged:smollm2, or a size such as 7B")
+]
+_Data = Annotated[str | None, Field(description="file or folder with rows")]
+_Examples = Annotated[int | None, Field(description="number of rows, if there are no data yet")]
+_Gpu = Annotated[str | None, Field(description="name of the GPU, such as RTX 4090")]
+_Memory = Annotated[float | None, Field(description="GPU memory in GiB, instead of a name")]
+_Price = Annotated[float | None, Field(description="US dollars for one GPU hour")]
+_Budget = Annotated[str | None, Field(description="limit for everything: 2h, 8gpuh or 30usd")]
+_Run = Annotated[str, Field(description="name of the run")]
+
+
+class Answer(Record):
+    """What a command said.
+
+    Args:
+        ok: Whether it did what was asked. If not, ``messages`` say why and what to do.
+        exit_code: 0, or 2 for a wrong request, 3 if nothing fits the hardware, 4 if no trial
+            completed, 5 if a limit or check was not met.
+    """
+
+    ok: bool
+    exit_code: int
+    answer: Any = None
+    messages: str = ""
+
+
+def plan(
+    task: _Task, model: _Model = None, data: _Data = None, examples: _Examples = None,
+    gpu: _Gpu = None, gpu_memory: _Memory = None, price: _Price = None, budget: _Budget = None,
+) -> Answer:  # fmt: skip
+    """Which method and hyperparameters suit this data and machine, with reasons, memory and time.
+
+    Ask before writing a training script. It trains nothing and takes seconds. Without a model it
+    compares several.
+    """
+    given = {"task": task, "model": model, "data": data, "examples": examples, "gpu": gpu}
+    flags = {**given, "gpu_memory": gpu_memory, "price": price, "budget": budget}
+    made = _ask(["plan", "--json"], flags)
+    return made.model_copy(update={"answer": _short(made.answer)}) if made.answer else made
+
+
+def review(
+    file: Annotated[str, Field(description="a trainer's configuration, or a script")],
+    data: _Data = None, examples: _Examples = None, gpu: _Gpu = None, gpu_memory: _Memory = None,
+    price: _Price = None,
+) -> Answer:  # fmt: skip
+    """What is wrong with a configuration of Axolotl, LLaMA-Factory, TRL, torchtune or LitGPT.
+
+    Ask before starting such a training: does it fit, how long, contradictions, values outside of
+    the evidence, and a patch. Exit code 5 means that there is an error to fix first.
+    """
+    flags = {"data": data, "examples": examples, "gpu": gpu, "gpu_memory": gpu_memory}
+    return _ask(["review", "--json"], flags | {"price": price}, file)
+
+
+def memory(
+    model: Annotated[str, Field(description="hub id, local folder, or a size such as 7B")],
+    strategy: Annotated[str, Field(description="full, lora, qlora or another strategy")] = "lora",
+    rank: int | None = None, micro_batch: int = 1, sequence_length: int = 1024,
+    gradient_checkpointing: bool = False, gpu: _Gpu = None, gpu_memory: _Memory = None,
+) -> Answer:  # fmt: skip
+    """The peak GPU memory of one training set-up, with its parts and a 90% interval."""
+    shape = {"rank": rank, "micro_batch": micro_batch, "sequence_length": sequence_length}
+    flags = {"model": model, "strategy": strategy, **shape, "gpu": gpu, "gpu_memory": gpu_memory}
+    return _ask(["memory", "--json"], {**flags, "gradient_checkpointing": gradient_checkpointing})
+
+
+def check_data(
+    path: Annotated[str, Field(description="file or folder with rows")],
+    task: Task | None = None, model: _Model = None,
+) -> Answer:  # fmt: skip
+    """The faults of a data set, such as duplicates, leaks and wrong labels, and how to fix them.
+
+    Ask before planning. Fix what is serious, and never delete rows by a rule of your own.
+    """
+    return _ask(["data", "check", "--json"], {"task": task, "model": model}, path)
+
+
+def run(
+    name: Annotated[str, Field(description="a new name of letters, digits, '-' and '_'")],
+    task: _Task, model: Annotated[str, Field(description="the base model")],
+    data: Annotated[str, Field(description="file or folder with rows")],
+    trials: Annotated[int | None, Field(description="configurations to try")] = None,
+    epochs: float | None = None, max_length: int | None = None, strategies: str | None = None,
+    timeout: Annotated[str | None, Field(description="end the search after 15m or 2h")] = None,
+) -> Answer:  # fmt: skip
+    """Start a sweep in the background, and return at once; it goes on when the agent ends.
+
+    Plan first, and tell the user what it will cost. Ask status for progress, about once a minute.
+    The same call continues an interrupted run.
+    """
+    if not re.fullmatch(r"\w[\w-]{0,60}", name):
+        return Answer(ok=False, exit_code=2, messages="name: use letters, digits, '-' and '_'.")
+    given = {"name": name, "task": task, "model": model, "data": data, "trials": trials}
+    more = {"epochs": epochs, "max_length": max_length, "strategies": strategies}
+    words = _words(["run", "--progress", "none"], {**given, **more, "timeout": timeout})
+    runs = Path("runs")
+    runs.mkdir(exist_ok=True)
+    log, status = runs / f"{name}.log", runs / name / "status.json"
+    before = status.stat().st_mtime if status.is_file() else 0.0
+    with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+        )
+    ends = time.monotonic() + _START_SECONDS
+    while time.monotonic() < ends and process.poll() is None:
+        if status.is_file() and status.stat().st_mtime > before:
+            break
+        time.sleep(0.2)
+    code = process.poll() or 0
+    messages = "" if code == 0 else log.read_text(encoding="utf-8")[-_MOST_CHARACTERS:]
+    answer = {"run": name, "folder": str(runs / name), "log": str(log)}
+    return Answer(ok=code == 0, exit_code=code, answer=answer, messages=messages)
+
+
+def status(run: _Run) -> Answer:
+    """How far a run is: its phase, ended trials, best so far, warnings.
+
+    Its figures before the verdict are validation scores of single trials. Do not report them as
+    results.
+    """
+    made = _ask(["show", "--json"], {}, run)
+    return made.model_copy(update={"answer": (made.answer or {}).get("status")})
+
+
+def verdict(run: _Run) -> Answer:
+    """What a finished run found, on a test split that was scored once.
+
+    Report its sentence as it is. Never call a difference real that it does not, and never score
+    the test split yourself.
+    """
+    made = _ask(["show", "--json"], {}, run)
+    answer = (made.answer or {}).get("verdict")
+    if made.ok and answer is None:
+        return Answer(ok=False, exit_code=4, messages="There is no verdict yet; ask for status.")
+    return made.model_copy(update={"answer": answer})
+
+
+def predict(
+    run: _Run,
+    text: Annotated[str, Field(description="one input, as in the rows")],
+    max_new_tokens: int = 256,
+) -> Answer:
+    """The answer of a run's recommended model to one text. It loads the model, which takes time."""
+    flags = {"max_new_tokens": max_new_tokens}
+    return _ask(["predict", "--json", "--quiet"], flags, run, text)
+
+
+TOOLS = (plan, review, memory, check_data, run, status, verdict, predict)
+
+
+def _words(command: list[str], flags: Mapping[str, object], *values: str) -> list[str]:
+    """The command line. Flags that are None or False are left out."""
+    given = {name.replace("_", "-"): value for name, value in flags.items()}
+    named = [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name, value in given.items()
+        if value is not None and value is not False
+    ]
+    return [sys.executable, "-m", "sweeper", *command, *named, *(["--", *values] if values else [])]
+
+
+def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> Answer:
+    """What a command prints as JSON."""
+    environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "100"}
+    try:
+        done = subprocess.run(
+            _words(command, flags, *values), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, errors="replace", timeout=_SECONDS, env=environment, check=False,
+        )  # fmt: skip
+    except (subprocess.TimeoutExpired, ValueError) as error:  # ValueError: a NUL in an argument
+        return Answer(ok=False, exit_code=1, messages=str(error)[:_MOST_CHARACTERS])
+    answer = None
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        answer = None
+    return Answer(
+        ok=done.returncode == 0,
+        exit_code=done.returncode,
+        answer=answer,
+        messages=done.stderr[-_MOST_CHARACTERS:],
+    )
+
+
+def _short(plan: dict[str, Any]) -> dict[str, Any]:
+    """What an agent needs of a plan, whose whole JSON fills its context."""
+    candidates = [
+        {
+            **{
+                key: candidate[key]
+                for key in ("strategy", "model", "micro_batch", "expected_quality")
+            },
+            "memory_gib": [
+                candidate["memory"][end] for end in ("low_gib", "high_gib", "limit_gib")
+            ],
+            "trial_seconds": candidate["duration"],
+            "defaults": {name: value["default"] for name, value in candidate["parameters"].items()},
+            "ranges": {
+                name: [value["low"], value["high"]]
+                for name, value in candidate["parameters"].items()
+                if value["searched"] and value["low"] is not None
+            },
+        }
+        for candidate in plan["candidates"]
+    ]
+    texts = {key: [note["why"] for note in plan[key]] for key in ("warnings", "advice")}
+    rejected = [
+        {key: entry[key] for key in ("strategy", "model", "reason")} for entry in plan["rejected"]
+    ]
+    budget = {key: plan.get("budget", {}).get(key) for key in ("trials", "sweep", "cost_usd")}
+    kept = {"recommended": plan["recommended"], "candidates": candidates, "rejected": rejected}
+    return {**kept, "budget": budget, "data": plan["facts"]["data"]["warnings"], **texts}
