@@ -54,5 +54,5 @@ if __name__ == "__main__":
     for path, n in sorted(written.items(), key=lambda item: -item[1]):
         print(f"{n:6,}  {path}")
     total = sum(written.values())
-    print(f"{total:6,}  all pages; {total / REFERENCE:.0%} of {REFERENCE:,} at 1166088e")
+    print(f"{total:6,}  all pages; {total / REFERENCE:.1%} of {REFERENCE:,} at 1166088e")
     print(f"{sum(measured.values()):6,}  benchmarks/, counted apart")
