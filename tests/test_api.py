@@ -163,7 +163,7 @@ def test_a_run_that_is_there_is_read(make_run: Any) -> None:
     assert run.plan == api.NotebookPlan.read(folder.plan)
     assert isinstance(run.plan, plans.Plan)
     found = report_of(folder).findings
-    assert run.sections["search"]["gains"]
+    assert run.sections["cost"]["gains"]
     assert run.verdict == found.verdict.sentence
     assert repr(run) == f"<Run {folder.path}: {run.verdict}>"
     for frame, text in ((run.trials, trials_csv(found)), (run.curves, curves_csv(found))):

@@ -35,7 +35,7 @@ from sweeper.execution.pools.placement import mismatch
 from sweeper.facts.machine.detect_hardware import detected_gpus
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
-from sweeper.features.doctor._results import BEGUN, Answer, Request, Result
+from sweeper.features.doctor._results import BEGUN, CheckAnswer, CheckRequest, Result
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.device_speed import speed_of, step_seconds
@@ -552,7 +552,7 @@ def result(name: str, bench: Bench) -> Result:
     return Result(name=name, state=state, detail=detail, figures=figures, seconds=seconds)
 
 
-def answer(request: Request) -> Answer:
+def answer(request: CheckRequest) -> CheckAnswer:
     """Run the checks that are left, up to one that may have broken this process's GPU."""
     cuda = torch.cuda.is_available()
     bench = Bench(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
@@ -564,5 +564,5 @@ def answer(request: Request) -> Answer:
         checked = result(name, bench)
         tell_event(**checked.model_dump())
         if checked.state == "failed" and cuda:
-            return Answer(complete=False)
-    return Answer(complete=True)
+            return CheckAnswer(complete=False)
+    return CheckAnswer(complete=True)

@@ -29,7 +29,7 @@ _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "flash-attn", "lig
 State = Literal["ok", "failed", "not run"]
 
 
-class Request(Record):
+class CheckRequest(Record):
     """The checks to run.
 
     Args:
@@ -45,7 +45,7 @@ class Request(Record):
     only: tuple[str, ...] = ()
 
 
-class Answer(Record):
+class CheckAnswer(Record):
     """Whether every check of the request has a result now."""
 
     complete: bool
@@ -103,11 +103,11 @@ def results(
         complete = False
         while not complete:
             begun, done = "", tuple(result.name for result in finished)
-            request = Request(folder=folder, quick=quick, only=only, done=done)
+            request = CheckRequest(folder=folder, quick=quick, only=only, done=done)
             seconds = QUICK_SECONDS if quick else SECONDS
             try:
                 answer = in_child(
-                    FUNCTION, request, Answer, what="the process", seconds=seconds, hear=hear
+                    FUNCTION, request, CheckAnswer, what="the process", seconds=seconds, hear=hear
                 )
                 complete = answer.complete
             except ChildFailed as error:

@@ -39,7 +39,7 @@ _Budget = Annotated[str | None, Field(description="limit for everything: 2h, 8gp
 _Run = Annotated[str, Field(description="name of the run")]
 
 
-class Answer(Record):
+class ToolAnswer(Record):
     """What a command said.
 
     Args:
@@ -57,7 +57,7 @@ class Answer(Record):
 def plan(
     task: _Task, model: _Model = None, data: _Data = None, examples: _Examples = None,
     gpu: _Gpu = None, gpu_memory: _Memory = None, price: _Price = None, budget: _Budget = None,
-) -> Answer:  # fmt: skip
+) -> ToolAnswer:  # fmt: skip
     """Which method and hyperparameters suit this data and machine, with reasons, memory and time.
 
     Ask before writing a training script. It trains nothing and takes seconds. Without a model it
@@ -73,7 +73,7 @@ def review(
     file: Annotated[str, Field(description="a trainer's configuration, or a script")],
     data: _Data = None, examples: _Examples = None, gpu: _Gpu = None, gpu_memory: _Memory = None,
     price: _Price = None,
-) -> Answer:  # fmt: skip
+) -> ToolAnswer:  # fmt: skip
     """What is wrong with a configuration of Axolotl, LLaMA-Factory, TRL, torchtune or LitGPT.
 
     Ask before starting such a training: does it fit, how long, contradictions, values outside of
@@ -88,7 +88,7 @@ def memory(
     strategy: Annotated[str, Field(description="full, lora, qlora or another strategy")] = "lora",
     rank: int | None = None, micro_batch: int = 1, sequence_length: int = 1024,
     gradient_checkpointing: bool = False, gpu: _Gpu = None, gpu_memory: _Memory = None,
-) -> Answer:  # fmt: skip
+) -> ToolAnswer:  # fmt: skip
     """The peak GPU memory of one training set-up, with its parts and a 90% interval."""
     shape = {"rank": rank, "micro_batch": micro_batch, "sequence_length": sequence_length}
     flags = {"model": model, "strategy": strategy, **shape, "gpu": gpu, "gpu_memory": gpu_memory}
@@ -98,7 +98,7 @@ def memory(
 def check_data(
     path: Annotated[str, Field(description="file or folder with rows")],
     task: Task | None = None, model: _Model = None,
-) -> Answer:  # fmt: skip
+) -> ToolAnswer:  # fmt: skip
     """The faults of a data set, such as duplicates, leaks and wrong labels, and how to fix them.
 
     Ask before planning. Fix what is serious, and never delete rows by a rule of your own.
@@ -113,14 +113,14 @@ def run(
     trials: Annotated[int | None, Field(description="configurations to try")] = None,
     epochs: float | None = None, max_length: int | None = None, strategies: str | None = None,
     timeout: Annotated[str | None, Field(description="end the search after 15m or 2h")] = None,
-) -> Answer:  # fmt: skip
+) -> ToolAnswer:  # fmt: skip
     """Start a sweep in the background, and return at once; it goes on when the agent ends.
 
     Plan first, and tell the user what it will cost. Ask status for progress, about once a minute.
     The same call continues an interrupted run.
     """
     if not re.fullmatch(r"\w[\w-]{0,60}", name):
-        return Answer(ok=False, exit_code=2, messages="name: use letters, digits, '-' and '_'.")
+        return ToolAnswer(ok=False, exit_code=2, messages="name: use letters, digits, '-' and '_'.")
     given = {"name": name, "task": task, "model": model, "data": data, "trials": trials}
     more = {"epochs": epochs, "max_length": max_length, "strategies": strategies}
     words = _words(["run", "--progress", "none"], {**given, **more, "timeout": timeout})
@@ -140,10 +140,10 @@ def run(
     code = process.poll() or 0
     messages = "" if code == 0 else log.read_text(encoding="utf-8")[-_MOST_CHARACTERS:]
     answer = {"run": name, "folder": str(runs / name), "log": str(log)}
-    return Answer(ok=code == 0, exit_code=code, answer=answer, messages=messages)
+    return ToolAnswer(ok=code == 0, exit_code=code, answer=answer, messages=messages)
 
 
-def status(run: _Run) -> Answer:
+def status(run: _Run) -> ToolAnswer:
     """How far a run is: its phase, ended trials, best so far, warnings.
 
     Its figures before the verdict are validation scores of single trials. Do not report them as
@@ -153,7 +153,7 @@ def status(run: _Run) -> Answer:
     return made.model_copy(update={"answer": (made.answer or {}).get("status")})
 
 
-def verdict(run: _Run) -> Answer:
+def verdict(run: _Run) -> ToolAnswer:
     """What a finished run found, on a test split that was scored once.
 
     Report its sentence as it is. Never call a difference real that it does not, and never score
@@ -162,7 +162,9 @@ def verdict(run: _Run) -> Answer:
     made = _ask(["show", "--json"], {}, run)
     answer = (made.answer or {}).get("verdict")
     if made.ok and answer is None:
-        return Answer(ok=False, exit_code=4, messages="There is no verdict yet; ask for status.")
+        return ToolAnswer(
+            ok=False, exit_code=4, messages="There is no verdict yet; ask for status."
+        )
     return made.model_copy(update={"answer": answer})
 
 
@@ -170,7 +172,7 @@ def predict(
     run: _Run,
     text: Annotated[str, Field(description="one input, as in the rows")],
     max_new_tokens: int = 256,
-) -> Answer:
+) -> ToolAnswer:
     """The answer of a run's recommended model to one text. It loads the model, which takes time."""
     flags = {"max_new_tokens": max_new_tokens}
     return _ask(["predict", "--json", "--quiet"], flags, run, text)
@@ -190,7 +192,7 @@ def _words(command: list[str], flags: Mapping[str, object], *values: str) -> lis
     return [sys.executable, "-m", "sweeper", *command, *named, *(["--", *values] if values else [])]
 
 
-def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> Answer:
+def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> ToolAnswer:
     """What a command prints as JSON."""
     environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "100"}
     try:
@@ -199,13 +201,13 @@ def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> Answe
             text=True, errors="replace", timeout=_SECONDS, env=environment, check=False,
         )  # fmt: skip
     except (subprocess.TimeoutExpired, ValueError) as error:  # ValueError: a NUL in an argument
-        return Answer(ok=False, exit_code=1, messages=str(error)[:_MOST_CHARACTERS])
+        return ToolAnswer(ok=False, exit_code=1, messages=str(error)[:_MOST_CHARACTERS])
     answer = None
     try:
         answer = json.loads(done.stdout)
     except ValueError:
         answer = None
-    return Answer(
+    return ToolAnswer(
         ok=done.returncode == 0,
         exit_code=done.returncode,
         answer=answer,

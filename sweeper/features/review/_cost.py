@@ -24,7 +24,7 @@ _LEAST_GAIN = 0.1
 _Change = dict[str, Scalar]
 
 
-class Cost:
+class ReviewedCost:
     """Memory and time of one configuration.
 
     Args:

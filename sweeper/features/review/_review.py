@@ -9,7 +9,7 @@ from typing import Any
 from sweeper.features.review import _patch
 from sweeper.features.review._case import TYPICAL_ROWS, Case, case_of
 from sweeper.features.review._checks import CHECKS
-from sweeper.features.review._cost import Cost
+from sweeper.features.review._cost import ReviewedCost
 from sweeper.features.review._evidence import outside
 from sweeper.features.review._formats import Configuration
 from sweeper.features.review._reading import read
@@ -34,7 +34,7 @@ def reviews(file: Path, flags: Mapping[Path_, Any]) -> list[Review]:
 
 def _review(config: Configuration, flags: Mapping[Path_, Any]) -> Review:
     case = case_of(config, flags)
-    cost = Cost(case)
+    cost = ReviewedCost(case)
     memory, seconds = cost.memory(), cost.seconds()
     findings = [*case.problems, *cost.fit_findings()]
     findings += [finding for check in CHECKS for finding in check(case)]

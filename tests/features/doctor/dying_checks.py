@@ -6,10 +6,10 @@ import os
 import signal
 
 from sweeper.child_process import tell_event
-from sweeper.features.doctor._results import BEGUN, Answer, Request, Result
+from sweeper.features.doctor._results import BEGUN, CheckAnswer, CheckRequest, Result
 
 
-def answer(request: Request) -> Answer:
+def answer(request: CheckRequest) -> CheckAnswer:
     """Run the checks that are left."""
     for name in ("exits", "works", "is killed", "last"):
         if name in request.done:
@@ -21,5 +21,5 @@ def answer(request: Request) -> Answer:
             os.kill(os.getpid(), signal.SIGKILL)
         tell_event(**Result(name=name, state="ok").model_dump())
         if name == "works":
-            return Answer(complete=False)  # the next process goes on
-    return Answer(complete=True)
+            return CheckAnswer(complete=False)  # the next process goes on
+    return CheckAnswer(complete=True)

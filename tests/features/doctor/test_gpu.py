@@ -18,7 +18,7 @@ from sweeper.cli.main import app
 from sweeper.features.doctor import _checks, _results
 from sweeper.features.doctor import commands as doctor
 from sweeper.features.doctor._checks import CHECKS, Bench, answer, learnt, result
-from sweeper.features.doctor._results import Request, Result, Results, markdown, results
+from sweeper.features.doctor._results import CheckRequest, Result, Results, markdown, results
 from sweeper.tasks.sequences.joined import joined
 
 ABSENT = {"flash_attention_2", "flash_attention_3"}
@@ -122,7 +122,7 @@ def test_an_error_is_named_without_paths_and_the_next_check_is_run(
     monkeypatch.setattr(_checks, "QUICK", {"breaks": breaks, "4-bit": CHECKS["4-bit"]})
     monkeypatch.setattr(_checks, "CHECKS", _checks.QUICK)
     monkeypatch.setattr(_checks, "tell_event", lambda **event: told.append(event))
-    assert answer(Request(folder=str(bench.folder), quick=True)).complete
+    assert answer(CheckRequest(folder=str(bench.folder), quick=True)).complete
     assert [event.get("state", event.get("begun")) for event in told] == [
         "breaks", "failed", "4-bit", "ok",
     ]  # fmt: skip
@@ -131,7 +131,7 @@ def test_an_error_is_named_without_paths_and_the_next_check_is_run(
     # An error of a GPU may hold for all that its process does afterwards.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     told.clear()
-    assert not answer(Request(folder=str(bench.folder), quick=True)).complete
+    assert not answer(CheckRequest(folder=str(bench.folder), quick=True)).complete
     assert [event.get("state", event.get("begun")) for event in told] == ["breaks", "failed"]
 
 
