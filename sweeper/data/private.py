@@ -85,8 +85,9 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
 def _detectors() -> tuple[Any, ...]:
     """The detectors of detect-secrets for tokens of a known form; none without the package.
 
-    Its detectors of entropy and of IP addresses are left out: they find 1,230 ordinary texts among
-    51,545 rows of twelve public data sets, where the others find none.
+    Its detectors of entropy and of IP addresses are left out: in 51,267 rows of twelve public data
+    sets, they report 7 hashes, alphabets and numbers, and the others nothing. That of keywords
+    takes longer than all others together.
     """
     if not is_installed("detect_secrets"):
         return ()
