@@ -39,8 +39,7 @@ The column *set-up* leaves out the optimizer. If the usual one does not fit, ful
 smaller one.
 
 Several GPUs train as many trials at once: give `--gpus 8` and `--nodes 2`. With `--budget`
-(`8gpuh`, `2h`, or `30usd` with `--price`), the plan also says for how many full trials of each
-strategy the budget is enough.
+(`8gpuh`, `2h`, or `30usd` with `--price`), the plan says how many trials the budget pays for.
 
 | GPU | model | strategy | memory | set-up |
 |---|---|---|---|---|

@@ -371,9 +371,6 @@ class Budget(RungCount):
     limit_seconds: float | None = Field(
         None, description="the user's budget as seconds with all devices busy"
     )
-    unlearned_seconds: float | None = Field(
-        None, description="of them all where nothing can be learned, so that trials end early"
-    )
     finalists: int
     confirmation_seeds: int
     gpu_hours: float | None = None
@@ -428,12 +425,15 @@ class RunnerUp(Record):
     Args:
         probability: That the recommended one has the higher quality.
         points: By which its quality is expected to be higher.
+        turns_at: The points per doubling of the time at which the other one comes first; None if
+            the recommended one is both better and faster.
     """
 
     strategy: str
     model: str
     probability: float
     points: float
+    turns_at: float | None = None
 
     @property
     def toss_up(self) -> bool:
@@ -561,14 +561,3 @@ class Plan(Space, Artifact):
     def workers(self, search: SearchSpec) -> int:
         """The workers of a run: as many as the user says, or as the plan has trials at once."""
         return search.workers or self.budget.trials_at_once
-
-    def full_trials(self, candidate: Candidate) -> int | None:
-        """Trials of a candidate that the user's budget pays for; None without a budget.
-
-        They are not pruned, and nothing else is paid for.
-        """
-        if self.budget.limit_seconds is None:
-            return None
-        groups = max(self.facts.hardware.gpus // candidate.gpus, 1)
-        each = max(candidate.duration.seconds, 1e-9)
-        return math.floor(self.budget.limit_seconds * groups / each)

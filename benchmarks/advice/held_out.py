@@ -83,9 +83,6 @@ def constants_without(source: str) -> Constants:
 
 _DECIDED: dict[str, tuple[str, ...]] = {
     "thinking-machines-lab/tinker-cookbook": ("too_low", "too_high", "diverging", "capacity"),
-    "huggingface/peft method_comparison/MetaMathQA": ("method",),
-    "AGI-Edgerunners/LLM-Adapters": ("method",),
-    "Lightning-AI/litgpt": ("method",),
     "pytorch/torchtune": ("targets",),
 }
 

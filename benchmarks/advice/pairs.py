@@ -14,7 +14,7 @@ from benchmarks.advice.records import (
     Record,
     known_strategy,
     learned_tokens,
-    space_of,
+    standing_of,
     strategy_of,
 )
 from sweeper.planning.rulebook.rules import RuleBook
@@ -73,9 +73,10 @@ def predicted(book: RuleBook, record: Record, constants: Constants = FITTED) -> 
     if strategy is None:
         excess = WEAK_EXCESS if method.startswith(_WEAK) else 0.0
     else:
-        space = space_of(book, record)
+        rated = standing_of(book, record)
         learned = learned_tokens(record)
-        excess = expected_excess(strategy, _settings(record), space, learned, constants)
+        settings = _settings(record)
+        excess = expected_excess(rated.quality, settings, rated.parameters, learned, constants)
     trained = record.get("trainable_params")
     if trained and strategy not in ("full", "prefix"):
         excess += FEW_PARAMETERS * max(math.log10(ENOUGH_PARAMETERS / float(trained)), 0.0)

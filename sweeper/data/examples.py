@@ -76,6 +76,11 @@ class Example:
             return self.messages[-1].content or self.messages[-1].more
         return self.label or ""
 
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """All answers that are right."""
+        return self.references or (self.answer,)
+
     def content_hash(self) -> str:
         """Hash of all that training sees of this row (hex): equal for exact duplicates."""
         parts = [self.text, self.label or ""]

@@ -73,8 +73,7 @@ def from_answers(
             raise UsageError(f"{objective.name} needs items with tests", "No item has any.")
         right = [float(one[0]) for one in runs]
         return _metric(objective, right, right)
-    references = [example.references or (example.answer,) for example in examples]
-    return _metric(objective, texts, references)
+    return _metric(objective, texts, [example.accepted for example in examples])
 
 
 def written(

@@ -76,7 +76,7 @@ def answer(
         sampling=sampling,
         underway=underway.steps("writing answers"),
     )
-    references = [example.references or (example.answer,) for example in examples]
+    references = [example.accepted for example in examples]
     figures = computed("answers", [texts[0] for texts in written], references)
     if run_code:
         told = underway.steps("running programs")
@@ -87,7 +87,7 @@ def answer(
 def item_metrics(said: Answered, examples: Sequence[Example]) -> dict[str, tuple[float, ...]]:
     """One number an item for each metric of answers that tables show (see ``item_values``)."""
     texts = [each[0] for each in said.answers]
-    references = [example.references or (example.answer,) for example in examples]
+    references = [example.accepted for example in examples]
     return {
         name: tuple(item_values(one.compute, texts, references, per_item=one.per_item))
         for name, one in metrics().items()

@@ -75,7 +75,7 @@ def _row(example: Example) -> dict[str, object]:
     asked = "\n\n".join(message.content for message in example.messages[:-1])
     return {
         "text": example.text or asked,
-        "references": list(example.references or (example.answer,)),
+        "references": list(example.accepted),
         "tests": list(example.tests),
         "source": example.source,
         "line": example.line,

@@ -54,8 +54,12 @@ def worth(candidate: Candidate, points_per_doubling: float) -> float:
     Args:
         points_per_doubling: Points that twice the time must bring, for trials of hours.
     """
+    return candidate.quality.mean - points_per_doubling * _doublings(candidate)
+
+
+def _doublings(candidate: Candidate) -> float:
     seconds = candidate.duration.seconds / (1 - candidate.risk)
-    return candidate.quality.mean - points_per_doubling * math.log2(1 + seconds / SECONDS)
+    return math.log2(1 + seconds / SECONDS)
 
 
 def search_gain(trials: int, *, new_head: bool) -> Quality:
@@ -78,9 +82,12 @@ def compared(candidates: list[Candidate]) -> RunnerUp | None:
     if len(candidates) < 2:
         return None
     lead, other = candidates[:2]
+    points = lead.quality.mean - other.quality.mean
+    longer = _doublings(lead) - _doublings(other)
     return RunnerUp(
         strategy=other.strategy,
         model=other.model,
         probability=lead.quality.probability_above(other.quality),
-        points=round(lead.quality.mean - other.quality.mean, 2),
+        points=round(points, 2),
+        turns_at=round(points / longer, 2) if points * longer > 0 else None,
     )

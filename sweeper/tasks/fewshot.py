@@ -5,7 +5,7 @@ Both baselines score the very answer tokens that trained models are scored on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,7 +20,6 @@ from sweeper.tasks.base import (
     Task,
     in_item_order,
 )
-from sweeper.tasks.sequences.chat import Chat
 from sweeper.tasks.sequences.prefix_cache import CachedPrefix, cacheable
 from sweeper.tasks.sequences.tokens import Encoded
 from sweeper.tasks.text import TextTask
@@ -30,8 +29,6 @@ SHOTS = 3
 _BATCH = 8
 # Examples among which the shots are looked for.
 _LOOKED_AT = 32
-
-Turns = Callable[[Example], list[Message]]
 
 
 @dataclass
@@ -54,14 +51,9 @@ class FewShot:
     """The untrained model with train examples in front of every question.
 
     What the items share is read once, so that this costs hardly more than asking at once.
-
-    Args:
-        turns: An example's question and answer, as the task asks it.
     """
 
     task: TextTask
-    chat: Chat
-    turns: Turns
     shots: tuple[Example, ...]
     context: BaselineContext
     name = "few_shot"
@@ -74,8 +66,8 @@ class FewShot:
     def evaluate(self, split: Split) -> Evaluation:
         model = self.context.base().eval()
         device = next(model.parameters()).device
-        shots = [turn for shot in self.shots for turn in self.turns(shot)]
-        shown = self.chat.encode(shots).ids
+        shots = [turn for shot in self.shots for turn in self.task.turns(shot)]
+        shown = self.task.chat.encode(shots).ids
         examples = self.context.dataset.splits[split]
         features = [self.task.feature(self._item(shown, shots, item), item) for item in examples]
         order = sorted(range(len(examples)), key=lambda i: -len(features[i]["input_ids"]))
@@ -92,17 +84,17 @@ class FewShot:
     def prompt(self, example: Example) -> list[int]:
         """The examples and an item's question as tokens; the question is cut on the left if it is
         too long."""
-        shots = [turn for shot in self.shots for turn in self.turns(shot)]
-        whole = self.chat.prompt([*shots, *self.turns(example)[:-1]])
-        keep = len(self.chat.encode(shots).ids)
+        shots = [turn for shot in self.shots for turn in self.task.turns(shot)]
+        whole = self.task.chat.prompt([*shots, *self.task.turns(example)[:-1]])
+        keep = len(self.task.chat.encode(shots).ids)
         return whole[:keep] + whole[keep:][-self.task.sequence_length :]
 
     def _item(self, shown: list[int], shots: list[Message], item: Example) -> Encoded:
         """One item's own tokens: what follows the examples in the whole conversation."""
-        whole = self.chat.encode([*shots, *self.turns(item)])
+        whole = self.task.chat.encode([*shots, *self.task.turns(item)])
         cut = len(shown)
         if whole.ids[:cut] != shown:
-            return self.chat.encode(self.turns(item))
+            return self.task.chat.encode(self.task.turns(item))
         own = [number for number, (start, _) in enumerate(whole.answers) if start >= cut]
         return replace(
             whole,
@@ -113,11 +105,7 @@ class FewShot:
 
 
 def shot_baselines(
-    task: TextTask,
-    chat: Chat,
-    turns: Turns,
-    context: BaselineContext,
-    shots: tuple[Example, ...] | None = None,
+    task: TextTask, context: BaselineContext, shots: tuple[Example, ...] | None = None
 ) -> Sequence[Baseline]:
     """The untrained model zero-shot and, if there is room, few-shot.
 
@@ -126,19 +114,19 @@ def shot_baselines(
     """
     zero = ZeroShot(task, context)
     least = 1 if shots is not None else SHOTS
-    shots = _choose(chat, turns, context.dataset.splits["train"]) if shots is None else shots
+    shots = _choose(task, context.dataset.splits["train"]) if shots is None else shots
     room = task.facts.context_length - task.sequence_length
     if len(shots) < least or not cacheable(context.base()):
         return (zero,)
-    if len(chat.encode([turn for shot in shots for turn in turns(shot)]).ids) > room:
+    if len(task.chat.encode([turn for shot in shots for turn in task.turns(shot)]).ids) > room:
         return (zero,)
-    return (zero, FewShot(task, chat, turns, shots, context))
+    return (zero, FewShot(task, shots, context))
 
 
-def _choose(chat: Chat, turns: Turns, train: Sequence[Example]) -> tuple[Example, ...]:
+def _choose(task: TextTask, train: Sequence[Example]) -> tuple[Example, ...]:
     """The first examples that are not longer than most of their neighbours."""
     first = [example for example in train[:_LOOKED_AT] if example.messages]
-    lengths = [len(chat.encode(turns(example)).ids) for example in first]
+    lengths = [len(task.chat.encode(task.turns(example)).ids) for example in first]
     median = sorted(lengths)[len(lengths) // 2] if lengths else 0
     short = [e for e, length in zip(first, lengths, strict=True) if length <= median]
     return tuple(short[:SHOTS])

@@ -19,7 +19,6 @@ from sweeper.tasks.base import Baseline, BaselineContext, Batch, Feature, ItemSc
 from sweeper.tasks.classification import ClassDecisions
 from sweeper.tasks.fewshot import shot_baselines
 from sweeper.tasks.sequences.answer_likelihoods import AnswerTree, log_likelihoods
-from sweeper.tasks.sequences.chat import Chat
 from sweeper.tasks.sequences.prefix_cache import CachedPrefix
 from sweeper.tasks.sequences.tokens import Encoded
 from sweeper.tasks.text import TextTask
@@ -29,10 +28,6 @@ class GenerateLabel(ClassDecisions, TextTask):
     """Single-label classification with the language model's own head."""
 
     name = "generate_label"
-
-    @cached_property
-    def chat(self) -> Chat:
-        return Chat(self.tokenizer, self.spec.training.system_prompt)
 
     @cached_property
     def tree(self) -> AnswerTree:
@@ -49,6 +44,9 @@ class GenerateLabel(ClassDecisions, TextTask):
         said = self.tree.answers[self.targets([example])[0]]
         span = len(prompt), len(prompt) + len(said)
         return Encoded([*prompt, *said], (span,), answer_bytes=(len(str(example.label).encode()),))
+
+    def turns(self, example: Example) -> list[Message]:
+        return list(class_turns(example, self.dataset.labels))
 
     def feature(self, encoded: Encoded, example: Example) -> Feature:
         return {**super().feature(encoded, example), "target": self.targets([example])[0]}
@@ -73,10 +71,7 @@ class GenerateLabel(ClassDecisions, TextTask):
         """The untrained model asked at once and, where there is room, after an example of each
         class (of ten classes, where there are more)."""
 
-        def turns(example: Example) -> list[Message]:
-            return list(class_turns(example, self.dataset.labels))
-
-        return shot_baselines(self, self.chat, turns, context, self._shots())
+        return shot_baselines(self, context, self._shots())
 
     def _shots(self) -> tuple[Example, ...]:
         """The first train example of each class."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
 from sweeper.tasks.base import Baseline, BaselineContext
 from sweeper.tasks.fewshot import ZeroShot, shot_baselines
-from sweeper.tasks.sequences.chat import Chat
 from sweeper.tasks.sequences.tokens import Answers, Encoded, completed, tokenise
 from sweeper.tasks.text import TextTask
 
@@ -25,10 +23,6 @@ class Instruction(TextTask):
     def per_byte(self) -> bool:
         """Whether losses are per byte: true if several base models compete."""
         return len(self.spec.models) > 1
-
-    @cached_property
-    def chat(self) -> Chat:
-        return Chat(self.tokenizer, self.spec.training.system_prompt)
 
     def encode_one(self, example: Example) -> Encoded:
         text = templated_text(example)
@@ -71,7 +65,7 @@ class Instruction(TextTask):
         tools = any(message.more for example in train for message in example.messages)
         if tools or any(templated_text(example) is not None for example in train):
             return (ZeroShot(self, context),)
-        return shot_baselines(self, self.chat, self.turns, context)
+        return shot_baselines(self, context)
 
 
 def templated_text(example: Example) -> str | None:

@@ -9,18 +9,20 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sweeper.data.examples import Example
+from sweeper.data.examples import Example, Message
 from sweeper.data.long_rows import long_row
 from sweeper.errors import DataError, Problem
 from sweeper.metrics.base import computed
 from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task, padded
 from sweeper.tasks.sequences.answer_logits import answer_losses, answer_rows, by_row, divergence
+from sweeper.tasks.sequences.chat import Chat
 from sweeper.tasks.sequences.joined import INPUTS
 from sweeper.tasks.sequences.prefix_cache import CachedPrefix
 from sweeper.tasks.sequences.tokens import Encoded, shorten
@@ -38,6 +40,14 @@ class TextTask(Task):
     def per_byte(self) -> bool:
         """Whether losses are bits per UTF-8 byte of the answer, in place of nats per token."""
         return False
+
+    @cached_property
+    def chat(self) -> Chat:
+        return Chat(self.tokenizer, self.spec.training.system_prompt)
+
+    def turns(self, example: Example) -> list[Message]:
+        """Question and answer."""
+        return list(example.messages)
 
     @abstractmethod
     def encode_one(self, example: Example) -> Encoded:

@@ -367,12 +367,16 @@ def comparison_line(plan: Plan) -> str:
         return ""
     lead, other = plan.candidates[0], plan.candidate(found.strategy, found.model)
     name = other.strategy if other.model == lead.model else f"{other.strategy} on {other.model}"
+    price = plan.facts.aim.points_per_doubling
+    turns = ""
+    if found.turns_at is not None:
+        turns = f" {name} comes first at {found.turns_at:g} points per doubling (now {price:g})."
     chance = f"{found.probability:.0%}, {found.points:+.1f} points expected"
     better = f"a toss-up: {lead.strategy} is better with" if found.toss_up else "better with"
     return (
         f"{lead.strategy} over {name}: {better} {chance}; {_span(lead)} instead of {_span(other)} "
         f"a trial, {units.number(lead.memory.peak_gib)} instead of "
-        f"{units.gib(other.memory.peak_gib)}."
+        f"{units.gib(other.memory.peak_gib)}.{turns}"
     )
 
 
@@ -450,24 +454,11 @@ def _time(plan: Plan, *, verbose: bool) -> list[str]:
     if budget.gpu_hours is not None:
         hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
         ends = units.span(budget.sweep.low, budget.sweep.high)
-        early = budget.unlearned_seconds
-        least = early is not None and early < budget.sweep.low
-        hours += (
-            f"; about {units.duration(early)} if no trial learns, since all stop early"
-            if least
-            else ""
-        )
         whole = f" Together about {units.duration(budget.sweep.seconds)} ({ends}){hours}."
     texts.append(f"{words.sentence(others)}.{whole}")
     texts += [f"{words.sentence(note)}." for note in plan.candidates[0].stage_notes]
     if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
         texts.append(f"Money: {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD.")
-    bought = [
-        f"{units.plural(number, 'full trial')} of {one.strategy}"
-        for one in plan.candidates
-        if (number := plan.full_trials(one))  # notes say what to cut where none can be paid for
-    ]
-    texts += [f"The budget is enough for {' or '.join(bought)}."] if bought else []
     texts += budget.limit_notes
     more = [
         f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "

@@ -66,7 +66,7 @@ def test_a_source_is_scored_without_the_rules_that_cite_it(tmp_path: Path) -> No
     assert not any("tinker" in rule.source.lower() for rule in left.rules)
     assert len(left.rules) < len(BOOK.rules)
     assert constants_without(tinker).too_high == PLAIN.too_high
-    assert constants_without(tinker).method == FITTED.method
+    assert constants_without(tinker).targets == FITTED.targets
     assert constants_without("another") == FITTED
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from benchmarks.advice.expectation import expected_excess
 from sweeper.planning.planner import make_plan
-from sweeper.plans import Parameter
+from sweeper.plans import Parameter, Quality
+
+LORA = Quality(mean=0.0, sd=0.0)
 
 
 @pytest.fixture
@@ -16,14 +18,14 @@ def space(scene: Any) -> dict[str, Parameter]:
 
 def test_the_expected_best_rate_is_the_priors_centre(space: dict[str, Parameter]) -> None:
     rates = [1e-5, 1e-4, 3e-4, 4.5e-4, 1e-3, 3e-3]
-    excess = [expected_excess("lora", {"learning_rate": rate, "r": 16}, space) for rate in rates]
+    excess = [expected_excess(LORA, {"learning_rate": rate, "r": 16}, space) for rate in rates]
     assert min(excess) == excess[3]
     assert excess == sorted(excess[:4], reverse=True) + sorted(excess[4:])
 
 
 def test_too_high_costs_more_than_too_low(space: dict[str, Parameter]) -> None:
-    low = expected_excess("lora", {"learning_rate": 4.5e-5, "r": 16}, space)
-    high = expected_excess("lora", {"learning_rate": 4.5e-3, "r": 16}, space)
+    low = expected_excess(LORA, {"learning_rate": 4.5e-5, "r": 16}, space)
+    high = expected_excess(LORA, {"learning_rate": 4.5e-3, "r": 16}, space)
     assert high > 5 * low
 
 
@@ -31,18 +33,15 @@ def test_a_small_rank_costs_only_where_there_is_much_to_learn(
     space: dict[str, Parameter],
 ) -> None:
     def cost(tokens: float) -> float:
-        small = expected_excess("lora", {"r": 2, "learning_rate": 4.5e-4}, space, tokens)
-        large = expected_excess("lora", {"r": 64, "learning_rate": 4.5e-4}, space, tokens)
+        small = expected_excess(LORA, {"r": 2, "learning_rate": 4.5e-4}, space, tokens)
+        large = expected_excess(LORA, {"r": 64, "learning_rate": 4.5e-4}, space, tokens)
         return small - large
 
     assert cost(50_000_000) > 0.015
     assert cost(1_000) < 0.005
 
 
-def test_prompt_methods_are_expected_behind_lora(space: dict[str, Parameter]) -> None:
-    lora = expected_excess("lora", {}, space)
-    assert all(expected_excess(name, {}, {}) > lora for name in ("prefix", "ptuning"))
-
-
-def test_without_a_rate_only_the_method_counts() -> None:
-    assert expected_excess("head", {}, {}) == pytest.approx(0.05)
+def test_a_strategy_costs_what_its_expected_quality_says() -> None:
+    worse = Quality(mean=-2.0, sd=1.0)
+    assert expected_excess(worse, {}, {}) == pytest.approx(0.1)
+    assert expected_excess(LORA, {}, {}) == 0.0

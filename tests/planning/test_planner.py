@@ -79,6 +79,18 @@ def test_a_set_up_that_just_fits_does_not_come_first(scene: Any) -> None:
     assert make_plan(*scene(model="7B", gpu_gib=24.0)).recommended == "lora"
 
 
+def test_the_price_of_time_at_which_the_order_turns_is_right(scene: Any) -> None:
+    facts: dict[str, Any] = {"model": "7B", "gpu_gib": 16.0}
+    other = make_plan(*scene(**facts)).runner_up
+    assert other is not None
+    assert other.turns_at is not None
+    below, above = (
+        make_plan(*scene(**facts, aim={"points_per_doubling": other.turns_at * factor}))
+        for factor in (0.9, 1.1)
+    )
+    assert (below.recommended, above.recommended) == ("lora", "qlora")
+
+
 def test_the_user_says_what_time_is_worth(scene: Any) -> None:
     few = {"task": "classification", "labels": 2, "gpu_gib": 24.0, "rows": 50_000}
     assert make_plan(*scene(**few)).recommended != "head"

@@ -154,9 +154,9 @@ def test_the_untrained_model_is_a_baseline_without_and_with_an_example_of_each_c
     assert zero.evaluate("validation").metrics["accuracy"] <= 1.0
     evaluation = few.evaluate("validation")
     assert evaluation.weights.tolist() == [1, 1, 1]
-    before = [turn for shot in few.shots for turn in few.turns(shot)]
+    before = [turn for shot in few.shots for turn in task.turns(shot)]
     for row, item in enumerate(EXAMPLES):
-        whole = task.chat.prompt([*before, few.turns(item)[0]])
+        whole = task.chat.prompt([*before, task.turns(item)[0]])
         with torch.no_grad():
             said = log_likelihoods(
                 llama, task.tree, torch.tensor([whole]), torch.ones(1, len(whole)).long()

@@ -70,8 +70,9 @@ def _failed(hardware: HardwareFacts, for_run: bool) -> dict[str, str]:
     if tried is None and for_run:
         say(f"Trying what works on {name}, once: at most {QUICK_SECONDS:g} s.")
         tried = results(quick=True)
-        if tried.named("ok"):  # else torch sees no GPU, which the run reports
-            with suppress(OSError):  # it is tried again with the next run
-                tried.write(quick_results_file(name))
+        if "capability" not in tried.device:  # torch sees no GPU, which the run reports
+            return {}
+        with suppress(OSError):  # it is tried again with the next run
+            tried.write(quick_results_file(name))
     failed = tried.results if tried else ()
     return {check.name: check.detail for check in failed if check.state == "failed"}

@@ -12,7 +12,6 @@ from sweeper import units
 from sweeper.errors import SpecError, TooLong
 from sweeper.facts.record import Facts, HardwareFacts
 from sweeper.features import parts
-from sweeper.hyperparameters import EPOCHS
 from sweeper.objective import Objective
 from sweeper.planning.budget.candidate_costs import Priced
 from sweeper.planning.budget.study_phases import (
@@ -35,8 +34,6 @@ EARLIEST_RUNG = 2
 # What share of a full budget pruning from the earliest rung on saves of a searched trial: in the
 # same replays, beside the same search without pruning, 0.05 to 0.26.
 _SAVED = 0.1
-# A trial overfits where it has not been better at two scored rungs since its best one.
-_RUNGS_TO_OVERFIT = 3
 # Without a budget, an optional phase is made unasked if it takes no more than this share of the
 # search. What costs as much as seven full trials then needs a search of 50 trials or more.
 _OPTIONAL_SHARE = 0.15
@@ -109,24 +106,6 @@ def searched_share(first: int) -> float:
     return 1.0 - _SAVED * (RUNGS - first) / (RUNGS - EARLIEST_RUNG)
 
 
-def _earliest_ends(
-    candidates: Sequence[Candidate], course: Course, first: int, stops: bool
-) -> tuple[float, float, float]:
-    """Shares of a full budget after which trials end if nothing is learned.
-
-    Of a default, which overfits: the third scored rung is the first that can say so, once rows are
-    seen again. Of a searched trial, which may also be pruned, or have the fewest epochs. Of one
-    that is not pruned.
-    """
-    scored = range(_RUNGS_TO_OVERFIT * course.rung_every, RUNGS, course.rung_every)
-    overfit = (rung for rung in scored if stops and rung * course.epochs > RUNGS)
-    searched = [c.parameters[EPOCHS].choices for c in candidates if EPOCHS in c.parameters]
-    epochs = [float(number) for choices in searched for number in choices or ()]
-    default = next(overfit, RUNGS) / RUNGS
-    finalist = min(default, min(epochs, default=course.epochs) / course.epochs)
-    return default, min(finalist, first / RUNGS), finalist
-
-
 def make_budget(
     spec: Spec,
     facts: Facts,
@@ -161,9 +140,6 @@ def make_budget(
     work = {**earlier, **{name: study.duration(one) for name, one in core.items()}, **timed}
     phases = {**before_workers(facts), **work}
     held, sweep = Duration.sum(work.values()), Duration.sum(phases.values())
-    ends = _earliest_ends(candidates, course, first, stops)
-    searched = study.searching(trials, share) + study.confirmation()
-    saved = searched - study.unlearned(trials, *ends)
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
     devices = groups * sum(c.gpus for c in candidates) / len(candidates)
     price = facts.hardware.price_per_gpu_hour
@@ -181,7 +157,6 @@ def make_budget(
         phases=phases,
         features=features,
         sweep=sweep,
-        unlearned_seconds=max(sweep.seconds - saved, 0.0),
         finalists=study.search.finalists,
         confirmation_seeds=study.search.confirmation_seeds,
         gpu_hours=round(held.seconds * devices / 3600, 4),
@@ -189,11 +164,14 @@ def make_budget(
         cost_low_usd=_usd(held.low * devices, price),
         cost_high_usd=_usd(held.high * devices, price),
         timing=timing(facts.hardware, costs),
-        limit_notes=(*_without_price(limit, facts.hardware), *trial_notes),
+        limit_notes=(
+            *_without_price(limit, facts.hardware),
+            *trial_notes,
+            *_too_long(sweep, limit, facts, costs[0]),
+        ),
         notes=(
             *_scored_rungs(course),
             *([_OVERFITS] if stops and course.epochs > 1 else []),
-            *_too_long(sweep, limit),
             *download_notes(facts),
             *(note for cost in features.values() for note in cost.notes),
         ),
@@ -314,13 +292,19 @@ def _offered(
     return cost.model_copy(update={"planned": planned, "notes": (*cost.notes, note)})
 
 
-def _too_long(sweep: Duration, limit: UserBudget | None) -> tuple[str, ...]:
+def _too_long(
+    sweep: Duration, limit: UserBudget | None, facts: Facts, lead: Priced
+) -> tuple[str, ...]:
     """How to shorten a study of more than a day for which the user set no budget."""
     if limit is not None or sweep.seconds < _LONG_SECONDS:
         return ()
+    examples = facts.data.examples
+    rows = round(examples * _LONG_SECONDS / sweep.seconds)
     return (
-        "To shorten the sweep: --budget 24h says how many trials that pays for; trials are shorter "
-        "with a smaller model, fewer rows (--max-rows) or fewer epochs (--epochs).",
+        f"The sweep takes more than a day. A search on {rows:,} of {examples:,} rows (--max-rows "
+        f"{rows}) takes about one, and its verdict is about that part; train its winner once on "
+        f"all rows, in about {units.duration(lead.default)}. Or give --budget 24h, a smaller model "
+        "or fewer epochs (--epochs).",
     )
 
 

@@ -97,30 +97,13 @@ class StudyPhases:
         Args:
             share: Of a full budget, what a searched trial uses.
         """
-        defaults, searchable, rest = self._trained(trials)
-        searched = rest * share * _mean([cost.searched for cost in searchable])
-        return self.shared(sum(cost.default for cost in defaults) + searched, trials)
-
-    def _trained(self, trials: int) -> tuple[list[Priced], list[Priced], int]:
-        """Candidates whose defaults are trained, those that are searched, and trials of these."""
         paid = [cost for cost in self.costs if not cost.free]
         defaults = paid[: max(trials // 3, 1)] if paid else []
         searchable = [c for c in paid if any(p.searched for p in c.candidate.parameters.values())]
         done = len(defaults) + len(self.costs) - len(paid)
-        return defaults, searchable, max(trials - done, 0) if searchable else 0
-
-    def unlearned(self, trials: int, default: float, searched: float, finalist: float) -> float:
-        """Seconds of search and confirmation if nothing can be learned, so that trials end early.
-
-        Args:
-            default: Share of a full budget after which a default ends.
-            searched: The same of a searched trial.
-            finalist: The same of the shortest trial that completes: then it is as good as any.
-        """
-        defaults, searchable, rest = self._trained(trials)
-        seconds = default * sum(cost.default for cost in defaults)
-        seconds += rest * searched * _mean([cost.default for cost in searchable])
-        return self.shared(seconds, trials) + self.confirmation(finalist)
+        rest = max(trials - done, 0) if searchable else 0
+        searched = rest * share * _mean([cost.searched for cost in searchable])
+        return self.shared(sum(cost.default for cost in defaults) + searched, trials)
 
     def stages(self, trials: int) -> float:
         """What features do before trials that share it. Each variant is made once."""
@@ -131,14 +114,10 @@ class StudyPhases:
         }
         return math.fsum(one.seconds * min(one.variants, trials) for one in shared.values())
 
-    def confirmation(self, share: float = 1.0) -> float:
-        """Finalists to so many seeds in all; one seed of each was the trial itself.
-
-        Args:
-            share: Of a full budget, what a finalist uses.
-        """
+    def confirmation(self) -> float:
+        """Finalists to so many seeds in all; one seed of each was the trial itself."""
         runs = self.search.finalists * max(self.search.confirmation_seeds - 1, 0)
-        each = _mean([0.0 if cost.free else share * cost.default for cost in self.costs])
+        each = _mean([0.0 if cost.free else cost.default for cost in self.costs])
         return self.shared(runs * each, runs)
 
     def baselines(self) -> float:

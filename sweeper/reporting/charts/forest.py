@@ -15,7 +15,7 @@ from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import fit
 from sweeper.reporting.palette import look
 
-_WIDTH, _ROW = 420, 23
+_WIDTH, _ROW, _TITLE = 320, 21, 34
 # Models; the table below the plot has all of them.
 MOST = 12
 
@@ -37,7 +37,7 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
             model.strategy or "baseline",
             model.trial,
             place=place,
-            title=model.title,
+            title=words.fitted(model.title, _TITLE),
             x=factor * model.score.value,
             low=factor * model.score.ends[0],
             high=factor * model.score.ends[1],
@@ -72,7 +72,9 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
     tied = [{"y": n - 0.5, "y2": n + 0.5} for n, model in enumerate(models) if model.tied]
     bracket = sheet.chart(tied).mark_rule(strokeWidth=3, color=draw.MUTED)
     bracket = bracket.encode(x=alt.value(_WIDTH + 12), y=alt.Y("y:Q", scale=places), y2="y2:Q")
-    return sheet.draw(chart + bracket, (_WIDTH, height), board.caption, description, wide=True)
+    # The page's font may be wider than the one that Vega measures.
+    whole = (chart + bracket).properties(padding={"left": 26, "right": 22, "top": 4, "bottom": 4})
+    return sheet.draw(whole, (_WIDTH, height), board.caption, description, wide=True)
 
 
 def pictures(plot: Drawing, title: str, colors: dict[str, str]) -> tuple[str, bytes]:

@@ -107,19 +107,8 @@ def _comparisons(report: Report) -> Table:
         rows,
         note="Better: the interval excludes 0, also after Holm's correction, and the difference "
         f"is at least {margin}. Equivalent: the whole interval is within that margin. Within "
-        f"noise: none of these, fewer than {FEWEST_ITEMS} items, or no model with several seeds. "
-        f"{_width(decided.comparisons)}",
+        f"noise: none of these, fewer than {FEWEST_ITEMS} items, or no model with several seeds.",
     )
-
-
-def _width(comparisons: tuple[Comparison, ...]) -> str:
-    """Where the width of the intervals comes from."""
-    shares = [one.seed_share for one in comparisons if one.seed_share]
-    told = "An interval is wide because few test items were scored, or because seeds differ"
-    if not shares:
-        return f"{told}; of seeds nothing is known here."
-    ends = " to ".join(dict.fromkeys(words.share(end(shares)) for end in (min, max)))
-    return f"{told}; here seeds make up {ends} of its variance."
 
 
 def _outcome(comparison: Comparison, smallest: float) -> Cell:

@@ -209,7 +209,7 @@ def _write_companions(
         _write(folder / _CONFIG, config)
     if (adapter / _ADAPTER_CONFIG).is_file():
         config = _json(adapter / _ADAPTER_CONFIG) | {"revision": record.base_revision}
-        if adapter != folder and record.facts.source in ("local", "packaged"):
+        if adapter != folder and Path(str(config["base_model_name_or_path"])).is_absolute():
             config["base_model_name_or_path"] = None  # a path of this machine that nobody reads
         _write(adapter / _ADAPTER_CONFIG, config)
     write_text(folder / CARD, _card(record))

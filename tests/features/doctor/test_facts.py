@@ -15,7 +15,7 @@ from sweeper.features.doctor import _results, facts
 from sweeper.features.doctor._results import Result, Results
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
-from sweeper.spec import DataSpec
+from sweeper.spec import DataSpec, HardwareSpec
 
 CARD = DetectedGpu("NVIDIA Unknown 9000", 40.0, bf16=True, capability=8.0, handle="GPU-1")
 Try = Callable[..., Plan]
@@ -36,7 +36,7 @@ def plan(tried: list[bool], monkeypatch: pytest.MonkeyPatch) -> Try:
     """The plan of a run, or one without a run, where these checks fail."""
 
     def made(*failed: str, for_run: bool = True) -> Plan:
-        states = [Result(name="device", state="ok")]
+        states = [Result(name="device", state="ok", figures={"capability": 8.0})]
         states += [Result(name=name, state="failed", detail="no kernel") for name in failed]
 
         def results(*, quick: bool) -> Results:
@@ -106,10 +106,18 @@ def test_a_card_is_tried_once_for_each_driver_and_before_runs_alone(
     assert tried == [True, True]
 
 
+@pytest.mark.parametrize(
+    "states",
+    [
+        (Result(name="process", state="failed"),),
+        # As on a CPU, which a torch without CUDA takes.
+        (Result(name="device", state="failed"), Result(name="bf16-mixed", state="failed")),
+    ],
+)
 def test_what_could_not_be_tried_is_tried_again(
-    plan: Try, tried: list[bool], monkeypatch: pytest.MonkeyPatch
+    plan: Try, tried: list[bool], monkeypatch: pytest.MonkeyPatch, states: tuple[Result, ...]
 ) -> None:
-    broken = Results(versions={}, results=(Result(name="process", state="failed"),))
+    broken = Results(versions={}, results=states)
     plan_of = plan
 
     def results(*, quick: bool) -> Results:
@@ -119,14 +127,23 @@ def test_what_could_not_be_tried_is_tried_again(
     spec, stated = make_scene()
     spec = spec.model_copy(update={"data": DataSpec(examples=4000)})
     monkeypatch.setattr(facts, "results", results)
-    gather(spec, models=stated.models, for_run=True)
+    found = gather(spec, models=stated.models, for_run=True)
+    assert found.hardware.bf16
     assert lora(plan_of())["precision"] == "bf16-mixed"
     assert tried == [True, True]
 
 
+@pytest.mark.parametrize("stated_gib", [None, 24.0])
 def test_a_cpu_and_a_stated_gpu_are_not_tried(
-    plan: Try, tried: list[bool], monkeypatch: pytest.MonkeyPatch
+    tried: list[bool], monkeypatch: pytest.MonkeyPatch, stated_gib: float | None
 ) -> None:
-    monkeypatch.setattr(hardware, "detected_gpus", lambda: ())
-    plan()
+    monkeypatch.setattr(hardware, "detected_gpus", lambda: () if stated_gib is None else (CARD,))
+    monkeypatch.setattr(facts, "results", lambda *, quick: tried.append(quick))
+    spec, stated = make_scene()
+    machine = HardwareSpec(gpu_memory_gib=stated_gib)
+    spec = spec.model_copy(update={"data": DataSpec(examples=4000), "hardware": machine})
+    found = gather(spec, models=stated.models, for_run=True)
+    assert (found.hardware.detected, found.hardware.device) == (
+        stated_gib is None, "cpu" if stated_gib is None else "cuda",
+    )  # fmt: skip
     assert tried == []

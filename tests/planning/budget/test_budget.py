@@ -109,25 +109,11 @@ def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
 
 def test_a_sweep_of_more_than_a_day_says_how_to_shorten_it(scene: Any) -> None:
     def shortens(**given: Any) -> bool:
-        return any("To shorten the sweep" in n for n in make_plan(*scene(**given)).budget.notes)
+        return any("--max-rows" in n for n in make_plan(*scene(**given)).budget.limit_notes)
 
     assert not shortens()
     assert shortens(rows=1_000_000)
     assert not shortens(rows=1_000_000, aim={"budget": "24h"}), "it says what to cut itself"
-
-
-def test_a_budget_pays_for_so_many_full_trials_of_a_strategy(scene: Any) -> None:
-    facts = {"gpus": 8, "price": 2.0, "model": "7B", "gpu_gib": 180.0}
-    plan = make_plan(*scene(aim={"budget": "30usd"}, **facts))
-    assert {one.strategy for one in plan.candidates} == {"lora", "full", "qlora"}
-    for candidate in plan.candidates:
-        number = plan.full_trials(candidate)
-        dollars = candidate.duration.seconds / 3600 * 2.0
-        assert number is not None
-        assert number * dollars <= 30.0 < (number + 1) * dollars * 1.01
-    assert plan.budget.trials_at_once >= 1
-    unlimited = make_plan(*scene(**facts))
-    assert unlimited.full_trials(unlimited.candidates[0]) is None
 
 
 def test_dollars_without_a_price_are_said_to_be_unknown(scene: Any) -> None:
@@ -200,27 +186,6 @@ def test_trials_that_overfit_end_early_where_rows_are_seen_again(
     assert any("more than once" in note for note in budget.notes) is (
         training["epochs"] > 1 and stops
     )
-
-
-def test_a_sweep_in_which_nothing_can_be_learned_is_shorter_than_its_range(scene: Any) -> None:
-    def spent(**changes: Any) -> tuple[float, float, float]:
-        """Of search and confirmation: as planned, at least, and where nothing can be learned."""
-        budget = make_plan(*scene(rows=1000, **changes)).budget
-        assert budget.unlearned_seconds is not None
-        parts = [budget.phases[name] for name in ("search", "confirmation")]
-        saved = budget.sweep.seconds - budget.unlearned_seconds
-        planned = sum(part.seconds for part in parts)
-        return planned, sum(part.low for part in parts), planned - saved
-
-    planned, low, unlearned = spent()
-    assert unlearned < low < planned
-    # Defaults end at the third rung, as three of four epochs are left; the others at the second.
-    assert 2 / 8 < unlearned / planned < 0.4
-    # With one epoch no trial overfits. Only searched ones end early, and they are no finalists.
-    planned, _, unlearned = spent(
-        training={"epochs": 1}, search={"trials": 2, "confirmation_seeds": 9}
-    )
-    assert unlearned > 0.9 * planned
 
 
 def test_a_run_of_weeks_is_refused_and_what_takes_a_day_is_named_first(scene: Any) -> None:
