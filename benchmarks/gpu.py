@@ -37,12 +37,12 @@ from benchmarks.memory.trials import Work, measured
 from benchmarks.throughput import texts
 from benchmarks.throughput.__main__ import lap, rates
 from benchmarks.throughput.contenders import COMPLETE_LOGITS, NAMES
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.facts.models.catalogue import parse_size
 from sweeper.facts.models.model import model_facts
 from sweeper.features.doctor._checks import byte_tokenizer
 from sweeper.spec import ModelSpec
 from sweeper.training.probes.bare_models import config_of
+from sweeper.traits.yaml_files import known_strategies
 
 # Rows of instructions, and rounds of each contender.
 WHOLE, REDUCED = (2000, 3), (24, 1)

@@ -24,7 +24,6 @@ from typer.main import get_command
 from sweeper import resources
 from sweeper.cli.main import app
 from sweeper.data.formats.base import formats
-from sweeper.declared.yaml_files import strategy_files
 from sweeper.features.doctor._results import Results
 from sweeper.features.exporting._configuration import targets
 from sweeper.features.loader import yaml_folders
@@ -34,6 +33,7 @@ from sweeper.planning.rulebook.rules import Note, Rule, RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
+from sweeper.traits.yaml_files import strategy_files
 from sweeper.yamlfile import Path_
 
 DOCS = Path(__file__).parent

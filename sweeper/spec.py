@@ -32,12 +32,12 @@ from sweeper.artifact import (
     Record,
     Seed,
 )
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import near_match
 from sweeper.features import loader
 from sweeper.features.parts import AllOptions, Flag, all_options
 from sweeper.hyperparameters import TARGETS, ClassWeight, is_number
 from sweeper.hyperparameters import Scalar as Scalar
+from sweeper.traits.yaml_files import known_strategies
 from sweeper.yaml_models import fault, faults
 from sweeper.yamlfile import Path_
 

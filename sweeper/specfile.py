@@ -21,10 +21,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from sweeper.artifact import require_version
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
 from sweeper.features import parts
 from sweeper.spec import EVERY_STRATEGY, Places, Spec
+from sweeper.traits.yaml_files import known_strategies
 from sweeper.yaml_models import problem_of
 from sweeper.yamlfile import Document, Path_, parse, read
 

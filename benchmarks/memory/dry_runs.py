@@ -21,7 +21,6 @@ from transformers import PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from benchmarks import json_lines
-from sweeper.declared.traits import traits_of
 from sweeper.errors import SweeperError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
@@ -30,6 +29,7 @@ from sweeper.facts.record import ModelFacts
 from sweeper.features.memory_estimate._dry_run import follow
 from sweeper.memory.estimate import worst_phase
 from sweeper.memory.setup import Setup
+from sweeper.traits.traits import traits_of
 from sweeper.units import GIB
 
 _LAYERS, _CLASSES = 4, 7

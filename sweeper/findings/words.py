@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from sweeper import units
-from sweeper.declared.traits import StrategyOnModel
 from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
 from sweeper.plans import Reason
+from sweeper.traits.traits import StrategyOnModel
 
 DASH = "–"
 

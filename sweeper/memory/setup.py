@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from sweeper.declared.traits import Traits, traits_of
 from sweeper.facts.record import NO_EXTRA, StepExtra
 from sweeper.features import parts
 from sweeper.plans import Precision
 from sweeper.spec import Scalar
+from sweeper.traits.traits import Traits, traits_of
 
 Attention = Literal["eager", "sdpa", "flash"]
 Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]

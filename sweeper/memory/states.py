@@ -6,7 +6,6 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from sweeper.declared.formula import Formula
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import (
     embedding_parameters,
@@ -17,6 +16,7 @@ from sweeper.memory.linear_layers import (
 )
 from sweeper.memory.setup import Setup
 from sweeper.spec import Scalar
+from sweeper.traits.formula import Formula
 
 #: Bytes a quantised weight takes: NF4 holds 4 bits and one float32 for 64 weights; double
 #: quantisation holds that float in 8 bits with one float32 for 256 of them (Dettmers et al.,

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from sweeper.declared.traits import Traits
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.extras import install_command, is_installed
 from sweeper.facts.record import Facts, ModelFacts
@@ -54,6 +53,7 @@ from sweeper.spec import (
     Spec,
     unlike,
 )
+from sweeper.traits.traits import Traits
 from sweeper.units import setting
 
 #: What a declaration itself asks for, whatever the request says elsewhere.

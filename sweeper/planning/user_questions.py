@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sweeper import units
-from sweeper.declared.traits import find
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.planning.rulebook.effects import QUESTIONS, fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.rules import Note
 from sweeper.plans import Answer, Candidate, Parameter, Rejected
+from sweeper.traits.traits import find
+from sweeper.traits.yaml_files import known_strategies
 
 
 def answers(

@@ -17,7 +17,6 @@ from typing import Any
 
 from sweeper.artifact import Record
 from sweeper.child_process import in_child
-from sweeper.declared.traits import TARGETED, traits_of
 from sweeper.errors import ChildFailed, NotInstalled, SweeperError, UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import measured
@@ -34,6 +33,7 @@ from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate, Plan
 from sweeper.spec import HardwareSpec, Spec
+from sweeper.traits.traits import TARGETED, traits_of
 from sweeper.units import gib
 from sweeper.views.console import Tell, say_nothing
 

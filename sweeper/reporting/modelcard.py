@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from sweeper import units
-from sweeper.declared.traits import StrategyOnModel
 from sweeper.findings import words
 from sweeper.findings.record import TrialRow
 from sweeper.findings.verdict.headline import figure_lines
 from sweeper.reporting.document import Report
 from sweeper.reporting.markdown import plain
 from sweeper.reporting.parts import described, mix_lines, parameters_text
+from sweeper.traits.traits import StrategyOnModel
 
 UNKNOWN = "[More Information Needed]"  # as the templates of model hubs have it
 

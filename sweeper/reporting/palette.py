@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeper.declared.traits import UNKNOWN, Shape, StrategyOnModel
+from sweeper.traits.traits import UNKNOWN, Shape, StrategyOnModel
 
 #: The sign that stands for a shape in text; the stylesheet has the same.
 GLYPHS: dict[Shape, str] = {

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelFacts, StepExtra
 from sweeper.memory.estimate import estimate, phases, tensors_gib, trial_gib, worst_phase
@@ -18,6 +17,7 @@ from sweeper.memory.states import (
     trainable_parameters,
 )
 from sweeper.spec import ModelSpec
+from sweeper.traits.yaml_files import known_strategies
 
 MISTRAL = model_facts(ModelSpec(id="mistralai/Mistral-7B-v0.1"))
 LLAMA3 = model_facts(ModelSpec(id="meta-llama/Meta-Llama-3-8B"))

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.planning.planner import make_plan
 from sweeper.planning.ranking import worth
 from sweeper.plans import NoPlan, Plan
 from sweeper.spec import Spec
+from sweeper.traits.yaml_files import known_strategies
 
 MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 6, "gpu_gib": None}
 SCENES: list[dict[str, Any]] = [

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper import resources
-from sweeper.declared.traits import COLORS, Shape, traits_of
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.findings.record import CurvePoint
 from sweeper.reporting.charts import cost, draw, scales, svg
 from sweeper.reporting.charts.scales import dodge, fit, focus
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
 from sweeper.reporting.sections import curves, parameters
+from sweeper.traits.traits import COLORS, Shape, traits_of
+from sweeper.traits.yaml_files import known_strategies
 
 
 @pytest.mark.parametrize("module", [cost, curves, svg, scales, parameters])

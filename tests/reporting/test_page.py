@@ -7,7 +7,6 @@ import sys
 import pytest
 from section_figures import blocks_of
 
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plans import DECLARED
 from sweeper.reporting.discovery import sections
@@ -16,6 +15,7 @@ from sweeper.reporting.sections import rules, verdict
 from sweeper.reporting.sections._plan import declared_table
 from sweeper.reporting.sections.cost import Figures
 from sweeper.reporting.write import html
+from sweeper.traits.yaml_files import known_strategies
 
 SHAPES = (
     "zero", "one", "all-failed", "none-pruned", "not-finite", "constant", "running", "mixed",

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from sweeper import resources
-from sweeper.declared.traits import COLORS
+from sweeper.traits.traits import COLORS
 
 LIGHT = ("585ff6", "823505", "1a4a48", "a441b2", "9a910b", "df6663")
 DARK = ("4f57fd", "ffa223", "8fcfc0", "d914b0", "c5c17c", "d5021a")

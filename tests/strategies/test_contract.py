@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from sweeper.declared.traits import traits_of
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import frozen_parameters, trainable_parameters
@@ -22,6 +20,8 @@ from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Parameter
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting, strategies, strategy
+from sweeper.traits.traits import traits_of
+from sweeper.traits.yaml_files import known_strategies
 
 KINDS = ("llama", "qwen2", "gpt2", "gpt_neox", "phi3", "bert")
 NAMES = known_strategies()

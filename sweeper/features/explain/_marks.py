@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import combinations
 from typing import get_args
 
-from sweeper.declared.traits import COLORS, Shape, traits_of
-from sweeper.declared.yaml_files import known_strategies
+from sweeper.traits.traits import COLORS, Shape, traits_of
+from sweeper.traits.yaml_files import known_strategies
 
 
 def mark_clashes() -> list[str]:

@@ -32,12 +32,12 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show which rules fired, which nearly did, and which facts would change the plan."""
-    from sweeper.declared.yaml_files import known_strategies
     from sweeper.errors import RunError, UsageError, near_match
     from sweeper.features.explain._counterfactuals import counterfactuals
     from sweeper.features.explain._rules import fired_rules, near_misses
     from sweeper.planning.rulebook.effects import EVERY
     from sweeper.planning.rulebook.rules import rule_book
+    from sweeper.traits.yaml_files import known_strategies
 
     known = [rule.id for rule in rule_book(tuple(folders or ())).rules]
     if what in known:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import Problem, UsageError, near_match
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import linears, targeted, words
 from sweeper.memory.setup import OPTIMIZERS, Setup
+from sweeper.traits.yaml_files import known_strategies
 
 
 def checked_setup(**fields: Any) -> Setup:

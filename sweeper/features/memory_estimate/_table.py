@@ -11,7 +11,6 @@ import typer
 from rich.table import Table
 
 from sweeper.child_process import in_child
-from sweeper.declared.traits import TARGETED, Traits
 from sweeper.errors import UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import gpus
@@ -28,6 +27,7 @@ from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import MemoryEstimate
 from sweeper.processes import probe_process
 from sweeper.spec import ModelSpec
+from sweeper.traits.traits import TARGETED, Traits
 from sweeper.units import count, gib
 from sweeper.views.console import out, say, show_line
 

@@ -94,9 +94,9 @@ def memory(
     as_json: Annotated[bool, typer.Option("--json", help="Print the estimate as JSON.")] = False,
 ) -> None:
     """Predict the peak memory of one training set-up, with its parts."""
-    from sweeper.declared.traits import find
     from sweeper.features.memory_estimate import _table
     from sweeper.features.memory_estimate._setup_checks import checked_setup
+    from sweeper.traits.traits import find
 
     traits = find(strategy)
     setup = checked_setup(

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from sweeper.declared.traits import TRAIT_KEYS, Traits
 from sweeper.planning.rulebook.conditions import SCHEMA_MARK, operators
 from sweeper.planning.rulebook.effects import EVERY
 from sweeper.planning.rulebook.fact import Fact
@@ -18,6 +17,7 @@ from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import SHARED, BookParameter, BookStrategy
 from sweeper.spec import Spec
+from sweeper.traits.traits import TRAIT_KEYS, Traits
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeper.declared.traits import changes_base
 from sweeper.evaluation.significance import Estimate, Scores, with_shared_seeds
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, bounded
 from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.traits.traits import changes_base
 from sweeper.trials import TestScore
 
 # A mean of one item has no spread.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sweeper.declared.traits import StrategyOnModel
 from sweeper.plans import Candidate, Plan
 from sweeper.redaction import clean
+from sweeper.traits.traits import StrategyOnModel
 from sweeper.trials import TrialConfig
 
 Renamed = Callable[[TrialConfig], TrialConfig]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 
 from sweeper import units
-from sweeper.declared.traits import changes_base
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Interval
@@ -28,6 +27,7 @@ from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.comparisons import Contest
 from sweeper.findings.verdict.worsened import worsened, worsened_sentence
 from sweeper.search.finalists import cheapest
+from sweeper.traits.traits import changes_base
 from sweeper.trials import BaselineResult
 from sweeper.visible import shortened
 

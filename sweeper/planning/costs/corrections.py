@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from sweeper.declared.traits import find
 from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
 from sweeper.memory.estimate import estimate, trial_gib
@@ -21,6 +20,7 @@ from sweeper.planning.costs.device_speed import Speed, step_seconds
 from sweeper.planning.costs.setups import measured_setup
 from sweeper.planning.costs.step_work import evaluation
 from sweeper.plans import MemoryEstimate
+from sweeper.traits.traits import find
 
 
 class Correction(NamedTuple):

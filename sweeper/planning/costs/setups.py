@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sweeper.declared.traits import Traits
 from sweeper.facts.record import Measured, TrainingSetup
 from sweeper.hyperparameters import (
     ATTENTION,
@@ -23,6 +22,7 @@ from sweeper.hyperparameters import (
 from sweeper.memory.setup import Setup, further_parameters, step_extra
 from sweeper.plans import Candidate
 from sweeper.spec import Scalar
+from sweeper.traits.traits import Traits
 
 
 def candidate_setup(

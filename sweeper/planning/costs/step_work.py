@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeper.declared.traits import TARGETED
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.layers import layer_costs
 from sweeper.memory.linear_layers import expert_parameters, linears, targeted
@@ -18,6 +17,7 @@ from sweeper.memory.states import (
     trainable_parameters,
 )
 from sweeper.plans import autocast_dtype
+from sweeper.traits.traits import TARGETED
 
 # Unpacking 4-bit weights reads and writes memory more slowly than other kernels do, as if it moved
 # so much more. Fitted with the speed of GPUs: what six pairs of litgpt's runs took longer with

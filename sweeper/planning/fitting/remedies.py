@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper import units
-from sweeper.declared.traits import quantized
 from sweeper.facts.machine import gpus
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.memory.estimate import estimate
@@ -17,6 +16,7 @@ from sweeper.memory.setup import Setup
 from sweeper.planning.fitting.fit import Fit
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Rejected, Remedy
+from sweeper.traits.traits import quantized
 
 SHORTEST = 64
 BITS = {"nf4": 4, "nf4-dq": 4, "int8": 8, "int4": 4}

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from pydantic import Field, PrivateAttr, TypeAdapter
 
 from sweeper import resources
-from sweeper.declared.yaml_files import installed_folders, strategy_files
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.features.loader import yaml_folders
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
@@ -29,6 +28,7 @@ from sweeper.planning.rulebook.effects import (
 )
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.strategy_files import BookStrategy, Text, load_strategies
+from sweeper.traits.yaml_files import installed_folders, strategy_files
 from sweeper.yaml_models import FileModel, checked
 from sweeper.yamlfile import Document, read_all
 

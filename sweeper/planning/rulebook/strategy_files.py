@@ -28,14 +28,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from sweeper import plans
-from sweeper.declared.traits import TRAIT_KEYS, Traits, find, read_traits
-from sweeper.declared.yaml_files import document as installed_file
-from sweeper.declared.yaml_files import strategy_files
 from sweeper.errors import Problem, near_match
 from sweeper.features.loader import yaml_folders
 from sweeper.memory.setup import OPTIMIZERS
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.spec import Scalar
+from sweeper.traits.traits import TRAIT_KEYS, Traits, find, read_traits
+from sweeper.traits.yaml_files import document as installed_file
+from sweeper.traits.yaml_files import strategy_files
 from sweeper.yaml_models import FileModel, checked, fault, faults
 from sweeper.yamlfile import Document, Path_, read, read_all
 

@@ -9,7 +9,6 @@ from typing import Literal
 
 from sweeper import units
 from sweeper.artifact import Record
-from sweeper.declared.traits import find
 from sweeper.evaluation.significance import FEWEST_SEEDS, Scores, lacking, ratio
 from sweeper.features.parts import Heading
 from sweeper.findings import words
@@ -37,6 +36,7 @@ from sweeper.reporting.parts import (
     trial_number,
 )
 from sweeper.reporting.sections._plan import rejected_table
+from sweeper.traits.traits import find
 
 HEADING = Heading(50, "strategies", "Strategies")
 

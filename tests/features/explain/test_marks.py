@@ -1,8 +1,8 @@
 """Strategies with the same mark are named by ``sweeper rules``."""
 
-from sweeper.declared.traits import traits_of
 from sweeper.features.explain import _marks
 from sweeper.features.explain._marks import mark_clashes
+from sweeper.traits.traits import traits_of
 
 
 def test_the_marks_of_the_shipped_strategies_differ():

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from sweeper.declared.traits import traits_of
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts
 from sweeper.features.pretraining._facts import FIRST_STAGE_RATES, NAME, CorpusFacts
@@ -20,6 +18,8 @@ from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Spec
+from sweeper.traits.traits import traits_of
+from sweeper.traits.yaml_files import known_strategies
 
 CORPUS = {"features": {NAME: {"corpus": "corpus.txt"}}}
 TEXT = CorpusFacts(path="corpus.txt", documents=449, tokens=160_000, sha256="a")

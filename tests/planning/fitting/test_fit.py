@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
@@ -12,6 +11,7 @@ from sweeper.planning.fitting.fit import precisions
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate, Plan
 from sweeper.spec import TrainingSpec
+from sweeper.traits.yaml_files import known_strategies
 
 MACHINES = [(24.0, 1), (80.0, 1), (80.0, 8)]
 EVERY = {"aim": {"strategies": known_strategies()}}

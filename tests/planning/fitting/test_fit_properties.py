@@ -7,7 +7,6 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweeper.declared.yaml_files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.facts.record import LatentAttention, MixtureOfExperts
 from sweeper.hyperparameters import modules_of
@@ -16,6 +15,7 @@ from sweeper.memory.setup import Setup
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Candidate, Parameter
+from sweeper.traits.yaml_files import known_strategies
 
 BOOK = rule_book()
 NAMES = known_strategies()

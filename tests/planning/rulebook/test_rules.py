@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from sweeper import plugins
-from sweeper.declared import yaml_files
 from sweeper.errors import RuleError, UsageError
 from sweeper.planning.rulebook.effects import Change, Effects
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import Rule, RuleBook, _shipped, rule_book
+from sweeper.traits import yaml_files
 
 RULE = """\
 - id: my-rule

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, field_validator, model_validator
 
-from sweeper.declared.formula import NOTHING, DeclaredFormula
-from sweeper.declared.yaml_files import document as document_of
-from sweeper.declared.yaml_files import known_strategies, strategy_files
 from sweeper.errors import Problem, RuleError, UsageError, near_match
+from sweeper.traits.formula import NOTHING, DeclaredFormula
+from sweeper.traits.yaml_files import document as document_of
+from sweeper.traits.yaml_files import known_strategies, strategy_files
 from sweeper.yaml_models import FileModel, checked, fault
 from sweeper.yamlfile import Document
 

@@ -1,8 +1,8 @@
 import pytest
 
-from sweeper.declared import traits
-from sweeper.declared.traits import changes_base, traits_of
-from sweeper.declared.yaml_files import known_strategies
+from sweeper.traits import traits
+from sweeper.traits.traits import changes_base, traits_of
+from sweeper.traits.yaml_files import known_strategies
 
 
 def test_only_a_head_on_frozen_features_leaves_the_base_as_it_is(monkeypatch):
