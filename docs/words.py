@@ -48,7 +48,8 @@ def _pages(commit: str | None) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    counts = {path: words(text) for path, text in _pages(*(sys.argv[1:] or [None])).items()}
+    commit = sys.argv[1] if len(sys.argv) > 1 else None
+    counts = {path: words(text) for path, text in _pages(commit).items()}
     measured = {path: n for path, n in counts.items() if path.startswith("benchmarks/")}
     written = {path: n for path, n in counts.items() if path not in measured and n}
     for path, n in sorted(written.items(), key=lambda item: -item[1]):
