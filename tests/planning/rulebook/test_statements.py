@@ -338,7 +338,10 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"model_changes": {"kind": "encoder-decoder"}},
         {"model_changes": {}},
     ),
-    "large-models-on-cpu": ({"gpu_gib": None, "hardware": {"memory_gib": 64.0}}, {"gpu_gib": 80.0}),
+    "large-models-on-cpu": (
+        {"model": "smollm2", "gpu_gib": None, "model_changes": {"parameters": 1_500_000_000}},
+        {"model_changes": {}},
+    ),
 }
 
 BOOK = rule_book()
