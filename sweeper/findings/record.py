@@ -75,10 +75,10 @@ class TestedModel(Record):
 class Verdict(Record):
     """The answer to "what do I train?", honest about noise.
 
-    ``sentence`` stands alone; it begins with ``answer``. ``comparisons`` hold winner against runner-up, default and
-    baselines. ``fine_tuning_needed`` is true only if the winner changes the base model and is shown
-    to be better than every baseline that scored the same test items; None where that could not be
-    decided.
+    ``sentence`` stands alone; it begins with ``answer``. ``comparisons`` hold winner against
+    runner-up, default and baselines. ``fine_tuning_needed`` is true only if the winner changes the
+    base model and is shown to be better than every baseline that scored the same test items; None
+    where that could not be decided.
     """
 
     kind: VerdictKind

@@ -220,7 +220,6 @@ def test_large_models_keep_their_ceiling_on_much_data(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["lora", "qlora"])
-<<<<<<< HEAD
 def test_dropout_is_searched_where_rows_repeat(scene: Any, strategy: str) -> None:
     def dropout(**facts: Any) -> tuple[Any, bool]:
         known = rated(rule_book(), scene, strategy, **facts).parameters["lora_dropout"]
@@ -228,12 +227,6 @@ def test_dropout_is_searched_where_rows_repeat(scene: Any, strategy: str) -> Non
 
     assert dropout(model="13B", rows=999) == (0, True)
     assert dropout(model="13B", rows=1000) == dropout(model="70B", rows=999) == (0, False)
-=======
-@pytest.mark.parametrize("model", ["13B", "70B"])
-def test_dropout_is_off_until_rows_repeat(scene: Any, strategy: str, model: str) -> None:
-    dropout = rated(rule_book(), scene, strategy, model=model).parameters["lora_dropout"]
-    assert dropout.default == 0
->>>>>>> planner
 
 
 OWN_LORA = """\

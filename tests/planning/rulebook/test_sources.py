@@ -22,13 +22,8 @@ FORMS = {
     "library": r"(?:scikit-learn|transformers|PEFT|bitsandbytes)(?: \d| documentation).*",
     "repeatable": r"(?:benchmarks|search_spaces)/\S+.*",
     "not repeatable": r"own measurement, not kept: .+",
-<<<<<<< HEAD
     "by itself": r"(?:arithmetic|definition|the data at hand|the machine at hand): .+",
     "here": "a limit of this version",
-=======
-    "by itself": r"(?:arithmetic|definition|the (?:data|machine) at hand): .+|"
-    r"a limit of this version",
->>>>>>> planner
 }
 
 

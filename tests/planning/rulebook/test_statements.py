@@ -339,13 +339,8 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"model_changes": {}},
     ),
     "large-models-on-cpu": (
-<<<<<<< HEAD
         {"gpu_gib": None, "hardware": {"memory_gib": 64.0}, "rows": 300},
         {"gpu_gib": 80.0},
-=======
-        {"model": "smollm2", "gpu_gib": None, "model_changes": {"parameters": 1_500_000_000}},
-        {"model_changes": {}},
->>>>>>> planner
     ),
 }
 
