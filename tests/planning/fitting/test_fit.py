@@ -102,7 +102,7 @@ def test_a_frozen_model_is_planned_in_the_precision_of_its_features(scene: Any) 
 
 
 def test_prefix_tuning_never_checkpoints(scene: Any) -> None:
-    for gib in (24.0, 5.6):
+    for gib in (24.0, 80.0):
         made = plan(scene, gpu_gib=gib, aim={"strategies": ("prefix", "lora")})
         for candidate in made.candidates:
             if candidate.strategy == "prefix":
