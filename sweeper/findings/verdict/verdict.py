@@ -15,7 +15,7 @@ from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
-from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import (
     interval,
     scored_items,
@@ -25,7 +25,7 @@ from sweeper.findings.study.item_scores import (
 from sweeper.findings.study.metric import loss_metric, objective_metric, score_bounds
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.comparisons import Contest
-from sweeper.findings.verdict.worsened import worsened, worsened_sentence
+from sweeper.findings.verdict.worse_metrics import worsened, worsened_sentence
 from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
 from sweeper.trials import BaselineResult
@@ -42,7 +42,7 @@ _REASON = 200
 
 def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
     """What to train, whether to fine-tune at all, and why."""
-    if not run.completed:
+    if not run.ranked:
         return Verdict(kind="none", sentence=_nothing(run, summary))
     lacking = _lacking(run, summary, contest)
     if lacking or contest.chosen is None:
